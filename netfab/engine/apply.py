@@ -1,0 +1,150 @@
+"""Make a host match a fabric: observe, diff, order, run, verify; and undo, which is the same towards the state before.
+
+There is no list of what was done and no inverse of anything: after a failure the host is read again, for a change whose
+first message worked and whose second failed is only seen by looking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from time import monotonic
+from typing import NamedTuple, Protocol
+
+from netfab.engine.diff import Change, diff, order
+from netfab.errors import ApplyFailed, ForeignObject, NetfabError, raise_all
+from netfab.objects.base import Fabric, Name
+
+SETTLE = 10.0  # seconds that a link may take until it carries traffic
+
+
+class Observed(NamedTuple):
+    """What a host has: the fabric's own objects, who else holds which names, and what is not ready yet."""
+
+    own: Fabric
+    foreign: Mapping[Name, str]  # name -> its holder, in words
+    unsettled: frozenset[Name] = frozenset()  # links
+
+
+class Host(Protocol):
+    """A machine, real or simulated: the only door to effects."""
+
+    def observe(self, name: str, known: Iterable[Fabric], spaces: Set[str] | None = None) -> Observed:
+        """Read the fabric of that name. `known` tells what can only be read by asking for it (sysctls);
+        with `spaces`, the rest is taken from the last reading."""
+
+    def prepare(self, changes: Sequence[Change]) -> None:
+        """What is slow, invisible and repeatable: features, pulls, probes. Raises before anything is changed."""
+
+    def run(self, phase: Sequence[Change]) -> list[Exception | None]:
+        """Carry out a phase; what each change failed with."""
+
+    def wait(self, seconds: float) -> None:
+        """Until a link or an address of the host changes, at most that long."""
+
+
+class Applied(NamedTuple):
+    """What an apply did: the state before and the changes, in the order in which they were made."""
+
+    before: Fabric
+    changes: tuple[Change, ...]
+
+
+Progress = Callable[[int, int, str], None]  # done, all, what is next
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    pass
+
+
+def changes_for(desired: Fabric, observed: Observed) -> tuple[Change, ...]:
+    """What apply would do.
+
+    Raises ForeignObject, for all at once, where a name that must be made is held by somebody else.
+    """
+    changes = diff(desired, observed.own)
+    raise_all(
+        ForeignObject(
+            f"can't create {change.after}: {name} is {observed.foreign[name]}",
+            hint=f"netfab changes nothing that it did not make; choose another name, or remove {name} yourself",
+        )
+        for change in changes
+        if change.before is None
+        for name in change.after.names
+        if name in observed.foreign
+    )
+    return tuple(change for phase in order(changes) for change in phase)
+
+
+def apply(desired: Fabric, host: Host, known: Iterable[Fabric] = (), progress: Progress = _silent) -> Applied:
+    """Make `host` match `desired`, and read it back.
+
+    Raises NetfabError when nothing was changed, ApplyFailed when the changes were undone or could not be.
+    """
+    observed = host.observe(desired.name, (desired, *known))
+    before = observed.own
+    changes = changes_for(desired, observed)
+    if not changes:
+        settle(desired, host, observed, frozenset())
+        return Applied(before, ())
+    host.prepare(changes)
+    try:
+        run(changes, host, progress)
+        verify(desired, host, changes)
+    except BaseException as failure:
+        undo(before, host, (desired, *known), failure)
+        raise
+    return Applied(before, changes)
+
+
+def run(changes: Sequence[Change], host: Host, progress: Progress = _silent) -> None:
+    """Carry out changes in phases. Raises what the first phase with a failure failed with."""
+    done = 0
+    for phase in order(changes):
+        progress(done, len(changes), str(phase[0].object))
+        raise_all(error if isinstance(error, NetfabError) else _told(change, error)
+                  for change, error in zip(phase, host.run(phase), strict=True) if error is not None)  # fmt: skip
+        done += len(phase)
+    progress(done, len(changes), "")
+
+
+def _told(change: Change, error: Exception) -> NetfabError:
+    return NetfabError(f"{change.action} {change.object}: {error}")
+
+
+def verify(desired: Fabric, host: Host, changes: Sequence[Change]) -> None:
+    """Read back every space that a change named, and compare; then wait until all of it carries traffic."""
+    spaces = {"host"} | {name.space for change in changes for thing in change[:2] if thing is not None
+                         for name in (*thing.names, *thing.needs)}  # fmt: skip
+    settle(desired, host, host.observe(desired.name, (desired,), spaces), spaces)
+
+
+def settle(desired: Fabric, host: Host, observed: Observed, spaces: Set[str]) -> None:
+    """Wait for what is made and not ready yet. Raises ApplyFailed when the host does not match."""
+    deadline = monotonic() + SETTLE
+    held = {name for thing in desired.values() for name in thing.names}
+    while True:
+        if left := diff(desired, observed.own):
+            told = "; ".join(f"{change.action} {change.object} {change.why}".rstrip() for change in left[:5])
+            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+            raise ApplyFailed(f"the kernel does not show what was applied: {told}{more}")
+        waiting = observed.unsettled & held
+        if not waiting:
+            return
+        if monotonic() > deadline:
+            raise ApplyFailed(f"not ready after {SETTLE:.0f} s: {', '.join(map(str, sorted(waiting)))}")
+        host.wait(deadline - monotonic())
+        observed = host.observe(desired.name, (desired,), spaces | {link.space for link in waiting})
+
+
+def undo(before: Fabric, host: Host, known: Iterable[Fabric], failure: BaseException) -> None:
+    """Back to the state before. Raises ApplyFailed, from `failure`, when that fails too."""
+    try:
+        now = host.observe(before.name, (before, *known))
+        changes = diff(before, now.own)
+        run(changes, host)
+        verify(before, host, changes)
+    except NetfabError as second:
+        raise ApplyFailed(
+            f"{failure}; and undoing it failed: {second}",
+            hint="run `netfab apply` again, or `netfab destroy`: both start from what is there now",
+        ) from failure

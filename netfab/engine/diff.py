@@ -1,0 +1,178 @@
+"""What differs between two fabrics, and in which order to change it. Pure, and blind to what kind of object it moves.
+
+The three rules of order are in `order`; nothing else in netfab decides what comes before what.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from netfab.objects.base import Fabric, Name, Op
+
+
+class Change(NamedTuple):
+    """One object's step. A create has no before, a delete no after; a replacement is a delete and a create."""
+
+    before: Any
+    after: Any
+    why: str = ""
+    silent: bool = False  # a delete that sends nothing: what the object dies with ends, too
+
+    @property
+    def object(self) -> Any:
+        return self.before if self.after is None else self.after
+
+    @property
+    def action(self) -> str:
+        """create, update or delete."""
+        return "create" if self.before is None else "delete" if self.after is None else "update"
+
+    def ops(self) -> list[Op]:
+        """What carries it out, in order."""
+        if self.silent:
+            return []
+        if self.before is None:
+            return list(self.after.create())
+        if self.after is None:
+            return list(self.before.delete())
+        return list(self.after.update(self.before))
+
+
+def diff(desired: Fabric, actual: Fabric) -> list[Change]:
+    """Every change that makes `actual` equal `desired`, in the order of `desired`, deletes last."""
+    remade = _remade(desired, actual)
+    changes = []
+    for name, wanted in desired.items():
+        found = actual.get(name)
+        if found is None:
+            changes.append(Change(None, wanted))
+        elif name in remade:
+            changes.append(Change(found, None, remade[name]))
+            changes.append(Change(None, wanted, remade[name]))
+        elif found != wanted:
+            changes.append(Change(found, wanted, _difference(found, wanted)))
+    changes += [Change(found, None) for name, found in actual.items() if name not in desired]
+    ending = {name for change in changes if change.after is None for name in change.before.names}
+    return [
+        change._replace(silent=True)
+        if change.after is None and change.before.within and ending.issuperset(change.before.within)
+        else change
+        for change in changes
+    ]
+
+
+def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
+    """Identity of each object that can't become what it should be in place, with the reason.
+
+    An object is made anew when what is fixed in it changes, and when a name that it needs, before and after, gets
+    another holder: what hung on the old one went with it.
+    """
+    why: dict[Name, str] = {}
+    dependants: dict[Name, list[Name]] = defaultdict(list)
+    fresh: list[Any] = []  # objects whose names get a new holder
+    for name, wanted in desired.items():
+        found = actual.get(name)
+        if found is None:
+            fresh.append(wanted)
+            continue
+        for need in wanted.needs:
+            dependants[need].append(name)
+        if type(found) is not type(wanted) or found.fixed != wanted.fixed or found.names != wanted.names:
+            why[name] = _difference(found, wanted)
+            fresh.append(wanted)
+    while fresh:
+        holder = fresh.pop()
+        for held in holder.names:
+            for name in dependants.get(held, ()):
+                if name not in why and held in actual[name].needs:
+                    why[name] = f"{holder} is made anew"
+                    fresh.append(desired[name])
+    return why
+
+
+def _difference(before: Any, after: Any) -> str:
+    """The fields that differ, in words: `mtu 1500 -> 1400, a.up False -> True`."""
+    if type(before) is not type(after):
+        return f"{type(before).__name__} -> {type(after).__name__}"
+    return ", ".join(
+        f"{path} {old} -> {new}" for path, old, new in _fields("", before, after) if str(old) != str(new)
+    )
+
+
+def _fields(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
+    for field, old, new in zip(before._fields, before, after, strict=True):
+        if old != new:
+            here = f"{path}.{field}" if path else field
+            if hasattr(old, "_fields") and type(old) is type(new) and not isinstance(old, Name):
+                yield from _fields(here, old, new)
+            else:
+                yield here, old, new
+
+
+def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
+    """Phases: the changes of one may run in any order, or at once.
+
+    - Making waits for the makers of what it needs, and of what it comes after.
+    - Ending, and an update that lets go of a name, waits for all who needed it.
+    - Making a name waits until its former holder has let go of it; a silent delete lets go when what it dies with has
+      ended.
+    """
+    waits = _waits(changes)
+    blocks: list[list[int]] = [[] for _ in changes]
+    for index, others in enumerate(waits):
+        for other in others:
+            blocks[other].append(index)
+    left = [len(others) for others in waits]
+    ready = [index for index, count in enumerate(left) if count == 0]
+    done = 0
+    while ready:
+        yield tuple(changes[index] for index in ready)
+        done += len(ready)
+        following = []
+        for index in ready:
+            for waiting in blocks[index]:
+                left[waiting] -= 1
+                if left[waiting] == 0:
+                    following.append(waiting)
+        ready = sorted(following)
+    if done < len(changes):
+        stuck = [str(changes[index].object) for index, count in enumerate(left) if count]
+        raise AssertionError(f"these changes wait for each other: {', '.join(stuck)}")
+
+
+def _waits(changes: Sequence[Change]) -> list[set[int]]:
+    """For each change, the indexes of those that come before it, by the three rules."""
+    makers: dict[Name, list[int]] = defaultdict(list)
+    enders: dict[Name, list[int]] = defaultdict(list)
+    users: dict[Name, list[int]] = defaultdict(list)
+    for index, change in enumerate(changes):
+        held = () if change.before is None else change.before.names
+        made = () if change.after is None else change.after.names
+        for name in made:
+            if name not in held:
+                makers[name].append(index)
+        for name in held:
+            if name not in made:
+                enders[name].append(index)
+        if change.before is not None and not change.silent:
+            for name in change.before.needs:
+                users[name].append(index)
+    waits: list[set[int]] = [set() for _ in changes]
+    for index, change in enumerate(changes):
+        if change.after is not None:
+            for name in (*change.after.needs, *change.after.after):
+                waits[index].update(makers.get(name, ()))
+        if change.silent:
+            for name in change.before.within:
+                waits[index].update(enders[name])
+    for name, ending in enders.items():
+        for index in ending:
+            if not changes[index].silent:
+                waits[index].update(users.get(name, ()))
+            for maker in makers.get(name, ()):
+                waits[maker].add(index)
+    for index, others in enumerate(waits):
+        others.discard(index)
+    return waits

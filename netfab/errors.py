@@ -1,0 +1,109 @@
+"""Every way netfab can fail, as one tree.
+
+An error is raised where the fact is known and carries its facts; it is shown in one place (cli/main.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Location(NamedTuple):
+    """Where in a topology file something is said. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    path: str  # the keys that lead there: networks.front.subnet
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class NetfabError(Exception):
+    """What the user is told: one sentence, where it is, and what would be right."""
+
+    def __init__(self, message: str, *, at: Location | None = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.at = at
+        self.hint = hint
+
+    def __str__(self) -> str:
+        if self.at is None:
+            return self.message
+        return f"{self.at}: {self.at.path}: {self.message}" if self.at.path else f"{self.at}: {self.message}"
+
+
+class Several(NetfabError):
+    """All that is wrong, in one go: a file's errors are reported together."""
+
+    def __init__(self, errors: Iterable[NetfabError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(str(error) for error in self.errors))
+
+
+def raise_all(errors: Iterable[NetfabError]) -> None:
+    """Raise what was collected: nothing, the one error, or all of them together."""
+    found = tuple(errors)
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise Several(found)
+
+
+class TopologyError(NetfabError):
+    """The topology file says something that can't be meant."""
+
+
+class PlanError(NetfabError):
+    """What the file asks for can't be planned on this host."""
+
+
+class SubnetTaken(PlanError):
+    """A subnet overlaps a prefix that this host, or another fabric on it, already uses."""
+
+
+class PoolExhausted(PlanError):
+    """No pool has a free subnet (or no subnet a free address) of the size that is needed."""
+
+
+class StoreError(NetfabError):
+    """What netfab remembers can't be read or written."""
+
+
+class LeaseConflict(StoreError):
+    """Another process claimed an overlapping lease first; planning again finds another."""
+
+
+class Locked(NetfabError):
+    """Another command holds the fabric."""
+
+
+class ForeignObject(NetfabError):
+    """A name that is needed is held by something that netfab did not make."""
+
+
+class KernelRefused(NetfabError):
+    """The kernel said no. Carries the errno and the kernel's own words."""
+
+    def __init__(self, doing: str, errno: int, reason: str, *, hint: str = "") -> None:
+        from errno import errorcode
+        from os import strerror
+
+        name = errorcode.get(errno, str(errno))
+        super().__init__(f"{doing}: {reason or strerror(errno)} ({name})", hint=hint)
+        self.doing, self.errno, self.reason = doing, errno, reason
+
+
+class ApplyFailed(NetfabError):
+    """An apply that failed and was undone; or whose undo failed too, which the message then says."""
+
+
+class NotRoot(NetfabError):
+    """The command changes the kernel's network and needs root."""
+
+
+class Unsupported(NetfabError):
+    """This kernel, or this version of netfab, lacks what is asked for."""

@@ -1,0 +1,66 @@
+"""This machine, or the sandbox that the caller is in: observing through kernel/, and carrying changes out there."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterable, Sequence, Set
+from typing import Self
+
+from netfab.engine.apply import Observed
+from netfab.engine.diff import Change
+from netfab.kernel.execute import Executor, Hook, no_hook
+from netfab.kernel.netlink import Monitor
+from netfab.kernel.netns import Namespaces, prepare_directory
+from netfab.kernel.observe import Observer
+from netfab.objects.base import HOST, Dump, Fabric
+from netfab.objects.kinds import KINDS
+from netfab.objects.link import group_of, scratch_of
+
+RUN_DIRECTORY = "/run/netfab"
+
+
+class LocalHost:
+    """The Host of the engine for the network namespace that the caller is in. A context manager."""
+
+    def __init__(self, fabric: str, run_directory: str = RUN_DIRECTORY, hook: Hook = no_hook) -> None:
+        self.fabric = fabric
+        self._namespaces = Namespaces()
+        self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}")
+        self._executor = Executor(self._namespaces, hook)
+        self._monitor: Monitor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._monitor is not None:
+            self._monitor.close()
+        self._namespaces.close()
+
+    def observe(self, name: str, known: Iterable[Fabric] = (), spaces: Set[str] | None = None) -> Observed:
+        """Read the fabric; of the namespaces only those in `spaces`, when given."""
+        dump = self.dump(known, spaces)
+        own = Fabric(name, (thing for kind in KINDS for thing in kind.read(dump)))
+        unsettled = frozenset(link for kind in KINDS for link in kind.unsettled(dump))
+        return Observed(own, self._observer.foreign(name), unsettled)
+
+    def dump(self, known: Iterable[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
+        """What observe reads, raw."""
+        dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
+        self._executor.learn(dump.links, dump.spaces[HOST].links, scratch_of(group_of(self.fabric)))
+        return dump
+
+    def prepare(self, changes: Sequence[Change]) -> None:
+        """Nothing that a later step relies on may be missing once the first visible one is made."""
+        prepare_directory()
+
+    def run(self, phase: Sequence[Change]) -> list[Exception | None]:
+        """Carry out a phase."""
+        return self._executor.run(phase)
+
+    def wait(self, seconds: float) -> None:
+        """Until a link or an address here changes; at most a twentieth of a second, as nodes' own events go unheard."""
+        if self._monitor is None:
+            self._monitor = Monitor()
+        select.select([self._monitor], [], [], min(seconds, 0.05))
+        self._monitor.drain()

@@ -1,0 +1,134 @@
+"""A netlink socket: batches of requests with their errors, and dumps (netlink(7))."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+
+from netfab.objects.wire import NLM_F_DUMP, NLM_F_REQUEST, messages, parse
+
+NETLINK_ROUTE = 0
+SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLM_F_DUMP_INTR, NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
+NLMSGERR_ATTR_MSG = 1
+BATCH = 64  # messages in one send; more gains nothing
+_ERRNO = struct.Struct("=i")
+
+
+class Netlink:
+    """One rtnetlink socket in the network namespace in which it was opened; it stays there."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
+            self._socket.setsockopt(SOL_NETLINK, option, 1)
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def next_sequence(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    def batch(self, requests: Sequence[tuple[int, bytes]]) -> dict[int, tuple[int, str]]:
+        """Send messages, given with their sequence numbers; (errno, the kernel's words) of those it refused.
+
+        No acknowledgement is asked for: the kernel carries out a batch inside the send, so every refusal is there to
+        be read when it returns. It does not stop at the first one.
+        """
+        refused: dict[int, tuple[int, str]] = {}
+        for start in range(0, len(requests), BATCH):
+            self._socket.send(b"".join(message for _, message in requests[start : start + BATCH]))
+            while True:
+                try:
+                    data = self._socket.recv(32768, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    break
+                for kind, flags, sequence, begin, end in messages(data):
+                    if kind == NLMSG_ERROR:
+                        refused[sequence] = _refusal(data, flags, begin, end)
+        return refused
+
+    def dump(self, kind: int, body: bytes) -> Iterator[tuple[bytes, int, int]]:
+        """(datagram, start, end) of every message that answers; read again when the table changed meanwhile.
+
+        Raises OSError with the kernel's errno.
+        """
+        for _ in range(10):
+            answers: list[tuple[bytes, int, int]] = []
+            if self._dump(kind, body, answers):
+                return iter(answers)
+        raise OSError(errno.EAGAIN, "the kernel's tables changed during each of ten readings")
+
+    def _dump(self, kind: int, body: bytes, answers: list[tuple[bytes, int, int]]) -> bool:
+        wanted = self.next_sequence()
+        header = struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, wanted, 0)
+        self._socket.send(header + body)
+        whole = True
+        while True:
+            try:
+                data = self._socket.recv(32768)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                whole = False  # answers were lost: read to the end, then again
+                continue
+            for found, flags, sequence, begin, end in messages(data):
+                if sequence != wanted:
+                    continue
+                if flags & NLM_F_DUMP_INTR:
+                    whole = False
+                if found == NLMSG_DONE:
+                    return whole
+                if found == NLMSG_ERROR:
+                    number, words = _refusal(data, flags, begin, end)
+                    raise OSError(number, words)
+                answers.append((data, begin, end))
+
+
+def _refusal(data: bytes, flags: int, begin: int, end: int) -> tuple[int, str]:
+    """errno and extended acknowledgement of an NLMSG_ERROR."""
+    (number,) = _ERRNO.unpack_from(data, begin)
+    words = ""
+    if flags & NLM_F_ACK_TLVS:
+        (length,) = struct.unpack_from("=I", data, begin + 4)
+        at = begin + 4 + (16 if flags & NLM_F_CAPPED else length)
+        words = parse(data, at, end).get(NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")
+    return -number, words
+
+
+class Monitor:
+    """A socket that becomes readable when a link or an address of its namespace changes."""
+
+    RTMGRP_LINK, RTMGRP_IPV6_IFADDR = 0x1, 0x100
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_ROUTE
+        )
+        self._socket.bind((0, self.RTMGRP_LINK | self.RTMGRP_IPV6_IFADDR))
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def drain(self) -> None:
+        """Forget what was heard so far."""
+        while True:
+            try:
+                if not self._socket.recv(65536):
+                    return
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise

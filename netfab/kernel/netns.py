@@ -1,0 +1,173 @@
+"""Network namespaces: made, found, entered, ended; and the sockets that were opened in them.
+
+A socket stays in the namespace in which it was opened, so each is entered once. /run/netns is iproute2's
+(ip-netns(8)): what netfab makes there can be used with `ip netns exec`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import EINVAL, ENOENT
+
+from netfab.kernel.netlink import Netlink
+from netfab.objects.base import HOST, Name
+from netfab.objects.link import GROUP
+from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode, u32
+from netfab.system import linux
+
+DIRECTORY = "/run/netns"
+_SPARE = 64  # file descriptors left for everything else
+
+
+class Namespaces:
+    """Every network namespace that this command works in: the caller's own ("host"), and nodes by name."""
+
+    def __init__(self) -> None:
+        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._sockets: dict[str, Netlink] = {HOST: Netlink()}
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < hard:
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE
+
+    def close(self) -> None:
+        """Let go of every namespace."""
+        for netlink in self._sockets.values():
+            netlink.close()
+        self._sockets.clear()
+        os.close(self._home)
+
+    def socket(self, space: str) -> Netlink:
+        """The rtnetlink socket of a space, opened when it is first asked for. Raises OSError: no such namespace."""
+        found = self._sockets.get(space)
+        if found is None:
+            with self.inside(space):
+                found = Netlink()
+            self._keep(space, found)
+        return found
+
+    def _keep(self, space: str, netlink: Netlink) -> None:
+        if len(self._sockets) >= self._most:
+            for other in [other for other in self._sockets if other != HOST]:
+                self._sockets.pop(other).close()
+        self._sockets[space] = netlink
+
+    @contextmanager
+    def inside(self, space: str) -> Iterator[None]:
+        """This thread in the space's network namespace."""
+        if space == HOST:
+            yield
+            return
+        fd = self.open(space.removeprefix("node "))
+        try:
+            linux.setns(fd, linux.CLONE_NEWNET)
+            yield
+        finally:
+            linux.setns(self._home, linux.CLONE_NEWNET)
+            os.close(fd)
+
+    @contextmanager
+    def inside_new(self) -> Iterator[None]:
+        """This thread in a network namespace that was just made and goes when it is left."""
+        try:
+            linux.unshare(linux.CLONE_NEWNET)
+            yield
+        finally:
+            linux.setns(self._home, linux.CLONE_NEWNET)
+
+    @staticmethod
+    def open(name: str) -> int:
+        """A file descriptor of /run/netns/NAME. Raises OSError; FileNotFoundError also for what is no namespace."""
+        path = f"{DIRECTORY}/{name}"
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        if not _is_namespace(fd):
+            os.close(fd)
+            raise FileNotFoundError(ENOENT, "no network namespace", path)
+        return fd
+
+    def create(self, name: Name, group: int) -> None:
+        """Make a namespace that appears whole: lo grouped (the mark that it is ours) and up, then bound.
+
+        Raises OSError; FileExistsError where anything but an empty plain file of ours has the name.
+        """
+        path = f"{DIRECTORY}/{name.text}"
+        _clear_the_way(path)
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o000))
+        space = f"node {name.text}"
+        try:
+            linux.unshare(linux.CLONE_NEWNET)
+            netlink = Netlink()
+            mark = Request(space, RTM_NEWLINK, 0, Body(IFINFO, (0, 0, 1, IFF_UP, IFF_UP), ((GROUP, u32(group)),)))
+            refused = netlink.batch([(1, encode(mark, _no_name, 1))])
+            if refused:
+                raise OSError(*refused[1])
+            linux.mount("/proc/thread-self/ns/net", path, flags=linux.MS_BIND)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(path)
+            raise
+        finally:
+            linux.setns(self._home, linux.CLONE_NEWNET)
+        self._keep(space, netlink)
+
+    def delete(self, name: Name) -> None:
+        """Unmount a namespace and remove its file; that it is gone already is fine."""
+        if (netlink := self._sockets.pop(f"node {name.text}", None)) is not None:
+            netlink.close()
+        path = f"{DIRECTORY}/{name.text}"
+        with suppress(FileNotFoundError):
+            try:
+                linux.umount(path)
+            except OSError as error:
+                if error.errno not in (EINVAL, ENOENT):  # EINVAL: not a mount point
+                    raise
+            os.unlink(path)
+
+    def named(self, prefix: str) -> Iterator[tuple[str, bool]]:
+        """(name, whether it is a network namespace) of everything in /run/netns that begins so."""
+        with suppress(FileNotFoundError), os.scandir(DIRECTORY) as entries:
+            for name in sorted(entry.name for entry in entries if entry.name.startswith(prefix)):
+                try:
+                    os.close(self.open(name))
+                except OSError:
+                    yield name, False
+                else:
+                    yield name, True
+
+
+def prepare_directory() -> None:
+    """/run/netns as `ip netns add` makes it: a shared mount, so that what is bound there is seen everywhere."""
+    os.makedirs(DIRECTORY, 0o755, exist_ok=True)
+    try:
+        linux.mount("", DIRECTORY, flags=linux.MS_SHARED | linux.MS_REC)
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
+        linux.mount(DIRECTORY, DIRECTORY, flags=linux.MS_BIND | linux.MS_REC)
+        linux.mount("", DIRECTORY, flags=linux.MS_SHARED | linux.MS_REC)
+
+
+def _is_namespace(fd: int) -> bool:
+    # Every nsfs inode is on one device, that of our own namespace; ns(7).
+    return os.fstat(fd).st_dev == os.stat("/proc/self/ns/net").st_dev
+
+
+def is_leftover(path: str) -> bool:
+    """An empty plain file of mode 000 that a killed command left between creating and binding."""
+    found = os.lstat(path)
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0 and stat.S_IMODE(found.st_mode) == 0 and found.st_uid == 0
+
+
+def _clear_the_way(path: str) -> None:
+    with suppress(FileNotFoundError):
+        if is_leftover(path) and os.stat(path).st_dev != os.stat("/proc/self/ns/net").st_dev:
+            os.unlink(path)
+
+
+def _no_name(name: Name) -> int:
+    raise LookupError(name)

@@ -1,0 +1,152 @@
+"""Read a fabric from the kernel: one dump of links, addresses and routes per namespace, and the files beside it.
+
+Only reads. What the messages mean is the business of the kinds (objects/).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from netfab.kernel.netlink import Netlink
+from netfab.kernel.netns import DIRECTORY, Namespaces, is_leftover
+from netfab.objects.address import AddressMessage
+from netfab.objects.base import HOST, Dump, Fabric, Name, Space
+from netfab.objects.link import IFALIAS, Link, group_of, owned
+from netfab.objects.route import RouteMessage
+from netfab.objects.sysctl import Sysctl
+from netfab.objects.wire import (
+    IFADDR,
+    IFINFO,
+    MARK,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETROUTE,
+    RTMSG,
+    parse,
+    text,
+)
+
+EXT_MASK, SKIP_STATS = 29, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
+_LINKS = IFINFO.pack(0, 0, 0, 0, 0) + b"\x08\0" + EXT_MASK.to_bytes(2, "little") + SKIP_STATS.to_bytes(4, "little")
+_ADDRESSES = IFADDR.pack(0, 0, 0, 0, 0)
+_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, MARK, 0, 0, 0)  # with strict checking: only those of our protocol
+_ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def links(netlink: Netlink) -> list[Link]:
+    """Every link of the socket's namespace."""
+    return [
+        Link(index, flags, parse(data, start + IFINFO.size, end))
+        for data, start, end in netlink.dump(RTM_GETLINK, _LINKS)
+        for _, _, index, flags, _ in (IFINFO.unpack_from(data, start),)
+    ]
+
+
+def addresses(netlink: Netlink) -> list[AddressMessage]:
+    """Every address of the socket's namespace."""
+    return [
+        AddressMessage(family, length, index, parse(data, start + IFADDR.size, end))
+        for data, start, end in netlink.dump(RTM_GETADDR, _ADDRESSES)
+        for family, length, _, _, index in (IFADDR.unpack_from(data, start),)
+    ]
+
+
+def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
+    """Routes of the socket's namespace: those that carry our protocol, or all."""
+    return [
+        RouteMessage(family, length, table, protocol, kind, parse(data, start + RTMSG.size, end))
+        for data, start, end in netlink.dump(RTM_GETROUTE, _ROUTES if ours else _ALL_ROUTES)
+        for family, length, _, _, table, protocol, _, kind, _ in (RTMSG.unpack_from(data, start),)
+    ]
+
+
+def read_space(netlink: Netlink) -> Space:
+    """One namespace."""
+    return Space(links(netlink), addresses(netlink), routes(netlink))
+
+
+class Observer:
+    """Reads one fabric; keeps what it read, so that a second reading can be of a few namespaces only."""
+
+    def __init__(self, namespaces: Namespaces, directory: str) -> None:
+        self._namespaces = namespaces
+        self._directory = directory  # the fabric's run directory, whose files are its own
+        self._spaces: dict[str, Space] = {}
+
+    def read(self, fabric: str, known: Iterable[Fabric], only: frozenset[str] | None) -> Dump:
+        """All of the fabric; with `only`, those spaces anew and the rest as it was read last."""
+        spaces: dict[str, Space] = {}
+        for name, whole in [("", True), *self._namespaces.named(f"{fabric}.")]:
+            space = f"node {name}" if name else HOST
+            if not whole:
+                if is_leftover(f"{DIRECTORY}/{name}"):
+                    spaces[space] = Space([], [], [])
+            elif only is None or space in only or space not in self._spaces:
+                with suppress(FileNotFoundError):  # ended meanwhile
+                    spaces[space] = read_space(self._namespaces.socket(space))
+            else:
+                spaces[space] = self._spaces[space]
+        self._spaces = spaces
+        own = {space: found for space, found in spaces.items() if space == HOST or _marked(found, fabric)}
+        return Dump(
+            fabric,
+            own,
+            {(space, link.index): Name(space, link.name) for space, found in own.items() for link in found.links},
+            {
+                (space, link.index)
+                for space, found in own.items()
+                for link in found.links
+                if space != HOST or owned(link, fabric)
+            },
+            dict(_files(self._directory)),
+            dict(self._sysctls(known, own)),
+        )
+
+    def _sysctls(self, known: Iterable[Fabric], spaces: dict[str, Space]) -> Iterator[tuple[tuple[str, str], str]]:
+        asked: dict[str, set[str]] = {}
+        for fabric in known:
+            for thing in fabric.values():
+                if type(thing) is Sysctl and thing.space in spaces:
+                    asked.setdefault(thing.space, set()).add(thing.key)
+        for space, keys in asked.items():
+            with self._namespaces.inside(space):
+                for key in sorted(keys):
+                    with suppress(OSError), open(f"/proc/sys/{key}") as file:
+                        yield (space, key), " ".join(file.read().split())
+
+    def foreign(self, fabric: str) -> dict[Name, str]:
+        """Names on this host that somebody else holds, and who, by the last reading."""
+        held: dict[Name, str] = {}
+        for link in self._spaces[HOST].links:
+            if not owned(link, fabric):
+                held[Name(HOST, link.name)] = _holder(link)
+        for name, whole in self._namespaces.named(f"{fabric}."):
+            space = self._spaces.get(f"node {name}")
+            if not whole and not is_leftover(f"{DIRECTORY}/{name}"):
+                held[Name("namespace", name)] = f"a file that netfab did not make, {DIRECTORY}/{name}"
+            elif space is not None and not _marked(space, fabric):
+                held[Name("namespace", name)] = f"a network namespace that netfab did not make, {DIRECTORY}/{name}"
+        return held
+
+
+def _marked(space: Space, fabric: str) -> bool:
+    """A node's namespace is ours when its lo carries our mark, or when it is only the file for one."""
+    return not space.links or any(link.index == 1 and owned(link, fabric) for link in space.links)
+
+
+def _holder(link: Link) -> str:
+    label = text(link.attrs.get(IFALIAS, b""))
+    if link.group >> 24 == group_of("") >> 24:
+        return f"another fabric's {link.kind} ({label or 'no label'})"
+    kind = link.kind or "interface"
+    return f"a {kind} that netfab did not make"
+
+
+def _files(directory: str) -> Iterator[tuple[str, tuple[int, str]]]:
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                with open(entry.path, errors="surrogateescape") as file:
+                    yield entry.path, (entry.stat(follow_symlinks=False).st_mode & 0o777, file.read())

@@ -1,0 +1,123 @@
+"""Address: an IP address of a link, and the prefix route that the kernel makes for it (linux/if_addr.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import NamedTuple, Self
+
+from netfab.objects.base import Dump, Name, Op
+from netfab.objects.wire import (
+    AF_INET,
+    AF_INET6,
+    IFADDR,
+    MARK,
+    NEW,
+    RTM_DELADDR,
+    RTM_NEWADDR,
+    Body,
+    Request,
+    Value,
+    number,
+    u8,
+    u32,
+)
+
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
+IFA_F_NODAD, IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x02, 0x40, 0x80
+LINK_LOCAL = 253  # RT_SCOPE_LINK
+PREFIX_ROUTE_METRIC6 = 256  # IP6_RT_PRIO_ADDRCONF, net/ip6_route.h
+
+
+class Address(NamedTuple):
+    """An address with its prefix length. IPv6 without duplicate detection, which takes 1.7 s and finds only ourselves."""
+
+    link: Name
+    address: IPv4Address | IPv6Address
+    length: int
+
+    fixed = ()  # every field is in the identity
+    after = ()
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        metric = 0 if self.address.version == 4 else PREFIX_ROUTE_METRIC6
+        prefix = prefix_of(self.address.packed, self.length)
+        return (
+            address_name(self.link, self.address, self.length),
+            Name(f"route {self.link.space} main", f"{prefix} {metric}"),
+        )
+
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        return (self.link,)
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        return (self.link,)
+
+    def create(self) -> list[Op]:
+        return [self._request(RTM_NEWADDR, NEW, "give")]
+
+    def update(self, before: Self) -> list[Op]:
+        return []
+
+    def delete(self) -> list[Op]:
+        return [self._request(RTM_DELADDR, 0, "take")]
+
+    def _request(self, kind: int, flags: int, verb: str) -> Request:
+        packed = self.address.packed
+        family = AF_INET if self.address.version == 4 else AF_INET6
+        scope = LINK_LOCAL if self.address.is_link_local and family == AF_INET6 else 0
+        attrs: tuple[tuple[int, Value], ...] = (
+            (IFA_LOCAL, packed),
+            (IFA_ADDRESS, packed),
+            (IFA_FLAGS, u32(IFA_F_PERMANENT | IFA_F_NODAD)),
+            (IFA_PROTO, u8(MARK)),
+        )
+        body = Body(IFADDR, (family, self.length, 0, scope, self.link), attrs)
+        return Request(self.link.space, kind, flags, body, doing=f"{verb} {self.link} {self.address}/{self.length}")
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        for space, link, message in _own(dump):
+            packed = message.attrs.get(IFA_LOCAL) or message.attrs[IFA_ADDRESS]
+            address = IPv4Address(packed) if message.family == AF_INET else IPv6Address(packed)
+            yield cls(Name(space, link), address, message.length)
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        for space, link, message in _own(dump):
+            if message.family == AF_INET6 and number(message.attrs.get(IFA_FLAGS, b"")) & IFA_F_TENTATIVE:
+                yield Name(space, link)
+
+    def __str__(self) -> str:
+        return f"address {self.address}/{self.length} on {self.link}"
+
+
+class AddressMessage(NamedTuple):
+    """One RTM_NEWADDR of a dump."""
+
+    family: int
+    length: int
+    index: int
+    attrs: dict[int, bytes]
+
+
+def address_name(link: Name, address: IPv4Address | IPv6Address, length: int) -> Name:
+    """The identity of an Address."""
+    return Name(f"address {link.space}", f"{address}/{length} {link.text}")
+
+
+@cache
+def prefix_of(packed: bytes, length: int) -> str:
+    """The prefix that a packed address is on, as text."""
+    return str(ip_network((packed, length), strict=False))
+
+
+def _own(dump: Dump) -> Iterator[tuple[str, str, AddressMessage]]:
+    for space, found in dump.spaces.items():
+        for message in found.addresses:
+            if message.attrs.get(IFA_PROTO, b"\0")[0] == MARK and (space, message.index) in dump.owned:
+                yield space, dump.links[space, message.index].text, message

@@ -1,0 +1,153 @@
+"""What every kind of kernel object has in common: names, what it needs, messages out and in.
+
+The engine knows this file and no kind. A kind is a NamedTuple of plain values with the attributes of `KernelObject`;
+values are compared, so two objects are the same when type and fields are. Nothing here opens a socket or a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
+from functools import cache
+from ipaddress import ip_address, ip_network
+from typing import Any, NamedTuple, Protocol, Self, get_args, get_origin, get_type_hints
+
+HOST = "host"
+
+
+class Name(NamedTuple):
+    """What only one object at a time can hold: ("host", "br0"), ("node shop.web", "eth0"), ("namespace", "shop.web")."""
+
+    space: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text if self.space in (HOST, "namespace") else f"{self.text} of {self.space}"
+
+
+def node_space(fabric: str, node: str) -> str:
+    """The space of the links, addresses and routes inside a node."""
+    return f"node {fabric}.{node}"
+
+
+def namespace_of(space: str) -> tuple[Name, ...]:
+    """The namespace that has to exist for anything in that space: none for the host's own."""
+    return () if space == HOST else (Name("namespace", space.removeprefix("node ")),)
+
+
+class Op(Protocol):
+    """One step of a change, as plain data; `space` is where it is carried out."""
+
+    @property
+    def space(self) -> str: ...
+
+
+class KernelObject(Protocol):
+    """One thing that a kernel holds. Kinds are hashable tuples; their class name is their kind's name."""
+
+    @property
+    def fixed(self) -> Hashable:
+        """What the kernel sets once: when it must change, the object is made anew."""
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """Every name it holds; the first is its identity."""
+
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        """Names that must be held before it can exist."""
+
+    @property
+    def after(self) -> tuple[Name, ...]:
+        """Names that are made before it, where they are made at all; replacement does not spread along these."""
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        """What it dies with: when all of these end in the same change set, its own delete sends nothing."""
+
+    def create(self) -> list[Op]: ...
+
+    def update(self, before: Any) -> list[Op]:
+        """From `before`, of the same kind and with equal `fixed`, to this."""
+
+    def delete(self) -> list[Op]: ...
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        """Every object of this kind in the dump that the fabric owns: the inverse of create."""
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        """What exists and is not ready for traffic yet, and will be without our doing."""
+
+    def __str__(self) -> str:
+        """Kind and name, in the words of the field: `bridge br0`."""
+
+
+class Space(NamedTuple):
+    """What the kernel said about one network namespace; messages as (header, attributes) of objects/wire.py."""
+
+    links: list[Any]
+    addresses: list[Any]
+    routes: list[Any]
+
+
+class Dump(NamedTuple):
+    """Everything that was read, raw, for the `read` of each kind."""
+
+    fabric: str
+    spaces: Mapping[str, Space]
+    links: Mapping[tuple[str, int], Name]  # (space, ifindex) -> link, of all spaces
+    owned: Set[tuple[str, int]]  # the host's links that carry the fabric's mark, and all inside its nodes
+    files: Mapping[str, tuple[int, str]]  # path -> (mode, content), below the fabric's run directory
+    sysctls: Mapping[tuple[str, str], str]  # (space, key) -> value, of the keys that were asked for
+    tables: Iterable[Any] = ()  # nft tables of the fabric, as `nft -j list table` prints them
+    containers: Iterable[Any] = ()  # what the supervisor says it runs
+
+
+class Fabric(dict[Name, Any]):
+    """A named set of kernel objects, by identity: what should be, or what is."""
+
+    def __init__(self, name: str, objects: Iterable[Any] = ()) -> None:
+        super().__init__((thing.names[0], thing) for thing in objects)
+        self.name = name
+
+    def to_json(self) -> str:
+        """One line of JSON; fields are arrays in the order of the kind, so that a later kind may add fields at the end."""
+        return json.dumps(
+            {"name": self.name, "objects": [[type(thing).__name__, thing] for thing in self.values()]},
+            default=str,
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str, kinds: Iterable[type[Any]]) -> Fabric:
+        """The inverse of to_json. Fields that the text does not have keep their defaults."""
+        by_name = {kind.__name__: _decoder(kind) for kind in kinds}
+        parsed = json.loads(text)
+        return cls(parsed["name"], (by_name[kind](fields) for kind, fields in parsed["objects"]))
+
+
+@cache
+def _decoder(hint: Any) -> Any:
+    """A function from a JSON value to a value of that type; only the types that kinds use."""
+    arguments = get_args(hint)
+    if get_origin(hint) is tuple:
+        if arguments[-1] is Ellipsis:
+            item = _decoder(arguments[0])
+            return lambda value: tuple(map(item, value))
+        items = [_decoder(argument) for argument in arguments]
+        return lambda value: tuple(item(part) for item, part in zip(items, value, strict=True))
+    if type(None) in arguments:
+        (some,) = {_decoder(argument) for argument in arguments if argument is not type(None)}
+        return lambda value: None if value is None else some(value)
+    if arguments and all(argument.__module__ == "ipaddress" for argument in arguments):
+        return ip_network if "Network" in arguments[0].__name__ else ip_address
+    if hasattr(hint, "_fields"):
+        fields = [_decoder(field) for field in get_type_hints(hint).values()]
+        return lambda value: hint(*(field(part) for field, part in zip(fields, value, strict=False)))
+    return _same
+
+
+def _same(value: Any) -> Any:
+    return value

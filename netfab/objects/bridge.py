@@ -1,0 +1,123 @@
+"""Bridge: a learning switch on the host (linux/if_link.h, IFLA_BR_*)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import NamedTuple, Self
+
+from netfab.objects.base import Dump, Name, Op, namespace_of
+from netfab.objects.link import (
+    ADDRESS,
+    GROUP,
+    IFALIAS,
+    IFNAME,
+    INFO_DATA,
+    INFO_KIND,
+    LINKINFO,
+    MTU,
+    Settings,
+    own_links,
+    set_link,
+    set_up,
+    settings_attr,
+)
+from netfab.objects.ops import DelLink, WriteSysctl
+from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, mac, number, u8, u32
+
+FORWARD_DELAY, STP_STATE, MCAST_SNOOPING = 1, 5, 23
+
+
+class Bridge(NamedTuple):
+    """A bridge without spanning tree. Its MAC is always given: else the first port with a lower one changes it."""
+
+    link: Name
+    mac: str
+    mtu: int
+    group: int
+    up: bool = True
+    forward_delay: int = 0  # hundredths of a second
+    stp: bool = False
+    snooping: bool = False
+    settings: Settings = Settings()
+
+    needs = ()
+    after = ()
+
+    @property
+    def fixed(self) -> Hashable:
+        return ()
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        return (self.link,)
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        return namespace_of(self.link.space)
+
+    def create(self) -> list[Op]:
+        attrs: tuple[tuple[int, Value], ...] = (
+            (IFNAME, self.link.text),
+            (ADDRESS, mac(self.mac)),
+            (GROUP, u32(self.group)),
+            self._info(),
+        )
+        body = Body(IFINFO, (0, 0, self.link, 0, 0), attrs)
+        return [
+            Request(self.link.space, RTM_NEWLINK, NEW, body, makes=(self.link,), doing=f"create {self}"),
+            *self._set(),
+        ]
+
+    def update(self, before: Self) -> list[Op]:
+        group = set_link(self.link, ((GROUP, u32(self.group)), (ADDRESS, mac(self.mac))), f"update {self}")
+        return [group, set_link(self.link, (self._info(),), f"update {self}"), *self._set()]
+
+    def _info(self) -> tuple[int, Value]:
+        data = (
+            (FORWARD_DELAY, u32(self.forward_delay)),
+            (STP_STATE, u32(self.stp)),
+            (MCAST_SNOOPING, u8(self.snooping)),
+        )
+        return LINKINFO, ((INFO_KIND, b"bridge"), (INFO_DATA, data))
+
+    def _set(self) -> list[Op]:
+        # An MTU given at creation is lost when the first port joins; set afterwards it sticks.
+        return [
+            *(
+                WriteSysctl(self.link.space, f"net/ipv6/conf/{self.link.text}/{key}", str(int(self.settings.accept_ra)), True)
+                for key in ("accept_ra", "accept_redirects")
+            ),
+            set_link(
+                self.link,
+                ((MTU, u32(self.mtu)), (IFALIAS, f"netfab:{self.link.text}"), settings_attr(self.settings)),
+                f"configure {self}",
+            ),
+            set_up(self.link, self.up, str(self)),
+        ]
+
+    def delete(self) -> list[Op]:
+        return [DelLink(self.link, self.group)]
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        for space, link in own_links(dump):
+            if link.kind == "bridge":
+                data = link.info_data()
+                yield cls(
+                    Name(space, link.name),
+                    link.mac,
+                    link.mtu,
+                    link.group,
+                    link.up,
+                    number(data[FORWARD_DELAY]),
+                    bool(number(data[STP_STATE])),
+                    bool(number(data[MCAST_SNOOPING])),
+                    link.settings(),
+                )
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        return iter(())
+
+    def __str__(self) -> str:
+        return f"bridge {self.link}"

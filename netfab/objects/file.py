@@ -1,0 +1,47 @@
+"""File: a small text file below the fabric's run directory, such as the hosts file of its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Self
+
+from netfab.objects.base import Dump, Name, Op
+from netfab.objects.ops import RemoveFile, WriteFile
+
+
+class File(NamedTuple):
+    """A whole file. It is ours because of where it lies: below /run/netfab/<fabric>/."""
+
+    path: str
+    content: str
+    mode: int = 0o644
+
+    fixed = ()
+    needs = ()
+    after = ()
+    within = ()
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        return (Name("file", self.path),)
+
+    def create(self) -> list[Op]:
+        return [WriteFile(self.path, self.mode, self.content)]
+
+    def update(self, before: Self) -> list[Op]:
+        return self.create()
+
+    def delete(self) -> list[Op]:
+        return [RemoveFile(self.path)]
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        for path, (mode, content) in dump.files.items():
+            yield cls(path, content, mode)
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        return iter(())
+
+    def __str__(self) -> str:
+        return f"file {self.path}"

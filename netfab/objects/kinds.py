@@ -1,0 +1,16 @@
+"""All kinds. A new one is a file beside this one, and its name here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netfab.objects.address import Address
+from netfab.objects.bridge import Bridge
+from netfab.objects.file import File
+from netfab.objects.namespace import Namespace
+from netfab.objects.port import Port
+from netfab.objects.route import Route
+from netfab.objects.sysctl import Sysctl
+from netfab.objects.veth import Veth
+
+KINDS: tuple[type[Any], ...] = (Namespace, Sysctl, Bridge, Veth, Port, Address, Route, File)

@@ -1,0 +1,161 @@
+"""What all links share: their marks, settings and messages (linux/if_link.h, rtnetlink(7)).
+
+Ownership is IFLA_GROUP, which the creating message itself sets; the alias is a label for people, set afterwards because
+RTM_NEWLINK ignores it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha256
+from typing import NamedTuple
+
+from netfab.objects.base import Dump, Name
+from netfab.objects.wire import (
+    AF_INET,
+    AF_INET6,
+    IFF_UP,
+    IFINFO,
+    RTM_NEWLINK,
+    Body,
+    Request,
+    Value,
+    number,
+    parse,
+    text,
+    u8,
+    u32,
+)
+
+ADDRESS, IFNAME, MTU, LINK, MASTER = 1, 3, 4, 5, 10
+OPERSTATE, LINKINFO, IFALIAS, AF_SPEC, GROUP, NET_NS_FD = 16, 18, 20, 26, 27, 28
+NUM_TX_QUEUES, NUM_RX_QUEUES = 31, 32
+INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
+INET_CONF = 1  # IFLA_INET_CONF
+INET6_CONF, INET6_ADDR_GEN_MODE = 2, 8
+CONF_FORWARDING, CONF_RP_FILTER, CONF_PROMOTE_SECONDARIES = 1, 8, 20  # linux/ip.h, IPV4_DEVCONF_*
+CONF6_ACCEPT_RA = 3  # linux/ipv6.h, DEVCONF_ACCEPT_RA, counted from 0
+ADDR_GEN_NONE = 1
+OPERSTATE_UP = 6  # RFC 2863
+
+_SCRATCH = 1 << 23
+
+
+@cache
+def group_of(fabric: str) -> int:
+    """The link group that marks what that fabric made: 'n' and 23 bits of a hash of its name."""
+    return 0x6E000000 | int.from_bytes(sha256(fabric.encode()).digest()[:4], "big") & 0x7FFFFF
+
+
+def scratch_of(group: int) -> int:
+    """The group into which links are moved to be deleted together; it counts as the fabric's, too."""
+    return group | _SCRATCH
+
+
+class Link(NamedTuple):
+    """One RTM_NEWLINK of a dump."""
+
+    index: int
+    flags: int
+    attrs: dict[int, bytes]
+
+    @property
+    def name(self) -> str:
+        return text(self.attrs[IFNAME])
+
+    @property
+    def group(self) -> int:
+        return number(self.attrs.get(GROUP, b""))
+
+    @property
+    def up(self) -> bool:
+        return bool(self.flags & IFF_UP)
+
+    @property
+    def mtu(self) -> int:
+        return number(self.attrs[MTU])
+
+    @property
+    def mac(self) -> str:
+        return self.attrs.get(ADDRESS, b"").hex(":")
+
+    @property
+    def info(self) -> dict[int, bytes]:
+        info = self.attrs.get(LINKINFO, b"")
+        return parse(info, 0, len(info))
+
+    @property
+    def kind(self) -> str:
+        return text(self.info.get(INFO_KIND, b""))
+
+    def info_data(self, which: int = INFO_DATA) -> dict[int, bytes]:
+        data = self.info.get(which, b"")
+        return parse(data, 0, len(data))
+
+    def settings(self) -> Settings:
+        """What IFLA_AF_SPEC says of both families; IFLA_INET_CONF is an array of s32 counted from 1."""
+        families = self.attrs.get(AF_SPEC, b"")
+        spec = parse(families, 0, len(families))
+        inet, inet6 = spec.get(AF_INET, b""), spec.get(AF_INET6, b"")
+        conf = parse(inet, 0, len(inet)).get(INET_CONF, b"")
+        conf6 = parse(inet6, 0, len(inet6)).get(INET6_CONF, b"")
+
+        def ipv4(which: int) -> int:
+            return number(conf[4 * which - 4 : 4 * which])
+
+        return Settings(
+            forwarding=bool(ipv4(CONF_FORWARDING)),
+            rp_filter=ipv4(CONF_RP_FILTER),
+            promote_secondaries=bool(ipv4(CONF_PROMOTE_SECONDARIES)),
+            accept_ra=bool(number(conf6[4 * CONF6_ACCEPT_RA : 4 * CONF6_ACCEPT_RA + 4])),
+        )
+
+
+class Settings(NamedTuple):
+    """A link's own sysctls. All but accept_ra go over netlink, without a look at /proc/sys."""
+
+    forwarding: bool = False  # IPv4
+    rp_filter: int = 0
+    promote_secondaries: bool = True  # without it, deleting an address drops every route of the link
+    accept_ra: bool = False
+
+
+def owned(link: Link, fabric: str) -> bool:
+    """Whether that fabric made it."""
+    group = group_of(fabric)
+    return link.group in (group, scratch_of(group))
+
+
+def set_link(link: Name, attrs: tuple[tuple[int, Value], ...], doing: str) -> Request:
+    """Change attributes of an existing link."""
+    return Request(link.space, RTM_NEWLINK, 0, Body(IFINFO, (0, 0, link, 0, 0), attrs), doing=doing)
+
+
+def set_up(link: Name, up: bool, what: str) -> Request:
+    """Administratively up or down, alone: in a message with settings the kernel would change flags first."""
+    body = Body(IFINFO, (0, 0, link, IFF_UP if up else 0, IFF_UP), ())
+    return Request(link.space, RTM_NEWLINK, 0, body, doing=f"set {what} {'up' if up else 'down'}")
+
+
+def settings_attr(settings: Settings) -> tuple[int, Value]:
+    """IFLA_AF_SPEC with all that netlink can set. Refused in a creating message (EAFNOSUPPORT)."""
+    ipv4 = (
+        (CONF_FORWARDING, u32(settings.forwarding)),
+        (CONF_RP_FILTER, u32(settings.rp_filter)),
+        (CONF_PROMOTE_SECONDARIES, u32(settings.promote_secondaries)),
+    )
+    # Link-local addresses are made by us, without duplicate detection, where a network has IPv6 at all.
+    ipv6 = ((INET6_ADDR_GEN_MODE, u8(ADDR_GEN_NONE)),)
+    return AF_SPEC, ((AF_INET, ((INET_CONF, ipv4),)), (AF_INET6, ipv6))
+
+
+
+
+def own_links(dump: Dump) -> list[tuple[str, Link]]:
+    """(space, link) of every link that the fabric made, lo excepted."""
+    return [
+        (space, link)
+        for space, found in dump.spaces.items()
+        for link in found.links
+        if link.index != 1 and owned(link, dump.fabric)
+    ]

@@ -1,0 +1,68 @@
+"""The steps that are no rtnetlink message: namespaces, deletes by name, files, sysctls, nft, containers.
+
+Plain data; kernel/ and runtime/ carry them out. Together with wire.Request this is all that a change can ask for.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from netfab.objects.base import HOST, Name
+
+
+class NewNamespace(NamedTuple):
+    """A network namespace that appears at /run/netns whole: lo grouped and up, then bound."""
+
+    name: Name
+    group: int
+    space: str = HOST
+
+
+class DelNamespace(NamedTuple):
+    """Unmount it; what is in it goes when nothing else holds it open."""
+
+    name: Name
+    space: str = HOST
+
+
+class DelLink(NamedTuple):
+    """Delete a link. All of a phase go together, by group: one RCU grace period instead of one each."""
+
+    link: Name
+    group: int  # the fabric's; the sweep uses its scratch group
+
+    @property
+    def space(self) -> str:
+        return self.link.space
+
+
+class WriteFile(NamedTuple):
+    """Write in place (a bind mount of the file must see it), creating parents."""
+
+    path: str
+    mode: int
+    content: str
+    space: str = HOST
+
+
+class RemoveFile(NamedTuple):
+    """Remove the file and the directories above it that it leaves empty, up to the fabric's own."""
+
+    path: str
+    space: str = HOST
+
+
+class WriteSysctl(NamedTuple):
+    """Write below /proc/sys; `key` has slashes: net/ipv6/conf/br0/accept_ra."""
+
+    space: str
+    key: str
+    value: str
+    optional: bool = False  # fine where the kernel has no such file (IPv6 turned off)
+
+
+class ResetSysctl(NamedTuple):
+    """Put back what a new namespace of this host has."""
+
+    space: str
+    key: str

@@ -1,0 +1,85 @@
+"""Port: a link's place on a bridge (linux/if_link.h, IFLA_BRPORT_*)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Self
+
+from netfab.objects.base import Dump, Name, Op
+from netfab.objects.link import (
+    INFO_SLAVE_DATA,
+    INFO_SLAVE_KIND,
+    LINKINFO,
+    MASTER,
+    own_links,
+    set_link,
+)
+from netfab.objects.wire import IFF_LOWER_UP, number, text, u8, u32
+
+BRPORT_STATE, BRPORT_ISOLATED = 1, 33
+FORWARDING = 3  # linux/if_bridge.h, BR_STATE_FORWARDING
+
+
+class Port(NamedTuple):
+    """An object of its own, so that a new bridge replaces ports and not the cables behind them."""
+
+    link: Name
+    bridge: Name
+    isolated: bool = False
+
+    fixed = ()
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        return (Name(f"port {self.link.space}", self.link.text),)
+
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        return self.link, self.bridge
+
+    @property
+    def after(self) -> tuple[Name, ...]:
+        # A port that is on a bridge before the rules are would join what they keep apart.
+        return (Name("firewall", "inet"), Name("firewall", "bridge"))
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        return (self.link,)
+
+    def create(self) -> list[Op]:
+        return self._enslave() + (self._isolate() if self.isolated else [])
+
+    def update(self, before: Self) -> list[Op]:
+        move = self.bridge != before.bridge
+        isolate = self.isolated or before.isolated
+        return (self._enslave() if move else []) + (self._isolate() if isolate else [])
+
+    def _enslave(self) -> list[Op]:
+        return [set_link(self.link, ((MASTER, self.bridge),), f"put {self.link} on {self.bridge}")]
+
+    def _isolate(self) -> list[Op]:
+        # The bridge's own settings of a port are looked at before IFLA_MASTER: never in the same message.
+        data = ((BRPORT_ISOLATED, u8(self.isolated)),)
+        info = (INFO_SLAVE_KIND, b"bridge"), (INFO_SLAVE_DATA, data)
+        return [set_link(self.link, ((LINKINFO, info),), f"isolate {self.link}")]
+
+    def delete(self) -> list[Op]:
+        return [set_link(self.link, ((MASTER, u32(0)),), f"take {self.link} off {self.bridge}")]
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        for space, link in own_links(dump):
+            if (master := number(link.attrs.get(MASTER, b""))) and text(link.info.get(INFO_SLAVE_KIND, b"")) == "bridge":
+                isolated = number(link.info_data(INFO_SLAVE_DATA).get(BRPORT_ISOLATED, b""))
+                yield cls(Name(space, link.name), dump.links[space, master], bool(isolated))
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        for space, link in own_links(dump):
+            if link.up and link.flags & IFF_LOWER_UP and MASTER in link.attrs:
+                data = link.info_data(INFO_SLAVE_DATA)
+                if BRPORT_STATE in data and number(data[BRPORT_STATE]) != FORWARDING:
+                    yield Name(space, link.name)
+
+    def __str__(self) -> str:
+        return f"port {self.link}"

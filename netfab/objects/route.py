@@ -1,0 +1,200 @@
+"""Route: a destination and its next hops, in the main table (rtnetlink(7), linux/rtnetlink.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from functools import cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NamedTuple, Self
+
+from netfab.objects.address import Address, address_name
+from netfab.objects.base import Dump, Name, Op
+from netfab.objects.wire import (
+    AF_INET,
+    AF_INET6,
+    MARK,
+    NEW,
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    RTM_DELROUTE,
+    RTM_NEWROUTE,
+    RTMSG,
+    Body,
+    Hops,
+    Request,
+    Value,
+    number,
+    parse_hops,
+    u32,
+)
+
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 4, 5, 6, 9
+TABLE_MAIN = 254
+UNICAST, BLACKHOLE, UNREACHABLE, PROHIBIT = 1, 6, 7, 8  # RTN_*
+KINDS = {"unicast": UNICAST, "blackhole": BLACKHOLE, "unreachable": UNREACHABLE, "prohibit": PROHIBIT}
+DEFAULT_METRIC6 = 1024  # IP6_RT_PRIO_USER, net/ip6_route.h
+
+AnyAddress = IPv4Address | IPv6Address
+AnyNetwork = IPv4Network | IPv6Network
+
+
+class Hop(NamedTuple):
+    """One way: a next hop (None: the destination is on the link), its link, and its share among several."""
+
+    via: AnyAddress | None
+    link: Name
+    weight: int = 1
+
+
+class Route(NamedTuple):
+    """A route; several hops are one multipath route, sorted. `through` are the addresses whose prefixes hold its hops.
+
+    An address that goes takes the routes through it along, silently; so a route is made anew when one is.
+    """
+
+    space: str
+    destination: AnyNetwork
+    hops: tuple[Hop, ...]
+    metric: int
+    through: tuple[Name, ...] = ()
+    kind: str = "unicast"
+
+    after = ()
+
+    @property
+    def fixed(self) -> Hashable:
+        return self.through
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        return (Name(f"route {self.space} main", f"{self.destination} {self.metric}"),)
+
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        return tuple(hop.link for hop in self.hops) + self.through
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        return tuple(hop.link for hop in self.hops)
+
+    def create(self) -> list[Op]:
+        return [self._request(RTM_NEWROUTE, NEW, "create")]
+
+    def update(self, before: Self) -> list[Op]:
+        # Never REPLACE in create: it would take the place of the kernel's own prefix route, invisibly.
+        return [self._request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, "update")]
+
+    def delete(self) -> list[Op]:
+        return [self._request(RTM_DELROUTE, 0, "delete")]
+
+    def _request(self, message: int, flags: int, verb: str) -> Request:
+        destination = self.destination
+        family = AF_INET if destination.version == 4 else AF_INET6
+        attrs: list[tuple[int, Value]] = []
+        if destination.prefixlen:
+            attrs.append((RTA_DST, destination.network_address.packed))
+        if self.metric:
+            attrs.append((RTA_PRIORITY, u32(self.metric)))
+        if len(self.hops) == 1:
+            attrs += [*_via(self.hops[0]), (RTA_OIF, self.hops[0].link)]
+        elif self.hops:
+            attrs.append((RTA_MULTIPATH, Hops(tuple((hop.link, hop.weight, _via(hop)) for hop in self.hops))))
+        scope = 253 if family == AF_INET and any(hop.via is None for hop in self.hops) else 0  # RT_SCOPE_LINK
+        fields = (family, destination.prefixlen, 0, 0, TABLE_MAIN, MARK, scope, KINDS[self.kind], 0)
+        return Request(self.space, message, flags, Body(RTMSG, fields, tuple(attrs)), doing=f"{verb} {self}")
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        for space, found in dump.spaces.items():
+            addresses: dict[Name, list[Address]] = {}
+            if found.routes:
+                for address in Address.read(dump._replace(spaces={space: found})):
+                    addresses.setdefault(address.link, []).append(address)
+            for message in found.routes:
+                hops = tuple(sorted(_hops(message, space, dump)))
+                if message.protocol == MARK and message.table == TABLE_MAIN and _ours(message, space, dump):
+                    destination = _network(message.family, message.attrs.get(RTA_DST, b""), message.length)
+                    metric = number(message.attrs.get(RTA_PRIORITY, b""))
+                    kind = next((name for name, value in KINDS.items() if value == message.kind), "unicast")
+                    yield cls(space, destination, hops, metric, through(hops, addresses), kind)
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        return iter(())
+
+    def __str__(self) -> str:
+        where = "" if self.space == "host" else f" in {self.space.removeprefix('node ')}"
+        ways = ", ".join(f"via {hop.via} dev {hop.link.text}" if hop.via else f"dev {hop.link.text}" for hop in self.hops)
+        return f"route {_shown(self.destination)} {ways or self.kind}{where}"
+
+
+class RouteMessage(NamedTuple):
+    """One RTM_NEWROUTE of a dump."""
+
+    family: int
+    length: int
+    table: int
+    protocol: int
+    kind: int
+    attrs: dict[int, bytes]
+
+
+def through(hops: Iterable[Hop], addresses: dict[Name, list[Address]]) -> tuple[Name, ...]:
+    """The addresses, lowest first, on whose prefixes the hops are; for a hop without `via` any of the link."""
+    found = set()
+    for hop in hops:
+        fitting = [
+            address
+            for address in addresses.get(hop.link, ())
+            if hop.via is None or (hop.via.version == address.address.version and _within(hop.via, address))
+        ]
+        if fitting:
+            lowest = min(fitting, key=lambda address: (address.address.version, address.address, address.length))
+            found.add(address_name(hop.link, lowest.address, lowest.length))
+    return tuple(sorted(found))
+
+
+def _within(via: AnyAddress, address: Address) -> bool:
+    shift = address.address.max_prefixlen - address.length
+    return int(via) >> shift == int(address.address) >> shift
+
+
+def _via(hop: Hop) -> tuple[tuple[int, Value], ...]:
+    return () if hop.via is None else ((RTA_GATEWAY, hop.via.packed),)
+
+
+def _hops(message: RouteMessage, space: str, dump: Dump) -> Iterator[Hop]:
+    attrs = message.attrs
+    if RTA_MULTIPATH in attrs:
+        for index, weight, hop in parse_hops(attrs[RTA_MULTIPATH]):
+            yield Hop(_address(hop.get(RTA_GATEWAY)), dump.links[space, index], weight)
+    elif RTA_OIF in attrs and message.kind == UNICAST:
+        yield Hop(_address(attrs.get(RTA_GATEWAY)), dump.links[space, number(attrs[RTA_OIF])])
+
+
+def _ours(message: RouteMessage, space: str, dump: Dump) -> bool:
+    """Another fabric's routes on the host carry the same protocol; they leave through its own links."""
+    return all(
+        (space, index) in dump.owned
+        for index in (
+            *(number(message.attrs[kind]) for kind in (RTA_OIF,) if kind in message.attrs),
+            *(index for index, _, _ in parse_hops(message.attrs.get(RTA_MULTIPATH, b""))),
+        )
+    )
+
+
+def _address(packed: bytes | None) -> AnyAddress | None:
+    if packed is None:
+        return None
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
+
+
+@cache
+def _network(family: int, packed: bytes, length: int) -> AnyNetwork:
+    if family == AF_INET:
+        return IPv4Network((packed or bytes(4), length))
+    return IPv6Network((packed or bytes(16), length))
+
+
+def _shown(destination: AnyNetwork) -> str:
+    return str(destination) if destination.prefixlen else "default"

@@ -1,0 +1,54 @@
+"""Sysctl: a value below /proc/sys in a node's namespace that netlink can't set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Self
+
+from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
+from netfab.objects.ops import ResetSysctl, WriteSysctl
+
+
+class Sysctl(NamedTuple):
+    """A namespaced sysctl, its key with slashes (net/ipv4/ip_forward). Ended, it is what a new namespace has."""
+
+    space: str
+    key: str
+    value: str
+
+    fixed = ()
+    after = ()
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        return (Name(f"sysctl {self.space}", self.key),)
+
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        return namespace_of(self.space)
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        return namespace_of(self.space)
+
+    def create(self) -> list[Op]:
+        return [WriteSysctl(self.space, self.key, self.value)]
+
+    def update(self, before: Self) -> list[Op]:
+        return self.create()
+
+    def delete(self) -> list[Op]:
+        return [ResetSysctl(self.space, self.key)]
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        for (space, key), value in dump.sysctls.items():
+            if space != HOST:
+                yield cls(space, key, value)
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        return iter(())
+
+    def __str__(self) -> str:
+        return f"sysctl {self.key} of {self.space.removeprefix('node ')}"

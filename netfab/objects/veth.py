@@ -1,0 +1,171 @@
+"""Veth: a cable with two ends, each in a namespace (veth(4), linux/veth.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import NamedTuple, Self
+
+from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
+from netfab.objects.link import (
+    ADDRESS,
+    GROUP,
+    IFALIAS,
+    IFNAME,
+    INFO_DATA,
+    INFO_KIND,
+    LINK,
+    LINKINFO,
+    MTU,
+    NET_NS_FD,
+    NUM_RX_QUEUES,
+    NUM_TX_QUEUES,
+    OPERSTATE,
+    OPERSTATE_UP,
+    Link,
+    Settings,
+    group_of,
+    own_links,
+    owned,
+    set_link,
+    set_up,
+    settings_attr,
+)
+from netfab.objects.ops import DelLink, WriteSysctl
+from netfab.objects.wire import IFF_LOWER_UP, IFF_UP, IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, mac, number, u32
+
+VETH_INFO_PEER = 1
+_ONE_QUEUE: tuple[tuple[int, Value], ...] = ((NUM_TX_QUEUES, u32(1)), (NUM_RX_QUEUES, u32(1)))
+
+
+class End(NamedTuple):
+    """One end of a veth."""
+
+    link: Name
+    mac: str
+    mtu: int
+    up: bool = True
+    settings: Settings = Settings(accept_ra=True)  # the kernel's default, left alone where IPv6 is off
+
+    def born(self, group: int) -> tuple[tuple[int, Value], ...]:
+        """What a link can have from its first message. One queue, not one per possible CPU: 40 % cheaper."""
+        return (
+            (IFNAME, self.link.text),
+            (ADDRESS, mac(self.mac)),
+            (MTU, u32(self.mtu)),
+            (GROUP, u32(group)),
+            *_ONE_QUEUE,
+        )
+
+    def set(self) -> list[Op]:
+        """Settings, then up: the kernel changes flags first when both are in one message."""
+        space, name = self.link
+        ops: list[Op] = []
+        if not self.settings.accept_ra:
+            ops += [
+                WriteSysctl(space, f"net/ipv6/conf/{name}/{key}", "0", True) for key in ("accept_ra", "accept_redirects")
+            ]
+        attrs = ((IFALIAS, f"netfab:{name}"), settings_attr(self.settings))
+        ops.append(set_link(self.link, attrs, f"configure {self.link}"))
+        if self.up:
+            ops.append(set_up(self.link, True, str(self.link)))
+        return ops
+
+    @classmethod
+    def of(cls, space: str, link: Link) -> End:
+        return cls(Name(space, link.name), link.mac, link.mtu, link.up, link.settings())
+
+
+class Veth(NamedTuple):
+    """Two ends. `a` is the host's, where there is one, else that of the smaller name."""
+
+    a: End
+    b: End
+    group: int
+
+    after = ()
+
+    @property
+    def fixed(self) -> Hashable:
+        return self.a.link, self.b.link
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        return self.a.link, self.b.link
+
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        return namespace_of(self.a.link.space) + namespace_of(self.b.link.space)
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        # An open shell keeps a namespace alive, and with it a host's end: those are deleted, never left to the namespace.
+        return () if self.a.link.space == HOST else self.needs
+
+    def create(self) -> list[Op]:
+        namespace = namespace_of(self.b.link.space)
+        peer = self.b.born(self.group) + tuple((NET_NS_FD, name) for name in namespace)
+        attrs = (
+            *self.a.born(self.group),
+            (LINKINFO, (
+                (INFO_KIND, b"veth"),
+                (INFO_DATA, ((VETH_INFO_PEER, Body(IFINFO, (0, 0, self.b.link, 0, 0), peer)),)),
+            )),
+        )  # fmt: skip
+        body = Body(IFINFO, (0, 0, self.a.link, 0, 0), attrs)
+        ends = (self.a.link, self.b.link)
+        born = Request(self.a.link.space, RTM_NEWLINK, NEW, body, makes=ends, doing=f"create {self}")
+        return [born, *self.b.set(), *self.a.set()]  # a peer can't be born up
+
+    def update(self, before: Self) -> list[Op]:
+        ops: list[Op] = []
+        for end, was in ((self.a, before.a), (self.b, before.b)):
+            if end != was or self.group != before.group:
+                attrs = ((GROUP, u32(self.group)), (ADDRESS, mac(end.mac)), (MTU, u32(end.mtu)))
+                ops += [set_link(end.link, attrs, f"update {end.link}"), *end.set()]
+                if was.up and not end.up:
+                    ops.append(set_up(end.link, False, str(end.link)))
+        return ops
+
+    def delete(self) -> list[Op]:
+        return [DelLink(self.a.link, self.group)]
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        # Whatever is in a node's namespace may be our veth's end, also when it lost its mark. An ifindex is unique in
+        # its namespace only, so both ends must point at each other.
+        at: dict[tuple[int, int], list[tuple[str, Link]]] = {}
+        own: list[tuple[str, Link]] = []
+        for space, found in dump.spaces.items():
+            for link in found.links:
+                if link.index != 1 and (space != HOST or owned(link, dump.fabric)) and link.kind == "veth":
+                    at.setdefault((link.index, _peer(link)), []).append((space, link))
+                    if owned(link, dump.fabric):
+                        own.append((space, link))
+        for space, link in own:
+            a = End.of(space, link)
+            ends = at.get((_peer(link), link.index), ())
+            for peer_space, peer in ends:
+                b = End.of(peer_space, peer)
+                if peer_space != HOST and (space == HOST or a.link < b.link or not owned(peer, dump.fabric)):
+                    marked = group_of(dump.fabric)
+                    yield cls(*sorted((a, b), key=_host_first), link.group if link.group != marked else peer.group)
+            if not ends:
+                yield cls(a, End(Name("elsewhere", a.link.text), "", 0), link.group)
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        for space, link in own_links(dump):
+            carrier = link.flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP
+            if carrier and number(link.attrs.get(OPERSTATE, b"")) != OPERSTATE_UP and link.kind == "veth":
+                yield Name(space, link.name)
+
+    def __str__(self) -> str:
+        return f"veth {self.a.link} - {self.b.link}"
+
+
+def _peer(link: Link) -> int:
+    return number(link.attrs.get(LINK, b""))
+
+
+def _host_first(end: End) -> tuple[bool, Name]:
+    return end.link.space != HOST, end.link

@@ -1,0 +1,168 @@
+"""rtnetlink messages as data, to bytes and back (rtnetlink(7), linux/rtnetlink.h, linux/if_link.h).
+
+A request names links and namespaces by Name; their ifindex or file descriptor is filled in when it is encoded.
+About seventeen times faster than a general library, which is the independent oracle of the tests
+(docs/decisions/0001). Opens no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from struct import Struct
+from typing import NamedTuple
+
+from netfab.objects.base import Name
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+
+NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+NLM_F_DUMP = 0x300
+NEW = NLM_F_CREATE | NLM_F_EXCL
+
+AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6 = 0, 2, 7, 10
+IFF_UP, IFF_LOWER_UP = 0x1, 0x10000  # linux/if.h
+
+IFINFO = Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
+IFADDR = Struct("=BBBBi")  # ifaddrmsg: family, prefixlen, flags, scope, index
+RTMSG = Struct("=BBBBBBBBI")  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
+NEXTHOP = Struct("=HBBi")  # rtnexthop: len, flags, hops, ifindex
+_HEADER = Struct("=IHHII")  # nlmsghdr: len, type, flags, seq, pid
+_ATTR = Struct("=HH")
+_U32 = Struct("=I")
+
+MARK = 0x6E  # 'n': IFA_PROTO and rtm_protocol of what netfab made
+
+Value = bytes | str | Name | tuple  # type: ignore[type-arg]  # a tuple is nested attributes, a Body, or Hops
+Resolve = Callable[[Name], int]
+
+
+class Body(NamedTuple):
+    """A fixed header and the attributes behind it. A Name among the header's fields stands for its number."""
+
+    header: Struct
+    fields: tuple[int | Name, ...]
+    attrs: tuple[tuple[int, Value], ...]
+
+
+class Hops(NamedTuple):
+    """RTA_MULTIPATH: (link, weight, attributes) of each next hop."""
+
+    hops: tuple[tuple[Name, int, tuple[tuple[int, Value], ...]], ...]
+
+
+class Request(NamedTuple):
+    """One message to rtnetlink. `makes` are links that it creates, which get an ifindex when it is encoded."""
+
+    space: str
+    type: int
+    flags: int
+    body: Body
+    makes: tuple[Name, ...] = ()
+    doing: str = ""  # for the error message, in the words of the plan
+    ends: bool = False  # part of a delete, though not by its type: fine when what it is about is gone
+
+
+def u8(value: int) -> bytes:
+    return bytes((value,))
+
+
+def u16(value: int) -> bytes:
+    return value.to_bytes(2, "little")
+
+
+def be16(value: int) -> bytes:
+    return value.to_bytes(2, "big")
+
+
+u32 = _U32.pack
+
+
+def mac(text: str) -> bytes:
+    """aa:bb:cc:dd:ee:ff as six bytes."""
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def encode(request: Request, resolve: Resolve, sequence: int) -> bytes:
+    """The whole message, padded. Raises what `resolve` raises for a name that has no number."""
+    body = _body(request.body, resolve)
+    return _HEADER.pack(16 + len(body), request.type, request.flags | NLM_F_REQUEST, sequence, 0) + body
+
+
+def _body(body: Body, resolve: Resolve) -> bytes:
+    fields = [field if isinstance(field, int) else resolve(field) for field in body.fields]
+    return body.header.pack(*fields) + attributes(body.attrs, resolve)
+
+
+def attributes(attrs: tuple[tuple[int, Value], ...], resolve: Resolve) -> bytes:
+    """Attributes, each padded to four bytes (netlink(7))."""
+    out = bytearray()
+    for kind, value in attrs:
+        if isinstance(value, bytes):
+            data = value
+        elif isinstance(value, str):
+            data = value.encode() + b"\0"
+        elif isinstance(value, Name):
+            data = u32(resolve(value))
+        elif isinstance(value, Body):
+            data = _body(value, resolve)
+        elif isinstance(value, Hops):
+            data = _hops(value, resolve)
+        else:
+            data = attributes(value, resolve)
+        out += _ATTR.pack(4 + len(data), kind) + data
+        out += b"\0" * (-len(data) & 3)
+    return bytes(out)
+
+
+def _hops(value: Hops, resolve: Resolve) -> bytes:
+    out = b""
+    for link, weight, attrs in value.hops:
+        inner = attributes(attrs, resolve)
+        out += NEXTHOP.pack(8 + len(inner), 0, weight - 1, resolve(link)) + inner
+    return out
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
+    """(type, flags, sequence, start, end) of each message in a datagram; start is where its body begins."""
+    offset, size = 0, len(data)
+    while offset + 16 <= size:
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        yield kind, flags, sequence, offset + 16, offset + length
+        offset += (length + 3) & ~3
+
+
+def parse(data: bytes, start: int, end: int) -> dict[int, bytes]:
+    """Attributes by type, the last of a type winning; nested ones stay bytes until somebody parses them."""
+    out = {}
+    unpack = _ATTR.unpack_from
+    while start + 4 <= end:
+        length, kind = unpack(data, start)
+        if length < 4:
+            break
+        out[kind & 0x3FFF] = data[start + 4 : start + length]  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+        start += (length + 3) & ~3
+    return out
+
+
+def parse_hops(data: bytes) -> Iterator[tuple[int, int, dict[int, bytes]]]:
+    """(ifindex, weight, attributes) of each next hop of RTA_MULTIPATH."""
+    offset = 0
+    while offset + 8 <= len(data):
+        length, _, hops, index = NEXTHOP.unpack_from(data, offset)
+        if length < 8:
+            break
+        yield index, hops + 1, parse(data, offset + 8, offset + length)
+        offset += (length + 3) & ~3
+
+
+def number(data: bytes) -> int:
+    """An unsigned integer of any size in the machine's order (little endian on all that netfab supports)."""
+    return int.from_bytes(data, "little")
+
+
+def text(data: bytes) -> str:
+    """A NUL-terminated string; names found in the kernel may hold any byte."""
+    return data.rstrip(b"\0").decode("utf-8", "surrogateescape")

@@ -1,0 +1,312 @@
+"""The words of a topology file, parsed: what load.py returns and plan/ reads.
+
+Every default is filled in here or by load.py: ranges and `scale` are expanded, `kinds` and `defaults` merged, so that
+nothing means "auto" by being None and nothing is a string that must be parsed again. `PLANNED` stands for what the
+planner chooses. These are tuples, not dataclasses: 25 of them are defined in 2 ms instead of 15, which every start of
+the command pays (docs/decisions/0002). Knows nothing of the kernel's words (objects/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Final, Literal, NamedTuple
+
+from netfab.errors import Location
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Prefix = IPv4Network | IPv6Network
+
+
+class Planned(Enum):
+    """The planner chooses."""
+
+    PLANNED = "planned"
+
+
+PLANNED: Final = Planned.PLANNED
+
+
+class Places(NamedTuple):
+    """Where an entry of the file begins, and where each of its keys has its value."""
+
+    own: Location
+    keys: Mapping[str, Location] = {}
+
+    def of(self, key: str) -> Location:
+        """The key's value, or the entry itself where the key isn't written."""
+        return self.keys.get(key, self.own)
+
+
+class Pool(NamedTuple):
+    """Where subnets are taken from: `pools`."""
+
+    prefix: Prefix
+    size: int  # the prefix length of a planned subnet
+    at: Location
+
+
+class SubnetWish(NamedTuple):
+    """A subnet to be planned: its family, and the written size (None: the pool's)."""
+
+    family: Literal[4, 6]
+    size: int | None
+
+
+class HostGateway(NamedTuple):
+    """`gateway: host`, or an ADDRESS: the bridge has the first usable address, or that one."""
+
+    addresses: tuple[Address, ...] = ()
+
+
+class NodeGateway(NamedTuple):
+    """`gateway: NODE`: that node has the first usable address (or the `ip` it writes) and routes this network."""
+
+    node: str
+
+
+class ExternalGateway(NamedTuple):
+    """`gateway: {external: ADDRESS}`: a router we don't run."""
+
+    addresses: tuple[Address, ...]
+
+
+class NoGateway(NamedTuple):
+    """`gateway: none`."""
+
+
+Gateway = HostGateway | NodeGateway | ExternalGateway | NoGateway
+
+
+class Impairment(NamedTuple):
+    """What an end does to the frames it sends. Times in microseconds, shares in parts per million, rate in bit/s."""
+
+    delay: int = 0
+    jitter: int = 0
+    loss: int = 0
+    rate: int = 0
+    duplicate: int = 0
+    reorder: int = 0
+    corrupt: int = 0
+
+
+class Port(NamedTuple):
+    """The port keys of one interface, with those of its network or link filled in.
+
+    addresses: () = planned. `no_address` is `ip: none`, `dhcp` is `ip: dhcp`. An address written without a length has the
+    host's (/32, /128) here, and `plain` says so: the planner gives it the subnet's length.
+    """
+
+    addresses: tuple[Interface, ...] = ()
+    plain: bool = True
+    no_address: bool = False
+    dhcp: bool = False
+    mac: str | Planned = PLANNED  # aa:bb:cc:dd:ee:ff, lower case
+    name: str | Planned = PLANNED
+    gateway: bool = False  # the node's default route goes here
+    mtu: int | Planned = PLANNED
+    spoof: Literal["deny", "allow"] = "deny"
+    allow: tuple[str, ...] = ()  # addresses, prefixes and MACs in canonical text
+    masquerade: bool = False
+    impairment: Impairment = Impairment()
+
+
+class Attachment(NamedTuple):
+    """A node's interface on a network: one entry under `nodes.<name>.networks`."""
+
+    network: str
+    port: Port
+    at: Places
+
+
+class Publish(NamedTuple):
+    """`8080:80`, `127.0.0.1:5353:53/udp`, `[::]:8000-8002:80-82`: one port each after ranges are expanded."""
+
+    host_address: Address | None  # None: every address of the host
+    host_port: int
+    node_port: int
+    protocol: Literal["tcp", "udp", "sctp"]
+    at: Location
+
+
+class RouteWish(NamedTuple):
+    """A written route: `10.9.0.0/16 via hub dev eth1 metric 50`. destination None: default (of the via's family)."""
+
+    destination: Prefix | None
+    via: Address | str | None  # an address, or a node's name
+    dev: str | None
+    metric: int | None
+    kind: Literal["unicast", "blackhole", "unreachable", "prohibit"]
+    at: Location
+
+
+class Mount(NamedTuple):
+    """`SOURCE:TARGET[:ro]`; the source is absolute (relative ones are resolved against the file's directory)."""
+
+    source: str
+    target: str
+    read_only: bool
+    at: Location
+
+
+class FileWish(NamedTuple):
+    """One entry of `files`: exactly one of content and source is set."""
+
+    path: str
+    content: str | None
+    source: str | None
+    mode: int
+    owner: str
+    at: Location
+
+
+class Ready(NamedTuple):
+    """When a node counts as ready: kind tcp (port), http (":80/health"), exec (argv) or log (regular expression)."""
+
+    kind: Literal["tcp", "http", "exec", "log"]
+    port: int = 0
+    path: str = "/"
+    argv: tuple[str, ...] = ()
+    regex: str = ""
+    within: float = 60.0  # seconds
+
+
+Command = tuple[str, ...]
+
+
+class Bridged(NamedTuple):
+    """`mode: bridge`: interfaces on networks and links."""
+
+
+class HostMode(NamedTuple):
+    """`mode: host`: the host's own network namespace."""
+
+
+class NoneMode(NamedTuple):
+    """`mode: none`: a namespace with nothing but lo."""
+
+
+class ContainerMode(NamedTuple):
+    """`mode: container:NODE`: that node's network namespace."""
+
+    node: str
+
+
+Mode = Bridged | HostMode | NoneMode | ContainerMode
+
+
+class Node(NamedTuple):
+    """One node, after ranges, `scale`, `kinds` and `defaults`."""
+
+    name: str
+    base: str  # the name in the file: web for web-1..3 of `scale: 3` (which then means all of them), else the same
+    n: int  # its number within a range or scale, else 1
+    at: Places
+    image: str = "host"
+    command: Command | None = None  # None: the image's own (for image host none). () = `command: none`, no process
+    entrypoint: Command | None = None
+    mode: Mode = Bridged()
+    attachments: tuple[Attachment, ...] = ()
+    publish: tuple[Publish, ...] = ()
+    auto_routes: bool = True
+    routes: tuple[RouteWish, ...] = ()
+    forward: bool = False
+    loopback: tuple[Address, ...] | Planned = ()  # () none, PLANNED for `true`
+    env: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    devices: tuple[str, ...] = ()
+    hostname: str = ""  # "" = the node's name
+    user: str = ""
+    workdir: str = ""
+    sysctls: tuple[tuple[str, str], ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    memory: int | None = None  # bytes
+    cpus: float | None = None
+    pids: int | None = None
+    restart: str = "no"  # no | always | on-failure[:N] | unless-stopped
+    dns: tuple[str, ...] = ()  # addresses or node names
+    files: tuple[FileWish, ...] = ()
+    exec: tuple[Command, ...] = ()
+    ready: tuple[Ready, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    runs_on: tuple[str, ...] = ()
+    attach: str = ""
+
+
+class Network(NamedTuple):
+    """One network."""
+
+    name: str
+    at: Places
+    bridge: str | Planned = PLANNED
+    subnets: tuple[Prefix | SubnetWish, ...] = (SubnetWish(4, None),)  # () = `subnet: none`
+    gateway: Gateway = HostGateway()
+    range: tuple[Prefix, ...] = ()  # at most one per family
+    internal: bool = False
+    isolated: bool = False
+    masquerade: bool = True
+    mtu: int | Planned = PLANNED
+    external: bool | str = False  # True, or FABRIC/NETWORK
+    uplink: tuple[tuple[str, str], ...] = ()  # (host or "", NIC)
+    hosts: tuple[str, ...] = ()
+    vxlan: tuple[tuple[str, str], ...] = ()
+    encrypt: bool = False
+
+
+class Endpoint(NamedTuple):
+    """One end of a link. `node` may be `host:IF`, `nic:IF` or `macvlan:IF` (reserved)."""
+
+    node: str
+    port: Port
+    at: Places
+
+
+class Link(NamedTuple):
+    """A point-to-point veth, after `between`, `pairs`, `chain` and `ring`."""
+
+    ends: tuple[Endpoint, Endpoint]
+    subnets: tuple[Prefix | SubnetWish, ...]  # () = `subnet: none`; else a /31 (IPv6 /127) is planned unless given
+    cost: int
+    at: Places
+
+    @property
+    def name(self) -> str:
+        """Stable and unique in a file: the two ends with their interface names, as far as they are written."""
+        return " ".join(
+            end.node if end.port.name is PLANNED else f"{end.node}:{end.port.name}" for end in self.ends
+        )
+
+
+class HostEntry(NamedTuple):
+    """One of `hosts:`."""
+
+    name: str
+    address: Address | None
+    ssh: str
+    at: Places
+
+
+class Reserved(NamedTuple):
+    """A key that was read and is right, whose effect this version of netfab does not have yet."""
+
+    key: str
+    at: Location
+
+
+class Topology(NamedTuple):
+    """A whole file."""
+
+    name: str
+    at: Places
+    pools: tuple[Pool, ...]
+    avoid: tuple[Prefix, ...]
+    networks: Mapping[str, Network]  # in file order
+    nodes: Mapping[str, Node]  # in file order
+    links: tuple[Link, ...]
+    hosts: Mapping[str, HostEntry]
+    checks: tuple[str, ...]
+    store: str
+    reserved: tuple[Reserved, ...]
