@@ -101,6 +101,10 @@ class ApplyFailed(NetfabError):
     """An apply that failed and was undone; or whose undo failed too, which the message then says."""
 
 
+class Interrupted(NetfabError):
+    """A signal came; what was begun is undone."""
+
+
 class NotRoot(NetfabError):
     """The command changes the kernel's network and needs root."""
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from netfab.engine.diff import Change, diff, order
 from netfab.errors import ApplyFailed, ForeignObject, NetfabError, raise_all
-from netfab.objects.base import Fabric, Name
+from netfab.objects.base import HOST, Fabric, Name, spaces_of
 
 SETTLE = 10.0  # seconds that a link may take until it carries traffic
 
@@ -113,8 +113,8 @@ def _told(change: Change, error: Exception) -> NetfabError:
 
 def verify(desired: Fabric, host: Host, changes: Sequence[Change]) -> None:
     """Read back every space that a change named, and compare; then wait until all of it carries traffic."""
-    spaces = {"host"} | {name.space for change in changes for thing in change[:2] if thing is not None
-                         for name in (*thing.names, *thing.needs)}  # fmt: skip
+    changed = (thing for change in changes for thing in (change.before, change.after) if thing is not None)
+    spaces = {HOST}.union(*map(spaces_of, changed))
     settle(desired, host, host.observe(desired.name, (desired,), spaces), spaces)
 
 

@@ -8,13 +8,16 @@ from typing import Self
 
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
+from netfab.hosts.interrupt import Interrupts
 from netfab.kernel.execute import Executor, Hook, no_hook
+from netfab.kernel.facts import gather
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
-from netfab.objects.base import HOST, Dump, Fabric
+from netfab.objects.base import HOST, Dump, Fabric, Op
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of, scratch_of
+from netfab.plan.facts import Facts
 
 RUN_DIRECTORY = "/run/netfab"
 
@@ -24,9 +27,11 @@ class LocalHost:
 
     def __init__(self, fabric: str, run_directory: str = RUN_DIRECTORY, hook: Hook = no_hook) -> None:
         self.fabric = fabric
+        self.interrupts = Interrupts()
         self._namespaces = Namespaces()
         self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}")
-        self._executor = Executor(self._namespaces, hook)
+        self._executor = Executor(self._namespaces, self._before)
+        self._hook = hook
         self._monitor: Monitor | None = None
 
     def __enter__(self) -> Self:
@@ -36,6 +41,10 @@ class LocalHost:
         if self._monitor is not None:
             self._monitor.close()
         self._namespaces.close()
+
+    def _before(self, op: Op) -> bool:
+        self.interrupts.check()
+        return self._hook(op)
 
     def observe(self, name: str, known: Iterable[Fabric] = (), spaces: Set[str] | None = None) -> Observed:
         """Read the fabric; of the namespaces only those in `spaces`, when given."""
@@ -49,6 +58,10 @@ class LocalHost:
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
         self._executor.learn(dump.links, dump.spaces[HOST].links, scratch_of(group_of(self.fabric)))
         return dump
+
+    def facts(self) -> Facts:
+        """What the planner is told of this host."""
+        return gather(self.fabric, self._namespaces.socket(HOST))
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """Nothing that a later step relies on may be missing once the first visible one is made."""
@@ -64,3 +77,4 @@ class LocalHost:
             self._monitor = Monitor()
         select.select([self._monitor], [], [], min(seconds, 0.05))
         self._monitor.drain()
+        self.interrupts.check()

@@ -45,7 +45,7 @@ def no_hook(op: Op) -> bool:
 class Executor:
     """Turns steps into bytes and system calls. Knows the ifindex of every link it was told of or made."""
 
-    def __init__(self, namespaces: Namespaces, hook: Hook = no_hook) -> None:
+    def __init__(self, namespaces: Namespaces, hook: Hook) -> None:
         self._namespaces = namespaces
         self._hook = hook
         self._index: dict[Name, int] = {}
@@ -182,6 +182,8 @@ class Executor:
             case RemoveFile(path):
                 with suppress(FileNotFoundError):
                     os.unlink(path)
+                with suppress(OSError):  # other files of the fabric are still in it
+                    os.rmdir(os.path.dirname(path))
             case WriteSysctl(space, key, value, optional):
                 with self._namespaces.inside(space), suppress(*([FileNotFoundError] if optional else [])):
                     _write_sysctl(key, value)

@@ -140,8 +140,7 @@ def _holder(link: Link) -> str:
     label = text(link.attrs.get(IFALIAS, b""))
     if link.group >> 24 == group_of("") >> 24:
         return f"another fabric's {link.kind} ({label or 'no label'})"
-    kind = link.kind or "interface"
-    return f"a {kind} that netfab did not make"
+    return f"a {link.kind or 'network device'} that netfab did not make"
 
 
 def _files(directory: str) -> Iterator[tuple[str, tuple[int, str]]]:

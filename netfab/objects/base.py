@@ -35,6 +35,13 @@ def namespace_of(space: str) -> tuple[Name, ...]:
     return () if space == HOST else (Name("namespace", space.removeprefix("node ")),)
 
 
+def spaces_of(thing: KernelObject) -> set[str]:
+    """The namespaces that an object is in or touches: "host", "node shop.web"."""
+    return {
+        f"node {name.text}" if name.space == "namespace" else name.space for name in (*thing.names, *thing.needs)
+    }
+
+
 class Op(Protocol):
     """One step of a change, as plain data; `space` is where it is carried out."""
 

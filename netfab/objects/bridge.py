@@ -69,8 +69,11 @@ class Bridge(NamedTuple):
         ]
 
     def update(self, before: Self) -> list[Op]:
-        group = set_link(self.link, ((GROUP, u32(self.group)), (ADDRESS, mac(self.mac))), f"update {self}")
-        return [group, set_link(self.link, (self._info(),), f"update {self}"), *self._set()]
+        # Spanning tree alone and first: while it is on, the kernel refuses a forward delay of less than 2 s.
+        doing = f"update {self}"
+        stp = LINKINFO, ((INFO_KIND, b"bridge"), (INFO_DATA, ((STP_STATE, u32(self.stp)),)))
+        attrs = (GROUP, u32(self.group)), (ADDRESS, mac(self.mac)), self._info()
+        return [set_link(self.link, (stp,), doing), set_link(self.link, attrs, doing), *self._set()]
 
     def _info(self) -> tuple[int, Value]:
         data = (

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple, Self
 
 from netfab.objects.address import Address, address_name
-from netfab.objects.base import Dump, Name, Op
+from netfab.objects.base import Dump, Name, Op, namespace_of
 from netfab.objects.wire import (
     AF_INET,
     AF_INET6,
@@ -71,11 +71,11 @@ class Route(NamedTuple):
 
     @property
     def needs(self) -> tuple[Name, ...]:
-        return tuple(hop.link for hop in self.hops) + self.through
+        return (tuple(hop.link for hop in self.hops) or namespace_of(self.space)) + self.through
 
     @property
     def within(self) -> tuple[Name, ...]:
-        return tuple(hop.link for hop in self.hops)
+        return tuple(hop.link for hop in self.hops) or namespace_of(self.space)
 
     def create(self) -> list[Op]:
         return [self._request(RTM_NEWROUTE, NEW, "create")]

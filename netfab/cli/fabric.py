@@ -1,0 +1,253 @@
+"""Commands that change a fabric, or say what they would change."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import click
+
+from netfab.cli.files import absolute, fabric_name, file_argument, file_option, find_file, name_option
+from netfab.errors import NetfabError
+
+EXAMPLE = """\
+# A network with two nodes. `netfab apply` makes it, `netfab destroy` removes it.
+name: {name}
+networks:
+  lan: {{}}
+nodes:
+  web: {{networks: [lan]}}
+  client: {{networks: [lan]}}
+"""
+
+lock_option = click.option(
+    "--lock-timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for another command."
+)
+output_json = click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table")
+
+
+def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
+    """The Where of fabric.py that the global options ask for."""
+    from netfab import fabric
+    from netfab.cli.show import progress_bar
+
+    options = ctx.obj
+
+    def waiting(holder: str) -> None:
+        if not options["quiet"]:
+            click.echo(f"waiting for {holder}", err=True)
+
+    where = fabric.Where(options["state_dir"], options["run_dir"], lock_timeout, waiting)
+    if not options["quiet"]:
+        where = where._replace(progress=progress_bar())
+    if options["verbose"] > 1:
+        where = where._replace(hook=_say_step)
+    return where
+
+
+def _say_step(op: Any) -> bool:
+    click.echo(f"  {getattr(op, 'doing', '') or op}", err=True)
+    return False
+
+
+@click.command("init")
+@click.argument("file", default="topology.yaml")
+def init_command(file: str) -> None:
+    """Write a small topology to start from. Never over a file that is there."""
+    name = "".join(c for c in os.path.basename(os.getcwd()).lower() if c.isalnum()) or "demo"
+    try:
+        with open(file, "x") as opened:
+            opened.write(EXAMPLE.format(name=name if name[0].isalpha() else f"n{name}"[:24]))
+    except OSError as error:
+        raise NetfabError(f"{file}: {error.strerror}") from error
+    click.echo(f"wrote {file}; `sudo netfab apply {file}` makes it", err=True)
+
+
+@click.command("apply")
+@file_argument
+@file_option
+@name_option
+@click.option("-d", "detach", is_flag=True, hidden=True, help="Accepted for fingers that know compose.")
+@click.option("--take-over", is_flag=True, help="This file replaces the one that the fabric was applied from.")
+@lock_option
+@output_json
+@click.pass_context
+def apply_command(
+    ctx: click.Context,
+    file: str | None,
+    file_option: str | None,
+    name: str | None,
+    detach: bool,
+    take_over: bool,
+    lock_timeout: float,
+    output: str,
+) -> None:
+    """Make the kernel match a topology file, and read it back.
+
+    What the file no longer has goes, too. Returns when every interface carries traffic. On a failure everything is as it
+    was before.
+    """
+    from netfab import fabric
+    from netfab.cli import show
+
+    path = find_file(file, file_option)
+    topology = fabric.load(path, name)
+    proposed, applied = fabric.apply(topology, absolute(path), where_of(ctx, lock_timeout), take_over)
+    show.warn(proposed.warnings)
+    if output != "table":
+        show.show_data(fabric.plan_data(topology, proposed, applied.changes), output, list)
+    elif ctx.obj["verbose"]:
+        show.show_changes(applied.changes, True, path)
+    elif not ctx.obj["quiet"]:
+        click.echo(show.closing(show.changes_of(applied.changes), True, path))
+
+
+@click.command("plan")
+@file_argument
+@file_option
+@name_option
+@click.option("--why", is_flag=True, help="Also say why each subnet was chosen, what was rejected, and who holds it.")
+@click.option("--exit-code", "--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to change.")
+@output_json
+@click.pass_context
+def plan_command(
+    ctx: click.Context, file: str | None, file_option: str | None, name: str | None, why: bool, exit_code: bool, output: str
+) -> None:
+    """Show what `apply FILE` would change. Needs no root and changes nothing."""
+    _plan(ctx, find_file(file, file_option), name, why, exit_code, output)
+
+
+@click.command("diff")
+@file_argument
+@file_option
+@name_option
+@output_json
+@click.pass_context
+def diff_command(ctx: click.Context, file: str | None, file_option: str | None, name: str | None, output: str) -> None:
+    """Show what `apply FILE` would change; exit with 2 when there is something."""
+    _plan(ctx, find_file(file, file_option), name, False, True, output)
+
+
+def _plan(ctx: click.Context, path: str, name: str | None, why: bool, exit_code: bool, output: str) -> None:
+    from netfab import fabric
+    from netfab.cli import show
+
+    topology = fabric.load(path, name)
+    proposal = fabric.plan(topology, where_of(ctx))
+    show.warn(proposal.plan.warnings)
+    if output != "table":
+        show.show_data(fabric.plan_data(topology, proposal.plan, proposal.changes), output, list)
+    else:
+        source = path if proposal.live else f"{path} as last applied"
+        show.show_changes(proposal.changes, False, source)
+        if not proposal.live:
+            click.echo("compared with what was last applied; as root, with the kernel", err=True)
+        for reason in fabric.reasons(proposal) if why else ():
+            click.echo(show.printable(reason))
+    if exit_code and proposal.changes:
+        raise SystemExit(2)
+
+
+@click.command("destroy")
+@click.argument("target", required=False)
+@click.option("--all", "everything", is_flag=True, help="All fabrics that you applied.")
+@click.option("--everyone", is_flag=True, help="With --all: those of other users, too.")
+@click.option("-y", "--yes", is_flag=True, help="With --all: don't ask.")
+@lock_option
+@click.pass_context
+def destroy_command(
+    ctx: click.Context, target: str | None, everything: bool, everyone: bool, yes: bool, lock_timeout: float
+) -> None:
+    """Remove a fabric, by NAME or FILE; nothing of it stays. What isn't there is fine."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    where = where_of(ctx, lock_timeout)
+    if everything or everyone:
+        names = [r.name for r in fabric.records(where) if everyone or r.user == os.getuid()]
+        if names and not yes:
+            click.confirm(f"destroy {', '.join(names)}?", abort=True, err=True)
+    else:
+        names = [fabric_name(target, where)]
+    for name in names:
+        applied = fabric.destroy(name, where)
+        if ctx.obj["verbose"]:
+            show.show_changes(applied.changes, True, name)
+        elif not ctx.obj["quiet"]:
+            click.echo(f"Destroyed {name}: {len(applied.changes)} objects." if applied.changes else f"Nothing of {name} is there.")
+
+
+@click.command("drift")
+@click.argument("name", required=False)
+@output_json
+@click.pass_context
+def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
+    """Show what others changed since the last apply; exit with 2 when there is something. Needs no file."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    where = where_of(ctx)
+    found = fabric_name(name, where)
+    changes = fabric.drift(found, where)
+    if output != "table":
+        show.show_data({"version": 1, "fabric": found, "changes": show.changes_of(changes)}, output, list)
+    else:
+        show.show_changes(changes, False, found)
+    if changes:
+        raise SystemExit(2)
+
+
+@click.command("reconcile")
+@click.argument("name", required=False)
+@lock_option
+@click.pass_context
+def reconcile_command(ctx: click.Context, name: str | None, lock_timeout: float) -> None:
+    """Repair what others changed since the last apply."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    where = where_of(ctx, lock_timeout)
+    found = fabric_name(name, where)
+    show.show_changes(fabric.reconcile(found, where).changes, True, found)
+
+
+@click.command("recover")
+@click.pass_context
+def recover_command(ctx: click.Context) -> None:
+    """Rebuild a lost or broken store from what is published in the run directory and shown by the kernel."""
+    from netfab import fabric
+
+    for line in fabric.recover(where_of(ctx)):
+        click.echo(line)
+
+
+@click.command("validate")
+@file_argument
+@file_option
+def validate_command(file: str | None, file_option: str | None) -> None:
+    """Check a topology file: all of its errors in one run."""
+    from netfab.topology.read import read
+
+    path = find_file(file, file_option)
+    topology = read(path)
+    click.echo(f"{path} is valid: {len(topology.networks)} networks, {len(topology.nodes)} nodes, {len(topology.links)} links.")
+
+
+@click.command("config")
+@file_argument
+@file_option
+def config_command(file: str | None, file_option: str | None) -> None:
+    """Print the file with everything expanded and every default filled in."""
+    from netfab.topology.load import config
+    from netfab.topology.read import read
+
+    click.echo(config(read(find_file(file, file_option))), nl=False)
+
+
+@click.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of a topology file, for editors."""
+    from netfab.topology.load import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))

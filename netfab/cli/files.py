@@ -1,0 +1,61 @@
+"""Which file, which fabric: what FILE and NAME on the command line mean, and what they are when left out."""
+
+from __future__ import annotations
+
+import os
+from glob import glob
+from typing import Any
+
+import click
+
+from netfab.errors import NetfabError
+
+file_argument = click.argument("file", required=False, envvar="NETFAB_FILE")
+file_option = click.option("-f", "-t", "--file", "file_option", help="The topology file; the same as FILE.")
+name_option = click.option("--name", help="The fabric's name, instead of the file's own.")
+
+
+def find_file(argument: str | None, option: str | None = None) -> str:
+    """The topology file: as given, else the one in this directory. Raises NetfabError."""
+    if argument or option:
+        return str(argument or option)
+    for name in ("topology.yaml", "topology.yml"):
+        if os.path.exists(name):
+            return name
+    found = sorted({*glob("*.netfab.yaml"), *glob("*.netfab.yml")})
+    if not found:
+        found = sorted({*glob("*.yaml"), *glob("*.yml")})
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise NetfabError(f"which file? There are {', '.join(found)}", hint="name one: netfab apply FILE")
+    raise NetfabError("there is no topology.yaml here", hint="`netfab init` writes one to start from")
+
+
+def is_file(argument: str) -> bool:
+    """An argument with a slash or a YAML ending is a file, else a fabric's name."""
+    return "/" in argument or argument.endswith((".yaml", ".yml")) or argument == "-"
+
+
+def fabric_name(argument: str | None, where: Any) -> str:
+    """A fabric by NAME, by FILE, or the only one that there is."""
+    from netfab import fabric
+
+    if argument and not is_file(argument):
+        return argument
+    if argument:
+        return fabric.name_of(argument)
+    records = fabric.records(where)
+    if len(records) == 1:
+        return records[0].name
+    here = [record for record in records if os.path.dirname(record.file) == os.getcwd()]
+    if len(here) == 1:
+        return here[0].name
+    if not records:
+        raise NetfabError("there is no fabric on this host", hint="`netfab apply FILE` makes one")
+    raise NetfabError(f"which fabric? There are {', '.join(record.name for record in records)}")
+
+
+def absolute(file: str) -> str:
+    """The file as the store keeps it."""
+    return file if file == "-" else os.path.abspath(file)

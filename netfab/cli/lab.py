@@ -1,0 +1,55 @@
+"""`netfab lab`: a topology in a sandbox of its own."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from netfab.cli.files import find_file, is_file
+
+
+@click.command("lab", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def lab_command(ctx: click.Context, arguments: tuple[str, ...]) -> None:
+    """Apply FILE in a sandbox, run CMD (else a shell) beside it, and leave nothing: lab [FILE] [-- CMD…].
+
+    Needs no root. Exits with CMD's code.
+    """
+    from netfab.hosts import sandbox
+
+    words = list(arguments)
+    file = words.pop(0) if words and words[0] != "--" and is_file(words[0]) else None
+    if words[:1] == ["--"]:
+        words.pop(0)
+    path = find_file(file)
+    command = words or [os.environ.get("SHELL", "/bin/sh")]
+    raise SystemExit(sandbox.run(lambda: _inside(path, command, ctx.obj)))
+
+
+def _inside(path: str, command: list[str], options: dict[str, Any]) -> int:
+    """In the sandbox: apply, run, and say what the command said."""
+    import subprocess
+
+    from netfab import fabric
+    from netfab.cli.files import absolute
+    from netfab.cli.main import show_error
+    from netfab.errors import NetfabError
+
+    try:
+        topology = fabric.load(path)
+        fabric.apply(topology, absolute(path), fabric.Where(options["state_dir"], options["run_dir"]))
+    except NetfabError as error:
+        show_error(error)
+        return 1
+    try:
+        code = subprocess.run(command, check=False).returncode
+    except FileNotFoundError:
+        click.echo(f"netfab: error: {command[0]}: no such command", err=True)
+        return 127
+    except PermissionError:
+        click.echo(f"netfab: error: {command[0]}: not executable", err=True)
+        return 126
+    return code if code >= 0 else 128 - code

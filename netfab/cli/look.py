@@ -1,0 +1,143 @@
+"""Commands that only look."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from netfab import __version__
+from netfab.cli.fabric import output_json, where_of
+from netfab.cli.files import fabric_name, file_argument, find_file
+from netfab.errors import NetfabError
+
+
+@click.command("status")
+@click.argument("name", required=False)
+@output_json
+@click.pass_context
+def status_command(ctx: click.Context, name: str | None, output: str) -> None:
+    """Show a fabric: its nodes, interfaces and networks."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    where = where_of(ctx)
+    found = fabric.status(fabric_name(name, where), where)
+    if output == "table":
+        click.echo(show.printable(f"fabric {found['fabric']}, from {found['file']}"))
+    show.show_data(found, output, lambda: _status_rows(found))
+
+
+def _status_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
+    yield "NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC"
+    for name, node in found["nodes"].items():
+        rows = node["interfaces"] or [{"name": "-", "network": "-", "addresses": [], "mac": "-"}]
+        for interface in rows:
+            addresses = ", ".join(interface["addresses"]) or "-"
+            yield name, node["state"], interface["name"], interface["network"], addresses, interface["mac"]
+
+
+@click.command("ls")
+@output_json
+@click.pass_context
+def ls_command(ctx: click.Context, output: str) -> None:
+    """List the fabrics of this host."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    found = [fabric.status(record.name, where_of(ctx)) for record in fabric.records(where_of(ctx))]
+    rows = [(f["fabric"], str(len(f["nodes"])), str(len(f["networks"])), f["file"]) for f in found]
+    show.show_data({"fabrics": found}, output, lambda: [("FABRIC", "NODES", "NETWORKS", "FILE"), *rows])
+
+
+@click.command("ip")
+@click.argument("node")
+@click.argument("network", required=False)
+@click.pass_context
+def ip_command(ctx: click.Context, node: str, network: str | None) -> None:
+    """Print the addresses of NODE (or FABRIC/NODE), one a line; with NETWORK, only those there."""
+    from netfab import fabric
+
+    where = where_of(ctx)
+    name, _, short = node.rpartition("/")
+    nodes = fabric.status(name or fabric_name(None, where), where)["nodes"]
+    if short not in nodes:
+        raise NetfabError(f"there is no node {short}", hint=f"there are {', '.join(nodes)}")
+    interfaces = [i for i in nodes[short]["interfaces"] if network in (None, i["network"])]
+    if not interfaces:
+        raise NetfabError(f"{short} is not on network {network}" if network else f"{short} has no interface")
+    for interface in interfaces:
+        for address in interface["addresses"]:
+            click.echo(address)
+
+
+@click.command("inspect")
+@click.argument("what")
+@click.pass_context
+def inspect_command(ctx: click.Context, what: str) -> None:
+    """Print what netfab keeps of an object: a node, a network, a link's or bridge's name, or a fabric."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    show.show_data(fabric.inspect(what, where_of(ctx)), "json", list)
+
+
+@click.command("bridges")
+@output_json
+@click.pass_context
+def bridges_command(ctx: click.Context, output: str) -> None:
+    """List the bridges of this host, whoever made them, with their addresses and ports."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    found = fabric.bridges(where_of(ctx))
+    rows = [(b["bridge"], b["owner"], ", ".join(b["addresses"]) or "-", ", ".join(b["ports"]) or "-") for b in found]
+    show.show_data({"version": 1, "bridges": found}, output, lambda: [("BRIDGE", "OWNER", "ADDRESSES", "PORTS"), *rows])
+
+
+@click.command("graph")
+@file_argument
+@click.option("-f", "--format", "form", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True)
+def graph_command(file: str | None, form: str) -> None:
+    """Print a topology as a graph, for mermaid or graphviz."""
+    from netfab.diagnose.graph import dot, mermaid
+    from netfab.topology.read import read
+
+    topology = read(find_file(file))
+    click.echo(mermaid(topology) if form == "mermaid" else dot(topology), nl=False)
+
+
+@click.command("doctor")
+@output_json
+def doctor_command(output: str) -> None:
+    """Try what this kernel and host can do; for what it can't, say what to load, install or pass."""
+    from netfab.cli import show
+    from netfab.kernel.features import examine
+
+    found = examine()
+    rows = [(f.name, "yes" if f.works else "no", f.cure) for f in found]
+    show.show_data(
+        {"version": 1, "features": [f._asdict() for f in found]}, output, lambda: [("FEATURE", "WORKS", "WHAT TO DO"), *rows]
+    )
+
+
+@click.command("version")
+def version_command() -> None:
+    """Print the versions that a bug report needs."""
+    click.echo(f"netfab {__version__}, Python {platform.python_version()}, Linux {platform.release()}")
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Print a completion script: source <(netfab completion bash)."""
+    from click.shell_completion import get_completion_class
+
+    from netfab.cli.main import cli
+
+    found = get_completion_class(shell)
+    if found is None:
+        raise NetfabError(f"no completion for {shell}")
+    click.echo(found(cli, {}, "netfab", "_NETFAB_COMPLETE").source())

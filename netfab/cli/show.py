@@ -1,0 +1,98 @@
+"""How results are printed: changes with terraform's signs, tables, JSON and YAML. Data on stdout, talk on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+from netfab.cli.main import printable
+from netfab.engine.diff import Change
+
+_COLOURS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red"}
+
+
+def changes_of(changes: Iterable[Change]) -> list[dict[str, Any]]:
+    """Changes as data: a replacement is one of them, not a delete and a create."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for change in changes:
+        kind, _, name = str(change.object).partition(" ")
+        key = kind, name
+        action = "replace" if key in found else change.action
+        restarts = bool(getattr(change.object, "restarts", False)) and change.action != "create"
+        found[key] = {"action": action, "kind": kind, "name": name, "why": change.why, "restarts": restarts}
+    return list(found.values())
+
+
+_SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
+
+
+def show_changes(changes: Iterable[Change], done: bool, source: str) -> None:
+    """One line for each, and the closing line."""
+    found = changes_of(changes)
+    colour = sys.stdout.isatty()
+    for change in found:
+        sign = _SIGNS[change["action"]]
+        line = f"{sign:>3} {change['kind']} {change['name']}"
+        if change["why"] and change["action"] != "create":
+            line += f": {change['why']}"
+        if change["restarts"]:
+            line += " (restarts its program)" if change["action"] != "delete" else " (stops its program)"
+        click.echo(click.style(printable(line), fg=_COLOURS[sign]) if colour else printable(line))
+    click.echo(closing(found, done, source))
+
+
+def closing(found: Sequence[dict[str, Any]], done: bool, source: str) -> str:
+    """`Plan: 3 to add, 1 to change, 0 to destroy.`, or that nothing is to be done."""
+    if not found:
+        return f"No changes. The kernel matches {source}."
+    counts = {action: sum(change["action"] == action for change in found) for action in _SIGNS}
+    add, change, drop = counts["create"] + counts["replace"], counts["update"], counts["delete"] + counts["replace"]
+    if done:
+        return f"Applied: {add} added, {change} changed, {drop} destroyed."
+    return f"Plan: {add} to add, {change} to change, {drop} to destroy."
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """On stderr."""
+    for warning in warnings:
+        click.echo(printable(f"warning: {warning}"), err=True)
+
+
+def show_data(data: Any, output: str, table: Callable[[], Iterable[Sequence[str]]]) -> None:
+    """As JSON, YAML, or the rows of `table`, the first of which is its head."""
+    if output == "json":
+        click.echo(json.dumps(data, indent=2))
+    elif output == "yaml":
+        import yaml
+
+        click.echo(yaml.safe_dump(data, sort_keys=False), nl=False)
+    else:
+        show_table(table())
+
+
+def show_table(rows: Iterable[Sequence[str]]) -> None:
+    """Columns as wide as they need to be; never cut."""
+    table = [[printable(cell) for cell in row] for row in rows]
+    if not table:
+        return
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    for row in table:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def progress_bar() -> Callable[[int, int, str], None]:
+    """A line on stderr that says how far it is; nothing when stderr is no terminal."""
+    if not sys.stderr.isatty():
+        return lambda done, total, what: None
+
+    def show(done: int, total: int, what: str) -> None:
+        if total > 200:
+            end = "\r" if done < total else "\r\033[K"
+            sys.stderr.write(f"\r\033[K{done}/{total} {printable(what)[:60]}{end}")
+            sys.stderr.flush()
+
+    return show

@@ -1,0 +1,221 @@
+"""The public API: load, plan, apply, destroy, status and their kin, as short functions that join the rooms.
+
+Every function takes a `Where`; nothing is global, so that a sandbox, a test and this machine are the same to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from netfab.engine import apply as engine
+from netfab.engine.apply import Applied, Observed, Progress
+from netfab.engine.diff import Change
+from netfab.errors import LeaseConflict, NetfabError, NotRoot
+from netfab.hosts.interrupt import deferred
+from netfab.hosts.local import LocalHost
+from netfab.hosts.lock import locked
+from netfab.kernel.execute import Hook, no_hook
+from netfab.objects.base import Fabric
+from netfab.objects.kinds import KINDS
+from netfab.plan.facts import Facts
+from netfab.plan.planner import Plan, summary
+from netfab.plan.planner import plan as plan_topology
+from netfab.plan.subnets import Reservation
+from netfab.store.public import PublicView, publish, withdraw
+from netfab.store.store import Record, Store
+from netfab.topology.schema import Topology
+
+ATTEMPTS = 20  # at planning, when other processes claim what was planned
+
+
+def _quiet(_: str) -> None:
+    pass
+
+
+class Where(NamedTuple):
+    """Where netfab keeps what it knows, and how long and loudly it waits."""
+
+    state: str = "/var/lib/netfab"
+    run: str = "/run/netfab"
+    lock_timeout: float = 60.0  # seconds
+    waiting: Callable[[str], None] = _quiet  # told who holds a lock that we wait for
+    progress: Progress = lambda done, total, what: None
+    hook: Hook = no_hook  # before each step; the tests' only way in
+
+
+class Proposal(NamedTuple):
+    """What apply would do. `live` is False when it was compared with what was last applied, not with the kernel."""
+
+    topology: Topology
+    plan: Plan
+    changes: tuple[Change, ...]
+    live: bool
+
+
+def load(file: str, name: str | None = None) -> Topology:
+    """Read and check a topology file, `-` for standard input. Raises TopologyError, or Several of them."""
+    from netfab.topology.load import load as parse
+
+    if file == "-":
+        import sys
+
+        return parse(sys.stdin.buffer.read(), "-", os.getcwd(), os.environ, name)
+    try:
+        with open(file, "rb") as opened:
+            text = opened.read((4 << 20) + 1)
+    except OSError as error:
+        raise NetfabError(f"{file}: {error.strerror}") from error
+    return parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name)
+
+
+def plan(topology: Topology, where: Where = Where()) -> Proposal:
+    """Plan, and compare with the kernel; without root, with what was last applied. Changes nothing."""
+    with _store(where) as store, _host(topology.name, where) as host:
+        proposed = plan_topology(topology, store.leases(topology.name), _facts(host, store, topology.name), where.run)
+        last = _last(store, topology.name)
+        live = os.geteuid() == 0
+        observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
+        return Proposal(topology, proposed, engine.changes_for(proposed.fabric, observed), live)
+
+
+def apply(topology: Topology, file: str, where: Where = Where(), take_over: bool = False) -> tuple[Plan, Applied]:
+    """Make the kernel match the topology, and read it back.
+
+    Raises NetfabError when nothing was changed; ApplyFailed when it was undone, or says what could not be.
+    """
+    _need_root("apply")
+    name = topology.name
+    with _locked(name, where), _store(where) as store, _host(name, where) as host:
+        record, leases = store.record(name), store.leases(name)
+        _refuse_another(record, file, take_over)
+        last = _last(store, name)
+        try:
+            proposed = _claim(topology, host, store, where)
+            applied = engine.apply(proposed.fabric, host, (last,), where.progress)
+        except BaseException:
+            store.commit(record, leases) if record else store.forget(name)
+            raise
+        chosen = json.dumps(summary(topology, proposed.layout))
+        record = Record(name, file, os.getuid(), proposed.fabric.to_json(), chosen)
+        store.commit(record, proposed.wants)
+        publish(where.run, record, proposed.wants)
+        return proposed, applied
+
+
+def destroy(name: str, where: Where = Where()) -> Applied:
+    """Leave nothing of the fabric behind: the empty set, applied. What isn't there is fine."""
+    _need_root("destroy")
+    with _locked(name, where), _store(where) as store, _host(name, where) as host:
+        applied = engine.apply(Fabric(name), host, (_last(store, name),), where.progress)
+        store.forget(name)
+        withdraw(where.run, name)
+        return applied
+
+
+def drift(name: str, where: Where = Where()) -> tuple[Change, ...]:
+    """What others changed since the last apply: how to make it as it was. No file needed."""
+    _need_root("drift")
+    with _store(where) as store, _host(name, where) as host:
+        last = _last(store, _known(store, name).name)
+        return engine.changes_for(last, host.observe(name, (last,)))
+
+
+def reconcile(name: str, where: Where = Where()) -> Applied:
+    """Repair what others changed since the last apply."""
+    _need_root("reconcile")
+    with _locked(name, where), _store(where) as store, _host(name, where) as host:
+        last = _last(store, _known(store, name).name)
+        return engine.apply(last, host, (last,), where.progress)
+
+
+def records(where: Where = Where()) -> list[Record]:
+    """Every fabric that was applied on this host."""
+    with _store(where) as store:
+        return store.records()
+
+
+def status(name: str, where: Where = Where()) -> dict[str, Any]:
+    """What there is of a fabric, as `status -o json` prints it."""
+    with _store(where) as store:
+        record = _known(store, name)
+    chosen = json.loads(record.summary)
+    return {"version": 1, "fabric": record.name, "file": record.file, "user": record.user, **chosen}
+
+
+def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> Plan:
+    """Plan, and hold what is planned; plan again when another process was first."""
+    for attempt in range(ATTEMPTS):
+        proposed = plan_topology(topology, store.leases(topology.name), _facts(host, store, topology.name), where.run)
+        try:
+            store.claim(topology.name, proposed.wants)
+        except LeaseConflict:
+            if attempt == ATTEMPTS - 1:
+                raise
+        else:
+            return proposed
+    raise AssertionError("unreachable")
+
+
+def _facts(host: LocalHost, store: Store, name: str) -> Facts:
+    facts = host.facts()
+    held = tuple(Reservation(h.prefix, f"network {h.network} of fabric {h.fabric}") for h in store.held(name))
+    return facts._replace(reservations=held + facts.reservations)
+
+
+def _last(store: Store, name: str) -> Fabric:
+    """The fabric as it was last applied; empty when it never was."""
+    record = store.record(name)
+    return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
+
+
+def _known(store: Store, name: str) -> Record:
+    record = store.record(name)
+    if record is None:
+        names = ", ".join(record.name for record in store.records()) or "none"
+        raise NetfabError(f"there is no fabric {name} on this host", hint=f"`netfab ls` lists what there is: {names}")
+    return record
+
+
+def _refuse_another(record: Record | None, file: str, take_over: bool) -> None:
+    """A second checkout of a file must not eat the first one's fabric."""
+    if record is not None and record.file != file and not take_over:
+        raise NetfabError(
+            f"fabric {record.name} was applied from {record.file}, not from {file}",
+            hint="--name NAME makes a second fabric of this file; --take-over means that this file replaces the other",
+        )
+
+
+def _need_root(command: str) -> None:
+    if os.geteuid() != 0:
+        raise NotRoot("needs root", hint=f"sudo netfab {command} …, or `netfab lab`, which needs none")
+
+
+@contextmanager
+def _store(where: Where) -> Iterator[Store]:
+    if os.geteuid() == 0:
+        from netfab.store.sqlite import SqliteStore
+
+        store: Any = SqliteStore(where.state)
+    else:
+        store = PublicView(where.run)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _host(name: str, where: Where) -> Iterator[LocalHost]:
+    with deferred() as interrupts, LocalHost(name, where.run, where.hook) as host:
+        host.interrupts = interrupts
+        yield host
+
+
+@contextmanager
+def _locked(name: str, where: Where) -> Iterator[None]:
+    with locked(f"{where.run}/{name}.lock", where.lock_timeout, where.waiting):
+        yield

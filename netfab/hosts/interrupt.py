@@ -1,0 +1,48 @@
+"""SIGINT and SIGTERM, taken where nothing is half done: between two steps, not inside one.
+
+A second signal changes nothing: the first is already being answered, by undoing what was begun.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from netfab.errors import Interrupted
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """Whether a signal has come."""
+
+    def __init__(self) -> None:
+        self._pending: int | None = None
+        self._raised = False
+
+    def note(self, number: int, _: object) -> None:
+        """The signal handler."""
+        self._pending = number
+
+    def check(self) -> None:
+        """Raises Interrupted, once, when a signal has come."""
+        if self._pending is not None and not self._raised:
+            self._raised = True
+            raise Interrupted(signal.Signals(self._pending).name)
+
+
+@contextmanager
+def deferred() -> Iterator[Interrupts]:
+    """Signals noted instead of raised, while this lasts. In a thread other than the main one they are left alone."""
+    interrupts = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    before = [signal.signal(number, interrupts.note) for number in _SIGNALS]
+    try:
+        yield interrupts
+    finally:
+        for number, handler in zip(_SIGNALS, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,72 @@
+"""One command at a time changes a fabric: a lock on a file, held by the process and gone with it (flock(2))."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from netfab.errors import Locked, NetfabError
+
+
+@contextmanager
+def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock at `path`; its file is removed with the lock. `waiting` is told the holder when it must wait.
+
+    Raises Locked after `timeout` seconds.
+    """
+    fd = _acquire(path, timeout, waiting)
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()} {' '.join(sys.argv[1:])[:200]}".encode(), 0)
+        yield
+    finally:
+        os.unlink(path)  # under the lock: who waits for it sees that its file is another one, and opens the new one
+        os.close(fd)
+        with suppress(OSError):  # not empty: other fabrics are there
+            os.rmdir(os.path.dirname(path))
+
+
+def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
+    while True:
+        try:
+            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            continue  # the directory was removed with its last file, just now
+        except OSError as error:
+            raise NetfabError(f"can't lock {path}: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(fd, 300, 0).decode(errors="replace") or "another command"
+                waiting(holder)
+                _flock_within(fd, timeout, holder)
+            with suppress(FileNotFoundError):
+                if os.fstat(fd).st_ino == os.stat(path).st_ino:
+                    return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _flock_within(fd: int, timeout: float, holder: str) -> None:
+    def expired(_: int, __: object) -> None:
+        raise Locked(f"locked by {holder}", hint="it is released when that process ends; --lock-timeout waits longer")
+
+    if threading.current_thread() is not threading.main_thread():
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, max(timeout, 0.001))
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,106 @@
+"""A sandbox: network and mount namespaces with private /run and /var/lib, in which everything runs as on a machine.
+
+It can't touch the machine's network, its names can't collide, and it ends when its holder ends: nothing to clean up.
+Root needs nothing else; an ordinary user gets a user namespace around it (user_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from errno import EINVAL, ENOSPC, EPERM
+
+from netfab.errors import Unsupported
+from netfab.kernel.netlink import Netlink
+from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode
+from netfab.system import linux
+
+PRIVATE = ("/run", "/var/lib")
+
+
+def become_root() -> None:
+    """As an ordinary user: root of a new user namespace in which only this user exists. No thread may be running.
+
+    Raises Unsupported with the setting that forbids it.
+    """
+    if os.geteuid() == 0:
+        return
+    user, group = os.geteuid(), os.getegid()
+    try:
+        linux.unshare(linux.CLONE_NEWUSER)
+    except OSError as error:
+        if error.errno in (EPERM, ENOSPC, EINVAL):
+            raise Unsupported(f"this host lets no ordinary user make a user namespace: {error.strerror}", hint=_cure()) from error
+        raise
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+
+
+def _cure() -> str:
+    for key, value in (
+        ("kernel/apparmor_restrict_unprivileged_userns", "0"),
+        ("kernel/unprivileged_userns_clone", "1"),
+        ("user/max_user_namespaces", "1000"),
+    ):
+        with suppress(OSError), open(f"/proc/sys/{key}") as file:
+            found = file.read().strip()
+            if found != value and not (key.startswith("user/") and int(found) > 0):
+                return f"sudo sysctl {key.replace('/', '.')}={value}, or run it as root"
+    return "run it as root; in a container, --cap-add SYS_ADMIN or a seccomp profile that allows unshare"
+
+
+def enter() -> None:
+    """This process (its one thread) in a new sandbox. lo is up; nothing else is there. Raises OSError."""
+    linux.unshare(linux.CLONE_NEWNET | linux.CLONE_NEWNS)
+    linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    for path in PRIVATE:
+        linux.mount("tmpfs", path, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0755")
+    netlink = Netlink()
+    up = Request("host", RTM_NEWLINK, 0, Body(IFINFO, (0, 0, 1, IFF_UP, IFF_UP), ()))
+    netlink.batch([(1, encode(up, lambda name: 1, 1))])
+    netlink.close()
+
+
+@contextmanager
+def throwaway() -> Iterator[None]:
+    """This thread in a new sandbox while it lasts, and back where it was afterwards."""
+    before = [
+        (os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), flag)
+        for kind, flag in (("net", linux.CLONE_NEWNET), ("mnt", linux.CLONE_NEWNS))
+    ]
+    directory = os.getcwd()
+    try:
+        enter()
+        yield
+    finally:
+        for fd, flag in before:
+            linux.setns(fd, flag)
+            os.close(fd)
+        os.chdir(directory)
+
+
+def run(inside: Callable[[], int]) -> int:
+    """Call that in a sandbox of its own, with its own process ids, and return what it returns.
+
+    Whatever it started is gone when this returns.
+    """
+    become_root()
+    linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
+    child = os.fork()
+    if child == 0:
+        os._exit(_first_process(inside))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda which, _: os.kill(child, which))
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def _first_process(inside: Callable[[], int]) -> int:
+    """Process 1 of the sandbox: its end is everybody's there."""
+    enter()
+    with suppress(OSError):  # in a container with a masked /proc no new one can be mounted; the old one serves
+        linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+    return inside()

@@ -1,0 +1,138 @@
+"""What the planner is told of this host: routes, nameservers, other managers' networks. Only reads; needs no root."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from netfab.kernel.netlink import Netlink
+from netfab.kernel.observe import links, routes
+from netfab.objects.link import Link, owned
+from netfab.objects.route import RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
+from netfab.objects.wire import AF_INET, AF_INET6, number, parse_hops
+from netfab.plan.facts import Facts
+from netfab.plan.subnets import Reservation
+
+DOCKER_SOCKETS = ("/run/docker.sock", "/run/podman/podman.sock")
+PODMAN_NETWORKS = "/etc/containers/networks"
+_ANSWER = 8 << 20  # bytes that we read of a daemon's answer
+_NEVER = (ip_network("127.0.0.0/8"), ip_network("169.254.0.0/16"), ip_network("224.0.0.0/4"))
+
+
+def gather(fabric: str, netlink: Netlink) -> Facts:
+    """Facts of the host whose namespace the socket is in, for planning that fabric."""
+    found = links(netlink)
+    names = {link.index: link.name for link in found}
+    own = {link.index for link in found if owned(link, fabric)}
+    table = routes(netlink, ours=False)
+    uplinks = list(dict.fromkeys(names[index] for route in table if _is_default(route) for index in _devices(route)))
+    resolvers = tuple(dict.fromkeys(nameservers()))
+    reservations = [
+        *_routed(table, names, own),
+        *(Reservation(ip_network(server), "a nameserver of this host") for server in resolvers),
+        *_docker(),
+        *_podman(),
+    ]
+    return Facts(
+        reservations=tuple(dict.fromkeys(reservations)),
+        links=frozenset(link.name for link in found if link.index not in own),
+        mtu=min((_mtu(found, name) for name in uplinks[:1]), default=1500),
+        nameservers=tuple(server for server in resolvers if not ip_address(server).is_loopback),
+        uplinks=tuple(uplinks),
+        machine=_machine(),
+        ipv6=os.path.exists("/proc/net/if_inet6"),
+    )
+
+
+def _routed(table: list[RouteMessage], names: dict[int, str], own: set[int]) -> Iterator[Reservation]:
+    for route in table:
+        devices = _devices(route)
+        if route.kind != UNICAST or route.length <= 1 or (devices and own.issuperset(devices)):
+            continue  # 0/0, 0/1 and 128/1 are ways out, not networks
+        if RTA_DST not in route.attrs or route.family not in (AF_INET, AF_INET6):
+            continue
+        prefix = _network(route)
+        if not prefix.is_link_local and not prefix.is_multicast and not any(
+            prefix.version == never.version and prefix.overlaps(never) for never in _NEVER
+        ):
+            through = ", ".join(dict.fromkeys(names.get(index, "?") for index in devices))
+            yield Reservation(prefix, f"routed via {through} on this host")
+
+
+def _network(route: RouteMessage) -> IPv4Network | IPv6Network:
+    packed = route.attrs[RTA_DST]
+    return IPv4Network((packed, route.length)) if route.family == AF_INET else IPv6Network((packed, route.length))
+
+
+def _is_default(route: RouteMessage) -> bool:
+    return route.length == 0 and route.kind == UNICAST and route.family == AF_INET
+
+
+def _devices(route: RouteMessage) -> list[int]:
+    if RTA_OIF in route.attrs:
+        return [number(route.attrs[RTA_OIF])]
+    return [index for index, _, _ in parse_hops(route.attrs.get(RTA_MULTIPATH, b""))]
+
+
+def _mtu(found: list[Link], name: str) -> int:
+    return next(link.mtu for link in found if link.name == name)
+
+
+def nameservers() -> Iterator[str]:
+    """The upstreams this host resolves through; behind systemd-resolved's stub, the ones it uses."""
+    for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
+        with suppress(OSError), open(path, errors="replace") as file:
+            for line in file:
+                words = line.split()
+                if len(words) > 1 and words[0] == "nameserver":
+                    with suppress(ValueError):
+                        yield str(ip_address(words[1].partition("%")[0]))
+
+
+def _machine() -> str:
+    with suppress(OSError), open("/etc/machine-id") as file:
+        return file.read().strip()
+    return socket.gethostname()
+
+
+def _podman() -> Iterator[Reservation]:
+    with suppress(OSError), os.scandir(PODMAN_NETWORKS) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            with suppress(OSError, ValueError), open(entry.path) as file:
+                yield from _subnets(json.loads(file.read(_ANSWER)), "subnets", "subnet", "podman")
+
+
+def _docker() -> Iterator[Reservation]:
+    for path in DOCKER_SOCKETS:
+        if os.path.exists(path):
+            for network in _ask(path):
+                ipam = network.get("IPAM") if isinstance(network, dict) else None
+                if isinstance(ipam, dict):
+                    yield from _subnets({"name": network.get("Name"), **ipam}, "Config", "Subnet", "docker")
+
+
+def _subnets(network: Any, several: str, one: str, manager: str) -> Iterator[Reservation]:
+    configured = network.get(several) if isinstance(network, dict) else None
+    for entry in configured if isinstance(configured, list) else ():
+        with suppress(ValueError, AttributeError, TypeError):
+            yield Reservation(ip_network(entry[one], strict=False), f"{manager} network {network.get('name')!s}")
+
+
+def _ask(path: str) -> list[Any]:
+    """GET /networks. A daemon that doesn't answer in time, or answers nonsense, has no networks that we know of."""
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection("localhost", timeout=5)
+    with suppress(OSError, ValueError, HTTPException, RecursionError), socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        sock.connect(path)
+        connection.sock = sock
+        connection.request("GET", "/networks")
+        answer = json.loads(connection.getresponse().read(_ANSWER))
+        return answer if isinstance(answer, list) else []
+    return []

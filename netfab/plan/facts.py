@@ -1,0 +1,43 @@
+"""What the planner is told of the world besides the file: the host it plans for, and what is leased already.
+
+Plain values. They are gathered by hosts/ and store/; the planner never looks for itself.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple
+
+from netfab.plan.subnets import Reservation
+
+
+class Facts(NamedTuple):
+    """One host, as it was read."""
+
+    reservations: tuple[Reservation, ...] = ()  # prefixes that are routed, resolved through, or another manager's
+    links: frozenset[str] = frozenset()  # names of links that are not this fabric's
+    mtu: int = 1500  # of the device that the default route leaves by
+    nameservers: tuple[str, ...] = ()  # upstreams that a node can reach: none on loopback
+    uplinks: tuple[str, ...] = ()  # devices with a default route
+    machine: str = ""  # what tells this machine from others: /etc/machine-id
+    ipv6: bool = True
+
+
+class Lease(NamedTuple):
+    """What the planner chose once and keeps: a subnet, an address, an interface's name.
+
+    `kind` is subnet, shared, address or interface. A `subnet` overlaps no other of the host; a `shared` one was written
+    where the host has no part in it, and may. Keys: NETWORK/FAMILY; NETWORK/NODE/INTERFACE/FAMILY; NODE/NETWORK#N.
+    """
+
+    kind: str
+    key: str
+    value: str
+
+
+class HeldSubnet(NamedTuple):
+    """A subnet lease of another fabric on this host."""
+
+    fabric: str
+    network: str
+    prefix: IPv4Network | IPv6Network

@@ -1,0 +1,45 @@
+"""Names and MACs that nobody wrote: stable, derived, and from our own alphabet.
+
+How they are derived is part of the applied state: changing a line here renames links on running hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from hashlib import sha256
+
+IFNAMSIZ = 15  # characters of an interface's name, linux/if.h
+
+
+def _digest(*parts: str) -> bytes:
+    return sha256("/".join(parts).encode()).digest()
+
+
+def mac_of(*parts: str) -> str:
+    """A locally administered unicast MAC (IEEE 802, section 8.2): 02 and five bytes of a hash."""
+    return (b"\x02" + _digest(*parts)[:5]).hex(":")
+
+
+def host_link(fabric: str, node: str, interface: str) -> str:
+    """The host's end of a node's veth."""
+    return f"nf{_digest('link', fabric, node, interface).hex()[:12]}"
+
+
+def bridge_name(fabric: str, network: str, taken: Container[str]) -> str:
+    """`br-<network>` if that is free and short enough, else `br-<hash>`."""
+    name = f"br-{network}"
+    if len(name) <= IFNAMSIZ and name not in taken:
+        return name
+    return f"br-{_digest('bridge', fabric, network).hex()[:12]}"
+
+
+def link_local(mac: str) -> str:
+    """The IPv6 link-local address of a MAC (RFC 4291, appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    interface = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
+    return "fe80::" + ":".join(f"{interface[i] << 8 | interface[i + 1]:x}" for i in range(0, 8, 2))
+
+
+def text_hash(text: str) -> str:
+    """A short name for a content."""
+    return sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,79 @@
+"""A node: its namespace, its cables with their addresses, its routes, its loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv6Address
+
+from netfab.objects.address import Address
+from netfab.objects.base import HOST, KernelObject, Name, node_space
+from netfab.objects.link import Settings, group_of
+from netfab.objects.namespace import Namespace
+from netfab.objects.sysctl import Sysctl
+from netfab.objects.veth import End, Veth
+from netfab.plan.layout import Layout, Nic, Segment
+from netfab.plan.names import link_local, mac_of
+from netfab.topology.schema import Address as AnyAddress
+from netfab.topology.schema import Link, Node
+
+# A router answers for several ways: no reverse path filter, whatever the host's default, and flows spread by ports.
+ROUTER_SYSCTLS = (("net/ipv4/conf/all/rp_filter", "0"), ("net/ipv4/fib_multipath_hash_policy", "1"))
+ROUTER_SYSCTLS6 = (("net/ipv6/conf/all/forwarding", "1"), ("net/ipv6/fib_multipath_hash_policy", "1"))
+
+
+def namespace_name(fabric: str, node: str) -> Name:
+    """A node's namespace; it is /run/netns/<fabric>.<node>."""
+    return Name("namespace", f"{fabric}.{node}")
+
+
+def namespace_of_node(fabric: str, node: Node, router: bool, ipv6: bool) -> Iterator[KernelObject]:
+    """The namespace and the sysctls that can't be set link by link."""
+    yield Namespace(namespace_name(fabric, node.name), group_of(fabric))
+    space = node_space(fabric, node.name)
+    sysctls = dict(ROUTER_SYSCTLS + (ROUTER_SYSCTLS6 if ipv6 else ()) if router else ())
+    sysctls |= {key.replace(".", "/"): value for key, value in node.sysctls}
+    yield from (Sysctl(space, key, value) for key, value in sysctls.items())
+
+
+def end_of(fabric: str, nic: Nic, segment: Segment, router: bool) -> End:
+    """A nic as one end of a veth."""
+    settings = Settings(forwarding=router, accept_ra=not segment.ipv6)
+    return End(Name(node_space(fabric, nic.node), nic.name), nic.mac, nic.mtu, settings=settings)
+
+
+def cable_to_host(fabric: str, nic: Nic, segment: Segment, router: bool) -> Veth:
+    """The veth between a node and the host, whose end is the bridge's port."""
+    a = End(Name(HOST, nic.host_link), mac_of(fabric, "host", nic.node, nic.name), nic.mtu)
+    return Veth(a, end_of(fabric, nic, segment, router), group_of(fabric))
+
+
+def cable_between(fabric: str, ends: Sequence[Nic], segment: Segment, forwarding: frozenset[str]) -> Veth:
+    """The veth of a link."""
+    a, b = sorted(end_of(fabric, nic, segment, nic.node in forwarding) for nic in ends)
+    return Veth(a, b, group_of(fabric))
+
+
+def addresses_of(fabric: str, nic: Nic, segment: Segment) -> Iterator[Address]:
+    """What the nic is addressed by; with IPv6 also its link-local address, which no longer makes itself."""
+    link = Name(node_space(fabric, nic.node), nic.name)
+    for interface in nic.addresses:
+        yield Address(link, interface.ip, interface.network.prefixlen)
+    if segment.ipv6:
+        yield Address(link, IPv6Address(link_local(nic.mac)), 64)
+
+
+def loopback_of(fabric: str, node: str, loopback: Iterable[AnyAddress]) -> Iterator[Address]:
+    """Addresses on lo."""
+    for address in loopback:
+        yield Address(Name(node_space(fabric, node), "lo"), address, address.max_prefixlen)
+
+
+def links_of(layout: Layout) -> Iterator[tuple[Segment, list[Nic]]]:
+    """Each point-to-point link with its two nics."""
+    ends: dict[str, list[Nic]] = {}
+    for nics in layout.nics.values():
+        for nic in nics:
+            ends.setdefault(nic.segment, []).append(nic)
+    for name, segment in layout.segments.items():
+        if isinstance(segment.wish, Link):
+            yield segment, ends[name]

@@ -1,0 +1,104 @@
+"""From a topology, what is leased, and facts of the host, to the kernel objects that should exist. Pure.
+
+The same input gives the same plan. What to choose is layout.py's; this file only joins the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from netfab.errors import Unsupported, raise_all
+from netfab.objects.base import Fabric, KernelObject
+from netfab.plan import hosts, network, node
+from netfab.plan.facts import Facts, Lease
+from netfab.plan.layout import Layout, Nic, lay_out, routers
+from netfab.topology.schema import Bridged, Network, NoneMode, Topology
+
+
+class Plan(NamedTuple):
+    """What should be on the host, what to lease for it, and what was chosen."""
+
+    fabric: Fabric
+    wants: frozenset[Lease]
+    warnings: tuple[str, ...]
+    layout: Layout
+
+
+def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_directory: str) -> Plan:
+    """Plan a topology for one host. `run_directory` is where the fabric's files go.
+
+    Raises Unsupported for keys whose effect comes later, PlanError and its kin for what can't be.
+    """
+    refuse_reserved(topology)
+    layout = lay_out(topology, leases, facts)
+    return Plan(
+        Fabric(topology.name, objects(topology, layout, facts, f"{run_directory}/{topology.name}")),
+        layout.wants,
+        layout.warnings,
+        layout,
+    )
+
+
+def refuse_reserved(topology: Topology) -> None:
+    """Name every key that is right and has no effect yet: none is ignored."""
+    raise_all(
+        Unsupported(f"`{reserved.key}` is not supported yet", at=reserved.at, hint="leave it out for now")
+        for reserved in topology.reserved
+    )
+
+
+def objects(topology: Topology, layout: Layout, facts: Facts, directory: str) -> Iterator[KernelObject]:
+    """Every object of the fabric on this host."""
+    forwarding = routers(topology)
+    for segment in layout.segments.values():
+        if isinstance(segment.wish, Network):
+            yield from network.bridge_of(topology.name, segment, segment.wish, facts.machine)
+    for wish in topology.nodes.values():
+        if isinstance(wish.mode, Bridged | NoneMode):
+            nics = layout.nics[wish.name]
+            ipv6 = any(layout.segments[nic.segment].ipv6 for nic in nics)
+            yield from node.namespace_of_node(topology.name, wish, wish.name in forwarding, ipv6)
+            yield from node.loopback_of(topology.name, wish.name, layout.loopbacks.get(wish.name, ()))
+            for nic in nics:
+                yield from nic_objects(topology, layout, nic, forwarding)
+    for segment, ends in node.links_of(layout):
+        yield node.cable_between(topology.name, ends, segment, forwarding)
+    _, files = hosts.names_of(topology, layout, facts, directory)
+    yield from files.values()
+
+
+def nic_objects(topology: Topology, layout: Layout, nic: Nic, forwarding: frozenset[str]) -> Iterator[KernelObject]:
+    """An interface's cable and place on the bridge (a link's cable belongs to both ends), and its addresses."""
+    segment = layout.segments[nic.segment]
+    if isinstance(segment.wish, Network):
+        yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding)
+        yield network.port_of(nic, segment, segment.wish)
+    yield from node.addresses_of(topology.name, nic, segment)
+
+
+def summary(topology: Topology, layout: Layout) -> dict[str, Any]:
+    """What was chosen, as data: the head of `plan -o json`, kept for `status` and `ip`."""
+    networks = {
+        name: {
+            "subnets": [str(prefix) for prefix in segment.prefixes],
+            "gateways": [str(address) for address in segment.gateways],
+            "bridge": segment.bridge,
+        }
+        for name, segment in layout.segments.items()
+        if isinstance(segment.wish, Network)
+    }
+    nodes: dict[str, Any] = {}
+    for name in topology.nodes:
+        addresses: dict[str, list[str]] = {}
+        for nic in layout.nics[name]:
+            addresses.setdefault(nic.segment, []).extend(str(interface.ip) for interface in nic.addresses)
+        nodes[name] = {"addresses": addresses}
+    links = [
+        {
+            "endpoints": [f"{nic.node}:{nic.name}" for nic in ends],
+            "addresses": [[str(interface) for interface in nic.addresses] for nic in ends],
+        }
+        for _, ends in node.links_of(layout)
+    ]
+    return {"networks": networks, "nodes": nodes, "links": links}

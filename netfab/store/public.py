@@ -1,0 +1,89 @@
+"""What everybody may read of an applied fabric: /run/netfab/<fabric>.json, without environment or secrets.
+
+It lets `plan`, `status` and completion work without root; they compare with it, as root with the kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from ipaddress import ip_network
+
+from netfab.errors import StoreError
+from netfab.plan.facts import HeldSubnet, Lease
+from netfab.store.store import Record
+
+
+class PublicView:
+    """The reading half of a Store, from the files in the run directory."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def record(self, fabric: str) -> Record | None:
+        """What was last applied under that name."""
+        found = self._read(fabric)
+        return Record(*found["record"]) if found else None
+
+    def records(self) -> list[Record]:
+        """All fabrics, by name."""
+        return [record for fabric in self._fabrics() if (record := self.record(fabric)) is not None]
+
+    def leases(self, fabric: str) -> frozenset[Lease]:
+        """What the fabric holds."""
+        found = self._read(fabric)
+        return frozenset(Lease(*lease) for lease in found["leases"]) if found else frozenset()
+
+    def held(self, besides: str) -> list[HeldSubnet]:
+        """Subnets that all other fabrics hold."""
+        return [
+            HeldSubnet(fabric, lease.key.rpartition("/")[0], ip_network(lease.value))
+            for fabric in self._fabrics()
+            if fabric != besides
+            for lease in sorted(self.leases(fabric))
+            if lease.kind == "subnet"
+        ]
+
+    def _fabrics(self) -> list[str]:
+        with suppress(OSError):
+            return sorted(name[:-5] for name in os.listdir(self._directory) if name.endswith(".json"))
+        return []
+
+    def _read(self, fabric: str) -> dict[str, list[list[str]]] | None:
+        path = f"{self._directory}/{fabric}.json"
+        try:
+            with open(path) as file:
+                found: dict[str, list[list[str]]] = json.load(file)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: {error}", hint="`sudo netfab apply` writes it anew") from error
+        return found
+
+
+def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
+    """Write the fabric's file, whole or not at all. Nothing is written when it is there already."""
+    text = json.dumps({"version": 1, "record": record, "leases": sorted(leases)})
+    path = f"{directory}/{record.name}.json"
+    with suppress(OSError), open(path) as file:
+        if file.read() == text:
+            return
+    os.makedirs(directory, 0o755, exist_ok=True)
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(fd, "w") as file:
+        os.fchmod(fd, 0o644)
+        file.write(text)
+    os.replace(f"{path}.new", path)
+
+
+def withdraw(directory: str, fabric: str) -> None:
+    """Remove the fabric's file, and the directory when it was the last thing in it."""
+    for name in (f"{fabric}.json", f"{fabric}.json.new"):
+        with suppress(FileNotFoundError):
+            os.unlink(f"{directory}/{name}")
+    with suppress(OSError):
+        os.rmdir(directory)

@@ -1,0 +1,151 @@
+"""The store of one host: SQLite in a directory that only its owner may enter.
+
+BEGIN IMMEDIATE throughout: a transaction that starts as a reader fails to become a writer under contention, whatever
+the timeout. synchronous=FULL, so that what was claimed is there after a power cut.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_network
+from typing import Self
+
+from netfab.errors import LeaseConflict, StoreError
+from netfab.plan.facts import HeldSubnet, Lease
+from netfab.store.store import Record
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE fabrics (name TEXT PRIMARY KEY, file TEXT, user INTEGER, desired TEXT, summary TEXT);
+CREATE TABLE leases (fabric TEXT, kind TEXT, key TEXT, value TEXT, PRIMARY KEY (fabric, kind, key));
+CREATE INDEX subnets ON leases (kind) WHERE kind = 'subnet';
+"""
+
+
+class SqliteStore:
+    """A Store. Readers and writers of other processes wait up to 30 s for each other."""
+
+    def __init__(self, directory: str) -> None:
+        self.path = f"{directory}/store.sqlite"
+        with self._told():
+            os.makedirs(directory, 0o700, exist_ok=True)
+            found = os.stat(directory)
+            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                raise StoreError(
+                    f"{directory} is not safe: it belongs to user {found.st_uid} and has mode {found.st_mode & 0o777:o}",
+                    hint=f"chown {os.geteuid()} {directory} && chmod 700 {directory}",
+                )
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._upgrade()
+
+    def _upgrade(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise StoreError(
+                f"{self.path} was written by a newer netfab (its version {version}, ours {VERSION})",
+                hint="upgrade netfab on this host",
+            )
+        if version < VERSION:
+            with self._transaction():
+                (version,) = self._db.execute("PRAGMA user_version").fetchone()
+                if version < VERSION:
+                    for statement in _SCHEMA.split(";"):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version={VERSION}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def record(self, fabric: str) -> Record | None:
+        """What was last applied under that name."""
+        with self._told():
+            row = self._db.execute("SELECT * FROM fabrics WHERE name = ?", (fabric,)).fetchone()
+        return Record(*row) if row else None
+
+    def records(self) -> list[Record]:
+        """All fabrics, by name."""
+        with self._told():
+            return [Record(*row) for row in self._db.execute("SELECT * FROM fabrics ORDER BY name")]
+
+    def leases(self, fabric: str) -> frozenset[Lease]:
+        """What the fabric holds."""
+        with self._told():
+            rows = self._db.execute("SELECT kind, key, value FROM leases WHERE fabric = ?", (fabric,))
+            return frozenset(Lease(*row) for row in rows)
+
+    def held(self, besides: str) -> list[HeldSubnet]:
+        """Subnets that all other fabrics hold."""
+        with self._told():
+            rows = self._db.execute(
+                "SELECT fabric, key, value FROM leases WHERE kind = 'subnet' AND fabric <> ? ORDER BY fabric, key",
+                (besides,),
+            )
+            return [HeldSubnet(fabric, key.rpartition("/")[0], ip_network(value)) for fabric, key, value in rows]
+
+    def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
+        """Hold these too; LeaseConflict when another fabric was first."""
+        wanted = frozenset(wants)
+        if wanted <= self.leases(fabric):
+            return
+        with self._told(), self._transaction():
+            subnets = [(ip_network(lease.value), lease) for lease in wanted if lease.kind == "subnet"]
+            for other in self.held(fabric):
+                for prefix, lease in subnets:
+                    if prefix.version == other.prefix.version and prefix.overlaps(other.prefix):
+                        raise LeaseConflict(
+                            f"{prefix} for {lease.key} overlaps {other.prefix}, network {other.network} of fabric {other.fabric}"
+                        )
+            self._insert(fabric, wanted)
+
+    def commit(self, record: Record, wants: Iterable[Lease]) -> None:
+        """The fabric was applied: this record, and exactly these leases."""
+        wanted = frozenset(wants)
+        if self.record(record.name) == record and self.leases(record.name) == wanted:
+            return
+        with self._told(), self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO fabrics VALUES (?, ?, ?, ?, ?)", record)
+            self._db.execute("DELETE FROM leases WHERE fabric = ?", (record.name,))
+            self._insert(record.name, wanted)
+
+    def forget(self, fabric: str) -> None:
+        """The fabric is gone."""
+        with self._told(), self._transaction():
+            self._db.execute("DELETE FROM leases WHERE fabric = ?", (fabric,))
+            self._db.execute("DELETE FROM fabrics WHERE name = ?", (fabric,))
+
+    def _insert(self, fabric: str, leases: Iterable[Lease]) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", [(fabric, *lease) for lease in sorted(leases)]
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What SQLite and the file system say, as an error of ours."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            hint = "`netfab recover` rebuilds it from what the kernel shows" if "malformed" in str(error) or "not a database" in str(error) else ""
+            raise StoreError(f"{self.path}: {error}", hint=hint) from error

@@ -1,0 +1,42 @@
+"""What outlives a process: fabrics, their leases, and what was last applied. Interface; sqlite.py is one of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from netfab.plan.facts import HeldSubnet, Lease
+
+
+class Record(NamedTuple):
+    """One fabric that was applied. `desired` and `summary` are JSON: its last desired objects, and what status shows."""
+
+    name: str
+    file: str  # absolute path, "-" for standard input
+    user: int
+    desired: str
+    summary: str
+
+
+class Store(Protocol):
+    """All writes are transactions; every method raises StoreError."""
+
+    def record(self, fabric: str) -> Record | None: ...
+
+    def records(self) -> list[Record]: ...
+
+    def leases(self, fabric: str) -> frozenset[Lease]: ...
+
+    def held(self, besides: str) -> list[HeldSubnet]:
+        """Subnet leases of all other fabrics."""
+
+    def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
+        """Hold these too. Raises LeaseConflict, and holds nothing new, when another fabric's subnet overlaps one."""
+
+    def commit(self, record: Record, wants: Iterable[Lease]) -> None:
+        """The fabric was applied: keep its record, and exactly these leases."""
+
+    def forget(self, fabric: str) -> None:
+        """The fabric is gone: so are its record and leases."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,154 @@
+"""Examples of every kind of kernel object, for the tests that run on every kind.
+
+For each kind: a fabric that has one, and the same fabric with one field changed, for every field that can differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_network
+from typing import Any, NamedTuple
+
+from netfab.objects.address import Address, address_name
+from netfab.objects.base import Fabric, Name, node_space
+from netfab.objects.bridge import Bridge
+from netfab.objects.file import File
+from netfab.objects.link import Settings, group_of
+from netfab.objects.namespace import Namespace
+from netfab.objects.port import Port
+from netfab.objects.route import Hop, Route
+from netfab.objects.sysctl import Sysctl
+from netfab.objects.veth import End, Veth
+
+FABRIC = "shop"
+GROUP = group_of(FABRIC)
+BR0, BR1 = Name("host", "br0"), Name("host", "br1")
+WEB, DB = node_space(FABRIC, "web"), node_space(FABRIC, "db")
+WEB_HOST = Name("host", "nfweb")
+WEB_ETH0, WEB_ETH1, DB_ETH1 = Name(WEB, "eth0"), Name(WEB, "eth1"), Name(DB, "eth1")
+FILE = f"/run/netfab/{FABRIC}/hosts.1"
+
+
+class Example(NamedTuple):
+    """A fabric with an object of the kind, and what it becomes."""
+
+    kind: type[Any]
+    what: str  # the field that changes; "" for the fabric itself
+    before: Fabric
+    after: Fabric
+
+    def __str__(self) -> str:
+        return f"{self.kind.__name__}{'.' if self.what else ''}{self.what}"
+
+
+def namespace(node: str = "web") -> Namespace:
+    return Namespace(Name("namespace", f"{FABRIC}.{node}"), GROUP)
+
+
+def bridge(link: Name = BR0, **fields: Any) -> Bridge:
+    return Bridge(link, "02:00:00:00:00:01", 1500, GROUP)._replace(**fields)
+
+
+def veth(**fields: Any) -> Veth:
+    a, b = End(WEB_HOST, "02:00:00:00:01:01", 1500), End(WEB_ETH0, "02:00:00:00:01:02", 1500)
+    return Veth(a, b, GROUP)._replace(**fields)
+
+
+def cable(**fields: Any) -> Veth:
+    """A veth between two nodes."""
+    a, b = End(DB_ETH1, "02:00:00:00:02:01", 1500), End(WEB_ETH1, "02:00:00:00:02:02", 1500)
+    return Veth(a, b, GROUP)._replace(**fields)
+
+
+def port(**fields: Any) -> Port:
+    return Port(WEB_HOST, BR0)._replace(**fields)
+
+
+def address(text: str = "10.0.0.2/24", link: Name = WEB_ETH0) -> Address:
+    ip, _, length = text.partition("/")
+    return Address(link, ip_address(ip), int(length))
+
+
+def route(destination: str = "0.0.0.0/0", via: str = "10.0.0.1", **fields: Any) -> Route:
+    through = (address_name(WEB_ETH0, ip_address("10.0.0.2"), 24),)
+    hop = Hop(ip_address(via), WEB_ETH0)
+    return Route(WEB, ip_network(destination), (hop,), 0, through)._replace(**fields)
+
+
+def fabric(*objects: Any) -> Fabric:
+    return Fabric(FABRIC, objects)
+
+
+def _variations(kind: type[Any], base: Any, around: Callable[[Any], Fabric], **fields: Any) -> Iterator[Example]:
+    yield Example(kind, "", fabric(), around(base))
+    for field, value in fields.items():
+        yield Example(kind, field, around(base), around(base._replace(**{field: value})))
+
+
+def every_example() -> list[Example]:
+    """All of them. A field that no example changes is found by a test of its own."""
+    a, b = veth().a, veth().b
+    on = (namespace(), bridge(), veth())
+    addressed = (*on, address())
+    second = address("10.0.1.2/24")
+    ways = (Hop(ip_address("10.0.0.1"), WEB_ETH0), Hop(ip_address("10.0.0.3"), WEB_ETH0, 2))
+    six = (*on, address("fd00::2/64"), address("fe80::2/64"))
+    route6 = Route(WEB, ip_network("::/0"), (Hop(ip_address("fd00::1"), WEB_ETH0),), 1024,
+                   (address_name(WEB_ETH0, ip_address("fd00::2"), 64),))  # fmt: skip
+    ends = {
+        f"a.{field}": {"a": a._replace(**{field: value})}
+        for field, value in (("mac", "02:00:00:00:09:09"), ("mtu", 1400), ("up", False), ("link", Name("host", "nfother")))
+    } | {
+        f"b.{field}": {"b": b._replace(**{field: value})}
+        for field, value in (
+            ("mac", "02:00:00:00:09:08"),
+            ("mtu", 1400),
+            ("up", False),
+            ("settings", Settings(forwarding=True, accept_ra=True)),
+            ("link", Name(WEB, "lan0")),
+        )
+    }  # fmt: skip
+    return [
+        *_variations(Namespace, namespace(), fabric),
+        *_variations(Sysctl, Sysctl(WEB, "net/ipv4/ip_forward", "1"), lambda it: fabric(namespace(), it), value="0"),
+        Example(Sysctl, "ended", fabric(namespace(), Sysctl(WEB, "net/ipv4/ip_default_ttl", "9")), fabric(namespace())),
+        *_variations(
+            Bridge,
+            bridge(),
+            fabric,
+            link=BR1,
+            mac="02:00:00:00:00:99",
+            mtu=1400,
+            up=False,
+            forward_delay=200,
+            snooping=True,
+            settings=Settings(forwarding=True),
+        ),
+        Example(Bridge, "stp", fabric(bridge()), fabric(bridge(stp=True, forward_delay=200))),
+        *_variations(Veth, veth(), lambda it: fabric(namespace(), it)),
+        *(Example(Veth, what, fabric(namespace(), veth()), fabric(namespace(), veth(**end))) for what, end in ends.items()),
+        *_variations(Veth, cable(), lambda it: fabric(namespace(), namespace("db"), it), a=cable().a._replace(mtu=1300)),
+        *_variations(Port, port(), lambda it: fabric(*on, bridge(BR1, mac="02:00:00:00:00:02"), it), bridge=BR1, isolated=True),
+        *_variations(
+            Address, address(), lambda it: fabric(*on, it), address=ip_address("10.0.0.9"), length=16, link=BR0
+        ),
+        *_variations(Address, address("fd00::2/64"), lambda it: fabric(*on, it)),
+        *_variations(
+            Route,
+            route(),
+            lambda it: fabric(*addressed, it),
+            hops=ways,
+            metric=50,
+            destination=ip_network("10.9.0.0/16"),
+        ),
+        Example(Route, "kind", fabric(*addressed, route()), fabric(*addressed, route(hops=(), through=(), kind="blackhole"))),
+        Example(
+            Route,
+            "through",
+            fabric(*addressed, second, route("10.9.0.0/16")),
+            fabric(*addressed, second, route("10.9.0.0/16", "10.0.1.1", through=(address_name(WEB_ETH0, second.address, 24),))),
+        ),
+        Example(Route, "space", fabric(*addressed, route()), fabric(*addressed)),
+        *_variations(Route, route6, lambda it: fabric(*six, it), metric=50),
+        *_variations(File, File(FILE, "10.0.0.1 web\n"), fabric, content="10.0.0.2 web\n", mode=0o600, path=f"{FILE}2"),
+    ]

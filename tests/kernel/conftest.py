@@ -1,0 +1,32 @@
+"""Every kernel test runs in its own throw-away host; as an ordinary user, all of them in one user namespace.
+
+The machine outside is compared before and after each test: a difference fails the test that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from machine import differences, snapshot
+
+from netfab.hosts.local import LocalHost
+from netfab.hosts.sandbox import become_root, throwaway
+
+
+def pytest_configure() -> None:
+    become_root()
+
+
+@pytest.fixture(autouse=True)
+def sandbox() -> Iterator[None]:
+    before = snapshot()
+    with throwaway():
+        yield
+    assert differences(before, snapshot()) == []
+
+
+@pytest.fixture
+def host() -> Iterator[LocalHost]:
+    with LocalHost("shop") as local:
+        yield local

@@ -1,0 +1,56 @@
+"""What the leak fixture compares: everything of a machine that netfab could leave something in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from netfab.kernel.netlink import Netlink
+from netfab.kernel.observe import addresses, links, routes
+from netfab.objects.link import ADDRESS, GROUP, IFALIAS, IFNAME, LINK, MASTER, MTU
+from netfab.objects.wire import parse
+
+_LINK_ATTRS = (IFNAME, MTU, LINK, MASTER, IFALIAS, GROUP, ADDRESS)  # no counters, no carrier
+_ADDRESS_ATTRS = (1, 2)  # IFA_ADDRESS, IFA_LOCAL
+_ROUTE_ATTRS = (1, 4, 5, 6, 9, 15)  # RTA_DST, OIF, GATEWAY, PRIORITY, MULTIPATH, TABLE
+
+
+def snapshot() -> dict[str, frozenset[object]]:
+    """The network namespace and mount namespace that the caller is in, in comparable form."""
+    netlink = Netlink()
+    try:
+        found: dict[str, frozenset[object]] = {
+            "links": frozenset(
+                (link.index, link.flags & 1, *(link.attrs.get(attr) for attr in _LINK_ATTRS)) for link in links(netlink)
+            ),
+            "addresses": frozenset(
+                (message.index, message.length, *(message.attrs.get(attr) for attr in _ADDRESS_ATTRS))
+                for message in addresses(netlink)
+            ),
+            "routes": frozenset(
+                (route.family, route.length, route.table, route.protocol, route.kind,
+                 *(route.attrs.get(attr) for attr in _ROUTE_ATTRS))
+                for route in routes(netlink, ours=False)
+                if route.attrs.get(1, b"")[:1] != b"\xff"  # ff00::/8 comes and goes by itself
+            ),
+        }  # fmt: skip
+    finally:
+        netlink.close()
+    for name in ("/run/netns", "/run/netfab", "/var/lib/netfab"):
+        found[name] = frozenset(str(path) for path in Path(name).rglob("*")) if os.path.isdir(name) else frozenset()
+    with open("/proc/self/mounts") as file:
+        found["mounts"] = frozenset(line for line in file if not line.split()[1] == "/run/netns")
+    found["forwarding"] = frozenset(
+        (str(path), path.read_text()) for path in Path("/proc/sys/net/ipv4/conf").glob("*/forwarding")
+    )
+    return found
+
+
+def differences(before: dict[str, frozenset[object]], after: dict[str, frozenset[object]]) -> list[str]:
+    """What is there now and was not, and the reverse."""
+    return [
+        f"{sign} {what}: {thing!r}"
+        for what in before
+        for sign, things in (("+", after[what] - before[what]), ("-", before[what] - after[what]))
+        for thing in sorted(things, key=repr)
+    ]
