@@ -65,6 +65,10 @@ class SubnetTaken(PlanError):
     """A subnet overlaps a prefix that this host, or another fabric on it, already uses."""
 
 
+class AddressTaken(PlanError):
+    """An address that is written or leased for one node is another's already."""
+
+
 class PoolExhausted(PlanError):
     """No pool has a free subnet (or no subnet a free address) of the size that is needed."""
 

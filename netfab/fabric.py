@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied, Observed, Progress
-from netfab.engine.diff import Change
-from netfab.errors import LeaseConflict, NetfabError, NotRoot
+from netfab.engine.diff import Change, describe
+from netfab.errors import LeaseConflict, NetfabError, NotRoot, StoreError
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.local import LocalHost
 from netfab.hosts.lock import locked
 from netfab.kernel.execute import Hook, no_hook
-from netfab.objects.base import Fabric
+from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Facts
 from netfab.plan.planner import Plan, summary
@@ -47,6 +47,9 @@ class Where(NamedTuple):
     hook: Hook = no_hook  # before each step; the tests' only way in
 
 
+HERE = Where()
+
+
 class Proposal(NamedTuple):
     """What apply would do. `live` is False when it was compared with what was last applied, not with the kernel."""
 
@@ -72,17 +75,21 @@ def load(file: str, name: str | None = None) -> Topology:
     return parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name)
 
 
-def plan(topology: Topology, where: Where = Where()) -> Proposal:
+def plan(topology: Topology, where: Where = HERE) -> Proposal:
     """Plan, and compare with the kernel; without root, with what was last applied. Changes nothing."""
     with _store(where) as store, _host(topology.name, where) as host:
-        proposed = plan_topology(topology, store.leases(topology.name), _facts(host, store, topology.name), where.run)
+        proposed = plan_topology(
+            topology, store.leases(topology.name), _facts(host, store, topology.name), where.run
+        )
         last = _last(store, topology.name)
         live = os.geteuid() == 0
         observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
         return Proposal(topology, proposed, engine.changes_for(proposed.fabric, observed), live)
 
 
-def apply(topology: Topology, file: str, where: Where = Where(), take_over: bool = False) -> tuple[Plan, Applied]:
+def apply(
+    topology: Topology, file: str, where: Where = HERE, take_over: bool = False
+) -> tuple[Plan, Applied]:
     """Make the kernel match the topology, and read it back.
 
     Raises NetfabError when nothing was changed; ApplyFailed when it was undone, or says what could not be.
@@ -106,7 +113,7 @@ def apply(topology: Topology, file: str, where: Where = Where(), take_over: bool
         return proposed, applied
 
 
-def destroy(name: str, where: Where = Where()) -> Applied:
+def destroy(name: str, where: Where = HERE) -> Applied:
     """Leave nothing of the fabric behind: the empty set, applied. What isn't there is fine."""
     _need_root("destroy")
     with _locked(name, where), _store(where) as store, _host(name, where) as host:
@@ -116,7 +123,7 @@ def destroy(name: str, where: Where = Where()) -> Applied:
         return applied
 
 
-def drift(name: str, where: Where = Where()) -> tuple[Change, ...]:
+def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     """What others changed since the last apply: how to make it as it was. No file needed."""
     _need_root("drift")
     with _store(where) as store, _host(name, where) as host:
@@ -124,7 +131,7 @@ def drift(name: str, where: Where = Where()) -> tuple[Change, ...]:
         return engine.changes_for(last, host.observe(name, (last,)))
 
 
-def reconcile(name: str, where: Where = Where()) -> Applied:
+def reconcile(name: str, where: Where = HERE) -> Applied:
     """Repair what others changed since the last apply."""
     _need_root("reconcile")
     with _locked(name, where), _store(where) as store, _host(name, where) as host:
@@ -132,24 +139,112 @@ def reconcile(name: str, where: Where = Where()) -> Applied:
         return engine.apply(last, host, (last,), where.progress)
 
 
-def records(where: Where = Where()) -> list[Record]:
+def records(where: Where = HERE) -> list[Record]:
     """Every fabric that was applied on this host."""
     with _store(where) as store:
         return store.records()
 
 
-def status(name: str, where: Where = Where()) -> dict[str, Any]:
-    """What there is of a fabric, as `status -o json` prints it."""
-    with _store(where) as store:
+def status(name: str, where: Where = HERE) -> dict[str, Any]:
+    """What there is of a fabric, as `status -o json` prints it. Without root, as it was last applied."""
+    with _store(where) as store, _host(name, where) as host:
         record = _known(store, name)
-    chosen = json.loads(record.summary)
-    return {"version": 1, "fabric": record.name, "file": record.file, "user": record.user, **chosen}
+        found: dict[str, Any] = {
+            "version": 1,
+            "fabric": record.name,
+            "file": record.file,
+            "user": record.user,
+        }
+        found |= json.loads(record.summary)
+        present = set(host.observe(name).own) if os.geteuid() == 0 else None
+    for node in found["nodes"].values():
+        namespace = Name("namespace", os.path.basename(node["namespace"]))
+        gone = present is not None and node["namespace"] and namespace not in present
+        node["state"] = "missing" if gone else "up" if present is not None else "applied"
+    return found
+
+
+def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
+    """Whatever has that name: a fabric, FABRIC/NODE, a node, a network, an interface of the host."""
+    with _store(where) as store:
+        known = store.records()
+    fabric_name, _, short = what.rpartition("/")
+    for record in known:
+        found = json.loads(record.summary)
+        if what == record.name:
+            return {"fabric": record.name, "file": record.file, **found}
+        if fabric_name not in ("", record.name):
+            continue
+        for kind in ("nodes", "networks"):
+            if short in found[kind]:
+                return {"fabric": record.name, "kind": kind[:-1], "name": short, **found[kind][short]}
+        for thing in Fabric.from_json(record.desired, KINDS).values():
+            if Name(HOST, short) in thing.names:
+                return {
+                    "fabric": record.name,
+                    "kind": type(thing).__name__.lower(),
+                    "name": short,
+                    "is": str(thing),
+                }
+    raise NetfabError(
+        f"there is nothing called {what}", hint="`netfab ls` and `netfab status` list what there is"
+    )
+
+
+def bridges(where: Where = HERE) -> list[dict[str, Any]]:
+    """Every bridge of this host, whoever made it."""
+    with _host("", where) as host:
+        found = host.bridges()
+    with _store(where) as store:
+        owners = {
+            chosen["bridge"]: record.name
+            for record in store.records()
+            for chosen in json.loads(record.summary)["networks"].values()
+        }
+    return [{"bridge": name, "owner": owners.get(name, "-"), **rest} for name, rest in found.items()]
+
+
+def plan_data(topology: Topology, proposed: Plan, changes: tuple[Change, ...]) -> dict[str, Any]:
+    """A plan as `plan -o json` prints it."""
+    return {
+        "version": 1,
+        "fabric": topology.name,
+        **summary(topology, proposed.layout),
+        "changes": describe(changes),
+        "warnings": list(proposed.warnings),
+    }
+
+
+def name_of(file: str) -> str:
+    """The fabric that a file is of. Reads no more than its name, so that a file that is wrong can be destroyed."""
+    return load(file).name
+
+
+def recover(where: Where = HERE) -> list[str]:
+    """Put a store that is lost or broken aside, and fill a new one from what is published in the run directory."""
+    _need_root("recover")
+    from netfab.store.sqlite import SqliteStore, set_aside
+
+    lines = []
+    try:
+        SqliteStore(where.state).close()
+    except StoreError as error:
+        lines.append(f"{error}; kept as {set_aside(where.state)}")
+    view, store = PublicView(where.run), SqliteStore(where.state)
+    for record in view.records():
+        if store.record(record.name) is None:
+            store.commit(record, view.leases(record.name))
+            lines.append(f"recovered fabric {record.name}, applied from {record.file}")
+    store.close()
+    return lines or ["nothing to recover: the store is whole"]
 
 
 def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> Plan:
     """Plan, and hold what is planned; plan again when another process was first."""
     for attempt in range(ATTEMPTS):
-        proposed = plan_topology(topology, store.leases(topology.name), _facts(host, store, topology.name), where.run)
+        proposed = plan_topology(
+            topology, store.leases(topology.name), _facts(host, store, topology.name), where.run
+        )
         try:
             store.claim(topology.name, proposed.wants)
         except LeaseConflict:
@@ -176,7 +271,9 @@ def _known(store: Store, name: str) -> Record:
     record = store.record(name)
     if record is None:
         names = ", ".join(record.name for record in store.records()) or "none"
-        raise NetfabError(f"there is no fabric {name} on this host", hint=f"`netfab ls` lists what there is: {names}")
+        raise NetfabError(
+            f"there is no fabric {name} on this host", hint=f"`netfab ls` lists what there is: {names}"
+        )
     return record
 
 

@@ -79,7 +79,9 @@ def fabric(*objects: Any) -> Fabric:
     return Fabric(FABRIC, objects)
 
 
-def _variations(kind: type[Any], base: Any, around: Callable[[Any], Fabric], **fields: Any) -> Iterator[Example]:
+def _variations(
+    kind: type[Any], base: Any, around: Callable[[Any], Fabric], **fields: Any
+) -> Iterator[Example]:
     yield Example(kind, "", fabric(), around(base))
     for field, value in fields.items():
         yield Example(kind, field, around(base), around(base._replace(**{field: value})))
@@ -110,8 +112,15 @@ def every_example() -> list[Example]:
     }  # fmt: skip
     return [
         *_variations(Namespace, namespace(), fabric),
-        *_variations(Sysctl, Sysctl(WEB, "net/ipv4/ip_forward", "1"), lambda it: fabric(namespace(), it), value="0"),
-        Example(Sysctl, "ended", fabric(namespace(), Sysctl(WEB, "net/ipv4/ip_default_ttl", "9")), fabric(namespace())),
+        *_variations(
+            Sysctl, Sysctl(WEB, "net/ipv4/ip_forward", "1"), lambda it: fabric(namespace(), it), value="0"
+        ),
+        Example(
+            Sysctl,
+            "ended",
+            fabric(namespace(), Sysctl(WEB, "net/ipv4/ip_default_ttl", "9")),
+            fabric(namespace()),
+        ),
         *_variations(
             Bridge,
             bridge(),
@@ -126,11 +135,27 @@ def every_example() -> list[Example]:
         ),
         Example(Bridge, "stp", fabric(bridge()), fabric(bridge(stp=True, forward_delay=200))),
         *_variations(Veth, veth(), lambda it: fabric(namespace(), it)),
-        *(Example(Veth, what, fabric(namespace(), veth()), fabric(namespace(), veth(**end))) for what, end in ends.items()),
-        *_variations(Veth, cable(), lambda it: fabric(namespace(), namespace("db"), it), a=cable().a._replace(mtu=1300)),
-        *_variations(Port, port(), lambda it: fabric(*on, bridge(BR1, mac="02:00:00:00:00:02"), it), bridge=BR1, isolated=True),
+        *(
+            Example(Veth, what, fabric(namespace(), veth()), fabric(namespace(), veth(**end)))
+            for what, end in ends.items()
+        ),
         *_variations(
-            Address, address(), lambda it: fabric(*on, it), address=ip_address("10.0.0.9"), length=16, link=BR0
+            Veth, cable(), lambda it: fabric(namespace(), namespace("db"), it), a=cable().a._replace(mtu=1300)
+        ),
+        *_variations(
+            Port,
+            port(),
+            lambda it: fabric(*on, bridge(BR1, mac="02:00:00:00:00:02"), it),
+            bridge=BR1,
+            isolated=True,
+        ),
+        *_variations(
+            Address,
+            address(),
+            lambda it: fabric(*on, it),
+            address=ip_address("10.0.0.9"),
+            length=16,
+            link=BR0,
         ),
         *_variations(Address, address("fd00::2/64"), lambda it: fabric(*on, it)),
         *_variations(
@@ -141,14 +166,25 @@ def every_example() -> list[Example]:
             metric=50,
             destination=ip_network("10.9.0.0/16"),
         ),
-        Example(Route, "kind", fabric(*addressed, route()), fabric(*addressed, route(hops=(), through=(), kind="blackhole"))),
+        Example(
+            Route,
+            "kind",
+            fabric(*addressed, route()),
+            fabric(*addressed, route(hops=(), through=(), kind="blackhole")),
+        ),
         Example(
             Route,
             "through",
             fabric(*addressed, second, route("10.9.0.0/16")),
-            fabric(*addressed, second, route("10.9.0.0/16", "10.0.1.1", through=(address_name(WEB_ETH0, second.address, 24),))),
+            fabric(
+                *addressed,
+                second,
+                route("10.9.0.0/16", "10.0.1.1", through=(address_name(WEB_ETH0, second.address, 24),)),
+            ),
         ),
         Example(Route, "space", fabric(*addressed, route()), fabric(*addressed)),
         *_variations(Route, route6, lambda it: fabric(*six, it), metric=50),
-        *_variations(File, File(FILE, "10.0.0.1 web\n"), fabric, content="10.0.0.2 web\n", mode=0o600, path=f"{FILE}2"),
+        *_variations(
+            File, File(FILE, "10.0.0.1 web\n"), fabric, content="10.0.0.2 web\n", mode=0o600, path=f"{FILE}2"
+        ),
     ]

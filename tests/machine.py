@@ -37,7 +37,9 @@ def snapshot() -> dict[str, frozenset[object]]:
     finally:
         netlink.close()
     for name in ("/run/netns", "/run/netfab", "/var/lib/netfab"):
-        found[name] = frozenset(str(path) for path in Path(name).rglob("*")) if os.path.isdir(name) else frozenset()
+        found[name] = (
+            frozenset(str(path) for path in Path(name).rglob("*")) if os.path.isdir(name) else frozenset()
+        )
     with open("/proc/self/mounts") as file:
         found["mounts"] = frozenset(line for line in file if not line.split()[1] == "/run/netns")
     found["forwarding"] = frozenset(

@@ -69,7 +69,9 @@ def init_command(file: str) -> None:
 @file_option
 @name_option
 @click.option("-d", "detach", is_flag=True, hidden=True, help="Accepted for fingers that know compose.")
-@click.option("--take-over", is_flag=True, help="This file replaces the one that the fabric was applied from.")
+@click.option(
+    "--take-over", is_flag=True, help="This file replaces the one that the fabric was applied from."
+)
 @lock_option
 @output_json
 @click.pass_context
@@ -100,19 +102,29 @@ def apply_command(
     elif ctx.obj["verbose"]:
         show.show_changes(applied.changes, True, path)
     elif not ctx.obj["quiet"]:
-        click.echo(show.closing(show.changes_of(applied.changes), True, path))
+        click.echo(show.closing(show.describe(applied.changes), True, path))
 
 
 @click.command("plan")
 @file_argument
 @file_option
 @name_option
-@click.option("--why", is_flag=True, help="Also say why each subnet was chosen, what was rejected, and who holds it.")
-@click.option("--exit-code", "--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to change.")
+@click.option(
+    "--why", is_flag=True, help="Also say why each subnet was chosen, what was rejected, and who holds it."
+)
+@click.option(
+    "--exit-code", "--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to change."
+)
 @output_json
 @click.pass_context
 def plan_command(
-    ctx: click.Context, file: str | None, file_option: str | None, name: str | None, why: bool, exit_code: bool, output: str
+    ctx: click.Context,
+    file: str | None,
+    file_option: str | None,
+    name: str | None,
+    why: bool,
+    exit_code: bool,
+    output: str,
 ) -> None:
     """Show what `apply FILE` would change. Needs no root and changes nothing."""
     _plan(ctx, find_file(file, file_option), name, why, exit_code, output)
@@ -124,7 +136,9 @@ def plan_command(
 @name_option
 @output_json
 @click.pass_context
-def diff_command(ctx: click.Context, file: str | None, file_option: str | None, name: str | None, output: str) -> None:
+def diff_command(
+    ctx: click.Context, file: str | None, file_option: str | None, name: str | None, output: str
+) -> None:
     """Show what `apply FILE` would change; exit with 2 when there is something."""
     _plan(ctx, find_file(file, file_option), name, False, True, output)
 
@@ -175,7 +189,11 @@ def destroy_command(
         if ctx.obj["verbose"]:
             show.show_changes(applied.changes, True, name)
         elif not ctx.obj["quiet"]:
-            click.echo(f"Destroyed {name}: {len(applied.changes)} objects." if applied.changes else f"Nothing of {name} is there.")
+            click.echo(
+                f"Destroyed {name}: {len(applied.changes)} objects."
+                if applied.changes
+                else f"Nothing of {name} is there."
+            )
 
 
 @click.command("drift")
@@ -191,7 +209,7 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
     found = fabric_name(name, where)
     changes = fabric.drift(found, where)
     if output != "table":
-        show.show_data({"version": 1, "fabric": found, "changes": show.changes_of(changes)}, output, list)
+        show.show_data({"version": 1, "fabric": found, "changes": show.describe(changes)}, output, list)
     else:
         show.show_changes(changes, False, found)
     if changes:
@@ -227,11 +245,13 @@ def recover_command(ctx: click.Context) -> None:
 @file_option
 def validate_command(file: str | None, file_option: str | None) -> None:
     """Check a topology file: all of its errors in one run."""
-    from netfab.topology.read import read
+    from netfab.fabric import load
 
     path = find_file(file, file_option)
-    topology = read(path)
-    click.echo(f"{path} is valid: {len(topology.networks)} networks, {len(topology.nodes)} nodes, {len(topology.links)} links.")
+    topology = load(path)
+    click.echo(
+        f"{path} is valid: {len(topology.networks)} networks, {len(topology.nodes)} nodes, {len(topology.links)} links."
+    )
 
 
 @click.command("config")
@@ -239,10 +259,10 @@ def validate_command(file: str | None, file_option: str | None) -> None:
 @file_option
 def config_command(file: str | None, file_option: str | None) -> None:
     """Print the file with everything expanded and every default filled in."""
+    from netfab.fabric import load
     from netfab.topology.load import config
-    from netfab.topology.read import read
 
-    click.echo(config(read(find_file(file, file_option))), nl=False)
+    click.echo(config(load(find_file(file, file_option))), nl=False)
 
 
 @click.command("schema")

@@ -93,19 +93,26 @@ def bridges_command(ctx: click.Context, output: str) -> None:
     from netfab.cli import show
 
     found = fabric.bridges(where_of(ctx))
-    rows = [(b["bridge"], b["owner"], ", ".join(b["addresses"]) or "-", ", ".join(b["ports"]) or "-") for b in found]
-    show.show_data({"version": 1, "bridges": found}, output, lambda: [("BRIDGE", "OWNER", "ADDRESSES", "PORTS"), *rows])
+    rows = [
+        (b["bridge"], b["owner"], ", ".join(b["addresses"]) or "-", ", ".join(b["ports"]) or "-")
+        for b in found
+    ]
+    show.show_data(
+        {"version": 1, "bridges": found}, output, lambda: [("BRIDGE", "OWNER", "ADDRESSES", "PORTS"), *rows]
+    )
 
 
 @click.command("graph")
 @file_argument
-@click.option("-f", "--format", "form", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True)
+@click.option(
+    "-f", "--format", "form", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True
+)
 def graph_command(file: str | None, form: str) -> None:
     """Print a topology as a graph, for mermaid or graphviz."""
     from netfab.diagnose.graph import dot, mermaid
-    from netfab.topology.read import read
+    from netfab.fabric import load
 
-    topology = read(find_file(file))
+    topology = load(find_file(file))
     click.echo(mermaid(topology) if form == "mermaid" else dot(topology), nl=False)
 
 
@@ -119,7 +126,9 @@ def doctor_command(output: str) -> None:
     found = examine()
     rows = [(f.name, "yes" if f.works else "no", f.cure) for f in found]
     show.show_data(
-        {"version": 1, "features": [f._asdict() for f in found]}, output, lambda: [("FEATURE", "WORKS", "WHAT TO DO"), *rows]
+        {"version": 1, "features": [f._asdict() for f in found]},
+        output,
+        lambda: [("FEATURE", "WORKS", "WHAT TO DO"), *rows],
     )
 
 

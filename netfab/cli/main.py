@@ -73,8 +73,12 @@ class Sections(click.Group):
                 formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
 
 
-@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "NETFAB"})
-@click.option("--state-dir", default="/var/lib/netfab", show_default=True, help="Leases and what was last applied.")
+@click.group(
+    cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "NETFAB"}
+)
+@click.option(
+    "--state-dir", default="/var/lib/netfab", show_default=True, help="Leases and what was last applied."
+)
 @click.option("--run-dir", default="/run/netfab", show_default=True, help="Locks, hosts files, logs.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("-v", "--verbose", count=True, help="-v: each change; -vv: each message to the kernel.")
@@ -121,6 +125,8 @@ def show_error(error: NetfabError) -> None:
 def printable(text: str) -> str:
     """Text from a file or the kernel, safe for a terminal: control and bidi characters are escaped."""
     return "".join(
-        char if char == "\n" or char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
+        char
+        if char == "\n" or char.isprintable()
+        else char.encode("unicode_escape", "backslashreplace").decode()
         for char in text
     )

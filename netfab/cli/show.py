@@ -10,21 +10,9 @@ from typing import Any
 import click
 
 from netfab.cli.main import printable
-from netfab.engine.diff import Change
+from netfab.engine.diff import Change, describe
 
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red"}
-
-
-def changes_of(changes: Iterable[Change]) -> list[dict[str, Any]]:
-    """Changes as data: a replacement is one of them, not a delete and a create."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for change in changes:
-        kind, _, name = str(change.object).partition(" ")
-        key = kind, name
-        action = "replace" if key in found else change.action
-        restarts = bool(getattr(change.object, "restarts", False)) and change.action != "create"
-        found[key] = {"action": action, "kind": kind, "name": name, "why": change.why, "restarts": restarts}
-    return list(found.values())
 
 
 _SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
@@ -32,7 +20,7 @@ _SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
 
 def show_changes(changes: Iterable[Change], done: bool, source: str) -> None:
     """One line for each, and the closing line."""
-    found = changes_of(changes)
+    found = describe(changes)
     colour = sys.stdout.isatty()
     for change in found:
         sign = _SIGNS[change["action"]]
@@ -50,7 +38,11 @@ def closing(found: Sequence[dict[str, Any]], done: bool, source: str) -> str:
     if not found:
         return f"No changes. The kernel matches {source}."
     counts = {action: sum(change["action"] == action for change in found) for action in _SIGNS}
-    add, change, drop = counts["create"] + counts["replace"], counts["update"], counts["delete"] + counts["replace"]
+    add, change, drop = (
+        counts["create"] + counts["replace"],
+        counts["update"],
+        counts["delete"] + counts["replace"],
+    )
     if done:
         return f"Applied: {add} added, {change} changed, {drop} destroyed."
     return f"Plan: {add} to add, {change} to change, {drop} to destroy."

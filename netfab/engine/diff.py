@@ -6,7 +6,7 @@ The three rules of order are in `order`; nothing else in netfab decides what com
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from netfab.objects.base import Fabric, Name, Op
@@ -109,6 +109,23 @@ def _fields(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]
                 yield from _fields(here, old, new)
             else:
                 yield here, old, new
+
+
+def describe(changes: Iterable[Change]) -> list[dict[str, Any]]:
+    """Changes as plain data, for people and for JSON: a replacement is one, not a delete and a create."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for change in changes:
+        kind, _, name = str(change.object).partition(" ")
+        action = "replace" if (kind, name) in found else change.action
+        restarts = change.before is not None and getattr(change.object, "restarts", False)
+        found[kind, name] = {
+            "action": action,
+            "kind": kind,
+            "name": name,
+            "why": change.why,
+            "restarts": restarts,
+        }
+    return list(found.values())
 
 
 def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:

@@ -10,7 +10,7 @@ from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
 from netfab.hosts.interrupt import Interrupts
 from netfab.kernel.execute import Executor, Hook, no_hook
-from netfab.kernel.facts import gather
+from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
@@ -58,6 +58,10 @@ class LocalHost:
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
         self._executor.learn(dump.links, dump.spaces[HOST].links, scratch_of(group_of(self.fabric)))
         return dump
+
+    def bridges(self) -> dict[str, dict[str, list[str]]]:
+        """Every bridge in this namespace, with its addresses and ports."""
+        return bridges(self._namespaces.socket(HOST))
 
     def facts(self) -> Facts:
         """What the planner is told of this host."""

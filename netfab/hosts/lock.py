@@ -25,7 +25,9 @@ def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterato
         os.pwrite(fd, f"{os.getpid()} {' '.join(sys.argv[1:])[:200]}".encode(), 0)
         yield
     finally:
-        os.unlink(path)  # under the lock: who waits for it sees that its file is another one, and opens the new one
+        os.unlink(
+            path
+        )  # under the lock: who waits for it sees that its file is another one, and opens the new one
         os.close(fd)
         with suppress(OSError):  # not empty: other fabrics are there
             os.rmdir(os.path.dirname(path))
@@ -58,7 +60,9 @@ def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
 
 def _flock_within(fd: int, timeout: float, holder: str) -> None:
     def expired(_: int, __: object) -> None:
-        raise Locked(f"locked by {holder}", hint="it is released when that process ends; --lock-timeout waits longer")
+        raise Locked(
+            f"locked by {holder}", hint="it is released when that process ends; --lock-timeout waits longer"
+        )
 
     if threading.current_thread() is not threading.main_thread():
         fcntl.flock(fd, fcntl.LOCK_EX)

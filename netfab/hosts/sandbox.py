@@ -32,7 +32,9 @@ def become_root() -> None:
         linux.unshare(linux.CLONE_NEWUSER)
     except OSError as error:
         if error.errno in (EPERM, ENOSPC, EINVAL):
-            raise Unsupported(f"this host lets no ordinary user make a user namespace: {error.strerror}", hint=_cure()) from error
+            raise Unsupported(
+                f"this host lets no ordinary user make a user namespace: {error.strerror}", hint=_cure()
+            ) from error
         raise
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
@@ -101,6 +103,8 @@ def run(inside: Callable[[], int]) -> int:
 def _first_process(inside: Callable[[], int]) -> int:
     """Process 1 of the sandbox: its end is everybody's there."""
     enter()
-    with suppress(OSError):  # in a container with a masked /proc no new one can be mounted; the old one serves
+    with suppress(
+        OSError
+    ):  # in a container with a masked /proc no new one can be mounted; the old one serves
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     return inside()

@@ -17,7 +17,15 @@ from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel.netns import Namespaces
 from netfab.objects.base import HOST, Name, Op
 from netfab.objects.link import GROUP, IFALIAS, Link, scratch_of
-from netfab.objects.ops import DelLink, DelNamespace, NewNamespace, RemoveFile, ResetSysctl, WriteFile, WriteSysctl
+from netfab.objects.ops import (
+    DelLink,
+    DelNamespace,
+    NewNamespace,
+    RemoveFile,
+    ResetSysctl,
+    WriteFile,
+    WriteSysctl,
+)
 from netfab.objects.wire import (
     IFINFO,
     RTM_DELADDR,
@@ -30,7 +38,6 @@ from netfab.objects.wire import (
     text,
     u32,
 )
-from netfab.system import linux
 
 GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT}  # for a delete: it is done
 Steps = Sequence[tuple[int, Any]]  # (number of the change, step)
@@ -96,7 +103,9 @@ class Executor:
     def _send(self, space: str, steps: Steps, failed: Failures) -> None:
         """Requests to rtnetlink, in batches. What was to be made under an index that is taken is tried once more."""
         refused = self._batch(space, steps)
-        unlucky = {number for request, (number, errno, _) in refused if request.makes and errno in (EEXIST, EBUSY)}
+        unlucky = {
+            number for request, (number, errno, _) in refused if request.makes and errno in (EEXIST, EBUSY)
+        }
         if unlucky:
             refused = [refusal for refusal in refused if refusal[1][0] not in unlucky]
             refused += self._batch(space, [step for step in steps if step[0] in unlucky])
@@ -152,7 +161,9 @@ class Executor:
         if len(here) == 1:
             number, op = here[0]
             body = Body(IFINFO, (0, 0, op.link, 0, 0), ())
-            self._send(space, [(number, Request(space, RTM_DELLINK, 0, body, doing=f"delete {op.link}"))], failed)
+            self._send(
+                space, [(number, Request(space, RTM_DELLINK, 0, body, doing=f"delete {op.link}"))], failed
+            )
         elif here:
             first, group = here[0][0], here[0][1].group
             meant = {op.link for _, op in here}
@@ -160,7 +171,9 @@ class Executor:
             for link in strays:
                 label = text(link.attrs.get(IFALIAS, b""))
                 if label and not label.startswith("netfab:"):
-                    failed[first] = ForeignObject(f"{link.name} is in the group of links to delete, and not ours: {label!r}")
+                    failed[first] = ForeignObject(
+                        f"{link.name} is in the group of links to delete, and not ours: {label!r}"
+                    )
                     return
             requests = [(first, _regroup(Name(HOST, link.name), group)) for link in strays]
             requests += [(number, _regroup(op.link, scratch_of(group))) for number, op in here]

@@ -11,8 +11,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from netfab.kernel.netlink import Netlink
-from netfab.kernel.observe import links, routes
-from netfab.objects.link import Link, owned
+from netfab.kernel.observe import addresses, links, routes
+from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
+from netfab.objects.link import MASTER, Link, owned
 from netfab.objects.route import RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
 from netfab.objects.wire import AF_INET, AF_INET6, number, parse_hops
 from netfab.plan.facts import Facts
@@ -30,7 +31,9 @@ def gather(fabric: str, netlink: Netlink) -> Facts:
     names = {link.index: link.name for link in found}
     own = {link.index for link in found if owned(link, fabric)}
     table = routes(netlink, ours=False)
-    uplinks = list(dict.fromkeys(names[index] for route in table if _is_default(route) for index in _devices(route)))
+    uplinks = list(
+        dict.fromkeys(names[index] for route in table if _is_default(route) for index in _devices(route))
+    )
     resolvers = tuple(dict.fromkeys(nameservers()))
     reservations = [
         *_routed(table, names, own),
@@ -49,6 +52,24 @@ def gather(fabric: str, netlink: Netlink) -> Facts:
     )
 
 
+def bridges(netlink: Netlink) -> dict[str, dict[str, list[str]]]:
+    """Every bridge of the socket's namespace: its addresses and ports, by name."""
+    found = links(netlink)
+    held = addresses(netlink)
+    return {
+        bridge.name: {
+            "addresses": [
+                f"{ip_address(message.attrs.get(IFA_LOCAL) or message.attrs[IFA_ADDRESS])}/{message.length}"
+                for message in held
+                if message.index == bridge.index
+            ],
+            "ports": [link.name for link in found if number(link.attrs.get(MASTER, b"")) == bridge.index],
+        }
+        for bridge in found
+        if bridge.kind == "bridge"
+    }
+
+
 def _routed(table: list[RouteMessage], names: dict[int, str], own: set[int]) -> Iterator[Reservation]:
     for route in table:
         devices = _devices(route)
@@ -57,8 +78,10 @@ def _routed(table: list[RouteMessage], names: dict[int, str], own: set[int]) -> 
         if RTA_DST not in route.attrs or route.family not in (AF_INET, AF_INET6):
             continue
         prefix = _network(route)
-        if not prefix.is_link_local and not prefix.is_multicast and not any(
-            prefix.version == never.version and prefix.overlaps(never) for never in _NEVER
+        if (
+            not prefix.is_link_local
+            and not prefix.is_multicast
+            and not any(prefix.version == never.version and prefix.overlaps(never) for never in _NEVER)
         ):
             through = ", ".join(dict.fromkeys(names.get(index, "?") for index in devices))
             yield Reservation(prefix, f"routed via {through} on this host")
@@ -66,7 +89,11 @@ def _routed(table: list[RouteMessage], names: dict[int, str], own: set[int]) -> 
 
 def _network(route: RouteMessage) -> IPv4Network | IPv6Network:
     packed = route.attrs[RTA_DST]
-    return IPv4Network((packed, route.length)) if route.family == AF_INET else IPv6Network((packed, route.length))
+    return (
+        IPv4Network((packed, route.length))
+        if route.family == AF_INET
+        else IPv6Network((packed, route.length))
+    )
 
 
 def _is_default(route: RouteMessage) -> bool:
@@ -120,7 +147,9 @@ def _subnets(network: Any, several: str, one: str, manager: str) -> Iterator[Res
     configured = network.get(several) if isinstance(network, dict) else None
     for entry in configured if isinstance(configured, list) else ():
         with suppress(ValueError, AttributeError, TypeError):
-            yield Reservation(ip_network(entry[one], strict=False), f"{manager} network {network.get('name')!s}")
+            yield Reservation(
+                ip_network(entry[one], strict=False), f"{manager} network {network.get('name')!s}"
+            )
 
 
 def _ask(path: str) -> list[Any]:

@@ -102,7 +102,9 @@ class Namespaces:
         try:
             linux.unshare(linux.CLONE_NEWNET)
             netlink = Netlink()
-            mark = Request(space, RTM_NEWLINK, 0, Body(IFINFO, (0, 0, 1, IFF_UP, IFF_UP), ((GROUP, u32(group)),)))
+            mark = Request(
+                space, RTM_NEWLINK, 0, Body(IFINFO, (0, 0, 1, IFF_UP, IFF_UP), ((GROUP, u32(group)),))
+            )
             refused = netlink.batch([(1, encode(mark, _no_name, 1))])
             if refused:
                 raise OSError(*refused[1])
@@ -160,7 +162,12 @@ def _is_namespace(fd: int) -> bool:
 def is_leftover(path: str) -> bool:
     """An empty plain file of mode 000 that a killed command left between creating and binding."""
     found = os.lstat(path)
-    return stat.S_ISREG(found.st_mode) and found.st_size == 0 and stat.S_IMODE(found.st_mode) == 0 and found.st_uid == 0
+    return (
+        stat.S_ISREG(found.st_mode)
+        and found.st_size == 0
+        and stat.S_IMODE(found.st_mode) == 0
+        and found.st_uid == 0
+    )
 
 
 def _clear_the_way(path: str) -> None:

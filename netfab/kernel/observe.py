@@ -29,7 +29,9 @@ from netfab.objects.wire import (
 )
 
 EXT_MASK, SKIP_STATS = 29, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
-_LINKS = IFINFO.pack(0, 0, 0, 0, 0) + b"\x08\0" + EXT_MASK.to_bytes(2, "little") + SKIP_STATS.to_bytes(4, "little")
+_LINKS = (
+    IFINFO.pack(0, 0, 0, 0, 0) + b"\x08\0" + EXT_MASK.to_bytes(2, "little") + SKIP_STATS.to_bytes(4, "little")
+)
 _ADDRESSES = IFADDR.pack(0, 0, 0, 0, 0)
 _ROUTES = RTMSG.pack(0, 0, 0, 0, 0, MARK, 0, 0, 0)  # with strict checking: only those of our protocol
 _ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -93,7 +95,11 @@ class Observer:
         return Dump(
             fabric,
             own,
-            {(space, link.index): Name(space, link.name) for space, found in own.items() for link in found.links},
+            {
+                (space, link.index): Name(space, link.name)
+                for space, found in own.items()
+                for link in found.links
+            },
             {
                 (space, link.index)
                 for space, found in own.items()
@@ -104,7 +110,9 @@ class Observer:
             dict(self._sysctls(known, own)),
         )
 
-    def _sysctls(self, known: Iterable[Fabric], spaces: dict[str, Space]) -> Iterator[tuple[tuple[str, str], str]]:
+    def _sysctls(
+        self, known: Iterable[Fabric], spaces: dict[str, Space]
+    ) -> Iterator[tuple[tuple[str, str], str]]:
         asked: dict[str, set[str]] = {}
         for fabric in known:
             for thing in fabric.values():
@@ -127,7 +135,9 @@ class Observer:
             if not whole and not is_leftover(f"{DIRECTORY}/{name}"):
                 held[Name("namespace", name)] = f"a file that netfab did not make, {DIRECTORY}/{name}"
             elif space is not None and not _marked(space, fabric):
-                held[Name("namespace", name)] = f"a network namespace that netfab did not make, {DIRECTORY}/{name}"
+                held[Name("namespace", name)] = (
+                    f"a network namespace that netfab did not make, {DIRECTORY}/{name}"
+                )
         return held
 
 

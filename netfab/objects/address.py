@@ -77,7 +77,9 @@ class Address(NamedTuple):
             (IFA_PROTO, u8(MARK)),
         )
         body = Body(IFADDR, (family, self.length, 0, scope, self.link), attrs)
-        return Request(self.link.space, kind, flags, body, doing=f"{verb} {self.link} {self.address}/{self.length}")
+        return Request(
+            self.link.space, kind, flags, body, doing=f"{verb} {self.link} {self.address}/{self.length}"
+        )
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:

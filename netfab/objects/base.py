@@ -38,7 +38,8 @@ def namespace_of(space: str) -> tuple[Name, ...]:
 def spaces_of(thing: KernelObject) -> set[str]:
     """The namespaces that an object is in or touches: "host", "node shop.web"."""
     return {
-        f"node {name.text}" if name.space == "namespace" else name.space for name in (*thing.names, *thing.needs)
+        f"node {name.text}" if name.space == "namespace" else name.space
+        for name in (*thing.names, *thing.needs)
     }
 
 

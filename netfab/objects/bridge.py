@@ -87,7 +87,12 @@ class Bridge(NamedTuple):
         # An MTU given at creation is lost when the first port joins; set afterwards it sticks.
         return [
             *(
-                WriteSysctl(self.link.space, f"net/ipv6/conf/{self.link.text}/{key}", str(int(self.settings.accept_ra)), True)
+                WriteSysctl(
+                    self.link.space,
+                    f"net/ipv6/conf/{self.link.text}/{key}",
+                    str(int(self.settings.accept_ra)),
+                    True,
+                )
                 for key in ("accept_ra", "accept_redirects")
             ),
             set_link(

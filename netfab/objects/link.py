@@ -149,8 +149,6 @@ def settings_attr(settings: Settings) -> tuple[int, Value]:
     return AF_SPEC, ((AF_INET, ((INET_CONF, ipv4),)), (AF_INET6, ipv6))
 
 
-
-
 def own_links(dump: Dump) -> list[tuple[str, Link]]:
     """(space, link) of every link that the fabric made, lo excepted."""
     return [

@@ -39,7 +39,10 @@ class Namespace(NamedTuple):
         return [NewNamespace(self.name, self.group)]
 
     def update(self, before: Self) -> list[Op]:
-        return [set_link(self.lo, ((GROUP, u32(self.group)),), f"mark {self}"), set_up(self.lo, self.up, f"lo of {self}")]
+        return [
+            set_link(self.lo, ((GROUP, u32(self.group)),), f"mark {self}"),
+            set_up(self.lo, self.up, f"lo of {self}"),
+        ]
 
     def delete(self) -> list[Op]:
         return [DelNamespace(self.name)]

@@ -69,7 +69,9 @@ class Port(NamedTuple):
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
         for space, link in own_links(dump):
-            if (master := number(link.attrs.get(MASTER, b""))) and text(link.info.get(INFO_SLAVE_KIND, b"")) == "bridge":
+            if (master := number(link.attrs.get(MASTER, b""))) and text(
+                link.info.get(INFO_SLAVE_KIND, b"")
+            ) == "bridge":
                 isolated = number(link.info_data(INFO_SLAVE_DATA).get(BRPORT_ISOLATED, b""))
                 yield cls(Name(space, link.name), dump.links[space, master], bool(isolated))
 

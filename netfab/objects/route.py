@@ -124,7 +124,9 @@ class Route(NamedTuple):
 
     def __str__(self) -> str:
         where = "" if self.space == "host" else f" in {self.space.removeprefix('node ')}"
-        ways = ", ".join(f"via {hop.via} dev {hop.link.text}" if hop.via else f"dev {hop.link.text}" for hop in self.hops)
+        ways = ", ".join(
+            f"via {hop.via} dev {hop.link.text}" if hop.via else f"dev {hop.link.text}" for hop in self.hops
+        )
         return f"route {_shown(self.destination)} {ways or self.kind}{where}"
 
 
@@ -149,7 +151,9 @@ def through(hops: Iterable[Hop], addresses: dict[Name, list[Address]]) -> tuple[
             if hop.via is None or (hop.via.version == address.address.version and _within(hop.via, address))
         ]
         if fitting:
-            lowest = min(fitting, key=lambda address: (address.address.version, address.address, address.length))
+            lowest = min(
+                fitting, key=lambda address: (address.address.version, address.address, address.length)
+            )
             found.add(address_name(hop.link, lowest.address, lowest.length))
     return tuple(sorted(found))
 

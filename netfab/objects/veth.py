@@ -31,7 +31,19 @@ from netfab.objects.link import (
     settings_attr,
 )
 from netfab.objects.ops import DelLink, WriteSysctl
-from netfab.objects.wire import IFF_LOWER_UP, IFF_UP, IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, mac, number, u32
+from netfab.objects.wire import (
+    IFF_LOWER_UP,
+    IFF_UP,
+    IFINFO,
+    NEW,
+    RTM_NEWLINK,
+    Body,
+    Request,
+    Value,
+    mac,
+    number,
+    u32,
+)
 
 VETH_INFO_PEER = 1
 _ONE_QUEUE: tuple[tuple[int, Value], ...] = ((NUM_TX_QUEUES, u32(1)), (NUM_RX_QUEUES, u32(1)))
@@ -62,7 +74,8 @@ class End(NamedTuple):
         ops: list[Op] = []
         if not self.settings.accept_ra:
             ops += [
-                WriteSysctl(space, f"net/ipv6/conf/{name}/{key}", "0", True) for key in ("accept_ra", "accept_redirects")
+                WriteSysctl(space, f"net/ipv6/conf/{name}/{key}", "0", True)
+                for key in ("accept_ra", "accept_redirects")
             ]
         attrs = ((IFALIAS, f"netfab:{name}"), settings_attr(self.settings))
         ops.append(set_link(self.link, attrs, f"configure {self.link}"))
@@ -148,7 +161,9 @@ class Veth(NamedTuple):
                 b = End.of(peer_space, peer)
                 if peer_space != HOST and (space == HOST or a.link < b.link or not owned(peer, dump.fabric)):
                     marked = group_of(dump.fabric)
-                    yield cls(*sorted((a, b), key=_host_first), link.group if link.group != marked else peer.group)
+                    yield cls(
+                        *sorted((a, b), key=_host_first), link.group if link.group != marked else peer.group
+                    )
             if not ends:
                 yield cls(a, End(Name("elsewhere", a.link.text), "", 0), link.group)
 

@@ -89,7 +89,9 @@ def _has(addresses: list[Address], family: int) -> bool:
     return any(address.version == family for address in addresses)
 
 
-def resolv_text(topology: Topology, layout: Layout, facts: Facts, node: Node, segments: tuple[str, ...]) -> str:
+def resolv_text(
+    topology: Topology, layout: Layout, facts: Facts, node: Node, segments: tuple[str, ...]
+) -> str:
     """A resolv.conf (resolv.conf(5)): `dns`, else the host's upstreams where there is a way out, else nothing."""
     servers: list[str] = []
     for server in node.dns:
@@ -97,7 +99,9 @@ def resolv_text(topology: Topology, layout: Layout, facts: Facts, node: Node, se
             servers += map(str, resolved(topology, layout, topology.nodes[server], segments))
         else:
             servers.append(server)
-    if not node.dns and (isinstance(node.mode, HostMode) or has_way_out(layout, layout.nics.get(node.name, ()))):
+    if not node.dns and (
+        isinstance(node.mode, HostMode) or has_way_out(layout, layout.nics.get(node.name, ()))
+    ):
         servers = list(facts.nameservers)
     return "".join(f"nameserver {server}\n" for server in servers)
 
@@ -106,6 +110,8 @@ def has_way_out(layout: Layout, nics: tuple[Nic, ...]) -> bool:
     """Whether packets to the outside get anywhere: a network that the host or an external router leads out of."""
     wishes = [layout.segments[nic.segment].wish for nic in nics]
     return any(
-        isinstance(wish, Network) and not wish.internal and isinstance(wish.gateway, HostGateway | ExternalGateway)
+        isinstance(wish, Network)
+        and not wish.internal
+        and isinstance(wish.gateway, HostGateway | ExternalGateway)
         for wish in wishes
     )

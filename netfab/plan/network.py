@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, KernelObject, Name
 from netfab.objects.bridge import Bridge
 from netfab.objects.link import Settings, group_of
+from netfab.objects.port import Port
 from netfab.plan.layout import Nic, Segment
 from netfab.plan.names import link_local, mac_of
-from netfab.objects.port import Port
 from netfab.topology.schema import HostGateway, Network
-from ipaddress import IPv6Address
 
 
 def bridge_of(fabric: str, segment: Segment, network: Network, machine: str) -> Iterator[KernelObject]:
@@ -20,7 +20,9 @@ def bridge_of(fabric: str, segment: Segment, network: Network, machine: str) -> 
     link = Name(HOST, segment.bridge)
     mac = mac_of(machine, fabric, network.name)
     if not network.external:
-        yield Bridge(link, mac, segment.mtu, group_of(fabric), settings=Settings(forwarding=forwards(network)))
+        yield Bridge(
+            link, mac, segment.mtu, group_of(fabric), settings=Settings(forwarding=forwards(network))
+        )
     for interface in segment.host_addresses:
         yield Address(link, interface.ip, interface.network.prefixlen)
     if segment.ipv6 and segment.host_addresses and not network.external:

@@ -12,8 +12,9 @@ from netfab.errors import Unsupported, raise_all
 from netfab.objects.base import Fabric, KernelObject
 from netfab.plan import hosts, network, node
 from netfab.plan.facts import Facts, Lease
-from netfab.plan.layout import Layout, Nic, lay_out, routers
-from netfab.topology.schema import Bridged, Network, NoneMode, Topology
+from netfab.plan.layout import Layout, Nic, lay_out
+from netfab.plan.seats import routers
+from netfab.topology.schema import Bridged, HostMode, Network, NoneMode, Topology
 
 
 class Plan(NamedTuple):
@@ -68,7 +69,9 @@ def objects(topology: Topology, layout: Layout, facts: Facts, directory: str) ->
     yield from files.values()
 
 
-def nic_objects(topology: Topology, layout: Layout, nic: Nic, forwarding: frozenset[str]) -> Iterator[KernelObject]:
+def nic_objects(
+    topology: Topology, layout: Layout, nic: Nic, forwarding: frozenset[str]
+) -> Iterator[KernelObject]:
     """An interface's cable and place on the bridge (a link's cable belongs to both ends), and its addresses."""
     segment = layout.segments[nic.segment]
     if isinstance(segment.wish, Network):
@@ -88,12 +91,7 @@ def summary(topology: Topology, layout: Layout) -> dict[str, Any]:
         for name, segment in layout.segments.items()
         if isinstance(segment.wish, Network)
     }
-    nodes: dict[str, Any] = {}
-    for name in topology.nodes:
-        addresses: dict[str, list[str]] = {}
-        for nic in layout.nics[name]:
-            addresses.setdefault(nic.segment, []).extend(str(interface.ip) for interface in nic.addresses)
-        nodes[name] = {"addresses": addresses}
+    nodes = {name: _node_summary(topology, layout, name) for name in topology.nodes}
     links = [
         {
             "endpoints": [f"{nic.node}:{nic.name}" for nic in ends],
@@ -102,3 +100,15 @@ def summary(topology: Topology, layout: Layout) -> dict[str, Any]:
         for _, ends in node.links_of(layout)
     ]
     return {"networks": networks, "nodes": nodes, "links": links}
+
+
+def _node_summary(topology: Topology, layout: Layout, name: str) -> dict[str, Any]:
+    addresses: dict[str, list[str]] = {}
+    interfaces = []
+    for nic in layout.nics[name]:
+        here = [str(interface.ip) for interface in nic.addresses]
+        addresses.setdefault(nic.segment, []).extend(here)
+        interfaces.append({"name": nic.name, "mac": nic.mac, "addresses": here, "network": nic.segment})
+    holder = hosts.namespace_holder(topology, topology.nodes[name])
+    namespace = "" if isinstance(holder.mode, HostMode) else f"/run/netns/{topology.name}.{holder.name}"
+    return {"addresses": addresses, "namespace": namespace, "interfaces": interfaces}

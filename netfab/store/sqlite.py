@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_network
 from typing import Self
 
@@ -93,7 +93,9 @@ class SqliteStore:
                 "SELECT fabric, key, value FROM leases WHERE kind = 'subnet' AND fabric <> ? ORDER BY fabric, key",
                 (besides,),
             )
-            return [HeldSubnet(fabric, key.rpartition("/")[0], ip_network(value)) for fabric, key, value in rows]
+            return [
+                HeldSubnet(fabric, key.rpartition("/")[0], ip_network(value)) for fabric, key, value in rows
+            ]
 
     def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
         """Hold these too; LeaseConflict when another fabric was first."""
@@ -128,7 +130,8 @@ class SqliteStore:
 
     def _insert(self, fabric: str, leases: Iterable[Lease]) -> None:
         self._db.executemany(
-            "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", [(fabric, *lease) for lease in sorted(leases)]
+            "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)",
+            [(fabric, *lease) for lease in sorted(leases)],
         )
 
     @contextmanager
@@ -147,5 +150,18 @@ class SqliteStore:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            hint = "`netfab recover` rebuilds it from what the kernel shows" if "malformed" in str(error) or "not a database" in str(error) else ""
+            hint = (
+                "`netfab recover` rebuilds it from what the kernel shows"
+                if "malformed" in str(error) or "not a database" in str(error)
+                else ""
+            )
             raise StoreError(f"{self.path}: {error}", hint=hint) from error
+
+
+def set_aside(directory: str) -> str:
+    """Rename a broken store, so that a new one can be made; where it is now."""
+    kept = f"{directory}/store.broken"
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.replace(f"{directory}/store.sqlite{suffix}", f"{kept}{suffix}")
+    return kept

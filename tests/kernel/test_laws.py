@@ -135,7 +135,9 @@ def _apply_killed(example: Example, step: int) -> None:
     child = os.fork()
     if child == 0:
         try:
-            with LocalHost(FABRIC, hook=_at(step, lambda: os.kill(os.getpid(), signal.SIGKILL) or True)) as host:
+            with LocalHost(
+                FABRIC, hook=_at(step, lambda: os.kill(os.getpid(), signal.SIGKILL) or True)
+            ) as host:
                 apply(example.after, host, [example.before])
         finally:
             os._exit(0)

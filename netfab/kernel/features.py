@@ -1,0 +1,185 @@
+"""What this kernel and host can do: each thing is tried in a throw-away namespace, no version number is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from netfab.kernel.netlink import Netlink
+from netfab.kernel.observe import links
+from netfab.objects.base import HOST, Name
+from netfab.objects.link import IFNAME, INFO_DATA, INFO_KIND, LINK, LINKINFO
+from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, encode, u8, u16, u32
+from netfab.system import linux
+
+NFT = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
+
+
+class Feature(NamedTuple):
+    """One thing that was tried."""
+
+    name: str
+    works: bool
+    needed: str  # for what
+    cure: str  # what to load, install or pass; "" when it works
+
+
+def examine() -> list[Feature]:
+    """Try everything, in a child process that ends with what it made."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        with os.fdopen(writing, "w") as answer:
+            json.dump([list(feature) for feature in _try_all()], answer)
+            answer.flush()
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    return [Feature(*feature) for feature in json.loads(text or "[]")]
+
+
+def _try_all() -> Iterator[Feature]:
+    limit = _read("/proc/sys/net/ipv4/neigh/default/gc_thresh3")  # shown in the first namespace only
+    if limit:
+        yield _feature(
+            f"neighbour table of {limit}",
+            int(limit) > 1024,
+            "more than a thousand neighbours in all namespaces together",
+            "sysctl net.ipv4.neigh.default.gc_thresh3=8192",
+        )
+    if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
+        yield _feature("host's own root", False, "all that fails below", "--privileged, or run netfab on the host")
+    userns = os.geteuid() == 0 or _works(lambda: linux.unshare(linux.CLONE_NEWUSER))
+    yield _feature(
+        "user namespaces",
+        userns,
+        "lab without root",
+        "sysctl user.max_user_namespaces=1000, and AppArmor's switch",
+    )
+    namespaces = _works(lambda: linux.unshare(linux.CLONE_NEWNET | linux.CLONE_NEWNS))
+    yield _feature(
+        "network namespaces", namespaces, "everything", "run as root; in a container --cap-add SYS_ADMIN"
+    )
+    if not namespaces:
+        return
+    linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    netlink = Netlink()
+    for kind, needed, data in _KINDS:
+        errno = _make(netlink, kind, data)
+        yield _feature(kind, errno == 0, needed, f"modprobe {_MODULES.get(kind, kind)}")
+    errno = _make(netlink, "bridge", ((7, u8(1)),), "brv")  # IFLA_BR_VLAN_FILTERING
+    yield _feature(
+        "bridge vlan_filtering", errno == 0, "VLANs on a bridge", "a kernel with BRIDGE_VLAN_FILTERING"
+    )
+    yield from _nft()
+    yield _feature("overlayfs", _overlay(), "containers (image: host)", "modprobe overlay")
+    yield from _cgroups()
+
+
+_KINDS:
+        errno = _make(netlink, kind, data)
+        yield _feature(kind, errno == 0, needed, f"modprobe {_MODULES.get(kind, kind)}")
+    errno = _make(netlink, "bridge", ((7, u8(1)),), "brv")  # IFLA_BR_VLAN_FILTERING
+    yield _feature(
+        "bridge vlan_filtering", errno == 0, "VLANs on a bridge", "a kernel with BRIDGE_VLAN_FILTERING"
+    )
+    yield from _nft()
+    yield _feature("overlayfs", _overlay(), "containers (image: host)", "modprobe overlay")
+    yield from _cgroups()
+    limit = _read("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
+    yield _feature(
+        f"neighbour table of {limit}",
+        int(limit or 0) >= 1024,
+        "more than a thousand neighbours in all namespaces together",
+        "sysctl net.ipv4.neigh.default.gc_thresh3=8192",
+    )
+    inside = os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv")
+    cure = "the host's own root has none of the limits of a container; else --privileged"
+    yield _feature("not in a container", not inside, "all capabilities", cure)
+
+
+_KINDS: tuple[tuple[str, str, tuple[tuple[int, Value], ...]], ...] = (
+    ("bridge", "networks", ()),
+    ("veth", "interfaces", ()),
+    ("vxlan", "networks over hosts", ((1, u32(42)), (15, b"\x12\xb5"))),  # IFLA_VXLAN_ID, IFLA_VXLAN_PORT
+    ("macvlan", "attach to a NIC", ((1, u32(4)),)),  # IFLA_MACVLAN_MODE: bridge
+    ("ifb", "impairments", ()),
+    ("dummy", "nothing that netfab needs", ()),
+    ("vlan", "interfaces named BASE.N", ((1, u16(10)),)),  # IFLA_VLAN_ID
+)
+_MODULES = {"vlan": "8021q"}
+
+
+def _make(netlink: Netlink, kind: str, data: tuple[tuple[int, Value], ...], name: str = "") -> int:
+    """0, or the errno with which the kernel refused a link of that kind."""
+    below: tuple[tuple[int, Value], ...] = (
+        ((LINK, Name(HOST, "veth")),) if kind in ("macvlan", "vlan") else ()
+    )
+    info: Value = ((INFO_KIND, kind.encode()), *(((INFO_DATA, data),) if data else ()))
+    attrs: tuple[tuple[int, Value], ...] = ((IFNAME, name or kind), *below, (LINKINFO, info))
+    request = Request(HOST, RTM_NEWLINK, NEW, Body(IFINFO, (0, 0, 0, 0, 0), attrs))
+    sequence = netlink.next_sequence()
+
+    def index(link: Name) -> int:
+        return next(found.index for found in links(netlink) if found.name == link.text)
+
+    refused = netlink.batch([(sequence, encode(request, index, sequence))])
+    return refused[sequence][0] if refused else 0
+
+
+def _nft() -> Iterator[Feature]:
+    path = next((path for path in NFT if os.path.exists(path)), "")
+    yield _feature("nft", bool(path), "firewall, masquerade, published ports", "apt install nftables")
+    if path:
+        for family, hook in (("inet", "forward"), ("bridge", "prerouting")):
+            rules = f"table {family} t {{ chain c {{ type filter hook {hook} priority 0; counter; }}; }}"
+            ran = subprocess.run([path, "-f", "-"], input=rules, text=True, capture_output=True, check=False)
+            cure = "modprobe nf_tables nft_ct" + (" nf_conntrack_bridge" if family == "bridge" else "")
+            yield _feature(f"nft {family}", ran.returncode == 0, "firewall", cure)
+
+
+def _overlay() -> bool:
+    def mount() -> None:
+        linux.mount("tmpfs", "/mnt", "tmpfs")
+        for name in ("lower", "upper", "work", "merged"):
+            os.mkdir(f"/mnt/{name}")
+        options = "lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work"
+        linux.mount("overlay", "/mnt/merged", "overlay", data=options)
+
+    return _works(mount)
+
+
+def _cgroups() -> Iterator[Feature]:
+    with open("/proc/self/mounts") as file:
+        kinds = {line.split()[2] for line in file if line.split()[2] in ("cgroup", "cgroup2")}
+    found = {frozenset(): "none", frozenset({"cgroup"}): "v1", frozenset({"cgroup2"}): "v2"}.get(
+        frozenset(kinds), "hybrid"
+    )
+    yield _feature(
+        f"cgroups ({found})", bool(kinds), "limits of containers", "mount -t cgroup2 none /sys/fs/cgroup"
+    )
+
+
+def _feature(name: str, works: bool, needed: str, cure: str) -> Feature:
+    return Feature(name, works, needed, "" if works else f"for {needed}: {cure}")
+
+
+def _works(attempt: Callable[[], None]) -> bool:
+    try:
+        attempt()
+    except OSError:
+        return False
+    return True
+
+
+def _read(path: str) -> str:
+    with suppress(OSError), open(path) as file:
+        return file.read().strip()
+    return ""
