@@ -71,41 +71,7 @@ def _try_all() -> Iterator[Feature]:
         return
     linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     netlink = Netlink()
-    for kind, needed, data in _KINDS:
-        errno = _make(netlink, kind, data)
-        yield _feature(kind, errno == 0, needed, f"modprobe {_MODULES.get(kind, kind)}")
-    errno = _make(netlink, "bridge", ((7, u8(1)),), "brv")  # IFLA_BR_VLAN_FILTERING
-    yield _feature(
-        "bridge vlan_filtering", errno == 0, "VLANs on a bridge", "a kernel with BRIDGE_VLAN_FILTERING"
-    )
-    yield from _nft()
-    yield _feature("overlayfs", _overlay(), "containers (image: host)", "modprobe overlay")
-    yield from _cgroups()
-
-
-_KINDS:
-        errno = _make(netlink, kind, data)
-        yield _feature(kind, errno == 0, needed, f"modprobe {_MODULES.get(kind, kind)}")
-    errno = _make(netlink, "bridge", ((7, u8(1)),), "brv")  # IFLA_BR_VLAN_FILTERING
-    yield _feature(
-        "bridge vlan_filtering", errno == 0, "VLANs on a bridge", "a kernel with BRIDGE_VLAN_FILTERING"
-    )
-    yield from _nft()
-    yield _feature("overlayfs", _overlay(), "containers (image: host)", "modprobe overlay")
-    yield from _cgroups()
-    limit = _read("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
-    yield _feature(
-        f"neighbour table of {limit}",
-        int(limit or 0) >= 1024,
-        "more than a thousand neighbours in all namespaces together",
-        "sysctl net.ipv4.neigh.default.gc_thresh3=8192",
-    )
-    inside = os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv")
-    cure = "the host's own root has none of the limits of a container; else --privileged"
-    yield _feature("not in a container", not inside, "all capabilities", cure)
-
-
-_KINDS: tuple[tuple[str, str, tuple[tuple[int, Value], ...]], ...] = (
+    for kind, needed, data in _KINDS: tuple[tuple[str, str, tuple[tuple[int, Value], ...]], ...] = (
     ("bridge", "networks", ()),
     ("veth", "interfaces", ()),
     ("vxlan", "networks over hosts", ((1, u32(42)), (15, b"\x12\xb5"))),  # IFLA_VXLAN_ID, IFLA_VXLAN_PORT

@@ -66,3 +66,15 @@ class ResetSysctl(NamedTuple):
 
     space: str
     key: str
+
+
+class Nft(NamedTuple):
+    """One transaction of nft: all of it, or nothing."""
+
+    commands: str  # JSON; libnftables-json(5)
+    doing: str
+    ends: bool = False  # fine when what it is about is gone already
+    space: str = HOST
+
+    def __str__(self) -> str:
+        return self.doing

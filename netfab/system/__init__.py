@@ -1,0 +1,1 @@
+"""System calls that Python 3.11 does not offer. The only room that uses ctypes; it decides nothing."""

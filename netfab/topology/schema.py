@@ -202,10 +202,10 @@ class Node(NamedTuple):
 
     name: str
     base: str  # the name in the file: web for web-1..3 of `scale: 3` (which then means all of them), else the same
-    n: int  # its number within a range or scale, else 1
+    n: int  # the number its name ends in (its number within a range or scale), else 1
     at: Places
     image: str = "host"
-    command: Command | None = None  # None: the image's own (for image host none). () = `command: none`, no process
+    command: Command | None = None  # None: the image's own, for image host none. () = `command: none`
     entrypoint: Command | None = None
     mode: Mode = Bridged()
     attachments: tuple[Attachment, ...] = ()
@@ -268,7 +268,7 @@ class Link(NamedTuple):
     """A point-to-point veth, after `between`, `pairs`, `chain` and `ring`."""
 
     ends: tuple[Endpoint, Endpoint]
-    subnets: tuple[Prefix | SubnetWish, ...]  # () = `subnet: none`; else a /31 (IPv6 /127) is planned unless given
+    subnets: tuple[Prefix | SubnetWish, ...]  # () = `subnet: none`; a planned one is a /31 (IPv6 /127)
     cost: int
     at: Places
 
