@@ -33,10 +33,11 @@ def examine() -> list[Feature]:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(reading)
-        with os.fdopen(writing, "w") as answer:
-            json.dump([list(feature) for feature in _try_all()], answer)
-            answer.flush()
+        try:
+            os.close(reading)
+            with os.fdopen(writing, "w") as answer:
+                json.dump([list(feature) for feature in _try_all()], answer)
+        finally:
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as answer:
@@ -55,7 +56,9 @@ def _try_all() -> Iterator[Feature]:
             "sysctl net.ipv4.neigh.default.gc_thresh3=8192",
         )
     if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
-        yield _feature("host's own root", False, "all that fails below", "--privileged, or run netfab on the host")
+        yield _feature(
+            "host's own root", False, "all that fails below", "--privileged, or run netfab on the host"
+        )
     userns = os.geteuid() == 0 or _works(lambda: linux.unshare(linux.CLONE_NEWUSER))
     yield _feature(
         "user namespaces",
@@ -71,7 +74,19 @@ def _try_all() -> Iterator[Feature]:
         return
     linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     netlink = Netlink()
-    for kind, needed, data in _KINDS: tuple[tuple[str, str, tuple[tuple[int, Value], ...]], ...] = (
+    for kind, needed, data in _KINDS:
+        errno = _make(netlink, kind, data)
+        yield _feature(kind, errno == 0, needed, f"modprobe {_MODULES.get(kind, kind)}")
+    errno = _make(netlink, "bridge", ((7, u8(1)),), "brv")  # IFLA_BR_VLAN_FILTERING
+    yield _feature(
+        "bridge vlan_filtering", errno == 0, "VLANs on a bridge", "a kernel with BRIDGE_VLAN_FILTERING"
+    )
+    yield from _nft()
+    yield _feature("overlayfs", _overlay(), "containers (image: host)", "modprobe overlay")
+    yield from _cgroups()
+
+
+_KINDS: tuple[tuple[str, str, tuple[tuple[int, Value], ...]], ...] = (
     ("bridge", "networks", ()),
     ("veth", "interfaces", ()),
     ("vxlan", "networks over hosts", ((1, u32(42)), (15, b"\x12\xb5"))),  # IFLA_VXLAN_ID, IFLA_VXLAN_PORT
