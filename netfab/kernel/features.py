@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from netfab.errors import Unsupported
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.observe import links
+from netfab.kernel.userns import become_root
 from netfab.objects.base import HOST, Name
 from netfab.objects.link import IFNAME, INFO_DATA, INFO_KIND, LINK, LINKINFO
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, encode, u8, u16, u32
@@ -59,7 +61,7 @@ def _try_all() -> Iterator[Feature]:
         yield _feature(
             "host's own root", False, "all that fails below", "--privileged, or run netfab on the host"
         )
-    userns = os.geteuid() == 0 or _works(lambda: linux.unshare(linux.CLONE_NEWUSER))
+    userns = _works(become_root)
     yield _feature(
         "user namespaces",
         userns,
@@ -155,7 +157,7 @@ def _feature(name: str, works: bool, needed: str, cure: str) -> Feature:
 def _works(attempt: Callable[[], None]) -> bool:
     try:
         attempt()
-    except OSError:
+    except (OSError, Unsupported):
         return False
     return True
 

@@ -11,7 +11,8 @@ import pytest
 from machine import differences, snapshot
 
 from netfab.hosts.local import LocalHost
-from netfab.hosts.sandbox import become_root, throwaway
+from netfab.hosts.sandbox import throwaway
+from netfab.kernel.userns import become_root
 
 
 def pytest_configure() -> None:
