@@ -20,6 +20,7 @@ from netfab.hosts.local import LocalHost
 from netfab.hosts.lock import locked
 from netfab.kernel.execute import Hook, no_hook
 from netfab.objects.base import HOST, Fabric, Name
+from netfab.objects.borrowed import Borrowed
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Facts
 from netfab.plan.planner import Plan, summary
@@ -258,13 +259,25 @@ def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> P
 def _facts(host: LocalHost, store: Store, name: str) -> Facts:
     facts = host.facts()
     held = tuple(Reservation(h.prefix, f"network {h.network} of fabric {h.fabric}") for h in store.held(name))
-    return facts._replace(reservations=held + facts.reservations)
+    own = {lease.key: lease.value for lease in store.leases(name) if lease.kind == "borrowed"}
+    originals = {**facts.sysctls, **store.borrowed(name), **own}
+    return facts._replace(reservations=held + facts.reservations, sysctls=originals)
 
 
 def _last(store: Store, name: str) -> Fabric:
-    """The fabric as it was last applied; empty when it never was."""
+    """The fabric as it was last applied; empty when it never was.
+
+    What an apply that was killed had claimed to borrow counts, too; what others still borrow does not, so that the last
+    to go puts it back.
+    """
     record = store.record(name)
-    return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
+    last = Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
+    claimed = (
+        Borrowed(lease.key, "", lease.value) for lease in store.leases(name) if lease.kind == "borrowed"
+    )
+    known = {thing.names[0]: thing for thing in claimed} | last
+    others = store.borrowed(name)
+    return Fabric(name, (thing for thing in known.values() if getattr(thing, "key", None) not in others))
 
 
 def _known(store: Store, name: str) -> Record:

@@ -6,7 +6,7 @@ first message worked and whose second failed is only seen by looking.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from time import monotonic
 from typing import NamedTuple, Protocol
 
@@ -28,7 +28,7 @@ class Observed(NamedTuple):
 class Host(Protocol):
     """A machine, real or simulated: the only door to effects."""
 
-    def observe(self, name: str, known: Iterable[Fabric], spaces: Set[str] | None = None) -> Observed:
+    def observe(self, name: str, known: Sequence[Fabric], spaces: Set[str] | None = None) -> Observed:
         """Read the fabric of that name. `known` tells what can only be read by asking for it (sysctls);
         with `spaces`, the rest is taken from the last reading."""
 
@@ -75,7 +75,7 @@ def changes_for(desired: Fabric, observed: Observed) -> tuple[Change, ...]:
     return tuple(change for phase in order(changes) for change in phase)
 
 
-def apply(desired: Fabric, host: Host, known: Iterable[Fabric] = (), progress: Progress = _silent) -> Applied:
+def apply(desired: Fabric, host: Host, known: Sequence[Fabric] = (), progress: Progress = _silent) -> Applied:
     """Make `host` match `desired`, and read it back.
 
     Raises NetfabError when nothing was changed, ApplyFailed when the changes were undone or could not be.
@@ -136,7 +136,7 @@ def settle(desired: Fabric, host: Host, observed: Observed, spaces: Set[str]) ->
         observed = host.observe(desired.name, (desired,), spaces | {link.space for link in waiting})
 
 
-def undo(before: Fabric, host: Host, known: Iterable[Fabric], failure: BaseException) -> None:
+def undo(before: Fabric, host: Host, known: Sequence[Fabric], failure: BaseException) -> None:
     """Back to the state before. Raises ApplyFailed, from `failure`, when that fails too."""
     try:
         now = host.observe(before.name, (before, *known))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Self
 
 from netfab.engine.apply import Observed
@@ -46,14 +46,14 @@ class LocalHost:
         self.interrupts.check()
         return self._hook(op)
 
-    def observe(self, name: str, known: Iterable[Fabric] = (), spaces: Set[str] | None = None) -> Observed:
+    def observe(self, name: str, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Observed:
         """Read the fabric; of the namespaces only those in `spaces`, when given."""
         dump = self.dump(known, spaces)
         own = Fabric(name, (thing for kind in KINDS for thing in kind.read(dump)))
         unsettled = frozenset(link for kind in KINDS for link in kind.unsettled(dump))
         return Observed(own, self._observer.foreign(name), unsettled)
 
-    def dump(self, known: Iterable[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
+    def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
         """What observe reads, raw."""
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
         self._executor.learn(dump.links, dump.spaces[HOST].links, scratch_of(group_of(self.fabric)))

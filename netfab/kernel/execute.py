@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from netfab.errors import ForeignObject, KernelRefused
+from netfab.kernel import nft
 from netfab.kernel.netns import Namespaces
 from netfab.objects.base import HOST, Name, Op
 from netfab.objects.link import GROUP, IFALIAS, Link, scratch_of
@@ -21,6 +22,7 @@ from netfab.objects.ops import (
     DelLink,
     DelNamespace,
     NewNamespace,
+    Nft,
     RemoveFile,
     ResetSysctl,
     WriteFile,
@@ -204,6 +206,9 @@ class Executor:
                 value = self._pristine(key)
                 with self._namespaces.inside(space):
                     _write_sysctl(key, value)
+            case Nft(commands, _, ends):
+                with suppress(*([FileNotFoundError] if ends else [])):
+                    nft.load(commands)
             case _:
                 raise AssertionError(f"no way to carry out {op}")
 

@@ -49,7 +49,21 @@ def gather(fabric: str, netlink: Netlink) -> Facts:
         uplinks=tuple(uplinks),
         machine=_machine(),
         ipv6=os.path.exists("/proc/net/if_inet6"),
+        sysctls=dict(_borrowable(uplinks)),
     )
+
+
+def _borrowable(uplinks: list[str]) -> Iterator[tuple[str, str]]:
+    """What forwarding to the outside needs of the host, as it is now."""
+    for device in (*uplinks, "all"):
+        for key in (
+            f"net/ipv4/conf/{device}/forwarding",
+            f"net/ipv6/conf/{device}/force_forwarding",
+            f"net/ipv6/conf/{device}/forwarding",
+            f"net/ipv6/conf/{device}/accept_ra",
+        ):
+            with suppress(OSError), open(f"/proc/sys/{key}") as file:
+                yield key, file.read().strip()
 
 
 def bridges(netlink: Netlink) -> dict[str, dict[str, list[str]]]:

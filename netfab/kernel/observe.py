@@ -6,16 +6,18 @@ Only reads. What the messages mean is the business of the kinds (objects/).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from typing import Any
 
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import DIRECTORY, Namespaces, is_leftover
+from netfab.kernel.nft import Listing
 from netfab.objects.address import AddressMessage
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space
+from netfab.objects.borrowed import Borrowed
 from netfab.objects.link import IFALIAS, Link, group_of, owned
 from netfab.objects.route import RouteMessage
-from netfab.objects.sysctl import Sysctl
 from netfab.objects.wire import (
     IFADDR,
     IFINFO,
@@ -76,9 +78,18 @@ class Observer:
         self._namespaces = namespaces
         self._directory = directory  # the fabric's run directory, whose files are its own
         self._spaces: dict[str, Space] = {}
+        self._tables: list[Any] = []
 
-    def read(self, fabric: str, known: Iterable[Fabric], only: frozenset[str] | None) -> Dump:
+    def read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
         """All of the fabric; with `only`, those spaces anew and the rest as it was read last."""
+        if only is not None and HOST not in only:
+            return self._read(fabric, known, only)
+        with Listing(fabric) as listing:  # nft works while the links are read
+            dump = self._read(fabric, known, only)
+            self._tables = listing.tables()
+        return dump._replace(tables=self._tables)
+
+    def _read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
         spaces: dict[str, Space] = {}
         for name, whole in [("", True), *self._namespaces.named(f"{fabric}.")]:
             space = f"node {name}" if name else HOST
@@ -108,16 +119,18 @@ class Observer:
             },
             dict(_files(self._directory)),
             dict(self._sysctls(known, own)),
+            {thing.key: thing.original for one in known for thing in one.values() if type(thing) is Borrowed},
+            self._tables,
         )
 
     def _sysctls(
-        self, known: Iterable[Fabric], spaces: dict[str, Space]
+        self, known: Sequence[Fabric], spaces: dict[str, Space]
     ) -> Iterator[tuple[tuple[str, str], str]]:
         asked: dict[str, set[str]] = {}
         for fabric in known:
             for thing in fabric.values():
-                if type(thing) is Sysctl and thing.space in spaces:
-                    asked.setdefault(thing.space, set()).add(thing.key)
+                if (asks := getattr(thing, "asks", None)) and asks[0] in spaces:
+                    asked.setdefault(asks[0], set()).add(asks[1])
         for space, keys in asked.items():
             with self._namespaces.inside(space):
                 for key in sorted(keys):

@@ -7,7 +7,7 @@ values are compared, so two objects are the same when type and fields are. Nothi
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple, Protocol, Self, get_args, get_origin, get_type_hints
@@ -109,7 +109,8 @@ class Dump(NamedTuple):
     owned: Set[tuple[str, int]]  # the host's links that carry the fabric's mark, and all inside its nodes
     files: Mapping[str, tuple[int, str]]  # path -> (mode, content), below the fabric's run directory
     sysctls: Mapping[tuple[str, str], str]  # (space, key) -> value, of the keys that were asked for
-    tables: Iterable[Any] = ()  # nft tables of the fabric, as `nft -j list table` prints them
+    originals: Mapping[str, str]  # key of a borrowed sysctl of the host -> what it was before
+    tables: Sequence[Any] = ()  # nft tables of the fabric, as `nft -j list table` prints them
     containers: Iterable[Any] = ()  # what the supervisor says it runs
 
 
@@ -146,11 +147,13 @@ def _decoder(hint: Any) -> Any:
             return lambda value: tuple(map(item, value))
         items = [_decoder(argument) for argument in arguments]
         return lambda value: tuple(item(part) for item, part in zip(items, value, strict=True))
-    if type(None) in arguments:
-        (some,) = {_decoder(argument) for argument in arguments if argument is not type(None)}
-        return lambda value: None if value is None else some(value)
-    if arguments and all(argument.__module__ == "ipaddress" for argument in arguments):
-        return ip_network if "Network" in arguments[0].__name__ else ip_address
+    some = [argument for argument in arguments if argument is not type(None)]
+    if some and all(argument.__module__ == "ipaddress" for argument in some):
+        parse = ip_network if "Network" in some[0].__name__ else ip_address
+        return lambda value: None if value is None else parse(value)
+    if len(some) < len(arguments):
+        (only,) = map(_decoder, some)
+        return lambda value: None if value is None else only(value)
     if hasattr(hint, "_fields"):
         fields = [_decoder(field) for field in get_type_hints(hint).values()]
         return lambda value: hint(*(field(part) for field, part in zip(fields, value, strict=False)))

@@ -85,23 +85,25 @@ class Bridge(NamedTuple):
 
     def _set(self) -> list[Op]:
         # An MTU given at creation is lost when the first port joins; set afterwards it sticks.
+        settings = (
+            (MTU, u32(self.mtu)),
+            (IFALIAS, f"netfab:{self.link.text}"),
+            settings_attr(self.settings),
+        )
         return [
-            *(
-                WriteSysctl(
-                    self.link.space,
-                    f"net/ipv6/conf/{self.link.text}/{key}",
-                    str(int(self.settings.accept_ra)),
-                    True,
-                )
-                for key in ("accept_ra", "accept_redirects")
-            ),
-            set_link(
-                self.link,
-                ((MTU, u32(self.mtu)), (IFALIAS, f"netfab:{self.link.text}"), settings_attr(self.settings)),
-                f"configure {self}",
-            ),
+            *self._ipv6(),
+            set_link(self.link, settings, f"configure {self}"),
             set_up(self.link, self.up, str(self)),
         ]
+
+    def _ipv6(self) -> Iterator[Op]:
+        accept = str(int(self.settings.accept_ra))
+        for key, value in (
+            ("accept_ra", accept),
+            ("accept_redirects", accept),
+            ("force_forwarding", str(int(self.settings.forwarding6))),
+        ):
+            yield WriteSysctl(self.link.space, f"net/ipv6/conf/{self.link.text}/{key}", value, True)
 
     def delete(self) -> list[Op]:
         return [DelLink(self.link, self.group)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from netfab.objects.address import Address
+from netfab.objects.borrowed import Borrowed
 from netfab.objects.bridge import Bridge
 from netfab.objects.file import File
+from netfab.objects.firewall import Firewall
 from netfab.objects.namespace import Namespace
 from netfab.objects.port import Port
 from netfab.objects.route import Route
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import Veth
 
-KINDS: tuple[type[Any], ...] = (Namespace, Sysctl, Bridge, Veth, Port, Address, Route, File)
+KINDS: tuple[type[Any], ...] = (Namespace, Sysctl, Borrowed, Bridge, Veth, Port, Address, Route, File, Firewall)

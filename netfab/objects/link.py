@@ -34,7 +34,8 @@ INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
 INET_CONF = 1  # IFLA_INET_CONF
 INET6_CONF, INET6_ADDR_GEN_MODE = 2, 8
 CONF_FORWARDING, CONF_RP_FILTER, CONF_PROMOTE_SECONDARIES = 1, 8, 20  # linux/ip.h, IPV4_DEVCONF_*
-CONF6_ACCEPT_RA = 3  # linux/ipv6.h, DEVCONF_ACCEPT_RA, counted from 0
+CONF_ROUTE_LOCALNET = 26
+CONF6_ACCEPT_RA, CONF6_FORCE_FORWARDING = 3, 59  # linux/ipv6.h, DEVCONF_*, counted from 0
 ADDR_GEN_NONE = 1
 OPERSTATE_UP = 6  # RFC 2863
 
@@ -103,21 +104,28 @@ class Link(NamedTuple):
         def ipv4(which: int) -> int:
             return number(conf[4 * which - 4 : 4 * which])
 
+        def ipv6(which: int) -> bool:
+            return bool(number(conf6[4 * which : 4 * which + 4]))  # past the end on a kernel without it: False
+
         return Settings(
             forwarding=bool(ipv4(CONF_FORWARDING)),
             rp_filter=ipv4(CONF_RP_FILTER),
             promote_secondaries=bool(ipv4(CONF_PROMOTE_SECONDARIES)),
-            accept_ra=bool(number(conf6[4 * CONF6_ACCEPT_RA : 4 * CONF6_ACCEPT_RA + 4])),
+            accept_ra=ipv6(CONF6_ACCEPT_RA),
+            route_localnet=bool(ipv4(CONF_ROUTE_LOCALNET)),
+            forwarding6=ipv6(CONF6_FORCE_FORWARDING),
         )
 
 
 class Settings(NamedTuple):
-    """A link's own sysctls. All but accept_ra go over netlink, without a look at /proc/sys."""
+    """A link's own sysctls. Those of IPv4 go over netlink, without a look at /proc/sys."""
 
     forwarding: bool = False  # IPv4
     rp_filter: int = 0
     promote_secondaries: bool = True  # without it, deleting an address drops every route of the link
     accept_ra: bool = False
+    route_localnet: bool = False  # packets from 127.0.0.1 may leave here: ports published on loopback
+    forwarding6: bool = False  # conf.X.force_forwarding, of kernels since 6.17
 
 
 def owned(link: Link, fabric: str) -> bool:
@@ -143,6 +151,7 @@ def settings_attr(settings: Settings) -> tuple[int, Value]:
         (CONF_FORWARDING, u32(settings.forwarding)),
         (CONF_RP_FILTER, u32(settings.rp_filter)),
         (CONF_PROMOTE_SECONDARIES, u32(settings.promote_secondaries)),
+        (CONF_ROUTE_LOCALNET, u32(settings.route_localnet)),
     )
     # Link-local addresses are made by us, without duplicate detection, where a network has IPv6 at all.
     ipv6 = ((INET6_ADDR_GEN_MODE, u8(ADDR_GEN_NONE)),)

@@ -77,8 +77,9 @@ class Port(NamedTuple):
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        up = {(space, link.index) for space, found in dump.spaces.items() for link in found.links if link.up}
         for space, link in own_links(dump):
-            if link.up and link.flags & IFF_LOWER_UP and MASTER in link.attrs:
+            if link.up and link.flags & IFF_LOWER_UP and (space, number(link.attrs.get(MASTER, b""))) in up:
                 data = link.info_data(INFO_SLAVE_DATA)
                 if BRPORT_STATE in data and number(data[BRPORT_STATE]) != FORWARDING:
                     yield Name(space, link.name)

@@ -31,6 +31,11 @@ class Sysctl(NamedTuple):
     def within(self) -> tuple[Name, ...]:
         return namespace_of(self.space)
 
+    @property
+    def asks(self) -> tuple[str, str]:
+        """What has to be asked for to read it: no dump lists sysctls."""
+        return self.space, self.key
+
     def create(self) -> list[Op]:
         return [WriteSysctl(self.space, self.key, self.value)]
 

@@ -5,6 +5,7 @@ Plain values. They are gathered by hosts/ and store/; the planner never looks fo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
@@ -14,20 +15,25 @@ from netfab.plan.subnets import Reservation
 class Facts(NamedTuple):
     """One host, as it was read."""
 
-    reservations: tuple[Reservation, ...] = ()  # prefixes that are routed, resolved through, or another manager's
+    reservations: tuple[
+        Reservation, ...
+    ] = ()  # prefixes that are routed, resolved through, or another manager's
     links: frozenset[str] = frozenset()  # names of links that are not this fabric's
     mtu: int = 1500  # of the device that the default route leaves by
     nameservers: tuple[str, ...] = ()  # upstreams that a node can reach: none on loopback
     uplinks: tuple[str, ...] = ()  # devices with a default route
     machine: str = ""  # what tells this machine from others: /etc/machine-id
     ipv6: bool = True
+    sysctls: Mapping[
+        str, str
+    ] = {}  # of the host, that netfab may borrow: key -> what it was before any fabric came
 
 
 class Lease(NamedTuple):
-    """What the planner chose once and keeps: a subnet, an address, an interface's name.
+    """What the planner chose once and keeps.
 
-    `kind` is subnet, shared, address or interface. A `subnet` overlaps no other of the host; a `shared` one was written
-    where the host has no part in it, and may. Keys: NETWORK/FAMILY; NETWORK/NODE/INTERFACE/FAMILY; NODE/NETWORK#N.
+    `kind` is subnet, shared, address, bridge or borrowed. A `subnet` overlaps no other of the host; a `shared` one was
+    written where the host has no part in it, and may. Keys: SEGMENT/FAMILY, SEGMENT/NODE#N/FAMILY, NETWORK, a sysctl.
     """
 
     kind: str

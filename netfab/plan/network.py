@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address
 
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, KernelObject, Name
+from netfab.objects.borrowed import Borrowed
 from netfab.objects.bridge import Bridge
 from netfab.objects.link import Settings, group_of
 from netfab.objects.port import Port
+from netfab.plan.facts import Facts
 from netfab.plan.layout import Nic, Segment
 from netfab.plan.names import link_local, mac_of
 from netfab.topology.schema import HostGateway, Network
 
 
-def bridge_of(fabric: str, segment: Segment, network: Network, machine: str) -> Iterator[KernelObject]:
+def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> Iterator[KernelObject]:
     """The host's side of a network: its bridge, and the gateway's addresses unless a router elsewhere has them."""
     link = Name(HOST, segment.bridge)
-    mac = mac_of(machine, fabric, network.name)
+    mac = mac_of(facts.machine, fabric, network.name)
     if not network.external:
-        yield Bridge(
-            link, mac, segment.mtu, group_of(fabric), settings=Settings(forwarding=forwards(network))
+        settings = Settings(
+            forwarding=forwards(network), forwarding6=forwards(network) and segment.ipv6 and forces(facts)
         )
+        yield Bridge(link, mac, segment.mtu, group_of(fabric), settings=settings)
     for interface in segment.host_addresses:
         yield Address(link, interface.ip, interface.network.prefixlen)
     if segment.ipv6 and segment.host_addresses and not network.external:
@@ -32,6 +35,38 @@ def bridge_of(fabric: str, segment: Segment, network: Network, machine: str) -> 
 def forwards(network: Network) -> bool:
     """Whether the host passes packets between this network and others: it is its gateway, and there is a way out."""
     return isinstance(network.gateway, HostGateway)
+
+
+def borrowed_for(segments: Iterable[Segment], facts: Facts) -> Iterator[Borrowed]:
+    """What forwarding between these networks and the outside changes on the host: its uplinks' own switches.
+
+    Never the global one of IPv4; that of IPv6 only where the kernel has no switch per interface (before 6.17).
+    """
+    leading_out = [
+        s for s in segments if isinstance(s.wish, Network) and forwards(s.wish) and not s.wish.internal
+    ]
+    families = {prefix.version for segment in leading_out for prefix in segment.prefixes}
+    wanted: list[tuple[str, str]] = []
+    for device in facts.uplinks:
+        if 4 in families:
+            wanted.append((f"net/ipv4/conf/{device}/forwarding", "1"))
+        if 6 in families and forces(facts):
+            wanted.append((f"net/ipv6/conf/{device}/force_forwarding", "1"))
+        elif 6 in families:
+            wanted.append(
+                (f"net/ipv6/conf/{device}/accept_ra", "2")
+            )  # else forwarding stops its own autoconfiguration
+    if 6 in families and not forces(facts):
+        wanted.append(("net/ipv6/conf/all/forwarding", "1"))
+    for key, value in wanted:
+        original = facts.sysctls.get(key, value)
+        if original != value:
+            yield Borrowed(key, value, original)
+
+
+def forces(facts: Facts) -> bool:
+    """Whether IPv6 can be forwarded by single interfaces here."""
+    return "net/ipv6/conf/all/force_forwarding" in facts.sysctls
 
 
 def port_of(nic: Nic, segment: Segment, network: Network) -> Port:

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from netfab.errors import Unsupported, raise_all
+from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
+from netfab.objects.borrowed import Borrowed
 from netfab.plan import hosts, network, node
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.layout import Layout, Nic, lay_out
+from netfab.plan.routes import routes_of
 from netfab.plan.seats import routers
 from netfab.topology.schema import Bridged, HostMode, Network, NoneMode, Topology
 
@@ -33,12 +36,14 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     """
     refuse_reserved(topology)
     layout = lay_out(topology, leases, facts)
-    return Plan(
-        Fabric(topology.name, objects(topology, layout, facts, f"{run_directory}/{topology.name}")),
-        layout.wants,
-        layout.warnings,
-        layout,
-    )
+    fabric = Fabric(topology.name, objects(topology, layout, facts, f"{run_directory}/{topology.name}"))
+    for route in routes_of(
+        topology, layout, (thing for thing in fabric.values() if isinstance(thing, Address))
+    ):
+        fabric[route.names[0]] = route
+    borrowed = (thing for thing in fabric.values() if isinstance(thing, Borrowed))
+    wants = layout.wants | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
+    return Plan(fabric, wants, layout.warnings, layout)
 
 
 def refuse_reserved(topology: Topology) -> None:
@@ -54,7 +59,8 @@ def objects(topology: Topology, layout: Layout, facts: Facts, directory: str) ->
     forwarding = routers(topology)
     for segment in layout.segments.values():
         if isinstance(segment.wish, Network):
-            yield from network.bridge_of(topology.name, segment, segment.wish, facts.machine)
+            yield from network.bridge_of(topology.name, segment, segment.wish, facts)
+    yield from network.borrowed_for(layout.segments.values(), facts)
     for wish in topology.nodes.values():
         if isinstance(wish.mode, Bridged | NoneMode):
             nics = layout.nics[wish.name]

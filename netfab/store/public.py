@@ -48,6 +48,16 @@ class PublicView:
             if lease.kind == "subnet"
         ]
 
+    def borrowed(self, besides: str) -> dict[str, str]:
+        """What other fabrics borrow, and its originals."""
+        return {
+            lease.key: lease.value
+            for fabric in self._fabrics()
+            if fabric != besides
+            for lease in self.leases(fabric)
+            if lease.kind == "borrowed"
+        }
+
     def _fabrics(self) -> list[str]:
         with suppress(OSError):
             return sorted(name[:-5] for name in os.listdir(self._directory) if name.endswith(".json"))

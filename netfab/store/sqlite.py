@@ -97,6 +97,14 @@ class SqliteStore:
                 HeldSubnet(fabric, key.rpartition("/")[0], ip_network(value)) for fabric, key, value in rows
             ]
 
+    def borrowed(self, besides: str) -> dict[str, str]:
+        """What other fabrics borrow, and its originals."""
+        with self._told():
+            rows = self._db.execute(
+                "SELECT key, value FROM leases WHERE kind = 'borrowed' AND fabric <> ?", (besides,)
+            )
+            return dict(rows.fetchall())
+
     def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
         """Hold these too; LeaseConflict when another fabric was first."""
         wanted = frozenset(wants)

@@ -30,6 +30,9 @@ class Store(Protocol):
     def held(self, besides: str) -> list[HeldSubnet]:
         """Subnet leases of all other fabrics."""
 
+    def borrowed(self, besides: str) -> dict[str, str]:
+        """Sysctls of the host that other fabrics borrow: key -> what it was before the first of them."""
+
     def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
         """Hold these too. Raises LeaseConflict, and holds nothing new, when another fabric's subnet overlaps one."""
 

@@ -1,0 +1,206 @@
+"""nft, the program: load a transaction, list the fabric's tables, find what foreign tables would drop.
+
+JSON goes in and comes out; no text that nft parses is ever put together here. What a table means is objects/firewall.py's
+business. nft(8), libnftables-json(5).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from errno import EINVAL, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT, ETIMEDOUT, errorcode
+from time import monotonic
+from typing import Any, NamedTuple, Self
+
+from netfab.errors import KernelRefused, Unsupported
+from netfab.objects.firewall import table_name
+
+PROGRAMS = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
+TIMEOUT = 30.0  # seconds; a large foreign ruleset is read before each transaction
+MOST = 64 << 20  # bytes of an answer
+_ENVIRONMENT = {"LC_ALL": "C"}
+_ABSENT = {ENOENT, EOPNOTSUPP, EPROTONOSUPPORT}  # no such table, or a kernel that can't have any
+
+
+def program() -> str:
+    """Where nft is. Raises Unsupported."""
+    for path in PROGRAMS:
+        if os.access(path, os.X_OK):
+            return path
+    raise Unsupported("a firewall is needed, and nft is missing", hint="install nftables")
+
+
+def load(commands: str) -> None:
+    """Carry out one transaction, JSON. Raises OSError with nft's own words; Unsupported without nft."""
+    status, _, words = _Run(program(), ("-j", "-f", "-"), commands.encode()).result()
+    if status:
+        raise OSError(_errno_of(words), _reason_of(words) or f"nft ended with status {status}")
+
+
+class Listing:
+    """The tables of a fabric, read beside other work: nft starts at once, and is heard when `tables` is asked for."""
+
+    def __init__(self, fabric: str) -> None:
+        try:
+            path = program()
+        except Unsupported:
+            self._runs = []  # no nft, no tables of ours; who wants one is told by `load`
+        else:
+            listing = ("-j", "list", "table")
+            self._runs = [_Run(path, (*listing, family, table_name(fabric))) for family in ("inet", "bridge")]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for run in self._runs:
+            run.end()
+
+    def tables(self) -> list[Any]:
+        """What nft printed of each table that there is. Raises KernelRefused."""
+        return list(self._tables())
+
+    def _tables(self) -> Iterator[Any]:
+        for run in self._runs:
+            try:
+                status, printed, words = run.result()
+            except OSError as error:
+                raise KernelRefused("list nft tables", error.errno or EINVAL, error.strerror or "") from error
+            if status == 0:
+                yield json.loads(printed)
+            elif (errno := _errno_of(words)) not in _ABSENT:
+                raise KernelRefused("list nft tables", errno, _reason_of(words))
+
+
+class ForwardDrop(NamedTuple):
+    """A foreign base chain that drops what is forwarded, whatever our own table accepts."""
+
+    family: str
+    table: str
+    chain: str
+    why: str  # "its policy is drop", "its last rule is drop"
+    docker_user: bool  # whether the table has Docker's chain for the rules of others
+
+
+def foreign_forward_drops() -> tuple[ForwardDrop, ...]:
+    """Chains of others at the forward hook that end in a drop or a reject. Raises KernelRefused.
+
+    Only nf_tables has them; for the tables of an older iptables see `legacy_tables`.
+    """
+    try:
+        status, printed, words = _Run(program(), ("-j", "list", "ruleset")).result()
+    except OSError as error:
+        raise KernelRefused("list the nft ruleset", error.errno or EINVAL, error.strerror or "") from error
+    if status:
+        if (errno := _errno_of(words)) in _ABSENT:
+            return ()
+        raise KernelRefused("list the nft ruleset", errno, _reason_of(words))
+    return tuple(forward_drops(json.loads(printed)["nftables"]))
+
+
+def forward_drops(ruleset: Iterable[Any]) -> Iterator[ForwardDrop]:
+    """What `foreign_forward_drops` finds in a listing."""
+    things = [(kind, body) for item in ruleset for kind, body in item.items()]
+    chains = [body for kind, body in things if kind == "chain"]
+    docker = {(chain["family"], chain["table"]) for chain in chains if chain["name"] == "DOCKER-USER"}
+    final = {(body["family"], body["table"], body["chain"]) for kind, body in things if kind == "rule" and _ends(body)}
+    for chain in chains:
+        if chain.get("hook") == "forward" and not chain["table"].startswith(table_name("")):
+            table = chain["family"], chain["table"]
+            why = (
+                "its policy is drop" if chain.get("policy") == "drop"
+                else "a rule of it drops everything" if (*table, chain["name"]) in final
+                else ""
+            )  # fmt: skip
+            if why:
+                yield ForwardDrop(*table, chain["name"], why, table in docker)
+
+
+def _ends(rule: Any) -> bool:
+    """Whether a rule drops or rejects whatever comes to it."""
+    kinds = [kind for expression in rule["expr"] for kind in expression]
+    return bool(kinds) and kinds[-1] in ("drop", "reject") and set(kinds[:-1]) <= {"counter", "log"}
+
+
+def legacy_tables() -> tuple[str, ...]:
+    """Tables of an iptables that is older than nf_tables; nft does not show them, and they drop just the same."""
+    found = []
+    for family in ("ip", "ip6"):
+        with suppress(OSError), open(f"/proc/net/{family}_tables_names") as file:
+            found += [f"{family} {name}" for name in file.read().split()]
+    return tuple(found)
+
+
+class _Run:
+    """One nft process. Its input lies in memory, so that it never waits for us."""
+
+    def __init__(self, path: str, arguments: tuple[str, ...], text: bytes = b"") -> None:
+        source = os.memfd_create("nft", os.MFD_CLOEXEC)
+        self._pipes: dict[int, bytearray] = {}
+        ends = [os.pipe(), os.pipe()]
+        try:
+            with open(source, "wb", closefd=False) as file:
+                file.write(text)
+            os.lseek(source, 0, os.SEEK_SET)
+            places = ((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((source, ends[0][1], ends[1][1])))
+            self._pid = os.posix_spawn(
+                path, (path, *arguments), _ENVIRONMENT, file_actions=tuple(places), setsigdef=(signal.SIGPIPE,)
+            )
+        finally:
+            for fd in (source, ends[0][1], ends[1][1]):
+                os.close(fd)
+        self._out, self._err = ends[0][0], ends[1][0]
+        self._pipes = {self._out: bytearray(), self._err: bytearray()}
+
+    def result(self) -> tuple[int, bytes, str]:
+        """(exit status, what it printed, what it complained of). Raises OSError: too slow, or too much."""
+        deadline = monotonic() + TIMEOUT
+        poll = select.poll()  # not select(2), which ends at descriptor 1023
+        for fd in self._pipes:
+            poll.register(fd, select.POLLIN)
+        left = len(self._pipes)
+        try:
+            while left:
+                ready = poll.poll(max(0.0, deadline - monotonic()) * 1000)
+                if not ready:
+                    raise OSError(ETIMEDOUT, f"nft gave no answer within {TIMEOUT:.0f} s")
+                for fd, _ in ready:
+                    data = os.read(fd, 1 << 20)
+                    self._pipes[fd] += data
+                    if not data:
+                        poll.unregister(fd)
+                        left -= 1
+                    if len(self._pipes[fd]) > MOST:
+                        raise OSError(EINVAL, f"nft printed more than {MOST >> 20} MiB")
+            printed, words = bytes(self._pipes[self._out]), self._pipes[self._err].decode(errors="replace")
+            pid, self._pid = self._pid, 0
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), printed, words
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever happened."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+        while self._pipes:
+            os.close(self._pipes.popitem()[0])
+
+
+def _errno_of(words: str) -> int:
+    """The errno whose words end nft's complaint; it gives no number."""
+    if "Operation not permitted" in words:
+        return EPERM
+    first = words.partition("\n")[0].rstrip()
+    return next((errno for errno in errorcode if first.endswith(os.strerror(errno))), EINVAL)
+
+
+def _reason_of(words: str) -> str:
+    """nft's complaint without the place in the input that it was given."""
+    first = words.partition("\n")[0]
+    return first.partition("Error: ")[2] or first

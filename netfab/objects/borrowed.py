@@ -1,0 +1,57 @@
+"""Borrowed: a sysctl of the host that we change and don't own, with what it was before the first of us came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Self
+
+from netfab.objects.base import HOST, Dump, Name, Op
+from netfab.objects.ops import WriteSysctl
+
+
+class Borrowed(NamedTuple):
+    """A value below /proc/sys on the host, its key with slashes. Ended, it is the original again.
+
+    The original is leased before anything is changed. While another fabric borrows the same key, ours is not known to
+    the reading (fabric.py), so that only the last to go puts it back.
+    """
+
+    key: str
+    value: str
+    original: str
+
+    fixed = ()
+    needs = ()
+    after = ()
+    within = ()
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        return (Name("borrowed", self.key),)
+
+    @property
+    def asks(self) -> tuple[str, str]:
+        return HOST, self.key
+
+    def create(self) -> list[Op]:
+        return [WriteSysctl(HOST, self.key, self.value)]
+
+    def update(self, before: Self) -> list[Op]:
+        return self.create()
+
+    def delete(self) -> list[Op]:
+        return [WriteSysctl(HOST, self.key, self.original, True)]
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        for key, original in dump.originals.items():
+            value = dump.sysctls.get((HOST, key), original)
+            if value != original:
+                yield cls(key, value, original)
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        return iter(())
+
+    def __str__(self) -> str:
+        return f"sysctl {self.key}"

@@ -1,0 +1,282 @@
+"""Firewall: one nft table of the fabric, with everything in it (nft(8), libnftables-json(5)).
+
+Rules stay, data moves: which ports and addresses there are stands in sets and maps, so that a change of these touches
+elements only; any other difference replaces the table in one transaction. What the rules mean is plan/'s business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple, Self
+
+from netfab.objects.base import Dump, Name, Op
+from netfab.objects.expressions import Expression
+from netfab.objects.ops import Nft
+
+Element = tuple[str, ...]  # the parts of its key, then those of its data
+
+# Written as numbers: nft looks names up in /etc/protocols, which a small system does not have.
+_PROTOCOLS = {"tcp": 6, "udp": 17}
+_PROTOCOL_NAMES = {str(number): name for name, number in _PROTOCOLS.items()}
+
+
+def table_name(fabric: str) -> str:
+    """The name of a fabric's tables; it is what marks them as ours."""
+    return f"netfab-{fabric}"
+
+
+class Rule(NamedTuple):
+    """A rule, told apart by its comment only: nft prints an expression otherwise than it was written."""
+
+    comment: str  # of ours: a hash of the expression
+    expressions: str  # a JSON list
+
+    @classmethod
+    def of(cls, *expressions: Expression) -> Self:
+        """A rule that carries its own hash."""
+        text = _compact(expressions)
+        return cls(sha256(text.encode()).hexdigest()[:16], text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rule) and self.comment == other.comment
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.comment)
+
+
+class Chain(NamedTuple):
+    """A chain and its rules in order; without a hook, one that others jump to."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    type: str = ""  # filter, nat
+    hook: str = ""
+    priority: int = 0
+    policy: str = ""
+
+
+class Set(NamedTuple):
+    """A set, or with `data` a map. Elements are sorted: the kernel keeps no order."""
+
+    name: str
+    key: tuple[str, ...]  # nft's types: ifname, ipv4_addr ...
+    data: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    counted: bool = False  # each element counts the packets that matched it
+    elements: tuple[Element, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """set or map, as nft calls it."""
+        return "map" if self.data else "set"
+
+
+class Firewall(NamedTuple):
+    """A table. It needs nothing: links stand in it by name, and what it doesn't know it drops."""
+
+    family: str  # inet, bridge
+    table: str
+    chains: tuple[Chain, ...] = ()
+    sets: tuple[Set, ...] = ()
+    dormant: bool = False  # switched off as a whole, by somebody else
+
+    needs = ()
+    after = ()
+    within = ()
+
+    @property
+    def fixed(self) -> str:
+        return self.table
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        return (Name("firewall", self.family),)
+
+    def create(self) -> list[Op]:
+        return [Nft(_transaction(self._additions()), f"create {self}")]
+
+    def update(self, before: Self) -> list[Op]:
+        if self._replace(sets=_empty(self.sets)) == before._replace(sets=_empty(before.sets)):
+            commands = [*self._element_commands("delete", before, self), *self._element_commands("add", self, before)]
+        else:
+            commands = [{"delete": {"table": {"family": self.family, "name": self.table}}}, *self._additions()]
+        return [Nft(_transaction(commands), f"update {self}")]
+
+    def delete(self) -> list[Op]:
+        command = {"delete": {"table": {"family": self.family, "name": self.table}}}
+        return [Nft(_transaction([command]), f"delete {self}", ends=True)]
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        for listing in dump.tables:
+            things = [(kind, body) for item in listing["nftables"] for kind, body in item.items()]
+            rules: dict[str, list[Rule]] = {body["name"]: [] for kind, body in things if kind == "chain"}
+            for kind, body in things:
+                if kind == "rule":
+                    rules[body["chain"]].append(_read_rule(body))
+            for kind, body in things:
+                if kind == "table":
+                    yield cls(
+                        body["family"],
+                        body["name"],
+                        tuple(_read_chain(chain, rules[chain["name"]]) for kind, chain in things if kind == "chain"),
+                        tuple(_read_set(found) for kind, found in things if kind in ("set", "map")),
+                        # nft 1.0.6 prints a wrong word for the flag; dormant is the only one that lasts.
+                        bool(body.get("flags")),
+                    )
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        return iter(())
+
+    def __str__(self) -> str:
+        return f"firewall {self.family} {self.table}"
+
+    def _additions(self) -> Iterator[Mapping[str, Any]]:
+        """Chains come first: the verdicts in a map name them, and they have to exist by then."""
+        here = {"family": self.family, "table": self.table}
+        yield {"add": {"table": {"family": self.family, "name": self.table}}}
+        for chain in self.chains:
+            hook = {"type": chain.type, "hook": chain.hook, "prio": chain.priority, "policy": chain.policy}
+            yield {"add": {"chain": {**here, "name": chain.name, **(hook if chain.hook else {})}}}
+        for held in self.sets:
+            yield {"add": {held.kind: {**here, **_written_set(held)}}}
+        for chain in self.chains:
+            for rule in chain.rules:
+                comment = {"comment": rule.comment} if rule.comment else {}
+                yield {"add": {"rule": {**here, "chain": chain.name, **comment, "expr": json.loads(rule.expressions)}}}
+
+    def _element_commands(self, verb: str, those_of: Self, not_of: Self) -> Iterator[Mapping[str, Any]]:
+        for one, other in zip(those_of.sets, not_of.sets, strict=True):
+            if changed := sorted(set(one.elements).difference(other.elements)):
+                elements = [_written_element(one, element) for element in changed]
+                here = {"family": self.family, "table": self.table, "name": one.name}
+                yield {verb: {"element": {**here, "elem": elements}}}
+
+
+def dropped(listings: Iterable[Any], name: str) -> dict[str, int]:
+    """Packets that each element of a counted set has matched, by the element's key."""
+    return {
+        " ".join(map(_read_part, _parts(element["elem"]["val"]))): element["elem"]["counter"]["packets"]
+        for listing in listings
+        for item in listing["nftables"]
+        if item.get("set", {}).get("name") == name
+        for element in item["set"].get("elem", ())
+        if "counter" in _wrapping(element)
+    }
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _transaction(commands: Iterable[Mapping[str, Any]]) -> str:
+    return _compact({"nftables": list(commands)})
+
+
+def _empty(sets: Iterable[Set]) -> tuple[Set, ...]:
+    return tuple(held._replace(elements=()) for held in sets)
+
+
+def _written_set(held: Set) -> Mapping[str, Any]:
+    written: dict[str, Any] = {"name": held.name, "type": _one_or_all(held.key)}
+    if held.data:
+        written["map"] = _one_or_all(held.data)
+    if held.flags:
+        written["flags"] = list(held.flags)
+    if held.counted:
+        written["stmt"] = [{"counter": None}]
+    if held.elements:
+        written["elem"] = [_written_element(held, element) for element in held.elements]
+    return written
+
+
+def _written_element(held: Set, element: Element) -> Any:
+    size = len(element) - len(held.data)  # not of the key: a catch-all element has one part, `*`
+    key = _written(held.key, element[:size])
+    return [key, _written(held.data, element[size:])] if held.data else key
+
+
+def _written(types: Sequence[str], parts: Sequence[str]) -> Any:
+    written = [_written_part(kind, part) for kind, part in zip(types, parts, strict=False)]
+    return written[0] if len(written) == 1 else {"concat": written}
+
+
+def _written_part(kind: str, part: str) -> Any:
+    """The JSON of a part: `fd00::/64`, `goto guest`, `tcp`; what was read and has no text of its own is JSON already."""
+    if part.startswith("{"):
+        return json.loads(part)
+    if kind == "verdict":
+        verdict, _, target = part.partition(" ")
+        return {verdict: {"target": target} if target else None}
+    if kind == "inet_proto":
+        return _PROTOCOLS.get(part, part)
+    if kind in ("ipv4_addr", "ipv6_addr") and "/" in part:
+        address, _, length = part.partition("/")
+        return {"prefix": {"addr": address, "len": int(length)}}
+    return part
+
+
+def _one_or_all(parts: Sequence[str]) -> Any:
+    return parts[0] if len(parts) == 1 else list(parts)
+
+
+def _read_rule(body: Mapping[str, Any]) -> Rule:
+    return Rule(body.get("comment", ""), _compact(body["expr"]))
+
+
+def _read_chain(body: Mapping[str, Any], rules: Iterable[Rule]) -> Chain:
+    hook = body.get("type", ""), body.get("hook", ""), body.get("prio", 0), body.get("policy", "")
+    return Chain(body["name"], tuple(rules), *hook)
+
+
+def _read_set(body: Mapping[str, Any]) -> Set:
+    key, data = _words(body["type"]), _words(body.get("map", ()))
+    found = body.get("elem", ())
+    counted = "stmt" in body or any("counter" in _wrapping(element) for element in found)
+    elements = (_read_element(element, key, data) for element in found)
+    return Set(body["name"], key, data, _words(body.get("flags", ())), counted, tuple(sorted(elements)))
+
+
+def _words(printed: Any) -> tuple[str, ...]:
+    # A key of several types is printed as a list, data of several as "ipv4_addr . inet_service", one flag either way.
+    return tuple(printed.split(" . ")) if isinstance(printed, str) else tuple(printed)
+
+
+def _wrapping(element: Any) -> Mapping[str, Any]:
+    """What nft says of an element besides its value: counter, timeout, comment."""
+    wrapping: Mapping[str, Any] = element.get("elem", {}) if isinstance(element, dict) else {}
+    return wrapping
+
+
+def _read_element(element: Any, key: Sequence[str], data: Sequence[str]) -> Element:
+    value, *result = element if data else [element]
+    types = (*key, *data)
+    parts = [*_parts(_wrapping(value).get("val", value)), *(part for found in result for part in _parts(found))]
+    return tuple(
+        _PROTOCOL_NAMES.get(part, part) if kind == "inet_proto" else part
+        for kind, part in zip(types, map(_read_part, parts), strict=False)
+    )
+
+
+def _parts(value: Any) -> list[Any]:
+    return list(value["concat"]) if isinstance(value, dict) and "concat" in value else [value]
+
+
+def _read_part(part: Any) -> str:
+    match part:
+        case {"prefix": {"addr": address, "len": length}}:
+            return f"{address}/{length}"
+        case {"goto": {"target": target}}:
+            return f"goto {target}"
+        case {"accept": None} | {"drop": None}:
+            return str(*part)
+        case dict() | list():
+            return _compact(part)
+        case _:
+            return str(part)
