@@ -128,16 +128,19 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     """What others changed since the last apply: how to make it as it was. No file needed."""
     _need_root("drift")
     with _store(where) as store, _host(name, where) as host:
-        last = _last(store, _known(store, name).name)
-        return engine.changes_for(last, host.observe(name, (last,)))
+        wanted = Fabric.from_json(_known(store, name).desired, KINDS)
+        return engine.changes_for(wanted, host.observe(name, (wanted, _last(store, name))))
 
 
 def reconcile(name: str, where: Where = HERE) -> Applied:
-    """Repair what others changed since the last apply."""
+    """Repair what others changed since the last apply; after a reboot, all of it."""
     _need_root("reconcile")
     with _locked(name, where), _store(where) as store, _host(name, where) as host:
-        last = _last(store, _known(store, name).name)
-        return engine.apply(last, host, (last,), where.progress)
+        record = _known(store, name)
+        last = _last(store, name)
+        applied = engine.apply(Fabric.from_json(record.desired, KINDS), host, (last,), where.progress)
+        publish(where.run, record, store.leases(name))
+        return applied
 
 
 def records(where: Where = HERE) -> list[Record]:

@@ -218,16 +218,18 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
 
 @click.command("reconcile")
 @click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every fabric of this host, as at boot.")
 @lock_option
 @click.pass_context
-def reconcile_command(ctx: click.Context, name: str | None, lock_timeout: float) -> None:
-    """Repair what others changed since the last apply."""
+def reconcile_command(ctx: click.Context, name: str | None, everything: bool, lock_timeout: float) -> None:
+    """Repair what others changed since the last apply; after a reboot, everything."""
     from netfab import fabric
     from netfab.cli import show
 
     where = where_of(ctx, lock_timeout)
-    found = fabric_name(name, where)
-    show.show_changes(fabric.reconcile(found, where).changes, True, found)
+    names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
+    for one in names:
+        show.show_changes(fabric.reconcile(one, where).changes, True, one)
 
 
 @click.command("recover")

@@ -35,7 +35,7 @@ def _inside(path: str, command: list[str], options: dict[str, Any]) -> int:
 
     from netfab import fabric
     from netfab.cli.files import absolute
-    from netfab.cli.main import show_error
+    from netfab.cli.main import show_bug, show_error
     from netfab.errors import NetfabError
 
     try:
@@ -44,6 +44,8 @@ def _inside(path: str, command: list[str], options: dict[str, Any]) -> int:
     except NetfabError as error:
         show_error(error)
         return 1
+    except Exception as error:
+        return show_bug(error)
     try:
         code = subprocess.run(command, check=False).returncode
     except FileNotFoundError:

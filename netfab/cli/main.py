@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from typing import Any
 
@@ -108,7 +109,24 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = 1
+    except Exception as error:  # the last resort: a user is never shown a traceback unasked
+        code = show_bug(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def show_bug(error: Exception) -> int:
+    """An exception that nobody expected; with NETFAB_TRACEBACK set, all of it."""
+    if os.environ.get("NETFAB_TRACEBACK"):
+        raise error
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = f"{os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}" if frame else "?"
+    click.echo(
+        printable(f"netfab: error: a mistake in netfab: {type(error).__name__}: {error} ({place})"), err=True
+    )
+    click.echo("hint: NETFAB_TRACEBACK=1 shows all of it; please report it", err=True)
+    return 1
 
 
 def show_error(error: NetfabError) -> None:

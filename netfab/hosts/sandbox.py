@@ -58,7 +58,11 @@ def run(inside: Callable[[], int]) -> int:
     linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
     child = os.fork()
     if child == 0:
-        os._exit(_first_process(inside))
+        code = 1
+        try:
+            code = _first_process(inside)
+        finally:
+            os._exit(code)  # whatever happened: this process must not go on as a second parent
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda which, _: os.kill(child, which))
     _, status = os.waitpid(child, 0)
