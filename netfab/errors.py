@@ -115,3 +115,32 @@ class NotRoot(NetfabError):
 
 class Unsupported(NetfabError):
     """This kernel, or this version of netfab, lacks what is asked for."""
+
+
+class RuntimeFailed(NetfabError):
+    """A fabric's supervisor can't be started or does not answer as it should."""
+
+
+class ContainerFailed(NetfabError):
+    """A container's program could not be started, or a command in a node. Carries the step that failed."""
+
+    def __init__(self, name: str, step: str, errno: int, path: str = "") -> None:
+        from os import strerror
+
+        super().__init__(f"{name}: {step}{': ' + path if path else ''}: {strerror(errno)}")
+        self.name, self.step, self.errno, self.path = name, step, errno, path
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell says it: 127 for a program that isn't there, 126 for one that can't be run."""
+        from errno import ENOENT
+
+        return 127 if self.step == "run" and self.errno == ENOENT else 126
+
+
+class NotReady(NetfabError):
+    """A node did not become ready in time, or ended before. Carries its last lines of output."""
+
+    def __init__(self, name: str, reason: str, lines: tuple[str, ...]) -> None:
+        super().__init__("\n".join((f"{name} is not ready: {reason}", *(f"  {name} | {line}" for line in lines))))
+        self.name, self.reason, self.lines = name, reason, lines

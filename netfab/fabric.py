@@ -25,6 +25,7 @@ from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Facts
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
+from netfab.plan.prefixes import reasons
 from netfab.plan.subnets import Reservation
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
@@ -58,6 +59,7 @@ class Proposal(NamedTuple):
     plan: Plan
     changes: tuple[Change, ...]
     live: bool
+    reasons: tuple[str, ...] = ()
 
 
 def load(file: str, name: str | None = None) -> Topology:
@@ -76,16 +78,22 @@ def load(file: str, name: str | None = None) -> Topology:
     return parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name)
 
 
-def plan(topology: Topology, where: Where = HERE) -> Proposal:
-    """Plan, and compare with the kernel; without root, with what was last applied. Changes nothing."""
+def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal:
+    """Plan, and compare with the kernel; without root, with what was last applied. Changes nothing.
+
+    With `why`, also the reason for each subnet: what was rejected, and who holds it.
+    """
     with _store(where) as store, _host(topology.name, where) as host:
-        proposed = plan_topology(
-            topology, store.leases(topology.name), _facts(host, store, topology.name), where.run
-        )
+        leases, facts = store.leases(topology.name), _facts(host, store, topology.name)
+        proposed = plan_topology(topology, leases, facts, where.run)
         last = _last(store, topology.name)
         live = os.geteuid() == 0
         observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
-        return Proposal(topology, proposed, engine.changes_for(proposed.fabric, observed), live)
+        changes = engine.changes_for(proposed.fabric, observed)
+        told = (
+            reasons(topology, proposed.layout.prefixes, facts, (lease.key for lease in leases)) if why else ()
+        )
+        return Proposal(topology, proposed, changes, live, tuple(told))
 
 
 def apply(

@@ -21,10 +21,10 @@ def snapshot() -> dict[str, frozenset[object]]:
     try:
         found: dict[str, frozenset[object]] = {
             "links": frozenset(
-                (link.index, link.flags & 1, *(link.attrs.get(attr) for attr in _LINK_ATTRS)) for link in links(netlink)
+                (link.ifindex, link.flags & 1, *(link.attrs.get(attr) for attr in _LINK_ATTRS)) for link in links(netlink)
             ),
             "addresses": frozenset(
-                (message.index, message.length, *(message.attrs.get(attr) for attr in _ADDRESS_ATTRS))
+                (message.ifindex, message.length, *(message.attrs.get(attr) for attr in _ADDRESS_ATTRS))
                 for message in addresses(netlink)
             ),
             "routes": frozenset(

@@ -148,7 +148,7 @@ def _plan(ctx: click.Context, path: str, name: str | None, why: bool, exit_code:
     from netfab.cli import show
 
     topology = fabric.load(path, name)
-    proposal = fabric.plan(topology, where_of(ctx))
+    proposal = fabric.plan(topology, where_of(ctx), why)
     show.warn(proposal.plan.warnings)
     if output != "table":
         show.show_data(fabric.plan_data(topology, proposal.plan, proposal.changes), output, list)
@@ -157,7 +157,7 @@ def _plan(ctx: click.Context, path: str, name: str | None, why: bool, exit_code:
         show.show_changes(proposal.changes, False, source)
         if not proposal.live:
             click.echo("compared with what was last applied; as root, with the kernel", err=True)
-        for reason in fabric.reasons(proposal) if why else ():
+        for reason in proposal.reasons:
             click.echo(show.printable(reason))
     if exit_code and proposal.changes:
         raise SystemExit(2)
@@ -262,7 +262,7 @@ def validate_command(file: str | None, file_option: str | None) -> None:
 def config_command(file: str | None, file_option: str | None) -> None:
     """Print the file with everything expanded and every default filled in."""
     from netfab.fabric import load
-    from netfab.topology.load import config
+    from netfab.topology.config import config
 
     click.echo(config(load(find_file(file, file_option))), nl=False)
 
@@ -270,6 +270,6 @@ def config_command(file: str | None, file_option: str | None) -> None:
 @click.command("schema")
 def schema_command() -> None:
     """Print the JSON Schema of a topology file, for editors."""
-    from netfab.topology.load import json_schema
+    from netfab.topology.jsonschema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

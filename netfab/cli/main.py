@@ -85,7 +85,7 @@ class Sections(click.Group):
 @click.option("-v", "--verbose", count=True, help="-v: each change; -vv: each message to the kernel.")
 @click.version_option(__version__, message="netfab %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, **options: Any) -> None:
+def cli(ctx: click.Context, /, **options: Any) -> None:
     """Networks of containers, from one file."""
     ctx.obj = options
 

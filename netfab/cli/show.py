@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from netfab.cli.main import printable
-from netfab.engine.diff import Change, describe
+from netfab.cli.main import printable as printable
+from netfab.engine.diff import Change
+from netfab.engine.diff import describe as describe
 
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red"}
 

@@ -68,8 +68,8 @@ class Executor:
         self._next_index = max(self._next_index, max((index for _, index in links), default=0) + 1)
         self._marked = []
         for link in host:
-            self._index[Name(HOST, link.name)] = link.index
-            self._next_index = max(self._next_index, link.index + 1)
+            self._index[Name(HOST, link.name)] = link.ifindex
+            self._next_index = max(self._next_index, link.ifindex + 1)
             if link.group == scratch:
                 self._marked.append(link)
 

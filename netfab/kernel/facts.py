@@ -28,8 +28,8 @@ _NEVER = (ip_network("127.0.0.0/8"), ip_network("169.254.0.0/16"), ip_network("2
 def gather(fabric: str, netlink: Netlink) -> Facts:
     """Facts of the host whose namespace the socket is in, for planning that fabric."""
     found = links(netlink)
-    names = {link.index: link.name for link in found}
-    own = {link.index for link in found if owned(link, fabric)}
+    names = {link.ifindex: link.name for link in found}
+    own = {link.ifindex for link in found if owned(link, fabric)}
     table = routes(netlink, ours=False)
     uplinks = list(
         dict.fromkeys(names[index] for route in table if _is_default(route) for index in _devices(route))
@@ -43,7 +43,7 @@ def gather(fabric: str, netlink: Netlink) -> Facts:
     ]
     return Facts(
         reservations=tuple(dict.fromkeys(reservations)),
-        links=frozenset(link.name for link in found if link.index not in own),
+        links=frozenset(link.name for link in found if link.ifindex not in own),
         mtu=min((_mtu(found, name) for name in uplinks[:1]), default=1500),
         nameservers=tuple(server for server in resolvers if not ip_address(server).is_loopback),
         uplinks=tuple(uplinks),
@@ -75,9 +75,9 @@ def bridges(netlink: Netlink) -> dict[str, dict[str, list[str]]]:
             "addresses": [
                 f"{ip_address(message.attrs.get(IFA_LOCAL) or message.attrs[IFA_ADDRESS])}/{message.length}"
                 for message in held
-                if message.index == bridge.index
+                if message.ifindex == bridge.ifindex
             ],
-            "ports": [link.name for link in found if number(link.attrs.get(MASTER, b"")) == bridge.index],
+            "ports": [link.name for link in found if number(link.attrs.get(MASTER, b"")) == bridge.ifindex],
         }
         for bridge in found
         if bridge.kind == "bridge"

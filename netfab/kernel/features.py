@@ -111,7 +111,7 @@ def _make(netlink: Netlink, kind: str, data: tuple[tuple[int, Value], ...], name
     sequence = netlink.next_sequence()
 
     def index(link: Name) -> int:
-        return next(found.index for found in links(netlink) if found.name == link.text)
+        return next(found.ifindex for found in links(netlink) if found.name == link.text)
 
     refused = netlink.batch([(sequence, encode(request, index, sequence))])
     return refused[sequence][0] if refused else 0

@@ -1,7 +1,7 @@
 """nft, the program: load a transaction, list the fabric's tables, find what foreign tables would drop.
 
-JSON goes in and comes out; no text that nft parses is ever put together here. What a table means is objects/firewall.py's
-business. nft(8), libnftables-json(5).
+JSON goes in and comes out; no text that nft parses is ever put together here. What a table means is
+objects/firewall.py's business. nft(8), libnftables-json(5).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def load(commands: str) -> None:
 
 
 class Listing:
-    """The tables of a fabric, read beside other work: nft starts at once, and is heard when `tables` is asked for."""
+    """The tables of a fabric, read beside other work: nft starts at once, and is heard in `tables`."""
 
     def __init__(self, fabric: str) -> None:
         try:
@@ -82,7 +82,7 @@ class ForwardDrop(NamedTuple):
     family: str
     table: str
     chain: str
-    why: str  # "its policy is drop", "its last rule is drop"
+    why: str  # in words: "its policy is drop"
     docker_user: bool  # whether the table has Docker's chain for the rules of others
 
 
@@ -107,7 +107,8 @@ def forward_drops(ruleset: Iterable[Any]) -> Iterator[ForwardDrop]:
     things = [(kind, body) for item in ruleset for kind, body in item.items()]
     chains = [body for kind, body in things if kind == "chain"]
     docker = {(chain["family"], chain["table"]) for chain in chains if chain["name"] == "DOCKER-USER"}
-    final = {(body["family"], body["table"], body["chain"]) for kind, body in things if kind == "rule" and _ends(body)}
+    rules = [body for kind, body in things if kind == "rule"]
+    final = {(rule["family"], rule["table"], rule["chain"]) for rule in rules if _ends(rule)}
     for chain in chains:
         if chain.get("hook") == "forward" and not chain["table"].startswith(table_name("")):
             table = chain["family"], chain["table"]
@@ -127,7 +128,7 @@ def _ends(rule: Any) -> bool:
 
 
 def legacy_tables() -> tuple[str, ...]:
-    """Tables of an iptables that is older than nf_tables; nft does not show them, and they drop just the same."""
+    """Tables of an iptables older than nf_tables: nft does not show them, and they drop just the same."""
     found = []
     for family in ("ip", "ip6"):
         with suppress(OSError), open(f"/proc/net/{family}_tables_names") as file:
@@ -140,21 +141,23 @@ class _Run:
 
     def __init__(self, path: str, arguments: tuple[str, ...], text: bytes = b"") -> None:
         source = os.memfd_create("nft", os.MFD_CLOEXEC)
-        self._pipes: dict[int, bytearray] = {}
-        ends = [os.pipe(), os.pipe()]
+        (self._out, out), (self._err, err) = os.pipe(), os.pipe()
+        given = source, out, err
+        self._pipes = {self._out: bytearray(), self._err: bytearray()}
         try:
             with open(source, "wb", closefd=False) as file:
                 file.write(text)
             os.lseek(source, 0, os.SEEK_SET)
-            places = ((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((source, ends[0][1], ends[1][1])))
             self._pid = os.posix_spawn(
-                path, (path, *arguments), _ENVIRONMENT, file_actions=tuple(places), setsigdef=(signal.SIGPIPE,)
+                path,
+                (path, *arguments),
+                _ENVIRONMENT,
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given)],
+                setsigdef=(signal.SIGPIPE,),
             )
         finally:
-            for fd in (source, ends[0][1], ends[1][1]):
+            for fd in given:
                 os.close(fd)
-        self._out, self._err = ends[0][0], ends[1][0]
-        self._pipes = {self._out: bytearray(), self._err: bytearray()}
 
     def result(self) -> tuple[int, bytes, str]:
         """(exit status, what it printed, what it complained of). Raises OSError: too slow, or too much."""

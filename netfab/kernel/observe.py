@@ -107,12 +107,12 @@ class Observer:
             fabric,
             own,
             {
-                (space, link.index): Name(space, link.name)
+                (space, link.ifindex): Name(space, link.name)
                 for space, found in own.items()
                 for link in found.links
             },
             {
-                (space, link.index)
+                (space, link.ifindex)
                 for space, found in own.items()
                 for link in found.links
                 if space != HOST or owned(link, fabric)
@@ -156,7 +156,7 @@ class Observer:
 
 def _marked(space: Space, fabric: str) -> bool:
     """A node's namespace is ours when its lo carries our mark, or when it is only the file for one."""
-    return not space.links or any(link.index == 1 and owned(link, fabric) for link in space.links)
+    return not space.links or any(link.ifindex == 1 and owned(link, fabric) for link in space.links)
 
 
 def _holder(link: Link) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import NamedTuple, Self
@@ -37,8 +37,13 @@ class Address(NamedTuple):
     address: IPv4Address | IPv6Address
     length: int
 
-    fixed = ()  # every field is in the identity
-    after = ()
+    @property
+    def fixed(self) -> Hashable:
+        return ()
+
+    @property
+    def after(self) -> tuple[Name, ...]:
+        return ()
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -103,7 +108,7 @@ class AddressMessage(NamedTuple):
 
     family: int
     length: int
-    index: int
+    ifindex: int
     attrs: dict[int, bytes]
 
 
@@ -121,5 +126,5 @@ def prefix_of(packed: bytes, length: int) -> str:
 def _own(dump: Dump) -> Iterator[tuple[str, str, AddressMessage]]:
     for space, found in dump.spaces.items():
         for message in found.addresses:
-            if message.attrs.get(IFA_PROTO, b"\0")[0] == MARK and (space, message.index) in dump.owned:
-                yield space, dump.links[space, message.index].text, message
+            if message.attrs.get(IFA_PROTO, b"\0")[0] == MARK and (space, message.ifindex) in dump.owned:
+                yield space, dump.links[space, message.ifindex].text, message

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
-from functools import cache
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple, Protocol, Self, get_args, get_origin, get_type_hints
 
@@ -137,8 +136,16 @@ class Fabric(dict[Name, Any]):
         return cls(parsed["name"], (by_name[kind](fields) for kind, fields in parsed["objects"]))
 
 
-@cache
+_DECODERS: dict[Any, Any] = {}
+
+
 def _decoder(hint: Any) -> Any:
+    if hint not in _DECODERS:
+        _DECODERS[hint] = _made_decoder(hint)
+    return _DECODERS[hint]
+
+
+def _made_decoder(hint: Any) -> Any:
     """A function from a JSON value to a value of that type; only the types that kinds use."""
     arguments = get_args(hint)
     if get_origin(hint) is tuple:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
@@ -20,10 +20,21 @@ class Borrowed(NamedTuple):
     value: str
     original: str
 
-    fixed = ()
-    needs = ()
-    after = ()
-    within = ()
+    @property
+    def fixed(self) -> Hashable:
+        return ()
+
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        return ()
+
+    @property
+    def after(self) -> tuple[Name, ...]:
+        return ()
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        return ()
 
     @property
     def names(self) -> tuple[Name, ...]:

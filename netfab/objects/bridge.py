@@ -40,8 +40,13 @@ class Bridge(NamedTuple):
     snooping: bool = False
     settings: Settings = Settings()
 
-    needs = ()
-    after = ()
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        return ()
+
+    @property
+    def after(self) -> tuple[Name, ...]:
+        return ()
 
     @property
     def fixed(self) -> Hashable:

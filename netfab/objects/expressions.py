@@ -1,6 +1,7 @@
 """The words of nft's JSON that our rules are made of (libnftables-json(5)).
 
-Plain data: what a rule says, never how it gets to the kernel. Whatever a user named stands in a set, not in a rule.
+Plain data: what a rule says, never how it gets to the kernel. Whatever a user named stands in a set, not in a
+rule.
 """
 
 from __future__ import annotations

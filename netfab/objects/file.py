@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
@@ -16,10 +16,21 @@ class File(NamedTuple):
     content: str
     mode: int = 0o644
 
-    fixed = ()
-    needs = ()
-    after = ()
-    within = ()
+    @property
+    def fixed(self) -> Hashable:
+        return ()
+
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        return ()
+
+    @property
+    def after(self) -> tuple[Name, ...]:
+        return ()
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        return ()
 
     @property
     def names(self) -> tuple[Name, ...]:

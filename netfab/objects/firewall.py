@@ -1,7 +1,8 @@
 """Firewall: one nft table of the fabric, with everything in it (nft(8), libnftables-json(5)).
 
-Rules stay, data moves: which ports and addresses there are stands in sets and maps, so that a change of these touches
-elements only; any other difference replaces the table in one transaction. What the rules mean is plan/'s business.
+Rules stay, data moves: which ports and addresses there are stands in sets and maps, so that a change of these
+touches elements only; any other difference replaces the table in one transaction. What the rules mean is the
+business of plan/.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
@@ -25,6 +27,11 @@ _PROTOCOL_NAMES = {str(number): name for name, number in _PROTOCOLS.items()}
 def table_name(fabric: str) -> str:
     """The name of a fabric's tables; it is what marks them as ours."""
     return f"netfab-{fabric}"
+
+
+def prefix_part(prefix: IPv4Network | IPv6Network) -> str:
+    """A prefix as a part of an element: nft prints one that holds a single address as that address."""
+    return str(prefix.network_address if prefix.prefixlen == prefix.max_prefixlen else prefix)
 
 
 class Rule(NamedTuple):
@@ -70,6 +77,10 @@ class Set(NamedTuple):
     counted: bool = False  # each element counts the packets that matched it
     elements: tuple[Element, ...] = ()
 
+    def holding(self, elements: Iterable[Element]) -> Self:
+        """The same set with these elements."""
+        return self._replace(elements=tuple(sorted(set(elements))))
+
     @property
     def kind(self) -> str:
         """set or map, as nft calls it."""
@@ -85,10 +96,6 @@ class Firewall(NamedTuple):
     sets: tuple[Set, ...] = ()
     dormant: bool = False  # switched off as a whole, by somebody else
 
-    needs = ()
-    after = ()
-    within = ()
-
     @property
     def fixed(self) -> str:
         return self.table
@@ -97,38 +104,46 @@ class Firewall(NamedTuple):
     def names(self) -> tuple[Name, ...]:
         return (Name("firewall", self.family),)
 
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        return ()
+
+    @property
+    def after(self) -> tuple[Name, ...]:
+        return ()
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        return ()
+
     def create(self) -> list[Op]:
         return [Nft(_transaction(self._additions()), f"create {self}")]
 
     def update(self, before: Self) -> list[Op]:
         if self._replace(sets=_empty(self.sets)) == before._replace(sets=_empty(before.sets)):
-            commands = [*self._element_commands("delete", before, self), *self._element_commands("add", self, before)]
-        else:
-            commands = [{"delete": {"table": {"family": self.family, "name": self.table}}}, *self._additions()]
-        return [Nft(_transaction(commands), f"update {self}")]
+            gone, new = self._elements("delete", before, self), self._elements("add", self, before)
+            return [Nft(_transaction([*gone, *new]), f"update {self}")]
+        return [Nft(_transaction([self._deletion(), *self._additions()]), f"replace {self}")]
 
     def delete(self) -> list[Op]:
-        command = {"delete": {"table": {"family": self.family, "name": self.table}}}
-        return [Nft(_transaction([command]), f"delete {self}", ends=True)]
+        return [Nft(_transaction([self._deletion()]), f"delete {self}", ends=True)]
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
         for listing in dump.tables:
             things = [(kind, body) for item in listing["nftables"] for kind, body in item.items()]
+            (table,) = (body for kind, body in things if kind == "table")
             rules: dict[str, list[Rule]] = {body["name"]: [] for kind, body in things if kind == "chain"}
             for kind, body in things:
                 if kind == "rule":
                     rules[body["chain"]].append(_read_rule(body))
-            for kind, body in things:
-                if kind == "table":
-                    yield cls(
-                        body["family"],
-                        body["name"],
-                        tuple(_read_chain(chain, rules[chain["name"]]) for kind, chain in things if kind == "chain"),
-                        tuple(_read_set(found) for kind, found in things if kind in ("set", "map")),
-                        # nft 1.0.6 prints a wrong word for the flag; dormant is the only one that lasts.
-                        bool(body.get("flags")),
-                    )
+            yield cls(
+                table["family"],
+                table["name"],
+                tuple(_read_chain(body, rules[body["name"]]) for kind, body in things if kind == "chain"),
+                tuple(_read_set(body) for kind, body in things if kind in ("set", "map")),
+                bool(table.get("flags")),  # nft 1.0.6 prints a wrong word; only `dormant` outlives its setter
+            )
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
@@ -136,6 +151,9 @@ class Firewall(NamedTuple):
 
     def __str__(self) -> str:
         return f"firewall {self.family} {self.table}"
+
+    def _deletion(self) -> Mapping[str, Any]:
+        return {"delete": {"table": {"family": self.family, "name": self.table}}}
 
     def _additions(self) -> Iterator[Mapping[str, Any]]:
         """Chains come first: the verdicts in a map name them, and they have to exist by then."""
@@ -148,15 +166,18 @@ class Firewall(NamedTuple):
             yield {"add": {held.kind: {**here, **_written_set(held)}}}
         for chain in self.chains:
             for rule in chain.rules:
-                comment = {"comment": rule.comment} if rule.comment else {}
-                yield {"add": {"rule": {**here, "chain": chain.name, **comment, "expr": json.loads(rule.expressions)}}}
+                yield {"add": {"rule": {**here, "chain": chain.name, **_written_rule(rule)}}}
 
-    def _element_commands(self, verb: str, those_of: Self, not_of: Self) -> Iterator[Mapping[str, Any]]:
+    def _elements(self, verb: str, those_of: Self, not_of: Self) -> Iterator[Mapping[str, Any]]:
+        """A command per set for the elements that one table has and another has not."""
         for one, other in zip(those_of.sets, not_of.sets, strict=True):
             if changed := sorted(set(one.elements).difference(other.elements)):
-                elements = [_written_element(one, element) for element in changed]
                 here = {"family": self.family, "table": self.table, "name": one.name}
-                yield {verb: {"element": {**here, "elem": elements}}}
+                yield {
+                    verb: {
+                        "element": {**here, "elem": [_written_element(one, element) for element in changed]}
+                    }
+                }
 
 
 def dropped(listings: Iterable[Any], name: str) -> dict[str, int]:
@@ -181,6 +202,11 @@ def _transaction(commands: Iterable[Mapping[str, Any]]) -> str:
 
 def _empty(sets: Iterable[Set]) -> tuple[Set, ...]:
     return tuple(held._replace(elements=()) for held in sets)
+
+
+def _written_rule(rule: Rule) -> Mapping[str, Any]:
+    comment = {"comment": rule.comment} if rule.comment else {}
+    return {**comment, "expr": json.loads(rule.expressions)}
 
 
 def _written_set(held: Set) -> Mapping[str, Any]:
@@ -208,7 +234,7 @@ def _written(types: Sequence[str], parts: Sequence[str]) -> Any:
 
 
 def _written_part(kind: str, part: str) -> Any:
-    """The JSON of a part: `fd00::/64`, `goto guest`, `tcp`; what was read and has no text of its own is JSON already."""
+    """The JSON of a part: `fd00::/64`, `goto guest`, `tcp`. What was read and has no such text is JSON."""
     if part.startswith("{"):
         return json.loads(part)
     if kind == "verdict":
@@ -244,7 +270,8 @@ def _read_set(body: Mapping[str, Any]) -> Set:
 
 
 def _words(printed: Any) -> tuple[str, ...]:
-    # A key of several types is printed as a list, data of several as "ipv4_addr . inet_service", one flag either way.
+    # A key of several types is printed as a list, data of several as "ipv4_addr . inet_service"; one flag is
+    # printed as a list by nft 1.0 and as a word by later ones.
     return tuple(printed.split(" . ")) if isinstance(printed, str) else tuple(printed)
 
 
@@ -257,7 +284,7 @@ def _wrapping(element: Any) -> Mapping[str, Any]:
 def _read_element(element: Any, key: Sequence[str], data: Sequence[str]) -> Element:
     value, *result = element if data else [element]
     types = (*key, *data)
-    parts = [*_parts(_wrapping(value).get("val", value)), *(part for found in result for part in _parts(found))]
+    parts = _parts(_wrapping(value).get("val", value)) + [part for found in result for part in _parts(found)]
     return tuple(
         _PROTOCOL_NAMES.get(part, part) if kind == "inet_proto" else part
         for kind, part in zip(types, map(_read_part, parts), strict=False)

@@ -15,4 +15,15 @@ from netfab.objects.route import Route
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import Veth
 
-KINDS: tuple[type[Any], ...] = (Namespace, Sysctl, Borrowed, Bridge, Veth, Port, Address, Route, File, Firewall)
+KINDS: tuple[type[Any], ...] = (
+    Namespace,
+    Sysctl,
+    Borrowed,
+    Bridge,
+    Veth,
+    Port,
+    Address,
+    Route,
+    File,
+    Firewall,
+)

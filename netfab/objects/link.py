@@ -56,7 +56,7 @@ def scratch_of(group: int) -> int:
 class Link(NamedTuple):
     """One RTM_NEWLINK of a dump."""
 
-    index: int
+    ifindex: int
     flags: int
     attrs: dict[int, bytes]
 
@@ -105,7 +105,9 @@ class Link(NamedTuple):
             return number(conf[4 * which - 4 : 4 * which])
 
         def ipv6(which: int) -> bool:
-            return bool(number(conf6[4 * which : 4 * which + 4]))  # past the end on a kernel without it: False
+            return bool(
+                number(conf6[4 * which : 4 * which + 4])
+            )  # past the end on a kernel without it: False
 
         return Settings(
             forwarding=bool(ipv4(CONF_FORWARDING)),
@@ -164,5 +166,5 @@ def own_links(dump: Dump) -> list[tuple[str, Link]]:
         (space, link)
         for space, found in dump.spaces.items()
         for link in found.links
-        if link.index != 1 and owned(link, dump.fabric)
+        if link.ifindex != 1 and owned(link, dump.fabric)
     ]

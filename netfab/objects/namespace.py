@@ -19,9 +19,17 @@ class Namespace(NamedTuple):
     up: bool = True  # lo's
     whole: bool = True  # False: only the file at which it should be bound, left by a command that was killed
 
-    needs = ()
-    after = ()
-    within = ()
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        return ()
+
+    @property
+    def after(self) -> tuple[Name, ...]:
+        return ()
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        return ()
 
     @property
     def fixed(self) -> Hashable:
@@ -52,7 +60,7 @@ class Namespace(NamedTuple):
         for space, found in dump.spaces.items():
             if space.startswith("node "):
                 name = Name("namespace", space.removeprefix("node "))
-                lo = next((link for link in found.links if link.index == 1), None)
+                lo = next((link for link in found.links if link.ifindex == 1), None)
                 yield cls(name, 0, False, False) if lo is None else cls(name, lo.group, lo.up)
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
@@ -27,7 +27,9 @@ class Port(NamedTuple):
     bridge: Name
     isolated: bool = False
 
-    fixed = ()
+    @property
+    def fixed(self) -> Hashable:
+        return ()
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -77,7 +79,9 @@ class Port(NamedTuple):
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
-        up = {(space, link.index) for space, found in dump.spaces.items() for link in found.links if link.up}
+        up = {
+            (space, link.ifindex) for space, found in dump.spaces.items() for link in found.links if link.up
+        }
         for space, link in own_links(dump):
             if link.up and link.flags & IFF_LOWER_UP and (space, number(link.attrs.get(MASTER, b""))) in up:
                 data = link.info_data(INFO_SLAVE_DATA)

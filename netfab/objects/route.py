@@ -45,6 +45,10 @@ class Hop(NamedTuple):
     link: Name
     weight: int = 1
 
+    def __str__(self) -> str:
+        via = f"via {self.via} " if self.via else ""
+        return f"{via}dev {self.link.text}{f' weight {self.weight}' if self.weight > 1 else ''}"
+
 
 class Route(NamedTuple):
     """A route; several hops are one multipath route, sorted. `through` are the addresses whose prefixes hold its hops.
@@ -59,7 +63,9 @@ class Route(NamedTuple):
     through: tuple[Name, ...] = ()
     kind: str = "unicast"
 
-    after = ()
+    @property
+    def after(self) -> tuple[Name, ...]:
+        return ()
 
     @property
     def fixed(self) -> Hashable:
@@ -124,9 +130,7 @@ class Route(NamedTuple):
 
     def __str__(self) -> str:
         where = "" if self.space == "host" else f" in {self.space.removeprefix('node ')}"
-        ways = ", ".join(
-            f"via {hop.via} dev {hop.link.text}" if hop.via else f"dev {hop.link.text}" for hop in self.hops
-        )
+        ways = ", ".join(map(str, self.hops))
         return f"route {_shown(self.destination)} {ways or self.kind}{where}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
@@ -16,8 +16,13 @@ class Sysctl(NamedTuple):
     key: str
     value: str
 
-    fixed = ()
-    after = ()
+    @property
+    def fixed(self) -> Hashable:
+        return ()
+
+    @property
+    def after(self) -> tuple[Name, ...]:
+        return ()
 
     @property
     def names(self) -> tuple[Name, ...]:

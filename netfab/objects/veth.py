@@ -95,7 +95,9 @@ class Veth(NamedTuple):
     b: End
     group: int
 
-    after = ()
+    @property
+    def after(self) -> tuple[Name, ...]:
+        return ()
 
     @property
     def fixed(self) -> Hashable:
@@ -150,20 +152,19 @@ class Veth(NamedTuple):
         own: list[tuple[str, Link]] = []
         for space, found in dump.spaces.items():
             for link in found.links:
-                if link.index != 1 and (space != HOST or owned(link, dump.fabric)) and link.kind == "veth":
-                    at.setdefault((link.index, _peer(link)), []).append((space, link))
+                if link.ifindex != 1 and (space != HOST or owned(link, dump.fabric)) and link.kind == "veth":
+                    at.setdefault((link.ifindex, _peer(link)), []).append((space, link))
                     if owned(link, dump.fabric):
                         own.append((space, link))
         for space, link in own:
             a = End.of(space, link)
-            ends = at.get((_peer(link), link.index), ())
+            ends = at.get((_peer(link), link.ifindex), ())
             for peer_space, peer in ends:
                 b = End.of(peer_space, peer)
                 if peer_space != HOST and (space == HOST or a.link < b.link or not owned(peer, dump.fabric)):
                     marked = group_of(dump.fabric)
-                    yield cls(
-                        *sorted((a, b), key=_host_first), link.group if link.group != marked else peer.group
-                    )
+                    first, second = sorted((a, b), key=_host_first)
+                    yield cls(first, second, link.group if link.group != marked else peer.group)
             if not ends:
                 yield cls(a, End(Name("elsewhere", a.link.text), "", 0), link.group)
 

@@ -1,13 +1,13 @@
-"""What a port may send: its own MAC and addresses and those it was allowed, and no answers that only routers give.
+"""What a port may send: its own MAC and addresses and those it was allowed, nothing that only routers say.
 
-The `bridge` table sees each frame once, as it enters from a port, before the bridge does. It looks at our ports only:
-foreign bridges and other fabrics' stay untouched. Every drop is counted, by port. Pure.
+The `bridge` table sees each frame once, as it enters from a port, before the bridge does. It looks at our
+ports only: foreign bridges and other fabrics' stay untouched. Every drop is counted, by port. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 from typing import Literal, NamedTuple
 
 from netfab.objects.expressions import (
@@ -17,16 +17,18 @@ from netfab.objects.expressions import (
     Expression,
     goto,
     header,
-    masked,
     match,
     meta,
     together,
     verdict_of,
 )
-from netfab.objects.firewall import Chain, Element, Firewall, Rule, Set, table_name
-from netfab.objects.link import group_of, scratch_of
+from netfab.objects.firewall import Chain, Firewall, Rule, Set, prefix_part, table_name
+from netfab.objects.link import group_of
+from netfab.plan.firewall_rules import of_fabric
 
-PREROUTING = -300  # linux/netfilter_bridge.h, NF_BR_PRI_NAT_DST_BRIDGED: before IP hooks that a bridge may call
+PREROUTING = (
+    -300
+)  # linux/netfilter_bridge.h, NF_BR_PRI_NAT_DST_BRIDGED: before IP hooks that a bridge may call
 GUARDED = "guarded"  # the set that counts what each port was denied; objects/firewall.py, `dropped`
 
 DHCP_CLIENT, DHCPV6_CLIENT = 68, 546  # RFC 2131, RFC 8415: what only a server sends to
@@ -45,20 +47,20 @@ class GuardedPort(NamedTuple):
 
 
 def guard(fabric: str, ports: Sequence[GuardedPort]) -> Iterator[Firewall]:
-    """The fabric's `bridge` table; none where no port is guarded. A port of ours that it does not name is cut off."""
+    """The fabric's `bridge` table; none where no port is guarded. Ports of ours that it misses are mute."""
     guarded = [port for port in ports if port.guard != "none"]
     if not guarded:
         return
     chains = _prerouting(group_of(fabric)), _GUEST, _GUEST_ARP, _GUEST_IP, _GUEST_IP6, _STATION, _REFUSE
-    stations = [
+    stations = (
         (port.link, mac, "goto guest" if port.guard == "all" else "goto station")
         for port in guarded
         for mac in port.macs
-    ]
+    )
     sets = (
-        _filled("stations", ("ifname", "ether_addr"), stations, data=("verdict",)),
-        _filled("free", ("ifname",), ((port.link,) for port in ports if port.guard == "none")),
-        _filled(GUARDED, ("ifname",), ((port.link,) for port in guarded), counted=True),
+        Set("stations", ("ifname", "ether_addr"), ("verdict",)).holding(stations),
+        Set("free", ("ifname",)).holding((port.link,) for port in ports if port.guard == "none"),
+        Set(GUARDED, ("ifname",), counted=True).holding((port.link,) for port in guarded),
         *(_senders(version, guarded) for version in (4, 6)),
         *(_routed(version, guarded) for version in (4, 6)),
     )
@@ -66,7 +68,9 @@ def guard(fabric: str, ports: Sequence[GuardedPort]) -> Iterator[Firewall]:
 
 
 def _prerouting(group: int) -> Chain:
-    unknown = match(masked(meta("iifgroup"), 0xFFFFFFFF & ~(scratch_of(0))), group)  # ours, also while it is deleted
+    # Of ours, but not named: not yet, or no more. nft's own word for "a port of this bridge", `meta ibrname`,
+    # takes a kernel module that many systems don't have.
+    unknown = of_fabric("iifgroup", group)
     return Chain(
         "prerouting",
         (
@@ -82,58 +86,56 @@ def _prerouting(group: int) -> Chain:
     )
 
 
-def _protocol(name: str) -> Expression:
-    return match(meta("protocol"), name)
+def _no_server(protocol: str, client: int) -> Rule:
+    return Rule.of(match(meta("protocol"), protocol), match(header("udp", "dport"), client), _REFUSED)
 
 
-def _sender(mac: Expression, address: Expression) -> Expression:
-    return together(meta("iifname"), mac, address)
+def _own(protocol: str, version: int, mac: Expression, address: str) -> Rule:
+    """Accept what comes from a MAC with an address that belongs to it."""
+    sender = together(meta("iifname"), mac, header(protocol, address))
+    return Rule.of(match(sender, f"@senders{version}"), ACCEPT)
 
 
-_refuse = goto("refuse")
-_NO_DHCP_SERVER = Rule.of(_protocol("ip"), match(header("udp", "dport"), DHCP_CLIENT), _refuse)
-_NO_DHCPV6_SERVER = Rule.of(_protocol("ip6"), match(header("udp", "dport"), DHCPV6_CLIENT), _refuse)
-_NO_ROUTER = Rule.of(match(header("icmpv6", "type"), {"set": [ROUTER_ADVERTISEMENT, REDIRECT]}), _refuse)
+def _behind(protocol: str, version: int) -> Rule:
+    """Accept what a router passes on."""
+    return Rule.of(match(together(meta("iifname"), header(protocol, "saddr")), f"@routed{version}"), ACCEPT)
 
-_GUEST = Chain(
-    "guest",
-    (
-        Rule.of(
-            verdict_of(
-                meta("protocol"),
-                {"set": [["arp", goto("guest-arp")], ["ip", goto("guest-ip")], ["ip6", goto("guest-ip6")]]},
-            )
-        ),
-    ),
-)
+
+_REFUSED = goto("refuse")
+_NO_DHCP_SERVER = _no_server("ip", DHCP_CLIENT)
+_NO_DHCPV6_SERVER = _no_server("ip6", DHCPV6_CLIENT)
+_NO_ROUTER = Rule.of(match(header("icmpv6", "type"), {"set": [ROUTER_ADVERTISEMENT, REDIRECT]}), _REFUSED)
+
+_BY_PROTOCOL = {"set": [[protocol, goto(f"guest-{protocol}")] for protocol in ("arp", "ip", "ip6")]}
+_GUEST = Chain("guest", (Rule.of(verdict_of(meta("protocol"), _BY_PROTOCOL)),))
 _GUEST_ARP = Chain(
     "guest-arp",
     (
-        Rule.of(match(_sender(header("arp", "saddr ether"), header("arp", "saddr ip")), "@senders4"), ACCEPT),
-        Rule.of(match(header("arp", "saddr ip"), "0.0.0.0"), ACCEPT),  # a probe, RFC 5227
-        Rule.of(_refuse),
+        _own("arp", 4, header("arp", "saddr ether"), "saddr ip"),
+        Rule.of(match(header("arp", "saddr ip"), "0.0.0.0"), ACCEPT),  # a probe; RFC 5227
+        Rule.of(_REFUSED),
     ),
 )
 _GUEST_IP = Chain(
     "guest-ip",
     (
         _NO_DHCP_SERVER,
-        Rule.of(match(_sender(header("ether", "saddr"), header("ip", "saddr")), "@senders4"), ACCEPT),
+        _own("ip", 4, header("ether", "saddr"), "saddr"),
         Rule.of(match(header("ip", "saddr"), "0.0.0.0"), ACCEPT),  # a DHCP client
-        Rule.of(match(together(meta("iifname"), header("ip", "saddr")), "@routed4"), ACCEPT),
-        Rule.of(_refuse),
+        _behind("ip", 4),
+        Rule.of(_REFUSED),
     ),
 )
-_LINK_LOCAL = {"prefix": {"addr": "fe80::", "len": 10}}
+_NO_ADDRESS = {"set": ["::", {"prefix": {"addr": "fe80::", "len": 10}}]}  # none that was given out
 _GUEST_IP6 = Chain(
     "guest-ip6",
     (
         _NO_DHCPV6_SERVER,
         _NO_ROUTER,
-        Rule.of(match(_sender(header("ether", "saddr"), header("ip6", "saddr")), "@senders6"), ACCEPT),
-        Rule.of(match(header("ip6", "saddr"), {"set": ["::", _LINK_LOCAL]}), ACCEPT),
-        Rule.of(match(together(meta("iifname"), header("ip6", "saddr")), "@routed6"), ACCEPT),
-        Rule.of(_refuse),
+        _own("ip6", 6, header("ether", "saddr"), "saddr"),
+        Rule.of(match(header("ip6", "saddr"), _NO_ADDRESS), ACCEPT),
+        _behind("ip6", 6),
+        Rule.of(_REFUSED),
     ),
 )
 _STATION = Chain("station", (_NO_DHCP_SERVER, _NO_DHCPV6_SERVER, _NO_ROUTER))
@@ -142,7 +144,7 @@ _REFUSE = Chain("refuse", (Rule.of(match(meta("iifname"), f"@{GUARDED}"), DROP),
 
 def _senders(version: int, ports: Iterable[GuardedPort]) -> Set:
     """(port, MAC, address) of everything that a port may send as."""
-    elements = (
+    return Set(f"senders{version}", ("ifname", "ether_addr", f"ipv{version}_addr")).holding(
         (port.link, mac, str(address))
         for port in ports
         if port.guard == "all"
@@ -150,26 +152,19 @@ def _senders(version: int, ports: Iterable[GuardedPort]) -> Set:
         for address in port.addresses
         if address.version == version
     )
-    return _filled(f"senders{version}", ("ifname", "ether_addr", f"ipv{version}_addr"), elements)
 
 
 def _routed(version: int, ports: Iterable[GuardedPort]) -> Set:
-    elements = (
-        (port.link, str(prefix.network_address) if prefix.prefixlen == prefix.max_prefixlen else str(prefix))
+    return Set(f"routed{version}", ("ifname", f"ipv{version}_addr"), flags=("interval",)).holding(
+        (port.link, prefix_part(prefix))
         for port in ports
         if port.guard == "all"
-        for prefix in port.routed
+        for prefix in _apart(port.routed)
         if prefix.version == version
     )
-    return _filled(f"routed{version}", ("ifname", f"ipv{version}_addr"), elements, flags=("interval",))
 
 
-def _filled(
-    name: str,
-    key: tuple[str, ...],
-    elements: Iterable[Element],
-    data: tuple[str, ...] = (),
-    flags: tuple[str, ...] = (),
-    counted: bool = False,
-) -> Set:
-    return Set(name, key, data, flags, counted, tuple(sorted(set(elements))))
+def _apart(prefixes: Iterable[IPv4Network | IPv6Network]) -> Iterator[IPv4Network | IPv6Network]:
+    """Without overlap, which the kernel refuses in a set of prefixes."""
+    yield from collapse_addresses(prefix for prefix in prefixes if isinstance(prefix, IPv4Network))
+    yield from collapse_addresses(prefix for prefix in prefixes if isinstance(prefix, IPv6Network))

@@ -15,7 +15,7 @@ from netfab.plan.addresses import Addresses
 from netfab.plan.assign import addresses_of, gateways_of, loopbacks_of, node_gateways, range_of
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.names import bridge_name, host_link, mac_of
-from netfab.plan.prefixes import prefixes_of
+from netfab.plan.prefixes import Prefixes, choose_prefixes
 from netfab.plan.seats import Seat, host_reach, refuse_crowds, seats_of, wishes
 from netfab.topology.schema import (
     PLANNED,
@@ -71,56 +71,57 @@ class Layout(NamedTuple):
     nics: Mapping[str, tuple[Nic, ...]]  # by node, in the order of their interfaces
     loopbacks: Mapping[str, tuple[Address, ...]]
     wants: frozenset[Lease]
-    warnings: tuple[str, ...]
+    prefixes: Prefixes
 
 
 def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout:
     """Choose. Raises PlanError and its kin, all that is found at once."""
     held = {(lease.kind, lease.key): lease.value for lease in leases}
-    wants: set[Lease] = set()
-    warnings: list[str] = []
     seats = seats_of(topology)
     by_segment: dict[str, list[Seat]] = defaultdict(list)
     for seat in seats:
         by_segment[seat.segment].append(seat)
     refuse_crowds(topology, by_segment)
     reach = host_reach(topology)
-    prefixes = prefixes_of(topology, by_segment, reach, held, facts, wants, warnings)
-    errors: list[NetfabError] = []
+    prefixes = choose_prefixes(topology, by_segment, reach, held, facts)
+    wants = set(prefixes.wants())
     segments: dict[str, Segment] = {}
     addresses: dict[str, tuple[Interface, ...]] = {}
     taken = set(facts.links) | {n.bridge for n in topology.networks.values() if n.bridge is not PLANNED}
+    errors: list[NetfabError] = []
     for name, wish in wishes(topology):
         try:
-            pools = [Addresses(prefix, range_of(wish, prefix)) for prefix in prefixes[name]]
+            pools = [Addresses(prefix, range_of(wish, prefix)) for prefix in prefixes.of(name)]
             host, gateways = gateways_of(wish, pools)
             chosen = addresses_of(by_segment[name], wish, pools, held, wants)
-            addresses |= chosen
-            if isinstance(wish, Network) and isinstance(wish.gateway, NodeGateway):
-                gateways = node_gateways(wish.gateway.node, by_segment[name], chosen)
         except NetfabError as error:
             errors.append(error)
             continue
+        addresses |= chosen
         bridge = ""
         if isinstance(wish, Network):
             bridge = _bridge(topology.name, wish, held, taken)
             wants.add(Lease("bridge", name, bridge))
-        mtu = (
-            wish.mtu
-            if isinstance(wish, Network) and not isinstance(wish.mtu, Planned)
-            else max(facts.mtu, MIN_MTU)
-        )
+            if isinstance(wish.gateway, NodeGateway):
+                gateways = node_gateways(wish.gateway.node, by_segment[name], chosen)
+        mtu = _mtu(wish, facts)
         segments[name] = Segment(
-            name, wish, bridge, tuple(prefixes[name]), host, gateways, mtu, name in reach
+            name, wish, bridge, tuple(prefixes.of(name)), host, gateways, mtu, name in reach
         )
     raise_all(errors)
     loopbacks = loopbacks_of(topology, held, facts, wants)
     nics: dict[str, list[Nic]] = {node: [] for node in topology.nodes}
     for seat in seats:
-        nics[seat.node].append(_nic(topology, seat, segments[seat.segment], addresses[seat.key], facts))
-    return Layout(
-        segments, {node: tuple(of) for node, of in nics.items()}, loopbacks, frozenset(wants), tuple(warnings)
-    )
+        nics[seat.node].append(_nic(topology, seat, segments[seat.segment], addresses[seat.key]))
+    by_node = {node: tuple(of) for node, of in nics.items()}
+    return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes)
+
+
+def _mtu(wish: Network | Link, facts: Facts) -> int:
+    """As written, else the egress device's, and enough for IPv6 (RFC 8200, section 5)."""
+    if isinstance(wish, Network) and not isinstance(wish.mtu, Planned):
+        return wish.mtu
+    return max(facts.mtu, MIN_MTU)
 
 
 def _bridge(fabric: str, network: Network, held: Mapping[tuple[str, str], str], taken: set[str]) -> str:
@@ -132,9 +133,7 @@ def _bridge(fabric: str, network: Network, held: Mapping[tuple[str, str], str], 
     return name
 
 
-def _nic(
-    topology: Topology, seat: Seat, segment: Segment, addresses: tuple[Interface, ...], facts: Facts
-) -> Nic:
+def _nic(topology: Topology, seat: Seat, segment: Segment, addresses: tuple[Interface, ...]) -> Nic:
     fabric, port = topology.name, seat.port
     mac = mac_of(fabric, seat.node, seat.name) if isinstance(port.mac, Planned) else port.mac
     mtu = segment.mtu if isinstance(port.mtu, Planned) else port.mtu

@@ -45,7 +45,10 @@ class Segment(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """All of a fabric that routes depend on. A node's interfaces are in their order, eth0 first."""
+    """All of a fabric that routes depend on. A node's interfaces are in their order, eth0 first.
+
+    HOST has interfaces but is none of the routers: it is a way out, and joins no networks.
+    """
 
     interfaces: tuple[Interface, ...]
     segments: tuple[Segment, ...]
@@ -90,12 +93,20 @@ class View:
                     if known is None or (gateway and not known.gateway):
                         self.ends[node][segment] = End(node, name, segment, address, gateway, masquerade)
                     break
-        # The host is an exit, never a transit: it does not join networks.
-        self.routers = graph.routers & self.ends.keys() - {HOST}
+        self.routers = graph.routers & self.ends.keys()
         self.routers_on: dict[str, list[End]] = defaultdict(list)
         for node in sorted(self.routers):
             for end in self.ends[node].values():
                 self.routers_on[end.segment].append(end)
+        # Where a path from the destination can go on from a router: a hub with a thousand servers has none.
+        self.onward = {
+            node: [
+                end
+                for end in self.ends[node].values()
+                if len(self.routers_on[end.segment]) > 1 and not end.masquerade
+            ]
+            for node in self.routers
+        }
 
     def ends_of(self, node: str) -> list[End]:
         """The node's interfaces, in order."""
@@ -159,8 +170,8 @@ class Tree:
             if node in self._distance:
                 continue
             self._distance[node] = distance
-            for end in self._view.ends[node].values():
-                if end.segment not in crossed and not end.masquerade:
+            for end in self._view.onward[node]:
+                if end.segment not in crossed:
                     cross(end.segment, distance)
 
     def way(self, segment: str) -> Way | None:

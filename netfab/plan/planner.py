@@ -43,7 +43,7 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
         fabric[route.names[0]] = route
     borrowed = (thing for thing in fabric.values() if isinstance(thing, Borrowed))
     wants = layout.wants | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
-    return Plan(fabric, wants, layout.warnings, layout)
+    return Plan(fabric, wants, layout.prefixes.warnings, layout)
 
 
 def refuse_reserved(topology: Topology) -> None:

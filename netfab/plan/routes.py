@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network
 
 from netfab.errors import NetfabError, PlanError, raise_all
@@ -17,7 +17,7 @@ from netfab.plan.seats import routers
 from netfab.topology.schema import Address as IP
 from netfab.topology.schema import HostGateway, Link, NodeGateway, Prefix, RouteWish, Topology
 
-DEFAULT = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
+DEFAULT: dict[int, Prefix] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 
 
 def routes_of(topology: Topology, layout: Layout, addresses: Iterable[Address]) -> Iterator[Route]:
@@ -82,7 +82,7 @@ def _cable(segment: Segment) -> Cable:
     return Cable(segment.name, segment.prefixes, external=() if wish.internal else segment.gateways)
 
 
-def _computed(space: str, route: Computed, on: Mapping[Name, list[Address]]) -> Route:
+def _computed(space: str, route: Computed, on: dict[Name, list[Address]]) -> Route:
     hops = tuple(sorted(Hop(hop.address, Name(space, hop.interface)) for hop in route.via))
     return _route(space, route.destination, hops, None, "unicast", on)
 
@@ -93,7 +93,7 @@ def _route(
     hops: tuple[Hop, ...],
     metric: int | None,
     kind: str,
-    on: Mapping[Name, list[Address]],
+    on: dict[Name, list[Address]],
 ) -> Route:
     default = 0 if to.version == 4 else DEFAULT_METRIC6
     return Route(space, to, hops, default if metric is None else metric, through(hops, on), kind)
@@ -112,7 +112,7 @@ def _destination(wish: RouteWish, topology: Topology, layout: Layout, node: str)
 
 
 def _written(
-    topology: Topology, layout: Layout, node: str, wish: RouteWish, on: Mapping[Name, list[Address]]
+    topology: Topology, layout: Layout, node: str, wish: RouteWish, on: dict[Name, list[Address]]
 ) -> Route:
     space = node_space(topology.name, node)
     to = _destination(wish, topology, layout, node)

@@ -168,8 +168,11 @@ class _Family:
             there = self._view.ends.get(segment.gateway, {}).get(segment.name)
             return [] if there is None else [_Gateway(there.address, self._knows(segment.gateway))]
         if segment.link or end.gateway:
-            routers = self._view.routers_on.get(segment.name, [])
-            return [_Gateway(router.address, self._knows(router.node)) for router in routers]
+            return [
+                _Gateway(router.address, self._knows(router.node))
+                for router in self._view.routers_on.get(segment.name, [])
+                if not router.masquerade
+            ]
         return []
 
     def _knows(self, node: str) -> bool:
@@ -203,9 +206,7 @@ def _destinations(graph: Graph, view: View) -> Iterator[_Destination]:
         at = tuple(sorted(names))
         if at not in trees:
             start = {
-                end.node: view.segments[name].cost
-                for name in sorted(at, key=lambda name: -view.segments[name].cost)
-                for end in view.routers_on.get(name, ())
+                end.node: view.segments[name].cost for name in at for end in view.routers_on.get(name, ())
             }
             trees[at] = Tree(view, start, {})
         yield _Destination(prefix, "network", trees[at], frozenset(at), frozenset())

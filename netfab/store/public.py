@@ -9,6 +9,7 @@ import json
 import os
 from contextlib import suppress
 from ipaddress import ip_network
+from typing import Any
 
 from netfab.errors import StoreError
 from netfab.plan.facts import HeldSubnet, Lease
@@ -63,11 +64,11 @@ class PublicView:
             return sorted(name[:-5] for name in os.listdir(self._directory) if name.endswith(".json"))
         return []
 
-    def _read(self, fabric: str) -> dict[str, list[list[str]]] | None:
+    def _read(self, fabric: str) -> dict[str, Any] | None:
         path = f"{self._directory}/{fabric}.json"
         try:
             with open(path) as file:
-                found: dict[str, list[list[str]]] = json.load(file)
+                found: dict[str, Any] = json.load(file)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -1,0 +1,154 @@
+"""The rules of the fabric's `inet` table, with all data left out: that is in the sets of firewall.py.
+
+A packet that is forwarded meets `same`, `leaving` and `entering`, by the interfaces that it comes from and
+goes to; what is neither ours nor from an interface that we opened is let through untouched.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+
+from netfab.objects.expressions import (
+    ACCEPT,
+    COUNT,
+    DROP,
+    MASQUERADE,
+    RETURN,
+    Expression,
+    ct_state,
+    ct_status,
+    dnat,
+    goto,
+    header,
+    jump,
+    looked_up,
+    masked,
+    match,
+    meta,
+    to_this_host,
+    together,
+    verdict_of,
+)
+from netfab.objects.firewall import Chain, Rule
+from netfab.objects.link import group_of, scratch_of
+
+RAW, DSTNAT, FILTER, SRCNAT = -300, -100, 0, 100  # linux/netfilter_ipv4.h, enum nf_ip_hook_priorities
+LOOPBACK = IPv4Network("127.0.0.0/8")
+
+_EVERY_FABRIC = 0xFF000000  # the bits of a link's group that all fabrics share
+_PROTOCOLS = {4: "ip", 6: "ip6"}
+_IN, _OUT = meta("iifname"), meta("oifname")
+
+
+def _by_a_fabric(key: str, op: str = "==") -> Expression:
+    """iifgroup, oifgroup: whether that link was made by a fabric, whichever it is."""
+    return match(masked(meta(key), _EVERY_FABRIC), group_of("") & _EVERY_FABRIC, op)
+
+
+def of_fabric(key: str, group: int) -> Expression:
+    """iifgroup, oifgroup: whether the fabric of that group made that link; also while it is being deleted."""
+    return match(masked(meta(key), ~scratch_of(0) & 0xFFFFFFFF), group)
+
+
+def forward(group: int, uplinks: bool) -> Chain:
+    """What the host forwards; with `uplinks`, it stops what only their forwarding flag would let through."""
+    rules = [
+        Rule.of(verdict_of(together(_IN, _OUT), "@same")),
+        Rule.of(verdict_of(_IN, "@leaving")),
+        Rule.of(verdict_of(_OUT, "@entering")),
+        # A bridge of ours that no set names: not yet, or no more.
+        *(Rule.of(of_fabric(key, group), COUNT, DROP) for key in ("iifgroup", "oifgroup")),
+    ]
+    if uplinks:
+        new = ct_state("invalid", "new", "untracked")
+        foreign = _by_a_fabric("oifgroup", "!=")
+        rules.append(Rule.of(match(_IN, "@uplinks"), foreign, new, COUNT, DROP))
+    return Chain("forward", tuple(rules), "filter", "forward", FILTER, "accept")
+
+
+_LEAVE = Chain(
+    "leave",
+    (
+        Rule.of(match(_OUT, "@open"), ct_status("dnat"), ACCEPT),  # to what is published, and its answers
+        Rule.of(match(_OUT, "@inside"), COUNT, DROP),
+    ),
+)
+_ENTER = Chain(
+    "enter",
+    (
+        Rule.of(ct_status("dnat"), ACCEPT),
+        Rule.of(ct_state("established", "related"), ACCEPT),
+        Rule.of(COUNT, DROP),
+    ),
+)
+# Open to all that is outside, which other fabrics are not.
+_ENTER_ROUTED = Chain("enter-routed", (Rule.of(_by_a_fabric("iifgroup"), goto("enter")),))
+
+
+def _hairpin(version: int) -> Rule:
+    # Else the node would answer its neighbour directly, which waits for an answer from the host's address.
+    source = together(_OUT, header(_PROTOCOLS[version], "saddr"))
+    return Rule.of(ct_status("dnat"), match(source, f"@hairpin{version}"), MASQUERADE)
+
+
+def _masquerade(version: int) -> Rule:
+    source = match(header(_PROTOCOLS[version], "saddr"), f"@masqueraded{version}")
+    return Rule.of(source, match(_OUT, "@inside", "!="), MASQUERADE)
+
+
+_POSTROUTING = Chain(
+    "postrouting",
+    (_hairpin(4), _hairpin(6), _masquerade(4), _masquerade(6)),
+    "nat",
+    "postrouting",
+    SRCNAT,
+    "accept",
+)
+
+
+def _no_loopback(field: str) -> Rule:
+    """With route_localnet the kernel no longer stops this by itself."""
+    loopback = {"prefix": {"addr": str(LOOPBACK.network_address), "len": LOOPBACK.prefixlen}}
+    return Rule.of(
+        match(_IN, "@inside"), match(_IN, "lo", "!="), match(header("ip", field), loopback), COUNT, DROP
+    )
+
+
+_RAW = Chain("raw", (_no_loopback("daddr"), _no_loopback("saddr")), "filter", "prerouting", RAW, "accept")
+
+
+def _dnat(version: int, at: bool) -> Rule:
+    """To where the maps by port say; with `at`, those by address and port."""
+    protocol = _PROTOCOLS[version]
+    name = f"published{version}{'-at' if at else ''}"
+    address = (header(protocol, "daddr"),) if at else ()
+    key = together(*address, meta("l4proto"), header("th", "dport"))
+    return Rule.of(
+        match(meta("nfproto"), f"ipv{version}"),
+        match(
+            meta("l4proto"), {"set": [6, 17]}
+        ),  # tcp and udp, as numbers: their names are in /etc/protocols
+        dnat(protocol, looked_up(key, f"{name}-address"), looked_up(key, f"{name}-port")),
+    )
+
+
+_PUBLISH = Chain(
+    "publish",
+    (
+        # IPv6 has no route_localnet: who asks ::1 had better hear at once that nobody listens.
+        Rule.of(match(header("ip6", "daddr"), "::1"), RETURN),
+        _dnat(4, at=True),
+        _dnat(4, at=False),
+        _dnat(6, at=True),
+        _dnat(6, at=False),
+    ),
+)
+_TO_PUBLISH = (Rule.of(to_this_host(), jump("publish")),)
+
+WAYS_OUT = (_LEAVE, _ENTER, _ENTER_ROUTED, _POSTROUTING)
+PUBLISHING = (
+    _RAW,
+    _PUBLISH,
+    Chain("prerouting", _TO_PUBLISH, "nat", "prerouting", DSTNAT, "accept"),
+    Chain("output", _TO_PUBLISH, "nat", "output", DSTNAT, "accept"),
+)
