@@ -272,7 +272,8 @@ def _facts(host: LocalHost, store: Store, name: str) -> Facts:
     held = tuple(Reservation(h.prefix, f"network {h.network} of fabric {h.fabric}") for h in store.held(name))
     own = {lease.key: lease.value for lease in store.leases(name) if lease.kind == "borrowed"}
     originals = {**facts.sysctls, **store.borrowed(name), **own}
-    return facts._replace(reservations=held + facts.reservations, sysctls=originals)
+    published = store.published(name)
+    return facts._replace(reservations=held + facts.reservations, sysctls=originals, published=published)
 
 
 def _last(store: Store, name: str) -> Fabric:

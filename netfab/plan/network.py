@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from ipaddress import IPv6Address
 
 from netfab.objects.address import Address
@@ -30,6 +30,18 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
         yield Address(link, interface.ip, interface.network.prefixlen)
     if segment.ipv6 and segment.host_addresses and not network.external:
         yield Address(link, IPv6Address(link_local(mac)), 64)
+
+
+def with_localnet(bridge: Bridge, needed: Container[str]) -> Bridge:
+    """The bridge, letting packets from 127.0.0.1 out where a port behind it is published on loopback."""
+    if bridge.link.text not in needed:
+        return bridge
+    return bridge._replace(settings=bridge.settings._replace(route_localnet=True))
+
+
+def leads_out(segment: Segment) -> bool:
+    """Whether the host passes packets between that segment and the outside."""
+    return isinstance(segment.wish, Network) and forwards(segment.wish) and not segment.wish.internal
 
 
 def forwards(network: Network) -> bool:

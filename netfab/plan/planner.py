@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 from netfab.errors import Unsupported, raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
-from netfab.objects.borrowed import Borrowed
+from netfab.objects.bridge import Bridge
 from netfab.plan import hosts, network, node
 from netfab.plan.facts import Facts, Lease
+from netfab.plan.firewall import localnet_bridges
 from netfab.plan.layout import Layout, Nic, lay_out
+from netfab.plan.protection import firewalls, publish_key, published_ports
 from netfab.plan.routes import routes_of
 from netfab.plan.seats import routers
 from netfab.topology.schema import Bridged, HostMode, Network, NoneMode, Topology
@@ -36,13 +38,20 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     """
     refuse_reserved(topology)
     layout = lay_out(topology, leases, facts)
-    fabric = Fabric(topology.name, objects(topology, layout, facts, f"{run_directory}/{topology.name}"))
-    for route in routes_of(
-        topology, layout, (thing for thing in fabric.values() if isinstance(thing, Address))
-    ):
-        fabric[route.names[0]] = route
-    borrowed = (thing for thing in fabric.values() if isinstance(thing, Borrowed))
-    wants = layout.wants | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
+    made = list(objects(topology, layout, facts, f"{run_directory}/{topology.name}"))
+    routes = list(routes_of(topology, layout, (thing for thing in made if isinstance(thing, Address))))
+    published = published_ports(topology, layout, routes, facts)
+    local = localnet_bridges(port for port, _ in published)
+    made = [network.with_localnet(thing, local) if isinstance(thing, Bridge) else thing for thing in made]
+    borrowed = list(network.borrowed_for(layout.segments.values(), facts))
+    uplinks = facts.uplinks if any(network.leads_out(s) for s in layout.segments.values()) else ()
+    tables = list(firewalls(topology, layout, routes, uplinks, facts))
+    wants = (
+        layout.wants
+        | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
+        | {Lease("publish", publish_key(wish), str(port.node)) for port, wish in published}
+    )
+    fabric = Fabric(topology.name, [*tables, *borrowed, *made, *routes])
     return Plan(fabric, wants, layout.prefixes.warnings, layout)
 
 
@@ -60,7 +69,6 @@ def objects(topology: Topology, layout: Layout, facts: Facts, directory: str) ->
     for segment in layout.segments.values():
         if isinstance(segment.wish, Network):
             yield from network.bridge_of(topology.name, segment, segment.wish, facts)
-    yield from network.borrowed_for(layout.segments.values(), facts)
     for wish in topology.nodes.values():
         if isinstance(wish.mode, Bridged | NoneMode):
             nics = layout.nics[wish.name]

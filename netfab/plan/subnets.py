@@ -60,7 +60,7 @@ def first_free(pool: Prefix, length: int, taken: Iterable[Reservation]) -> Prefi
 
     One pass over the reservations, however many subnets the pool holds.
     """
-    held = [_interval(held.prefix) for held in taken if held.prefix.version == pool.version]
+    held = (held.prefix for held in taken if held.prefix.version == pool.version)
     found = _Sweep([(pool, length)], held).take()
     return None if found is None else type(pool)(found)
 
@@ -77,6 +77,7 @@ class Space:
         self._taken: list[tuple[Prefix, str]] = [
             held for held in taken if isinstance(held.prefix, self._network)
         ]
+        self._lengths: dict[int, tuple[int, ...]] = {}  # of a planned subnet in each pool, by its members
         self._sweeps: dict[tuple[int, ...], _Sweep] = {}
 
     def hold(self, prefix: Prefix, holder: str) -> None:
@@ -94,15 +95,19 @@ class Space:
 
         Raises PoolExhausted.
         """
-        lengths = [length_for(members, pool.size, pool.prefix.max_prefixlen) for pool in self._pools]
-        return self._take(tuple(lengths), holder)
+        lengths = self._lengths.get(members)
+        if lengths is None:
+            lengths = self._lengths[members] = tuple(
+                length_for(members, pool.size, pool.prefix.max_prefixlen) for pool in self._pools
+            )
+        return self._take(lengths, holder)
 
     def _take(self, lengths: tuple[int, ...], holder: str) -> Prefix:
         """The lowest free subnet, of the length that is given for its pool."""
         sweep = self._sweeps.get(lengths)
         if sweep is None:
             blocks = zip((pool.prefix for pool in self._pools), lengths, strict=True)
-            sweep = self._sweeps[lengths] = _Sweep(blocks, [_interval(prefix) for prefix, _ in self._taken])
+            sweep = self._sweeps[lengths] = _Sweep(blocks, (prefix for prefix, _ in self._taken))
         found = sweep.take()
         if found is None:
             raise _exhausted(lengths, self._pools, self._taken)
@@ -118,9 +123,11 @@ class Space:
 class _Sweep:
     """The blocks of one length in each pool, lowest first. Its cursor only moves up."""
 
-    def __init__(self, pools: Iterable[tuple[Prefix, int]], held: Iterable[tuple[int, int]]) -> None:
+    def __init__(self, pools: Iterable[tuple[Prefix, int]], held: Iterable[Prefix]) -> None:
         self._pools = list(pools)[::-1]  # a stack of pools and the length of a block there
-        self._ahead = sorted(held, reverse=True)  # intervals that the cursor has not passed: a stack,
+        self._ahead = sorted(
+            map(_interval, held), reverse=True
+        )  # intervals that the cursor has not passed: a stack,
         self.later: list[tuple[int, int]] = []  # and a heap for those held since it was made
         self._passed = -1  # where the last interval that moved the cursor ended
         self.size = self._length = 1
@@ -132,6 +139,7 @@ class _Sweep:
         while True:
             if first + size - 1 > self._last:  # so ends a block that is bigger than its pool, too
                 if not self._pools:
+                    self._cursor = first
                     return None
                 first, size = self._next_pool()
                 continue

@@ -49,6 +49,16 @@ class PublicView:
             if lease.kind == "subnet"
         ]
 
+    def published(self, besides: str) -> dict[str, str]:
+        """Ports of the host that other fabrics publish."""
+        return {
+            lease.key: fabric
+            for fabric in self._fabrics()
+            if fabric != besides
+            for lease in self.leases(fabric)
+            if lease.kind == "publish"
+        }
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """What other fabrics borrow, and its originals."""
         return {

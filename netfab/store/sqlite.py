@@ -97,6 +97,14 @@ class SqliteStore:
                 HeldSubnet(fabric, key.rpartition("/")[0], ip_network(value)) for fabric, key, value in rows
             ]
 
+    def published(self, besides: str) -> dict[str, str]:
+        """Ports of the host that other fabrics publish."""
+        with self._told():
+            rows = self._db.execute(
+                "SELECT key, fabric FROM leases WHERE kind = 'publish' AND fabric <> ?", (besides,)
+            )
+            return dict(rows.fetchall())
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """What other fabrics borrow, and its originals."""
         with self._told():
@@ -111,13 +119,11 @@ class SqliteStore:
         if wanted <= self.leases(fabric):
             return
         with self._told(), self._transaction():
-            subnets = [(ip_network(lease.value), lease) for lease in wanted if lease.kind == "subnet"]
-            for other in self.held(fabric):
-                for prefix, lease in subnets:
-                    if prefix.version == other.prefix.version and prefix.overlaps(other.prefix):
-                        raise LeaseConflict(
-                            f"{prefix} for {lease.key} overlaps {other.prefix}, network {other.network} of fabric {other.fabric}"
-                        )
+            taken = self.published(fabric)
+            for lease in sorted(wanted):
+                if lease.kind == "publish" and lease.key in taken:
+                    raise LeaseConflict(f"port {lease.key} is published by fabric {taken[lease.key]}")
+            _refuse_overlaps(wanted, self.held(fabric))
             self._insert(fabric, wanted)
 
     def commit(self, record: Record, wants: Iterable[Lease]) -> None:
@@ -164,6 +170,29 @@ class SqliteStore:
                 else ""
             )
             raise StoreError(f"{self.path}: {error}", hint=hint) from error
+
+
+def _refuse_overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> None:
+    """Raises LeaseConflict when two of them overlap; one sweep over both, in the order of their first addresses."""
+    mine = [(ip_network(lease.value), None, lease.key) for lease in wanted if lease.kind == "subnet"]
+    spans = [
+        (prefix.version, int(prefix.network_address), int(prefix.broadcast_address), fabric, name)
+        for prefix, fabric, name in (
+            *mine,
+            *((other.prefix, other.fabric, other.network) for other in others),
+        )
+    ]
+    reach: dict[
+        bool, tuple[int, int, str]
+    ] = {}  # of theirs and of ours: (family, last address so far, whose)
+    for family, first, last, fabric, name in sorted(spans, key=lambda span: span[:3]):
+        own = fabric is None
+        before = reach.get(not own)
+        if before is not None and before[0] == family and before[1] >= first:
+            theirs = before[2] if own else f"network {name} of fabric {fabric}"
+            raise LeaseConflict(f"a subnet for {name if own else before[2]} overlaps that of {theirs}")
+        if own not in reach or reach[own][:2] < (family, last):
+            reach[own] = family, last, name if own else f"network {name} of fabric {fabric}"
 
 
 def set_aside(directory: str) -> str:

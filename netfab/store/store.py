@@ -30,6 +30,9 @@ class Store(Protocol):
     def held(self, besides: str) -> list[HeldSubnet]:
         """Subnet leases of all other fabrics."""
 
+    def published(self, besides: str) -> dict[str, str]:
+        """Ports of the host that other fabrics publish: tcp/*/8080 -> fabric."""
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """Sysctls of the host that other fabrics borrow: key -> what it was before the first of them."""
 
