@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 
-from netfab.errors import PlanError
+from netfab.errors import Location, PlanError
 from netfab.plan.addresses import Addresses, usable
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.prefixes import what
@@ -30,6 +30,7 @@ LOOPBACKS = "*loopback"
 
 
 def range_of(wish: Network | Link, prefix: Prefix) -> Prefix | None:
+    """Where dynamic addresses of that prefix come from; None: from all of it."""
     if isinstance(wish, Link):
         return None
     return next((part for part in wish.range if part.version == prefix.version), None)
@@ -39,34 +40,41 @@ def gateways_of(
     wish: Network | Link, pools: list[Addresses]
 ) -> tuple[tuple[Interface, ...], tuple[Address, ...]]:
     """The bridge's own addresses, and what members' default routes point at; both held."""
-    if isinstance(wish, Link):
+    if isinstance(wish, Link) or not isinstance(wish.gateway, HostGateway | ExternalGateway):
         return (), ()
-    if isinstance(wish.gateway, ExternalGateway):
-        for address in wish.gateway.addresses:
-            _pool_of(address, pools, wish).hold(address, "the gateway")
-        return (), wish.gateway.addresses
-    if not isinstance(wish.gateway, HostGateway):
-        return (), ()
-    host = []
-    for pool in pools:
-        written = [a for a in wish.gateway.addresses if a.version == pool.prefix.version]
-        address = written[0] if written else _first(pool.prefix)
-        pool.hold(address, "the gateway, the host")
-        host.append(ip_interface(f"{address}/{pool.prefix.prefixlen}"))
-    return tuple(host), tuple(interface.ip for interface in host)
+    at = wish.at.of("gateway")
+    written = list(wish.gateway.addresses)
+    if isinstance(wish.gateway, HostGateway):
+        families = {address.version for address in written}
+        written += [_first(pool.prefix) for pool in pools if pool.prefix.version not in families]
+    interfaces = []
+    for address in written:
+        pool = _pool_of(address, pools, wish, at)
+        _hold(pool, address, "the gateway", at)
+        interfaces.append(ip_interface(f"{address}/{pool.prefix.prefixlen}"))
+    host = tuple(interfaces) if isinstance(wish.gateway, HostGateway) else ()
+    return host, tuple(interface.ip for interface in interfaces)
 
 
 def _first(prefix: Prefix) -> Address:
     first, _ = usable(prefix)
-    return ip_address(int(first)) if prefix.version == 4 else type(prefix.network_address)(int(first))
+    return type(prefix.network_address)(first)
 
 
-def _pool_of(address: Address, pools: Iterable[Addresses], wish: Network | Link) -> Addresses:
+def _pool_of(address: Address, pools: Iterable[Addresses], wish: Network | Link, at: Location) -> Addresses:
     for pool in pools:
         if address in pool.prefix:
             return pool
     subnets = ", ".join(str(pool.prefix) for pool in pools) or "none"
-    raise PlanError(f"{address} is not in the subnet of {what(wish)} {wish.name} ({subnets})", at=wish.at.own)
+    raise PlanError(f"{address} is not in the subnet of {what(wish)} {wish.name} ({subnets})", at=at)
+
+
+def _hold(pool: Addresses, address: Address, holder: str, at: Location) -> None:
+    try:
+        pool.hold(address, holder)
+    except PlanError as error:
+        error.at = at
+        raise
 
 
 def addresses_of(
@@ -76,67 +84,55 @@ def addresses_of(
     held: Mapping[tuple[str, str], str],
     wants: set[Lease],
 ) -> dict[str, tuple[Interface, ...]]:
-    """The addresses of each seat: written ones are held first, then the gateway's, then leased ones, then free ones."""
+    """The addresses of each seat: written first, then the gateway's, then leased, then free ones; what is not written
+    becomes a lease."""
     chosen: dict[tuple[str, int], list[Interface]] = defaultdict(list)
     for seat in seats:
         for written in seat.port.addresses:
-            pool = next((pool for pool in pools if written.ip in pool.prefix), None)
-            if pool is None and seat.port.plain:
-                subnets = ", ".join(str(pool.prefix) for pool in pools) or "none"
-                raise PlanError(
-                    f"{written.ip} is not in the subnet of {what(wish)} {wish.name} ({subnets})",
-                    at=seat.at.of("ip"),
-                )
-            if pool is not None:
-                pool.hold(written.ip, f"node {seat.node}")
-            length = (
-                pool.prefix.prefixlen if pool is not None and seat.port.plain else written.network.prefixlen
-            )
-            chosen[seat.key, written.version].append(ip_interface(f"{written.ip}/{length}"))
+            chosen[seat.key, written.version].append(_written(seat, written, wish, pools))
     for pool in pools:
         family = pool.prefix.version
-        open_seats = [
-            seat
-            for seat in seats
-            if not seat.port.no_address and not seat.port.dhcp and not chosen[seat.key, family]
-        ]
-        gateway = (
-            wish.gateway.node if isinstance(wish, Network) and isinstance(wish.gateway, NodeGateway) else None
-        )
-        first = next((seat for seat in open_seats if seat.node == gateway), None)
-        if first is not None:
-            _give(first, pool, _first(pool.prefix), chosen, wants)
-            open_seats.remove(first)
-        elif isinstance(wish, Network) and gateway is not None and pool.prefix.num_addresses > 2:
-            pass  # the router wrote its own address
-        rest = []
-        for seat in open_seats:
+        waiting = []
+        for seat in seats:
+            if seat.port.no_address or seat.port.dhcp or chosen[seat.key, family]:
+                continue
             lease = held.get(("address", f"{seat.key}/{family}"))
-            if lease and (address := ip_address(lease)) in pool.prefix and pool.is_free(address):
-                _give(seat, pool, address, chosen, wants)
+            address = _first(pool.prefix) if _is_gateway(seat, wish) else ip_address(lease) if lease else None
+            if address is not None and (pool.is_free(address) or _is_gateway(seat, wish)):
+                _hold(pool, address, f"node {seat.node}", seat.at.own)
+                chosen[seat.key, family].append(_give(seat, pool, address, wants))
             else:
-                rest.append(seat)
-        for seat in rest:
-            _give(seat, pool, pool.take(f"node {seat.node}"), chosen, wants, hold=False)
-    return {
-        seat.key: tuple(address for pool in pools or () for address in chosen[seat.key, pool.prefix.version])
-        or tuple(address for family in (4, 6) for address in chosen[seat.key, family])
-        for seat in seats
-    }
+                waiting.append(seat)
+        for seat in waiting:
+            chosen[seat.key, family].append(_give(seat, pool, _take(pool, seat), wants))
+    return {seat.key: (*chosen[seat.key, 4], *chosen[seat.key, 6]) for seat in seats}
 
 
-def _give(
-    seat: Seat,
-    pool: Addresses,
-    address: Address,
-    chosen: dict[tuple[str, int], list[Interface]],
-    wants: set[Lease],
-    hold: bool = True,
-) -> None:
-    if hold:
-        pool.hold(address, f"node {seat.node}")
-    chosen[seat.key, address.version].append(ip_interface(f"{address}/{pool.prefix.prefixlen}"))
+def _written(seat: Seat, written: Interface, wish: Network | Link, pools: list[Addresses]) -> Interface:
+    """An address of the file; one without a length has the subnet's."""
+    at = seat.at.of("ip")
+    if not seat.port.plain and not any(written.ip in pool.prefix for pool in pools):
+        return written
+    pool = _pool_of(written.ip, pools, wish, at)
+    _hold(pool, written.ip, f"node {seat.node}", at)
+    return ip_interface(f"{written.ip}/{pool.prefix.prefixlen}") if seat.port.plain else written
+
+
+def _is_gateway(seat: Seat, wish: Network | Link) -> bool:
+    return isinstance(wish, Network) and wish.gateway == NodeGateway(seat.node)
+
+
+def _take(pool: Addresses, seat: Seat) -> Address:
+    try:
+        return pool.take(f"node {seat.node}")
+    except PlanError as error:
+        error.at = seat.at.own
+        raise
+
+
+def _give(seat: Seat, pool: Addresses, address: Address, wants: set[Lease]) -> Interface:
     wants.add(Lease("address", f"{seat.key}/{address.version}", str(address)))
+    return ip_interface(f"{address}/{pool.prefix.prefixlen}")
 
 
 def node_gateways(

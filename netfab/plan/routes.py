@@ -75,11 +75,13 @@ def _cable(segment: Segment) -> Cable:
     wish = segment.wish
     if isinstance(wish, Link):
         return Cable(segment.name, segment.prefixes, wish.cost, link=True)
+    if wish.internal:  # no way out, whoever has the gateway's address; what its routers reach is still routed
+        return Cable(segment.name, segment.prefixes)
     if isinstance(wish.gateway, NodeGateway):
         return Cable(segment.name, segment.prefixes, gateway=wish.gateway.node)
     if isinstance(wish.gateway, HostGateway):
-        return Cable(segment.name, segment.prefixes, gateway=None if wish.internal else HOST)
-    return Cable(segment.name, segment.prefixes, external=() if wish.internal else segment.gateways)
+        return Cable(segment.name, segment.prefixes, gateway=HOST)
+    return Cable(segment.name, segment.prefixes, external=segment.gateways)
 
 
 def _computed(space: str, route: Computed, on: dict[Name, list[Address]]) -> Route:

@@ -177,7 +177,8 @@ def random_lab(seed: int, nodes: int, routed: float, ipv6: bool) -> Lab:
         else:
             lab.segment(name, gateway=gateway, cost=dice.randint(1, 3))
         for node in dict.fromkeys([*members, *([gateway] if gateway in names else [])]):
-            lab.join(node, name, gateway=dice.random() < 0.1, masquerade=dice.random() < 0.05)
+            translates = node != gateway and dice.random() < 0.1
+            lab.join(node, name, gateway=dice.random() < 0.1, masquerade=translates)
     for _ in range(dice.randint(0, nodes)):
         a, b = dice.sample(names, 2) if nodes > 1 else (names[0], names[0])
         if a != b and f"{a}-{b}" not in lab.segments:
@@ -405,6 +406,17 @@ def test_a_server_on_two_links_leaves_by_the_one_that_is_nearer_to_a_way_out() -
     assert lab.routes("srv")[0] == "default via 10.0.3.10 eth1"
 
 
+def test_a_server_leaves_by_the_link_that_has_a_way_out_though_the_other_is_cheaper() -> None:
+    lab = Lab()
+    lab.segment("out", external="10.0.0.1")
+    lab.join("leaf1", "out")
+    lab.routers |= {"leaf1", "island"}
+    lab.link("srv", "island")
+    lab.link("srv", "leaf1", cost=5)
+
+    assert lab.routes("srv")[0] == "default via 10.0.2.10 eth1"
+
+
 def test_anycast_goes_to_the_nearest_and_to_all_that_are_equally_near() -> None:
     lab = Lab()
     for number, peer in enumerate(("s1", "s2", "s3")):
@@ -434,6 +446,36 @@ def test_beside_a_gateway_that_we_do_not_run_a_node_gets_routes_to_what_its_rout
     assert lab.routes("pc") == ["default via 10.0.0.1 eth0", "10.0.1.0/24 via 10.0.0.10 eth0"]
 
 
+def test_the_host_uses_no_router_on_a_network_whose_gateway_it_is_not() -> None:
+    lab = Lab()
+    lab.segment("internal")
+    lab.segment("back", gateway="r")
+    lab.join(HOST, "internal")
+    lab.join("r", "internal", "back")
+
+    assert lab.routes(HOST) == []
+
+
+def test_gateway_true_on_a_network_without_a_gateway_means_its_routers() -> None:
+    lab = Lab()
+    lab.segment("plain")
+    lab.join("r", "plain")
+    lab.routers.add("r")
+    lab.join("h", "plain", gateway=True)
+
+    assert lab.routes("h") == ["default via 10.0.0.10 eth0"]
+
+
+def test_a_link_to_the_outside_of_a_translating_router_is_no_way_out() -> None:
+    lab = Lab()
+    lab.segment("wire", link=True)
+    lab.join("isp", "wire")
+    lab.join("home", "wire", masquerade=True)
+    lab.routers.add("home")
+
+    assert lab.routes("isp") == []
+
+
 def test_without_a_gateway_there_is_no_default_route_but_a_route_to_all_that_routers_reach() -> None:
     lab = Lab()
     lab.segment("internal")
@@ -457,6 +499,18 @@ def test_with_routes_none_a_router_gets_none_and_its_neighbours_keep_their_defau
 
     assert lab.routes("r1") == []
     assert lab.routes("pc") == ["default via 10.0.0.10 eth0"]
+
+
+def test_behind_a_router_with_routes_none_a_node_gets_routes_to_what_the_other_routers_reach() -> None:
+    lab = Lab()
+    lab.segment("lan", gateway="r1")
+    lab.segment("back", gateway="r2")
+    lab.join("r1", "lan")
+    lab.join("r2", "lan", "back")
+    lab.join("pc", "lan")
+    lab.unrouted = {"r1"}
+
+    assert lab.routes("pc") == ["default via 10.0.0.10 eth0", "10.0.1.0/24 via 10.0.0.11 eth0"]
 
 
 def test_what_lies_behind_a_translating_port_is_not_routed_in_front_and_may_overlap() -> None:

@@ -149,6 +149,12 @@ def test_what_is_held_after_the_first_take_is_not_taken() -> None:
     assert str(space.take(24, "network c")) == "10.0.2.0/24"
 
 
+def test_what_is_exhausted_stays_so_when_it_is_asked_again() -> None:
+    space = Space(4, pools("10.0.0.0/24:24"), held("10.0.0.0/24"))
+
+    assert [outcome(space), outcome(space)] == ["exhausted", "exhausted"]
+
+
 def test_a_subnet_is_bigger_than_the_pool_s_size_where_twice_the_members_need_it() -> None:
     space = Space(4, pools("10.0.0.0/16:24"), [])
 
