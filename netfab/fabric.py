@@ -18,6 +18,7 @@ from netfab.errors import LeaseConflict, NetfabError, NotRoot, StoreError
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.local import LocalHost
 from netfab.hosts.lock import locked
+from netfab.hosts.ports import refuse_busy
 from netfab.kernel.execute import Hook, no_hook
 from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.borrowed import Borrowed
@@ -26,6 +27,7 @@ from netfab.plan.facts import Facts
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
+from netfab.plan.protection import lease_of
 from netfab.plan.subnets import Reservation
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
@@ -111,6 +113,8 @@ def apply(
         last = _last(store, name)
         try:
             proposed = _claim(topology, host, store, where)
+            if proposed.published:
+                refuse_busy(wish for wish in proposed.published if lease_of(wish) not in leases)
             applied = engine.apply(proposed.fabric, host, (last,), where.progress)
         except BaseException:
             store.commit(record, leases) if record else store.forget(name)
@@ -119,6 +123,7 @@ def apply(
         record = Record(name, file, os.getuid(), proposed.fabric.to_json(), chosen)
         store.commit(record, proposed.wants)
         publish(where.run, record, proposed.wants)
+        host.wait_ready(proposed.fabric)
         return proposed, applied
 
 
@@ -332,7 +337,7 @@ def _store(where: Where) -> Iterator[Store]:
 
 @contextmanager
 def _host(name: str, where: Where) -> Iterator[LocalHost]:
-    with deferred() as interrupts, LocalHost(name, where.run, where.hook) as host:
+    with deferred() as interrupts, LocalHost(name, where.run, where.hook, where.state) as host:
         host.interrupts = interrupts
         yield host
 

@@ -115,25 +115,34 @@ def verify(desired: Fabric, host: Host, changes: Sequence[Change]) -> None:
     """Read back every space that a change named, and compare; then wait until all of it carries traffic."""
     changed = (thing for change in changes for thing in (change.before, change.after) if thing is not None)
     spaces = {HOST}.union(*map(spaces_of, changed))
-    settle(desired, host, host.observe(desired.name, (desired,), spaces), spaces)
+    observed = host.observe(desired.name, (desired,), spaces)
+    compare(desired, observed)
+    settle(desired, host, observed, spaces)
+
+
+def compare(desired: Fabric, observed: Observed) -> None:
+    """Raises ApplyFailed when the host does not match."""
+    if left := diff(desired, observed.own):
+        told = "; ".join(f"{change.action} {change.object} {change.why}".rstrip() for change in left[:5])
+        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+        raise ApplyFailed(f"the kernel does not show what was applied: {told}{more}")
 
 
 def settle(desired: Fabric, host: Host, observed: Observed, spaces: Set[str]) -> None:
-    """Wait for what is made and not ready yet. Raises ApplyFailed when the host does not match."""
+    """Wait for what is made and not ready yet. Raises ApplyFailed when it takes too long, or changes meanwhile."""
     deadline = monotonic() + SETTLE
-    held = {name for thing in desired.values() for name in thing.names}
-    while True:
-        if left := diff(desired, observed.own):
-            told = "; ".join(f"{change.action} {change.object} {change.why}".rstrip() for change in left[:5])
-            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
-            raise ApplyFailed(f"the kernel does not show what was applied: {told}{more}")
-        waiting = observed.unsettled & held
-        if not waiting:
-            return
+    while waiting := _waiting(desired, observed):
         if monotonic() > deadline:
             raise ApplyFailed(f"not ready after {SETTLE:.0f} s: {', '.join(map(str, sorted(waiting)))}")
         host.wait(deadline - monotonic())
         observed = host.observe(desired.name, (desired,), spaces | {link.space for link in waiting})
+        compare(desired, observed)
+
+
+def _waiting(desired: Fabric, observed: Observed) -> frozenset[Name]:
+    if not observed.unsettled:
+        return observed.unsettled
+    return observed.unsettled.intersection(name for thing in desired.values() for name in thing.names)
 
 
 def undo(before: Fabric, host: Host, known: Sequence[Fabric], failure: BaseException) -> None:

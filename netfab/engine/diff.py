@@ -9,7 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from netfab.objects.base import Fabric, Name, Op
+from netfab.objects.base import EVERY, Fabric, Name, Op
+
+_READABLE = 120  # characters of two values that a person still compares in a line
 
 
 class Change(NamedTuple):
@@ -79,7 +81,9 @@ def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
             continue
         for need in wanted.needs:
             dependants[need].append(name)
-        if type(found) is not type(wanted) or found.fixed != wanted.fixed or found.names != wanted.names:
+        if type(found) is not type(wanted) or (
+            found != wanted and (found.fixed != wanted.fixed or found.names != wanted.names)
+        ):
             why[name] = _difference(found, wanted)
             fresh.append(wanted)
     while fresh:
@@ -93,12 +97,22 @@ def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
 
 
 def _difference(before: Any, after: Any) -> str:
-    """The fields that differ, in words: `mtu 1500 -> 1400, a.up False -> True`."""
+    """The fields that differ, in words: `mtu 1500 -> 1400, a.up False -> True`; of what is long only the field."""
     if type(before) is not type(after):
         return f"{type(before).__name__} -> {type(after).__name__}"
     return ", ".join(
-        f"{path} {old} -> {new}" for path, old, new in _fields("", before, after) if str(old) != str(new)
+        f"{path} {old} -> {new}" if len(old + new) <= _READABLE and "\n" not in old + new else path
+        for path, old, new in (
+            (path, _words(old), _words(new)) for path, old, new in _fields("", before, after)
+        )
+        if old != new
     )
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return " and ".join(map(_words, value)) or "none"
+    return str(value)
 
 
 def _fields(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -131,7 +145,8 @@ def describe(changes: Iterable[Change]) -> list[dict[str, Any]]:
 def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
     """Phases: the changes of one may run in any order, or at once.
 
-    - Making waits for the makers of what it needs, and of what it comes after.
+    - Making and updating wait for the making, or the update, of what is needed and of what it comes after: a route
+      needs its link up, a port's rules must be there before the port is.
     - Ending, and an update that lets go of a name, waits for all who needed it.
     - Making a name waits until its former holder has let go of it; a silent delete lets go when what it dies with has
       ended.
@@ -168,19 +183,21 @@ def _waits(changes: Sequence[Change]) -> list[set[int]]:
         held = () if change.before is None else change.before.names
         made = () if change.after is None else change.after.names
         for name in made:
-            if name not in held:
-                makers[name].append(index)
+            makers[name].append(index)
         for name in held:
             if name not in made:
                 enders[name].append(index)
         if change.before is not None and not change.silent:
             for name in change.before.needs:
                 users[name].append(index)
+    spaces: dict[str, list[int]] = defaultdict(list)
+    for name, making in makers.items():
+        spaces[name.space] += making
     waits: list[set[int]] = [set() for _ in changes]
     for index, change in enumerate(changes):
         if change.after is not None:
             for name in (*change.after.needs, *change.after.after):
-                waits[index].update(makers.get(name, ()))
+                waits[index].update(spaces[name.space] if name.text == EVERY else makers.get(name, ()))
         if change.silent:
             for name in change.before.within:
                 waits[index].update(enders[name])

@@ -9,28 +9,40 @@ from typing import Self
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
 from netfab.hosts.interrupt import Interrupts
+from netfab.hosts.programs import Programs
 from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
 from netfab.objects.base import HOST, Dump, Fabric, Op
+from netfab.objects.container import Container
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of, scratch_of
 from netfab.plan.facts import Facts
+from netfab.runtime.paths import Paths
 
 RUN_DIRECTORY = "/run/netfab"
+STATE_DIRECTORY = "/var/lib/netfab"
 
 
 class LocalHost:
     """The Host of the engine for the network namespace that the caller is in. A context manager."""
 
-    def __init__(self, fabric: str, run_directory: str = RUN_DIRECTORY, hook: Hook = no_hook) -> None:
+    def __init__(
+        self,
+        fabric: str,
+        run_directory: str = RUN_DIRECTORY,
+        hook: Hook = no_hook,
+        state_directory: str = STATE_DIRECTORY,
+    ) -> None:
         self.fabric = fabric
         self.interrupts = Interrupts()
         self._namespaces = Namespaces()
-        self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}")
-        self._executor = Executor(self._namespaces, self._before)
+        self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}/etc")
+        paths = Paths(fabric, run_directory, state_directory)
+        self._programs = Programs(paths, self._namespaces, lambda: self.interrupts.check())
+        self._executor = Executor(self._namespaces, self._before, self._programs.ways)
         self._hook = hook
         self._monitor: Monitor | None = None
 
@@ -57,7 +69,11 @@ class LocalHost:
         """What observe reads, raw."""
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
         self._executor.learn(dump.links, dump.spaces[HOST].links, scratch_of(group_of(self.fabric)))
-        return dump
+        return dump._replace(containers=self._programs.read())
+
+    def wait_ready(self, fabric: Fabric) -> None:
+        """Return when every program of the fabric is ready. Raises NetfabError."""
+        self._programs.wait_ready(thing for thing in fabric.values() if isinstance(thing, Container))
 
     def bridges(self) -> dict[str, dict[str, list[str]]]:
         """Every bridge in this namespace, with its addresses and ports."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from netfab.errors import Locked, NetfabError
+from netfab.system.files import public_directory
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterato
 def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
     while True:
         try:
-            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+            public_directory(os.path.dirname(path))
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except FileNotFoundError:
             continue  # the directory was removed with its last file, just now

@@ -15,6 +15,7 @@ from typing import Any
 
 from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel import nft
+from netfab.kernel.netlink import BATCH, Netlink
 from netfab.kernel.netns import Namespaces
 from netfab.objects.base import HOST, Name, Op
 from netfab.objects.link import GROUP, IFALIAS, Link, scratch_of
@@ -40,10 +41,12 @@ from netfab.objects.wire import (
     text,
     u32,
 )
+from netfab.system.files import public_directory
 
 GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT}  # for a delete: it is done
 Steps = Sequence[tuple[int, Any]]  # (number of the change, step)
 Failures = list[Exception | None]  # of each change
+Way = Callable[[Steps, Failures], None]
 Hook = Callable[[Op], bool]  # before each step; True spoils it, so that the kernel refuses it
 
 
@@ -54,9 +57,10 @@ def no_hook(op: Op) -> bool:
 class Executor:
     """Turns steps into bytes and system calls. Knows the ifindex of every link it was told of or made."""
 
-    def __init__(self, namespaces: Namespaces, hook: Hook) -> None:
+    def __init__(self, namespaces: Namespaces, hook: Hook, elsewhere: Mapping[type[Any], Way]) -> None:
         self._namespaces = namespaces
         self._hook = hook
+        self._elsewhere = elsewhere  # how steps of these types are carried out, which is no business of kernel/
         self._index: dict[Name, int] = {}
         self._next_index = 0
         self._marked: list[Link] = []  # links of the host that were in the scratch group when they were read
@@ -94,6 +98,11 @@ class Executor:
                 self._send(space, together, failed)
             elif kind is DelLink:
                 self._sweep(space, together, failed)
+            elif kind in self._elsewhere:
+                if all([not self._hook(op) for _, op in together]):
+                    self._elsewhere[kind](together, failed)
+                else:
+                    failed[together[0][0]] = OSError(EIO, os.strerror(EIO))
             else:
                 for number, op in together:
                     if failed[number] is None:
@@ -119,8 +128,21 @@ class Executor:
         """(request, (change, errno, the kernel's words)) of everything that was refused, in order."""
         try:
             netlink = self._namespaces.socket(space)
-        except FileNotFoundError:
-            return [(request, (number, ENOENT, f"there is no {space}")) for number, request in steps]
+        except OSError as error:
+            words = f"there is no {space}" if error.errno == ENOENT else error.strerror or ""
+            return [(request, (number, error.errno or EIO, words)) for number, request in steps]
+        lost: list[tuple[Request, tuple[int, int, str]]] = []
+        for start in range(0, len(steps), BATCH):
+            together = steps[start : start + BATCH]
+            try:
+                lost += self._exchange(netlink, together)
+            except OSError as error:  # nobody knows which of them the kernel carried out: all of their changes failed
+                refusal = error.errno or EIO, error.strerror or ""
+                lost += [(request, (number, *refusal)) for number, request in together]
+        return lost
+
+    def _exchange(self, netlink: Netlink, steps: Steps) -> list[tuple[Request, tuple[int, int, str]]]:
+        """One batch; what was refused. Raises OSError."""
         batch: list[tuple[int, bytes]] = []
         sent: dict[int, tuple[int, Request]] = {}
         lost: list[tuple[Request, tuple[int, int, str]]] = []
@@ -199,6 +221,7 @@ class Executor:
                     os.unlink(path)
                 with suppress(OSError):  # other files of the fabric are still in it
                     os.rmdir(os.path.dirname(path))
+                    os.rmdir(os.path.dirname(os.path.dirname(path)))
             case WriteSysctl(space, key, value, optional):
                 with self._namespaces.inside(space), suppress(*([FileNotFoundError] if optional else [])):
                     _write_sysctl(key, value)
@@ -235,9 +258,9 @@ def _ends(request: Request) -> bool:
 
 def write_file(path: str, mode: int, content: str) -> None:
     """In place, not by rename: a bind mount of the file shows the old one for ever after a rename."""
-    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    public_directory(os.path.dirname(path))
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w") as file:
+    with open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         os.fchmod(fd, mode)
         file.write(content)
         file.truncate()

@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
+from netfab.errors import KernelRefused
 from netfab.objects.wire import NLM_F_DUMP, NLM_F_REQUEST, messages, parse
 
 NETLINK_ROUTE = 0
@@ -14,7 +15,7 @@ SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10,
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_DUMP_INTR, NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
 NLMSGERR_ATTR_MSG = 1
-BATCH = 64  # messages in one send; more gains nothing
+BATCH = 64  # messages that one send should hold; more gains nothing
 _ERRNO = struct.Struct("=i")
 
 
@@ -41,31 +42,42 @@ class Netlink:
         """Send messages, given with their sequence numbers; (errno, the kernel's words) of those it refused.
 
         No acknowledgement is asked for: the kernel carries out a batch inside the send, so every refusal is there to
-        be read when it returns. It does not stop at the first one.
+        be read when it returns. It does not stop at the first one. Raises OSError; ENOBUFS: refusals were lost.
         """
+        self._socket.send(b"".join(message for _, message in requests))
+        wanted = {sequence for sequence, _ in requests}
         refused: dict[int, tuple[int, str]] = {}
-        for start in range(0, len(requests), BATCH):
-            self._socket.send(b"".join(message for _, message in requests[start : start + BATCH]))
-            while True:
-                try:
-                    data = self._socket.recv(32768, socket.MSG_DONTWAIT)
-                except BlockingIOError:
-                    break
-                for kind, flags, sequence, begin, end in messages(data):
-                    if kind == NLMSG_ERROR:
-                        refused[sequence] = _refusal(data, flags, begin, end)
+        overrun: OSError | None = None
+        while True:
+            try:
+                data = self._socket.recv(32768, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                overrun = error  # what is left is still read, lest the next batch take it for its own
+                continue
+            for kind, flags, sequence, begin, end in messages(data):
+                if kind == NLMSG_ERROR and sequence in wanted:
+                    refused[sequence] = _refusal(data, flags, begin, end)
+        if overrun is not None:
+            raise overrun
         return refused
 
     def dump(self, kind: int, body: bytes) -> Iterator[tuple[bytes, int, int]]:
         """(datagram, start, end) of every message that answers; read again when the table changed meanwhile.
 
-        Raises OSError with the kernel's errno.
+        Raises KernelRefused.
         """
-        for _ in range(10):
-            answers: list[tuple[bytes, int, int]] = []
-            if self._dump(kind, body, answers):
-                return iter(answers)
-        raise OSError(errno.EAGAIN, "the kernel's tables changed during each of ten readings")
+        try:
+            for _ in range(10):
+                answers: list[tuple[bytes, int, int]] = []
+                if self._dump(kind, body, answers):
+                    return iter(answers)
+        except OSError as error:
+            raise KernelRefused("read the kernel's tables", error.errno or 0, error.strerror or "") from error
+        raise KernelRefused("read the kernel's tables", errno.EAGAIN, "they changed during each of ten readings")
 
     def _dump(self, kind: int, body: bytes, answers: list[tuple[bytes, int, int]]) -> bool:
         wanted = self.next_sequence()

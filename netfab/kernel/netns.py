@@ -18,6 +18,7 @@ from netfab.objects.base import HOST, Name
 from netfab.objects.link import GROUP
 from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode, u32
 from netfab.system import linux
+from netfab.system.files import public_directory
 
 DIRECTORY = "/run/netns"
 _SPARE = 64  # file descriptors left for everything else
@@ -144,7 +145,7 @@ class Namespaces:
 
 def prepare_directory() -> None:
     """/run/netns as `ip netns add` makes it: a shared mount, so that what is bound there is seen everywhere."""
-    os.makedirs(DIRECTORY, 0o755, exist_ok=True)
+    public_directory(DIRECTORY)
     try:
         linux.mount("", DIRECTORY, flags=linux.MS_SHARED | linux.MS_REC)
     except OSError as error:

@@ -170,5 +170,5 @@ def _files(directory: str) -> Iterator[tuple[str, tuple[int, str]]]:
     with suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
-                with open(entry.path, errors="surrogateescape") as file:
+                with open(entry.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
                     yield entry.path, (entry.stat(follow_symlinks=False).st_mode & 0o777, file.read())

@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple, Protocol, Self, get_args, get_origin, get_type_hints
 
 HOST = "host"
+EVERY = "*"  # in `after`: every name of that space
 
 
 class Name(NamedTuple):

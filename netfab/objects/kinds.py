@@ -7,6 +7,7 @@ from typing import Any
 from netfab.objects.address import Address
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.bridge import Bridge
+from netfab.objects.container import Container
 from netfab.objects.file import File
 from netfab.objects.firewall import Firewall
 from netfab.objects.namespace import Namespace
@@ -26,4 +27,5 @@ KINDS: tuple[type[Any], ...] = (
     Route,
     File,
     Firewall,
+    Container,
 )

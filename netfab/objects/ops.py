@@ -5,7 +5,7 @@ Plain data; kernel/ and runtime/ carry them out. Together with wire.Request this
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from netfab.objects.base import HOST, Name
 
@@ -59,6 +59,29 @@ class WriteSysctl(NamedTuple):
     key: str
     value: str
     optional: bool = False  # fine where the kernel has no such file (IPv6 turned off)
+
+
+class StartContainer(NamedTuple):
+    """Start a node's program and wait until it is ready; `container` is the object of objects/container.py."""
+
+    name: str
+    container: Any
+    space: str = HOST
+
+
+class ChangeContainer(NamedTuple):
+    """Change what can change while it runs: limits, restart policy."""
+
+    name: str
+    container: Any
+    space: str = HOST
+
+
+class StopContainer(NamedTuple):
+    """Stop it and remove what it wrote."""
+
+    name: str
+    space: str = HOST
 
 
 class ResetSysctl(NamedTuple):

@@ -46,6 +46,7 @@ from netfab.objects.wire import (
 )
 
 VETH_INFO_PEER = 1
+_NEW = Settings(accept_ra=True)  # what a link is born with, as far as netfab relies on it
 _ONE_QUEUE: tuple[tuple[int, Value], ...] = ((NUM_TX_QUEUES, u32(1)), (NUM_RX_QUEUES, u32(1)))
 
 
@@ -56,7 +57,7 @@ class End(NamedTuple):
     mac: str
     mtu: int
     up: bool = True
-    settings: Settings = Settings(accept_ra=True)  # the kernel's default, left alone where IPv6 is off
+    settings: Settings = _NEW  # accept_ra is left alone where IPv6 is off
 
     def born(self, group: int) -> tuple[tuple[int, Value], ...]:
         """What a link can have from its first message. One queue, not one per possible CPU: 40 % cheaper."""
@@ -68,13 +69,14 @@ class End(NamedTuple):
             *_ONE_QUEUE,
         )
 
-    def set(self) -> list[Op]:
+    def set(self, before: Settings = _NEW) -> list[Op]:
         """Settings, then up: the kernel changes flags first when both are in one message."""
         space, name = self.link
         ops: list[Op] = []
-        if not self.settings.accept_ra:
+        if not (self.settings.accept_ra and before.accept_ra):
+            value = str(int(self.settings.accept_ra))
             ops += [
-                WriteSysctl(space, f"net/ipv6/conf/{name}/{key}", "0", True)
+                WriteSysctl(space, f"net/ipv6/conf/{name}/{key}", value, True)
                 for key in ("accept_ra", "accept_redirects")
             ]
         attrs = ((IFALIAS, f"netfab:{name}"), settings_attr(self.settings))
@@ -85,7 +87,10 @@ class End(NamedTuple):
 
     @classmethod
     def of(cls, space: str, link: Link) -> End:
-        return cls(Name(space, link.name), link.mac, link.mtu, link.up, link.settings())
+        settings = link.settings()
+        if space == HOST:  # the port of a bridge hears no router advertisements, whatever the host's default for them
+            settings = settings._replace(accept_ra=True)
+        return cls(Name(space, link.name), link.mac, link.mtu, link.up, settings)
 
 
 class Veth(NamedTuple):
@@ -136,7 +141,7 @@ class Veth(NamedTuple):
         for end, was in ((self.a, before.a), (self.b, before.b)):
             if end != was or self.group != before.group:
                 attrs = ((GROUP, u32(self.group)), (ADDRESS, mac(end.mac)), (MTU, u32(end.mtu)))
-                ops += [set_link(end.link, attrs, f"update {end.link}"), *end.set()]
+                ops += [set_link(end.link, attrs, f"update {end.link}"), *end.set(was.settings)]
                 if was.up and not end.up:
                     ops.append(set_up(end.link, False, str(end.link)))
         return ops
@@ -161,7 +166,7 @@ class Veth(NamedTuple):
             ends = at.get((_peer(link), link.ifindex), ())
             for peer_space, peer in ends:
                 b = End.of(peer_space, peer)
-                if peer_space != HOST and (space == HOST or a.link < b.link or not owned(peer, dump.fabric)):
+                if _host_first(a) < _host_first(b) or not owned(peer, dump.fabric):  # each pair once
                     marked = group_of(dump.fabric)
                     first, second = sorted((a, b), key=_host_first)
                     yield cls(first, second, link.group if link.group != marked else peer.group)

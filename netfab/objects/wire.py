@@ -130,6 +130,8 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
     offset, size = 0, len(data)
     while offset + 16 <= size:
         length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        if not 16 <= length <= size - offset:
+            break
         yield kind, flags, sequence, offset + 16, offset + length
         offset += (length + 3) & ~3
 
@@ -152,7 +154,7 @@ def parse_hops(data: bytes) -> Iterator[tuple[int, int, dict[int, bytes]]]:
     offset = 0
     while offset + 8 <= len(data):
         length, _, hops, index = NEXTHOP.unpack_from(data, offset)
-        if length < 8:
+        if not 8 <= length <= len(data) - offset:
             break
         yield index, hops + 1, parse(data, offset + 8, offset + length)
         offset += (length + 3) & ~3

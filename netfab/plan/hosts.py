@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from netfab.objects.file import File
@@ -34,15 +36,27 @@ def names_of(
 ) -> tuple[dict[str, Names], dict[str, File]]:
     """For each node its files; and the files, by path. Nodes on the same networks share them."""
     files: dict[str, File] = {}
-    by_segments: dict[tuple[str, ...], str] = {}
     names: dict[str, Names] = {}
+
+    def keep(kind: str, key: str, text: Callable[[], str]) -> str:
+        # Named for what it is for, not for what is in it: a running program has it mounted and sees it change.
+        path = f"{directory}/{kind}.{text_hash(key)}"
+        if path not in files:
+            files[path] = File(path, text())
+        return path
+
     for node in topology.nodes.values():
-        owner = namespace_holder(topology, node)
-        seen = tuple(dict.fromkeys(nic.segment for nic in layout.nics.get(owner.name, ())))
-        if seen not in by_segments:
-            by_segments[seen] = _keep(files, directory, "hosts", hosts_text(topology, layout, seen))
-        resolv = _keep(files, directory, "resolv", resolv_text(topology, layout, facts, node, seen))
-        names[node.name] = Names(by_segments[seen], resolv)
+        nics = layout.nics.get(namespace_holder(topology, node).name, ())
+        seen = tuple(dict.fromkeys(nic.segment for nic in nics))
+        out = isinstance(node.mode, HostMode) or has_way_out(layout, nics)
+        names[node.name] = Names(
+            keep("hosts", repr(seen), partial(hosts_text, topology, layout, seen)),
+            keep(
+                "resolv",
+                repr((node.dns, out, seen if node.dns else ())),
+                partial(resolv_text, topology, layout, facts, node, seen, out),
+            ),
+        )
     return names, files
 
 
@@ -51,12 +65,6 @@ def namespace_holder(topology: Topology, node: Node) -> Node:
     while isinstance(node.mode, ContainerMode):
         node = topology.nodes[node.mode.node]
     return node
-
-
-def _keep(files: dict[str, File], directory: str, kind: str, text: str) -> str:
-    path = f"{directory}/{kind}.{text_hash(text)}"
-    files[path] = File(path, text)
-    return path
 
 
 def hosts_text(topology: Topology, layout: Layout, segments: tuple[str, ...]) -> str:
@@ -90,7 +98,7 @@ def _has(addresses: list[Address], family: int) -> bool:
 
 
 def resolv_text(
-    topology: Topology, layout: Layout, facts: Facts, node: Node, segments: tuple[str, ...]
+    topology: Topology, layout: Layout, facts: Facts, node: Node, segments: tuple[str, ...], way_out: bool
 ) -> str:
     """A resolv.conf (resolv.conf(5)): `dns`, else the host's upstreams where there is a way out, else nothing."""
     servers: list[str] = []
@@ -99,9 +107,7 @@ def resolv_text(
             servers += map(str, resolved(topology, layout, topology.nodes[server], segments))
         else:
             servers.append(server)
-    if not node.dns and (
-        isinstance(node.mode, HostMode) or has_way_out(layout, layout.nics.get(node.name, ()))
-    ):
+    if not node.dns and way_out:
         servers = list(facts.nameservers)
     return "".join(f"nameserver {server}\n" for server in servers)
 

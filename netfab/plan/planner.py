@@ -13,13 +13,14 @@ from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
 from netfab.plan import hosts, network, node
+from netfab.plan.containers import containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
 from netfab.plan.layout import Layout, Nic, lay_out
-from netfab.plan.protection import firewalls, publish_key, published_ports
+from netfab.plan.protection import firewalls, lease_of, published_ports
 from netfab.plan.routes import routes_of
 from netfab.plan.seats import routers
-from netfab.topology.schema import Bridged, HostMode, Network, NoneMode, Topology
+from netfab.topology.schema import Bridged, HostMode, Network, NoneMode, Publish, Topology
 
 
 class Plan(NamedTuple):
@@ -29,6 +30,7 @@ class Plan(NamedTuple):
     wants: frozenset[Lease]
     warnings: tuple[str, ...]
     layout: Layout
+    published: tuple[Publish, ...] = ()
 
 
 def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_directory: str) -> Plan:
@@ -38,7 +40,7 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     """
     refuse_reserved(topology)
     layout = lay_out(topology, leases, facts)
-    made = list(objects(topology, layout, facts, f"{run_directory}/{topology.name}"))
+    made = list(objects(topology, layout, facts, f"{run_directory}/{topology.name}/etc"))
     routes = list(routes_of(topology, layout, (thing for thing in made if isinstance(thing, Address))))
     published = published_ports(topology, layout, routes, facts)
     local = localnet_bridges(port for port, _ in published)
@@ -49,10 +51,12 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     wants = (
         layout.wants
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
-        | {Lease("publish", publish_key(wish), str(port.node)) for port, wish in published}
+        | {lease_of(wish) for _, wish in published}
     )
     fabric = Fabric(topology.name, [*tables, *borrowed, *made, *routes])
-    return Plan(fabric, wants, layout.prefixes.warnings, layout)
+    return Plan(
+        fabric, wants, layout.prefixes.warnings, layout, tuple(dict.fromkeys(wish for _, wish in published))
+    )
 
 
 def refuse_reserved(topology: Topology) -> None:
@@ -79,8 +83,9 @@ def objects(topology: Topology, layout: Layout, facts: Facts, directory: str) ->
                 yield from nic_objects(topology, layout, nic, forwarding)
     for segment, ends in node.links_of(layout):
         yield node.cable_between(topology.name, ends, segment, forwarding)
-    _, files = hosts.names_of(topology, layout, facts, directory)
+    names, files = hosts.names_of(topology, layout, facts, directory)
     yield from files.values()
+    yield from containers(topology, layout, names)
 
 
 def nic_objects(

@@ -9,7 +9,7 @@ from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.base import HOST, node_space
 from netfab.objects.firewall import Firewall
 from netfab.objects.route import Route
-from netfab.plan.facts import Facts
+from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import Area, PublishedPort, firewall
 from netfab.plan.guard import GuardedPort, guard
 from netfab.plan.layout import Layout, Nic, Segment
@@ -58,6 +58,11 @@ def published_ports(
 def publish_key(wish: Publish) -> str:
     """What only one of a host's fabrics can publish: tcp/*/8080."""
     return f"{wish.protocol}/{wish.host_address or '*'}/{wish.host_port}"
+
+
+def lease_of(wish: Publish) -> Lease:
+    """What keeps other fabrics from publishing the same port."""
+    return Lease("publish", publish_key(wish), str(wish.node_port))
 
 
 def _area(segment: Segment, network: Network, behind: Iterable[Prefix]) -> Area:

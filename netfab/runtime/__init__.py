@@ -1,0 +1,1 @@
+"""Containers: one supervisor per fabric, real isolation, no daemon to install."""

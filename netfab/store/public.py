@@ -14,6 +14,7 @@ from typing import Any
 from netfab.errors import StoreError
 from netfab.plan.facts import HeldSubnet, Lease
 from netfab.store.store import Record
+from netfab.system.files import public_directory
 
 
 class PublicView:
@@ -93,7 +94,7 @@ def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
     with suppress(OSError), open(path) as file:
         if file.read() == text:
             return
-    os.makedirs(directory, 0o755, exist_ok=True)
+    public_directory(directory)
     fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     with os.fdopen(fd, "w") as file:
         os.fchmod(fd, 0o644)
@@ -102,9 +103,10 @@ def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
 
 
 def withdraw(directory: str, fabric: str) -> None:
-    """Remove the fabric's file, and the directory when it was the last thing in it."""
+    """Remove the fabric's file, and the directories that nothing is left in."""
     for name in (f"{fabric}.json", f"{fabric}.json.new"):
         with suppress(FileNotFoundError):
             os.unlink(f"{directory}/{name}")
-    with suppress(OSError):
-        os.rmdir(directory)
+    for emptied in (f"{directory}/{fabric}/etc", f"{directory}/{fabric}", directory):
+        with suppress(OSError):
+            os.rmdir(emptied)

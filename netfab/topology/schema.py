@@ -310,3 +310,4 @@ class Topology(NamedTuple):
     checks: tuple[str, ...]
     store: str
     reserved: tuple[Reserved, ...]
+    include: tuple[str, ...] = ()  # reserved

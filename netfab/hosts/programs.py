@@ -1,0 +1,118 @@
+"""The programs of a fabric's nodes: read, started, changed and ended through the bundled runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from netfab.errors import NetfabError
+from netfab.kernel.execute import Failures, Steps
+from netfab.kernel.netns import DIRECTORY, Namespaces
+from netfab.objects.container import Container
+from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer
+from netfab.runtime.paths import Paths
+from netfab.runtime.status import Status, status
+
+_ENDS = ("no", "on-failure")  # restart policies under which a program may have ended for good
+
+
+class Programs:
+    """One fabric's containers as objects of the engine."""
+
+    def __init__(self, paths: Paths, namespaces: Namespaces, check: Callable[[], None]) -> None:
+        self._paths = paths
+        self._namespaces = namespaces
+        self._check = check  # called while we wait; raises Interrupted when a signal has come
+        self.ways: dict[type[Any], Callable[[Steps, Failures], None]] = {
+            StartContainer: self._start,
+            ChangeContainer: self._change,
+            StopContainer: self._stop,
+        }
+
+    def read(self) -> list[Container]:
+        """Every container that there is anything of."""
+        found = status(self._paths)
+        containers = [_container(one) for one in found.values()]
+        with suppress(FileNotFoundError):
+            left = sorted(set(os.listdir(self._paths.layers)) - set(found))
+            containers += [Container(self._paths.fabric, name, (), started=False) for name in left]
+        return containers
+
+    def wait_ready(self, containers: Iterable[Container]) -> None:
+        """Return when all probes of all of them hold. Raises NetfabError with the last lines that the first one wrote."""
+        wanted = [container for container in containers if container.ready]
+        if not wanted:
+            return
+        from netfab.runtime import ready
+
+        descriptors = [self._open(container) for container in wanted]
+        try:
+            nodes = [
+                ready.Node(one.name, netns, tuple(ready.Probe(*probe) for probe in one.ready), one.addresses)
+                for one, netns in zip(wanted, descriptors, strict=True)
+            ]
+            ready.wait_ready(self._paths, nodes, self._check)
+        finally:
+            for netns in descriptors:
+                os.close(netns)
+
+    def _start(self, steps: Steps, failed: Failures) -> None:
+        from netfab.runtime import client
+
+        with _told(steps, failed):
+            containers = [op.container for _, op in steps]
+            descriptors = [self._open(container) for container in containers]
+            try:
+                specs = [_spec(container) for container in containers]
+                client.start_all(self._paths, zip(specs, descriptors, strict=True))
+            finally:
+                for netns in descriptors:
+                    os.close(netns)
+            self.wait_ready(containers)
+
+    def _change(self, steps: Steps, failed: Failures) -> None:
+        from netfab.runtime import client
+
+        with _told(steps, failed):
+            for _, op in steps:
+                client.update(self._paths, _spec(op.container))
+
+    def _stop(self, steps: Steps, failed: Failures) -> None:
+        from netfab.runtime import client
+
+        with _told(steps, failed):
+            client.remove(self._paths, [op.name for _, op in steps])
+
+    def _open(self, container: Container) -> int:
+        """The network namespace of a container: its node's, or the host's."""
+        if container.netns:
+            return self._namespaces.open(container.netns.removeprefix(f"{DIRECTORY}/"))
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@contextmanager
+def _told(steps: Steps, failed: Failures) -> Iterator[None]:
+    """A failure of steps that are taken together is that of the first."""
+    try:
+        yield
+    except (NetfabError, OSError) as error:
+        failed[steps[0][0]] = error
+
+
+def _spec(container: Container) -> Any:
+    from netfab.runtime.spec import File, Mount, Spec
+
+    fields = container._asdict()
+    del fields["started"]
+    fields["mounts"] = tuple(Mount(*mount) for mount in container.mounts)
+    fields["files"] = tuple(File(*file) for file in container.files)
+    return Spec(**fields)
+
+
+def _container(one: Status) -> Container:
+    """The object that a container was made from, `started` unless it has ended against its restart policy."""
+    policy = one.spec.restart.partition(":")[0]
+    ended_well = policy in _ENDS and not one.error and not (policy == "on-failure" and one.exit_code != 0)
+    return Container(**one.spec._asdict(), started=not one.over or ended_well)

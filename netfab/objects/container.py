@@ -1,0 +1,107 @@
+"""Container: a node's program, run by the bundled runtime in the node's network namespace.
+
+Equal when it was started with the same words, never by how it fares: a crash is the supervisor's business, not drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import NamedTuple, Self
+
+from netfab.objects.base import EVERY, Dump, Name, Op, namespace_of
+from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer
+
+
+class Probe(NamedTuple):
+    """When it counts as ready: kind tcp (port), http (port, path), exec (argv) or log (regex); within so many seconds."""
+
+    kind: str
+    port: int = 0
+    path: str = "/"
+    argv: tuple[str, ...] = ()
+    regex: str = ""
+    within: float = 60.0
+
+
+class Container(NamedTuple):
+    """The words a program was started with, as runtime/spec.py has them. Limits, restart and probes change in place."""
+
+    fabric: str
+    name: str
+    argv: tuple[str, ...]
+    image: str = "host"
+    env: tuple[tuple[str, str], ...] = ()
+    user: str = ""
+    workdir: str = "/"
+    hostname: str = ""
+    mounts: tuple[tuple[str, str, bool], ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    memory: int | None = None  # bytes
+    cpus: float | None = None
+    pids: int | None = None
+    restart: str = "no"
+    netns: str = ""  # path of its network namespace; "" the host's
+    hosts_file: str = ""
+    resolv_conf: str = ""
+    files: tuple[tuple[str, str, int, str], ...] = ()
+    exec: tuple[tuple[str, ...], ...] = ()
+    ready: tuple[Probe, ...] = ()
+    addresses: tuple[str, ...] = ()  # its node's: where probes look besides loopback
+    depends_on: tuple[str, ...] = ()
+    started: bool = True  # False: it never began, or has ended against its restart policy
+
+    @property
+    def fixed(self) -> Hashable:
+        return self._replace(
+            memory=None, cpus=None, pids=None, restart="", ready=(), addresses=(), depends_on=()
+        )
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        return (Name("container", self.name),)
+
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        if not self.netns:
+            return ()
+        return namespace_of(f"node {self.netns.rpartition('/')[2]}")
+
+    @property
+    def after(self) -> tuple[Name, ...]:
+        """Its network is there before it starts, and what it depends on is ready."""
+        space = f"node {self.netns.rpartition('/')[2]}"
+        network = (f"address {space}", f"route {space} main", f"sysctl {space}", "port host", "file")
+        return (
+            *(Name("container", name) for name in self.depends_on),
+            *(Name(kind, EVERY) for kind in network),
+        )
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        return ()
+
+    @property
+    def restarts(self) -> bool:
+        """Ending or remaking it ends a program."""
+        return True
+
+    def create(self) -> list[Op]:
+        return [StartContainer(self.name, self)]
+
+    def update(self, before: Self) -> list[Op]:
+        return [ChangeContainer(self.name, self)]
+
+    def delete(self) -> list[Op]:
+        return [StopContainer(self.name)]
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        yield from dump.containers
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        return iter(())
+
+    def __str__(self) -> str:
+        return f"container {self.name}"

@@ -1,0 +1,68 @@
+"""The programs of the nodes: what each is started with, everything in it chosen and filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from netfab.objects.container import Container, Probe
+from netfab.plan.hosts import Names, namespace_holder
+from netfab.plan.layout import Layout
+from netfab.plan.placeholders import filled
+from netfab.topology.schema import HostMode, Node, Topology
+
+
+def containers(topology: Topology, layout: Layout, names: Mapping[str, Names]) -> Iterator[Container]:
+    """One for each node that has a command."""
+    for node in topology.nodes.values():
+        if argv := argv_of(node):
+            yield _container(topology, layout, node, argv, names[node.name])
+
+
+def argv_of(node: Node) -> tuple[str, ...]:
+    """Entrypoint and command; () for a node that is a namespace and nothing else."""
+    if node.command == ():
+        return ()
+    return (*(node.entrypoint or ()), *(node.command or ()))
+
+
+def _container(
+    topology: Topology, layout: Layout, node: Node, argv: tuple[str, ...], names: Names
+) -> Container:
+    def fill(text: str) -> str:
+        return filled(text, topology, layout, node)
+
+    holder = namespace_holder(topology, node)
+    in_host = isinstance(holder.mode, HostMode)
+    addresses = [interface.ip for nic in layout.nics[holder.name] for interface in nic.addresses]
+    return Container(
+        fabric=topology.name,
+        name=node.name,
+        argv=tuple(map(fill, argv)),
+        image=node.image,
+        env=tuple((key, fill(value)) for key, value in node.env),
+        user=node.user,
+        workdir=node.workdir or "/",
+        hostname="" if in_host else node.hostname or node.name,
+        mounts=tuple((mount.source, mount.target, mount.read_only) for mount in node.mounts),
+        cap_add=node.cap_add,
+        cap_drop=node.cap_drop,
+        memory=node.memory,
+        cpus=node.cpus,
+        pids=node.pids,
+        restart=node.restart,
+        netns="" if in_host else f"/run/netns/{topology.name}.{holder.name}",
+        hosts_file="" if in_host else names.hosts,
+        resolv_conf="" if in_host else names.resolv,
+        files=tuple((file.path, fill(file.content or ""), file.mode, file.owner) for file in node.files),
+        exec=tuple(tuple(map(fill, command)) for command in node.exec),
+        ready=tuple(Probe(*probe) for probe in node.ready),
+        addresses=tuple(map(str, addresses)),
+        depends_on=tuple(name for wanted in node.depends_on for name in _members(topology, wanted)),
+    )
+
+
+def _members(topology: Topology, name: str) -> Iterator[str]:
+    """A node, or all of a scaled one; only those that have a program to wait for."""
+    for node in topology.nodes.values():
+        if name in (node.name, node.base) and argv_of(node):
+            yield node.name

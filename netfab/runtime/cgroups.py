@@ -1,0 +1,222 @@
+"""Limits: one leaf per container in every hierarchy that is needed, at <hierarchy>/netfab/<fabric>/<name>.
+
+Where each controller lives is found out one by one: v1, v2, or a mix (hybrid). A v1 leaf is made for limits that were
+asked for and no others: attaching to one takes 11 ms. A v2 leaf is free, a process is born into it, so it is always made
+where v2 is mounted. What is removed is what has our name: nothing is unmounted, and no directory above `netfab` ended.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from netfab.errors import Unsupported
+from netfab.runtime.spec import Spec
+
+_OURS = "netfab"
+_CPU_PERIOD = 100_000  # microseconds
+_UNLIMITED = {"memory": "max", "cpu": f"max {_CPU_PERIOD}", "pids": "max"}
+_UNLIMITED_V1 = {"memory": "-1", "cpu": "-1", "pids": "max"}
+_FILES = {"memory": "memory.max", "cpu": "cpu.max", "pids": "pids.max"}
+_FILES_V1 = {"memory": "memory.limit_in_bytes", "cpu": "cpu.cfs_quota_us", "pids": "pids.max"}
+
+
+class Hierarchies(NamedTuple):
+    """What this machine mounts: v1 controller → (mount point, the hierarchy's controllers), and the v2 mount point."""
+
+    v1: Mapping[str, tuple[str, str]]
+    v2: str | None
+    v2_controllers: frozenset[str]
+
+
+class Leaf(NamedTuple):
+    """A container's directory in one hierarchy. controllers: "" for v2."""
+
+    path: str
+    controllers: str
+
+
+def find_hierarchies(mountinfo: str = "/proc/self/mountinfo") -> Hierarchies:
+    """Read once per process. A hierarchy that is mounted read-only does not count."""
+    v1: dict[str, tuple[str, str]] = {}
+    v2: str | None = None
+    with open(mountinfo, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            point, fstype, options = before.split()[4], after.split()[0], after.split()[2].split(",")
+            if fstype == "cgroup2" and v2 is None and os.access(point, os.W_OK):
+                v2 = point
+            elif fstype == "cgroup" and os.access(point, os.W_OK):
+                controllers = [word for word in options if word in _FILES]
+                v1 |= {controller: (point, ",".join(controllers)) for controller in controllers}
+    return Hierarchies(v1, v2, frozenset(_read(f"{v2}/cgroup.controllers").split()) if v2 else frozenset())
+
+
+def limits_of(spec: Spec) -> dict[str, str]:
+    """Controller → value as v2 writes it, of the limits that are asked for."""
+    limits = {
+        "memory": None if spec.memory is None else str(spec.memory),
+        "cpu": None if spec.cpus is None else f"{round(spec.cpus * _CPU_PERIOD)} {_CPU_PERIOD}",
+        "pids": None if spec.pids is None else str(spec.pids),
+    }
+    return {controller: value for controller, value in limits.items() if value is not None}
+
+
+def leaves_of(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:
+    """The leaves that this container needs, v2 first.
+
+    Raises Unsupported when a limit was asked for that nothing here can keep.
+    """
+    wanted = limits_of(spec)
+    for controller in wanted:
+        if controller not in hierarchies.v1 and controller not in hierarchies.v2_controllers:
+            raise Unsupported(
+                f"{spec.name}: a {controller} limit was asked for, and no writable cgroup hierarchy here has that controller",
+                hint="run as root outside of a sandbox, or leave the limit out",
+            )
+    tail = f"{_OURS}/{spec.fabric}/{spec.name}"
+    leaves = [Leaf(f"{hierarchies.v2}/{tail}", "")] if hierarchies.v2 else []
+    points = dict.fromkeys(
+        hierarchies.v1[controller] for controller in wanted if controller in hierarchies.v1
+    )
+    return [*leaves, *(Leaf(f"{point}/{tail}", controllers) for point, controllers in points)]
+
+
+def make_leaves(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:
+    """Make the leaves and write the limits into them. Raises Unsupported, OSError."""
+    leaves = leaves_of(spec, hierarchies)
+    for leaf in leaves:
+        os.makedirs(leaf.path, exist_ok=True)
+        if not leaf.controllers:
+            _enable(leaf, [controller for controller in limits_of(spec) if controller not in hierarchies.v1])
+    if limits_of(spec):
+        write_limits(spec, leaves)
+    return leaves
+
+
+def existing_leaves(fabric: str, name: str, hierarchies: Hierarchies) -> list[Leaf]:
+    """What this container has, whatever limits it was given since."""
+    points = {("", hierarchies.v2)} if hierarchies.v2 else set()
+    points |= {(controllers, point) for point, controllers in hierarchies.v1.values()}
+    leaves = (Leaf(f"{point}/{_OURS}/{fabric}/{name}", controllers) for controllers, point in sorted(points))
+    return [leaf for leaf in leaves if os.path.isdir(leaf.path)]
+
+
+def _enable(leaf: Leaf, controllers: list[str]) -> None:
+    """A v2 controller acts in a directory when every directory above it passes it on."""
+    if not controllers:
+        return
+    fabric = os.path.dirname(leaf.path)
+    ours = os.path.dirname(fabric)
+    for directory in (os.path.dirname(ours), ours, fabric):
+        _write(
+            f"{directory}/cgroup.subtree_control", " ".join(f"+{controller}" for controller in controllers)
+        )
+
+
+def write_limits(spec: Spec, leaves: list[Leaf]) -> None:
+    """Limits into leaves that exist; one that isn't asked for any more is lifted."""
+    wanted = limits_of(spec)
+    for leaf in leaves:
+        for controller, file in (_FILES_V1 if leaf.controllers else _FILES).items():
+            path = f"{leaf.path}/{file}"
+            if not os.path.exists(path):
+                continue
+            if leaf.controllers:
+                _write_v1(path, controller, wanted.get(controller, _UNLIMITED_V1[controller]))
+            else:
+                _write(path, wanted.get(controller, _UNLIMITED[controller]))
+                if controller == "memory" and os.path.exists(f"{leaf.path}/memory.swap.max"):
+                    _write(f"{leaf.path}/memory.swap.max", "0" if controller in wanted else "max")
+
+
+def _write_v1(path: str, controller: str, value: str) -> None:
+    """Like v2 but for cpu, whose period is a file of its own (100 ms by default, which is ours too)."""
+    _write(path, value.split()[0] if controller == "cpu" else value)
+
+
+def attach_all(leaves: list[Leaf]) -> None:
+    """Move every process of the container into leaves made after its start: those that its v2 leaf names.
+
+    Raises Unsupported where there is none to ask.
+    """
+    v2 = [leaf for leaf in leaves if not leaf.controllers]
+    for leaf in leaves:
+        if not leaf.controllers or _read(f"{leaf.path}/cgroup.procs"):
+            continue
+        if not v2:
+            raise Unsupported("a new limit needs a new start of the container on a machine without cgroup v2")
+        while missing := set(_read(f"{v2[0].path}/cgroup.procs").split()) - set(
+            _read(f"{leaf.path}/cgroup.procs").split()
+        ):
+            for pid in missing:
+                _attach(leaf, pid)
+
+
+def _attach(leaf: Leaf, pid: str) -> None:
+    try:
+        _write(f"{leaf.path}/cgroup.procs", pid)
+    except ProcessLookupError:
+        return
+
+
+def join_paths(leaves: list[Leaf]) -> Iterator[str]:
+    """Files into which a process writes "0" to be in its v1 leaves."""
+    return (f"{leaf.path}/cgroup.procs" for leaf in leaves if leaf.controllers)
+
+
+def mounts_of(leaves: list[Leaf], hierarchies: Hierarchies) -> tuple[tuple[str, str], ...]:
+    """(file system, v1 controllers) that a container sees below its /sys/fs/cgroup, by its own cgroup namespace.
+
+    All of its leaves; nothing where it has no limits and v2 is not all there is.
+    """
+    if hierarchies.v1 and not any(leaf.controllers for leaf in leaves):
+        return ()
+    return tuple(("cgroup", leaf.controllers) if leaf.controllers else ("cgroup2", "") for leaf in leaves)
+
+
+def was_oom_killed(leaves: list[Leaf]) -> bool:
+    """Whether the kernel killed something in there for want of memory."""
+    texts = (
+        _read(f"{leaf.path}/{'memory.oom_control' if leaf.controllers else 'memory.events'}")
+        for leaf in leaves
+    )
+    return any(
+        line.split()[0] == "oom_kill" and line.split()[1] != "0"
+        for text in texts
+        for line in text.splitlines()
+    )
+
+
+def remove_leaves(leaves: list[Leaf]) -> None:
+    """rmdir the leaves, and the fabric's and our own directory when they are empty now."""
+    for leaf in leaves:
+        fabric = os.path.dirname(leaf.path)
+        for directory in (leaf.path, fabric, os.path.dirname(fabric)):
+            if not _remove(directory):
+                break
+
+
+def _remove(directory: str) -> bool:
+    try:
+        os.rmdir(directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY):
+            raise
+        return error.errno == errno.ENOENT
+    return True
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)

@@ -1,0 +1,218 @@
+"""What netfab's commands ask of the runtime: start, stop, change and remove containers.
+
+It goes through the fabric's supervisor, which is started when it is needed and isn't there. All of it may be repeated:
+starting what runs and stopping what does not are fine. How containers are is in status.py.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from netfab.errors import NetfabError, RuntimeFailed, raise_all
+from netfab.runtime import cgroups
+from netfab.runtime.paths import Paths
+from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, READY, error_from
+from netfab.runtime.record import replace_file
+from netfab.runtime.spec import Spec
+from netfab.runtime.status import connect, status
+from netfab.runtime.trees import remove_tree
+
+_T = TypeVar("_T")
+
+STOP_TIMEOUT = 10.0  # seconds, docker's
+
+_PATIENCE = 20.0  # seconds until a supervisor that starts or ends has done so
+_GLANCE = 0.005  # seconds between two looks at one that does
+_BOOTSTRAP = "import sys; sys.path.append(sys.argv[1]); from netfab.runtime.supervisor import main; main(*sys.argv[2:])"
+
+
+def start(paths: Paths, spec: Spec, netns: int) -> None:
+    """Start one container in the network namespace that is open as `netns`."""
+    start_all(paths, [(spec, netns)])
+
+
+def start_all(paths: Paths, wanted: Iterable[tuple[Spec, int]]) -> None:
+    """Start containers, all at once; each is running its program, and its `exec` commands are done, on return.
+
+    Raises all that went wrong together; what could be started then runs.
+    """
+    known = status(paths)
+    fresh: list[tuple[Spec, int]] = []
+    errors: list[NetfabError] = []
+    for spec, netns in wanted:
+        running = known.get(spec.name)
+        if running is None or running.over:
+            fresh.append((spec, netns))
+        elif running.spec != spec:
+            errors.append(NetfabError(f"{spec.name} runs already, as something else", hint="remove it first"))
+    if fresh:
+        errors += _start(paths, fresh)
+    raise_all(errors)
+
+
+def _start(paths: Paths, fresh: list[tuple[Spec, int]]) -> list[NetfabError]:
+    for spec, _ in fresh:
+        _write_spec(paths, spec)
+    failed: dict[str, NetfabError] = {}
+    for batch in _batches(fresh, DESCRIPTOR_LIMIT):
+        request = {"verb": "start", "names": [spec.name for spec, _ in batch]}
+        answer = _ask(paths, request, [netns for _, netns in batch])
+        failed |= {name: error_from(name, described) for name, described in answer["failed"].items()}
+    return [*failed.values(), *_run_commands(paths, [spec for spec, _ in fresh if spec.name not in failed])]
+
+
+def _run_commands(paths: Paths, specs: list[Spec]) -> Iterator[NetfabError]:
+    if not any(spec.exec for spec in specs):
+        return
+    from netfab.runtime.exec import run_in_container
+
+    for spec in specs:
+        for argv in spec.exec:
+            if code := run_in_container(paths, spec.name, argv, privileged=True):
+                yield NetfabError(f"{spec.name}: exec: {' '.join(argv)}: exit status {code}")
+
+
+def _write_spec(paths: Paths, spec: Spec) -> None:
+    os.makedirs(os.path.dirname(paths.spec(spec.name)), mode=0o700, exist_ok=True)
+    os.chmod(paths.records, 0o700)  # environments may hold secrets
+    replace_file(paths.spec(spec.name), spec.to_json())
+
+
+def stop(paths: Paths, names: Iterable[str], timeout: float = STOP_TIMEOUT) -> None:
+    """End containers; their records, logs and layers stay. What handles SIGTERM has `timeout` seconds for it."""
+    known = status(paths)
+    living = [name for name in names if name in known and (known[name].pid or not known[name].over)]
+    for batch in _batches(living, NAME_LIMIT):
+        _ask(paths, {"verb": "stop", "names": batch, "timeout": timeout})
+
+
+def stop_all(paths: Paths, timeout: float = STOP_TIMEOUT) -> None:
+    """End every container of the fabric."""
+    stop(paths, status(paths), timeout)
+
+
+def update(paths: Paths, spec: Spec) -> None:
+    """Change limits and restart policy of a container while it runs; `spec` may differ from its own in these only."""
+    known = status(paths).get(spec.name)
+    if known is None:
+        raise NetfabError(f"no container {spec.name}")
+    if known.spec.changeable != spec.changeable:
+        raise NetfabError(f"{spec.name}: only limits and the restart policy change while it runs")
+    if known.spec == spec:
+        return
+    _write_spec(paths, spec)
+    try:
+        if not known.over:
+            _ask(paths, {"verb": "update", "name": spec.name})
+    except NetfabError:
+        _write_spec(paths, known.spec)
+        raise
+
+
+def remove(paths: Paths, names: Iterable[str], timeout: float = STOP_TIMEOUT) -> None:
+    """End containers and remove all that is left of them; with the last one, what the supervisor left too."""
+    names = list(names)
+    stop(paths, names, timeout)
+    hierarchies = cgroups.find_hierarchies()
+    for name in names:
+        cgroups.remove_leaves(cgroups.existing_leaves(paths.fabric, name, hierarchies))
+        remove_tree(paths.layer(name))
+        remove_tree(os.path.dirname(paths.spec(name)))
+    if _is_empty(paths.records):
+        _remove_supervisor(paths)
+
+
+def _is_empty(directory: str) -> bool:
+    try:
+        return not os.listdir(directory)
+    except FileNotFoundError:
+        return True
+
+
+def _remove_supervisor(paths: Paths) -> None:
+    """Wait until it has ended, then remove its files and the directories that are empty without them."""
+    with suppress(FileNotFoundError):
+        lock = os.open(paths.lock, os.O_RDWR | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for file in (paths.socket, paths.supervisor_log, paths.lock):
+            with suppress(FileNotFoundError):
+                os.unlink(file)
+        os.close(lock)
+    state = os.path.dirname(paths.layers)
+    for directory in (f"{paths.fabric_run}/layers", paths.records, paths.fabric_run, paths.layers, state):
+        with suppress(OSError):  # not there, or others need it
+            os.rmdir(directory)
+
+
+def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    return (items[first : first + size] for first in range(0, len(items), size))
+
+
+def _ask(paths: Paths, request: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+    """One request and its answer. A supervisor that ended or was killed meanwhile has a successor, which is asked again.
+
+    Raises RuntimeFailed.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        with _connected(paths, deadline) as door:
+            answer = b""
+            with suppress(ConnectionError, BrokenPipeError):
+                socket.send_fds(door, [json.dumps(request).encode()], descriptors)
+                answer = door.recv(MESSAGE_LIMIT)
+        if answer:
+            break
+    parsed: dict[str, Any] = json.loads(answer)
+    if "error" in parsed:
+        raise RuntimeFailed(parsed["error"], hint=parsed.get("hint", ""))
+    return parsed
+
+
+@contextmanager
+def _connected(paths: Paths, deadline: float) -> Iterator[socket.socket]:
+    while True:
+        with suppress(FileNotFoundError, ConnectionRefusedError):
+            door = connect(paths)
+            break
+        if _start_supervisor(paths) == BUSY:
+            # One that is about to listen, or to end. Neither tells, so we look again; for a few milliseconds as a rule.
+            if time.monotonic() > deadline:
+                raise RuntimeFailed(f"the supervisor of {paths.fabric} neither answers nor ends")
+            time.sleep(_GLANCE)
+    with door:
+        yield door
+
+
+def _start_supervisor(paths: Paths) -> int:
+    """READY or BUSY. Raises RuntimeFailed with its last words."""
+    os.makedirs(paths.records, mode=0o700, exist_ok=True)
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, package, paths.fabric, paths.run, paths.state]
+    log = (os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    pid = os.posix_spawn(
+        sys.executable,
+        argv,
+        {},  # nothing of our environment reaches a container by way of it
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, paths.supervisor_log, *log),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsigmask=(),
+        setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+    )
+    outcome = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if outcome in (READY, BUSY):
+        return outcome
+    with open(paths.supervisor_log, encoding="utf-8", errors="replace") as file:
+        words = file.read()[-2000:].strip().splitlines()
+    raise RuntimeFailed(f"the supervisor of {paths.fabric} did not start: {words[-1] if words else outcome}")

@@ -1,0 +1,72 @@
+"""Giving rights away: what a process may do from its first instruction on.
+
+One object holds everything that is needed, computed before the process is born; applying it is system calls only.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from netfab.runtime.identity import Identity
+from netfab.runtime.seccomp import build
+from netfab.runtime.spec import CAPABILITIES
+from netfab.system import process
+
+
+class Rights(NamedTuple):
+    """What is kept: capabilities as a bit mask, those to drop from the bounding set, the filter's program."""
+
+    capabilities: int
+    dropped: tuple[int, ...]
+    seccomp: bytes  # empty: no filter
+    may_set_groups: bool
+
+
+def rights_with(names: frozenset[str]) -> Rights:
+    """The rights of a confined process that holds these capabilities."""
+    return _rights(names, build(os.uname().machine, names))
+
+
+def every_right() -> Rights:
+    """All that the caller has: for `exec` with privileges."""
+    return _rights(frozenset(CAPABILITIES), b"")
+
+
+def _rights(names: frozenset[str], program: bytes) -> Rights:
+    kept = {CAPABILITIES[name] for name in names}
+    known = range(process.last_capability() + 1)
+    mask = sum(1 << number for number in kept if number in known) & _permitted()
+    return Rights(mask, tuple(number for number in known if number not in kept), program, _may_set_groups())
+
+
+def _permitted() -> int:
+    """The caller's own capabilities: more than it has, nobody can give."""
+    return next(int(line.split()[1], 16) for line in _lines("/proc/self/status") if line.startswith("CapPrm"))
+
+
+def _may_set_groups() -> bool:
+    return _lines("/proc/self/setgroups") == ["allow\n"]
+
+
+def _lines(path: str) -> list[str]:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readlines()
+
+
+def give_up(rights: Rights, user: Identity) -> None:
+    """Become the user with no more than these rights, for good: no program that is executed later gets them back."""
+    process.drop_from_bounding_set(rights.dropped)
+    if rights.may_set_groups:
+        os.setgroups(user.groups)
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+    if user.uid == 0:
+        process.set_capabilities(rights.capabilities)
+
+
+def lock(rights: Rights) -> None:
+    """No new privileges, and the filter. The last thing before exec; nothing for who keeps every right."""
+    if rights.seccomp:
+        process.forbid_new_privileges()
+        process.set_seccomp_filter(rights.seccomp)

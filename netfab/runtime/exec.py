@@ -1,0 +1,231 @@
+"""Running a command in a node, from the caller: the supervisor has no part in it.
+
+In a container the command joins its namespaces and cgroup and gets its rights, no more. In a node without a process it
+gets the node's network, names and host name on the host's own files, with all rights of the caller. While a process of
+ours stands in a guest's mount namespace it imports and opens nothing there but below a descriptor of the root.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+from netfab.errors import NetfabError
+from netfab.runtime import cgroups, tty
+from netfab.runtime.confine import every_right, give_up, lock, rights_with
+from netfab.runtime.identity import identify
+from netfab.runtime.paths import Paths
+from netfab.runtime.record import read_record
+from netfab.runtime.spawn import (
+    connect_output,
+    enter_directory,
+    environment,
+    execute,
+    failure_of,
+    join_cgroups,
+    reset_signals,
+    run_or_report,
+)
+from netfab.runtime.spec import capabilities_of
+from netfab.runtime.status import status_of
+from netfab.system import linux
+from netfab.system.process import clone, die_with_parent, hide_from_ptrace
+
+_JOINED = (
+    linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWPID | linux.CLONE_NEWNET
+)
+
+
+class Streams(NamedTuple):
+    """Descriptors that become 0, 1 and 2 of the command; `terminal` makes the first one its controlling terminal."""
+
+    stdin: int = 0
+    stdout: int = 1
+    stderr: int = 2
+    terminal: bool = False
+
+
+OWN_STREAMS = Streams()  # the caller's
+TIMED_OUT = 124  # exit status, as of timeout(1)
+
+Run = Callable[[Streams], Iterator[str]]  # the steps of the child, as in spawn.py
+
+
+def run_in_container(
+    paths: Paths,
+    name: str,
+    argv: tuple[str, ...],
+    *,
+    privileged: bool = False,
+    user: str | None = None,
+    env: tuple[tuple[str, str], ...] = (),
+    terminal: bool = False,
+    streams: Streams = OWN_STREAMS,
+    timeout: float | None = None,
+) -> int:
+    """Run a command beside a container's own process; its exit status, 128 + n for a signal.
+
+    It is killed after `timeout` seconds, which is TIMED_OUT.
+
+    Raises ContainerFailed (whose exit_code is 126 or 127) when it can't be run, NetfabError when the container isn't up.
+    """
+    found = status_of(paths, name)
+    if found is None or not found.pid:
+        raise NetfabError(f"{name} does not run")
+    pidfd = _open_process(paths, name, found.pid)
+    hierarchies = cgroups.find_hierarchies()
+    leaves = cgroups.existing_leaves(paths.fabric, name, hierarchies)
+    cgroup = next(
+        (os.open(leaf.path, os.O_PATH | os.O_CLOEXEC) for leaf in leaves if not leaf.controllers), None
+    )
+    spec = found.spec._replace(env=(*found.spec.env, *env), user=found.spec.user if user is None else user)
+    rights = every_right() if privileged else rights_with(capabilities_of(spec))
+
+    def enter(streams: Streams) -> Iterator[str]:
+        yield "join its cgroups"
+        hide_from_ptrace()
+        join_cgroups(tuple(cgroups.join_paths(leaves)))
+        yield "enter its namespaces"
+        linux.setns(pidfd, _JOINED)
+        # Only children are in the process namespace. The cgroup namespace comes after the birth into its cgroup, which
+        # the kernel may refuse from within (nsdelegate).
+        if child := clone(0, cgroup).pid:
+            _outlive(child)
+        linux.setns(pidfd, linux.CLONE_NEWCGROUP)
+        yield "find its user"
+        identity = identify(os.open("/", os.O_PATH | os.O_CLOEXEC), "" if privileged else spec.user)
+        yield "give up its rights"
+        _connect(streams)
+        give_up(rights, identity)
+        die_with_parent()
+        enter_directory(spec.workdir)
+        reset_signals()
+        os.umask(0o022)
+        yield "lock its rights"
+        lock(rights)
+        yield "run"
+        execute(argv, environment(spec.env, identity, spec.hostname or spec.name))
+
+    try:
+        return _run(name, enter, terminal, streams, timeout)
+    finally:
+        os.close(pidfd)
+        if cgroup is not None:
+            os.close(cgroup)
+
+
+def _open_process(paths: Paths, name: str, pid: int) -> int:
+    """A descriptor of the container's process, which is still that one after it was opened."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise NetfabError(f"{name} does not run") from None
+    known = read_record(paths.record(name))
+    if known is None or known.pid != pid or not known.lives:
+        os.close(pidfd)
+        raise NetfabError(f"{name} does not run")
+    return pidfd
+
+
+def run_in_namespace(
+    netns: int,
+    argv: tuple[str, ...],
+    *,
+    hostname: str,
+    hosts_file: str = "",
+    resolv_conf: str = "",
+    env: Mapping[str, str] | None = None,
+    terminal: bool = False,
+    streams: Streams = OWN_STREAMS,
+) -> int:
+    """Run a command of the host in a node that has a network namespace and no process; its exit status.
+
+    `env` None: the caller's own. Raises ContainerFailed when it can't be run.
+    """
+    shown = dict(os.environ if env is None else env)
+
+    def enter(streams: Streams) -> Iterator[str]:
+        yield "enter its network"
+        linux.setns(netns, linux.CLONE_NEWNET)
+        linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS)
+        linux.mount("", "/", flags=linux.MS_SLAVE | linux.MS_REC)
+        socket.sethostname(hostname)
+        yield "show its names"
+        for source, target in ((hosts_file, "/etc/hosts"), (resolv_conf, "/etc/resolv.conf")):
+            if source and os.path.exists(target):
+                linux.mount(source, os.path.realpath(target), flags=linux.MS_BIND)
+        with suppress(OSError):  # refused where our own /sys is not whole; /sys/class/net is then the host's
+            linux.mount("sysfs", "/sys", "sysfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        yield "run"
+        _connect(streams)
+        reset_signals()
+        execute(argv, shown)
+
+    return _run(hostname, enter, terminal, streams)
+
+
+def _connect(streams: Streams) -> None:
+    if streams.terminal:
+        os.login_tty(os.dup(streams.stdin))
+    connect_output(*streams[:3])
+
+
+def _outlive(child: int) -> None:
+    """Wait for the command, then end as it did. The terminal's interrupts are the command's, not ours."""
+    os.closerange(3, 1 << 16)
+    os._exit(_exit_code(child))
+
+
+def _exit_code(pid: int) -> int:
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return 128 - code if code < 0 else code
+
+
+def _run(name: str, enter: Run, terminal: bool, streams: Streams, timeout: float | None = None) -> int:
+    if not terminal:
+        child, report = _fork(enter, streams)
+        overdue = timeout is not None and not _ends_within(child, timeout)
+        if overdue:
+            os.kill(child, signal.SIGKILL)
+        code = _wait(name, child, report)
+        return TIMED_OUT if overdue else code
+    with tty.Pair() as pair:
+        child, report = _fork(enter, Streams(pair.slave, pair.slave, pair.slave, terminal=True))
+        pair.relay(child, streams.stdin, streams.stdout)
+        return _wait(name, child, report)
+
+
+def _ends_within(child: int, seconds: float) -> bool:
+    pidfd = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    try:
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(pidfd)
+
+
+def _fork(enter: Run, streams: Streams) -> tuple[int, int]:
+    """The child's number, and the pipe on which it says what went wrong."""
+    listen, report = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)
+        run_or_report(enter(streams), report)
+    os.close(report)
+    return child, listen
+
+
+def _wait(name: str, child: int, listen: int) -> int:
+    with os.fdopen(listen, "rb") as pipe:
+        text = pipe.read().decode(errors="replace")
+    code = _exit_code(child)
+    if text:
+        raise failure_of(name, text)
+    return code

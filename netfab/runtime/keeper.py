@@ -1,0 +1,273 @@
+"""The containers of one fabric: started, restarted, adopted, ended, and what became of each written down.
+
+Knows processes, not connections: supervisor.py tells it what was asked for and when a descriptor or a timer fires. What
+ends is written to its record before anybody is told.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from netfab.errors import ContainerFailed, NetfabError
+from netfab.runtime import cgroups, record
+from netfab.runtime.launcher import Launcher
+from netfab.runtime.paths import Paths
+from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record
+from netfab.runtime.spawn import Newborn, await_exec, permit
+from netfab.runtime.spec import Restart
+from netfab.runtime.timers import Timers
+from netfab.system.process import exit_status_of_stranger
+
+_IN_FLIGHT = 8  # processes that mount at the same time
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 60.0  # seconds before a restart: doubled each time ...
+_STEADY = 10.0  # ... until a process has run this long
+
+
+class Container:
+    """One container that runs or waits for its restart. Small: there may be thousands."""
+
+    __slots__ = ("delay", "is_child", "name", "netns", "pidfd", "record", "restart", "since", "stopping")
+
+    def __init__(self, name: str, restart: Restart, netns: int | None, known: Record) -> None:
+        self.name, self.restart, self.netns, self.record = name, restart, netns, known
+        self.pidfd = -1
+        self.is_child = True  # False: adopted from a supervisor that died
+        self.stopping = False
+        self.delay = _FIRST_DELAY
+        self.since = time.monotonic()
+
+
+class Keeper:
+    """Holds every container that is not over. `on_end` is called with the name of one that is."""
+
+    def __init__(
+        self, paths: Paths, poll: select.epoll, timers: Timers, on_end: Callable[[str], None]
+    ) -> None:
+        self._paths, self._poll, self._timers, self._on_end = paths, poll, timers, on_end
+        self._by_pidfd: dict[int, Container] = {}
+        self.containers: dict[str, Container] = {}
+        self.launcher: Launcher  # once the mount namespace is ready, which is after adopt()
+
+    def adopt(self) -> None:
+        """Take over what a dead supervisor left, while paths in /run/netns can still be opened."""
+        for name in os.listdir(self._paths.records):
+            known = record.read_record(self._paths.record(name))
+            if known is None or known.state == EXITED:
+                continue
+            spec = record.read_spec(self._paths.spec(name))
+            container = Container(name, Restart.parse(spec.restart), None, known)
+            container.is_child = False
+            self.containers[name] = container
+            if not self._adopt_living(container):
+                container.netns = _open_or_none(spec.netns)
+                self._timers.after(0.0, lambda container=container: self._adopt_ended(container))  # type: ignore[misc]
+
+    def _adopt_living(self, container: Container) -> bool:
+        known = container.record
+        if known.state != RUNNING or not known.lives:
+            return False
+        try:
+            pidfd = os.pidfd_open(known.pid)
+        except ProcessLookupError:
+            return False
+        container.netns = _open_or_none(f"/proc/{known.pid}/ns/net")
+        if not known.lives:  # it ended, or the number was another's by the time it was opened
+            os.close(pidfd)
+            return False
+        self._watch(container, pidfd)
+        return True
+
+    def _adopt_ended(self, container: Container) -> None:
+        if container.record.state == RESTARTING:
+            self._restart(container)
+        else:
+            status = record.zombie_status(container.record.pid, container.record.start_ticks)
+            self._conclude(container, None if status is None else record.exit_code_of(status))
+
+    def start(self, wanted: Mapping[str, int]) -> dict[str, NetfabError]:
+        """Start these, each in the network namespace that is open as that number (ours from now on).
+
+        What runs already is left alone. The errors of those that failed.
+        """
+        fresh = []
+        for name, netns in wanted.items():
+            if name in self.containers:
+                os.close(netns)
+                continue
+            restart = Restart.parse(record.read_spec(self._paths.spec(name)).restart)
+            self.containers[name] = Container(name, restart, netns, Record(EXITED))
+            fresh.append(self.containers[name])
+        return self._launch(fresh)
+
+    def _launch(self, containers: Iterable[Container]) -> dict[str, NetfabError]:
+        failed: dict[str, NetfabError] = {}
+        newborns: list[tuple[Container, Newborn]] = []
+        for container in containers:
+            try:
+                newborns.append((container, self._bear(container)))
+            except (OSError, NetfabError) as error:
+                failed[container.name] = self._fail(container, error)
+            if len(newborns) == _IN_FLIGHT:
+                failed |= self._await(newborns)
+                newborns = []
+        return failed | self._await(newborns)
+
+    def _bear(self, container: Container) -> Newborn:
+        if container.netns is None:
+            raise ContainerFailed(container.name, "open its network namespace", errno.ENOENT)
+        newborn = self.launcher.launch(record.read_spec(self._paths.spec(container.name)), container.netns)
+        container.record = Record(
+            RUNNING,
+            pid=newborn.pid,
+            start_ticks=record.start_ticks(newborn.pid) or 0,
+            boot_id=record.boot_id(),
+            started=time.time(),
+            restarts=container.record.restarts,
+        )
+        container.is_child, container.since = True, time.monotonic()
+        # Before its program runs: whoever kills this supervisor now leaves no process that nobody knows.
+        self._write(container)
+        self._watch(container, newborn.pidfd)
+        permit(newborn)
+        return newborn
+
+    def _await(self, newborns: Iterable[tuple[Container, Newborn]]) -> dict[str, NetfabError]:
+        failed: dict[str, NetfabError] = {}
+        for container, newborn in newborns:
+            try:
+                await_exec(newborn)
+            except ContainerFailed as error:
+                self._unwatch(container)
+                os.waitpid(newborn.pid, 0)
+                failed[container.name] = self._fail(container, error)
+        return failed
+
+    def _fail(self, container: Container, error: OSError | NetfabError) -> NetfabError:
+        """A start that failed: the record says why, and no policy tries again."""
+        if isinstance(error, OSError):
+            error = ContainerFailed(
+                container.name, "prepare", error.errno or errno.EIO, str(error.filename or "")
+            )
+        container.stopping = True
+        container.record = container.record._replace(error=str(error))
+        self._conclude(container, error.exit_code if isinstance(error, ContainerFailed) else 126)
+        return error
+
+    def _watch(self, container: Container, pidfd: int) -> None:
+        container.pidfd = pidfd
+        self._by_pidfd[pidfd] = container
+        self._poll.register(pidfd, select.EPOLLIN)
+
+    def _unwatch(self, container: Container) -> None:
+        self._poll.unregister(container.pidfd)
+        del self._by_pidfd[container.pidfd]
+        os.close(container.pidfd)
+        container.pidfd = -1
+
+    def owns(self, fd: int) -> bool:
+        """Whether a descriptor that epoll names is a container's process."""
+        return fd in self._by_pidfd
+
+    def ended(self, pidfd: int) -> None:
+        """A process is over: write down how, and start it again if that is its policy."""
+        container = self._by_pidfd[pidfd]
+        code = self._exit_code(container)
+        self._unwatch(container)
+        self._conclude(container, code)
+
+    def _exit_code(self, container: Container) -> int | None:
+        known = container.record
+        if container.is_child:
+            return record.exit_code_of(os.waitpid(known.pid, 0)[1])
+        status = record.zombie_status(known.pid, known.start_ticks)
+        if status is None:  # somebody else has waited for it
+            status = exit_status_of_stranger(container.pidfd)
+        return None if status is None else record.exit_code_of(status)
+
+    def _conclude(self, container: Container, code: int | None) -> None:
+        known, ran = container.record, time.monotonic() - container.since
+        leaves = cgroups.existing_leaves(self._paths.fabric, container.name, self.launcher.hierarchies)
+        oom = cgroups.was_oom_killed(leaves)
+        cgroups.remove_leaves(leaves)
+        again = not container.stopping and container.restart.wants(code, known.restarts)
+        container.record = known._replace(
+            state=RESTARTING if again else EXITED, pid=0, exit_code=code, oom=oom, ended=time.time()
+        )
+        self._write(container)
+        if not again:
+            self._over(container)
+            return
+        delay = _FIRST_DELAY if ran >= _STEADY else container.delay
+        container.delay = min(delay * 2, _LONGEST_DELAY)
+        self._timers.after(delay, lambda: self._restart(container))
+
+    def _over(self, container: Container) -> None:
+        if container.netns is not None:
+            os.close(container.netns)
+        del self.containers[container.name]
+        self._on_end(container.name)
+
+    def _restart(self, container: Container) -> None:
+        if container.record.state != RESTARTING or self.containers.get(container.name) is not container:
+            return  # it was stopped meanwhile
+        container.record = container.record._replace(restarts=container.record.restarts + 1)
+        self._launch([container])
+
+    def stop(self, names: Iterable[str], timeout: float) -> None:
+        """End these. A program that handles TERM has `timeout` seconds for it, any other is killed at once."""
+        for name in names:
+            container = self.containers[name]
+            container.stopping = True
+            if container.record.state == RESTARTING:
+                container.record = container.record._replace(state=EXITED)
+                self._write(container)
+                self._over(container)
+            elif container.pidfd != -1:
+                self._end_process(container, timeout)
+
+    def _end_process(self, container: Container, timeout: float) -> None:
+        if timeout <= 0 or not handles_term(container.record.pid):
+            signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
+            return
+        signal.pidfd_send_signal(container.pidfd, signal.SIGTERM)
+        self._timers.after(timeout, lambda: self._kill_if_running(container))
+
+    def _kill_if_running(self, container: Container) -> None:
+        if container.pidfd != -1:
+            signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
+
+    def update(self, name: str) -> None:
+        """Take the limits and the restart policy of the spec that is on disk now. Raises OSError, Unsupported."""
+        spec = record.read_spec(self._paths.spec(name))
+        container = self.containers[name]
+        if container.record.state == RUNNING:
+            cgroups.make_leaves(spec, self.launcher.hierarchies)
+            leaves = cgroups.existing_leaves(spec.fabric, name, self.launcher.hierarchies)
+            cgroups.attach_all(leaves)
+            cgroups.write_limits(spec, leaves)
+        container.restart = Restart.parse(spec.restart)
+
+    def _write(self, container: Container) -> None:
+        record.write_record(self._paths.record(container.name), container.record)
+
+
+def handles_term(pid: int) -> bool:
+    """Whether a first process would notice SIGTERM: the kernel drops what pid 1 of a namespace does not handle."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigCgt:", "SigBlk:"))]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return any(mask & 1 << (signal.SIGTERM - 1) for mask in masks)
+
+
+def _open_or_none(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC) if path else None
+    except OSError:
+        return None

@@ -1,0 +1,63 @@
+"""From a spec to a newborn process: private layer, cgroup leaves, rights, then spawn."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from netfab.runtime import cgroups
+from netfab.runtime.confine import Rights, rights_with
+from netfab.runtime.layers import Layers, prepare_private_layer
+from netfab.runtime.paths import Paths
+from netfab.runtime.spawn import Birth, Newborn, spawn
+from netfab.runtime.spec import Spec, capabilities_of
+
+
+class Launcher:
+    """Holds what all containers of a fabric share."""
+
+    def __init__(self, paths: Paths, layers: Layers, open_files: tuple[int, int]) -> None:
+        self._paths, self._layers, self._open_files = paths, layers, open_files
+        self.hierarchies = cgroups.find_hierarchies()
+        self._rights: dict[frozenset[str], Rights] = {}
+
+    def launch(self, spec: Spec, netns: int) -> Newborn:
+        """Start its process, which await_exec then waits for. Raises OSError, Unsupported."""
+        layer = self._paths.layer(spec.name)
+        parts = self._layers.of(spec.image)
+        prepare_private_layer(layer, parts)
+        leaves = cgroups.make_leaves(spec, self.hierarchies)
+        cgroup = next(
+            (os.open(leaf.path, os.O_PATH | os.O_CLOEXEC) for leaf in leaves if not leaf.controllers), None
+        )
+        try:
+            return spawn(
+                Birth(
+                    spec=spec,
+                    parts=parts,
+                    layers=self._layers,
+                    private=layer,
+                    log=self._paths.log(spec.name),
+                    netns=netns,
+                    rights=self._rights_of(capabilities_of(spec)),
+                    cgroup=cgroup,
+                    cgroup_files=tuple(cgroups.join_paths(leaves)),
+                    cgroup_mounts=cgroups.mounts_of(leaves, self.hierarchies),
+                    open_files=self._open_files,
+                )
+            )
+        finally:
+            if cgroup is not None:
+                os.close(cgroup)
+
+    def _rights_of(self, names: frozenset[str]) -> Rights:
+        if names not in self._rights:
+            self._rights[names] = rights_with(names)
+        return self._rights[names]
+
+
+def raise_open_files() -> tuple[int, int]:
+    """As many descriptors as this process may have (two for each container); what the limits were, for the containers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft, hard

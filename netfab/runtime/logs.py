@@ -1,0 +1,132 @@
+"""Reading what containers have written: from the start, the last lines, or as it comes.
+
+A log is a plain file that the container itself appends to; a long one begins with a hole (rotation.py), which is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from netfab.runtime.paths import Paths
+from netfab.runtime.status import status_of
+from netfab.system import files
+
+_CHUNK = 1 << 16
+
+
+class Line(NamedTuple):
+    """One line of a container's output, without its line feed."""
+
+    name: str
+    text: bytes
+
+
+def tail(paths: Paths, name: str, lines: int | None = None) -> list[bytes]:
+    """The last so many lines, None for all. Empty where there is no log."""
+    try:
+        fd = os.open(paths.log(name), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return []
+    try:
+        return _last_lines(fd, lines)[0]
+    finally:
+        os.close(fd)
+
+
+def _last_lines(fd: int, lines: int | None) -> tuple[list[bytes], int]:
+    """The lines, and the offset after what was read."""
+    first, end = _first_byte(fd), os.fstat(fd).st_size
+    start, text = end, b""
+    while start > first and (lines is None or text.count(b"\n") <= lines):
+        chunk = min(_CHUNK, start - first)
+        start -= chunk
+        text = os.pread(fd, chunk, start) + text
+    found = text.removesuffix(b"\n").split(b"\n") if text else []
+    if start == first and first > 0:
+        found = found[1:]  # the hole ends within a line
+    return (found if lines is None else found[len(found) - min(lines, len(found)) :]), end
+
+
+def _first_byte(fd: int) -> int:
+    """Where the hole ends that rotation made."""
+    try:
+        return os.lseek(fd, 0, os.SEEK_DATA)
+    except OSError:  # ENXIO: nothing but a hole, or nothing at all
+        return os.fstat(fd).st_size
+
+
+def follow(paths: Paths, names: Iterable[str], lines: int | None = None) -> Iterator[Line]:
+    """The last lines of each, then what is written, as it is; ends when all of these containers are over."""
+    watch = files.watch_init()
+    try:
+        followed = [_Followed(paths, name, watch) for name in names]
+        for one in followed:
+            yield from one.begin(lines)
+        while followed:
+            # First whether it is over, then what it wrote: nothing is written after that.
+            over = [one for one in followed if one.is_over()]
+            for one in followed:
+                yield from one.more()
+            for one in over:
+                yield from one.rest()
+                followed.remove(one)
+            if followed:
+                _wait(watch, followed)
+    finally:
+        os.close(watch)
+
+
+class _Followed:
+    """One log, read up to an offset."""
+
+    def __init__(self, paths: Paths, name: str, watch: int) -> None:
+        self.name, self._paths = name, paths
+        self.pid = 0
+        self._partial = b""
+        self._offset = 0
+        files.watch(watch, os.path.dirname(paths.record(name)), files.IN_MOVED_TO)
+        files.watch(watch, paths.log(name), files.IN_MODIFY)
+        self._fd = os.open(paths.log(name), os.O_RDONLY | os.O_CLOEXEC)
+
+    def begin(self, lines: int | None) -> Iterator[Line]:
+        found, self._offset = _last_lines(self._fd, lines)
+        yield from (Line(self.name, text) for text in found)
+
+    def is_over(self) -> bool:
+        status = status_of(self._paths, self.name)
+        self.pid = status.pid if status else 0
+        return status is None or status.over
+
+    def more(self) -> Iterator[Line]:
+        while data := os.pread(self._fd, _CHUNK, self._offset):
+            self._offset += len(data)
+            *whole, self._partial = (self._partial + data).split(b"\n")
+            yield from (Line(self.name, text) for text in whole)
+
+    def rest(self) -> Iterator[Line]:
+        os.close(self._fd)
+        if self._partial:
+            yield Line(self.name, self._partial)
+
+
+def _wait(watch: int, followed: list[_Followed]) -> None:
+    """Until a log grows, a record changes, or a process ends (which no record tells when its supervisor is dead)."""
+    poll = select.poll()
+    poll.register(watch, select.POLLIN)
+    pidfds = []
+    for one in followed:
+        try:
+            pidfds.append(os.pidfd_open(one.pid))
+        except (OSError, ValueError):  # not running just now: its record will change
+            continue
+        poll.register(pidfds[-1], select.POLLIN)
+    poll.poll()
+    for pidfd in pidfds:
+        os.close(pidfd)
+    try:
+        os.read(watch, _CHUNK)
+    except BlockingIOError:  # it was a process
+        return

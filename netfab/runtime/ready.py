@@ -1,0 +1,149 @@
+"""Waiting until nodes are ready: something listens, answers, succeeds or was said, as seen from inside the node.
+
+No event tells that a program has begun to listen, so the probes are tried again, with pauses that grow from 5 to 250 ms.
+A container that is over can't become ready: that ends the wait at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import NamedTuple
+
+from netfab.errors import NetfabError, NotReady
+from netfab.runtime.exec import Streams, run_in_container
+from netfab.runtime.logs import tail
+from netfab.runtime.paths import Paths
+from netfab.runtime.status import status_of
+from netfab.system import linux
+
+_LINES = 20  # of output, that a failure shows
+_TRY = 5.0  # seconds that one connection or command may take
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25  # seconds
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+class Probe(NamedTuple):
+    """What must hold: kind tcp (port), http (port, path), exec (argv) or log (regex), within so many seconds."""
+
+    kind: str
+    port: int = 0
+    path: str = "/"
+    argv: tuple[str, ...] = ()
+    regex: str = ""
+    within: float = 60.0
+
+
+class Node(NamedTuple):
+    """A node to wait for. `addresses` are its own: tried besides its loopback ones."""
+
+    name: str
+    netns: int
+    probes: tuple[Probe, ...]
+    addresses: tuple[str, ...] = ()
+
+
+def _go_on() -> None:
+    pass
+
+
+def wait_ready(paths: Paths, nodes: Iterable[Node], between: Callable[[], None] = _go_on) -> None:
+    """Return when every probe of every node holds. Raises NotReady for the first node that fails.
+
+    `between` is called before each pause; what it raises ends the wait.
+    """
+    begun, pause = time.monotonic(), _FIRST_PAUSE
+    waiting = [(node, probe, _check_of(paths, node, probe)) for node in nodes for probe in node.probes]
+    while waiting := [(node, probe, check) for node, probe, check in waiting if not check()]:
+        for node, probe, _ in waiting:
+            _raise_if_hopeless(paths, node, probe, time.monotonic() - begun)
+        between()
+        time.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _raise_if_hopeless(paths: Paths, node: Node, probe: Probe, waited: float) -> None:
+    status = status_of(paths, node.name)
+    if status is not None and status.over:
+        code = "unknown" if status.exit_code is None else status.exit_code
+        reason = f"it ended, exit status {code}{': ' + status.error if status.error else ''}"
+    elif waited >= probe.within:
+        reason = f"{_described(probe)} did not hold within {probe.within:g} s"
+    else:
+        return
+    lines = tuple(line.decode(errors="replace") for line in tail(paths, node.name, _LINES))
+    raise NotReady(node.name, reason, lines)
+
+
+def _described(probe: Probe) -> str:
+    what = {
+        "tcp": str(probe.port),
+        "http": f":{probe.port}{probe.path}",
+        "exec": " ".join(probe.argv),
+        "log": repr(probe.regex),
+    }
+    return f"{probe.kind} {what[probe.kind]}"
+
+
+def _check_of(paths: Paths, node: Node, probe: Probe) -> Callable[[], bool]:
+    match probe.kind:
+        case "tcp":
+            return lambda: any(_connects(node.netns, address, probe.port) for address in _addresses(node))
+        case "http":
+            return lambda: any(_answers(node.netns, address, probe) for address in _addresses(node))
+        case "exec":
+            return lambda: _succeeds(paths, node.name, probe.argv)
+        case "log":
+            pattern = re.compile(probe.regex.encode())
+            return lambda: any(pattern.search(line) for line in tail(paths, node.name))
+    raise ValueError(f"no probe {probe.kind}")
+
+
+def _addresses(node: Node) -> tuple[str, ...]:
+    return (*_LOOPBACK, *node.addresses)
+
+
+def _connects(netns: int, address: str, port: int) -> bool:
+    with suppress(OSError), _socket_in(netns, address) as door:
+        door.connect((address, port))
+        return True
+    return False
+
+
+def _answers(netns: int, address: str, probe: Probe) -> bool:
+    """GET with a status of 200 to 399 (RFC 9110); the answer's body is not read."""
+    with suppress(OSError), _socket_in(netns, address) as door:
+        door.connect((address, probe.port))
+        door.sendall(f"GET {probe.path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        return re.match(rb"HTTP/1\.[01] [23]\d\d", door.recv(64)) is not None
+    return False
+
+
+def _socket_in(netns: int, address: str) -> socket.socket:
+    """A socket belongs to the namespace that it was made in, wherever it is used."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        linux.setns(netns, linux.CLONE_NEWNET)
+        try:
+            door = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        finally:
+            linux.setns(home, linux.CLONE_NEWNET)
+    finally:
+        os.close(home)
+    door.settimeout(_TRY)
+    return door
+
+
+def _succeeds(paths: Paths, name: str, argv: tuple[str, ...]) -> bool:
+    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        silent = Streams(nowhere, nowhere, nowhere)
+        return run_in_container(paths, name, argv, streams=silent, timeout=_TRY) == 0
+    except NetfabError:  # not up yet, or again
+        return False
+    finally:
+        os.close(nowhere)

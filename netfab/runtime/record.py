@@ -1,0 +1,103 @@
+"""What became of a container: the record that outlives the supervisor, and whether its process still lives.
+
+A record is replaced by rename, so a reader sees one state or the next. A process is known by its number, its start time
+and the boot it belongs to; the wall clock is only shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import NamedTuple
+
+from netfab.runtime.spec import Spec
+
+RUNNING, RESTARTING, EXITED = "running", "restarting", "exited"
+
+
+class Record(NamedTuple):
+    """A container's state."""
+
+    state: str
+    pid: int = 0
+    start_ticks: int = 0  # field 22 of /proc/PID/stat
+    boot_id: str = ""
+    exit_code: int | None = None  # None: not ended, or unknown; 128 + n for a signal, as a shell says it
+    oom: bool = False
+    started: float = 0.0  # seconds since the epoch
+    ended: float = 0.0
+    restarts: int = 0
+    error: str = ""  # why it could not be started
+
+    @property
+    def lives(self) -> bool:
+        """Whether its process is still there, and still the same."""
+        return bool(self.pid) and self.boot_id == boot_id() and start_ticks(self.pid) == self.start_ticks
+
+
+def read_record(path: str) -> Record | None:
+    """None where there is none, or where it isn't ours (an older or damaged file says nothing)."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Record(**json.load(file))
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+        return None
+
+
+def write_record(path: str, record: Record) -> None:
+    """Replace the record."""
+    replace_file(path, json.dumps(record._asdict()))
+
+
+def replace_file(path: str, text: str) -> None:
+    """Write a private file whole or not at all."""
+    new = f"{path}.new"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.rename(new, path)
+
+
+def read_spec(path: str) -> Spec:
+    """What was asked for. Raises FileNotFoundError."""
+    with open(path, encoding="utf-8") as file:
+        return Spec.from_json(file.read())
+
+
+_boot_id = ""
+
+
+def boot_id() -> str:
+    """Random for each boot: process numbers and start times mean something only together with it."""
+    global _boot_id
+    if not _boot_id:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            _boot_id = file.read().strip()
+    return _boot_id
+
+
+def stat_fields(pid: int) -> list[str]:
+    """/proc/PID/stat from field 3 on (the name before it may hold anything); empty when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None for one that is gone or ended (a zombie)."""
+    fields = stat_fields(pid)
+    return int(fields[19]) if fields and fields[0] not in "ZX" else None
+
+
+def zombie_status(pid: int, ticks: int) -> int | None:
+    """The wait status of an ended process that its parent has not waited for yet."""
+    fields = stat_fields(pid)
+    return int(fields[49]) if fields and fields[0] == "Z" and int(fields[19]) == ticks else None
+
+
+def exit_code_of(wait_status: int) -> int:
+    """As a shell says it: 128 + n for a signal."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    return 128 - code if code < 0 else code

@@ -1,0 +1,28 @@
+"""Logs that don't fill the disk: the head of a long one becomes a hole.
+
+The container writes to the file itself, so there is nobody to ask and no byte to lose; offsets stay true for readers.
+"""
+
+from __future__ import annotations
+
+import os
+
+from netfab.system.files import punch_hole
+
+LOG_LIMIT = 16 << 20  # bytes on disk before the older half goes
+_BLOCK = 512  # of st_blocks
+
+
+def trim(path: str, limit: int = LOG_LIMIT) -> None:
+    """Give back all but the last half of the limit, once a log takes more than the limit on disk."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return
+    if found.st_blocks * _BLOCK <= limit:
+        return
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        punch_hole(fd, found.st_size - limit // 2)
+    finally:
+        os.close(fd)

@@ -1,0 +1,200 @@
+"""Making a container's first process: clone3, and what the child does until exec.
+
+The child is a copy of the supervisor that makes system calls and executes a program, nothing else: it imports nothing
+(the file system below it is soon the guest's), and it tells its error as (step, errno, path) through a socket that exec
+closes. What it needs is computed before it is born.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple, NoReturn
+
+from netfab.errors import ContainerFailed
+from netfab.runtime import rootfs
+from netfab.runtime.confine import Rights, give_up, lock
+from netfab.runtime.identity import Identity, identify
+from netfab.runtime.layers import Layers, Part
+from netfab.runtime.spec import DEFAULT_ENV, Spec
+from netfab.system import linux
+from netfab.system.mounts import RESOLVE_BENEATH, open_below
+from netfab.system.process import clone, close_on_exec_from, hide_from_ptrace
+
+_NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWPID
+_REPORT_LIMIT = 4096  # bytes
+
+
+class Birth(NamedTuple):
+    """All that a new process needs."""
+
+    spec: Spec
+    parts: tuple[Part, ...]
+    layers: Layers
+    private: str  # directory of the upper and work layers
+    log: str
+    netns: int
+    rights: Rights
+    cgroup: int | None  # v2 leaf to be born into
+    cgroup_files: tuple[str, ...]  # v1 leaves to join
+    cgroup_mounts: tuple[tuple[str, str], ...]
+    open_files: tuple[int, int]  # RLIMIT_NOFILE: the supervisor has raised its own
+
+
+class Newborn(NamedTuple):
+    """A process on its way to exec. It waits for permission on the channel, and says there what went wrong."""
+
+    name: str
+    pid: int
+    pidfd: int
+    channel: socket.socket
+
+
+def spawn(birth: Birth) -> Newborn:
+    """Start a container's process, up to its exec: that waits for `permit`. It ends if we do before."""
+    ours, theirs = socket.socketpair()
+    log = os.open(birth.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    child = clone(_NAMESPACES, birth.cgroup)
+    if child.pid == 0:
+        ours.close()
+        run_or_report(_become(birth, log, theirs.fileno()), theirs.fileno())
+    theirs.close()
+    os.close(log)
+    return Newborn(birth.spec.name, child.pid, child.pidfd, ours)
+
+
+def permit(newborn: Newborn) -> None:
+    """Let it run its program as soon as it is ready."""
+    newborn.channel.send(b"!")
+
+
+def await_exec(newborn: Newborn) -> None:
+    """Wait until the program runs. Raises ContainerFailed with the step that failed."""
+    with newborn.channel as channel:
+        text = channel.recv(_REPORT_LIMIT).decode(errors="replace")
+    if text:
+        raise failure_of(newborn.name, text)
+
+
+def failure_of(name: str, report: str) -> ContainerFailed:
+    """What a child reported, as an error."""
+    step, number, path = report.split("\0")
+    return ContainerFailed(name, step, int(number), path)
+
+
+def run_or_report(steps: Iterator[str], report: int) -> NoReturn:
+    """Run a child's steps, the last of which is exec; tell which one failed and end."""
+    step = "start"
+    try:
+        for step in steps:  # noqa: B007 (the last one begun is what failed)
+            pass
+    except OSError as error:
+        _report(report, step, error.errno or errno.EIO, str(error.filename or ""))
+    except BaseException as error:
+        _report(report, step, errno.EINVAL, str(error))
+    os._exit(127)
+
+
+def _report(pipe: int, step: str, number: int, path: str) -> None:
+    os.write(pipe, f"{step}\0{number}\0{path}".encode(errors="replace")[:_REPORT_LIMIT])
+
+
+def _become(birth: Birth, log: int, channel: int) -> Iterator[str]:
+    """The child's life until exec. Each name that is yielded is of the step that follows."""
+    spec = birth.spec
+    yield "join its cgroups"
+    os.umask(0)
+    hide_from_ptrace()
+    join_cgroups(birth.cgroup_files)
+    yield "enter its namespaces"
+    linux.setns(birth.netns, linux.CLONE_NEWNET)
+    linux.unshare(linux.CLONE_NEWCGROUP)
+    socket.sethostname(spec.hostname or spec.name)
+    os.setsid()
+    yield "mount its root"
+    root = rootfs.mount_root(birth.parts, birth.layers, birth.private)
+    yield "mount /dev, /proc and /sys"
+    rootfs.mount_kernel_filesystems(root, birth.layers, birth.cgroup_mounts)
+    yield "mount"
+    rootfs.bind_mounts(root, spec)
+    yield "write its files"
+    rootfs.write_files(root, spec)
+    yield "find its user"
+    user = identify(root, spec.user)
+    yield "make its working directory"
+    os.close(rootfs.make_directories(root, spec.workdir))
+    yield "enter its root"
+    rootfs.enter_root(root)
+    yield "open its output"
+    null = open_below(root, "dev/null", os.O_RDONLY, RESOLVE_BENEATH)
+    connect_output(null, log, log)
+    yield "give up its rights"
+    resource.setrlimit(resource.RLIMIT_NOFILE, birth.open_files)
+    give_up(birth.rights, user)
+    enter_directory(spec.workdir)
+    reset_signals()
+    os.umask(0o022)
+    yield "wait for its record"
+    if not os.read(channel, 1):
+        os._exit(127)
+    yield "lock its rights"
+    lock(birth.rights)
+    yield "run"
+    execute(spec.argv, environment(spec.env, user, spec.hostname or spec.name))
+
+
+def join_cgroups(files: tuple[str, ...]) -> None:
+    """Put this process into v1 leaves."""
+    for path in files:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, b"0")
+        os.close(fd)
+
+
+def connect_output(stdin: int, stdout: int, stderr: int) -> None:
+    """These become descriptors 0, 1 and 2; no other one survives exec (CVE-2024-21626)."""
+    for fd, number in ((stdin, 0), (stdout, 1), (stderr, 2)):
+        os.dup2(fd, number)
+    close_on_exec_from(3)
+
+
+def enter_directory(path: str) -> None:
+    """chdir, and make sure that it lies below our root: getcwd fails for what is out of reach."""
+    os.chdir(path)
+    os.getcwd()
+
+
+def reset_signals() -> None:
+    """A program inherits what is ignored: by Python SIGPIPE and SIGXFSZ, by who waits for a command also SIGINT."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def environment(env: tuple[tuple[str, str], ...], user: Identity, hostname: str) -> dict[str, str]:
+    """What a program in a container finds: nothing of ours."""
+    return {**DEFAULT_ENV, "HOSTNAME": hostname, "HOME": user.home, **dict(env)}
+
+
+def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
+    """Search PATH as a shell does and run the program. Raises OSError: ENOENT, or why one that is there does not run.
+
+    Not os.execvpe: it imports a module for this, which would then be the guest's.
+    """
+    name = argv[0]
+    paths = (
+        [name] if "/" in name else [f"{place}/{name}" for place in env.get("PATH", "").split(":") if place]
+    )
+    refused = OSError(errno.ENOENT, "not found", name)
+    for path in paths:
+        try:
+            os.execve(path, argv, env)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            refused = OSError(error.errno, error.strerror, path)
+    raise refused

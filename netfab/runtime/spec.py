@@ -1,0 +1,237 @@
+"""What one container is: the description that is stored, compared, and turned into a process.
+
+Pure data. Everything that confinement takes for granted is here too, as data: which capabilities, devices, masked and
+read-only paths a container gets (those of Docker, or stricter). How any of it is done is for the other files.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+
+class Mount(NamedTuple):
+    """A path of the host shown inside. Both paths are absolute."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+class File(NamedTuple):
+    """A file written into the container's private layer at every start."""
+
+    path: str
+    content: str
+    mode: int = 0o644
+    owner: str = ""  # user[:group], names or numbers of the container; "": root
+
+
+class Spec(NamedTuple):
+    """One container. Two are equal when a process started for the one also is what the other asks for."""
+
+    fabric: str
+    name: str
+    argv: tuple[str, ...]
+    image: str = "host"  # or a directory's absolute path
+    env: tuple[tuple[str, str], ...] = ()
+    user: str = ""  # user[:group], names or numbers of the container; "": root
+    workdir: str = "/"
+    hostname: str = ""  # "": the name
+    mounts: tuple[Mount, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    memory: int | None = None  # bytes
+    cpus: float | None = None
+    pids: int | None = None
+    restart: str = "no"  # no | always | on-failure[:N] | unless-stopped
+    netns: str = ""  # path of its network namespace: where a restart finds it when no supervisor remembers it
+    hosts_file: str = ""  # shown as /etc/hosts
+    resolv_conf: str = ""  # shown as /etc/resolv.conf
+    files: tuple[File, ...] = ()
+    exec: tuple[tuple[str, ...], ...] = ()  # commands run after the start with all capabilities
+    # The caller's, kept with the rest so that it reads back what it asked for; nothing here looks at these.
+    ready: tuple[tuple[Any, ...], ...] = ()  # ready.Probe's fields
+    addresses: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """One line, in the order of the fields."""
+        return json.dumps(self._asdict())
+
+    @classmethod
+    def from_json(cls, text: str) -> Spec:
+        """The inverse of to_json. Fields that an older version did not write have their defaults."""
+        return cls.from_fields(json.loads(text))
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Spec:
+        """From parsed JSON, whose lists become tuples again."""
+        plain = {key: _tuple(value) for key, value in fields.items() if key in cls._fields}
+        plain["mounts"] = tuple(Mount(*mount) for mount in plain.get("mounts", ()))
+        plain["files"] = tuple(File(*file) for file in plain.get("files", ()))
+        return cls(**plain)
+
+    @property
+    def changeable(self) -> Spec:
+        """This spec without what can change while the process runs: equal for two specs that need no new process."""
+        return self._replace(
+            memory=None, cpus=None, pids=None, restart="no", ready=(), addresses=(), depends_on=()
+        )
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+DEFAULT_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+CAPABILITIES = {  # linux/capability.h
+    name: number
+    for number, name in enumerate(
+        [
+            "CHOWN",
+            "DAC_OVERRIDE",
+            "DAC_READ_SEARCH",
+            "FOWNER",
+            "FSETID",
+            "KILL",
+            "SETGID",
+            "SETUID",
+            "SETPCAP",
+            "LINUX_IMMUTABLE",
+            "NET_BIND_SERVICE",
+            "NET_BROADCAST",
+            "NET_ADMIN",
+            "NET_RAW",
+            "IPC_LOCK",
+            "IPC_OWNER",
+            "SYS_MODULE",
+            "SYS_RAWIO",
+            "SYS_CHROOT",
+            "SYS_PTRACE",
+            "SYS_PACCT",
+            "SYS_ADMIN",
+            "SYS_BOOT",
+            "SYS_NICE",
+            "SYS_RESOURCE",
+            "SYS_TIME",
+            "SYS_TTY_CONFIG",
+            "MKNOD",
+            "LEASE",
+            "AUDIT_WRITE",
+            "AUDIT_CONTROL",
+            "SETFCAP",
+            "MAC_OVERRIDE",
+            "MAC_ADMIN",
+            "SYSLOG",
+            "WAKE_ALARM",
+            "BLOCK_SUSPEND",
+            "AUDIT_READ",
+            "PERFMON",
+            "BPF",
+            "CHECKPOINT_RESTORE",
+        ]
+    )
+}
+
+# Docker's fourteen without MKNOD: every file system of the container is `nodev` or read-only.
+DEFAULT_CAPABILITIES = frozenset(
+    [
+        "AUDIT_WRITE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "NET_BIND_SERVICE",
+        "NET_RAW",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_CHROOT",
+    ]
+)
+
+
+def capabilities_of(spec: Spec) -> frozenset[str]:
+    """The defaults, with cap_add and without cap_drop; `ALL` is every one. Drops come after adds but for `drop: ALL`.
+
+    Raises KeyError for a name that isn't one.
+    """
+    added, dropped = _capabilities(spec.cap_add), _capabilities(spec.cap_drop)
+    if len(dropped) == len(CAPABILITIES):
+        return added
+    return (DEFAULT_CAPABILITIES | added) - dropped
+
+
+def _capabilities(words: tuple[str, ...]) -> frozenset[str]:
+    names = {word.upper().removeprefix("CAP_") for word in words}
+    if "ALL" in names:
+        return frozenset(CAPABILITIES)
+    for name in names:
+        CAPABILITIES[name]
+    return frozenset(names)
+
+
+class Restart(NamedTuple):
+    """A restart policy, parsed."""
+
+    kind: str
+    limit: int = 0  # on-failure: how often at most; 0: without end
+
+    @classmethod
+    def parse(cls, text: str) -> Restart:
+        """`on-failure:3` → on-failure, 3. Raises ValueError."""
+        kind, _, limit = text.partition(":")
+        if kind not in ("no", "always", "on-failure", "unless-stopped") or (limit and kind != "on-failure"):
+            raise ValueError(text)
+        return cls(kind, int(limit) if limit else 0)
+
+    def wants(self, exit_code: int | None, restarts: int) -> bool:
+        """Whether a process that ended with this code (None: unknown, so not known to be a success) comes back."""
+        if self.kind == "on-failure":
+            return exit_code != 0 and (not self.limit or restarts < self.limit)
+        return self.kind != "no"
+
+
+DEVICES = (
+    ("null", 3),
+    ("zero", 5),
+    ("full", 7),
+    ("random", 8),
+    ("urandom", 9),
+)  # minors of major 1; mode 0666
+TTY_DEVICE = ("tty", 5, 0)
+DEVICE_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+    ("core", "/proc/kcore"),
+)
+
+MASKED_IN_PROC = tuple(
+    [
+        "acpi",
+        "asound",
+        "interrupts",
+        "kcore",
+        "keys",
+        "latency_stats",
+        "sched_debug",
+        "scsi",
+        "timer_list",
+        "timer_stats",
+    ]
+)
+MASKED_IN_SYS = ("firmware", "devices/virtual/powercap")
+MASKED_IN_EACH_CPU = "thermal_throttle"  # below /sys/devices/system/cpu/cpuN
+READ_ONLY_IN_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+
+# Of the host's own root, what `image: host` does not show: directories are empty there, files absent.
+HIDDEN_DIRECTORIES = (("/root", 0o700), ("/run", 0o755), ("/tmp", 0o1777), ("/var/tmp", 0o1777))
+HIDDEN_FILES = ("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-")
+HOST_KEYS = ("/etc/ssh", "ssh_host_")  # a directory, and how the names in it begin

@@ -1,0 +1,97 @@
+"""How a fabric's containers are, from their records: no supervisor is needed for the answer."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from typing import NamedTuple
+
+from netfab.runtime.paths import Paths
+from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record, read_record, read_spec
+from netfab.runtime.spec import Spec
+
+
+class Status(NamedTuple):
+    """One container. exit_code None: it has not ended, or nobody saw how it did (never taken for 0)."""
+
+    state: str  # running | restarting | exited
+    pid: int  # 0 unless it runs
+    exit_code: int | None
+    oom: bool
+    started: float  # seconds since the epoch
+    ended: float
+    restarts: int
+    error: str  # why it could not be started
+    spec: Spec
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended and does not come back."""
+        return self.state == EXITED
+
+
+def status(paths: Paths) -> dict[str, Status]:
+    """Every container of the fabric that was started and not removed, by name."""
+    try:
+        names = sorted(os.listdir(paths.records))
+    except FileNotFoundError:
+        return {}
+    found = ((name, status_of(paths, name)) for name in names)
+    return {name: one for name, one in found if one is not None}
+
+
+def status_of(paths: Paths, name: str) -> Status | None:
+    """One container's; None where there is none."""
+    known = read_record(paths.record(name))
+    with suppress(FileNotFoundError, ValueError, TypeError):
+        spec = read_spec(paths.spec(name))
+        if known is not None:
+            return _status(paths, name, known, spec)
+    return None
+
+
+def _status(paths: Paths, name: str, known: Record, spec: Spec) -> Status:
+    if known.state == RUNNING and not known.lives:
+        # It has just ended, or did while no supervisor lived: ask again once that question is settled.
+        supervised = supervisor_lives(paths)
+        known = read_record(paths.record(name)) or known
+        if not supervised and known.state == RUNNING and not known.lives:
+            known = known._replace(state=EXITED, pid=0)
+    if known.state == RESTARTING and not supervisor_lives(paths):
+        known = known._replace(state=EXITED)
+    return Status(
+        known.state,
+        known.pid,
+        known.exit_code,
+        known.oom,
+        known.started,
+        known.ended,
+        known.restarts,
+        known.error,
+        spec,
+    )
+
+
+def supervisor_lives(paths: Paths) -> bool:
+    """Whether the fabric's supervisor takes requests."""
+    try:
+        connect(paths).close()
+    except OSError:
+        return False
+    return True
+
+
+def connect(paths: Paths) -> socket.socket:
+    """A connection to the supervisor. Raises OSError where there is none."""
+    directory = os.open(paths.fabric_run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        # By way of the directory's descriptor: a socket's path holds 107 bytes.
+        door.connect(f"/proc/self/fd/{directory}/{os.path.basename(paths.socket)}")
+    except OSError:
+        door.close()
+        raise
+    finally:
+        os.close(directory)
+    return door

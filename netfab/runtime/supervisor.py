@@ -1,0 +1,206 @@
+"""The one process that is parent of all containers of a fabric. Started by client.py; ends with its last container.
+
+One thread, the standard library, no paths but its own: it waits for processes (pidfds), timers, and requests on a socket.
+A request is one message: {"verb", ...} as JSON with descriptors of network namespaces; so is its answer. Killing this
+process harms no container: the next one adopts them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import os
+import select
+import socket
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from netfab.errors import NetfabError
+from netfab.runtime.keeper import Keeper
+from netfab.runtime.launcher import Launcher, raise_open_files
+from netfab.runtime.layers import make_layers, mount_points
+from netfab.runtime.paths import Paths
+from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, FAILED, MESSAGE_LIMIT, READY, describe
+from netfab.runtime.rotation import trim
+from netfab.runtime.timers import Timers
+from netfab.system import linux
+from netfab.system.process import user_namespace_is_initial
+
+_FIRST_REQUEST = 30.0  # seconds to wait for the client that started us
+_ROTATION = 2.0  # seconds between two looks at the logs
+
+
+class _Stop:
+    """A request that waits until its containers are over."""
+
+    def __init__(self, connection: socket.socket, names: set[str]) -> None:
+        self.connection, self.waiting = connection, names
+
+
+class Supervisor:
+    """The event loop."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._poll = select.epoll()
+        self._timers = Timers()
+        self._connections: dict[int, socket.socket] = {}
+        self._stops: list[_Stop] = []
+        self._expecting = True
+        self.keeper = Keeper(paths, self._poll, self._timers, self._is_over)
+
+    def serve(self, door: socket.socket) -> None:
+        """Until there is nothing left to supervise."""
+        self._poll.register(door.fileno(), select.EPOLLIN)
+        self._timers.after(_FIRST_REQUEST, self._stop_expecting)
+        self._rotate()
+        while self._expecting or self._connections or self.keeper.containers:
+            wait = self._timers.wait()
+            for fd, _ in self._poll.poll(wait if wait < 0 else wait + 0.001):
+                if fd == door.fileno():
+                    self._accept(door)
+                elif fd in self._connections:
+                    self._serve_one(self._connections[fd])
+                elif self.keeper.owns(fd):
+                    self.keeper.ended(fd)
+            self._timers.run()
+
+    def _stop_expecting(self) -> None:
+        self._expecting = False
+
+    def _rotate(self) -> None:
+        for name in self.keeper.containers:
+            trim(self._paths.log(name))
+        self._timers.after(_ROTATION, self._rotate)
+
+    def _accept(self, door: socket.socket) -> None:
+        connection, _ = door.accept()
+        connection.setblocking(False)
+        self._connections[connection.fileno()] = connection
+        self._poll.register(connection.fileno(), select.EPOLLIN)
+        self._expecting = False
+
+    def _serve_one(self, connection: socket.socket) -> None:
+        try:
+            message, descriptors, _, _ = socket.recv_fds(connection, MESSAGE_LIMIT, DESCRIPTOR_LIMIT)
+        except OSError:
+            message, descriptors = b"", []
+        if not message:
+            self._hang_up(connection)
+            return
+        try:
+            answer = self._answer(connection, json.loads(message), descriptors)
+        except (NetfabError, OSError, KeyError, ValueError) as error:
+            traceback.print_exc()
+            answer = {"error": str(error)}
+        if answer is not None:
+            self._send(connection, answer)
+
+    def _answer(
+        self, connection: socket.socket, request: dict[str, Any], descriptors: list[int]
+    ) -> dict[str, Any] | None:
+        """The answer; None: it comes later."""
+        match request["verb"]:
+            case "start":
+                failed = self.keeper.start(dict(zip(request["names"], descriptors, strict=True)))
+                return {"failed": {name: describe(error) for name, error in failed.items()}}
+            case "stop":
+                names = {name for name in request["names"] if name in self.keeper.containers}
+                stop = _Stop(connection, set(names))
+                self._stops.append(stop)
+                self.keeper.stop(names, request["timeout"])
+                self._answer_stops()
+                return None
+            case "update":
+                self.keeper.update(request["name"])
+                return {}
+        raise ValueError(f"unknown verb {request['verb']}")
+
+    def _is_over(self, name: str) -> None:
+        for stop in self._stops:
+            stop.waiting.discard(name)
+        self._answer_stops()
+
+    def _answer_stops(self) -> None:
+        done = [stop for stop in self._stops if not stop.waiting]
+        self._stops = [stop for stop in self._stops if stop.waiting]
+        for stop in done:
+            self._send(stop.connection, {})
+
+    def _send(self, connection: socket.socket, answer: dict[str, Any]) -> None:
+        with suppress(OSError):  # a client that has gone needs no answer
+            connection.send(json.dumps(answer).encode())
+
+    def _hang_up(self, connection: socket.socket) -> None:
+        self._stops = [stop for stop in self._stops if stop.connection is not connection]
+        self._poll.unregister(connection.fileno())
+        del self._connections[connection.fileno()]
+        connection.close()
+
+
+def main(fabric: str, run: str, state: str) -> None:
+    """Become the fabric's supervisor; the calling process ends (READY, BUSY, FAILED) when that one answers."""
+    paths = Paths(fabric, run, state)
+    lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(BUSY)
+    ready, tell = os.pipe2(os.O_CLOEXEC)
+    if os.fork():
+        os.close(tell)
+        os._exit(READY if os.read(ready, 1) else FAILED)
+    os.close(ready)
+    os.setsid()
+    os.chdir("/")
+    _supervise(paths, tell)
+
+
+def _supervise(paths: Paths, tell: int) -> None:
+    open_files = raise_open_files()
+    supervisor = Supervisor(paths)
+    supervisor.keeper.adopt()
+    scratch = f"{paths.fabric_run}/layers"
+    os.makedirs(scratch, exist_ok=True)
+    leave_namespaces_of_nodes()
+    layers = make_layers(paths, scratch, user_namespace_is_initial())
+    supervisor.keeper.launcher = Launcher(paths, layers, open_files)
+    with _listen(paths) as door:
+        os.write(tell, b"!")
+        os.close(tell)
+        gc.freeze()
+        supervisor.serve(door)
+        os.unlink(paths.socket)
+
+
+def leave_namespaces_of_nodes() -> None:
+    """A mount namespace of our own without the network namespaces' mounts: each would be copied for each container.
+
+    It follows the host's later mounts, but nothing that is done in it reaches the host.
+    """
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.mount("", "/", flags=linux.MS_SLAVE | linux.MS_REC)
+    with suppress(OSError):  # not a mount point: no node was bound there
+        linux.umount("/run/netns")
+    for point in _bound_namespaces():
+        linux.umount(point)
+
+
+def _bound_namespaces() -> Iterator[str]:
+    return (point for point, fstype in reversed(mount_points()) if fstype == "nsfs")
+
+
+def _listen(paths: Paths) -> socket.socket:
+    """A socket's path holds 107 bytes, so it is bound by way of its directory's descriptor."""
+    directory = os.open(paths.fabric_run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    with suppress(FileNotFoundError):
+        os.unlink(paths.socket)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    door.bind(f"/proc/self/fd/{directory}/{os.path.basename(paths.socket)}")
+    os.close(directory)
+    door.listen(64)
+    return door

@@ -1,0 +1,109 @@
+"""A terminal between a person and a command: a pair of pseudo terminals that the caller holds.
+
+The command gets one end; the other is copied to and from the person's terminal, which is raw meanwhile and restored at
+the end, whatever happens (pty(7), termios(3)).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+
+_CHUNK = 1 << 16
+_END_OF_INPUT = b"\x04"
+
+
+class Pair:
+    """Both ends, for as long as the `with` lasts."""
+
+    def __enter__(self) -> Pair:
+        self._master, self.slave = os.openpty()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._master)
+        if self.slave != -1:
+            os.close(self.slave)
+
+    def relay(self, child: int, stdin: int, stdout: int) -> None:
+        """Copy until the command has ended and all that it wrote is shown."""
+        os.close(self.slave)
+        self.slave = -1
+        pidfd = os.pidfd_open(child)
+        try:
+            with _raw(stdin), _resized(stdin, self._master):
+                self._copy(pidfd, stdin, stdout)
+        finally:
+            os.close(pidfd)
+
+    def _copy(self, pidfd: int, stdin: int, stdout: int) -> None:
+        poll = select.poll()
+        for fd in (self._master, pidfd, stdin):
+            poll.register(fd, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if stdin in ready:
+                data = os.read(stdin, _CHUNK)
+                _write(self._master, data or _END_OF_INPUT)
+                if not data:
+                    poll.unregister(stdin)
+            if self._master in ready:
+                if not self._show(stdout):
+                    return
+            elif pidfd in ready:  # over, and nothing more to show: others may hold the terminal open
+                return
+
+    def _show(self, stdout: int) -> bool:
+        try:
+            data = os.read(self._master, _CHUNK)
+        except OSError:  # EIO: nobody has the other end any more
+            return False
+        _write(stdout, data)
+        return bool(data)
+
+
+def _write(fd: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]
+
+
+@contextmanager
+def _raw(fd: int) -> Iterator[None]:
+    """Every key goes through as it is, if that is a terminal at all."""
+    if not os.isatty(fd):
+        yield
+        return
+    before = termios.tcgetattr(fd)
+    tty.setraw(fd)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _resized(fd: int, master: int) -> Iterator[None]:
+    """The command's terminal has the size of ours, now and when that changes."""
+    if not os.isatty(fd):
+        yield
+        return
+
+    def copy_size(number: int = 0, frame: FrameType | None = None) -> None:
+        fcntl.ioctl(master, termios.TIOCSWINSZ, fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
+
+    copy_size()
+    before = signal.signal(signal.SIGWINCH, copy_size)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)

@@ -1,0 +1,59 @@
+"""Namespaces and mounts by path: setns(2), unshare(2), mount(2), umount2(2).
+
+Every function raises OSError with the errno that the kernel gave.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from netfab.system.libc import checked, libc
+
+CLONE_NEWNS = 0x00020000  # linux/sched.h
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 0x1  # linux/mount.h
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
+MS_SHARED = 0x100000
+MNT_DETACH = 0x2
+
+
+def setns(fd: int, kind: int) -> None:
+    """Enter the namespace behind `fd`; setns(2)."""
+    checked(libc.setns(fd, kind))
+
+
+def unshare(flags: int) -> None:
+    """Put this thread into new namespaces; unshare(2)."""
+    checked(libc.unshare(flags))
+
+
+def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2)."""
+    checked(
+        libc.mount(
+            source.encode(),
+            target.encode(),
+            fstype.encode() or None,
+            ctypes.c_ulong(flags),
+            data.encode() or None,
+        ),
+        target,
+    )
+
+
+def umount(target: str, flags: int = MNT_DETACH) -> None:
+    """umount2(2)."""
+    checked(libc.umount2(target.encode(), flags), target)

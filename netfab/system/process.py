@@ -1,0 +1,155 @@
+"""Processes: born into namespaces, stripped of rights, waited for by descriptor.
+
+clone3(2), prctl(2), capabilities(7), close_range(2), pidfd_open(2). What rights a process keeps is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from netfab.system.libc import (
+    NR_CAPSET,
+    NR_CLONE3,
+    NR_CLOSE_RANGE,
+    checked,
+    libc,
+    locked_libc,
+    machine,
+    syscall,
+)
+
+CLONE_PIDFD = 0x00001000  # linux/sched.h
+CLONE_INTO_CGROUP = 0x200000000
+
+_CLOSE_RANGE_CLOEXEC = 0x4
+_CAPABILITY_VERSION_3 = 0x20080522
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_SECCOMP = 22
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_SECCOMP_MODE_FILTER = 2
+_PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info) in its first published size, 64 bytes
+_PIDFD_INFO_EXIT = 1 << 3
+
+
+_close_range = system_call(NR_CLOSE_RANGE, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
+_capset = system_call(NR_CAPSET[machine], ctypes.c_void_p, ctypes.c_void_p)
+_prctl = system_call(NR_PRCTL[machine], *(ctypes.c_void_p,) * 5)
+
+
+class _CloneArgs(ctypes.Structure):
+    """struct clone_args, as of Linux 5.7."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            "flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls", "set_tid",
+            "set_tid_size", "cgroup",
+        )
+    ]  # fmt: skip
+
+
+class Child(NamedTuple):
+    """What clone gives the parent. In the child itself pid is 0 and pidfd means nothing."""
+
+    pid: int
+    pidfd: int
+
+
+def clone(flags: int, cgroup: int | None = None) -> Child:
+    """fork into new namespaces, and into the v2 cgroup whose directory is open as `cgroup`; clone3(2).
+
+    Neither Python's nor the C library's fork handlers run: only for a process with one thread, whose child makes
+    system calls and executes a program or exits.
+    """
+    pidfd = ctypes.c_int(-1)
+    args = _CloneArgs(flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=signal.SIGCHLD)
+    if cgroup is not None:
+        args.flags |= CLONE_INTO_CGROUP
+        args.cgroup = cgroup
+    pid = locked_libc.syscall(
+        ctypes.c_long(NR_CLONE3), ctypes.byref(args), ctypes.c_long(ctypes.sizeof(args))
+    )
+    return Child(checked(pid), pidfd.value)
+
+
+def close_on_exec_from(first: int) -> None:
+    """Mark every descriptor from `first` up to be closed at exec; close_range(2)."""
+    _close_range(first, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
+
+
+def hide_from_ptrace() -> None:
+    """Until exec, nobody may look into /proc/PID/exe, fd or memory without CAP_SYS_PTRACE over us (CVE-2019-5736)."""
+    _prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def die_with_parent() -> None:
+    """SIGKILL when the parent ends. Forgotten when the user changes, so call it after that."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def forbid_new_privileges() -> None:
+    """No program that is executed from here gains rights by set-user-ID or file capabilities."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def drop_from_bounding_set(capabilities: Iterable[int]) -> None:
+    """Numbers that the kernel does not know must not be among them (EINVAL)."""
+    for number in capabilities:
+        _prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+
+
+def set_capabilities(capabilities: int) -> None:
+    """Permitted and effective set to that bit mask, inheritable to none; capset(2)."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    low, high = capabilities & 0xFFFFFFFF, capabilities >> 32
+    sets = (ctypes.c_uint32 * 6)(
+        low, low, 0, high, high, 0
+    )  # effective, permitted, inheritable; then the high words
+    _capset(ctypes.byref(header), ctypes.byref(sets))
+
+
+class _FilterProgram(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
+
+
+def set_seccomp_filter(program: bytes) -> None:
+    """Install a classic BPF program of 8-byte instructions on this process and its descendants; seccomp(2)."""
+    filter_program = _FilterProgram(len(program) // 8, program)
+    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_program), 0, 0)
+
+
+def exit_status_of_stranger(pidfd: int) -> int | None:
+    """The wait status of an ended and reaped process that was not our child; None where the kernel can't say (< 6.15)."""
+    info = bytearray(64)
+    info[0:8] = _PIDFD_INFO_EXIT.to_bytes(8, "little")
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except OSError:
+        return None
+    if not int.from_bytes(info[0:8], "little") & _PIDFD_INFO_EXIT:
+        return None
+    return int.from_bytes(info[60:64], "little", signed=True)
+
+
+def user_namespace_is_initial() -> bool:
+    """Whether every user ID of the machine exists here."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return file.read().split() == ["0", "0", str(0xFFFFFFFF)]
+
+
+def last_capability() -> int:
+    """The highest number that this kernel knows."""
+    fd = os.open("/proc/sys/kernel/cap_last_cap", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(os.read(fd, 16))
+    finally:
+        os.close(fd)

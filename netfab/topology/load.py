@@ -1,0 +1,300 @@
+"""A topology file, whole: from its text to the Topology, with all that is wrong with it in one error.
+
+Knows the keys of the top level and in which order entries can be read; each kind of entry has its own module.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Network
+from itertools import chain
+from typing import Any, Final
+
+from netfab.errors import TopologyError, raise_all
+from netfab.topology import addresses, grammar, phrases
+from netfab.topology.grammar import NAME, Wrong, shown
+from netfab.topology.link import LINK_DEFAULTS, LINK_SCHEMA, links_of
+from netfab.topology.merge import filled_tree, merged, part
+from netfab.topology.network import NETWORK, network_of
+from netfab.topology.node import NODE
+from netfab.topology.nodes import Nodes, Ports
+from netfab.topology.port import SHARED, bounded
+from netfab.topology.reading import (
+    ANY_SCALAR,
+    ENTRY_WEIGHT,
+    MAX_ERRORS,
+    EnoughErrors,
+    Json,
+    Reader,
+    Record,
+    Run,
+    checked,
+    list_of,
+    listed,
+    map_of,
+    named_schema,
+    parsed,
+    pattern,
+    read_record,
+    record_schema,
+    refused,
+    reserved,
+    scalar,
+)
+from netfab.topology.references import broken_references, unknown_check_ends, unknown_placeholders
+from netfab.topology.rules import contradictions
+from netfab.topology.schema import (
+    Attachment,
+    HostEntry,
+    Link,
+    Network,
+    Node,
+    NodeGateway,
+    Places,
+    Pool,
+    Prefix,
+    Reserved,
+    Topology,
+)
+from netfab.topology.source import Source
+from netfab.topology.tree import Map, Scalar, Tree, weight
+
+_NOTHING: Final = Map({}, {}, 1, 1)
+DEFAULT_POOLS: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+_PLANNED_SIZES: Final = {4: 24, 6: 64}
+
+
+def _pool(tree: Tree, path: str, run: Run) -> Pool:
+    """`10.0.0.0/8`, or `{prefix: 10.64.0.0/10, size: 24}`."""
+    if type(tree) is not Map:
+        prefix: Prefix = _PREFIX.read(tree, path, run)
+        return Pool(prefix, _default_size(prefix), run.at(tree, path))
+    values = read_record(_POOL, tree, path, run).values
+    if "prefix" not in values:
+        raise run.error(tree, path, "a pool has a prefix: `{prefix: 10.64.0.0/10, size: 24}`")
+    prefix = values["prefix"]
+    size: int = values.get("size", _default_size(prefix))
+    if not prefix.prefixlen <= size <= prefix.max_prefixlen - 1:
+        raise run.error(tree, path, f"no subnet of size /{size} is in {prefix}")
+    return Pool(prefix, size, run.at(tree, path))
+
+
+def _default_size(prefix: Prefix) -> int:
+    return max(prefix.prefixlen, _PLANNED_SIZES[prefix.version])
+
+
+def _check(text: str) -> str:
+    phrases.check(text)
+    return " ".join(text.split())
+
+
+_PREFIX: Final = scalar(addresses.subnet, pattern(r"[0-9a-fA-F:.]+/\d+"))
+_POOL: Final[dict[str, Reader[Any]]] = {"prefix": _PREFIX, "size": bounded(8, 127)}
+_HOST: Final[dict[str, Reader[Any]]] = {
+    "address": scalar(addresses.host_address, pattern("[0-9a-fA-F:.]+")),
+    "ssh": scalar(str, ANY_SCALAR),
+}
+_KIND: Final[dict[str, Reader[Any]]] = {**NODE, "kind": refused("a kind has no kind; they are one level")}
+_DEFAULTS: Final[dict[str, Reader[Any]]] = {**NODE, **NETWORK}
+
+
+def _entries(value: Json, names: str = NAME) -> Reader[Map]:
+    return Reader(map_of, named_schema(value, names))
+
+
+# The keys of a network that are its ports'; `gateway` and `masquerade` mean the network itself.
+_PORT_DEFAULTS: Final = SHARED.keys() - {"gateway", "masquerade"}
+_RANGE: Final = rf"{NAME}(\.\.\d+)?"
+TOP: Final[dict[str, Reader[Any]]] = {
+    "name": scalar(grammar.fabric_name, pattern(NAME)),
+    "pools": listed(Reader(_pool, {"anyOf": [_PREFIX.schema, record_schema(_POOL)]})),
+    "avoid": listed(scalar(addresses.prefix, pattern(r"[0-9a-fA-F:.]+/\d+"))),
+    "defaults": Reader(map_of, record_schema(_DEFAULTS)),
+    "kinds": _entries(record_schema(_KIND)),
+    "store": reserved("store", scalar(grammar.store, pattern("sqlite|etcd://.*")), "sqlite"),
+    "networks": _entries(record_schema(NETWORK), _RANGE),
+    "nodes": _entries(record_schema(NODE), _RANGE),
+    "links": Reader(list_of, {"type": ["array", "null"], "items": LINK_SCHEMA}),
+    "hosts": reserved("hosts", _entries(record_schema(_HOST))),
+    "checks": reserved("checks", listed(scalar(_check, ANY_SCALAR)), ()),
+    "include": reserved("include", listed(scalar(str, ANY_SCALAR)), ()),
+}
+
+
+def load(
+    text: bytes, file: str, directory: str, environ: Mapping[str, str], name: str | None = None
+) -> Topology:
+    """The Topology of a file's text; raises TopologyError, or Several of them, with all that is wrong.
+
+    file: as errors name it, `-` for standard input. directory: its absolute directory, from which relative paths are
+    taken. environ: what `${VAR}` reads. name: the fabric's name where it is not to be the file's own.
+    """
+    source = Source(text, file, environ)
+    run = Run(file, directory, source.errors)
+    try:
+        topology = _Loading(run, source.tree, name).topology()
+    except EnoughErrors:
+        raise_all([*_in_order(run.errors), TopologyError(f"and more; {MAX_ERRORS} errors are shown")])
+    raise_all(_in_order(run.errors))
+    return topology._replace(reserved=_distinct(run.reserved))
+
+
+class _Loading:
+    """The steps of loading one file, in the order in which they need each other."""
+
+    def __init__(self, run: Run, tree: Tree, name: str | None) -> None:
+        self._run = run
+        self._name = name
+        self._top = read_record(TOP, map_of(tree, "", run), "", run)
+        self._defaults: Map = self._top.values.get("defaults", _NOTHING)
+        self._kinds: Map = self._top.values.get("kinds", _NOTHING)
+        self._ports = Ports()
+        self._networks: dict[str, Network] = {}
+        self._links: list[Link] = []
+        self._hosts: dict[str, HostEntry] = {}
+        self._broken: set[str] = set()  # networks of which something could not be read
+
+    def topology(self) -> Topology:
+        run, values = self._run, self._top.values
+        self._check_shared()
+        self._each("networks", self._network)
+        nodes = Nodes(run, self._defaults, self._kinds, self._ports)
+        self._each("nodes", nodes.read)
+        nodes.resolve()
+        self._read_links()
+        self._each("hosts", self._host)
+        topology = Topology(
+            name=self._fabric_name(),
+            at=self._top.at,
+            pools=values.get("pools") or self._default_pools(),
+            avoid=values.get("avoid", ()),
+            networks=self._networks,
+            nodes=with_gateways(self._networks, nodes.nodes, self._ports),
+            links=tuple(self._links),
+            hosts=self._hosts,
+            checks=values.get("checks", ()),
+            store=values.get("store", "sqlite"),
+            reserved=(),
+            include=values.get("include", ()),
+        )
+        for error in chain(
+            broken_references(topology, nodes.bases),
+            unknown_placeholders(topology, nodes.bases),
+            unknown_check_ends(topology, nodes.bases),
+            contradictions(topology, self._broken | nodes.broken),
+        ):
+            run.note(error)
+        return topology
+
+    def _each(self, section: str, read: Callable[[str, Scalar, Tree, str], None]) -> None:
+        """Read each entry of a section; what is wrong with one is an error, and the next is read."""
+        entries: Map = self._top.values.get(section, _NOTHING)
+        for key, tree in entries.values.items():
+            if key.startswith("x-"):
+                continue
+            self._run.attempt(read, key, entries.keys[key], tree, f"{section}.{shown(key)}")
+
+    def _check_shared(self) -> None:
+        """`defaults` and `kinds` are right even where nothing uses them."""
+        read_record(_DEFAULTS, filled_tree(self._defaults, "node1"), "defaults", self._run)
+        for key, tree in self._kinds.values.items():
+            if not key.startswith("x-"):
+                path = f"kinds.{shown(key)}"
+                self._run.attempt(self._check_kind, self._kinds.keys[key], tree, path)
+
+    def _check_kind(self, place: Scalar, tree: Tree, path: str) -> None:
+        parsed(grammar.name, place, path, self._run)
+        read_record(_KIND, filled_tree(map_of(tree, path, self._run), "node1"), path, self._run)
+
+    def _network(self, key: str, place: Scalar, tree: Tree, path: str) -> None:
+        """One entry under `networks`: a network, or a range of them."""
+        run, wrong = self._run, len(self._run.errors)
+        own = map_of(tree, path, run)
+        entry = merged(part(self._defaults, NETWORK), own)
+        run.spend(
+            parsed(grammar.range_length, place, path, run) * (ENTRY_WEIGHT + weight(entry)), place, path
+        )
+        for name in parsed(grammar.expanded, place, path, run):
+            checked(grammar.name, name, place, path, run)
+            record = read_record(NETWORK, entry if name == key else filled_tree(entry, name), path, run)
+            at = Places(run.at(place, path), record.at.keys)
+            network = network_of(name, Record(record.values, at), own.values, run)
+            if (first := self._networks.setdefault(name, network)) is not network:
+                run.error_at(at.own, f"the network {name} is there already, at {first.at.own}")
+            self._ports.add(
+                name, {key: value for key, value in record.values.items() if key in _PORT_DEFAULTS}
+            )
+            if len(run.errors) > wrong:
+                self._broken.add(name)
+
+    def _read_links(self) -> None:
+        entries: list[Tree] = self._top.values["links"].items if "links" in self._top.values else []
+        defaults = part(self._defaults, LINK_DEFAULTS)
+        for index, tree in enumerate(entries):
+            self._run.attempt(self._link, tree, f"links[{index}]", defaults)
+
+    def _link(self, tree: Tree, path: str, defaults: Map) -> None:
+        self._links.extend(links_of(tree, path, defaults, self._run))
+
+    def _host(self, key: str, place: Scalar, tree: Tree, path: str) -> None:
+        parsed(grammar.name, place, path, self._run)
+        record = read_record(_HOST, map_of(tree, path, self._run), path, self._run)
+        self._hosts[key] = HostEntry(
+            key, record.values.get("address"), record.values.get("ssh", ""), record.at
+        )
+
+    def _default_pools(self) -> tuple[Pool, ...]:
+        return tuple(Pool(IPv4Network(text), 24, self._top.at.own) for text in DEFAULT_POOLS)
+
+    def _fabric_name(self) -> str:
+        """`--name`, else the file's `name`, else its stem, for `topology.yaml` its directory's."""
+        if self._name is not None:
+            try:
+                return grammar.fabric_name(self._name)
+            except Wrong as wrong:
+                self._run.note(TopologyError(str(wrong)))
+        if "name" in self._top.at.keys:
+            return str(self._top.values.get("name", ""))
+        name = default_name(self._run.file, self._run.directory)
+        if not name or name in grammar.NO_FABRIC_NAMES:
+            self._run.error_at(self._top.at.own, "nothing here gives the fabric a name; write `name:` first")
+        return name
+
+
+def default_name(file: str, directory: str) -> str:
+    """The name that a fabric has by its file: the stem, for `topology.yaml` the directory's name; else nothing."""
+    if file == "-":
+        return ""
+    stem = posixpath.basename(file)
+    for suffix in (".yaml", ".yml", ".netfab"):
+        stem = stem.removesuffix(suffix)
+    return grammar.proposed_name(posixpath.basename(directory.rstrip("/")) if stem == "topology" else stem)
+
+
+def with_gateways(
+    networks: Mapping[str, Network], nodes: Mapping[str, Node], ports: Ports
+) -> dict[str, Node]:
+    """A node that is a network's gateway is on it without saying so: after its written networks, in file order."""
+    found = dict(nodes)
+    for network in networks.values():
+        node = found.get(network.gateway.node) if isinstance(network.gateway, NodeGateway) else None
+        if node and all(attachment.network != network.name for attachment in node.attachments):
+            joined = Attachment(network.name, ports.of(network.name, {}), Places(network.at.of("gateway")))
+            found[node.name] = node._replace(attachments=(*node.attachments, joined))
+    return found
+
+
+def _in_order(errors: Iterable[TopologyError]) -> list[TopologyError]:
+    """The errors in the file's order; what an alias, a range or a kind repeats is said once."""
+    found: dict[tuple[int, int, str], TopologyError] = {}
+    for error in errors:
+        line, column = error.at[1:3] if error.at else (0, 0)
+        found.setdefault((line, column, error.message), error)
+    return [found[key] for key in sorted(found, key=lambda key: key[:2])]
+
+
+def _distinct(reserved: Iterable[Reserved]) -> tuple[Reserved, ...]:
+    """The same, of the keys without effect."""
+    found = {(each.at.line, each.at.column, each.key): each for each in reserved}
+    return tuple(found[key] for key in sorted(found))

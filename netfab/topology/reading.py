@@ -1,0 +1,326 @@
+"""Readers: from a Tree to a value, each with the JSON schema of what it takes.
+
+A reader raises the TopologyError of what it can't read; records, lists and maps collect them and read on, so that all
+of a file's errors come in one run. Knows no key: the tables are keys.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from netfab.errors import Location, TopologyError
+from netfab.topology.grammar import Wrong, quoted, shown
+from netfab.topology.schema import Places, Reserved
+from netfab.topology.suggest import unknown_key
+from netfab.topology.tree import Map, Scalar, Sequence, Tree
+
+T = TypeVar("T")
+K = TypeVar("K")
+P = ParamSpec("P")
+Json = dict[str, Any]
+
+MAX_EXPANDED = 1_000_000  # values that ranges, `scale`, kinds and port ranges may add to a file
+MAX_ERRORS = 500
+ENTRY_WEIGHT = 10  # values that a node, network or link counts for, whatever it writes
+_REFUSED = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+class EnoughErrors(Exception):
+    """So much is wrong that nobody reads on; a suggestion for each of a million typos would take minutes."""
+
+
+class Run:
+    """One reading of one file: what all readers share."""
+
+    def __init__(self, file: str, directory: str, errors: list[TopologyError]) -> None:
+        self.file = file
+        self.directory = directory
+        self.errors = errors
+        self.reserved: list[Reserved] = []
+        self._left = MAX_EXPANDED
+
+    def at(self, tree: Tree, path: str) -> Location:
+        return Location(self.file, tree.line, tree.column, path)
+
+    def error(self, tree: Tree, path: str, message: str) -> TopologyError:
+        return TopologyError(message, at=self.at(tree, path))
+
+    def attempt(self, read: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Read; what raises is noted, so that the next thing can be read."""
+        try:
+            read(*args, **kwargs)
+        except TopologyError as error:
+            self.note(error)
+
+    def note(self, error: TopologyError) -> None:
+        self.errors.append(error)
+        if len(self.errors) >= MAX_ERRORS:
+            raise EnoughErrors
+
+    def error_at(self, at: Location, message: str) -> None:
+        self.note(TopologyError(message, at=at))
+
+    def wrong(self, tree: Tree, path: str, message: str) -> None:
+        self.note(self.error(tree, path, message))
+
+    def reserve(self, key: str, tree: Tree, path: str) -> None:
+        self.reserved.append(Reserved(key, self.at(tree, path)))
+
+    def spend(self, values: int, tree: Tree, path: str) -> None:
+        """Count what is multiplied, before it is; a TopologyError where a small file would become a huge one."""
+        self._left -= values
+        if self._left < 0:
+            raise self.error(
+                tree, path, f"ranges and kinds make more than {MAX_EXPANDED} values of this file"
+            )
+
+
+class Reader(Generic[T]):
+    """How a value is read, and the JSON schema of what may be written."""
+
+    __slots__ = ("read", "schema")
+
+    def __init__(self, read: Callable[[Tree, str, Run], T], schema: Json) -> None:
+        self.read, self.schema = read, schema
+
+
+class Record:
+    """A map read by a table of keys: its values by key, and their places."""
+
+    __slots__ = ("at", "values")
+
+    def __init__(self, values: dict[str, Any], at: Places) -> None:
+        self.values, self.at = values, at
+
+
+def text_of(tree: Tree, path: str, run: Run, *, free: bool = False) -> str:
+    """A scalar's text. Only a free one (`command`, `exec`, `files`, `env`) may hold control and bidi characters."""
+    if type(tree) is not Scalar:
+        raise run.error(tree, path, _not_a_text(tree))
+    text = tree.text
+    if not text.isprintable() and (bad := _refused(text, free)):
+        raise run.error(tree, path, f"the character U+{ord(bad):04X} is not allowed here")
+    if tree.plain and tree.is_null:
+        raise run.error(tree, path, 'nothing is written here; an empty text is `""`')
+    return text
+
+
+def _refused(text: str, free: bool) -> str:
+    """The first character that must not be there: what a terminal obeys; or what no program's argument can hold."""
+    for character in text:
+        control = character < " " or "\x7f" <= character <= "\x9f" or character in _REFUSED
+        if character == "\0" or "\ud800" <= character <= "\udfff" or (control and not free):
+            return character
+    return ""
+
+
+def _not_a_text(tree: Tree) -> str:
+    if type(tree) is Map and len(tree.values) == 1:
+        key, value = next(iter(tree.values.items()))
+        if type(value) is Scalar and value.is_null:
+            return f'a text is due and `{{{shown(key)}}}` is a map; quote it: "{{{shown(key)}}}"'
+    return f"a text is due, not a {'map' if type(tree) is Map else 'list'}"
+
+
+def map_of(tree: Tree, path: str, run: Run) -> Map:
+    """A map; nothing written is an empty one."""
+    if type(tree) is Map:
+        return tree
+    if type(tree) is Scalar and tree.is_null:
+        return Map({}, {}, tree.line, tree.column)
+    raise run.error(tree, path, f"a map is due: `{{key: value}}`, not {_shown(tree)}")
+
+
+def list_of(tree: Tree, path: str, run: Run) -> Sequence:
+    """A list; nothing written is an empty one."""
+    if type(tree) is Sequence:
+        return tree
+    if type(tree) is Scalar and tree.is_null:
+        return Sequence([], tree.line, tree.column)
+    raise run.error(tree, path, f"a list is due: `[{_shown(tree) if type(tree) is Scalar else '...'}]`")
+
+
+def _shown(tree: Tree) -> str:
+    if type(tree) is Scalar:
+        return quoted(tree.text).strip("`") or '""'
+    return "a list" if type(tree) is Sequence else "a map"
+
+
+def read_record(keys: Mapping[str, Reader[Any]], tree: Map, path: str, run: Run) -> Record:
+    """A map whose keys are a table's. What can't be read is an error and left out; the rest is read on."""
+    values: dict[str, Any] = {}
+    places: dict[str, Location] = {}
+    for key, value in tree.values.items():
+        reader = keys.get(key)
+        if reader is None:
+            if not key.startswith("x-"):
+                place = tree.keys[key]
+                run.wrong(place, f"{path}.{shown(key)}".lstrip("."), unknown_key(key, keys))
+            continue
+        inner = f"{path}.{key}" if path else key
+        try:
+            values[key] = reader.read(value, inner, run)
+        except TopologyError as error:
+            run.note(error)
+        places[key] = Location(run.file, value.line, value.column, inner)
+    return Record(values, Places(Location(run.file, tree.line, tree.column, path), places))
+
+
+def record(keys: Mapping[str, Reader[Any]]) -> Reader[Record]:
+    return Reader(
+        lambda tree, path, run: read_record(keys, map_of(tree, path, run), path, run), record_schema(keys)
+    )
+
+
+def record_schema(keys: Mapping[str, Reader[Any]]) -> Json:
+    return {
+        "type": ["object", "null"],
+        "properties": {key: reader.schema for key, reader in keys.items()},
+        "patternProperties": {"^x-": {}},
+        "additionalProperties": False,
+    }
+
+
+def scalar(parse: Callable[[str], T], schema: Json) -> Reader[T]:
+    """A text by a small grammar."""
+
+    def read(tree: Tree, path: str, run: Run) -> T:
+        return parsed(parse, tree, path, run)
+
+    return Reader(read, schema)
+
+
+def parsed(parse: Callable[[str], T], tree: Tree, path: str, run: Run) -> T:
+    """A scalar's text by a small grammar."""
+    return checked(parse, text_of(tree, path, run), tree, path, run)
+
+
+def checked(parse: Callable[[str], T], text: str, tree: Tree, path: str, run: Run) -> T:
+    """A text by a small grammar, that the tree at this path says or implies."""
+    try:
+        return parse(text)
+    except Wrong as wrong:
+        raise run.error(tree, path, str(wrong)) from None
+
+
+def free_text() -> Reader[str]:
+    """A text that is data: of a command, a file, an environment."""
+    return Reader(lambda tree, path, run: text_of(tree, path, run, free=True), ANY_SCALAR)
+
+
+def listed(item: Reader[T], *, alone: bool = False) -> Reader[tuple[T, ...]]:
+    """A list; `alone`: one text may stand for a list of one."""
+
+    def read(tree: Tree, path: str, run: Run) -> tuple[T, ...]:
+        if alone and type(tree) is Scalar and not tree.is_null:
+            return (item.read(tree, path, run),)
+        found = []
+        for index, each in enumerate(list_of(tree, path, run).items):
+            try:
+                found.append(item.read(each, f"{path}[{index}]", run))
+            except TopologyError as error:
+                run.note(error)
+        return tuple(found)
+
+    schema: Json = {"type": ["array", "null"], "items": item.schema}
+    return Reader(read, {"anyOf": [item.schema, schema]} if alone else schema)
+
+
+def named(
+    key: Callable[[str], K], value: Reader[T], pattern: str = "", *, data: bool = False
+) -> Reader[tuple[tuple[K, T], ...]]:
+    """A map whose keys are names of the user's; `data`: a key that begins with `x-` is one of them."""
+
+    def read(tree: Tree, path: str, run: Run) -> tuple[tuple[K, T], ...]:
+        found = []
+        entries = map_of(tree, path, run)
+        for written, each in entries.values.items():
+            if written.startswith("x-") and not data:
+                continue
+            try:
+                inner = f"{path}.{shown(written)}"
+                name = parsed(key, entries.keys[written], inner, run)
+                found.append((name, value.read(each, inner, run)))
+            except TopologyError as error:
+                run.note(error)
+        return tuple(found)
+
+    return Reader(read, named_schema(value.schema, pattern))
+
+
+def named_schema(value: Json, pattern: str) -> Json:
+    names: Json = {
+        "propertyNames": {"anyOf": [{"pattern": f"^(?:{pattern})$"}, {"pattern": "^x-"}, TEMPLATE]}
+    }
+    return {"type": ["object", "null"], "additionalProperties": value, **(names if pattern else {})}
+
+
+def words(meanings: Mapping[str, Any], other: Reader[T]) -> Reader[T]:
+    """A text that is one of some words, each with its meaning; or else what another reader takes."""
+
+    def read(tree: Tree, path: str, run: Run) -> T:
+        if type(tree) is not Scalar or tree.text not in meanings:
+            try:
+                return other.read(tree, path, run)
+            except TopologyError as error:
+                if type(tree) is Scalar:
+                    too = " and ".join(f"`{word}`" for word in meanings)
+                    error = run.error(tree, path, f"{error.message}; {too} would be right too")
+                raise error from None
+        meaning: T = meanings[tree.text]
+        return meaning
+
+    # To an editor's YAML, `true` and `false` are no texts.
+    known = [{"true": True, "false": False}.get(word, word) for word in meanings]
+    return Reader(read, {"anyOf": [{"enum": known}, other.schema]})
+
+
+def choice(meanings: Mapping[str, T]) -> Reader[T]:
+    """One of some words."""
+
+    def read(tree: Tree, path: str, run: Run) -> T:
+        text = text_of(tree, path, run)
+        if text not in meanings:
+            raise run.error(
+                tree, path, f"{quoted(text)} is none of {', '.join(f'`{word}`' for word in meanings)}"
+            )
+        return meanings[text]
+
+    known = [{"true": True, "false": False}.get(word, word) for word in meanings]
+    return Reader(read, {"anyOf": [{"enum": known}, TEMPLATE]})
+
+
+def reserved(key: str, reader: Reader[T], *without_effect: T) -> Reader[T]:
+    """A key whose effect this version does not have; some values ask for nothing and are no matter."""
+
+    def read(tree: Tree, path: str, run: Run) -> T:
+        value = reader.read(tree, path, run)
+        if value not in without_effect:
+            run.reserve(key, tree, path)
+        return value
+
+    return Reader(read, reader.schema)
+
+
+def refused(message: str) -> Reader[Any]:
+    """A key that is a key elsewhere and can't be one here."""
+
+    def read(tree: Tree, path: str, run: Run) -> Any:
+        raise run.error(tree, path, message)
+
+    return Reader(read, {"not": {}})
+
+
+# `${VAR}`, `{n}` and `{node}` may stand in every scalar, whatever it must be in the end.
+TEMPLATE: Json = {"$ref": "#/$defs/template"}
+DEFINITIONS: Json = {"template": {"type": "string", "pattern": r"\$\{|\{n\}|\{node\}"}}
+ANY_SCALAR: Json = {"type": ["string", "number", "boolean"]}
+
+
+def pattern(expression: str) -> Json:
+    return {"anyOf": [{"type": ["string", "number"], "pattern": f"^(?:{expression})$"}, TEMPLATE]}
+
+
+def number(least: int, most: int) -> Json:
+    return {"anyOf": [{"type": "integer", "minimum": least, "maximum": most}, TEMPLATE]}

@@ -1,0 +1,216 @@
+"""Rules of names: what an entry refers to exists, can be meant there, and does not come back to itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from netfab.errors import Location, TopologyError
+from netfab.topology import phrases
+from netfab.topology.grammar import quoted, shown
+from netfab.topology.nodes import texts_of
+from netfab.topology.schema import (
+    PLANNED,
+    Bridged,
+    ContainerMode,
+    Link,
+    Node,
+    NodeGateway,
+    Topology,
+)
+from netfab.topology.suggest import nearest
+
+_PLACEHOLDER = r"\{(?:ip6?|net|peer):([^{}]*)\}"
+
+
+class Names(NamedTuple):
+    """Who can be referred to."""
+
+    topology: Topology
+    bases: Mapping[str, tuple[str, ...]]  # the nodes of each entry with a `scale`
+
+    def missing_node(self, name: str, at: Location) -> Iterator[TopologyError]:
+        """An error unless it is one node's name."""
+        if name in self.topology.nodes:
+            return
+        if name in self.bases:
+            one = self.bases[name][0]
+            yield TopologyError(f"{name} means all the nodes of a `scale`; name one: `{one}`", at=at)
+        else:
+            yield missing("node", name, self.topology.nodes, at)
+
+
+def missing(kind: str, name: str, known: Collection[str], at: Location) -> TopologyError:
+    near = nearest(name, known)
+    return TopologyError(
+        f"there is no {kind} {quoted(name)}" + (f"; did you mean `{near}`?" if near else ""), at=at
+    )
+
+
+def broken_references(topology: Topology, bases: Mapping[str, tuple[str, ...]]) -> Iterator[TopologyError]:
+    """Every name that means nothing, or nothing that can be meant where it stands."""
+    names = Names(topology, bases)
+    yield from _shared_names(names)
+    for node in topology.nodes.values():
+        yield from _of_node(node, names)
+    for network in topology.networks.values():
+        at = network.at.of("gateway")
+        if isinstance(network.gateway, NodeGateway):
+            yield from names.missing_node(network.gateway.node, at)
+        hosts = {host: network.at.of("uplink") for host, _ in network.uplink if host}
+        for host, place in {**hosts, **dict.fromkeys(network.hosts, network.at.of("hosts"))}.items():
+            if host not in topology.hosts:
+                yield missing("host", host, topology.hosts, place)
+    for link in topology.links:
+        yield from _of_link(link, names)
+    yield from _cycles(topology)
+
+
+def _shared_names(names: Names) -> Iterator[TopologyError]:
+    """A node and a network never share a name, nor does the name of a `scale` and one of a node."""
+    nodes, networks = names.topology.nodes, names.topology.networks
+    for name in names.bases.keys() & nodes.keys():
+        first, second = nodes[names.bases[name][0]].at.own, nodes[name].at.own
+        yield TopologyError(
+            f"{name} means all nodes of the `scale` at {first}; choose another name", at=second
+        )
+    for name, network in networks.items():
+        node = nodes.get(name) or nodes.get(next(iter(names.bases.get(name, ())), ""))
+        if node:
+            yield TopologyError(
+                f"{name} is a network too, at {network.at.own}; a node and a network never share a name",
+                at=node.at.own,
+            )
+
+
+def _of_node(node: Node, names: Names) -> Iterator[TopologyError]:
+    topology, at = names.topology, node.at
+    for attachment in node.attachments:
+        if attachment.network not in topology.networks:
+            yield missing("network", attachment.network, topology.networks, attachment.at.own)
+    for name in node.depends_on:
+        if name == node.name:
+            yield TopologyError(f"{name} can't wait for itself", at=at.of("depends_on"))
+        yield from names.missing_node(name, at.of("depends_on"))
+    for name in node.dns:
+        if name[0].isalpha() and ":" not in name:
+            yield from names.missing_node(name, at.of("dns"))
+    for route in node.routes:
+        if isinstance(route.via, str):
+            yield from names.missing_node(route.via, route.at)
+    if type(node.mode) is ContainerMode:
+        yield from names.missing_node(node.mode.node, at.of("mode"))
+    for host in node.runs_on:
+        if host not in topology.hosts:
+            yield missing("host", host, topology.hosts, at.of("runs_on"))
+
+
+def _of_link(link: Link, names: Names) -> Iterator[TopologyError]:
+    for end in link.ends:
+        if ":" in end.node:
+            continue
+        at = end.at.of("node")
+        yield from names.missing_node(end.node, at)
+        node = names.topology.nodes.get(end.node)
+        if node is None:
+            continue
+        if node.base in names.bases:
+            yield TopologyError(
+                f"{node.name} is one of a `scale`, whose nodes have no links; write a range", at=at
+            )
+        if type(node.mode) is not Bridged:
+            yield TopologyError(
+                f"{node.name} has no network of its own (`mode:` at {node.at.of('mode')})", at=at
+            )
+        if node.attach:
+            yield TopologyError(f"{node.name} is run by somebody else (`attach`) and has no links", at=at)
+    first, second = link.ends
+    if first.node == second.node:
+        yield TopologyError(
+            f"both ends are on {shown(first.node)}; a link joins two nodes", at=second.at.of("node")
+        )
+    elif ":" in first.node and ":" in second.node:
+        yield TopologyError("neither end is on a node; a link has at least one there", at=first.at.own)
+
+
+def _cycles(topology: Topology) -> Iterator[TopologyError]:
+    """`container:` and `depends_on` that lead back to where they began."""
+    nodes = topology.nodes
+    modes = {name: (node.mode.node,) for name, node in nodes.items() if type(node.mode) is ContainerMode}
+    waits = {name: node.depends_on for name, node in nodes.items() if node.depends_on}
+    for key, edges in (("mode", modes), ("depends_on", waits)):
+        if cycle := _cycle(edges):
+            word = "has the network of" if key == "mode" else "waits for"
+            yield TopologyError(
+                f"a circle: {f' {word} '.join((*cycle, cycle[0]))}", at=nodes[cycle[0]].at.of(key)
+            )
+
+
+def _cycle(edges: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The first circle of more than one, in the order of the edges; in linear time and without recursion."""
+    done: set[str] = set()
+    for start in edges:
+        path: dict[str, Iterator[str]] = {}
+        follow: str | None = start
+        while follow is not None:
+            if follow not in path and follow not in done:
+                path[follow] = iter(edges.get(follow, ()))
+            elif follow in path:
+                circle = list(path)[list(path).index(follow) :]
+                if len(circle) > 1:
+                    return tuple(circle)
+            follow = None
+            while path and follow is None:
+                last = next(reversed(path))
+                follow = next(path[last], None)
+                if follow is None:
+                    done.add(last)
+                    del path[last]
+    return ()
+
+
+def unknown_placeholders(topology: Topology, bases: Mapping[str, tuple[str, ...]]) -> Iterator[TopologyError]:
+    """`{ip:X}` and its kin in a node's texts, whose X is no interface of the node's, no network and no node."""
+    links: dict[str, list[Link]] = {}
+    for node in topology.nodes.values():
+        for text, at in texts_of(node):
+            for name in re.findall(_PLACEHOLDER, text) if "{" in text else ():
+                if name in topology.nodes or name in topology.networks or name in bases:
+                    continue
+                links = links or _links_by_node(topology.links)
+                interfaces = interface_names(node, links.get(node.name, ()))
+                if name not in interfaces:
+                    known = ", ".join(interfaces) or "none"
+                    yield TopologyError(
+                        f"{quoted(name)} in a placeholder is no network, no node and none of the interfaces here ({known})",
+                        at=at,
+                    )
+
+
+def _links_by_node(links: Iterable[Link]) -> dict[str, list[Link]]:
+    found: dict[str, list[Link]] = {}
+    for link in links:
+        for end in link.ends:
+            found.setdefault(end.node, []).append(link)
+    return found
+
+
+def interface_names(node: Node, links: Iterable[Link]) -> list[str]:
+    """The node's interfaces: networks in written order eth0, eth1 ..., links after, skipping written names."""
+    written = [attachment.port.name for attachment in node.attachments]
+    written += [end.port.name for link in links for end in link.ends if end.node == node.name]
+    taken = {name for name in written if name is not PLANNED}
+    free = (name for n in range(len(written) * 2) if (name := f"eth{n}") not in taken)
+    return [next(free) if name is PLANNED else str(name) for name in written]
+
+
+def unknown_check_ends(topology: Topology, bases: Mapping[str, tuple[str, ...]]) -> Iterator[TopologyError]:
+    """A and B of `checks`: nodes, addresses, host, internet."""
+    for index, text in enumerate(topology.checks):
+        sentence = phrases.check(text)
+        for name in (sentence.source, sentence.target):
+            known = {*topology.nodes, *bases, "host", "internet"}
+            if name not in known and name[0].isalpha() and ":" not in name:
+                at = topology.at.of("checks")
+                yield missing("node", name, known, at._replace(path=f"checks[{index}]"))

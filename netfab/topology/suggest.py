@@ -1,0 +1,56 @@
+"""What was probably meant by a key that nobody knows: "did you mean"."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+_COMPOSE, _CONTAINERLAB, _NETLAB = "compose calls it", "containerlab calls it", "netlab calls it"
+MAX_COMPARED: Final = 200
+# What others call it: our key, and who calls it so.
+SYNONYMS: Final = {
+    "ports": ("publish", _COMPOSE),
+    "environment": ("env", _COMPOSE),
+    "volumes": ("mounts", _COMPOSE),
+    "binds": ("mounts", _CONTAINERLAB),
+    "network_mode": ("mode", _COMPOSE),
+    "network-mode": ("mode", _CONTAINERLAB),
+    "cmd": ("command", _CONTAINERLAB),
+    "cap-add": ("cap_add", _CONTAINERLAB),
+    "capabilities": ("cap_add", ""),
+    "ipv4_address": ("ip", _COMPOSE),
+    "mgmt-ipv4": ("ip", _CONTAINERLAB),
+    "mac_address": ("mac", _COMPOSE),
+    "ip_range": ("range", _COMPOSE),
+    "ipv4-range": ("range", _CONTAINERLAB),
+    "healthcheck": ("ready", _COMPOSE),
+    "groups": ("kinds", _CONTAINERLAB),
+    "startup-config": ("files", _CONTAINERLAB),
+    "configs": ("files", _COMPOSE),
+    "replicas": ("scale", _COMPOSE),
+    "router": ("forward", ""),
+    "connections": ("networks", "munet calls it"),
+    "latency": ("delay", ""),
+    "bandwidth": ("rate", _NETLAB),
+    "packet-loss": ("loss", ""),
+    "nat": ("masquerade", ""),
+}
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """What to say about an unknown key where these are known."""
+    known = tuple(known)
+    meant, where = SYNONYMS.get(key, ("", ""))
+    if meant in known:
+        return f"unknown key; did you mean `{meant}`?{f' {where} `{key}`' if where else ''}"
+    if near := nearest(key, known):
+        return f"unknown key; did you mean `{near}`?"
+    listed = ", ".join(sorted(known))
+    return f"unknown key; the keys here are {listed}"
+
+
+def nearest(text: str, known: Collection[str]) -> str:
+    """The known name that looks most like it, or nothing; nothing either where there are too many to compare with."""
+    from difflib import get_close_matches  # 3 ms, which only an error pays
+
+    return next(iter(get_close_matches(text[:64], known, 1)), "") if len(known) <= MAX_COMPARED else ""
