@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from netfab.hosts.local import LocalHost
 from netfab.hosts.lock import locked
 from netfab.hosts.ports import refuse_busy
 from netfab.kernel.execute import Hook, no_hook
+from netfab.kernel.netns import Namespaces
 from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.kinds import KINDS
@@ -29,6 +30,7 @@ from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
 from netfab.plan.protection import lease_of
 from netfab.plan.subnets import Reservation
+from netfab.runtime.paths import Paths
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
@@ -119,7 +121,7 @@ def apply(
         except BaseException:
             store.commit(record, leases) if record else store.forget(name)
             raise
-        chosen = json.dumps(summary(topology, proposed.layout))
+        chosen = json.dumps(summary(topology, proposed))
         record = Record(name, file, os.getuid(), proposed.fabric.to_json(), chosen)
         store.commit(record, proposed.wants)
         publish(where.run, record, proposed.wants)
@@ -164,6 +166,8 @@ def records(where: Where = HERE) -> list[Record]:
 
 def status(name: str, where: Where = HERE) -> dict[str, Any]:
     """What there is of a fabric, as `status -o json` prints it. Without root, as it was last applied."""
+    from netfab.runtime.status import status as containers
+
     with _store(where) as store, _host(name, where) as host:
         record = _known(store, name)
         found: dict[str, Any] = {
@@ -174,11 +178,108 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
         }
         found |= json.loads(record.summary)
         present = set(host.observe(name).own) if os.geteuid() == 0 else None
-    for node in found["nodes"].values():
+    running = containers(Paths(name, where.run, where.state)) if os.geteuid() == 0 else {}
+    for short, node in found["nodes"].items():
         namespace = Name("namespace", os.path.basename(node["namespace"]))
         gone = present is not None and node["namespace"] and namespace not in present
-        node["state"] = "missing" if gone else "up" if present is not None else "applied"
+        program = running.get(short)
+        node["state"] = (
+            "missing" if gone else program.state if program else "up" if present is not None else "applied"
+        )
+        node["pid"] = program.pid or None if program else None
     return found
+
+
+def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]]:
+    """The fabric, name and summary of `node` or `fabric/node`. Raises NetfabError when there is none, or several."""
+    fabric_name, _, name = node.rpartition("/")
+    found = []
+    with _store(where) as store:
+        for record in store.records():
+            if fabric_name in ("", record.name) and name in (nodes := json.loads(record.summary)["nodes"]):
+                found.append((record, name, nodes[name]))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(f"{record.name}/{name}" for record, _, _ in found)
+        raise NetfabError(f"{name} is a node of several fabrics: {names}", hint="name one of these")
+    raise NetfabError(f"there is no node {node}", hint="`netfab status` lists what there is")
+
+
+def execute(
+    node: str,
+    argv: tuple[str, ...],
+    where: Where = HERE,
+    *,
+    privileged: bool = False,
+    user: str | None = None,
+    env: tuple[tuple[str, str], ...] = (),
+    terminal: bool = False,
+) -> int:
+    """Run a command in a node; its exit status. In a node without a program, with all rights of the caller."""
+    from netfab.runtime import exec as runtime
+    from netfab.runtime.status import status_of
+
+    _need_root("exec")
+    record, name, found = node_of(node, where)
+    paths = Paths(record.name, where.run, where.state)
+    if status_of(paths, name) is not None:
+        return runtime.run_in_container(
+            paths, name, argv, privileged=privileged, user=user, env=env, terminal=terminal
+        )
+    if not found["namespace"]:
+        raise NetfabError(f"{name} is in the host's namespace, and its program does not run")
+    netns = Namespaces.open(os.path.basename(found["namespace"]))
+    try:
+        return runtime.run_in_namespace(
+            netns,
+            argv,
+            hostname=found["hostname"],
+            hosts_file=found["hosts"],
+            resolv_conf=found["resolv"],
+            env={**os.environ, **dict(env)},
+            terminal=terminal,
+        )
+    finally:
+        os.close(netns)
+
+
+def programs(where: Where = HERE) -> list[dict[str, Any]]:
+    """Every node's program on this host, as `ps -o json` prints it."""
+    from netfab.runtime.status import status as containers
+
+    return [
+        {
+            "fabric": record.name,
+            "node": name,
+            "state": one.state,
+            "pid": one.pid or None,
+            "exit_code": one.exit_code,
+            "restarts": one.restarts,
+            "oom": one.oom,
+            "error": one.error,
+            "command": list(one.spec.argv),
+        }
+        for record in records(where)
+        for name, one in containers(Paths(record.name, where.run, where.state)).items()
+    ]
+
+
+def logs(
+    nodes: Iterable[str], where: Where = HERE, lines: int | None = None, follow: bool = False
+) -> Iterator[tuple[str, bytes]]:
+    """(node, line) of what nodes of one fabric wrote; with `follow` until all of them have ended."""
+    from netfab.runtime import logs as runtime
+
+    _need_root("logs")
+    found = [node_of(node, where) for node in nodes]
+    for fabric in dict.fromkeys(record.name for record, _, _ in found):
+        names = [name for record, name, _ in found if record.name == fabric]
+        paths = Paths(fabric, where.run, where.state)
+        if follow:
+            yield from ((line.name, line.text) for line in runtime.follow(paths, names, lines))
+        else:
+            yield from ((name, line) for name in names for line in runtime.tail(paths, name, lines))
 
 
 def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
@@ -226,7 +327,7 @@ def plan_data(topology: Topology, proposed: Plan, changes: tuple[Change, ...]) -
     return {
         "version": 1,
         "fabric": topology.name,
-        **summary(topology, proposed.layout),
+        **summary(topology, proposed),
         "changes": describe(changes),
         "warnings": list(proposed.warnings),
     }

@@ -89,7 +89,9 @@ class LocalHost:
 
     def run(self, phase: Sequence[Change]) -> list[Exception | None]:
         """Carry out a phase."""
-        return self._executor.run(phase)
+        failures = self._executor.run(phase)
+        self.interrupts.check()  # a signal in the last step still undoes all of them
+        return failures
 
     def wait(self, seconds: float) -> None:
         """Until a link or an address here changes; at most a twentieth of a second, as nodes' own events go unheard."""

@@ -70,10 +70,22 @@ def run(inside: Callable[[], int]) -> int:
 
 
 def _first_process(inside: Callable[[], int]) -> int:
-    """Process 1 of the sandbox: its end is everybody's there."""
+    """Process 1 of the sandbox: its end is everybody's there. It does nothing but collect those whose parents went."""
     enter()
     with suppress(
         OSError
     ):  # in a container with a masked /proc no new one can be mounted; the old one serves
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-    return inside()
+    worker = os.fork()
+    if worker == 0:
+        code = 1
+        try:
+            code = inside()
+        finally:
+            os._exit(code)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda which, _: os.kill(worker, which))
+    while True:
+        ended, status = os.wait()
+        if ended == worker:
+            return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)

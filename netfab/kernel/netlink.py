@@ -88,9 +88,9 @@ class Netlink:
             try:
                 data = self._socket.recv(32768)
             except OSError as error:
-                if error.errno != errno.ENOBUFS:
+                if error.errno not in (errno.ENOBUFS, errno.ENOMEM):
                     raise
-                whole = False  # answers were lost: read to the end, then again
+                whole = False  # answers were lost: read to the end, else no other can begin, then again
                 continue
             for found, flags, sequence, begin, end in messages(data):
                 if sequence != wanted:

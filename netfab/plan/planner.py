@@ -5,7 +5,7 @@ The same input gives the same plan. What to choose is layout.py's; this file onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from netfab.errors import Unsupported, raise_all
@@ -16,6 +16,7 @@ from netfab.plan import hosts, network, node
 from netfab.plan.containers import containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
+from netfab.plan.hosts import Names
 from netfab.plan.layout import Layout, Nic, lay_out
 from netfab.plan.protection import firewalls, lease_of, published_ports
 from netfab.plan.routes import routes_of
@@ -30,7 +31,8 @@ class Plan(NamedTuple):
     wants: frozenset[Lease]
     warnings: tuple[str, ...]
     layout: Layout
-    published: tuple[Publish, ...] = ()
+    published: tuple[Publish, ...]
+    names: Mapping[str, Names]  # where each node finds names
 
 
 def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_directory: str) -> Plan:
@@ -40,7 +42,8 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     """
     refuse_reserved(topology)
     layout = lay_out(topology, leases, facts)
-    made = list(objects(topology, layout, facts, f"{run_directory}/{topology.name}/etc"))
+    names, files = hosts.names_of(topology, layout, facts, f"{run_directory}/{topology.name}/etc")
+    made = [*objects(topology, layout, facts), *files.values(), *containers(topology, layout, names)]
     routes = list(routes_of(topology, layout, (thing for thing in made if isinstance(thing, Address))))
     published = published_ports(topology, layout, routes, facts)
     local = localnet_bridges(port for port, _ in published)
@@ -54,9 +57,8 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
         | {lease_of(wish) for _, wish in published}
     )
     fabric = Fabric(topology.name, [*tables, *borrowed, *made, *routes])
-    return Plan(
-        fabric, wants, layout.prefixes.warnings, layout, tuple(dict.fromkeys(wish for _, wish in published))
-    )
+    wishes = tuple(dict.fromkeys(wish for _, wish in published))
+    return Plan(fabric, wants, layout.prefixes.warnings, layout, wishes, names)
 
 
 def refuse_reserved(topology: Topology) -> None:
@@ -67,8 +69,8 @@ def refuse_reserved(topology: Topology) -> None:
     )
 
 
-def objects(topology: Topology, layout: Layout, facts: Facts, directory: str) -> Iterator[KernelObject]:
-    """Every object of the fabric on this host."""
+def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:
+    """Bridges, namespaces, cables, ports and addresses."""
     forwarding = routers(topology)
     for segment in layout.segments.values():
         if isinstance(segment.wish, Network):
@@ -83,9 +85,6 @@ def objects(topology: Topology, layout: Layout, facts: Facts, directory: str) ->
                 yield from nic_objects(topology, layout, nic, forwarding)
     for segment, ends in node.links_of(layout):
         yield node.cable_between(topology.name, ends, segment, forwarding)
-    names, files = hosts.names_of(topology, layout, facts, directory)
-    yield from files.values()
-    yield from containers(topology, layout, names)
 
 
 def nic_objects(
@@ -99,8 +98,9 @@ def nic_objects(
     yield from node.addresses_of(topology.name, nic, segment)
 
 
-def summary(topology: Topology, layout: Layout) -> dict[str, Any]:
-    """What was chosen, as data: the head of `plan -o json`, kept for `status` and `ip`."""
+def summary(topology: Topology, plan: Plan) -> dict[str, Any]:
+    """What was chosen, as data: the head of `plan -o json`, kept for `status`, `ip` and `exec`."""
+    layout = plan.layout
     networks = {
         name: {
             "subnets": [str(prefix) for prefix in segment.prefixes],
@@ -110,7 +110,7 @@ def summary(topology: Topology, layout: Layout) -> dict[str, Any]:
         for name, segment in layout.segments.items()
         if isinstance(segment.wish, Network)
     }
-    nodes = {name: _node_summary(topology, layout, name) for name in topology.nodes}
+    nodes = {name: _node_summary(topology, plan, name) for name in topology.nodes}
     links = [
         {
             "endpoints": [f"{nic.node}:{nic.name}" for nic in ends],
@@ -121,13 +121,19 @@ def summary(topology: Topology, layout: Layout) -> dict[str, Any]:
     return {"networks": networks, "nodes": nodes, "links": links}
 
 
-def _node_summary(topology: Topology, layout: Layout, name: str) -> dict[str, Any]:
+def _node_summary(topology: Topology, plan: Plan, name: str) -> dict[str, Any]:
     addresses: dict[str, list[str]] = {}
     interfaces = []
-    for nic in layout.nics[name]:
+    for nic in plan.layout.nics[name]:
         here = [str(interface.ip) for interface in nic.addresses]
         addresses.setdefault(nic.segment, []).extend(here)
         interfaces.append({"name": nic.name, "mac": nic.mac, "addresses": here, "network": nic.segment})
     holder = hosts.namespace_holder(topology, topology.nodes[name])
     namespace = "" if isinstance(holder.mode, HostMode) else f"/run/netns/{topology.name}.{holder.name}"
-    return {"addresses": addresses, "namespace": namespace, "interfaces": interfaces}
+    return {
+        "addresses": addresses,
+        "namespace": namespace,
+        "interfaces": interfaces,
+        "hostname": holder.hostname or holder.name,
+        **plan.names[name]._asdict(),
+    }

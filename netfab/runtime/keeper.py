@@ -18,12 +18,12 @@ from netfab.runtime import cgroups, record
 from netfab.runtime.launcher import Launcher
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record
-from netfab.runtime.spawn import Newborn, await_exec, permit
+from netfab.runtime.spawn import Birth, Newborn, await_exec, permit, spawn
 from netfab.runtime.spec import Restart
 from netfab.runtime.timers import Timers
 from netfab.system.process import exit_status_of_stranger
 
-_IN_FLIGHT = 8  # processes that mount at the same time
+_IN_FLIGHT = 16  # processes that are born together
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 60.0  # seconds before a restart: doubled each time ...
 _STEADY = 10.0  # ... until a process has run this long
 
@@ -105,22 +105,29 @@ class Keeper:
         return self._launch(fresh)
 
     def _launch(self, containers: Iterable[Container]) -> dict[str, NetfabError]:
+        """Prepare some, then bear them in one go: what this process writes between two forks, it copies page by page."""
         failed: dict[str, NetfabError] = {}
-        newborns: list[tuple[Container, Newborn]] = []
-        for container in containers:
-            try:
-                newborns.append((container, self._bear(container)))
-            except (OSError, NetfabError) as error:
-                failed[container.name] = self._fail(container, error)
-            if len(newborns) == _IN_FLIGHT:
-                failed |= self._await(newborns)
-                newborns = []
-        return failed | self._await(newborns)
+        waiting = list(containers)
+        while waiting:
+            births: list[tuple[Container, Birth]] = []
+            for container in waiting[:_IN_FLIGHT]:
+                try:
+                    births.append((container, self._prepare(container)))
+                except (OSError, NetfabError) as error:
+                    failed[container.name] = self._fail(container, error)
+            newborns = [(container, spawn(birth)) for container, birth in births]
+            for container, newborn in newborns:
+                self._take_charge(container, newborn)
+            failed |= self._await(newborns)
+            del waiting[:_IN_FLIGHT]
+        return failed
 
-    def _bear(self, container: Container) -> Newborn:
+    def _prepare(self, container: Container) -> Birth:
         if container.netns is None:
             raise ContainerFailed(container.name, "open its network namespace", errno.ENOENT)
-        newborn = self.launcher.launch(record.read_spec(self._paths.spec(container.name)), container.netns)
+        return self.launcher.prepare(record.read_spec(self._paths.spec(container.name)), container.netns)
+
+    def _take_charge(self, container: Container, newborn: Newborn) -> None:
         container.record = Record(
             RUNNING,
             pid=newborn.pid,
@@ -134,7 +141,6 @@ class Keeper:
         self._write(container)
         self._watch(container, newborn.pidfd)
         permit(newborn)
-        return newborn
 
     def _await(self, newborns: Iterable[tuple[Container, Newborn]]) -> dict[str, NetfabError]:
         failed: dict[str, NetfabError] = {}

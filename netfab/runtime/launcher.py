@@ -1,15 +1,14 @@
-"""From a spec to a newborn process: private layer, cgroup leaves, rights, then spawn."""
+"""From a spec to all that its process needs: private layer, cgroup leaves, rights."""
 
 from __future__ import annotations
 
-import os
 import resource
 
 from netfab.runtime import cgroups
 from netfab.runtime.confine import Rights, rights_with
 from netfab.runtime.layers import Layers, prepare_private_layer
 from netfab.runtime.paths import Paths
-from netfab.runtime.spawn import Birth, Newborn, spawn
+from netfab.runtime.spawn import Birth
 from netfab.runtime.spec import Spec, capabilities_of
 
 
@@ -21,34 +20,26 @@ class Launcher:
         self.hierarchies = cgroups.find_hierarchies()
         self._rights: dict[frozenset[str], Rights] = {}
 
-    def launch(self, spec: Spec, netns: int) -> Newborn:
-        """Start its process, which await_exec then waits for. Raises OSError, Unsupported."""
+    def prepare(self, spec: Spec, netns: int) -> Birth:
+        """Make its private layer and its cgroup leaves. Raises OSError, Unsupported."""
         layer = self._paths.layer(spec.name)
         parts = self._layers.of(spec.image)
         prepare_private_layer(layer, parts)
         leaves = cgroups.make_leaves(spec, self.hierarchies)
-        cgroup = next(
-            (os.open(leaf.path, os.O_PATH | os.O_CLOEXEC) for leaf in leaves if not leaf.controllers), None
+        v2 = next((leaf.path for leaf in leaves if not leaf.controllers), None)
+        return Birth(
+            spec=spec,
+            parts=parts,
+            layers=self._layers,
+            private=layer,
+            log=self._paths.log(spec.name),
+            netns=netns,
+            rights=self._rights_of(capabilities_of(spec)),
+            cgroup=v2,
+            cgroup_files=tuple(cgroups.join_paths(leaves)),
+            cgroup_mounts=cgroups.mounts_of(leaves, self.hierarchies),
+            open_files=self._open_files,
         )
-        try:
-            return spawn(
-                Birth(
-                    spec=spec,
-                    parts=parts,
-                    layers=self._layers,
-                    private=layer,
-                    log=self._paths.log(spec.name),
-                    netns=netns,
-                    rights=self._rights_of(capabilities_of(spec)),
-                    cgroup=cgroup,
-                    cgroup_files=tuple(cgroups.join_paths(leaves)),
-                    cgroup_mounts=cgroups.mounts_of(leaves, self.hierarchies),
-                    open_files=self._open_files,
-                )
-            )
-        finally:
-            if cgroup is not None:
-                os.close(cgroup)
 
     def _rights_of(self, names: frozenset[str]) -> Rights:
         if names not in self._rights:

@@ -10,11 +10,20 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
 from netfab.runtime.paths import Paths
-from netfab.runtime.spec import HIDDEN_DIRECTORIES, HIDDEN_FILES, HOST_KEYS
+from netfab.runtime.spec import (
+    HIDDEN_DIRECTORIES,
+    HIDDEN_FILES,
+    HOST_KEYS,
+    MASKED_IN_EACH_CPU,
+    MASKED_IN_PROC,
+    MASKED_IN_SYS,
+    READ_ONLY_IN_PROC,
+)
 from netfab.runtime.trees import remove_tree
 from netfab.system import linux
 
@@ -50,6 +59,11 @@ class Layers(NamedTuple):
     root: str  # where a container attaches its root, in its own mount namespace
     empty: str  # an empty read-only directory, to mask others with
     initial_user_namespace: bool
+    masked_in_proc: tuple[
+        tuple[str, bool], ...
+    ]  # what of these this kernel has, and whether it is a directory
+    masked_in_sys: tuple[tuple[str, bool], ...]
+    read_only_in_proc: tuple[str, ...]
 
     def of(self, image: str) -> tuple[Part, ...]:
         """`host`, or an absolute directory."""
@@ -73,7 +87,24 @@ def make_layers(paths: Paths, scratch: str, initial_user_namespace: bool) -> Lay
     host, links = (
         (_host_parts(host_base, paths), ()) if initial_user_namespace else _top_directories(host_base)
     )
-    return Layers(host, links, directory_base, root, empty, initial_user_namespace)
+    cpus = [name for name in _names("/sys/devices/system/cpu") if name[:3] == "cpu" and name[3:].isdecimal()]
+    throttles = (f"devices/system/cpu/{cpu}/{MASKED_IN_EACH_CPU}" for cpu in cpus)
+    return Layers(
+        host,
+        links,
+        directory_base,
+        root,
+        empty,
+        initial_user_namespace,
+        _present("/proc", MASKED_IN_PROC),
+        _present("/sys", (*MASKED_IN_SYS, *throttles)),
+        tuple(name for name, _ in _present("/proc", READ_ONLY_IN_PROC)),
+    )
+
+
+def _present(directory: str, names: Iterable[str]) -> tuple[tuple[str, bool], ...]:
+    paths = ((name, f"{directory}/{name}") for name in names)
+    return tuple((name, os.path.isdir(path)) for name, path in paths if os.path.lexists(path))
 
 
 def _make_base(base: str) -> None:
@@ -173,7 +204,9 @@ def prepare_private_layer(directory: str, parts: tuple[Part, ...]) -> None:
     """
     if not os.path.isdir(directory):
         os.makedirs(directory, mode=0o700)
-        os.chmod(os.path.dirname(directory), 0o700)  # a guest's set-user-ID programs are not for the host's users
+        os.chmod(
+            os.path.dirname(directory), 0o700
+        )  # a guest's set-user-ID programs are not for the host's users
     for part in parts:
         upper, work = part.private(directory)
         remove_tree(work)

@@ -11,21 +11,10 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.runtime.identity import identify
 from netfab.runtime.layers import Layers, Part
-from netfab.runtime.spec import (
-    DEVICE_LINKS,
-    DEVICES,
-    MASKED_IN_EACH_CPU,
-    MASKED_IN_PROC,
-    MASKED_IN_SYS,
-    READ_ONLY_IN_PROC,
-    TTY_DEVICE,
-    Mount,
-    Spec,
-)
+from netfab.runtime.spec import DEVICE_LINKS, DEVICES, Mount, Spec
 from netfab.system import linux
 from netfab.system.mounts import (
     AT_FDCWD,
@@ -53,7 +42,11 @@ from netfab.system.mounts import (
 _IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
 _LOCKED_DOWN = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+_READ_ONLY = MOUNT_ATTR_RDONLY | _LOCKED_DOWN
+_SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
 _KERNEL_MAGICS = (PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC)
+
+Options = tuple[tuple[str, str | None], ...]  # of a file system; without a value: a flag
 
 
 def mount_root(parts: tuple[Part, ...], layers: Layers, private: str) -> int:
@@ -97,9 +90,7 @@ def _overlay(part: Part, layers: Layers, private: str) -> int:
     paths = (*part.lower, *part.private(private))
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in paths]
     *lower, upper, work = (f"/proc/self/fd/{fd}" for fd in fds)
-    trust: tuple[tuple[str, str | None], ...] = (
-        (("userxattr", None),) if not layers.initial_user_namespace else ()
-    )
+    trust: Options = (("userxattr", None),) if not layers.initial_user_namespace else ()
     options = (
         ("lowerdir", ":".join(lower)),
         ("upperdir", upper),
@@ -115,122 +106,72 @@ def _overlay(part: Part, layers: Layers, private: str) -> int:
 
 
 def mount_kernel_filesystems(root: int, layers: Layers, cgroup_mounts: tuple[tuple[str, str], ...]) -> None:
-    """/dev, /proc and /sys, and what is masked or read-only in them."""
-    dev = _mount_at(
-        root, "dev", "tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, (("mode", "0755"), ("size", "64k"))
-    )
+    """/dev, /proc and /sys, and what is masked or read-only in them.
+
+    Below these, names are the kernel's or our own, so mounts go there by name.
+    """
+    dev = _mount_on_directory(root, "dev", "tmpfs", _SAFE, (("mode", "0755"), ("size", "64k")))
     _fill_dev(dev, layers.initial_user_namespace)
-    covers = _Covers(dev, layers.empty)
-    proc = _mount_at(root, "proc", "proc", _LOCKED_DOWN)
+    proc = _mount_on_directory(root, "proc", "proc", _LOCKED_DOWN)
     if filesystem_magic(proc) != PROC_SUPER_MAGIC:
         raise OSError(errno.EINVAL, "not a proc file system", "/proc")
-    for name in MASKED_IN_PROC:
-        _mask(proc, name, covers)
-    for name in READ_ONLY_IN_PROC:
-        _make_read_only(proc, name)
-    _mount_sys(root, cgroup_mounts, covers)
+    sys = _mount_on_directory(root, "sys", "sysfs", _READ_ONLY)
+    for name in layers.read_only_in_proc:
+        mount = clone_mount(proc, name, recursive=True)
+        restrict_mount(mount, _READ_ONLY)
+        attach_mount(mount, proc, name)
+    for below, masked in ((proc, layers.masked_in_proc), (sys, layers.masked_in_sys)):
+        for name, is_directory in masked:
+            cover = clone_mount(AT_FDCWD, layers.empty) if is_directory else clone_mount(dev, "null")
+            attach_mount(cover, below, name)
+    _mount_cgroups(sys, cgroup_mounts)
 
 
-def _mount_at(
-    root: int, name: str, fstype: str, attributes: int, options: tuple[tuple[str, str | None], ...] = ()
-) -> int:
-    """A new file system on a directory of the root, which must not be a symlink."""
-    target = _directory(root, name)
+def _mount_on_directory(root: int, name: str, fstype: str, attributes: int, options: Options = ()) -> int:
+    """A new file system on a directory of an image, which must not be a symlink."""
+    try:
+        target = open_below(root, name, os.O_PATH | os.O_DIRECTORY, _STRICT)
+    except FileNotFoundError:
+        os.mkdir(name, 0o755, dir_fd=root)
+        target = open_below(root, name, os.O_PATH | os.O_DIRECTORY, _STRICT)
     mount = new_mount(fstype, attributes, options)
     attach_mount(mount, target)
     os.close(target)
     return mount
 
 
-def _directory(root: int, name: str) -> int:
-    try:
-        return open_below(root, name, os.O_PATH | os.O_DIRECTORY, _STRICT)
-    except FileNotFoundError:
-        os.mkdir(name, 0o755, dir_fd=root)
-        return open_below(root, name, os.O_PATH | os.O_DIRECTORY, _STRICT)
+def _mount_in_new(below: int, name: str, fstype: str, attributes: int, options: Options = ()) -> None:
+    """A new file system on a new directory of a file system that is our own."""
+    os.mkdir(name, 0o755, dir_fd=below)
+    attach_mount(new_mount(fstype, attributes, options), below, name)
 
 
 def _fill_dev(dev: int, initial_user_namespace: bool) -> None:
-    devices = (*((name, 1, minor) for name, minor in DEVICES), TTY_DEVICE)
-    for name, major, minor in devices:
+    for name, major, minor in DEVICES:
         if initial_user_namespace:
             os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev)
-        else:
-            _bind_device(dev, name)
+        else:  # in a user namespace nobody makes devices: those of the host are shown
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=dev))
+            attach_mount(clone_mount(AT_FDCWD, f"/dev/{name}"), dev, name)
     for name, text in DEVICE_LINKS:
         os.symlink(text, name, dir_fd=dev)
-    pts = (("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620"))
-    _mount_at(
-        dev,
-        "pts",
-        "devpts",
-        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-        (*pts, *((("gid", "5"),) if initial_user_namespace else ())),
-    )
-    _mount_at(dev, "shm", "tmpfs", _LOCKED_DOWN, (("mode", "1777"), ("size", "64m")))
-    _mount_at(dev, "mqueue", "mqueue", _LOCKED_DOWN)
-
-
-def _bind_device(dev: int, name: str) -> None:
-    """In a user namespace nobody makes devices: those of the host are shown."""
-    os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=dev))
-    attach_mount(clone_mount(AT_FDCWD, f"/dev/{name}"), open_below(dev, name, os.O_PATH, _STRICT))
-
-
-class _Covers(NamedTuple):
-    """What masks are made of: the container's own /dev (for its null), and an empty read-only directory's path."""
-
-    dev: int
-    empty: str
-
-
-def _mask(below: int, name: str, covers: _Covers) -> None:
-    """Nothing to read: an empty read-only directory, or /dev/null. What the kernel lacks needs no mask."""
-    try:
-        target = open_below(below, name, os.O_PATH, _STRICT)
-    except FileNotFoundError:
-        return
-    directory = stat.S_ISDIR(os.fstat(target).st_mode)
-    cover = clone_mount(AT_FDCWD, covers.empty) if directory else clone_mount(covers.dev, "null")
-    attach_mount(cover, target)
-    os.close(cover)
-    os.close(target)
-
-
-def _make_read_only(below: int, name: str) -> None:
-    try:
-        target = open_below(below, name, os.O_PATH, _STRICT)
-    except FileNotFoundError:
-        return
-    mount = clone_mount(target, "", recursive=True)
-    restrict_mount(mount, MOUNT_ATTR_RDONLY | _LOCKED_DOWN)
-    attach_mount(mount, target)
-    os.close(target)
-    os.close(mount)
-
-
-def _mount_sys(root: int, cgroup_mounts: tuple[tuple[str, str], ...], covers: _Covers) -> None:
-    sys = _mount_at(root, "sys", "sysfs", MOUNT_ATTR_RDONLY | _LOCKED_DOWN)
-    for name in MASKED_IN_SYS:
-        _mask(sys, name, covers)
-    cpus = open_below(sys, "devices/system/cpu", os.O_RDONLY | os.O_DIRECTORY, _STRICT)
-    for name in os.listdir(cpus):
-        if name.startswith("cpu") and name[3:].isdigit():
-            _mask(cpus, f"{name}/{MASKED_IN_EACH_CPU}", covers)
-    os.close(cpus)
-    _mount_cgroups(sys, cgroup_mounts)
+    tty_group = (("gid", "5"),) if initial_user_namespace else ()
+    options: Options = (("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620"), *tty_group)
+    _mount_in_new(dev, "pts", "devpts", _SAFE, options)
+    _mount_in_new(dev, "shm", "tmpfs", _LOCKED_DOWN, (("mode", "1777"), ("size", "64m")))
+    _mount_in_new(dev, "mqueue", "mqueue", _LOCKED_DOWN)
 
 
 def _mount_cgroups(sys: int, mounts: tuple[tuple[str, str], ...]) -> None:
     """(file system, v1 controllers) of each hierarchy that the container has a leaf in; a lone v2 one is all there is."""
-    read_only = MOUNT_ATTR_RDONLY | _LOCKED_DOWN
     if mounts == (("cgroup2", ""),):
-        _mount_at(sys, "fs/cgroup", "cgroup2", read_only)
+        attach_mount(new_mount("cgroup2", _READ_ONLY), sys, "fs/cgroup")
     elif mounts:
-        below = _mount_at(sys, "fs/cgroup", "tmpfs", _LOCKED_DOWN, (("mode", "0755"),))
+        below = new_mount("tmpfs", _LOCKED_DOWN, (("mode", "0755"),))
+        attach_mount(below, sys, "fs/cgroup")
         for fstype, controllers in mounts:
             options = tuple((controller, None) for controller in controllers.split(",") if controller)
-            _mount_at(below, controllers or "unified", fstype, read_only, options)
+            _mount_in_new(below, controllers or "unified", fstype, _READ_ONLY, options)
 
 
 def bind_mounts(root: int, spec: Spec) -> None:

@@ -39,7 +39,7 @@ class Birth(NamedTuple):
     log: str
     netns: int
     rights: Rights
-    cgroup: int | None  # v2 leaf to be born into
+    cgroup: str | None  # v2 leaf to be born into
     cgroup_files: tuple[str, ...]  # v1 leaves to join
     cgroup_mounts: tuple[tuple[str, str], ...]
     open_files: tuple[int, int]  # RLIMIT_NOFILE: the supervisor has raised its own
@@ -58,12 +58,15 @@ def spawn(birth: Birth) -> Newborn:
     """Start a container's process, up to its exec: that waits for `permit`. It ends if we do before."""
     ours, theirs = socket.socketpair()
     log = os.open(birth.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    child = clone(_NAMESPACES, birth.cgroup)
+    cgroup = None if birth.cgroup is None else os.open(birth.cgroup, os.O_PATH | os.O_CLOEXEC)
+    child = clone(_NAMESPACES, cgroup)
     if child.pid == 0:
         ours.close()
         run_or_report(_become(birth, log, theirs.fileno()), theirs.fileno())
     theirs.close()
     os.close(log)
+    if cgroup is not None:
+        os.close(cgroup)
     return Newborn(birth.spec.name, child.pid, child.pidfd, ours)
 
 

@@ -196,14 +196,14 @@ class Restart(NamedTuple):
         return self.kind != "no"
 
 
-DEVICES = (
-    ("null", 3),
-    ("zero", 5),
-    ("full", 7),
-    ("random", 8),
-    ("urandom", 9),
-)  # minors of major 1; mode 0666
-TTY_DEVICE = ("tty", 5, 0)
+DEVICES = (  # name, major, minor; mode 0666
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+)
 DEVICE_LINKS = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),

@@ -14,7 +14,6 @@ import os
 import select
 import socket
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -95,7 +94,7 @@ class Supervisor:
         try:
             answer = self._answer(connection, json.loads(message), descriptors)
         except (NetfabError, OSError, KeyError, ValueError) as error:
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())
             answer = {"error": str(error)}
         if answer is not None:
             self._send(connection, answer)

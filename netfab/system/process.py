@@ -16,11 +16,11 @@ from netfab.system.libc import (
     NR_CAPSET,
     NR_CLONE3,
     NR_CLOSE_RANGE,
+    NR_PRCTL,
     checked,
-    libc,
     locked_libc,
     machine,
-    syscall,
+    system_call,
 )
 
 CLONE_PIDFD = 0x00001000  # linux/sched.h

@@ -120,11 +120,11 @@ def _port(port: Port) -> Plain:
         "ip": "none" if port.no_address else "dhcp" if port.dhcp else addresses,
         "mac": "" if port.mac is PLANNED else port.mac,
         "name": "" if port.name is PLANNED else port.name,
-        "gateway": _flag(port.gateway),
+        "gateway": "true" if port.gateway else "",
         "mtu": _mtu(port.mtu),
         "spoof": port.spoof,
         "allow": list(port.allow),
-        "masquerade": _flag(port.masquerade),
+        "masquerade": "true" if port.masquerade else "",
         **{key: _impairment(key, getattr(port.impairment, key)) for key in IMPAIRMENTS},
     }
     return _less_empty(said)

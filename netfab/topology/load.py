@@ -116,7 +116,7 @@ TOP: Final[dict[str, Reader[Any]]] = {
     "networks": _entries(record_schema(NETWORK), _RANGE),
     "nodes": _entries(record_schema(NODE), _RANGE),
     "links": Reader(list_of, {"type": ["array", "null"], "items": LINK_SCHEMA}),
-    "hosts": reserved("hosts", _entries(record_schema(_HOST))),
+    "hosts": _entries(record_schema(_HOST)),
     "checks": reserved("checks", listed(scalar(_check, ANY_SCALAR)), ()),
     "include": reserved("include", listed(scalar(str, ANY_SCALAR)), ()),
 }
@@ -164,6 +164,8 @@ class _Loading:
         nodes.resolve()
         self._read_links()
         self._each("hosts", self._host)
+        if self._hosts:
+            run.reserved.append(Reserved("hosts", self._top.at.of("hosts")))
         topology = Topology(
             name=self._fabric_name(),
             at=self._top.at,

@@ -1,0 +1,134 @@
+"""Commands for nodes and their programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from netfab.cli.fabric import output_json, where_of
+from netfab.errors import NetfabError, ContainerFailed
+
+
+@click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "-i",
+    "interactive",
+    is_flag=True,
+    help="Accepted for fingers that know docker: input is always passed on.",
+)
+@click.option("-t", "terminal", is_flag=True, help="Give the command a terminal.")
+@click.option("-u", "--user", help="USER[:GROUP] to run it as.")
+@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
+@click.option(
+    "--privileged", is_flag=True, help="With all capabilities, also where the node's program has few."
+)
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="NODE CMD…")
+@click.pass_context
+def exec_command(
+    ctx: click.Context,
+    interactive: bool,
+    terminal: bool,
+    user: str | None,
+    env: tuple[str, ...],
+    privileged: bool,
+    words: tuple[str, ...],
+) -> None:
+    """Run a command in NODE (or FABRIC/NODE); several nodes: exec NODE… -- CMD….
+
+    Exits with the command's own code; 126 or 127 when it can't be run or isn't there.
+    """
+    nodes, command = _split(words)
+    if not command:
+        raise click.UsageError("which command? netfab exec NODE CMD…")
+    variables = tuple((name, value) for name, _, value in (one.partition("=") for one in env))
+    codes = [
+        _execute(ctx, node, command, privileged=privileged, user=user, env=variables, terminal=terminal)
+        for node in nodes
+    ]
+    raise SystemExit(next((code for code in codes if code), 0))
+
+
+def _split(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if "--" in words:
+        at = words.index("--")
+        return words[:at], words[at + 1 :]
+    return words[:1], words[1:]
+
+
+def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options: Any) -> int:
+    from netfab import fabric
+    from netfab.cli.main import show_error
+
+    try:
+        return fabric.execute(node, command, where_of(ctx), **options)
+    except ContainerFailed as error:
+        show_error(error)
+        return error.exit_code
+
+
+@click.command("shell")
+@click.argument("node")
+@click.pass_context
+def shell_command(ctx: click.Context, node: str) -> None:
+    """Open a shell in NODE (or FABRIC/NODE)."""
+    terminal = sys.stdin.isatty()
+    raise SystemExit(_execute(ctx, node, (os.environ.get("SHELL", "/bin/sh"),), terminal=terminal))
+
+
+@click.command("ps")
+@click.option("-a", "--all", "everything", is_flag=True, help="Also those that have ended.")
+@output_json
+@click.pass_context
+def ps_command(ctx: click.Context, everything: bool, output: str) -> None:
+    """List the programs of nodes."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    found = [one for one in fabric.programs(where_of(ctx)) if everything or one["state"] != "exited"]
+    show.show_data({"version": 1, "nodes": found}, output, lambda: _rows(found))
+
+
+def _rows(found: list[dict[str, Any]]) -> Iterator[Sequence[str]]:
+    yield "FABRIC", "NODE", "STATE", "PID", "EXIT", "RESTARTS", "COMMAND"
+    for one in found:
+        exited = (
+            "-"
+            if one["state"] != "exited"
+            else "unknown"
+            if one["exit_code"] is None
+            else str(one["exit_code"])
+        )
+        exited += " (OOM)" if one["oom"] else ""
+        yield (
+            one["fabric"],
+            one["node"],
+            one["state"],
+            str(one["pid"] or "-"),
+            exited,
+            str(one["restarts"]),
+            " ".join(one["command"]),
+        )
+
+
+@click.command("logs")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until they end.")
+@click.option("-n", "--tail", type=int, help="Only the last so many lines.")
+@click.argument("nodes", nargs=-1)
+@click.pass_context
+def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tuple[str, ...]) -> None:
+    """Print what nodes wrote; without NODE all of a fabric's, with their names."""
+    from netfab import fabric
+
+    where = where_of(ctx)
+    if not nodes:
+        nodes = tuple(f"{one['fabric']}/{one['node']}" for one in fabric.programs(where))
+    if not nodes:
+        raise NetfabError("no node of this host has a program")
+    out = sys.stdout.buffer
+    for name, line in fabric.logs(nodes, where, tail, follow):
+        out.write((f"{name} | ".encode() if len(nodes) > 1 else b"") + line + b"\n")
+        out.flush()
