@@ -26,7 +26,7 @@ BR0, BR1 = Name("host", "br0"), Name("host", "br1")
 WEB, DB = node_space(FABRIC, "web"), node_space(FABRIC, "db")
 WEB_HOST = Name("host", "nfweb")
 WEB_ETH0, WEB_ETH1, DB_ETH1 = Name(WEB, "eth0"), Name(WEB, "eth1"), Name(DB, "eth1")
-FILE = f"/run/netfab/{FABRIC}/hosts.1"
+FILE = f"/run/netfab/{FABRIC}/etc/hosts.1"
 
 
 class Example(NamedTuple):
@@ -158,6 +158,7 @@ def every_example() -> list[Example]:
             link=BR0,
         ),
         *_variations(Address, address("fd00::2/64"), lambda it: fabric(*on, it)),
+        *_variations(Address, address("10.255.0.1/32", Name(WEB, "lo")), lambda it: fabric(namespace(), it)),
         *_variations(
             Route,
             route(),

@@ -43,6 +43,7 @@ from netfab.objects.wire import (
 )
 from netfab.system.files import public_directory
 
+LOOPBACK_IFINDEX = 1  # net/flow.h
 GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT}  # for a delete: it is done
 Steps = Sequence[tuple[int, Any]]  # (number of the change, step)
 Failures = list[Exception | None]  # of each change
@@ -177,7 +178,7 @@ class Executor:
             if name not in self._fds:
                 self._fds[name] = self._namespaces.open(name.text)
             return self._fds[name]
-        return self._index[name]
+        return LOOPBACK_IFINDEX if name.text == "lo" else self._index[name]
 
     def _sweep(self, space: str, steps: Steps, failed: Failures) -> None:
         """Delete links. One by one each costs an RCU grace period; moved into a group, all together cost one."""

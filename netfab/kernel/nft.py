@@ -48,16 +48,19 @@ class Listing:
         try:
             path = program()
         except Unsupported:
-            self._runs = []  # no nft, no tables of ours; who wants one is told by `load`
+            self._runs = {}  # no nft, no tables of ours; who wants one is told by `load`
         else:
-            listing = ("-j", "list", "table")
-            self._runs = [_Run(path, (*listing, family, table_name(fabric))) for family in ("inet", "bridge")]
+            self._runs = {
+                family: _Run(path, ("-j", "list", "table", family, table_name(fabric)))
+                for family in ("inet", "bridge")
+            }
+        self._table = table_name(fabric)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for run in self._runs:
+        for run in self._runs.values():
             run.end()
 
     def tables(self) -> list[Any]:
@@ -65,15 +68,31 @@ class Listing:
         return list(self._tables())
 
     def _tables(self) -> Iterator[Any]:
-        for run in self._runs:
+        for family, run in self._runs.items():
             try:
                 status, printed, words = run.result()
             except OSError as error:
                 raise KernelRefused("list nft tables", error.errno or EINVAL, error.strerror or "") from error
-            if status == 0:
-                yield json.loads(printed)
+            listing = _parsed(printed)
+            if status <= 0 and listing is None:
+                yield _unreadable(family, self._table)
+            elif status == 0:
+                yield listing
             elif (errno := _errno_of(words)) not in _ABSENT:
                 raise KernelRefused("list nft tables", errno, _reason_of(words))
+
+
+def _parsed(printed: bytes) -> Any:
+    """nft's answer; None where it is no JSON: 1.0.6 prints what lies in memory for the flags of a table."""
+    try:
+        return json.loads(printed)
+    except ValueError:
+        return None
+
+
+def _unreadable(family: str, table: str) -> Any:
+    """A table with flags, of which nothing else is known: it differs from any that we want."""
+    return {"nftables": [{"table": {"family": family, "name": table, "flags": "unreadable"}}]}
 
 
 class ForwardDrop(NamedTuple):
@@ -89,7 +108,8 @@ class ForwardDrop(NamedTuple):
 def foreign_forward_drops() -> tuple[ForwardDrop, ...]:
     """Chains of others at the forward hook that end in a drop or a reject. Raises KernelRefused.
 
-    Only nf_tables has them; for the tables of an older iptables see `legacy_tables`.
+    Only nf_tables has them; for the tables of an older iptables see `legacy_tables`. None is found where nft's
+    answer can't be read, as where 1.0.6 lists somebody's table with flags.
     """
     try:
         status, printed, words = _Run(program(), ("-j", "list", "ruleset")).result()
@@ -99,7 +119,8 @@ def foreign_forward_drops() -> tuple[ForwardDrop, ...]:
         if (errno := _errno_of(words)) in _ABSENT:
             return ()
         raise KernelRefused("list the nft ruleset", errno, _reason_of(words))
-    return tuple(forward_drops(json.loads(printed)["nftables"]))
+    listing = _parsed(printed)
+    return () if listing is None else tuple(forward_drops(listing["nftables"]))
 
 
 def forward_drops(ruleset: Iterable[Any]) -> Iterator[ForwardDrop]:

@@ -142,7 +142,7 @@ class Firewall(NamedTuple):
                 table["name"],
                 tuple(_read_chain(body, rules[body["name"]]) for kind, body in things if kind == "chain"),
                 tuple(_read_set(body) for kind, body in things if kind in ("set", "map")),
-                bool(table.get("flags")),  # nft 1.0.6 prints a wrong word; only `dormant` outlives its setter
+                bool(table.get("flags")),  # nft 1.0.6 prints no true word; only `dormant` outlives its setter
             )
 
     @classmethod

@@ -107,7 +107,7 @@ class Keeper:
     def _launch(self, containers: Iterable[Container]) -> dict[str, NetfabError]:
         """Prepare some, then bear them in one go: what this process writes between two forks, it copies page by page."""
         failed: dict[str, NetfabError] = {}
-        waiting = list(containers)
+        waiting, before = list(containers), list[tuple[Container, Newborn]]()
         while waiting:
             births: list[tuple[Container, Birth]] = []
             for container in waiting[:_IN_FLIGHT]:
@@ -118,9 +118,10 @@ class Keeper:
             newborns = [(container, spawn(birth)) for container, birth in births]
             for container, newborn in newborns:
                 self._take_charge(container, newborn)
-            failed |= self._await(newborns)
+            failed |= self._await(before)
+            before = newborns
             del waiting[:_IN_FLIGHT]
-        return failed
+        return failed | self._await(before)
 
     def _prepare(self, container: Container) -> Birth:
         if container.netns is None:

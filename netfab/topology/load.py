@@ -131,12 +131,17 @@ def load(
     taken. environ: what `${VAR}` reads. name: the fabric's name where it is not to be the file's own.
     """
     source = Source(text, file, environ)
-    run = Run(file, directory, source.errors)
+    run = Run(file, directory)
+    more: list[TopologyError] = []
+    topology: Topology | None = None
     try:
         topology = _Loading(run, source.tree, name).topology()
     except EnoughErrors:
-        raise_all([*_in_order(run.errors), TopologyError(f"and more; {MAX_ERRORS} errors are shown")])
-    raise_all(_in_order(run.errors))
+        more = [TopologyError(f"and more; {MAX_ERRORS} errors are enough to begin with")]
+    unread = {_place(error) for error in source.errors}  # a text whose ${VAR} has no value is not judged again
+    wrong = [error for error in run.errors if _place(error) not in unread]
+    raise_all([*_in_order([*source.errors, *wrong]), *more])
+    assert topology is not None  # else there was an error
     return topology._replace(reserved=_distinct(run.reserved))
 
 
@@ -291,9 +296,12 @@ def _in_order(errors: Iterable[TopologyError]) -> list[TopologyError]:
     """The errors in the file's order; what an alias, a range or a kind repeats is said once."""
     found: dict[tuple[int, int, str], TopologyError] = {}
     for error in errors:
-        line, column = error.at[1:3] if error.at else (0, 0)
-        found.setdefault((line, column, error.message), error)
+        found.setdefault((*_place(error), error.message), error)
     return [found[key] for key in sorted(found, key=lambda key: key[:2])]
+
+
+def _place(error: TopologyError) -> tuple[int, int]:
+    return (error.at.line, error.at.column) if error.at else (0, 0)
 
 
 def _distinct(reserved: Iterable[Reserved]) -> tuple[Reserved, ...]:

@@ -33,10 +33,10 @@ class EnoughErrors(Exception):
 class Run:
     """One reading of one file: what all readers share."""
 
-    def __init__(self, file: str, directory: str, errors: list[TopologyError]) -> None:
+    def __init__(self, file: str, directory: str) -> None:
         self.file = file
         self.directory = directory
-        self.errors = errors
+        self.errors: list[TopologyError] = []
         self.reserved: list[Reserved] = []
         self._left = MAX_EXPANDED
 

@@ -18,6 +18,7 @@ from netfab.topology.variables import interpolated
 MAX_BYTES = 4 << 20
 MAX_DEPTH = 32
 MAX_ERRORS = 500
+_EMPTY = "the file is empty; `nodes:` and `networks:` are due"
 MAX_NODES = 500_000  # scalars, lists and maps, after aliases are expanded
 
 
@@ -58,7 +59,7 @@ class Source:
             self._next = cast("Callable[[], Any]", CParser(self._text).get_event)
             self._next()  # StreamStart
             if type(self._next()) is yaml.StreamEndEvent:
-                self._stop(1, 1, "the file is empty; `nodes:` and `networks:` are due")
+                self._stop(1, 1, _EMPTY)
             tree = self._node(self._next(), 1)
             self._next()  # DocumentEnd
             event = self._next()
@@ -67,6 +68,8 @@ class Source:
         if type(event) is not yaml.StreamEndEvent:
             mark = event.start_mark
             self._stop(mark.line + 1, mark.column + 1, "a second document begins; one file is one fabric")
+        if type(tree) is Scalar and tree.is_null:
+            self._stop(1, 1, _EMPTY)
         return tree
 
     def _node(self, event: Any, depth: int) -> Tree:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from netfab.topology.grammar import Wrong, shown
+from netfab.topology.grammar import Wrong, quoted, shown
 
 _VARIABLE = r"\$(?:\$|\{([^}]*)(\}?))"
 _INSIDE = r"([A-Za-z_][A-Za-z0-9_]*)(?::([-?])(.*))?"
@@ -28,7 +28,7 @@ def _value(written: str, inside: str, environ: Mapping[str, str]) -> str:
     parts = re.fullmatch(_INSIDE, inside, re.DOTALL)
     if parts is None or "${" in inside:
         raise Wrong(
-            f"{written!r} is none of ${{VAR}}, ${{VAR:-default}}, ${{VAR:?message}}; write `$${{` for a literal `${{`"
+            f"{quoted(written)} is none of ${{VAR}}, ${{VAR:-default}}, ${{VAR:?message}}; write `$${{` for a literal `${{`"
         )
     name, sign, rest = parts.groups()
     value = environ.get(name)
