@@ -333,9 +333,22 @@ def plan_data(topology: Topology, proposed: Plan, changes: tuple[Change, ...]) -
     }
 
 
-def name_of(file: str) -> str:
-    """The fabric that a file is of. Reads no more than its name, so that a file that is wrong can be destroyed."""
-    return load(file).name
+def name_of(file: str, where: Where = HERE) -> str:
+    """The fabric that was applied from a file, or that the file says it is; the file may be wrong, or gone."""
+    from netfab.topology.load import default_name
+    from netfab.topology.source import Source
+
+    path = os.path.abspath(file)
+    applied = [record.name for record in records(where) if record.file == path]
+    if len(applied) == 1:
+        return applied[0]
+    try:
+        with open(path, "rb") as opened:
+            tree = Source(opened.read(), file, os.environ).tree
+    except (OSError, NetfabError):
+        tree = None
+    written = getattr(getattr(tree, "values", {}).get("name"), "text", "")
+    return written or default_name(file, os.path.dirname(path))
 
 
 def recover(where: Where = HERE) -> list[str]:

@@ -38,19 +38,23 @@ def is_file(argument: str) -> bool:
 
 
 def fabric_name(argument: str | None, where: Any) -> str:
-    """A fabric by NAME, by FILE, or the only one that there is."""
+    """A fabric by NAME, by FILE, by the file in this directory, or the only one that there is."""
     from netfab import fabric
 
     if argument and not is_file(argument):
         return argument
     if argument:
-        return fabric.name_of(argument)
+        return fabric.name_of(argument, where)
     records = fabric.records(where)
-    if len(records) == 1:
-        return records[0].name
     here = [record for record in records if os.path.dirname(record.file) == os.getcwd()]
     if len(here) == 1:
         return here[0].name
+    if len(records) == 1:
+        return records[0].name
+    try:
+        return fabric.name_of(find_file(None), where)
+    except NetfabError:
+        pass
     if not records:
         raise NetfabError("there is no fabric on this host", hint="`netfab apply FILE` makes one")
     raise NetfabError(f"which fabric? There are {', '.join(record.name for record in records)}")

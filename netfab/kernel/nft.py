@@ -108,7 +108,7 @@ class ForwardDrop(NamedTuple):
 def foreign_forward_drops() -> tuple[ForwardDrop, ...]:
     """Chains of others at the forward hook that end in a drop or a reject. Raises KernelRefused.
 
-    Only nf_tables has them; for the tables of an older iptables see `legacy_tables`. None is found where nft's
+    Only nf_tables has them; for an older iptables see `legacy_tables`. None is found where nft's
     answer can't be read, as where 1.0.6 lists somebody's table with flags.
     """
     try:

@@ -42,7 +42,7 @@ _ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
 def links(netlink: Netlink) -> list[Link]:
     """Every link of the socket's namespace."""
     return [
-        Link(index, flags, parse(data, start + IFINFO.size, end))
+        Link.parse(index, flags, data, start + IFINFO.size, end)
         for data, start, end in netlink.dump(RTM_GETLINK, _LINKS)
         for _, _, index, flags, _ in (IFINFO.unpack_from(data, start),)
     ]

@@ -38,6 +38,7 @@ CONF_ROUTE_LOCALNET = 26
 CONF6_ACCEPT_RA, CONF6_FORCE_FORWARDING = 3, 59  # linux/ipv6.h, DEVCONF_*, counted from 0
 ADDR_GEN_NONE = 1
 OPERSTATE_UP = 6  # RFC 2863
+KEPT = frozenset({ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO, IFALIAS, AF_SPEC, GROUP})
 
 _SCRATCH = 1 << 23
 
@@ -54,11 +55,19 @@ def scratch_of(group: int) -> int:
 
 
 class Link(NamedTuple):
-    """One RTM_NEWLINK of a dump."""
+    """One RTM_NEWLINK of a dump, less what nobody asks for: a link has forty attributes, and hosts have many links."""
 
     ifindex: int
     flags: int
-    attrs: dict[int, bytes]
+    attrs: dict[int, bytes]  # of KEPT
+    info: dict[int, bytes]  # of IFLA_LINKINFO
+
+    @classmethod
+    def parse(cls, ifindex: int, flags: int, data: bytes, start: int, end: int) -> Link:
+        """From the attributes in data[start:end]."""
+        attrs = parse(data, start, end, KEPT)
+        info = attrs.pop(LINKINFO, b"")
+        return cls(ifindex, flags, attrs, parse(info, 0, len(info)))
 
     @property
     def name(self) -> str:
@@ -81,11 +90,6 @@ class Link(NamedTuple):
         return self.attrs.get(ADDRESS, b"").hex(":")
 
     @property
-    def info(self) -> dict[int, bytes]:
-        info = self.attrs.get(LINKINFO, b"")
-        return parse(info, 0, len(info))
-
-    @property
     def kind(self) -> str:
         return text(self.info.get(INFO_KIND, b""))
 
@@ -99,24 +103,7 @@ class Link(NamedTuple):
         spec = parse(families, 0, len(families))
         inet, inet6 = spec.get(AF_INET, b""), spec.get(AF_INET6, b"")
         conf = parse(inet, 0, len(inet)).get(INET_CONF, b"")
-        conf6 = parse(inet6, 0, len(inet6)).get(INET6_CONF, b"")
-
-        def ipv4(which: int) -> int:
-            return number(conf[4 * which - 4 : 4 * which])
-
-        def ipv6(which: int) -> bool:
-            return bool(
-                number(conf6[4 * which : 4 * which + 4])
-            )  # past the end on a kernel without it: False
-
-        return Settings(
-            forwarding=bool(ipv4(CONF_FORWARDING)),
-            rp_filter=ipv4(CONF_RP_FILTER),
-            promote_secondaries=bool(ipv4(CONF_PROMOTE_SECONDARIES)),
-            accept_ra=ipv6(CONF6_ACCEPT_RA),
-            route_localnet=bool(ipv4(CONF_ROUTE_LOCALNET)),
-            forwarding6=ipv6(CONF6_FORCE_FORWARDING),
-        )
+        return _settings(conf, parse(inet6, 0, len(inet6)).get(INET6_CONF, b""))
 
 
 class Settings(NamedTuple):
@@ -128,6 +115,28 @@ class Settings(NamedTuple):
     accept_ra: bool = False
     route_localnet: bool = False  # packets from 127.0.0.1 may leave here: ports published on loopback
     forwarding6: bool = False  # conf.X.force_forwarding, of kernels since 6.17
+
+
+@cache
+def _settings(conf: bytes, conf6: bytes) -> Settings:
+    """From IFLA_INET_CONF and IFLA_INET6_CONF: most links of a host have the same."""
+
+    def ipv4(which: int) -> int:
+        return number(conf[4 * which - 4 : 4 * which])
+
+    def ipv6(which: int) -> bool:
+        return bool(
+            number(conf6[4 * which : 4 * which + 4])
+        )  # past the end on a kernel without it: False
+
+    return Settings(
+        forwarding=bool(ipv4(CONF_FORWARDING)),
+        rp_filter=ipv4(CONF_RP_FILTER),
+        promote_secondaries=bool(ipv4(CONF_PROMOTE_SECONDARIES)),
+        accept_ra=ipv6(CONF6_ACCEPT_RA),
+        route_localnet=bool(ipv4(CONF_ROUTE_LOCALNET)),
+        forwarding6=ipv6(CONF6_FORCE_FORWARDING),
+    )
 
 
 def owned(link: Link, fabric: str) -> bool:

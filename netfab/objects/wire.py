@@ -7,7 +7,7 @@ About seventeen times faster than a general library, which is the independent or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from struct import Struct
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ NEXTHOP = Struct("=HBBi")  # rtnexthop: len, flags, hops, ifindex
 _HEADER = Struct("=IHHII")  # nlmsghdr: len, type, flags, seq, pid
 _ATTR = Struct("=HH")
 _U32 = Struct("=I")
+_ALL = range(0x4000)  # types of attributes
 
 MARK = 0x6E  # 'n': IFA_PROTO and rtm_protocol of what netfab made
 
@@ -136,7 +137,7 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
         offset += (length + 3) & ~3
 
 
-def parse(data: bytes, start: int, end: int) -> dict[int, bytes]:
+def parse(data: bytes, start: int, end: int, wanted: Container[int] = _ALL) -> dict[int, bytes]:
     """Attributes by type, the last of a type winning; nested ones stay bytes until somebody parses them."""
     out = {}
     unpack = _ATTR.unpack_from
@@ -144,7 +145,9 @@ def parse(data: bytes, start: int, end: int) -> dict[int, bytes]:
         length, kind = unpack(data, start)
         if length < 4:
             break
-        out[kind & 0x3FFF] = data[start + 4 : start + length]  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+        kind &= 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+        if kind in wanted:
+            out[kind] = data[start + 4 : start + length]
         start += (length + 3) & ~3
     return out
 

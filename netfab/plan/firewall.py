@@ -89,8 +89,7 @@ def _between(areas: Sequence[Area]) -> Iterator[Set]:
     yield Set("leaving", ("ifname",), verdict).holding(map(_leaving, areas))
     yield Set("entering", ("ifname",), verdict).holding(map(_entering, areas))
     yield Set("open", ("ifname",)).holding((area.bridge,) for area in areas if area.open)
-    # lo: what the host sends to itself is neither masqueraded nor forwarded.
-    yield Set("inside", ("ifname",)).holding([("lo",), *((area.bridge,) for area in areas)])
+    yield Set("inside", ("ifname",)).holding((area.bridge,) for area in areas)
 
 
 def _same(area: Area) -> Element:

@@ -92,8 +92,9 @@ def _hairpin(version: int) -> Rule:
 
 
 def _masquerade(version: int) -> Rule:
+    # From a bridge of ours: on hosts with bridge-nf-call-iptables, what crosses a foreign bridge comes here, too.
     source = match(header(_PROTOCOLS[version], "saddr"), f"@masqueraded{version}")
-    return Rule.of(source, match(_OUT, "@inside", "!="), MASQUERADE)
+    return Rule.of(match(_IN, "@inside"), match(_OUT, "@inside", "!="), source, MASQUERADE)
 
 
 _POSTROUTING = Chain(
@@ -109,9 +110,7 @@ _POSTROUTING = Chain(
 def _no_loopback(field: str) -> Rule:
     """With route_localnet the kernel no longer stops this by itself."""
     loopback = {"prefix": {"addr": str(LOOPBACK.network_address), "len": LOOPBACK.prefixlen}}
-    return Rule.of(
-        match(_IN, "@inside"), match(_IN, "lo", "!="), match(header("ip", field), loopback), COUNT, DROP
-    )
+    return Rule.of(match(_IN, "@inside"), match(header("ip", field), loopback), COUNT, DROP)
 
 
 _RAW = Chain("raw", (_no_loopback("daddr"), _no_loopback("saddr")), "filter", "prerouting", RAW, "accept")
