@@ -93,7 +93,8 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal
         last = _last(store, topology.name)
         live = os.geteuid() == 0
         observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
-        changes = engine.changes_for(proposed.fabric, observed)
+        wanted = proposed.fabric if live else proposed.fabric.public()
+        changes = engine.changes_for(wanted, observed)
         told = (
             reasons(topology, proposed.layout.prefixes, facts, (lease.key for lease in leases)) if why else ()
         )
@@ -124,7 +125,8 @@ def apply(
         chosen = json.dumps(summary(topology, proposed))
         record = Record(name, file, os.getuid(), proposed.fabric.to_json(), chosen)
         store.commit(record, proposed.wants)
-        publish(where.run, record, proposed.wants)
+        public = record._replace(desired=proposed.fabric.public().to_json())
+        publish(where.run, public, proposed.wants)
         host.wait_ready(proposed.fabric)
         return proposed, applied
 
@@ -154,7 +156,8 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
         record = _known(store, name)
         last = _last(store, name)
         applied = engine.apply(Fabric.from_json(record.desired, KINDS), host, (last,), where.progress)
-        publish(where.run, record, store.leases(name))
+        public = record._replace(desired=Fabric.from_json(record.desired, KINDS).public().to_json())
+        publish(where.run, public, store.leases(name))
         return applied
 
 
@@ -352,7 +355,7 @@ def name_of(file: str, where: Where = HERE) -> str:
 
 
 def recover(where: Where = HERE) -> list[str]:
-    """Put a store that is lost or broken aside, and fill a new one from what is published in the run directory."""
+    """Rebuild a store that is lost or broken: leases from what is published, the objects from what the kernel shows."""
     _need_root("recover")
     from netfab.store.sqlite import SqliteStore, set_aside
 
@@ -361,12 +364,15 @@ def recover(where: Where = HERE) -> list[str]:
         SqliteStore(where.state).close()
     except StoreError as error:
         lines.append(f"{error}; kept as {set_aside(where.state)}")
-    view, store = PublicView(where.run), SqliteStore(where.state)
-    for record in view.records():
-        if store.record(record.name) is None:
-            store.commit(record, view.leases(record.name))
-            lines.append(f"recovered fabric {record.name}, applied from {record.file}")
-    store.close()
+    view = PublicView(where.run)
+    with _store(where) as store:
+        for record in view.records():
+            if store.record(record.name) is None:
+                published = Fabric.from_json(record.desired, KINDS)
+                with _host(record.name, where) as host:
+                    shown = host.observe(record.name, (published,)).own
+                store.commit(record._replace(desired=shown.to_json()), view.leases(record.name))
+                lines.append(f"recovered fabric {record.name}, applied from {record.file}")
     return lines or ["nothing to recover: the store is whole"]
 
 

@@ -51,6 +51,28 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
 ALIASES = {"up": "apply", "down": "destroy"}
 
 
+OPTIONS_ARE_THE_COMMANDS = ("exec", "lab", "shell")  # what follows them is somebody else's command line
+
+
+def _talkative(command: click.Command) -> click.Command:
+    """The command with -q and -v of its own, which mean the global ones: people write them at either place."""
+
+    def keep(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+        if value and option.name is not None:
+            ctx.obj[option.name] = value
+
+    if not any(option.name == "quiet" for option in command.params):
+        command.params += [
+            click.Option(
+                ["-q", "--quiet"], is_flag=True, callback=keep, expose_value=False, help="Say only errors."
+            ),
+            click.Option(
+                ["-v", "--verbose"], count=True, callback=keep, expose_value=False, help="Say each change."
+            ),
+        ]
+    return command
+
+
 class Sections(click.Group):
     """A group that lists its commands in sections and imports what is called."""
 
@@ -65,7 +87,7 @@ class Sections(click.Group):
             if name in commands:
                 module = import_module(f"netfab.cli.{commands[name][0]}")
                 found: click.Command = getattr(module, f"{name}_command")
-                return found
+                return found if name in OPTIONS_ARE_THE_COMMANDS else _talkative(found)
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel import nft
+from netfab.kernel.holders import holder
 from netfab.kernel.netlink import BATCH, Netlink
 from netfab.kernel.netns import Namespaces
 from netfab.objects.base import HOST, Name, Op
@@ -170,6 +171,8 @@ class Executor:
             self._fds.clear()
         for sequence, (errno, words) in sorted(refused.items()):
             number, request = sent[sequence]
+            if errno == EEXIST:
+                words = holder(netlink, dict(batch)[sequence]) or words
             lost.append((request, (number, errno, words)))
         return lost
 

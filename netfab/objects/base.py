@@ -121,6 +121,10 @@ class Fabric(dict[Name, Any]):
         super().__init__((thing.names[0], thing) for thing in objects)
         self.name = name
 
+    def public(self) -> Fabric:
+        """What everybody may read of it: objects that hold secrets without them."""
+        return Fabric(self.name, (getattr(thing, "public", thing) for thing in self.values()))
+
     def to_json(self) -> str:
         """One line of JSON; fields are arrays in the order of the kind, so that a later kind may add fields at the end."""
         return json.dumps(

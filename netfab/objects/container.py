@@ -86,6 +86,11 @@ class Container(NamedTuple):
         """Ending or remaking it ends a program."""
         return True
 
+    @property
+    def public(self) -> Self:
+        """Without what may hold secrets: for those who are not root."""
+        return self._replace(env=(), files=())
+
     def create(self) -> list[Op]:
         return [StartContainer(self.name, self)]
 

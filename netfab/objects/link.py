@@ -145,6 +145,13 @@ def owned(link: Link, fabric: str) -> bool:
     return link.group in (group, scratch_of(group))
 
 
+def related(link: Link, fabric: str) -> bool:
+    """Whether it may be an end of that fabric's: marked so, or labelled by netfab and marked as nobody's."""
+    return owned(link, fabric) or (
+        link.group >> 24 != group_of(fabric) >> 24 and link.attrs.get(IFALIAS, b"").startswith(b"netfab:")
+    )
+
+
 def set_link(link: Name, attrs: tuple[tuple[int, Value], ...], doing: str) -> Request:
     """Change attributes of an existing link."""
     return Request(link.space, RTM_NEWLINK, 0, Body(IFINFO, (0, 0, link, 0, 0), attrs), doing=doing)

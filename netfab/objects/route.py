@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple, Self
 
 from netfab.objects.address import Address, address_name
-from netfab.objects.base import Dump, Name, Op, namespace_of
+from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
 from netfab.objects.wire import (
     AF_INET,
     AF_INET6,
@@ -117,8 +117,8 @@ class Route(NamedTuple):
                 for address in Address.read(dump._replace(spaces={space: found})):
                     addresses.setdefault(address.link, []).append(address)
             for message in found.routes:
-                hops = tuple(sorted(_hops(message, space, dump)))
                 if message.protocol == MARK and message.table == TABLE_MAIN and _ours(message, space, dump):
+                    hops = tuple(sorted(_hops(message, space, dump)))
                     destination = _network(message.family, message.attrs.get(RTA_DST, b""), message.length)
                     metric = number(message.attrs.get(RTA_PRIORITY, b""))
                     kind = next((name for name, value in KINDS.items() if value == message.kind), "unicast")
@@ -181,14 +181,10 @@ def _hops(message: RouteMessage, space: str, dump: Dump) -> Iterator[Hop]:
 
 
 def _ours(message: RouteMessage, space: str, dump: Dump) -> bool:
-    """Another fabric's routes on the host carry the same protocol; they leave through its own links."""
-    return all(
-        (space, index) in dump.owned
-        for index in (
-            *(number(message.attrs[kind]) for kind in (RTA_OIF,) if kind in message.attrs),
-            *(index for index, _, _ in parse_hops(message.attrs.get(RTA_MULTIPATH, b""))),
-        )
-    )
+    """On the host, other fabrics' routes carry the same protocol; ours leave through our own links."""
+    devices = [number(message.attrs[kind]) for kind in (RTA_OIF,) if kind in message.attrs]
+    devices += [index for index, _, _ in parse_hops(message.attrs.get(RTA_MULTIPATH, b""))]
+    return all((space, device) in dump.owned for device in devices) and (space != HOST or bool(devices))
 
 
 def _address(packed: bytes | None) -> AnyAddress | None:

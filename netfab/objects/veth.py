@@ -26,6 +26,7 @@ from netfab.objects.link import (
     group_of,
     own_links,
     owned,
+    related,
     set_link,
     set_up,
     settings_attr,
@@ -151,13 +152,13 @@ class Veth(NamedTuple):
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
-        # Whatever is in a node's namespace may be our veth's end, also when it lost its mark. An ifindex is unique in
-        # its namespace only, so both ends must point at each other.
+        # An ifindex is unique in its namespace only, so both ends must point at each other, and both be marked or at
+        # least labelled: a user's own pair inside a node may well have the same two numbers.
         at: dict[tuple[int, int], list[tuple[str, Link]]] = {}
         own: list[tuple[str, Link]] = []
         for space, found in dump.spaces.items():
             for link in found.links:
-                if link.ifindex != 1 and (space != HOST or owned(link, dump.fabric)) and link.kind == "veth":
+                if related(link, dump.fabric) and link.kind == "veth":
                     at.setdefault((link.ifindex, _peer(link)), []).append((space, link))
                     if owned(link, dump.fabric):
                         own.append((space, link))

@@ -92,7 +92,7 @@ def _hairpin(version: int) -> Rule:
 
 
 def _masquerade(version: int) -> Rule:
-    # From a bridge of ours: on hosts with bridge-nf-call-iptables, what crosses a foreign bridge comes here, too.
+    # From a bridge of ours: with bridge-nf-call-iptables, what crosses a foreign bridge comes here, too.
     source = match(header(_PROTOCOLS[version], "saddr"), f"@masqueraded{version}")
     return Rule.of(match(_IN, "@inside"), match(_OUT, "@inside", "!="), source, MASQUERADE)
 

@@ -138,7 +138,9 @@ def load(
         topology = _Loading(run, source.tree, name).topology()
     except EnoughErrors:
         more = [TopologyError(f"and more; {MAX_ERRORS} errors are enough to begin with")]
-    unread = {_place(error) for error in source.errors}  # a text whose ${VAR} has no value is not judged again
+    unread = {
+        _place(error) for error in source.errors
+    }  # a text whose ${VAR} has no value is not judged again
     wrong = [error for error in run.errors if _place(error) not in unread]
     raise_all([*_in_order([*source.errors, *wrong]), *more])
     assert topology is not None  # else there was an error
