@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from netfab.cli.fabric import output_json, where_of
-from netfab.errors import NetfabError, ContainerFailed
+from netfab.errors import ContainerFailed, NetfabError
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

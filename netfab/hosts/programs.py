@@ -11,9 +11,9 @@ from netfab.errors import NetfabError
 from netfab.kernel.execute import Failures, Steps
 from netfab.kernel.netns import DIRECTORY, Namespaces
 from netfab.objects.container import Container
-from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer
+from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer, WakeSupervisor
 from netfab.runtime.paths import Paths
-from netfab.runtime.status import Status, status
+from netfab.runtime.status import Status, status, supervisor_lives
 
 _ENDS = ("no", "on-failure")  # restart policies under which a program may have ended for good
 
@@ -29,6 +29,7 @@ class Programs:
             StartContainer: self._start,
             ChangeContainer: self._change,
             StopContainer: self._stop,
+            WakeSupervisor: self._wake,
         }
 
     def read(self) -> list[Container]:
@@ -39,6 +40,11 @@ class Programs:
             left = sorted(set(os.listdir(self._paths.layers)) - set(found))
             containers += [Container(self._paths.fabric, name, (), started=False) for name in left]
         return containers
+
+    def supervised(self) -> bool:
+        """Whether there are containers, and all that live have a supervisor."""
+        found = status(self._paths)
+        return bool(found) and (all(one.over for one in found.values()) or supervisor_lives(self._paths))
 
     def wait_ready(self, containers: Iterable[Container]) -> None:
         """Return when all probes of all of them hold. Raises NetfabError with the last lines that the first one wrote."""
@@ -84,6 +90,12 @@ class Programs:
 
         with _told(steps, failed):
             client.remove(self._paths, [op.name for _, op in steps])
+
+    def _wake(self, steps: Steps, failed: Failures) -> None:
+        from netfab.runtime import client
+
+        with _told(steps, failed):
+            client.ensure_supervisor(self._paths)
 
     def _open(self, container: Container) -> int:
         """The network namespace of a container: its node's, or the host's."""

@@ -111,7 +111,8 @@ class Dump(NamedTuple):
     sysctls: Mapping[tuple[str, str], str]  # (space, key) -> value, of the keys that were asked for
     originals: Mapping[str, str]  # key of a borrowed sysctl of the host -> what it was before
     tables: Sequence[Any] = ()  # nft tables of the fabric, as `nft -j list table` prints them
-    containers: Iterable[Any] = ()  # what the supervisor says it runs
+    containers: Iterable[Any] = ()  # every container that there is anything of
+    supervised: bool = False  # whether there are containers, and those that live have a living supervisor
 
 
 class Fabric(dict[Name, Any]):

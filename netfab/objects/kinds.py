@@ -13,6 +13,7 @@ from netfab.objects.firewall import Firewall
 from netfab.objects.namespace import Namespace
 from netfab.objects.port import Port
 from netfab.objects.route import Route
+from netfab.objects.supervisor import Supervisor
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import Veth
 
@@ -28,4 +29,5 @@ KINDS: tuple[type[Any], ...] = (
     File,
     Firewall,
     Container,
+    Supervisor,
 )

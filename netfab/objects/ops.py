@@ -84,6 +84,13 @@ class StopContainer(NamedTuple):
     space: str = HOST
 
 
+class WakeSupervisor(NamedTuple):
+    """Start the fabric's supervisor where none lives."""
+
+    fabric: str
+    space: str = HOST
+
+
 class ResetSysctl(NamedTuple):
     """Put back what a new namespace of this host has."""
 

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from netfab.objects.container import Container, Probe
+from netfab.objects.supervisor import Supervisor
 from netfab.plan.hosts import Names, namespace_holder
 from netfab.plan.layout import Layout
 from netfab.plan.placeholders import filled
 from netfab.topology.schema import HostMode, Node, Topology
 
 
-def containers(topology: Topology, layout: Layout, names: Mapping[str, Names]) -> Iterator[Container]:
-    """One for each node that has a command."""
-    for node in topology.nodes.values():
-        if argv := argv_of(node):
-            yield _container(topology, layout, node, argv, names[node.name])
+def containers(
+    topology: Topology, layout: Layout, names: Mapping[str, Names]
+) -> Iterator[Container | Supervisor]:
+    """One for each node that has a command, and the supervisor of them all."""
+    made = [
+        _container(topology, layout, node, argv, names[node.name])
+        for node in topology.nodes.values()
+        if (argv := argv_of(node))
+    ]
+    yield from made
+    if made:
+        yield Supervisor(topology.name)
 
 
 def argv_of(node: Node) -> tuple[str, ...]:

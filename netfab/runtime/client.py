@@ -87,6 +87,12 @@ def _write_spec(paths: Paths, spec: Spec) -> None:
     replace_file(paths.spec(spec.name), spec.to_json())
 
 
+def ensure_supervisor(paths: Paths) -> None:
+    """Have a supervisor that answers; one that follows another adopts what that one left running."""
+    with _connected(paths, time.monotonic() + _PATIENCE):
+        pass
+
+
 def stop(paths: Paths, names: Iterable[str], timeout: float = STOP_TIMEOUT) -> None:
     """End containers; their records, logs and layers stay. What handles SIGTERM has `timeout` seconds for it."""
     known = status(paths)
