@@ -23,7 +23,7 @@ from netfab.kernel.execute import Hook, no_hook
 from netfab.kernel.netns import Namespaces
 from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.borrowed import Borrowed
-from netfab.objects.kinds import KINDS
+from netfab.objects.kinds import ASKED, KINDS
 from netfab.plan.facts import Facts
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
@@ -90,7 +90,7 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal
     with _store(where) as store, _host(topology.name, where) as host:
         leases, facts = store.leases(topology.name), _facts(host, store, topology.name)
         proposed = plan_topology(topology, leases, facts, where.run)
-        last = _last(store, topology.name)
+        last = _last(store, topology.name, KINDS)
         live = os.geteuid() == 0
         observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
         wanted = proposed.fabric if live else proposed.fabric.public()
@@ -401,14 +401,14 @@ def _facts(host: LocalHost, store: Store, name: str) -> Facts:
     return facts._replace(reservations=held + facts.reservations, sysctls=originals, published=published)
 
 
-def _last(store: Store, name: str) -> Fabric:
-    """The fabric as it was last applied; empty when it never was.
+def _last(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
+    """What is of these kinds in the fabric as it was last applied; empty when it never was.
 
     What an apply that was killed had claimed to borrow counts, too; what others still borrow does not, so that the last
     to go puts it back.
     """
     record = store.record(name)
-    last = Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
+    last = Fabric.from_json(record.desired, kinds) if record else Fabric(name)
     claimed = (
         Borrowed(lease.key, "", lease.value) for lease in store.leases(name) if lease.kind == "borrowed"
     )

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from netfab.objects.address import Address, address_name
 from netfab.objects.base import Fabric, Name, node_space
 from netfab.objects.bridge import Bridge
+from netfab.objects.expressions import ACCEPT, DROP, match, meta
 from netfab.objects.file import File
+from netfab.objects.firewall import Chain, Firewall, Rule, Set
 from netfab.objects.link import Settings, group_of
 from netfab.objects.namespace import Namespace
 from netfab.objects.port import Port
@@ -73,6 +75,13 @@ def route(destination: str = "0.0.0.0/0", via: str = "10.0.0.1", **fields: Any) 
     through = (address_name(WEB_ETH0, ip_address("10.0.0.2"), 24),)
     hop = Hop(ip_address(via), WEB_ETH0)
     return Route(WEB, ip_network(destination), (hop,), 0, through)._replace(**fields)
+
+
+def firewall(**fields: Any) -> Firewall:
+    by_port = Rule.of(match(meta("iifname"), "@ports"), DROP)
+    chain = Chain("forward", (by_port, Rule.of(ACCEPT)), "filter", "forward", 0, "accept")
+    ports = Set("ports", ("ifname",), counted=True).holding([("nfweb",), ("nfdb",)])
+    return Firewall("inet", f"netfab-{FABRIC}", (chain,), (ports,))._replace(**fields)
 
 
 def fabric(*objects: Any) -> Fabric:
@@ -185,6 +194,14 @@ def every_example() -> list[Example]:
         ),
         Example(Route, "space", fabric(*addressed, route()), fabric(*addressed)),
         *_variations(Route, route6, lambda it: fabric(*six, it), metric=50),
+        *_variations(
+            Firewall,
+            firewall(),
+            fabric,
+            chains=(firewall().chains[0]._replace(policy="drop"),),
+            sets=(firewall().sets[0].holding([("nfweb",), ("nfother",)]),),
+        ),
+        Example(Firewall, "family", fabric(firewall()), fabric(firewall(), firewall(family="bridge"))),
         *_variations(
             File, File(FILE, "10.0.0.1 web\n"), fabric, content="10.0.0.2 web\n", mode=0o600, path=f"{FILE}2"
         ),

@@ -62,6 +62,7 @@ def changes_for(desired: Fabric, observed: Observed) -> tuple[Change, ...]:
     Raises ForeignObject, for all at once, where a name that must be made is held by somebody else.
     """
     changes = diff(desired, observed.own)
+    freed = {name for change in changes if change.after is None for name in change.before.names}
     raise_all(
         ForeignObject(
             f"can't create {change.after}: {name} is {observed.foreign[name]}",
@@ -70,7 +71,7 @@ def changes_for(desired: Fabric, observed: Observed) -> tuple[Change, ...]:
         for change in changes
         if change.before is None
         for name in change.after.names
-        if name in observed.foreign
+        if name in observed.foreign and name not in freed
     )
     return tuple(change for phase in order(changes) for change in phase)
 
@@ -152,7 +153,7 @@ def undo(before: Fabric, host: Host, known: Sequence[Fabric], failure: BaseExcep
         changes = diff(before, now.own)
         run(changes, host)
         verify(before, host, changes)
-    except NetfabError as second:
+    except Exception as second:
         raise ApplyFailed(
             f"{failure}; and undoing it failed: {second}",
             hint="run `netfab apply` again, or `netfab destroy`: both start from what is there now",

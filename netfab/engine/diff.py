@@ -72,20 +72,17 @@ def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
     another holder: what hung on the old one went with it.
     """
     why: dict[Name, str] = {}
-    dependants: dict[Name, list[Name]] = defaultdict(list)
     fresh: list[Any] = []  # objects whose names get a new holder
     for name, wanted in desired.items():
         found = actual.get(name)
         if found is None:
             fresh.append(wanted)
-            continue
-        for need in wanted.needs:
-            dependants[need].append(name)
-        if type(found) is not type(wanted) or (
+        elif type(found) is not type(wanted) or (
             found != wanted and (found.fixed != wanted.fixed or found.names != wanted.names)
         ):
             why[name] = _difference(found, wanted)
             fresh.append(wanted)
+    dependants = _dependants(desired, actual) if fresh and actual else {}
     while fresh:
         holder = fresh.pop()
         for held in holder.names:
@@ -94,6 +91,16 @@ def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
                     why[name] = f"{holder} is made anew"
                     fresh.append(desired[name])
     return why
+
+
+def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:
+    """What is there already, by each name that it needs."""
+    found: dict[Name, list[Name]] = defaultdict(list)
+    for name, wanted in desired.items():
+        if name in actual:
+            for need in wanted.needs:
+                found[need].append(name)
+    return found
 
 
 def _difference(before: Any, after: Any) -> str:

@@ -22,16 +22,23 @@ def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterato
     """
     fd = _acquire(path, timeout, waiting)
     try:
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()} {' '.join(sys.argv[1:])[:200]}".encode(), 0)
+        with suppress(OSError):  # a full disk: who waits is told less, and may wait all the same
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()} {' '.join(sys.argv[1:])[:200]}".encode(), 0)
         yield
     finally:
-        os.unlink(
-            path
-        )  # under the lock: who waits for it sees that its file is another one, and opens the new one
+        if _is_at(fd, path):
+            os.unlink(path)  # under the lock: who waits for it sees that its file is another one, and opens that
         os.close(fd)
         with suppress(OSError):  # not empty: other fabrics are there
             os.rmdir(os.path.dirname(path))
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Whether the open file is still the one at the path."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    return False
 
 
 def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
@@ -50,9 +57,8 @@ def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
                 holder = os.pread(fd, 300, 0).decode(errors="replace") or "another command"
                 waiting(holder)
                 _flock_within(fd, timeout, holder)
-            with suppress(FileNotFoundError):
-                if os.fstat(fd).st_ino == os.stat(path).st_ino:
-                    return fd
+            if _is_at(fd, path):
+                return fd
         except BaseException:
             os.close(fd)
             raise

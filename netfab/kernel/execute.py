@@ -18,6 +18,7 @@ from netfab.kernel import nft
 from netfab.kernel.holders import holder
 from netfab.kernel.netlink import BATCH, Netlink
 from netfab.kernel.netns import Namespaces
+from netfab.kernel.observe import links
 from netfab.objects.base import HOST, Name, Op
 from netfab.objects.link import GROUP, IFALIAS, Link, scratch_of
 from netfab.objects.ops import (
@@ -45,6 +46,8 @@ from netfab.objects.wire import (
 from netfab.system.files import public_directory
 
 LOOPBACK_IFINDEX = 1  # net/flow.h
+RACES = 5  # for indexes, against other programs, in one batch
+TAKEN = {EEXIST, EBUSY}
 GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT}  # for a delete: it is done
 Steps = Sequence[tuple[int, Any]]  # (number of the change, step)
 Failures = list[Exception | None]  # of each change
@@ -114,17 +117,24 @@ class Executor:
                             failed[number] = KernelRefused(str(op), error.errno or EIO, error.strerror or "")
 
     def _send(self, space: str, steps: Steps, failed: Failures) -> None:
-        """Requests to rtnetlink, in batches. What was to be made under an index that is taken is tried once more."""
+        """Requests to rtnetlink, in batches. What was to be made under an index that is taken is tried again."""
         refused = self._batch(space, steps)
-        unlucky = {
-            number for request, (number, errno, _) in refused if request.makes and errno in (EEXIST, EBUSY)
-        }
-        if unlucky:
+        for _ in range(RACES):
+            unlucky = {number for request, (number, errno, _) in refused if request.makes and errno in TAKEN}
+            if not unlucky:
+                break
+            self._jump_ahead(space)
             refused = [refusal for refusal in refused if refusal[1][0] not in unlucky]
             refused += self._batch(space, [step for step in steps if step[0] in unlucky])
         for request, (number, errno, words) in refused:
             if not (errno in GONE and _ends(request)) and failed[number] is None:
                 failed[number] = KernelRefused(request.doing, errno, words)
+
+    def _jump_ahead(self, space: str) -> None:
+        """Past all indexes that are taken by now, by some distance: other commands may be doing the same."""
+        with suppress(OSError, KernelRefused):
+            taken = max(link.ifindex for link in links(self._namespaces.socket(space)))
+            self._next_index = max(self._next_index, taken + 1) + int.from_bytes(os.urandom(1), "little")
 
     def _batch(self, space: str, steps: Steps) -> list[tuple[Request, tuple[int, int, str]]]:
         """(request, (change, errno, the kernel's words)) of everything that was refused, in order."""

@@ -21,6 +21,7 @@ from netfab.system import linux
 from netfab.system.files import public_directory
 
 DIRECTORY = "/run/netns"
+NAMESPACE, LEFTOVER, FOREIGN = "namespace", "leftover", "foreign"  # what a file there is
 _SPARE = 64  # file descriptors left for everything else
 
 
@@ -86,7 +87,7 @@ class Namespaces:
         """A file descriptor of /run/netns/NAME. Raises OSError; FileNotFoundError also for what is no namespace."""
         path = f"{DIRECTORY}/{name}"
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        if not _is_namespace(fd):
+        if not _is_namespace(os.fstat(fd)):
             os.close(fd)
             raise FileNotFoundError(ENOENT, "no network namespace", path)
         return fd
@@ -131,16 +132,12 @@ class Namespaces:
                     raise
             os.unlink(path)
 
-    def named(self, prefix: str) -> Iterator[tuple[str, bool]]:
-        """(name, whether it is a network namespace) of everything in /run/netns that begins so."""
+    def named(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """(name, NAMESPACE, LEFTOVER or FOREIGN) of everything in /run/netns that begins so."""
         with suppress(FileNotFoundError), os.scandir(DIRECTORY) as entries:
             for name in sorted(entry.name for entry in entries if entry.name.startswith(prefix)):
-                try:
-                    os.close(self.open(name))
-                except OSError:
-                    yield name, False
-                else:
-                    yield name, True
+                with suppress(FileNotFoundError):  # ended meanwhile
+                    yield name, _what_is(f"{DIRECTORY}/{name}")
 
 
 def prepare_directory() -> None:
@@ -155,25 +152,26 @@ def prepare_directory() -> None:
         linux.mount("", DIRECTORY, flags=linux.MS_SHARED | linux.MS_REC)
 
 
-def _is_namespace(fd: int) -> bool:
+def _is_namespace(found: os.stat_result) -> bool:
     # Every nsfs inode is on one device, that of our own namespace; ns(7).
-    return os.fstat(fd).st_dev == os.stat("/proc/self/ns/net").st_dev
+    return found.st_dev == os.stat("/proc/self/ns/net").st_dev
 
 
-def is_leftover(path: str) -> bool:
-    """An empty plain file of mode 000 that a killed command left between creating and binding."""
+def _what_is(path: str) -> str:
+    """In one look, as another command may just be at it.
+
+    LEFTOVER: an empty plain file of mode 000 that a killed command left between creating and binding.
+    """
     found = os.lstat(path)
-    return (
-        stat.S_ISREG(found.st_mode)
-        and found.st_size == 0
-        and stat.S_IMODE(found.st_mode) == 0
-        and found.st_uid == 0
-    )
+    if _is_namespace(found):
+        return NAMESPACE
+    unused = stat.S_ISREG(found.st_mode) and found.st_size == 0 and stat.S_IMODE(found.st_mode) == 0
+    return LEFTOVER if unused and found.st_uid == 0 else FOREIGN
 
 
 def _clear_the_way(path: str) -> None:
     with suppress(FileNotFoundError):
-        if is_leftover(path) and os.stat(path).st_dev != os.stat("/proc/self/ns/net").st_dev:
+        if _what_is(path) == LEFTOVER:
             os.unlink(path)
 
 

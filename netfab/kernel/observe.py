@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from netfab.kernel.netlink import Netlink
-from netfab.kernel.netns import DIRECTORY, Namespaces, is_leftover
+from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing
 from netfab.objects.address import AddressMessage
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space
@@ -77,6 +77,7 @@ class Observer:
     def __init__(self, namespaces: Namespaces, directory: str) -> None:
         self._namespaces = namespaces
         self._directory = directory  # the fabric's run directory, whose files are its own
+        self._named: list[tuple[str, str]] = []  # what /run/netns has of the fabric, and what it is
         self._spaces: dict[str, Space] = {}
         self._tables: list[Any] = []
 
@@ -91,11 +92,13 @@ class Observer:
 
     def _read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
         spaces: dict[str, Space] = {}
-        for name, whole in [("", True), *self._namespaces.named(f"{fabric}.")]:
+        self._named = list(self._namespaces.named(f"{fabric}."))
+        for name, what in [("", NAMESPACE), *self._named]:
             space = f"node {name}" if name else HOST
-            if not whole:
-                if is_leftover(f"{DIRECTORY}/{name}"):
-                    spaces[space] = Space([], [], [])
+            if what == LEFTOVER:
+                spaces[space] = Space([], [], [])
+            elif what == FOREIGN:
+                continue
             elif only is None or space in only or space not in self._spaces:
                 with suppress(FileNotFoundError):  # ended meanwhile
                     spaces[space] = read_space(self._namespaces.socket(space))
@@ -132,7 +135,7 @@ class Observer:
                 if (asks := getattr(thing, "asks", None)) and asks[0] in spaces:
                     asked.setdefault(asks[0], set()).add(asks[1])
         for space, keys in asked.items():
-            with self._namespaces.inside(space):
+            with suppress(FileNotFoundError), self._namespaces.inside(space):
                 for key in sorted(keys):
                     with suppress(OSError), open(f"/proc/sys/{key}") as file:
                         yield (space, key), " ".join(file.read().split())
@@ -140,14 +143,15 @@ class Observer:
     def foreign(self, fabric: str) -> dict[Name, str]:
         """Names on this host that somebody else holds, and who, by the last reading."""
         held: dict[Name, str] = {}
-        for link in self._spaces[HOST].links:
-            if not owned(link, fabric):
-                held[Name(HOST, link.name)] = _holder(link)
-        for name, whole in self._namespaces.named(f"{fabric}."):
-            space = self._spaces.get(f"node {name}")
-            if not whole and not is_leftover(f"{DIRECTORY}/{name}"):
+        for space, found in self._spaces.items():
+            for link in found.links:
+                if not owned(link, fabric):
+                    held[Name(space, link.name)] = _holder(link)
+        for name, what in self._named:
+            inside = self._spaces.get(f"node {name}")
+            if what == FOREIGN:
                 held[Name("namespace", name)] = f"a file that netfab did not make, {DIRECTORY}/{name}"
-            elif space is not None and not _marked(space, fabric):
+            elif inside is not None and not _marked(inside, fabric):
                 held[Name("namespace", name)] = (
                     f"a network namespace that netfab did not make, {DIRECTORY}/{name}"
                 )

@@ -136,10 +136,11 @@ class Fabric(dict[Name, Any]):
 
     @classmethod
     def from_json(cls, text: str, kinds: Iterable[type[Any]]) -> Fabric:
-        """The inverse of to_json. Fields that the text does not have keep their defaults."""
+        """The inverse of to_json, less what is of other kinds. Fields that the text does not have keep their defaults."""
         by_name = {kind.__name__: _decoder(kind) for kind in kinds}
         parsed = json.loads(text)
-        return cls(parsed["name"], (by_name[kind](fields) for kind, fields in parsed["objects"]))
+        found = ((by_name[kind], fields) for kind, fields in parsed["objects"] if kind in by_name)
+        return cls(parsed["name"], (decode(fields) for decode, fields in found))
 
 
 _DECODERS: dict[Any, Any] = {}

@@ -31,3 +31,4 @@ KINDS: tuple[type[Any], ...] = (
     Container,
     Supervisor,
 )
+ASKED = tuple(kind for kind in KINDS if hasattr(kind, "asks"))  # what can only be read by asking for each

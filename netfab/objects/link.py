@@ -125,9 +125,7 @@ def _settings(conf: bytes, conf6: bytes) -> Settings:
         return number(conf[4 * which - 4 : 4 * which])
 
     def ipv6(which: int) -> bool:
-        return bool(
-            number(conf6[4 * which : 4 * which + 4])
-        )  # past the end on a kernel without it: False
+        return bool(number(conf6[4 * which : 4 * which + 4]))  # past the end on a kernel without it: False
 
     return Settings(
         forwarding=bool(ipv4(CONF_FORWARDING)),

@@ -1,6 +1,7 @@
-"""A Topology as the file that says it in full: ranges, kinds and defaults expanded, every address resolved to its text.
+"""A Topology as the file that says it in full: ranges and kinds expanded, every default written out.
 
-It loads again to the same Topology, places apart. The nodes of a `scale` stay one entry, for its name means all of them.
+It loads again to the same Topology, places apart. The nodes of a `scale` stay one entry, for its name means
+all of them.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ def _scaled(members: list[Node]) -> Plain:
 
 
 def _common(first: Any, second: Any) -> Any:
-    """What two nodes of a scale, its first and second, were before `{n}` was filled in: 1 in one and 2 in the other."""
+    """What the first two nodes of a scale were before `{n}` was filled in: 1 in one and 2 in the other."""
     if isinstance(first, dict):
         pairs = zip(first.items(), second.items(), strict=True)
         return {_common(key, other): _common(value, its) for (key, value), (other, its) in pairs}
@@ -177,7 +178,7 @@ def _common(first: Any, second: Any) -> Any:
 
 
 def _dealt(members: list[Node]) -> list[str]:
-    """The ranges that were dealt out to the nodes of a scale; nothing where each wrote its own port with `{n}`."""
+    """The ranges that were dealt out to a scale; nothing where each node has its own port by `{n}`."""
     found, rest = [], [list(member.publish) for member in members]
     while rest[0]:
         share = rest[1][0].host_port - rest[0][0].host_port

@@ -1,7 +1,8 @@
-"""Small grammars: names, ranges, numbers and units. Text in, value out; Wrong says what would have been right.
+"""Small grammars: names, ranges, numbers and units. Text in, value out; Wrong says what would be right.
 
-Knows no key and no place in a file. Addresses are addresses.py's, sentences of several words phrases.py's. Patterns are
-compiled when first used (`re` keeps them): compiling them all would cost every command some milliseconds.
+Knows no key and no place in a file. Addresses are addresses.py's, sentences of several words phrases.py's.
+Patterns are compiled when first used (`re` keeps them): all at once would cost every command some
+milliseconds.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def fabric_name(text: str) -> str:
 
 
 def interface_name(text: str) -> str:
-    """An interface's or a bridge's name. `%` is a template to the kernel (dev_alloc_name) and not among its characters."""
+    """An interface's or a bridge's name; without `%`, which is a template to the kernel (dev_alloc_name)."""
     if not re.fullmatch(INTERFACE, text):
         raise Wrong(
             f"{quoted(text)} is no interface's name: at most 15 of letters, digits, `_`, `.` and `-`, "
@@ -166,14 +167,6 @@ def trailing_number(name: str) -> int:
     """A node's `{n}`: the number that its name ends in, its number within a range or a scale; else 1."""
     digits = name[len(name.rstrip("0123456789")) :]
     return int(digits) if digits else 1
-
-
-def flag(text: str) -> bool:
-    if text in ("true", "True", "TRUE"):
-        return True
-    if text in ("false", "False", "FALSE"):
-        return False
-    raise Wrong(f"{quoted(text)} is neither `true` nor `false`")
 
 
 def whole(text: str, least: int, most: int) -> int:

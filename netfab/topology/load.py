@@ -127,8 +127,9 @@ def load(
 ) -> Topology:
     """The Topology of a file's text; raises TopologyError, or Several of them, with all that is wrong.
 
-    file: as errors name it, `-` for standard input. directory: its absolute directory, from which relative paths are
-    taken. environ: what `${VAR}` reads. name: the fabric's name where it is not to be the file's own.
+    file: as errors name it, `-` for standard input. directory: its absolute directory, from which relative
+    paths are taken. environ: what `${VAR}` reads. name: the fabric's name where it is not to be the file's
+    own.
     """
     source = Source(text, file, environ)
     run = Run(file, directory)
@@ -138,9 +139,8 @@ def load(
         topology = _Loading(run, source.tree, name).topology()
     except EnoughErrors:
         more = [TopologyError(f"and more; {MAX_ERRORS} errors are enough to begin with")]
-    unread = {
-        _place(error) for error in source.errors
-    }  # a text whose ${VAR} has no value is not judged again
+    # A text whose ${VAR} has no value is not judged again.
+    unread = {_place(error) for error in source.errors}
     wrong = [error for error in run.errors if _place(error) not in unread]
     raise_all([*_in_order([*source.errors, *wrong]), *more])
     assert topology is not None  # else there was an error
@@ -272,7 +272,7 @@ class _Loading:
 
 
 def default_name(file: str, directory: str) -> str:
-    """The name that a fabric has by its file: the stem, for `topology.yaml` the directory's name; else nothing."""
+    """A fabric's name by its file: the stem, for `topology.yaml` the directory's name; else nothing."""
     if file == "-":
         return ""
     stem = posixpath.basename(file)
@@ -284,7 +284,7 @@ def default_name(file: str, directory: str) -> str:
 def with_gateways(
     networks: Mapping[str, Network], nodes: Mapping[str, Node], ports: Ports
 ) -> dict[str, Node]:
-    """A node that is a network's gateway is on it without saying so: after its written networks, in file order."""
+    """A network's gateway is on it without saying so: after its written networks, in file order."""
     found = dict(nodes)
     for network in networks.values():
         node = found.get(network.gateway.node) if isinstance(network.gateway, NodeGateway) else None

@@ -11,7 +11,7 @@ from typing import Final
 from netfab.topology.grammar import trailing_number
 from netfab.topology.tree import Map, Scalar, Tree, any_text, map_text
 
-# Keys whose maps merge by name, and for how many levels: of a network that both name, the port keys merge too.
+# Keys whose maps merge by name, for so many levels: of a network that both name, the port keys merge too.
 _LEVELS: Final[Mapping[str, int]] = {
     "networks": 2,
     "env": 1,

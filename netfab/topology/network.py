@@ -217,5 +217,6 @@ def unusable(address: Address, subnet: Prefix) -> str:
     if address == subnet.network_address:
         return f"{address} is the subnet's own address; the first usable one is {subnet.network_address + 1}"
     if subnet.version == 4 and address == subnet.broadcast_address:
-        return f"{address} is the broadcast address of {subnet}; the last usable one is {subnet.broadcast_address - 1}"
+        last = subnet.broadcast_address - 1
+        return f"{address} is the broadcast address of {subnet}; the last usable one is {last}"
     return ""

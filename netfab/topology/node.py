@@ -162,10 +162,6 @@ def _mount(tree: Tree, path: str, run: Run) -> Mount:
     return parsed(lambda text: phrases.mount(text, run.directory, run.at(tree, path)), tree, path, run)
 
 
-def _file_path(text: str) -> str:
-    return phrases.absolute(text)
-
-
 _FILE: Final[dict[str, Reader[Any]]] = {
     "content": free_text(),
     "source": scalar(str, ANY_SCALAR),

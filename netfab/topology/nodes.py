@@ -1,4 +1,8 @@
-"""The entries under `nodes`, as Nodes: ranges and `scale` expanded, `kinds` and `defaults` merged, ports filled in."""
+"""The entries under `nodes`, as Nodes: ranges, `scale`, `kinds` and `defaults` expanded, ports filled in.
+
+Knows how an entry's keys make nodes; how a key is read is node.py's, what nodes say against others
+rules.py's.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ from netfab.topology.schema import (
     HostMode,
     Mode,
     Node,
+    NoneMode,
     Places,
     Port,
     Publish,
@@ -27,14 +32,14 @@ from netfab.topology.schema import (
 from netfab.topology.suggest import nearest
 from netfab.topology.tree import Map, Scalar, Tree, weight
 
-# What a node without a network of its own can't have; docker refuses most of them too ("conflicting options").
+# What a node without a network of its own can't have, as docker refuses it ("conflicting options").
 NETWORK_KEYS: Final = frozenset({"networks", "publish", "hostname", "dns", "routes", "forward", "loopback"})
 _ATTACHED_KEYS: Final = frozenset({"attach", "networks", "depends_on"})
 _MADE_HERE: Final = frozenset({"kind", "scale", "networks", "publish", "routes"})
 
 
 class Ports:
-    """What networks say about the ports on them; the Port of an attachment that writes nothing is made once each."""
+    """What networks say about the ports on them; the Port of one that writes nothing is made once for all."""
 
     def __init__(self) -> None:
         self._values: dict[str, dict[str, Any]] = {}
@@ -161,7 +166,7 @@ class Nodes:
         return found
 
     def _node(self, key: str, instance: Instance, tree: Map, template: Map, at: Location) -> Node:
-        """The node that the tree of one instance makes; `template` is the entry before `{n}` was filled in."""
+        """The node that one instance's tree makes; `template` is the entry before `{n}` was filled in."""
         record = read_record(NODE, tree, at.path, self._run)
         values = record.values
         plain = {key: value for key, value in values.items() if key not in _MADE_HERE}
@@ -192,7 +197,7 @@ class Nodes:
         for forwarding, at in written:
             hosts, nodes = len(forwarding.host_ports), len(forwarding.node_ports)
             self._run.spend(nodes, template.values["publish"], at.path)
-            if instance.scale > 1 and not own_port_each:
+            if instance.scale and not own_port_each:
                 if hosts < nodes * instance.scale:
                     first = forwarding.host_ports[0]
                     self._run.error_at(
@@ -242,6 +247,10 @@ class Nodes:
         mode, why = _mode_text(node.mode)
         for key in sorted(tree.values.keys() & NETWORK_KEYS):
             self._run.error_at(node.at.of(key), f"conflicting options: `{key}` and `mode: {mode}`, {why}")
+        if type(node.mode) is not NoneMode and any(key.startswith("net.") for key, _ in node.sysctls):
+            self._run.error_at(
+                node.at.of("sysctls"), f"conflicting options: `net.*` and `mode: {mode}`, {why}"
+            )
         if type(node.mode) is HostMode and not node.command and node.image == "host":
             self._run.error_at(
                 node.at.of("mode"), "`mode: host` without a `command` is nothing at all; give it one"

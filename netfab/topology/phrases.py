@@ -27,7 +27,7 @@ DEVICE_ENDS = ("host", "nic", "macvlan")  # `host:eth0`: a link's end that is an
 
 
 class Forwarding(NamedTuple):
-    """`publish` as written: its ports are equal ranges, or the host's are dealt out to the nodes of a `scale`."""
+    """`publish` as written: ranges of equal length, or the host's is dealt out to the nodes of a `scale`."""
 
     host_address: Address | None
     host_ports: range
@@ -51,7 +51,8 @@ def forwarding(text: str) -> Forwarding:
     )
     if match is None:
         raise Wrong(
-            f"{quoted(text)} publishes nothing{_publish_hint(text)}; write `8080:80` or `127.0.0.1:5353:53/udp`"
+            f"{quoted(text)} publishes nothing{_publish_hint(text)}; "
+            "write `8080:80` or `127.0.0.1:5353:53/udp`"
         )
     host, first, last, node_first, node_last, protocol = match.groups()
     if protocol not in (None, "tcp", "udp", "sctp"):
@@ -117,7 +118,7 @@ def absolute(text: str) -> str:
 
 
 def route(text: str, at: Location) -> RouteWish:
-    """`10.9.0.0/16 via hub dev eth1 metric 50`, `default via 10.0.0.1`, `blackhole 10.0.0.0/8`: ip-route(8)'s words."""
+    """ip-route(8): `10.9.0.0/16 via hub dev eth1 metric 50`, `default via 10.0.0.1`, `blackhole PREFIX`."""
     words = text.split()
     kind = words.pop(0) if words and words[0] in ROUTE_KINDS else "unicast"
     if not words:
@@ -130,7 +131,8 @@ def route(text: str, at: Location) -> RouteWish:
         word = words.pop(0)
         if word not in ("via", "dev", "metric") or word in options or not words:
             raise Wrong(
-                f"{quoted(text)}: {quoted(word)} must be `via NODE`, `via ADDRESS`, `dev IF` or `metric N`, each once"
+                f"{quoted(text)}: {quoted(word)} must be `via NODE`, `via ADDRESS`, `dev IF` or `metric N`, "
+                "each once"
             )
         options[word] = words.pop(0)
     if (kind == "unicast") != bool(options.keys() & {"via", "dev"}):
@@ -169,7 +171,8 @@ def ready(text: str) -> Ready:
     """`tcp/80`, short for `{tcp: 80}`."""
     if not text.startswith("tcp/"):
         raise Wrong(
-            f'{quoted(text)} is no readiness; write `tcp/80`, {{http: ":80/health"}}, {{exec: [cmd]}} or {{log: regex}}'
+            f'{quoted(text)} is no readiness; write `tcp/80`, {{http: ":80/health"}}, {{exec: [cmd]}} '
+            "or {log: regex}"
         )
     return Ready("tcp", port=port_number(text[4:]))
 
@@ -217,7 +220,8 @@ def check(text: str) -> Check:
     )
     if match is None:
         raise Wrong(
-            f"{quoted(text)} is no check; write `web reaches db on tcp/5432 within 2s` or `a does not reach b`"
+            f"{quoted(text)} is no check; "
+            "write `web reaches db on tcp/5432 within 2s` or `a does not reach b`"
         )
     source, target, port, within = match.groups()
     for end in (source, target):

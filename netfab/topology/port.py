@@ -1,4 +1,4 @@
-"""The port keys: the same on a node's network, a link's end, a network (all its ports) and a link (both its ends)."""
+"""The port keys: the same on a node's network, a link's end, a network (all ports) and a link (both ends)."""
 
 from __future__ import annotations
 

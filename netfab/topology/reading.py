@@ -1,7 +1,8 @@
 """Readers: from a Tree to a value, each with the JSON schema of what it takes.
 
-A reader raises the TopologyError of what it can't read; records, lists and maps collect them and read on, so that all
-of a file's errors come in one run. Knows no key: the tables are keys.py's.
+A reader raises the TopologyError of what it can't read; records, lists and maps note it and read on, so
+that all of a file's errors come in one run. Knows no key: the tables are port.py's, network.py's,
+node.py's, link.py's, load.py's.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Run:
         self.reserved.append(Reserved(key, self.at(tree, path)))
 
     def spend(self, values: int, tree: Tree, path: str) -> None:
-        """Count what is multiplied, before it is; a TopologyError where a small file would become a huge one."""
+        """Count what is multiplied, before it is; a TopologyError where a small file would grow huge."""
         self._left -= values
         if self._left < 0:
             raise self.error(
@@ -95,7 +96,7 @@ class Record:
 
 
 def text_of(tree: Tree, path: str, run: Run, *, free: bool = False) -> str:
-    """A scalar's text. Only a free one (`command`, `exec`, `files`, `env`) may hold control and bidi characters."""
+    """A scalar's text. Only a free one (of `command`, `exec`, `files`, `env`) may have control characters."""
     if type(tree) is not Scalar:
         raise run.error(tree, path, _not_a_text(tree))
     text = tree.text
@@ -107,7 +108,7 @@ def text_of(tree: Tree, path: str, run: Run, *, free: bool = False) -> str:
 
 
 def _refused(text: str, free: bool) -> str:
-    """The first character that must not be there: what a terminal obeys; or what no program's argument can hold."""
+    """The first character that must not be there: a terminal obeys it, or no argument can hold it."""
     for character in text:
         control = character < " " or "\x7f" <= character <= "\x9f" or character in _REFUSED
         if character == "\0" or "\ud800" <= character <= "\udfff" or (control and not free):
@@ -165,12 +166,6 @@ def read_record(keys: Mapping[str, Reader[Any]], tree: Map, path: str, run: Run)
             run.note(error)
         places[key] = Location(run.file, value.line, value.column, inner)
     return Record(values, Places(Location(run.file, tree.line, tree.column, path), places))
-
-
-def record(keys: Mapping[str, Reader[Any]]) -> Reader[Record]:
-    return Reader(
-        lambda tree, path, run: read_record(keys, map_of(tree, path, run), path, run), record_schema(keys)
-    )
 
 
 def record_schema(keys: Mapping[str, Reader[Any]]) -> Json:

@@ -171,7 +171,7 @@ def _cycle(edges: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def unknown_placeholders(topology: Topology, bases: Mapping[str, tuple[str, ...]]) -> Iterator[TopologyError]:
-    """`{ip:X}` and its kin in a node's texts, whose X is no interface of the node's, no network and no node."""
+    """`{ip:X}` and its kin in a node's texts, whose X is no interface of the node's, no network, no node."""
     links: dict[str, list[Link]] = {}
     for node in topology.nodes.values():
         for text, at in texts_of(node):
@@ -183,7 +183,8 @@ def unknown_placeholders(topology: Topology, bases: Mapping[str, tuple[str, ...]
                 if name not in interfaces:
                     known = ", ".join(interfaces) or "none"
                     yield TopologyError(
-                        f"{quoted(name)} in a placeholder is no network, no node and none of the interfaces here ({known})",
+                        f"{quoted(name)} in a placeholder is no network, no node "
+                        f"and none of the interfaces here ({known})",
                         at=at,
                     )
 
@@ -197,7 +198,7 @@ def _links_by_node(links: Iterable[Link]) -> dict[str, list[Link]]:
 
 
 def interface_names(node: Node, links: Iterable[Link]) -> list[str]:
-    """The node's interfaces: networks in written order eth0, eth1 ..., links after, skipping written names."""
+    """The node's interfaces: networks in written order eth0, eth1 ..., then links, skipping written names."""
     written = [attachment.port.name for attachment in node.attachments]
     written += [end.port.name for link in links for end in link.ends if end.node == node.name]
     taken = {name for name in written if name is not PLANNED}

@@ -30,7 +30,7 @@ from netfab.topology.schema import (
 
 
 def contradictions(topology: Topology, broken: Collection[str]) -> Iterator[TopologyError]:
-    """What entries say against each other; a broken entry, of which something could not be read, says nothing."""
+    """What entries say against each other; broken ones, which could not be read in full, say nothing."""
     nodes = [node for name, node in topology.nodes.items() if name not in broken]
     networks = {name: network for name, network in topology.networks.items() if name not in broken}
     yield from _bridges(networks)
@@ -106,7 +106,7 @@ def _addresses(networks: Mapping[str, Network], nodes: list[Node]) -> Iterator[T
 def _gateway_addresses(
     network: Network, settled: Collection[tuple[str, str]]
 ) -> Iterator[tuple[Address, str]]:
-    """The addresses that the network's gateway takes. settled: networks and nodes with a written address there."""
+    """The addresses that the network's gateway takes. settled: networks and nodes with a written address."""
     gateway = network.gateway
     if isinstance(gateway, ExternalGateway) or (isinstance(gateway, HostGateway) and gateway.addresses):
         yield from ((address, "the gateway's") for address in gateway.addresses)
@@ -138,7 +138,8 @@ def _misplaced(
             if not plain and interface.network.prefixlen != subnet.prefixlen:
                 return f"{interface} has another length than its subnet {subnet}; write `{interface.ip}`"
             return ""
-    return f"{interface.ip} is an IPv{interface.version} address, and {where} has no IPv{interface.version} subnet"
+    family = f"IPv{interface.version}"
+    return f"{interface.ip} is an {family} address, and {where} has no {family} subnet"
 
 
 def _link_addresses(link: Link) -> Iterator[TopologyError]:
@@ -192,8 +193,10 @@ def _published(
             others = taken.setdefault((node.runs_on, publish.protocol, publish.host_port), [])
             for other, held in others:
                 if _overlap(publish.host_address, held.host_address):
-                    message = f"{publish.host_port}/{publish.protocol} is published by {other.name} already, at {held.at}"
-                    yield TopologyError(message, at=publish.at)
+                    port = f"{publish.host_port}/{publish.protocol}"
+                    yield TopologyError(
+                        f"{port} is published by {other.name} already, at {held.at}", at=publish.at
+                    )
                     break
             others.append((node, publish))
 

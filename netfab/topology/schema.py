@@ -1,9 +1,10 @@
 """The words of a topology file, parsed: what load.py returns and plan/ reads.
 
-Every default is filled in here or by load.py: ranges and `scale` are expanded, `kinds` and `defaults` merged, so that
-nothing means "auto" by being None and nothing is a string that must be parsed again. `PLANNED` stands for what the
-planner chooses. These are tuples, not dataclasses: 25 of them are defined in 2 ms instead of 15, which every start of
-the command pays (docs/decisions/0002). Knows nothing of the kernel's words (objects/).
+Every default is filled in here or by load.py: ranges and `scale` are expanded, `kinds` and `defaults`
+merged, so that nothing means "auto" by being None and nothing is a string that must be parsed again.
+`PLANNED` stands for what the planner chooses. These are tuples, not dataclasses: 25 of them are defined in
+2 ms instead of 15, which every start of the command pays (docs/decisions/0002). Knows nothing of the
+kernel's words (objects/).
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class HostGateway(NamedTuple):
 
 
 class NodeGateway(NamedTuple):
-    """`gateway: NODE`: that node has the first usable address (or the `ip` it writes) and routes this network."""
+    """`gateway: NODE`: it has the first usable address (or its written `ip`) and routes this network."""
 
     node: str
 
@@ -81,7 +82,7 @@ Gateway = HostGateway | NodeGateway | ExternalGateway | NoGateway
 
 
 class Impairment(NamedTuple):
-    """What an end does to the frames it sends. Times in microseconds, shares in parts per million, rate in bit/s."""
+    """What an end does to the frames it sends: microseconds, parts per million, bits per second."""
 
     delay: int = 0
     jitter: int = 0
@@ -95,8 +96,8 @@ class Impairment(NamedTuple):
 class Port(NamedTuple):
     """The port keys of one interface, with those of its network or link filled in.
 
-    addresses: () = planned. `no_address` is `ip: none`, `dhcp` is `ip: dhcp`. An address written without a length has the
-    host's (/32, /128) here, and `plain` says so: the planner gives it the subnet's length.
+    addresses: () = planned. `no_address` is `ip: none`, `dhcp` is `ip: dhcp`. An address written without a
+    length has the host's (/32, /128) here, and `plain` says so: the planner gives it the subnet's length.
     """
 
     addresses: tuple[Interface, ...] = ()
@@ -132,7 +133,7 @@ class Publish(NamedTuple):
 
 
 class RouteWish(NamedTuple):
-    """A written route: `10.9.0.0/16 via hub dev eth1 metric 50`. destination None: default (of the via's family)."""
+    """A written route: `10.9.0.0/16 via hub dev eth1 metric 50`. No destination: the default one."""
 
     destination: Prefix | None
     via: Address | str | None  # an address, or a node's name
@@ -143,7 +144,7 @@ class RouteWish(NamedTuple):
 
 
 class Mount(NamedTuple):
-    """`SOURCE:TARGET[:ro]`; the source is absolute (relative ones are resolved against the file's directory)."""
+    """`SOURCE:TARGET[:ro]`; the source is absolute (a relative one was taken from the file's directory)."""
 
     source: str
     target: str
@@ -163,7 +164,7 @@ class FileWish(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """When a node counts as ready: kind tcp (port), http (":80/health"), exec (argv) or log (regular expression)."""
+    """When a node counts as ready: tcp (port), http (port, path), exec (argv) or log (regex)."""
 
     kind: Literal["tcp", "http", "exec", "log"]
     port: int = 0
@@ -201,7 +202,7 @@ class Node(NamedTuple):
     """One node, after ranges, `scale`, `kinds` and `defaults`."""
 
     name: str
-    base: str  # the name in the file: web for web-1..3 of `scale: 3` (which then means all of them), else the same
+    base: str  # web for web-1..3 of `scale: 3`, where it means all of them; else the name
     n: int  # the number its name ends in (its number within a range or scale), else 1
     at: Places
     image: str = "host"
@@ -274,7 +275,7 @@ class Link(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Stable and unique in a file: the two ends with their interface names, as far as they are written."""
+        """Stable in a file: the two ends with their interface names, as far as they are written."""
         return " ".join(
             end.node if end.port.name is PLANNED else f"{end.node}:{end.port.name}" for end in self.ends
         )

@@ -1,8 +1,8 @@
 """Text to Tree: YAML by the C parser's events, with every line and column, and `${VAR}`.
 
-Knows YAML's structure and nothing of what a key means; types are the schema's business, so a scalar stays the text that
-was typed (to YAML 1.1 `12:34:56:11:22:33` is the number 9783976953). Everything that could be used to make a small file
-cost much is counted and refused before it costs: a "billion laughs" file is never expanded.
+Knows YAML's structure and nothing of what a key means; types are the schema's business, so a scalar stays
+the text that was typed (to YAML 1.1 `12:34:56:11:22:33` is the number 9783976953). What could make a small
+file cost much is counted and refused before it costs: a "billion laughs" file is never expanded.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class Source:
             self._wrong(
                 line,
                 column,
-                f"the tag `{shown(event.tag.replace('tag:yaml.org,2002:', '!!'))}` is refused; a key decides its value's type",
+                f"the tag `{shown(event.tag.replace('tag:yaml.org,2002:', '!!'))}` is refused; "
+                "a key decides its value's type",
             )
         if anchor is not None:
             return self._anchored(event, anchor, depth, line, column)

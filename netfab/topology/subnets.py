@@ -1,4 +1,4 @@
-"""`subnet` and `ipv6`, which a network and a link share: which subnets are written, and which are to be planned."""
+"""`subnet` and `ipv6` of a network or a link: which subnets are written, and which are to be planned."""
 
 from __future__ import annotations
 

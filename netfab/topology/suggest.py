@@ -50,7 +50,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def nearest(text: str, known: Collection[str]) -> str:
-    """The known name that looks most like it, or nothing; nothing either where there are too many to compare with."""
+    """The known name that looks most like it; nothing where none does, or where there are too many."""
     from difflib import get_close_matches  # 3 ms, which only an error pays
 
     return next(iter(get_close_matches(text[:64], known, 1)), "") if len(known) <= MAX_COMPARED else ""

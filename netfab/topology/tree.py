@@ -1,4 +1,4 @@
-"""What YAML says, before any key has a meaning: scalars as they were typed, lists and maps, each with its place.
+"""What YAML says, before any key has a meaning: scalars as typed, lists and maps, with their places.
 
 Slotted classes, not tuples: these are made by the hundred thousand and never compared.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class Scalar:
-    """A text. `plain` says that it was written without quotes and not interpolated, so that `null` means null."""
+    """A text. plain: written without quotes and not interpolated, so that `null` means null."""
 
     __slots__ = ("column", "line", "plain", "text")
 

@@ -1,4 +1,4 @@
-"""Texts, lists and maps as YAML that source.py reads back to the same: every scalar that could mean more is quoted."""
+"""Texts, lists and maps as YAML that source.py reads back to the same: what could mean more is quoted."""
 
 from __future__ import annotations
 

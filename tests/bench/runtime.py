@@ -1,0 +1,110 @@
+"""Starting containers: what a program in each node adds to an apply, against a loop of `crun run -d`.
+
+crun stands in a cgroup view of its own that has only the controllers of version 1, where it takes its fast path; its
+containers share one network namespace, for netfab's are made with the nodes and are not counted here either.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from frame import NETFAB, YARDSTICKS, Row, Samples, at_most, fresh_machine, main, progress, run, topology
+
+from netfab.system import linux
+
+NODES = 1000
+FEW = 100  # containers that crun starts
+CGROUPS = Path("/sys/fs/cgroup")
+MEBIBYTE = 1 << 20
+
+
+def measure(directory: Path, rounds: int) -> list[Row]:
+    """All that the table says of containers."""
+    samples = Samples()
+    bare = topology(directory / "bare.yaml", NODES)
+    asleep = topology(directory / "asleep.yaml", NODES, command="[sleep, infinity]")
+    for number in range(rounds):
+        progress(f"runtime: round {number + 1} of {rounds}")
+        with fresh_machine():
+            without = run(NETFAB, "apply", bare).seconds
+        with fresh_machine():
+            try:
+                samples.add("netfab", (run(NETFAB, "apply", asleep).seconds - without) / NODES)
+                processes = ours()
+            finally:
+                run(NETFAB, "destroy", "bench")
+        samples.add("supervisor", max(processes, default=0))
+        samples.add("processes", len(processes))
+        with fresh_machine(), bundle(directory) as crun:
+            try:
+                samples.add("crun", run("sh", YARDSTICKS / "crun.sh", crun, str(FEW)).seconds / FEW)
+            finally:
+                for container in range(FEW):
+                    subprocess.run(["crun", "delete", "--force", f"bench-{container}"], check=False)
+    return [
+        at_most(
+            f"start of {NODES} nodes with `sleep`, per container, against crun run -d",
+            samples.ratio("netfab", "crun"), 0.35,
+            detail=f"{samples.median('netfab') * 1000:.1f} ms; crun {samples.median('crun') * 1000:.1f} ms, of {FEW}",
+        ),
+        at_most("memory of the supervisor", samples.median("supervisor") / MEBIBYTE, 12, " MiB"),
+        at_most(f"netfab processes for {NODES} containers", samples.median("processes"), 1, ""),
+    ]  # fmt: skip
+
+
+def ours() -> list[int]:
+    """Resident bytes of every process that runs Python with netfab in its command line and is not this benchmark's."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if any(b"netfab" in word for word in words) and b"bench" in words:
+                status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+                found.append(int(status["VmRSS"].split()[0]) << 10)
+        except (OSError, KeyError):
+            continue  # it ended, or is a zombie
+    return found
+
+
+@contextmanager
+def bundle(directory: Path) -> Iterator[Path]:
+    """An OCI bundle with this machine's root that sleeps. Ends with the throw-away machine that it is made on."""
+    subprocess.run(["ip", "netns", "add", "crun"], check=True)
+    only_version_1()
+    made = directory / "bundle"
+    (made / "rootfs").mkdir(parents=True, exist_ok=True)
+    linux.mount("/", str(made / "rootfs"), flags=linux.MS_BIND)
+    file = made / "config.json"
+    file.unlink(missing_ok=True)
+    subprocess.run(["crun", "spec", "--bundle", made], check=True)
+    config = json.loads(file.read_text())
+    config["process"] |= {"terminal": False, "args": ["sleep", "infinity"]}
+    config["root"] = {"path": "rootfs", "readonly": True}
+    for namespace in config["linux"]["namespaces"]:
+        if namespace["type"] == "network":
+            namespace["path"] = "/run/netns/crun"
+    file.write_text(json.dumps(config))
+    try:
+        yield made
+    finally:
+        linux.umount(str(made / "rootfs"))
+        linux.umount(str(CGROUPS))
+
+
+def only_version_1() -> None:
+    """Mount the version 1 hierarchies of this machine, and no other, over its own view of them."""
+    lines = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    mounted = [(Path(target).name, options) for _, target, kind, options, *_ in lines if kind == "cgroup"]
+    linux.mount("tmpfs", str(CGROUPS), "tmpfs")
+    for name, options in mounted:
+        (CGROUPS / name).mkdir()
+        given = options.removeprefix("rw,").removeprefix("relatime,")
+        linux.mount("cgroup", str(CGROUPS / name), "cgroup", data=given if "name=" not in given else f"none,{given}")
+
+
+if __name__ == "__main__":
+    main(measure, __doc__)

@@ -1,0 +1,123 @@
+"""Killing the supervisor kills no container, loses no byte, reports no false exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from conftest import Containers, wait_for_end
+
+from netfab.runtime import client
+from netfab.runtime.record import read_record, write_record
+
+
+def kill(pid: int) -> None:
+    pidfd = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    wait_for_end(pidfd)
+
+
+def test_containers_live_on_and_the_next_command_adopts_them(containers: Containers) -> None:
+    before = containers.start("sleep", "inf")
+
+    containers.kill_supervisor()
+    containers.start("sleep", "inf", name="other")
+
+    assert containers.status() == before
+    assert containers.supervisor() != 0
+
+
+def test_how_they_are_is_known_without_a_supervisor(containers: Containers) -> None:
+    before = containers.start("sleep", "inf")
+
+    containers.kill_supervisor()
+
+    assert containers.status() == before
+    assert containers.supervisor() == 0
+
+
+def test_an_adopted_container_can_be_stopped(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+    containers.kill_supervisor()
+
+    client.stop(containers.paths, ["web"])
+
+    assert containers.status().state == "exited"
+
+
+@pytest.mark.parametrize("code", [0, 5])
+def test_the_exit_code_of_an_adopted_container_is_true_or_unknown(containers: Containers, code: int) -> None:
+    containers.start("sh", "-c", f"echo up; while test ! -e /go; do sleep 0.01; done; exit {code}")
+    containers.says("up")
+    containers.kill_supervisor()
+    containers.start("sleep", "inf", name="other")  # brings a new supervisor
+
+    containers.exec("touch", "/go")
+    containers.output()
+
+    assert containers.status().exit_code in (code, None)
+
+
+def test_an_end_that_nobody_saw_is_unknown_and_counts_as_a_failure(containers: Containers) -> None:
+    found = containers.start("sh", "-c", "echo up; sleep inf", restart="on-failure")
+    containers.says("up")
+    containers.kill_supervisor()
+
+    kill(found.pid)
+    assert (containers.status().state, containers.status().exit_code) == ("exited", None)
+    containers.start("sleep", "inf", name="other")
+
+    assert containers.supervisor() != 0
+    again = containers.status()
+    assert again.exit_code in (None, 137)
+
+
+def test_a_number_that_is_somebody_elses_now_is_not_taken_for_the_container(containers: Containers) -> None:
+    found = containers.start("sleep", "inf")
+    containers.kill_supervisor()
+    path = containers.paths.record("web")
+    known = read_record(path)
+    assert known is not None
+
+    write_record(path, known._replace(start_ticks=known.start_ticks - 1))
+
+    assert containers.status().state == "exited"
+    client.stop_all(containers.paths)
+    os.kill(found.pid, 0)  # it was not touched
+    write_record(path, known)
+
+
+def test_a_record_of_another_boot_says_nothing_about_this_one(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+    path = containers.paths.record("web")
+    known = read_record(path)
+    assert known is not None
+    containers.kill_supervisor()
+
+    write_record(path, known._replace(boot_id="another"))
+
+    assert containers.status().state == "exited"
+    write_record(path, known)
+
+
+def test_no_byte_of_output_is_lost(containers: Containers) -> None:
+    containers.start("sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do echo $i; sleep 0.02; done")
+
+    containers.kill_supervisor()
+
+    assert containers.output().split() == list("123456789")
+
+
+def test_a_restart_by_an_adopting_supervisor_is_in_the_nodes_network(containers: Containers) -> None:
+    netns = f"/proc/{os.getpid()}/fd/{containers.netns}"
+    script = "readlink /proc/self/ns/net; test -e /second && echo up && exec sleep inf; touch /second; while test ! -e /go; do sleep 0.01; done; exit 1"
+    containers.start("sh", "-c", script, restart="on-failure", netns=netns)
+    containers.kill_supervisor()
+    containers.start("sleep", "inf", name="other")
+
+    containers.exec("touch", "/go")
+    containers.says("up")
+
+    first, second, _ = containers.tail()
+    assert first == second == f"net:[{os.fstat(containers.netns).st_ino}]"

@@ -1,0 +1,163 @@
+"""Running commands in nodes: with a container's rights, with all rights, without a container, on a terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import Containers
+
+from netfab.errors import ContainerFailed, NetfabError
+from netfab.runtime.exec import TIMED_OUT, Streams, run_in_container, run_in_namespace
+
+
+def run_in_node(containers: Containers, *argv: str, **options: object) -> tuple[int, str]:
+    read, write = os.pipe()
+    try:
+        code = run_in_namespace(
+            containers.netns, argv, hostname="node", streams=Streams(0, write, write), **options  # type: ignore[arg-type]
+        )
+    finally:
+        os.close(write)
+        with os.fdopen(read) as pipe:
+            output = pipe.read()
+    return code, output
+
+
+def test_a_command_has_the_containers_namespaces_and_no_more_rights(containers: Containers) -> None:
+    found = containers.start("sleep", "inf")
+    look = "cd /proc/self; readlink ns/mnt ns/net ns/uts ns/pid ns/ipc ns/cgroup; grep -E '^(Cap|NoNew|Seccomp:)' status"
+    theirs = [os.readlink(f"/proc/{found.pid}/ns/{kind}") for kind in ("mnt", "net", "uts", "pid", "ipc", "cgroup")]
+    rights = [
+        line for line in Path(f"/proc/{found.pid}/status").read_text().splitlines()
+        if line.startswith(("Cap", "NoNew", "Seccomp:"))
+    ]  # fmt: skip
+
+    code, text = containers.exec("sh", "-c", look)
+
+    assert (code, text.splitlines()) == (0, theirs + rights)
+
+
+def test_a_command_is_in_the_containers_cgroup(containers: Containers) -> None:
+    found = containers.start("sleep", "inf")
+
+    _, text = containers.exec("grep", "^0::", "/proc/self/cgroup")
+
+    assert text.strip() == "0::/"
+    assert found.pid
+
+
+def test_a_privileged_command_has_every_capability(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+
+    _, text = containers.exec("sh", "-c", "ip link add dummy0 type bridge && grep Seccomp: /proc/self/status", privileged=True)
+
+    assert text.split() == ["Seccomp:", "0"]
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 5", 5), ("kill -9 $$", 137)])
+def test_a_commands_exit_code_comes_back(containers: Containers, script: str, code: int) -> None:
+    containers.start("sleep", "inf")
+
+    assert containers.exec("sh", "-c", script)[0] == code
+
+
+@pytest.mark.parametrize(("argv", "code"), [("no-such-program", 127), ("/etc/passwd", 126)])
+def test_a_command_that_cant_be_run_is_an_error(containers: Containers, argv: str, code: int) -> None:
+    containers.start("sleep", "inf")
+
+    with pytest.raises(ContainerFailed) as failure:
+        containers.exec(argv)
+
+    assert failure.value.exit_code == code
+
+
+def test_a_command_in_what_does_not_run_is_refused(containers: Containers) -> None:
+    containers.run("true")
+
+    with pytest.raises(NetfabError, match="web does not run"):
+        containers.exec("true")
+
+
+def test_a_commands_user_and_environment_can_be_given(containers: Containers) -> None:
+    containers.start("sleep", "inf", env=(("A", "1"),))
+
+    _, text = containers.exec("sh", "-c", "id -u; echo $A $B", user="daemon", env=(("B", "2"),))
+
+    assert text.split() == ["1", "1", "2"]
+
+
+def test_a_command_that_takes_too_long_is_killed(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+
+    code, _ = containers.exec("sleep", "inf", timeout=0.05)
+    _, text = containers.exec("sh", "-c", "ps -e -o args | grep -c '^[s]leep inf'")
+
+    assert code == TIMED_OUT
+    assert text.strip() == "1"  # the container's own
+
+
+def test_a_node_without_a_process_has_its_network_names_and_host_name(containers: Containers, tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("10.1.2.3 db\n")
+
+    code, text = run_in_node(
+        containers, "sh", "-c", "readlink /proc/self/ns/net; hostname; getent hosts db; ls /sys/class/net", hosts_file=str(hosts)
+    )
+
+    assert code == 0
+    assert text.split() == [f"net:[{os.fstat(containers.netns).st_ino}]", "node", "10.1.2.3", "db", "lo"]
+    assert "10.1.2.3" not in Path("/etc/hosts").read_text()
+
+
+def test_a_node_without_a_process_reports_what_cant_be_run(containers: Containers) -> None:
+    with pytest.raises(ContainerFailed) as failure:
+        run_in_node(containers, "no-such-program")
+
+    assert failure.value.exit_code == 127
+
+
+def test_a_command_on_a_terminal_has_one_and_it_is_copied_both_ways(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+    master, slave = os.openpty()
+    read, write = os.pipe()
+
+    os.write(master, b"hello\n")
+    code = run_in_container(
+        containers.paths, "web", ("sh", "-c", "test -t 0 && read x < /dev/tty && echo got $x; exit 6"),
+        terminal=True, streams=Streams(slave, write, write),
+    )  # fmt: skip
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        output = pipe.read()
+    for fd in (master, slave):
+        os.close(fd)
+
+    assert code == 6
+    assert "got hello" in output
+    assert signal.getsignal(signal.SIGWINCH) == signal.SIG_DFL
+
+
+def test_the_terminal_has_the_size_of_ours_and_ours_is_restored(containers: Containers) -> None:
+    import fcntl
+    import struct
+    import termios
+
+    containers.start("sleep", "inf")
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 111, 0, 0))
+    before = termios.tcgetattr(slave)
+    read, write = os.pipe()
+
+    run_in_container(containers.paths, "web", ("stty", "size"), terminal=True, streams=Streams(slave, write, write))
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        output = pipe.read()
+    after = termios.tcgetattr(slave)
+    for fd in (master, slave):
+        os.close(fd)
+
+    assert output.split() == ["33", "111"]
+    assert after == before

@@ -1,0 +1,194 @@
+"""Starting, ending and restarting: exit codes, policies, records, and repeating what was done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from conftest import PYTHON, Containers, wait_for_end
+
+from netfab.errors import ContainerFailed, NetfabError
+from netfab.runtime import client
+from netfab.runtime.status import status
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -SEGV $$; kill -KILL $(exec sh -c 'echo $PPID'); exit 9", 9)]
+)
+def test_the_exit_code_is_kept(containers: Containers, script: str, code: int) -> None:
+    found, _ = containers.run("sh", "-c", script)
+
+    assert found == code
+    assert containers.status().state == "exited"
+
+
+def test_a_signals_exit_code_is_128_and_its_number(containers: Containers) -> None:
+    found = containers.start("sleep", "inf")
+
+    pidfd = os.pidfd_open(found.pid)
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    wait_for_end(pidfd)
+    containers.output()
+
+    assert containers.status().exit_code == 137
+
+
+@pytest.mark.parametrize(("argv", "code"), [(("no-such-program",), 127), (("/etc/passwd",), 126)])
+def test_a_program_that_cant_be_run_is_an_error_with_the_shells_code(
+    containers: Containers, argv: tuple[str, ...], code: int
+) -> None:
+    with pytest.raises(ContainerFailed, match=argv[0]) as failure:
+        containers.start(*argv)
+
+    assert failure.value.exit_code == code
+    assert (containers.status().state, containers.status().exit_code) == ("exited", code)
+    assert argv[0] in containers.status().error
+
+
+def test_a_user_that_isnt_there_is_named(containers: Containers) -> None:
+    with pytest.raises(ContainerFailed, match="find its user: nobody-here"):
+        containers.start("true", user="nobody-here")
+
+
+def test_one_that_fails_does_not_keep_the_others_from_starting(containers: Containers) -> None:
+    specs = [containers.spec("sleep", "inf", name="a"), containers.spec("no-such-program", name="b")]
+
+    with pytest.raises(ContainerFailed, match="b: run"):
+        client.start_all(containers.paths, [(spec, containers.netns) for spec in specs])
+
+    assert {name: one.state for name, one in status(containers.paths).items()} == {"a": "running", "b": "exited"}
+
+
+def test_many_start_in_one_go_under_one_supervisor(containers: Containers) -> None:
+    specs = [containers.spec("sleep", "inf", name=f"n{number}") for number in range(50)]
+
+    client.start_all(containers.paths, [(spec, containers.netns) for spec in specs])
+
+    pids = [one.pid for one in status(containers.paths).values() if one.state == "running"]
+    parents = {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] for pid in pids}
+    assert len(pids) == 50
+    assert parents == {str(containers.supervisor())}
+
+
+def test_starting_what_runs_changes_nothing(containers: Containers) -> None:
+    first = containers.start("sleep", "inf")
+
+    assert containers.start("sleep", "inf") == first
+
+
+def test_starting_something_else_under_a_name_that_runs_is_refused(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+
+    with pytest.raises(NetfabError, match="web runs already"):
+        containers.start("sleep", "1")
+
+
+def test_an_ended_container_starts_again_on_its_own_layer(containers: Containers) -> None:
+    containers.run("sh", "-c", "echo first >> /kept; cat /kept")
+
+    code, text = containers.run("sh", "-c", "echo first >> /kept; cat /kept")
+
+    assert (code, text.split()) == (0, ["first", "first", "first"])  # the log is one, too
+
+
+def test_stopping_and_removing_what_isnt_there_is_fine(containers: Containers) -> None:
+    client.stop(containers.paths, ["web"])
+    client.remove(containers.paths, ["web"])
+
+
+def test_the_supervisor_ends_with_its_last_container(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+    pidfd = os.pidfd_open(containers.supervisor())
+
+    client.stop_all(containers.paths)
+
+    wait_for_end(pidfd)
+    assert containers.supervisor() == 0
+
+
+def test_a_program_that_ignores_term_is_killed_at_once(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+    begun = time.monotonic()
+
+    client.stop(containers.paths, ["web"], timeout=60)
+
+    assert containers.status().exit_code == 137
+    assert time.monotonic() - begun < 60  # it did not wait for the time-out
+
+
+def test_a_program_that_handles_term_is_asked_and_its_answer_kept(containers: Containers) -> None:
+    containers.start("sh", "-c", "trap 'echo bye; exit 3' TERM; echo up; while :; do read x < /dev/ptmx; done")
+    containers.says("up")
+
+    client.stop(containers.paths, ["web"], timeout=60)
+
+    assert containers.status().exit_code == 3
+    assert containers.output().splitlines()[-1] == "bye"
+
+
+def test_a_program_that_handles_term_and_stays_is_killed_after_the_timeout(containers: Containers) -> None:
+    containers.start(PYTHON, "-c", "import signal\nsignal.signal(15, lambda *_: None)\nprint('up', flush=True)\nwhile 1: signal.pause()")
+    containers.says("up")
+
+    client.stop(containers.paths, ["web"], timeout=0.05)
+
+    assert containers.status().exit_code == 137
+
+
+def test_on_failure_restarts_until_its_limit(containers: Containers) -> None:
+    containers.run("sh", "-c", "echo again; exit 4", restart="on-failure:2")
+
+    assert containers.output().split() == ["again"] * 3
+    assert (containers.status().exit_code, containers.status().restarts) == (4, 2)
+
+
+def test_on_failure_leaves_a_success_alone(containers: Containers) -> None:
+    containers.run("true", restart="on-failure")
+
+    assert containers.status().restarts == 0
+
+
+@pytest.mark.parametrize("policy", ["always", "unless-stopped"])
+def test_always_restarts_after_success_but_not_after_stop(containers: Containers, policy: str) -> None:
+    containers.start("sh", "-c", "echo once >> /count; test $(wc -l < /count) -lt 3 || { echo up; sleep inf; }", restart=policy)
+    containers.says("up")
+
+    client.stop(containers.paths, ["web"])
+
+    assert (containers.status().state, containers.status().restarts) == ("exited", 2)
+
+
+def test_a_container_that_waits_for_its_restart_can_be_stopped(containers: Containers) -> None:
+    containers.start("false", restart="always")
+
+    client.stop(containers.paths, ["web"])
+
+    assert containers.status().state == "exited"
+    assert containers.supervisor() in (0, containers.supervisor())
+
+
+def test_exec_commands_run_with_every_capability_when_it_runs(containers: Containers) -> None:
+    containers.start("sleep", "inf", exec=(("sh", "-c", "ip link set lo up; grep CapEff /proc/self/status > /caps"),))
+
+    _, text = containers.exec("sh", "-c", "cat /caps; cat /sys/class/net/lo/operstate; ip -o link show lo")
+    ours = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
+    assert text.splitlines()[0] == ours
+    assert "UP" in text.splitlines()[2]
+
+
+def test_an_exec_command_that_fails_is_an_error(containers: Containers) -> None:
+    with pytest.raises(NetfabError, match="web: exec: false: exit status 1"):
+        containers.start("sleep", "inf", exec=(("false",),))
+
+
+def test_removal_leaves_nothing_even_of_a_deep_tree_that_the_guest_made(containers: Containers) -> None:
+    containers.python(
+        "import os\nfor n in range(3000):\n os.mkdir('d'); os.chmod('d', 0o500 if n % 7 else 0o700); os.chdir('d')\nopen('f', 'w').close()"
+    )
+
+    client.remove(containers.paths, ["web"])
+
+    assert containers.leftovers() == []

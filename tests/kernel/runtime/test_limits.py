@@ -1,0 +1,109 @@
+"""Limits for real: memory, processes, processor time; and changing them while a program runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import PYTHON, Containers
+
+from netfab.errors import NetfabError, Unsupported
+from netfab.runtime import client
+from netfab.runtime.cgroups import existing_leaves, find_hierarchies, leaves_of, limits_of
+
+
+@pytest.fixture(autouse=True)
+def limits_exist_here(containers: Containers) -> None:
+    """In a user namespace without cgroups of its own, limits are refused, which test_sandbox.py asserts."""
+    try:
+        leaves_of(containers.spec("true", memory=1, cpus=1.0, pids=1), find_hierarchies())
+    except Unsupported as reason:
+        pytest.skip(str(reason))
+
+
+def test_a_memory_hog_is_killed_and_reported_as_out_of_memory(containers: Containers) -> None:
+    code, _ = containers.run(PYTHON, "-c", "x = b'x' * (256 << 20)", memory=32 << 20)
+
+    assert code == 137
+    assert containers.status().oom
+
+
+def test_a_program_within_its_memory_is_left_alone(containers: Containers) -> None:
+    code, _ = containers.run(PYTHON, "-c", "x = b'x' * (16 << 20)", memory=256 << 20)
+
+    assert (code, containers.status().oom) == (0, False)
+
+
+def test_a_fork_bomb_stops_at_its_number_of_processes(containers: Containers) -> None:
+    text = containers.python(
+        "import os, time\nn = 0\ntry:\n"
+        " while True:\n"
+        "  if os.fork() == 0: time.sleep(60)\n"
+        "  n += 1\n"
+        "except BlockingIOError: print(n)",
+        pids=20,
+    )
+
+    assert int(text) == 19  # and itself
+
+
+def value_of(containers: Containers, *files: str) -> list[str]:
+    leaves = existing_leaves(containers.paths.fabric, "web", find_hierarchies())
+    return [Path(leaf.path, file).read_text().strip() for leaf in leaves for file in files if Path(leaf.path, file).exists()]
+
+
+def test_a_share_of_the_processor_is_written_where_the_kernel_keeps_it(containers: Containers) -> None:
+    containers.start("sleep", "inf", cpus=0.5)
+
+    assert value_of(containers, "cpu.max", "cpu.cfs_quota_us") in (["50000 100000"], ["50000"])
+
+
+def test_limits_change_on_a_running_program(containers: Containers) -> None:
+    before = containers.start("sleep", "inf", pids=50)
+
+    client.update(containers.paths, containers.spec("sleep", "inf", pids=20))
+
+    assert value_of(containers, "pids.max") == ["20"]
+    assert containers.status().pid == before.pid
+    assert containers.status().spec.pids == 20
+
+
+def test_a_first_limit_reaches_what_the_program_has_started_before(containers: Containers) -> None:
+    containers.start("sh", "-c", "sleep inf & sleep inf & echo up; wait")
+    containers.says("up")
+
+    client.update(containers.paths, containers.spec("sh", "-c", "sleep inf & sleep inf & echo up; wait", pids=20))
+
+    assert value_of(containers, "pids.current") == ["3"]
+
+
+def test_what_is_fixed_does_not_change_on_a_running_program(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+
+    with pytest.raises(NetfabError, match="only limits and the restart policy"):
+        client.update(containers.paths, containers.spec("sleep", "1"))
+
+
+def test_the_restart_policy_changes_on_a_running_program(containers: Containers) -> None:
+    script = "echo up; while test ! -e /go; do sleep 0.01; done; exit 1"
+    containers.start("sh", "-c", script)
+    containers.says("up")
+
+    client.update(containers.paths, containers.spec("sh", "-c", script, restart="on-failure:1"))
+    containers.exec("touch", "/go")
+    containers.output()
+
+    assert containers.status().restarts == 1
+
+
+def test_a_container_sees_its_limit_below_sys(containers: Containers) -> None:
+    text = containers.shell("cat $(find /sys/fs/cgroup -name pids.max)", pids=33)
+
+    assert text.split() == ["33"]
+
+
+def test_a_limited_container_leaves_no_cgroup(containers: Containers) -> None:
+    containers.run("true", memory=64 << 20, cpus=0.5, pids=10)
+
+    assert limits_of(containers.status().spec).keys() == {"memory", "cpu", "pids"}
+    assert existing_leaves(containers.paths.fabric, "web", find_hierarchies()) == []

@@ -1,0 +1,82 @@
+"""Reading logs: whole, the last lines, as they come, and after their head was given back."""
+
+from __future__ import annotations
+
+import os
+
+from conftest import Containers
+
+from netfab.runtime.logs import follow, tail
+from netfab.runtime.rotation import trim
+
+
+def texts(containers: Containers, lines: int | None = None) -> list[str]:
+    return [line.decode() for line in tail(containers.paths, "web", lines)]
+
+
+def test_output_and_errors_are_in_one_log_in_their_order(containers: Containers) -> None:
+    containers.run("sh", "-c", "echo one; echo two >&2; echo three")
+
+    assert texts(containers) == ["one", "two", "three"]
+
+
+def test_the_last_lines_are_the_last(containers: Containers) -> None:
+    containers.run("sh", "-c", "seq 1 30000")
+
+    assert texts(containers, 3) == ["29998", "29999", "30000"]
+    assert texts(containers, 0) == []
+    assert len(texts(containers)) == 30000
+
+
+def test_a_last_line_without_its_end_is_shown(containers: Containers) -> None:
+    containers.run("sh", "-c", "echo one; printf two")
+
+    assert texts(containers) == ["one", "two"]
+    assert [line.text for line in follow(containers.paths, ["web"])] == [b"one", b"two"]
+
+
+def test_following_ends_with_the_container_and_shows_all_it_said(containers: Containers) -> None:
+    containers.start("sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.02; done; printf end")
+
+    assert [line.text for line in follow(containers.paths, ["web"])] == [b"1", b"2", b"3", b"end"]
+
+
+def test_following_ends_with_the_container_when_no_supervisor_lives(containers: Containers) -> None:
+    containers.start("sh", "-c", "echo up; while test ! -e /go; do sleep 0.01; done; echo done")
+    containers.says("up")
+    containers.kill_supervisor()
+
+    containers.exec("touch", "/go")
+
+    assert [line.text for line in follow(containers.paths, ["web"])] == [b"up", b"done"]
+
+
+def test_several_are_followed_at_once_with_their_names(containers: Containers) -> None:
+    for name in ("a", "b"):
+        containers.start("sh", "-c", f"echo {name}1; sleep 0.02; echo {name}2", name=name)
+
+    found = list(follow(containers.paths, ["a", "b"]))
+
+    assert [line.text for line in found if line.name == "a"] == [b"a1", b"a2"]
+    assert [line.text for line in found if line.name == "b"] == [b"b1", b"b2"]
+
+
+def test_a_long_logs_head_goes_and_what_is_left_begins_with_a_whole_line(containers: Containers) -> None:
+    containers.run("sh", "-c", "seq 100000 199999")
+    path = containers.paths.log("web")
+
+    trim(path, limit=200_000)
+
+    left = texts(containers)
+    assert os.stat(path).st_size == 700_000
+    assert os.stat(path).st_blocks * 512 <= 200_000
+    assert len(left[0]) == 6
+    assert left == [str(number) for number in range(int(left[0]), 200_000)]
+
+
+def test_a_short_log_keeps_its_head(containers: Containers) -> None:
+    containers.run("sh", "-c", "seq 1 100")
+
+    trim(containers.paths.log("web"), limit=200_000)
+
+    assert len(texts(containers)) == 100

@@ -1,0 +1,144 @@
+"""Commands at once: they wait for each other, say for whom, and a holder that dies holds nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from machine import differences, snapshot
+from shop import topology
+
+from netfab import fabric
+from netfab.errors import Locked
+from netfab.fabric import Where
+from netfab.hosts.lock import locked
+
+LOCK = "/run/netfab/shop.lock"
+
+
+def _in_another_process(job: Callable[[], None]) -> int:
+    """Its process id. It exits with 0 when the job returned; what it raised is on stderr."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        job()
+        os._exit(0)
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        os._exit(1)
+
+
+def _exit_codes(children: list[int]) -> list[int]:
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def test_ten_applies_at_once_all_succeed_and_leave_one_fabric(tmp_path: Path) -> None:
+    shop, file = topology(tmp_path)
+    before = snapshot()
+
+    codes = _exit_codes([_in_another_process(lambda: fabric.apply(shop, file) and None) for _ in range(10)])
+
+    assert codes == [0] * 10
+    assert fabric.drift("shop") == ()
+    assert fabric.apply(shop, file)[1].changes == ()
+    fabric.destroy("shop")
+    assert [line for line in differences(before, snapshot()) if "store.sqlite" not in line and "/var/lib/netfab" not in line] == []
+
+
+def test_ten_fabrics_applied_at_once_share_no_subnet(tmp_path: Path) -> None:
+    shops = [topology(tmp_path, f"shop{number}", "networks: {lan%d: {}}\nnodes: {web: {networks: [lan%d]}}" % (number, number)) for number in range(10)]
+
+    codes = _exit_codes([_in_another_process(lambda shop=shop: fabric.apply(*shop) and None) for shop in shops])
+
+    assert codes == [0] * 10
+    subnets = {address for bridge in fabric.bridges() for address in bridge["addresses"]}
+    assert len(subnets) == 10
+
+
+def test_applies_and_destroys_at_once_end_in_one_of_both(tmp_path: Path) -> None:
+    shop, file = topology(tmp_path)
+    jobs = [lambda: fabric.apply(shop, file) and None, lambda: fabric.destroy("shop") and None] * 4
+
+    codes = _exit_codes([_in_another_process(job) for job in jobs])
+
+    assert codes == [0] * 8
+    applied = [record.name for record in fabric.records()] == ["shop"]
+    assert bool([bridge for bridge in fabric.bridges() if bridge["bridge"] == "br-lan"]) == applied
+
+
+def test_reading_while_others_change_sees_a_fabric_or_none_and_never_fails(tmp_path: Path) -> None:
+    shop, file = topology(tmp_path)
+
+    def change() -> None:
+        for _ in range(6):
+            fabric.apply(shop, file)
+            fabric.destroy("shop")
+
+    changing = _in_another_process(change)
+    while os.waitpid(changing, os.WNOHANG)[0] == 0:
+        fabric.plan(shop)
+        fabric.bridges()
+        fabric.records()
+
+    assert fabric.records() == []
+
+
+def _held(ready: int) -> None:
+    """Hold the lock until the end of the world."""
+    sys.argv = ["netfab", "apply", "shop.yaml"]
+    with locked(LOCK, 1, lambda _: None):
+        os.write(ready, b".")
+        signal.pause()
+
+
+@pytest.fixture
+def holder() -> int:
+    """A process that holds the lock."""
+    reading, ready = os.pipe()
+    child = _in_another_process(lambda: _held(ready))
+    assert os.read(reading, 1) == b"."
+    os.close(reading)
+    os.close(ready)
+    return child
+
+
+def test_who_waits_too_long_is_told_by_whom_the_fabric_is_held(holder: int, tmp_path: Path) -> None:
+    waited_for: list[str] = []
+
+    with pytest.raises(Locked, match=f"locked by {holder} apply shop.yaml"):
+        fabric.apply(*topology(tmp_path), Where(lock_timeout=0.05, waiting=waited_for.append))
+
+    assert waited_for == [f"{holder} apply shop.yaml"]
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+
+
+def test_a_killed_holder_holds_nothing_and_leaves_nothing(holder: int) -> None:
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+
+    with locked(LOCK, 0, lambda _: pytest.fail("nobody is there to wait for")):
+        pass
+
+    assert not os.path.exists("/run/netfab")
+
+
+def test_who_waits_gets_the_lock_when_its_holder_is_killed(holder: int, tmp_path: Path) -> None:
+    shop, file = topology(tmp_path)
+
+    fabric.apply(shop, file, Where(waiting=lambda _: os.kill(holder, signal.SIGKILL)))
+
+    os.waitpid(holder, 0)
+    assert fabric.drift("shop") == ()
+
+
+def test_a_lock_whose_file_somebody_removed_is_given_back_without_a_word() -> None:
+    with locked(LOCK, 1, lambda _: None):
+        os.unlink(LOCK)
+
+    assert not os.path.exists(LOCK)

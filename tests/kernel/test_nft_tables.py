@@ -1,0 +1,174 @@
+"""The fabric's tables in the kernel: what others did to them is mended, and what nft can do to us is survived."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from small_lab import FABRIC, Lab, listed
+
+from netfab.engine.apply import apply
+from netfab.engine.diff import diff
+from netfab.errors import KernelRefused, NetfabError, Unsupported
+from netfab.hosts.local import LocalHost
+from netfab.kernel import nft
+from netfab.objects.address import Address
+from netfab.objects.base import Fabric, Name
+from netfab.objects.firewall import Firewall
+
+
+@pytest.fixture
+def lab(host: LocalHost) -> Lab:
+    return Lab(host)
+
+
+@pytest.fixture
+def two_networks(lab: Lab) -> Lab:
+    lab.two_networks()
+    return lab
+
+
+DAMAGE = {
+    "everything flushed": "flush ruleset",
+    "a table deleted": "delete table bridge netfab-shop",
+    "rules flushed": "flush table inet netfab-shop",
+    "a policy changed": "add chain inet netfab-shop forward { policy drop; }",
+    "a rule added": "insert rule inet netfab-shop enter accept",
+    "a rule replaced": "replace rule inet netfab-shop enter handle HANDLE accept",
+    "a rule deleted": "delete rule inet netfab-shop enter handle HANDLE",
+    "an element removed": "delete element bridge netfab-shop guarded { nfa }",
+    "an element added": "add element inet netfab-shop open { eth0 }",
+    "a prefix added": "add element bridge netfab-shop routed4 { nfa . 0.0.0.0/0 }",
+    "an element changed": (
+        "delete element inet netfab-shop leaving { br-a };"
+        "add element inet netfab-shop leaving { br-a : accept }"
+    ),
+    "a set added": "add set inet netfab-shop more { type ifname; elements = { a } }",
+    "a catch-all added": "add element inet netfab-shop leaving { * : accept }",
+    "a table switched off": "add table inet netfab-shop { flags dormant; }",
+}
+
+
+@pytest.mark.parametrize("command", DAMAGE.values(), ids=DAMAGE.keys())
+def test_what_others_did_to_a_table_is_seen_and_mended(two_networks: Lab, command: str) -> None:
+    two_networks.publish("br-a", "10.0.1.2", 8080)
+    fabric = two_networks.apply()
+    handle = next(
+        item["rule"]["handle"] for item in listed("inet") if item.get("rule", {}).get("chain") == "enter"
+    )
+    subprocess.run([nft.program(), command.replace("HANDLE", str(handle))], check=True)
+
+    changes = diff(fabric, two_networks.host.observe(FABRIC, [fabric]).own)
+    apply(fabric, two_networks.host)
+
+    assert {str(change.object).split()[0] for change in changes} == {"firewall"}
+    assert diff(fabric, two_networks.host.observe(FABRIC, [fabric]).own) == []
+
+
+def test_a_change_that_fails_puts_back_the_tables_that_were_there(two_networks: Lab) -> None:
+    two_networks.apply()
+    subprocess.run([nft.program(), "add rule inet netfab-shop enter accept"], check=True)
+    two_networks.publish("br-a", "10.0.1.2", 8080)
+    fabric = two_networks.fabric()
+    before = two_networks.host.observe(FABRIC).own
+    impossible = Address(Name("host", "no-such-link"), ip_address("10.0.3.1"), 24)
+
+    with pytest.raises(NetfabError):
+        apply(Fabric(FABRIC, [*fabric.values(), impossible]), two_networks.host)
+
+    assert two_networks.host.observe(FABRIC).own == before
+
+
+def test_the_firewall_goes_with_the_fabric(two_networks: Lab) -> None:
+    two_networks.apply()
+
+    apply(Fabric(FABRIC), two_networks.host)
+
+    assert nft.Listing(FABRIC).tables() == []
+
+
+def test_without_nft_a_fabric_that_needs_no_firewall_works(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nft, "PROGRAMS", ())
+    lab.network("br-a", "10.0.1.1/24")
+    bare = Fabric(FABRIC, [thing for thing in lab.fabric().values() if not str(thing).startswith("firewall")])
+
+    apply(bare, lab.host)
+
+    assert lab.host.observe(FABRIC, [bare]).own == bare
+
+
+def test_without_nft_a_firewall_is_refused_with_the_cure(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nft, "PROGRAMS", ())
+    lab.network("br-a", "10.0.1.1/24")
+
+    with pytest.raises(Unsupported) as refused:
+        lab.apply()
+
+    assert refused.value.hint == "install nftables"
+    assert lab.host.observe(FABRIC).own == Fabric(FABRIC)
+
+
+@pytest.fixture
+def instead_of_nft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put a shell script in its place."""
+
+    def replace(script: str) -> None:
+        path = tmp_path / "nft"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(nft, "PROGRAMS", (str(path),))
+
+    return replace
+
+
+@pytest.mark.parametrize("answer", ['printf \'{"nftables": [{"table": {"flags": \\377\'', "kill -SEGV $$"])
+def test_a_table_that_nft_can_t_print_is_there_and_is_not_what_we_want(
+    host: LocalHost, instead_of_nft: Callable[[str], None], answer: str
+) -> None:
+    instead_of_nft(answer)
+
+    found = host.observe(FABRIC).own
+
+    assert list(found.values()) == [
+        Firewall(family, "netfab-shop", dormant=True) for family in ("inet", "bridge")
+    ]
+
+
+def test_an_nft_that_hangs_is_ended_and_named(
+    host: LocalHost, instead_of_nft: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instead_of_nft("echo $$ > $0.pid; exec sleep 60")
+    monkeypatch.setattr(nft, "TIMEOUT", 0.3)
+
+    with pytest.raises(KernelRefused, match="nft gave no answer"):
+        host.observe(FABRIC)
+
+    pid = Path(f"{nft.program()}.pid").read_text().strip()
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_a_foreign_chain_that_drops_what_is_forwarded_is_found(lab: Lab) -> None:
+    subprocess.run(
+        [
+            nft.program(),
+            "add table ip filter; add chain ip filter DOCKER-USER;"
+            "add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }",
+        ],
+        check=True,
+    )
+
+    assert nft.foreign_forward_drops() == (
+        nft.ForwardDrop("ip", "filter", "FORWARD", "its policy is drop", True),
+    )
+
+
+def test_our_own_chains_and_an_empty_ruleset_are_no_foreign_drops(two_networks: Lab) -> None:
+    assert nft.foreign_forward_drops() == ()
+
+    two_networks.apply()
+
+    assert nft.foreign_forward_drops() == ()

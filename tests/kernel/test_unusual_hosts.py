@@ -1,0 +1,85 @@
+"""Hosts that are set up otherwise than a fresh one: hardened, a router, few open files, a narrow umask."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from examples import FABRIC, FILE, fabric, namespace, veth
+from machine import differences, snapshot
+from test_damage import WHOLE
+
+from netfab.engine.apply import apply
+from netfab.hosts.local import LocalHost
+from netfab.objects.base import Name, node_space
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "net.ipv6.conf.default.accept_ra=0",
+        "net.ipv6.conf.default.addr_gen_mode=1",
+        "net.ipv6.conf.all.forwarding=1",
+        "net.ipv4.ip_forward=1",
+        "net.ipv4.conf.all.rp_filter=1",
+        "net.ipv4.conf.default.rp_filter=2",
+        "net.ipv4.conf.default.promote_secondaries=0",
+        "net.ipv4.conf.default.forwarding=1",
+    ],
+)
+def test_a_hosts_own_defaults_neither_hinder_a_fabric_nor_change(host: LocalHost, setting: str) -> None:
+    subprocess.run(["/usr/sbin/sysctl", "-qw", setting], check=True)
+    before = snapshot()
+
+    apply(WHOLE, host)
+
+    assert host.observe(FABRIC, [WHOLE]).own == WHOLE
+    apply(fabric(), host, [WHOLE])
+    assert differences(before, snapshot()) == []
+
+
+@pytest.fixture
+def _narrow_umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_narrow_umask")
+def test_everybody_may_read_the_files_of_nodes_whatever_the_callers_umask(host: LocalHost) -> None:
+    apply(WHOLE, host)
+
+    modes = [os.stat(path).st_mode & 0o777 for path in ("/run/netfab", os.path.dirname(FILE), "/run/netns")]
+    assert modes == [0o755, 0o755, 0o755]
+    assert os.stat(FILE).st_mode & 0o777 == 0o644
+
+
+@pytest.fixture
+def _few_open_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (160, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("_few_open_files")
+def test_there_may_be_more_nodes_than_files_that_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)  # the hard limit, as it were
+    nodes = [f"n{number}" for number in range(200)]
+    ends = [
+        veth()._replace(
+            a=veth().a._replace(link=Name("host", f"nf{node}")),
+            b=veth().b._replace(link=Name(node_space(FABRIC, node), "eth0")),
+        )
+        for node in nodes
+    ]
+    many = fabric(*map(namespace, nodes), *ends)
+
+    with LocalHost(FABRIC) as host:
+        apply(many, host)
+
+        assert host.observe(FABRIC).own == many
+        apply(fabric(), host)
