@@ -154,7 +154,7 @@ def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
 
     - Making and updating wait for the making, or the update, of what is needed and of what it comes after: a route
       needs its link up, a port's rules must be there before the port is.
-    - Ending, and an update that lets go of a name, waits for all who needed it.
+    - Ending, and an update that lets go of a name, waits for all who needed it, and for the end of what came after it.
     - Making a name waits until its former holder has let go of it; a silent delete lets go when what it dies with has
       ended.
     """
@@ -186,6 +186,7 @@ def _waits(changes: Sequence[Change]) -> list[set[int]]:
     makers: dict[Name, list[int]] = defaultdict(list)
     enders: dict[Name, list[int]] = defaultdict(list)
     users: dict[Name, list[int]] = defaultdict(list)
+    followers: dict[Name, list[int]] = defaultdict(list)
     for index, change in enumerate(changes):
         held = () if change.before is None else change.before.names
         made = () if change.after is None else change.after.names
@@ -197,6 +198,9 @@ def _waits(changes: Sequence[Change]) -> list[set[int]]:
         if change.before is not None and not change.silent:
             for name in change.before.needs:
                 users[name].append(index)
+        if change.before is not None and change.after is None:
+            for name in change.before.after:
+                followers[name].append(index)
     spaces: dict[str, list[int]] = defaultdict(list)
     for name, making in makers.items():
         spaces[name.space] += making
@@ -211,7 +215,7 @@ def _waits(changes: Sequence[Change]) -> list[set[int]]:
     for name, ending in enders.items():
         for index in ending:
             if not changes[index].silent:
-                waits[index].update(users.get(name, ()))
+                waits[index].update(users.get(name, ()), followers.get(name, ()))
             for maker in makers.get(name, ()):
                 waits[maker].add(index)
     for index, others in enumerate(waits):

@@ -10,6 +10,7 @@ from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
+from netfab.kernel import nft
 from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
@@ -17,6 +18,7 @@ from netfab.kernel.netns import Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
 from netfab.objects.base import HOST, Dump, Fabric, Op
 from netfab.objects.container import Container
+from netfab.objects.firewall import Firewall
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of, scratch_of
 from netfab.plan.facts import Facts
@@ -86,6 +88,11 @@ class LocalHost:
     def prepare(self, changes: Sequence[Change]) -> None:
         """Nothing that a later step relies on may be missing once the first visible one is made."""
         prepare_directory()
+        tables = [change.after for change in changes if isinstance(change.after, Firewall)]
+        if tables:
+            nft.program()
+        if tables and (nft.sees_bridged_frames() or any(table.forwards for table in tables)):
+            nft.refuse_foreign_drops(frozenset(name for table in tables for name in table.bridges))
 
     def run(self, phase: Sequence[Change]) -> list[Exception | None]:
         """Carry out a phase."""

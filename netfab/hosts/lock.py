@@ -28,7 +28,9 @@ def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterato
         yield
     finally:
         if _is_at(fd, path):
-            os.unlink(path)  # under the lock: who waits for it sees that its file is another one, and opens that
+            os.unlink(
+                path
+            )  # under the lock: who waits for it sees that its file is another one, and opens that
         os.close(fd)
         with suppress(OSError):  # not empty: other fabrics are there
             os.rmdir(os.path.dirname(path))

@@ -24,6 +24,7 @@ from netfab.objects.link import GROUP, IFALIAS, Link, scratch_of
 from netfab.objects.ops import (
     DelLink,
     DelNamespace,
+    DropRules,
     NewNamespace,
     Nft,
     RemoveFile,
@@ -65,7 +66,9 @@ class Executor:
     def __init__(self, namespaces: Namespaces, hook: Hook, elsewhere: Mapping[type[Any], Way]) -> None:
         self._namespaces = namespaces
         self._hook = hook
-        self._elsewhere = elsewhere  # how steps of these types are carried out, which is no business of kernel/
+        self._elsewhere = (
+            elsewhere  # how steps of these types are carried out, which is no business of kernel/
+        )
         self._index: dict[Name, int] = {}
         self._next_index = 0
         self._marked: list[Link] = []  # links of the host that were in the scratch group when they were read
@@ -148,7 +151,9 @@ class Executor:
             together = steps[start : start + BATCH]
             try:
                 lost += self._exchange(netlink, together)
-            except OSError as error:  # nobody knows which of them the kernel carried out: all of their changes failed
+            except (
+                OSError
+            ) as error:  # nobody knows which of them the kernel carried out: all of their changes failed
                 refusal = error.errno or EIO, error.strerror or ""
                 lost += [(request, (number, *refusal)) for number, request in together]
         return lost
@@ -246,6 +251,8 @@ class Executor:
             case Nft(commands, _, ends):
                 with suppress(*([FileNotFoundError] if ends else [])):
                     nft.load(commands)
+            case DropRules(family, table, chain, comment):
+                nft.drop_rules(family, table, chain, comment)
             case _:
                 raise AssertionError(f"no way to carry out {op}")
 

@@ -11,9 +11,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from netfab.kernel.netlink import Netlink
+from netfab.kernel.nft import rules_of
 from netfab.kernel.observe import addresses, links, routes
 from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
 from netfab.objects.link import MASTER, Link, owned
+from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.route import RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
 from netfab.objects.wire import AF_INET, AF_INET6, number, parse_hops
 from netfab.plan.facts import Facts
@@ -50,7 +52,14 @@ def gather(fabric: str, netlink: Netlink) -> Facts:
         machine=_machine(),
         ipv6=os.path.exists("/proc/net/if_inet6"),
         sysctls=dict(_borrowable(uplinks)),
+        docker=tuple(_docker_chains(found)),
     )
+
+
+def _docker_chains(found: list[Link]) -> Iterator[str]:
+    """Families in which Docker has its chain for the rules of others."""
+    if os.geteuid() == 0 and any(link.name == "docker0" for link in found):
+        yield from (family for family in ("ip", "ip6") if rules_of(family, TABLE, CHAIN) is not None)
 
 
 def _borrowable(uplinks: list[str]) -> Iterator[tuple[str, str]]:

@@ -77,7 +77,9 @@ class Netlink:
                     return iter(answers)
         except OSError as error:
             raise KernelRefused("read the kernel's tables", error.errno or 0, error.strerror or "") from error
-        raise KernelRefused("read the kernel's tables", errno.EAGAIN, "they changed during each of ten readings")
+        raise KernelRefused(
+            "read the kernel's tables", errno.EAGAIN, "they changed during each of ten readings"
+        )
 
     def _dump(self, kind: int, body: bytes, answers: list[tuple[bytes, int, int]]) -> bool:
         wanted = self.next_sequence()

@@ -16,7 +16,7 @@ from errno import EINVAL, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT, ETIMEDOUT,
 from time import monotonic
 from typing import Any, NamedTuple, Self
 
-from netfab.errors import KernelRefused, Unsupported
+from netfab.errors import ForeignObject, KernelRefused, Unsupported, raise_all
 from netfab.objects.firewall import table_name
 
 PROGRAMS = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
@@ -95,6 +95,52 @@ def _unreadable(family: str, table: str) -> Any:
     return {"nftables": [{"table": {"family": family, "name": table, "flags": "unreadable"}}]}
 
 
+def rules_of(family: str, table: str, chain: str) -> list[Any] | None:
+    """The rules of a chain, as nft prints them; None where there is none. Raises KernelRefused."""
+    try:
+        status, printed, words = _Run(program(), ("-j", "-a", "list", "chain", family, table, chain)).result()
+    except OSError as error:
+        raise KernelRefused("list an nft chain", error.errno or EINVAL, error.strerror or "") from error
+    if status:
+        if (errno := _errno_of(words)) in _ABSENT:
+            return None
+        raise KernelRefused(f"list {family} {table} {chain}", errno, _reason_of(words))
+    return [item["rule"] for item in json.loads(printed)["nftables"] if "rule" in item]
+
+
+def refuse_foreign_drops(bridges: frozenset[str]) -> None:
+    """Raises ForeignObject where a chain of others would drop what these bridges forward.
+
+    Not for Docker's, through which we make a way ourselves, nor where a rule of that table accepts them by name.
+    """
+    raise_all(
+        ForeignObject(
+            f"chain {drop.chain} of nft table {drop.family} {drop.table} drops what this host forwards: {drop.why}",
+            hint=f"a drop is final, whatever netfab's own table accepts: add rules to table {drop.table} that accept "
+            f"{', '.join(sorted(bridges))} (iifname and oifname), or use networks without a way out (`internal: true`)",
+        )
+        for drop in foreign_forward_drops()
+        if not drop.docker_user and not bridges <= drop.accepted
+    )
+
+
+def sees_bridged_frames() -> bool:
+    """Whether IP chains of this host also see, and may drop, what stays on one bridge."""
+    for key in ("iptables", "ip6tables"):
+        with suppress(OSError), open(f"/proc/sys/net/bridge/bridge-nf-call-{key}") as file:
+            if file.read().strip() == "1":
+                return True
+    return False
+
+
+def drop_rules(family: str, table: str, chain: str, comment: str) -> None:
+    """Delete the rules of a foreign chain that carry the comment; that there are none is fine. Raises OSError."""
+    where = {"family": family, "table": table, "chain": chain}
+    gone = [rule["handle"] for rule in rules_of(family, table, chain) or () if rule.get("comment") == comment]
+    if gone:
+        load(json.dumps({"nftables": [{"delete": {"rule": {**where, "handle": handle}}} for handle in gone]}))
+
+
 class ForwardDrop(NamedTuple):
     """A foreign base chain that drops what is forwarded, whatever our own table accepts."""
 
@@ -103,6 +149,7 @@ class ForwardDrop(NamedTuple):
     chain: str
     why: str  # in words: "its policy is drop"
     docker_user: bool  # whether the table has Docker's chain for the rules of others
+    accepted: frozenset[str] = frozenset()  # interfaces that rules of the table accept by name
 
 
 def foreign_forward_drops() -> tuple[ForwardDrop, ...]:
@@ -139,7 +186,19 @@ def forward_drops(ruleset: Iterable[Any]) -> Iterator[ForwardDrop]:
                 else ""
             )  # fmt: skip
             if why:
-                yield ForwardDrop(*table, chain["name"], why, table in docker)
+                accepted = frozenset(_accepted(rules, table))
+                yield ForwardDrop(*table, chain["name"], why, table in docker, accepted)
+
+
+def _accepted(rules: Iterable[Any], table: tuple[str, str]) -> Iterator[str]:
+    """Interfaces that a rule of the table names and accepts: somebody has made a way for them."""
+    for rule in rules:
+        if (rule["family"], rule["table"]) == table and any("accept" in part for part in rule["expr"]):
+            for part in rule["expr"]:
+                match = part.get("match", {})
+                if match.get("left", {}).get("meta", {}).get("key") in ("iifname", "oifname", "iif", "oif"):
+                    right = match["right"]
+                    yield from right.get("set", []) if isinstance(right, dict) else [right]
 
 
 def _ends(rule: Any) -> bool:

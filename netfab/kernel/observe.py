@@ -12,11 +12,12 @@ from typing import Any
 
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
-from netfab.kernel.nft import Listing
+from netfab.kernel.nft import Listing, rules_of
 from netfab.objects.address import AddressMessage
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.link import IFALIAS, Link, group_of, owned
+from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.route import RouteMessage
 from netfab.objects.wire import (
     IFADDR,
@@ -80,6 +81,7 @@ class Observer:
         self._named: list[tuple[str, str]] = []  # what /run/netns has of the fabric, and what it is
         self._spaces: dict[str, Space] = {}
         self._tables: list[Any] = []
+        self._passages: list[Any] = []
 
     def read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
         """All of the fabric; with `only`, those spaces anew and the rest as it was read last."""
@@ -88,7 +90,8 @@ class Observer:
         with Listing(fabric) as listing:  # nft works while the links are read
             dump = self._read(fabric, known, only)
             self._tables = listing.tables()
-        return dump._replace(tables=self._tables)
+            self._passages = docker_rules(dump.spaces[HOST].links)
+        return dump._replace(tables=self._tables, passages=self._passages)
 
     def _read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
         spaces: dict[str, Space] = {}
@@ -156,6 +159,15 @@ class Observer:
                     f"a network namespace that netfab did not make, {DIRECTORY}/{name}"
                 )
         return held
+
+
+def docker_rules(host: list[Link]) -> list[Any]:
+    """The rules of Docker's chain for the rules of others; looked for only where Docker's own bridge is."""
+    found = []
+    if any(link.name == "docker0" for link in host):
+        for family in ("ip", "ip6"):
+            found += [{"family": family, **rule} for rule in rules_of(family, TABLE, CHAIN) or ()]
+    return found
 
 
 def _marked(space: Space, fabric: str) -> bool:

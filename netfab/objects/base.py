@@ -112,6 +112,7 @@ class Dump(NamedTuple):
     originals: Mapping[str, str]  # key of a borrowed sysctl of the host -> what it was before
     tables: Sequence[Any] = ()  # nft tables of the fabric, as `nft -j list table` prints them
     containers: Iterable[Any] = ()  # every container that there is anything of
+    passages: Sequence[Any] = ()  # rules of Docker's chain for the rules of others, as nft prints them
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor
 
 

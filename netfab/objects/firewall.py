@@ -17,6 +17,7 @@ from netfab.objects.base import Dump, Name, Op
 from netfab.objects.expressions import Expression
 from netfab.objects.ops import Nft
 
+OPEN = "open"  # the set of bridges that have a way out
 Element = tuple[str, ...]  # the parts of its key, then those of its data
 
 # Written as numbers: nft looks names up in /etc/protocols, which a small system does not have.
@@ -103,6 +104,16 @@ class Firewall(NamedTuple):
     @property
     def names(self) -> tuple[Name, ...]:
         return (Name("firewall", self.family),)
+
+    @property
+    def forwards(self) -> bool:
+        """Whether anything leaves the host by it."""
+        return any(chain.hook == "postrouting" for chain in self.chains)
+
+    @property
+    def bridges(self) -> tuple[str, ...]:
+        """Those that have a way out."""
+        return tuple(str(element[0]) for one in self.sets if one.name == OPEN for element in one.elements)
 
     @property
     def needs(self) -> tuple[Name, ...]:

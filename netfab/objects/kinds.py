@@ -11,6 +11,7 @@ from netfab.objects.container import Container
 from netfab.objects.file import File
 from netfab.objects.firewall import Firewall
 from netfab.objects.namespace import Namespace
+from netfab.objects.passage import Passage
 from netfab.objects.port import Port
 from netfab.objects.route import Route
 from netfab.objects.supervisor import Supervisor
@@ -28,6 +29,7 @@ KINDS: tuple[type[Any], ...] = (
     Route,
     File,
     Firewall,
+    Passage,
     Container,
     Supervisor,
 )

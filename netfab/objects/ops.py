@@ -61,6 +61,16 @@ class WriteSysctl(NamedTuple):
     optional: bool = False  # fine where the kernel has no such file (IPv6 turned off)
 
 
+class DropRules(NamedTuple):
+    """Delete the rules of a foreign nft chain that carry our comment."""
+
+    family: str
+    table: str
+    chain: str
+    comment: str
+    space: str = HOST
+
+
 class StartContainer(NamedTuple):
     """Start a node's program and wait until it is ready; `container` is the object of objects/container.py."""
 

@@ -24,6 +24,7 @@ class Facts(NamedTuple):
     uplinks: tuple[str, ...] = ()  # devices with a default route
     machine: str = ""  # what tells this machine from others: /etc/machine-id
     ipv6: bool = True
+    docker: tuple[str, ...] = ()  # families in which Docker has its chain for the rules of others: ip, ip6
     published: Mapping[str, str] = {}  # ports of the host that other fabrics publish: tcp/*/8080 -> fabric
     sysctls: Mapping[
         str, str

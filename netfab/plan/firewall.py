@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 from typing import NamedTuple
 
-from netfab.objects.firewall import Element, Firewall, Set, prefix_part, table_name
+from netfab.objects.firewall import OPEN, Element, Firewall, Set, prefix_part, table_name
 from netfab.objects.link import group_of
 from netfab.plan.firewall_rules import LOOPBACK, PUBLISHING, WAYS_OUT, forward
 
@@ -88,7 +88,7 @@ def _between(areas: Sequence[Area]) -> Iterator[Set]:
     yield Set("same", ("ifname", "ifname"), verdict).holding(map(_same, areas))
     yield Set("leaving", ("ifname",), verdict).holding(map(_leaving, areas))
     yield Set("entering", ("ifname",), verdict).holding(map(_entering, areas))
-    yield Set("open", ("ifname",)).holding((area.bridge,) for area in areas if area.open)
+    yield Set(OPEN, ("ifname",)).holding((area.bridge,) for area in areas if area.open)
     yield Set("inside", ("ifname",)).holding((area.bridge,) for area in areas)
 
 

@@ -9,7 +9,9 @@ from netfab.objects.address import Address
 from netfab.objects.base import HOST, KernelObject, Name
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.bridge import Bridge
+from netfab.objects.firewall import table_name
 from netfab.objects.link import Settings, group_of
+from netfab.objects.passage import Passage
 from netfab.objects.port import Port
 from netfab.plan.facts import Facts
 from netfab.plan.layout import Nic, Segment
@@ -74,6 +76,16 @@ def borrowed_for(segments: Iterable[Segment], facts: Facts) -> Iterator[Borrowed
         original = facts.sysctls.get(key, value)
         if original != value:
             yield Borrowed(key, value, original)
+
+
+def passages(fabric: str, segments: Iterable[Segment], facts: Facts) -> Iterator[Passage]:
+    """Ways through Docker's forward chain, which drops what it does not know, for networks that lead out."""
+    for segment in segments:
+        if leads_out(segment):
+            for family in facts.docker:
+                if any(f"ip{'' if prefix.version == 4 else 6}" == family for prefix in segment.prefixes):
+                    for uplink in facts.uplinks:
+                        yield Passage(family, segment.bridge, uplink, table_name(fabric))
 
 
 def forces(facts: Facts) -> bool:

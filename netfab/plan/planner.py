@@ -51,12 +51,13 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     borrowed = list(network.borrowed_for(layout.segments.values(), facts))
     uplinks = facts.uplinks if any(network.leads_out(s) for s in layout.segments.values()) else ()
     tables = list(firewalls(topology, layout, routes, uplinks, facts))
+    ways = list(network.passages(topology.name, layout.segments.values(), facts))
     wants = (
         layout.wants
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
         | {lease_of(wish) for _, wish in published}
     )
-    fabric = Fabric(topology.name, [*tables, *borrowed, *made, *routes])
+    fabric = Fabric(topology.name, [*tables, *borrowed, *ways, *made, *routes])
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
     return Plan(fabric, wants, layout.prefixes.warnings, layout, wishes, names)
 

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Literal, NamedTuple
 
-from netfab.errors import NetfabError, PlanError, SubnetTaken, raise_all
+from netfab.errors import Location, NetfabError, PlanError, SubnetTaken, raise_all
 from netfab.plan.facts import Facts, Lease
-from netfab.plan.seats import Seat, wishes
-from netfab.plan.subnets import Reservation, Space, rejected, ula
-from netfab.topology.schema import Link, Network, Pool, Prefix, SubnetWish, Topology
+from netfab.plan.overlaps import Overlaps
+from netfab.plan.seats import LOOPBACKS, Seat, planned_loopbacks, wishes, written_loopbacks
+from netfab.plan.subnets import Reservation, Space, length_for, rejected, ula
+from netfab.topology.schema import Interface, Link, Network, Pool, Prefix, SubnetWish, Topology
 
 LINK_LENGTH = {4: 31, 6: 127}  # RFC 3021, RFC 6164
 
@@ -22,22 +23,24 @@ class Demand(NamedTuple):
     """One subnet that the file asks for."""
 
     segment: str
-    wish: Network | Link
+    holder: str  # network front of this file
     family: Literal[4, 6]
     written: Prefix | None
-    size: (
-        int | None
-    )  # prefix length, where that is written or given; None: the pool's, or more for many members
+    implied: Prefix | None  # around written addresses, where no subnet is written: what it is unless it is leased
+    size: int | None  # prefix length, where that is written or given; None: the pool's, or more for many members
     members: int
     with_host: bool  # the host is on it or reaches it
+    at: Location
+    hint: str = "leave `subnet` out to have a free one planned"  # for who has it taken
 
     @property
     def key(self) -> str:
         return f"{self.segment}/{self.family}"
 
     @property
-    def holder(self) -> str:
-        return f"{what(self.wish)} {self.segment} of this file"
+    def fixed(self) -> Prefix | None:
+        """What the file leaves no choice about."""
+        return self.written or self.implied
 
 
 class Prefixes(NamedTuple):
@@ -53,10 +56,11 @@ class Prefixes(NamedTuple):
         return [self.chosen[key] for key in (f"{segment}/4", f"{segment}/6") if key in self.chosen]
 
     def wants(self) -> Iterator[Lease]:
-        """A written subnet that the host has no part in may overlap other fabrics: its lease is a shared one."""
+        """A fixed subnet that the host has no part in may overlap other fabrics: its lease is a shared one."""
         for demand in self.demands:
-            kind = "shared" if demand.written is not None and not demand.with_host else "subnet"
-            yield Lease(kind, demand.key, str(self.chosen[demand.key]))
+            prefix = self.chosen[demand.key]
+            shared = prefix == demand.fixed and not demand.with_host
+            yield Lease("shared" if shared else "subnet", demand.key, str(prefix))
 
 
 def choose_prefixes(
@@ -67,38 +71,51 @@ def choose_prefixes(
     facts: Facts,
 ) -> Prefixes:
     """A prefix for every demand. Raises SubnetTaken and PoolExhausted, all at once."""
-    demands = tuple(_demands(topology, seats, reach))
-    leased = {d.key: lease for d in demands if (lease := _lease(d, held)) is not None}
-    chosen = {d.key: leased[d.key] for d in demands if d.written is None and d.key in leased}
-    warnings = [warning for d in demands if d.key in chosen for warning in _shadows(d, chosen[d.key], facts)]
-    mine = [Reservation(chosen[d.key], d.holder) for d in demands if d.key in chosen]
-    errors: list[NetfabError] = []
+    demands = (*_demands(topology, seats, reach), *_loopbacks(topology, seats, reach))
+    outside = (*facts.reservations, *(Reservation(prefix, "avoid") for prefix in topology.avoid))
+    theirs, ours = Overlaps(outside), Overlaps()
+    chosen = {d.key: lease for d in demands if (lease := _lease(d, held, theirs)) is not None}
     for demand in demands:
-        if demand.written is not None:
-            if demand.written == leased.get(demand.key):
-                warnings += _shadows(demand, demand.written, facts)
-                errors += _clash(demand, demand.written, mine)
-            else:
-                errors += _clash(
-                    demand, demand.written, [*mine, *(facts.reservations if demand.with_host else ())]
-                )
-            chosen[demand.key] = demand.written
-            mine.append(Reservation(demand.written, demand.holder))
+        if demand.key in chosen:
+            ours.add(Reservation(chosen[demand.key], demand.holder))
+    errors: list[NetfabError] = list(_taken_loopbacks(topology, seats, reach, theirs))
+    for demand in demands:
+        if demand.key not in chosen and demand.fixed is not None:
+            chosen[demand.key] = demand.fixed
+            errors += _clash(demand, demand.fixed, ours)
+            if demand.with_host and held.get(("subnet", demand.key)) != str(demand.fixed):
+                errors += _clash(demand, demand.fixed, theirs)
+            ours.add(Reservation(demand.fixed, demand.holder))
     raise_all(errors)
-    taken = (*facts.reservations, *mine, *(Reservation(prefix, "avoid") for prefix in topology.avoid))
+    warnings = tuple(_shadows(demands, chosen, theirs))
+    written = [Reservation(ip_network(a), f"the loopback of {node}") for a, node in written_loopbacks(topology)]
+    mine = [Reservation(chosen[d.key], d.holder) for d in demands if d.key in chosen]
+    taken = (*outside, *mine, *written)
+    _plan_rest(topology, demands, chosen, taken, facts)
+    return Prefixes(chosen, demands, taken, warnings)
+
+
+def _plan_rest(
+    topology: Topology,
+    demands: Iterable[Demand],
+    chosen: dict[str, Prefix],
+    taken: Sequence[Reservation],
+    facts: Facts,
+) -> None:
+    """The lowest free prefix for every demand that has none yet."""
     spaces = {
         4: Space(4, pools_of(topology, facts, 4), taken),
         6: Space(6, pools_of(topology, facts, 6), taken),
     }
+    errors: list[NetfabError] = []
     for demand in demands:
         if demand.key not in chosen:
             try:
                 chosen[demand.key] = _take(spaces[demand.family], demand)
             except PlanError as error:
-                error.at = demand.wish.at.of("subnet")
+                error.at = demand.at
                 errors.append(error)
     raise_all(errors)
-    return Prefixes(chosen, demands, taken, tuple(warnings))
 
 
 def reasons(topology: Topology, prefixes: Prefixes, facts: Facts, leased: Iterable[str]) -> Iterator[str]:
@@ -107,7 +124,7 @@ def reasons(topology: Topology, prefixes: Prefixes, facts: Facts, leased: Iterab
     others = list(prefixes.taken)
     for demand in prefixes.demands:
         prefix = prefixes.chosen[demand.key]
-        if demand.written is not None:
+        if prefix == demand.fixed:
             yield f"{demand.segment}: {prefix}, as written"
         elif demand.key in before:
             yield f"{demand.segment}: {prefix}, leased to it before"
@@ -139,35 +156,112 @@ def _demands(
     for name, wish in wishes(topology):
         for subnet in wish.subnets:
             if isinstance(subnet, SubnetWish):
-                family, size = subnet.family, subnet.size
-                written = _implied(subnet, seats[name], topology)
+                yield _planned(topology, name, wish, subnet, seats[name], name in reach)
             else:
-                family, size, written = (4 if subnet.version == 4 else 6), None, subnet
-            if size is None and (family == 6 or isinstance(wish, Link)):
-                size = LINK_LENGTH[family] if isinstance(wish, Link) else 64
-            yield Demand(name, wish, family, written, size, len(seats[name]) + 1, name in reach)
+                yield Demand(
+                    name,
+                    f"{what(wish)} {name} of this file",
+                    4 if subnet.version == 4 else 6,
+                    subnet,
+                    None,
+                    None,
+                    len(seats[name]) + 1,
+                    name in reach,
+                    wish.at.of("subnet"),
+                )
 
 
-def _implied(subnet: SubnetWish, seats: Iterable[Seat], topology: Topology) -> Prefix | None:
-    """The subnet that written addresses stand for where none is written: the block around them."""
+def _planned(
+    topology: Topology,
+    name: str,
+    wish: Network | Link,
+    subnet: SubnetWish,
+    seats: Sequence[Seat],
+    with_host: bool,
+) -> Demand:
+    """A subnet that isn't written, though addresses in it may be."""
+    size = subnet.size
+    if size is None and (subnet.family == 6 or isinstance(wish, Link)):
+        size = LINK_LENGTH[subnet.family] if isinstance(wish, Link) else 64
+    demand = Demand(
+        name,
+        f"{what(wish)} {name} of this file",
+        subnet.family,
+        None,
+        None,
+        size,
+        len(seats) + 1,
+        with_host,
+        wish.at.of("subnet"),
+    )
     for seat in seats:
         for address in seat.port.addresses:
             if address.version == subnet.family:
-                if not seat.port.plain:
-                    return address.network
-                sizes = [pool.size for pool in topology.pools if address.ip in pool.prefix]
-                length = subnet.size or (64 if subnet.family == 6 else min(sizes, default=24))
-                return ip_network((address.ip, length), strict=False)
-    return None
+                around = address.network if not seat.port.plain else _around(topology, demand, address)
+                return demand._replace(
+                    implied=around, at=seat.at.of("ip"), hint="leave `ip` out to have a free subnet planned"
+                )
+    return demand
 
 
-def _lease(demand: Demand, held: Mapping[tuple[str, str], str]) -> Prefix | None:
-    """What the demand is leased already, unless the file now wants another size."""
-    text = held.get(("subnet", demand.key)) or held.get(("shared", demand.key))
-    if text is None:
+def _around(topology: Topology, demand: Demand, address: Interface) -> Prefix:
+    """The block around an address, as big as a planned one."""
+    sizes = [pool.size for pool in topology.pools if address.ip in pool.prefix]
+    length = demand.size or length_for(demand.members, min(sizes, default=24))
+    return ip_network((address.ip, length), strict=False)
+
+
+def _loopbacks(
+    topology: Topology, seats: Mapping[str, Sequence[Seat]], reach: frozenset[str]
+) -> Iterator[Demand]:
+    """One subnet of each family, for all nodes whose loopback is planned."""
+    nodes_of = planned_loopbacks(topology, seats)
+    on_reach = {seat.node for name in reach for seat in seats[name]}
+    for family, nodes in nodes_of.items():
+        yield Demand(
+            LOOPBACKS,
+            "the loopbacks of this file",
+            family,
+            None,
+            None,
+            64 if family == 6 else None,
+            len(nodes),
+            not on_reach.isdisjoint(nodes),
+            topology.nodes[nodes[0]].at.of("loopback"),
+        )
+
+
+def _taken_loopbacks(
+    topology: Topology, seats: Mapping[str, Sequence[Seat]], reach: frozenset[str], theirs: Overlaps
+) -> Iterator[SubnetTaken]:
+    """Written loopbacks to which the host has a route, and which it takes for somebody else's."""
+    on_reach = {seat.node for name in reach for seat in seats[name]}
+    for address, node in written_loopbacks(topology):
+        if node in on_reach:
+            for other in theirs.of(ip_network(address)):
+                yield SubnetTaken(
+                    f"{address} is in {other.prefix}, {other.holder}",
+                    at=topology.nodes[node].at.of("loopback"),
+                    hint="`loopback: true` has a free one planned",
+                )
+                break
+
+
+def _lease(demand: Demand, held: Mapping[tuple[str, str], str], theirs: Overlaps) -> Prefix | None:
+    """What the demand is leased already, unless the file now writes a subnet or another size.
+
+    A shared lease was given while the subnet was fixed and the host had no part in it: now it may not be free.
+    """
+    own, shared = held.get(("subnet", demand.key)), held.get(("shared", demand.key))
+    text = own or shared
+    if text is None or demand.written is not None:
         return None
     prefix = ip_network(text)
-    return prefix if demand.size in (None, prefix.prefixlen) or demand.written else None
+    if demand.size not in (None, prefix.prefixlen):
+        return None
+    if own is None and any(theirs.of(prefix)) and (demand.with_host or prefix != demand.implied):
+        return None
+    return prefix
 
 
 def _take(space: Space, demand: Demand) -> Prefix:
@@ -176,29 +270,17 @@ def _take(space: Space, demand: Demand) -> Prefix:
     return space.take(demand.size, demand.holder)
 
 
-def _clash(demand: Demand, prefix: Prefix, others: Iterable[Reservation]) -> Iterator[SubnetTaken]:
+def _clash(demand: Demand, prefix: Prefix, others: Overlaps) -> Iterator[SubnetTaken]:
     """The first of the others that a written subnet overlaps."""
-    for other in _overlapping(prefix, others):
-        yield SubnetTaken(
-            f"{prefix} overlaps {other.prefix}, {other.holder}",
-            at=demand.wish.at.of("subnet"),
-            hint="leave `subnet` out to have a free one planned",
-        )
+    for other in others.of(prefix):
+        yield SubnetTaken(f"{prefix} overlaps {other.prefix}, {other.holder}", at=demand.at, hint=demand.hint)
         return
 
 
-def _shadows(demand: Demand, prefix: Prefix, facts: Facts) -> Iterator[str]:
+def _shadows(demands: Iterable[Demand], chosen: Mapping[str, Prefix], theirs: Overlaps) -> Iterator[str]:
     """What appeared over a held lease: a VPN that was dialled later, say."""
-    if demand.with_host or demand.written is None:
-        for other in _overlapping(prefix, facts.reservations):
-            yield f"{prefix} of {demand.segment} is now also {other.prefix}, {other.holder}; nothing moves by itself"
-
-
-def _overlapping(prefix: Prefix, others: Iterable[Reservation]) -> Iterator[Reservation]:
-    first, last = int(prefix.network_address), int(prefix.broadcast_address)
-    for other in others:
-        if other.prefix.version == prefix.version:
-            start = int(other.prefix.network_address)
-            end = start + (1 << other.prefix.max_prefixlen - other.prefix.prefixlen) - 1
-            if start <= last and end >= first:
-                yield other
+    for demand in demands:
+        prefix = chosen.get(demand.key)
+        if prefix is not None and (demand.with_host or prefix != demand.fixed):
+            for other in theirs.of(prefix):
+                yield f"{prefix} of {demand.segment} is now also {other.prefix}, {other.holder}; nothing moves by itself"

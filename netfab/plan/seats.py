@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import Literal, NamedTuple
 
-from netfab.errors import PlanError, raise_all
-from netfab.topology.schema import HostGateway, Link, Network, NodeGateway, Places, Planned, Port, Topology
+from netfab.topology.schema import (
+    PLANNED,
+    Address,
+    HostGateway,
+    Link,
+    Network,
+    NodeGateway,
+    Places,
+    Planned,
+    Port,
+    SubnetWish,
+    Topology,
+)
 
-BRIDGE_PORTS = 1023  # BR_MAX_PORTS less one; the next fails with EXFULL
+LOOPBACKS = "*loopback"  # the segment that planned loopbacks have their addresses from; nobody is on it
 
 
 class Seat(NamedTuple):
@@ -41,35 +53,26 @@ def wishes(topology: Topology) -> Iterator[tuple[str, Network | Link]]:
 
 def seats_of(topology: Topology) -> list[Seat]:
     """Every interface of every node: networks in written order, links after; eth0, eth1 …, skipping written names."""
-    of: dict[str, list[tuple[str, Port, Places]]] = {
-        node.name: [(a.network, a.port, a.at) for a in node.attachments] for node in topology.nodes.values()
-    }
+    linked: dict[str, list[tuple[str, Port, Places]]] = defaultdict(list)
     for name, link in zip(segment_names(topology), topology.links, strict=True):
         for end in link.ends:
-            of[end.node].append((name, end.port, end.at))
+            linked[end.node].append((name, end.port, end.at))
     seats = []
-    for node, entries in of.items():
+    for node in topology.nodes.values():
+        entries = [*node.attachments, *linked.get(node.name, ())]
         written = {port.name for _, port, _ in entries}
-        free = (f"eth{n}" for n in range(len(entries) + len(written)) if f"eth{n}" not in written)
-        again: Counter[str] = Counter()
+        free = (name for n in count() if (name := f"eth{n}") not in written)
+        again: dict[str, int] = {}
         for segment, port, at in entries:
-            again[segment] += 1
-            name = next(free) if isinstance(port.name, Planned) else port.name
-            seats.append(Seat(node, name, segment, port, f"{segment}/{node}#{again[segment]}", at))
+            number = again[segment] = again.get(segment, 0) + 1
+            name = next(free) if port.name is PLANNED else port.name
+            seats.append(Seat(node.name, name, segment, port, f"{segment}/{node.name}#{number}", at))
     return seats
 
 
-def refuse_crowds(topology: Topology, by_segment: Mapping[str, list[Seat]]) -> None:
-    """Raises PlanError for a network with more interfaces than a bridge has ports."""
-    raise_all(
-        PlanError(
-            f"{len(by_segment[name])} interfaces on one bridge, which holds {BRIDGE_PORTS}",
-            at=network.at.own,
-            hint="split it into several networks with a router between them",
-        )
-        for name, network in topology.networks.items()
-        if len(by_segment[name]) > BRIDGE_PORTS
-    )
+def host_is_gateway(wish: Network | Link) -> bool:
+    """Whether the host itself has the gateway's address; a bridge that is somebody else's only gets ports from us."""
+    return isinstance(wish, Network) and isinstance(wish.gateway, HostGateway) and not wish.external
 
 
 def routers(topology: Topology) -> frozenset[str]:
@@ -78,19 +81,47 @@ def routers(topology: Topology) -> frozenset[str]:
     return frozenset(named | {node.name for node in topology.nodes.values() if node.forward})
 
 
-def host_reach(topology: Topology) -> frozenset[str]:
+def host_reach(topology: Topology, seats: Mapping[str, Sequence[Seat]]) -> frozenset[str]:
     """Segments that the host is on (it is their gateway), or reaches through routers from there."""
     forwards = routers(topology)
     on: dict[str, list[str]] = defaultdict(list)
-    for seat in seats_of(topology):
-        if seat.node in forwards:
-            on[seat.node].append(seat.segment)
-    reach = {name for name, network in topology.networks.items() if isinstance(network.gateway, HostGateway)}
-    grew = True
-    while grew:
-        grew = False
-        for segments in on.values():
-            if not reach.isdisjoint(segments) and not reach.issuperset(segments):
-                reach.update(segments)
-                grew = True
+    for name, there in seats.items():
+        for seat in there:
+            if seat.node in forwards:
+                on[seat.node].append(name)
+    waiting = [name for name, network in topology.networks.items() if host_is_gateway(network)]
+    reach = set(waiting)
+    while waiting:
+        for seat in seats.get(waiting.pop(), ()):
+            for name in on.pop(seat.node, ()):
+                if name not in reach:
+                    reach.add(name)
+                    waiting.append(name)
     return frozenset(reach)
+
+
+def planned_loopbacks(
+    topology: Topology, seats: Mapping[str, Sequence[Seat]]
+) -> dict[Literal[4, 6], list[str]]:
+    """The nodes with `loopback: true`, by family: those that their subnets have; IPv4 where they have none."""
+    planned = {node.name for node in topology.nodes.values() if node.loopback is PLANNED}
+    if not planned:
+        return {}
+    families: dict[str, set[int]] = {name: set() for name in planned}
+    for name, wish in wishes(topology):
+        subnets = {s.family if isinstance(s, SubnetWish) else s.version for s in wish.subnets}
+        for seat in seats[name]:
+            if seat.node in planned:
+                families[seat.node] |= subnets
+    found: dict[Literal[4, 6], list[str]] = {
+        4: [node for node in topology.nodes if node in planned and families[node] != {6}],
+        6: [node for node in topology.nodes if node in planned and 6 in families[node]],
+    }
+    return {family: nodes for family, nodes in found.items() if nodes}
+
+
+def written_loopbacks(topology: Topology) -> Iterator[tuple[Address, str]]:
+    """Every loopback that the file writes, with its node."""
+    for node in topology.nodes.values():
+        if not isinstance(node.loopback, Planned):
+            yield from ((address, node.name) for address in node.loopback)

@@ -6,10 +6,13 @@ the timeout. synchronous=FULL, so that what was claimed is there after a power c
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from errno import ELOOP
 from ipaddress import ip_network
 from typing import Self
 
@@ -38,11 +41,12 @@ class SqliteStore:
                     f"{directory} is not safe: it belongs to user {found.st_uid} and has mode {found.st_mode & 0o777:o}",
                     hint=f"chown {os.geteuid()} {directory} && chmod 700 {directory}",
                 )
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._upgrade()
+            with _alone(directory):  # becoming a WAL store is the one step that waits for nobody and fails
+                _make_private(self.path)
+                self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._upgrade()
 
     def _upgrade(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -160,39 +164,58 @@ class SqliteStore:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """What SQLite and the file system say, as an error of ours."""
+        """What SQLite and the file system say, as an error of ours; a broken store also gives values of no sense."""
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
-            hint = (
-                "`netfab recover` rebuilds it from what the kernel shows"
-                if "malformed" in str(error) or "not a database" in str(error)
-                else ""
-            )
+        except (sqlite3.Error, OSError, ValueError, TypeError, AttributeError) as error:
+            broken = not isinstance(error, (OSError, sqlite3.OperationalError))
+            hint = "`netfab recover` rebuilds it from what the kernel shows" if broken else ""
             raise StoreError(f"{self.path}: {error}", hint=hint) from error
 
 
 def _refuse_overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> None:
     """Raises LeaseConflict when two of them overlap; one sweep over both, in the order of their first addresses."""
-    mine = [(ip_network(lease.value), None, lease.key) for lease in wanted if lease.kind == "subnet"]
+    mine = [HeldSubnet("", lease.key, ip_network(lease.value)) for lease in wanted if lease.kind == "subnet"]
     spans = [
-        (prefix.version, int(prefix.network_address), int(prefix.broadcast_address), fabric, name)
-        for prefix, fabric, name in (
-            *mine,
-            *((other.prefix, other.fabric, other.network) for other in others),
-        )
+        (held.prefix.version, int(held.prefix.network_address), int(held.prefix.broadcast_address), held)
+        for held in (*mine, *others)
     ]
-    reach: dict[
-        bool, tuple[int, int, str]
-    ] = {}  # of theirs and of ours: (family, last address so far, whose)
-    for family, first, last, fabric, name in sorted(spans, key=lambda span: span[:3]):
-        own = fabric is None
-        before = reach.get(not own)
-        if before is not None and before[0] == family and before[1] >= first:
-            theirs = before[2] if own else f"network {name} of fabric {fabric}"
-            raise LeaseConflict(f"a subnet for {name if own else before[2]} overlaps that of {theirs}")
+    reach: dict[bool, tuple[int, int, HeldSubnet]] = {}  # of ours and of theirs: family, last address so far, whose
+    for family, first, last, held in sorted(spans, key=lambda span: span[:3]):
+        own = not held.fabric
+        if (before := reach.get(not own)) is not None and before[0] == family and before[1] >= first:
+            ours, theirs = (held, before[2]) if own else (before[2], held)
+            raise LeaseConflict(
+                f"{ours.prefix} for {ours.network} overlaps {theirs.prefix},"
+                f" network {theirs.network} of fabric {theirs.fabric}"
+            )
         if own not in reach or reach[own][:2] < (family, last):
-            reach[own] = family, last, name if own else f"network {name} of fabric {fabric}"
+            reach[own] = family, last, held
+
+
+@contextmanager
+def _alone(directory: str) -> Iterator[None]:
+    """One process at a time."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _make_private(path: str) -> None:
+    """Create the file, or take from others what they may do with it; raises OSError when it is a link.
+
+    One that is there is not opened: closing it would end the locks of this process's other connection (fcntl(2)).
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    found = os.lstat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(ELOOP, "it is no plain file")
+    if found.st_mode & 0o077:
+        os.chmod(path, 0o600)
 
 
 def set_aside(directory: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from netfab.errors import TopologyError
+from netfab.errors import Location, TopologyError
 from netfab.topology.network import unusable
 from netfab.topology.schema import (
     PLANNED,
@@ -85,8 +85,8 @@ def _addresses(networks: Mapping[str, Network], nodes: list[Node]) -> Iterator[T
         if attachment.port.addresses and attachment.network in networks
     ]
     settled = {(network.name, node) for network, node, _ in written}
-    taken = {
-        (network.name, address): holder
+    taken: dict[tuple[str, Address], tuple[str, Location | None]] = {
+        (network.name, address): (holder, None)
         for network in networks.values()
         for address, holder in _gateway_addresses(network, settled)
     }
@@ -95,12 +95,10 @@ def _addresses(networks: Mapping[str, Network], nodes: list[Node]) -> Iterator[T
         for interface in attachment.port.addresses:
             if message := _misplaced(interface, attachment.port.plain, network.name, network.subnets):
                 yield TopologyError(message, at=at)
-            key = network.name, interface.ip
-            if key in taken:
-                yield TopologyError(
-                    f"{interface.ip} is {taken[key]} on {network.name}; another is due", at=at
-                )
-            taken[key] = f"{node}'s (at {at})"
+            holder, place = taken.setdefault((network.name, interface.ip), (f"{node}'s", at))
+            if place is not at:
+                held = f"{holder} (at {place})" if place else holder
+                yield TopologyError(f"{interface.ip} is {held} on {network.name}; another is due", at=at)
 
 
 def _gateway_addresses(

@@ -31,7 +31,7 @@ class Source:
         self._environ = environ
         self._count = 0
         self._deepest = 0
-        self._path: list[str] = []
+        self._path: list[str | int] = []  # keys and positions that lead to what is being read
         self._anchors: dict[str, tuple[Tree, int, int]] = {}  # the tree, its size and its height
         self._open: set[str] = set()  # anchors whose node has begun and not ended
         self._text = self._decoded(text)
@@ -97,6 +97,8 @@ class Source:
             )
         if anchor is not None:
             return self._anchored(event, anchor, depth, line, column)
+        if kind is yaml.ScalarEvent:  # most nodes are; one call less is felt
+            return Scalar(event.value, not event.style, line, column)
         return self._content(event, depth, line, column)
 
     def _content(self, event: Any, depth: int, line: int, column: int) -> Tree:
@@ -111,7 +113,7 @@ class Source:
         items: list[Tree] = []
         end = self._yaml.SequenceEndEvent
         while type(event := self._next()) is not end:
-            self._path.append(f"[{len(items)}]")
+            self._path.append(len(items))
             items.append(self._value(event, depth))
             self._path.pop()
         return Sequence(items, line, column)
@@ -128,7 +130,7 @@ class Source:
                 self._wrong(key.line, key.column, "a key must be a text; quote it if it is one")
                 self._node(self._next(), depth + 1)
                 continue
-            self._path.append(f".{shown(key.text)}")
+            self._path.append(key.text)
             value = self._value(self._next(), depth)
             is_merge = key.text == "<<" and key.plain
             if first := merge if is_merge else keys.get(key.text):
@@ -216,7 +218,8 @@ class Source:
         self._stop(line, column, f"{context}{error.problem}{_trap(rest)}")
 
     def _at(self, line: int, column: int) -> Location:
-        return Location(self._file, line, column, "".join(self._path)[1:])
+        path = "".join(f"[{each}]" if isinstance(each, int) else f".{shown(each)}" for each in self._path)
+        return Location(self._file, line, column, path.removeprefix("."))
 
     def _wrong(self, line: int, column: int, message: str) -> None:
         if len(self.errors) < MAX_ERRORS:

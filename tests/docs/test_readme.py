@@ -1,0 +1,78 @@
+"""The README's session is run, not believed: each command in a sandbox, its output compared with what is printed there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netfab.hosts import sandbox
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.rst").read_text()
+
+
+def session() -> list[tuple[str, str]]:
+    """(command, expected output) of every `# command` in the block after "What it does"."""
+    block = README.split("What it does::\n\n")[1].split("\n\n")[0]
+    lines = [line.removeprefix("    ") for line in block.splitlines()]
+    steps: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if line.startswith("# "):
+            steps.append((line[2:], []))
+        else:
+            steps[-1][1].append(line)
+    return [(command, "\n".join(output)) for command, output in steps]
+
+
+def run(command: str) -> str:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        command, shell=True, text=True, cwd=ROOT, capture_output=True, env=os.environ | {"PATH": path}, check=False
+    )
+    return re.sub(r"/\S+/topologies/", "/root/netfab/topologies/", done.stdout + done.stderr).rstrip("\n")
+
+
+def played(steps: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What the commands print, in a sandbox of their own after `netfab apply`."""
+    reading, writing = os.pipe()
+
+    def inside() -> int:
+        os.close(reading)
+        run("netfab apply topologies/quickstart.yaml")
+        with os.fdopen(writing, "w") as answer:
+            for command, _ in steps:
+                answer.write(f"\0{command}\1{run(command)}")
+        return 0
+
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = sandbox.run(inside)
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    return [(command, output) for command, _, output in (step.partition("\1") for step in text.split("\0")[1:])]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the quickstart's web server needs root's own file system below it")
+def test_the_quickstart_prints_what_the_readme_shows() -> None:
+    steps = session()
+
+    assert len(steps) > 5
+    assert played(steps) == steps
+
+
+def test_the_quickstart_is_the_file_that_the_readme_shows() -> None:
+    shown = README.split(".. code-block:: yaml\n\n")[1].split("\nWhat it does")[0]
+    text = "\n".join(line.removeprefix("    ") for line in shown.splitlines())
+
+    assert text.strip() in (ROOT / "topologies" / "quickstart.yaml").read_text()
