@@ -41,10 +41,21 @@ class Addresses:
         self._held: dict[int, str] = {}
         self._type: type[Address] = type(prefix.network_address)
 
+    def fits(self, address: Address) -> bool:
+        """Whether a node of the subnet may have it at all."""
+        return address.version == self.prefix.version and self._usable[0] <= int(address) <= self._usable[1]
+
+    def holder(self, address: Address) -> str:
+        """Who has it; "" when nobody does."""
+        return self._held.get(int(address), "")
+
     def is_free(self, address: Address) -> bool:
         """Whether a node of the subnet could have it now."""
-        first, last = self._usable
-        return address in self.prefix and first <= int(address) <= last and int(address) not in self._held
+        return self.fits(address) and int(address) not in self._held
+
+    def dynamic(self, address: Address) -> bool:
+        """Whether `take` could give it."""
+        return self._range is None or address in self._range
 
     def hold(self, address: Address, holder: str) -> None:
         """Keep that address for the holder.

@@ -1,19 +1,20 @@
-"""Which address each seat has: written ones are held first, then the gateway's, then leased ones, then free ones."""
+"""Which address each seat has: written ones are held first, then the gateway's, then leased ones, then free ones.
+
+A lease that would have to make way is an error, never a renumbering. The gateway's address is nobody's lease: it goes
+with the role. A network without one keeps the first address free for a gateway to come, as long as there are others.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from ipaddress import ip_address, ip_interface, ip_network
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
-from netfab.errors import Location, PlanError
+from netfab.errors import AddressTaken, Location, PlanError, PoolExhausted
 from netfab.plan.addresses import Addresses, usable
-from netfab.plan.facts import Facts, Lease
-from netfab.plan.prefixes import what
-from netfab.plan.seats import Seat
-from netfab.plan.subnets import Reservation, Space
+from netfab.plan.facts import Lease
+from netfab.plan.prefixes import Prefixes, what
+from netfab.plan.seats import LOOPBACKS, Seat, host_is_gateway, planned_loopbacks, written_loopbacks
 from netfab.topology.schema import (
-    PLANNED,
     Address,
     ExternalGateway,
     HostGateway,
@@ -21,12 +22,10 @@ from netfab.topology.schema import (
     Link,
     Network,
     NodeGateway,
-    Planned,
+    Port,
     Prefix,
     Topology,
 )
-
-LOOPBACKS = "*loopback"
 
 
 def range_of(wish: Network | Link, prefix: Prefix) -> Prefix | None:
@@ -39,20 +38,23 @@ def range_of(wish: Network | Link, prefix: Prefix) -> Prefix | None:
 def gateways_of(
     wish: Network | Link, pools: list[Addresses]
 ) -> tuple[tuple[Interface, ...], tuple[Address, ...]]:
-    """The bridge's own addresses, and what members' default routes point at; both held."""
+    """The bridge's own addresses, and what members' default routes point at; both held.
+
+    On an `external` bridge a written gateway is one that is there already.
+    """
     if isinstance(wish, Link) or not isinstance(wish.gateway, HostGateway | ExternalGateway):
         return (), ()
     at = wish.at.of("gateway")
     written = list(wish.gateway.addresses)
-    if isinstance(wish.gateway, HostGateway):
+    if host_is_gateway(wish):
         families = {address.version for address in written}
         written += [_first(pool.prefix) for pool in pools if pool.prefix.version not in families]
     interfaces = []
     for address in written:
         pool = _pool_of(address, pools, wish, at)
         _hold(pool, address, "the gateway", at)
-        interfaces.append(ip_interface(f"{address}/{pool.prefix.prefixlen}"))
-    host = tuple(interfaces) if isinstance(wish.gateway, HostGateway) else ()
+        interfaces.append(_interface(pool, address))
+    host = tuple(interfaces) if host_is_gateway(wish) else ()
     return host, tuple(interface.ip for interface in interfaces)
 
 
@@ -84,28 +86,80 @@ def addresses_of(
     held: Mapping[tuple[str, str], str],
     wants: set[Lease],
 ) -> dict[str, tuple[Interface, ...]]:
-    """The addresses of each seat: written first, then the gateway's, then leased, then free ones; what is not written
-    becomes a lease."""
-    chosen: dict[tuple[str, int], list[Interface]] = defaultdict(list)
+    """The addresses of each seat; what is neither written nor the gateway's becomes a lease."""
+    chosen: dict[str, list[Interface]] = {seat.key: [] for seat in seats}
     for seat in seats:
         for written in seat.port.addresses:
-            chosen[seat.key, written.version].append(_written(seat, written, wish, pools))
+            chosen[seat.key].append(_written(seat, written, wish, pools))
     for pool in pools:
         family = pool.prefix.version
-        waiting = []
-        for seat in seats:
-            if seat.port.no_address or seat.port.dhcp or chosen[seat.key, family]:
-                continue
-            lease = held.get(("address", f"{seat.key}/{family}"))
-            address = _first(pool.prefix) if _is_gateway(seat, wish) else ip_address(lease) if lease else None
-            if address is not None and (pool.is_free(address) or _is_gateway(seat, wish)):
-                _hold(pool, address, f"node {seat.node}", seat.at.own)
-                chosen[seat.key, family].append(_give(seat, pool, address, wants))
-            else:
-                waiting.append(seat)
-        for seat in waiting:
-            chosen[seat.key, family].append(_give(seat, pool, _take(pool, seat), wants))
-    return {seat.key: (*chosen[seat.key, 4], *chosen[seat.key, 6]) for seat in seats}
+        planned = [
+            seat
+            for seat in seats
+            if not (seat.port.no_address or seat.port.dhcp)
+            and all(written.version != family for written in seat.port.addresses)
+        ]
+        if gateway := _gateway_seat(planned, seats, wish, family):
+            planned.remove(gateway)
+            address = _first(pool.prefix)
+            _hold(pool, address, f"node {gateway.node}", gateway.at.own)
+            chosen[gateway.key].append(_interface(pool, address))
+        for seat, address in _planned(planned, wish, pool, held):
+            chosen[seat.key].append(_interface(pool, address))
+            wants.add(Lease("address", f"{seat.key}/{family}", str(address)))
+    return {key: tuple(sorted(found, key=_version)) for key, found in chosen.items()}
+
+
+def _version(interface: Interface) -> int:
+    return interface.version
+
+
+def _gateway_seat(
+    planned: Iterable[Seat], seats: Iterable[Seat], wish: Network | Link, family: int
+) -> Seat | None:
+    """Where the gateway node has the first usable address: on its first interface there, unless it writes one."""
+    if not isinstance(wish, Network) or not isinstance(wish.gateway, NodeGateway):
+        return None
+    node = wish.gateway.node
+    if any(
+        seat.node == node and written.version == family for seat in seats for written in seat.port.addresses
+    ):
+        return None
+    return next((seat for seat in planned if seat.node == node), None)
+
+
+def _planned(
+    seats: list[Seat], wish: Network | Link | None, pool: Addresses, held: Mapping[tuple[str, str], str]
+) -> Iterator[tuple[Seat, Address]]:
+    """Leased addresses, then free ones."""
+    waiting = []
+    for seat in seats:
+        lease = held.get(("address", f"{seat.key}/{pool.prefix.version}"))
+        address = _kept(pool, ip_address(lease), seat) if lease else None
+        if address is None:
+            waiting.append(seat)
+        else:
+            yield seat, address
+    spare = _first(pool.prefix)
+    spares = [spare] if isinstance(wish, Network) and pool.is_free(spare) else []
+    for address in spares:
+        pool.hold(address, "a gateway to come")
+    for seat in waiting:
+        yield seat, _take(pool, seat, spares)
+
+
+def _kept(pool: Addresses, lease: Address, seat: Seat) -> Address | None:
+    """The leased address, held; None where the subnet is another now."""
+    if not pool.fits(lease):
+        return None
+    if holder := pool.holder(lease):
+        raise AddressTaken(
+            f"{lease} is leased to {seat.node}, and {holder} has it now",
+            at=seat.at.own,
+            hint=f"a lease never moves: give {holder} another one, or write `ip` for {seat.node}",
+        )
+    pool.hold(lease, f"node {seat.node}")
+    return lease
 
 
 def _written(seat: Seat, written: Interface, wish: Network | Link, pools: list[Addresses]) -> Interface:
@@ -115,24 +169,22 @@ def _written(seat: Seat, written: Interface, wish: Network | Link, pools: list[A
         return written
     pool = _pool_of(written.ip, pools, wish, at)
     _hold(pool, written.ip, f"node {seat.node}", at)
-    return ip_interface(f"{written.ip}/{pool.prefix.prefixlen}") if seat.port.plain else written
+    return _interface(pool, written.ip) if seat.port.plain else written
 
 
-def _is_gateway(seat: Seat, wish: Network | Link) -> bool:
-    return isinstance(wish, Network) and wish.gateway == NodeGateway(seat.node)
-
-
-def _take(pool: Addresses, seat: Seat) -> Address:
+def _take(pool: Addresses, seat: Seat, spares: list[Address]) -> Address:
     try:
         return pool.take(f"node {seat.node}")
-    except PlanError as error:
+    except PoolExhausted as error:
+        if spares and pool.dynamic(spares[0]):
+            return spares.pop()
         error.at = seat.at.own
         raise
 
 
-def _give(seat: Seat, pool: Addresses, address: Address, wants: set[Lease]) -> Interface:
-    wants.add(Lease("address", f"{seat.key}/{address.version}", str(address)))
-    return ip_interface(f"{address}/{pool.prefix.prefixlen}")
+def _interface(pool: Addresses, address: Address) -> Interface:
+    kind = IPv4Interface if address.version == 4 else IPv6Interface
+    return kind((int(address), pool.prefix.prefixlen))
 
 
 def node_gateways(
@@ -144,36 +196,26 @@ def node_gateways(
 
 
 def loopbacks_of(
-    topology: Topology, held: Mapping[tuple[str, str], str], facts: Facts, wants: set[Lease]
+    topology: Topology,
+    seats: Mapping[str, list[Seat]],
+    prefixes: Prefixes,
+    held: Mapping[tuple[str, str], str],
+    wants: set[Lease],
 ) -> dict[str, tuple[Address, ...]]:
-    """Written loopbacks as they are; planned ones out of one subnet that is leased for all of them."""
-    found = {
-        n.name: n.loopback
-        for n in topology.nodes.values()
-        if not isinstance(n.loopback, Planned) and n.loopback
-    }
-    planned = [node.name for node in topology.nodes.values() if node.loopback is PLANNED]
-    if not planned:
-        return found
-    key = f"{LOOPBACKS}/4"
-    if leased := held.get(("subnet", key)):
-        prefix = ip_network(leased)
-    else:
-        taken = [*facts.reservations, *(Reservation(p, "avoid") for p in topology.avoid)]
-        taken += [
-            Reservation(ip_network(lease.value), lease.key)
-            for lease in wants
-            if lease.kind in ("subnet", "shared")
+    """Written loopbacks as they are; planned ones out of one subnet of each family, leased like all addresses."""
+    found: dict[str, list[Address]] = {}
+    for address, node in written_loopbacks(topology):
+        found.setdefault(node, []).append(address)
+    for family, nodes in planned_loopbacks(topology, seats).items():
+        pool = Addresses(prefixes.chosen[f"{LOOPBACKS}/{family}"])
+        for address, node in written_loopbacks(topology):
+            if pool.is_free(address):
+                pool.hold(address, f"node {node}")
+        places = [
+            Seat(node, "lo", LOOPBACKS, Port(), f"{LOOPBACKS}/{node}", topology.nodes[node].at)
+            for node in nodes
         ]
-        prefix = Space(4, topology.pools, taken).take_for(len(planned), "loopbacks of this file")
-    wants.add(Lease("subnet", key, str(prefix)))
-    pool = Addresses(prefix)
-    kept = {name: ip_address(held["address", f"{LOOPBACKS}/{name}/4"]) for name in planned
-            if ("address", f"{LOOPBACKS}/{name}/4") in held}  # fmt: skip
-    for name, address in kept.items():
-        pool.hold(address, f"node {name}")
-    for name in planned:
-        address = kept.get(name) or pool.take(f"node {name}")
-        wants.add(Lease("address", f"{LOOPBACKS}/{name}/4", str(address)))
-        found[name] = (address,)
-    return found
+        for seat, address in _planned(places, None, pool, held):
+            found.setdefault(seat.node, []).append(address)
+            wants.add(Lease("address", f"{seat.key}/{family}", str(address)))
+    return {node: tuple(addresses) for node, addresses in found.items()}

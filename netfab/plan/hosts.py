@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 from netfab.objects.file import File
 from netfab.plan.facts import Facts
-from netfab.plan.layout import Layout, Nic
+from netfab.plan.layout import Layout
 from netfab.plan.names import text_hash
-from netfab.topology.schema import (
-    Address,
-    ContainerMode,
-    ExternalGateway,
-    HostGateway,
-    HostMode,
-    Network,
-    Node,
-    Topology,
-)
+from netfab.topology.schema import Address, ContainerMode, HostMode, Node, Topology
 
 _LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
@@ -32,25 +24,31 @@ class Names(NamedTuple):
 
 
 def names_of(
-    topology: Topology, layout: Layout, facts: Facts, directory: str
+    topology: Topology, layout: Layout, facts: Facts, way_out: Collection[str], directory: str
 ) -> tuple[dict[str, Names], dict[str, File]]:
-    """For each node its files; and the files, by path. Nodes on the same networks share them."""
+    """For each node its files; and the files, by path. Nodes on the same networks share them.
+
+    way_out: the nodes whose packets get out of the fabric.
+    """
     files: dict[str, File] = {}
     names: dict[str, Names] = {}
+    paths: dict[tuple[str, str], str] = {}
+    table = HostsTable(topology, layout)
 
     def keep(kind: str, key: str, text: Callable[[], str]) -> str:
         # Named for what it is for, not for what is in it: a running program has it mounted and sees it change.
-        path = f"{directory}/{kind}.{text_hash(key)}"
-        if path not in files:
+        path = paths.get((kind, key))
+        if path is None:
+            path = paths[kind, key] = f"{directory}/{kind}.{text_hash(key)}"
             files[path] = File(path, text())
         return path
 
     for node in topology.nodes.values():
-        nics = layout.nics.get(namespace_holder(topology, node).name, ())
-        seen = tuple(dict.fromkeys(nic.segment for nic in nics))
-        out = isinstance(node.mode, HostMode) or has_way_out(layout, nics)
+        holder = namespace_holder(topology, node).name
+        seen = tuple(dict.fromkeys([nic.segment for nic in layout.nics[holder]]))
+        out = isinstance(topology.nodes[holder].mode, HostMode) or holder in way_out
         names[node.name] = Names(
-            keep("hosts", repr(seen), partial(hosts_text, topology, layout, seen)),
+            keep("hosts", repr(seen), partial(table.text, seen)),
             keep(
                 "resolv",
                 repr((node.dns, out, seen if node.dns else ())),
@@ -67,57 +65,77 @@ def namespace_holder(topology: Topology, node: Node) -> Node:
     return node
 
 
-def hosts_text(topology: Topology, layout: Layout, segments: tuple[str, ...]) -> str:
-    """A hosts file (hosts(5)) for nodes that are on these segments.
+class HostsTable:
+    """Hosts files (hosts(5)). Most lines are the same in all: they are made once, and only others again for each file."""
 
-    A name is the node's loopback, else its address on a shared segment, else its first; `host` is the bridge.
-    """
-    lines = [_LOCAL]
-    gateways = [i.ip for name in segments for i in layout.segments[name].host_addresses]
-    lines += [f"{address}\thost\n" for address in gateways[:2]]
-    for node in topology.nodes.values():
-        addresses = resolved(topology, layout, node, segments)
+    def __init__(self, topology: Topology, layout: Layout) -> None:
+        self._topology, self._layout = topology, layout
+        self._lines = {node.name: self._line(node, ()) for node in topology.nodes.values()}
+        self._everywhere: list[Node] = []  # who is another to everybody: programs on the host itself
+        self._on: dict[str, list[Node]] = defaultdict(list)  # who may be, to those on that segment
+        for node in topology.nodes.values():
+            holder = namespace_holder(topology, node)
+            if isinstance(holder.mode, HostMode):
+                self._everywhere.append(node)
+            segments = {nic.segment for nic in layout.nics[holder.name]}
+            for segment in segments if len(segments) > 1 else ():
+                self._on[segment].append(node)
+
+    def text(self, segments: tuple[str, ...]) -> str:
+        """The file for nodes on these segments. `host` is the host's bridge there."""
+        lines = dict(self._lines)
+        for node in (*self._everywhere, *(node for name in segments for node in self._on.get(name, ()))):
+            lines[node.name] = self._line(node, segments)
+        host = "".join(f"{address}\thost\n" for address in host_addresses(self._layout, segments))
+        return "".join((_LOCAL, host, *lines.values()))
+
+    def _line(self, node: Node, segments: tuple[str, ...]) -> str:
+        """One line for each family, with the name that all nodes of a `scale` share."""
         names = node.name if node.base == node.name else f"{node.name} {node.base}"
-        lines += [f"{address}\t{names}\n" for address in addresses]
-    return "".join(lines)
+        addresses = resolved(self._topology, self._layout, node, segments)
+        return "".join([f"{address}\t{names}\n" for address in addresses])
 
 
 def resolved(topology: Topology, layout: Layout, node: Node, segments: tuple[str, ...]) -> list[Address]:
-    """What the node's name means to somebody on these segments: at most one address per family."""
-    if isinstance(node.mode, HostMode):
-        return [i.ip for name in segments for i in layout.segments[name].host_addresses][:1]
-    owner = namespace_holder(topology, node).name
-    loopback = layout.loopbacks.get(owner, ())
-    nics = sorted(layout.nics.get(owner, ()), key=lambda nic: nic.segment not in segments)
-    ordered = [*loopback, *(interface.ip for nic in nics for interface in nic.addresses)]
-    return [next(a for a in ordered if a.version == family) for family in (4, 6) if _has(ordered, family)]
+    """What the node's name means to somebody on these segments: at most one address per family.
+
+    Its loopback, else its address on a shared segment, else its first.
+    """
+    holder = namespace_holder(topology, node)
+    if isinstance(holder.mode, HostMode):
+        return host_addresses(layout, segments)
+    nics = layout.nics[holder.name]
+    if len(nics) > 1:
+        nics = tuple(sorted(nics, key=lambda nic: nic.segment not in segments))
+    loopbacks = layout.loopbacks.get(holder.name, ())
+    return _one_of_each([*loopbacks, *(interface.ip for nic in nics for interface in nic.addresses)])
 
 
-def _has(addresses: list[Address], family: int) -> bool:
-    return any(address.version == family for address in addresses)
+def host_addresses(layout: Layout, segments: Iterable[str]) -> list[Address]:
+    """The host's bridge, to somebody on these segments: at most one address per family."""
+    return _one_of_each([i.ip for name in segments for i in layout.segments[name].host_addresses])
+
+
+def _one_of_each(addresses: Iterable[Address]) -> list[Address]:
+    first: dict[int, Address] = {}
+    for address in addresses:
+        first.setdefault(address.version, address)
+    return [first[version] for version in sorted(first)]
 
 
 def resolv_text(
     topology: Topology, layout: Layout, facts: Facts, node: Node, segments: tuple[str, ...], way_out: bool
 ) -> str:
     """A resolv.conf (resolv.conf(5)): `dns`, else the host's upstreams where there is a way out, else nothing."""
-    servers: list[str] = []
-    for server in node.dns:
-        if server in topology.nodes:
-            servers += map(str, resolved(topology, layout, topology.nodes[server], segments))
-        else:
-            servers.append(server)
-    if not node.dns and way_out:
-        servers = list(facts.nameservers)
+    servers: Iterable[str] = facts.nameservers if way_out else ()
+    if node.dns:
+        servers = [address for server in node.dns for address in _servers(topology, layout, server, segments)]
     return "".join(f"nameserver {server}\n" for server in servers)
 
 
-def has_way_out(layout: Layout, nics: tuple[Nic, ...]) -> bool:
-    """Whether packets to the outside get anywhere: a network that the host or an external router leads out of."""
-    wishes = [layout.segments[nic.segment].wish for nic in nics]
-    return any(
-        isinstance(wish, Network)
-        and not wish.internal
-        and isinstance(wish.gateway, HostGateway | ExternalGateway)
-        for wish in wishes
-    )
+def _servers(topology: Topology, layout: Layout, server: str, segments: tuple[str, ...]) -> Iterator[str]:
+    """The addresses of one entry of `dns`: a node or an address."""
+    if server in topology.nodes:
+        yield from map(str, resolved(topology, layout, topology.nodes[server], segments))
+    else:
+        yield server

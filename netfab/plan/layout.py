@@ -6,17 +6,17 @@ routing.py's, objects are network.py's and node.py's.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from netfab.errors import NetfabError, raise_all
+from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.plan.addresses import Addresses
 from netfab.plan.assign import addresses_of, gateways_of, loopbacks_of, node_gateways, range_of
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
-from netfab.plan.seats import Seat, host_reach, refuse_crowds, seats_of, wishes
+from netfab.plan.refusals import IPV6_MTU, refuse_before
+from netfab.plan.seats import Seat, host_reach, seats_of, wishes
 from netfab.topology.schema import (
     PLANNED,
     Address,
@@ -30,8 +30,6 @@ from netfab.topology.schema import (
     Topology,
 )
 
-MIN_MTU = 1280
-
 
 class Segment(NamedTuple):
     """One network or link."""
@@ -43,12 +41,7 @@ class Segment(NamedTuple):
     host_addresses: tuple[Interface, ...]  # the bridge's
     gateways: tuple[Address, ...]  # what its members' default routes point at, one per family; () = none
     mtu: int
-    with_host: bool  # the host is on it, or routes to it
-
-    @property
-    def ipv6(self) -> bool:
-        """Whether IPv6 is on: with a prefix, or, without IPv4, link-local only."""
-        return all(prefix.version == 6 for prefix in self.prefixes) or len(self.prefixes) > 1
+    ipv6: bool  # is on: with a prefix, or, without IPv4, link-local only
 
 
 class Nic(NamedTuple):
@@ -78,16 +71,15 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
     """Choose. Raises PlanError and its kin, all that is found at once."""
     held = {(lease.kind, lease.key): lease.value for lease in leases}
     seats = seats_of(topology)
-    by_segment: dict[str, list[Seat]] = defaultdict(list)
+    by_segment: dict[str, list[Seat]] = {name: [] for name, _ in wishes(topology)}
     for seat in seats:
         by_segment[seat.segment].append(seat)
-    refuse_crowds(topology, by_segment)
-    reach = host_reach(topology)
-    prefixes = choose_prefixes(topology, by_segment, reach, held, facts)
-    wants = set(prefixes.wants())
+    refuse_before(topology, by_segment, facts)
+    prefixes = choose_prefixes(topology, by_segment, host_reach(topology, by_segment), held, facts)
+    bridges = _bridges(topology, held, facts)
+    wants = {*prefixes.wants(), *(Lease("bridge", name, bridge) for name, bridge in bridges.items())}
     segments: dict[str, Segment] = {}
     addresses: dict[str, tuple[Interface, ...]] = {}
-    taken = set(facts.links) | {n.bridge for n in topology.networks.values() if n.bridge is not PLANNED}
     errors: list[NetfabError] = []
     for name, wish in wishes(topology):
         try:
@@ -98,44 +90,57 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
             errors.append(error)
             continue
         addresses |= chosen
-        bridge = ""
-        if isinstance(wish, Network):
-            bridge = _bridge(topology.name, wish, held, taken)
-            wants.add(Lease("bridge", name, bridge))
-            if isinstance(wish.gateway, NodeGateway):
-                gateways = node_gateways(wish.gateway.node, by_segment[name], chosen)
-        mtu = _mtu(wish, facts)
+        if isinstance(wish, Network) and isinstance(wish.gateway, NodeGateway):
+            gateways = node_gateways(wish.gateway.node, by_segment[name], chosen)
+        own = tuple(pool.prefix for pool in pools)
         segments[name] = Segment(
-            name, wish, bridge, tuple(prefixes.of(name)), host, gateways, mtu, name in reach
+            name, wish, bridges.get(name, ""), own, host, gateways, _mtu(wish, facts), _ipv6(own, facts)
         )
     raise_all(errors)
-    loopbacks = loopbacks_of(topology, held, facts, wants)
+    loopbacks = loopbacks_of(topology, by_segment, prefixes, held, wants)
     nics: dict[str, list[Nic]] = {node: [] for node in topology.nodes}
     for seat in seats:
-        nics[seat.node].append(_nic(topology, seat, segments[seat.segment], addresses[seat.key]))
+        nics[seat.node].append(_nic(topology.name, seat, segments[seat.segment], addresses[seat.key]))
     by_node = {node: tuple(of) for node, of in nics.items()}
     return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes)
 
 
+def _ipv6(prefixes: tuple[Prefix, ...], facts: Facts) -> bool:
+    versions = {prefix.version for prefix in prefixes}
+    return facts.ipv6 and (6 in versions or not versions)
+
+
 def _mtu(wish: Network | Link, facts: Facts) -> int:
-    """As written, else the egress device's, and enough for IPv6 (RFC 8200, section 5)."""
+    """As written, else the egress device's, and enough for IPv6."""
     if isinstance(wish, Network) and not isinstance(wish.mtu, Planned):
         return wish.mtu
-    return max(facts.mtu, MIN_MTU)
+    return max(facts.mtu, IPV6_MTU)
 
 
-def _bridge(fabric: str, network: Network, held: Mapping[tuple[str, str], str], taken: set[str]) -> str:
-    if not isinstance(network.bridge, Planned):
-        return network.bridge
-    leased = held.get(("bridge", network.name))
-    name = leased if leased and leased not in taken else bridge_name(fabric, network.name, taken)
-    taken.add(name)
-    return name
+def _bridges(topology: Topology, held: Mapping[tuple[str, str], str], facts: Facts) -> dict[str, str]:
+    """The bridge of each network. Raises PlanError where a written name is another network's already."""
+    written = {n.bridge: n for n in topology.networks.values() if not isinstance(n.bridge, Planned)}
+    taken = {*facts.links, *written}
+    found: dict[str, str] = {}
+    errors: list[NetfabError] = []
+    for network in topology.networks.values():
+        if not isinstance(network.bridge, Planned):
+            found[network.name] = network.bridge
+            continue
+        leased = held.get(("bridge", network.name), "")
+        if leased in written:
+            message = f"the bridge {leased} is network {network.name}'s; choose another name"
+            errors.append(PlanError(message, at=written[leased].at.of("bridge")))
+        name = leased if leased and leased not in taken else bridge_name(topology.name, network.name, taken)
+        found[network.name] = name
+        taken.add(name)
+    raise_all(errors)
+    return found
 
 
-def _nic(topology: Topology, seat: Seat, segment: Segment, addresses: tuple[Interface, ...]) -> Nic:
-    fabric, port = topology.name, seat.port
-    mac = mac_of(fabric, seat.node, seat.name) if isinstance(port.mac, Planned) else port.mac
-    mtu = segment.mtu if isinstance(port.mtu, Planned) else port.mtu
-    host = "" if isinstance(segment.wish, Link) else host_link(fabric, seat.node, seat.name)
+def _nic(fabric: str, seat: Seat, segment: Segment, addresses: tuple[Interface, ...]) -> Nic:
+    port = seat.port
+    mac = mac_of(fabric, seat.node, seat.name) if port.mac is PLANNED else port.mac
+    mtu = segment.mtu if port.mtu is PLANNED else port.mtu
+    host = host_link(fabric, seat.node, seat.name) if segment.bridge else ""
     return Nic(seat.node, seat.name, seat.segment, port, mac, mtu, addresses, host)

@@ -16,21 +16,25 @@ from netfab.objects.port import Port
 from netfab.plan.facts import Facts
 from netfab.plan.layout import Nic, Segment
 from netfab.plan.names import link_local, mac_of
-from netfab.topology.schema import HostGateway, Network
+from netfab.plan.seats import host_is_gateway
+from netfab.topology.schema import Network, NodeGateway
 
 
 def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> Iterator[KernelObject]:
-    """The host's side of a network: its bridge, and the gateway's addresses unless a router elsewhere has them."""
+    """The host's side of a network: its bridge, and the gateway's addresses unless a router elsewhere has them.
+
+    A bridge that is somebody else's stays as it is.
+    """
     link = Name(HOST, segment.bridge)
+    if network.external:
+        return
     mac = mac_of(facts.machine, fabric, network.name)
-    if not network.external:
-        settings = Settings(
-            forwarding=forwards(network), forwarding6=forwards(network) and segment.ipv6 and forces(facts)
-        )
-        yield Bridge(link, mac, segment.mtu, group_of(fabric), settings=settings)
+    here = host_is_gateway(network)
+    settings = Settings(forwarding=here, forwarding6=here and segment.ipv6 and forces(facts))
+    yield Bridge(link, mac, segment.mtu, group_of(fabric), settings=settings)
     for interface in segment.host_addresses:
         yield Address(link, interface.ip, interface.network.prefixlen)
-    if segment.ipv6 and segment.host_addresses and not network.external:
+    if segment.ipv6 and segment.host_addresses:
         yield Address(link, IPv6Address(link_local(mac)), 64)
 
 
@@ -43,12 +47,7 @@ def with_localnet(bridge: Bridge, needed: Container[str]) -> Bridge:
 
 def leads_out(segment: Segment) -> bool:
     """Whether the host passes packets between that segment and the outside."""
-    return isinstance(segment.wish, Network) and forwards(segment.wish) and not segment.wish.internal
-
-
-def forwards(network: Network) -> bool:
-    """Whether the host passes packets between this network and others: it is its gateway, and there is a way out."""
-    return isinstance(network.gateway, HostGateway)
+    return host_is_gateway(segment.wish) and isinstance(segment.wish, Network) and not segment.wish.internal
 
 
 def borrowed_for(segments: Iterable[Segment], facts: Facts) -> Iterator[Borrowed]:
@@ -56,10 +55,7 @@ def borrowed_for(segments: Iterable[Segment], facts: Facts) -> Iterator[Borrowed
 
     Never the global one of IPv4; that of IPv6 only where the kernel has no switch per interface (before 6.17).
     """
-    leading_out = [
-        s for s in segments if isinstance(s.wish, Network) and forwards(s.wish) and not s.wish.internal
-    ]
-    families = {prefix.version for segment in leading_out for prefix in segment.prefixes}
+    families = {prefix.version for segment in segments if leads_out(segment) for prefix in segment.prefixes}
     wanted: list[tuple[str, str]] = []
     for device in facts.uplinks:
         if 4 in families:
@@ -94,5 +90,6 @@ def forces(facts: Facts) -> bool:
 
 
 def port_of(nic: Nic, segment: Segment, network: Network) -> Port:
-    """The place of a member's cable on the bridge."""
-    return Port(Name(HOST, nic.host_link), Name(HOST, segment.bridge), network.isolated)
+    """The place of a member's cable on the bridge. The gateway's is never isolated: everybody talks to it."""
+    isolated = network.isolated and network.gateway != NodeGateway(nic.node)
+    return Port(Name(HOST, nic.host_link), Name(HOST, segment.bridge), isolated)

@@ -13,6 +13,7 @@ from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import End, Veth
 from netfab.plan.layout import Layout, Nic, Segment
 from netfab.plan.names import link_local, mac_of
+from netfab.plan.refusals import IPV6_MTU
 from netfab.topology.schema import Address as AnyAddress
 from netfab.topology.schema import Link, Node
 
@@ -58,7 +59,7 @@ def addresses_of(fabric: str, nic: Nic, segment: Segment) -> Iterator[Address]:
     link = Name(node_space(fabric, nic.node), nic.name)
     for interface in nic.addresses:
         yield Address(link, interface.ip, interface.network.prefixlen)
-    if segment.ipv6:
+    if segment.ipv6 and nic.mtu >= IPV6_MTU:
         yield Address(link, IPv6Address(link_local(nic.mac)), 64)
 
 

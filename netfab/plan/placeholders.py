@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from netfab.plan.hosts import resolved
+from netfab.plan.hosts import namespace_holder, resolved
 from netfab.plan.layout import Layout, Nic
 from netfab.topology.schema import Address, Interface, Node, Topology
 
@@ -30,6 +30,7 @@ def filled(text: str, topology: Topology, layout: Layout, node: Node) -> str:
 
 
 def _answer(kind: str, what: str, topology: Topology, layout: Layout, node: Node) -> str:
+    node = namespace_holder(topology, node)
     own = list(_interfaces(what, layout.nics[node.name]))
     if kind == "net":
         prefixes = [i.network for nic in own for i in nic.addresses] or [
@@ -41,7 +42,7 @@ def _answer(kind: str, what: str, topology: Topology, layout: Layout, node: Node
     family = 6 if kind == "ip6" else 4
     if own:
         return _first((i.ip for nic in own for i in nic.addresses), family)
-    named = next((other for other in topology.nodes.values() if what in (other.name, other.base)), None)
+    named = topology.nodes.get(what) or next((o for o in topology.nodes.values() if what == o.base), None)
     if named is not None:
         segments = tuple(nic.segment for nic in layout.nics[node.name])
         return _first(resolved(topology, layout, named, segments), family)

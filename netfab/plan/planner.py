@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from netfab.errors import Unsupported, raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
@@ -19,7 +18,8 @@ from netfab.plan.firewall import localnet_bridges
 from netfab.plan.hosts import Names
 from netfab.plan.layout import Layout, Nic, lay_out
 from netfab.plan.protection import firewalls, lease_of, published_ports
-from netfab.plan.routes import routes_of
+from netfab.plan.refusals import idle_between_links, refuse_reserved
+from netfab.plan.routes import routes_of, with_way_out
 from netfab.plan.seats import routers
 from netfab.topology.schema import Bridged, HostMode, Network, NoneMode, Publish, Topology
 
@@ -42,32 +42,28 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     """
     refuse_reserved(topology)
     layout = lay_out(topology, leases, facts)
-    names, files = hosts.names_of(topology, layout, facts, f"{run_directory}/{topology.name}/etc")
-    made = [*objects(topology, layout, facts), *files.values(), *containers(topology, layout, names)]
-    routes = list(routes_of(topology, layout, (thing for thing in made if isinstance(thing, Address))))
+    made = list(objects(topology, layout, facts))
+    routes = list(routes_of(topology, layout, [thing for thing in made if isinstance(thing, Address)]))
+    way_out = with_way_out(topology, layout, routes)
+    names, files = hosts.names_of(topology, layout, facts, way_out, f"{run_directory}/{topology.name}/etc")
     published = published_ports(topology, layout, routes, facts)
     local = localnet_bridges(port for port, _ in published)
-    made = [network.with_localnet(thing, local) if isinstance(thing, Bridge) else thing for thing in made]
+    if local:
+        made = [network.with_localnet(thing, local) if isinstance(thing, Bridge) else thing for thing in made]
     borrowed = list(network.borrowed_for(layout.segments.values(), facts))
-    uplinks = facts.uplinks if any(network.leads_out(s) for s in layout.segments.values()) else ()
-    tables = list(firewalls(topology, layout, routes, uplinks, facts))
-    ways = list(network.passages(topology.name, layout.segments.values(), facts))
+    uplinks = facts.uplinks if any(map(network.leads_out, layout.segments.values())) else ()
+    tables = firewalls(topology, layout, routes, [port for port, _ in published], uplinks)
+    programs = containers(topology, layout, names)
+    ways = network.passages(topology.name, layout.segments.values(), facts)
     wants = (
         layout.wants
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
         | {lease_of(wish) for _, wish in published}
     )
-    fabric = Fabric(topology.name, [*tables, *borrowed, *ways, *made, *routes])
+    fabric = Fabric(topology.name, [*tables, *borrowed, *ways, *made, *files.values(), *programs, *routes])
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
-    return Plan(fabric, wants, layout.prefixes.warnings, layout, wishes, names)
-
-
-def refuse_reserved(topology: Topology) -> None:
-    """Name every key that is right and has no effect yet: none is ignored."""
-    raise_all(
-        Unsupported(f"`{reserved.key}` is not supported yet", at=reserved.at, hint="leave it out for now")
-        for reserved in topology.reserved
-    )
+    warnings = (*layout.prefixes.warnings, *idle_between_links(topology))
+    return Plan(fabric, wants, warnings, layout, wishes, names)
 
 
 def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:

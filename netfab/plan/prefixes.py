@@ -26,8 +26,12 @@ class Demand(NamedTuple):
     holder: str  # network front of this file
     family: Literal[4, 6]
     written: Prefix | None
-    implied: Prefix | None  # around written addresses, where no subnet is written: what it is unless it is leased
-    size: int | None  # prefix length, where that is written or given; None: the pool's, or more for many members
+    implied: (
+        Prefix | None
+    )  # around written addresses, where no subnet is written: what it is unless it is leased
+    size: (
+        int | None
+    )  # prefix length, where that is written or given; None: the pool's, or more for many members
     members: int
     with_host: bool  # the host is on it or reaches it
     at: Location
@@ -88,7 +92,9 @@ def choose_prefixes(
             ours.add(Reservation(demand.fixed, demand.holder))
     raise_all(errors)
     warnings = tuple(_shadows(demands, chosen, theirs))
-    written = [Reservation(ip_network(a), f"the loopback of {node}") for a, node in written_loopbacks(topology)]
+    written = [
+        Reservation(ip_network(a), f"the loopback of {node}") for a, node in written_loopbacks(topology)
+    ]
     mine = [Reservation(chosen[d.key], d.holder) for d in demands if d.key in chosen]
     taken = (*outside, *mine, *written)
     _plan_rest(topology, demands, chosen, taken, facts)

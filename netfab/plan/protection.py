@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv6Address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.base import HOST, node_space
@@ -14,45 +14,70 @@ from netfab.plan.firewall import Area, PublishedPort, firewall
 from netfab.plan.guard import GuardedPort, guard
 from netfab.plan.layout import Layout, Nic, Segment
 from netfab.plan.names import link_local
-from netfab.plan.seats import routers
-from netfab.topology.schema import Address, HostGateway, Network, Node, Prefix, Publish, Topology
+from netfab.plan.seats import host_is_gateway, routers
+from netfab.topology.schema import Address, Network, Node, Prefix, Publish, Topology
+
+_ANYWHERE: tuple[Prefix, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 
 def firewalls(
-    topology: Topology, layout: Layout, routes: Sequence[Route], uplinks: Sequence[str], facts: Facts
+    topology: Topology,
+    layout: Layout,
+    routes: Sequence[Route],
+    published: Sequence[PublishedPort],
+    uplinks: Sequence[str],
 ) -> Iterator[Firewall]:
-    """The fabric's tables on this host. Raises PlanError for what can't be published."""
+    """The fabric's tables on this host."""
     behind = _behind(routes)
     areas = [
         _area(segment, segment.wish, behind.get(segment.bridge, []))
         for segment in layout.segments.values()
         if isinstance(segment.wish, Network) and not segment.wish.external
     ]
-    published = [port for port, _ in published_ports(topology, layout, routes, facts)]
     yield from firewall(topology.name, areas, published, uplinks)
     yield from guard(topology.name, list(_guarded(topology, layout, routes)))
 
 
 def published_ports(
-    topology: Topology, layout: Layout, routes: Sequence[Route], facts: Facts
+    topology: Topology, layout: Layout, routes: Iterable[Route], facts: Facts
 ) -> list[tuple[PublishedPort, Publish]]:
     """Every published port, for each family that it is published in. Raises PlanError, for all at once."""
+    by_host = [route for route in routes if route.space == HOST]
     found: list[tuple[PublishedPort, Publish]] = []
     errors: list[NetfabError] = []
     for node in topology.nodes.values():
         for wish in node.publish:
             try:
-                found += [(port, wish) for port in _published(layout, routes, node, wish)]
+                found += [(port, wish) for port in _published(layout, by_host, node, wish)]
             except PlanError as error:
                 errors.append(error)
                 continue
-            holder = facts.published.get(publish_key(wish))
-            if holder:
+            if holder := _publisher(wish, facts):
                 errors.append(
                     PlanError(f"port {publish_key(wish)} is published by fabric {holder}", at=wish.at)
                 )
     raise_all(errors)
     return found
+
+
+def _publisher(wish: Publish, facts: Facts) -> str:
+    """The fabric that publishes the port already, on the same address or where one means all of them."""
+    for key, fabric in facts.published.items():
+        protocol, address, port = key.split("/")
+        if (protocol, port) == (wish.protocol, str(wish.host_port)) and _same_host(
+            address, wish.host_address
+        ):
+            return fabric
+    return ""
+
+
+def _same_host(theirs: str, ours: Address | None) -> bool:
+    if theirs == "*" or ours is None:
+        return True
+    address = ip_address(theirs)
+    return address == ours or (
+        address.version == ours.version and (address.is_unspecified or ours.is_unspecified)
+    )
 
 
 def publish_key(wish: Publish) -> str:
@@ -69,7 +94,7 @@ def _area(segment: Segment, network: Network, behind: Iterable[Prefix]) -> Area:
     return Area(
         segment.bridge,
         (*segment.prefixes, *behind),
-        isinstance(network.gateway, HostGateway),
+        host_is_gateway(network),
         network.masquerade,
         network.internal,
         network.isolated,
@@ -88,14 +113,11 @@ def _behind(routes: Iterable[Route]) -> dict[str, list[Prefix]]:
 
 def _guarded(topology: Topology, layout: Layout, routes: Sequence[Route]) -> Iterator[GuardedPort]:
     forwarding = routers(topology)
-    ways_out = _ways_out(routes)
+    through = _Through(topology, layout, routes) if forwarding else None
     for node, nics in layout.nics.items():
         for nic in nics:
             if nic.host_link:
-                routed: tuple[Prefix, ...] = ()
-                if node in forwarding:
-                    out = ways_out.get(node_space(topology.name, node), frozenset())
-                    routed = tuple(_routed_through(layout, nic, out))
+                routed = tuple(through.prefixes(nic)) if through and node in forwarding else ()
                 yield _guard_of(nic, layout, layout.loopbacks.get(node, ()), routed)
 
 
@@ -118,39 +140,61 @@ def _guard_of(
     return GuardedPort(nic.host_link, tuple(macs), tuple(addresses), (*prefixes, *routed), kind)  # type: ignore[arg-type]
 
 
-def _ways_out(routes: Iterable[Route]) -> dict[str, frozenset[str]]:
-    """Interfaces by which each node's default routes leave."""
-    return {
-        route.space: frozenset(hop.link.text for hop in route.hops)
-        for route in routes
-        if route.destination.prefixlen == 0 and route.destination.version == 4
-    }
+class _Through:
+    """Where packets come from that routers pass on."""
+
+    def __init__(self, topology: Topology, layout: Layout, routes: Iterable[Route]) -> None:
+        self._fabric, self._layout = topology.name, layout
+        self._ways_out: dict[
+            tuple[str, Prefix], set[str]
+        ] = {}  # interfaces that each default route leaves by
+        written = [wish.destination for node in topology.nodes.values() for wish in node.routes]
+        self._prefixes = [prefix for prefix in written if prefix is not None and prefix.prefixlen]
+        self._prefixes += map(ip_network, {a for held in layout.loopbacks.values() for a in held})
+        for route in routes:
+            if route.destination in _ANYWHERE:
+                way = self._ways_out.setdefault((route.space, route.destination), set())
+                way |= {hop.link.text for hop in route.hops}
+
+    def prefixes(self, nic: Nic) -> Iterator[Prefix]:
+        """From anywhere, unless the node's way out is there, too: then from the fabric's other prefixes.
+
+        From an isolated network nothing comes back to it by way of its router.
+        """
+        segment = self._layout.segments[nic.segment]
+        isolated = segment.prefixes if isinstance(segment.wish, Network) and segment.wish.isolated else ()
+        for anywhere in _ANYWHERE:
+            out = self._ways_out.get((node_space(self._fabric, nic.node), anywhere))
+            if out and nic.name not in out:
+                yield from _without(anywhere, isolated)
+        for name, other in self._layout.segments.items():
+            if name != nic.segment:
+                yield from other.prefixes
+        yield from self._prefixes
 
 
-def _routed_through(layout: Layout, nic: Nic, out: frozenset[str]) -> Iterator[Prefix]:
-    """Where packets come from that a router sends by that interface: from anywhere, unless the way out is there."""
-    if out and nic.name not in out:
-        yield ip_network("0.0.0.0/0")
-        yield ip_network("::/0")
-        return
-    for name, segment in layout.segments.items():
-        if name != nic.segment:
-            yield from segment.prefixes
-    for addresses in layout.loopbacks.values():
-        yield from (ip_network(address) for address in addresses)
+def _without(prefix: Prefix, parts: Iterable[Prefix]) -> Iterator[Prefix]:
+    """The prefix less the one of those parts that is in it."""
+    for part in parts:
+        if part.version == prefix.version:
+            yield from prefix.address_exclude(part)  # type: ignore[arg-type]
+            return
+    yield prefix
 
 
-def _published(layout: Layout, routes: Sequence[Route], node: Node, wish: Publish) -> Iterator[PublishedPort]:
-    families = (wish.host_address.version,) if wish.host_address is not None else (4, 6)
+def _published(
+    layout: Layout, by_host: Sequence[Route], node: Node, wish: Publish
+) -> Iterator[PublishedPort]:
+    """One for each family that it is published in: that of its address on the host, else both."""
+    host = wish.host_address
     reached = False
-    for family in families:
-        way = _way_to(layout, routes, layout.nics[node.name], family)
+    for family in (4, 6) if host is None else (host.version,):
+        way = _way_to(layout, by_host, node.name, family)
         if way is not None:
             address, bridge = way
             reached = True
-            yield PublishedPort(
-                wish.protocol, wish.host_address, wish.host_port, address, wish.node_port, bridge
-            )
+            at = None if host is None or host.is_unspecified else host
+            yield PublishedPort(wish.protocol, at, wish.host_port, address, wish.node_port, bridge)
     if not reached:
         raise PlanError(
             f"{node.name} publishes port {wish.host_port}, and the host has no way to it",
@@ -159,22 +203,17 @@ def _published(layout: Layout, routes: Sequence[Route], node: Node, wish: Publis
         )
 
 
-def _way_to(
-    layout: Layout, routes: Iterable[Route], nics: Iterable[Nic], family: int
-) -> tuple[Address, str] | None:
-    """An address of the node, and the bridge by which the host reaches it."""
-    host_routes = [route for route in routes if route.space == HOST]
-    for nic in nics:
+def _way_to(layout: Layout, by_host: Iterable[Route], node: str, family: int) -> tuple[Address, str] | None:
+    """An address of the node, and the bridge by which the host reaches it: best where its default route goes."""
+    for nic in sorted(layout.nics[node], key=lambda nic: not nic.port.gateway):
         segment = layout.segments[nic.segment]
+        if isinstance(segment.wish, Network) and segment.wish.internal:
+            continue
         for interface in nic.addresses:
-            if interface.version != family:
-                continue
-            wish = segment.wish
-            if isinstance(wish, Network) and isinstance(wish.gateway, HostGateway):
-                if not wish.internal:
+            if interface.version == family:
+                if host_is_gateway(segment.wish):
                     return interface.ip, segment.bridge
-            else:
-                for route in host_routes:
-                    if route.destination.version == family and interface.ip in route.destination:
+                for route in by_host:
+                    if interface.ip in route.destination:
                         return interface.ip, route.hops[0].link.text
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network
 
@@ -10,41 +11,99 @@ from netfab.objects.address import Address
 from netfab.objects.base import HOST, Name, node_space
 from netfab.objects.route import DEFAULT_METRIC6, Hop, Route, through
 from netfab.plan.layout import Layout, Nic, Segment
+from netfab.plan.network import leads_out
 from netfab.plan.paths import Graph, Interface
 from netfab.plan.paths import Segment as Cable
 from netfab.plan.routing import Computed, computed_routes
-from netfab.plan.seats import routers
+from netfab.plan.seats import host_is_gateway, routers
 from netfab.topology.schema import Address as IP
-from netfab.topology.schema import HostGateway, Link, NodeGateway, Prefix, RouteWish, Topology
+from netfab.topology.schema import Link, NodeGateway, Prefix, RouteWish, Topology
 
 DEFAULT: dict[int, Prefix] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 
 
 def routes_of(topology: Topology, layout: Layout, addresses: Iterable[Address]) -> Iterator[Route]:
-    """Every route of every node and of the host. Raises PlanError for written ones that lead nowhere."""
+    """Every route of every node and of the host. Raises PlanError for written ones that lead nowhere, or twice."""
     on: dict[Name, list[Address]] = {}
     for address in addresses:
         on.setdefault(address.link, []).append(address)
-    computed = computed_routes(graph_of(topology, layout))
-    errors: list[NetfabError] = []
-    for node, found in computed.items():
+    written = dict(_written_routes(topology, layout, on))
+    for node, found in computed_routes(graph_of(topology, layout)).items():
         if node == HOST or topology.nodes[node].auto_routes:
             space = HOST if node == HOST else node_space(topology.name, node)
-            written = (
-                set()
-                if node == HOST
-                else {_destination(w, topology, layout, node) for w in topology.nodes[node].routes}
-            )
+            won = {route.destination for route in written.get(node, ())}
             for route in found:
-                if route.destination not in written:
+                if route.destination not in won:
                     yield _computed(space, route, on)
-    for name, node_wish in topology.nodes.items():
-        for wish in node_wish.routes:
+    for routes in written.values():
+        yield from routes
+
+
+def _written_routes(
+    topology: Topology, layout: Layout, on: dict[Name, list[Address]]
+) -> Iterator[tuple[str, list[Route]]]:
+    """The routes that each node writes."""
+    errors: list[NetfabError] = []
+    for node in topology.nodes.values():
+        found: dict[Name, Route] = {}
+        own = {name for nic in layout.nics[node.name] for name in _connected(topology.name, nic, on)}
+        for wish in node.routes:
             try:
-                yield _written(topology, layout, name, wish, on)
+                route = _written(topology, layout, node.name, wish, on)
             except PlanError as error:
                 errors.append(error)
+                continue
+            (name,) = route.names
+            if name in found or name in own:
+                what = (
+                    "is a network of its own" if name in own else "has a route already, with the same metric"
+                )
+                errors.append(PlanError(f"{route.destination} {what} in {node.name}", at=wish.at))
+            found[name] = route
+        if found:
+            yield node.name, list(found.values())
     raise_all(errors)
+
+
+def _connected(fabric: str, nic: Nic, on: dict[Name, list[Address]]) -> Iterator[Name]:
+    """The routes that the kernel makes for an interface's addresses."""
+    for address in on.get(Name(node_space(fabric, nic.node), nic.name), ()):
+        yield address.names[1]
+
+
+def with_way_out(topology: Topology, layout: Layout, routes: Iterable[Route]) -> frozenset[str]:
+    """The nodes whose default routes lead out of the fabric: by the host, or a router that we don't run."""
+    segment_of = {(nic.node, nic.name): nic.segment for nics in layout.nics.values() for nic in nics}
+    at = {
+        (nic.segment, interface.ip): nic.node
+        for nics in layout.nics.values()
+        for nic in nics
+        for interface in nic.addresses
+    }
+    at |= {
+        (name, interface.ip): "" if leads_out(segment) else HOST
+        for name, segment in layout.segments.items()
+        for interface in segment.host_addresses
+    }
+    followers: dict[str, list[str]] = defaultdict(list)  # "" is outside
+    for route in routes:
+        if route.destination.prefixlen == 0 and route.space != HOST:
+            node = node_of(topology.name, route.space)
+            for hop in route.hops:
+                if hop.via is not None:
+                    followers[at.get((segment_of[node, hop.link.text], hop.via), "")].append(node)
+    found: set[str] = set()
+    waiting = [""]
+    while waiting:
+        for node in followers.pop(waiting.pop(), ()):
+            found.add(node)
+            waiting.append(node)
+    return frozenset(found)
+
+
+def node_of(fabric: str, space: str) -> str:
+    """The node that a space is the inside of."""
+    return space.removeprefix(node_space(fabric, ""))
 
 
 def graph_of(topology: Topology, layout: Layout) -> Graph:
@@ -79,7 +138,7 @@ def _cable(segment: Segment) -> Cable:
         return Cable(segment.name, segment.prefixes)
     if isinstance(wish.gateway, NodeGateway):
         return Cable(segment.name, segment.prefixes, gateway=wish.gateway.node)
-    if isinstance(wish.gateway, HostGateway):
+    if host_is_gateway(wish):
         return Cable(segment.name, segment.prefixes, gateway=HOST)
     return Cable(segment.name, segment.prefixes, external=segment.gateways)
 
@@ -121,10 +180,10 @@ def _written(
     if wish.kind != "unicast":
         return _route(space, to, (), wish.metric, wish.kind, on)
     nics = [nic for nic in layout.nics[node] if wish.dev in (None, nic.name)]
+    if not nics:
+        raise PlanError(f"{node} has no interface {wish.dev or ''}".rstrip(), at=wish.at)
     via = _via(layout, nics, wish, to.version)
     if via is None:
-        if not nics:
-            raise PlanError(f"{node} has no interface {wish.dev}", at=wish.at)
         return _route(space, to, (Hop(None, Name(space, nics[0].name)),), wish.metric, wish.kind, on)
     for nic in nics:
         if wish.dev or any(via in interface.network for interface in nic.addresses):

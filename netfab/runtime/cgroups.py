@@ -8,11 +8,14 @@ where v2 is mounted. What is removed is what has our name: nothing is unmounted,
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from netfab.errors import Unsupported
+from netfab.runtime.paths import Paths
 from netfab.runtime.spec import Spec
 
 _OURS = "netfab"
@@ -24,8 +27,12 @@ _FILES_V1 = {"memory": "memory.limit_in_bytes", "cpu": "cpu.cfs_quota_us", "pids
 
 
 class Hierarchies(NamedTuple):
-    """What this machine mounts: v1 controller → (mount point, the hierarchy's controllers), and the v2 mount point."""
+    """What this machine mounts: v1 controller → (mount point, its controllers), the v2 mount point; and our name there.
 
+    Sandboxes share the machine's cgroups but neither its /run nor its fabrics, so a fabric's name alone would not do.
+    """
+
+    group: str
     v1: Mapping[str, tuple[str, str]]
     v2: str | None
     v2_controllers: frozenset[str]
@@ -38,8 +45,13 @@ class Leaf(NamedTuple):
     controllers: str
 
 
-def find_hierarchies(mountinfo: str = "/proc/self/mountinfo") -> Hierarchies:
-    """Read once per process. A hierarchy that is mounted read-only does not count."""
+def find_hierarchies(paths: Paths, mountinfo: str = "/proc/self/mountinfo") -> Hierarchies:
+    """Read once per process. A hierarchy that is mounted read-only does not count.
+
+    Raises FileNotFoundError where the fabric has no directory in /run, and so no cgroups.
+    """
+    run = os.stat(paths.fabric_run)
+    group = f"{paths.fabric}.{run.st_dev:x}.{run.st_ino:x}"
     v1: dict[str, tuple[str, str]] = {}
     v2: str | None = None
     with open(mountinfo, encoding="utf-8", errors="replace") as file:
@@ -51,7 +63,9 @@ def find_hierarchies(mountinfo: str = "/proc/self/mountinfo") -> Hierarchies:
             elif fstype == "cgroup" and os.access(point, os.W_OK):
                 controllers = [word for word in options if word in _FILES]
                 v1 |= {controller: (point, ",".join(controllers)) for controller in controllers}
-    return Hierarchies(v1, v2, frozenset(_read(f"{v2}/cgroup.controllers").split()) if v2 else frozenset())
+    return Hierarchies(
+        group, v1, v2, frozenset(_read(f"{v2}/cgroup.controllers").split()) if v2 else frozenset()
+    )
 
 
 def limits_of(spec: Spec) -> dict[str, str]:
@@ -76,7 +90,7 @@ def leaves_of(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:
                 f"{spec.name}: a {controller} limit was asked for, and no writable cgroup hierarchy here has that controller",
                 hint="run as root outside of a sandbox, or leave the limit out",
             )
-    tail = f"{_OURS}/{spec.fabric}/{spec.name}"
+    tail = f"{_OURS}/{hierarchies.group}/{spec.name}"
     leaves = [Leaf(f"{hierarchies.v2}/{tail}", "")] if hierarchies.v2 else []
     points = dict.fromkeys(
         hierarchies.v1[controller] for controller in wanted if controller in hierarchies.v1
@@ -96,11 +110,14 @@ def make_leaves(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:
     return leaves
 
 
-def existing_leaves(fabric: str, name: str, hierarchies: Hierarchies) -> list[Leaf]:
+def existing_leaves(name: str, hierarchies: Hierarchies) -> list[Leaf]:
     """What this container has, whatever limits it was given since."""
     points = {("", hierarchies.v2)} if hierarchies.v2 else set()
     points |= {(controllers, point) for point, controllers in hierarchies.v1.values()}
-    leaves = (Leaf(f"{point}/{_OURS}/{fabric}/{name}", controllers) for controllers, point in sorted(points))
+    leaves = (
+        Leaf(f"{point}/{_OURS}/{hierarchies.group}/{name}", controllers)
+        for controllers, point in sorted(points)
+    )
     return [leaf for leaf in leaves if os.path.isdir(leaf.path)]
 
 
@@ -190,23 +207,71 @@ def was_oom_killed(leaves: list[Leaf]) -> bool:
     )
 
 
+def hold_group(hierarchies: Hierarchies) -> int | None:
+    """Lock our directory for as long as the descriptor lives (a supervisor does); None without v2."""
+    if hierarchies.v2 is None:
+        return None
+    group = f"{hierarchies.v2}/{_OURS}/{hierarchies.group}"
+    while True:
+        os.makedirs(group, exist_ok=True)
+        with suppress(FileNotFoundError):  # swept just now
+            fd = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            if os.path.isdir(group):
+                return fd
+            os.close(fd)
+
+
+def sweep_groups(hierarchies: Hierarchies) -> None:
+    """Remove what sandboxes left that were killed with all that was in them: directories that nobody holds or is in."""
+    if hierarchies.v2 is None:
+        return
+    ours = f"{hierarchies.v2}/{_OURS}"
+    points = {hierarchies.v2, *(point for point, _ in hierarchies.v1.values())}
+    for group in _names(ours):
+        with suppress(OSError):  # held, or gone
+            fd = os.open(f"{ours}/{group}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for point in points:
+                    _sweep(f"{point}/{_OURS}/{group}")
+            finally:
+                os.close(fd)
+
+
+def _sweep(group: str) -> None:
+    for name in _names(group):
+        if os.path.isdir(f"{group}/{name}"):
+            _remove(f"{group}/{name}")
+    _remove(group)
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
+
+
 def remove_leaves(leaves: list[Leaf]) -> None:
-    """rmdir the leaves, and the fabric's and our own directory when they are empty now."""
+    """rmdir the leaves of a container that has ended."""
     for leaf in leaves:
-        fabric = os.path.dirname(leaf.path)
-        for directory in (leaf.path, fabric, os.path.dirname(fabric)):
-            if not _remove(directory):
-                break
+        _remove(leaf.path)
 
 
-def _remove(directory: str) -> bool:
+def remove_group(hierarchies: Hierarchies) -> None:
+    """rmdir the fabric's directories, and our own, where nothing is in them."""
+    for point in {hierarchies.v2, *(point for point, _ in hierarchies.v1.values())} - {None}:
+        _remove(f"{point}/{_OURS}/{hierarchies.group}")
+        _remove(f"{point}/{_OURS}")
+
+
+def _remove(directory: str) -> None:
     try:
         os.rmdir(directory)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY):
             raise
-        return error.errno == errno.ENOENT
-    return True
 
 
 def _read(path: str) -> str:

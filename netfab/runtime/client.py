@@ -128,12 +128,14 @@ def remove(paths: Paths, names: Iterable[str], timeout: float = STOP_TIMEOUT) ->
     """End containers and remove all that is left of them; with the last one, what the supervisor left too."""
     names = list(names)
     stop(paths, names, timeout)
-    hierarchies = cgroups.find_hierarchies()
+    os.makedirs(paths.fabric_run, mode=0o755, exist_ok=True)  # our cgroups are named after it
+    hierarchies = cgroups.find_hierarchies(paths)
     for name in names:
-        cgroups.remove_leaves(cgroups.existing_leaves(paths.fabric, name, hierarchies))
+        cgroups.remove_leaves(cgroups.existing_leaves(name, hierarchies))
         remove_tree(paths.layer(name))
         remove_tree(os.path.dirname(paths.spec(name)))
     if _is_empty(paths.records):
+        cgroups.remove_group(hierarchies)
         _remove_supervisor(paths)
 
 

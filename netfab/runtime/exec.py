@@ -78,8 +78,7 @@ def run_in_container(
     if found is None or not found.pid:
         raise NetfabError(f"{name} does not run")
     pidfd = _open_process(paths, name, found.pid)
-    hierarchies = cgroups.find_hierarchies()
-    leaves = cgroups.existing_leaves(paths.fabric, name, hierarchies)
+    leaves = cgroups.existing_leaves(name, cgroups.find_hierarchies(paths))
     cgroup = next(
         (os.open(leaf.path, os.O_PATH | os.O_CLOEXEC) for leaf in leaves if not leaf.controllers), None
     )

@@ -198,7 +198,7 @@ class Keeper:
 
     def _conclude(self, container: Container, code: int | None) -> None:
         known, ran = container.record, time.monotonic() - container.since
-        leaves = cgroups.existing_leaves(self._paths.fabric, container.name, self.launcher.hierarchies)
+        leaves = cgroups.existing_leaves(container.name, self.launcher.hierarchies)
         oom = cgroups.was_oom_killed(leaves)
         cgroups.remove_leaves(leaves)
         again = not container.stopping and container.restart.wants(code, known.restarts)
@@ -254,7 +254,7 @@ class Keeper:
         container = self.containers[name]
         if container.record.state == RUNNING:
             cgroups.make_leaves(spec, self.launcher.hierarchies)
-            leaves = cgroups.existing_leaves(spec.fabric, name, self.launcher.hierarchies)
+            leaves = cgroups.existing_leaves(name, self.launcher.hierarchies)
             cgroups.attach_all(leaves)
             cgroups.write_limits(spec, leaves)
         container.restart = Restart.parse(spec.restart)

@@ -17,7 +17,9 @@ class Launcher:
 
     def __init__(self, paths: Paths, layers: Layers, open_files: tuple[int, int]) -> None:
         self._paths, self._layers, self._open_files = paths, layers, open_files
-        self.hierarchies = cgroups.find_hierarchies()
+        self.hierarchies = cgroups.find_hierarchies(paths)
+        cgroups.sweep_groups(self.hierarchies)
+        self._held = cgroups.hold_group(self.hierarchies)
         self._rights: dict[frozenset[str], Rights] = {}
 
     def prepare(self, spec: Spec, netns: int) -> Birth:
@@ -40,6 +42,10 @@ class Launcher:
             cgroup_mounts=cgroups.mounts_of(leaves, self.hierarchies),
             open_files=self._open_files,
         )
+
+    def close(self) -> None:
+        """There is nothing more to launch."""
+        cgroups.remove_group(self.hierarchies)
 
     def _rights_of(self, names: frozenset[str]) -> Rights:
         if names not in self._rights:

@@ -173,6 +173,7 @@ def _supervise(paths: Paths, tell: int) -> None:
         os.close(tell)
         gc.freeze()
         supervisor.serve(door)
+        supervisor.keeper.launcher.close()
         os.unlink(paths.socket)
 
 

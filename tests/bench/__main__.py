@@ -6,6 +6,7 @@ from pathlib import Path
 
 import apply
 import planning
+import runtime
 import startup
 import sweep
 from frame import Row, main
@@ -13,7 +14,9 @@ from frame import Row, main
 
 def measure(directory: Path, rounds: int) -> list[Row]:
     """Every row, the short ones first."""
-    return [row for part in (startup, planning, sweep, apply) for row in part.measure(directory, rounds)]
+    return [
+        row for part in (startup, planning, sweep, apply, runtime) for row in part.measure(directory, rounds)
+    ]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What every benchmark shares: throw-away machines on a quiet kernel, whole commands with their time and memory, the table.
+"""What every benchmark shares: fresh machines on a quiet kernel, whole commands measured, a table.
 
-A figure of one run says little on a shared machine; what is compared runs side by side, in turns, and medians and their
-ratios are printed. Nothing here or in its callers asserts a time.
+A figure of one run says little on a shared machine; what is compared runs side by side, in turns, and medians
+and their ratios are printed. Nothing here or in its callers asserts a time.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from netfab.kernel.netlink import Monitor
 HERE = Path(__file__).parent
 YARDSTICKS = HERE / "yardsticks"
 PYTHON = sys.executable
-NETFAB = str(Path(sys.executable).parent / "netfab")  # the installed script: a wrapper in PATH would be measured too
-# PYTHONDONTWRITEBYTECODE and its kin would make each command compile what has changed since it was last compiled.
+NETFAB = str(Path(sys.executable).parent / "netfab")  # the installed script, not a wrapper in PATH
+# PYTHONDONTWRITEBYTECODE and its kin would make each command compile what has changed since the last time.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+_SENTINEL = "netns add sentinel\nlink add s0 type veth peer name s1 netns sentinel\nnetns delete sentinel\n"
 
 
 class Run(NamedTuple):
@@ -48,7 +49,7 @@ class Row(NamedTuple):
     what: str
     measured: str
     bar: str
-    met: bool | None  # None: there is no bar
+    met: bool
 
 
 class Samples(dict[str, list[float]]):
@@ -84,7 +85,7 @@ def run(*command: str | os.PathLike[str]) -> Run:
 
 @contextmanager
 def bench() -> Iterator[Path]:
-    """A machine for the whole benchmark, and a directory in it. Needs root. The package is compiled, as pip leaves it."""
+    """A machine for the whole benchmark, and a directory in it. The package is compiled, as pip leaves it."""
     if os.geteuid() != 0:
         raise SystemExit("the benchmarks make network namespaces of a thousand nodes: run them as root")
     compile_dir(Path(netfab.__file__).parent, quiet=1)
@@ -103,14 +104,14 @@ def fresh_machine() -> Iterator[None]:
 def wait_until_quiet() -> None:
     """Until the kernel has ended every namespace that was dropped so far.
 
-    It ends them in one queue, in order, a batch at a time: a namespace that is dropped now is in the batch after those,
-    or in theirs; one dropped after that one's end can only be in a later batch. Its end shows by the end of a veth.
+    It ends them in one queue, in order, a batch at a time: a namespace that is dropped now is in the batch
+    after those, or in theirs; one dropped after its end is in a later batch. An end shows by that of a veth.
     """
     monitor = Monitor()
     for _ in range(2):
         subprocess.run(
             ["ip", "-batch", "-"],
-            input="netns add sentinel\nlink add s0 type veth peer name s1 netns sentinel\nnetns delete sentinel\n",
+            input=_SENTINEL,
             text=True,
             check=True,
         )
@@ -146,7 +147,8 @@ def topology(path: Path, nodes: int, networks: int = 1, without: int = 0, comman
     lines += [f"  lan{number}: {{}}" for number in range(networks)]
     lines.append("nodes:")
     lines += [
-        f"  n{node}: {{command: {command}, networks: [lan{node % networks}]}}" for node in range(nodes - without)
+        f"  n{node}: {{command: {command}, networks: [lan{node % networks}]}}"
+        for node in range(nodes - without)
     ]
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -164,7 +166,7 @@ def at_least(what: str, value: float, bar: float, unit: str = "x", detail: str =
 
 def show(rows: Iterable[Row]) -> None:
     """The table: what | measured | bar | met."""
-    verdict = {True: "yes", False: "NO", None: "-"}
+    verdict = {True: "yes", False: "NO"}
     table = [("what", "measured", "bar", "met"), *((*row[:3], verdict[row.met]) for row in rows)]
     widths = [max(len(line[column]) for line in table) for column in range(4)]
     for line in table:
@@ -174,7 +176,9 @@ def show(rows: Iterable[Row]) -> None:
 def main(measure: Callable[[Path, int], Sequence[Row]], about: str) -> None:
     """Run one benchmark by itself."""
     arguments = argparse.ArgumentParser(description=about)
-    arguments.add_argument("--rounds", type=int, default=5, help="how often each command is run (%(default)s)")
+    arguments.add_argument(
+        "--rounds", type=int, default=5, help="how often each command is run (%(default)s)"
+    )
     options = arguments.parse_args()
     with bench() as directory:
         show(measure(directory, options.rounds))

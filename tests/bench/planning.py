@@ -28,10 +28,16 @@ def measure(directory: Path, rounds: int) -> list[Row]:
     growth = samples.ratio("many", "few") * FEW / MANY
     return [
         at_most(
-            f"planning {FEW} subnets against {FEW} reservations", samples.median("few") * 1000, 25, " ms of CPU"
+            f"planning {FEW} subnets against {FEW} reservations",
+            samples.median("few") * 1000,
+            25,
+            " ms of CPU",
         ),
         at_most(
-            f"the same with {MANY}: growth per subnet", growth, 1.2, detail=f"{samples.median('many') * 1000:.0f} ms"
+            f"the same with {MANY}: growth per subnet",
+            growth,
+            1.2,
+            detail=f"{samples.median('many') * 1000:.0f} ms",
         ),
         at_most(f"validating a file of {NODES} nodes", samples.median("validate"), 0.6, " s"),
     ]

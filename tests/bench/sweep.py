@@ -1,4 +1,4 @@
-"""Deleting links: moved into a group and swept, against one RTM_DELLINK for each. Both through netfab's executor."""
+"""Deleting links: moved into a group and swept, against one RTM_DELLINK each, both by netfab's executor."""
 
 from __future__ import annotations
 

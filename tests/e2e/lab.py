@@ -11,7 +11,6 @@ import os
 import pickle
 import select
 import signal
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -93,10 +92,10 @@ class Lab:
     @contextmanager
     def running(self, function: Callable[[Callable[[], None]], object], node: str = "") -> Iterator[None]:
         """`function` in the background while this lasts, from when it has called its argument."""
-        with self._forked(lambda tell: function(lambda: tell(b"+")), node) as (pid, pipe):
-            started = pipe.read(1)
+        with self._forked(lambda tell: function(lambda: tell(b"+")), node) as (parent, pipe):
+            assert pipe.read(1) == b"+", "it ended before it was ready"
+            pid = child_of(parent)
             try:
-                assert started == b"+", "it ended before it was ready"
                 yield
             finally:
                 os.kill(pid, signal.SIGKILL)
@@ -105,28 +104,25 @@ class Lab:
     def _forked(
         self, body: Callable[[Callable[[bytes], None]], object], node: str
     ) -> Iterator[tuple[int, BinaryIO]]:
-        """A process in this host, and what it tells; its end is waited for."""
+        """A process in this host, by its parent, and what it tells; its end is waited for."""
         reading, writing = os.pipe()
         parent = os.fork()
         if parent == 0:
             try:
                 self._enter()
-                child = os.fork()  # only a child is in the other process namespace
-                if child == 0:
+                if os.fork() == 0:  # only a child is in the other process namespace
                     if node:
                         linux.setns(os.open(f"/run/netns/{node}", os.O_RDONLY), linux.CLONE_NEWNET)
                     body(lambda data: _write(writing, data))
                 else:
-                    _write(writing, struct.pack("i", child))
                     os.close(writing)
-                    os.waitpid(child, 0)
+                    os.wait()
             finally:
                 os._exit(0)
         os.close(writing)
         try:
             with open(reading, "rb") as pipe:
-                (pid,) = struct.unpack("i", pipe.read(4))
-                yield pid, pipe
+                yield parent, pipe
         finally:
             os.waitpid(parent, 0)
 
@@ -156,8 +152,7 @@ class Lab:
 
     def interrupt(self, process: subprocess.Popen[str], number: signal.Signals) -> Result:
         """Send a signal to a started command, not to what it was entered through, and wait for its end."""
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(children[0]), number)
+        os.kill(child_of(process.pid), number)
         out, err = process.communicate(timeout=PATIENCE)
         return Result(process.returncode, out, err)
 
@@ -190,12 +185,16 @@ def throwaway_host(directory: Path) -> Iterator[Lab]:
     os.close(reading)
     try:
         assert os.read(up, 1) == b"+", "the sandbox did not start"
-        first = Path(f"/proc/{holder}/task/{holder}/children").read_text().split()[0]
-        yield Lab(int(first), directory)
+        yield Lab(child_of(holder), directory)
     finally:
         os.close(writing)
         os.close(up)
         os.waitpid(holder, 0)
+
+
+def child_of(pid: int) -> int:
+    """A process's first child."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def _hold(told: int, end: int) -> int:

@@ -79,24 +79,35 @@ def test_a_link_of_the_users_inside_a_node_that_has_a_needed_name_is_named(host:
 
     told = _applied_and_in_the_way(host, wanted, base, f"ip -n {FABRIC}.web link add eth0 type bridge")
 
-    assert told.startswith("can't create veth nfweb - eth0 of node shop.web: eth0 of node shop.web is a bridge that netfab")
+    assert told.startswith(
+        "can't create veth nfweb - eth0 of node shop.web: eth0 of node shop.web is a bridge that netfab"
+    )
 
 
 def test_an_address_that_somebody_gave_already_is_named(host: LocalHost) -> None:
     base = fabric(namespace(), veth())
 
     told = _applied_and_in_the_way(
-        host, fabric(namespace(), veth(), address()), base, f"ip -n {FABRIC}.web addr add 10.0.0.2/24 dev eth0"
+        host,
+        fabric(namespace(), veth(), address()),
+        base,
+        f"ip -n {FABRIC}.web addr add 10.0.0.2/24 dev eth0",
     )
 
-    assert told == "give eth0 of node shop.web 10.0.0.2/24: it has 10.0.0.2 already, and not from netfab (EEXIST)"
+    assert (
+        told
+        == "give eth0 of node shop.web 10.0.0.2/24: it has 10.0.0.2 already, and not from netfab (EEXIST)"
+    )
 
 
 @pytest.mark.parametrize(
     ("there", "holder"),
     [
         ("ip route add 10.9.0.0/16 dev br0 proto static", "a route via br0"),
-        ("ip link add up0 type bridge; ip link set up0 up; ip route add 10.9.0.0/16 dev up0", "a route via up0"),
+        (
+            "ip link add up0 type bridge; ip link set up0 up; ip route add 10.9.0.0/16 dev up0",
+            "a route via up0",
+        ),
         ("ip route add blackhole 10.9.0.0/16", "a route"),
     ],
 )
@@ -105,17 +116,25 @@ def test_a_route_of_the_hosts_to_the_same_place_is_named(host: LocalHost, there:
 
     told = _applied_and_in_the_way(host, fabric(bridge(), ON_BR0, THROUGH_BR0), base, there)
 
-    assert f"create route 10.9.0.0/16 via 10.0.0.2 dev br0: {holder} is there that netfab did not make" in told
+    assert (
+        f"create route 10.9.0.0/16 via 10.0.0.2 dev br0: {holder} is there that netfab did not make" in told
+    )
 
 
 def test_a_default_route_that_the_user_set_in_a_node_is_named(host: LocalHost) -> None:
     base = fabric(namespace(), veth(), address())
 
     told = _applied_and_in_the_way(
-        host, fabric(namespace(), veth(), address(), route()), base, f"ip -n {FABRIC}.web route add default via 10.0.0.77"
+        host,
+        fabric(namespace(), veth(), address(), route()),
+        base,
+        f"ip -n {FABRIC}.web route add default via 10.0.0.77",
     )
 
-    assert "create route default via 10.0.0.1 dev eth0 in shop.web: a route via eth0 is there that netfab did not" in told
+    assert (
+        "create route default via 10.0.0.1 dev eth0 in shop.web: a route via eth0 is there that netfab did not"
+        in told
+    )
 
 
 def test_a_directory_where_a_file_should_be_is_left_alone(host: LocalHost) -> None:
@@ -163,12 +182,19 @@ def test_what_a_user_adds_inside_a_node_or_to_a_bridge_is_no_drift_and_stays(hos
         "ip link add mine type veth peer name mine2; ip link set mine master br0 up; ip addr add 10.0.0.250/24 dev br0"
     )
     theirs = snapshot()
-    inside = subprocess.run(["ip", "-n", f"{FABRIC}.web", "addr"], capture_output=True, text=True, check=True).stdout
+    inside = subprocess.run(
+        ["ip", "-n", f"{FABRIC}.web", "addr"], capture_output=True, text=True, check=True
+    ).stdout
 
     assert changes_for(WHOLE, host.observe(FABRIC, [WHOLE])) == ()
     assert apply(WHOLE, host).changes == ()
     assert differences(theirs, snapshot()) == []
-    assert subprocess.run(["ip", "-n", f"{FABRIC}.web", "addr"], capture_output=True, text=True, check=True).stdout == inside
+    assert (
+        subprocess.run(
+            ["ip", "-n", f"{FABRIC}.web", "addr"], capture_output=True, text=True, check=True
+        ).stdout
+        == inside
+    )
 
 
 def _of(name: str, bridge_name: str, net: int) -> Fabric:
@@ -181,7 +207,13 @@ def _of(name: str, bridge_name: str, net: int) -> Fabric:
     default = route()._replace(
         space=space, hops=(Hop(gateway.address, eth0),), through=(address_name(eth0, inner.address, 24),)
     )
-    out = Route(HOST, ip_network(f"10.{net + 100}.0.0/16"), (Hop(inner.address, br),), 0, (address_name(br, gateway.address, 24),))
+    out = Route(
+        HOST,
+        ip_network(f"10.{net + 100}.0.0/16"),
+        (Hop(inner.address, br),),
+        0,
+        (address_name(br, gateway.address, 24),),
+    )
     return Fabric(name, (
         namespace()._replace(name=Name("namespace", f"{name}.web"), group=group),
         bridge(br, group=group), cable, port(link=host_end, bridge=br), gateway, inner, default, out,
@@ -219,8 +251,12 @@ def test_a_blackhole_that_another_fabric_made_on_the_host_is_not_ours(host: Loca
     assert host.observe(FABRIC).own == fabric()
 
 
-@pytest.mark.parametrize("unmarked", ["ip link set br0 group default", f"ip -n {FABRIC}.web link set lo group default"])
-def test_what_lost_its_mark_is_no_longer_ours_and_is_neither_changed_nor_deleted(host: LocalHost, unmarked: str) -> None:
+@pytest.mark.parametrize(
+    "unmarked", ["ip link set br0 group default", f"ip -n {FABRIC}.web link set lo group default"]
+)
+def test_what_lost_its_mark_is_no_longer_ours_and_is_neither_changed_nor_deleted(
+    host: LocalHost, unmarked: str
+) -> None:
     apply(WHOLE, host)
     shell(unmarked)
     before = snapshot()
@@ -240,7 +276,7 @@ def test_a_cable_whose_host_end_lost_its_mark_is_known_by_its_other_end(host: Lo
 
     assert host.observe(FABRIC, [WHOLE]).own == WHOLE
     apply(fabric(), host, [WHOLE])
-    assert differences(before, snapshot())  == []
+    assert differences(before, snapshot()) == []
 
 
 def test_the_users_own_link_in_our_group_of_links_to_delete_stops_the_sweep(host: LocalHost) -> None:
@@ -250,7 +286,9 @@ def test_the_users_own_link_in_our_group_of_links_to_delete_stops_the_sweep(host
     apply(two, host)
     shell(f"ip link add mine type ifb; ip link set mine group {scratch_of(group_of(FABRIC))} alias precious")
 
-    with pytest.raises(ForeignObject, match="mine is in the group of links to delete, and not ours: 'precious'"):
+    with pytest.raises(
+        ForeignObject, match="mine is in the group of links to delete, and not ours: 'precious'"
+    ):
         apply(fabric(), host, [two])
 
     assert subprocess.run(["ip", "link", "show", "mine"], capture_output=True, check=False).returncode == 0

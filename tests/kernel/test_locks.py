@@ -47,13 +47,26 @@ def test_ten_applies_at_once_all_succeed_and_leave_one_fabric(tmp_path: Path) ->
     assert fabric.drift("shop") == ()
     assert fabric.apply(shop, file)[1].changes == ()
     fabric.destroy("shop")
-    assert [line for line in differences(before, snapshot()) if "store.sqlite" not in line and "/var/lib/netfab" not in line] == []
+    assert [
+        line
+        for line in differences(before, snapshot())
+        if "store.sqlite" not in line and "/var/lib/netfab" not in line
+    ] == []
 
 
 def test_ten_fabrics_applied_at_once_share_no_subnet(tmp_path: Path) -> None:
-    shops = [topology(tmp_path, f"shop{number}", "networks: {lan%d: {}}\nnodes: {web: {networks: [lan%d]}}" % (number, number)) for number in range(10)]
+    shops = [
+        topology(
+            tmp_path,
+            f"shop{number}",
+            "networks: {lan%d: {}}\nnodes: {web: {networks: [lan%d]}}" % (number, number),
+        )
+        for number in range(10)
+    ]
 
-    codes = _exit_codes([_in_another_process(lambda shop=shop: fabric.apply(*shop) and None) for shop in shops])
+    codes = _exit_codes(
+        [_in_another_process(lambda shop=shop: fabric.apply(*shop) and None) for shop in shops]
+    )
 
     assert codes == [0] * 10
     subnets = {address for bridge in fabric.bridges() for address in bridge["addresses"]}

@@ -1,4 +1,4 @@
-"""The fabric's tables in the kernel: what others did to them is mended, and what nft can do to us is survived."""
+"""The fabric's tables in the kernel: what others did to them is mended, what nft does to us is survived."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import select
 import signal
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from netfab.runtime import client
-from netfab.runtime.cgroups import existing_leaves, find_hierarchies
 from netfab.runtime.exec import Streams, run_in_container
 from netfab.runtime.logs import follow, tail
 from netfab.runtime.paths import Paths
@@ -103,9 +103,9 @@ class Containers:
         wait_for_end(pidfd)
 
     def leftovers(self) -> list[str]:
-        leaves = existing_leaves(self.paths.fabric, "", find_hierarchies())
+        groups = glob.glob(f"/sys/fs/cgroup/**/netfab/{self.paths.fabric}.*", recursive=True)
         files = [str(path) for root in (self.paths.run, self.paths.state) for path in Path(root).rglob("*")]
-        return [*files, *(leaf.path for leaf in leaves)]
+        return [*files, *groups]
 
     def close(self) -> None:
         client.remove(self.paths, list(status(self.paths)), timeout=0)

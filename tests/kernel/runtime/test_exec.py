@@ -17,7 +17,11 @@ def run_in_node(containers: Containers, *argv: str, **options: object) -> tuple[
     read, write = os.pipe()
     try:
         code = run_in_namespace(
-            containers.netns, argv, hostname="node", streams=Streams(0, write, write), **options  # type: ignore[arg-type]
+            containers.netns,
+            argv,
+            hostname="node",
+            streams=Streams(0, write, write),
+            **options,  # type: ignore[arg-type]
         )
     finally:
         os.close(write)
@@ -29,7 +33,9 @@ def run_in_node(containers: Containers, *argv: str, **options: object) -> tuple[
 def test_a_command_has_the_containers_namespaces_and_no_more_rights(containers: Containers) -> None:
     found = containers.start("sleep", "inf")
     look = "cd /proc/self; readlink ns/mnt ns/net ns/uts ns/pid ns/ipc ns/cgroup; grep -E '^(Cap|NoNew|Seccomp:)' status"
-    theirs = [os.readlink(f"/proc/{found.pid}/ns/{kind}") for kind in ("mnt", "net", "uts", "pid", "ipc", "cgroup")]
+    theirs = [
+        os.readlink(f"/proc/{found.pid}/ns/{kind}") for kind in ("mnt", "net", "uts", "pid", "ipc", "cgroup")
+    ]
     rights = [
         line for line in Path(f"/proc/{found.pid}/status").read_text().splitlines()
         if line.startswith(("Cap", "NoNew", "Seccomp:"))
@@ -52,7 +58,9 @@ def test_a_command_is_in_the_containers_cgroup(containers: Containers) -> None:
 def test_a_privileged_command_has_every_capability(containers: Containers) -> None:
     containers.start("sleep", "inf")
 
-    _, text = containers.exec("sh", "-c", "ip link add dummy0 type bridge && grep Seccomp: /proc/self/status", privileged=True)
+    _, text = containers.exec(
+        "sh", "-c", "ip link add dummy0 type bridge && grep Seccomp: /proc/self/status", privileged=True
+    )
 
     assert text.split() == ["Seccomp:", "0"]
 
@@ -99,12 +107,18 @@ def test_a_command_that_takes_too_long_is_killed(containers: Containers) -> None
     assert text.strip() == "1"  # the container's own
 
 
-def test_a_node_without_a_process_has_its_network_names_and_host_name(containers: Containers, tmp_path: Path) -> None:
+def test_a_node_without_a_process_has_its_network_names_and_host_name(
+    containers: Containers, tmp_path: Path
+) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("10.1.2.3 db\n")
 
     code, text = run_in_node(
-        containers, "sh", "-c", "readlink /proc/self/ns/net; hostname; getent hosts db; ls /sys/class/net", hosts_file=str(hosts)
+        containers,
+        "sh",
+        "-c",
+        "readlink /proc/self/ns/net; hostname; getent hosts db; ls /sys/class/net",
+        hosts_file=str(hosts),
     )
 
     assert code == 0
@@ -151,7 +165,9 @@ def test_the_terminal_has_the_size_of_ours_and_ours_is_restored(containers: Cont
     before = termios.tcgetattr(slave)
     read, write = os.pipe()
 
-    run_in_container(containers.paths, "web", ("stty", "size"), terminal=True, streams=Streams(slave, write, write))
+    run_in_container(
+        containers.paths, "web", ("stty", "size"), terminal=True, streams=Streams(slave, write, write)
+    )
     os.close(write)
     with os.fdopen(read) as pipe:
         output = pipe.read()

@@ -18,7 +18,9 @@ def mask_of(names: frozenset[str]) -> str:
     return f"{sum(1 << CAPABILITIES[name] for name in names):016x}"
 
 
-def test_its_capabilities_are_dockers_without_mknod_and_nothing_is_inheritable(containers: Containers) -> None:
+def test_its_capabilities_are_dockers_without_mknod_and_nothing_is_inheritable(
+    containers: Containers,
+) -> None:
     text = containers.shell("grep Cap /proc/self/status")
 
     default = mask_of(DEFAULT_CAPABILITIES)
@@ -77,7 +79,9 @@ def test_only_the_three_standard_descriptors_are_open(containers: Containers) ->
 
 
 def test_devices_work_in_dev_only(containers: Containers) -> None:
-    text = containers.shell("awk '!/nodev/ {print $2}' /proc/self/mounts | while read p; do test -d $p && echo $p; done; :")
+    text = containers.shell(
+        "awk '!/nodev/ {print $2}' /proc/self/mounts | while read p; do test -d $p && echo $p; done; :"
+    )
 
     assert text.split() == ["/dev", "/dev/pts"]
 
@@ -98,12 +102,16 @@ def test_masked_files_read_as_empty(containers: Containers, path: str) -> None:
     assert containers.shell(f"test ! -e {path} || cat {path}") == ""
 
 
-@pytest.mark.parametrize("path", ["/proc/acpi", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"])
+@pytest.mark.parametrize(
+    "path", ["/proc/acpi", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"]
+)
 def test_masked_directories_are_empty(containers: Containers, path: str) -> None:
     assert containers.shell(f"test ! -e {path} || ls -A {path}") == ""
 
 
-@pytest.mark.parametrize("path", ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper"])
+@pytest.mark.parametrize(
+    "path", ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper"]
+)
 def test_the_kernels_switches_are_read_only(containers: Containers, path: str) -> None:
     text = containers.shell(f"test -e {path} || echo Read-only; (echo b > {path}) 2>&1 || true")
 
@@ -112,7 +120,9 @@ def test_the_kernels_switches_are_read_only(containers: Containers, path: str) -
 
 def test_the_hosts_secrets_are_hidden(containers: Containers) -> None:
     paths = "/etc/shadow /etc/gshadow /etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_rsa_key"
-    text = containers.shell(f"ls -A /root /run /var/tmp; for path in {paths}; do test ! -e $path || echo $path; done")
+    text = containers.shell(
+        f"ls -A /root /run /var/tmp; for path in {paths}; do test ! -e $path || echo $path; done"
+    )
 
     assert text.split() == ["/root:", "/run:", "/var/tmp:"]
 
@@ -129,7 +139,9 @@ def test_what_it_writes_stays_its_own(containers: Containers) -> None:
     assert os.path.exists("/etc/passwd")
 
 
-def test_a_directory_as_image_is_its_root_and_is_not_written_to(containers: Containers, tmp_path: Path) -> None:
+def test_a_directory_as_image_is_its_root_and_is_not_written_to(
+    containers: Containers, tmp_path: Path
+) -> None:
     image = make_image(tmp_path / "image")
     before = sorted(path.name for path in image.iterdir())
 
@@ -155,7 +167,9 @@ def test_a_mount_is_shown_and_read_only_when_it_says_so(containers: Containers, 
 
 
 @pytest.mark.parametrize("target", ["/proc", "/proc/sys/kernel", "/sys/fs"])
-def test_a_mount_onto_the_kernels_file_systems_is_refused(containers: Containers, tmp_path: Path, target: str) -> None:
+def test_a_mount_onto_the_kernels_file_systems_is_refused(
+    containers: Containers, tmp_path: Path, target: str
+) -> None:
     with pytest.raises(ContainerFailed, match="mount") as failure:
         containers.start("true", mounts=((str(tmp_path), target, False),))
 

@@ -16,7 +16,8 @@ from netfab.runtime.status import status
 
 
 @pytest.mark.parametrize(
-    ("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -SEGV $$; kill -KILL $(exec sh -c 'echo $PPID'); exit 9", 9)]
+    ("script", "code"),
+    [("exit 0", 0), ("exit 7", 7), ("kill -SEGV $$; kill -KILL $(exec sh -c 'echo $PPID'); exit 9", 9)],
 )
 def test_the_exit_code_is_kept(containers: Containers, script: str, code: int) -> None:
     found, _ = containers.run("sh", "-c", script)
@@ -59,7 +60,10 @@ def test_one_that_fails_does_not_keep_the_others_from_starting(containers: Conta
     with pytest.raises(ContainerFailed, match="b: run"):
         client.start_all(containers.paths, [(spec, containers.netns) for spec in specs])
 
-    assert {name: one.state for name, one in status(containers.paths).items()} == {"a": "running", "b": "exited"}
+    assert {name: one.state for name, one in status(containers.paths).items()} == {
+        "a": "running",
+        "b": "exited",
+    }
 
 
 def test_many_start_in_one_go_under_one_supervisor(containers: Containers) -> None:
@@ -120,7 +124,9 @@ def test_a_program_that_ignores_term_is_killed_at_once(containers: Containers) -
 
 
 def test_a_program_that_handles_term_is_asked_and_its_answer_kept(containers: Containers) -> None:
-    containers.start("sh", "-c", "trap 'echo bye; exit 3' TERM; echo up; while :; do read x < /dev/ptmx; done")
+    containers.start(
+        "sh", "-c", "trap 'echo bye; exit 3' TERM; echo up; while :; do read x < /dev/ptmx; done"
+    )
     containers.says("up")
 
     client.stop(containers.paths, ["web"], timeout=60)
@@ -130,7 +136,11 @@ def test_a_program_that_handles_term_is_asked_and_its_answer_kept(containers: Co
 
 
 def test_a_program_that_handles_term_and_stays_is_killed_after_the_timeout(containers: Containers) -> None:
-    containers.start(PYTHON, "-c", "import signal\nsignal.signal(15, lambda *_: None)\nprint('up', flush=True)\nwhile 1: signal.pause()")
+    containers.start(
+        PYTHON,
+        "-c",
+        "import signal\nsignal.signal(15, lambda *_: None)\nprint('up', flush=True)\nwhile 1: signal.pause()",
+    )
     containers.says("up")
 
     client.stop(containers.paths, ["web"], timeout=0.05)
@@ -153,7 +163,12 @@ def test_on_failure_leaves_a_success_alone(containers: Containers) -> None:
 
 @pytest.mark.parametrize("policy", ["always", "unless-stopped"])
 def test_always_restarts_after_success_but_not_after_stop(containers: Containers, policy: str) -> None:
-    containers.start("sh", "-c", "echo once >> /count; test $(wc -l < /count) -lt 3 || { echo up; sleep inf; }", restart=policy)
+    containers.start(
+        "sh",
+        "-c",
+        "echo once >> /count; test $(wc -l < /count) -lt 3 || { echo up; sleep inf; }",
+        restart=policy,
+    )
     containers.says("up")
 
     client.stop(containers.paths, ["web"])
@@ -171,10 +186,14 @@ def test_a_container_that_waits_for_its_restart_can_be_stopped(containers: Conta
 
 
 def test_exec_commands_run_with_every_capability_when_it_runs(containers: Containers) -> None:
-    containers.start("sleep", "inf", exec=(("sh", "-c", "ip link set lo up; grep CapEff /proc/self/status > /caps"),))
+    containers.start(
+        "sleep", "inf", exec=(("sh", "-c", "ip link set lo up; grep CapEff /proc/self/status > /caps"),)
+    )
 
     _, text = containers.exec("sh", "-c", "cat /caps; cat /sys/class/net/lo/operstate; ip -o link show lo")
-    ours = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
+    ours = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff")
+    )
     assert text.splitlines()[0] == ours
     assert "UP" in text.splitlines()[2]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,15 @@ from conftest import PYTHON, Containers
 
 from netfab.errors import NetfabError, Unsupported
 from netfab.runtime import client
-from netfab.runtime.cgroups import existing_leaves, find_hierarchies, leaves_of, limits_of
+from netfab.runtime.cgroups import existing_leaves, find_hierarchies, hold_group, leaves_of, limits_of
 
 
 @pytest.fixture(autouse=True)
 def limits_exist_here(containers: Containers) -> None:
     """In a user namespace without cgroups of its own, limits are refused, which test_sandbox.py asserts."""
+    os.makedirs(containers.paths.fabric_run)
     try:
-        leaves_of(containers.spec("true", memory=1, cpus=1.0, pids=1), find_hierarchies())
+        leaves_of(containers.spec("true", memory=1, cpus=1.0, pids=1), find_hierarchies(containers.paths))
     except Unsupported as reason:
         pytest.skip(str(reason))
 
@@ -48,8 +50,13 @@ def test_a_fork_bomb_stops_at_its_number_of_processes(containers: Containers) ->
 
 
 def value_of(containers: Containers, *files: str) -> list[str]:
-    leaves = existing_leaves(containers.paths.fabric, "web", find_hierarchies())
-    return [Path(leaf.path, file).read_text().strip() for leaf in leaves for file in files if Path(leaf.path, file).exists()]
+    leaves = existing_leaves("web", find_hierarchies(containers.paths))
+    return [
+        Path(leaf.path, file).read_text().strip()
+        for leaf in leaves
+        for file in files
+        if Path(leaf.path, file).exists()
+    ]
 
 
 def test_a_share_of_the_processor_is_written_where_the_kernel_keeps_it(containers: Containers) -> None:
@@ -72,7 +79,9 @@ def test_a_first_limit_reaches_what_the_program_has_started_before(containers: C
     containers.start("sh", "-c", "sleep inf & sleep inf & echo up; wait")
     containers.says("up")
 
-    client.update(containers.paths, containers.spec("sh", "-c", "sleep inf & sleep inf & echo up; wait", pids=20))
+    client.update(
+        containers.paths, containers.spec("sh", "-c", "sleep inf & sleep inf & echo up; wait", pids=20)
+    )
 
     assert value_of(containers, "pids.current") == ["3"]
 
@@ -106,4 +115,22 @@ def test_a_limited_container_leaves_no_cgroup(containers: Containers) -> None:
     containers.run("true", memory=64 << 20, cpus=0.5, pids=10)
 
     assert limits_of(containers.status().spec).keys() == {"memory", "cpu", "pids"}
-    assert existing_leaves(containers.paths.fabric, "web", find_hierarchies()) == []
+    assert existing_leaves("web", find_hierarchies(containers.paths)) == []
+
+
+def test_what_a_killed_sandbox_left_is_swept_and_what_others_hold_is_not(containers: Containers) -> None:
+    hierarchies = find_hierarchies(containers.paths)
+    if hierarchies.v2 is None:
+        pytest.skip("no cgroup v2")
+    abandoned, held = (
+        Path(hierarchies.v2, "netfab", f"{containers.paths.fabric}.{name}") for name in ("gone", "held")
+    )
+    Path(abandoned, "web").mkdir(parents=True)
+    lock = hold_group(hierarchies._replace(group=held.name))
+
+    containers.start("sleep", "inf")
+
+    assert not abandoned.exists()
+    assert held.exists()
+    held.rmdir()
+    os.close(lock)

@@ -37,14 +37,19 @@ def test_every_denied_call_answers_eperm(containers: Containers) -> None:
         ("libc.syscall({clone}, 0x10000011, 0, 0, 0, 0)", EPERM),
         ("libc.syscall(435, 0, 0)", ENOSYS),  # clone3
         ("libc.syscall(463, 0, 0)", ENOSYS),  # a call that came after the filter was written
-        ("libc.personality(0x0400000)", EPERM),  # ADDR_NO_RANDOMIZE would be 0x40000; this is none of the permitted
+        (
+            "libc.personality(0x0400000)",
+            EPERM,
+        ),  # ADDR_NO_RANDOMIZE would be 0x40000; this is none of the permitted
         ("libc.socket(40, 1, 0)", EPERM),  # AF_VSOCK
         ("libc.socket(38, 5, 0)", EPERM),  # AF_ALG
         ("libc.socket(2, 1, 0)", 0),
         ("libc.personality(0xFFFFFFFF)", 0),
     ],
 )
-def test_arguments_decide_where_a_call_is_partly_permitted(containers: Containers, call: str, errno: int) -> None:
+def test_arguments_decide_where_a_call_is_partly_permitted(
+    containers: Containers, call: str, errno: int
+) -> None:
     clone = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
 
     assert errno_of(containers, call.replace("{clone}", str(clone))) == errno

@@ -1,0 +1,152 @@
+"""What can't be planned, whatever is leased or free; and what can, and is probably not meant.
+
+What the file says against itself is topology/rules.py's; what is taken, prefixes.py's and assign.py's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+
+from netfab.errors import NetfabError, PlanError, Unsupported, raise_all
+from netfab.plan.facts import Facts
+from netfab.plan.seats import Seat, routers, wishes
+from netfab.topology.schema import (
+    ExternalGateway,
+    HostGateway,
+    Link,
+    Network,
+    NodeGateway,
+    Planned,
+    SubnetWish,
+    Topology,
+)
+
+BRIDGE_PORTS = 1023  # BR_MAX_PORTS less one; the next fails with EXFULL
+IPV6_MTU = 1280  # bytes; below, a link has no IPv6 (RFC 8200, section 5)
+
+Seats = Mapping[str, Sequence[Seat]]  # by segment
+
+
+def refuse_reserved(topology: Topology) -> None:
+    """Name every key that is right and has no effect yet: none is ignored."""
+    raise_all(
+        Unsupported(f"`{reserved.key}` is not supported yet", at=reserved.at, hint="leave it out for now")
+        for reserved in topology.reserved
+    )
+
+
+def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
+    """Raises PlanError or Unsupported, for all at once."""
+    raise_all(
+        chain(
+            _crowds(topology, seats),
+            _missing_bridges(topology, facts),
+            _without_ipv6(topology, facts),
+            _small_mtus(topology, seats),
+            _ways_out_that_are_none(topology, seats),
+            _masqueraded_gateways(topology, seats),
+        )
+    )
+
+
+def idle_between_links(topology: Topology) -> Iterator[str]:
+    """Warns of nodes that have several links and pass nothing on."""
+    links = Counter(end.node for link in topology.links for end in link.ends)
+    forwarding = routers(topology)
+    for node, number in links.items():
+        if number > 1 and node not in forwarding:
+            yield f"{node} has {number} links and passes nothing on; `forward: true` makes it a router"
+
+
+def _crowds(topology: Topology, seats: Seats) -> Iterator[PlanError]:
+    """Networks with more interfaces than a bridge has ports."""
+    for name, network in topology.networks.items():
+        if len(seats[name]) > BRIDGE_PORTS:
+            yield PlanError(
+                f"{len(seats[name])} interfaces on network {name}, and a bridge has {BRIDGE_PORTS} ports",
+                at=network.at.own,
+                hint="split it into several networks with a router between them",
+            )
+
+
+def _missing_bridges(topology: Topology, facts: Facts) -> Iterator[PlanError]:
+    """`external: true` where there is no such bridge."""
+    for network in topology.networks.values():
+        if network.external is True and network.bridge not in facts.links:
+            yield PlanError(
+                f"this host has no {network.bridge}, and `external: true` says that somebody made it",
+                at=network.at.of("bridge"),
+                hint="leave `external` out to have the bridge made",
+            )
+
+
+def _without_ipv6(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
+    """IPv6 on a host whose kernel has none."""
+    if facts.ipv6:
+        return
+    for name, wish in wishes(topology):
+        if any(_version(subnet) == 6 for subnet in wish.subnets):
+            at = wish.at.of("ipv6" if "ipv6" in wish.at.keys else "subnet")
+            yield Unsupported(f"{name} has an IPv6 subnet, and this host has no IPv6", at=at)
+    for node in topology.nodes.values():
+        if not isinstance(node.loopback, Planned) and any(a.version == 6 for a in node.loopback):
+            yield Unsupported(
+                f"{node.name} has an IPv6 loopback, and this host has no IPv6", at=node.at.of("loopback")
+            )
+
+
+def _version(subnet: object) -> int:
+    version: int = subnet.family if isinstance(subnet, SubnetWish) else subnet.version  # type: ignore[attr-defined]
+    return version
+
+
+def _small_mtus(topology: Topology, seats: Seats) -> Iterator[PlanError]:
+    """Ports whose MTU rules out the IPv6 of their segment."""
+    for name, wish in wishes(topology):
+        if any(_version(subnet) == 6 for subnet in wish.subnets):
+            for seat in seats[name]:
+                mtu = seat.port.mtu
+                if not isinstance(mtu, Planned) and mtu < IPV6_MTU:
+                    yield PlanError(
+                        f"IPv6 needs an MTU of at least {IPV6_MTU} (RFC 8200, section 5), "
+                        f"not {mtu}, which {seat.node} has on {name}",
+                        at=seat.at.of("mtu"),
+                    )
+
+
+def _ways_out_that_are_none(topology: Topology, seats: Seats) -> Iterator[PlanError]:
+    """`gateway: true` where nobody takes a default route."""
+    forwarding = routers(topology)
+    for name, wish in wishes(topology):
+        for seat in seats[name]:
+            if seat.port.gateway and not _has_gateway(wish):
+                if not any(other.node in forwarding and other.node != seat.node for other in seats[name]):
+                    yield PlanError(
+                        f"{seat.node} has its default route on {name}, where there is no gateway and no router",
+                        at=seat.at.of("gateway"),
+                    )
+
+
+def _has_gateway(wish: Network | Link) -> bool:
+    """Whether somebody who is no router of ours takes default routes there."""
+    if isinstance(wish, Link) or wish.internal:
+        return False
+    if isinstance(wish.gateway, HostGateway) and wish.external:
+        return bool(wish.gateway.addresses)
+    return isinstance(wish.gateway, HostGateway | ExternalGateway)
+
+
+def _masqueraded_gateways(topology: Topology, seats: Seats) -> Iterator[PlanError]:
+    """A gateway whose members' packets would leave it by the network that they came from."""
+    for name, wish in wishes(topology):
+        if isinstance(wish, Network) and isinstance(wish.gateway, NodeGateway):
+            for seat in seats[name]:
+                if seat.node == wish.gateway.node and seat.port.masquerade:
+                    yield PlanError(
+                        f"{seat.node} is the gateway of {name}, and what lies behind a port with "
+                        "`masquerade` is not routed in front of it",
+                        at=seat.at.of("masquerade"),
+                        hint="masquerade at the port where it leads out",
+                    )

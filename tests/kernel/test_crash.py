@@ -1,0 +1,122 @@
+"""kill -9 between any two system calls of a whole command: apply, change, destroy. The next one makes it good.
+
+The hook of the other tests comes before each step; here the command dies before and after every call into the kernel
+that changes something, also those for locks, files, the store and namespaces.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from machine import differences, snapshot
+from shop import TEXT, topology
+
+from netfab import fabric
+from netfab.hosts.sandbox import throwaway
+from netfab.topology.schema import Topology
+
+WRITERS = frozenset(
+    "send mkdir rmdir unlink replace write pwrite truncate ftruncate chmod fchmod flock execute executemany".split()
+)
+CALLERS = f"{os.sep}netfab{os.sep}"  # calls from our own code only
+SYSTEM = ("/system/linux.py",)  # whose functions are system calls that ctypes makes
+CHANGED = TEXT.replace("lan: {}", "lan: {mtu: 1400}").replace("db:", "log: {networks: [lan]}\n  db:")
+
+Job = Callable[[], Any]
+
+
+class Killer:
+    """A profile function that counts calls into the kernel, and kills this process at one of them."""
+
+    def __init__(self, number: int = 0) -> None:
+        self.number, self.count = number, 0
+
+    def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
+        code = frame.f_code
+        writes = event == "c_call" and arg.__name__ in WRITERS and CALLERS in code.co_filename
+        if writes or (event == "call" and code.co_filename.endswith(SYSTEM)):
+            self.count += 1
+            if self.count == self.number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _killed_at(number: int, job: Job) -> bool:
+    """Run it in a process of its own that is killed at that call; False when it ended before."""
+    child = os.fork()
+    if child == 0:
+        sys.setprofile(Killer(number))
+        try:
+            job()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def _calls(job: Job) -> int:
+    killer = Killer()
+    sys.setprofile(killer)
+    try:
+        job()
+    finally:
+        sys.setprofile(None)
+    return killer.count
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> tuple[Topology, str]:
+    return topology(tmp_path)
+
+
+@pytest.fixture
+def after(before: tuple[Topology, str], tmp_path: Path) -> tuple[Topology, str]:
+    return topology(tmp_path, text=CHANGED)
+
+
+def _all_but_the_store(found: dict[str, frozenset[object]]) -> dict[str, frozenset[object]]:
+    return {what: things for what, things in found.items() if what != "/var/lib/netfab"}
+
+
+PARTS = 3  # of each sweep, that run in parallel
+COMMANDS = ["apply", "change", "destroy"]
+
+
+def _commands(before: tuple[Topology, str], after: tuple[Topology, str]) -> dict[str, tuple[Job, Job, Job]]:
+    """What was done before, what is killed, and what is done next."""
+    return {
+        "apply": (lambda: None, lambda: fabric.apply(*before), lambda: fabric.apply(*before)),
+        "change": (lambda: fabric.apply(*before), lambda: fabric.apply(*after), lambda: fabric.apply(*after)),
+        "destroy": (lambda: fabric.apply(*before), lambda: fabric.destroy("shop"), lambda: fabric.apply(*after)),
+    }
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_killed_between_any_two_calls_is_made_good_by_the_next(
+    before: tuple[Topology, str],
+    after: tuple[Topology, str],
+    command: str,
+    part: int,
+    record_property: Callable[[str, object], None],
+) -> None:
+    first, killed, then = _commands(before, after)[command]
+    with throwaway():
+        first()
+        points = range(1 + part, _calls(killed) + 1, PARTS)
+
+    for point in points:
+        with throwaway():
+            empty = _all_but_the_store(snapshot())
+            first()
+            assert _killed_at(point, killed), point
+            then()
+            assert fabric.drift("shop") == (), point
+            fabric.destroy("shop")
+            assert differences(empty, _all_but_the_store(snapshot())) == [], point
+    record_property("crash points", len(points))
