@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied, Observed, Progress
 from netfab.engine.diff import Change, describe
-from netfab.errors import LeaseConflict, NetfabError, NotRoot, StoreError
+from netfab.errors import LeaseConflict, NetfabError, NotRoot, StoreError, raise_all
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.local import LocalHost
 from netfab.hosts.lock import locked
@@ -29,11 +29,12 @@ from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
 from netfab.plan.protection import lease_of
+from netfab.plan.renames import renamed
 from netfab.plan.subnets import Reservation
 from netfab.runtime.paths import Paths
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
-from netfab.topology.schema import Topology
+from netfab.topology.schema import FileWish, Topology
 
 ATTEMPTS = 20  # at planning, when other processes claim what was planned
 
@@ -73,13 +74,34 @@ def load(file: str, name: str | None = None) -> Topology:
     if file == "-":
         import sys
 
-        return parse(sys.stdin.buffer.read(), "-", os.getcwd(), os.environ, name)
+        return _with_sources(parse(sys.stdin.buffer.read(), "-", os.getcwd(), os.environ, name))
     try:
         with open(file, "rb") as opened:
             text = opened.read((4 << 20) + 1)
     except OSError as error:
         raise NetfabError(f"{file}: {error.strerror}") from error
-    return parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name)
+    return _with_sources(parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name))
+
+
+def _with_sources(topology: Topology) -> Topology:
+    """The topology with every `source` of `files` read, so that planning needs no file but this one."""
+    errors: list[NetfabError] = []
+
+    def read(wish: FileWish) -> FileWish:
+        if wish.source is None:
+            return wish
+        try:
+            with open(wish.source, "rb") as file:
+                return wish._replace(content=file.read().decode("utf-8", "surrogateescape"))
+        except OSError as error:
+            errors.append(NetfabError(f"{wish.source}: {error.strerror}", at=wish.at))
+            return wish
+
+    if not any(file.source for node in topology.nodes.values() for file in node.files):
+        return topology
+    nodes = {name: node._replace(files=tuple(map(read, node.files))) for name, node in topology.nodes.items()}
+    raise_all(errors)
+    return topology._replace(nodes=nodes)
 
 
 def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal:
@@ -90,6 +112,7 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal
     with _store(where) as store, _host(topology.name, where) as host:
         leases, facts = store.leases(topology.name), _facts(host, store, topology.name)
         proposed = plan_topology(topology, leases, facts, where.run)
+        proposed = _with_renames(proposed, topology, store.record(topology.name))
         last = _last(store, topology.name, KINDS)
         live = os.geteuid() == 0
         observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
@@ -118,26 +141,42 @@ def apply(
             proposed = _claim(topology, host, store, where)
             if proposed.published:
                 refuse_busy(wish for wish in proposed.published if lease_of(wish) not in leases)
+            proposed = _with_renames(proposed, topology, record)
             applied = engine.apply(proposed.fabric, host, (last,), where.progress)
+            chosen = json.dumps(summary(topology, proposed))
+            made = Record(name, file, os.getuid(), proposed.fabric.to_json(), chosen)
+            try:
+                store.commit(made, proposed.wants)
+            except StoreError as failure:
+                engine.undo(applied.before, host, (proposed.fabric, last), failure)
+                raise
         except BaseException:
-            store.commit(record, leases) if record else store.forget(name)
+            with suppress(StoreError):  # what failed first is what the user has to know
+                store.commit(record, leases) if record else store.forget(name)
             raise
-        chosen = json.dumps(summary(topology, proposed))
-        record = Record(name, file, os.getuid(), proposed.fabric.to_json(), chosen)
-        store.commit(record, proposed.wants)
-        public = record._replace(desired=proposed.fabric.public().to_json())
+        public = made._replace(desired=proposed.fabric.public().to_json())
         publish(where.run, public, proposed.wants)
         host.wait_ready(proposed.fabric)
         return proposed, applied
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
-    """Leave nothing of the fabric behind: the empty set, applied. What isn't there is fine."""
+    """Leave nothing of the fabric behind: the empty set, applied. What isn't there is fine.
+
+    A store that is full, read-only or broken hinders nothing; StoreError then says that it still has the fabric.
+    """
     _need_root("destroy")
-    with _locked(name, where), _store(where) as store, _host(name, where) as host:
-        applied = engine.apply(Fabric(name), host, (_last(store, name),), where.progress)
-        store.forget(name)
+    with _locked(name, where), _host(name, where) as host:
+        applied = engine.apply(Fabric(name), host, (_last_of_any(name, where),), where.progress)
         withdraw(where.run, name)
+        try:
+            with _store(where) as store:
+                store.forget(name)
+        except StoreError as error:
+            told = f"fabric {name} is gone from this host, but not from the store: {error.message}"
+            raise StoreError(
+                told, hint=error.hint or "`netfab destroy` again when it can be written to"
+            ) from error
         return applied
 
 
@@ -376,6 +415,14 @@ def recover(where: Where = HERE) -> list[str]:
     return lines or ["nothing to recover: the store is whole"]
 
 
+def _with_renames(proposed: Plan, topology: Topology, record: Record | None) -> Plan:
+    """The plan, with a warning for each interface that changes its name."""
+    if record is None:
+        return proposed
+    before, after = json.loads(record.summary)["nodes"], summary(topology, proposed)["nodes"]
+    return proposed._replace(warnings=(*proposed.warnings, *renamed(before, after)))
+
+
 def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> Plan:
     """Plan, and hold what is planned; plan again when another process was first."""
     for attempt in range(ATTEMPTS):
@@ -415,6 +462,16 @@ def _last(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) -> Fabric
     known = {thing.names[0]: thing for thing in claimed} | last
     others = store.borrowed(name)
     return Fabric(name, (thing for thing in known.values() if getattr(thing, "key", None) not in others))
+
+
+def _last_of_any(name: str, where: Where) -> Fabric:
+    """As the store has it; when that can't be read, as it was published."""
+    try:
+        with _store(where) as store:
+            return _last(store, name)
+    except StoreError:
+        published: Any = PublicView(where.run)
+        return _last(published, name)
 
 
 def _known(store: Store, name: str) -> Record:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import NamedTuple, Protocol
 
 from netfab.engine.diff import Change, diff, order
-from netfab.errors import ApplyFailed, ForeignObject, NetfabError, raise_all
+from netfab.errors import ApplyFailed, ForeignObject, KernelRefused, NetfabError, raise_all
 from netfab.objects.base import HOST, Fabric, Name, spaces_of
 
 SETTLE = 10.0  # seconds that a link may take until it carries traffic
@@ -109,7 +109,11 @@ def run(changes: Sequence[Change], host: Host, progress: Progress = _silent) -> 
 
 
 def _told(change: Change, error: Exception) -> NetfabError:
-    return NetfabError(f"{change.action} {change.object}: {error}")
+    doing = f"{change.action} {change.object}"
+    if isinstance(error, OSError) and error.errno:
+        where = f"{error.filename}: " if error.filename else ""
+        return KernelRefused(doing, error.errno, f"{where}{error.strerror}")
+    return NetfabError(f"{doing}: {error}")
 
 
 def verify(desired: Fabric, host: Host, changes: Sequence[Change]) -> None:

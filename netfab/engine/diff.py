@@ -134,17 +134,18 @@ def _fields(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]
 
 def describe(changes: Iterable[Change]) -> list[dict[str, Any]]:
     """Changes as plain data, for people and for JSON: a replacement is one, not a delete and a create."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[Name, dict[str, Any]] = {}
     for change in changes:
+        identity = change.object.names[0]
+        before = found.get(identity)
         kind, _, name = str(change.object).partition(" ")
-        action = "replace" if (kind, name) in found else change.action
-        restarts = change.before is not None and getattr(change.object, "restarts", False)
-        found[kind, name] = {
-            "action": action,
+        found[identity] = {
+            "action": change.action if before is None else "replace",
             "kind": kind,
             "name": name,
             "why": change.why,
-            "restarts": restarts,
+            "restarts": bool(getattr(change.object, "restarts", False))
+            and (before or change.before) is not None,
         }
     return list(found.values())
 

@@ -29,6 +29,17 @@ def enter() -> None:
     up = Request("host", RTM_NEWLINK, 0, Body(IFINFO, (0, 0, 1, IFF_UP, IFF_UP), ()))
     netlink.batch([(1, encode(up, lambda name: 1, 1))])
     netlink.close()
+    _bridge_without_netfilter()
+
+
+def _bridge_without_netfilter() -> None:
+    """Where br_netfilter is loaded, a new namespace passes bridged frames through the IP hooks, as no host here asked for.
+
+    There DNAT happens before a bridge decides, so that a node would not reach its own published port (br_netfilter.c).
+    """
+    for family in ("iptables", "ip6tables", "arptables"):
+        with suppress(OSError), open(f"/proc/sys/net/bridge/bridge-nf-call-{family}", "w") as file:
+            file.write("0")
 
 
 @contextmanager

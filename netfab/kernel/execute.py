@@ -117,7 +117,7 @@ class Executor:
                         try:
                             self._one(op)
                         except OSError as error:
-                            failed[number] = KernelRefused(str(op), error.errno or EIO, error.strerror or "")
+                            failed[number] = error
 
     def _send(self, space: str, steps: Steps, failed: Failures) -> None:
         """Requests to rtnetlink, in batches. What was to be made under an index that is taken is tried again."""

@@ -51,7 +51,7 @@ def _container(
         user=node.user,
         workdir=node.workdir or "/",
         hostname="" if in_host else node.hostname or node.name,
-        mounts=(*((mount.source, mount.target, mount.read_only) for mount in node.mounts), *_sources(node)),
+        mounts=tuple((mount.source, mount.target, mount.read_only) for mount in node.mounts),
         cap_add=node.cap_add,
         cap_drop=node.cap_drop,
         memory=node.memory,
@@ -61,21 +61,12 @@ def _container(
         netns="" if in_host else f"/run/netns/{topology.name}.{holder.name}",
         hosts_file="" if in_host else names.hosts,
         resolv_conf="" if in_host else names.resolv,
-        files=tuple(
-            (file.path, fill(file.content), file.mode, file.owner)
-            for file in node.files
-            if file.content is not None
-        ),
+        files=tuple((file.path, fill(file.content or ""), file.mode, file.owner) for file in node.files),
         exec=tuple(tuple(map(fill, command)) for command in node.exec),
         ready=tuple(Probe(*probe) for probe in node.ready),
         addresses=tuple(map(str, addresses)),
         depends_on=tuple(name for wanted in node.depends_on for name in _members(topology, wanted)),
     )
-
-
-def _sources(node: Node) -> Iterator[tuple[str, str, bool]]:
-    """Files with a `source`: the host's own, shown read-only, as they are there."""
-    yield from ((file.source, file.path, True) for file in node.files if file.source is not None)
 
 
 def _members(topology: Topology, name: str) -> Iterator[str]:

@@ -83,20 +83,22 @@ class HostsTable:
 
     def text(self, segments: tuple[str, ...]) -> str:
         """The file for nodes on these segments. `host` is the host's bridge there."""
+        near = dict.fromkeys(segments)
+        again = {node.name: node for name in segments for node in self._on.get(name, ())}
         lines = dict(self._lines)
-        for node in (*self._everywhere, *(node for name in segments for node in self._on.get(name, ()))):
-            lines[node.name] = self._line(node, segments)
+        for node in (*self._everywhere, *again.values()):
+            lines[node.name] = self._line(node, near)
         host = "".join(f"{address}\thost\n" for address in host_addresses(self._layout, segments))
         return "".join((_LOCAL, host, *lines.values()))
 
-    def _line(self, node: Node, segments: tuple[str, ...]) -> str:
+    def _line(self, node: Node, segments: Collection[str]) -> str:
         """One line for each family, with the name that all nodes of a `scale` share."""
         names = node.name if node.base == node.name else f"{node.name} {node.base}"
         addresses = resolved(self._topology, self._layout, node, segments)
         return "".join([f"{address}\t{names}\n" for address in addresses])
 
 
-def resolved(topology: Topology, layout: Layout, node: Node, segments: tuple[str, ...]) -> list[Address]:
+def resolved(topology: Topology, layout: Layout, node: Node, segments: Collection[str]) -> list[Address]:
     """What the node's name means to somebody on these segments: at most one address per family.
 
     Its loopback, else its address on a shared segment, else its first.
@@ -105,21 +107,21 @@ def resolved(topology: Topology, layout: Layout, node: Node, segments: tuple[str
     if isinstance(holder.mode, HostMode):
         return host_addresses(layout, segments)
     nics = layout.nics[holder.name]
-    if len(nics) > 1:
-        nics = tuple(sorted(nics, key=lambda nic: nic.segment not in segments))
-    loopbacks = layout.loopbacks.get(holder.name, ())
-    return _one_of_each([*loopbacks, *(interface.ip for nic in nics for interface in nic.addresses)])
+    first = {address.version: address for address in reversed(layout.loopbacks.get(holder.name, ()))}
+    for near in ([nic for nic in nics if nic.segment in segments], nics):
+        for nic in near:
+            for interface in nic.addresses:
+                if interface.version not in first:
+                    first[interface.version] = interface.ip
+    return [first[version] for version in sorted(first)]
 
 
 def host_addresses(layout: Layout, segments: Iterable[str]) -> list[Address]:
     """The host's bridge, to somebody on these segments: at most one address per family."""
-    return _one_of_each([i.ip for name in segments for i in layout.segments[name].host_addresses])
-
-
-def _one_of_each(addresses: Iterable[Address]) -> list[Address]:
     first: dict[int, Address] = {}
-    for address in addresses:
-        first.setdefault(address.version, address)
+    for name in segments:
+        for interface in layout.segments[name].host_addresses:
+            first.setdefault(interface.version, interface.ip)
     return [first[version] for version in sorted(first)]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from hashlib import sha256
+from ipaddress import IPv6Address
 
 IFNAMSIZ = 15  # characters of an interface's name, linux/if.h
 
@@ -33,11 +34,11 @@ def bridge_name(fabric: str, network: str, taken: Container[str]) -> str:
     return f"br-{_digest('bridge', fabric, network).hex()[:12]}"
 
 
-def link_local(mac: str) -> str:
+def link_local(mac: str) -> IPv6Address:
     """The IPv6 link-local address of a MAC (RFC 4291, appendix A)."""
     octets = bytes.fromhex(mac.replace(":", ""))
     interface = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
-    return "fe80::" + ":".join(f"{interface[i] << 8 | interface[i + 1]:x}" for i in range(0, 8, 2))
+    return IPv6Address(0xFE80 << 112 | int.from_bytes(interface, "big"))
 
 
 def text_hash(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
-from ipaddress import IPv6Address
 
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, KernelObject, Name
@@ -35,7 +34,7 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
     for interface in segment.host_addresses:
         yield Address(link, interface.ip, interface.network.prefixlen)
     if segment.ipv6 and segment.host_addresses:
-        yield Address(link, IPv6Address(link_local(mac)), 64)
+        yield Address(link, link_local(mac), 64)
 
 
 def with_localnet(bridge: Bridge, needed: Container[str]) -> Bridge:

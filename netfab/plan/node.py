@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv6Address
 
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, KernelObject, Name, node_space
@@ -60,7 +59,7 @@ def addresses_of(fabric: str, nic: Nic, segment: Segment) -> Iterator[Address]:
     for interface in nic.addresses:
         yield Address(link, interface.ip, interface.network.prefixlen)
     if segment.ipv6 and nic.mtu >= IPV6_MTU:
-        yield Address(link, IPv6Address(link_local(nic.mac)), 64)
+        yield Address(link, link_local(nic.mac), 64)
 
 
 def loopback_of(fabric: str, node: str, loopback: Iterable[AnyAddress]) -> Iterator[Address]:

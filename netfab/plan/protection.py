@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.base import HOST, node_space
@@ -13,7 +13,6 @@ from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import Area, PublishedPort, firewall
 from netfab.plan.guard import GuardedPort, guard
 from netfab.plan.layout import Layout, Nic, Segment
-from netfab.plan.names import link_local
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.topology.schema import Address, Network, Node, Prefix, Publish, Topology
 
@@ -133,11 +132,10 @@ def _guard_of(
             macs.append(allowed)
         else:
             prefixes.append(ip_network(allowed))
-    addresses = [interface.ip for interface in nic.addresses]
-    unaddressed = not addresses and not layout.segments[nic.segment].prefixes
-    addresses += [*loopbacks, IPv6Address(link_local(nic.mac))]
+    unaddressed = not nic.addresses and not layout.segments[nic.segment].prefixes
+    addresses = (*(interface.ip for interface in nic.addresses), *loopbacks)
     kind = "mac" if unaddressed or nic.port.no_address or nic.port.dhcp else "all"
-    return GuardedPort(nic.host_link, tuple(macs), tuple(addresses), (*prefixes, *routed), kind)  # type: ignore[arg-type]
+    return GuardedPort(nic.host_link, tuple(macs), addresses, (*prefixes, *routed), kind)  # type: ignore[arg-type]
 
 
 class _Through:

@@ -45,6 +45,8 @@ def _written_routes(
     """The routes that each node writes."""
     errors: list[NetfabError] = []
     for node in topology.nodes.values():
+        if not node.routes:
+            continue
         found: dict[Name, Route] = {}
         own = {name for nic in layout.nics[node.name] for name in _connected(topology.name, nic, on)}
         for wish in node.routes:
@@ -60,8 +62,7 @@ def _written_routes(
                 )
                 errors.append(PlanError(f"{route.destination} {what} in {node.name}", at=wish.at))
             found[name] = route
-        if found:
-            yield node.name, list(found.values())
+        yield node.name, list(found.values())
     raise_all(errors)
 
 
@@ -76,8 +77,8 @@ def with_way_out(topology: Topology, layout: Layout, routes: Iterable[Route]) ->
     segment_of = {(nic.node, nic.name): nic.segment for nics in layout.nics.values() for nic in nics}
     at = {
         (nic.segment, interface.ip): nic.node
-        for nics in layout.nics.values()
-        for nic in nics
+        for node in routers(topology)
+        for nic in layout.nics[node]
         for interface in nic.addresses
     }
     at |= {

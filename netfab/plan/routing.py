@@ -72,6 +72,7 @@ class _Family:
     def __init__(self, graph: Graph, view: View) -> None:
         self._graph, self._view = graph, view
         self._destinations = sorted(_destinations(graph, view), key=lambda found: found.prefix)
+        self._loopbacks = [found for found in self._destinations if found.kind == "loopback"]
         pinned = {
             end.node: end.segment
             for node in view.routers
@@ -179,9 +180,10 @@ class _Family:
         return node in self._view.routers and node not in self._graph.unrouted
 
     def _away(self, node: str, ends: list[End]) -> Iterator[_Destination]:
-        """The destinations that the node is not at already."""
-        on = [end.segment for end in ends]
-        for destination in self._destinations:
+        """The destinations that the node is not at already. Without a router beside it, only loopbacks are in reach."""
+        on = frozenset(end.segment for end in ends)  # of two sets, the smaller is gone through
+        routed = any(self._view.routers_on.get(segment) for segment in on)
+        for destination in self._destinations if routed else self._loopbacks:
             if node not in destination.nodes and destination.segments.isdisjoint(on):
                 yield destination
 

@@ -1,13 +1,13 @@
 """Limits: one leaf per container in every hierarchy that is needed, at <hierarchy>/netfab/<fabric>/<name>.
 
-Where each controller lives is found out one by one: v1, v2, or a mix (hybrid). A v1 leaf is made for limits that were
-asked for and no others: attaching to one takes 11 ms. A v2 leaf is free, a process is born into it, so it is always made
-where v2 is mounted. What is removed is what has our name: nothing is unmounted, and no directory above `netfab` ended.
+Where each controller lives is found out one by one: v1, v2, or a mix (hybrid). A v1 leaf is made for limits
+that were asked for and no others: attaching to one takes 11 ms. A v2 leaf is free, a process is born into it,
+so it is always made where v2 is mounted. What is removed is what has our name: nothing is unmounted, and no
+directory above `netfab` ended.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
@@ -20,6 +20,8 @@ from netfab.runtime.spec import Spec
 
 _OURS = "netfab"
 _CPU_PERIOD = 100_000  # microseconds
+# A v1 mount names all controllers of its hierarchy.
+_V1_CONTROLLERS = frozenset(("memory", "cpu", "cpuacct", "cpuset", "pids", "blkio"))
 _UNLIMITED = {"memory": "max", "cpu": f"max {_CPU_PERIOD}", "pids": "max"}
 _UNLIMITED_V1 = {"memory": "-1", "cpu": "-1", "pids": "max"}
 _FILES = {"memory": "memory.max", "cpu": "cpu.max", "pids": "pids.max"}
@@ -27,9 +29,10 @@ _FILES_V1 = {"memory": "memory.limit_in_bytes", "cpu": "cpu.cfs_quota_us", "pids
 
 
 class Hierarchies(NamedTuple):
-    """What this machine mounts: v1 controller → (mount point, its controllers), the v2 mount point; and our name there.
+    """What this machine mounts: v1 controller → (mount point, its controllers), and v2; and our name there.
 
-    Sandboxes share the machine's cgroups but neither its /run nor its fabrics, so a fabric's name alone would not do.
+    Sandboxes share the machine's cgroups but neither its /run nor its fabrics, so a fabric's name alone would
+    not do.
     """
 
     group: str
@@ -61,8 +64,8 @@ def find_hierarchies(paths: Paths, mountinfo: str = "/proc/self/mountinfo") -> H
             if fstype == "cgroup2" and v2 is None and os.access(point, os.W_OK):
                 v2 = point
             elif fstype == "cgroup" and os.access(point, os.W_OK):
-                controllers = [word for word in options if word in _FILES]
-                v1 |= {controller: (point, ",".join(controllers)) for controller in controllers}
+                together = ",".join(word for word in options if word in _V1_CONTROLLERS)
+                v1 |= {controller: (point, together) for controller in _FILES if controller in options}
     return Hierarchies(
         group, v1, v2, frozenset(_read(f"{v2}/cgroup.controllers").split()) if v2 else frozenset()
     )
@@ -87,7 +90,7 @@ def leaves_of(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:
     for controller in wanted:
         if controller not in hierarchies.v1 and controller not in hierarchies.v2_controllers:
             raise Unsupported(
-                f"{spec.name}: a {controller} limit was asked for, and no writable cgroup hierarchy here has that controller",
+                f"{spec.name}: no writable cgroup hierarchy here can keep its {controller} limit",
                 hint="run as root outside of a sandbox, or leave the limit out",
             )
     tail = f"{_OURS}/{hierarchies.group}/{spec.name}"
@@ -185,7 +188,7 @@ def join_paths(leaves: list[Leaf]) -> Iterator[str]:
 
 
 def mounts_of(leaves: list[Leaf], hierarchies: Hierarchies) -> tuple[tuple[str, str], ...]:
-    """(file system, v1 controllers) that a container sees below its /sys/fs/cgroup, by its own cgroup namespace.
+    """(file system, v1 controllers) of what a container sees below its /sys/fs/cgroup.
 
     All of its leaves; nothing where it has no limits and v2 is not all there is.
     """
@@ -223,7 +226,7 @@ def hold_group(hierarchies: Hierarchies) -> int | None:
 
 
 def sweep_groups(hierarchies: Hierarchies) -> None:
-    """Remove what sandboxes left that were killed with all that was in them: directories that nobody holds or is in."""
+    """Remove what killed sandboxes left: directories that nobody holds and nobody is in."""
     if hierarchies.v2 is None:
         return
     ours = f"{hierarchies.v2}/{_OURS}"
@@ -267,11 +270,8 @@ def remove_group(hierarchies: Hierarchies) -> None:
 
 
 def _remove(directory: str) -> None:
-    try:
+    with suppress(OSError):  # gone already, or somebody is in it
         os.rmdir(directory)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY):
-            raise
 
 
 def _read(path: str) -> str:

@@ -1,7 +1,7 @@
 """What netfab's commands ask of the runtime: start, stop, change and remove containers.
 
-It goes through the fabric's supervisor, which is started when it is needed and isn't there. All of it may be repeated:
-starting what runs and stopping what does not are fine. How containers are is in status.py.
+It goes through the fabric's supervisor, which is started when it is needed and isn't there. All of it may be
+repeated: starting what runs and stopping what does not are fine. How containers are is in status.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ STOP_TIMEOUT = 10.0  # seconds, docker's
 
 _PATIENCE = 20.0  # seconds until a supervisor that starts or ends has done so
 _GLANCE = 0.005  # seconds between two looks at one that does
-_BOOTSTRAP = "import sys; sys.path.append(sys.argv[1]); from netfab.runtime.supervisor import main; main(*sys.argv[2:])"
+_BOOTSTRAP = """
+import sys
+sys.path.append(sys.argv[1])
+from netfab.runtime.supervisor import main
+main(*sys.argv[2:])
+"""
 
 
 def start(paths: Paths, spec: Spec, netns: int) -> None:
@@ -41,7 +46,7 @@ def start(paths: Paths, spec: Spec, netns: int) -> None:
 
 
 def start_all(paths: Paths, wanted: Iterable[tuple[Spec, int]]) -> None:
-    """Start containers, all at once; each is running its program, and its `exec` commands are done, on return.
+    """Start containers, all at once. On return each runs its program, and its `exec` commands are done.
 
     Raises all that went wrong together; what could be started then runs.
     """
@@ -94,7 +99,7 @@ def ensure_supervisor(paths: Paths) -> None:
 
 
 def stop(paths: Paths, names: Iterable[str], timeout: float = STOP_TIMEOUT) -> None:
-    """End containers; their records, logs and layers stay. What handles SIGTERM has `timeout` seconds for it."""
+    """End containers; records, logs and layers stay. What handles SIGTERM has `timeout` seconds for it."""
     known = status(paths)
     living = [name for name in names if name in known and (known[name].pid or not known[name].over)]
     for batch in _batches(living, NAME_LIMIT):
@@ -107,7 +112,7 @@ def stop_all(paths: Paths, timeout: float = STOP_TIMEOUT) -> None:
 
 
 def update(paths: Paths, spec: Spec) -> None:
-    """Change limits and restart policy of a container while it runs; `spec` may differ from its own in these only."""
+    """Change limits and restart policy while it runs; `spec` may differ from its own in these only."""
     known = status(paths).get(spec.name)
     if known is None:
         raise NetfabError(f"no container {spec.name}")
@@ -166,7 +171,7 @@ def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
 
 
 def _ask(paths: Paths, request: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
-    """One request and its answer. A supervisor that ended or was killed meanwhile has a successor, which is asked again.
+    """One request and its answer. When the supervisor ends or is killed meanwhile, its successor is asked.
 
     Raises RuntimeFailed.
     """
@@ -192,7 +197,8 @@ def _connected(paths: Paths, deadline: float) -> Iterator[socket.socket]:
             door = connect(paths)
             break
         if _start_supervisor(paths) == BUSY:
-            # One that is about to listen, or to end. Neither tells, so we look again; for a few milliseconds as a rule.
+            # One that is about to listen, or to end. Neither tells, so we look again; for a few milliseconds
+            # as a rule.
             if time.monotonic() > deadline:
                 raise RuntimeFailed(f"the supervisor of {paths.fabric} neither answers nor ends")
             time.sleep(_GLANCE)

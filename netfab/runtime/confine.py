@@ -1,6 +1,7 @@
 """Giving rights away: what a process may do from its first instruction on.
 
-One object holds everything that is needed, computed before the process is born; applying it is system calls only.
+One object holds everything that is needed, computed before the process is born; applying it is system calls
+only.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def _lines(path: str) -> list[str]:
 
 
 def give_up(rights: Rights, user: Identity) -> None:
-    """Become the user with no more than these rights, for good: no program that is executed later gets them back."""
+    """Become the user with no more than these rights. `lock` sees to it that no program gets them back."""
     process.drop_from_bounding_set(rights.dropped)
     if rights.may_set_groups:
         os.setgroups(user.groups)

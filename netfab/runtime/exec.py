@@ -1,8 +1,9 @@
 """Running a command in a node, from the caller: the supervisor has no part in it.
 
-In a container the command joins its namespaces and cgroup and gets its rights, no more. In a node without a process it
-gets the node's network, names and host name on the host's own files, with all rights of the caller. While a process of
-ours stands in a guest's mount namespace it imports and opens nothing there but below a descriptor of the root.
+In a container the command joins its namespaces and cgroup and gets its rights, no more. In a node without a
+process it gets the node's network, names and host name on the host's own files, with all rights of the
+caller. While a process of ours stands in a guest's mount namespace it imports and opens nothing there but
+below a descriptor of the root.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _JOINED = (
 
 
 class Streams(NamedTuple):
-    """Descriptors that become 0, 1 and 2 of the command; `terminal` makes the first one its controlling terminal."""
+    """What becomes 0, 1 and 2 of the command; `terminal` makes the first its controlling terminal."""
 
     stdin: int = 0
     stdout: int = 1
@@ -72,7 +73,8 @@ def run_in_container(
 
     It is killed after `timeout` seconds, which is TIMED_OUT.
 
-    Raises ContainerFailed (whose exit_code is 126 or 127) when it can't be run, NetfabError when the container isn't up.
+    Raises ContainerFailed (whose exit_code is 126 or 127) when it can't be run, NetfabError when the
+    container isn't up.
     """
     found = status_of(paths, name)
     if found is None or not found.pid:
@@ -91,8 +93,8 @@ def run_in_container(
         join_cgroups(tuple(cgroups.join_paths(leaves)))
         yield "enter its namespaces"
         linux.setns(pidfd, _JOINED)
-        # Only children are in the process namespace. The cgroup namespace comes after the birth into its cgroup, which
-        # the kernel may refuse from within (nsdelegate).
+        # Only children are in the process namespace. The cgroup namespace comes after the birth into its
+        # cgroup, which the kernel may refuse from within (nsdelegate).
         if child := clone(0, cgroup).pid:
             _outlive(child)
         linux.setns(pidfd, linux.CLONE_NEWCGROUP)

@@ -1,6 +1,7 @@
 """Who `user[:group]` is, by the container's own /etc/passwd and /etc/group.
 
-Both are the guest's files: opened below its root, read up to a limit, parsed here (no NSS library of the guest is loaded).
+Both are the guest's files: opened below its root, read up to a limit, parsed here (no NSS library of the
+guest is loaded).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The containers of one fabric: started, restarted, adopted, ended, and what became of each written down.
 
-Knows processes, not connections: supervisor.py tells it what was asked for and when a descriptor or a timer fires. What
-ends is written to its record before anybody is told.
+Knows processes, not connections: supervisor.py tells it what was asked for and when a descriptor or a timer
+fires. What ends is written to its record before anybody is told.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TypeVar
 
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import cgroups, record
@@ -23,9 +25,13 @@ from netfab.runtime.spec import Restart
 from netfab.runtime.timers import Timers
 from netfab.system.process import exit_status_of_stranger
 
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
+
 _IN_FLIGHT = 16  # processes that are born together
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 60.0  # seconds before a restart: doubled each time ...
 _STEADY = 10.0  # ... until a process has run this long
+_NEXT_TRY = 1.0  # seconds until a record that could not be written is tried again
 
 
 class Container:
@@ -59,13 +65,16 @@ class Keeper:
             known = record.read_record(self._paths.record(name))
             if known is None or known.state == EXITED:
                 continue
-            spec = record.read_spec(self._paths.spec(name))
+            try:
+                spec = record.read_spec(self._paths.spec(name))
+            except (FileNotFoundError, ValueError, TypeError):  # what it was is lost: nothing to supervise by
+                continue
             container = Container(name, Restart.parse(spec.restart), None, known)
             container.is_child = False
             self.containers[name] = container
             if not self._adopt_living(container):
                 container.netns = _open_or_none(spec.netns)
-                self._timers.after(0.0, lambda container=container: self._adopt_ended(container))  # type: ignore[misc]
+                self._timers.after(0.0, partial(self._adopt_ended, container))
 
     def _adopt_living(self, container: Container) -> bool:
         known = container.record
@@ -105,30 +114,27 @@ class Keeper:
         return self._launch(fresh)
 
     def _launch(self, containers: Iterable[Container]) -> dict[str, NetfabError]:
-        """Prepare some, then bear them in one go: what this process writes between two forks, it copies page by page."""
+        """Prepare some, then bear them in one go: a page written between two forks is copied once more."""
         failed: dict[str, NetfabError] = {}
         waiting, before = list(containers), list[tuple[Container, Newborn]]()
         while waiting:
-            births: list[tuple[Container, Birth]] = []
-            for container in waiting[:_IN_FLIGHT]:
-                try:
-                    births.append((container, self._prepare(container)))
-                except (OSError, NetfabError) as error:
-                    failed[container.name] = self._fail(container, error)
-            newborns = [(container, spawn(birth)) for container, birth in births]
-            for container, newborn in newborns:
-                self._take_charge(container, newborn)
+            births, refused = _attempt(self._prepare, [(one, one) for one in waiting[:_IN_FLIGHT]])
+            newborns, unborn = _attempt(spawn, births)
+            unwritten = [found for found in (self._take_charge(*newborn) for newborn in newborns) if found]
             failed |= self._await(before)
-            before = newborns
+            failed |= {one.name: self._fail(one, error) for one, error in (*refused, *unborn, *unwritten)}
+            before = [newborn for newborn in newborns if newborn[0].pidfd != -1]
             del waiting[:_IN_FLIGHT]
         return failed | self._await(before)
 
     def _prepare(self, container: Container) -> Birth:
         if container.netns is None:
             raise ContainerFailed(container.name, "open its network namespace", errno.ENOENT)
-        return self.launcher.prepare(record.read_spec(self._paths.spec(container.name)), container.netns)
+        spec = record.read_spec(self._paths.spec(container.name))
+        return self.launcher.prepare(spec, container.netns)
 
-    def _take_charge(self, container: Container, newborn: Newborn) -> None:
+    def _take_charge(self, container: Container, newborn: Newborn) -> tuple[Container, OSError] | None:
+        """Write it down and let it run; or end it, and the error that kept us from writing."""
         container.record = Record(
             RUNNING,
             pid=newborn.pid,
@@ -139,9 +145,16 @@ class Keeper:
         )
         container.is_child, container.since = True, time.monotonic()
         # Before its program runs: whoever kills this supervisor now leaves no process that nobody knows.
-        self._write(container)
+        try:
+            record.write_record(self._paths.record(container.name), container.record)
+        except OSError as error:
+            newborn.channel.close()
+            os.waitpid(newborn.pid, 0)
+            os.close(newborn.pidfd)
+            return container, error
         self._watch(container, newborn.pidfd)
         permit(newborn)
+        return None
 
     def _await(self, newborns: Iterable[tuple[Container, Newborn]]) -> dict[str, NetfabError]:
         failed: dict[str, NetfabError] = {}
@@ -226,7 +239,7 @@ class Keeper:
         self._launch([container])
 
     def stop(self, names: Iterable[str], timeout: float) -> None:
-        """End these. A program that handles TERM has `timeout` seconds for it, any other is killed at once."""
+        """End these. What handles TERM has `timeout` seconds for it, anything else is killed at once."""
         for name in names:
             container = self.containers[name]
             container.stopping = True
@@ -249,7 +262,7 @@ class Keeper:
             signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
 
     def update(self, name: str) -> None:
-        """Take the limits and the restart policy of the spec that is on disk now. Raises OSError, Unsupported."""
+        """Take limits and restart policy from the spec as it is now. Raises OSError, Unsupported."""
         spec = record.read_spec(self._paths.spec(name))
         container = self.containers[name]
         if container.record.state == RUNNING:
@@ -260,11 +273,33 @@ class Keeper:
         container.restart = Restart.parse(spec.restart)
 
     def _write(self, container: Container) -> None:
-        record.write_record(self._paths.record(container.name), container.record)
+        """Write its record; when the disk is full, again and again until it isn't."""
+        if self.containers.get(container.name, container) is not container:
+            return  # the next one of that name has begun
+        try:
+            record.write_record(self._paths.record(container.name), container.record)
+        except FileNotFoundError:  # removed behind our back
+            return
+        except OSError:
+            self._timers.after(_NEXT_TRY, partial(self._write, container))
+
+
+def _attempt(
+    step: Callable[[_Given], _Made], wanted: Iterable[tuple[Container, _Given]]
+) -> tuple[list[tuple[Container, _Made]], list[tuple[Container, OSError | NetfabError]]]:
+    """Take a step for each; what came of it, and what went wrong with the others."""
+    made: list[tuple[Container, _Made]] = []
+    wrong: list[tuple[Container, OSError | NetfabError]] = []
+    for container, given in wanted:
+        try:
+            made.append((container, step(given)))
+        except (OSError, NetfabError) as error:
+            wrong.append((container, error))
+    return made, wrong
 
 
 def handles_term(pid: int) -> bool:
-    """Whether a first process would notice SIGTERM: the kernel drops what pid 1 of a namespace does not handle."""
+    """Whether a first process would notice SIGTERM: the kernel drops what pid 1 does not handle."""
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
             masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigCgt:", "SigBlk:"))]

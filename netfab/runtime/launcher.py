@@ -54,7 +54,7 @@ class Launcher:
 
 
 def raise_open_files() -> tuple[int, int]:
-    """As many descriptors as this process may have (two for each container); what the limits were, for the containers."""
+    """Allow this process all descriptors that it may have: it needs two per container. The limits before."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return soft, hard

@@ -1,9 +1,10 @@
 """Which directories a container's root file system is stacked from.
 
-The supervisor makes the base layers once, on a tmpfs that only its own mount namespace has: what hides the host's secrets
-and gives every container its mount points. They lie between an image (below) and the container's private layer (above),
-so hiding costs nothing per container, and nothing of it is left when the supervisor ends. They can't lie on the host's
-own disk: overlayfs refuses a layer that is inside another one. Mounting is for rootfs.py.
+The supervisor makes the base layers once, on a tmpfs that only its own mount namespace has: what hides the
+host's secrets and gives every container its mount points. They lie between an image (below) and the
+container's private layer (above), so hiding costs nothing per container, and nothing of it is left when the
+supervisor ends. They can't lie on the host's own disk: overlayfs refuses a layer that is inside another one.
+Mounting is for rootfs.py.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _HOSTNAME = ("etc/hostname", "/proc/sys/kernel/hostname")  # a symlink, right in
 _READ_ONLY = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 _WELL_KNOWN_KEYS = ("ssh_host_rsa_key", "ssh_host_ecdsa_key", "ssh_host_ed25519_key")
 
-# Other file systems of the host that `image: host` also shows, each by an overlay of its own: overlayfs does not look
-# into what is mounted on its lower directory.
+# Other file systems of the host that `image: host` also shows, each by an overlay of its own: overlayfs does
+# not look into what is mounted on its lower directory.
 _SHOWN_FILESYSTEMS = frozenset(["bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "xfs", "zfs"])
 
 
 class Part(NamedTuple):
-    """One overlay: what lies below (topmost first), and where it goes in the root (relative; "": it is the root)."""
+    """One overlay: what lies below, topmost first, and its place in the root (relative; "": the root)."""
 
     lower: tuple[str, ...]
     target: str
@@ -82,7 +83,7 @@ def make_layers(paths: Paths, scratch: str, initial_user_namespace: bool) -> Lay
     linux.mount("", empty, flags=linux.MS_BIND | linux.MS_REMOUNT | _READ_ONLY)
     _make_base(directory_base)
     _make_base(host_base)
-    # Overlayfs believes `trusted` attributes, which no guest can set, but in a user namespace nobody can set them.
+    # `trusted` attributes can't be set by any guest; in a user namespace they can't be set at all.
     _hide(host_base, (paths.run, paths.state), "trusted" if initial_user_namespace else "user")
     host, links = (
         (_host_parts(host_base, paths), ()) if initial_user_namespace else _top_directories(host_base)
@@ -135,7 +136,7 @@ def _hide(base: str, own_directories: tuple[str, ...], attributes: str) -> None:
 
 
 def _mirror_parents(base: str, path: str) -> None:
-    """Make the directories above `path`, like those of the host: they lie over them, and their attributes count."""
+    """Make the directories above `path`, with the owners and modes of the host's, over which they lie."""
     parts = path.split("/")[1:-1]
     for end in range(1, len(parts) + 1):
         directory = "/" + "/".join(parts[:end])
@@ -181,7 +182,7 @@ def _host_parts(base: str, paths: Paths) -> tuple[Part, ...]:
 
 
 def _top_directories(base: str) -> tuple[tuple[Part, ...], tuple[tuple[str, str], ...]]:
-    """In a user namespace `/` can't be a lower directory: mounts on it are locked there, and could be looked under."""
+    """In a user namespace `/` can't be a lower directory: what is mounted over must not be looked under."""
     skipped = {"proc", "sys", "dev"}
     entries = [entry for entry in os.scandir("/") if entry.name not in skipped]
     links = tuple((entry.name, os.readlink(entry.path)) for entry in entries if entry.is_symlink())
@@ -207,6 +208,8 @@ def prepare_private_layer(directory: str, parts: tuple[Part, ...]) -> None:
         os.chmod(
             os.path.dirname(directory), 0o700
         )  # a guest's set-user-ID programs are not for the host's users
+    if parts[0].target:
+        os.makedirs(f"{directory}/top", exist_ok=True)  # the root itself, where it is no overlay
     for part in parts:
         upper, work = part.private(directory)
         remove_tree(work)

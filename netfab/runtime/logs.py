@@ -1,6 +1,7 @@
 """Reading what containers have written: from the start, the last lines, or as it comes.
 
-A log is a plain file that the container itself appends to; a long one begins with a hole (rotation.py), which is skipped.
+A log is a plain file that the container itself appends to; a long one begins with a hole (rotation.py), which
+is skipped.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class _Followed:
 
 
 def _wait(watch: int, followed: list[_Followed]) -> None:
-    """Until a log grows, a record changes, or a process ends (which no record tells when its supervisor is dead)."""
+    """Until a log grows, a record changes, or a process ends: without a supervisor no record tells that."""
     poll = select.poll()
     poll.register(watch, select.POLLIN)
     pidfds = []

@@ -1,4 +1,4 @@
-"""What client and supervisor agree on. A request or an answer is one message on a SOCK_SEQPACKET socket, as JSON."""
+"""What client and supervisor agree on. Requests and answers: one SOCK_SEQPACKET message each, as JSON."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Waiting until nodes are ready: something listens, answers, succeeds or was said, as seen from inside the node.
+"""Waiting until nodes are ready: inside them something listens, answers, succeeds or was said.
 
-No event tells that a program has begun to listen, so the probes are tried again, with pauses that grow from 5 to 250 ms.
-A container that is over can't become ready: that ends the wait at once.
+No event tells that a program has begun to listen, so the probes are tried again, with pauses that grow from 5
+to 250 ms. A container that is over can't become ready: that ends the wait at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Probe(NamedTuple):
-    """What must hold: kind tcp (port), http (port, path), exec (argv) or log (regex), within so many seconds."""
+    """What must hold: tcp (port), http (port, path), exec (argv) or log (regex), within so many seconds."""
 
     kind: str
     port: int = 0

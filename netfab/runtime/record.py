@@ -1,7 +1,7 @@
 """What became of a container: the record that outlives the supervisor, and whether its process still lives.
 
-A record is replaced by rename, so a reader sees one state or the next. A process is known by its number, its start time
-and the boot it belongs to; the wall clock is only shown.
+A record is replaced by rename, so a reader sees one state or the next. A process is known by its number, its
+start time and the boot it belongs to; the wall clock is only shown.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def boot_id() -> str:
 
 
 def stat_fields(pid: int) -> list[str]:
-    """/proc/PID/stat from field 3 on (the name before it may hold anything); empty when there is no such process."""
+    """/proc/PID/stat from field 3 on (the name before it may hold anything); empty: no such process."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()

@@ -1,8 +1,9 @@
 """A container's root file system: overlay, /proc, /sys, /dev, what is masked, bind mounts, files.
 
-Runs in the container's process before it gives its rights away, and in its own mount namespace. Every path that an image
-or an earlier run of the container controls is opened by openat2 below a descriptor of the root; mounts go onto such
-descriptors, so no symlink leads out and nothing can be swapped. Nothing here imports, and no code of the root is loaded.
+Runs in the container's process before it gives its rights away, and in its own mount namespace. Every path
+that an image or an earlier run of the container controls is opened by openat2 below a descriptor of the root;
+mounts go onto such descriptors, so no symlink leads out and nothing can be swapped. Nothing here imports, and
+no code of the root is loaded.
 """
 
 from __future__ import annotations
@@ -50,17 +51,9 @@ Options = tuple[tuple[str, str | None], ...]  # of a file system; without a valu
 
 
 def mount_root(parts: tuple[Part, ...], layers: Layers, private: str) -> int:
-    """Stack the layers and attach them; a descriptor of the root. `private` is the directory of upper and work."""
+    """Stack the layers and attach them; a descriptor of the root. `private` has the upper and work ones."""
     if parts[0].target:
-        root = _attach_root(new_mount("tmpfs", MOUNT_ATTR_NODEV, (("mode", "0755"),)), layers)
-        for link, text in layers.host_links:
-            os.symlink(text, link, dir_fd=root)
-        for name in ("proc", "sys", "dev"):
-            os.mkdir(name, 0o755, dir_fd=root)
-        for part in parts:
-            os.mkdir(part.target, 0o755, dir_fd=root)
-            _attach_where_allowed(part, layers, private, root)
-        return root
+        return _mount_parts(parts, layers, private)
     root = _attach_root(_overlay(parts[0], layers, private), layers)
     for part in parts[1:]:
         attach_mount(_overlay(part, layers, private), open_below(root, part.target, os.O_PATH, _STRICT))
@@ -70,6 +63,21 @@ def mount_root(parts: tuple[Part, ...], layers: Layers, private: str) -> int:
 def _attach_root(mount: int, layers: Layers) -> int:
     attach_mount(mount, os.open(layers.root, os.O_PATH | os.O_CLOEXEC))
     return mount
+
+
+def _mount_parts(parts: tuple[Part, ...], layers: Layers, private: str) -> int:
+    """A root that is a plain directory of the private layer, with an overlay per directory of the host."""
+    top = clone_mount(AT_FDCWD, f"{private}/top")
+    restrict_mount(top, MOUNT_ATTR_NODEV)
+    root = _attach_root(top, layers)
+    for link, text in layers.host_links:
+        with suppress(FileExistsError):
+            os.symlink(text, link, dir_fd=root)
+    for part in parts:
+        with suppress(FileExistsError):
+            os.mkdir(part.target, 0o755, dir_fd=root)
+        _attach_where_allowed(part, layers, private, root)
+    return root
 
 
 def _attach_where_allowed(part: Part, layers: Layers, private: str, root: int) -> None:
@@ -83,7 +91,7 @@ def _attach_where_allowed(part: Part, layers: Layers, private: str, root: int) -
 
 
 def _overlay(part: Part, layers: Layers, private: str) -> int:
-    """`volatile`: nobody needs this layer on disk after a crash, and without it every unmount syncs the whole disk.
+    """`volatile`: nobody needs this layer after a crash, and without it every unmount syncs the whole disk.
 
     Directories go as /proc/self/fd/N: an option holds 255 bytes, and a colon in a path would need escapes.
     """
@@ -163,7 +171,7 @@ def _fill_dev(dev: int, initial_user_namespace: bool) -> None:
 
 
 def _mount_cgroups(sys: int, mounts: tuple[tuple[str, str], ...]) -> None:
-    """(file system, v1 controllers) of each hierarchy that the container has a leaf in; a lone v2 one is all there is."""
+    """(file system, v1 controllers) of each hierarchy to show; v2 alone has the whole place."""
     if mounts == (("cgroup2", ""),):
         attach_mount(new_mount("cgroup2", _READ_ONLY), sys, "fs/cgroup")
     elif mounts:
@@ -196,7 +204,7 @@ def _bind(root: int, mount: Mount) -> None:
 
 
 def _open_or_make(root: int, path: str, directory: bool) -> int:
-    """O_PATH descriptor of a path in the root, made if it is missing; symlinks are followed inside the root."""
+    """O_PATH descriptor of a path in the root, made if it is missing; symlinks stay inside the root."""
     try:
         return open_below(root, path, os.O_PATH, _IN_ROOT)
     except FileNotFoundError:
@@ -240,7 +248,7 @@ def _write(parent: int, name: str, content: str, mode: int) -> None:
         os.unlink(name, dir_fd=parent)
     fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode, dir_fd=parent)
     os.fchmod(fd, mode)
-    left = memoryview(content.encode())
+    left = memoryview(content.encode("utf-8", "surrogateescape"))
     while left:
         left = left[os.write(fd, left) :]
     os.close(fd)

@@ -1,6 +1,7 @@
 """Logs that don't fill the disk: the head of a long one becomes a hole.
 
-The container writes to the file itself, so there is nobody to ask and no byte to lose; offsets stay true for readers.
+The container writes to the file itself, so there is nobody to ask and no byte to lose; offsets stay true for
+readers.
 """
 
 from __future__ import annotations

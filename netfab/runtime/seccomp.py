@@ -1,8 +1,8 @@
 """The system call filter: a classic BPF program, as bytes.
 
-Denies what Docker's default profile denies, by a binary search over ranges of system call numbers instead of one
-comparison per permitted call: the kernel verifies 100 instructions instead of 1,100 at every start, and a call costs
-seven comparisons. Pure: loading it is for system/process.py.
+Denies what Docker's default profile denies, by a binary search over ranges of system call numbers instead of
+one comparison per permitted call: the kernel verifies 100 instructions instead of 1,100 at every start, and a
+call costs seven comparisons. Pure: loading it is for system/process.py.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _REFUSED_FAMILIES = (38, 40)  # AF_ALG, AF_VSOCK
 
 
 class Call(NamedTuple):
-    """A system call's number on each architecture (None: it has none there), and the capability that permits it."""
+    """A system call's numbers (None: that architecture lacks it), and the capability that permits it."""
 
     x86_64: int | None
     aarch64: int | None

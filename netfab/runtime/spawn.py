@@ -1,8 +1,8 @@
 """Making a container's first process: clone3, and what the child does until exec.
 
-The child is a copy of the supervisor that makes system calls and executes a program, nothing else: it imports nothing
-(the file system below it is soon the guest's), and it tells its error as (step, errno, path) through a socket that exec
-closes. What it needs is computed before it is born.
+The child is a copy of the supervisor that makes system calls and executes a program, nothing else: it imports
+nothing (the file system below it is soon the guest's), and it tells its error as (step, errno, path) through
+a socket that exec closes. What it needs is computed before it is born.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from typing import NamedTuple, NoReturn
 
 from netfab.errors import ContainerFailed
@@ -46,7 +47,7 @@ class Birth(NamedTuple):
 
 
 class Newborn(NamedTuple):
-    """A process on its way to exec. It waits for permission on the channel, and says there what went wrong."""
+    """A process on its way to exec. On the channel it waits for permission, and says what went wrong."""
 
     name: str
     pid: int
@@ -57,30 +58,33 @@ class Newborn(NamedTuple):
 def spawn(birth: Birth) -> Newborn:
     """Start a container's process, up to its exec: that waits for `permit`. It ends if we do before."""
     ours, theirs = socket.socketpair()
-    log = os.open(birth.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    cgroup = None if birth.cgroup is None else os.open(birth.cgroup, os.O_PATH | os.O_CLOEXEC)
-    child = clone(_NAMESPACES, cgroup)
-    if child.pid == 0:
-        ours.close()
-        run_or_report(_become(birth, log, theirs.fileno()), theirs.fileno())
-    theirs.close()
-    os.close(log)
-    if cgroup is not None:
-        os.close(cgroup)
+    with theirs, ExitStack() as closing:
+        log = os.open(birth.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        closing.callback(os.close, log)
+        cgroup = None
+        if birth.cgroup is not None:
+            cgroup = os.open(birth.cgroup, os.O_PATH | os.O_CLOEXEC)
+            closing.callback(os.close, cgroup)
+        child = clone(_NAMESPACES, cgroup)
+        if child.pid == 0:
+            ours.close()
+            run_or_report(_become(birth, log, theirs.fileno()), theirs.fileno())
     return Newborn(birth.spec.name, child.pid, child.pidfd, ours)
 
 
 def permit(newborn: Newborn) -> None:
     """Let it run its program as soon as it is ready."""
-    newborn.channel.send(b"!")
+    with suppress(BrokenPipeError):  # it has failed already, which await_exec will tell
+        newborn.channel.send(b"!")
 
 
 def await_exec(newborn: Newborn) -> None:
     """Wait until the program runs. Raises ContainerFailed with the step that failed."""
-    with newborn.channel as channel:
-        text = channel.recv(_REPORT_LIMIT).decode(errors="replace")
+    text = b""
+    with newborn.channel as channel, suppress(ConnectionResetError):  # killed before it said anything
+        text = channel.recv(_REPORT_LIMIT)
     if text:
-        raise failure_of(newborn.name, text)
+        raise failure_of(newborn.name, text.decode(errors="replace"))
 
 
 def failure_of(name: str, report: str) -> ContainerFailed:
@@ -172,7 +176,7 @@ def enter_directory(path: str) -> None:
 
 
 def reset_signals() -> None:
-    """A program inherits what is ignored: by Python SIGPIPE and SIGXFSZ, by who waits for a command also SIGINT."""
+    """A program inherits what is ignored: Python ignores the first two, exec.py the others."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -184,7 +188,7 @@ def environment(env: tuple[tuple[str, str], ...], user: Identity, hostname: str)
 
 
 def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
-    """Search PATH as a shell does and run the program. Raises OSError: ENOENT, or why one that is there does not run.
+    """Search PATH as a shell does, and run the program. Raises OSError: ENOENT, or why it does not run.
 
     Not os.execvpe: it imports a module for this, which would then be the guest's.
     """

@@ -1,13 +1,16 @@
 """What one container is: the description that is stored, compared, and turned into a process.
 
-Pure data. Everything that confinement takes for granted is here too, as data: which capabilities, devices, masked and
-read-only paths a container gets (those of Docker, or stricter). How any of it is done is for the other files.
+Pure data. Everything that confinement takes for granted is here too, as data: which capabilities, devices,
+masked and read-only paths a container gets (those of Docker, or stricter). How any of it is done is for the
+other files.
 """
 
 from __future__ import annotations
 
 import json
 from typing import Any, NamedTuple
+
+from netfab.errors import NetfabError
 
 
 class Mount(NamedTuple):
@@ -74,7 +77,7 @@ class Spec(NamedTuple):
 
     @property
     def changeable(self) -> Spec:
-        """This spec without what can change while the process runs: equal for two specs that need no new process."""
+        """This spec without what changes while the process runs: two that are equal need no new process."""
         return self._replace(
             memory=None, cpus=None, pids=None, restart="no", ready=(), addresses=(), depends_on=()
         )
@@ -156,9 +159,9 @@ DEFAULT_CAPABILITIES = frozenset(
 
 
 def capabilities_of(spec: Spec) -> frozenset[str]:
-    """The defaults, with cap_add and without cap_drop; `ALL` is every one. Drops come after adds but for `drop: ALL`.
+    """The defaults, with cap_add and without cap_drop; ALL is every one. Dropping ALL leaves what is added.
 
-    Raises KeyError for a name that isn't one.
+    Raises NetfabError for a name that isn't one.
     """
     added, dropped = _capabilities(spec.cap_add), _capabilities(spec.cap_drop)
     if len(dropped) == len(CAPABILITIES):
@@ -170,8 +173,8 @@ def _capabilities(words: tuple[str, ...]) -> frozenset[str]:
     names = {word.upper().removeprefix("CAP_") for word in words}
     if "ALL" in names:
         return frozenset(CAPABILITIES)
-    for name in names:
-        CAPABILITIES[name]
+    for name in names - CAPABILITIES.keys():
+        raise NetfabError(f"there is no capability {name}")
     return frozenset(names)
 
 
@@ -190,7 +193,7 @@ class Restart(NamedTuple):
         return cls(kind, int(limit) if limit else 0)
 
     def wants(self, exit_code: int | None, restarts: int) -> bool:
-        """Whether a process that ended with this code (None: unknown, so not known to be a success) comes back."""
+        """Whether a process that ended with this code comes back. None: unknown, so no success."""
         if self.kind == "on-failure":
             return exit_code != 0 and (not self.limit or restarts < self.limit)
         return self.kind != "no"

@@ -1,8 +1,8 @@
-"""The one process that is parent of all containers of a fabric. Started by client.py; ends with its last container.
+"""The one process that is parent of all containers of a fabric. Client.py starts it; it ends with the last.
 
-One thread, the standard library, no paths but its own: it waits for processes (pidfds), timers, and requests on a socket.
-A request is one message: {"verb", ...} as JSON with descriptors of network namespaces; so is its answer. Killing this
-process harms no container: the next one adopts them.
+One thread, the standard library, no paths but its own: it waits for processes (pidfds), timers, and requests
+on a socket. A request is one message: {"verb", ...} as JSON with descriptors of network namespaces; so is its
+answer. Killing this process harms no container: the next one adopts them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Supervisor:
 
     def _rotate(self) -> None:
         for name in self.keeper.containers:
-            trim(self._paths.log(name))
+            with suppress(OSError):  # a file system without holes keeps it whole
+                trim(self._paths.log(name))
         self._timers.after(_ROTATION, self._rotate)
 
     def _accept(self, door: socket.socket) -> None:
@@ -142,7 +143,7 @@ class Supervisor:
 
 
 def main(fabric: str, run: str, state: str) -> None:
-    """Become the fabric's supervisor; the calling process ends (READY, BUSY, FAILED) when that one answers."""
+    """Become a supervisor. The calling process ends (READY, BUSY, FAILED) when that one answers."""
     paths = Paths(fabric, run, state)
     lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -178,7 +179,7 @@ def _supervise(paths: Paths, tell: int) -> None:
 
 
 def leave_namespaces_of_nodes() -> None:
-    """A mount namespace of our own without the network namespaces' mounts: each would be copied for each container.
+    """A mount namespace of our own without those of nodes in it: each would be copied for each container.
 
     It follows the host's later mounts, but nothing that is done in it reaches the host.
     """

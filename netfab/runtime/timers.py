@@ -9,7 +9,7 @@ from itertools import count
 
 
 class Timers:
-    """Calls that are due after some seconds. They can't be cancelled: a call looks whether it is still wanted."""
+    """Calls that are due later. None can be cancelled: each looks whether it is still wanted."""
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Callable[[], None]]] = []

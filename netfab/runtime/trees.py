@@ -1,7 +1,7 @@
 """Removing directory trees that a guest has filled.
 
-Nothing is followed: names are removed through descriptors of their directories, and however deep a guest has nested
-directories, no path grows long and no recursion deep.
+Nothing is followed: names are removed through descriptors of their directories, and however deep a guest has
+nested directories, no path grows long and no recursion deep.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A terminal between a person and a command: a pair of pseudo terminals that the caller holds.
 
-The command gets one end; the other is copied to and from the person's terminal, which is raw meanwhile and restored at
-the end, whatever happens (pty(7), termios(3)).
+The command gets one end; the other is copied to and from the person's terminal, which is raw meanwhile and
+restored at the end, whatever happens (pty(7), termios(3)).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How this room calls the kernel: one C library handle, one check of results.
 
-Knows nothing of any particular system call but the numbers that are equal on x86_64 and aarch64 (all of those since
-Linux 5.1, asm-generic/unistd.h). Every call raises OSError with the errno that the kernel gave.
+Knows nothing of any particular system call but the numbers that are equal on x86_64 and aarch64 (all of those
+since Linux 5.1, asm-generic/unistd.h). Every call raises OSError with the errno that the kernel gave.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NR_PRCTL = {"x86_64": 157, "aarch64": 167}
 machine = os.uname().machine
 libc = ctypes.CDLL(None, use_errno=True)
 
-# Calls that must not give the interpreter's lock away: a clone that returns twice would have to take it twice.
+# For clone, which returns twice: a call that gave the interpreter's lock away would take it back twice.
 locked_libc = ctypes.PyDLL(None, use_errno=True)
 
 

@@ -1,7 +1,8 @@
 """The mount API of file descriptors, and paths that can't leave their root.
 
-A mount is made detached, changed while nobody sees it, then moved onto a descriptor of its place: no path is looked up
-twice, so none can be swapped between check and use (open_tree(2), move_mount(2), fsopen(2), mount_setattr(2), openat2(2)).
+A mount is made detached, changed while nobody sees it, then moved onto a descriptor of its place: no path is
+looked up twice, so none can be swapped between check and use (open_tree(2), move_mount(2), fsopen(2),
+mount_setattr(2), openat2(2)).
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def new_mount(fstype: str, attributes: int, options: tuple[tuple[str, str | None
 
 
 def clone_mount(directory: int, path: str, *, recursive: bool = False) -> int:
-    """A detached copy of the mount at a path (a bind mount in the making); its descriptor. "": `directory` itself."""
+    """A detached copy of the mount at a path, to bind it elsewhere. "": what `directory` holds."""
     flags = (
         _OPEN_TREE_CLONE | os.O_CLOEXEC | (0 if path else AT_EMPTY_PATH) | (AT_RECURSIVE if recursive else 0)
     )
@@ -90,7 +91,7 @@ def clone_mount(directory: int, path: str, *, recursive: bool = False) -> int:
 
 
 def attach_mount(mount: int, directory: int, name: str = "") -> None:
-    """Put a detached mount on what a descriptor holds, or on a name below it. A symlink there is not followed.
+    """Put a detached mount on what a descriptor holds, or on a name below it, which is not followed.
 
     By name only where nobody else can have made it: on a file system of the kernel's, or one that is new.
     """
@@ -99,7 +100,7 @@ def attach_mount(mount: int, directory: int, name: str = "") -> None:
 
 
 def restrict_mount(mount: int, attributes: int) -> None:
-    """Set MOUNT_ATTR_* on a detached mount and all below, and cut it off from mounts made or ended elsewhere."""
+    """Set MOUNT_ATTR_* on a detached mount and all below, and let no mount made elsewhere come in."""
     attr = (ctypes.c_uint64 * 4)(attributes, 0, _MS_PRIVATE, 0)  # struct mount_attr
     _mount_setattr(mount, b"", AT_EMPTY_PATH | AT_RECURSIVE, ctypes.byref(attr), ctypes.sizeof(attr))
 
@@ -116,7 +117,7 @@ def pivot_root(new: str, old: str) -> None:
 
 
 def filesystem_magic(fd: int) -> int:
-    """The kind of the file system that a descriptor lies on; fstatfs(2). The kernel answers this, not a path."""
+    """The kind of file system that a descriptor lies on; fstatfs(2)."""
     answer = (ctypes.c_long * 32)()  # struct statfs is 120 bytes, f_type its first word
     checked(libc.fstatfs(fd, ctypes.byref(answer)))
     return int(answer[0])

@@ -1,6 +1,7 @@
 """Processes: born into namespaces, stripped of rights, waited for by descriptor.
 
-clone3(2), prctl(2), capabilities(7), close_range(2), pidfd_open(2). What rights a process keeps is decided elsewhere.
+clone3(2), prctl(2), capabilities(7), close_range(2), pidfd_open(2). What rights a process keeps is decided
+elsewhere.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class _CloneArgs(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_uint64)
         for name in (
-            "flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls", "set_tid",
-            "set_tid_size", "cgroup",
+            "flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls",
+            "set_tid", "set_tid_size", "cgroup",
         )
     ]  # fmt: skip
 
@@ -65,8 +66,8 @@ class Child(NamedTuple):
 def clone(flags: int, cgroup: int | None = None) -> Child:
     """fork into new namespaces, and into the v2 cgroup whose directory is open as `cgroup`; clone3(2).
 
-    Neither Python's nor the C library's fork handlers run: only for a process with one thread, whose child makes
-    system calls and executes a program or exits.
+    Neither Python's nor the C library's fork handlers run: only for a process with one thread, whose child
+    makes system calls and executes a program or exits.
     """
     pidfd = ctypes.c_int(-1)
     args = _CloneArgs(flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=signal.SIGCHLD)
@@ -85,7 +86,7 @@ def close_on_exec_from(first: int) -> None:
 
 
 def hide_from_ptrace() -> None:
-    """Until exec, nobody may look into /proc/PID/exe, fd or memory without CAP_SYS_PTRACE over us (CVE-2019-5736)."""
+    """Until exec, /proc/PID/exe, fd and mem are closed to all without CAP_SYS_PTRACE (CVE-2019-5736)."""
     _prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
@@ -122,13 +123,13 @@ class _FilterProgram(ctypes.Structure):
 
 
 def set_seccomp_filter(program: bytes) -> None:
-    """Install a classic BPF program of 8-byte instructions on this process and its descendants; seccomp(2)."""
+    """Install a classic BPF program (8 bytes an instruction) for good; descendants inherit it; seccomp(2)."""
     filter_program = _FilterProgram(len(program) // 8, program)
     _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_program), 0, 0)
 
 
 def exit_status_of_stranger(pidfd: int) -> int | None:
-    """The wait status of an ended and reaped process that was not our child; None where the kernel can't say (< 6.15)."""
+    """The wait status of a reaped process that was not our child; None: this kernel can't say (< 6.15)."""
     info = bytearray(64)
     info[0:8] = _PIDFD_INFO_EXIT.to_bytes(8, "little")
     try:

@@ -153,7 +153,7 @@ class Mount(NamedTuple):
 
 
 class FileWish(NamedTuple):
-    """One entry of `files`: exactly one of content and source is set."""
+    """One entry of `files`: content or source is set; fabric.py reads what a source holds into content."""
 
     path: str
     content: str | None

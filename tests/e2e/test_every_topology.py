@@ -62,7 +62,7 @@ def test_an_address_changes_in_place(lab: Lab, file: Path) -> None:
     lab.write(yaml.safe_dump(grown))
     network = lab.netfab("apply", "-o", "json").json["nodes"]["onemore"]["addresses"]
     (old, *others) = next(iter(network.values()))
-    new = old.rpartition(".")[0] + ".99"
+    new = old.rpartition(".")[0] + ".251"
 
     grown["nodes"]["onemore"]["networks"] = {next(iter(network)): {"ip": [new, *others]}}
     lab.write(yaml.safe_dump(grown))

@@ -11,7 +11,8 @@ from lab import Lab
 
 from netfab.system import linux
 
-PATIENCE = 0.5  # seconds, after which a packet that has not come is taken for dropped
+PATIENCE = 5.0  # seconds, for what should be answered
+DROPPED = 0.5  # seconds, after which what should not be answered is taken for dropped
 
 
 def serving(lab: Lab, node: str = "", port: int = 80) -> AbstractContextManager[None]:
@@ -27,6 +28,11 @@ def serving_everywhere(lab: Lab, nodes: Iterable[str], port: int = 80) -> Abstra
 def answer(lab: Lab, node: str, address: str, port: int = 80) -> str | None:
     """What the server there says to that node (`""`: the host), which is whom it sees; None where nothing gets through."""
     return lab.call(lambda: ask(address, port), node)
+
+
+def dropped(lab: Lab, node: str, address: str, port: int = 80) -> bool:
+    """Whether nothing of the server there gets through to that node."""
+    return lab.call(lambda: ask(address, port, DROPPED) is None, node)
 
 
 def unreached(lab: Lab, pairs: Iterable[tuple[str, str]], port: int = 80) -> list[tuple[str, str]]:

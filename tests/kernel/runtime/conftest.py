@@ -1,4 +1,4 @@
-"""Containers for a test: in its own throw-away host, with its own network namespace; nothing may be left of them."""
+"""Containers for a test, in its throw-away host, with a network namespace. Nothing may be left of them."""
 
 from __future__ import annotations
 

@@ -59,18 +59,29 @@ def test_the_exit_code_of_an_adopted_container_is_true_or_unknown(containers: Co
     assert containers.status().exit_code in (code, None)
 
 
-def test_an_end_that_nobody_saw_is_unknown_and_counts_as_a_failure(containers: Containers) -> None:
-    found = containers.start("sh", "-c", "echo up; sleep inf", restart="on-failure")
-    containers.says("up")
+def test_an_end_that_nobody_saw_is_unknown(containers: Containers) -> None:
+    found = containers.start("sleep", "inf")
     containers.kill_supervisor()
 
     kill(found.pid)
+
     assert (containers.status().state, containers.status().exit_code) == ("exited", None)
+    containers.start("sleep", "inf", name="other")  # adopts what is left of it
+    client.stop(containers.paths, ["other"])
+    assert (containers.status().state, containers.status().exit_code in (None, 137)) == ("exited", True)
+
+
+def test_an_end_that_nobody_saw_counts_as_a_failure(containers: Containers) -> None:
+    netns = f"/proc/{os.getpid()}/fd/{containers.netns}"
+    script = "test -e /second && echo up; touch /second; exec sleep inf"
+    found = containers.start("sh", "-c", f"{script}; echo first", restart="on-failure", netns=netns)
+    containers.exec("sh", "-c", "until test -e /second; do sleep 0.01; done")
+    containers.kill_supervisor()
+
+    kill(found.pid)
     containers.start("sleep", "inf", name="other")
 
-    assert containers.supervisor() != 0
-    again = containers.status()
-    assert again.exit_code in (None, 137)
+    containers.says("up")
 
 
 def test_a_number_that_is_somebody_elses_now_is_not_taken_for_the_container(containers: Containers) -> None:
@@ -111,7 +122,8 @@ def test_no_byte_of_output_is_lost(containers: Containers) -> None:
 
 def test_a_restart_by_an_adopting_supervisor_is_in_the_nodes_network(containers: Containers) -> None:
     netns = f"/proc/{os.getpid()}/fd/{containers.netns}"
-    script = "readlink /proc/self/ns/net; test -e /second && echo up && exec sleep inf; touch /second; while test ! -e /go; do sleep 0.01; done; exit 1"
+    first_run = "touch /second; until test -e /go; do sleep 0.01; done; exit 1"
+    script = f"readlink /proc/self/ns/net; test -e /second && echo up && exec sleep inf; {first_run}"
     containers.start("sh", "-c", script, restart="on-failure", netns=netns)
     containers.kill_supervisor()
     containers.start("sleep", "inf", name="other")
@@ -121,3 +133,18 @@ def test_a_restart_by_an_adopting_supervisor_is_in_the_nodes_network(containers:
 
     first, second, _ = containers.tail()
     assert first == second == f"net:[{os.fstat(containers.netns).st_ino}]"
+
+
+def test_a_container_whose_description_is_lost_does_not_keep_a_supervisor_from_the_others(
+    containers: Containers,
+) -> None:
+    lost = containers.start("sleep", "inf", name="lost")
+    containers.start("sleep", "inf")
+    containers.kill_supervisor()
+    os.truncate(containers.paths.spec("lost"), 0)
+
+    client.stop_all(containers.paths)
+
+    assert containers.status().state == "exited"
+    kill(lost.pid)
+    client.remove(containers.paths, ["lost"])

@@ -1,4 +1,4 @@
-"""Running commands in nodes: with a container's rights, with all rights, without a container, on a terminal."""
+"""Running commands in nodes: with a container's rights, with all, without a container, on a terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def run_in_node(containers: Containers, *argv: str, **options: object) -> tuple[
 
 def test_a_command_has_the_containers_namespaces_and_no_more_rights(containers: Containers) -> None:
     found = containers.start("sleep", "inf")
-    look = "cd /proc/self; readlink ns/mnt ns/net ns/uts ns/pid ns/ipc ns/cgroup; grep -E '^(Cap|NoNew|Seccomp:)' status"
+    kinds = "ns/mnt ns/net ns/uts ns/pid ns/ipc ns/cgroup"
+    look = f"cd /proc/self; readlink {kinds}; grep -E '^(Cap|NoNew|Seccomp:)' status"
     theirs = [
         os.readlink(f"/proc/{found.pid}/ns/{kind}") for kind in ("mnt", "net", "uts", "pid", "ipc", "cgroup")
     ]

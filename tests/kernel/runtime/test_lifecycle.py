@@ -182,7 +182,6 @@ def test_a_container_that_waits_for_its_restart_can_be_stopped(containers: Conta
     client.stop(containers.paths, ["web"])
 
     assert containers.status().state == "exited"
-    assert containers.supervisor() in (0, containers.supervisor())
 
 
 def test_exec_commands_run_with_every_capability_when_it_runs(containers: Containers) -> None:
@@ -205,7 +204,10 @@ def test_an_exec_command_that_fails_is_an_error(containers: Containers) -> None:
 
 def test_removal_leaves_nothing_even_of_a_deep_tree_that_the_guest_made(containers: Containers) -> None:
     containers.python(
-        "import os\nfor n in range(3000):\n os.mkdir('d'); os.chmod('d', 0o500 if n % 7 else 0o700); os.chdir('d')\nopen('f', 'w').close()"
+        "import os\n"
+        "for n in range(3000):\n"
+        " os.mkdir('d'); os.chdir('d'); os.chmod('..', 0o500 if n % 7 else 0o700)\n"
+        "open('f', 'w').close()"
     )
 
     client.remove(containers.paths, ["web"])

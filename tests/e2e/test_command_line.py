@@ -1,0 +1,508 @@
+"""What the command line promises: exit codes, what goes to stdout and what to stderr, which file and which fabric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import Lab, throwaway_host
+from machine import differences
+
+PAIR = """\
+name: pair
+networks: {lan: {}}
+nodes:
+  web: {networks: [lan]}
+  client: {networks: [lan]}
+"""
+WITH_THIRD = PAIR + "  third: {networks: [lan]}\n"
+
+
+def test_apply_says_what_it_did_on_stdout_and_nothing_on_stderr(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    result = lab.netfab("apply")
+
+    assert result.out.startswith("Applied: ")
+    assert result.out.count("\n") == 1
+    assert result.err == ""
+
+
+def test_quiet_says_nothing(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    assert lab.netfab("--quiet", "apply")[1:] == ("", "")
+    assert lab.netfab("--quiet", "destroy")[1:] == ("", "")
+
+
+def test_verbose_lists_each_change(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    assert "  + bridge br-lan\n" in lab.netfab("-v", "apply").out
+
+
+def test_plan_shows_changes_with_the_closing_line_of_terraform(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    lines = lab.netfab("plan").out.splitlines()
+
+    assert lines[-1] == f"Plan: {len(lines) - 1} to add, 0 to change, 0 to destroy."
+    assert all(line.startswith("  + ") for line in lines[:-1])
+
+
+def test_plan_changes_nothing(lab: Lab) -> None:
+    lab.write(PAIR)
+    before = lab.state()
+
+    lab.netfab("plan")
+
+    assert differences(before, lab.state()) == []
+
+
+def test_plan_exits_with_0_unless_it_is_asked_for_an_exit_code(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    lab.netfab("plan", code=0)
+    lab.netfab("plan", "--exit-code", code=2)
+    lab.netfab("plan", "--detailed-exitcode", code=2)
+    lab.netfab("diff", code=2)
+
+
+def test_without_changes_the_exit_code_is_0(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+
+    for words in (["plan", "--exit-code"], ["diff"]):
+        assert lab.netfab(*words).out == "No changes. The kernel matches topology.yaml.\n"
+    assert lab.netfab("drift").out == "No changes. The kernel matches pair.\n"
+    assert lab.netfab("apply").out == "No changes. The kernel matches topology.yaml.\n"
+
+
+def test_the_plan_of_a_running_program_says_that_it_restarts(lab: Lab) -> None:
+    text = "name: one\nnodes: {a: {mode: none, command: [sleep, '%s']}}\n"
+    lab.write(text % "1000")
+    lab.netfab("apply")
+    lab.write(text % "2000")
+
+    assert "(restarts its program)" in lab.netfab("plan").out
+
+
+@pytest.mark.parametrize(
+    "name", ["topology.yaml", "topology.yml", "pair.netfab.yaml", "pair.netfab.yml", "anything.yaml"]
+)
+def test_the_file_is_found_when_it_is_left_out(lab: Lab, name: str) -> None:
+    lab.write(PAIR, name)
+
+    assert lab.netfab("validate").out == f"{name} is valid: 1 networks, 2 nodes, 0 links.\n"
+
+
+def test_topology_yaml_wins_over_other_files(lab: Lab) -> None:
+    lab.write(PAIR, "other.yaml")
+    lab.write(PAIR)
+
+    assert lab.netfab("validate").out.startswith("topology.yaml is valid")
+
+
+def test_two_files_are_a_question(lab: Lab) -> None:
+    lab.write(PAIR, "a.yaml")
+    lab.write(PAIR, "b.yaml")
+
+    assert "which file? There are a.yaml, b.yaml" in lab.netfab("plan", code=1).err
+
+
+def test_without_any_file_the_hint_is_init(lab: Lab) -> None:
+    result = lab.netfab("apply", code=1)
+
+    assert result.out == ""
+    assert result.err == (
+        "netfab: error: there is no topology.yaml here\nhint: `netfab init` writes one to start from\n"
+    )
+
+
+@pytest.mark.parametrize("words", [["-f", "a.yaml"], ["-t", "a.yaml"], ["--file", "a.yaml"], ["./a.yaml"]])
+def test_a_file_is_named_as_argument_or_option(lab: Lab, words: list[str]) -> None:
+    lab.write(PAIR, "a.yaml")
+    lab.write(PAIR, "b.yaml")
+
+    assert "is valid" in lab.netfab("validate", *words).out
+
+
+def test_the_file_may_come_from_the_environment(lab: Lab) -> None:
+    lab.write(PAIR, "a.yaml")
+    lab.write(PAIR, "b.yaml")
+
+    assert lab.netfab("validate", env={"NETFAB_FILE": "a.yaml"}).out.startswith("a.yaml is valid")
+
+
+def test_a_file_comes_from_standard_input(lab: Lab) -> None:
+    lab.netfab("apply", "-", input=PAIR)
+
+    assert lab.netfab("plan", "--exit-code", "-", input=PAIR).out == "No changes. The kernel matches -.\n"
+    assert lab.netfab("ls", "-o", "json").json["fabrics"][0]["file"] == "-"
+
+
+def test_up_and_down_are_apply_and_destroy(lab: Lab) -> None:
+    lab.write(PAIR)
+    before = lab.state()
+
+    lab.netfab("up", "-d")
+    assert lab.netfab("ls", "-o", "json").json["fabrics"] != []
+    lab.netfab("down")
+
+    assert differences(before, lab.state()) == []
+
+
+def test_the_same_name_from_another_file_is_refused(lab: Lab) -> None:
+    lab.write(PAIR, "one.yaml")
+    lab.write(WITH_THIRD, "two.yaml")
+    lab.netfab("apply", "one.yaml")
+    before = lab.state()
+
+    result = lab.netfab("apply", "two.yaml", code=1)
+
+    assert "fabric pair was applied from" in result.err
+    assert "--name NAME" in result.err
+    assert "--take-over" in result.err
+    assert differences(before, lab.state()) == []
+
+
+def test_take_over_replaces_the_other_file(lab: Lab) -> None:
+    lab.write(PAIR, "one.yaml")
+    lab.write(WITH_THIRD, "two.yaml")
+    lab.netfab("apply", "one.yaml")
+
+    lab.netfab("apply", "--take-over", "two.yaml")
+
+    assert lab.netfab("ls", "-o", "json").json["fabrics"][0]["file"].endswith("/two.yaml")
+    assert "third" in lab.netfab("status", "-o", "json").json["nodes"]
+
+
+def test_a_second_fabric_of_a_file_is_made_by_another_name(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+
+    lab.netfab("apply", "--name", "second")
+
+    assert [found["fabric"] for found in lab.netfab("ls", "-o", "json").json["fabrics"]] == ["pair", "second"]
+    assert "web is a node of several fabrics: pair/web, second/web" in lab.netfab("ip", "web", code=1).err
+    assert lab.netfab("ip", "second/web").out != lab.netfab("ip", "pair/web").out
+
+
+def test_destroy_of_what_is_not_there_is_fine(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    assert lab.netfab("destroy", "nothing").out == "Nothing of nothing is there.\n"
+    assert lab.netfab("destroy", "topology.yaml").out == "Nothing of pair is there.\n"
+
+
+def test_destroy_works_twice_and_with_the_file_gone(lab: Lab) -> None:
+    before = lab.state()
+    lab.write(PAIR)
+    lab.netfab("apply")
+    (lab.directory / "topology.yaml").unlink()
+
+    lab.netfab("destroy")
+    lab.netfab("destroy", "pair")
+
+    assert differences(before, lab.state()) == []
+
+
+def test_destroy_reads_only_the_name_of_a_file(lab: Lab) -> None:
+    before = lab.state()
+    lab.write(PAIR)
+    lab.netfab("apply")
+    lab.write(PAIR + "  web2: {nonsense: [}\n".replace("[}", "1}"))
+
+    lab.netfab("destroy", "topology.yaml")
+
+    assert differences(before, lab.state()) == []
+
+
+def test_destroy_all_asks_unless_yes(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+    lab.netfab("apply", "--name", "second")
+
+    lab.netfab("destroy", "--all", input="n\n", code=130)
+    kept = lab.netfab("ls", "-o", "json").json["fabrics"]
+    lab.netfab("destroy", "--all", "--yes")
+
+    assert len(kept) == 2
+    assert lab.netfab("ls", "-o", "json").json["fabrics"] == []
+
+
+def test_exec_exits_with_the_commands_own_code(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+
+    lab.netfab("exec", "web", "true", code=0)
+    lab.netfab("exec", "web", "sh", "-c", "exit 42", code=42)
+    lab.netfab("exec", "web", "sh", "-c", "kill -9 $$", code=137)
+    lab.netfab("exec", "pair/web", "true", code=0)
+
+
+@pytest.mark.parametrize("node", ["program", "empty"])
+def test_exec_says_126_and_127_as_a_shell_does(lab: Lab, node: str) -> None:
+    lab.write("name: x\nnodes:\n  empty: {mode: none}\n  program: {mode: none, command: [sleep, '1000']}\n")
+    lab.netfab("apply")
+
+    assert "netfab: error: " in lab.netfab("exec", node, "/no/such/program", code=127).err
+    assert "netfab: error: " in lab.netfab("exec", node, "/etc/passwd", code=126).err
+
+
+def test_exec_passes_input_output_and_errors_on(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+
+    result = lab.netfab("exec", "-i", "web", "sh", "-c", "cat; echo talk >&2", input="data\n")
+
+    assert result.out == "data\n"
+    assert result.err == "talk\n"
+
+
+def test_exec_runs_a_command_in_several_nodes(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+
+    assert lab.netfab("exec", "web", "client", "--", "hostname").out == "web\nclient\n"
+
+
+def test_an_option_of_the_command_is_not_netfabs(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+
+    assert lab.netfab("exec", "web", "echo", "-n", "--help").out == "--help"
+
+
+def test_ip_prints_addresses(lab: Lab) -> None:
+    lab.write("name: pair\nnetworks: {lan: {subnet: 10.1.2.0/24}}\nnodes: {web: {networks: {lan: {ip: 10.1.2.9}}}}\n")
+    lab.netfab("apply")
+
+    assert lab.netfab("ip", "web").out == "10.1.2.9\n"
+    assert lab.netfab("ip", "web", "lan").out == "10.1.2.9\n"
+
+
+@pytest.mark.parametrize("what", ["pair", "web", "pair/web", "lan", "br-lan"])
+def test_whatever_has_a_name_can_be_inspected(lab: Lab, what: str) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+
+    assert lab.netfab("inspect", what).json["fabric"] == "pair"
+
+
+def test_a_graph_is_mermaid_or_dot(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    assert lab.netfab("graph").out.startswith("graph LR\n")
+    assert lab.netfab("graph", "--format", "dot").out.startswith("graph ")
+
+
+def test_what_config_prints_is_a_file_that_means_the_same(lab: Lab) -> None:
+    lab.write("name: pair\nkinds: {k: {forward: true}}\nnetworks: {lan: {}}\nnodes: {n1..3: {kind: k, networks: [lan]}}\n")
+    lab.netfab("apply")
+
+    expanded = lab.netfab("config").out
+    lab.write(expanded)
+
+    assert "n1..3" not in expanded
+    assert lab.netfab("diff").out == "No changes. The kernel matches topology.yaml.\n"
+    assert lab.netfab("config").out == expanded
+
+
+def test_the_schema_is_json_schema(lab: Lab) -> None:
+    schema = lab.netfab("schema").json
+
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert {"networks", "nodes", "links"} <= set(schema["properties"])
+
+
+def test_what_init_writes_can_be_applied(lab: Lab) -> None:
+    lab.netfab("init")
+
+    lab.netfab("apply")
+
+
+def test_init_never_overwrites(lab: Lab) -> None:
+    lab.write("name: mine\n")
+
+    result = lab.netfab("init", code=1)
+
+    assert "topology.yaml: File exists" in result.err
+    assert (lab.directory / "topology.yaml").read_text() == "name: mine\n"
+
+
+def test_the_version_says_what_a_bug_report_needs(lab: Lab) -> None:
+    assert lab.netfab("version").out.startswith("netfab ")
+    assert "Linux" in lab.netfab("version").out
+    assert lab.netfab("--version").out.startswith("netfab ")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_is_printed(lab: Lab, shell: str) -> None:
+    assert "_NETFAB_COMPLETE" in lab.netfab("completion", shell).out
+
+
+def test_a_closed_pipe_is_no_traceback(lab: Lab) -> None:
+    lab.write("name: big\nnetworks: {lan: {}}\nnodes: {n1..500: {networks: [lan]}}\n")
+
+    result = lab.run("bash", "-c", f"{__import__('lab').COMMAND} plan | head -1")
+
+    assert result.out.count("\n") == 1
+    assert "Traceback" not in result.err
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A host that all the wrong command lines share: none of them may change it."""
+    with throwaway_host(tmp_path_factory.mktemp("plain")) as host:
+        host.write(PAIR)
+        yield host
+
+
+WRONG_USAGE = [
+    ["nonsense"],
+    ["apply", "--nonsense"],
+    ["apply", "a.yaml", "b.yaml"],
+    ["apply", "--lock-timeout", "soon"],
+    ["apply", "--name"],
+    ["apply", "-o", "xml"],
+    ["plan", "-o", "toml"],
+    ["destroy", "a", "b"],
+    ["exec"],
+    ["exec", "web"],
+    ["exec", "web", "client", "--"],
+    ["exec", "--nonsense=1"],
+    ["shell"],
+    ["shell", "a", "b"],
+    ["logs", "-n", "many"],
+    ["inspect"],
+    ["ip"],
+    ["graph", "--format", "png"],
+    ["completion"],
+    ["completion", "cmd.exe"],
+    ["init", "a", "b"],
+    ["--state-dir"],
+    ["status", "a", "b"],
+]
+WRONG_WORDS = [
+    ["apply", "missing.yaml"],
+    ["apply", "."],
+    ["apply", "/dev/null/x.yaml"],
+    ["apply", "--name", "Bad_Name"],
+    ["apply", "--name", "default"],
+    ["apply", "--name", "x" * 30],
+    ["apply", "--name", ""],
+    ["plan", "missing.yaml"],
+    ["diff", "missing.yaml"],
+    ["validate", "missing.yaml"],
+    ["config", "missing.yaml"],
+    ["graph", "missing.yaml"],
+    ["status"],
+    ["status", "nothing"],
+    ["drift"],
+    ["drift", "nothing"],
+    ["drift", "../../etc"],
+    ["reconcile"],
+    ["reconcile", "nothing"],
+    ["destroy"],
+    ["destroy", "missing.yaml"],
+    ["exec", "nobody", "true"],
+    ["exec", "a/b/c", "true"],
+    ["exec", "", "true"],
+    ["shell", "nobody"],
+    ["logs"],
+    ["logs", "nobody"],
+    ["ip", "nobody"],
+    ["inspect", "nothing"],
+    ["inspect", ""],
+    ["inspect", "\x1b[31m"],
+    ["lab", "missing.yaml", "--", "true"],
+    ["init", "/no/such/directory/x.yaml"],
+    ["--state-dir", "/proc/nowhere", "ls"],
+    ["--run-dir", "/proc/nowhere", "apply"],
+    ["--state-dir", "/dev/null", "apply"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", WRONG_USAGE, ids=" ".join)
+def test_wrong_usage_exits_with_2(plain: Lab, words: list[str]) -> None:
+    before = plain.state()
+
+    result = plain.netfab(*words, code=2)
+
+    assert result.out == ""
+    assert "Traceback" not in result.err
+    assert "Error: " in result.err
+    assert differences(before, plain.state()) == []
+
+
+@pytest.mark.parametrize("words", WRONG_WORDS, ids=ascii)
+def test_what_fails_exits_with_1_and_says_why(plain: Lab, words: list[str]) -> None:
+    before = plain.state()
+
+    result = plain.netfab(*words, code=1)
+
+    assert result.out == ""
+    assert result.err.startswith("netfab: error: ")
+    assert "a mistake in netfab" not in result.err
+    assert "\x1b" not in result.err
+    assert differences(before, plain.state()) == []
+
+
+WRONG_FILES = {
+    "empty": "",
+    "binary": "\x00\x01",
+    "a list": "- a\n",
+    "a word": "hello\n",
+    "open bracket": "name: [\n",
+    "tab": "name: x\n\tnodes: {}\n",
+    "duplicate": "name: x\nname: y\n",
+    "tag": "name: !!python/object/apply:os.system [id]\n",
+    "unknown key": "name: x\nnods: {}\n",
+    "bad name": "name: X_1\n",
+    "self alias": "name: x\nnodes: &a {b: *a}\n",
+    "missing network": "name: x\nnodes: {a: {networks: [lan]}}\n",
+    "bad subnet": "name: x\nnetworks: {lan: {subnet: 10.0.0.1/24}}\n",
+    "tiny subnet": "name: x\nnetworks: {lan: {subnet: 10.0.0.0/30}}\nnodes: {n1..9: {networks: [lan]}}\n",
+    "twice the address": "name: x\nnetworks: {lan: {subnet: 10.0.0.0/24}}\n"
+    "nodes: {a: {networks: {lan: {ip: 10.0.0.5}}}, b: {networks: {lan: {ip: 10.0.0.5}}}}\n",
+    "mode and networks": "name: x\nnetworks: {lan: {}}\nnodes: {a: {mode: none, networks: [lan]}}\n",
+    "container cycle": "name: x\nnodes: {a: {mode: container:b}, b: {mode: container:a}}\n",
+    "host without command": "name: x\nnodes: {a: {mode: host}}\n",
+    "bad port": "name: x\nnetworks: {lan: {}}\nnodes: {a: {networks: [lan], publish: ['99999:80']}}\n",
+    "port twice": "name: x\nnetworks: {lan: {}}\n"
+    "nodes: {a: {networks: [lan], publish: ['80:80']}, b: {networks: [lan], publish: ['80:80']}}\n",
+    "depends on nobody": "name: x\nnodes: {a: {mode: none, command: [ls], depends_on: [b]}}\n",
+    "depends on itself": "name: x\nnodes: {a: {mode: none, command: [ls], depends_on: [a]}}\n",
+    "unset variable": "name: x\nnodes: {a: {hostname: '${NO_SUCH_VARIABLE}'}}\n",
+    "later issue": "name: x\nnetworks: {lan: {vxlan: {vni: 4}}}\nnodes: {a: {networks: [lan]}}\n",
+    "too many ports": "name: x\nnetworks: {lan: {subnet: 10.0.0.0/16}}\nnodes: {n1..1100: {networks: [lan]}}\n",
+    "endless range": "name: x\nnodes: {n1..999999999: {mode: none}}\n",
+    "deep": "name: " + "[" * 100 + "]" * 100 + "\n",
+    "escape": "name: \"\\e[31m\"\n",
+    "no pool": "name: x\npools: [10.0.0.0/30]\nnetworks: {a: {}, b: {}, c: {}}\n",
+    "link to nobody": "name: x\nnodes: {a: {}}\nlinks: [[a, b]]\n",
+    "long interface": "name: x\nnodes: {a: {}, b: {}}\nlinks: [['a:abcdefghijklmnopq', b]]\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_FILES)
+def test_a_wrong_file_is_refused_with_its_place(plain: Lab, name: str) -> None:
+    plain.write(WRONG_FILES[name], "wrong.yaml")
+    before = plain.state()
+
+    for command in ("plan", "apply"):
+        result = plain.netfab(command, "wrong.yaml", code=1)
+
+        assert result.err.startswith("netfab: error: ")
+        assert "a mistake in netfab" not in result.err
+        assert "\x1b" not in result.err
+    assert differences(before, plain.state()) == []
+
+
+def test_a_name_that_looks_like_a_path_stays_in_its_directory(plain: Lab) -> None:
+    result = plain.netfab("destroy", "..", code=1)
+
+    assert Path("/run").exists()
+    assert result.err.startswith("netfab: error: ")

@@ -1,0 +1,132 @@
+"""Images and guests that try to reach the host through what we do for them: each was somebody's CVE."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from conftest import PYTHON, Containers, make_image
+
+from netfab.errors import ContainerFailed
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return make_image(tmp_path / "image")
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    made = tmp_path / "outside"
+    made.mkdir()
+    return made
+
+
+def test_a_mount_through_a_symlink_stays_in_the_image(
+    containers: Containers, image: Path, outside: Path
+) -> None:
+    (image / "data").symlink_to(outside)  # CVE-2021-30465, CVE-2019-14271
+    shared = outside.parent / "shared"
+    shared.mkdir()
+    (shared / "a").touch()
+
+    with pytest.raises(ContainerFailed, match="mount: data"):
+        containers.start("sh", "-c", ":", image=str(image), mounts=((str(shared), "/data/in", False),))
+
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("link", ["outside", "../../../../../../{}", "/proc/1/root{}"])
+def test_a_file_through_a_symlink_stays_in_the_image(
+    containers: Containers, image: Path, outside: Path, link: str
+) -> None:
+    (image / "conf").symlink_to(link.format(outside))
+
+    with suppress(ContainerFailed):
+        containers.run("sh", "-c", ":", image=str(image), files=(("/conf/a.conf", "secret\n", 0o600, ""),))
+
+    assert list(outside.iterdir()) == []
+
+
+def test_a_file_that_is_a_symlink_is_replaced_not_followed(
+    containers: Containers, image: Path, outside: Path
+) -> None:
+    victim = outside / "victim"
+    victim.write_text("as it was")
+    (image / "a.conf").symlink_to(victim)
+
+    containers.run("sh", "-c", ":", image=str(image), files=(("/a.conf", "x", 0o600, ""),))
+
+    assert victim.read_text() == "as it was"
+
+
+@pytest.mark.parametrize("name", ["proc", "sys", "dev"])
+def test_an_image_cant_redirect_the_kernels_file_systems(
+    containers: Containers, image: Path, outside: Path, name: str
+) -> None:
+    (image / name).symlink_to(outside)  # CVE-2025-31133, CVE-2025-52881
+
+    text = containers.shell("while read d p t o; do echo $p; done < /proc/self/mounts", image=str(image))
+
+    assert f"/{name}" in text.split()
+    assert list(outside.iterdir()) == []
+
+
+def test_a_guest_that_made_dev_null_a_symlink_does_not_unmask_proc(containers: Containers) -> None:
+    containers.run("sh", "-c", "rm -f /dev/null; ln -s /proc/keys /dev/null")  # CVE-2025-31133
+
+    assert containers.shell("cat /proc/keys /proc/timer_list") == ""
+
+
+@pytest.mark.parametrize("directory", ["/proc/self/fd", "/proc/1/cwd", "/proc/self/fd/7"])
+def test_a_working_directory_is_below_the_root(containers: Containers, directory: str) -> None:
+    # CVE-2024-21626
+    script = "import os; print(os.stat('/').st_ino == os.stat('/proc/1/root').st_ino, os.listdir('/root'))"
+    try:
+        _, text = containers.run(PYTHON, "-c", script, workdir=directory)
+    except ContainerFailed:
+        return
+
+    assert text.strip() == "True []"
+
+
+def test_a_user_file_of_the_guest_is_only_parsed(containers: Containers, image: Path) -> None:
+    (image / "etc").mkdir()
+    (image / "etc/passwd").symlink_to("/etc/shadow")
+
+    with pytest.raises(ContainerFailed, match="find its user"):
+        containers.start("sh", "-c", ":", image=str(image), user="root")
+
+
+def test_a_guests_python_modules_are_not_imported_by_ours(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+    containers.exec(
+        "sh", "-c", 'for m in warnings encodings os signal; do echo \'open("/pwned", "w")\' > /$m.py; done'
+    )
+
+    containers.exec("true")
+
+    assert containers.exec("test", "-e", "/pwned")[0] == 1
+
+
+def test_the_program_that_starts_a_command_cant_be_opened_by_the_guest(containers: Containers) -> None:
+    watch = (  # CVE-2019-5736
+        "import os\nprint('up', flush=True)\nfound = set()\n"
+        "while not os.path.exists('/go'):\n"
+        " for pid in filter(str.isdecimal, os.listdir('/proc')):\n"
+        "  try: found.add(os.readlink(f'/proc/{pid}/exe'))\n"
+        "  except OSError: pass\n"
+        "print(sorted(found))"
+    )
+    containers.start(PYTHON, "-c", watch)
+    containers.says("up")
+    for _ in range(10):
+        containers.exec("true")
+    containers.exec("touch", "/go")
+
+    text = containers.output()
+
+    ours = os.readlink("/proc/self/exe")
+    assert ours == os.path.realpath(PYTHON) or ours not in text

@@ -1,0 +1,191 @@
+"""Which ports of the host lead to which nodes, and what a port's node may send."""
+
+from __future__ import annotations
+
+import pytest
+from planning import planned
+
+from netfab.errors import PlanError, Several
+from netfab.plan.facts import Lease
+from netfab.plan.protection import published_ports
+
+WEB = """
+    name: lab
+    networks: {{front: {{subnet: [10.5.0.0/24, "fd00:5::/64"]}}}}
+    nodes: {{web: {{networks: [front], publish: ["{}"]}}}}
+"""
+
+
+def published(text: str, **facts: object) -> list[str]:
+    """One line for each map that a port is in."""
+    from planning import read
+
+    from netfab.objects.address import Address  # noqa: F401
+    from netfab.objects.route import Route
+    from netfab.plan.facts import Facts
+
+    found = planned(text, **facts)  # type: ignore[arg-type]
+    routes = [thing for thing in found.fabric.values() if isinstance(thing, Route)]
+    return [
+        f"{port.protocol} {port.host or '*'}:{port.host_port} -> {port.node} {port.node_port} by {port.bridge}"
+        for port, _ in published_ports(read(text), found.layout, routes, Facts(**facts))  # type: ignore[arg-type]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wish", "ports"),
+    [
+        ("8080:80", ["tcp *:8080 -> 10.5.0.2 80 by br-front", "tcp *:8080 -> fd00:5::2 80 by br-front"]),
+        ("127.0.0.1:8080:80", ["tcp 127.0.0.1:8080 -> 10.5.0.2 80 by br-front"]),
+        ("192.0.2.1:53:5353/udp", ["udp 192.0.2.1:53 -> 10.5.0.2 5353 by br-front"]),
+        ("[2001:db8::1]:8080:80", ["tcp 2001:db8::1:8080 -> fd00:5::2 80 by br-front"]),
+        ("0.0.0.0:8080:80", ["tcp *:8080 -> 10.5.0.2 80 by br-front"]),
+        ("[::]:8080:80", ["tcp *:8080 -> fd00:5::2 80 by br-front"]),
+    ],
+)
+def test_a_port_is_published_in_the_families_of_its_address_on_the_host(wish: str, ports: list[str]) -> None:
+    assert published(WEB.format(wish)) == ports
+
+
+def test_a_port_published_on_loopback_lets_packets_from_there_onto_that_bridge_only() -> None:
+    from planning import of_kind
+
+    from netfab.objects.bridge import Bridge
+
+    found = planned("""
+        name: lab
+        networks: {front: {}, back: {}}
+        nodes: {web: {networks: [front], publish: ["127.0.0.1:8080:80"]}}
+    """)
+
+    assert {b.link.text: b.settings.route_localnet for b in of_kind(found, Bridge)} == {
+        "br-front": True,
+        "br-back": False,
+    }
+
+
+def test_a_port_is_published_by_a_router_of_a_network_whose_gateway_the_host_is() -> None:
+    assert published("""
+        name: lab
+        networks: {wan: {}, lan: {gateway: r}}
+        nodes: {r: {networks: [wan]}, web: {networks: [lan], publish: ["8080:80"]}}
+    """) == ["tcp *:8080 -> 10.0.1.2 80 by br-wan"]
+
+
+def test_a_port_is_published_where_its_nodes_default_route_goes() -> None:
+    assert published("""
+        name: lab
+        networks: {a: {}, b: {}}
+        nodes: {web: {networks: {a: {}, b: {gateway: true}}, publish: ["8080:80"]}}
+    """) == ["tcp *:8080 -> 10.0.1.2 80 by br-b"]
+
+
+@pytest.mark.parametrize(
+    "networks",
+    ["lan: {gateway: none}", "lan: {gateway: r}", "wan: {}, lan: {gateway: r, internal: true}"],
+)
+def test_a_port_of_a_node_with_no_path_to_the_host_is_refused(networks: str) -> None:
+    with pytest.raises(PlanError, match="web publishes port 8080, and the host has no way to it") as caught:
+        planned(f"""
+            name: lab
+            networks: {{{networks}, other: {{gateway: none}}}}
+            nodes:
+              r: {{networks: [{"wan" if "wan" in networks else "other"}], forward: true}}
+              web: {{networks: [lan, other], publish: ["8080:80"]}}
+        """)
+
+    assert caught.value.at is not None
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("tcp/*/8080", "8080:80"),
+        ("tcp/*/8080", "127.0.0.1:8080:80"),
+        ("tcp/127.0.0.1/8080", "8080:80"),
+        ("tcp/0.0.0.0/8080", "127.0.0.1:8080:80"),
+        ("tcp/192.0.2.1/8080", "192.0.2.1:8080:80"),
+    ],
+)
+def test_a_port_that_another_fabric_publishes_is_refused(theirs: str, ours: str) -> None:
+    with pytest.raises(PlanError, match="is published by fabric shop"):
+        planned(WEB.format(ours), published={theirs: "shop"})
+
+
+@pytest.mark.parametrize("theirs", ["udp/*/8080", "tcp/*/8081", "tcp/127.0.0.2/8080", "tcp/::/8080"])
+def test_another_port_of_another_fabric_is_in_nobodys_way(theirs: str) -> None:
+    assert published(WEB.format("127.0.0.1:8080:80"), published={theirs: "shop"})
+
+
+def test_all_ports_that_can_not_be_published_are_named_at_once() -> None:
+    with pytest.raises(Several) as caught:
+        planned(WEB.format('8080:80", "8081:81'), published={"tcp/*/8080": "shop", "tcp/*/8081": "shop"})
+
+    assert len(caught.value.errors) == 2
+
+
+def test_a_published_port_is_leased() -> None:
+    assert Lease("publish", "tcp/*/8080", "80") in planned(WEB.format("8080:80")).wants
+
+
+def senders(text: str, name: str, node: str) -> list[str]:
+    """What a set of the bridge table says of a node's first interface."""
+    from planning import of_kind
+
+    from netfab.objects.firewall import Firewall
+
+    found = planned(text)
+    (table,) = (thing for thing in of_kind(found, Firewall) if thing.family == "bridge")
+    (rows,) = (held.elements for held in table.sets if held.name == name)
+    link = found.layout.nics[node][0].host_link
+    return [" ".join(map(str, row[1:])) for row in rows if row[0] == link]
+
+
+def test_a_node_sends_by_its_own_mac_and_addresses_and_those_it_is_allowed() -> None:
+    text = """
+        name: lab
+        networks: {a: {subnet: 10.5.0.0/24}}
+        nodes: {x: {networks: {a: {mac: '02:00:00:00:00:07', allow: [10.5.0.100]}}, loopback: 10.9.0.1}}
+    """
+
+    assert senders(text, "senders4", "x") == ["02:00:00:00:00:07 10.5.0.2", "02:00:00:00:00:07 10.9.0.1"]
+    assert senders(text, "routed4", "x") == ["10.5.0.100"]
+
+
+ROUTER = """
+    name: lab
+    networks: {wan: {VERSION}, lan: {gateway: r, VERSION}, deep: {gateway: s, VERSION}}
+    nodes: {r: {networks: [wan, lan]}, s: {networks: [lan]}, x: {networks: [lan]}}
+"""
+
+
+def test_a_router_sends_inwards_from_anywhere_and_outwards_what_lies_behind_it() -> None:
+    four, six = ROUTER.replace("VERSION", "ipv6: false"), ROUTER.replace("VERSION", "ipv6: only")
+    swapped = four.replace("[wan, lan]", "[lan, wan]")
+
+    assert senders(four, "routed4", "r") == ["10.0.1.0/24", "10.0.2.0/24"]
+    assert senders(swapped, "routed4", "r") == ["0.0.0.0/0"]
+    assert senders(six.replace("[wan, lan]", "[lan, wan]"), "routed6", "r") == ["::/0"]
+    assert senders(four, "routed4", "x") == []
+
+
+def test_a_router_also_sends_from_where_written_routes_lead() -> None:
+    text = ROUTER.replace("VERSION", "ipv6: false").replace(
+        "s: {networks: [lan]}", "s: {networks: [lan], routes: [172.20.0.0/16 via x]}"
+    )
+
+    assert "172.20.0.0/16" in senders(text, "routed4", "r")
+
+
+def test_an_isolated_networks_router_sends_nothing_back_from_it() -> None:
+    from ipaddress import ip_network
+
+    text = """
+        name: lab
+        networks: {lan: {gateway: r, isolated: true, subnet: 10.5.0.0/24}, wan: {}}
+        nodes: {r: {networks: [lan, wan]}}
+    """
+
+    behind = [ip_network(row) for row in senders(text, "routed4", "r")]
+    assert not any(prefix.overlaps(ip_network("10.5.0.0/24")) for prefix in behind)
+    assert any(ip_network("8.8.8.8").subnet_of(prefix) for prefix in behind)  # type: ignore[arg-type]
