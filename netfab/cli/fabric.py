@@ -55,10 +55,12 @@ def _say_step(op: Any) -> bool:
 @click.argument("file", default="topology.yaml")
 def init_command(file: str) -> None:
     """Write a small topology to start from. Never over a file that is there."""
-    name = "".join(c for c in os.path.basename(os.getcwd()).lower() if c.isalnum()) or "demo"
+    from netfab.topology.grammar import NO_FABRIC_NAMES, proposed_name
+
+    name = proposed_name(os.path.basename(os.getcwd()))
     try:
         with open(file, "x") as opened:
-            opened.write(EXAMPLE.format(name=name if name[0].isalpha() else f"n{name}"[:24]))
+            opened.write(EXAMPLE.format(name="demo" if name in ("", *NO_FABRIC_NAMES) else name))
     except OSError as error:
         raise NetfabError(f"{file}: {error.strerror}") from error
     click.echo(f"wrote {file}; `sudo netfab apply {file}` makes it", err=True)

@@ -42,7 +42,7 @@ def fabric_name(argument: str | None, where: Any) -> str:
     from netfab import fabric
 
     if argument and not is_file(argument):
-        return argument
+        return valid_name(argument)
     if argument:
         return fabric.name_of(argument, where)
     records = fabric.records(where)
@@ -58,6 +58,16 @@ def fabric_name(argument: str | None, where: Any) -> str:
     if not records:
         raise NetfabError("there is no fabric on this host", hint="`netfab apply FILE` makes one")
     raise NetfabError(f"which fabric? There are {', '.join(record.name for record in records)}")
+
+
+def valid_name(text: str) -> str:
+    """A fabric's name as typed: it becomes part of paths and of nft's words. Raises NetfabError."""
+    from netfab.topology import grammar
+
+    try:
+        return grammar.name(text)
+    except grammar.Wrong as wrong:
+        raise NetfabError(str(wrong)) from wrong
 
 
 def absolute(file: str) -> str:

@@ -47,11 +47,14 @@ def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
     while True:
         try:
             public_directory(os.path.dirname(path))
+        except OSError as error:
+            raise _no_lock(path, error) from error
+        try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except FileNotFoundError:
             continue  # the directory was removed with its last file, just now
         except OSError as error:
-            raise NetfabError(f"can't lock {path}: {error.strerror}") from error
+            raise _no_lock(path, error) from error
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,6 +68,10 @@ def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def _no_lock(path: str, error: OSError) -> NetfabError:
+    return NetfabError(f"can't lock {path}: {error.strerror}")
 
 
 def _flock_within(fd: int, timeout: float, holder: str) -> None:

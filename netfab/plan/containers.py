@@ -71,6 +71,6 @@ def _container(
 
 def _members(topology: Topology, name: str) -> Iterator[str]:
     """A node, or all of a scaled one; only those that have a program to wait for."""
-    for node in topology.nodes.values():
-        if name in (node.name, node.base) and argv_of(node):
-            yield node.name
+    one = topology.nodes.get(name)
+    nodes = (one,) if one else (node for node in topology.nodes.values() if node.base == name)
+    yield from (node.name for node in nodes if argv_of(node))

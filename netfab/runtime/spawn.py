@@ -8,6 +8,7 @@ a socket that exec closes. What it needs is computed before it is born.
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import resource
 import signal
@@ -114,6 +115,7 @@ def _become(birth: Birth, log: int, channel: int) -> Iterator[str]:
     """The child's life until exec. Each name that is yielded is of the step that follows."""
     spec = birth.spec
     yield "join its cgroups"
+    gc.disable()  # a collection would copy every page of the supervisor's heap
     os.umask(0)
     hide_from_ptrace()
     join_cgroups(birth.cgroup_files)

@@ -8,6 +8,7 @@ other files.
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any, NamedTuple
 
 from netfab.errors import NetfabError
@@ -185,6 +186,7 @@ class Restart(NamedTuple):
     limit: int = 0  # on-failure: how often at most; 0: without end
 
     @classmethod
+    @cache
     def parse(cls, text: str) -> Restart:
         """`on-failure:3` → on-failure, 3. Raises ValueError."""
         kind, _, limit = text.partition(":")

@@ -172,6 +172,7 @@ def _supervise(paths: Paths, tell: int) -> None:
     with _listen(paths) as door:
         os.write(tell, b"!")
         os.close(tell)
+        gc.collect()  # what imports left, so that containers find room there
         gc.freeze()
         supervisor.serve(door)
         supervisor.keeper.launcher.close()

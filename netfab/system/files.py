@@ -19,7 +19,7 @@ _FALLOC_FL_PUNCH_HOLE = 0x2
 def public_directory(path: str) -> None:
     """Make a directory, and those above it, that everybody may read, whatever this process's umask."""
     if not os.path.isdir(path):
-        public_directory(os.path.dirname(path))
+        public_directory(os.path.dirname(os.path.abspath(path)))
         with suppress(FileExistsError):
             os.mkdir(path)
             os.chmod(path, 0o755)

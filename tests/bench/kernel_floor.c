@@ -1,4 +1,4 @@
-/* The kernel's own share of a fabric: what any program must ask for, asked in the cheapest way that was found.
+/* The kernel's own share of a fabric: what any program must ask for, and nothing else.
  *
  *     kernel_floor make NODES BRIDGES    NODES namespaces, each with a veth to one of BRIDGES bridges
  *     kernel_floor drop NODES            unmounts the namespaces, waits until no link of theirs is left, ends the bridges
