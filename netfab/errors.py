@@ -142,5 +142,7 @@ class NotReady(NetfabError):
     """A node did not become ready in time, or ended before. Carries its last lines of output."""
 
     def __init__(self, name: str, reason: str, lines: tuple[str, ...]) -> None:
-        super().__init__("\n".join((f"{name} is not ready: {reason}", *(f"  {name} | {line}" for line in lines))))
+        super().__init__(
+            "\n".join((f"{name} is not ready: {reason}", *(f"  {name} | {line}" for line in lines)))
+        )
         self.name, self.reason, self.lines = name, reason, lines

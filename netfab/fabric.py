@@ -112,7 +112,8 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal
     with _store(where) as store, _host(topology.name, where) as host:
         leases, facts = store.leases(topology.name), _facts(host, store, topology.name)
         proposed = plan_topology(topology, leases, facts, where.run)
-        proposed = _with_renames(proposed, topology, store.record(topology.name))
+        chosen = json.dumps(summary(topology, proposed))
+        proposed = _with_renames(proposed, store.record(topology.name), chosen)
         last = _last(store, topology.name, KINDS)
         live = os.geteuid() == 0
         observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
@@ -141,23 +142,28 @@ def apply(
             proposed = _claim(topology, host, store, where)
             if proposed.published:
                 refuse_busy(wish for wish in proposed.published if lease_of(wish) not in leases)
-            proposed = _with_renames(proposed, topology, record)
-            applied = engine.apply(proposed.fabric, host, (last,), where.progress)
             chosen = json.dumps(summary(topology, proposed))
-            made = Record(name, file, os.getuid(), proposed.fabric.to_json(), chosen)
-            try:
-                store.commit(made, proposed.wants)
-            except StoreError as failure:
-                engine.undo(applied.before, host, (proposed.fabric, last), failure)
-                raise
+            proposed = _with_renames(proposed, record, chosen)
+            applied = engine.apply(proposed.fabric, host, (last,), where.progress)
+            known = record is not None and record[1:3] == (file, os.getuid()) and record.summary == chosen
+            if applied.changes or not known or proposed.wants != leases:
+                try:
+                    _remember(Record(name, file, os.getuid(), "", chosen), proposed, store, where)
+                except StoreError as failure:
+                    engine.undo(applied.before, host, (proposed.fabric, last), failure)
+                    raise
         except BaseException:
             with suppress(StoreError):  # what failed first is what the user has to know
                 store.commit(record, leases) if record else store.forget(name)
             raise
-        public = made._replace(desired=proposed.fabric.public().to_json())
-        publish(where.run, public, proposed.wants)
         host.wait_ready(proposed.fabric)
         return proposed, applied
+
+
+def _remember(record: Record, proposed: Plan, store: Store, where: Where) -> None:
+    """Keep what was applied, and tell everybody what everybody may know of it."""
+    store.commit(record._replace(desired=proposed.fabric.to_json()), proposed.wants)
+    publish(where.run, record._replace(desired=proposed.fabric.public().to_json()), proposed.wants)
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
@@ -167,7 +173,10 @@ def destroy(name: str, where: Where = HERE) -> Applied:
     """
     _need_root("destroy")
     with _locked(name, where), _host(name, where) as host:
-        applied = engine.apply(Fabric(name), host, (_last_of_any(name, where),), where.progress)
+        known = (_last_of_any(name, where),)
+        applied = engine.apply(
+            Fabric(name), host, known, where.progress, back=lambda: _last_of_any(name, where, KINDS)
+        )
         withdraw(where.run, name)
         try:
             with _store(where) as store:
@@ -415,12 +424,12 @@ def recover(where: Where = HERE) -> list[str]:
     return lines or ["nothing to recover: the store is whole"]
 
 
-def _with_renames(proposed: Plan, topology: Topology, record: Record | None) -> Plan:
+def _with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:
     """The plan, with a warning for each interface that changes its name."""
-    if record is None:
+    if record is None or record.summary == chosen:
         return proposed
-    before, after = json.loads(record.summary)["nodes"], summary(topology, proposed)["nodes"]
-    return proposed._replace(warnings=(*proposed.warnings, *renamed(before, after)))
+    told = renamed(json.loads(record.summary)["nodes"], json.loads(chosen)["nodes"])
+    return proposed._replace(warnings=(*proposed.warnings, *told))
 
 
 def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> Plan:
@@ -464,14 +473,14 @@ def _last(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) -> Fabric
     return Fabric(name, (thing for thing in known.values() if getattr(thing, "key", None) not in others))
 
 
-def _last_of_any(name: str, where: Where) -> Fabric:
+def _last_of_any(name: str, where: Where, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
     """As the store has it; when that can't be read, as it was published."""
     try:
         with _store(where) as store:
-            return _last(store, name)
+            return _last(store, name, kinds)
     except StoreError:
         published: Any = PublicView(where.run)
-        return _last(published, name)
+        return _last(published, name, kinds)
 
 
 def _known(store: Store, name: str) -> Record:

@@ -45,7 +45,9 @@ def random_fabric(random: Random) -> Fabric:
             )
     if random.random() < 0.5:
         objects.append(
-            File(f"/run/netfab/{FABRIC}/etc/hosts.{random.randint(1, 2)}", f"10.0.0.1 {random.choice(nodes)}\n")
+            File(
+                f"/run/netfab/{FABRIC}/etc/hosts.{random.randint(1, 2)}", f"10.0.0.1 {random.choice(nodes)}\n"
+            )
         )
     return Fabric(FABRIC, objects)
 

@@ -30,7 +30,7 @@ class Host(Protocol):
 
     def observe(self, name: str, known: Sequence[Fabric], spaces: Set[str] | None = None) -> Observed:
         """Read the fabric of that name. `known` tells what can only be read by asking for it (sysctls);
-        with `spaces`, the rest is taken from the last reading."""
+        with `spaces`, the rest is taken from the last reading, or only said to be there."""
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """What is slow, invisible and repeatable: features, pulls, probes. Raises before anything is changed."""
@@ -57,7 +57,12 @@ def _silent(done: int, total: int, what: str) -> None:
 
 
 def changes_for(desired: Fabric, observed: Observed) -> tuple[Change, ...]:
-    """What apply would do.
+    """What apply would do, in order. Raises as phases_for does."""
+    return tuple(change for phase in phases_for(desired, observed) for change in phase)
+
+
+def phases_for(desired: Fabric, observed: Observed) -> tuple[tuple[Change, ...], ...]:
+    """What apply would do, by phases.
 
     Raises ForeignObject, for all at once, where a name that must be made is held by somebody else.
     """
@@ -73,39 +78,48 @@ def changes_for(desired: Fabric, observed: Observed) -> tuple[Change, ...]:
         for name in change.after.names
         if name in observed.foreign and name not in freed
     )
-    return tuple(change for phase in order(changes) for change in phase)
+    return tuple(order(changes))
 
 
-def apply(desired: Fabric, host: Host, known: Sequence[Fabric] = (), progress: Progress = _silent) -> Applied:
+def apply(
+    desired: Fabric,
+    host: Host,
+    known: Sequence[Fabric] = (),
+    progress: Progress = _silent,
+    back: Callable[[], Fabric] | None = None,
+) -> Applied:
     """Make `host` match `desired`, and read it back.
 
-    Raises NetfabError when nothing was changed, ApplyFailed when the changes were undone or could not be.
+    The empty set is made without a look into the namespaces that end; `back` then says what to go back to on a failure,
+    which is otherwise what was there. Raises NetfabError when nothing was changed, ApplyFailed when the changes were
+    undone or could not be.
     """
-    observed = host.observe(desired.name, (desired, *known))
+    observed = host.observe(desired.name, (desired, *known), None if desired or back is None else {HOST})
     before = observed.own
-    changes = changes_for(desired, observed)
-    if not changes:
+    phases = phases_for(desired, observed)
+    if not phases:
         settle(desired, host, observed, frozenset())
         return Applied(before, ())
+    changes = tuple(change for phase in phases for change in phase)
     host.prepare(changes)
     try:
-        run(changes, host, progress)
+        run(phases, host, progress)
         verify(desired, host, changes)
     except BaseException as failure:
-        undo(before, host, (desired, *known), failure)
+        undo(before if back is None else back(), host, (desired, *known), failure)
         raise
     return Applied(before, changes)
 
 
-def run(changes: Sequence[Change], host: Host, progress: Progress = _silent) -> None:
-    """Carry out changes in phases. Raises what the first phase with a failure failed with."""
-    done = 0
-    for phase in order(changes):
-        progress(done, len(changes), str(phase[0].object))
+def run(phases: Sequence[Sequence[Change]], host: Host, progress: Progress = _silent) -> None:
+    """Carry out changes phase by phase. Raises what the first phase with a failure failed with."""
+    done, total = 0, sum(map(len, phases))
+    for phase in phases:
+        progress(done, total, str(phase[0].object))
         raise_all(error if isinstance(error, NetfabError) else _told(change, error)
                   for change, error in zip(phase, host.run(phase), strict=True) if error is not None)  # fmt: skip
         done += len(phase)
-    progress(done, len(changes), "")
+    progress(done, total, "")
 
 
 def _told(change: Change, error: Exception) -> NetfabError:
@@ -155,7 +169,7 @@ def undo(before: Fabric, host: Host, known: Sequence[Fabric], failure: BaseExcep
     try:
         now = host.observe(before.name, (before, *known))
         changes = diff(before, now.own)
-        run(changes, host)
+        run(tuple(order(changes)), host)
         verify(before, host, changes)
     except Exception as second:
         raise ApplyFailed(

@@ -20,7 +20,7 @@ from netfab.objects.base import HOST, Dump, Fabric, Op
 from netfab.objects.container import Container
 from netfab.objects.firewall import Firewall
 from netfab.objects.kinds import KINDS
-from netfab.objects.link import group_of, scratch_of
+from netfab.objects.link import group_of
 from netfab.plan.facts import Facts
 from netfab.runtime.paths import Paths
 
@@ -70,7 +70,7 @@ class LocalHost:
     def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
         """What observe reads, raw."""
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
-        self._executor.learn(dump.links, dump.spaces[HOST].links, scratch_of(group_of(self.fabric)))
+        self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         return dump._replace(containers=self._programs.read(), supervised=self._programs.supervised())
 
     def wait_ready(self, fabric: Fabric) -> None:
@@ -83,7 +83,7 @@ class LocalHost:
 
     def facts(self) -> Facts:
         """What the planner is told of this host."""
-        return gather(self.fabric, self._namespaces.socket(HOST))
+        return gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """Nothing that a later step relies on may be missing once the first visible one is made."""

@@ -20,7 +20,7 @@ from netfab.kernel.netlink import BATCH, Netlink
 from netfab.kernel.netns import Namespaces
 from netfab.kernel.observe import links
 from netfab.objects.base import HOST, Name, Op
-from netfab.objects.link import GROUP, IFALIAS, Link, scratch_of
+from netfab.objects.link import GROUP, IFALIAS, LOOPBACK_IFINDEX, Link, scratch_of
 from netfab.objects.ops import (
     DelLink,
     DelNamespace,
@@ -46,7 +46,6 @@ from netfab.objects.wire import (
 )
 from netfab.system.files import public_directory
 
-LOOPBACK_IFINDEX = 1  # net/flow.h
 RACES = 5  # for indexes, against other programs, in one batch
 TAKEN = {EEXIST, EBUSY}
 GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT}  # for a delete: it is done
@@ -71,18 +70,23 @@ class Executor:
         )
         self._index: dict[Name, int] = {}
         self._next_index = 0
+        self._grouped: set[Name] = (
+            set()
+        )  # links of the host in the fabric's group; empty once that may have changed
         self._marked: list[Link] = []  # links of the host that were in the scratch group when they were read
         self._fds: dict[Name, int] = {}
 
-    def learn(self, links: Mapping[tuple[str, int], Name], host: Iterable[Link], scratch: int) -> None:
+    def learn(self, links: Mapping[tuple[str, int], Name], host: Iterable[Link], group: int) -> None:
         """The links that there are; new ones get indexes above all of these, so that an index is unique in all spaces."""
         self._index = {name: index for (_, index), name in links.items()}
         self._next_index = max(self._next_index, max((index for _, index in links), default=0) + 1)
-        self._marked = []
+        self._grouped, self._marked = set(), []
         for link in host:
             self._index[Name(HOST, link.name)] = link.ifindex
             self._next_index = max(self._next_index, link.ifindex + 1)
-            if link.group == scratch:
+            if link.group == group:
+                self._grouped.add(Name(HOST, link.name))
+            elif link.group == scratch_of(group):
                 self._marked.append(link)
 
     def run(self, changes: Sequence[Any]) -> Failures:
@@ -166,6 +170,8 @@ class Executor:
         try:
             for number, request in steps:
                 spoiled = self._hook(request)
+                if request.makes:
+                    self._grouped.clear()
                 for link in request.makes:
                     self._index[link] = self._next_index
                     self._next_index += 1
@@ -208,21 +214,37 @@ class Executor:
                 space, [(number, Request(space, RTM_DELLINK, 0, body, doing=f"delete {op.link}"))], failed
             )
         elif here:
-            first, group = here[0][0], here[0][1].group
+            group = here[0][1].group
             meant = {op.link for _, op in here}
-            strays = [link for link in self._marked if space == HOST and Name(HOST, link.name) not in meant]
-            for link in strays:
-                label = text(link.attrs.get(IFALIAS, b""))
-                if label and not label.startswith("netfab:"):
-                    failed[first] = ForeignObject(
-                        f"{link.name} is in the group of links to delete, and not ours: {label!r}"
-                    )
-                    return
-            requests = [(first, _regroup(Name(HOST, link.name), group)) for link in strays]
-            requests += [(number, _regroup(op.link, scratch_of(group))) for number, op in here]
-            body = Body(IFINFO, (0, 0, 0, 0, 0), ((GROUP, u32(scratch_of(group))),))
-            requests.append((first, Request(space, RTM_DELLINK, 0, body, doing="delete a group of links")))
-            self._send(space, requests, failed)
+            if (
+                space == HOST
+                and 2 * len(staying := self._grouped - meant) < len(here)
+                and meant <= self._grouped
+            ):
+                # Fewer stay than go: they are moved out of the way instead.
+                away = [(here[0][0], _regroup(link, scratch_of(group))) for link in sorted(staying)]
+                back = [(here[0][0], _regroup(link, group)) for link in sorted(staying)]
+                self._send(space, [*away, (here[0][0], _delete_group(space, group)), *back], failed)
+                self._grouped = staying
+            elif (stranger := self._stranger(space, meant)) is not None:
+                failed[here[0][0]] = stranger
+            else:
+                strays = [
+                    link for link in self._marked if space == HOST and Name(HOST, link.name) not in meant
+                ]
+                requests = [(here[0][0], _regroup(Name(HOST, link.name), group)) for link in strays]
+                requests += [(number, _regroup(op.link, scratch_of(group))) for number, op in here]
+                self._send(space, [*requests, (here[0][0], _delete_group(space, scratch_of(group)))], failed)
+
+    def _stranger(self, space: str, meant: set[Name]) -> ForeignObject | None:
+        """A link in the scratch group that somebody else put there."""
+        for link in self._marked if space == HOST else ():
+            label = text(link.attrs.get(IFALIAS, b""))
+            if label and not label.startswith("netfab:") and Name(HOST, link.name) not in meant:
+                return ForeignObject(
+                    f"{link.name} is in the group of links to delete, and not ours: {label!r}"
+                )
+        return None
 
     def _one(self, op: Op) -> None:
         """One step that is no rtnetlink message. Raises OSError."""
@@ -265,6 +287,11 @@ class Executor:
 def _runs(ops: Iterable[Op]) -> Iterator[list[Op]]:
     """Consecutive steps of one change in the same space."""
     return (list(steps) for _, steps in groupby(ops, key=lambda op: op.space))
+
+
+def _delete_group(space: str, group: int) -> Request:
+    body = Body(IFINFO, (0, 0, 0, 0, 0), ((GROUP, u32(group)),))
+    return Request(space, RTM_DELLINK, 0, body, doing="delete a group of links")
 
 
 def _regroup(link: Name, group: int) -> Request:

@@ -27,9 +27,8 @@ _ANSWER = 8 << 20  # bytes that we read of a daemon's answer
 _NEVER = (ip_network("127.0.0.0/8"), ip_network("169.254.0.0/16"), ip_network("224.0.0.0/4"))
 
 
-def gather(fabric: str, netlink: Netlink) -> Facts:
-    """Facts of the host whose namespace the socket is in, for planning that fabric."""
-    found = links(netlink)
+def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
+    """Facts of the host whose namespace the socket is in, and whose links were found, for planning that fabric."""
     names = {link.ifindex: link.name for link in found}
     own = {link.ifindex for link in found if owned(link, fabric)}
     table = routes(netlink, ours=False)

@@ -65,6 +65,18 @@ class Netlink:
             raise overrun
         return refused
 
+    def get(self, kind: int, body: bytes) -> tuple[bytes, int, int]:
+        """(datagram, start, end) of the one message that answers. Raises OSError with the kernel's errno."""
+        wanted = self.next_sequence()
+        self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST, wanted, 0) + body)
+        while True:
+            data = self._socket.recv(32768)
+            for found, flags, sequence, begin, end in messages(data):
+                if sequence == wanted:
+                    if found == NLMSG_ERROR:
+                        raise OSError(*_refusal(data, flags, begin, end))
+                    return data, begin, end
+
     def dump(self, kind: int, body: bytes) -> Iterator[tuple[bytes, int, int]]:
         """(datagram, start, end) of every message that answers; read again when the table changed meanwhile.
 

@@ -16,7 +16,7 @@ from netfab.kernel.nft import Listing, rules_of
 from netfab.objects.address import AddressMessage
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space
 from netfab.objects.borrowed import Borrowed
-from netfab.objects.link import IFALIAS, Link, group_of, owned
+from netfab.objects.link import IFALIAS, LOOPBACK_IFINDEX, Link, group_of, marked_links, owned
 from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.route import RouteMessage
 from netfab.objects.wire import (
@@ -35,6 +35,7 @@ EXT_MASK, SKIP_STATS = 29, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 _LINKS = (
     IFINFO.pack(0, 0, 0, 0, 0) + b"\x08\0" + EXT_MASK.to_bytes(2, "little") + SKIP_STATS.to_bytes(4, "little")
 )
+_LO = IFINFO.pack(0, 0, LOOPBACK_IFINDEX, 0, 0) + _LINKS[IFINFO.size :]
 _ADDRESSES = IFADDR.pack(0, 0, 0, 0, 0)
 _ROUTES = RTMSG.pack(0, 0, 0, 0, 0, MARK, 0, 0, 0)  # with strict checking: only those of our protocol
 _ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -72,6 +73,13 @@ def read_space(netlink: Netlink) -> Space:
     return Space(links(netlink), addresses(netlink), routes(netlink))
 
 
+def read_mark(netlink: Netlink) -> Space:
+    """One namespace, of which nothing matters but whose it is: its lo."""
+    data, start, end = netlink.get(RTM_GETLINK, _LO)
+    _, _, index, flags, _ = IFINFO.unpack_from(data, start)
+    return Space([Link.parse(index, flags, data, start + IFINFO.size, end)], [], [])
+
+
 class Observer:
     """Reads one fabric; keeps what it read, so that a second reading can be of a few namespaces only."""
 
@@ -80,6 +88,7 @@ class Observer:
         self._directory = directory  # the fabric's run directory, whose files are its own
         self._named: list[tuple[str, str]] = []  # what /run/netns has of the fabric, and what it is
         self._spaces: dict[str, Space] = {}
+        self._host_links: list[Link] | None = None  # read ahead, for the next reading
         self._tables: list[Any] = []
         self._passages: list[Any] = []
 
@@ -93,6 +102,20 @@ class Observer:
             self._passages = docker_rules(dump.spaces[HOST].links)
         return dump._replace(tables=self._tables, passages=self._passages)
 
+    def host_links(self) -> list[Link]:
+        """The host's links; the next reading takes them as read, since a dump of a thousand takes its time."""
+        self._host_links = links(self._namespaces.socket(HOST))
+        return self._host_links
+
+    def _space(self, space: str, whole: bool) -> Space:
+        netlink = self._namespaces.socket(space)
+        if not whole:
+            return read_mark(netlink)
+        if space != HOST or self._host_links is None:
+            return read_space(netlink)
+        found, self._host_links = self._host_links, None
+        return Space(found, addresses(netlink), routes(netlink))
+
     def _read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
         spaces: dict[str, Space] = {}
         self._named = list(self._namespaces.named(f"{fabric}."))
@@ -102,11 +125,11 @@ class Observer:
                 spaces[space] = Space([], [], [])
             elif what == FOREIGN:
                 continue
-            elif only is None or space in only or space not in self._spaces:
-                with suppress(FileNotFoundError):  # ended meanwhile
-                    spaces[space] = read_space(self._namespaces.socket(space))
-            else:
+            elif only is not None and space not in only and space in self._spaces:
                 spaces[space] = self._spaces[space]
+            else:
+                with suppress(FileNotFoundError):  # ended meanwhile
+                    spaces[space] = self._space(space, only is None or space in only)
         self._spaces = spaces
         own = {space: found for space, found in spaces.items() if space == HOST or _marked(found, fabric)}
         return Dump(
@@ -117,6 +140,7 @@ class Observer:
                 for space, found in own.items()
                 for link in found.links
             },
+            marked_links(fabric, own),
             {
                 (space, link.ifindex)
                 for space, found in own.items()
@@ -124,18 +148,22 @@ class Observer:
                 if space != HOST or owned(link, fabric)
             },
             dict(_files(self._directory)),
-            dict(self._sysctls(known, own)),
+            dict(self._sysctls(known, own, only)),
             {thing.key: thing.original for one in known for thing in one.values() if type(thing) is Borrowed},
             self._tables,
         )
 
     def _sysctls(
-        self, known: Sequence[Fabric], spaces: dict[str, Space]
+        self, known: Sequence[Fabric], spaces: dict[str, Space], only: frozenset[str] | None
     ) -> Iterator[tuple[tuple[str, str], str]]:
         asked: dict[str, set[str]] = {}
         for fabric in known:
             for thing in fabric.values():
-                if (asks := getattr(thing, "asks", None)) and asks[0] in spaces:
+                if (
+                    (asks := getattr(thing, "asks", None))
+                    and asks[0] in spaces
+                    and (only is None or asks[0] in only)
+                ):
                     asked.setdefault(asks[0], set()).add(asks[1])
         for space, keys in asked.items():
             with suppress(FileNotFoundError), self._namespaces.inside(space):

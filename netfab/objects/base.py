@@ -106,6 +106,9 @@ class Dump(NamedTuple):
     fabric: str
     spaces: Mapping[str, Space]
     links: Mapping[tuple[str, int], Name]  # (space, ifindex) -> link, of all spaces
+    marked: Sequence[
+        tuple[str, Any]
+    ]  # (space, link) of every link that carries the fabric's mark, lo excepted
     owned: Set[tuple[str, int]]  # the host's links that carry the fabric's mark, and all inside its nodes
     files: Mapping[str, tuple[int, str]]  # path -> (mode, content), below the fabric's run directory
     sysctls: Mapping[tuple[str, str], str]  # (space, key) -> value, of the keys that were asked for

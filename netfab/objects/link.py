@@ -6,11 +6,12 @@ RTM_NEWLINK ignores it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from typing import NamedTuple
 
-from netfab.objects.base import Dump, Name
+from netfab.objects.base import Dump, Name, Space
 from netfab.objects.wire import (
     AF_INET,
     AF_INET6,
@@ -39,6 +40,8 @@ CONF6_ACCEPT_RA, CONF6_FORCE_FORWARDING = 3, 59  # linux/ipv6.h, DEVCONF_*, coun
 ADDR_GEN_NONE = 1
 OPERSTATE_UP = 6  # RFC 2863
 KEPT = frozenset({ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO, IFALIAS, AF_SPEC, GROUP})
+KEPT_OF_LO = frozenset({IFNAME, GROUP})
+LOOPBACK_IFINDEX = 1  # net/flow.h
 
 _SCRATCH = 1 << 23
 
@@ -59,23 +62,18 @@ class Link(NamedTuple):
 
     ifindex: int
     flags: int
-    attrs: dict[int, bytes]  # of KEPT
+    name: str
+    group: int
+    attrs: dict[int, bytes]  # of KEPT; of a lo of KEPT_OF_LO
     info: dict[int, bytes]  # of IFLA_LINKINFO
 
     @classmethod
     def parse(cls, ifindex: int, flags: int, data: bytes, start: int, end: int) -> Link:
         """From the attributes in data[start:end]."""
-        attrs = parse(data, start, end, KEPT)
+        attrs = parse(data, start, end, KEPT if ifindex != LOOPBACK_IFINDEX else KEPT_OF_LO)
         info = attrs.pop(LINKINFO, b"")
-        return cls(ifindex, flags, attrs, parse(info, 0, len(info)))
-
-    @property
-    def name(self) -> str:
-        return text(self.attrs[IFNAME])
-
-    @property
-    def group(self) -> int:
-        return number(self.attrs.get(GROUP, b""))
+        group = number(attrs.get(GROUP, b""))
+        return cls(ifindex, flags, text(attrs[IFNAME]), group, attrs, parse(info, 0, len(info)))
 
     @property
     def up(self) -> bool:
@@ -93,9 +91,10 @@ class Link(NamedTuple):
     def kind(self) -> str:
         return text(self.info.get(INFO_KIND, b""))
 
-    def info_data(self, which: int = INFO_DATA) -> dict[int, bytes]:
+    def info_data(self, which: int = INFO_DATA, wanted: frozenset[int] | None = None) -> dict[int, bytes]:
+        """Attributes of IFLA_INFO_DATA or IFLA_INFO_SLAVE_DATA."""
         data = self.info.get(which, b"")
-        return parse(data, 0, len(data))
+        return parse(data, 0, len(data), wanted)
 
     def settings(self) -> Settings:
         """What IFLA_AF_SPEC says of both families; IFLA_INET_CONF is an array of s32 counted from 1."""
@@ -174,11 +173,17 @@ def settings_attr(settings: Settings) -> tuple[int, Value]:
     return AF_SPEC, ((AF_INET, ((INET_CONF, ipv4),)), (AF_INET6, ipv6))
 
 
-def own_links(dump: Dump) -> list[tuple[str, Link]]:
+def own_links(dump: Dump) -> Sequence[tuple[str, Link]]:
     """(space, link) of every link that the fabric made, lo excepted."""
+    return dump.marked
+
+
+def marked_links(fabric: str, spaces: Mapping[str, Space]) -> list[tuple[str, Link]]:
+    """What own_links gives, found."""
+    groups = (group_of(fabric), scratch_of(group_of(fabric)))
     return [
         (space, link)
-        for space, found in dump.spaces.items()
+        for space, found in spaces.items()
         for link in found.links
-        if link.ifindex != 1 and owned(link, dump.fabric)
+        if link.group in groups and link.ifindex != LOOPBACK_IFINDEX
     ]

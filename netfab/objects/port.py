@@ -74,7 +74,9 @@ class Port(NamedTuple):
             if (master := number(link.attrs.get(MASTER, b""))) and text(
                 link.info.get(INFO_SLAVE_KIND, b"")
             ) == "bridge":
-                isolated = number(link.info_data(INFO_SLAVE_DATA).get(BRPORT_ISOLATED, b""))
+                isolated = number(
+                    link.info_data(INFO_SLAVE_DATA, frozenset({BRPORT_ISOLATED})).get(BRPORT_ISOLATED, b"")
+                )
                 yield cls(Name(space, link.name), dump.links[space, master], bool(isolated))
 
     @classmethod
@@ -84,7 +86,7 @@ class Port(NamedTuple):
         }
         for space, link in own_links(dump):
             if link.up and link.flags & IFF_LOWER_UP and (space, number(link.attrs.get(MASTER, b""))) in up:
-                data = link.info_data(INFO_SLAVE_DATA)
+                data = link.info_data(INFO_SLAVE_DATA, frozenset({BRPORT_STATE}))
                 if BRPORT_STATE in data and number(data[BRPORT_STATE]) != FORWARDING:
                     yield Name(space, link.name)
 

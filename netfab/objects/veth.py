@@ -157,24 +157,23 @@ class Veth(NamedTuple):
         # An ifindex is unique in its namespace only, so both ends must point at each other, and both be marked or at
         # least labelled: a user's own pair inside a node may well have the same two numbers.
         at: dict[tuple[int, int], list[tuple[str, Link]]] = {}
-        own: list[tuple[str, Link]] = []
         for space, found in dump.spaces.items():
             for link in found.links:
                 if related(link, dump.fabric) and link.kind == "veth":
                     at.setdefault((link.ifindex, _peer(link)), []).append((space, link))
-                    if owned(link, dump.fabric):
-                        own.append((space, link))
-        for space, link in own:
-            a = End.of(space, link)
+        marked = group_of(dump.fabric)
+        for space, link in own_links(dump):
+            if link.kind != "veth":
+                continue
             ends = at.get((_peer(link), link.ifindex), ())
             for peer_space, peer in ends:
-                b = End.of(peer_space, peer)
-                if _host_first(a) < _host_first(b) or not owned(peer, dump.fabric):  # each pair once
-                    marked = group_of(dump.fabric)
-                    first, second = sorted((a, b), key=_host_first)
-                    yield cls(first, second, link.group if link.group != marked else peer.group)
+                first = _place(space, link) < _place(peer_space, peer)
+                if first or not owned(peer, dump.fabric):  # each pair once
+                    two = [End.of(space, link), End.of(peer_space, peer)]
+                    a, b = two if first else reversed(two)
+                    yield cls(a, b, link.group if link.group != marked else peer.group)
             if not ends:
-                yield cls(a, End(Name("elsewhere", a.link.text), "", 0), link.group)
+                yield cls(End.of(space, link), End(Name("elsewhere", link.name), "", 0), link.group)
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
@@ -191,5 +190,6 @@ def _peer(link: Link) -> int:
     return number(link.attrs.get(LINK, b""))
 
 
-def _host_first(end: End) -> tuple[bool, Name]:
-    return end.link.space != HOST, end.link
+def _place(space: str, link: Link) -> tuple[bool, str, str]:
+    """What orders the two ends: the host's first."""
+    return space != HOST, space, link.name

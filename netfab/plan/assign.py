@@ -1,7 +1,8 @@
-"""Which address each seat has: written ones are held first, then the gateway's, then leased ones, then free ones.
+"""Which address each seat has: written ones are held first, then the gateway's, leased ones, and free ones.
 
-A lease that would have to make way is an error, never a renumbering. The gateway's address is nobody's lease: it goes
-with the role. A network without one keeps the first address free for a gateway to come, as long as there are others.
+A lease that would have to make way is an error, never a renumbering. The gateway's address is nobody's lease:
+it goes with the role. A network without one keeps the first address free for a gateway to come, as long as
+there are others.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 from netfab.errors import AddressTaken, Location, PlanError, PoolExhausted
 from netfab.plan.addresses import Addresses, usable
+from netfab.plan.demands import what
 from netfab.plan.facts import Lease
-from netfab.plan.prefixes import Prefixes, what
+from netfab.plan.prefixes import Prefixes
 from netfab.plan.seats import LOOPBACKS, Seat, host_is_gateway, planned_loopbacks, written_loopbacks
 from netfab.topology.schema import (
     Address,
@@ -117,7 +119,7 @@ def _version(interface: Interface) -> int:
 def _gateway_seat(
     planned: Iterable[Seat], seats: Iterable[Seat], wish: Network | Link, family: int
 ) -> Seat | None:
-    """Where the gateway node has the first usable address: on its first interface there, unless it writes one."""
+    """Where the gateway node has the first usable address: by its first interface, unless it writes one."""
     if not isinstance(wish, Network) or not isinstance(wish.gateway, NodeGateway):
         return None
     node = wish.gateway.node
@@ -202,7 +204,7 @@ def loopbacks_of(
     held: Mapping[tuple[str, str], str],
     wants: set[Lease],
 ) -> dict[str, tuple[Address, ...]]:
-    """Written loopbacks as they are; planned ones out of one subnet of each family, leased like all addresses."""
+    """Written loopbacks as they are; planned ones out of one subnet of each family, leased like others."""
     found: dict[str, list[Address]] = {}
     for address, node in written_loopbacks(topology):
         found.setdefault(node, []).append(address)

@@ -34,8 +34,9 @@ class Facts(NamedTuple):
 class Lease(NamedTuple):
     """What the planner chose once and keeps.
 
-    `kind` is subnet, shared, address, bridge or borrowed. A `subnet` overlaps no other of the host; a `shared` one was
-    written where the host has no part in it, and may. Keys: SEGMENT/FAMILY, SEGMENT/NODE#N/FAMILY, NETWORK, a sysctl.
+    `kind` is subnet, shared, address, bridge, publish or borrowed. A `subnet` overlaps no other of the host;
+    a `shared` one was written where the host has no part in it, and may. Keys: SEGMENT/FAMILY,
+    SEGMENT/NODE#N/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl.
     """
 
     kind: str

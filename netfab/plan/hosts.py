@@ -36,7 +36,7 @@ def names_of(
     table = HostsTable(topology, layout)
 
     def keep(kind: str, key: str, text: Callable[[], str]) -> str:
-        # Named for what it is for, not for what is in it: a running program has it mounted and sees it change.
+        # Named for what it is for, not for what is in it: a running program has it mounted and sees changes.
         path = paths.get((kind, key))
         if path is None:
             path = paths[kind, key] = f"{directory}/{kind}.{text_hash(key)}"
@@ -66,7 +66,7 @@ def namespace_holder(topology: Topology, node: Node) -> Node:
 
 
 class HostsTable:
-    """Hosts files (hosts(5)). Most lines are the same in all: they are made once, and only others again for each file."""
+    """Hosts files (hosts(5)). Lines are made once; those that depend on who asks, again for each file."""
 
     def __init__(self, topology: Topology, layout: Layout) -> None:
         self._topology, self._layout = topology, layout
@@ -128,7 +128,7 @@ def host_addresses(layout: Layout, segments: Iterable[str]) -> list[Address]:
 def resolv_text(
     topology: Topology, layout: Layout, facts: Facts, node: Node, segments: tuple[str, ...], way_out: bool
 ) -> str:
-    """A resolv.conf (resolv.conf(5)): `dns`, else the host's upstreams where there is a way out, else nothing."""
+    """A resolv.conf(5): `dns`, else the host's upstreams where there is a way out, else nothing."""
     servers: Iterable[str] = facts.nameservers if way_out else ()
     if node.dns:
         servers = [address for server in node.dns for address in _servers(topology, layout, server, segments)]

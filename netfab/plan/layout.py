@@ -1,7 +1,7 @@
 """Everything that is chosen before a single object is made: subnets, addresses, names, MACs, MTUs.
 
-Holds what is leased, checks what is written, and takes what is free; says which leases the plan wants. Routes are
-routing.py's, objects are network.py's and node.py's.
+Holds what is leased, checks what is written, and takes what is free; says which leases the plan wants. Routes
+are routing.py's, objects are network.py's and node.py's.
 """
 
 from __future__ import annotations

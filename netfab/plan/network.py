@@ -20,7 +20,7 @@ from netfab.topology.schema import Network, NodeGateway
 
 
 def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> Iterator[KernelObject]:
-    """The host's side of a network: its bridge, and the gateway's addresses unless a router elsewhere has them.
+    """The host's side of a network: its bridge, and the gateway's addresses unless a router has them.
 
     A bridge that is somebody else's stays as it is.
     """
@@ -52,7 +52,7 @@ def leads_out(segment: Segment) -> bool:
 def borrowed_for(segments: Iterable[Segment], facts: Facts) -> Iterator[Borrowed]:
     """What forwarding between these networks and the outside changes on the host: its uplinks' own switches.
 
-    Never the global one of IPv4; that of IPv6 only where the kernel has no switch per interface (before 6.17).
+    Never the global one of IPv4; that of IPv6 where the kernel has no switch per interface (before 6.17).
     """
     families = {prefix.version for segment in segments if leads_out(segment) for prefix in segment.prefixes}
     wanted: list[tuple[str, str]] = []

@@ -16,7 +16,7 @@ from netfab.plan.refusals import IPV6_MTU
 from netfab.topology.schema import Address as AnyAddress
 from netfab.topology.schema import Link, Node
 
-# A router answers for several ways: no reverse path filter, whatever the host's default, and flows spread by ports.
+# A router answers for several ways: no reverse path filter, whatever the host's default; flows go by ports.
 ROUTER_SYSCTLS = (("net/ipv4/conf/all/rp_filter", "0"), ("net/ipv4/fib_multipath_hash_policy", "1"))
 ROUTER_SYSCTLS6 = (("net/ipv6/conf/all/forwarding", "1"), ("net/ipv6/fib_multipath_hash_policy", "1"))
 

@@ -1,7 +1,7 @@
 """Who holds what overlaps a prefix, without looking at everybody. Pure.
 
-Of two prefixes that overlap, one lies in the other (RFC 4632, section 3.1): so those around a prefix are looked up, one
-look for each length that occurs, and those inside it stand in a row when all are sorted.
+Of two prefixes that overlap, one lies in the other (RFC 4632, section 3.1): so those around a prefix are
+looked up, one look for each length that occurs, and those inside it stand in a row when all are sorted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Overlaps:
             self._lengths[prefix.version].add(prefix.prefixlen)
 
     def of(self, prefix: Prefix) -> Iterator[Reservation]:
-        """Those that overlap the prefix: the ones around it, the widest first, then those inside, in order."""
+        """Those that overlap the prefix: the ones around it, widest first, then those inside, in order."""
         first, length = _place(prefix)
         row = self._rows[prefix.version]
         for wider in sorted(self._lengths[prefix.version]):

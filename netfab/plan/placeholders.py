@@ -1,4 +1,4 @@
-"""`{ip:X}` and its kin in `files`, `env`, `command` and `exec`: what the plan chose, put where the file asks for it.
+"""`{ip:X}` and its kin in `files`, `env`, `command` and `exec`: what the plan chose, where it is asked for.
 
 X is one of the node's interfaces, a network, or another node. Everything else in braces is left as it is.
 """
@@ -57,7 +57,7 @@ def _interfaces(what: str, nics: Iterable[Nic]) -> Iterator[Nic]:
 
 
 def _peers(what: str, layout: Layout, node: Node, own: list[Nic]) -> Iterator[Address]:
-    """Addresses of who else is on the segment of that interface, or of that node on a segment that both are on."""
+    """Addresses of who else is on that interface's segment, or of that node on a segment that both are on."""
     segments = {nic.segment for nic in own or layout.nics[node.name]}
     for name, nics in layout.nics.items():
         if name != node.name and (own or name == what):

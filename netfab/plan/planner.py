@@ -87,7 +87,7 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
 def nic_objects(
     topology: Topology, layout: Layout, nic: Nic, forwarding: frozenset[str]
 ) -> Iterator[KernelObject]:
-    """An interface's cable and place on the bridge (a link's cable belongs to both ends), and its addresses."""
+    """An interface's cable and place on the bridge, its addresses; a link's cable belongs to both."""
     segment = layout.segments[nic.segment]
     if isinstance(segment.wish, Network):
         yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding)

@@ -1,6 +1,7 @@
 """Which prefixes each segment has: what is leased stays, what is written is checked, and the rest is planned.
 
-In that order, so that a lease never moves and a planned subnet makes way for a written one. The arithmetic is subnets.py's.
+In that order, so that a lease never moves and a planned subnet makes way for a written one. The arithmetic is
+subnets.py's.
 """
 
 from __future__ import annotations
@@ -9,42 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Literal, NamedTuple
 
-from netfab.errors import Location, NetfabError, PlanError, SubnetTaken, raise_all
+from netfab.errors import NetfabError, PlanError, SubnetTaken, raise_all
+from netfab.plan.demands import Demand, demands_of
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.overlaps import Overlaps
-from netfab.plan.seats import LOOPBACKS, Seat, planned_loopbacks, wishes, written_loopbacks
-from netfab.plan.subnets import Reservation, Space, length_for, rejected, ula
-from netfab.topology.schema import Interface, Link, Network, Pool, Prefix, SubnetWish, Topology
-
-LINK_LENGTH = {4: 31, 6: 127}  # RFC 3021, RFC 6164
-
-
-class Demand(NamedTuple):
-    """One subnet that the file asks for."""
-
-    segment: str
-    holder: str  # network front of this file
-    family: Literal[4, 6]
-    written: Prefix | None
-    implied: (
-        Prefix | None
-    )  # around written addresses, where no subnet is written: what it is unless it is leased
-    size: (
-        int | None
-    )  # prefix length, where that is written or given; None: the pool's, or more for many members
-    members: int
-    with_host: bool  # the host is on it or reaches it
-    at: Location
-    hint: str = "leave `subnet` out to have a free one planned"  # for who has it taken
-
-    @property
-    def key(self) -> str:
-        return f"{self.segment}/{self.family}"
-
-    @property
-    def fixed(self) -> Prefix | None:
-        """What the file leaves no choice about."""
-        return self.written or self.implied
+from netfab.plan.seats import Seat, written_loopbacks
+from netfab.plan.subnets import Reservation, Space, rejected, ula
+from netfab.topology.schema import Pool, Prefix, Topology
 
 
 class Prefixes(NamedTuple):
@@ -60,7 +32,7 @@ class Prefixes(NamedTuple):
         return [self.chosen[key] for key in (f"{segment}/4", f"{segment}/6") if key in self.chosen]
 
     def wants(self) -> Iterator[Lease]:
-        """A fixed subnet that the host has no part in may overlap other fabrics: its lease is a shared one."""
+        """A fixed subnet that the host has no part in may overlap other fabrics: its lease is shared."""
         for demand in self.demands:
             prefix = self.chosen[demand.key]
             shared = prefix == demand.fixed and not demand.with_host
@@ -75,7 +47,7 @@ def choose_prefixes(
     facts: Facts,
 ) -> Prefixes:
     """A prefix for every demand. Raises SubnetTaken and PoolExhausted, all at once."""
-    demands = (*_demands(topology, seats, reach), *_loopbacks(topology, seats, reach))
+    demands = demands_of(topology, seats, reach)
     outside = (*facts.reservations, *(Reservation(prefix, "avoid") for prefix in topology.avoid))
     theirs, ours = Overlaps(outside), Overlaps()
     chosen = {d.key: lease for d in demands if (lease := _lease(d, held, theirs)) is not None}
@@ -144,97 +116,11 @@ def reasons(topology: Topology, prefixes: Prefixes, facts: Facts, leased: Iterab
 
 
 def pools_of(topology: Topology, facts: Facts, family: Literal[4, 6]) -> list[Pool]:
-    """Where subnets are taken from; for IPv6, when no pool is written, the machine's own unique local prefix."""
+    """Where subnets are taken from; for IPv6 without a written pool, the machine's unique local prefix."""
     pools = [pool for pool in topology.pools if pool.prefix.version == family]
     if family == 4 or pools:
         return pools
     return [Pool(ula(f"{facts.machine}/{topology.name}"), 64, topology.at.own)]
-
-
-def what(wish: Network | Link) -> str:
-    """network or link."""
-    return "network" if isinstance(wish, Network) else "link"
-
-
-def _demands(
-    topology: Topology, seats: Mapping[str, Sequence[Seat]], reach: frozenset[str]
-) -> Iterator[Demand]:
-    for name, wish in wishes(topology):
-        for subnet in wish.subnets:
-            if isinstance(subnet, SubnetWish):
-                yield _planned(topology, name, wish, subnet, seats[name], name in reach)
-            else:
-                yield Demand(
-                    name,
-                    f"{what(wish)} {name} of this file",
-                    4 if subnet.version == 4 else 6,
-                    subnet,
-                    None,
-                    None,
-                    len(seats[name]) + 1,
-                    name in reach,
-                    wish.at.of("subnet"),
-                )
-
-
-def _planned(
-    topology: Topology,
-    name: str,
-    wish: Network | Link,
-    subnet: SubnetWish,
-    seats: Sequence[Seat],
-    with_host: bool,
-) -> Demand:
-    """A subnet that isn't written, though addresses in it may be."""
-    size = subnet.size
-    if size is None and (subnet.family == 6 or isinstance(wish, Link)):
-        size = LINK_LENGTH[subnet.family] if isinstance(wish, Link) else 64
-    demand = Demand(
-        name,
-        f"{what(wish)} {name} of this file",
-        subnet.family,
-        None,
-        None,
-        size,
-        len(seats) + 1,
-        with_host,
-        wish.at.of("subnet"),
-    )
-    for seat in seats:
-        for address in seat.port.addresses:
-            if address.version == subnet.family:
-                around = address.network if not seat.port.plain else _around(topology, demand, address)
-                return demand._replace(
-                    implied=around, at=seat.at.of("ip"), hint="leave `ip` out to have a free subnet planned"
-                )
-    return demand
-
-
-def _around(topology: Topology, demand: Demand, address: Interface) -> Prefix:
-    """The block around an address, as big as a planned one."""
-    sizes = [pool.size for pool in topology.pools if address.ip in pool.prefix]
-    length = demand.size or length_for(demand.members, min(sizes, default=24))
-    return ip_network((address.ip, length), strict=False)
-
-
-def _loopbacks(
-    topology: Topology, seats: Mapping[str, Sequence[Seat]], reach: frozenset[str]
-) -> Iterator[Demand]:
-    """One subnet of each family, for all nodes whose loopback is planned."""
-    nodes_of = planned_loopbacks(topology, seats)
-    on_reach = {seat.node for name in reach for seat in seats[name]}
-    for family, nodes in nodes_of.items():
-        yield Demand(
-            LOOPBACKS,
-            "the loopbacks of this file",
-            family,
-            None,
-            None,
-            64 if family == 6 else None,
-            len(nodes),
-            not on_reach.isdisjoint(nodes),
-            topology.nodes[nodes[0]].at.of("loopback"),
-        )
 
 
 def _taken_loopbacks(
@@ -256,7 +142,7 @@ def _taken_loopbacks(
 def _lease(demand: Demand, held: Mapping[tuple[str, str], str], theirs: Overlaps) -> Prefix | None:
     """What the demand is leased already, unless the file now writes a subnet or another size.
 
-    A shared lease was given while the subnet was fixed and the host had no part in it: now it may not be free.
+    A shared lease was given while the subnet was fixed and the host had no part in it: it may be taken.
     """
     own, shared = held.get(("subnet", demand.key)), held.get(("shared", demand.key))
     text = own or shared
@@ -289,4 +175,5 @@ def _shadows(demands: Iterable[Demand], chosen: Mapping[str, Prefix], theirs: Ov
         prefix = chosen.get(demand.key)
         if prefix is not None and (demand.with_host or prefix != demand.fixed):
             for other in theirs.of(prefix):
-                yield f"{prefix} of {demand.segment} is now also {other.prefix}, {other.holder}; nothing moves by itself"
+                also = f"{other.prefix}, {other.holder}"
+                yield f"{prefix} of {demand.segment} is now also {also}; nothing moves by itself"

@@ -1,4 +1,7 @@
-"""What the firewall is told of a layout: areas, guarded ports, published ports. The rules are firewall.py's and guard.py's."""
+"""What the firewall is told of a layout: areas, guarded ports, published ports.
+
+The rules are firewall.py's and guard.py's.
+"""
 
 from __future__ import annotations
 
@@ -202,7 +205,7 @@ def _published(
 
 
 def _way_to(layout: Layout, by_host: Iterable[Route], node: str, family: int) -> tuple[Address, str] | None:
-    """An address of the node, and the bridge by which the host reaches it: best where its default route goes."""
+    """An address of the node, best where its default route goes, and the bridge that leads the host there."""
     for nic in sorted(layout.nics[node], key=lambda nic: not nic.port.gateway):
         segment = layout.segments[nic.segment]
         if isinstance(segment.wish, Network) and segment.wish.internal:

@@ -121,12 +121,14 @@ def _ways_out_that_are_none(topology: Topology, seats: Seats) -> Iterator[PlanEr
     forwarding = routers(topology)
     for name, wish in wishes(topology):
         for seat in seats[name]:
-            if seat.port.gateway and not _has_gateway(wish):
-                if not any(other.node in forwarding and other.node != seat.node for other in seats[name]):
-                    yield PlanError(
-                        f"{seat.node} has its default route on {name}, where there is no gateway and no router",
-                        at=seat.at.of("gateway"),
-                    )
+            if seat.port.gateway and not (
+                _has_gateway(wish)
+                or any(other.node in forwarding and other.node != seat.node for other in seats[name])
+            ):
+                yield PlanError(
+                    f"{seat.node} has its default route on {name}, where there is no gateway and no router",
+                    at=seat.at.of("gateway"),
+                )
 
 
 def _has_gateway(wish: Network | Link) -> bool:

@@ -16,14 +16,14 @@ from netfab.plan.paths import Graph, Interface
 from netfab.plan.paths import Segment as Cable
 from netfab.plan.routing import Computed, computed_routes
 from netfab.plan.seats import host_is_gateway, routers
-from netfab.topology.schema import Address as IP
+from netfab.topology.schema import Address as AnyAddress
 from netfab.topology.schema import Link, NodeGateway, Prefix, RouteWish, Topology
 
 DEFAULT: dict[int, Prefix] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 
 
 def routes_of(topology: Topology, layout: Layout, addresses: Iterable[Address]) -> Iterator[Route]:
-    """Every route of every node and of the host. Raises PlanError for written ones that lead nowhere, or twice."""
+    """Every route of every node and of the host. Raises PlanError for those written amiss."""
     on: dict[Name, list[Address]] = {}
     for address in addresses:
         on.setdefault(address.link, []).append(address)
@@ -195,7 +195,7 @@ def _written(
     )
 
 
-def _via(layout: Layout, nics: Iterable[Nic], wish: RouteWish, version: int) -> IP | None:
+def _via(layout: Layout, nics: Iterable[Nic], wish: RouteWish, version: int) -> AnyAddress | None:
     """The next hop: an address as written, or that of a node on a shared segment."""
     if not isinstance(wish.via, str):
         return wish.via

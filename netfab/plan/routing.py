@@ -180,7 +180,7 @@ class _Family:
         return node in self._view.routers and node not in self._graph.unrouted
 
     def _away(self, node: str, ends: list[End]) -> Iterator[_Destination]:
-        """The destinations that the node is not at already. Without a router beside it, only loopbacks are in reach."""
+        """The destinations that the node is not at already; without a router beside it, loopbacks only."""
         on = frozenset(end.segment for end in ends)  # of two sets, the smaller is gone through
         routed = any(self._view.routers_on.get(segment) for segment in on)
         for destination in self._destinations if routed else self._loopbacks:

@@ -52,7 +52,10 @@ def wishes(topology: Topology) -> Iterator[tuple[str, Network | Link]]:
 
 
 def seats_of(topology: Topology) -> list[Seat]:
-    """Every interface of every node: networks in written order, links after; eth0, eth1 …, skipping written names."""
+    """Every interface of every node: networks in written order, links after; eth0, eth1 …
+
+    Written names are skipped.
+    """
     linked: dict[str, list[tuple[str, Port, Places]]] = defaultdict(list)
     for name, link in zip(segment_names(topology), topology.links, strict=True):
         for end in link.ends:
@@ -60,7 +63,7 @@ def seats_of(topology: Topology) -> list[Seat]:
     seats = []
     for node in topology.nodes.values():
         entries = [*node.attachments, *linked.get(node.name, ())]
-        written = {port.name for _, port, _ in entries}
+        written = {port.name for _, port, _ in entries if port.name is not PLANNED}
         free = (name for n in count() if (name := f"eth{n}") not in written)
         again: dict[str, int] = {}
         for segment, port, at in entries:
@@ -71,7 +74,7 @@ def seats_of(topology: Topology) -> list[Seat]:
 
 
 def host_is_gateway(wish: Network | Link) -> bool:
-    """Whether the host itself has the gateway's address; a bridge that is somebody else's only gets ports from us."""
+    """Whether the host itself has the gateway's address; somebody else's bridge gets nothing but ports."""
     return isinstance(wish, Network) and isinstance(wish.gateway, HostGateway) and not wish.external
 
 
@@ -103,7 +106,7 @@ def host_reach(topology: Topology, seats: Mapping[str, Sequence[Seat]]) -> froze
 def planned_loopbacks(
     topology: Topology, seats: Mapping[str, Sequence[Seat]]
 ) -> dict[Literal[4, 6], list[str]]:
-    """The nodes with `loopback: true`, by family: those that their subnets have; IPv4 where they have none."""
+    """The nodes with `loopback: true`, by family: those of their subnets; IPv4 where they have none."""
     planned = {node.name for node in topology.nodes.values() if node.loopback is PLANNED}
     if not planned:
         return {}

@@ -180,7 +180,9 @@ def _refuse_overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> N
         (held.prefix.version, int(held.prefix.network_address), int(held.prefix.broadcast_address), held)
         for held in (*mine, *others)
     ]
-    reach: dict[bool, tuple[int, int, HeldSubnet]] = {}  # of ours and of theirs: family, last address so far, whose
+    reach: dict[
+        bool, tuple[int, int, HeldSubnet]
+    ] = {}  # of ours and of theirs: family, last address so far, whose
     for family, first, last, held in sorted(spans, key=lambda span: span[:3]):
         own = not held.fabric
         if (before := reach.get(not own)) is not None and before[0] == family and before[1] >= first:

@@ -55,9 +55,13 @@ class Lab:
 
     def netfab(self, *words: str, code: int = 0, input: str = "", env: Mapping[str, str] | None = None) -> Result:
         """Run the command; it must end with `code`."""
-        result = self.run(str(COMMAND), *words, input=input, env=env)
+        result = self.run(*self.words(*words), input=input, env=env)
         assert result.code == code, f"netfab {' '.join(words)}: exit {result.code}\n{result.out}{result.err}"
         return result
+
+    def words(self, *words: str) -> list[str]:
+        """The command line of the installed command, for `run` and `start`."""
+        return [str(COMMAND), *words]
 
     def run(self, *argv: str, input: str = "", env: Mapping[str, str] | None = None) -> Result:
         """Any program in this host."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from lab import Lab, throwaway_host
+from lab import COMMAND, Lab, throwaway_host
 from machine import differences
 
 PAIR = """\
@@ -185,7 +184,7 @@ def test_a_second_fabric_of_a_file_is_made_by_another_name(lab: Lab) -> None:
     lab.netfab("apply", "--name", "second")
 
     assert [found["fabric"] for found in lab.netfab("ls", "-o", "json").json["fabrics"]] == ["pair", "second"]
-    assert "web is a node of several fabrics: pair/web, second/web" in lab.netfab("ip", "web", code=1).err
+    assert "web is a node of several fabrics: pair/web, second/web" in lab.netfab("exec", "web", "true", code=1).err
     assert lab.netfab("ip", "second/web").out != lab.netfab("ip", "pair/web").out
 
 
@@ -346,7 +345,7 @@ def test_a_completion_script_is_printed(lab: Lab, shell: str) -> None:
 def test_a_closed_pipe_is_no_traceback(lab: Lab) -> None:
     lab.write("name: big\nnetworks: {lan: {}}\nnodes: {n1..500: {networks: [lan]}}\n")
 
-    result = lab.run("bash", "-c", f"{__import__('lab').COMMAND} plan | head -1")
+    result = lab.run("bash", "-c", f"{COMMAND} plan | head -1")
 
     assert result.out.count("\n") == 1
     assert "Traceback" not in result.err
@@ -405,8 +404,10 @@ WRONG_WORDS = [
     ["drift", "../../etc"],
     ["reconcile"],
     ["reconcile", "nothing"],
-    ["destroy"],
-    ["destroy", "missing.yaml"],
+    ["destroy", ".."],
+    ["destroy", "a\x1b[31m"],
+    ["destroy", "x; flush ruleset"],
+    ["destroy", "x" * 200],
     ["exec", "nobody", "true"],
     ["exec", "a/b/c", "true"],
     ["exec", "", "true"],
@@ -500,9 +501,3 @@ def test_a_wrong_file_is_refused_with_its_place(plain: Lab, name: str) -> None:
         assert "\x1b" not in result.err
     assert differences(before, plain.state()) == []
 
-
-def test_a_name_that_looks_like_a_path_stays_in_its_directory(plain: Lab) -> None:
-    result = plain.netfab("destroy", "..", code=1)
-
-    assert Path("/run").exists()
-    assert result.err.startswith("netfab: error: ")

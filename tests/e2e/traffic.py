@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
-from lab import Lab
+from lab import Lab, T
 
 from netfab.system import linux
 
@@ -37,7 +37,7 @@ def dropped(lab: Lab, node: str, address: str, port: int = 80) -> bool:
 
 def unreached(lab: Lab, pairs: Iterable[tuple[str, str]], port: int = 80) -> list[tuple[str, str]]:
     """Those (node, address) where nothing gets through."""
-    return lab.call(lambda: [pair for pair in pairs if _from(pair[0], lambda: ask(pair[1], port)) is None])
+    return lab.call(lambda: [pair for pair in pairs if within(pair[0], lambda: ask(pair[1], port)) is None])
 
 
 def ask(address: str, port: int, patience: float = PATIENCE) -> str | None:
@@ -63,7 +63,8 @@ def echo(address: str, port: int) -> bytes | None:
             return None
 
 
-def _from(node: str, function: Callable[[], str | None]) -> str | None:
+def within(node: str, function: Callable[[], T]) -> T:
+    """For functions that are called in the host: go on in a node's network."""
     fd = os.open(f"/run/netns/{node}", os.O_RDONLY)
     linux.setns(fd, linux.CLONE_NEWNET)
     os.close(fd)
@@ -82,7 +83,7 @@ def _serve(ports: Iterable[int], ready: Callable[[], None], nodes: Iterable[str]
 
     if nodes:
         for node in nodes:
-            _from(node, listen)
+            within(node, listen)
     else:
         listen()
     ready()

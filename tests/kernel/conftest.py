@@ -6,6 +6,7 @@ The machine outside is compared before and after each test: a difference fails t
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,17 @@ def pytest_configure() -> None:
     if os.geteuid() != 0:
         become_root()
         enter()  # the machine's own namespaces could not be gone back to
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much the sweeps swept."""
+    swept: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        swept.update(dict(report.user_properties) if report.when == "call" else {})
+    if swept:
+        terminalreporter.write_line(
+            ", ".join(f"{count} {what}" for what, count in sorted(swept.items())) + " swept"
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The kernel says no: to message k of a batch, to a whole send, in the middle of an answer; and a signal says stop.
+"""The kernel says no: to message k of a batch, to a send, in the middle of an answer; and a signal says stop.
 
 Whatever is refused, the state is the one before or the one after, and what apply says about it is true.
 """
@@ -75,6 +75,11 @@ class Counted:
         return self.act() if self.count == self.number else False
 
 
+def _signalled(number: int) -> bool:
+    os.kill(os.getpid(), number)
+    return False
+
+
 def _steps(before: Fabric, after: Fabric) -> int:
     counted = Counted()
     failure, _ = _go(before, after, counted)
@@ -103,7 +108,7 @@ def test_a_signal_at_any_step_undoes_what_was_begun(
 
     for step in range(1, steps + 1):
         number = (signal.SIGINT, signal.SIGTERM)[step % 2]
-        failure, found = _go(before, after, Counted(step, lambda: os.kill(os.getpid(), number) or False))
+        failure, found = _go(before, after, Counted(step, lambda number=number: _signalled(number)))
         assert isinstance(failure, Interrupted), step
         assert number.name in str(failure)
         assert found == before, step
@@ -111,7 +116,7 @@ def test_a_signal_at_any_step_undoes_what_was_begun(
 
 
 class Faulty(socket.socket):
-    """A netlink socket that fails once, at the call of some number, as the kernel would under memory pressure."""
+    """A netlink socket that fails once, at the call of some number, as under memory pressure."""
 
     calls = 0
     fault = 0

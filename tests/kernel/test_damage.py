@@ -1,4 +1,4 @@
-"""Damage done behind our back, for every kind: it is named, repaired, and what was damaged is still destroyed whole."""
+"""Damage done behind our back, for every kind: named, repaired, and what was damaged is destroyed whole."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ WHOLE = fabric(
     ROUTE6,
     File(FILE, "10.0.0.1 web\n"),
 )
+WEB_IP, DB_IP = f"ip -n {FABRIC}.web", f"ip -n {FABRIC}.db"
 IN_WEB, IN_DB = f"ip netns exec {FABRIC}.web", f"ip netns exec {FABRIC}.db"
 VETH, CABLE = "veth nfweb - eth0 of node shop.web", "veth eth1 of node shop.db - eth1 of node shop.web"
 FOUR, SIX = (
@@ -65,40 +66,64 @@ SYSCTL = "sysctl net/ipv4/ip_default_ttl of shop.web"
 DAMAGE = [
     ("ip link set br0 down", ["update bridge br0: up False -> True"]),
     ("ip link set nfweb down", [f"update {VETH}: a.up False -> True"]),
-    (f"ip -n {FABRIC}.web link set eth0 down", [f"update {VETH}: b.up False -> True", f"create {FOUR}", f"create {SIX}"]),
     (
-        f"ip link set nfweb down; ip -n {FABRIC}.web link set eth0 down",
+        f"{WEB_IP} link set eth0 down",
+        [f"update {VETH}: b.up False -> True", f"create {FOUR}", f"create {SIX}"],
+    ),
+    (
+        f"ip link set nfweb down; {WEB_IP} link set eth0 down",
         [f"update {VETH}: a.up False -> True, b.up False -> True", f"create {FOUR}"],
     ),
-    (f"ip -n {FABRIC}.db link set eth1 down", [f"update {CABLE}: a.up False -> True"]),
-    (f"ip -n {FABRIC}.web link set lo down", ["update namespace shop.web: up False -> True"]),
-    ("ip link set br0 address 02:00:00:00:00:77", ["update bridge br0: mac 02:00:00:00:00:77 -> 02:00:00:00:00:01"]),
-    ("ip link set nfweb address 02:00:00:00:00:78", [f"update {VETH}: a.mac 02:00:00:00:00:78 -> 02:00:00:00:01:01"]),
-    (f"ip -n {FABRIC}.web link set eth0 address 02:00:00:00:00:79", [f"update {VETH}: b.mac"]),
+    (f"{DB_IP} link set eth1 down", [f"update {CABLE}: a.up False -> True"]),
+    (f"{WEB_IP} link set lo down", ["update namespace shop.web: up False -> True"]),
+    (
+        "ip link set br0 address 02:00:00:00:00:77",
+        ["update bridge br0: mac 02:00:00:00:00:77 -> 02:00:00:00:00:01"],
+    ),
+    (
+        "ip link set nfweb address 02:00:00:00:00:78",
+        [f"update {VETH}: a.mac 02:00:00:00:00:78 -> 02:00:00:00:01:01"],
+    ),
+    (f"{WEB_IP} link set eth0 address 02:00:00:00:00:79", [f"update {VETH}: b.mac"]),
     ("ip link set br0 mtu 1400", ["update bridge br0: mtu 1400 -> 1500"]),
     ("ip link set nfweb mtu 1400", [f"update {VETH}: a.mtu 1400 -> 1500"]),
-    (f"ip -n {FABRIC}.web link set eth0 mtu 1000", [f"update {VETH}: b.mtu 1000 -> 1500", f"create {ON_ETH0_6}"]),
+    (f"{WEB_IP} link set eth0 mtu 1000", [f"update {VETH}: b.mtu 1000 -> 1500", f"create {ON_ETH0_6}"]),
     (f"ip link set br0 group {scratch_of(GROUP)}", ["update bridge br0: group"]),
     (f"ip link set nfweb group {scratch_of(GROUP)}", [f"update {VETH}: group"]),
-    (f"ip -n {FABRIC}.web link set eth0 group default", [f"update {VETH}: group 0"]),
-    (f"ip -n {FABRIC}.db link set eth1 group 7", [f"update {CABLE}: group 7"]),
+    (f"{WEB_IP} link set eth0 group default", [f"update {VETH}: group 0"]),
+    (f"{DB_IP} link set eth1 group 7", [f"update {CABLE}: group 7"]),
     ("ip link set nfweb nomaster", ["create port nfweb"]),
     ("bridge link set dev nfweb isolated on", ["update port nfweb: isolated True -> False"]),
-    ("ip link set br0 type bridge stp_state 1", ["update bridge br0: forward_delay 200 -> 0, stp True -> False"]),
+    (
+        "ip link set br0 type bridge stp_state 1",
+        ["update bridge br0: forward_delay 200 -> 0, stp True -> False"],
+    ),
     ("ip link set br0 type bridge mcast_snooping 1", ["update bridge br0: snooping True -> False"]),
     ("ip link set br0 type bridge forward_delay 700", ["update bridge br0: forward_delay 700 -> 0"]),
     ("ip addr flush dev br0", ["create address 10.0.0.1/24 on br0"]),
-    (f"ip -n {FABRIC}.web addr del 10.0.0.2/24 dev eth0", [f"create {ON_ETH0}", f"create {FOUR}"]),
-    (f"ip -n {FABRIC}.web -6 addr flush dev eth0", [f"create {ON_ETH0_6}"]),
-    (f"ip -n {FABRIC}.web route del default", [f"create {FOUR}"]),
-    (f"ip -n {FABRIC}.web -6 route del default", [f"create {SIX}"]),
-    (f"ip -n {FABRIC}.web route change default via 10.0.0.9 proto 110", ["update route default via 10.0.0.1 dev eth0"]),
+    (f"{WEB_IP} addr del 10.0.0.2/24 dev eth0", [f"create {ON_ETH0}", f"create {FOUR}"]),
+    (f"{WEB_IP} -6 addr flush dev eth0", [f"create {ON_ETH0_6}"]),
+    (f"{WEB_IP} route del default", [f"create {FOUR}"]),
+    (f"{WEB_IP} -6 route del default", [f"create {SIX}"]),
+    (f"{WEB_IP} route change default via 10.0.0.9 proto 110", ["update route default via 10.0.0.1 dev eth0"]),
     (f"{IN_WEB} sysctl -qw net.ipv4.ip_default_ttl=77", [f"update {SYSCTL}: value 77 -> 9"]),
-    (f"{IN_WEB} sysctl -qw net.ipv4.conf.eth0.forwarding=0", [f"update {VETH}: b.settings.forwarding False -> True"]),
+    (
+        f"{IN_WEB} sysctl -qw net.ipv4.conf.eth0.forwarding=0",
+        [f"update {VETH}: b.settings.forwarding False -> True"],
+    ),
     (f"{IN_WEB} sysctl -qw net.ipv4.conf.eth0.rp_filter=1", [f"update {VETH}: b.settings.rp_filter 1 -> 0"]),
-    (f"{IN_WEB} sysctl -qw net.ipv6.conf.eth0.accept_ra=1", [f"update {VETH}: b.settings.accept_ra True -> False"]),
-    (f"{IN_DB} sysctl -qw net.ipv6.conf.eth1.accept_ra=0", [f"update {CABLE}: a.settings.accept_ra False -> True"]),
-    ("sysctl -qw net.ipv4.conf.br0.promote_secondaries=0", ["update bridge br0: settings.promote_secondaries"]),
+    (
+        f"{IN_WEB} sysctl -qw net.ipv6.conf.eth0.accept_ra=1",
+        [f"update {VETH}: b.settings.accept_ra True -> False"],
+    ),
+    (
+        f"{IN_DB} sysctl -qw net.ipv6.conf.eth1.accept_ra=0",
+        [f"update {CABLE}: a.settings.accept_ra False -> True"],
+    ),
+    (
+        "sysctl -qw net.ipv4.conf.br0.promote_secondaries=0",
+        ["update bridge br0: settings.promote_secondaries"],
+    ),
     ("sysctl -qw net.ipv6.conf.br0.accept_ra=2", ["update bridge br0: settings.accept_ra True -> False"]),
     (f"echo 10.6.6.6 evil >> {FILE}", [f"update file {FILE}: content"]),
     (f"printf '10.0.0.1 web\\r\\n' > {FILE}", [f"update file {FILE}: content"]),
@@ -109,18 +134,27 @@ DAMAGE = [
     (f"touch {FILE}.stray", [f"delete file {FILE}.stray"]),
     ("ip link del br0", ["create bridge br0", "create port nfweb", "create address 10.0.0.1/24 on br0"]),
     ("ip link del nfweb", [f"create {VETH}", "create port nfweb", f"create {ON_ETH0}", f"create {FOUR}"]),
-    (f"ip -n {FABRIC}.web link del eth1", [f"create {CABLE}", "create address 10.3.0.1/31 on eth1 of node shop.db"]),
-    (f"ip netns del {FABRIC}.web", ["create namespace shop.web", f"create {VETH}", f"create {CABLE}", f"create {SYSCTL}"]),
-    (f"ip netns del {FABRIC}.web; ip netns del {FABRIC}.db", ["create namespace shop.web", "create namespace shop.db"]),
-    (f"ip -n {FABRIC}.web link set eth0 netns {FABRIC}.db", [f"create {VETH}", f"create {ON_ETH0}"]),
-    (f"ip -n {FABRIC}.web link set eth0 netns $PPID", [f"create {VETH}", f"create {ON_ETH0}"]),
-    (f"ip -n {FABRIC}.web link set eth1 netns $PPID", [f"create {CABLE}"]),
+    (f"{WEB_IP} link del eth1", [f"create {CABLE}", "create address 10.3.0.1/31 on eth1 of node shop.db"]),
+    (
+        f"ip netns del {FABRIC}.web",
+        ["create namespace shop.web", f"create {VETH}", f"create {CABLE}", f"create {SYSCTL}"],
+    ),
+    (
+        f"ip netns del {FABRIC}.web; ip netns del {FABRIC}.db",
+        ["create namespace shop.web", "create namespace shop.db"],
+    ),
+    (f"{WEB_IP} link set eth0 netns {FABRIC}.db", [f"create {VETH}", f"create {ON_ETH0}"]),
+    (f"{WEB_IP} link set eth0 netns $PPID", [f"create {VETH}", f"create {ON_ETH0}"]),
+    (f"{WEB_IP} link set eth1 netns $PPID", [f"create {CABLE}"]),
     (f"ip link set nfweb netns {FABRIC}.db", [f"create {VETH}", "create port nfweb"]),
     (f"ip link set nfweb netns {FABRIC}.web", [f"create {VETH}", "create port nfweb"]),
     ("ip link set nfweb name nfmoved", ["create port nfweb", f"create {VETH}", "delete veth nfmoved"]),
-    (f"ip -n {FABRIC}.web link set eth0 name lan0", [f"create {VETH}", f"create {ON_ETH0}"]),
-    ("ip link set br0 name br7", ["create bridge br0", "delete bridge br7", "update port nfweb: bridge br7 -> br0"]),
-]  # fmt: skip
+    (f"{WEB_IP} link set eth0 name lan0", [f"create {VETH}", f"create {ON_ETH0}"]),
+    (
+        "ip link set br0 name br7",
+        ["create bridge br0", "delete bridge br7", "update port nfweb: bridge br7 -> br0"],
+    ),
+]
 
 
 def shell(script: str) -> None:

@@ -54,7 +54,9 @@ def nft(text: str) -> None:
 def comments() -> list[str]:
     """Of the rules in Docker's chain for the rules of others, in order; "" for Docker's own."""
     printed = subprocess.run(
-        ["/usr/sbin/nft", "-j", "list", "chain", "ip", "filter", "DOCKER-USER"], capture_output=True, check=True
+        ["/usr/sbin/nft", "-j", "list", "chain", "ip", "filter", "DOCKER-USER"],
+        capture_output=True,
+        check=True,
     ).stdout
     return [item["rule"].get("comment", "") for item in json.loads(printed)["nftables"] if "rule" in item]
 
@@ -72,7 +74,9 @@ def test_dockers_chain_gets_two_rules_that_accept_and_they_go_with_the_fabric(
     assert comments() == [""]
 
 
-def test_a_way_through_docker_that_was_flushed_is_drift_and_mended(topology: Topology, where: fabric.Where) -> None:
+def test_a_way_through_docker_that_was_flushed_is_drift_and_mended(
+    topology: Topology, where: fabric.Where
+) -> None:
     nft(DOCKER)
     fabric.apply(topology, "lab.yaml", where)
     nft("flush chain ip filter DOCKER-USER")
@@ -87,25 +91,36 @@ def test_a_way_through_docker_that_was_flushed_is_drift_and_mended(topology: Top
 def test_half_of_a_way_through_docker_is_made_whole(topology: Topology, where: fabric.Where) -> None:
     nft(DOCKER)
     fabric.apply(topology, "lab.yaml", where)
-    nft('flush chain ip filter DOCKER-USER\nadd rule ip filter DOCKER-USER accept comment "netfab-lab br-lan up0"')
+    nft(
+        'flush chain ip filter DOCKER-USER\nadd rule ip filter DOCKER-USER accept comment "netfab-lab br-lan up0"'
+    )
 
     fabric.reconcile("lab", where)
 
     assert comments() == ["netfab-lab br-lan up0"] * 2
 
 
-def test_another_chain_that_drops_is_named_before_anything_is_made(topology: Topology, where: fabric.Where) -> None:
+def test_another_chain_that_drops_is_named_before_anything_is_made(
+    topology: Topology, where: fabric.Where
+) -> None:
     nft(OTHER)
 
-    with pytest.raises(ForeignObject, match=r"chain FORWARD of nft table ip ufw drops .*: its policy is drop"):
+    with pytest.raises(
+        ForeignObject, match=r"chain FORWARD of nft table ip ufw drops .*: its policy is drop"
+    ):
         fabric.apply(topology, "lab.yaml", where)
 
     with IPRoute() as ip:
         assert ip.link_lookup(ifname="br-lan") == []
 
 
-def test_a_chain_that_drops_is_fine_once_it_accepts_our_bridge(topology: Topology, where: fabric.Where) -> None:
-    nft(OTHER + 'add rule ip ufw FORWARD iifname "br-lan" accept\nadd rule ip ufw FORWARD oifname "br-lan" accept')
+def test_a_chain_that_drops_is_fine_once_it_accepts_our_bridge(
+    topology: Topology, where: fabric.Where
+) -> None:
+    nft(
+        OTHER
+        + 'add rule ip ufw FORWARD iifname "br-lan" accept\nadd rule ip ufw FORWARD oifname "br-lan" accept'
+    )
 
     _, applied = fabric.apply(topology, "lab.yaml", where)
 

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from examples import BR0, FABRIC, WEB_ETH0, address, bridge, fabric, namespace, port, route, veth
 from machine import differences, snapshot
-from test_damage import WHOLE, shell
+from test_damage import DB_IP, WEB_IP, WHOLE, shell
 
 from netfab.engine.apply import apply, changes_for
 from netfab.errors import ForeignObject, NetfabError
@@ -24,14 +24,31 @@ THROUGH_BR0 = Route(HOST, ip_network("10.9.0.0/16"), (Hop(ip_address("10.0.0.2")
 IN_THE_WAY = [
     ("ip link add br0 type bridge", "create bridge br0: br0 is a bridge that netfab did not make"),
     ("ip link add br0 type bridge", "create bridge br0: br0 is a bridge that netfab did not make"),
-    (f"ip link add br0 type bridge; ip link set br0 group {group_of('other')} alias netfab:other/lan",
-     "create bridge br0: br0 is another fabric's bridge (netfab:other/lan)"),
-    ("ip link add nfweb type veth peer name x", "create veth nfweb - eth0 of node shop.web: nfweb is a veth that netfab did not"),
-    (f"ip netns add {FABRIC}.web", "create namespace shop.web: shop.web is a network namespace that netfab did not make"),
-    (f"mkdir -p /run/netns; echo mine > /run/netns/{FABRIC}.web", "create namespace shop.web: shop.web is a file that netfab"),
-    (f"mkdir -p /run/netns/{FABRIC}.web", "create namespace shop.web: shop.web is a file that netfab did not make"),
-    (f"mkdir -p /run/netns; ln -s /etc/passwd /run/netns/{FABRIC}.web", "create namespace shop.web: shop.web is a file that"),
-]  # fmt: skip
+    (
+        f"ip link add br0 type bridge; ip link set br0 group {group_of('other')} alias netfab:other/lan",
+        "create bridge br0: br0 is another fabric's bridge (netfab:other/lan)",
+    ),
+    (
+        "ip link add nfweb type veth peer name x",
+        "create veth nfweb - eth0 of node shop.web: nfweb is a veth that",
+    ),
+    (
+        f"ip netns add {FABRIC}.web",
+        "create namespace shop.web: shop.web is a network namespace that netfab did not make",
+    ),
+    (
+        f"mkdir -p /run/netns; echo mine > /run/netns/{FABRIC}.web",
+        "create namespace shop.web: shop.web is a file that netfab",
+    ),
+    (
+        f"mkdir -p /run/netns/{FABRIC}.web",
+        "create namespace shop.web: shop.web is a file that netfab did not make",
+    ),
+    (
+        f"mkdir -p /run/netns; ln -s /etc/passwd /run/netns/{FABRIC}.web",
+        "create namespace shop.web: shop.web is a file that",
+    ),
+]
 
 
 @pytest.mark.parametrize(("there", "told"), IN_THE_WAY, ids=[there for there, _ in IN_THE_WAY])
@@ -77,7 +94,7 @@ def test_a_link_of_the_users_inside_a_node_that_has_a_needed_name_is_named(host:
     base = fabric(namespace(), bridge())
     wanted = fabric(namespace(), bridge(), veth(), port(), address())
 
-    told = _applied_and_in_the_way(host, wanted, base, f"ip -n {FABRIC}.web link add eth0 type bridge")
+    told = _applied_and_in_the_way(host, wanted, base, f"{WEB_IP} link add eth0 type bridge")
 
     assert told.startswith(
         "can't create veth nfweb - eth0 of node shop.web: eth0 of node shop.web is a bridge that netfab"
@@ -91,7 +108,7 @@ def test_an_address_that_somebody_gave_already_is_named(host: LocalHost) -> None
         host,
         fabric(namespace(), veth(), address()),
         base,
-        f"ip -n {FABRIC}.web addr add 10.0.0.2/24 dev eth0",
+        f"{WEB_IP} addr add 10.0.0.2/24 dev eth0",
     )
 
     assert (
@@ -128,13 +145,10 @@ def test_a_default_route_that_the_user_set_in_a_node_is_named(host: LocalHost) -
         host,
         fabric(namespace(), veth(), address(), route()),
         base,
-        f"ip -n {FABRIC}.web route add default via 10.0.0.77",
+        f"{WEB_IP} route add default via 10.0.0.77",
     )
 
-    assert (
-        "create route default via 10.0.0.1 dev eth0 in shop.web: a route via eth0 is there that netfab did not"
-        in told
-    )
+    assert "create route default via 10.0.0.1 dev eth0 in shop.web: a route via eth0 is there that" in told
 
 
 def test_a_directory_where_a_file_should_be_is_left_alone(host: LocalHost) -> None:
@@ -153,9 +167,10 @@ BESIDE = f"""
 ip link add br9 type bridge; ip link set br9 up group 7; ip addr add 10.200.0.1/24 dev br9
 ip link add v9 type veth peer name v9p; ip link set v9 master br9 up
 ip netns add other.web; ip -n other.web link set lo up; ip netns add {FABRIC}; ip netns add {FABRIC}x.web
-ip link add dummy9 type bridge; ip link set dummy9 up mtu 1300 alias mine
-ip route add 10.201.0.0/16 dev dummy9; ip route add blackhole 10.202.0.0/16; ip -6 route add fd20::/64 dev dummy9
-ip rule add from 10.200.0.0/24 table 77; ip route add default dev dummy9 table 77
+ip link add other9 type bridge; ip link set other9 up mtu 1300 alias mine
+ip route add 10.201.0.0/16 dev other9; ip route add blackhole 10.202.0.0/16
+ip -6 route add fd20::/64 dev other9
+ip rule add from 10.200.0.0/24 table 77; ip route add default dev other9 table 77
 mkdir -p /run/netfab/other; echo theirs > /run/netfab/other/hosts; echo plain > /run/netns/plain
 """
 
@@ -175,11 +190,13 @@ def test_what_is_beside_a_fabric_is_the_same_before_during_and_after(host: Local
 def test_what_a_user_adds_inside_a_node_or_to_a_bridge_is_no_drift_and_stays(host: LocalHost) -> None:
     apply(WHOLE, host)
     shell(
-        f"ip -n {FABRIC}.web link add wg0 type bridge; ip -n {FABRIC}.web addr add 10.77.0.1/24 dev wg0;"
-        f"ip -n {FABRIC}.web link set wg0 up; ip -n {FABRIC}.web route add 10.78.0.0/16 via 10.77.0.2;"
-        f"ip -n {FABRIC}.web addr add 10.0.0.99/24 dev eth0; ip -n {FABRIC}.web route add 10.79.0.0/16 via 10.0.0.1;"
-        f"ip -n {FABRIC}.db link add v0 type veth peer name v1; ip -n {FABRIC}.web link add v2 type veth peer v3 netns {FABRIC}.db;"
-        "ip link add mine type veth peer name mine2; ip link set mine master br0 up; ip addr add 10.0.0.250/24 dev br0"
+        f"{WEB_IP} link add wg0 type bridge; {WEB_IP} addr add 10.77.0.1/24 dev wg0;"
+        f"{WEB_IP} link set wg0 up; {WEB_IP} route add 10.78.0.0/16 via 10.77.0.2;"
+        f"{WEB_IP} addr add 10.0.0.99/24 dev eth0; {WEB_IP} route add 10.79.0.0/16 via 10.0.0.1;"
+        f"{DB_IP} link add v0 type veth peer name v1;"
+        f"{WEB_IP} link add v2 type veth peer v3 netns {FABRIC}.db;"
+        "ip link add mine type veth peer name mine2; ip link set mine master br0 up;"
+        "ip addr add 10.0.0.250/24 dev br0"
     )
     theirs = snapshot()
     inside = subprocess.run(
@@ -251,9 +268,7 @@ def test_a_blackhole_that_another_fabric_made_on_the_host_is_not_ours(host: Loca
     assert host.observe(FABRIC).own == fabric()
 
 
-@pytest.mark.parametrize(
-    "unmarked", ["ip link set br0 group default", f"ip -n {FABRIC}.web link set lo group default"]
-)
+@pytest.mark.parametrize("unmarked", ["ip link set br0 group default", f"{WEB_IP} link set lo group default"])
 def test_what_lost_its_mark_is_no_longer_ours_and_is_neither_changed_nor_deleted(
     host: LocalHost, unmarked: str
 ) -> None:

@@ -95,8 +95,12 @@ def _at(step: int, act: Callable[[], bool]) -> Hook:
 
 
 @of_every_kind
-def test_a_refused_step_leaves_the_state_before_for_every_step(example: Example) -> None:
-    for step in range(1, _steps(example) + 1):
+def test_a_refused_step_leaves_the_state_before_for_every_step(
+    example: Example, record_property: Callable[[str, object], None]
+) -> None:
+    steps = _steps(example)
+    record_property("faults", steps)
+    for step in range(1, steps + 1):
         with throwaway():
             with LocalHost(FABRIC) as host:
                 apply(example.before, host)
@@ -108,8 +112,12 @@ def test_a_refused_step_leaves_the_state_before_for_every_step(example: Example)
 
 
 @of_every_kind
-def test_a_kill_at_any_step_converges_with_the_next_apply(example: Example) -> None:
-    for step in range(1, _steps(example) + 1):
+def test_a_kill_at_any_step_converges_with_the_next_apply(
+    example: Example, record_property: Callable[[str, object], None]
+) -> None:
+    steps = _steps(example)
+    record_property("crash points", steps)
+    for step in range(1, steps + 1):
         with throwaway():
             _apply_killed(example, step)
             with LocalHost(FABRIC) as host:
@@ -118,8 +126,12 @@ def test_a_kill_at_any_step_converges_with_the_next_apply(example: Example) -> N
 
 
 @of_every_kind
-def test_a_kill_at_any_step_is_cleaned_by_destroy(example: Example) -> None:
-    for step in range(1, _steps(example) + 1):
+def test_a_kill_at_any_step_is_cleaned_by_destroy(
+    example: Example, record_property: Callable[[str, object], None]
+) -> None:
+    steps = _steps(example)
+    record_property("crash points", steps)
+    for step in range(1, steps + 1):
         with throwaway():
             before = snapshot()
             _apply_killed(example, step)

@@ -55,14 +55,8 @@ def test_ten_applies_at_once_all_succeed_and_leave_one_fabric(tmp_path: Path) ->
 
 
 def test_ten_fabrics_applied_at_once_share_no_subnet(tmp_path: Path) -> None:
-    shops = [
-        topology(
-            tmp_path,
-            f"shop{number}",
-            "networks: {lan%d: {}}\nnodes: {web: {networks: [lan%d]}}" % (number, number),
-        )
-        for number in range(10)
-    ]
+    lan = "networks: {LAN: {}}\nnodes: {web: {networks: [LAN]}}"
+    shops = [topology(tmp_path, f"shop{n}", lan.replace("LAN", f"lan{n}")) for n in range(10)]
 
     codes = _exit_codes(
         [_in_another_process(lambda shop=shop: fabric.apply(*shop) and None) for shop in shops]

@@ -1,4 +1,4 @@
-"""pyroute2 is the judge: what we send must decode there to what we meant, and what the kernel holds is asked through it.
+"""pyroute2 is the judge: what we send must decode to what we meant; what the kernel holds is asked of it.
 
 It shares no line with our own codec, which the rest of the tests would have judge itself.
 """
@@ -36,7 +36,7 @@ from netfab.engine.diff import diff
 from netfab.hosts.local import LocalHost
 from netfab.kernel.netns import Namespaces
 from netfab.objects.address import Address
-from netfab.objects.base import HOST, Name
+from netfab.objects.base import Name
 from netfab.objects.bridge import Bridge
 from netfab.objects.link import Settings
 from netfab.objects.port import Port
@@ -47,6 +47,7 @@ from netfab.objects.wire import MARK, Request, encode
 EXAMPLES = every_example()
 of_every_kind = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 NUMBERS = {BR0: 5, WEB_HOST: 6, WEB_ETH0: 7, Name("namespace", f"{FABRIC}.web"): 9}
+TWO_WAYS = Hop(ip_address("10.0.0.1"), WEB_ETH0), Hop(ip_address("10.0.0.3"), WEB_ETH0, 2)
 FLAGS = {0x100: "replace", 0x200: "excl", 0x400: "create"}
 
 
@@ -96,8 +97,8 @@ def _said(ops: list[Any]) -> list[str]:
 
 def test_a_bridge_is_born_with_its_mark_and_mac_and_set_up_last() -> None:
     assert _said(bridge(mtu=1400, settings=Settings(forwarding=True)).create()) == [
-        f"RTM_NEWLINK excl create: index=5 flags=0 change=0 IFNAME=br0 ADDRESS=02:00:00:00:00:01 GROUP={GROUP}"
-        " KIND=bridge BR_FORWARD_DELAY=0 BR_STP_STATE=0 BR_MCAST_SNOOPING=0",
+        f"RTM_NEWLINK excl create: index=5 flags=0 change=0 IFNAME=br0 ADDRESS=02:00:00:00:00:01 "
+        f"GROUP={GROUP} KIND=bridge BR_FORWARD_DELAY=0 BR_STP_STATE=0 BR_MCAST_SNOOPING=0",
         "RTM_NEWLINK: index=5 flags=0 change=0 MTU=1400 IFALIAS=netfab:br0 INET6_ADDR_GEN_MODE=1",
         "RTM_NEWLINK: index=5 flags=1 change=1",
     ]
@@ -105,9 +106,10 @@ def test_a_bridge_is_born_with_its_mark_and_mac_and_set_up_last() -> None:
 
 def test_a_veth_is_born_in_one_message_with_its_peer_in_the_nodes_namespace() -> None:
     assert _said(veth(b=veth().b._replace(mtu=1400)).create()) == [
-        f"RTM_NEWLINK excl create: index=6 flags=0 change=0 IFNAME=nfweb ADDRESS=02:00:00:00:01:01 MTU=1500 GROUP={GROUP}"
-        " NUM_TX_QUEUES=1 NUM_RX_QUEUES=1 KIND=veth peer IFNAME=eth0 peer ADDRESS=02:00:00:00:01:02 peer MTU=1400"
-        f" peer GROUP={GROUP} peer NUM_TX_QUEUES=1 peer NUM_RX_QUEUES=1 peer NET_NS_FD=9",
+        f"RTM_NEWLINK excl create: index=6 flags=0 change=0 IFNAME=nfweb ADDRESS=02:00:00:00:01:01 MTU=1500"
+        f" GROUP={GROUP} NUM_TX_QUEUES=1 NUM_RX_QUEUES=1 KIND=veth peer IFNAME=eth0"
+        f" peer ADDRESS=02:00:00:00:01:02 peer MTU=1400 peer GROUP={GROUP}"
+        " peer NUM_TX_QUEUES=1 peer NUM_RX_QUEUES=1 peer NET_NS_FD=9",
         "RTM_NEWLINK: index=7 flags=0 change=0 IFALIAS=netfab:eth0 INET6_ADDR_GEN_MODE=1",
         "RTM_NEWLINK: index=7 flags=1 change=1",
         "RTM_NEWLINK: index=6 flags=0 change=0 IFALIAS=netfab:nfweb INET6_ADDR_GEN_MODE=1",
@@ -136,27 +138,31 @@ def test_the_peer_of_a_cable_between_nodes_has_its_own_number() -> None:
         ),
         (
             address().create(),
-            "RTM_NEWADDR excl create: index=7 family=2 prefixlen=24 scope=0 LOCAL=10.0.0.2 ADDRESS=10.0.0.2 FLAGS=130 PROTO=110",
+            "RTM_NEWADDR excl create: index=7 family=2 prefixlen=24 scope=0 LOCAL=10.0.0.2 ADDRESS=10.0.0.2 "
+            "FLAGS=130 PROTO=110",
         ),
         (
             address("fe80::2/64").create(),
-            "RTM_NEWADDR excl create: index=7 family=10 prefixlen=64 scope=253 LOCAL=fe80::2 ADDRESS=fe80::2 FLAGS=130 PROTO=110",
+            "RTM_NEWADDR excl create: index=7 family=10 prefixlen=64 scope=253 LOCAL=fe80::2 ADDRESS=fe80::2 "
+            "FLAGS=130 PROTO=110",
         ),
         (
             address().delete(),
-            "RTM_DELADDR: index=7 family=2 prefixlen=24 scope=0 LOCAL=10.0.0.2 ADDRESS=10.0.0.2 FLAGS=130 PROTO=110",
+            "RTM_DELADDR: index=7 family=2 prefixlen=24 scope=0 LOCAL=10.0.0.2 ADDRESS=10.0.0.2 "
+            "FLAGS=130 PROTO=110",
         ),
         (
             route().create(),
-            "RTM_NEWROUTE excl create: family=2 dst_len=0 table=254 proto=110 scope=0 type=1 GATEWAY=10.0.0.1 OIF=7",
+            "RTM_NEWROUTE excl create: family=2 dst_len=0 table=254 proto=110 scope=0 type=1 GATEWAY=10.0.0.1"
+            " OIF=7",
         ),
         (
             route("10.9.0.0/16", metric=50).update(route("10.9.0.0/16", "10.0.0.7")),
-            "RTM_NEWROUTE replace create: family=2 dst_len=16 table=254 proto=110 scope=0 type=1 DST=10.9.0.0 PRIORITY=50"
-            " GATEWAY=10.0.0.1 OIF=7",
+            "RTM_NEWROUTE replace create: family=2 dst_len=16 table=254 proto=110 scope=0 type=1 "
+            "DST=10.9.0.0 PRIORITY=50 GATEWAY=10.0.0.1 OIF=7",
         ),
         (
-            route(hops=(Hop(ip_address("10.0.0.1"), WEB_ETH0), Hop(ip_address("10.0.0.3"), WEB_ETH0, 2))).create(),
+            route(hops=TWO_WAYS).create(),
             "RTM_NEWROUTE excl create: family=2 dst_len=0 table=254 proto=110 scope=0 type=1"
             " MULTIPATH=[(7, 0, '10.0.0.1'), (7, 1, '10.0.0.3')]",
         ),
@@ -170,8 +176,8 @@ def test_the_peer_of_a_cable_between_nodes_has_its_own_number() -> None:
         ),
         (
             Route(WEB, ip_network("fd09::/64"), (Hop(ip_address("fd00::1"), WEB_ETH0),), 1024).create(),
-            "RTM_NEWROUTE excl create: family=10 dst_len=64 table=254 proto=110 scope=0 type=1 DST=fd09:: PRIORITY=1024"
-            " GATEWAY=fd00::1 OIF=7",
+            "RTM_NEWROUTE excl create: family=10 dst_len=64 table=254 proto=110 scope=0 type=1 DST=fd09:: "
+            "PRIORITY=1024 GATEWAY=fd00::1 OIF=7",
         ),
     ],
 )  # fmt: skip

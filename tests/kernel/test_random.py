@@ -1,6 +1,6 @@
 """Seeded random histories: from any fabric to any other, straight, through a fault, or through a kill.
 
-A seed that fails is a whole bug report: NETFAB_SEEDS=17 runs only that one, NETFAB_SEEDS=0-999 a night's worth.
+A seed that fails is a whole bug report: NETFAB_SEEDS=17 runs that one only, NETFAB_SEEDS=0-999 a night of it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ def test_one_fabric_after_another_is_as_if_the_first_had_never_been(seed: int) -
 
 
 @histories
-def test_a_fault_at_a_random_step_leaves_the_first(seed: int) -> None:
+def test_a_fault_at_a_random_step_leaves_the_first(
+    seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("faults", 1)
     random, before, after = _pair(seed)
     step = random.randint(1, _steps(before, after))
     _apply(before, before)
@@ -84,7 +87,10 @@ def test_a_fault_at_a_random_step_leaves_the_first(seed: int) -> None:
 
 
 @histories
-def test_a_kill_at_a_random_step_ends_in_the_second_at_the_next_try(seed: int) -> None:
+def test_a_kill_at_a_random_step_ends_in_the_second_at_the_next_try(
+    seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("crash points", 1)
     random, before, after = _pair(seed)
     step = random.randint(1, _steps(before, after))
     empty = snapshot()

@@ -1,4 +1,4 @@
-"""What differs and in which order it changes: golden text, cycles, random fabrics played on a model kernel."""
+"""What differs, in which order it changes: golden text, cycles, random fabrics played on a model kernel."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_a_directory_that_others_may_write_to_is_refused(directory: str) -> None
     os.mkdir(directory)
     os.chmod(directory, 0o777)
 
-    with pytest.raises(StoreError, match="is not safe: .* mode 777"):
+    with pytest.raises(StoreError, match=r"is not safe: .* mode 777"):
         SqliteStore(directory)
 
 
@@ -189,7 +189,7 @@ def test_a_store_with_any_byte_changed_answers_or_says_that_it_is_broken(directo
 
 
 def _in_processes(jobs: list[Callable[[int], None]]) -> list[int]:
-    """Exit codes of each job in a process of its own; a job is given a descriptor that is read when all are there."""
+    """Exit codes of each job in a process of its own; to read what it is given waits for all others."""
     children = []
     gate, opening = os.pipe()
     for job in jobs:
@@ -209,7 +209,7 @@ def _in_processes(jobs: list[Callable[[int], None]]) -> list[int]:
 
 
 def _claim_twenty(directory: str, fabric: str, gate: int) -> None:
-    """As a planner does: the twenty lowest /24s of 10.0.0.0/8 that seem free, all at once, until nobody was first."""
+    """As a planner does: the twenty lowest /24s that seem free, all at once, until nobody was first."""
     os.read(gate, 1)
     while True:
         with SqliteStore(directory) as store:

@@ -11,6 +11,7 @@ from conftest import Containers
 
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime.exec import TIMED_OUT, Streams, run_in_container, run_in_namespace
+from netfab.system.process import user_namespace_is_initial
 
 
 def run_in_node(containers: Containers, *argv: str, **options: object) -> tuple[int, str]:
@@ -90,6 +91,7 @@ def test_a_command_in_what_does_not_run_is_refused(containers: Containers) -> No
         containers.exec("true")
 
 
+@pytest.mark.skipif(not user_namespace_is_initial(), reason="an ordinary user is alone in the user namespace")
 def test_a_commands_user_and_environment_can_be_given(containers: Containers) -> None:
     containers.start("sleep", "inf", env=(("A", "1"),))
 

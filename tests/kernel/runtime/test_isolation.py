@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 from conftest import Containers, make_image
 
 from netfab.errors import ContainerFailed
+from netfab.runtime.layers import make_layers
+from netfab.runtime.paths import Paths
 from netfab.runtime.spec import CAPABILITIES, DEFAULT_CAPABILITIES
+from netfab.system.process import user_namespace_is_initial
+
+needs_users = pytest.mark.skipif(
+    not user_namespace_is_initial(), reason="an ordinary user is alone in the user namespace"
+)
 
 NAMESPACES = ("mnt", "net", "uts", "pid", "ipc", "cgroup")
 
@@ -45,6 +53,7 @@ def test_no_new_privileges_and_a_filter_are_set(containers: Containers) -> None:
     assert text.split() == ["NoNewPrivs:", "1", "Seccomp:", "2"]
 
 
+@needs_users
 def test_a_user_that_is_not_root_has_no_capability(containers: Containers) -> None:
     text = containers.shell("id -u; id -g; grep CapEff /proc/self/status", user="daemon")
 
@@ -70,6 +79,10 @@ def test_it_is_process_1_and_sees_nobody_elses(containers: Containers) -> None:
 def test_its_host_name_is_its_own(containers: Containers) -> None:
     assert containers.shell("hostname; cat /etc/hostname", hostname="shop-1").split() == ["shop-1", "shop-1"]
     assert os.uname().nodename != "shop-1"
+
+
+def test_its_files_are_made_with_the_usual_mode(containers: Containers) -> None:
+    assert containers.shell("umask") == "0022\n"
 
 
 def test_only_the_three_standard_descriptors_are_open(containers: Containers) -> None:
@@ -127,10 +140,12 @@ def test_the_hosts_secrets_are_hidden(containers: Containers) -> None:
     assert text.split() == ["/root:", "/run:", "/var/tmp:"]
 
 
-def test_its_own_files_on_the_host_are_hidden(containers: Containers) -> None:
-    text = containers.shell(f"ls {containers.paths.run} {containers.paths.state} 2>&1 || true")
+def test_netfabs_own_directories_are_whiteouts_above_the_hosts(tmp_path: Path) -> None:
+    make_layers(Paths("shop", "/srv/run", "/srv/state"), str(tmp_path), user_namespace_is_initial())
 
-    assert text.count("No such file") == 2
+    found = [os.stat(f"{tmp_path}/host/srv/{name}") for name in ("run", "state")]
+
+    assert [(stat.S_ISCHR(one.st_mode), one.st_rdev) for one in found] == [(True, 0), (True, 0)]
 
 
 def test_what_it_writes_stays_its_own(containers: Containers) -> None:
@@ -176,6 +191,7 @@ def test_a_mount_onto_the_kernels_file_systems_is_refused(
     assert failure.value.path == target
 
 
+@needs_users
 def test_files_are_written_inside_with_their_mode_and_owner(containers: Containers) -> None:
     files = (("/etc/app/a.conf", "addr\n", 0o640, "daemon"), ("/var/run/app.pid", "1\n", 0o644, ""))
     text = containers.shell("cat /etc/app/a.conf /run/app.pid; stat -c '%a %U' /etc/app/a.conf", files=files)

@@ -15,7 +15,7 @@ from netfab.runtime.cgroups import existing_leaves, find_hierarchies, hold_group
 
 @pytest.fixture(autouse=True)
 def limits_exist_here(containers: Containers) -> None:
-    """In a user namespace without cgroups of its own, limits are refused, which test_sandbox.py asserts."""
+    """An ordinary user's user namespace has no cgroups, and limits are refused there."""
     os.makedirs(containers.paths.fabric_run)
     try:
         leaves_of(containers.spec("true", memory=1, cpus=1.0, pids=1), find_hierarchies(containers.paths))

@@ -54,6 +54,16 @@ def test_a_gateway_node_that_is_there_twice_is_the_gateway_by_its_first_interfac
     assert addresses(found, "r") == ["eth0 10.0.0.1/24", "eth1 10.0.0.2/24"]
 
 
+def test_a_gateway_node_that_writes_one_address_has_others_like_everybody() -> None:
+    found = planned("""
+        name: lab
+        networks: {a: {gateway: r, subnet: 10.5.0.0/24}}
+        nodes: {r: {networks: [a: {ip: 10.5.0.77}, a]}}
+    """)
+
+    assert addresses(found, "r") == ["eth0 10.5.0.77/24", "eth1 10.5.0.2/24"]
+
+
 def test_an_external_gateway_is_nobodys_address_here() -> None:
     found = planned("""
         name: lab
@@ -137,7 +147,9 @@ def test_an_address_that_is_written_over_anothers_lease_is_refused_and_moves_nob
 def test_a_node_that_writes_the_address_that_it_was_leased_keeps_it() -> None:
     first = planned("{name: lab, networks: {a: {}}, nodes: {x: {networks: [a]}}}")
 
-    found = planned("{name: lab, networks: {a: {}}, nodes: {x: {networks: {a: {ip: 10.0.0.2}}}}}", first.wants)
+    found = planned(
+        "{name: lab, networks: {a: {}}, nodes: {x: {networks: {a: {ip: 10.0.0.2}}}}}", first.wants
+    )
 
     assert addresses(found, "x") == ["eth0 10.0.0.2/24"]
 
@@ -257,7 +269,9 @@ def test_a_planned_loopback_has_the_families_of_its_nodes_subnets() -> None:
 def test_a_loopback_keeps_its_address_when_others_come_and_go() -> None:
     first = planned("{name: lab, nodes: {x: {loopback: true}, y: {loopback: true}}}")
 
-    found = planned("{name: lab, networks: {a: {}}, nodes: {w: {loopback: true}, y: {loopback: true}}}", first.wants)
+    found = planned(
+        "{name: lab, networks: {a: {}}, nodes: {w: {loopback: true}, y: {loopback: true}}}", first.wants
+    )
 
     assert addresses(found, "y") == addresses(first, "y")
 
@@ -273,7 +287,11 @@ def test_written_loopbacks_are_as_they_are_and_may_be_the_same_on_two_nodes() ->
 
 
 def test_a_written_loopback_that_the_host_would_route_is_not_somebody_elses() -> None:
-    text = "{name: lab, networks: {a: {gateway: GATEWAY}}, nodes: {r: {networks: [a], forward: true, loopback: 10.9.0.1}}}"
+    text = """
+        name: lab
+        networks: {a: {gateway: GATEWAY}}
+        nodes: {r: {networks: [a], forward: true, loopback: 10.9.0.1}}
+    """
     taken = held("10.9.0.0/16")
 
     with pytest.raises(SubnetTaken, match=r"10\.9\.0\.1 is in 10\.9\.0\.0/16, routed via tun0"):
@@ -290,7 +308,12 @@ def test_interfaces_are_networks_first_then_links_and_skip_written_names() -> No
         links: [[x, y], ["x:uplink", y]]
     """)
 
-    assert [name for name in ends(found) if name.startswith("x ")] == ["x eth0", "x eth1", "x eth2", "x uplink"]
+    assert [name for name in ends(found) if name.startswith("x ")] == [
+        "x eth0",
+        "x eth1",
+        "x eth2",
+        "x uplink",
+    ]
 
 
 def test_macs_are_stable_local_unicast_and_different() -> None:
@@ -303,9 +326,7 @@ def test_macs_are_stable_local_unicast_and_different() -> None:
 
 
 def test_a_written_mac_is_the_interfaces() -> None:
-    found = planned(
-        "{name: lab, networks: {a: {}}, nodes: {x: {networks: {a: {mac: '02:00:00:00:00:07'}}}}}"
-    )
+    found = planned("{name: lab, networks: {a: {}}, nodes: {x: {networks: {a: {mac: '02:00:00:00:00:07'}}}}}")
 
     assert ends(found)["x eth0"].mac == "02:00:00:00:00:07"
 
@@ -406,7 +427,10 @@ def test_ports_of_an_isolated_network_are_isolated_but_for_its_gateways() -> Non
     """)
 
     node_of = {nic.host_link: nic.node for nics in found.layout.nics.values() for nic in nics}
-    assert {node_of[port.link.text]: port.isolated for port in of_kind(found, Port)} == {"x": True, "r": False}
+    assert {node_of[port.link.text]: port.isolated for port in of_kind(found, Port)} == {
+        "x": True,
+        "r": False,
+    }
 
 
 def test_a_network_without_ipv4_still_plans_the_other_networks() -> None:

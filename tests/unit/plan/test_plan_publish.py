@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+from typing import Any
+
 import pytest
-from planning import planned
+from planning import of_kind, planned, read
 
 from netfab.errors import PlanError, Several
-from netfab.plan.facts import Lease
+from netfab.objects.bridge import Bridge
+from netfab.objects.firewall import Firewall
+from netfab.objects.route import Route
+from netfab.plan.facts import Facts, Lease
 from netfab.plan.protection import published_ports
 
 WEB = """
@@ -16,19 +22,13 @@ WEB = """
 """
 
 
-def published(text: str, **facts: object) -> list[str]:
+def published(text: str, **facts: Any) -> list[str]:
     """One line for each map that a port is in."""
-    from planning import read
-
-    from netfab.objects.address import Address  # noqa: F401
-    from netfab.objects.route import Route
-    from netfab.plan.facts import Facts
-
-    found = planned(text, **facts)  # type: ignore[arg-type]
-    routes = [thing for thing in found.fabric.values() if isinstance(thing, Route)]
+    found = planned(text, **facts)
+    ports = published_ports(read(text), found.layout, of_kind(found, Route), Facts(**facts))
     return [
-        f"{port.protocol} {port.host or '*'}:{port.host_port} -> {port.node} {port.node_port} by {port.bridge}"
-        for port, _ in published_ports(read(text), found.layout, routes, Facts(**facts))  # type: ignore[arg-type]
+        f"{p.protocol} {p.host or '*'}:{p.host_port} -> {p.node} {p.node_port} by {p.bridge}"
+        for p, _ in ports
     ]
 
 
@@ -48,10 +48,6 @@ def test_a_port_is_published_in_the_families_of_its_address_on_the_host(wish: st
 
 
 def test_a_port_published_on_loopback_lets_packets_from_there_onto_that_bridge_only() -> None:
-    from planning import of_kind
-
-    from netfab.objects.bridge import Bridge
-
     found = planned("""
         name: lab
         networks: {front: {}, back: {}}
@@ -130,10 +126,6 @@ def test_a_published_port_is_leased() -> None:
 
 def senders(text: str, name: str, node: str) -> list[str]:
     """What a set of the bridge table says of a node's first interface."""
-    from planning import of_kind
-
-    from netfab.objects.firewall import Firewall
-
     found = planned(text)
     (table,) = (thing for thing in of_kind(found, Firewall) if thing.family == "bridge")
     (rows,) = (held.elements for held in table.sets if held.name == name)
@@ -178,8 +170,6 @@ def test_a_router_also_sends_from_where_written_routes_lead() -> None:
 
 
 def test_an_isolated_networks_router_sends_nothing_back_from_it() -> None:
-    from ipaddress import ip_network
-
     text = """
         name: lab
         networks: {lan: {gateway: r, isolated: true, subnet: 10.5.0.0/24}, wan: {}}

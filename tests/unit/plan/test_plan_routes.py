@@ -1,9 +1,9 @@
-"""Routes of a whole plan: default routes, what the host gets, what the file writes. Shortest paths: test_routing.py."""
+"""Routes of a whole plan: default routes, the host's, written ones. Shortest paths: test_routing.py."""
 
 from __future__ import annotations
 
 import pytest
-from planning import held, of_kind, planned, routes
+from planning import ends, held, of_kind, planned, routes
 
 from netfab.errors import PlanError
 from netfab.objects.bridge import Bridge
@@ -22,7 +22,9 @@ def test_the_first_network_with_a_gateway_has_the_default_route() -> None:
 
 
 def test_gateway_true_chooses_another_network() -> None:
-    found = planned("{name: lab, networks: {a: {}, b: {}}, nodes: {x: {networks: {a: {}, b: {gateway: true}}}}}")
+    found = planned(
+        "{name: lab, networks: {a: {}, b: {}}, nodes: {x: {networks: {a: {}, b: {gateway: true}}}}}"
+    )
 
     assert routes(found, "x") == ["default via 10.0.1.1 dev eth1"]
 
@@ -78,9 +80,7 @@ def test_a_router_goes_out_by_the_host_and_its_network_by_the_router() -> None:
 
 
 def test_two_networks_of_the_host_are_not_joined() -> None:
-    found = planned(
-        "{name: lab, networks: {a: {}, b: {}}, nodes: {x: {networks: [a]}, y: {networks: [b]}}}"
-    )
+    found = planned("{name: lab, networks: {a: {}, b: {}}, nodes: {x: {networks: [a]}, y: {networks: [b]}}}")
 
     assert routes(found, "host") == []
     assert routes(found, "x") == ["default via 10.0.0.1 dev eth0"]
@@ -182,8 +182,6 @@ def test_a_router_forwards_both_families_filters_no_path_and_spreads_flows_by_po
 
 
 def test_only_routers_forward_ipv4() -> None:
-    from planning import ends
-
     found = planned(BEHIND)
 
     assert {name: end.settings.forwarding for name, end in ends(found).items()} == {
@@ -212,7 +210,9 @@ def test_the_host_forwards_on_the_bridges_whose_gateway_it_is() -> None:
 def test_a_node_between_two_links_that_does_not_forward_is_a_warning() -> None:
     text = "{name: lab, nodes: {x: {}, y: {}, z: {}}, links: [[x, y], [y, z]]}"
 
-    assert planned(text).warnings == ("y has 2 links and passes nothing on; `forward: true` makes it a router",)
+    assert planned(text).warnings == (
+        "y has 2 links and passes nothing on; `forward: true` makes it a router",
+    )
     assert planned(text.replace("y: {}", "y: {forward: true}")).warnings == ()
 
 

@@ -84,8 +84,8 @@ def test_an_ipv6_subnet_is_of_the_machines_own_unique_local_prefix() -> None:
     four, six = one["a"].prefixes
     assert (str(four), six.prefixlen, str(six)[:2]) == ("10.0.0.0/24", 64, "fd")
     (alone,) = one["b"].prefixes
-    assert alone.supernet(new_prefix=48) == six.supernet(new_prefix=48)  # type: ignore[arg-type]
-    assert other["a"].prefixes[1].supernet(new_prefix=48) != six.supernet(new_prefix=48)  # type: ignore[arg-type]
+    assert alone.supernet(new_prefix=48) == six.supernet(new_prefix=48)
+    assert other["a"].prefixes[1].supernet(new_prefix=48) != six.supernet(new_prefix=48)
 
 
 def test_a_network_with_subnet_none_has_no_prefix_and_no_lease() -> None:
@@ -173,9 +173,11 @@ def test_a_written_subnet_is_not_in_avoid() -> None:
 
 def test_two_written_subnets_never_overlap() -> None:
     with pytest.raises(SubnetTaken, match=r"10\.8\.0\.0/24 overlaps 10\.8\.0\.0/16, network a of this file"):
-        planned(
-            "{name: lab, networks: {a: {subnet: 10.8.0.0/16, gateway: none}, b: {subnet: 10.8.0.0/24, gateway: none}}}"
-        )
+        planned("""
+            name: lab
+            defaults: {gateway: none}
+            networks: {a: {subnet: 10.8.0.0/16}, b: {subnet: 10.8.0.0/24}}
+        """)
 
 
 def test_a_subnet_that_is_written_over_a_lease_of_the_file_is_refused() -> None:
@@ -224,6 +226,19 @@ def test_a_lab_that_a_router_joins_with_the_host_is_not_shared() -> None:
         "10.2.0.0/24",
         "10.3.0.0/31",
     ]
+
+
+def test_a_node_that_is_no_router_joins_nothing_with_the_host() -> None:
+    found = planned(
+        """
+        name: lab
+        networks: {a: {}, b: {subnet: 10.1.0.0/24, gateway: none}}
+        nodes: {x: {networks: [a, b]}}
+        """,
+        reservations=held("10.1.0.0/24", "network b of fabric other"),
+    )
+
+    assert subnets(found) == {"a": "10.0.0.0/24", "b": "10.1.0.0/24"}
 
 
 def test_a_shared_subnet_that_the_host_joins_is_checked_like_a_new_one() -> None:

@@ -1,0 +1,138 @@
+"""Which subnets the file asks for: of every network and link, and for planned loopbacks.
+
+What each of them becomes is prefixes.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_network
+from typing import Literal, NamedTuple
+
+from netfab.errors import Location
+from netfab.plan.seats import LOOPBACKS, Seat, planned_loopbacks, wishes
+from netfab.plan.subnets import length_for
+from netfab.topology.schema import Interface, Link, Network, Prefix, SubnetWish, Topology
+
+LINK_LENGTH = {4: 31, 6: 127}  # RFC 3021, RFC 6164
+
+
+class Demand(NamedTuple):
+    """One subnet that the file asks for."""
+
+    segment: str
+    holder: str  # network front of this file
+    family: Literal[4, 6]
+    written: Prefix | None
+    implied: (
+        Prefix | None
+    )  # around written addresses, where no subnet is written: what it is unless it is leased
+    size: (
+        int | None
+    )  # prefix length, where that is written or given; None: the pool's, or more for many members
+    members: int
+    with_host: bool  # the host is on it or reaches it
+    at: Location
+    hint: str = "leave `subnet` out to have a free one planned"  # for who has it taken
+
+    @property
+    def key(self) -> str:
+        return f"{self.segment}/{self.family}"
+
+    @property
+    def fixed(self) -> Prefix | None:
+        """What the file leaves no choice about."""
+        return self.written or self.implied
+
+
+def demands_of(
+    topology: Topology, seats: Mapping[str, Sequence[Seat]], reach: frozenset[str]
+) -> tuple[Demand, ...]:
+    """All of them, in file order. `seats` are by segment; `reach` is where the host is, or has routes to."""
+    return (*_of_segments(topology, seats, reach), *_of_loopbacks(topology, seats, reach))
+
+
+def what(wish: Network | Link) -> str:
+    """network or link."""
+    return "network" if isinstance(wish, Network) else "link"
+
+
+def _of_segments(
+    topology: Topology, seats: Mapping[str, Sequence[Seat]], reach: frozenset[str]
+) -> Iterator[Demand]:
+    for name, wish in wishes(topology):
+        for subnet in wish.subnets:
+            if isinstance(subnet, SubnetWish):
+                yield _planned(topology, name, wish, subnet, seats[name], name in reach)
+            else:
+                yield Demand(
+                    name,
+                    f"{what(wish)} {name} of this file",
+                    4 if subnet.version == 4 else 6,
+                    subnet,
+                    None,
+                    None,
+                    len(seats[name]) + 1,
+                    name in reach,
+                    wish.at.of("subnet"),
+                )
+
+
+def _planned(
+    topology: Topology,
+    name: str,
+    wish: Network | Link,
+    subnet: SubnetWish,
+    seats: Sequence[Seat],
+    with_host: bool,
+) -> Demand:
+    """A subnet that isn't written, though addresses in it may be."""
+    size = subnet.size
+    if size is None and (subnet.family == 6 or isinstance(wish, Link)):
+        size = LINK_LENGTH[subnet.family] if isinstance(wish, Link) else 64
+    demand = Demand(
+        name,
+        f"{what(wish)} {name} of this file",
+        subnet.family,
+        None,
+        None,
+        size,
+        len(seats) + 1,
+        with_host,
+        wish.at.of("subnet"),
+    )
+    for seat in seats:
+        for address in seat.port.addresses:
+            if address.version == subnet.family:
+                around = address.network if not seat.port.plain else _around(topology, demand, address)
+                return demand._replace(
+                    implied=around, at=seat.at.of("ip"), hint="leave `ip` out to have a free subnet planned"
+                )
+    return demand
+
+
+def _around(topology: Topology, demand: Demand, address: Interface) -> Prefix:
+    """The block around an address, as big as a planned one."""
+    sizes = [pool.size for pool in topology.pools if address.ip in pool.prefix]
+    length = demand.size or length_for(demand.members, min(sizes, default=24))
+    return ip_network((address.ip, length), strict=False)
+
+
+def _of_loopbacks(
+    topology: Topology, seats: Mapping[str, Sequence[Seat]], reach: frozenset[str]
+) -> Iterator[Demand]:
+    """One subnet of each family, for all nodes whose loopback is planned."""
+    nodes_of = planned_loopbacks(topology, seats)
+    on_reach = {seat.node for name in reach for seat in seats[name]}
+    for family, nodes in nodes_of.items():
+        yield Demand(
+            LOOPBACKS,
+            "the loopbacks of this file",
+            family,
+            None,
+            None,
+            64 if family == 6 else None,
+            len(nodes),
+            not on_reach.isdisjoint(nodes),
+            topology.nodes[nodes[0]].at.of("loopback"),
+        )

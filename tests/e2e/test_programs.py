@@ -1,0 +1,260 @@
+"""Programs in nodes: started, ready, limited, kept while the network changes around them, stopped."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from lab import Lab
+from machine import differences
+from traffic import answer
+
+SERVER = "import socket; s = socket.create_server(('', 80)); [s.accept()[0].send(b'hello') for _ in iter(int, 1)]"
+FILE = """\
+name: shop
+networks: {lan: {subnet: 10.1.0.0/24}}
+nodes:
+  web:
+    networks: {lan: {ip: %(ip)s}}
+    command: [python3, -c, "%(server)s"]
+    ready: tcp/80
+%(more)s  client: {networks: {lan: {ip: 10.1.0.99}}}
+"""
+
+
+def shop(ip: str = "10.1.0.10", more: str = "") -> str:
+    return FILE % {"ip": ip, "server": SERVER, "more": "".join(f"    {line}\n" for line in more.splitlines())}
+
+
+def test_the_first_connection_after_apply_works_a_hundred_times(lab: Lab) -> None:
+    lab.write(shop())
+
+    answers = []
+    for _ in range(25):  # four first connections each: from two places, by both of them twice after a fresh apply
+        lab.netfab("apply")
+        answers += [answer(lab, "shop.client", "10.1.0.10"), answer(lab, "", "10.1.0.10")]
+        lab.netfab("destroy")
+    assert answers == ["hello"] * 50
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        (shop("10.1.0.20"), "address"),
+        (shop(more="publish: ['8080:80']"), "firewall"),
+        (shop(more="routes: ['10.9.0.0/16 via client']"), "route"),
+        (shop().replace("subnet: 10.1.0.0/24", "subnet: 10.1.0.0/24, mtu: 1400"), "veth"),
+        (shop().replace("ip: 10.1.0.10", "ip: 10.1.0.10, mac: '02:00:00:00:00:77'"), "veth"),
+        (shop(more="memory: 200m"), "container"),
+    ],
+    ids=["address", "published port", "route", "mtu", "mac", "memory limit"],
+)
+def test_a_running_program_keeps_its_pid_when_this_changes(lab: Lab, text: str, changed: str) -> None:
+    lab.write(shop())
+    lab.netfab("apply")
+    before = lab.pid_of("web")
+
+    lab.write(text)
+    changes = lab.netfab("apply", "-o", "json").json["changes"]
+
+    assert changed in {change["kind"] for change in changes}
+    assert not any(change["restarts"] for change in changes)
+    assert lab.pid_of("web") == before
+    address = "10.1.0.20" if changed == "address" else "10.1.0.10"
+    assert answer(lab, "shop.client", address) == "hello"
+
+
+def test_another_command_restarts_the_program_and_no_other(lab: Lab) -> None:
+    text = "name: x\nnodes:\n  a: {mode: none, command: [sleep, '%s']}\n  b: {mode: none, command: [sleep, '1000']}\n"
+    lab.write(text % 1000)
+    lab.netfab("apply")
+    before = lab.pid_of("a"), lab.pid_of("b")
+
+    lab.write(text % 2000)
+    lab.netfab("apply")
+
+    assert lab.pid_of("a") != before[0]
+    assert lab.pid_of("b") == before[1]
+
+
+def test_a_node_that_does_not_become_ready_is_undone_and_its_last_words_are_shown(lab: Lab) -> None:
+    before = lab.state()
+    lab.write(
+        "name: x\nnodes: {a: {mode: none, command: \"echo last words; sleep 1000\", ready: {tcp: 80, within: 1s}}}\n"
+    )
+
+    result = lab.netfab("apply", code=1)
+
+    assert "a is not ready" in result.err
+    assert "a | last words" in result.err
+    assert differences(without_logs(before), without_logs(lab.state())) == []
+
+
+def test_a_program_that_ends_before_it_is_ready_is_no_reason_to_wait(lab: Lab) -> None:
+    lab.write("name: x\nnodes: {a: {mode: none, command: \"echo broken; exit 3\", ready: {tcp: 80, within: 600s}}}\n")
+
+    result = lab.netfab("apply", code=1)
+
+    assert "a | broken" in result.err
+    assert "3" in result.err
+
+
+def without_logs(state: dict[str, frozenset[object]]) -> dict[str, frozenset[object]]:
+    """Logs survive the rollback."""
+    return state | {"/var/lib/netfab": frozenset(), "links": state["links"]}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_during_apply_undoes_it_and_exits_with_130(lab: Lab, number: signal.Signals) -> None:
+    before = lab.state()
+    lab.write("name: x\nnetworks: {lan: {}}\nnodes: {n1..400: {networks: [lan]}}\n")
+
+    process = lab.start(*lab.words("-vv", "apply"))
+    assert process.stderr is not None
+    assert process.stderr.readline() != ""  # the first message to the kernel is on its way
+    result = lab.interrupt(process, number)
+
+    assert result.code == 130
+    assert "a mistake in netfab" not in result.err
+    assert differences(before, lab.state()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_while_waiting_for_a_node_undoes_the_apply(lab: Lab, number: signal.Signals) -> None:
+    before = lab.state()
+    lab.write("name: x\nnodes: {a: {mode: none, command: [sleep, '1000'], ready: {tcp: 80, within: 600s}}}\n")
+
+    process = lab.start(*lab.words("-vv", "apply"))
+    assert process.stderr is not None
+    while "a" not in running(lab):
+        continue
+    result = lab.interrupt(process, number)
+
+    assert result.code == 130
+    assert differences(without_logs(before), without_logs(lab.state())) == []
+
+
+def running(lab: Lab) -> set[str]:
+    """Nodes whose program runs, by the supervisor's own records."""
+    found = lab.run("sh", "-c", "cat /run/netfab/x/containers/*/record.json").out
+    names = lab.run("sh", "-c", "ls /run/netfab/x/containers").out.split()
+    return set(names) if '"running"' in found else set()
+
+
+def test_a_node_starts_when_what_it_depends_on_is_ready(lab: Lab) -> None:
+    lab.write(f"""\
+name: x
+networks: {{lan: {{}}}}
+nodes:
+  client:
+    networks: [lan]
+    depends_on: [web]
+    command: [python3, -c, "import socket; print(socket.create_connection(('web', 80), 5).recv(9).decode())"]
+  web: {{networks: [lan], command: [python3, -c, "{SERVER}"], ready: tcp/80}}
+""")
+
+    lab.netfab("apply")
+
+    assert lab.run(*lab.words("logs", "-f", "client")).out == "hello\n"
+
+
+def test_exec_lines_run_with_all_capabilities_before_the_node_is_ready(lab: Lab) -> None:
+    lab.write("name: x\nnodes: {a: {mode: none, exec: [[ip, link, add, dummy7, type, bridge], 'ip link set dummy7 mtu 1234']}}\n")
+
+    lab.netfab("apply")
+
+    assert "mtu 1234" in lab.netfab("exec", "a", "ip", "link", "show", "dummy7").out
+
+
+def test_an_exec_line_that_fails_fails_the_apply(lab: Lab) -> None:
+    before = lab.state()
+    lab.write("name: x\nnodes: {a: {mode: none, exec: ['echo what went wrong >&2; exit 7']}}\n")
+
+    result = lab.netfab("apply", code=1)
+
+    assert "what went wrong" in result.err
+    assert differences(without_logs(before), without_logs(lab.state())) == []
+
+
+def test_files_are_there_with_content_mode_and_placeholders(lab: Lab) -> None:
+    lab.write("from a file\n", "source.txt")
+    lab.write("""\
+name: x
+networks: {lan: {subnet: 10.1.0.0/24}}
+nodes:
+  a:
+    networks: {lan: {ip: 10.1.0.7}}
+    command: [sleep, '1000']
+    files:
+      /etc/app.conf: {content: "addr={ip:lan} node={node}", mode: 0640}
+      /etc/copy: {source: ./source.txt}
+""")
+
+    lab.netfab("apply")
+
+    assert lab.netfab("exec", "a", "cat", "/etc/app.conf").out == "addr=10.1.0.7 node=a"
+    assert lab.netfab("exec", "a", "stat", "-c", "%a", "/etc/app.conf").out == "640\n"
+    assert lab.netfab("exec", "a", "cat", "/etc/copy").out == "from a file\n"
+    assert not Path("/etc/app.conf").exists()
+
+
+def test_a_program_is_started_again_as_its_policy_says(lab: Lab) -> None:
+    lab.write("name: x\nnodes: {a: {mode: none, command: 'echo once; exit 1', restart: on-failure:2}}\n")
+
+    lab.netfab("apply")
+
+    assert lab.run(*lab.words("logs", "-f", "a")).out == "once\n" * 3
+
+
+def test_a_one_shot_that_ended_well_is_no_change(lab: Lab) -> None:
+    lab.write("name: x\nnodes: {a: {mode: none, command: [echo, done]}}\n")
+    lab.netfab("apply")
+    lab.run(*lab.words("logs", "-f", "a"))
+
+    assert lab.netfab("diff").out.startswith("No changes.")
+    assert lab.netfab("drift").out.startswith("No changes.")
+
+
+def test_limits_hold(lab: Lab) -> None:
+    lab.write("name: x\nnodes: {a: {mode: none, command: [sleep, '1000'], memory: 64m, pids: 20}}\n")
+    lab.netfab("apply")
+
+    bomb = "import os\nn = 0\ntry:\n    while n < 100:\n        if not os.fork(): os.pause() if hasattr(os, 'pause') else __import__('signal').pause()\n        n += 1\nexcept OSError: pass\nprint(n)\nos.kill(0, 9)"
+    hog = lab.run(*lab.words("exec", "a", "python3", "-c", "x = bytearray(256 << 20)"))
+    count = lab.run(*lab.words("exec", "a", "python3", "-c", bomb)).out
+
+    assert hog.code == 137
+    assert int(re.findall(r"\d+", count)[0]) < 20
+
+
+def test_logs_come_from_one_node_or_from_all_with_their_names(lab: Lab) -> None:
+    lab.write("name: x\nnodes:\n  a: {mode: none, command: [echo, one]}\n  b: {mode: none, command: [echo, two]}\n")
+    lab.netfab("apply")
+
+    assert lab.run(*lab.words("logs", "-f", "a")).out == "one\n"
+    assert sorted(lab.run(*lab.words("logs", "-f")).out.splitlines()) == ["a | one", "b | two"]
+
+
+def test_a_program_sees_the_docker_confinement(lab: Lab) -> None:
+    lab.write("name: x\nnodes: {a: {mode: none, command: [sleep, '1000']}}\n")
+    lab.netfab("apply")
+
+    status = dict(line.split(":\t", 1) for line in lab.netfab("exec", "a", "cat", "/proc/self/status").out.splitlines() if ":\t" in line)
+
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
+    assert int(status["CapEff"], 16) == 0xA00425FB & ~(1 << 27)  # docker's 14 less MKNOD
+    assert lab.netfab("exec", "a", "cat", "/etc/shadow", code=0).out == ""
+
+
+def test_ps_lists_programs(lab: Lab) -> None:
+    lab.write("name: x\nnodes: {a: {mode: none, command: [sleep, '1000']}}\n")
+    lab.netfab("apply")
+
+    (found,) = json.loads(lab.netfab("ps", "-o", "json").out)["nodes"]
+
+    assert (found["fabric"], found["node"], found["state"]) == ("x", "a", "running")
+    assert found["command"] == ["sleep", "1000"]

@@ -1,0 +1,143 @@
+"""What can't be planned, named with its place."""
+
+from __future__ import annotations
+
+import pytest
+from planning import planned, read, routes
+
+from netfab.errors import PlanError, Several, Unsupported
+from netfab.plan.facts import Facts
+from netfab.plan.refusals import refuse_before
+from netfab.plan.seats import seats_of
+
+RESERVED = {
+    "delay": "networks: {a: {delay: 5ms}}",
+    "jitter": "networks: {a: {jitter: 1ms}}",
+    "loss": "networks: {a: {loss: 1%}}",
+    "rate": "nodes: {x: {networks: {a: {rate: 100mbit}}}}",
+    "duplicate": "links: [{endpoints: [x, y], duplicate: 1%}]",
+    "reorder": "links: [{endpoints: [x, y], reorder: 1%}]",
+    "corrupt": "links: [{endpoints: [x, y], corrupt: 1%}]",
+    "masquerade": "nodes: {x: {networks: {a: {masquerade: true}}}}",
+    "ip: dhcp": "nodes: {x: {networks: {a: {ip: dhcp}}}}",
+    "VLAN name": "nodes: {x: {networks: {a: {name: eth0.10}}}}",
+    "host:IF": "links: [[x, 'host:eth0']]",
+    "nic:IF": "links: [[x, 'nic:eth0']]",
+    "macvlan:IF": "links: [[x, 'macvlan:eth0']]",
+    "uplink": "networks: {a: {uplink: eth0}}",
+    "vxlan": "networks: {a: {vxlan: {vni: 42}}}",
+    "encrypt": "networks: {a: {encrypt: true}}",
+    "external": "networks: {a: {external: shop/front}}",
+    "hosts": "hosts: {h1: {address: 192.0.2.11}}",
+    "runs_on": "hosts: {h1: {}}\nnodes: {x: {runs_on: h1}}",
+    "devices": "nodes: {x: {devices: [/dev/net/tun]}}",
+    "attach": "nodes: {x: {attach: 'docker:db'}}",
+    "image": "nodes: {x: {image: 'alpine:3'}}",
+    "store": "store: etcd://h1:2379",
+    "checks": "checks: [x reaches y]",
+    "include": "include: [base.yaml]",
+}
+SHARED = {
+    "name": "name: lab",
+    "networks": "networks: {a: {}}",
+    "nodes": "nodes: {x: {}, y: {}}",
+}
+
+
+def whole(line: str) -> str:
+    """A file that has all that the line refers to."""
+    said = {part.partition(":")[0] for part in line.splitlines()}
+    rest = [text for key, text in SHARED.items() if key not in said]
+    return "\n".join([*rest, line])
+
+
+@pytest.mark.parametrize("key", RESERVED)
+def test_a_key_without_effect_yet_is_refused_by_name_and_place(key: str) -> None:
+    with pytest.raises((Unsupported, Several)) as caught:
+        planned(whole(RESERVED[key]))
+
+    errors = caught.value.errors if isinstance(caught.value, Several) else (caught.value,)
+    (error,) = [error for error in errors if error.message == f"`{key}` is not supported yet"]
+    assert error.at is not None
+    assert error.at.line >= 3
+
+
+def test_all_keys_without_effect_are_named_at_once() -> None:
+    with pytest.raises(Several) as caught:
+        planned("{name: lab, store: 'etcd://h:2379', networks: {a: {uplink: eth0, delay: 5ms}}}")
+
+    assert len(caught.value.errors) == 3
+
+
+def test_a_network_of_more_interfaces_than_a_bridge_has_ports_is_refused_by_name() -> None:
+    text = "{{name: lab, networks: {{lan: {{}}}}, nodes: {{n1..{}: {{networks: [lan]}}}}}}"
+
+    planned(text.format(1023))
+    with pytest.raises(PlanError, match="1024 interfaces on network lan, and a bridge has 1023 ports"):
+        planned(text.format(1024))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "networks: {a: {gateway: none}}\nnodes: {x: {networks: {a: {gateway: true}}}}",
+        "networks: {a: {internal: true}}\nnodes: {x: {networks: {a: {gateway: true}}}}",
+        "networks: {a: {gateway: x}}\nnodes: {x: {networks: {a: {gateway: true}}}}",
+        "nodes: {x: {}, y: {}}\nlinks: [[{node: x, gateway: true}, y]]",
+    ],
+)
+def test_a_default_route_where_nobody_takes_it_is_refused(text: str) -> None:
+    with pytest.raises(PlanError, match="where there is no gateway and no router") as caught:
+        planned(f"name: lab\n{text}")
+
+    assert caught.value.at is not None
+    assert caught.value.at.path.endswith("gateway")
+
+
+def test_a_default_route_by_a_router_beside_it_is_planned() -> None:
+    found = planned("""
+        name: lab
+        networks: {a: {gateway: none}}
+        nodes: {x: {networks: {a: {gateway: true}}}, r: {networks: [a], forward: true}}
+    """)
+
+    assert routes(found, "x") == ["default via 10.0.0.3 dev eth0"]
+
+
+def test_a_gateway_that_masquerades_towards_its_own_members_is_refused() -> None:
+    topology = read(
+        "{name: lab, networks: {a: {gateway: r}}, nodes: {r: {networks: {a: {masquerade: true}}}}}"
+    )
+    seats = {"a": seats_of(topology)}
+
+    with pytest.raises(PlanError, match="r is the gateway of a, and what lies behind"):
+        refuse_before(topology, seats, Facts())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "networks: {a: {ipv6: true}}",
+        "networks: {a: {subnet: 'fd00::/64'}}",
+        "nodes: {x: {loopback: 'fd00::1'}}",
+    ],
+)
+def test_ipv6_on_a_host_without_it_is_refused(text: str) -> None:
+    with pytest.raises(Unsupported, match="this host has no IPv6"):
+        planned(f"name: lab\n{text}", ipv6=False)
+
+
+def test_a_network_without_addresses_needs_no_ipv6() -> None:
+    text = "{name: lab, networks: {a: {subnet: none}}, nodes: {x: {networks: [a]}}}"
+
+    assert not [thing for thing in planned(text, ipv6=False).fabric.values() if "fe80" in str(thing)]
+
+
+def test_an_mtu_too_small_for_the_ipv6_there_is_refused() -> None:
+    with pytest.raises(PlanError, match=r"at least 1280 .*, not 1000, which x has on a"):
+        planned("{name: lab, networks: {a: {ipv6: true}}, nodes: {x: {networks: {a: {mtu: 1000}}}}}")
+
+
+def test_publishing_on_the_ipv6_loopback_is_refused() -> None:
+    with pytest.raises(Exception, match=r"`\[::1\]` can't be published"):
+        planned("{name: lab, networks: {a: {}}, nodes: {x: {networks: [a], publish: ['[::1]:80:80']}}}")
