@@ -1,6 +1,7 @@
 """The public API: load, plan, apply, destroy, status and their kin, as short functions that join the rooms.
 
-Every function takes a `Where`; nothing is global, so that a sandbox, a test and this machine are the same to it.
+Every function takes a `Where`; nothing is global, so that a sandbox, a test and this machine are the same to
+it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ HERE = Where()
 
 
 class Proposal(NamedTuple):
-    """What apply would do. `live` is False when it was compared with what was last applied, not with the kernel."""
+    """What apply would do. `live` is False when it was compared with what was last applied, not with the
+    kernel.
+    """
 
     topology: Topology
     plan: Plan
@@ -169,7 +172,8 @@ def _remember(record: Record, proposed: Plan, store: Store, where: Where) -> Non
 def destroy(name: str, where: Where = HERE) -> Applied:
     """Leave nothing of the fabric behind: the empty set, applied. What isn't there is fine.
 
-    A store that is full, read-only or broken hinders nothing; StoreError then says that it still has the fabric.
+    A store that is full, read-only or broken hinders nothing; StoreError then says that it still has the
+    fabric.
     """
     _need_root("destroy")
     with _locked(name, where), _host(name, where) as host:
@@ -242,7 +246,9 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
 
 
 def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]]:
-    """The fabric, name and summary of `node` or `fabric/node`. Raises NetfabError when there is none, or several."""
+    """The fabric, name and summary of `node` or `fabric/node`. Raises NetfabError when there is none, or
+    several.
+    """
     fabric_name, _, name = node.rpartition("/")
     found = []
     with _store(where) as store:
@@ -403,7 +409,9 @@ def name_of(file: str, where: Where = HERE) -> str:
 
 
 def recover(where: Where = HERE) -> list[str]:
-    """Rebuild a store that is lost or broken: leases from what is published, the objects from what the kernel shows."""
+    """Rebuild a store that is lost or broken: leases from what is published, the objects from what the kernel
+    shows.
+    """
     _need_root("recover")
     from netfab.store.sqlite import SqliteStore, set_aside
 
@@ -460,8 +468,8 @@ def _facts(host: LocalHost, store: Store, name: str) -> Facts:
 def _last(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
     """What is of these kinds in the fabric as it was last applied; empty when it never was.
 
-    What an apply that was killed had claimed to borrow counts, too; what others still borrow does not, so that the last
-    to go puts it back.
+    What an apply that was killed had claimed to borrow counts, too; what others still borrow does not, so
+    that the last to go puts it back.
     """
     record = store.record(name)
     last = Fabric.from_json(record.desired, kinds) if record else Fabric(name)

@@ -89,8 +89,8 @@ def apply_command(
 ) -> None:
     """Make the kernel match a topology file, and read it back.
 
-    What the file no longer has goes, too. Returns when every interface carries traffic. On a failure everything is as it
-    was before.
+    What the file no longer has goes, too. Returns when every interface carries traffic. On a failure
+    everything is as it was before.
     """
     from netfab import fabric
     from netfab.cli import show

@@ -12,7 +12,8 @@ import click
 from netfab import __version__
 from netfab.errors import Interrupted, NetfabError, Several
 
-# Where each command is defined; a module is imported when one of its commands is called, and for --help of that one.
+# Where each command is defined; a module is imported when one of its commands is called, and for --help of
+# that one.
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Fabric": {
         "init": ("fabric", "Write a small topology.yaml to start from."),

@@ -1,4 +1,6 @@
-"""How results are printed: changes with terraform's signs, tables, JSON and YAML. Data on stdout, talk on stderr."""
+"""How results are printed: changes with terraform's signs, tables, JSON and YAML. Data on stdout, talk on
+stderr.
+"""
 
 from __future__ import annotations
 

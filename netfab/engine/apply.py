@@ -1,7 +1,8 @@
-"""Make a host match a fabric: observe, diff, order, run, verify; and undo, which is the same towards the state before.
+"""Make a host match a fabric: observe, diff, order, run, verify; and undo, which is the same towards the
+state before.
 
-There is no list of what was done and no inverse of anything: after a failure the host is read again, for a change whose
-first message worked and whose second failed is only seen by looking.
+There is no list of what was done and no inverse of anything: after a failure the host is read again, for a
+change whose first message worked and whose second failed is only seen by looking.
 """
 
 from __future__ import annotations
@@ -90,9 +91,9 @@ def apply(
 ) -> Applied:
     """Make `host` match `desired`, and read it back.
 
-    The empty set is made without a look into the namespaces that end; `back` then says what to go back to on a failure,
-    which is otherwise what was there. Raises NetfabError when nothing was changed, ApplyFailed when the changes were
-    undone or could not be.
+    The empty set is made without a look into the namespaces that end; `back` then says what to go back to on
+    a failure, which is otherwise what was there. Raises NetfabError when nothing was changed, ApplyFailed
+    when the changes were undone or could not be.
     """
     observed = host.observe(desired.name, (desired, *known), None if desired or back is None else {HOST})
     before = observed.own
@@ -148,7 +149,9 @@ def compare(desired: Fabric, observed: Observed) -> None:
 
 
 def settle(desired: Fabric, host: Host, observed: Observed, spaces: Set[str]) -> None:
-    """Wait for what is made and not ready yet. Raises ApplyFailed when it takes too long, or changes meanwhile."""
+    """Wait for what is made and not ready yet. Raises ApplyFailed when it takes too long, or changes
+    meanwhile.
+    """
     deadline = monotonic() + SETTLE
     while waiting := _waiting(desired, observed):
         if monotonic() > deadline:

@@ -1,4 +1,5 @@
-"""What differs between two fabrics, and in which order to change it. Pure, and blind to what kind of object it moves.
+"""What differs between two fabrics, and in which order to change it. Pure, and blind to what kind of object
+it moves.
 
 The three rules of order are in `order`; nothing else in netfab decides what comes before what.
 """
@@ -68,8 +69,8 @@ def diff(desired: Fabric, actual: Fabric) -> list[Change]:
 def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
     """Identity of each object that can't become what it should be in place, with the reason.
 
-    An object is made anew when what is fixed in it changes, and when a name that it needs, before and after, gets
-    another holder: what hung on the old one went with it.
+    An object is made anew when what is fixed in it changes, and when a name that it needs, before and after,
+    gets another holder: what hung on the old one went with it.
     """
     why: dict[Name, str] = {}
     fresh: list[Any] = []  # objects whose names get a new holder
@@ -104,7 +105,9 @@ def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:
 
 
 def _difference(before: Any, after: Any) -> str:
-    """The fields that differ, in words: `mtu 1500 -> 1400, a.up False -> True`; of what is long only the field."""
+    """The fields that differ, in words: `mtu 1500 -> 1400, a.up False -> True`; of what is long only the
+    field.
+    """
     if type(before) is not type(after):
         return f"{type(before).__name__} -> {type(after).__name__}"
     return ", ".join(
@@ -153,11 +156,12 @@ def describe(changes: Iterable[Change]) -> list[dict[str, Any]]:
 def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
     """Phases: the changes of one may run in any order, or at once.
 
-    - Making and updating wait for the making, or the update, of what is needed and of what it comes after: a route
-      needs its link up, a port's rules must be there before the port is.
-    - Ending, and an update that lets go of a name, waits for all who needed it, and for the end of what came after it.
-    - Making a name waits until its former holder has let go of it; a silent delete lets go when what it dies with has
-      ended.
+    - Making and updating wait for the making, or the update, of what is needed and of what it comes after: a
+      route needs its link up, a port's rules must be there before the port is.
+    - Ending, and an update that lets go of a name, waits for all who needed it, and for the end of what came
+      after it.
+    - Making a name waits until its former holder has let go of it; a silent delete lets go when what it dies
+      with has ended.
     """
     waits = _waits(changes)
     blocks: list[list[int]] = [[] for _ in changes]

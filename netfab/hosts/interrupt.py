@@ -35,7 +35,9 @@ class Interrupts:
 
 @contextmanager
 def deferred() -> Iterator[Interrupts]:
-    """Signals noted instead of raised, while this lasts. In a thread other than the main one they are left alone."""
+    """Signals noted instead of raised, while this lasts. In a thread other than the main one they are left
+    alone.
+    """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts

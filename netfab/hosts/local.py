@@ -1,4 +1,6 @@
-"""This machine, or the sandbox that the caller is in: observing through kernel/, and carrying changes out there."""
+"""This machine, or the sandbox that the caller is in: observing through kernel/, and carrying changes out
+there.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,9 @@ class LocalHost:
         return failures
 
     def wait(self, seconds: float) -> None:
-        """Until a link or an address here changes; at most a twentieth of a second, as nodes' own events go unheard."""
+        """Until a link or an address here changes; at most a twentieth of a second, as nodes' own events go
+        unheard.
+        """
         if self._monitor is None:
             self._monitor = Monitor()
         select.select([self._monitor], [], [], min(seconds, 0.05))

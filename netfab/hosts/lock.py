@@ -16,7 +16,8 @@ from netfab.system.files import public_directory
 
 @contextmanager
 def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock at `path`; its file is removed with the lock. `waiting` is told the holder when it must wait.
+    """Hold the lock at `path`; its file is removed with the lock. `waiting` is told the holder when it must
+    wait.
 
     Raises Locked after `timeout` seconds.
     """

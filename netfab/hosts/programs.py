@@ -47,7 +47,9 @@ class Programs:
         return bool(found) and (all(one.over for one in found.values()) or supervisor_lives(self._paths))
 
     def wait_ready(self, containers: Iterable[Container]) -> None:
-        """Return when all probes of all of them hold. Raises NetfabError with the last lines that the first one wrote."""
+        """Return when all probes of all of them hold. Raises NetfabError with the last lines that the first
+        one wrote.
+        """
         wanted = [container for container in containers if container.ready]
         if not wanted:
             return

@@ -1,7 +1,8 @@
-"""A sandbox: network and mount namespaces with private /run and /var/lib, in which everything runs as on a machine.
+"""A sandbox: network and mount namespaces with private /run and /var/lib, in which everything runs as on a
+machine.
 
-It can't touch the machine's network, its names can't collide, and it ends when its holder ends: nothing to clean up.
-Root needs nothing else; an ordinary user gets a user namespace around it (user_namespaces(7)).
+It can't touch the machine's network, its names can't collide, and it ends when its holder ends: nothing to
+clean up. Root needs nothing else; an ordinary user gets a user namespace around it (user_namespaces(7)).
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ def enter() -> None:
 
 
 def _bridge_without_netfilter() -> None:
-    """Where br_netfilter is loaded, a new namespace passes bridged frames through the IP hooks, as no host here asked for.
+    """Where br_netfilter is loaded, a new namespace passes bridged frames through the IP hooks, as no host
+    here asked for.
 
-    There DNAT happens before a bridge decides, so that a node would not reach its own published port (br_netfilter.c).
+    There DNAT happens before a bridge decides, so that a node would not reach its own published port
+    (br_netfilter.c).
     """
     for family in ("iptables", "ip6tables", "arptables"):
         with suppress(OSError), open(f"/proc/sys/net/bridge/bridge-nf-call-{family}", "w") as file:
@@ -81,7 +84,9 @@ def run(inside: Callable[[], int]) -> int:
 
 
 def _first_process(inside: Callable[[], int]) -> int:
-    """Process 1 of the sandbox: its end is everybody's there. It does nothing but collect those whose parents went."""
+    """Process 1 of the sandbox: its end is everybody's there. It does nothing but collect those whose parents
+    went.
+    """
     enter()
     with suppress(
         OSError

@@ -1,7 +1,7 @@
 """Carry out the steps of a phase: batches per namespace, links deleted together, files and sysctls.
 
-A phase runs in rounds: each change's next steps in one namespace stay together; all namespaces of a round come first,
-then the host. A change whose step failed sends nothing more.
+A phase runs in rounds: each change's next steps in one namespace stay together; all namespaces of a round
+come first, then the host. A change whose step failed sends nothing more.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class Executor:
         self._fds: dict[Name, int] = {}
 
     def learn(self, links: Mapping[tuple[str, int], Name], host: Iterable[Link], group: int) -> None:
-        """The links that there are; new ones get indexes above all of these, so that an index is unique in all spaces."""
+        """The links that there are; new ones get indexes above all of these, so that an index is unique in
+        all spaces.
+        """
         self._index = {name: index for (_, index), name in links.items()}
         self._next_index = max(self._next_index, max((index for _, index in links), default=0) + 1)
         self._grouped, self._marked = set(), []

@@ -41,8 +41,9 @@ class Netlink:
     def batch(self, requests: Sequence[tuple[int, bytes]]) -> dict[int, tuple[int, str]]:
         """Send messages, given with their sequence numbers; (errno, the kernel's words) of those it refused.
 
-        No acknowledgement is asked for: the kernel carries out a batch inside the send, so every refusal is there to
-        be read when it returns. It does not stop at the first one. Raises OSError; ENOBUFS: refusals were lost.
+        No acknowledgement is asked for: the kernel carries out a batch inside the send, so every refusal is
+        there to be read when it returns. It does not stop at the first one. Raises OSError; ENOBUFS: refusals
+        were lost.
         """
         self._socket.send(b"".join(message for _, message in requests))
         wanted = {sequence for sequence, _ in requests}

@@ -45,7 +45,9 @@ class Namespaces:
         os.close(self._home)
 
     def socket(self, space: str) -> Netlink:
-        """The rtnetlink socket of a space, opened when it is first asked for. Raises OSError: no such namespace."""
+        """The rtnetlink socket of a space, opened when it is first asked for. Raises OSError: no such
+        namespace.
+        """
         found = self._sockets.get(space)
         if found is None:
             with self.inside(space):
@@ -84,7 +86,9 @@ class Namespaces:
 
     @staticmethod
     def open(name: str) -> int:
-        """A file descriptor of /run/netns/NAME. Raises OSError; FileNotFoundError also for what is no namespace."""
+        """A file descriptor of /run/netns/NAME. Raises OSError; FileNotFoundError also for what is no
+        namespace.
+        """
         path = f"{DIRECTORY}/{name}"
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         if not _is_namespace(os.fstat(fd)):

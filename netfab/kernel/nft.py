@@ -111,7 +111,8 @@ def rules_of(family: str, table: str, chain: str) -> list[Any] | None:
 def refuse_foreign_drops(bridges: frozenset[str]) -> None:
     """Raises ForeignObject where a chain of others would drop what these bridges forward.
 
-    Not for Docker's, through which we make a way ourselves, nor where a rule of that table accepts them by name.
+    Not for Docker's, through which we make a way ourselves, nor where a rule of that table accepts them by
+    name.
     """
     raise_all(
         ForeignObject(
@@ -134,7 +135,9 @@ def sees_bridged_frames() -> bool:
 
 
 def drop_rules(family: str, table: str, chain: str, comment: str) -> None:
-    """Delete the rules of a foreign chain that carry the comment; that there are none is fine. Raises OSError."""
+    """Delete the rules of a foreign chain that carry the comment; that there are none is fine. Raises
+    OSError.
+    """
     where = {"family": family, "table": table, "chain": chain}
     gone = [rule["handle"] for rule in rules_of(family, table, chain) or () if rule.get("comment") == comment]
     if gone:

@@ -1,4 +1,5 @@
-"""Read a fabric from the kernel: one dump of links, addresses and routes per namespace, and the files beside it.
+"""Read a fabric from the kernel: one dump of links, addresses and routes per namespace, and the files beside
+it.
 
 Only reads. What the messages mean is the business of the kinds (objects/).
 """

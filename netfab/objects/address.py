@@ -31,7 +31,9 @@ PREFIX_ROUTE_METRIC6 = 256  # IP6_RT_PRIO_ADDRCONF, net/ip6_route.h
 
 
 class Address(NamedTuple):
-    """An address with its prefix length. IPv6 without duplicate detection, which takes 1.7 s and finds only ourselves."""
+    """An address with its prefix length. IPv6 without duplicate detection, which takes 1.7 s and finds only
+    ourselves.
+    """
 
     link: Name
     address: IPv4Address | IPv6Address

@@ -1,7 +1,8 @@
 """What every kind of kernel object has in common: names, what it needs, messages out and in.
 
-The engine knows this file and no kind. A kind is a NamedTuple of plain values with the attributes of `KernelObject`;
-values are compared, so two objects are the same when type and fields are. Nothing here opens a socket or a file.
+The engine knows this file and no kind. A kind is a NamedTuple of plain values with the attributes of
+`KernelObject`; values are compared, so two objects are the same when type and fields are. Nothing here opens
+a socket or a file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ EVERY = "*"  # in `after`: every name of that space
 
 
 class Name(NamedTuple):
-    """What only one object at a time can hold: ("host", "br0"), ("node shop.web", "eth0"), ("namespace", "shop.web")."""
+    """What only one object at a time can hold: ("host", "br0"), ("node shop.web", "eth0"), ("namespace",
+    "shop.web").
+    """
 
     space: str
     text: str
@@ -131,7 +134,9 @@ class Fabric(dict[Name, Any]):
         return Fabric(self.name, (getattr(thing, "public", thing) for thing in self.values()))
 
     def to_json(self) -> str:
-        """One line of JSON; fields are arrays in the order of the kind, so that a later kind may add fields at the end."""
+        """One line of JSON; fields are arrays in the order of the kind, so that a later kind may add fields
+        at the end.
+        """
         return json.dumps(
             {"name": self.name, "objects": [[type(thing).__name__, thing] for thing in self.values()]},
             default=str,
@@ -140,7 +145,9 @@ class Fabric(dict[Name, Any]):
 
     @classmethod
     def from_json(cls, text: str, kinds: Iterable[type[Any]]) -> Fabric:
-        """The inverse of to_json, less what is of other kinds. Fields that the text does not have keep their defaults."""
+        """The inverse of to_json, less what is of other kinds. Fields that the text does not have keep their
+        defaults.
+        """
         by_name = {kind.__name__: _decoder(kind) for kind in kinds}
         parsed = json.loads(text)
         found = ((by_name[kind], fields) for kind, fields in parsed["objects"] if kind in by_name)

@@ -12,8 +12,8 @@ from netfab.objects.ops import WriteSysctl
 class Borrowed(NamedTuple):
     """A value below /proc/sys on the host, its key with slashes. Ended, it is the original again.
 
-    The original is leased before anything is changed. While another fabric borrows the same key, ours is not known to
-    the reading (fabric.py), so that only the last to go puts it back.
+    The original is leased before anything is changed. While another fabric borrows the same key, ours is not
+    known to the reading (fabric.py), so that only the last to go puts it back.
     """
 
     key: str

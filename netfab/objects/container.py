@@ -1,6 +1,7 @@
 """Container: a node's program, run by the bundled runtime in the node's network namespace.
 
-Equal when it was started with the same words, never by how it fares: a crash is the supervisor's business, not drift.
+Equal when it was started with the same words, never by how it fares: a crash is the supervisor's business,
+not drift.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer
 
 
 class Probe(NamedTuple):
-    """When it counts as ready: kind tcp (port), http (port, path), exec (argv) or log (regex); within so many seconds."""
+    """When it counts as ready: kind tcp (port), http (port, path), exec (argv) or log (regex); within so many
+    seconds.
+    """
 
     kind: str
     port: int = 0
@@ -24,7 +27,9 @@ class Probe(NamedTuple):
 
 
 class Container(NamedTuple):
-    """The words a program was started with, as runtime/spec.py has them. Limits, restart and probes change in place."""
+    """The words a program was started with, as runtime/spec.py has them. Limits, restart and probes change in
+    place.
+    """
 
     fabric: str
     name: str

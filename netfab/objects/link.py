@@ -1,7 +1,7 @@
 """What all links share: their marks, settings and messages (linux/if_link.h, rtnetlink(7)).
 
-Ownership is IFLA_GROUP, which the creating message itself sets; the alias is a label for people, set afterwards because
-RTM_NEWLINK ignores it.
+Ownership is IFLA_GROUP, which the creating message itself sets; the alias is a label for people, set
+afterwards because RTM_NEWLINK ignores it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def scratch_of(group: int) -> int:
 
 
 class Link(NamedTuple):
-    """One RTM_NEWLINK of a dump, less what nobody asks for: a link has forty attributes, and hosts have many links."""
+    """One RTM_NEWLINK of a dump, less what nobody asks for: a link has forty attributes, and hosts have many
+    links.
+    """
 
     ifindex: int
     flags: int

@@ -1,6 +1,7 @@
 """The steps that are no rtnetlink message: namespaces, deletes by name, files, sysctls, nft, containers.
 
-Plain data; kernel/ and runtime/ carry them out. Together with wire.Request this is all that a change can ask for.
+Plain data; kernel/ and runtime/ carry them out. Together with wire.Request this is all that a change can ask
+for.
 """
 
 from __future__ import annotations

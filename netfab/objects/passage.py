@@ -1,7 +1,8 @@
 """Passage: a way through Docker's forward chain, between one of our bridges and one uplink.
 
-Any base chain's drop is final, and Docker's policy is drop; DOCKER-USER is the chain that it keeps for the rules of others
-(docs.docker.com/engine/network/packet-filtering-firewalls). The rules are such as iptables-nft can read, too: no sets.
+Any base chain's drop is final, and Docker's policy is drop; DOCKER-USER is the chain that it keeps for the
+rules of others (docs.docker.com/engine/network/packet-filtering-firewalls). The rules are such as
+iptables-nft can read, too: no sets.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ class Hop(NamedTuple):
 
 
 class Route(NamedTuple):
-    """A route; several hops are one multipath route, sorted. `through` are the addresses whose prefixes hold its hops.
+    """A route; several hops are one multipath route, sorted. `through` are the addresses whose prefixes hold
+    its hops.
 
     An address that goes takes the routes through it along, silently; so a route is made anew when one is.
     """

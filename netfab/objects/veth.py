@@ -121,7 +121,8 @@ class Veth(NamedTuple):
 
     @property
     def within(self) -> tuple[Name, ...]:
-        # An open shell keeps a namespace alive, and with it a host's end: those are deleted, never left to the namespace.
+        # An open shell keeps a namespace alive, and with it a host's end: those are deleted, never left to
+        # the namespace.
         return () if self.a.link.space == HOST else self.needs
 
     def create(self) -> list[Op]:
@@ -154,8 +155,8 @@ class Veth(NamedTuple):
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
-        # An ifindex is unique in its namespace only, so both ends must point at each other, and both be marked or at
-        # least labelled: a user's own pair inside a node may well have the same two numbers.
+        # An ifindex is unique in its namespace only, so both ends must point at each other, and both be
+        # marked or at least labelled: a user's own pair inside a node may well have the same two numbers.
         at: dict[tuple[int, int], list[tuple[str, Link]]] = {}
         for space, found in dump.spaces.items():
             for link in found.links:

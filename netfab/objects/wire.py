@@ -1,7 +1,7 @@
 """rtnetlink messages as data, to bytes and back (rtnetlink(7), linux/rtnetlink.h, linux/if_link.h).
 
-A request names links and namespaces by Name; their ifindex or file descriptor is filled in when it is encoded.
-About seventeen times faster than a general library, which is the independent oracle of the tests
+A request names links and namespaces by Name; their ifindex or file descriptor is filled in when it is
+encoded. About seventeen times faster than a general library, which is the independent oracle of the tests
 (docs/decisions/0001). Opens no socket.
 """
 
@@ -139,7 +139,8 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
 def parse(data: bytes, start: int, end: int, wanted: frozenset[int] | None = None) -> dict[int, bytes]:
     """Attributes by type, the last of a type winning; nested ones stay bytes until somebody parses them.
 
-    With `wanted` only those types, and no further than the last of them that is found: a link has forty attributes.
+    With `wanted` only those types, and no further than the last of them that is found: a link has forty
+    attributes.
     """
     out = {}
     unpack = _ATTR.unpack_from

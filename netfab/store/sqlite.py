@@ -1,7 +1,7 @@
 """The store of one host: SQLite in a directory that only its owner may enter.
 
-BEGIN IMMEDIATE throughout: a transaction that starts as a reader fails to become a writer under contention, whatever
-the timeout. synchronous=FULL, so that what was claimed is there after a power cut.
+BEGIN IMMEDIATE throughout: a transaction that starts as a reader fails to become a writer under contention,
+whatever the timeout. synchronous=FULL, so that what was claimed is there after a power cut.
 """
 
 from __future__ import annotations
@@ -164,7 +164,9 @@ class SqliteStore:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """What SQLite and the file system say, as an error of ours; a broken store also gives values of no sense."""
+        """What SQLite and the file system say, as an error of ours; a broken store also gives values of no
+        sense.
+        """
         try:
             yield
         except (sqlite3.Error, OSError, ValueError, TypeError, AttributeError) as error:
@@ -174,7 +176,9 @@ class SqliteStore:
 
 
 def _refuse_overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> None:
-    """Raises LeaseConflict when two of them overlap; one sweep over both, in the order of their first addresses."""
+    """Raises LeaseConflict when two of them overlap; one sweep over both, in the order of their first
+    addresses.
+    """
     mine = [HeldSubnet("", lease.key, ip_network(lease.value)) for lease in wanted if lease.kind == "subnet"]
     spans = [
         (held.prefix.version, int(held.prefix.network_address), int(held.prefix.broadcast_address), held)
@@ -209,7 +213,8 @@ def _alone(directory: str) -> Iterator[None]:
 def _make_private(path: str) -> None:
     """Create the file, or take from others what they may do with it; raises OSError when it is a link.
 
-    One that is there is not opened: closing it would end the locks of this process's other connection (fcntl(2)).
+    One that is there is not opened: closing it would end the locks of this process's other connection
+    (fcntl(2)).
     """
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

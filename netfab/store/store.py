@@ -1,4 +1,6 @@
-"""What outlives a process: fabrics, their leases, and what was last applied. Interface; sqlite.py is one of it."""
+"""What outlives a process: fabrics, their leases, and what was last applied. Interface; sqlite.py is one of
+it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from netfab.plan.facts import HeldSubnet, Lease
 
 
 class Record(NamedTuple):
-    """One fabric that was applied. `desired` and `summary` are JSON: its last desired objects, and what status shows."""
+    """One fabric that was applied. `desired` and `summary` are JSON: its last desired objects, and what
+    status shows.
+    """
 
     name: str
     file: str  # absolute path, "-" for standard input
@@ -37,7 +41,9 @@ class Store(Protocol):
         """Sysctls of the host that other fabrics borrow: key -> what it was before the first of them."""
 
     def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
-        """Hold these too. Raises LeaseConflict, and holds nothing new, when another fabric's subnet overlaps one."""
+        """Hold these too. Raises LeaseConflict, and holds nothing new, when another fabric's subnet overlaps
+        one.
+        """
 
     def commit(self, record: Record, wants: Iterable[Lease]) -> None:
         """The fabric was applied: keep its record, and exactly these leases."""

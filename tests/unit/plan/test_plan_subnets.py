@@ -270,6 +270,16 @@ def test_a_static_address_says_which_subnet_is_planned() -> None:
     assert subnets(found) == {"a": "192.168.7.0/24"}
 
 
+def test_the_subnet_around_a_static_address_holds_twice_its_members_too() -> None:
+    found = planned("""
+        name: lab
+        networks: {a: {}}
+        nodes: {x: {networks: {a: {ip: 192.168.7.9}}}, n1..300: {networks: [a]}}
+    """)
+
+    assert subnets(found) == {"a": "192.168.4.0/22"}
+
+
 def test_a_static_address_whose_block_is_taken_is_refused_where_it_stands() -> None:
     with pytest.raises(SubnetTaken) as caught:
         planned(
