@@ -379,13 +379,16 @@ def bridges(where: Where = HERE) -> list[dict[str, Any]]:
     return [{"bridge": name, "owner": owners.get(name, "-"), **rest} for name, rest in found.items()]
 
 
-def plan_data(topology: Topology, proposed: Plan, changes: tuple[Change, ...]) -> dict[str, Any]:
+def plan_data(
+    topology: Topology, proposed: Plan, changes: tuple[Change, ...], why: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """A plan as `plan -o json` prints it."""
     return {
         "version": 1,
         "fabric": topology.name,
         **summary(topology, proposed),
         "changes": describe(changes),
+        "reasons": list(why),
         "warnings": list(proposed.warnings),
     }
 

@@ -24,7 +24,20 @@ nodes:
 lock_option = click.option(
     "--lock-timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for another command."
 )
-output_json = click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table")
+
+
+def _note_output(ctx: click.Context, _: click.Parameter, value: str) -> str:
+    ctx.obj["output"] = value  # errors are shown in the same form
+    return value
+
+
+output_json = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    callback=_note_output,
+)
 
 
 def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
@@ -153,7 +166,9 @@ def _plan(ctx: click.Context, path: str, name: str | None, why: bool, exit_code:
     proposal = fabric.plan(topology, where_of(ctx), why)
     show.warn(proposal.plan.warnings)
     if output != "table":
-        show.show_data(fabric.plan_data(topology, proposal.plan, proposal.changes), output, list)
+        show.show_data(
+            fabric.plan_data(topology, proposal.plan, proposal.changes, proposal.reasons), output, list
+        )
     else:
         source = path if proposal.live else f"{path} as last applied"
         show.show_changes(proposal.changes, False, source)

@@ -148,7 +148,7 @@ def describe(changes: Iterable[Change]) -> list[dict[str, Any]]:
             "name": name,
             "why": change.why,
             "restarts": bool(getattr(change.object, "restarts", False))
-            and (before or change.before) is not None,
+            and (before is not None or change.after is None),
         }
     return list(found.values())
 

@@ -87,6 +87,7 @@ class Observer:
     def __init__(self, namespaces: Namespaces, directory: str) -> None:
         self._namespaces = namespaces
         self._directory = directory  # the fabric's run directory, whose files are its own
+        self._values: dict[str, dict[str, str]] = {}  # of sysctls, as they were last read
         self._named: list[tuple[str, str]] = []  # what /run/netns has of the fabric, and what it is
         self._spaces: dict[str, Space] = {}
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
@@ -160,17 +161,20 @@ class Observer:
         asked: dict[str, set[str]] = {}
         for fabric in known:
             for thing in fabric.values():
-                if (
-                    (asks := getattr(thing, "asks", None))
-                    and asks[0] in spaces
-                    and (only is None or asks[0] in only)
-                ):
+                if (asks := getattr(thing, "asks", None)) and asks[0] in spaces:
                     asked.setdefault(asks[0], set()).add(asks[1])
         for space, keys in asked.items():
-            with suppress(FileNotFoundError), self._namespaces.inside(space):
-                for key in sorted(keys):
-                    with suppress(OSError), open(f"/proc/sys/{key}") as file:
-                        yield (space, key), " ".join(file.read().split())
+            if only is None or space in only:
+                self._values[space] = dict(self._read_sysctls(space, keys))
+            for key, value in self._values.get(space, {}).items():
+                if key in keys:
+                    yield (space, key), value
+
+    def _read_sysctls(self, space: str, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+        with suppress(FileNotFoundError), self._namespaces.inside(space):
+            for key in sorted(keys):
+                with suppress(OSError), open(f"/proc/sys/{key}") as file:
+                    yield key, " ".join(file.read().split())
 
     def foreign(self, fabric: str) -> dict[Name, str]:
         """Names on this host that somebody else holds, and who, by the last reading."""

@@ -217,7 +217,12 @@ def loopbacks_of(
             Seat(node, "lo", LOOPBACKS, Port(), f"{LOOPBACKS}/{node}", topology.nodes[node].at)
             for node in nodes
         ]
-        for seat, address in _planned(places, None, pool, held):
+        try:
+            chosen = list(_planned(places, None, pool, held))
+        except PoolExhausted as error:
+            error.hint = "write `loopback: ADDRESS` for some; a leased subnet never grows by itself"
+            raise
+        for seat, address in chosen:
             found.setdefault(seat.node, []).append(address)
             wants.add(Lease("address", f"{seat.key}/{family}", str(address)))
     return {node: tuple(addresses) for node, addresses in found.items()}

@@ -32,14 +32,14 @@ def names_of(
     """
     files: dict[str, File] = {}
     names: dict[str, Names] = {}
-    paths: dict[tuple[str, str], str] = {}
+    paths: dict[tuple[str, tuple[object, ...]], str] = {}
     table = HostsTable(topology, layout)
 
-    def keep(kind: str, key: str, text: Callable[[], str]) -> str:
+    def keep(kind: str, key: tuple[object, ...], text: Callable[[], str]) -> str:
         # Named for what it is for, not for what is in it: a running program has it mounted and sees changes.
         path = paths.get((kind, key))
         if path is None:
-            path = paths[kind, key] = f"{directory}/{kind}.{text_hash(key)}"
+            path = paths[kind, key] = f"{directory}/{kind}.{text_hash(repr(key))}"
             files[path] = File(path, text())
         return path
 
@@ -48,10 +48,10 @@ def names_of(
         seen = tuple(dict.fromkeys([nic.segment for nic in layout.nics[holder]]))
         out = isinstance(topology.nodes[holder].mode, HostMode) or holder in way_out
         names[node.name] = Names(
-            keep("hosts", repr(seen), partial(table.text, seen)),
+            keep("hosts", seen, partial(table.text, seen)),
             keep(
                 "resolv",
-                repr((node.dns, out, seen if node.dns else ())),
+                (node.dns, out, seen if node.dns else ()),
                 partial(resolv_text, topology, layout, facts, node, seen, out),
             ),
         )

@@ -32,7 +32,7 @@ DAMAGE = {
     "bridge sysctl": ("sysctl -qw net.ipv4.conf.br-lan.forwarding=0", "br-lan"),
     "hosts file": ("echo 1.2.3.4 web > $(ls /run/netfab/shop/etc/hosts.* | head -1)", "hosts"),
     "node's bridge": ("ip link delete br-lan", "br-lan"),
-    "client's namespace": ("umount /run/netns/shop.client; rm /run/netns/shop.client", "client"),
+    "client's namespace": ("umount -l /run/netns/shop.client; rm /run/netns/shop.client", "client"),
 }
 
 
@@ -50,9 +50,7 @@ def test_damage_is_named_and_mended_under_a_running_program(lab: Lab, damage: st
     assert named in drift
     assert lab.netfab("drift").out.startswith("No changes.")
     assert lab.pid_of("web") == pid
-    assert [
-        line for line in differences(steady(before), steady(lab.state()))
-    ] == []
+    assert differences(steady(before), steady(lab.state())) == []
 
 
 def steady(state: dict[str, frozenset[object]]) -> dict[str, frozenset[object]]:
@@ -65,7 +63,7 @@ def test_a_namespace_that_is_gone_takes_its_program_along_and_both_come_back(lab
     lab.netfab("apply")
     pid = lab.pid_of("web")
 
-    lab.shell("umount /run/netns/shop.web; rm /run/netns/shop.web")
+    lab.shell("umount -l /run/netns/shop.web; rm /run/netns/shop.web")
     lab.netfab("drift", code=2)
     lab.netfab("reconcile")
 
@@ -78,7 +76,7 @@ def test_a_killed_supervisor_kills_no_program_and_is_replaced(lab: Lab) -> None:
     lab.netfab("apply")
     pid = lab.pid_of("web")
 
-    lab.shell("kill -9 $(pgrep -f 'netfab.runtime.supervisor')")
+    lab.shell("kill -9 $(pgrep -f '[n]etfab.runtime.supervisor')")
     lab.netfab("drift", code=2)
     lab.netfab("reconcile")
 
@@ -102,7 +100,7 @@ def test_what_is_destroyed_after_damage_leaves_nothing(lab: Lab) -> None:
     lab.write(FILE)
     lab.netfab("apply")
 
-    lab.shell("nft flush ruleset; ip link delete br-lan; umount /run/netns/shop.client; rm /run/netns/shop.client")
+    lab.shell("nft flush ruleset; ip link delete br-lan; umount -l /run/netns/shop.client; rm /run/netns/shop.client")
     lab.netfab("destroy")
 
     assert differences(before, lab.state()) == []

@@ -71,9 +71,8 @@ def test_status_shows_nodes_with_state_and_interfaces(lab: Lab) -> None:
     assert status["networks"]["front"] == NETWORK
     web = status["nodes"]["web"]
     assert (web["state"], web["namespace"], web["pid"]) == ("up", "/run/netns/shop.web", None)
-    assert [(one["name"], one["network"], one["addresses"]) for one in web["interfaces"]][0] == (
-        "eth0", "front", ["10.5.0.2"],
-    )  # fmt: skip
+    first = web["interfaces"][0]
+    assert (first["name"], first["network"], first["addresses"]) == ("eth0", "front", ["10.5.0.2"])
 
 
 def test_status_counts_what_the_guard_dropped_and_says_who_is_ready(lab: Lab) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from planning import addresses, ends, held, of_kind, planned, routes, subnets
 
-from netfab.errors import AddressTaken, PlanError, SubnetTaken
+from netfab.errors import AddressTaken, PlanError, PoolExhausted, SubnetTaken
 from netfab.objects.address import Address
 from netfab.objects.base import HOST
 from netfab.objects.bridge import Bridge
 from netfab.objects.port import Port
+from netfab.plan.facts import Lease
 
 
 def test_the_bridge_has_the_first_address_and_nodes_the_next() -> None:
@@ -274,6 +275,15 @@ def test_a_loopback_keeps_its_address_when_others_come_and_go() -> None:
     )
 
     assert addresses(found, "y") == addresses(first, "y")
+
+
+def test_loopbacks_that_outgrow_their_leased_block_are_an_error_that_says_what_to_write() -> None:
+    block = Lease("subnet", "*loopback/4", "10.0.0.0/30")
+
+    with pytest.raises(PoolExhausted, match=r"node x3 in 10\.0\.0\.0/30, which has 2") as caught:
+        planned("{name: lab, nodes: {x1..3: {loopback: true}}}", [block])
+
+    assert "`loopback: ADDRESS`" in caught.value.hint
 
 
 def test_written_loopbacks_are_as_they_are_and_may_be_the_same_on_two_nodes() -> None:

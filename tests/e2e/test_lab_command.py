@@ -1,0 +1,141 @@
+"""`netfab lab FILE -- CMD`: for root and for an ordinary user who can gain no privileges; and what needs root says so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from lab import Lab
+from machine import differences
+
+NOBODY = 65534
+NO_NEW_PRIVS, DUMPABLE = 38, 4  # linux/prctl.h; the second as after an execve, or /proc/self would be root's
+PAIR = """\
+name: pair
+networks: {lan: {subnet: 10.1.0.0/24}}
+nodes:
+  a: {networks: {lan: {ip: 10.1.0.10}}}
+  b: {networks: {lan: {ip: 10.1.0.11}}}
+"""
+# The interpreter may lie where an ordinary user can't read: everything that it will need is imported first.
+AS_NOBODY = """\
+import ctypes, encodings, importlib, os, pkgutil, sqlite3, subprocess, sys
+import click.shell_completion, netfab, yaml
+for package in (netfab, encodings):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if module.name not in ("encodings.mbcs", "encodings.oem"):  # for Windows only
+            importlib.import_module(module.name)
+from netfab.cli.main import main
+os.setgroups([]); os.setgid(%d); os.setuid(%d)
+for option in (%d, %d):
+    ctypes.CDLL(None, use_errno=True).prctl(option, 1, 0, 0, 0)
+sys.argv = ["netfab", *sys.argv[1:]]
+main()
+""" % (NOBODY, NOBODY, NO_NEW_PRIVS, DUMPABLE)
+
+
+@pytest.fixture
+def open_directory(lab: Lab) -> Lab:
+    """Everybody may read the directory of files; by relative paths, as pytest keeps what is above it to root."""
+    lab.directory.chmod(0o755)
+    return lab
+
+
+def as_nobody(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command as an ordinary user, in no sandbox but its own."""
+    return subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, *words],
+        capture_output=True, text=True, cwd=lab.directory, timeout=60, check=False,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "SHELL": "/bin/sh"},
+    )  # fmt: skip
+
+
+def test_a_lab_leaves_nothing_on_the_host(lab: Lab) -> None:
+    lab.write(PAIR)
+    before = lab.state()
+
+    result = lab.netfab("lab", "topology.yaml", "--", "ls", "/sys/class/net", "/run/netns")
+
+    assert "pair.a" in result.out
+    assert differences(before, lab.state()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["true"], 0),
+        (["sh", "-c", "exit 42"], 42),
+        (["sh", "-c", "kill -9 $$"], 137),
+        (["/no/such/command"], 127),
+        (["/etc/passwd"], 126),
+    ],
+    ids=["true", "exit 42", "killed", "missing", "not executable"],
+)
+def test_a_lab_exits_with_its_commands_code(lab: Lab, command: list[str], code: int) -> None:
+    lab.write(PAIR)
+
+    lab.netfab("lab", "topology.yaml", "--", *command, code=code)
+
+
+def test_a_lab_finds_its_file_as_others_do(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    lab.netfab("lab", "--", "true")
+
+
+def test_an_ordinary_user_without_new_privileges_has_a_lab(open_directory: Lab) -> None:
+    open_directory.write(PAIR)
+    ask = "import socket; s = socket.socket(); s.settimeout(5); print(s.connect_ex(('10.1.0.11', 80)))"
+    script = f'ip netns exec pair.a python3 -c "{ask}"; id -u; ls /run/netns'
+
+    result = as_nobody(open_directory, "lab", "topology.yaml", "--", "sh", "-ec", script)
+
+    assert result.stderr == ""
+    assert result.stdout.split() == ["111", "0", "pair.a", "pair.b"]  # refused: a real answer of the other node
+    assert result.returncode == 0
+
+
+@pytest.mark.parametrize("words", [["apply"], ["destroy", "pair"], ["drift", "pair"], ["reconcile", "pair"], ["recover"]])
+def test_without_root_the_hint_says_what_to_do(open_directory: Lab, words: list[str]) -> None:
+    open_directory.write(PAIR)
+
+    result = as_nobody(open_directory, *words)
+
+    assert result.returncode == 1
+    assert result.stderr == f"netfab: error: needs root\nhint: sudo netfab {words[0]} …, or `netfab lab`, which needs none\n"
+
+
+def test_a_plan_needs_no_root(open_directory: Lab) -> None:
+    open_directory.write(PAIR)
+
+    result = as_nobody(open_directory, "--run-dir", ".", "plan", "--exit-code")
+
+    assert result.returncode == 2
+    assert "Plan: " in result.stdout
+    assert result.stderr == "compared with what was last applied; as root, with the kernel\n"
+
+
+def test_the_status_of_what_root_applied_is_for_everybody(open_directory: Lab) -> None:
+    run = open_directory.directory / "run"
+    open_directory.write(PAIR)
+    open_directory.netfab("--run-dir", str(run), "apply")
+
+    status = as_nobody(open_directory, "--run-dir", "run", "status", "pair")
+    plan = as_nobody(open_directory, "--run-dir", "run", "plan", "--exit-code")
+
+    assert "10.1.0.10" in status.stdout
+    assert status.returncode == 0
+    assert plan.stdout.startswith("No changes.")
+    assert plan.returncode == 0
+
+
+def test_what_everybody_may_read_holds_no_environment(open_directory: Lab) -> None:
+    run = open_directory.directory / "run"
+    open_directory.write("name: x\nnodes: {a: {mode: none, command: [sleep, '1000'], env: {TOKEN: hush}, files: {/k: {content: hush}}}}\n")
+    open_directory.netfab("--run-dir", str(run), "apply")
+
+    readable = [path for path in run.rglob("*") if path.is_file() and path.stat().st_mode & 0o004]
+
+    assert run / "x.json" in readable
+    assert not any("hush" in path.read_text(errors="replace") for path in readable)
