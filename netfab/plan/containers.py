@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from netfab.objects.container import Container, Probe
 from netfab.objects.supervisor import Supervisor
-from netfab.plan.hosts import Names, namespace_holder
+from netfab.plan.hosts import Names, argv_of, namespace_holder
 from netfab.plan.layout import Layout
 from netfab.plan.placeholders import filled
 from netfab.topology.schema import HostMode, Node, Topology
@@ -24,13 +24,6 @@ def containers(
     yield from made
     if made:
         yield Supervisor(topology.name)
-
-
-def argv_of(node: Node) -> tuple[str, ...]:
-    """Entrypoint and command; () for a node that is a namespace and nothing else."""
-    if node.command == ():
-        return ()
-    return (*(node.entrypoint or ()), *(node.command or ()))
 
 
 def _container(

@@ -158,7 +158,7 @@ def _routed(version: int, ports: Iterable[GuardedPort]) -> Set:
     return Set(f"routed{version}", ("ifname", f"ipv{version}_addr"), flags=("interval",)).holding(
         (port.link, prefix_part(prefix))
         for port in ports
-        if port.guard == "all"
+        if port.guard == "all" and port.routed
         for prefix in _apart(port.routed)
         if prefix.version == version
     )

@@ -26,9 +26,10 @@ class Names(NamedTuple):
 def names_of(
     topology: Topology, layout: Layout, facts: Facts, way_out: Collection[str], directory: str
 ) -> tuple[dict[str, Names], dict[str, File]]:
-    """For each node its files; and the files, by path. Nodes on the same networks share them.
+    """For each node its files; and the files, by path.
 
-    way_out: the nodes whose packets get out of the fabric.
+    Nodes on the same networks share them; a node with a program has its own, so that a new network changes what the
+    program sees, and not which file it sees. way_out: the nodes whose packets get out of the fabric.
     """
     files: dict[str, File] = {}
     names: dict[str, Names] = {}
@@ -47,15 +48,23 @@ def names_of(
         holder = namespace_holder(topology, node).name
         seen = tuple(dict.fromkeys([nic.segment for nic in layout.nics[holder]]))
         out = isinstance(topology.nodes[holder].mode, HostMode) or holder in way_out
+        own = bool(argv_of(node))
         names[node.name] = Names(
-            keep("hosts", seen, partial(table.text, seen)),
+            keep("hosts", (node.name,) if own else seen, partial(table.text, seen)),
             keep(
                 "resolv",
-                (node.dns, out, seen if node.dns else ()),
+                (node.name,) if own else (node.dns, out, seen if node.dns else ()),
                 partial(resolv_text, topology, layout, facts, node, seen, out),
             ),
         )
     return names, files
+
+
+def argv_of(node: Node) -> tuple[str, ...]:
+    """Entrypoint and command; () for a node that is a namespace and nothing else."""
+    if node.command == ():
+        return ()
+    return (*(node.entrypoint or ()), *(node.command or ()))
 
 
 def namespace_holder(topology: Topology, node: Node) -> Node:
@@ -70,6 +79,7 @@ class HostsTable:
 
     def __init__(self, topology: Topology, layout: Layout) -> None:
         self._topology, self._layout = topology, layout
+        self._texts: dict[tuple[str, ...], str] = {}
         self._lines = {node.name: self._line(node, ()) for node in topology.nodes.values()}
         self._everywhere: list[Node] = []  # who is another to everybody: programs on the host itself
         self._on: dict[str, list[Node]] = defaultdict(list)  # who may be, to those on that segment
@@ -83,13 +93,16 @@ class HostsTable:
 
     def text(self, segments: tuple[str, ...]) -> str:
         """The file for nodes on these segments. `host` is the host's bridge there."""
+        if (known := self._texts.get(segments)) is not None:
+            return known
         near = dict.fromkeys(segments)
         again = {node.name: node for name in segments for node in self._on.get(name, ())}
         lines = dict(self._lines)
         for node in (*self._everywhere, *again.values()):
             lines[node.name] = self._line(node, near)
         host = "".join(f"{address}\thost\n" for address in host_addresses(self._layout, segments))
-        return "".join((_LOCAL, host, *lines.values()))
+        text = self._texts[segments] = "".join((_LOCAL, host, *lines.values()))
+        return text
 
     def _line(self, node: Node, segments: Collection[str]) -> str:
         """One line for each family, with the name that all nodes of a `scale` share."""

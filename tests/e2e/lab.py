@@ -53,7 +53,9 @@ class Lab:
         (self.directory / name).write_text(text)
         return name
 
-    def netfab(self, *words: str, code: int = 0, input: str = "", env: Mapping[str, str] | None = None) -> Result:
+    def netfab(
+        self, *words: str, code: int = 0, input: str = "", env: Mapping[str, str] | None = None
+    ) -> Result:
         """Run the command; it must end with `code`."""
         result = self.run(*self.words(*words), input=input, env=env)
         assert result.code == code, f"netfab {' '.join(words)}: exit {result.code}\n{result.out}{result.err}"
@@ -71,7 +73,15 @@ class Lab:
 
     def start(self, *argv: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """A program in this host, running; end it with `interrupt`, or let it end."""
-        inside = [f"--target={self.pid}", "--pid", "--mount", "--net", "--uts", "--ipc", f"--wd={self.directory}"]
+        inside = [
+            f"--target={self.pid}",
+            "--pid",
+            "--mount",
+            "--net",
+            "--uts",
+            "--ipc",
+            f"--wd={self.directory}",
+        ]
         pipe = subprocess.PIPE
         plain = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "LC_ALL": "C.UTF-8"}
         return subprocess.Popen(

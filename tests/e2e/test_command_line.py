@@ -184,7 +184,10 @@ def test_a_second_fabric_of_a_file_is_made_by_another_name(lab: Lab) -> None:
     lab.netfab("apply", "--name", "second")
 
     assert [found["fabric"] for found in lab.netfab("ls", "-o", "json").json["fabrics"]] == ["pair", "second"]
-    assert "web is a node of several fabrics: pair/web, second/web" in lab.netfab("exec", "web", "true", code=1).err
+    assert (
+        "web is a node of several fabrics: pair/web, second/web"
+        in lab.netfab("exec", "web", "true", code=1).err
+    )
     assert lab.netfab("ip", "second/web").out != lab.netfab("ip", "pair/web").out
 
 
@@ -275,7 +278,9 @@ def test_an_option_of_the_command_is_not_netfabs(lab: Lab) -> None:
 
 
 def test_ip_prints_addresses(lab: Lab) -> None:
-    lab.write("name: pair\nnetworks: {lan: {subnet: 10.1.2.0/24}}\nnodes: {web: {networks: {lan: {ip: 10.1.2.9}}}}\n")
+    lab.write(
+        "name: pair\nnetworks: {lan: {subnet: 10.1.2.0/24}}\nnodes: {web: {networks: {lan: {ip: 10.1.2.9}}}}\n"
+    )
     lab.netfab("apply")
 
     assert lab.netfab("ip", "web").out == "10.1.2.9\n"
@@ -298,7 +303,9 @@ def test_a_graph_is_mermaid_or_dot(lab: Lab) -> None:
 
 
 def test_what_config_prints_is_a_file_that_means_the_same(lab: Lab) -> None:
-    lab.write("name: pair\nkinds: {k: {forward: true}}\nnetworks: {lan: {}}\nnodes: {n1..3: {kind: k, networks: [lan]}}\n")
+    lab.write(
+        "name: pair\nkinds: {k: {forward: true}}\nnetworks: {lan: {}}\nnodes: {n1..3: {kind: k, networks: [lan]}}\n"
+    )
     lab.netfab("apply")
 
     expanded = lab.netfab("config").out
@@ -500,4 +507,3 @@ def test_a_wrong_file_is_refused_with_its_place(plain: Lab, name: str) -> None:
         assert "a mistake in netfab" not in result.err
         assert "\x1b" not in result.err
     assert differences(before, plain.state()) == []
-

@@ -55,7 +55,11 @@ def test_damage_is_named_and_mended_under_a_running_program(lab: Lab, damage: st
 
 def steady(state: dict[str, frozenset[object]]) -> dict[str, frozenset[object]]:
     """Without what making a thing again must change: the indexes of links, and what mentions them."""
-    return {what: things for what, things in state.items() if what not in ("links", "addresses", "routes", "firewall")}
+    return {
+        what: things
+        for what, things in state.items()
+        if what not in ("links", "addresses", "routes", "firewall")
+    }
 
 
 def test_a_namespace_that_is_gone_takes_its_program_along_and_both_come_back(lab: Lab) -> None:
@@ -100,7 +104,9 @@ def test_what_is_destroyed_after_damage_leaves_nothing(lab: Lab) -> None:
     lab.write(FILE)
     lab.netfab("apply")
 
-    lab.shell("nft flush ruleset; ip link delete br-lan; umount -l /run/netns/shop.client; rm /run/netns/shop.client")
+    lab.shell(
+        "nft flush ruleset; ip link delete br-lan; umount -l /run/netns/shop.client; rm /run/netns/shop.client"
+    )
     lab.netfab("destroy")
 
     assert differences(before, lab.state()) == []

@@ -105,7 +105,12 @@ def test_bridges_are_everybodys(lab: Lab) -> None:
     assert found["br-front"]["owner"] == "shop"
     assert found["br-front"]["addresses"] == ["10.5.0.1/24"]
     assert len(found["br-front"]["ports"]) == 1
-    assert found["foreign0"] == {"bridge": "foreign0", "owner": "-", "addresses": ["10.99.0.1/24"], "ports": []}
+    assert found["foreign0"] == {
+        "bridge": "foreign0",
+        "owner": "-",
+        "addresses": ["10.99.0.1/24"],
+        "ports": [],
+    }
 
 
 def test_errors_are_data_where_data_is_asked_for(lab: Lab) -> None:

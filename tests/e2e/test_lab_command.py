@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
-from lab import Lab
+from lab import Lab, Result
 from machine import differences
 
 NOBODY = 65534
@@ -42,13 +41,9 @@ def open_directory(lab: Lab) -> Lab:
     return lab
 
 
-def as_nobody(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
-    """The command as an ordinary user, in no sandbox but its own."""
-    return subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, *words],
-        capture_output=True, text=True, cwd=lab.directory, timeout=60, check=False,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "SHELL": "/bin/sh"},
-    )  # fmt: skip
+def as_nobody(lab: Lab, *words: str) -> Result:
+    """The command as an ordinary user of that host."""
+    return lab.run(sys.executable, "-c", AS_NOBODY, *words, env={"SHELL": "/bin/sh"})
 
 
 def test_a_lab_leaves_nothing_on_the_host(lab: Lab) -> None:
@@ -91,51 +86,55 @@ def test_an_ordinary_user_without_new_privileges_has_a_lab(open_directory: Lab) 
 
     result = as_nobody(open_directory, "lab", "topology.yaml", "--", "sh", "-ec", script)
 
-    assert result.stderr == ""
-    assert result.stdout.split() == ["111", "0", "pair.a", "pair.b"]  # refused: a real answer of the other node
-    assert result.returncode == 0
+    assert result.err == ""
+    assert result.out.split() == ["111", "0", "pair.a", "pair.b"]  # refused: a real answer of the other node
+    assert result.code == 0
 
 
-@pytest.mark.parametrize("words", [["apply"], ["destroy", "pair"], ["drift", "pair"], ["reconcile", "pair"], ["recover"]])
+@pytest.mark.parametrize(
+    "words", [["apply"], ["destroy", "pair"], ["drift", "pair"], ["reconcile", "pair"], ["recover"]]
+)
 def test_without_root_the_hint_says_what_to_do(open_directory: Lab, words: list[str]) -> None:
     open_directory.write(PAIR)
 
     result = as_nobody(open_directory, *words)
 
-    assert result.returncode == 1
-    assert result.stderr == f"netfab: error: needs root\nhint: sudo netfab {words[0]} …, or `netfab lab`, which needs none\n"
+    assert result.code == 1
+    assert (
+        result.err
+        == f"netfab: error: needs root\nhint: sudo netfab {words[0]} …, or `netfab lab`, which needs none\n"
+    )
 
 
 def test_a_plan_needs_no_root(open_directory: Lab) -> None:
     open_directory.write(PAIR)
 
-    result = as_nobody(open_directory, "--run-dir", ".", "plan", "--exit-code")
+    result = as_nobody(open_directory, "plan", "--exit-code")
 
-    assert result.returncode == 2
-    assert "Plan: " in result.stdout
-    assert result.stderr == "compared with what was last applied; as root, with the kernel\n"
+    assert result.code == 2
+    assert "Plan: " in result.out
+    assert result.err == "compared with what was last applied; as root, with the kernel\n"
 
 
 def test_the_status_of_what_root_applied_is_for_everybody(open_directory: Lab) -> None:
-    run = open_directory.directory / "run"
     open_directory.write(PAIR)
-    open_directory.netfab("--run-dir", str(run), "apply")
+    open_directory.netfab("apply")
 
-    status = as_nobody(open_directory, "--run-dir", "run", "status", "pair")
-    plan = as_nobody(open_directory, "--run-dir", "run", "plan", "--exit-code")
+    status = as_nobody(open_directory, "status", "pair")
+    plan = as_nobody(open_directory, "plan", "--exit-code")
 
-    assert "10.1.0.10" in status.stdout
-    assert status.returncode == 0
-    assert plan.stdout.startswith("No changes.")
-    assert plan.returncode == 0
+    assert "10.1.0.10" in status.out
+    assert plan.out == "No changes. The kernel matches topology.yaml as last applied.\n"
+    assert (status.code, plan.code) == (0, 0)
 
 
 def test_what_everybody_may_read_holds_no_environment(open_directory: Lab) -> None:
-    run = open_directory.directory / "run"
-    open_directory.write("name: x\nnodes: {a: {mode: none, command: [sleep, '1000'], env: {TOKEN: hush}, files: {/k: {content: hush}}}}\n")
-    open_directory.netfab("--run-dir", str(run), "apply")
+    secret = "env: {TOKEN: hush}, files: {/k: {content: hush}}"
+    open_directory.write(f"name: x\nnodes: {{a: {{mode: none, command: [sleep, '1000'], {secret}}}}}\n")
+    open_directory.netfab("apply")
 
-    readable = [path for path in run.rglob("*") if path.is_file() and path.stat().st_mode & 0o004]
+    readable = open_directory.shell("find /run/netfab /var/lib/netfab -type f -perm /o=r").split()
+    told = open_directory.shell(f"cat {' '.join(readable)}")
 
-    assert run / "x.json" in readable
-    assert not any("hush" in path.read_text(errors="replace") for path in readable)
+    assert "/run/netfab/x.json" in readable
+    assert "hush" not in told

@@ -47,7 +47,10 @@ def test_every_host_of_the_leaf_spine_reaches_every_other_and_every_loopback(lab
     everywhere = [address for name in nodes for address in addresses(nodes, name)]
 
     with serving_everywhere(lab, [f"leaf-spine.{name}" for name in nodes]):
-        assert unreached(lab, [(f"leaf-spine.{name}", address) for name in hosts for address in everywhere]) == []
+        assert (
+            unreached(lab, [(f"leaf-spine.{name}", address) for name in hosts for address in everywhere])
+            == []
+        )
         assert lab.netfab("exec", "host1", "python3", "-c", NAME, "leaf4", "80").code == 0
 
 
@@ -147,7 +150,11 @@ def test_each_mode_sees_the_addresses_of_its_network(lab: Lab) -> None:
     assert "198.51.100.1" in seen("hosted")
     assert bridged in seen("bridged")
     assert seen("sidecar") == seen("alias") == seen("bridged")
-    assert lab.netfab("exec", "alone", "ls", "/proc/sys/net/ipv4/conf").out.split() == ["all", "default", "lo"]
+    assert lab.netfab("exec", "alone", "ls", "/proc/sys/net/ipv4/conf").out.split() == [
+        "all",
+        "default",
+        "lo",
+    ]
 
 
 def test_a_connection_works_in_each_mode(lab: Lab) -> None:

@@ -48,7 +48,10 @@ def test_a_router_joins_them(lab: Lab) -> None:
 def test_networks_of_two_fabrics_are_not_joined(lab: Lab) -> None:
     lab.outside()
     lab.write(ONE % "", "one.yaml")
-    lab.write("name: two\nnetworks: {net: {subnet: 10.7.0.0/24}}\nnodes: {c: {networks: {net: {ip: 10.7.0.5}}}}\n", "two.yaml")
+    lab.write(
+        "name: two\nnetworks: {net: {subnet: 10.7.0.0/24}}\nnodes: {c: {networks: {net: {ip: 10.7.0.5}}}}\n",
+        "two.yaml",
+    )
     lab.netfab("apply", "one.yaml")
     lab.netfab("apply", "two.yaml")
 
@@ -113,7 +116,12 @@ def test_a_forged_source_is_dropped_on_the_wire(lab: Lab) -> None:
 
 
 def frame(mac: str, to: str, source: str) -> bytes:
-    packet = Ether(src=mac, dst=to) / IP(src=source, dst="10.1.0.11") / UDP(sport=9, dport=9) / b"20 bytes of payload."
+    packet = (
+        Ether(src=mac, dst=to)
+        / IP(src=source, dst="10.1.0.11")
+        / UDP(sport=9, dport=9)
+        / b"20 bytes of payload."
+    )
     return bytes(packet)
 
 
@@ -193,7 +201,9 @@ def test_the_hosts_switches_are_back_when_the_last_of_two_fabrics_goes(lab: Lab,
 
 def test_a_foreign_chain_that_drops_what_is_forwarded_is_named(lab: Lab) -> None:
     lab.outside()
-    lab.shell("nft add table inet guardian; nft 'add chain inet guardian last { type filter hook forward priority 0; policy drop; }'")
+    lab.shell(
+        "nft add table inet guardian; nft 'add chain inet guardian last { type filter hook forward priority 0; policy drop; }'"
+    )
     lab.write(ONE % "")
     before = lab.state()
 
@@ -206,7 +216,9 @@ def test_a_foreign_chain_that_drops_what_is_forwarded_is_named(lab: Lab) -> None
 
 
 def test_a_network_of_nodes_reaches_itself_without_the_host(lab: Lab) -> None:
-    lab.write("name: l2\nnetworks: {lan: {subnet: 10.3.0.0/24, gateway: none}}\nnodes: {n1..3: {networks: [lan]}}\n")
+    lab.write(
+        "name: l2\nnetworks: {lan: {subnet: 10.3.0.0/24, gateway: none}}\nnodes: {n1..3: {networks: [lan]}}\n"
+    )
     lab.netfab("apply")
     nodes = lab.netfab("status", "-o", "json").json["nodes"]
 

@@ -15,7 +15,7 @@ from netfab.errors import ForeignObject, NetfabError
 from netfab.hosts.local import LocalHost
 from netfab.objects.address import address_name
 from netfab.objects.base import HOST, Fabric, Name, node_space
-from netfab.objects.link import group_of
+from netfab.objects.link import group_of, scratch_of
 from netfab.objects.route import Hop, Route
 
 ON_BR0 = address("10.0.0.1/24", BR0)
@@ -294,17 +294,29 @@ def test_a_cable_whose_host_end_lost_its_mark_is_known_by_its_other_end(host: Lo
     assert differences(before, snapshot()) == []
 
 
-def test_the_users_own_link_in_our_group_of_links_to_delete_stops_the_sweep(host: LocalHost) -> None:
-    from netfab.objects.link import scratch_of
+FOUR = [bridge(Name(HOST, f"br{n}"), mac=f"02:00:00:00:00:0{n}") for n in range(1, 5)]
+PRECIOUS = f"ip link add mine type ifb; ip link set mine group {scratch_of(group_of(FABRIC))} alias precious"
 
-    two = fabric(bridge(), bridge(Name(HOST, "br1"), mac="02:00:00:00:00:02"))
-    apply(two, host)
-    shell(f"ip link add mine type ifb; ip link set mine group {scratch_of(group_of(FABRIC))} alias precious")
+
+def test_the_users_own_link_in_our_group_of_links_to_delete_stops_the_sweep_of_that_group(
+    host: LocalHost,
+) -> None:
+    apply(fabric(*FOUR), host)
+    shell(PRECIOUS)
 
     with pytest.raises(
         ForeignObject, match="mine is in the group of links to delete, and not ours: 'precious'"
     ):
-        apply(fabric(), host, [two])
+        apply(fabric(*FOUR[:2]), host, [fabric(*FOUR)])
+
+    assert host.observe(FABRIC).own == fabric(*FOUR)
+
+
+def test_the_users_own_link_in_our_group_of_links_to_delete_survives_destroy(host: LocalHost) -> None:
+    apply(fabric(*FOUR), host)
+    shell(PRECIOUS)
+
+    apply(fabric(), host, [fabric(*FOUR)])
 
     assert subprocess.run(["ip", "link", "show", "mine"], capture_output=True, check=False).returncode == 0
 

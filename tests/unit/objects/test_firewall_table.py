@@ -113,7 +113,7 @@ PRINTED: list[dict[str, Any]] = [
 
 def read(printed: list[dict[str, Any]] = PRINTED) -> Firewall:
     tables = [{"nftables": printed}]
-    (found,) = Firewall.read(Dump("shop", {}, {}, set(), {}, {}, {}, tables=tables))
+    (found,) = Firewall.read(Dump("shop", {}, {}, [], set(), {}, {}, {}, tables=tables))
     return found
 
 
