@@ -49,7 +49,9 @@ def ls_command(ctx: click.Context, output: str) -> None:
 
     found = [fabric.status(record.name, where_of(ctx)) for record in fabric.records(where_of(ctx))]
     rows = [(f["fabric"], str(len(f["nodes"])), str(len(f["networks"])), f["file"]) for f in found]
-    show.show_data({"version": 1, "fabrics": found}, output, lambda: [("FABRIC", "NODES", "NETWORKS", "FILE"), *rows])
+    show.show_data(
+        {"version": 1, "fabrics": found}, output, lambda: [("FABRIC", "NODES", "NETWORKS", "FILE"), *rows]
+    )
 
 
 @click.command("ip")

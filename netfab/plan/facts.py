@@ -6,7 +6,7 @@ Plain values. They are gathered by hosts/ and store/; the planner never looks fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
 from netfab.plan.subnets import Reservation
@@ -42,6 +42,17 @@ class Lease(NamedTuple):
     kind: str
     key: str
     value: str
+
+
+def same_port(one: str, other: str) -> bool:
+    """Whether two published ports (tcp/*/8080, udp/127.0.0.1/53) are one, on the same address or where one means all."""
+    (protocol, address, port), (other_protocol, other_address, other_port) = one.split("/"), other.split("/")
+    if (protocol, port) != (other_protocol, other_port):
+        return False
+    if "*" in (address, other_address):
+        return True
+    a, b = ip_address(address), ip_address(other_address)
+    return a == b or (a.version == b.version and (a.is_unspecified or b.is_unspecified))
 
 
 class HeldSubnet(NamedTuple):

@@ -6,13 +6,13 @@ The rules are firewall.py's and guard.py's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.base import HOST, node_space
 from netfab.objects.firewall import Firewall
 from netfab.objects.route import Route
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts, Lease, same_port
 from netfab.plan.firewall import Area, PublishedPort, firewall
 from netfab.plan.guard import GuardedPort, guard
 from netfab.plan.layout import Layout, Nic, Segment
@@ -63,23 +63,9 @@ def published_ports(
 
 
 def _publisher(wish: Publish, facts: Facts) -> str:
-    """The fabric that publishes the port already, on the same address or where one means all of them."""
-    for key, fabric in facts.published.items():
-        protocol, address, port = key.split("/")
-        if (protocol, port) == (wish.protocol, str(wish.host_port)) and _same_host(
-            address, wish.host_address
-        ):
-            return fabric
-    return ""
-
-
-def _same_host(theirs: str, ours: Address | None) -> bool:
-    if theirs == "*" or ours is None:
-        return True
-    address = ip_address(theirs)
-    return address == ours or (
-        address.version == ours.version and (address.is_unspecified or ours.is_unspecified)
-    )
+    """The fabric that publishes the port already."""
+    own = publish_key(wish)
+    return next((fabric for key, fabric in facts.published.items() if same_port(key, own)), "")
 
 
 def publish_key(wish: Publish) -> str:

@@ -17,7 +17,7 @@ from ipaddress import ip_network
 from typing import Self
 
 from netfab.errors import LeaseConflict, StoreError
-from netfab.plan.facts import HeldSubnet, Lease
+from netfab.plan.facts import HeldSubnet, Lease, same_port
 from netfab.store.store import Record
 
 VERSION = 1
@@ -123,10 +123,9 @@ class SqliteStore:
         if wanted <= self.leases(fabric):
             return
         with self._told(), self._transaction():
-            taken = self.published(fabric)
-            for lease in sorted(wanted):
-                if lease.kind == "publish" and lease.key in taken:
-                    raise LeaseConflict(f"port {lease.key} is published by fabric {taken[lease.key]}")
+            for key, other in self.published(fabric).items():
+                if any(lease.kind == "publish" and same_port(lease.key, key) for lease in wanted):
+                    raise LeaseConflict(f"port {key} is published by fabric {other}")
             _refuse_overlaps(wanted, self.held(fabric))
             self._insert(fabric, wanted)
 

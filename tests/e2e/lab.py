@@ -1,7 +1,7 @@
-"""A throw-away host in which the installed `netfab` command runs as on a machine, and what tests look at there.
+"""A throw-away host in which the installed `netfab` command runs as on a machine, and what tests look at.
 
-It is `netfab lab`'s own sandbox: everything that was started or made in it goes with its process 1. What netfab should
-do is no business of this file.
+It is `netfab lab`'s own sandbox: everything that was started or made in it goes with its process 1. What netfab
+should do is no business of this file.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Lab:
         return result.out
 
     def call(self, function: Callable[[], T], node: str = "") -> T:
-        """What `function` returns when it is called in this host, or in the network of a node, FABRIC.NODE."""
+        """What `function` returns when called in this host, or in the network of a node (FABRIC.NODE)."""
         with self._forked(lambda tell: tell(pickle.dumps(_outcome(function))), node) as (_, pipe):
             returned, error = pickle.load(pipe)
         if error is not None:
@@ -148,7 +148,7 @@ class Lab:
         os.chdir(self.directory)
 
     def outside(self) -> None:
-        """wan0, and beyond it the internet: 192.0.2.2, which is the default gateway and routes 10/8 back to us."""
+        """wan0, and beyond it the internet: 192.0.2.2, the default gateway, which routes 10/8 back to us."""
         self.shell("""
             ip netns add internet
             ip link add wan0 type veth peer name eth0 netns internet

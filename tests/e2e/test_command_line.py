@@ -1,4 +1,4 @@
-"""What the command line promises: exit codes, what goes to stdout and what to stderr, which file and which fabric."""
+"""What the command line promises: exit codes, what goes to stdout and to stderr, which file and which fabric."""
 
 from __future__ import annotations
 
@@ -279,7 +279,8 @@ def test_an_option_of_the_command_is_not_netfabs(lab: Lab) -> None:
 
 def test_ip_prints_addresses(lab: Lab) -> None:
     lab.write(
-        "name: pair\nnetworks: {lan: {subnet: 10.1.2.0/24}}\nnodes: {web: {networks: {lan: {ip: 10.1.2.9}}}}\n"
+        "name: pair\nnetworks: {lan: {subnet: 10.1.2.0/24}}\n"
+        "nodes: {web: {networks: {lan: {ip: 10.1.2.9}}}}\n"
     )
     lab.netfab("apply")
 
@@ -304,7 +305,8 @@ def test_a_graph_is_mermaid_or_dot(lab: Lab) -> None:
 
 def test_what_config_prints_is_a_file_that_means_the_same(lab: Lab) -> None:
     lab.write(
-        "name: pair\nkinds: {k: {forward: true}}\nnetworks: {lan: {}}\nnodes: {n1..3: {kind: k, networks: [lan]}}\n"
+        "name: pair\nkinds: {k: {forward: true}}\nnetworks: {lan: {}}\n"
+        "nodes: {n1..3: {kind: k, networks: [lan]}}\n"
     )
     lab.netfab("apply")
 
@@ -485,7 +487,8 @@ WRONG_FILES = {
     "depends on itself": "name: x\nnodes: {a: {mode: none, command: [ls], depends_on: [a]}}\n",
     "unset variable": "name: x\nnodes: {a: {hostname: '${NO_SUCH_VARIABLE}'}}\n",
     "later issue": "name: x\nnetworks: {lan: {vxlan: {vni: 4}}}\nnodes: {a: {networks: [lan]}}\n",
-    "too many ports": "name: x\nnetworks: {lan: {subnet: 10.0.0.0/16}}\nnodes: {n1..1100: {networks: [lan]}}\n",
+    "too many ports": "name: x\nnetworks: {lan: {subnet: 10.0.0.0/16}}\n"
+    "nodes: {n1..1100: {networks: [lan]}}\n",
     "endless range": "name: x\nnodes: {n1..999999999: {mode: none}}\n",
     "deep": "name: " + "[" * 100 + "]" * 100 + "\n",
     "escape": "name: \"\\e[31m\"\n",

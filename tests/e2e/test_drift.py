@@ -10,10 +10,14 @@ FILE = """\
 name: shop
 networks: {lan: {subnet: 10.1.0.0/24}}
 nodes:
-  web: {networks: {lan: {ip: 10.1.0.10, mac: '02:00:00:00:00:10'}}, command: [sleep, '1000'], publish: ['8080:80']}
+  web: {networks: {lan: {ip: 10.1.0.10}}, command: [sleep, '1000'], publish: ['8080:80']}
   client: {networks: {lan: {ip: 10.1.0.11}}}
 """
-PORT = "port=$(ip -o -n shop.web link show eth0 | sed 's/.*@if\\([0-9]*\\).*/\\1/'); port=$(ip -o link | sed -n \"s/^$port: \\([^@]*\\).*/\\1/p\"); "
+# The host's end of web's cable, by the index that the node's end names: `eth0@if7`.
+PORT = (
+    "index=$(ip -o -n shop.web link show eth0 | sed 's/.*@if\\([0-9]*\\).*/\\1/'); "
+    "port=$(ip -o link show | awk -F '[:@ ]+' -v i=$index '$1 == i { print $2 }'); "
+)
 DAMAGE = {
     "link down": (PORT + "ip link set $port down", "web"),
     "bridge down": ("ip link set br-lan down", "bridge br-lan"),
@@ -105,7 +109,8 @@ def test_what_is_destroyed_after_damage_leaves_nothing(lab: Lab) -> None:
     lab.netfab("apply")
 
     lab.shell(
-        "nft flush ruleset; ip link delete br-lan; umount -l /run/netns/shop.client; rm /run/netns/shop.client"
+        "nft flush ruleset; ip link delete br-lan; "
+        "umount -l /run/netns/shop.client; rm /run/netns/shop.client"
     )
     lab.netfab("destroy")
 

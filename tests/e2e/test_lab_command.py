@@ -1,4 +1,4 @@
-"""`netfab lab FILE -- CMD`: for root and for an ordinary user who can gain no privileges; and what needs root says so."""
+"""`netfab lab FILE -- CMD`, for root and for a user who can gain no privileges; what needs root says so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ nodes:
   b: {networks: {lan: {ip: 10.1.0.11}}}
 """
 # The interpreter may lie where an ordinary user can't read: everything that it will need is imported first.
-AS_NOBODY = """\
+AS_NOBODY = f"""\
 import ctypes, encodings, importlib, os, pkgutil, sqlite3, subprocess, sys
 import click.shell_completion, netfab, yaml
 for package in (netfab, encodings):
@@ -26,17 +26,17 @@ for package in (netfab, encodings):
         if module.name not in ("encodings.mbcs", "encodings.oem"):  # for Windows only
             importlib.import_module(module.name)
 from netfab.cli.main import main
-os.setgroups([]); os.setgid(%d); os.setuid(%d)
-for option in (%d, %d):
+os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+for option in ({NO_NEW_PRIVS}, {DUMPABLE}):
     ctypes.CDLL(None, use_errno=True).prctl(option, 1, 0, 0, 0)
 sys.argv = ["netfab", *sys.argv[1:]]
 main()
-""" % (NOBODY, NOBODY, NO_NEW_PRIVS, DUMPABLE)
+"""
 
 
 @pytest.fixture
 def open_directory(lab: Lab) -> Lab:
-    """Everybody may read the directory of files; by relative paths, as pytest keeps what is above it to root."""
+    """Everybody may read its directory; by relative paths only, as pytest keeps what is above it to root."""
     lab.directory.chmod(0o755)
     return lab
 

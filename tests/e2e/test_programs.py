@@ -12,7 +12,10 @@ from machine import differences
 from traffic import answer, ask
 
 AT_ONCE = 0.9  # seconds: less than until a lost packet is sent again
-SERVER = "import socket as k; s = k.create_server(('::', 80), family=k.AF_INET6, dualstack_ipv6=True); [s.accept()[0].send(b'hello') for _ in iter(int, 1)]"
+SERVER = (
+    "import socket as k; s = k.create_server(('::', 80), family=k.AF_INET6, dualstack_ipv6=True); "
+    "[s.accept()[0].send(b'hello') for _ in iter(int, 1)]"
+)
 FILE = """\
 name: shop
 networks: {lan: {subnet: 10.1.0.0/24}}
@@ -85,7 +88,10 @@ def test_a_running_program_keeps_its_pid_when_this_changes(lab: Lab, text: str, 
 
 
 def test_another_command_restarts_the_program_and_no_other(lab: Lab) -> None:
-    text = "name: x\nnodes:\n  a: {mode: none, command: [sleep, '%s']}\n  b: {mode: none, command: [sleep, '1000']}\n"
+    text = (
+        "name: x\nnodes:\n  a: {mode: none, command: [sleep, '%s']}\n"
+        "  b: {mode: none, command: [sleep, '1000']}\n"
+    )
     lab.write(text % 1000)
     lab.netfab("apply")
     before = lab.pid_of("a"), lab.pid_of("b")
@@ -100,7 +106,8 @@ def test_another_command_restarts_the_program_and_no_other(lab: Lab) -> None:
 def test_a_node_that_does_not_become_ready_is_undone_and_its_last_words_are_shown(lab: Lab) -> None:
     before = lab.state()
     lab.write(
-        'name: x\nnodes: {a: {mode: none, command: "echo last words; sleep 1000", ready: {tcp: 80, within: 1s}}}\n'
+        "name: x\nnodes: {a: {mode: none, command: 'echo last words; sleep 1000', "
+        "ready: {tcp: 80, within: 1s}}}\n"
     )
 
     result = lab.netfab("apply", code=1)
@@ -182,7 +189,8 @@ nodes:
 
 def test_exec_lines_run_with_all_capabilities_before_the_node_is_ready(lab: Lab) -> None:
     lab.write(
-        "name: x\nnodes: {a: {mode: none, exec: [[ip, link, add, dummy7, type, bridge], 'ip link set dummy7 mtu 1234']}}\n"
+        "name: x\nnodes: {a: {mode: none, "
+        "exec: [[ip, link, add, dummy7, type, bridge], 'ip link set dummy7 mtu 1234']}}\n"
     )
 
     lab.netfab("apply")

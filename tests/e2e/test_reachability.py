@@ -11,7 +11,10 @@ from traffic import DROPPED, PATIENCE, answer, ask, dropped, echo, serving, serv
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 FETCH = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).read().decode(), end='')"
-NAME = "import sys, socket; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); print(s.recv(99).decode())"
+NAME = (
+    "import sys, socket; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); "
+    "print(s.recv(99).decode())"
+)
 
 
 def made(lab: Lab, name: str) -> dict[str, Any]:

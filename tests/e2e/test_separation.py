@@ -202,7 +202,8 @@ def test_the_hosts_switches_are_back_when_the_last_of_two_fabrics_goes(lab: Lab,
 def test_a_foreign_chain_that_drops_what_is_forwarded_is_named(lab: Lab) -> None:
     lab.outside()
     lab.shell(
-        "nft add table inet guardian; nft 'add chain inet guardian last { type filter hook forward priority 0; policy drop; }'"
+        "nft add table inet guardian; "
+        "nft 'add chain inet guardian last { type filter hook forward priority 0; policy drop; }'"
     )
     lab.write(ONE % "")
     before = lab.state()

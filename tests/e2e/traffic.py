@@ -26,7 +26,7 @@ def serving_everywhere(lab: Lab, nodes: Iterable[str], port: int = 80) -> Abstra
 
 
 def answer(lab: Lab, node: str, address: str, port: int = 80) -> str | None:
-    """What the server there says to that node (`""`: the host), which is whom it sees; None where nothing gets through."""
+    """What the server there says to that node (`""`: the host), which is whom it sees; None without an answer."""
     return lab.call(lambda: ask(address, port), node)
 
 
@@ -37,7 +37,11 @@ def dropped(lab: Lab, node: str, address: str, port: int = 80) -> bool:
 
 def unreached(lab: Lab, pairs: Iterable[tuple[str, str]], port: int = 80) -> list[tuple[str, str]]:
     """Those (node, address) where nothing gets through."""
-    return lab.call(lambda: [pair for pair in pairs if within(pair[0], lambda: ask(pair[1], port)) is None])
+
+    def lost(node: str, address: str) -> bool:
+        return within(node, lambda: ask(address, port)) is None
+
+    return lab.call(lambda: [pair for pair in pairs if lost(*pair)])
 
 
 def ask(address: str, port: int, patience: float = PATIENCE) -> str | None:
