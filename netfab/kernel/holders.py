@@ -28,7 +28,7 @@ from netfab.objects.wire import (
 
 
 def holder(netlink: Netlink, message: bytes) -> str:
-    """What is there already instead of what that message was to make, in words; "" when nothing is found now."""
+    """What is there already instead of what that message was to make, in words; "" when nothing is found."""
     ((kind, _, _, start, end),) = messages(message)
     if kind == RTM_NEWLINK:
         return _link(netlink, text(parse(message, start + IFINFO.size, end).get(IFNAME, b"")))
@@ -63,5 +63,6 @@ def _route(netlink: Netlink, family: int, length: int, wanted: dict[int, bytes])
             held.attrs.get(kind) == wanted.get(kind) for kind in same
         ):
             device = names.get(number(held.attrs.get(RTA_OIF, b"")))
-            return f"a route {f'via {device} ' if device else ''}is there that netfab did not make, protocol {held.protocol}"
+            via = f"via {device} " if device else ""
+            return f"a route {via}is there that netfab did not make, protocol {held.protocol}"
     return ""

@@ -1,0 +1,121 @@
+"""What there is of fabrics, as plain data: `status`, `ls`, `inspect`, `bridges`, and plans as JSON. Only reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from netfab.engine.diff import Change, describe
+from netfab.errors import NetfabError
+from netfab.objects.base import HOST, Fabric, Name
+from netfab.objects.kinds import KINDS
+from netfab.plan.planner import Plan, summary
+from netfab.runtime.paths import Paths
+from netfab.store.store import Record
+from netfab.topology.schema import Topology
+from netfab.where import HERE, Where, known_record, opened_host, opened_store
+
+
+def records(where: Where = HERE) -> list[Record]:
+    """Every fabric that was applied on this host."""
+    with opened_store(where) as store:
+        return store.records()
+
+
+def status(name: str, where: Where = HERE) -> dict[str, Any]:
+    """What there is of a fabric, as `status -o json` prints it. Without root, as it was last applied."""
+    from netfab.runtime.status import status as containers
+
+    with opened_store(where) as store, opened_host(name, where) as host:
+        record = known_record(store, name)
+        found: dict[str, Any] = {
+            "version": 1,
+            "fabric": record.name,
+            "file": record.file,
+            "user": record.user,
+        }
+        found |= json.loads(record.summary)
+        present = set(host.observe(name).own) if os.geteuid() == 0 else None
+    running = containers(Paths(name, where.run, where.state)) if os.geteuid() == 0 else {}
+    for short, node in found["nodes"].items():
+        namespace = Name("namespace", os.path.basename(node["namespace"]))
+        gone = present is not None and node["namespace"] and namespace not in present
+        program = running.get(short)
+        node["state"] = (
+            "missing" if gone else program.state if program else "up" if present is not None else "applied"
+        )
+        node["pid"] = program.pid or None if program else None
+    return found
+
+
+def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
+    """Whatever has that name: a fabric, FABRIC/NODE, a node, a network, an interface of the host."""
+    with opened_store(where) as store:
+        known = store.records()
+    fabric_name, _, short = what.rpartition("/")
+    for record in known:
+        found = json.loads(record.summary)
+        if what == record.name:
+            return {"fabric": record.name, "file": record.file, **found}
+        if fabric_name not in ("", record.name):
+            continue
+        for kind in ("nodes", "networks"):
+            if short in found[kind]:
+                return {"fabric": record.name, "kind": kind[:-1], "name": short, **found[kind][short]}
+        for thing in Fabric.from_json(record.desired, KINDS).values():
+            if Name(HOST, short) in thing.names:
+                return {
+                    "fabric": record.name,
+                    "kind": type(thing).__name__.lower(),
+                    "name": short,
+                    "is": str(thing),
+                }
+    raise NetfabError(
+        f"there is nothing called {what}", hint="`netfab ls` and `netfab status` list what there is"
+    )
+
+
+def bridges(where: Where = HERE) -> list[dict[str, Any]]:
+    """Every bridge of this host, whoever made it."""
+    with opened_host("", where) as host:
+        found = host.bridges()
+    with opened_store(where) as store:
+        owners = {
+            chosen["bridge"]: record.name
+            for record in store.records()
+            for chosen in json.loads(record.summary)["networks"].values()
+        }
+    return [{"bridge": name, "owner": owners.get(name, "-"), **rest} for name, rest in found.items()]
+
+
+def plan_data(
+    topology: Topology, proposed: Plan, changes: tuple[Change, ...], why: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """A plan as `plan -o json` prints it."""
+    return {
+        "version": 1,
+        "fabric": topology.name,
+        **summary(topology, proposed),
+        "changes": describe(changes),
+        "reasons": list(why),
+        "warnings": list(proposed.warnings),
+    }
+
+
+def name_of(file: str, where: Where = HERE) -> str:
+    """The fabric that was applied from a file, or that the file says it is; the file may be wrong, or gone."""
+    from netfab.topology.load import default_name
+    from netfab.topology.source import Source
+
+    path = os.path.abspath(file)
+    applied = [record.name for record in records(where) if record.file == path]
+    if len(applied) == 1:
+        return applied[0]
+    try:
+        with open(path, "rb") as opened:
+            tree = Source(opened.read(), file, os.environ).tree
+    except (OSError, NetfabError):
+        tree = None
+    written = getattr(getattr(tree, "values", {}).get("name"), "text", "")
+    return written or default_name(file, os.path.dirname(path))

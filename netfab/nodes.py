@@ -1,0 +1,113 @@
+"""Nodes and their programs, by name: find one, run a command in it, list what runs, read what was written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from netfab.errors import NetfabError
+from netfab.kernel.netns import Namespaces
+from netfab.runtime.paths import Paths
+from netfab.store.store import Record
+from netfab.where import HERE, Where, need_root, opened_store
+
+
+def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]]:
+    """The fabric, name and summary of `node` or `fabric/node`. Raises NetfabError when there is none, or
+    several.
+    """
+    fabric_name, _, name = node.rpartition("/")
+    found = []
+    with opened_store(where) as store:
+        for record in store.records():
+            if fabric_name in ("", record.name) and name in (nodes := json.loads(record.summary)["nodes"]):
+                found.append((record, name, nodes[name]))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(f"{record.name}/{name}" for record, _, _ in found)
+        raise NetfabError(f"{name} is a node of several fabrics: {names}", hint="name one of these")
+    raise NetfabError(f"there is no node {node}", hint="`netfab status` lists what there is")
+
+
+def execute(
+    node: str,
+    argv: tuple[str, ...],
+    where: Where = HERE,
+    *,
+    privileged: bool = False,
+    user: str | None = None,
+    env: tuple[tuple[str, str], ...] = (),
+    terminal: bool = False,
+) -> int:
+    """Run a command in a node; its exit status. In a node without a program, with all rights of the caller."""
+    from netfab.runtime import exec as runtime
+    from netfab.runtime.status import status_of
+
+    need_root("exec")
+    record, name, found = node_of(node, where)
+    paths = Paths(record.name, where.run, where.state)
+    if status_of(paths, name) is not None:
+        return runtime.run_in_container(
+            paths, name, argv, privileged=privileged, user=user, env=env, terminal=terminal
+        )
+    if not found["namespace"]:
+        raise NetfabError(f"{name} is in the host's namespace, and its program does not run")
+    netns = Namespaces.open(os.path.basename(found["namespace"]))
+    try:
+        return runtime.run_in_namespace(
+            netns,
+            argv,
+            hostname=found["hostname"],
+            hosts_file=found["hosts"],
+            resolv_conf=found["resolv"],
+            env={**os.environ, **dict(env)},
+            terminal=terminal,
+        )
+    finally:
+        os.close(netns)
+
+
+def programs(where: Where = HERE) -> list[dict[str, Any]]:
+    """Every node's program on this host, as `ps -o json` prints it."""
+    from netfab.runtime.status import status as containers
+
+    return [
+        {
+            "fabric": record.name,
+            "node": name,
+            "state": one.state,
+            "pid": one.pid or None,
+            "exit_code": one.exit_code,
+            "restarts": one.restarts,
+            "oom": one.oom,
+            "error": one.error,
+            "command": list(one.spec.argv),
+        }
+        for record in _records(where)
+        for name, one in containers(Paths(record.name, where.run, where.state)).items()
+    ]
+
+
+def logs(
+    nodes: Iterable[str], where: Where = HERE, lines: int | None = None, follow: bool = False
+) -> Iterator[tuple[str, bytes]]:
+    """(node, line) of what nodes of one fabric wrote; with `follow` until all of them have ended."""
+    from netfab.runtime import logs as runtime
+
+    need_root("logs")
+    found = [node_of(node, where) for node in nodes]
+    for fabric in dict.fromkeys(record.name for record, _, _ in found):
+        names = [name for record, name, _ in found if record.name == fabric]
+        paths = Paths(fabric, where.run, where.state)
+        if follow:
+            yield from ((line.name, line.text) for line in runtime.follow(paths, names, lines))
+        else:
+            yield from ((name, line) for name in names for line in runtime.tail(paths, name, lines))
+
+
+def _records(where: Where) -> list[Record]:
+    with opened_store(where) as store:
+        return store.records()

@@ -1,0 +1,109 @@
+"""Where netfab keeps what it knows, and the doors to it: the store, the host, the lock of a fabric.
+
+Nothing here changes anything but the store's own existence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from netfab.engine.apply import Progress
+from netfab.errors import NetfabError, NotRoot, StoreError
+from netfab.hosts.interrupt import deferred
+from netfab.hosts.local import LocalHost
+from netfab.hosts.lock import locked
+from netfab.kernel.execute import Hook, no_hook
+from netfab.objects.base import Fabric
+from netfab.objects.borrowed import Borrowed
+from netfab.objects.kinds import ASKED
+from netfab.store.public import PublicView
+from netfab.store.store import Record, Store
+
+
+def _quiet(_: str) -> None:
+    pass
+
+
+class Where(NamedTuple):
+    """Where netfab keeps what it knows, and how long and loudly it waits."""
+
+    state: str = "/var/lib/netfab"
+    run: str = "/run/netfab"
+    lock_timeout: float = 60.0  # seconds
+    waiting: Callable[[str], None] = _quiet  # told who holds a lock that we wait for
+    progress: Progress = lambda done, total, what: None
+    hook: Hook = no_hook  # before each step; the tests' only way in
+
+
+HERE = Where()
+
+
+def need_root(command: str) -> None:
+    if os.geteuid() != 0:
+        raise NotRoot("needs root", hint=f"sudo netfab {command} …, or `netfab lab`, which needs none")
+
+
+@contextmanager
+def opened_store(where: Where) -> Iterator[Store]:
+    if os.geteuid() == 0:
+        from netfab.store.sqlite import SqliteStore
+
+        store: Any = SqliteStore(where.state)
+    else:
+        store = PublicView(where.run)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def opened_host(name: str, where: Where) -> Iterator[LocalHost]:
+    with deferred() as interrupts, LocalHost(name, where.run, where.hook, where.state) as host:
+        host.interrupts = interrupts
+        yield host
+
+
+@contextmanager
+def locked_fabric(name: str, where: Where) -> Iterator[None]:
+    with locked(f"{where.run}/{name}.lock", where.lock_timeout, where.waiting):
+        yield
+
+
+def known_record(store: Store, name: str) -> Record:
+    record = store.record(name)
+    if record is None:
+        names = ", ".join(record.name for record in store.records()) or "none"
+        raise NetfabError(
+            f"there is no fabric {name} on this host", hint=f"`netfab ls` lists what there is: {names}"
+        )
+    return record
+
+
+def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
+    """What is of these kinds in the fabric as it was last applied; empty when it never was.
+
+    What an apply that was killed had claimed to borrow counts, too; what others still borrow does not, so
+    that the last to go puts it back.
+    """
+    record = store.record(name)
+    last = Fabric.from_json(record.desired, kinds) if record else Fabric(name)
+    claimed = (
+        Borrowed(lease.key, "", lease.value) for lease in store.leases(name) if lease.kind == "borrowed"
+    )
+    known = {thing.names[0]: thing for thing in claimed} | last
+    others = store.borrowed(name)
+    return Fabric(name, (thing for thing in known.values() if getattr(thing, "key", None) not in others))
+
+
+def last_of_any(name: str, where: Where, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
+    """As the store has it; when that can't be read, as it was published."""
+    try:
+        with opened_store(where) as store:
+            return last_applied(store, name, kinds)
+    except StoreError:
+        published: Any = PublicView(where.run)
+        return last_applied(published, name, kinds)
