@@ -226,7 +226,9 @@ class Executor:
                 # Fewer stay than go: they are moved out of the way instead.
                 away = [(here[0][0], _regroup(link, scratch_of(group))) for link in sorted(staying)]
                 back = [(here[0][0], _regroup(link, group)) for link in sorted(staying)]
-                self._send(space, [*away, (here[0][0], _delete_group(space, group)), *back], failed)
+                self._send(space, away, failed)
+                if failed[here[0][0]] is None:  # else the group still holds a link that stays
+                    self._send(space, [(here[0][0], _delete_group(space, group)), *back], failed)
                 self._grouped = staying
             elif (stranger := self._stranger(space, meant)) is not None:
                 failed[here[0][0]] = stranger

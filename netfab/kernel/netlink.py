@@ -71,7 +71,12 @@ class Netlink:
         wanted = self.next_sequence()
         self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST, wanted, 0) + body)
         while True:
-            data = self._socket.recv(32768)
+            try:
+                data = self._socket.recv(32768)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                return self.get(kind, body)  # the answer was lost: ask again
             for found, flags, sequence, begin, end in messages(data):
                 if sequence == wanted:
                     if found == NLMSG_ERROR:

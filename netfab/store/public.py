@@ -88,18 +88,26 @@ class PublicView:
 
 
 def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
-    """Write the fabric's file, whole or not at all. Nothing is written when it is there already."""
+    """Write the fabric's file, whole or not at all. Nothing is written when it is there already.
+
+    Raises StoreError.
+    """
     text = json.dumps({"version": 1, "record": record, "leases": sorted(leases)})
     path = f"{directory}/{record.name}.json"
     with suppress(OSError), open(path) as file:
         if file.read() == text:
             return
-    public_directory(directory)
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(fd, "w") as file:
-        os.fchmod(fd, 0o644)
-        file.write(text)
-    os.replace(f"{path}.new", path)
+    try:
+        public_directory(directory)
+        fd = os.open(
+            f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
+        )
+        with os.fdopen(fd, "w") as file:
+            os.fchmod(fd, 0o644)
+            file.write(text)
+        os.replace(f"{path}.new", path)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}", hint=f"make room in {directory}") from error
 
 
 def withdraw(directory: str, fabric: str) -> None:

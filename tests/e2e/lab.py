@@ -1,7 +1,7 @@
 """A throw-away host in which the installed `netfab` command runs as on a machine, and what tests look at.
 
-It is `netfab lab`'s own sandbox: everything that was started or made in it goes with its process 1. What netfab
-should do is no business of this file.
+It is `netfab lab`'s own sandbox: everything that was started or made in it goes with its process 1. What
+netfab should do is no business of this file.
 """
 
 from __future__ import annotations

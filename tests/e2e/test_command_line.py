@@ -1,4 +1,4 @@
-"""What the command line promises: exit codes, what goes to stdout and to stderr, which file and which fabric."""
+"""What the command line promises: exit codes, stdout and stderr, which file and which fabric."""
 
 from __future__ import annotations
 

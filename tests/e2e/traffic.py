@@ -26,7 +26,7 @@ def serving_everywhere(lab: Lab, nodes: Iterable[str], port: int = 80) -> Abstra
 
 
 def answer(lab: Lab, node: str, address: str, port: int = 80) -> str | None:
-    """What the server there says to that node (`""`: the host), which is whom it sees; None without an answer."""
+    """What the server there says to that node (`""`: the host), which is whom it sees, else None."""
     return lab.call(lambda: ask(address, port), node)
 
 
