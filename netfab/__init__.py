@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0.dev0"
 
 
 def __getattr__(name: str) -> Any:
-    from netfab import fabric
-
+    fabric = import_module("netfab.fabric")
     if name in fabric.__all__:
         return getattr(fabric, name)
     raise AttributeError(f"module 'netfab' has no attribute {name!r}")

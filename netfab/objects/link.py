@@ -36,11 +36,7 @@ INET_CONF = 1  # IFLA_INET_CONF
 INET6_CONF, INET6_ADDR_GEN_MODE = 2, 8
 CONF_FORWARDING, CONF_RP_FILTER, CONF_PROMOTE_SECONDARIES = 1, 8, 20  # linux/ip.h, IPV4_DEVCONF_*
 CONF_ROUTE_LOCALNET = 26
-CONF6_ACCEPT_RA, CONF6_ACCEPT_REDIRECTS, CONF6_FORCE_FORWARDING = (
-    3,
-    4,
-    59,
-)  # linux/ipv6.h, DEVCONF_*, counted from 0
+CONF6_ACCEPT_RA, CONF6_FORCE_FORWARDING = 3, 59  # linux/ipv6.h, DEVCONF_*, counted from 0
 ADDR_GEN_NONE = 1
 OPERSTATE_UP = 6  # RFC 2863
 KEPT = frozenset({ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO, IFALIAS, AF_SPEC, GROUP})
@@ -117,7 +113,7 @@ class Settings(NamedTuple):
     forwarding: bool = False  # IPv4
     rp_filter: int = 0
     promote_secondaries: bool = True  # without it, deleting an address drops every route of the link
-    accept_ra: bool = False  # and redirects: what any router on the link says
+    accept_ra: bool = False
     route_localnet: bool = False  # packets from 127.0.0.1 may leave here: ports published on loopback
     forwarding6: bool = False  # conf.X.force_forwarding, of kernels since 6.17
 
@@ -136,7 +132,7 @@ def _settings(conf: bytes, conf6: bytes) -> Settings:
         forwarding=bool(ipv4(CONF_FORWARDING)),
         rp_filter=ipv4(CONF_RP_FILTER),
         promote_secondaries=bool(ipv4(CONF_PROMOTE_SECONDARIES)),
-        accept_ra=ipv6(CONF6_ACCEPT_RA) or ipv6(CONF6_ACCEPT_REDIRECTS),
+        accept_ra=ipv6(CONF6_ACCEPT_RA),
         route_localnet=bool(ipv4(CONF_ROUTE_LOCALNET)),
         forwarding6=ipv6(CONF6_FORCE_FORWARDING),
     )
