@@ -1,4 +1,7 @@
-"""netfab: networks of containers, from one file. The public API is that of fabric.py, imported when it is used."""
+"""netfab: networks of containers, from one file.
+
+The public API is that of fabric.py, imported when it is used.
+"""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ class NetfabError(Exception):
         self.message = message
         self.at = at
         self.hint = hint
+        self.undone = False  # whether what was begun has been undone
 
     def __str__(self) -> str:
         if self.at is None:
@@ -103,6 +104,10 @@ class KernelRefused(NetfabError):
 
 class ApplyFailed(NetfabError):
     """An apply that failed and was undone; or whose undo failed too, which the message then says."""
+
+
+class UndoFailed(ApplyFailed):
+    """An apply that failed, and whose undo failed, too: something of both is left."""
 
 
 class Interrupted(NetfabError):

@@ -1,7 +1,6 @@
 """The public API: load, plan, apply, destroy, status and their kin, as short functions that join the rooms.
 
-Every function takes a `Where`; nothing is global, so that a sandbox, a test and this machine are the same to
-it.
+Every function takes a `Where`; nothing is global: a sandbox, a test and this machine are the same to it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import NamedTuple
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied, Observed
 from netfab.engine.diff import Change
-from netfab.errors import LeaseConflict, NetfabError, StoreError, raise_all
+from netfab.errors import LeaseConflict, NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.hosts.ports import refuse_busy
 from netfab.look import bridges, inspect, name_of, plan_data, records, status
@@ -71,8 +70,9 @@ ATTEMPTS = 20  # at planning, when other processes claim what was planned
 
 
 class Proposal(NamedTuple):
-    """What apply would do. `live` is False when it was compared with what was last applied, not with the
-    kernel.
+    """What apply would do.
+
+    `live` is False when it was compared with what was last applied, not with the kernel.
     """
 
     topology: Topology
@@ -83,7 +83,10 @@ class Proposal(NamedTuple):
 
 
 def load(file: str, name: str | None = None) -> Topology:
-    """Read and check a topology file, `-` for standard input. Raises TopologyError, or Several of them."""
+    """Read and check a topology file, `-` for standard input.
+
+    Raises TopologyError, or Several of them; NetfabError where a file can't be read.
+    """
     from netfab.topology.load import load as parse
 
     if file == "-":
@@ -134,39 +137,46 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal
         observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
         wanted = proposed.fabric if live else proposed.fabric.public()
         changes = engine.changes_for(wanted, observed)
-        told = (
-            reasons(topology, proposed.layout.prefixes, facts, (lease.key for lease in leases)) if why else ()
-        )
-        return Proposal(topology, proposed, changes, live, tuple(told))
+        keys = (lease.key for lease in leases)
+        told = tuple(reasons(topology, proposed.layout.prefixes, facts, keys)) if why else ()
+        return Proposal(topology, proposed, changes, live, told)
 
 
 def apply(
-    topology: Topology, file: str, where: Where = HERE, take_over: bool = False
+    topology: Topology, file: str, where: Where = HERE, take_over: bool = False, second: bool = False
 ) -> tuple[Plan, Applied]:
     """Make the kernel match the topology, and read it back.
 
-    Raises NetfabError when nothing was changed; ApplyFailed when it was undone, or says what could not be.
+    `take_over`: the file replaces the one that the fabric was applied from; `second`: this is another fabric of a file
+    that is applied already. Raises NetfabError when nothing was changed, or all was undone; UndoFailed says what is left.
     """
     need_root("apply")
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record, leases = store.record(name), store.leases(name)
         _refuse_another(record, file, take_over)
+        if record is None and not second:
+            _refuse_renamed(name, file, store)
         last = last_applied(store, name)
         try:
             proposed = _claim(topology, host, store, where)
             if proposed.published:
                 refuse_busy(wish for wish in proposed.published if lease_of(wish) not in leases)
-            chosen = json.dumps(summary(topology, proposed))
-            proposed = _with_renames(proposed, record, chosen)
+            made = Record(
+                name, file, os.getuid(), Fabric(name).to_json(), json.dumps(summary(topology, proposed))
+            )
+            if record is None:  # from here on there may be something of it, whatever happens to us
+                store.commit(made, proposed.wants)
+            proposed = _with_renames(proposed, record, made.summary)
             applied = engine.apply(proposed.fabric, host, (last,), where.progress)
-            known = record is not None and record[1:3] == (file, os.getuid()) and record.summary == chosen
-            if applied.changes or not known or proposed.wants != leases:
+            if applied.changes or not _is_known(record, made) or proposed.wants != leases:
                 try:
-                    _remember(Record(name, file, os.getuid(), "", chosen), proposed, store, where)
+                    _remember(made, proposed, store, where)
                 except StoreError as failure:
                     engine.undo(applied.before, host, (proposed.fabric, last), failure)
                     raise
+        except UndoFailed:
+            raise
         except BaseException:
             with suppress(StoreError):  # what failed first is what the user has to know
                 store.commit(record, leases) if record else store.forget(name)
@@ -175,10 +185,16 @@ def apply(
         return proposed, applied
 
 
-def _remember(record: Record, proposed: Plan, store: Store, where: Where) -> None:
+def _is_known(record: Record | None, made: Record) -> bool:
+    """Whether the store has all of it but the objects, and has these, too: an apply that was killed left none."""
+    same = record is not None and record._replace(desired="") == made._replace(desired="")
+    return same and record != made
+
+
+def _remember(made: Record, proposed: Plan, store: Store, where: Where) -> None:
     """Keep what was applied, and tell everybody what everybody may know of it."""
-    store.commit(record._replace(desired=proposed.fabric.to_json()), proposed.wants)
-    publish(where.run, record._replace(desired=proposed.fabric.public().to_json()), proposed.wants)
+    store.commit(made._replace(desired=proposed.fabric.to_json()), proposed.wants)
+    publish(where.run, made._replace(desired=proposed.fabric.public().to_json()), proposed.wants)
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
@@ -218,16 +234,16 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     need_root("reconcile")
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record = known_record(store, name)
-        last = last_applied(store, name)
-        applied = engine.apply(Fabric.from_json(record.desired, KINDS), host, (last,), where.progress)
-        public = record._replace(desired=Fabric.from_json(record.desired, KINDS).public().to_json())
-        publish(where.run, public, store.leases(name))
+        wanted = Fabric.from_json(record.desired, KINDS)
+        applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
+        publish(where.run, record._replace(desired=wanted.public().to_json()), store.leases(name))
         return applied
 
 
 def recover(where: Where = HERE) -> list[str]:
-    """Rebuild a store that is lost or broken: leases from what is published, the objects from what the kernel
-    shows.
+    """Rebuild a store that is lost or broken; what was done about it, a line each.
+
+    Leases come from what is published, the objects from what the kernel shows.
     """
     need_root("recover")
     from netfab.store.sqlite import SqliteStore, set_aside
@@ -274,12 +290,26 @@ def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> P
 
 
 def _facts(host: LocalHost, store: Store, name: str) -> Facts:
+    """What the planner is told: of the host, and of what fabrics hold on it."""
     facts = host.facts()
-    held = tuple(Reservation(h.prefix, f"network {h.network} of fabric {h.fabric}") for h in store.held(name))
+    held = tuple(
+        Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
+        for subnet in store.held(name)
+    )
     own = {lease.key: lease.value for lease in store.leases(name) if lease.kind == "borrowed"}
     originals = {**facts.sysctls, **store.borrowed(name), **own}
     published = store.published(name)
     return facts._replace(reservations=held + facts.reservations, sysctls=originals, published=published)
+
+
+def _refuse_renamed(name: str, file: str, store: Store) -> None:
+    """A file whose `name` was changed is not a second fabric by mistake."""
+    for other in store.records():
+        if other.file == file != "-":
+            raise NetfabError(
+                f"{file} is applied as fabric {other.name}, and is now called {name}",
+                hint=f"`netfab destroy {other.name}` first; or, for a second fabric of this file, --name {name}",
+            )
 
 
 def _refuse_another(record: Record | None, file: str, take_over: bool) -> None:
@@ -287,5 +317,6 @@ def _refuse_another(record: Record | None, file: str, take_over: bool) -> None:
     if record is not None and record.file != file and not take_over:
         raise NetfabError(
             f"fabric {record.name} was applied from {record.file}, not from {file}",
-            hint="--name NAME makes a second fabric of this file; --take-over means that this file replaces the other",
+            hint="--name NAME makes a second fabric of this file; "
+            "--take-over means that this file replaces the other",
         )

@@ -1,4 +1,7 @@
-"""What there is of fabrics, as plain data: `status`, `ls`, `inspect`, `bridges`, and plans as JSON. Only reads."""
+"""What there is of fabrics, as plain data: `status`, `ls`, `inspect`, `bridges`, and plans as JSON.
+
+Only reads.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import os
 from typing import Any
 
-from netfab.engine.diff import Change, describe
+from netfab.engine.diff import Change, describe, diff
 from netfab.errors import NetfabError
 from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.kinds import KINDS
@@ -36,7 +39,11 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
             "user": record.user,
         }
         found |= json.loads(record.summary)
-        present = set(host.observe(name).own) if os.geteuid() == 0 else None
+        present = None
+        if os.geteuid() == 0:
+            wanted = Fabric.from_json(record.desired, KINDS)
+            present = host.observe(name, (wanted,)).own
+            found["differs"] = len(describe(diff(wanted, present)))
     running = containers(Paths(name, where.run, where.state)) if os.geteuid() == 0 else {}
     for short, node in found["nodes"].items():
         namespace = Name("namespace", os.path.basename(node["namespace"]))
@@ -104,7 +111,7 @@ def plan_data(
 
 
 def name_of(file: str, where: Where = HERE) -> str:
-    """The fabric that was applied from a file, or that the file says it is; the file may be wrong, or gone."""
+    """The fabric that was applied from a file, or that the file says it is; it may be wrong, or gone."""
     from netfab.topology.load import default_name
     from netfab.topology.source import Source
 

@@ -15,8 +15,9 @@ from netfab.where import HERE, Where, need_root, opened_store
 
 
 def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]]:
-    """The fabric, name and summary of `node` or `fabric/node`. Raises NetfabError when there is none, or
-    several.
+    """The fabric, name and summary of `node` or `fabric/node`.
+
+    Raises NetfabError when there is none, or several.
     """
     fabric_name, _, name = node.rpartition("/")
     found = []
@@ -42,7 +43,10 @@ def execute(
     env: tuple[tuple[str, str], ...] = (),
     terminal: bool = False,
 ) -> int:
-    """Run a command in a node; its exit status. In a node without a program, with all rights of the caller."""
+    """Run a command in a node; its exit status.
+
+    In a node without a program it has all rights of the caller. Raises ContainerFailed when it can't be run.
+    """
     from netfab.runtime import exec as runtime
     from netfab.runtime.status import status_of
 
@@ -55,7 +59,14 @@ def execute(
         )
     if not found["namespace"]:
         raise NetfabError(f"{name} is in the host's namespace, and its program does not run")
-    netns = Namespaces.open(os.path.basename(found["namespace"]))
+    if user is not None:
+        raise NetfabError(f"{name} has no program, and so no users", hint="run `su` or `setpriv` in it")
+    try:
+        netns = Namespaces.open(os.path.basename(found["namespace"]))
+    except OSError as error:
+        raise NetfabError(
+            f"the namespace of {name} is gone: {error.strerror}", hint=f"netfab reconcile {record.name}"
+        ) from error
     try:
         return runtime.run_in_namespace(
             netns,

@@ -1,6 +1,7 @@
 """Examples of every kind of kernel object, for the tests that run on every kind.
 
-For each kind: a fabric that has one, and the same fabric with one field changed, for every field that can differ.
+For each kind: a fabric that has one, and the same fabric with one field changed, for every field that can
+differ.
 """
 
 from __future__ import annotations
@@ -108,7 +109,12 @@ def every_example() -> list[Example]:
                    (address_name(WEB_ETH0, ip_address("fd00::2"), 64),))  # fmt: skip
     ends = {
         f"a.{field}": {"a": a._replace(**{field: value})}
-        for field, value in (("mac", "02:00:00:00:09:09"), ("mtu", 1400), ("up", False), ("link", Name("host", "nfother")))
+        for field, value in (
+            ("mac", "02:00:00:00:09:09"),
+            ("mtu", 1400),
+            ("up", False),
+            ("link", Name("host", "nfother")),
+        )
     } | {
         f"b.{field}": {"b": b._replace(**{field: value})}
         for field, value in (

@@ -8,7 +8,6 @@ from pathlib import Path
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.observe import addresses, links, routes
 from netfab.objects.link import ADDRESS, GROUP, IFALIAS, IFNAME, LINK, MASTER, MTU
-from netfab.objects.wire import parse
 
 _LINK_ATTRS = (IFNAME, MTU, LINK, MASTER, IFALIAS, GROUP, ADDRESS)  # no counters, no carrier
 _ADDRESS_ATTRS = (1, 2)  # IFA_ADDRESS, IFA_LOCAL
@@ -21,7 +20,8 @@ def snapshot() -> dict[str, frozenset[object]]:
     try:
         found: dict[str, frozenset[object]] = {
             "links": frozenset(
-                (link.ifindex, link.flags & 1, *(link.attrs.get(attr) for attr in _LINK_ATTRS)) for link in links(netlink)
+                (link.ifindex, link.flags & 1, *(link.attrs.get(attr) for attr in _LINK_ATTRS))
+                for link in links(netlink)
             ),
             "addresses": frozenset(
                 (message.ifindex, message.length, *(message.attrs.get(attr) for attr in _ADDRESS_ATTRS))
@@ -41,7 +41,7 @@ def snapshot() -> dict[str, frozenset[object]]:
             frozenset(str(path) for path in Path(name).rglob("*")) if os.path.isdir(name) else frozenset()
         )
     with open("/proc/self/mounts") as file:
-        found["mounts"] = frozenset(line for line in file if not line.split()[1] == "/run/netns")
+        found["mounts"] = frozenset(line for line in file if line.split()[1] != "/run/netns")
     found["forwarding"] = frozenset(
         (str(path), path.read_text()) for path in Path("/proc/sys/net/ipv4/conf").glob("*/forwarding")
     )

@@ -110,7 +110,9 @@ def apply_command(
 
     path = find_file(file, file_option)
     topology = fabric.load(path, name)
-    proposed, applied = fabric.apply(topology, absolute(path), where_of(ctx, lock_timeout), take_over)
+    proposed, applied = fabric.apply(
+        topology, absolute(path), where_of(ctx, lock_timeout), take_over, second=bool(name)
+    )
     show.warn(proposed.warnings)
     if output != "table":
         show.show_data(fabric.plan_data(topology, proposed, applied.changes), output, list)
@@ -206,11 +208,7 @@ def destroy_command(
         if ctx.obj["verbose"]:
             show.show_changes(applied.changes, True, name)
         elif not ctx.obj["quiet"]:
-            click.echo(
-                f"Destroyed {name}: {len(applied.changes)} objects."
-                if applied.changes
-                else f"Nothing of {name} is there."
-            )
+            click.echo(f"Destroyed {name}." if applied.changes else f"Nothing of {name} is there.")
 
 
 @click.command("drift")
@@ -268,9 +266,10 @@ def validate_command(file: str | None, file_option: str | None) -> None:
 
     path = find_file(file, file_option)
     topology = load(path)
-    click.echo(
-        f"{path} is valid: {len(topology.networks)} networks, {len(topology.nodes)} nodes, {len(topology.links)} links."
-    )
+    for reserved in topology.reserved:
+        click.echo(f"warning: {reserved.at}: {reserved.key} is right, and not supported yet", err=True)
+    counts = f"{len(topology.networks)} networks, {len(topology.nodes)} nodes, {len(topology.links)} links"
+    click.echo(f"{path} is valid: {counts}.")
 
 
 @click.command("config")

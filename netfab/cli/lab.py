@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from netfab.cli.files import find_file, is_file
+from netfab.errors import NetfabError
 
 
 @click.command("lab", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -31,21 +32,29 @@ def lab_command(ctx: click.Context, arguments: tuple[str, ...]) -> None:
 
 def _inside(path: str, command: list[str], options: dict[str, Any]) -> int:
     """In the sandbox: apply, run, and say what the command said."""
-    import subprocess
-
-    from netfab import fabric
-    from netfab.cli.files import absolute
     from netfab.cli.main import show_bug, show_error
-    from netfab.errors import NetfabError
 
     try:
+        from netfab import fabric
+        from netfab.cli import show
+        from netfab.cli.files import absolute
+
         topology = fabric.load(path)
-        fabric.apply(topology, absolute(path), fabric.Where(options["state_dir"], options["run_dir"]))
+        where = fabric.Where(options["state_dir"], options["run_dir"])
+        proposed, _ = fabric.apply(topology, absolute(path), where)
+        show.warn(proposed.warnings)
     except NetfabError as error:
         show_error(error)
         return 1
-    except Exception as error:
+    except Exception as error:  # this is a process of its own: nobody else shows it
         return show_bug(error)
+    return _run(command)
+
+
+def _run(command: list[str]) -> int:
+    """The command's exit status, as a shell says it."""
+    import subprocess
+
     try:
         code = subprocess.run(command, check=False).returncode
     except FileNotFoundError:

@@ -28,6 +28,10 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     if output == "table":
         click.echo(show.printable(f"fabric {found['fabric']}, from {found['file']}"))
     show.show_data(found, output, lambda: _status_rows(found))
+    if found.get("differs"):
+        click.echo(
+            f"{found['differs']} objects are not as they were applied; `netfab drift` names them", err=True
+        )
 
 
 def _status_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:

@@ -57,7 +57,7 @@ OPTIONS_ARE_THE_COMMANDS = ("exec", "lab", "shell")  # what follows them is some
 
 
 def _talkative(command: click.Command) -> click.Command:
-    """The command with -q and -v of its own, which mean the global ones: people write them at either place."""
+    """The command with -q and -v of its own, which mean the global ones: people write them in both places."""
 
     def keep(ctx: click.Context, option: click.Parameter, value: Any) -> None:
         if value and option.name is not None:
@@ -166,6 +166,8 @@ def show_error(error: NetfabError, as_json: bool = False) -> None:
             click.echo(printable(f"hint: {one.hint}"), err=True)
     if isinstance(error, Several) and error.hint:
         click.echo(printable(f"hint: {error.hint}"), err=True)
+    if error.undone:
+        click.echo("Everything is as it was before.", err=True)
 
 
 def error_data(error: NetfabError) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""How results are printed: changes with terraform's signs, tables, JSON and YAML. Data on stdout, talk on
-stderr.
+"""How results are printed: changes with terraform's signs, tables, JSON and YAML.
+
+Data on stdout, talk on stderr.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from netfab.engine.diff import Change
 from netfab.engine.diff import describe as describe
 
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red"}
-
-
 _SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
 
 

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import NamedTuple, Protocol
 
 from netfab.engine.diff import Change, diff, order
-from netfab.errors import ApplyFailed, ForeignObject, KernelRefused, NetfabError, raise_all
+from netfab.errors import ApplyFailed, ForeignObject, KernelRefused, NetfabError, UndoFailed, raise_all
 from netfab.objects.base import HOST, Fabric, Name, spaces_of
 
 SETTLE = 10.0  # seconds that a link may take until it carries traffic
@@ -108,6 +108,8 @@ def apply(
         verify(desired, host, changes)
     except BaseException as failure:
         undo(before if back is None else back(), host, (desired, *known), failure)
+        if isinstance(failure, NetfabError):
+            failure.undone = True
         raise
     return Applied(before, changes)
 
@@ -168,14 +170,14 @@ def _waiting(desired: Fabric, observed: Observed) -> frozenset[Name]:
 
 
 def undo(before: Fabric, host: Host, known: Sequence[Fabric], failure: BaseException) -> None:
-    """Back to the state before. Raises ApplyFailed, from `failure`, when that fails too."""
+    """Back to the state before. Raises UndoFailed, from `failure`, when that fails too."""
     try:
         now = host.observe(before.name, (before, *known))
         changes = diff(before, now.own)
         run(tuple(order(changes)), host)
         verify(before, host, changes)
     except Exception as second:
-        raise ApplyFailed(
+        raise UndoFailed(
             f"{failure}; and undoing it failed: {second}",
             hint="run `netfab apply` again, or `netfab destroy`: both start from what is there now",
         ) from failure

@@ -1,7 +1,7 @@
-"""What differs between two fabrics, and in which order to change it. Pure, and blind to what kind of object
-it moves.
+"""What differs between two fabrics, and in which order to change it.
 
-The three rules of order are in `order`; nothing else in netfab decides what comes before what.
+Pure, and blind to what kind of object it moves. The three rules of order are in `order`; nothing else in
+netfab decides what comes before what.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _READABLE = 120  # characters of two values that a person still compares in a li
 
 
 class Change(NamedTuple):
-    """One object's step. A create has no before, a delete no after; a replacement is a delete and a create."""
+    """One object's step: a create has no before, a delete no after; a replacement is one of each."""
 
     before: Any
     after: Any
@@ -105,8 +105,9 @@ def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:
 
 
 def _difference(before: Any, after: Any) -> str:
-    """The fields that differ, in words: `mtu 1500 -> 1400, a.up False -> True`; of what is long only the
-    field.
+    """The fields that differ, in words: `mtu 1500 -> 1400, a.up False -> True`.
+
+    Of a value that is long only the field.
     """
     if type(before) is not type(after):
         return f"{type(before).__name__} -> {type(after).__name__}"

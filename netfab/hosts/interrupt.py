@@ -30,13 +30,14 @@ class Interrupts:
         """Raises Interrupted, once, when a signal has come."""
         if self._pending is not None and not self._raised:
             self._raised = True
-            raise Interrupted(signal.Signals(self._pending).name)
+            raise Interrupted(f"interrupted by {signal.Signals(self._pending).name}")
 
 
 @contextmanager
 def deferred() -> Iterator[Interrupts]:
-    """Signals noted instead of raised, while this lasts. In a thread other than the main one they are left
-    alone.
+    """Signals noted instead of raised, while this lasts.
+
+    In a thread other than the main one they are left alone.
     """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():

@@ -73,7 +73,10 @@ class LocalHost:
         """What observe reads, raw."""
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
-        return dump._replace(containers=self._programs.read(), supervised=self._programs.supervised())
+        return dump._replace(
+            containers=self._programs.read(how_it_fares=spaces is None),
+            supervised=self._programs.supervised(),
+        )
 
     def wait_ready(self, fabric: Fabric) -> None:
         """Return when every program of the fabric is ready. Raises NetfabError."""

@@ -1,4 +1,4 @@
-"""One command at a time changes a fabric: a lock on a file, held by the process and gone with it (flock(2))."""
+"""One command at a time changes a fabric: a lock on a file, gone with the process that holds it; flock(2)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from netfab.system.files import public_directory
 
 @contextmanager
 def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock at `path`; its file is removed with the lock. `waiting` is told the holder when it must
-    wait.
+    """Hold the lock at `path`; its file is removed with the lock.
 
-    Raises Locked after `timeout` seconds.
+    `waiting` is told the holder when it must wait. Raises Locked after `timeout` seconds; NetfabError where
+    the file can't be made.
     """
     fd = _acquire(path, timeout, waiting)
     try:
@@ -29,9 +29,7 @@ def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterato
         yield
     finally:
         if _is_at(fd, path):
-            os.unlink(
-                path
-            )  # under the lock: who waits for it sees that its file is another one, and opens that
+            os.unlink(path)  # under the lock: who waits sees that its file is another one, and opens that
         os.close(fd)
         with suppress(OSError):  # not empty: other fabrics are there
             os.rmdir(os.path.dirname(path))

@@ -15,7 +15,7 @@ from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer, W
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import Status, status, supervisor_lives
 
-_ENDS = ("no", "on-failure")  # restart policies under which a program may have ended for good
+_ONCE = ("no", "on-failure")  # restart policies under which a program may end for good
 
 
 class Programs:
@@ -32,10 +32,10 @@ class Programs:
             WakeSupervisor: self._wake,
         }
 
-    def read(self) -> list[Container]:
-        """Every container that there is anything of."""
+    def read(self, how_it_fares: bool) -> list[Container]:
+        """Every container that there is anything of; `started` False, where it matters how one fares, if it has ended."""
         found = status(self._paths)
-        containers = [_container(one) for one in found.values()]
+        containers = [_container(one, how_it_fares) for one in found.values()]
         with suppress(FileNotFoundError):
             left = sorted(set(os.listdir(self._paths.layers)) - set(found))
             containers += [Container(self._paths.fabric, name, (), started=False) for name in left]
@@ -125,8 +125,8 @@ def _spec(container: Container) -> Any:
     return Spec(**fields)
 
 
-def _container(one: Status) -> Container:
-    """The object that a container was made from, `started` unless it has ended against its restart policy."""
-    policy = one.spec.restart.partition(":")[0]
-    ended_well = policy in _ENDS and not one.error and not (policy == "on-failure" and one.exit_code != 0)
-    return Container(**one.spec._asdict(), started=not one.over or ended_well)
+def _container(one: Status, how_it_fares: bool) -> Container:
+    """The object that a container was made from. One that ended with 0, and was to run once, is as it should be."""
+    once = one.spec.restart.partition(":")[0] in _ONCE
+    as_wanted = not one.over or (once and one.exit_code == 0 and not one.error)
+    return Container(**one.spec._asdict(), started=as_wanted or not how_it_fares)

@@ -1,5 +1,4 @@
-"""A sandbox: network and mount namespaces with private /run and /var/lib, in which everything runs as on a
-machine.
+"""A sandbox: network and mount namespaces with private /run and /var/lib, which look like a machine.
 
 It can't touch the machine's network, its names can't collide, and it ends when its holder ends: nothing to
 clean up. Root needs nothing else; an ordinary user gets a user namespace around it (user_namespaces(7)).
@@ -15,6 +14,7 @@ from contextlib import contextmanager, suppress
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.userns import become_root
 from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode
+from netfab.runtime.cgroups import mounted, sweep_groups
 from netfab.system import linux
 
 PRIVATE = ("/run", "/var/lib")
@@ -34,8 +34,7 @@ def enter() -> None:
 
 
 def _bridge_without_netfilter() -> None:
-    """Where br_netfilter is loaded, a new namespace passes bridged frames through the IP hooks, as no host
-    here asked for.
+    """Where br_netfilter is loaded, a new namespace passes bridged frames through the IP hooks: not here.
 
     There DNAT happens before a bridge decides, so that a node would not reach its own published port
     (br_netfilter.c).
@@ -80,17 +79,14 @@ def run(inside: Callable[[], int]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda which, _: os.kill(child, which))
     _, status = os.waitpid(child, 0)
+    sweep_groups(mounted())  # the machine's cgroups are the one thing that a sandbox shares
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
 def _first_process(inside: Callable[[], int]) -> int:
-    """Process 1 of the sandbox: its end is everybody's there. It does nothing but collect those whose parents
-    went.
-    """
+    """Process 1 of the sandbox, whose end is everybody's there: collects those whose parents went."""
     enter()
-    with suppress(
-        OSError
-    ):  # in a container with a masked /proc no new one can be mounted; the old one serves
+    with suppress(OSError):  # a container with a masked /proc can't mount a new one; the old one serves
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     worker = os.fork()
     if worker == 0:

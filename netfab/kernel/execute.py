@@ -126,7 +126,10 @@ class Executor:
                             failed[number] = error
 
     def _send(self, space: str, steps: Steps, failed: Failures) -> None:
-        """Requests to rtnetlink, in batches. What was to be made under an index that is taken is tried again."""
+        """Requests to rtnetlink, in batches.
+
+        What was to be made under an ifindex that is taken is tried again.
+        """
         refused = self._batch(space, steps)
         for _ in range(RACES):
             unlucky = {number for request, (number, errno, _) in refused if request.makes and errno in TAKEN}

@@ -1,5 +1,6 @@
-"""What the planner is told of this host: routes, nameservers, other managers' networks. Only reads; needs no
-root.
+"""What the planner is told of this host: routes, nameservers, other managers' networks.
+
+Only reads; needs no root.
 """
 
 from __future__ import annotations
@@ -30,9 +31,7 @@ _NEVER = (ip_network("127.0.0.0/8"), ip_network("169.254.0.0/16"), ip_network("2
 
 
 def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
-    """Facts of the host whose namespace the socket is in, and whose links were found, for planning that
-    fabric.
-    """
+    """Facts, for planning that fabric, of the host that the socket is on and whose links were found."""
     names = {link.ifindex: link.name for link in found}
     own = {link.ifindex for link in found if owned(link, fabric)}
     table = routes(netlink, ours=False)
@@ -179,8 +178,9 @@ def _subnets(network: Any, several: str, one: str, manager: str) -> Iterator[Res
 
 
 def _ask(path: str) -> list[Any]:
-    """GET /networks. A daemon that doesn't answer in time, or answers nonsense, has no networks that we know
-    of.
+    """GET /networks, as Docker answers it.
+
+    A daemon that doesn't answer in time, or answers nonsense, has no networks that we know of.
     """
     from http.client import HTTPConnection, HTTPException
 

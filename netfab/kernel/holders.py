@@ -1,5 +1,4 @@
-"""Who holds what the kernel says exists already: asked only after a refusal, for the message that a person
-reads.
+"""Who holds what the kernel says exists already: asked only after a refusal, for a person to read.
 
 Knows the three messages that netfab makes things by; says nothing of what to do about it.
 """

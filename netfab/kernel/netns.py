@@ -45,8 +45,9 @@ class Namespaces:
         os.close(self._home)
 
     def socket(self, space: str) -> Netlink:
-        """The rtnetlink socket of a space, opened when it is first asked for. Raises OSError: no such
-        namespace.
+        """The rtnetlink socket of a space, opened when it is first asked for.
+
+        Raises OSError: no such namespace.
         """
         found = self._sockets.get(space)
         if found is None:
@@ -86,8 +87,9 @@ class Namespaces:
 
     @staticmethod
     def open(name: str) -> int:
-        """A file descriptor of /run/netns/NAME. Raises OSError; FileNotFoundError also for what is no
-        namespace.
+        """A file descriptor of /run/netns/NAME.
+
+        Raises OSError; FileNotFoundError also for what is no namespace.
         """
         path = f"{DIRECTORY}/{name}"
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -145,7 +147,7 @@ class Namespaces:
 
 
 def prepare_directory() -> None:
-    """/run/netns as `ip netns add` makes it: a shared mount, so that what is bound there is seen everywhere."""
+    """/run/netns as `ip netns add` makes it: a shared mount, whose binds every mount namespace sees."""
     public_directory(DIRECTORY)
     try:
         linux.mount("", DIRECTORY, flags=linux.MS_SHARED | linux.MS_REC)

@@ -114,11 +114,14 @@ def refuse_foreign_drops(bridges: frozenset[str]) -> None:
     Not for Docker's, through which we make a way ourselves, nor where a rule of that table accepts them by
     name.
     """
+    names = ", ".join(sorted(bridges))
     raise_all(
         ForeignObject(
-            f"chain {drop.chain} of nft table {drop.family} {drop.table} drops what this host forwards: {drop.why}",
-            hint=f"a drop is final, whatever netfab's own table accepts: add rules to table {drop.table} that accept "
-            f"{', '.join(sorted(bridges))} (iifname and oifname), or use networks without a way out (`internal: true`)",
+            f"chain {drop.chain} of nft table {drop.family} {drop.table}"
+            f" drops what this host forwards: {drop.why}",
+            hint="a drop is final, whatever netfab's own table accepts:"
+            f" add rules to table {drop.table} that accept {names} (iifname and oifname),"
+            " or use networks without a way out (`internal: true`)",
         )
         for drop in foreign_forward_drops()
         if not drop.docker_user and not bridges <= drop.accepted
@@ -135,8 +138,9 @@ def sees_bridged_frames() -> bool:
 
 
 def drop_rules(family: str, table: str, chain: str, comment: str) -> None:
-    """Delete the rules of a foreign chain that carry the comment; that there are none is fine. Raises
-    OSError.
+    """Delete the rules of a foreign chain that carry the comment; that there are none is fine.
+
+    Raises OSError.
     """
     where = {"family": family, "table": table, "chain": chain}
     gone = [rule["handle"] for rule in rules_of(family, table, chain) or () if rule.get("comment") == comment]
@@ -158,8 +162,8 @@ class ForwardDrop(NamedTuple):
 def foreign_forward_drops() -> tuple[ForwardDrop, ...]:
     """Chains of others at the forward hook that end in a drop or a reject. Raises KernelRefused.
 
-    Only nf_tables has them; for an older iptables see `legacy_tables`. None is found where nft's
-    answer can't be read, as where 1.0.6 lists somebody's table with flags.
+    Those of an iptables older than nf_tables are not seen. None is found where nft's answer can't be read,
+    as where 1.0.6 lists somebody's table with flags.
     """
     try:
         status, printed, words = _Run(program(), ("-j", "list", "ruleset")).result()
@@ -208,15 +212,6 @@ def _ends(rule: Any) -> bool:
     """Whether a rule drops or rejects whatever comes to it."""
     kinds = [kind for expression in rule["expr"] for kind in expression]
     return bool(kinds) and kinds[-1] in ("drop", "reject") and set(kinds[:-1]) <= {"counter", "log"}
-
-
-def legacy_tables() -> tuple[str, ...]:
-    """Tables of an iptables older than nf_tables: nft does not show them, and they drop just the same."""
-    found = []
-    for family in ("ip", "ip6"):
-        with suppress(OSError), open(f"/proc/net/{family}_tables_names") as file:
-            found += [f"{family} {name}" for name in file.read().split()]
-    return tuple(found)
 
 
 class _Run:

@@ -1,5 +1,4 @@
-"""Read a fabric from the kernel: one dump of links, addresses and routes per namespace, and the files beside
-it.
+"""Read a fabric from the kernel: one dump of links, addresses and routes per namespace, and its files.
 
 Only reads. What the messages mean is the business of the kinds (objects/).
 """
@@ -105,7 +104,7 @@ class Observer:
         return dump._replace(tables=self._tables, passages=self._passages)
 
     def host_links(self) -> list[Link]:
-        """The host's links; the next reading takes them as read, since a dump of a thousand takes its time."""
+        """The host's links; the next reading takes them as read, as a dump of a thousand takes its time."""
         self._host_links = links(self._namespaces.socket(HOST))
         return self._host_links
 

@@ -11,10 +11,9 @@ from netfab.system import linux
 
 
 def become_root() -> None:
-    """As an ordinary user: root of a new user namespace in which only this user exists. No thread may be
-    running.
+    """As an ordinary user: root of a new user namespace in which only this user exists.
 
-    Raises Unsupported with the setting that forbids it.
+    No thread may be running. Raises Unsupported with the setting that forbids it.
     """
     if os.geteuid() == 0:
         return

@@ -14,6 +14,8 @@ from netfab.objects.wire import (
     IFADDR,
     MARK,
     NEW,
+    RT_SCOPE_LINK,
+    RT_SCOPE_UNIVERSE,
     RTM_DELADDR,
     RTM_NEWADDR,
     Body,
@@ -26,13 +28,13 @@ from netfab.objects.wire import (
 
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
 IFA_F_NODAD, IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x02, 0x40, 0x80
-LINK_LOCAL = 253  # RT_SCOPE_LINK
 PREFIX_ROUTE_METRIC6 = 256  # IP6_RT_PRIO_ADDRCONF, net/ip6_route.h
 
 
 class Address(NamedTuple):
-    """An address with its prefix length. IPv6 without duplicate detection, which takes 1.7 s and finds only
-    ourselves.
+    """An address with its prefix length.
+
+    IPv6 without duplicate detection, which takes 1.7 s and finds only ourselves.
     """
 
     link: Name
@@ -76,7 +78,8 @@ class Address(NamedTuple):
     def _request(self, kind: int, flags: int, verb: str) -> Request:
         packed = self.address.packed
         family = AF_INET if self.address.version == 4 else AF_INET6
-        scope = LINK_LOCAL if self.address.is_link_local and family == AF_INET6 else 0
+        on_link = family == AF_INET6 and self.address.is_link_local
+        scope = RT_SCOPE_LINK if on_link else RT_SCOPE_UNIVERSE
         attrs: tuple[tuple[int, Value], ...] = (
             (IFA_LOCAL, packed),
             (IFA_ADDRESS, packed),

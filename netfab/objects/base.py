@@ -17,9 +17,7 @@ EVERY = "*"  # in `after`: every name of that space
 
 
 class Name(NamedTuple):
-    """What only one object at a time can hold: ("host", "br0"), ("node shop.web", "eth0"), ("namespace",
-    "shop.web").
-    """
+    """What only one object at a time can hold: ("host", "br0"), ("node shop.web", "eth0")."""
 
     space: str
     text: str
@@ -70,18 +68,20 @@ class KernelObject(Protocol):
 
     @property
     def after(self) -> tuple[Name, ...]:
-        """Names that are made before it, where they are made at all; replacement does not spread along these."""
+        """Names made before it, where they are made at all; replacement does not spread along these."""
 
     @property
     def within(self) -> tuple[Name, ...]:
         """What it dies with: when all of these end in the same change set, its own delete sends nothing."""
 
-    def create(self) -> list[Op]: ...
+    def create(self) -> list[Op]:
+        """The steps that make it."""
 
     def update(self, before: Any) -> list[Op]:
         """From `before`, of the same kind and with equal `fixed`, to this."""
 
-    def delete(self) -> list[Op]: ...
+    def delete(self) -> list[Op]:
+        """The steps that end it; that it is gone already is fine."""
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
@@ -96,7 +96,7 @@ class KernelObject(Protocol):
 
 
 class Space(NamedTuple):
-    """What the kernel said about one network namespace; messages as (header, attributes) of objects/wire.py."""
+    """What the kernel said about one network namespace: a Link, AddressMessage or RouteMessage each."""
 
     links: list[Any]
     addresses: list[Any]
@@ -109,9 +109,7 @@ class Dump(NamedTuple):
     fabric: str
     spaces: Mapping[str, Space]
     links: Mapping[tuple[str, int], Name]  # (space, ifindex) -> link, of all spaces
-    marked: Sequence[
-        tuple[str, Any]
-    ]  # (space, link) of every link that carries the fabric's mark, lo excepted
+    marked: Sequence[tuple[str, Any]]  # (space, link) of every link with the fabric's mark, lo excepted
     owned: Set[tuple[str, int]]  # the host's links that carry the fabric's mark, and all inside its nodes
     files: Mapping[str, tuple[int, str]]  # path -> (mode, content), below the fabric's run directory
     sysctls: Mapping[tuple[str, str], str]  # (space, key) -> value, of the keys that were asked for
@@ -134,8 +132,9 @@ class Fabric(dict[Name, Any]):
         return Fabric(self.name, (getattr(thing, "public", thing) for thing in self.values()))
 
     def to_json(self) -> str:
-        """One line of JSON; fields are arrays in the order of the kind, so that a later kind may add fields
-        at the end.
+        """One line of JSON.
+
+        Fields are arrays in the order of the kind, so that a later version may add fields at the end.
         """
         return json.dumps(
             {"name": self.name, "objects": [[type(thing).__name__, thing] for thing in self.values()]},
@@ -145,8 +144,9 @@ class Fabric(dict[Name, Any]):
 
     @classmethod
     def from_json(cls, text: str, kinds: Iterable[type[Any]]) -> Fabric:
-        """The inverse of to_json, less what is of other kinds. Fields that the text does not have keep their
-        defaults.
+        """The inverse of to_json, less what is of other kinds.
+
+        Fields that the text does not have keep their defaults.
         """
         by_name = {kind.__name__: _decoder(kind) for kind in kinds}
         parsed = json.loads(text)

@@ -1,4 +1,4 @@
-"""Borrowed: a sysctl of the host that we change and don't own, with what it was before the first of us came."""
+"""Borrowed: a sysctl of the host that we change and don't own, with what it was before us."""
 
 from __future__ import annotations
 

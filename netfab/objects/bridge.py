@@ -28,8 +28,9 @@ FORWARD_DELAY, STP_STATE, MCAST_SNOOPING = 1, 5, 23
 
 
 class Bridge(NamedTuple):
-    """A bridge without spanning tree. Its MAC is always given: else the first port with a lower one changes
-    it.
+    """A bridge without spanning tree.
+
+    Its MAC is always given: else the first port with a lower one changes it.
     """
 
     link: Name

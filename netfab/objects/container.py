@@ -54,7 +54,7 @@ class Container(NamedTuple):
     ready: tuple[Probe, ...] = ()
     addresses: tuple[str, ...] = ()  # its node's: where probes look besides loopback
     depends_on: tuple[str, ...] = ()
-    started: bool = True  # False: it never began, or has ended against its restart policy
+    started: bool = True  # False: it never began, or ended otherwise than it should
 
     @property
     def fixed(self) -> Hashable:

@@ -58,8 +58,9 @@ def scratch_of(group: int) -> int:
 
 
 class Link(NamedTuple):
-    """One RTM_NEWLINK of a dump, less what nobody asks for: a link has forty attributes, and hosts have many
-    links.
+    """One RTM_NEWLINK of a dump, less what nobody asks for.
+
+    A link has forty attributes, and hosts have many links.
     """
 
     ifindex: int

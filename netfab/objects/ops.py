@@ -73,7 +73,7 @@ class DropRules(NamedTuple):
 
 
 class StartContainer(NamedTuple):
-    """Start a node's program and wait until it is ready; `container` is the object of objects/container.py."""
+    """Start a node's program and wait until it is ready; `container` is that of objects/container.py."""
 
     name: str
     container: Any

@@ -19,7 +19,10 @@ TABLE, CHAIN = "filter", "DOCKER-USER"
 
 
 class Passage(NamedTuple):
-    """Two rules that accept what our own table lets through: out by the uplink, and in. They carry our name."""
+    """Two rules that accept what our own table lets through, out by the uplink and in.
+
+    Their comment carries our name.
+    """
 
     family: str  # ip | ip6
     bridge: str
@@ -58,11 +61,11 @@ class Passage(NamedTuple):
         ]
 
     def _rule(self, coming: str, going: str) -> dict[str, object]:
-        expressions = [
+        expressions: list[dict[str, object]] = [
             {"match": {"op": "==", "left": {"meta": {"key": key}}, "right": name}}
             for key, name in (("iifname", coming), ("oifname", going))
         ]
-        expressions += [{"counter": None}, {"accept": None}]  # type: ignore[dict-item]
+        expressions += [{"counter": None}, {"accept": None}]
         where = {"family": self.family, "table": TABLE, "chain": CHAIN, "comment": self.comment}
         return {**where, "expr": expressions}
 

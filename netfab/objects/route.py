@@ -16,6 +16,8 @@ from netfab.objects.wire import (
     NEW,
     NLM_F_CREATE,
     NLM_F_REPLACE,
+    RT_SCOPE_LINK,
+    RT_SCOPE_UNIVERSE,
     RTM_DELROUTE,
     RTM_NEWROUTE,
     RTMSG,
@@ -51,10 +53,10 @@ class Hop(NamedTuple):
 
 
 class Route(NamedTuple):
-    """A route; several hops are one multipath route, sorted. `through` are the addresses whose prefixes hold
-    its hops.
+    """A route; several hops, sorted, are one multipath route.
 
-    An address that goes takes the routes through it along, silently; so a route is made anew when one is.
+    `through` are the addresses whose prefixes hold its hops. An address that goes takes the routes through it
+    along, silently; so a route is made anew when one is.
     """
 
     space: str
@@ -106,7 +108,8 @@ class Route(NamedTuple):
             attrs += [*_via(self.hops[0]), (RTA_OIF, self.hops[0].link)]
         elif self.hops:
             attrs.append((RTA_MULTIPATH, Hops(tuple((hop.link, hop.weight, _via(hop)) for hop in self.hops))))
-        scope = 253 if family == AF_INET and any(hop.via is None for hop in self.hops) else 0  # RT_SCOPE_LINK
+        on_link = family == AF_INET and any(hop.via is None for hop in self.hops)
+        scope = RT_SCOPE_LINK if on_link else RT_SCOPE_UNIVERSE
         fields = (family, destination.prefixlen, 0, 0, TABLE_MAIN, MARK, scope, KINDS[self.kind], 0)
         return Request(self.space, message, flags, Body(RTMSG, fields, tuple(attrs)), doing=f"{verb} {self}")
 
@@ -130,7 +133,7 @@ class Route(NamedTuple):
         return iter(())
 
     def __str__(self) -> str:
-        where = "" if self.space == "host" else f" in {self.space.removeprefix('node ')}"
+        where = "" if self.space == HOST else f" in {self.space.removeprefix('node ')}"
         ways = ", ".join(map(str, self.hops))
         return f"route {_shown(self.destination)} {ways or self.kind}{where}"
 
@@ -147,7 +150,7 @@ class RouteMessage(NamedTuple):
 
 
 def through(hops: Iterable[Hop], addresses: dict[Name, list[Address]]) -> tuple[Name, ...]:
-    """The addresses, lowest first, on whose prefixes the hops are; for a hop without `via` any of the link."""
+    """The lowest address, of each hop, on whose prefix it is; for a hop without `via` any of the link."""
     found = set()
     for hop in hops:
         fitting = [
@@ -183,7 +186,7 @@ def _hops(message: RouteMessage, space: str, dump: Dump) -> Iterator[Hop]:
 
 def _ours(message: RouteMessage, space: str, dump: Dump) -> bool:
     """On the host, other fabrics' routes carry the same protocol; ours leave through our own links."""
-    devices = [number(message.attrs[kind]) for kind in (RTA_OIF,) if kind in message.attrs]
+    devices = [number(message.attrs[RTA_OIF])] if RTA_OIF in message.attrs else []
     devices += [index for index, _, _ in parse_hops(message.attrs.get(RTA_MULTIPATH, b""))]
     return all((space, device) in dump.owned for device in devices) and (space != HOST or bool(devices))
 

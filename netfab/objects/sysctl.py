@@ -10,7 +10,10 @@ from netfab.objects.ops import ResetSysctl, WriteSysctl
 
 
 class Sysctl(NamedTuple):
-    """A namespaced sysctl, its key with slashes (net/ipv4/ip_forward). Ended, it is what a new namespace has."""
+    """A namespaced sysctl, its key with slashes: net/ipv4/ip_forward.
+
+    Ended, it is what a new namespace has.
+    """
 
     space: str
     key: str

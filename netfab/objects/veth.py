@@ -88,10 +88,10 @@ class End(NamedTuple):
 
     @classmethod
     def of(cls, space: str, link: Link) -> End:
+        """The end that a dumped link is."""
         settings = link.settings()
-        if (
-            space == HOST
-        ):  # the port of a bridge hears no router advertisements, whatever the host's default for them
+        if space == HOST:
+            # The port of a bridge hears no router advertisements, whatever the host's default for them.
             settings = settings._replace(accept_ra=True)
         return cls(Name(space, link.name), link.mac, link.mtu, link.up, settings)
 

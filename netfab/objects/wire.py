@@ -17,12 +17,13 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
-NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
+NLM_F_REQUEST = 0x1
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 NLM_F_DUMP = 0x300
 NEW = NLM_F_CREATE | NLM_F_EXCL
 
-AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6 = 0, 2, 7, 10
+AF_INET, AF_INET6 = 2, 10
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253  # linux/rtnetlink.h
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000  # linux/if.h
 
 IFINFO = Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
@@ -35,7 +36,8 @@ _U32 = Struct("=I")
 
 MARK = 0x6E  # 'n': IFA_PROTO and rtm_protocol of what netfab made
 
-Value = bytes | str | Name | tuple  # type: ignore[type-arg]  # a tuple is nested attributes, a Body, or Hops
+# A tuple is nested attributes, a Body or Hops; mypy has no recursive NamedTuple to say so with.
+Value = bytes | str | Name | tuple  # type: ignore[type-arg]
 Resolve = Callable[[Name], int]
 
 
@@ -54,7 +56,7 @@ class Hops(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One message to rtnetlink. `makes` are links that it creates, which get an ifindex when it is encoded."""
+    """One message to rtnetlink; links that it `makes` get their ifindex when it is encoded."""
 
     space: str
     type: int
@@ -66,15 +68,13 @@ class Request(NamedTuple):
 
 
 def u8(value: int) -> bytes:
+    """One byte."""
     return bytes((value,))
 
 
 def u16(value: int) -> bytes:
+    """Two bytes in the machine's order, as `number` reads them."""
     return value.to_bytes(2, "little")
-
-
-def be16(value: int) -> bytes:
-    return value.to_bytes(2, "big")
 
 
 u32 = _U32.pack

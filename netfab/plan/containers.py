@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from netfab.objects.container import Container, Probe
 from netfab.objects.supervisor import Supervisor
-from netfab.plan.hosts import Names, argv_of, namespace_holder
+from netfab.plan.hosts import Names, namespace_holder
 from netfab.plan.layout import Layout
 from netfab.plan.placeholders import filled
+from netfab.plan.seats import argv_of
 from netfab.topology.schema import HostMode, Node, Topology
 
 

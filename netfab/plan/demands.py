@@ -24,12 +24,8 @@ class Demand(NamedTuple):
     holder: str  # network front of this file
     family: Literal[4, 6]
     written: Prefix | None
-    implied: (
-        Prefix | None
-    )  # around written addresses, where no subnet is written: what it is unless it is leased
-    size: (
-        int | None
-    )  # prefix length, where that is written or given; None: the pool's, or more for many members
+    implied: Prefix | None  # around written addresses, where no subnet is: what it is unless it is leased
+    size: int | None  # prefix length, where it is written or given; None: the pool's, or more for many
     members: int
     with_host: bool  # the host is on it or reaches it
     at: Location

@@ -45,7 +45,7 @@ class Lease(NamedTuple):
 
 
 def same_port(one: str, other: str) -> bool:
-    """Whether two published ports (tcp/*/8080, udp/127.0.0.1/53) are one, on the same address or where one means all."""
+    """Whether two published ports, such as tcp/*/8080 and tcp/127.0.0.1/8080, can't both be had."""
     (protocol, address, port), (other_protocol, other_address, other_port) = one.split("/"), other.split("/")
     if (protocol, port) != (other_protocol, other_port):
         return False

@@ -11,6 +11,7 @@ from netfab.objects.file import File
 from netfab.plan.facts import Facts
 from netfab.plan.layout import Layout
 from netfab.plan.names import text_hash
+from netfab.plan.seats import argv_of
 from netfab.topology.schema import Address, ContainerMode, HostMode, Node, Topology
 
 _LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
@@ -28,8 +29,9 @@ def names_of(
 ) -> tuple[dict[str, Names], dict[str, File]]:
     """For each node its files; and the files, by path.
 
-    Nodes on the same networks share them; a node with a program has its own, so that a new network changes what the
-    program sees, and not which file it sees. way_out: the nodes whose packets get out of the fabric.
+    Nodes on the same networks share them; a node with a program has its own, so that a new network changes
+    what the program sees, and not which file it sees. `way_out`: the nodes whose packets get out of the
+    fabric.
     """
     files: dict[str, File] = {}
     names: dict[str, Names] = {}
@@ -58,13 +60,6 @@ def names_of(
             ),
         )
     return names, files
-
-
-def argv_of(node: Node) -> tuple[str, ...]:
-    """Entrypoint and command; () for a node that is a namespace and nothing else."""
-    if node.command == ():
-        return ()
-    return (*(node.entrypoint or ()), *(node.command or ()))
 
 
 def namespace_holder(topology: Topology, node: Node) -> Node:

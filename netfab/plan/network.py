@@ -62,9 +62,8 @@ def borrowed_for(segments: Iterable[Segment], facts: Facts) -> Iterator[Borrowed
         if 6 in families and forces(facts):
             wanted.append((f"net/ipv6/conf/{device}/force_forwarding", "1"))
         elif 6 in families:
-            wanted.append(
-                (f"net/ipv6/conf/{device}/accept_ra", "2")
-            )  # else forwarding stops its own autoconfiguration
+            # Else forwarding stops the uplink's own autoconfiguration.
+            wanted.append((f"net/ipv6/conf/{device}/accept_ra", "2"))
     if 6 in families and not forces(facts):
         wanted.append(("net/ipv6/conf/all/forwarding", "1"))
     for key, value in wanted:

@@ -18,7 +18,7 @@ from netfab.plan.firewall import localnet_bridges
 from netfab.plan.hosts import Names
 from netfab.plan.layout import Layout, Nic, lay_out
 from netfab.plan.protection import firewalls, lease_of, published_ports
-from netfab.plan.refusals import idle_between_links, refuse_reserved
+from netfab.plan.refusals import idle_between_links, refuse_reserved, without_program
 from netfab.plan.routes import routes_of, with_way_out
 from netfab.plan.seats import routers
 from netfab.topology.schema import Bridged, HostMode, Network, NoneMode, Publish, Topology
@@ -62,7 +62,7 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     )
     fabric = Fabric(topology.name, [*tables, *borrowed, *ways, *made, *files.values(), *programs, *routes])
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
-    warnings = (*layout.prefixes.warnings, *idle_between_links(topology))
+    warnings = (*layout.prefixes.warnings, *idle_between_links(topology), *without_program(topology))
     return Plan(fabric, wants, warnings, layout, wishes, names)
 
 

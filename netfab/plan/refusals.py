@@ -11,7 +11,7 @@ from itertools import chain
 
 from netfab.errors import NetfabError, PlanError, Unsupported, raise_all
 from netfab.plan.facts import Facts
-from netfab.plan.seats import Seat, routers, wishes
+from netfab.plan.seats import Seat, argv_of, routers, wishes
 from netfab.topology.schema import (
     ExternalGateway,
     HostGateway,
@@ -49,6 +49,21 @@ def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
             _masqueraded_gateways(topology, seats),
         )
     )
+
+
+# Keys of a node that say how its program runs; on a node without one they do nothing.
+_OF_PROGRAMS = (
+    "cap_add", "cap_drop", "cpus", "env", "exec", "files", "memory", "mounts", "pids", "ready", "restart", "user", "workdir"
+)  # fmt: skip
+
+
+def without_program(topology: Topology) -> Iterator[str]:
+    """A warning for each node whose keys wait for a `command` that it does not have."""
+    for node in topology.nodes.values():
+        if not argv_of(node):
+            idle = [key for key in _OF_PROGRAMS if key in node.at.keys]
+            if idle:
+                yield f"{node.name} has no command, so {', '.join(f'`{key}`' for key in idle)} have no effect"
 
 
 def idle_between_links(topology: Topology) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""Interfaces whose names move because something was written before them: said, because programs know them by name."""
+"""Interfaces whose names move because something was written before them.
+
+That is said, because programs know interfaces by name.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from typing import Any
 
 
 def renamed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """A warning for each interface that keeps its network and changes its name; of the `nodes` of two summaries."""
+    """A warning for each interface that keeps its network and changes its name.
+
+    `before` and `after` are the `nodes` of two summaries.
+    """
     for node, now in after.items():
         if node not in before:
             continue

@@ -13,6 +13,7 @@ from netfab.topology.schema import (
     HostGateway,
     Link,
     Network,
+    Node,
     NodeGateway,
     Places,
     Planned,
@@ -128,3 +129,10 @@ def written_loopbacks(topology: Topology) -> Iterator[tuple[Address, str]]:
     for node in topology.nodes.values():
         if not isinstance(node.loopback, Planned):
             yield from ((address, node.name) for address in node.loopback)
+
+
+def argv_of(node: Node) -> tuple[str, ...]:
+    """Entrypoint and command; () for a node that is a namespace and nothing else."""
+    if node.command == ():
+        return ()
+    return (*(node.entrypoint or ()), *(node.command or ()))

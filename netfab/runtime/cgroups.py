@@ -54,7 +54,11 @@ def find_hierarchies(paths: Paths, mountinfo: str = "/proc/self/mountinfo") -> H
     Raises FileNotFoundError where the fabric has no directory in /run, and so no cgroups.
     """
     run = os.stat(paths.fabric_run)
-    group = f"{paths.fabric}.{run.st_dev:x}.{run.st_ino:x}"
+    return mounted(f"{paths.fabric}.{run.st_dev:x}.{run.st_ino:x}", mountinfo)
+
+
+def mounted(group: str = "", mountinfo: str = "/proc/self/mountinfo") -> Hierarchies:
+    """What is mounted here, with that name of ours."""
     v1: dict[str, tuple[str, str]] = {}
     v2: str | None = None
     with open(mountinfo, encoding="utf-8", errors="replace") as file:
@@ -240,6 +244,8 @@ def sweep_groups(hierarchies: Hierarchies) -> None:
                     _sweep(f"{point}/{_OURS}/{group}")
             finally:
                 os.close(fd)
+    for point in points:
+        _remove(f"{point}/{_OURS}")
 
 
 def _sweep(group: str) -> None:

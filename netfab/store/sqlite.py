@@ -37,8 +37,9 @@ class SqliteStore:
             os.makedirs(directory, 0o700, exist_ok=True)
             found = os.stat(directory)
             if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                owner = f"it belongs to user {found.st_uid} and has mode {found.st_mode & 0o777:o}"
                 raise StoreError(
-                    f"{directory} is not safe: it belongs to user {found.st_uid} and has mode {found.st_mode & 0o777:o}",
+                    f"{directory} is not safe: {owner}",
                     hint=f"chown {os.geteuid()} {directory} && chmod 700 {directory}",
                 )
             with _alone(directory):  # becoming a WAL store is the one step that waits for nobody and fails
@@ -94,7 +95,8 @@ class SqliteStore:
         """Subnets that all other fabrics hold."""
         with self._told():
             rows = self._db.execute(
-                "SELECT fabric, key, value FROM leases WHERE kind = 'subnet' AND fabric <> ? ORDER BY fabric, key",
+                "SELECT fabric, key, value FROM leases WHERE kind = 'subnet' AND fabric <> ?"
+                " ORDER BY fabric, key",
                 (besides,),
             )
             return [
@@ -163,8 +165,9 @@ class SqliteStore:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """What SQLite and the file system say, as an error of ours; a broken store also gives values of no
-        sense.
+        """What SQLite and the file system say, as StoreError.
+
+        A broken store also gives values of no sense: hence ValueError and its like.
         """
         try:
             yield
@@ -175,17 +178,16 @@ class SqliteStore:
 
 
 def _refuse_overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> None:
-    """Raises LeaseConflict when two of them overlap; one sweep over both, in the order of their first
-    addresses.
+    """Raises LeaseConflict when two of them overlap.
+
+    One sweep over both, in the order of their first addresses.
     """
     mine = [HeldSubnet("", lease.key, ip_network(lease.value)) for lease in wanted if lease.kind == "subnet"]
     spans = [
         (held.prefix.version, int(held.prefix.network_address), int(held.prefix.broadcast_address), held)
         for held in (*mine, *others)
     ]
-    reach: dict[
-        bool, tuple[int, int, HeldSubnet]
-    ] = {}  # of ours and of theirs: family, last address so far, whose
+    reach: dict[bool, tuple[int, int, HeldSubnet]] = {}  # ours, theirs: family, last address so far, whose
     for family, first, last, held in sorted(spans, key=lambda span: span[:3]):
         own = not held.fabric
         if (before := reach.get(not own)) is not None and before[0] == family and before[1] >= first:

@@ -1,5 +1,6 @@
-"""What outlives a process: fabrics, their leases, and what was last applied. Interface; sqlite.py is one of
-it.
+"""What outlives a process: fabrics, their leases, and what was last applied.
+
+The interface; sqlite.py is one implementation, public.py the reading half of another.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from netfab.plan.facts import HeldSubnet, Lease
 
 
 class Record(NamedTuple):
-    """One fabric that was applied. `desired` and `summary` are JSON: its last desired objects, and what
-    status shows.
+    """One fabric that was applied.
+
+    `desired` and `summary` are JSON: its last desired objects, and what status shows.
     """
 
     name: str
     file: str  # absolute path, "-" for standard input
-    user: int
+    user: int  # id of who applied it
     desired: str
     summary: str
 
@@ -25,11 +27,14 @@ class Record(NamedTuple):
 class Store(Protocol):
     """All writes are transactions; every method raises StoreError."""
 
-    def record(self, fabric: str) -> Record | None: ...
+    def record(self, fabric: str) -> Record | None:
+        """What was last applied under that name."""
 
-    def records(self) -> list[Record]: ...
+    def records(self) -> list[Record]:
+        """All fabrics, by name."""
 
-    def leases(self, fabric: str) -> frozenset[Lease]: ...
+    def leases(self, fabric: str) -> frozenset[Lease]:
+        """What the fabric holds."""
 
     def held(self, besides: str) -> list[HeldSubnet]:
         """Subnet leases of all other fabrics."""
@@ -41,8 +46,10 @@ class Store(Protocol):
         """Sysctls of the host that other fabrics borrow: key -> what it was before the first of them."""
 
     def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
-        """Hold these too. Raises LeaseConflict, and holds nothing new, when another fabric's subnet overlaps
-        one.
+        """Hold these too.
+
+        Raises LeaseConflict, and holds nothing new, when another fabric has an overlapping subnet or the
+        same published port.
         """
 
     def commit(self, record: Record, wants: Iterable[Lease]) -> None:
@@ -51,4 +58,5 @@ class Store(Protocol):
     def forget(self, fabric: str) -> None:
         """The fabric is gone: so are its record and leases."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of the file."""

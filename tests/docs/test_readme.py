@@ -1,4 +1,4 @@
-"""The README's session is run, not believed: each command in a sandbox, its output compared with what is printed there."""
+"""The README's session is run, not believed: in a sandbox, its output compared with what is printed there."""
 
 from __future__ import annotations
 
@@ -31,9 +31,8 @@ def session() -> list[tuple[str, str]]:
 
 def run(command: str) -> str:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        command, shell=True, text=True, cwd=ROOT, capture_output=True, env=os.environ | {"PATH": path}, check=False
-    )
+    env = os.environ | {"PATH": path}
+    done = subprocess.run(command, shell=True, text=True, cwd=ROOT, capture_output=True, env=env, check=False)
     return re.sub(r"/\S+/topologies/", "/root/netfab/topologies/", done.stdout + done.stderr).rstrip("\n")
 
 
@@ -60,10 +59,11 @@ def played(steps: list[tuple[str, str]]) -> list[tuple[str, str]]:
     with os.fdopen(reading) as answer:
         text = answer.read()
     os.waitpid(child, 0)
-    return [(command, output) for command, _, output in (step.partition("\1") for step in text.split("\0")[1:])]
+    answers = (step.partition("\1") for step in text.split("\0")[1:])
+    return [(command, output) for command, _, output in answers]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the quickstart's web server needs root's own file system below it")
+@pytest.mark.skipif(os.geteuid() != 0, reason="its web server needs root's own file system below it")
 def test_the_quickstart_prints_what_the_readme_shows() -> None:
     steps = session()
 

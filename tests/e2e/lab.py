@@ -73,19 +73,11 @@ class Lab:
 
     def start(self, *argv: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """A program in this host, running; end it with `interrupt`, or let it end."""
-        inside = [
-            f"--target={self.pid}",
-            "--pid",
-            "--mount",
-            "--net",
-            "--uts",
-            "--ipc",
-            f"--wd={self.directory}",
-        ]
+        inside = [f"--target={self.pid}", "--pid", "--mount", "--net", "--uts", "--ipc"]
         pipe = subprocess.PIPE
         plain = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "LC_ALL": "C.UTF-8"}
         return subprocess.Popen(
-            ["nsenter", *inside, "--", *argv],
+            ["nsenter", *inside, "env", f"--chdir={self.directory}", *argv],
             stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=plain | dict(env or {}),
         )  # fmt: skip
 

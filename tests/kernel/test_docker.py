@@ -1,4 +1,4 @@
-"""A host with Docker's, or another's, forward chain: a way through, or a clear refusal, and nothing of it left."""
+"""A host with Docker's, or another's, forward chain: a way through or a clear refusal; nothing stays."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def test_half_of_a_way_through_docker_is_made_whole(topology: Topology, where: f
     nft(DOCKER)
     fabric.apply(topology, "lab.yaml", where)
     nft(
-        'flush chain ip filter DOCKER-USER\nadd rule ip filter DOCKER-USER accept comment "netfab-lab br-lan up0"'
+        "flush chain ip filter DOCKER-USER\n"
+        'add rule ip filter DOCKER-USER accept comment "netfab-lab br-lan up0"'
     )
 
     fabric.reconcile("lab", where)

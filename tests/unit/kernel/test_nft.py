@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from errno import EEXIST, EINVAL, ENOENT, EPERM
 from typing import Any
 
 import pytest
 
-from netfab.kernel import nft
-from netfab.kernel.nft import ForwardDrop, _errno_of, _reason_of, forward_drops, legacy_tables
+from netfab.kernel.nft import ForwardDrop, _errno_of, _reason_of, forward_drops
 
 
 def chain(name: str = "FORWARD", table: str = "filter", **fields: Any) -> dict[str, Any]:
@@ -74,14 +72,3 @@ def test_what_does_not_stop_all_that_is_forwarded_is_no_drop(ruleset: list[Any])
 )
 def test_nft_s_complaints_have_an_errno_and_its_own_words(words: str, errno: int, reason: str) -> None:
     assert (_errno_of(words), _reason_of(words)) == (errno, reason)
-
-
-def test_tables_of_an_older_iptables_are_named_by_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(path: str) -> io.StringIO:
-        if path == "/proc/net/ip6_tables_names":
-            raise FileNotFoundError(path)
-        return io.StringIO({"/proc/net/ip_tables_names": "nat\nfilter\n"}[path])
-
-    monkeypatch.setattr(nft, "open", opened, raising=False)
-
-    assert legacy_tables() == ("ip nat", "ip filter")
