@@ -105,25 +105,28 @@ def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:
 
 
 def _difference(before: Any, after: Any) -> str:
-    """The fields that differ, in words: `mtu 1500 -> 1400, a.up False -> True`.
-
-    Of a value that is long only the field.
-    """
+    """The fields that differ, in words: `mtu 1500 -> 1400, b.up False -> True`; of long ones only the name."""
     if type(before) is not type(after):
         return f"{type(before).__name__} -> {type(after).__name__}"
+    told = ((path, _words(old), _words(new)) for path, old, new in _fields("", before, after))
     return ", ".join(
-        f"{path} {old} -> {new}" if len(old + new) <= _READABLE and "\n" not in old + new else path
-        for path, old, new in (
-            (path, _words(old), _words(new)) for path, old, new in _fields("", before, after)
-        )
-        if old != new
+        f"{path} {old} -> {new}" if 0 < len(old) * len(new) and len(old + new) <= _READABLE else path
+        for path, old, new in told
+        if old != new or not old
     )
 
 
 def _words(value: Any) -> str:
-    if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        return " and ".join(map(_words, value)) or "none"
-    return str(value)
+    """A value as people read it; "" for what is no one line of words."""
+    if _says_itself(value):
+        return "" if "\n" in (text := str(value)) else text or "nothing"
+    if all(map(_says_itself, value)):
+        return " and ".join(map(str, value)) or "none"
+    return ""
+
+
+def _says_itself(value: Any) -> bool:
+    return not isinstance(value, tuple) or type(value).__str__ is not object.__str__
 
 
 def _fields(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
