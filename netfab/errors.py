@@ -1,6 +1,6 @@
 """Every way netfab can fail, as one tree.
 
-An error is raised where the fact is known and carries its facts; it is shown in one place (cli/main.py).
+An error is raised where the fact is known and carries its facts; it is shown in one place (cli/failures.py).
 """
 
 from __future__ import annotations

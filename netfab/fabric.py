@@ -17,7 +17,7 @@ from netfab.errors import LeaseConflict, NetfabError, StoreError, UndoFailed, ra
 from netfab.hosts.local import LocalHost
 from netfab.hosts.ports import refuse_busy
 from netfab.look import bridges, inspect, name_of, plan_data, records, status
-from netfab.nodes import execute, logs, programs
+from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Facts
@@ -147,8 +147,9 @@ def apply(
 ) -> tuple[Plan, Applied]:
     """Make the kernel match the topology, and read it back.
 
-    `take_over`: the file replaces the one that the fabric was applied from; `second`: this is another fabric of a file
-    that is applied already. Raises NetfabError when nothing was changed, or all was undone; UndoFailed says what is left.
+    `take_over`: the file replaces the one that the fabric was applied from; `second`: this is another fabric
+    of a file that is applied already. Raises NetfabError when nothing was changed, or all was undone;
+    UndoFailed says what is left.
     """
     need_root("apply")
     name = topology.name
@@ -169,12 +170,14 @@ def apply(
                 store.commit(made, proposed.wants)
             proposed = _with_renames(proposed, record, made.summary)
             applied = engine.apply(proposed.fabric, host, (last,), where.progress)
-            if applied.changes or not _is_known(record, made) or proposed.wants != leases:
-                try:
+            try:
+                run_commands(proposed.commands, made, applied.changes)
+                if applied.changes or not _is_known(record, made) or proposed.wants != leases:
                     _remember(made, proposed, store, where)
-                except StoreError as failure:
-                    engine.undo(applied.before, host, (proposed.fabric, last), failure)
-                    raise
+            except NetfabError as failure:
+                engine.undo(applied.before, host, (proposed.fabric, last), failure)
+                failure.undone = True
+                raise
         except UndoFailed:
             raise
         except BaseException:
@@ -186,7 +189,7 @@ def apply(
 
 
 def _is_known(record: Record | None, made: Record) -> bool:
-    """Whether the store has all of it but the objects, and has these, too: an apply that was killed left none."""
+    """Whether the store has all of it: of an apply that was killed it has no objects."""
     same = record is not None and record._replace(desired="") == made._replace(desired="")
     return same and record != made
 
@@ -308,7 +311,8 @@ def _refuse_renamed(name: str, file: str, store: Store) -> None:
         if other.file == file != "-":
             raise NetfabError(
                 f"{file} is applied as fabric {other.name}, and is now called {name}",
-                hint=f"`netfab destroy {other.name}` first; or, for a second fabric of this file, --name {name}",
+                hint=f"`netfab destroy {other.name}` first;"
+                f" or, for a second fabric of this file, --name {name}",
             )
 
 

@@ -13,6 +13,7 @@ from netfab.engine.diff import Change, describe, diff
 from netfab.errors import NetfabError
 from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.kinds import KINDS
+from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
 from netfab.runtime.paths import Paths
 from netfab.store.store import Record
@@ -27,32 +28,35 @@ def records(where: Where = HERE) -> list[Record]:
 
 
 def status(name: str, where: Where = HERE) -> dict[str, Any]:
-    """What there is of a fabric, as `status -o json` prints it. Without root, as it was last applied."""
+    """What there is of a fabric, as `status -o json` prints it. Without root, as it was last applied.
+
+    A node is ready when its namespace is there and its program, if it has one, runs or has done its work;
+    `dropped` are the packets that its interface was not allowed to send.
+    """
     from netfab.runtime.status import status as containers
 
     with opened_store(where) as store, opened_host(name, where) as host:
         record = known_record(store, name)
-        found: dict[str, Any] = {
-            "version": 1,
-            "fabric": record.name,
-            "file": record.file,
-            "user": record.user,
-        }
+        found: dict[str, Any] = {"version": 1, "fabric": name, "file": record.file, "user": record.user}
         found |= json.loads(record.summary)
-        present = None
-        if os.geteuid() == 0:
-            wanted = Fabric.from_json(record.desired, KINDS)
-            present = host.observe(name, (wanted,)).own
-            found["differs"] = len(describe(diff(wanted, present)))
-    running = containers(Paths(name, where.run, where.state)) if os.geteuid() == 0 else {}
+        if os.geteuid() != 0:
+            for node in found["nodes"].values():
+                node |= {"state": "applied", "ready": None, "pid": None}
+            return found
+        wanted = Fabric.from_json(record.desired, KINDS)
+        present = host.observe(name, (wanted,)).own
+        dropped = host.dropped()
+    found["differs"] = len(describe(diff(wanted, present)))
+    running = containers(Paths(name, where.run, where.state))
     for short, node in found["nodes"].items():
         namespace = Name("namespace", os.path.basename(node["namespace"]))
-        gone = present is not None and node["namespace"] and namespace not in present
         program = running.get(short)
-        node["state"] = (
-            "missing" if gone else program.state if program else "up" if present is not None else "applied"
-        )
-        node["pid"] = program.pid or None if program else None
+        gone = bool(node["namespace"]) and namespace not in present
+        node["state"] = "missing" if gone else program.state if program else "up"
+        node["ready"] = not gone and (program is None or program.pid != 0 or program.exit_code == 0)
+        node["pid"] = (program.pid or None) if program else None
+        for interface in node["interfaces"]:
+            interface["dropped"] = dropped.get(host_link(name, short, interface["name"]), 0)
     return found
 
 

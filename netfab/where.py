@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from netfab.engine.apply import Progress
+from netfab.engine.apply import Progress, no_progress
 from netfab.errors import NetfabError, NotRoot, StoreError
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.local import LocalHost
@@ -34,7 +34,7 @@ class Where(NamedTuple):
     run: str = "/run/netfab"
     lock_timeout: float = 60.0  # seconds
     waiting: Callable[[str], None] = _quiet  # told who holds a lock that we wait for
-    progress: Progress = lambda done, total, what: None
+    progress: Progress = no_progress
     hook: Hook = no_hook  # before each step; the tests' only way in
 
 
@@ -42,12 +42,14 @@ HERE = Where()
 
 
 def need_root(command: str) -> None:
+    """Raises NotRoot for whoever is not."""
     if os.geteuid() != 0:
         raise NotRoot("needs root", hint=f"sudo netfab {command} …, or `netfab lab`, which needs none")
 
 
 @contextmanager
 def opened_store(where: Where) -> Iterator[Store]:
+    """The store; without root, what was published of it, which can only be read. Raises StoreError."""
     if os.geteuid() == 0:
         from netfab.store.sqlite import SqliteStore
 
@@ -62,6 +64,7 @@ def opened_store(where: Where) -> Iterator[Store]:
 
 @contextmanager
 def opened_host(name: str, where: Where) -> Iterator[LocalHost]:
+    """This host, for one fabric; a signal meanwhile is answered between two steps. Raises Interrupted."""
     with deferred() as interrupts, LocalHost(name, where.run, where.hook, where.state) as host:
         host.interrupts = interrupts
         yield host
@@ -69,11 +72,13 @@ def opened_host(name: str, where: Where) -> Iterator[LocalHost]:
 
 @contextmanager
 def locked_fabric(name: str, where: Where) -> Iterator[None]:
+    """The only command that changes this fabric. Raises Locked."""
     with locked(f"{where.run}/{name}.lock", where.lock_timeout, where.waiting):
         yield
 
 
 def known_record(store: Store, name: str) -> Record:
+    """The fabric's record. Raises NetfabError where there is none."""
     record = store.record(name)
     if record is None:
         names = ", ".join(record.name for record in store.records()) or "none"

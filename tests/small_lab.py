@@ -127,7 +127,10 @@ class Lab:
                 # Without a link-local address the kernel asks for no neighbour of what it forwards.
                 for interface in map(ip_interface, (*gateways, "fe80::1/64")):
                     objects.append(Address(link, interface.ip, interface.network.prefixlen))
-        rules = [*firewall(FABRIC, self.areas, self.published, self.uplinks), *guard(FABRIC, self.ports)]
+        rules = [
+            *firewall(FABRIC, self.areas, self.published, {4: self.uplinks, 6: self.uplinks}),
+            *guard(FABRIC, self.ports),
+        ]
         return Fabric(FABRIC, [*objects, *self._nodes, *rules])
 
     def apply(self) -> Fabric:
@@ -250,10 +253,12 @@ class Wire:
         for frame in sent:
             sender.send(frame)
         (witness or sender).send(last)
-        seen = []
-        while (frame := self._socket.recv(2000)) != last:
-            seen.append(frame)
+        seen = self.until(last)
         return [frame for frame in sent if frame in seen]
+
+    def until(self, last: bytes) -> list[bytes]:
+        """All that arrives before `last` does. A first VLAN tag is off by then."""
+        return list(iter(lambda: self._socket.recv(2000), last))
 
 
 def ethernet(source: str, protocol: int, payload: bytes, destination: str = "ff:ff:ff:ff:ff:ff") -> bytes:
@@ -265,6 +270,11 @@ def arp(mac: str, address: str, ether: str = "") -> bytes:
     """A gratuitous announcement; `ether` is the frame's source if it is not the sender's."""
     body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + _mac(mac) + ip_address(address).packed
     return ethernet(ether or mac, 0x0806, body + bytes(6) + ip_address(address).packed)
+
+
+def tagged(frame: bytes, *protocols: int) -> bytes:
+    """The frame behind such tags, outermost first, of VLAN 0: IEEE 802.1Q's "of no VLAN"."""
+    return frame[:12] + b"".join(struct.pack("!HH", protocol, 0) for protocol in protocols) + frame[12:]
 
 
 def udp(mac: str, source: str, port: int = 9) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from netfab.cli.failures import show_bug, show_error
 from netfab.cli.files import find_file, is_file
 from netfab.errors import NetfabError
 
@@ -32,8 +33,6 @@ def lab_command(ctx: click.Context, arguments: tuple[str, ...]) -> None:
 
 def _inside(path: str, command: list[str], options: dict[str, Any]) -> int:
     """In the sandbox: apply, run, and say what the command said."""
-    from netfab.cli.main import show_bug, show_error
-
     try:
         from netfab import fabric
         from netfab.cli import show

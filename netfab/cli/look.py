@@ -35,12 +35,13 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
 
 
 def _status_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
-    yield "NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC"
+    yield "NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED"
     for name, node in found["nodes"].items():
         rows = node["interfaces"] or [{"name": "-", "network": "-", "addresses": [], "mac": "-"}]
         for interface in rows:
             addresses = ", ".join(interface["addresses"]) or "-"
-            yield name, node["state"], interface["name"], interface["network"], addresses, interface["mac"]
+            where = interface["name"], interface["network"], addresses, interface["mac"]
+            yield name, node["state"], *where, str(interface.get("dropped", "-"))
 
 
 @click.command("ls")

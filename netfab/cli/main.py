@@ -1,17 +1,16 @@
-"""The command: its groups of commands, and the one place where errors are shown."""
+"""The command: its groups of commands, and what each way to fail exits with."""
 
 from __future__ import annotations
 
 import gc
-import json
-import os
 import sys
 from typing import Any
 
 import click
 
 from netfab import __version__
-from netfab.errors import Interrupted, NetfabError, Several
+from netfab.cli.failures import show_bug, show_error
+from netfab.errors import Interrupted, NetfabError
 
 # Where each command is defined; a module is imported when one of its commands is called, and for --help of
 # that one.
@@ -120,9 +119,6 @@ def main() -> None:
     said: dict[str, Any] = {}
     try:
         code = cli.main(standalone_mode=False, obj=said)
-    except click.UsageError as error:
-        error.show()
-        code = error.exit_code
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -137,57 +133,3 @@ def main() -> None:
     except Exception as error:  # the last resort: a user is never shown a traceback unasked
         code = show_bug(error)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def show_bug(error: Exception) -> int:
-    """An exception that nobody expected; with NETFAB_TRACEBACK set, all of it."""
-    if os.environ.get("NETFAB_TRACEBACK"):
-        raise error
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    place = f"{os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}" if frame else "?"
-    click.echo(
-        printable(f"netfab: error: a mistake in netfab: {type(error).__name__}: {error} ({place})"), err=True
-    )
-    click.echo("hint: NETFAB_TRACEBACK=1 shows all of it; please report it", err=True)
-    return 1
-
-
-def show_error(error: NetfabError, as_json: bool = False) -> None:
-    """`netfab: error: …` for each, and a hint where the cure is known. Never a raw control character."""
-    each = error.errors if isinstance(error, Several) else (error,)
-    if as_json:
-        click.echo(json.dumps({"version": 1, "errors": [error_data(one) for one in each]}, indent=2))
-        return
-    for one in each:
-        click.echo(printable(f"netfab: error: {one}"), err=True)
-        if one.hint:
-            click.echo(printable(f"hint: {one.hint}"), err=True)
-    if isinstance(error, Several) and error.hint:
-        click.echo(printable(f"hint: {error.hint}"), err=True)
-    if error.undone:
-        click.echo("Everything is as it was before.", err=True)
-
-
-def error_data(error: NetfabError) -> dict[str, Any]:
-    """An error as `-o json` prints it; null for the place of one that is in no file."""
-    file, line, column, path = error.at or (None, None, None, None)
-    return {
-        "file": file,
-        "line": line,
-        "column": column,
-        "path": path,
-        "message": error.message,
-        "hint": error.hint,
-    }
-
-
-def printable(text: str) -> str:
-    """Text from a file or the kernel, safe for a terminal: control and bidi characters are escaped."""
-    return "".join(
-        char
-        if char == "\n" or char.isprintable()
-        else char.encode("unicode_escape", "backslashreplace").decode()
-        for char in text
-    )

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from netfab.cli.fabric import output_json, where_of
+from netfab.cli.failures import show_error
 from netfab.errors import ContainerFailed, NetfabError
 
 
@@ -61,7 +62,6 @@ def _split(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options: Any) -> int:
     from netfab import fabric
-    from netfab.cli.main import show_error
 
     try:
         return fabric.execute(node, command, where_of(ctx), **options)

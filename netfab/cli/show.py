@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from netfab.cli.main import printable as printable
+from netfab.cli.failures import printable as printable
+from netfab.engine.apply import Progress, no_progress
 from netfab.engine.diff import Change
 from netfab.engine.diff import describe as describe
 
@@ -78,10 +79,10 @@ def show_table(rows: Iterable[Sequence[str]]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def progress_bar() -> Callable[[int, int, str], None]:
+def progress_bar() -> Progress:
     """A line on stderr that says how far it is; nothing when stderr is no terminal."""
     if not sys.stderr.isatty():
-        return lambda done, total, what: None
+        return no_progress
 
     def show(done: int, total: int, what: str) -> None:
         if total > 200:

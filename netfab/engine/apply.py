@@ -1,8 +1,8 @@
-"""Make a host match a fabric: observe, diff, order, run, verify; and undo, which is the same towards the
-state before.
+"""Make a host match a fabric: observe, diff, order, run, verify.
 
-There is no list of what was done and no inverse of anything: after a failure the host is read again, for a
-change whose first message worked and whose second failed is only seen by looking.
+Undo is the same towards the state before. There is no list of what was done and no inverse of anything: after
+a failure the host is read again, for a change whose first message worked and whose second failed is only seen
+by looking.
 """
 
 from __future__ import annotations
@@ -30,11 +30,17 @@ class Host(Protocol):
     """A machine, real or simulated: the only door to effects."""
 
     def observe(self, name: str, known: Sequence[Fabric], spaces: Set[str] | None = None) -> Observed:
-        """Read the fabric of that name. `known` tells what can only be read by asking for it (sysctls);
-        with `spaces`, the rest is taken from the last reading, or only said to be there."""
+        """Read the fabric of that name.
+
+        `known` tells what can only be read by asking for it (sysctls); with `spaces`, the rest is taken from
+        the last reading, or only said to be there.
+        """
 
     def prepare(self, changes: Sequence[Change]) -> None:
-        """What is slow, invisible and repeatable: features, pulls, probes. Raises before anything is changed."""
+        """What is slow, invisible and repeatable: features, pulls, probes.
+
+        Raises NetfabError before anything is changed.
+        """
 
     def run(self, phase: Sequence[Change]) -> list[Exception | None]:
         """Carry out a phase; what each change failed with."""
@@ -53,8 +59,8 @@ class Applied(NamedTuple):
 Progress = Callable[[int, int, str], None]  # done, all, what is next
 
 
-def _silent(done: int, total: int, what: str) -> None:
-    pass
+def no_progress(done: int, total: int, what: str) -> None:
+    """Says nothing."""
 
 
 def changes_for(desired: Fabric, observed: Observed) -> tuple[Change, ...]:
@@ -72,7 +78,8 @@ def phases_for(desired: Fabric, observed: Observed) -> tuple[tuple[Change, ...],
     raise_all(
         ForeignObject(
             f"can't create {change.after}: {name} is {observed.foreign[name]}",
-            hint=f"netfab changes nothing that it did not make; choose another name, or remove {name} yourself",
+            hint="netfab changes nothing that it did not make;"
+            f" choose another name, or remove {name} yourself",
         )
         for change in changes
         if change.before is None
@@ -86,7 +93,7 @@ def apply(
     desired: Fabric,
     host: Host,
     known: Sequence[Fabric] = (),
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
     back: Callable[[], Fabric] | None = None,
 ) -> Applied:
     """Make `host` match `desired`, and read it back.
@@ -114,18 +121,21 @@ def apply(
     return Applied(before, changes)
 
 
-def run(phases: Sequence[Sequence[Change]], host: Host, progress: Progress = _silent) -> None:
+def run(phases: Sequence[Sequence[Change]], host: Host, progress: Progress = no_progress) -> None:
     """Carry out changes phase by phase. Raises what the first phase with a failure failed with."""
     done, total = 0, sum(map(len, phases))
     for phase in phases:
         progress(done, total, str(phase[0].object))
-        raise_all(error if isinstance(error, NetfabError) else _told(change, error)
-                  for change, error in zip(phase, host.run(phase), strict=True) if error is not None)  # fmt: skip
+        failures = zip(phase, host.run(phase), strict=True)
+        raise_all(_explained(change, error) for change, error in failures if error is not None)
         done += len(phase)
     progress(done, total, "")
 
 
-def _told(change: Change, error: Exception) -> NetfabError:
+def _explained(change: Change, error: Exception) -> NetfabError:
+    """The error in the words of the plan."""
+    if isinstance(error, NetfabError):
+        return error
     doing = f"{change.action} {change.object}"
     if isinstance(error, OSError) and error.errno:
         where = f"{error.filename}: " if error.filename else ""
@@ -151,8 +161,9 @@ def compare(desired: Fabric, observed: Observed) -> None:
 
 
 def settle(desired: Fabric, host: Host, observed: Observed, spaces: Set[str]) -> None:
-    """Wait for what is made and not ready yet. Raises ApplyFailed when it takes too long, or changes
-    meanwhile.
+    """Wait for what is made and not ready yet.
+
+    Raises ApplyFailed when it takes too long, or changes meanwhile.
     """
     deadline = monotonic() + SETTLE
     while waiting := _waiting(desired, observed):

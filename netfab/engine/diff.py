@@ -105,12 +105,12 @@ def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:
 
 
 def _difference(before: Any, after: Any) -> str:
-    """The fields that differ, in words: `mtu 1500 -> 1400, b.up False -> True`; of long ones only the name."""
+    """The fields that differ, in words: `mtu 1500 -> 1400, b.up False -> True`; of long ones the name."""
     if type(before) is not type(after):
         return f"{type(before).__name__} -> {type(after).__name__}"
     told = ((path, _words(old), _words(new)) for path, old, new in _fields("", before, after))
     return ", ".join(
-        f"{path} {old} -> {new}" if 0 < len(old) * len(new) and len(old + new) <= _READABLE else path
+        f"{path} {old} -> {new}" if old and new and len(old + new) <= _READABLE else path
         for path, old, new in told
         if old != new or not old
     )
@@ -192,41 +192,75 @@ def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
 
 def _waits(changes: Sequence[Change]) -> list[set[int]]:
     """For each change, the indexes of those that come before it, by the three rules."""
-    makers: dict[Name, list[int]] = defaultdict(list)
-    enders: dict[Name, list[int]] = defaultdict(list)
-    users: dict[Name, list[int]] = defaultdict(list)
-    followers: dict[Name, list[int]] = defaultdict(list)
-    for index, change in enumerate(changes):
-        held = () if change.before is None else change.before.names
-        made = () if change.after is None else change.after.names
-        for name in made:
-            makers[name].append(index)
-        for name in held:
-            if name not in made:
-                enders[name].append(index)
-        if change.before is not None and not change.silent:
-            for name in change.before.needs:
-                users[name].append(index)
-        if change.before is not None and change.after is None:
-            for name in change.before.after:
-                followers[name].append(index)
+    makers = _by_name(() if change.after is None else change.after.names for change in changes)
+    enders = _by_name(map(_released, changes))
+    waits: list[set[int]] = [set() for _ in changes]
+    _wait_for_what_is_needed(changes, makers, waits)
+    _wait_for_dependants(changes, enders, waits)
+    _wait_for_names(changes, makers, enders, waits)
+    for index, others in enumerate(waits):
+        others.discard(index)
+    return waits
+
+
+def _by_name(names: Iterable[Iterable[Name]]) -> dict[Name, list[int]]:
+    """The indexes of changes, by each of their names."""
+    found: dict[Name, list[int]] = {}
+    for index, those in enumerate(names):
+        for name in those:
+            found.setdefault(name, []).append(index)
+    return found
+
+
+def _released(change: Change) -> Iterable[Name]:
+    """The names that nobody holds any more, or somebody else, once the change is made."""
+    if change.before is None:
+        return ()
+    if change.after is None:
+        held: tuple[Name, ...] = change.before.names
+        return held
+    kept = change.after.names
+    return (name for name in change.before.names if name not in kept)
+
+
+def _wait_for_what_is_needed(
+    changes: Sequence[Change], makers: dict[Name, list[int]], waits: list[set[int]]
+) -> None:
+    """The first rule."""
     spaces: dict[str, list[int]] = defaultdict(list)
     for name, making in makers.items():
         spaces[name.space] += making
-    waits: list[set[int]] = [set() for _ in changes]
     for index, change in enumerate(changes):
         if change.after is not None:
             for name in (*change.after.needs, *change.after.after):
                 waits[index].update(spaces[name.space] if name.text == EVERY else makers.get(name, ()))
-        if change.silent:
-            for name in change.before.within:
-                waits[index].update(enders[name])
+
+
+def _wait_for_dependants(
+    changes: Sequence[Change], enders: dict[Name, list[int]], waits: list[set[int]]
+) -> None:
+    """The second rule; what ends silently waits for nobody who needed it."""
+    users = _by_name(
+        () if change.before is None or change.silent else change.before.needs for change in changes
+    )
+    followers = _by_name(() if change.after is not None else change.before.after for change in changes)
     for name, ending in enders.items():
         for index in ending:
             if not changes[index].silent:
                 waits[index].update(users.get(name, ()), followers.get(name, ()))
-            for maker in makers.get(name, ()):
-                waits[maker].add(index)
-    for index, others in enumerate(waits):
-        others.discard(index)
-    return waits
+
+
+def _wait_for_names(
+    changes: Sequence[Change],
+    makers: dict[Name, list[int]],
+    enders: dict[Name, list[int]],
+    waits: list[set[int]],
+) -> None:
+    """The third rule."""
+    for name, ending in enders.items():
+        for maker in makers.get(name, ()):
+            waits[maker].update(ending)
+    for index, change in enumerate(changes):
+        if change.silent:
+            for name in change.before.within:
+                waits[index].update(enders[name])

@@ -1,12 +1,10 @@
-"""This machine, or the sandbox that the caller is in: observing through kernel/, and carrying changes out
-there.
-"""
+"""This machine, or the sandbox that the caller is in: observed, and changed, through kernel/ and runtime/."""
 
 from __future__ import annotations
 
 import select
 from collections.abc import Sequence, Set
-from typing import Self
+from typing import Any, Self
 
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
@@ -20,10 +18,11 @@ from netfab.kernel.netns import Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
 from netfab.objects.base import HOST, Dump, Fabric, Op
 from netfab.objects.container import Container
-from netfab.objects.firewall import Firewall
+from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
 from netfab.plan.facts import Facts
+from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import Paths
 
 RUN_DIRECTORY = "/run/netfab"
@@ -46,9 +45,10 @@ class LocalHost:
         self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}/etc")
         paths = Paths(fabric, run_directory, state_directory)
         self._programs = Programs(paths, self._namespaces, lambda: self.interrupts.check())
-        self._executor = Executor(self._namespaces, self._before, self._programs.ways)
+        self._executor = Executor(self._namespaces, self._before, self._programs.handlers)
         self._hook = hook
         self._monitor: Monitor | None = None
+        self._tables: Sequence[Any] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -73,10 +73,15 @@ class LocalHost:
         """What observe reads, raw."""
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
+        self._tables = dump.tables
         return dump._replace(
             containers=self._programs.read(how_it_fares=spaces is None),
             supervised=self._programs.supervised(),
         )
+
+    def dropped(self) -> dict[str, int]:
+        """Packets that each of the host's links was denied by the fabric's guard, by the last reading."""
+        return dropped(self._tables, GUARDED)
 
     def wait_ready(self, fabric: Fabric) -> None:
         """Return when every program of the fabric is ready. Raises NetfabError."""
@@ -106,9 +111,7 @@ class LocalHost:
         return failures
 
     def wait(self, seconds: float) -> None:
-        """Until a link or an address here changes; at most a twentieth of a second, as nodes' own events go
-        unheard.
-        """
+        """Until a link or an address here changes; at most 50 ms, as nodes' own events go unheard."""
         if self._monitor is None:
             self._monitor = Monitor()
         select.select([self._monitor], [], [], min(seconds, 0.05))

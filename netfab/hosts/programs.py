@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from netfab.errors import NetfabError
-from netfab.kernel.execute import Failures, Steps
+from netfab.kernel.execute import Failures, Handler, Steps
 from netfab.kernel.netns import DIRECTORY, Namespaces
 from netfab.objects.container import Container
 from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer, WakeSupervisor
@@ -25,7 +25,7 @@ class Programs:
         self._paths = paths
         self._namespaces = namespaces
         self._check = check  # called while we wait; raises Interrupted when a signal has come
-        self.ways: dict[type[Any], Callable[[Steps, Failures], None]] = {
+        self.handlers: dict[type[Any], Handler] = {
             StartContainer: self._start,
             ChangeContainer: self._change,
             StopContainer: self._stop,
@@ -33,7 +33,10 @@ class Programs:
         }
 
     def read(self, how_it_fares: bool) -> list[Container]:
-        """Every container that there is anything of; `started` False, where it matters how one fares, if it has ended."""
+        """Every container that there is anything of.
+
+        `how_it_fares`: one that has ended, and should not have, is read as not `started`.
+        """
         found = status(self._paths)
         containers = [_container(one, how_it_fares) for one in found.values()]
         with suppress(FileNotFoundError):
@@ -47,8 +50,9 @@ class Programs:
         return bool(found) and (all(one.over for one in found.values()) or supervisor_lives(self._paths))
 
     def wait_ready(self, containers: Iterable[Container]) -> None:
-        """Return when all probes of all of them hold. Raises NetfabError with the last lines that the first
-        one wrote.
+        """Return when all probes of all of them hold.
+
+        Raises NotReady with the last lines that the first one wrote.
         """
         wanted = [container for container in containers if container.ready]
         if not wanted:
@@ -126,7 +130,10 @@ def _spec(container: Container) -> Any:
 
 
 def _container(one: Status, how_it_fares: bool) -> Container:
-    """The object that a container was made from. One that ended with 0, and was to run once, is as it should be."""
+    """The object that a container was made from.
+
+    One that ended with 0, and was to run once, is as it should be.
+    """
     once = one.spec.restart.partition(":")[0] in _ONCE
     as_wanted = not one.over or (once and one.exit_code == 0 and not one.error)
     return Container(**one.spec._asdict(), started=as_wanted or not how_it_fares)

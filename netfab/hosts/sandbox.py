@@ -76,11 +76,10 @@ def run(inside: Callable[[], int]) -> int:
             code = _first_process(inside)
         finally:
             os._exit(code)  # whatever happened: this process must not go on as a second parent
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda which, _: os.kill(child, which))
+    _pass_signals_to(child)
     _, status = os.waitpid(child, 0)
     sweep_groups(mounted())  # the machine's cgroups are the one thing that a sandbox shares
-    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+    return _exit_code(status)
 
 
 def _first_process(inside: Callable[[], int]) -> int:
@@ -95,9 +94,18 @@ def _first_process(inside: Callable[[], int]) -> int:
             code = inside()
         finally:
             os._exit(code)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda which, _: os.kill(worker, which))
+    _pass_signals_to(worker)
     while True:
         ended, status = os.wait()
         if ended == worker:
-            return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+            return _exit_code(status)
+
+
+def _pass_signals_to(child: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda which, _: os.kill(child, which))
+
+
+def _exit_code(status: int) -> int:
+    """A wait status as a shell says it: 128 and the signal for who was killed."""
+    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from errno import EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT, ESRCH
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel import nft
@@ -51,50 +51,59 @@ TAKEN = {EEXIST, EBUSY}
 GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT}  # for a delete: it is done
 Steps = Sequence[tuple[int, Any]]  # (number of the change, step)
 Failures = list[Exception | None]  # of each change
-Way = Callable[[Steps, Failures], None]
+Handler = Callable[[Steps, Failures], None]
 Hook = Callable[[Op], bool]  # before each step; True spoils it, so that the kernel refuses it
 
 
-def no_hook(op: Op) -> bool:
+def no_hook(_: Op) -> bool:
+    """Spoils nothing."""
     return False
+
+
+class Refusal(NamedTuple):
+    """What the kernel said to a request."""
+
+    request: Request
+    number: int  # of its change
+    errno: int
+    words: str  # the kernel's own; "" when it has none
 
 
 class Executor:
     """Turns steps into bytes and system calls. Knows the ifindex of every link it was told of or made."""
 
-    def __init__(self, namespaces: Namespaces, hook: Hook, elsewhere: Mapping[type[Any], Way]) -> None:
+    def __init__(self, namespaces: Namespaces, hook: Hook, handlers: Mapping[type[Any], Handler]) -> None:
         self._namespaces = namespaces
         self._hook = hook
-        self._elsewhere = (
-            elsewhere  # how steps of these types are carried out, which is no business of kernel/
-        )
+        self._handlers = handlers  # carry out steps of these types, which are no business of kernel/
         self._index: dict[Name, int] = {}
         self._next_index = 0
-        self._grouped: set[Name] = (
-            set()
-        )  # links of the host in the fabric's group; empty once that may have changed
-        self._marked: list[Link] = []  # links of the host that were in the scratch group when they were read
+        # Links of the host: those in the fabric's group, none once that may have changed; and those that were
+        # in its scratch group when they were read.
+        self._in_group: set[Name] = set()
+        self._in_scratch: list[Link] = []
         self._fds: dict[Name, int] = {}
 
     def learn(self, links: Mapping[tuple[str, int], Name], host: Iterable[Link], group: int) -> None:
-        """The links that there are; new ones get indexes above all of these, so that an index is unique in
-        all spaces.
+        """Take in the links that there are, by (space, ifindex), and the host's, with the fabric's group.
+
+        New links get indexes above all of these, so that an index is unique in all spaces.
         """
         self._index = {name: index for (_, index), name in links.items()}
         self._next_index = max(self._next_index, max((index for _, index in links), default=0) + 1)
-        self._grouped, self._marked = set(), []
+        self._in_group, self._in_scratch = set(), []
         for link in host:
             self._index[Name(HOST, link.name)] = link.ifindex
             self._next_index = max(self._next_index, link.ifindex + 1)
             if link.group == group:
-                self._grouped.add(Name(HOST, link.name))
+                self._in_group.add(Name(HOST, link.name))
             elif link.group == scratch_of(group):
-                self._marked.append(link)
+                self._in_scratch.append(link)
 
     def run(self, changes: Sequence[Any]) -> Failures:
         """Carry out a phase. For each change, what it failed with."""
         failed: Failures = [None] * len(changes)
-        queues = [_runs(change.ops()) for change in changes]
+        queues = [_by_space(change.ops()) for change in changes]
         while True:
             rounds: dict[str, list[tuple[int, Op]]] = {}
             for number, queue in enumerate(queues):
@@ -112,16 +121,17 @@ class Executor:
                 self._send(space, together, failed)
             elif kind is DelLink:
                 self._sweep(space, together, failed)
-            elif kind in self._elsewhere:
-                if all([not self._hook(op) for _, op in together]):
-                    self._elsewhere[kind](together, failed)
+            elif kind in self._handlers:
+                spoiled = [self._hook(op) for _, op in together]
+                if not any(spoiled):
+                    self._handlers[kind](together, failed)
                 else:
                     failed[together[0][0]] = OSError(EIO, os.strerror(EIO))
             else:
                 for number, op in together:
                     if failed[number] is None:
                         try:
-                            self._one(op)
+                            self._carry_out(op)
                         except OSError as error:
                             failed[number] = error
 
@@ -132,13 +142,15 @@ class Executor:
         """
         refused = self._batch(space, steps)
         for _ in range(RACES):
-            unlucky = {number for request, (number, errno, _) in refused if request.makes and errno in TAKEN}
+            unlucky = {
+                refusal.number for refusal in refused if refusal.request.makes and refusal.errno in TAKEN
+            }
             if not unlucky:
                 break
             self._jump_ahead(space)
-            refused = [refusal for refusal in refused if refusal[1][0] not in unlucky]
+            refused = [refusal for refusal in refused if refusal.number not in unlucky]
             refused += self._batch(space, [step for step in steps if step[0] in unlucky])
-        for request, (number, errno, words) in refused:
+        for request, number, errno, words in refused:
             if not (errno in GONE and _ends(request)) and failed[number] is None:
                 failed[number] = KernelRefused(request.doing, errno, words)
 
@@ -148,35 +160,34 @@ class Executor:
             taken = max(link.ifindex for link in links(self._namespaces.socket(space)))
             self._next_index = max(self._next_index, taken + 1) + int.from_bytes(os.urandom(1), "little")
 
-    def _batch(self, space: str, steps: Steps) -> list[tuple[Request, tuple[int, int, str]]]:
-        """(request, (change, errno, the kernel's words)) of everything that was refused, in order."""
+    def _batch(self, space: str, steps: Steps) -> list[Refusal]:
+        """Everything that was refused, in order."""
         try:
             netlink = self._namespaces.socket(space)
         except OSError as error:
             words = f"there is no {space}" if error.errno == ENOENT else error.strerror or ""
-            return [(request, (number, error.errno or EIO, words)) for number, request in steps]
-        lost: list[tuple[Request, tuple[int, int, str]]] = []
+            return [Refusal(request, number, error.errno or EIO, words) for number, request in steps]
+        refused: list[Refusal] = []
         for start in range(0, len(steps), BATCH):
             together = steps[start : start + BATCH]
             try:
-                lost += self._exchange(netlink, together)
-            except (
-                OSError
-            ) as error:  # nobody knows which of them the kernel carried out: all of their changes failed
-                refusal = error.errno or EIO, error.strerror or ""
-                lost += [(request, (number, *refusal)) for number, request in together]
-        return lost
+                refused += self._exchange(netlink, together)
+            except OSError as error:
+                # Nobody knows which of them the kernel carried out: all of their changes failed.
+                reason = error.errno or EIO, error.strerror or ""
+                refused += [Refusal(request, number, *reason) for number, request in together]
+        return refused
 
-    def _exchange(self, netlink: Netlink, steps: Steps) -> list[tuple[Request, tuple[int, int, str]]]:
+    def _exchange(self, netlink: Netlink, steps: Steps) -> list[Refusal]:
         """One batch; what was refused. Raises OSError."""
         batch: list[tuple[int, bytes]] = []
         sent: dict[int, tuple[int, Request]] = {}
-        lost: list[tuple[Request, tuple[int, int, str]]] = []
+        refusals: list[Refusal] = []
         try:
             for number, request in steps:
                 spoiled = self._hook(request)
                 if request.makes:
-                    self._grouped.clear()
+                    self._in_group.clear()
                 for link in request.makes:
                     self._index[link] = self._next_index
                     self._next_index += 1
@@ -184,7 +195,7 @@ class Executor:
                 try:
                     message = encode(request, self._resolve, sequence)
                 except (LookupError, FileNotFoundError) as error:
-                    lost.append((request, (number, ENODEV, f"there is no {error}")))
+                    refusals.append(Refusal(request, number, ENODEV, f"there is no {error}"))
                     continue
                 if spoiled:
                     message = message[:4] + b"\xff\x7f" + message[6:]  # no such message type: EOPNOTSUPP
@@ -199,10 +210,11 @@ class Executor:
             number, request = sent[sequence]
             if errno == EEXIST:
                 words = holder(netlink, dict(batch)[sequence]) or words
-            lost.append((request, (number, errno, words)))
-        return lost
+            refusals.append(Refusal(request, number, errno, words))
+        return refusals
 
     def _resolve(self, name: Name) -> int:
+        """A link's ifindex, or a file descriptor of a namespace. Raises KeyError, FileNotFoundError."""
         if name.space == "namespace":
             if name not in self._fds:
                 self._fds[name] = self._namespaces.open(name.text)
@@ -210,50 +222,50 @@ class Executor:
         return LOOPBACK_IFINDEX if name.text == "lo" else self._index[name]
 
     def _sweep(self, space: str, steps: Steps, failed: Failures) -> None:
-        """Delete links. One by one each costs an RCU grace period; moved into a group, all together cost one."""
+        """Delete links: one by one each costs an RCU grace period; those of a group go together for one."""
         here = [(number, op) for number, op in steps if op.link in self._index]
+        meant = {op.link for _, op in here}
         if len(here) == 1:
             number, op = here[0]
             body = Body(IFINFO, (0, 0, op.link, 0, 0), ())
-            self._send(
-                space, [(number, Request(space, RTM_DELLINK, 0, body, doing=f"delete {op.link}"))], failed
-            )
+            request = Request(space, RTM_DELLINK, 0, body, doing=f"delete {op.link}")
+            self._send(space, [(number, request)], failed)
+        elif here and space == HOST and self._most_go(meant):
+            self._sweep_group(here, failed)
         elif here:
-            group = here[0][1].group
-            meant = {op.link for _, op in here}
-            if (
-                space == HOST
-                and 2 * len(staying := self._grouped - meant) < len(here)
-                and meant <= self._grouped
-            ):
-                # Fewer stay than go: they are moved out of the way instead.
-                away = [(here[0][0], _regroup(link, scratch_of(group))) for link in sorted(staying)]
-                back = [(here[0][0], _regroup(link, group)) for link in sorted(staying)]
-                self._send(space, away, failed)
-                if failed[here[0][0]] is None:  # else the group still holds a link that stays
-                    self._send(space, [(here[0][0], _delete_group(space, group)), *back], failed)
-                self._grouped = staying
-            elif (stranger := self._stranger(space, meant)) is not None:
-                failed[here[0][0]] = stranger
-            else:
-                strays = [
-                    link for link in self._marked if space == HOST and Name(HOST, link.name) not in meant
-                ]
-                requests = [(here[0][0], _regroup(Name(HOST, link.name), group)) for link in strays]
-                requests += [(number, _regroup(op.link, scratch_of(group))) for number, op in here]
-                self._send(space, [*requests, (here[0][0], _delete_group(space, scratch_of(group)))], failed)
+            self._sweep_scratch(space, here, failed)
 
-    def _stranger(self, space: str, meant: set[Name]) -> ForeignObject | None:
-        """A link in the scratch group that somebody else put there."""
-        for link in self._marked if space == HOST else ():
+    def _most_go(self, meant: set[Name]) -> bool:
+        """Whether more than twice as many of the fabric's links on the host go as stay."""
+        return meant <= self._in_group and 2 * len(self._in_group - meant) < len(meant)
+
+    def _sweep_group(self, steps: Steps, failed: Failures) -> None:
+        """Delete the fabric's group on the host, with the links that stay out of the way."""
+        first, group = steps[0][0], steps[0][1].group
+        staying = self._in_group - {op.link for _, op in steps}
+        away = [(first, _regroup(link, scratch_of(group))) for link in sorted(staying)]
+        back = [(first, _regroup(link, group)) for link in sorted(staying)]
+        self._send(HOST, away, failed)
+        if failed[first] is None:  # else the group still holds a link that stays
+            self._send(HOST, [(first, _delete_group(HOST, group)), *back], failed)
+        self._in_group = staying
+
+    def _sweep_scratch(self, space: str, steps: Steps, failed: Failures) -> None:
+        """Move links into the scratch group and delete that; what else was in it goes back, or stops us."""
+        first, group = steps[0][0], steps[0][1].group
+        meant = {op.link for _, op in steps}
+        strays = [link for link in self._in_scratch if space == HOST and Name(HOST, link.name) not in meant]
+        for link in strays:
             label = text(link.attrs.get(IFALIAS, b""))
-            if label and not label.startswith("netfab:") and Name(HOST, link.name) not in meant:
-                return ForeignObject(
-                    f"{link.name} is in the group of links to delete, and not ours: {label!r}"
-                )
-        return None
+            if label and not label.startswith("netfab:"):
+                told = f"{link.name} is in the group of links to delete, and not ours: {label!r}"
+                failed[first] = ForeignObject(told)
+                return
+        requests = [(first, _regroup(Name(HOST, link.name), group)) for link in strays]
+        requests += [(number, _regroup(op.link, scratch_of(group))) for number, op in steps]
+        self._send(space, [*requests, (first, _delete_group(space, scratch_of(group)))], failed)
 
-    def _one(self, op: Op) -> None:
+    def _carry_out(self, op: Op) -> None:
         """One step that is no rtnetlink message. Raises OSError."""
         if self._hook(op):
             raise OSError(EIO, os.strerror(EIO))
@@ -291,7 +303,7 @@ class Executor:
             return file.read()
 
 
-def _runs(ops: Iterable[Op]) -> Iterator[list[Op]]:
+def _by_space(ops: Iterable[Op]) -> Iterator[list[Op]]:
     """Consecutive steps of one change in the same space."""
     return (list(steps) for _, steps in groupby(ops, key=lambda op: op.space))
 

@@ -11,14 +11,13 @@ from typing import NamedTuple
 
 from netfab.errors import Unsupported
 from netfab.kernel.netlink import Netlink
+from netfab.kernel.nft import PROGRAMS
 from netfab.kernel.observe import links
 from netfab.kernel.userns import become_root
 from netfab.objects.base import HOST, Name
 from netfab.objects.link import IFNAME, INFO_DATA, INFO_KIND, LINK, LINKINFO
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, encode, u8, u16, u32
 from netfab.system import linux
-
-NFT = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
 
 
 class Feature(NamedTuple):
@@ -118,7 +117,7 @@ def _make(netlink: Netlink, kind: str, data: tuple[tuple[int, Value], ...], name
 
 
 def _nft() -> Iterator[Feature]:
-    path = next((path for path in NFT if os.path.exists(path)), "")
+    path = next((path for path in PROGRAMS if os.path.exists(path)), "")
     yield _feature("nft", bool(path), "firewall, masquerade, published ports", "apt install nftables")
     if path:
         for family, hook in (("inet", "forward"), ("bridge", "prerouting")):

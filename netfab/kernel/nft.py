@@ -97,15 +97,23 @@ def _unreadable(family: str, table: str) -> Any:
 
 def rules_of(family: str, table: str, chain: str) -> list[Any] | None:
     """The rules of a chain, as nft prints them; None where there is none. Raises KernelRefused."""
-    try:
-        status, printed, words = _Run(program(), ("-j", "-a", "list", "chain", family, table, chain)).result()
-    except OSError as error:
-        raise KernelRefused("list an nft chain", error.errno or EINVAL, error.strerror or "") from error
-    if status:
-        if (errno := _errno_of(words)) in _ABSENT:
-            return None
-        raise KernelRefused(f"list {family} {table} {chain}", errno, _reason_of(words))
+    printed = _listed(f"list {family} {table} {chain}", "-a", "list", "chain", family, table, chain)
+    if printed is None:
+        return None
     return [item["rule"] for item in json.loads(printed)["nftables"] if "rule" in item]
+
+
+def _listed(doing: str, *arguments: str) -> bytes | None:
+    """What nft prints, JSON; None where there is no such thing. Raises KernelRefused."""
+    try:
+        status, printed, words = _Run(program(), ("-j", *arguments)).result()
+    except OSError as error:
+        raise KernelRefused(doing, error.errno or EINVAL, error.strerror or "") from error
+    if not status:
+        return printed
+    if (errno := _errno_of(words)) in _ABSENT:
+        return None
+    raise KernelRefused(doing, errno, _reason_of(words))
 
 
 def refuse_foreign_drops(bridges: frozenset[str]) -> None:
@@ -165,15 +173,8 @@ def foreign_forward_drops() -> tuple[ForwardDrop, ...]:
     Those of an iptables older than nf_tables are not seen. None is found where nft's answer can't be read,
     as where 1.0.6 lists somebody's table with flags.
     """
-    try:
-        status, printed, words = _Run(program(), ("-j", "list", "ruleset")).result()
-    except OSError as error:
-        raise KernelRefused("list the nft ruleset", error.errno or EINVAL, error.strerror or "") from error
-    if status:
-        if (errno := _errno_of(words)) in _ABSENT:
-            return ()
-        raise KernelRefused("list the nft ruleset", errno, _reason_of(words))
-    listing = _parsed(printed)
+    printed = _listed("list the nft ruleset", "list", "ruleset")
+    listing = None if printed is None else _parsed(printed)
     return () if listing is None else tuple(forward_drops(listing["nftables"]))
 
 

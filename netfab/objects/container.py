@@ -14,21 +14,20 @@ from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer
 
 
 class Probe(NamedTuple):
-    """When it counts as ready: kind tcp (port), http (port, path), exec (argv) or log (regex); within so many
-    seconds.
-    """
+    """When it counts as ready: kind tcp (port), http (port, path), exec (argv) or log (regex)."""
 
     kind: str
     port: int = 0
     path: str = "/"
     argv: tuple[str, ...] = ()
     regex: str = ""
-    within: float = 60.0
+    within: float = 60.0  # seconds
 
 
 class Container(NamedTuple):
-    """The words a program was started with, as runtime/spec.py has them. Limits, restart and probes change in
-    place.
+    """The words a program was started with, as runtime/spec.py has them.
+
+    Limits, restart and probes change in place.
     """
 
     fabric: str

@@ -27,6 +27,15 @@ def containers(
         yield Supervisor(topology.name)
 
 
+def commands(topology: Topology, layout: Layout) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """What `exec:` runs in nodes without a program, by node; a container runs its own."""
+    return {
+        node.name: tuple(tuple(filled(word, topology, layout, node) for word in argv) for argv in node.exec)
+        for node in topology.nodes.values()
+        if node.exec and not argv_of(node)
+    }
+
+
 def _container(
     topology: Topology, layout: Layout, node: Node, argv: tuple[str, ...], names: Names
 ) -> Container:

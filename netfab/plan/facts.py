@@ -15,9 +15,7 @@ from netfab.plan.subnets import Reservation
 class Facts(NamedTuple):
     """One host, as it was read."""
 
-    reservations: tuple[
-        Reservation, ...
-    ] = ()  # prefixes that are routed, resolved through, or another manager's
+    reservations: tuple[Reservation, ...] = ()  # prefixes routed, resolved through, or another manager's
     links: frozenset[str] = frozenset()  # names of links that are not this fabric's
     mtu: int = 1500  # of the device that the default route leaves by
     nameservers: tuple[str, ...] = ()  # upstreams that a node can reach: none on loopback
@@ -26,9 +24,7 @@ class Facts(NamedTuple):
     ipv6: bool = True
     docker: tuple[str, ...] = ()  # families in which Docker has its chain for the rules of others: ip, ip6
     published: Mapping[str, str] = {}  # ports of the host that other fabrics publish: tcp/*/8080 -> fabric
-    sysctls: Mapping[
-        str, str
-    ] = {}  # of the host, that netfab may borrow: key -> what it was before any fabric came
+    sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
 
 
 class Lease(NamedTuple):

@@ -15,6 +15,8 @@ from netfab.objects.firewall import OPEN, Element, Firewall, Set, prefix_part, t
 from netfab.objects.link import group_of
 from netfab.plan.firewall_rules import LOOPBACK, PUBLISHING, WAYS_OUT, forward
 
+EVERYWHERE = "*"  # no interface has this name
+_NONE: Mapping[int, Sequence[str]] = {}
 _ULA = IPv6Network("fc00::/7")
 
 
@@ -38,9 +40,7 @@ class PublishedPort(NamedTuple):
     """A port of the host that is a node's."""
 
     protocol: str  # tcp, udp
-    host: (
-        IPv4Address | IPv6Address | None
-    )  # of the node's family; None: every address of it that the host has
+    host: IPv4Address | IPv6Address | None  # of the node's family; None: every one of it that the host has
     host_port: int
     node: IPv4Address | IPv6Address
     node_port: int
@@ -48,19 +48,23 @@ class PublishedPort(NamedTuple):
 
 
 def firewall(
-    fabric: str, areas: Sequence[Area], published: Sequence[PublishedPort] = (), uplinks: Sequence[str] = ()
+    fabric: str,
+    areas: Sequence[Area],
+    published: Sequence[PublishedPort] = (),
+    uplinks: Mapping[int, Sequence[str]] = _NONE,
 ) -> Iterator[Firewall]:
     """The fabric's `inet` table; none where it has no bridge.
 
-    `uplinks` are the interfaces whose forwarding flag we switch on. Connections are tracked, which all
-    traffic of the host pays for, only where a network has a way out.
+    `uplinks`: by family the interfaces whose forwarding we switch on; EVERYWHERE for all of them. Connections are
+    tracked, which all traffic of the host pays for, only where a network has a way out.
     """
     if not areas:
         return
-    chains = [forward(group_of(fabric), bool(uplinks))]
+    chains = [forward(group_of(fabric), [(family, EVERYWHERE in on) for family, on in uplinks.items() if on])]
     sets = list(_between(areas))
-    if uplinks:
-        sets.append(Set("uplinks", ("ifname",)).holding((name,) for name in uplinks))
+    for family, on in uplinks.items():
+        if on and EVERYWHERE not in on:
+            sets.append(Set(f"uplinks{family}", ("ifname",)).holding((name,) for name in on))
     if any(area.open for area in areas):
         chains += WAYS_OUT
         sets += [*_masqueraded(areas), *_hairpins(areas, published)]

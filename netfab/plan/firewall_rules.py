@@ -6,6 +6,7 @@ goes to; what is neither ours nor from an interface that we opened is let throug
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Network
 
 from netfab.objects.expressions import (
@@ -50,8 +51,12 @@ def of_fabric(key: str, group: int) -> Expression:
     return match(masked(meta(key), ~scratch_of(0) & 0xFFFFFFFF), group)
 
 
-def forward(group: int, uplinks: bool) -> Chain:
-    """What the host forwards; with `uplinks`, it stops what only their forwarding flag would let through."""
+def forward(group: int, opened: Iterable[tuple[int, bool]]) -> Chain:
+    """What the host forwards.
+
+    `opened`: (family, whether all interfaces) where we switched forwarding on, by interfaces or for all of them: it
+    stops what only that would let through.
+    """
     rules = [
         Rule.of(verdict_of(together(_IN, _OUT), "@same")),
         Rule.of(verdict_of(_IN, "@leaving")),
@@ -59,10 +64,11 @@ def forward(group: int, uplinks: bool) -> Chain:
         # A bridge of ours that no set names: not yet, or no more.
         *(Rule.of(of_fabric(key, group), COUNT, DROP) for key in ("iifgroup", "oifgroup")),
     ]
-    if uplinks:
+    for family, everywhere in opened:
         new = ct_state("invalid", "new", "untracked")
         foreign = _by_a_fabric("oifgroup", "!=")
-        rules.append(Rule.of(match(_IN, "@uplinks"), foreign, new, COUNT, DROP))
+        coming = _by_a_fabric("iifgroup", "!=") if everywhere else match(_IN, f"@uplinks{family}")
+        rules.append(Rule.of(match(meta("nfproto"), f"ipv{family}"), coming, foreign, new, COUNT, DROP))
     return Chain("forward", tuple(rules), "filter", "forward", FILTER, "accept")
 
 
@@ -108,9 +114,9 @@ _POSTROUTING = Chain(
 
 
 def _no_loopback(field: str) -> Rule:
-    """With route_localnet the kernel no longer stops this by itself."""
+    """With route_localnet, and before the kernel looks at what it let DNAT change, nothing else stops this."""
     loopback = {"prefix": {"addr": str(LOOPBACK.network_address), "len": LOOPBACK.prefixlen}}
-    return Rule.of(match(_IN, "@inside"), match(header("ip", field), loopback), COUNT, DROP)
+    return Rule.of(match(_IN, "lo", "!="), match(header("ip", field), loopback), COUNT, DROP)
 
 
 _RAW = Chain("raw", (_no_loopback("daddr"), _no_loopback("saddr")), "filter", "prerouting", RAW, "accept")
@@ -122,11 +128,10 @@ def _dnat(version: int, at: bool) -> Rule:
     name = f"published{version}{'-at' if at else ''}"
     address = (header(protocol, "daddr"),) if at else ()
     key = together(*address, meta("l4proto"), header("th", "dport"))
+    tcp_or_udp = {"set": [6, 17]}  # as numbers: their names are in /etc/protocols, which may be missing
     return Rule.of(
         match(meta("nfproto"), f"ipv{version}"),
-        match(
-            meta("l4proto"), {"set": [6, 17]}
-        ),  # tcp and udp, as numbers: their names are in /etc/protocols
+        match(meta("l4proto"), tcp_or_udp),
         dnat(protocol, looked_up(key, f"{name}-address"), looked_up(key, f"{name}-port")),
     )
 

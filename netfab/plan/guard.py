@@ -26,13 +26,13 @@ from netfab.objects.firewall import Chain, Firewall, Rule, Set, prefix_part, tab
 from netfab.objects.link import group_of
 from netfab.plan.firewall_rules import of_fabric
 
-PREROUTING = (
-    -300
-)  # linux/netfilter_bridge.h, NF_BR_PRI_NAT_DST_BRIDGED: before IP hooks that a bridge may call
+# linux/netfilter_bridge.h, NF_BR_PRI_NAT_DST_BRIDGED: before IP hooks that a bridge may call.
+PREROUTING = -300
 GUARDED = "guarded"  # the set that counts what each port was denied; objects/firewall.py, `dropped`
 
 DHCP_CLIENT, DHCPV6_CLIENT = 68, 546  # RFC 2131, RFC 8415: what only a server sends to
 ROUTER_ADVERTISEMENT, REDIRECT = 134, 137  # RFC 4861
+VLAN_TAGS = [0x8100, 0x88A8]  # linux/if_ether.h, ETH_P_8021Q and ETH_P_8021AD
 
 
 class GuardedPort(NamedTuple):
@@ -104,10 +104,19 @@ def _behind(protocol: str, version: int) -> Rule:
 _REFUSED = goto("refuse")
 _NO_DHCP_SERVER = _no_server("ip", DHCP_CLIENT)
 _NO_DHCPV6_SERVER = _no_server("ip6", DHCPV6_CLIENT)
-_NO_ROUTER = Rule.of(match(header("icmpv6", "type"), {"set": [ROUTER_ADVERTISEMENT, REDIRECT]}), _REFUSED)
+# Named `ip6` here: else nft adds a look at the frame's own type, which a VLAN tag hides.
+_NO_ROUTER = Rule.of(
+    match(meta("protocol"), "ip6"),
+    match(header("icmpv6", "type"), {"set": [ROUTER_ADVERTISEMENT, REDIRECT]}),
+    _REFUSED,
+)
+
+# Of two tags the first is off by now. A receiver takes both off where they say VLAN 0, and finds a packet that
+# nobody has looked at (CVE-2021-27853).
+_NO_TAG = Rule.of(match(meta("protocol"), {"set": VLAN_TAGS}), _REFUSED)
 
 _BY_PROTOCOL = {"set": [[protocol, goto(f"guest-{protocol}")] for protocol in ("arp", "ip", "ip6")]}
-_GUEST = Chain("guest", (Rule.of(verdict_of(meta("protocol"), _BY_PROTOCOL)),))
+_GUEST = Chain("guest", (Rule.of(verdict_of(meta("protocol"), _BY_PROTOCOL)), _NO_TAG))
 _GUEST_ARP = Chain(
     "guest-arp",
     (
@@ -138,7 +147,7 @@ _GUEST_IP6 = Chain(
         Rule.of(_REFUSED),
     ),
 )
-_STATION = Chain("station", (_NO_DHCP_SERVER, _NO_DHCPV6_SERVER, _NO_ROUTER))
+_STATION = Chain("station", (_NO_DHCP_SERVER, _NO_DHCPV6_SERVER, _NO_ROUTER, _NO_TAG))
 _REFUSE = Chain("refuse", (Rule.of(match(meta("iifname"), f"@{GUARDED}"), DROP), Rule.of(DROP)))
 
 

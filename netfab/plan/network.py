@@ -13,6 +13,7 @@ from netfab.objects.link import Settings, group_of
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
 from netfab.plan.facts import Facts
+from netfab.plan.firewall import EVERYWHERE
 from netfab.plan.layout import Nic, Segment
 from netfab.plan.names import link_local, mac_of
 from netfab.plan.seats import host_is_gateway
@@ -70,6 +71,16 @@ def borrowed_for(segments: Iterable[Segment], facts: Facts) -> Iterator[Borrowed
         original = facts.sysctls.get(key, value)
         if original != value:
             yield Borrowed(key, value, original)
+
+
+def opened(borrowed: Iterable[Borrowed]) -> dict[int, list[str]]:
+    """By family, the interfaces of the host whose forwarding these switch on."""
+    found: dict[int, list[str]] = {4: [], 6: []}
+    for thing in borrowed:
+        _, family, _, device, switch = thing.key.split("/")
+        if switch in ("forwarding", "force_forwarding"):
+            found[int(family[-1])].append(EVERYWHERE if device == "all" else device)
+    return found
 
 
 def passages(fabric: str, segments: Iterable[Segment], facts: Facts) -> Iterator[Passage]:

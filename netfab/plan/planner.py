@@ -12,7 +12,7 @@ from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
 from netfab.plan import hosts, network, node
-from netfab.plan.containers import containers
+from netfab.plan.containers import commands, containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
 from netfab.plan.hosts import Names
@@ -33,6 +33,7 @@ class Plan(NamedTuple):
     layout: Layout
     published: tuple[Publish, ...]
     names: Mapping[str, Names]  # where each node finds names
+    commands: Mapping[str, tuple[tuple[str, ...], ...]]  # to run once in new nodes that have no program
 
 
 def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_directory: str) -> Plan:
@@ -51,8 +52,7 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     if local:
         made = [network.with_localnet(thing, local) if isinstance(thing, Bridge) else thing for thing in made]
     borrowed = list(network.borrowed_for(layout.segments.values(), facts))
-    uplinks = facts.uplinks if any(map(network.leads_out, layout.segments.values())) else ()
-    tables = firewalls(topology, layout, routes, [port for port, _ in published], uplinks)
+    tables = firewalls(topology, layout, routes, [port for port, _ in published], network.opened(borrowed))
     programs = containers(topology, layout, names)
     ways = network.passages(topology.name, layout.segments.values(), facts)
     wants = (
@@ -63,7 +63,7 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     fabric = Fabric(topology.name, [*tables, *borrowed, *ways, *made, *files.values(), *programs, *routes])
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
     warnings = (*layout.prefixes.warnings, *idle_between_links(topology), *without_program(topology))
-    return Plan(fabric, wants, warnings, layout, wishes, names)
+    return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout))
 
 
 def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:

@@ -5,8 +5,8 @@ The rules are firewall.py's and guard.py's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_network
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.base import HOST, node_space
@@ -16,10 +16,11 @@ from netfab.plan.facts import Facts, Lease, same_port
 from netfab.plan.firewall import Area, PublishedPort, firewall
 from netfab.plan.guard import GuardedPort, guard
 from netfab.plan.layout import Layout, Nic, Segment
+from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.topology.schema import Address, Network, Node, Prefix, Publish, Topology
 
-_ANYWHERE: tuple[Prefix, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+_ANYWHERE = tuple(DEFAULT.values())
 
 
 def firewalls(
@@ -27,7 +28,7 @@ def firewalls(
     layout: Layout,
     routes: Sequence[Route],
     published: Sequence[PublishedPort],
-    uplinks: Sequence[str],
+    uplinks: Mapping[int, Sequence[str]],
 ) -> Iterator[Firewall]:
     """The fabric's tables on this host."""
     behind = _behind(routes)

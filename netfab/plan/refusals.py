@@ -19,7 +19,6 @@ from netfab.topology.schema import (
     Network,
     NodeGateway,
     Planned,
-    SubnetWish,
     Topology,
 )
 
@@ -53,7 +52,7 @@ def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
 
 # Keys of a node that say how its program runs; on a node without one they do nothing.
 _OF_PROGRAMS = (
-    "cap_add", "cap_drop", "cpus", "env", "exec", "files", "memory", "mounts", "pids", "ready", "restart", "user", "workdir"
+    "cap_add", "cap_drop", "cpus", "env", "files", "memory", "mounts", "pids", "ready", "restart", "user", "workdir"
 )  # fmt: skip
 
 
@@ -102,7 +101,7 @@ def _without_ipv6(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
     if facts.ipv6:
         return
     for name, wish in wishes(topology):
-        if any(_version(subnet) == 6 for subnet in wish.subnets):
+        if any(subnet.version == 6 for subnet in wish.subnets):
             at = wish.at.of("ipv6" if "ipv6" in wish.at.keys else "subnet")
             yield Unsupported(f"{name} has an IPv6 subnet, and this host has no IPv6", at=at)
     for node in topology.nodes.values():
@@ -112,15 +111,10 @@ def _without_ipv6(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
             )
 
 
-def _version(subnet: object) -> int:
-    version: int = subnet.family if isinstance(subnet, SubnetWish) else subnet.version  # type: ignore[attr-defined]
-    return version
-
-
 def _small_mtus(topology: Topology, seats: Seats) -> Iterator[PlanError]:
     """Ports whose MTU rules out the IPv6 of their segment."""
     for name, wish in wishes(topology):
-        if any(_version(subnet) == 6 for subnet in wish.subnets):
+        if any(subnet.version == 6 for subnet in wish.subnets):
             for seat in seats[name]:
                 mtu = seat.port.mtu
                 if not isinstance(mtu, Planned) and mtu < IPV6_MTU:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.address import Address
@@ -13,13 +12,11 @@ from netfab.objects.route import DEFAULT_METRIC6, Hop, Route, through
 from netfab.plan.layout import Layout, Nic, Segment
 from netfab.plan.network import leads_out
 from netfab.plan.paths import Graph, Interface
-from netfab.plan.paths import Segment as Cable
-from netfab.plan.routing import Computed, computed_routes
+from netfab.plan.paths import Segment as PathSegment
+from netfab.plan.routing import DEFAULT, Computed, computed_routes
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.topology.schema import Address as AnyAddress
 from netfab.topology.schema import Link, NodeGateway, Prefix, RouteWish, Topology
-
-DEFAULT: dict[int, Prefix] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 
 
 def routes_of(topology: Topology, layout: Layout, addresses: Iterable[Address]) -> Iterator[Route]:
@@ -127,21 +124,22 @@ def graph_of(topology: Topology, layout: Layout) -> Graph:
         if segment.host_addresses
     ]
     unrouted = frozenset(node.name for node in topology.nodes.values() if not node.auto_routes)
-    cables = tuple(_cable(segment) for segment in layout.segments.values())
-    return Graph(tuple(interfaces), cables, routers(topology), layout.loopbacks, unrouted)
+    segments = tuple(map(_path_segment, layout.segments.values()))
+    return Graph(tuple(interfaces), segments, routers(topology), layout.loopbacks, unrouted)
 
 
-def _cable(segment: Segment) -> Cable:
+def _path_segment(segment: Segment) -> PathSegment:
+    """A network or link as the shortest paths see it."""
     wish = segment.wish
     if isinstance(wish, Link):
-        return Cable(segment.name, segment.prefixes, wish.cost, link=True)
+        return PathSegment(segment.name, segment.prefixes, wish.cost, link=True)
     if wish.internal:  # no way out, whoever has the gateway's address; what its routers reach is still routed
-        return Cable(segment.name, segment.prefixes)
+        return PathSegment(segment.name, segment.prefixes)
     if isinstance(wish.gateway, NodeGateway):
-        return Cable(segment.name, segment.prefixes, gateway=wish.gateway.node)
+        return PathSegment(segment.name, segment.prefixes, gateway=wish.gateway.node)
     if host_is_gateway(wish):
-        return Cable(segment.name, segment.prefixes, gateway=HOST)
-    return Cable(segment.name, segment.prefixes, external=segment.gateways)
+        return PathSegment(segment.name, segment.prefixes, gateway=HOST)
+    return PathSegment(segment.name, segment.prefixes, external=segment.gateways)
 
 
 def _computed(space: str, route: Computed, on: dict[Name, list[Address]]) -> Route:

@@ -18,7 +18,6 @@ from netfab.topology.schema import (
     Places,
     Planned,
     Port,
-    SubnetWish,
     Topology,
 )
 
@@ -113,7 +112,7 @@ def planned_loopbacks(
         return {}
     families: dict[str, set[int]] = {name: set() for name in planned}
     for name, wish in wishes(topology):
-        subnets = {s.family if isinstance(s, SubnetWish) else s.version for s in wish.subnets}
+        subnets = {subnet.version for subnet in wish.subnets}
         for seat in seats[name]:
             if seat.node in planned:
                 families[seat.node] |= subnets

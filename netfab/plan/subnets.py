@@ -125,10 +125,9 @@ class _Sweep:
 
     def __init__(self, pools: Iterable[tuple[Prefix, int]], held: Iterable[Prefix]) -> None:
         self._pools = list(pools)[::-1]  # a stack of pools and the length of a block there
-        self._ahead = sorted(
-            map(_interval, held), reverse=True
-        )  # intervals that the cursor has not passed: a stack,
-        self.later: list[tuple[int, int]] = []  # and a heap for those held since it was made
+        # Intervals that the cursor has not passed: a stack, and a heap for those held since it was made.
+        self._ahead = sorted(map(_interval, held), reverse=True)
+        self.later: list[tuple[int, int]] = []
         self._passed = -1  # where the last interval that moved the cursor ended
         self.size = self._length = 1
         self._cursor, self._last = 0, -1  # before the first pool

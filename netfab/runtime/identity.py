@@ -13,6 +13,7 @@ from typing import NamedTuple
 from netfab.system.mounts import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, open_below
 
 _LIMIT = 1 << 20  # bytes read of either file
+_NOBODY = 0xFFFFFFFF  # no user or group: setresuid(2) takes it for "stay who you are", which is root
 
 
 class Identity(NamedTuple):
@@ -35,16 +36,16 @@ def parse_identity(user: str, passwd: str, group: str) -> Identity:
     """passwd(5) and group(5). A number needs no entry; without a group it is the entry's, or 0."""
     name, _, group_name = user.partition(":")
     rows = [
-        row for row in (line.split(":") for line in passwd.splitlines()) if len(row) >= 6 and row[2].isdigit()
+        row for row in (line.split(":") for line in passwd.splitlines()) if len(row) >= 6 and _is_id(row[2])
     ]
     row = next((row for row in rows if row[0] == name), None) or next(
         (row for row in rows if row[2] == name), None
     )
-    if row is None and not name.isdigit():
+    if row is None and not _is_id(name):
         raise OSError(errno.EINVAL, "no such user", name)
     uid, gid, home = (int(row[2]), int(row[3]), row[5]) if row else (int(name), 0, "/")
     groups = [
-        row for row in (line.split(":") for line in group.splitlines()) if len(row) >= 4 and row[2].isdigit()
+        row for row in (line.split(":") for line in group.splitlines()) if len(row) >= 4 and _is_id(row[2])
     ]
     if group_name:
         return Identity(uid, _group(group_name, groups), (), home)
@@ -56,9 +57,13 @@ def _group(name: str, groups: list[list[str]]) -> int:
     for entry in groups:
         if entry[0] == name:
             return int(entry[2])
-    if not name.isdigit():
+    if not _is_id(name):
         raise OSError(errno.EINVAL, "no such group", name)
     return int(name)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(_NOBODY)) and int(text) < _NOBODY
 
 
 def _read(root: int, path: str) -> str:

@@ -60,9 +60,7 @@ class Layers(NamedTuple):
     root: str  # where a container attaches its root, in its own mount namespace
     empty: str  # an empty read-only directory, to mask others with
     initial_user_namespace: bool
-    masked_in_proc: tuple[
-        tuple[str, bool], ...
-    ]  # what of these this kernel has, and whether it is a directory
+    masked_in_proc: tuple[tuple[str, bool], ...]  # what of these this kernel has; whether a directory
     masked_in_sys: tuple[tuple[str, bool], ...]
     read_only_in_proc: tuple[str, ...]
 
@@ -205,9 +203,8 @@ def prepare_private_layer(directory: str, parts: tuple[Part, ...]) -> None:
     """
     if not os.path.isdir(directory):
         os.makedirs(directory, mode=0o700)
-        os.chmod(
-            os.path.dirname(directory), 0o700
-        )  # a guest's set-user-ID programs are not for the host's users
+        # A guest's set-user-ID programs are not for the host's users.
+        os.chmod(os.path.dirname(directory), 0o700)
     if parts[0].target:
         os.makedirs(f"{directory}/top", exist_ok=True)  # the root itself, where it is no overlay
     for part in parts:

@@ -15,11 +15,8 @@ from typing import NamedTuple
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
 
 LD_W_ABS, JMP_JEQ_K, JMP_JGE_K, JMP_JSET_K, RET_K = 0x20, 0x15, 0x35, 0x45, 0x06  # linux/bpf_common.h
-NUMBER, ARCH, ARG0 = (
-    0,
-    4,
-    16,
-)  # offsets in struct seccomp_data; the low half of the first argument (little endian)
+# Offsets in struct seccomp_data; the low half of the first argument (little endian).
+NUMBER, ARCH, ARG0 = 0, 4, 16
 
 ALLOW = 0x7FFF0000  # linux/seccomp.h
 KILL_PROCESS = 0x80000000

@@ -110,9 +110,8 @@ def set_capabilities(capabilities: int) -> None:
     """Permitted and effective set to that bit mask, inheritable to none; capset(2)."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     low, high = capabilities & 0xFFFFFFFF, capabilities >> 32
-    sets = (ctypes.c_uint32 * 6)(
-        low, low, 0, high, high, 0
-    )  # effective, permitted, inheritable; then the high words
+    # Effective, permitted, inheritable; then their high words.
+    sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
     _capset(ctypes.byref(header), ctypes.byref(sets))
 
 

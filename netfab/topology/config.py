@@ -94,7 +94,7 @@ def _subnets(subnets: Sequence[Prefix | SubnetWish]) -> Plain:
     """`subnet` has what is written, `ipv6` which families there are."""
     if not subnets:
         return {"subnet": "none"}
-    families = {each.family if isinstance(each, SubnetWish) else each.version for each in subnets}
+    families = {each.version for each in subnets}
     written = [
         f"/{each.size}" if isinstance(each, SubnetWish) else str(each)
         for each in subnets

@@ -165,7 +165,7 @@ def _contradictions(
     if (
         isinstance(network.mtu, int)
         and network.mtu < 1280
-        and any(_family(each) == 6 for each in network.subnets)
+        and any(each.version == 6 for each in network.subnets)
     ):
         yield "mtu", f"IPv6 needs an MTU of at least 1280 (RFC 8200, section 5), not {network.mtu}"
 
@@ -194,10 +194,6 @@ def _ranges(network: Network) -> Iterator[str]:
             yield f"the range {part} needs a written `subnet:` that it is part of"
         elif not part.subnet_of(subnet):  # type: ignore[arg-type]
             yield f"the range {part} is no part of the subnet {subnet}"
-
-
-def _family(subnet: Prefix | SubnetWish) -> int:
-    return subnet.family if isinstance(subnet, SubnetWish) else subnet.version
 
 
 def written_subnet(network: Network, family: int) -> Prefix | None:

@@ -127,10 +127,9 @@ def _misplaced(
 ) -> str:
     """What is wrong with a written address on these subnets; a planned one is the planner's to check."""
     for subnet in subnets:
-        if isinstance(subnet, SubnetWish):
-            if subnet.family == interface.version:
+        if subnet.version == interface.version:
+            if isinstance(subnet, SubnetWish):
                 return ""
-        elif subnet.version == interface.version:
             if message := unusable(interface.ip, subnet):
                 return message
             if not plain and interface.network.prefixlen != subnet.prefixlen:

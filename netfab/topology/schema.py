@@ -55,6 +55,11 @@ class SubnetWish(NamedTuple):
     family: Literal[4, 6]
     size: int | None
 
+    @property
+    def version(self) -> Literal[4, 6]:
+        """The family, by the name that prefixes have for it."""
+        return self.family
+
 
 class HostGateway(NamedTuple):
     """`gateway: host`, or an ADDRESS: the bridge has the first usable address, or that one."""

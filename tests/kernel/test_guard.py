@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pyroute2 import IPRoute
-from small_lab import FABRIC, Lab, Wire, arp, ethernet, icmpv6, udp
+from small_lab import FABRIC, Lab, Wire, arp, ethernet, icmpv6, tagged, udp
 
 from netfab.hosts.local import LocalHost
 from netfab.kernel import nft
@@ -72,6 +72,17 @@ def test_a_port_sends_nothing_in_the_name_of_others(lab: Lab) -> None:
 
 def test_a_port_sends_all_that_is_its_own(lab: Lab) -> None:
     assert arriving(lab, HONEST) == list(HONEST)
+
+
+@pytest.mark.parametrize("tags", [(0x8100,), (0x88A8,), (0x8100, 0x8100), (0x88A8, 0x8100)])
+@pytest.mark.parametrize("guard", ["all", "mac"])
+def test_nothing_hides_behind_vlan_tags(lab: Lab, guard: str, tags: tuple[int, ...]) -> None:
+    sender, receiver = neighbours(lab, guard=guard)
+
+    sender.send(tagged(SPOOFED["router advertisement"], *tags))
+    sender.send(LAST)
+
+    assert receiver.until(LAST) == []
 
 
 def test_the_host_itself_gets_no_spoofed_frame(lab: Lab) -> None:

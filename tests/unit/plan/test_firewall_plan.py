@@ -55,7 +55,7 @@ def test_a_fabric_with_everything(golden: Golden) -> None:
         published(node="fd00:0:0:1::2", bridge="br-front"),
     ]
 
-    (table,) = firewall("shop", areas, ports, ["eth0"])
+    (table,) = firewall("shop", areas, ports, {4: ["eth0"], 6: ["eth0"]})
 
     golden("everything.inet", table_text(table))
 
@@ -172,7 +172,7 @@ def test_bridges_over_which_the_host_asks_from_loopback(
 def test_sets_are_data_and_rules_are_not() -> None:
     """No name that a user chose may stand in a rule."""
     tables: list[Firewall] = [
-        *firewall("shop", [area("br;evil")], [published(bridge="br;evil")], ["up;evil"]),
+        *firewall("shop", [area("br;evil")], [published(bridge="br;evil")], {4: ["up;evil"]}),
         *guard("shop", [port("nf;evil", "10.0.1.2")]),
     ]
 

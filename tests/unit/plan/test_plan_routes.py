@@ -50,7 +50,7 @@ def test_an_internal_network_has_no_way_out_and_the_host_is_still_on_it() -> Non
 
     (table,) = (thing for thing in of_kind(found, Firewall) if thing.family == "inet")
     assert routes(found, "x") == []
-    assert not {"masqueraded4", "uplinks"} & {held.name for held in table.sets}
+    assert not {"masqueraded4", "uplinks4"} & {held.name for held in table.sets}
     assert [str(i) for i in found.layout.segments["a"].host_addresses] == ["10.0.0.1/24"]
 
 
