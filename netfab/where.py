@@ -19,6 +19,7 @@ from netfab.kernel.execute import Hook, no_hook
 from netfab.objects.base import Fabric
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.kinds import ASKED
+from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
 from netfab.store.store import Record, Store
 
@@ -30,8 +31,8 @@ def _quiet(_: str) -> None:
 class Where(NamedTuple):
     """Where netfab keeps what it knows, and how long and loudly it waits."""
 
-    state: str = "/var/lib/netfab"
-    run: str = "/run/netfab"
+    state: str = STATE_DIRECTORY
+    run: str = RUN_DIRECTORY
     lock_timeout: float = 60.0  # seconds
     waiting: Callable[[str], None] = _quiet  # told who holds a lock that we wait for
     progress: Progress = no_progress

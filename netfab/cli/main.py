@@ -11,6 +11,7 @@ import click
 from netfab import __version__
 from netfab.cli.failures import show_bug, show_error
 from netfab.errors import Interrupted, NetfabError
+from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 
 # Where each command is defined; a module is imported when one of its commands is called, and for --help of
 # that one.
@@ -101,9 +102,9 @@ class Sections(click.Group):
     cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "NETFAB"}
 )
 @click.option(
-    "--state-dir", default="/var/lib/netfab", show_default=True, help="Leases and what was last applied."
+    "--state-dir", default=STATE_DIRECTORY, show_default=True, help="Leases and what was last applied."
 )
-@click.option("--run-dir", default="/run/netfab", show_default=True, help="Locks, hosts files, logs.")
+@click.option("--run-dir", default=RUN_DIRECTORY, show_default=True, help="Locks, hosts files, logs.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("-v", "--verbose", count=True, help="-v: each change; -vv: each message to the kernel.")
 @click.version_option(__version__, message="netfab %(version)s")

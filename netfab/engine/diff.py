@@ -25,6 +25,7 @@ class Change(NamedTuple):
 
     @property
     def object(self) -> Any:
+        """What it is about: what will be, or was."""
         return self.before if self.after is None else self.after
 
     @property

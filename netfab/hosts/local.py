@@ -23,10 +23,7 @@ from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
 from netfab.plan.facts import Facts
 from netfab.plan.guard import GUARDED
-from netfab.runtime.paths import Paths
-
-RUN_DIRECTORY = "/run/netfab"
-STATE_DIRECTORY = "/var/lib/netfab"
+from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
 
 
 class LocalHost:

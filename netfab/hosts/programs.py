@@ -73,7 +73,7 @@ class Programs:
     def _start(self, steps: Steps, failed: Failures) -> None:
         from netfab.runtime import client
 
-        with _told(steps, failed):
+        with _failing_together(steps, failed):
             containers = [op.container for _, op in steps]
             descriptors = [self._open(container) for container in containers]
             try:
@@ -87,20 +87,20 @@ class Programs:
     def _change(self, steps: Steps, failed: Failures) -> None:
         from netfab.runtime import client
 
-        with _told(steps, failed):
+        with _failing_together(steps, failed):
             for _, op in steps:
                 client.update(self._paths, _spec(op.container))
 
     def _stop(self, steps: Steps, failed: Failures) -> None:
         from netfab.runtime import client
 
-        with _told(steps, failed):
+        with _failing_together(steps, failed):
             client.remove(self._paths, [op.name for _, op in steps])
 
     def _wake(self, steps: Steps, failed: Failures) -> None:
         from netfab.runtime import client
 
-        with _told(steps, failed):
+        with _failing_together(steps, failed):
             client.ensure_supervisor(self._paths)
 
     def _open(self, container: Container) -> int:
@@ -111,7 +111,7 @@ class Programs:
 
 
 @contextmanager
-def _told(steps: Steps, failed: Failures) -> Iterator[None]:
+def _failing_together(steps: Steps, failed: Failures) -> Iterator[None]:
     """A failure of steps that are taken together is that of the first."""
     try:
         yield

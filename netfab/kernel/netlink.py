@@ -29,12 +29,15 @@ class Netlink:
         self._sequence = 0
 
     def close(self) -> None:
+        """Let go of the socket."""
         self._socket.close()
 
     def fileno(self) -> int:
+        """For select(2)."""
         return self._socket.fileno()
 
     def next_sequence(self) -> int:
+        """A number that no other request of this socket has."""
         self._sequence += 1
         return self._sequence
 
@@ -148,9 +151,11 @@ class Monitor:
         self._socket.bind((0, self.RTMGRP_LINK | self.RTMGRP_IPV6_IFADDR))
 
     def close(self) -> None:
+        """Let go of the socket."""
         self._socket.close()
 
     def fileno(self) -> int:
+        """For select(2)."""
         return self._socket.fileno()
 
     def drain(self) -> None:

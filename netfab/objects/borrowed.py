@@ -42,6 +42,7 @@ class Borrowed(NamedTuple):
 
     @property
     def asks(self) -> tuple[str, str]:
+        """What has to be asked for to read it: no dump lists sysctls."""
         return HOST, self.key
 
     def create(self) -> list[Op]:

@@ -80,18 +80,22 @@ class Link(NamedTuple):
 
     @property
     def up(self) -> bool:
+        """Administratively; whether there is a carrier is another matter."""
         return bool(self.flags & IFF_UP)
 
     @property
     def mtu(self) -> int:
+        """In bytes."""
         return number(self.attrs[MTU])
 
     @property
     def mac(self) -> str:
+        """aa:bb:cc:dd:ee:ff; "" for a link without one."""
         return self.attrs.get(ADDRESS, b"").hex(":")
 
     @property
     def kind(self) -> str:
+        """bridge, veth ...; "" for hardware."""
         return text(self.info.get(INFO_KIND, b""))
 
     def info_data(self, which: int = INFO_DATA, wanted: frozenset[int] | None = None) -> dict[int, bytes]:

@@ -41,6 +41,7 @@ class Namespace(NamedTuple):
 
     @property
     def lo(self) -> Name:
+        """Its loopback link."""
         return Name(f"node {self.name.text}", "lo")
 
     def create(self) -> list[Op]:

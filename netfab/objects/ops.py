@@ -34,6 +34,7 @@ class DelLink(NamedTuple):
 
     @property
     def space(self) -> str:
+        """Where the link is."""
         return self.link.space
 
 

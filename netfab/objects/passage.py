@@ -52,6 +52,7 @@ class Passage(NamedTuple):
 
     @property
     def comment(self) -> str:
+        """What both rules are known by."""
         return f"{self.owner} {self.bridge} {self.uplink}"
 
     def create(self) -> list[Op]:

@@ -33,6 +33,7 @@ class Demand(NamedTuple):
 
     @property
     def key(self) -> str:
+        """What its lease is kept under."""
         return f"{self.segment}/{self.family}"
 
     @property

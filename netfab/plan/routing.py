@@ -82,6 +82,7 @@ class _Family:
         self._exits = Tree(view, {}, view.exits(), pinned)
 
     def routes(self) -> Iterator[tuple[str, tuple[Computed, ...]]]:
+        """(node, its routes) of every node that gets them from us."""
         alike: dict[object, tuple[Computed, ...]] = {}  # a thousand nodes on one network get the same routes
         for node in list(self._view.ends):
             ends = self._view.ends_of(node)

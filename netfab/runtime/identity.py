@@ -36,7 +36,9 @@ def parse_identity(user: str, passwd: str, group: str) -> Identity:
     """passwd(5) and group(5). A number needs no entry; without a group it is the entry's, or 0."""
     name, _, group_name = user.partition(":")
     rows = [
-        row for row in (line.split(":") for line in passwd.splitlines()) if len(row) >= 6 and _is_id(row[2])
+        row
+        for row in (line.split(":") for line in passwd.splitlines())
+        if len(row) >= 6 and _is_id(row[2]) and _is_id(row[3])
     ]
     row = next((row for row in rows if row[0] == name), None) or next(
         (row for row in rows if row[2] == name), None

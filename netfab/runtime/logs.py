@@ -12,10 +12,13 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from netfab.runtime.paths import Paths
+from netfab.runtime.rotation import LOG_LIMIT
 from netfab.runtime.status import status_of
 from netfab.system import files
 
 _CHUNK = 1 << 16
+_MOST = 4 * LOG_LIMIT  # bytes read back: a guest can make its log seem any length (ftruncate(2) of its output)
+_LONGEST_LINE = 1 << 20  # bytes; a longer one is told in parts while it is followed
 
 
 class Line(NamedTuple):
@@ -39,15 +42,18 @@ def tail(paths: Paths, name: str, lines: int | None = None) -> list[bytes]:
 
 def _last_lines(fd: int, lines: int | None) -> tuple[list[bytes], int]:
     """The lines, and the offset after what was read."""
-    first, end = _first_byte(fd), os.fstat(fd).st_size
-    start, text = end, b""
-    while start > first and (lines is None or text.count(b"\n") <= lines):
-        chunk = min(_CHUNK, start - first)
-        start -= chunk
-        text = os.pread(fd, chunk, start) + text
+    end = os.fstat(fd).st_size
+    first = max(_first_byte(fd), end - _MOST)
+    start, chunks, breaks = end, list[bytes](), 0
+    while start > first and (lines is None or breaks <= lines):
+        size = min(_CHUNK, start - first)
+        start -= size
+        chunks.append(os.pread(fd, size, start))
+        breaks += chunks[-1].count(b"\n")
+    text = b"".join(reversed(chunks))
     found = text.removesuffix(b"\n").split(b"\n") if text else []
     if start == first and first > 0:
-        found = found[1:]  # the hole ends within a line
+        found = found[1:]  # it begins within a line
     return (found if lines is None else found[len(found) - min(lines, len(found)) :]), end
 
 
@@ -93,21 +99,28 @@ class _Followed:
         self._fd = os.open(paths.log(name), os.O_RDONLY | os.O_CLOEXEC)
 
     def begin(self, lines: int | None) -> Iterator[Line]:
+        """The last lines that are there, all for None; `more` goes on behind them."""
         found, self._offset = _last_lines(self._fd, lines)
         yield from (Line(self.name, text) for text in found)
 
     def is_over(self) -> bool:
+        """Whether it ended and will not be started again."""
         status = status_of(self._paths, self.name)
         self.pid = status.pid if status else 0
         return status is None or status.over
 
     def more(self) -> Iterator[Line]:
+        """Whole lines that came since."""
         while data := os.pread(self._fd, _CHUNK, self._offset):
             self._offset += len(data)
             *whole, self._partial = (self._partial + data).split(b"\n")
             yield from (Line(self.name, text) for text in whole)
+            if len(self._partial) > _LONGEST_LINE:
+                yield Line(self.name, self._partial)
+                self._partial = b""
 
     def rest(self) -> Iterator[Line]:
+        """What came after the last newline. Nothing can be read afterwards."""
         os.close(self._fd)
         if self._partial:
             yield Line(self.name, self._partial)

@@ -12,45 +12,59 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+RUN_DIRECTORY = "/run/netfab"
+STATE_DIRECTORY = "/var/lib/netfab"
+
+
 class Paths(NamedTuple):
     """The paths of one fabric. `run` is lost at reboot, `state` is on disk."""
 
     fabric: str
-    run: str = "/run/netfab"
-    state: str = "/var/lib/netfab"
+    run: str = RUN_DIRECTORY
+    state: str = STATE_DIRECTORY
 
     @property
     def fabric_run(self) -> str:
+        """The directory of what is lost at reboot."""
         return f"{self.run}/{self.fabric}"
 
     @property
     def records(self) -> str:
+        """The directory of all records and specs."""
         return f"{self.fabric_run}/containers"
 
     @property
     def layers(self) -> str:
+        """The directory of what containers wrote."""
         return f"{self.state}/containers/{self.fabric}"
 
     @property
     def socket(self) -> str:
+        """The supervisor's door."""
         return f"{self.fabric_run}/supervisor.sock"
 
     @property
     def lock(self) -> str:
+        """Held as long as a supervisor lives."""
         return f"{self.fabric_run}/supervisor.lock"
 
     @property
     def supervisor_log(self) -> str:
+        """The supervisor's last words."""
         return f"{self.fabric_run}/supervisor.log"
 
     def record(self, name: str) -> str:
+        """What became of a container."""
         return f"{self.records}/{name}/record.json"
 
     def spec(self, name: str) -> str:
+        """What was asked for."""
         return f"{self.records}/{name}/spec.json"
 
     def layer(self, name: str) -> str:
+        """A container's private layer and log."""
         return f"{self.layers}/{name}"
 
     def log(self, name: str) -> str:
+        """What a container printed."""
         return f"{self.layers}/{name}/log"

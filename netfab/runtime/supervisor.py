@@ -145,6 +145,7 @@ class Supervisor:
 def main(fabric: str, run: str, state: str) -> None:
     """Become a supervisor. The calling process ends (READY, BUSY, FAILED) when that one answers."""
     paths = Paths(fabric, run, state)
+    os.umask(0o022)  # not that of whoever ran a command: who may write to the socket has root's rights here
     lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -33,7 +33,7 @@ class SqliteStore:
 
     def __init__(self, directory: str) -> None:
         self.path = f"{directory}/store.sqlite"
-        with self._told():
+        with self._as_store_error():
             os.makedirs(directory, 0o700, exist_ok=True)
             found = os.stat(directory)
             if found.st_uid != os.geteuid() or found.st_mode & 0o022:
@@ -76,24 +76,24 @@ class SqliteStore:
 
     def record(self, fabric: str) -> Record | None:
         """What was last applied under that name."""
-        with self._told():
+        with self._as_store_error():
             row = self._db.execute("SELECT * FROM fabrics WHERE name = ?", (fabric,)).fetchone()
         return Record(*row) if row else None
 
     def records(self) -> list[Record]:
         """All fabrics, by name."""
-        with self._told():
+        with self._as_store_error():
             return [Record(*row) for row in self._db.execute("SELECT * FROM fabrics ORDER BY name")]
 
     def leases(self, fabric: str) -> frozenset[Lease]:
         """What the fabric holds."""
-        with self._told():
+        with self._as_store_error():
             rows = self._db.execute("SELECT kind, key, value FROM leases WHERE fabric = ?", (fabric,))
             return frozenset(Lease(*row) for row in rows)
 
     def held(self, besides: str) -> list[HeldSubnet]:
         """Subnets that all other fabrics hold."""
-        with self._told():
+        with self._as_store_error():
             rows = self._db.execute(
                 "SELECT fabric, key, value FROM leases WHERE kind = 'subnet' AND fabric <> ?"
                 " ORDER BY fabric, key",
@@ -105,7 +105,7 @@ class SqliteStore:
 
     def published(self, besides: str) -> dict[str, str]:
         """Ports of the host that other fabrics publish."""
-        with self._told():
+        with self._as_store_error():
             rows = self._db.execute(
                 "SELECT key, fabric FROM leases WHERE kind = 'publish' AND fabric <> ?", (besides,)
             )
@@ -113,7 +113,7 @@ class SqliteStore:
 
     def borrowed(self, besides: str) -> dict[str, str]:
         """What other fabrics borrow, and its originals."""
-        with self._told():
+        with self._as_store_error():
             rows = self._db.execute(
                 "SELECT key, value FROM leases WHERE kind = 'borrowed' AND fabric <> ?", (besides,)
             )
@@ -124,7 +124,7 @@ class SqliteStore:
         wanted = frozenset(wants)
         if wanted <= self.leases(fabric):
             return
-        with self._told(), self._transaction():
+        with self._as_store_error(), self._transaction():
             for key, other in self.published(fabric).items():
                 if any(lease.kind == "publish" and same_port(lease.key, key) for lease in wanted):
                     raise LeaseConflict(f"port {key} is published by fabric {other}")
@@ -136,14 +136,14 @@ class SqliteStore:
         wanted = frozenset(wants)
         if self.record(record.name) == record and self.leases(record.name) == wanted:
             return
-        with self._told(), self._transaction():
+        with self._as_store_error(), self._transaction():
             self._db.execute("INSERT OR REPLACE INTO fabrics VALUES (?, ?, ?, ?, ?)", record)
             self._db.execute("DELETE FROM leases WHERE fabric = ?", (record.name,))
             self._insert(record.name, wanted)
 
     def forget(self, fabric: str) -> None:
         """The fabric is gone."""
-        with self._told(), self._transaction():
+        with self._as_store_error(), self._transaction():
             self._db.execute("DELETE FROM leases WHERE fabric = ?", (fabric,))
             self._db.execute("DELETE FROM fabrics WHERE name = ?", (fabric,))
 
@@ -164,7 +164,7 @@ class SqliteStore:
         self._db.execute("COMMIT")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _as_store_error(self) -> Iterator[None]:
         """What SQLite and the file system say, as StoreError.
 
         A broken store also gives values of no sense: hence ValueError and its like.

@@ -104,12 +104,14 @@ def proposed_name(text: str) -> str:
 
 
 def node_name(text: str) -> str:
+    """A node's name. Raises Wrong, as every function here does."""
     if text in NO_NODE_NAMES:
         raise Wrong(f"{quoted(text)} has a meaning of its own and is no node's name")
     return name(text)
 
 
 def fabric_name(text: str) -> str:
+    """A fabric's name, which becomes part of paths and of nft's words."""
     if text in NO_FABRIC_NAMES:
         raise Wrong(f"{quoted(text)} is netfab's own and no fabric's name")
     return name(text)
@@ -134,6 +136,7 @@ def vlan_id(interface: str) -> int | None:
 
 
 def is_range(text: str) -> bool:
+    """Whether it stands for several names: `leaf1..4`."""
     return ".." in text
 
 
@@ -147,6 +150,7 @@ def expanded(text: str) -> list[str]:
 
 
 def range_bounds(text: str) -> tuple[str, str, str]:
+    """Prefix, first and last of a range, as they are written."""
     match = re.fullmatch(RANGE, text)
     if match is None:
         raise Wrong(f"{quoted(text)} is no range; `leaf1..4` is leaf1, leaf2, leaf3, leaf4")
@@ -157,6 +161,7 @@ def range_bounds(text: str) -> tuple[str, str, str]:
 
 
 def range_length(text: str) -> int:
+    """How many names it stands for, without making them."""
     if not is_range(text):
         return 1
     _, first, last = range_bounds(text)
@@ -177,6 +182,7 @@ def whole(text: str, least: int, most: int) -> int:
 
 
 def port_number(text: str) -> int:
+    """A TCP or UDP port."""
     return whole(text, 1, 65535)
 
 
@@ -197,6 +203,7 @@ def duration(text: str) -> int:
 
 
 def seconds(text: str) -> float:
+    """Seconds of `500ms`, `2s`, `1m`."""
     return duration(text) / 1e6
 
 
@@ -228,6 +235,7 @@ def size(text: str) -> int:
 
 
 def processors(text: str) -> float:
+    """A share of processors: 0.5 is half of one."""
     measure = _measure(text, "")
     if measure is None or not 0.01 <= measure[0] <= 4096:
         raise Wrong(f"{quoted(text)} is no share of processors; write `0.5` or `2`")
@@ -243,12 +251,14 @@ def capability(text: str) -> str:
 
 
 def file_mode(text: str) -> int:
+    """A file mode, octal: `644`, `0644`, `0o644`."""
     if not re.fullmatch(r"(0o?)?[0-7]{3,4}", text):
         raise Wrong(f"{quoted(text)} is no file mode; write it octal: `0644`")
     return int(text.removeprefix("0o"), 8)
 
 
 def restart(text: str) -> str:
+    """A restart policy, as it is written."""
     if re.fullmatch(r"no|always|unless-stopped|on-failure(:[1-9][0-9]{0,5})?", text):
         return text
     raise Wrong(f"{quoted(text)} is none of `no`, `always`, `unless-stopped`, `on-failure`, `on-failure:3`")
@@ -289,6 +299,7 @@ def variable(text: str) -> str:
 
 
 def store(text: str) -> str:
+    """Where state is kept, as it is written."""
     if text == "sqlite" or re.fullmatch(
         r"etcd://[A-Za-z0-9.\[\]:-]+:[0-9]+(,[A-Za-z0-9.\[\]:-]+:[0-9]+)*", text
     ):

@@ -163,6 +163,7 @@ class _Loading:
         self._broken: set[str] = set()  # networks of which something could not be read
 
     def topology(self) -> Topology:
+        """Everything, read; what is wrong is noted in the run."""
         run, values = self._run, self._top.values
         self._check_shared()
         self._each("networks", self._network)

@@ -60,6 +60,7 @@ def without(tree: Map, keys: Container[str]) -> Map:
 
 
 def has_placeholder(tree: Tree) -> bool:
+    """Whether `{n}` or `{node}` stands anywhere in it."""
     return any_text(tree, _is_template)
 
 

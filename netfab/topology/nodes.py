@@ -46,6 +46,7 @@ class Ports:
         self._ports: dict[str, Port] = {}
 
     def add(self, network: str, values: dict[str, Any]) -> None:
+        """A network's port keys, for all that is on it."""
         self._values[network] = values
         self._ports[network] = port_of(values)
 

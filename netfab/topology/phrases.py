@@ -107,6 +107,7 @@ def path(text: str, directory: str) -> str:
 
 
 def is_path(text: str) -> bool:
+    """Whether it is a file's path, and no name."""
     return text in (".", "..") or text.startswith(("/", "./", "../"))
 
 
@@ -178,6 +179,7 @@ def ready(text: str) -> Ready:
 
 
 def ready_http(text: str) -> Ready:
+    """`:80/health`: ready when that is answered."""
     match = re.fullmatch(r":(\d+)(/[\x21-\x7e]*)?", text, re.ASCII)
     if match is None:
         raise Wrong(f'{quoted(text)} is no port and path; write `":80/health"`')
@@ -185,6 +187,7 @@ def ready_http(text: str) -> Ready:
 
 
 def ready_log(text: str) -> Ready:
+    """A regular expression: ready when a line of the log matches."""
     import warnings  # only here: most files have no such pattern
 
     try:
@@ -214,6 +217,7 @@ class Check(NamedTuple):
 
 
 def check(text: str) -> Check:
+    """`web reaches db on tcp/5432 within 2s`, `a does not reach b`."""
     words = text.split()
     match = re.fullmatch(
         r"(\S+) (?:reaches|does not reach) (\S+)(?: on (?:tcp|udp)/(\d+))?(?: within (\S+))?", " ".join(words)

@@ -66,6 +66,7 @@ def _ip(written: Reader[Ip]) -> Reader[Ip]:
 
 
 def bounded(least: int, most: int) -> Reader[int]:
+    """A whole number between two."""
     return scalar(lambda text: grammar.whole(text, least, most), number(least, most))
 
 

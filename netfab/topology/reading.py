@@ -42,9 +42,11 @@ class Run:
         self._left = MAX_EXPANDED
 
     def at(self, tree: Tree, path: str) -> Location:
+        """The place of a tree, as errors name it."""
         return Location(self.file, tree.line, tree.column, path)
 
     def error(self, tree: Tree, path: str, message: str) -> TopologyError:
+        """An error at a tree, to be raised."""
         return TopologyError(message, at=self.at(tree, path))
 
     def attempt(self, read: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -55,17 +57,21 @@ class Run:
             self.note(error)
 
     def note(self, error: TopologyError) -> None:
+        """Keep an error, and read on. Raises EnoughErrors when there are too many."""
         self.errors.append(error)
         if len(self.errors) >= MAX_ERRORS:
             raise EnoughErrors
 
     def error_at(self, at: Location, message: str) -> None:
+        """Keep an error at a place."""
         self.note(TopologyError(message, at=at))
 
     def wrong(self, tree: Tree, path: str, message: str) -> None:
+        """Keep an error at a tree."""
         self.note(self.error(tree, path, message))
 
     def reserve(self, key: str, tree: Tree, path: str) -> None:
+        """Keep a key that was read and whose effect this version does not have."""
         self.reserved.append(Reserved(key, self.at(tree, path)))
 
     def spend(self, values: int, tree: Tree, path: str) -> None:
@@ -169,6 +175,7 @@ def read_record(keys: Mapping[str, Reader[Any]], tree: Map, path: str, run: Run)
 
 
 def record_schema(keys: Mapping[str, Reader[Any]]) -> Json:
+    """The JSON schema of a map with these keys."""
     return {
         "type": ["object", "null"],
         "properties": {key: reader.schema for key, reader in keys.items()},
@@ -245,6 +252,7 @@ def named(
 
 
 def named_schema(value: Json, pattern: str) -> Json:
+    """The JSON schema of a map whose keys are names of the user's, by a pattern where one is given."""
     names: Json = {
         "propertyNames": {"anyOf": [{"pattern": f"^(?:{pattern})$"}, {"pattern": "^x-"}, TEMPLATE]}
     }
@@ -314,8 +322,10 @@ ANY_SCALAR: Json = {"type": ["string", "number", "boolean"]}
 
 
 def pattern(expression: str) -> Json:
+    """The JSON schema of a text or number by a regular expression."""
     return {"anyOf": [{"type": ["string", "number"], "pattern": f"^(?:{expression})$"}, TEMPLATE]}
 
 
 def number(least: int, most: int) -> Json:
+    """The JSON schema of a whole number between two."""
     return {"anyOf": [{"type": "integer", "minimum": least, "maximum": most}, TEMPLATE]}

@@ -18,6 +18,7 @@ class Scalar:
 
     @property
     def is_null(self) -> bool:
+        """Whether nothing is written: YAML has four ways to say so."""
         return self.plain and self.text in ("", "~", "null", "Null", "NULL")
 
 

@@ -211,6 +211,16 @@ def test_names_resolve_by_the_nodes_own_files(containers: Containers, tmp_path: 
     assert text.split() == ["10.1.2.3", "db", "nameserver", "10.1.2.1"]
 
 
+def test_a_container_cant_change_the_names_that_others_see(containers: Containers, tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("10.1.2.3 db\n")
+
+    code, _ = containers.run("sh", "-c", "echo 6.6.6.6 db >> /etc/hosts", hosts_file=str(hosts))
+
+    assert code != 0
+    assert hosts.read_text() == "10.1.2.3 db\n"
+
+
 def test_nothing_of_the_callers_environment_reaches_it(
     containers: Containers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import os
 from conftest import Containers
 
 from netfab.runtime.logs import follow, tail
-from netfab.runtime.rotation import trim
+from netfab.runtime.rotation import LOG_LIMIT, trim
 
 
 def texts(containers: Containers, lines: int | None = None) -> list[str]:
@@ -33,6 +33,23 @@ def test_a_last_line_without_its_end_is_shown(containers: Containers) -> None:
 
     assert texts(containers) == ["one", "two"]
     assert [line.text for line in follow(containers.paths, ["web"])] == [b"one", b"two"]
+
+
+def test_a_guest_that_makes_its_log_endless_costs_no_more_than_a_long_one(containers: Containers) -> None:
+    containers.run("sh", "-c", "truncate -s 1T /proc/self/fd/1; echo; echo last")
+
+    assert texts(containers, 1) == ["last"]
+    (nothing, last) = tail(containers.paths, "web", 2)
+    assert last == b"last"
+    assert len(nothing) <= 4 * LOG_LIMIT
+
+
+def test_a_line_without_end_is_told_in_parts(containers: Containers) -> None:
+    containers.start("sh", "-c", "read go < /go || sleep 0.01; head -c 3000000 /dev/zero", files=(("/go", "x", 0o644, ""),))
+
+    lines = [line.text for line in follow(containers.paths, ["web"], 0)]
+
+    assert sum(map(len, lines)) <= 3000000
 
 
 def test_following_ends_with_the_container_and_shows_all_it_said(containers: Containers) -> None:

@@ -27,9 +27,10 @@ def test_a_user_is_found_by_name_or_number(user: str, expected: Identity) -> Non
 
 
 @pytest.mark.parametrize("number", ["4294967295", "4294967296", "9" * 5000, "\u00b2"])
-@pytest.mark.parametrize("user", ["app", "web:app", "{number}", "web:{number}"])
+@pytest.mark.parametrize("user", ["app", "in", "web:app", "{number}", "web:{number}"])
 def test_no_user_or_group_is_one_that_setresuid_would_take_for_no_change(user: str, number: str) -> None:
-    passwd, group = f"{PASSWD}app:x:{number}:{number}::/:/bin/sh\n", f"{GROUP}app:x:{number}:\n"
+    passwd = f"{PASSWD}app:x:{number}:1::/:/bin/sh\nin:x:1:{number}::/:/bin/sh\n"
+    group = f"{GROUP}app:x:{number}:\n"
 
     with pytest.raises(OSError, match="no such"):
         parse_identity(user.format(number=number), passwd, group)
