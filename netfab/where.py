@@ -36,7 +36,7 @@ class Where(NamedTuple):
     lock_timeout: float = 60.0  # seconds
     waiting: Callable[[str], None] = _quiet  # told who holds a lock that we wait for
     progress: Progress = no_progress
-    hook: Hook = no_hook  # before each step; the tests' only way in
+    hook: Hook = no_hook  # before each step: -vv prints it, and tests spoil it here
 
 
 HERE = Where()

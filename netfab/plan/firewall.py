@@ -55,8 +55,8 @@ def firewall(
 ) -> Iterator[Firewall]:
     """The fabric's `inet` table; none where it has no bridge.
 
-    `uplinks`: by family the interfaces whose forwarding we switch on; EVERYWHERE for all of them. Connections are
-    tracked, which all traffic of the host pays for, only where a network has a way out.
+    `uplinks`: by family the interfaces whose forwarding we switch on; EVERYWHERE for all of them. Connections
+    are tracked, which all traffic of the host pays for, only where a network has a way out.
     """
     if not areas:
         return

@@ -54,8 +54,8 @@ def of_fabric(key: str, group: int) -> Expression:
 def forward(group: int, opened: Iterable[tuple[int, bool]]) -> Chain:
     """What the host forwards.
 
-    `opened`: (family, whether all interfaces) where we switched forwarding on, by interfaces or for all of them: it
-    stops what only that would let through.
+    `opened`: (family, whether all interfaces) where we switched forwarding on, by interfaces or for all of
+    them: it stops what only that would let through.
     """
     rules = [
         Rule.of(verdict_of(together(_IN, _OUT), "@same")),
@@ -114,7 +114,7 @@ _POSTROUTING = Chain(
 
 
 def _no_loopback(field: str) -> Rule:
-    """With route_localnet, and before the kernel looks at what it let DNAT change, nothing else stops this."""
+    """Nothing else stops this with route_localnet, before the kernel looks at what it let DNAT change."""
     loopback = {"prefix": {"addr": str(LOOPBACK.network_address), "len": LOOPBACK.prefixlen}}
     return Rule.of(match(_IN, "lo", "!="), match(header("ip", field), loopback), COUNT, DROP)
 

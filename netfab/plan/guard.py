@@ -111,8 +111,8 @@ _NO_ROUTER = Rule.of(
     _REFUSED,
 )
 
-# Of two tags the first is off by now. A receiver takes both off where they say VLAN 0, and finds a packet that
-# nobody has looked at (CVE-2021-27853).
+# Of two tags the first is off by now. A receiver takes both off where they say VLAN 0, and finds a packet
+# that nobody has looked at (CVE-2021-27853).
 _NO_TAG = Rule.of(match(meta("protocol"), {"set": VLAN_TAGS}), _REFUSED)
 
 _BY_PROTOCOL = {"set": [[protocol, goto(f"guest-{protocol}")] for protocol in ("arp", "ip", "ip6")]}

@@ -52,7 +52,8 @@ def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
 
 # Keys of a node that say how its program runs; on a node without one they do nothing.
 _OF_PROGRAMS = (
-    "cap_add", "cap_drop", "cpus", "env", "files", "memory", "mounts", "pids", "ready", "restart", "user", "workdir"
+    "cap_add", "cap_drop", "cpus", "env", "files", "memory",
+    "mounts", "pids", "ready", "restart", "user", "workdir",
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from netfab.runtime.status import status_of
 from netfab.system import files
 
 _CHUNK = 1 << 16
-_MOST = 4 * LOG_LIMIT  # bytes read back: a guest can make its log seem any length (ftruncate(2) of its output)
+_MOST = 4 * LOG_LIMIT  # bytes read back: a guest can make its log seem any length, ftruncate(2)
 _LONGEST_LINE = 1 << 20  # bytes; a longer one is told in parts while it is followed
 
 

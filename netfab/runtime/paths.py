@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-
 RUN_DIRECTORY = "/run/netfab"
 STATE_DIRECTORY = "/var/lib/netfab"
 

@@ -132,3 +132,16 @@ def test_the_program_that_starts_a_command_cant_be_opened_by_the_guest(container
 
     ours = os.readlink("/proc/self/exe")
     assert ours == os.path.realpath(PYTHON) or ours not in text
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_the_callers_umask_opens_no_door_and_closes_none(containers: Containers, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        containers.start("sleep", "inf")
+    finally:
+        os.umask(before)
+
+    assert os.stat(containers.paths.socket).st_mode & 0o022 == 0  # to connect is to write; unix(7)
+    assert os.stat(containers.paths.layers).st_mode & 0o077 == 0
+    assert containers.exec("stat", "-c", "%a", "/etc", "/dev")[1].split() == ["755", "755"]
