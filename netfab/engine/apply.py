@@ -187,7 +187,7 @@ def undo(before: Fabric, host: Host, known: Sequence[Fabric], failure: BaseExcep
         changes = diff(before, now.own)
         run(tuple(order(changes)), host)
         verify(before, host, changes)
-    except Exception as second:
+    except Exception as second:  # whatever it is: both failures have to be told
         raise UndoFailed(
             f"{failure}; and undoing it failed: {second}",
             hint="run `netfab apply` again, or `netfab destroy`: both start from what is there now",

@@ -118,6 +118,30 @@ class Observer:
         return Space(found, addresses(netlink), routes(netlink))
 
     def _read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
+        self._spaces = self._read_spaces(fabric, only)
+        own = {
+            space: found for space, found in self._spaces.items() if space == HOST or _marked(found, fabric)
+        }
+        linked = [(space, link) for space, found in own.items() for link in found.links]
+        return Dump(
+            fabric=fabric,
+            spaces=own,
+            links={(space, link.ifindex): Name(space, link.name) for space, link in linked},
+            marked=marked_links(fabric, own),
+            owned={(space, link.ifindex) for space, link in linked if space != HOST or owned(link, fabric)},
+            files=dict(_files(self._directory)),
+            sysctls=dict(self._sysctls(known, own, only)),
+            originals={
+                thing.key: thing.original
+                for one in known
+                for thing in one.values()
+                if type(thing) is Borrowed
+            },
+            tables=self._tables,
+        )
+
+    def _read_spaces(self, fabric: str, only: frozenset[str] | None) -> dict[str, Space]:
+        """The host's space, and that of everything in /run/netns with the fabric's name that may be ours."""
         spaces: dict[str, Space] = {}
         self._named = list(self._namespaces.named(f"{fabric}."))
         for name, what in [("", NAMESPACE), *self._named]:
@@ -131,28 +155,7 @@ class Observer:
             else:
                 with suppress(FileNotFoundError):  # ended meanwhile
                     spaces[space] = self._space(space, only is None or space in only)
-        self._spaces = spaces
-        own = {space: found for space, found in spaces.items() if space == HOST or _marked(found, fabric)}
-        return Dump(
-            fabric,
-            own,
-            {
-                (space, link.ifindex): Name(space, link.name)
-                for space, found in own.items()
-                for link in found.links
-            },
-            marked_links(fabric, own),
-            {
-                (space, link.ifindex)
-                for space, found in own.items()
-                for link in found.links
-                if space != HOST or owned(link, fabric)
-            },
-            dict(_files(self._directory)),
-            dict(self._sysctls(known, own, only)),
-            {thing.key: thing.original for one in known for thing in one.values() if type(thing) is Borrowed},
-            self._tables,
-        )
+        return spaces
 
     def _sysctls(
         self, known: Sequence[Fabric], spaces: dict[str, Space], only: frozenset[str] | None

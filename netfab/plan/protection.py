@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
+from typing import Literal
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.base import HOST, node_space
@@ -116,7 +117,7 @@ def _guard_of(
     """What the nic's node may send: its own, what `allow` says, and for a router what lies behind it."""
     if nic.port.spoof == "allow":
         return GuardedPort(nic.host_link, guard="none")
-    macs, prefixes = [nic.mac], []
+    macs, prefixes = [nic.mac], list(routed)
     for allowed in nic.port.allow:
         if len(allowed) == 17 and allowed.count(":") == 5:
             macs.append(allowed)
@@ -124,8 +125,8 @@ def _guard_of(
             prefixes.append(ip_network(allowed))
     unaddressed = not nic.addresses and not layout.segments[nic.segment].prefixes
     addresses = (*(interface.ip for interface in nic.addresses), *loopbacks)
-    kind = "mac" if unaddressed or nic.port.no_address or nic.port.dhcp else "all"
-    return GuardedPort(nic.host_link, tuple(macs), addresses, (*prefixes, *routed), kind)  # type: ignore[arg-type]
+    kind: Literal["mac", "all"] = "mac" if unaddressed or nic.port.no_address or nic.port.dhcp else "all"
+    return GuardedPort(nic.host_link, tuple(macs), addresses, tuple(prefixes), kind)
 
 
 class _Through:
@@ -165,7 +166,7 @@ def _without(prefix: Prefix, parts: Iterable[Prefix]) -> Iterator[Prefix]:
     """The prefix less the one of those parts that is in it."""
     for part in parts:
         if part.version == prefix.version:
-            yield from prefix.address_exclude(part)  # type: ignore[arg-type]
+            yield from prefix.address_exclude(part)  # type: ignore[arg-type]  # of one family
             return
     yield prefix
 

@@ -43,7 +43,7 @@ def tail(paths: Paths, name: str, lines: int | None = None) -> list[bytes]:
 def _last_lines(fd: int, lines: int | None) -> tuple[list[bytes], int]:
     """The lines, and the offset after what was read."""
     end = os.fstat(fd).st_size
-    first = max(_first_byte(fd), end - _MOST)
+    first = max(_next_byte(fd, 0), end - _MOST)
     start, chunks, breaks = end, list[bytes](), 0
     while start > first and (lines is None or breaks <= lines):
         size = min(_CHUNK, start - first)
@@ -57,10 +57,10 @@ def _last_lines(fd: int, lines: int | None) -> tuple[list[bytes], int]:
     return (found if lines is None else found[len(found) - min(lines, len(found)) :]), end
 
 
-def _first_byte(fd: int) -> int:
-    """Where the hole ends that rotation made."""
+def _next_byte(fd: int, offset: int) -> int:
+    """The offset of the first byte from there on that was written: after the hole that rotation made."""
     try:
-        return os.lseek(fd, 0, os.SEEK_DATA)
+        return os.lseek(fd, offset, os.SEEK_DATA)
     except OSError:  # ENXIO: nothing but a hole, or nothing at all
         return os.fstat(fd).st_size
 
@@ -111,13 +111,18 @@ class _Followed:
 
     def more(self) -> Iterator[Line]:
         """Whole lines that came since."""
-        while data := os.pread(self._fd, _CHUNK, self._offset):
-            self._offset += len(data)
+        while data := self._read():
             *whole, self._partial = (self._partial + data).split(b"\n")
             yield from (Line(self.name, text) for text in whole)
             if len(self._partial) > _LONGEST_LINE:
                 yield Line(self.name, self._partial)
                 self._partial = b""
+
+    def _read(self) -> bytes:
+        start = _next_byte(self._fd, self._offset)
+        data = os.pread(self._fd, _CHUNK, start)
+        self._offset = start + len(data)
+        return data
 
     def rest(self) -> Iterator[Line]:
         """What came after the last newline. Nothing can be read afterwards."""

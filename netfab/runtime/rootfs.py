@@ -183,7 +183,7 @@ def _mount_cgroups(sys: int, mounts: tuple[tuple[str, str], ...]) -> None:
 
 
 def bind_mounts(root: int, spec: Spec) -> None:
-    """What the host gives: files for name resolution, which several containers share, and the spec's mounts."""
+    """What the host gives: files for name resolution, which containers may share, and the spec's mounts."""
     for source, target in ((spec.hosts_file, "etc/hosts"), (spec.resolv_conf, "etc/resolv.conf")):
         if source:
             _bind(root, Mount(source, target, read_only=True))

@@ -192,7 +192,7 @@ def _ranges(network: Network) -> Iterator[str]:
         families.add(part.version)
         if subnet is None:
             yield f"the range {part} needs a written `subnet:` that it is part of"
-        elif not part.subnet_of(subnet):  # type: ignore[arg-type]
+        elif not part.subnet_of(subnet):  # type: ignore[arg-type]  # of one family
             yield f"the range {part} is no part of the subnet {subnet}"
 
 

@@ -39,9 +39,7 @@ def test_a_guest_that_makes_its_log_endless_costs_no_more_than_a_long_one(contai
     containers.run("sh", "-c", "truncate -s 1T /proc/self/fd/1; echo; echo last")
 
     assert texts(containers, 1) == ["last"]
-    (nothing, last) = tail(containers.paths, "web", 2)
-    assert last == b"last"
-    assert len(nothing) <= 4 * LOG_LIMIT
+    assert len(b"".join(tail(containers.paths, "web"))) <= 4 * LOG_LIMIT
 
 
 def test_a_line_without_end_is_told_in_parts(containers: Containers) -> None:
