@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from netfab.errors import NetfabError, RuntimeFailed, raise_all
-from netfab.runtime import cgroups
+from netfab.runtime import cgroups, sealed
 from netfab.runtime.paths import Paths
 from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, READY, error_from
 from netfab.runtime.record import replace_file
@@ -32,12 +32,6 @@ STOP_TIMEOUT = 10.0  # seconds, docker's
 
 _PATIENCE = 20.0  # seconds until a supervisor that starts or ends has done so
 _GLANCE = 0.005  # seconds between two looks at one that does
-_BOOTSTRAP = """
-import sys
-sys.path.append(sys.argv[1])
-from netfab.runtime.supervisor import main
-main(*sys.argv[2:])
-"""
 
 
 def start(paths: Paths, spec: Spec, netns: int) -> None:
@@ -209,8 +203,7 @@ def _connected(paths: Paths, deadline: float) -> Iterator[socket.socket]:
 def _start_supervisor(paths: Paths) -> int:
     """READY or BUSY. Raises RuntimeFailed with its last words."""
     os.makedirs(paths.records, mode=0o700, exist_ok=True)
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, package, paths.fabric, paths.run, paths.state]
+    argv = sealed.command("supervisor", paths.fabric, paths.run, paths.state)
     log = (os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     pid = os.posix_spawn(
         sys.executable,

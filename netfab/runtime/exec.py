@@ -8,16 +8,18 @@ below a descriptor of the root.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from netfab.errors import NetfabError
-from netfab.runtime import cgroups, tty
+from netfab.errors import ContainerFailed, NetfabError
+from netfab.runtime import cgroups, sealed, tty
 from netfab.runtime.confine import every_right, give_up, lock, rights_with
 from netfab.runtime.identity import identify
 from netfab.runtime.paths import Paths
@@ -76,6 +78,89 @@ def run_in_container(
     Raises ContainerFailed (whose exit_code is 126 or 127) when it can't be run, NetfabError when the
     container isn't up.
     """
+    if not sealed.must_be_sealed():
+        return _run_beside(paths, name, argv, privileged, user, env, terminal, streams, timeout)
+    request = os.memfd_create("exec", 0)  # not the command line, which everybody can read
+    listen, report = os.pipe()
+    try:
+        what = [list(paths), name, argv, privileged, user, env, terminal, timeout]
+        os.pwrite(request, json.dumps(what).encode(), 0)
+        child = os.fork()
+        if child == 0:
+            run_or_report(_become_helper(request, report, terminal, streams), report)
+        os.close(report)
+        report = -1
+        with _passing_signals(child, terminal):
+            return _wait(name, child, listen)
+    finally:
+        os.close(request)
+        if report != -1:
+            os.close(report)
+
+
+def _become_helper(request: int, report: int, terminal: bool, streams: Streams) -> Iterator[str]:
+    yield "start a helper"
+    connect_output(*streams[:3])
+    os.set_inheritable(report, True)
+    os.set_inheritable(request, True)
+    if not terminal:
+        os.setsid()  # what signals its process group from inside must not reach the caller's
+    sealed.become_sealed(sealed.command("exec", str(request), str(report)))
+
+
+def main(request: str, report: str) -> None:
+    """A helper's life: run what the caller asks for, from a sealed interpreter."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the command, which has its own handling of it
+    os.set_inheritable(int(report), False)
+    with open(int(request), "rb") as file:
+        paths, name, argv, privileged, user, env, terminal, timeout = json.load(file)
+    variables = tuple((key, value) for key, value in env)
+    try:
+        code = _run_beside(
+            Paths(*paths), name, tuple(argv), privileged, user, variables, terminal, OWN_STREAMS, timeout
+        )
+    except ContainerFailed as error:
+        os.write(int(report), f"{error.step}\0{error.errno}\0{error.path}".encode(errors="replace"))
+        os._exit(error.exit_code)
+    except NetfabError as error:
+        os.write(int(report), error.message.encode(errors="replace"))
+        os._exit(1)
+    os._exit(code)
+
+
+@contextmanager
+def _passing_signals(child: int, terminal: bool) -> Iterator[None]:
+    """Signals that end us go to the helper, and what it runs, instead; a terminal's are its own already."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def passed(number: int, _: object) -> None:
+        with suppress(ProcessLookupError):
+            if not terminal:
+                os.killpg(child, number)
+
+    before = {number: signal.signal(number, passed) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run_beside(
+    paths: Paths,
+    name: str,
+    argv: tuple[str, ...],
+    privileged: bool,
+    user: str | None,
+    env: tuple[tuple[str, str], ...],
+    terminal: bool,
+    streams: Streams,
+    timeout: float | None,
+) -> int:
+    """What run_in_container does, from an interpreter that a guest can't write."""
     found = status_of(paths, name)
     if found is None or not found.pid:
         raise NetfabError(f"{name} does not run")
@@ -227,6 +312,8 @@ def _wait(name: str, child: int, listen: int) -> int:
     with os.fdopen(listen, "rb") as pipe:
         text = pipe.read().decode(errors="replace")
     code = _exit_code(child)
-    if text:
+    if "\0" in text:
         raise failure_of(name, text)
+    if text:
+        raise NetfabError(text)
     return code

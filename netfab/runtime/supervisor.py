@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from netfab.errors import NetfabError
+from netfab.runtime import sealed
 from netfab.runtime.keeper import Keeper
 from netfab.runtime.launcher import Launcher, raise_open_files
 from netfab.runtime.layers import make_layers, mount_points
@@ -144,6 +145,8 @@ class Supervisor:
 
 def main(fabric: str, run: str, state: str) -> None:
     """Become a supervisor. The calling process ends (READY, BUSY, FAILED) when that one answers."""
+    if sealed.must_be_sealed():
+        sealed.become_sealed(sealed.command("supervisor", fabric, run, state))
     paths = Paths(fabric, run, state)
     os.umask(0o022)  # not that of whoever ran a command: who may write to the socket has root's rights here
     lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -180,3 +180,34 @@ def test_the_terminal_has_the_size_of_ours_and_ours_is_restored(containers: Cont
 
     assert output.split() == ["33", "111"]
     assert after == before
+
+
+LOOK_AT_OURSELVES = 'import os; print(bool(os.statvfs("/proc/self/exe").f_flag & os.ST_RDONLY))'
+
+
+@pytest.mark.skipif(
+    not user_namespace_is_initial(), reason="there a guest's root may not write the host's files"
+)
+@pytest.mark.parametrize(
+    ("make", "command"),
+    [
+        ("ln -s /proc/self/exe /evil", ("/evil", "-I", "-c", LOOK_AT_OURSELVES)),
+        (f"echo '#!/proc/self/exe\n{LOOK_AT_OURSELVES}' > /evil; chmod +x /evil", ("/evil",)),
+    ],
+    ids=["link", "interpreter"],
+)
+def test_what_a_guest_holds_of_our_interpreter_is_read_only(  # CVE-2019-5736
+    containers: Containers, make: str, command: tuple[str, ...]
+) -> None:
+    containers.start("sleep", "inf")
+    containers.exec("sh", "-c", make)
+
+    assert containers.exec(*command) == (0, "True\n")
+
+
+def test_a_command_that_kills_its_process_group_does_not_kill_its_caller(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+
+    code, _ = containers.exec("sh", "-c", "kill -9 0")
+
+    assert code == 128 + signal.SIGKILL
