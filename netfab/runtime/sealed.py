@@ -1,8 +1,8 @@
 """A read-only way to the interpreter, for processes that run what a guest chose.
 
-/proc/self/exe of a process that is about to run a guest's program is our interpreter. A guest that has that opened (as
-its own program, or as the interpreter of a script of its own) holds a file of the host, and could write it once nobody
-runs it any more (CVE-2019-5736). By a read-only mount it can't, whatever its rights.
+/proc/self/exe of a process that is about to run a guest's program is our interpreter. A guest that has that
+opened (as its own program, or as the interpreter of a script of its own) holds a file of the host, and could
+write it once nobody runs it any more (CVE-2019-5736). By a read-only mount it can't, whatever its rights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def must_be_sealed() -> bool:
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command line of `main` in a module of this package: nothing but the standard library and netfab is seen."""
+    """The command line of `main` in a module of this package; it sees the standard library and netfab only."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return [sys.executable, "-I", "-S", "-c", _BOOTSTRAP.format(module), package, *arguments]
 
