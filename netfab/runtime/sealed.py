@@ -30,7 +30,7 @@ def must_be_sealed() -> bool:
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command line of `main` in a module of this package; it sees the standard library and netfab only."""
+    """The command line of `main` in a module here; it sees the standard library and netfab only."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return [sys.executable, "-I", "-S", "-c", _BOOTSTRAP.format(module), package, *arguments]
 
