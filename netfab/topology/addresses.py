@@ -115,12 +115,23 @@ def mac(text: str) -> str:
     """A unicast MAC, lower case with colons."""
     found = text.lower().replace("-", ":")
     if not re.fullmatch(_MAC, found):
+        found = _other_notation(text)
+    if not found:
         raise Wrong(f"{quoted(text)} is no MAC; write `02:42:ac:11:00:02`")
     if int(found[:2], 16) & 1 or found == "00:00:00:00:00:00":
         raise Wrong(
             f"{quoted(text)} is no unicast MAC: its first byte must be even; write `{_unicast(found)}`"
         )
     return found
+
+
+def _other_notation(text: str) -> str:
+    """The MAC in what else people type, 0242.ac11.0002 or 0242ac110002; "" where it is none."""
+    if not re.fullmatch(r"[0-9A-Fa-f]{12}|([0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}", text):
+        return ""
+    from netaddr import EUI, mac_unix_expanded  # 50 ms, for the few files that need it
+
+    return str(EUI(text, version=48, dialect=mac_unix_expanded))
 
 
 def _unicast(found: str) -> str:
