@@ -16,7 +16,7 @@ from netfab.engine.diff import Change
 from netfab.errors import LeaseConflict, NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.hosts.ports import refuse_busy
-from netfab.look import bridges, inspect, name_of, plan_data, records, status
+from netfab.look import bridges, inspect, name_of, plan_data, status
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
@@ -40,6 +40,7 @@ from netfab.where import (
     need_root,
     opened_host,
     opened_store,
+    records,
 )
 
 __all__ = [

@@ -16,15 +16,8 @@ from netfab.objects.kinds import KINDS
 from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
 from netfab.runtime.paths import Paths
-from netfab.store.store import Record
 from netfab.topology.schema import Topology
-from netfab.where import HERE, Where, known_record, opened_host, opened_store
-
-
-def records(where: Where = HERE) -> list[Record]:
-    """Every fabric that was applied on this host."""
-    with opened_store(where) as store:
-        return store.records()
+from netfab.where import HERE, Where, known_record, opened_host, opened_store, records
 
 
 def status(name: str, where: Where = HERE) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from netfab.errors import NetfabError
 from netfab.kernel.netns import Namespaces
 from netfab.runtime.paths import Paths
 from netfab.store.store import Record
-from netfab.where import HERE, Where, need_root, opened_store
+from netfab.where import HERE, Where, need_root, opened_store, records
 
 
 def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]]:
@@ -120,7 +120,7 @@ def programs(where: Where = HERE) -> list[dict[str, Any]]:
             "error": one.error,
             "command": list(one.spec.argv),
         }
-        for record in _records(where)
+        for record in records(where)
         for name, one in containers(Paths(record.name, where.run, where.state)).items()
     ]
 
@@ -140,8 +140,3 @@ def logs(
             yield from ((line.name, line.text) for line in runtime.follow(paths, names, lines))
         else:
             yield from ((name, line) for name in names for line in runtime.tail(paths, name, lines))
-
-
-def _records(where: Where) -> list[Record]:
-    with opened_store(where) as store:
-        return store.records()

@@ -63,6 +63,12 @@ def opened_store(where: Where) -> Iterator[Store]:
         store.close()
 
 
+def records(where: Where = HERE) -> list[Record]:
+    """Every fabric that was applied on this host."""
+    with opened_store(where) as store:
+        return store.records()
+
+
 @contextmanager
 def opened_host(name: str, where: Where) -> Iterator[LocalHost]:
     """This host, for one fabric; a signal meanwhile is answered between two steps. Raises Interrupted."""

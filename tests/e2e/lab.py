@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from machine import snapshot
 
@@ -90,10 +90,10 @@ class Lab:
     def call(self, function: Callable[[], T], node: str = "") -> T:
         """What `function` returns when called in this host, or in the network of a node (FABRIC.NODE)."""
         with self._forked(lambda tell: tell(pickle.dumps(_outcome(function))), node) as (_, pipe):
-            returned, error = pickle.load(pipe)
+            returned, error = cast("tuple[T, BaseException | None]", pickle.load(pipe))
         if error is not None:
             raise error
-        return returned  # type: ignore[no-any-return]
+        return returned
 
     @contextmanager
     def running(self, function: Callable[[Callable[[], None]], object], node: str = "") -> Iterator[None]:

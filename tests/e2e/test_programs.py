@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ nodes:
     answers = []
     for _ in range(25):  # each time anew: no neighbour is known, no connection tracked
         lab.netfab("apply")
-        answers += [lab.call(lambda: ask(address, port, AT_ONCE), node) for node, address, port in ways]  # noqa: B023
+        answers += [lab.call(partial(ask, address, port, AT_ONCE), node) for node, address, port in ways]
         lab.netfab("destroy")
 
     assert answers == ["hello"] * 100

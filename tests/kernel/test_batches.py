@@ -143,13 +143,10 @@ class Faulty(socket.socket):
 
 @contextmanager
 def _faulty(method: str, fault: int, errno: int) -> Iterator[type[Faulty]]:
-    real = socket.socket
     Faulty.calls, Faulty.fault, Faulty.errno, Faulty.method = 0, fault, errno, method
-    socket.socket = Faulty  # type: ignore[misc]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "socket", Faulty)
         yield Faulty
-    finally:
-        socket.socket = real  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -209,13 +206,13 @@ def netlink() -> Iterator[Netlink]:
 
 def test_a_table_that_changed_while_it_was_read_is_read_again(netlink: Netlink) -> None:
     expected = [link.name for link in links(netlink)]
-    netlink._socket = Scripted(netlink._socket, [_interrupted])  # type: ignore[assignment]
+    netlink.__dict__["_socket"] = Scripted(netlink._socket, [_interrupted])
 
     assert [link.name for link in links(netlink)] == expected
 
 
 def test_a_table_that_changes_for_ever_is_an_error_and_no_hang(netlink: Netlink) -> None:
-    netlink._socket = Scripted(netlink._socket, [_interrupted] * 1000)  # type: ignore[assignment]
+    netlink.__dict__["_socket"] = Scripted(netlink._socket, [_interrupted] * 1000)
 
     with pytest.raises(KernelRefused, match="changed during each of ten readings"):
         links(netlink)

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from conftest import Containers, wait_for_end
+from containers import Containers, wait_for_end
 
 from netfab.runtime import client
 from netfab.runtime.record import read_record, write_record

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Containers
+from containers import Containers
 
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime.exec import TIMED_OUT, Streams, run_in_container, run_in_namespace
 from netfab.system.process import user_namespace_is_initial
 
 
-def run_in_node(containers: Containers, *argv: str, **options: object) -> tuple[int, str]:
+def run_in_node(containers: Containers, *argv: str, **options: Any) -> tuple[int, str]:
     read, write = os.pipe()
     try:
         code = run_in_namespace(
@@ -22,7 +23,7 @@ def run_in_node(containers: Containers, *argv: str, **options: object) -> tuple[
             argv,
             hostname="node",
             streams=Streams(0, write, write),
-            **options,  # type: ignore[arg-type]
+            **options,
         )
     finally:
         os.close(write)

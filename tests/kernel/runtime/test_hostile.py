@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import PYTHON, Containers, make_image
+from containers import PYTHON, Containers, make_image
 
 from netfab.errors import ContainerFailed
 

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import Containers, make_image
+from containers import Containers, make_image
 
 from netfab.errors import ContainerFailed
 from netfab.runtime.layers import make_layers

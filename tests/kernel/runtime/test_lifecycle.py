@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PYTHON, Containers, wait_for_end
+from containers import PYTHON, Containers, wait_for_end
 
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import client

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import PYTHON, Containers
+from containers import PYTHON, Containers
 
 from netfab.errors import NetfabError, Unsupported
 from netfab.runtime import client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from conftest import Containers
+from containers import Containers
 
 from netfab.runtime.logs import follow, tail
 from netfab.runtime.rotation import LOG_LIMIT, trim

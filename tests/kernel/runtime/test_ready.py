@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import PYTHON, Containers
+from containers import PYTHON, Containers
 
 from netfab.errors import NotReady
 from netfab.runtime.ready import Node, Probe, wait_ready

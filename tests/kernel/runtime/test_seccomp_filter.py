@@ -6,7 +6,7 @@ import os
 from errno import ENOSYS, EPERM
 
 import pytest
-from conftest import Containers
+from containers import Containers
 
 from netfab.runtime.seccomp import DENIED
 

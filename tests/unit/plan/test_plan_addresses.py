@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from planning import addresses, ends, held, of_kind, planned, routes, subnets
 
@@ -358,8 +360,8 @@ def test_a_written_mtu_is_the_networks_and_a_ports_own_is_the_ports() -> None:
     assert {name: end.mtu for name, end in ends(found).items()} == {"x eth0": 9000, "y eth0": 1400}
 
 
-def bridges(text: str, leases: object = (), **facts: object) -> dict[str, str]:
-    found = planned(text, leases, **facts)  # type: ignore[arg-type]
+def bridges(text: str, leases: Any = (), **facts: Any) -> dict[str, str]:
+    found = planned(text, leases, **facts)
     return {name: segment.bridge for name, segment in found.layout.segments.items()}
 
 

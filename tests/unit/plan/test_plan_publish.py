@@ -178,4 +178,4 @@ def test_an_isolated_networks_router_sends_nothing_back_from_it() -> None:
 
     behind = [ip_network(row) for row in senders(text, "routed4", "r")]
     assert not any(prefix.overlaps(ip_network("10.5.0.0/24")) for prefix in behind)
-    assert any(ip_network("8.8.8.8").subnet_of(prefix) for prefix in behind)  # type: ignore[arg-type]
+    assert any(prefix.overlaps(ip_network("8.8.8.8")) for prefix in behind)

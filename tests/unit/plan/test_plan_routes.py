@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from planning import ends, held, of_kind, planned, routes
 
@@ -164,8 +166,8 @@ def test_a_written_route_with_another_metric_stands_beside_an_equal_one() -> Non
     ]
 
 
-def sysctls(text: str, node: str, **facts: object) -> dict[str, str]:
-    found = planned(text, **facts)  # type: ignore[arg-type]
+def sysctls(text: str, node: str, **facts: Any) -> dict[str, str]:
+    found = planned(text, **facts)
     return {thing.key: thing.value for thing in of_kind(found, Sysctl) if thing.space == f"node lab.{node}"}
 
 
