@@ -79,10 +79,13 @@ def test_a_port_sends_all_that_is_its_own(lab: Lab) -> None:
 def test_nothing_hides_behind_vlan_tags(lab: Lab, guard: str, tags: tuple[int, ...]) -> None:
     sender, receiver = neighbours(lab, guard=guard)
 
-    sender.send(tagged(SPOOFED["router advertisement"], *tags))
+    smuggled = SPOOFED["router advertisement"]
+
+    sender.send(tagged(smuggled, *tags))
     sender.send(LAST)
 
-    assert receiver.until(LAST) == []
+    # The kernels at both ends of the bridge may announce their multicast groups at any time.
+    assert [frame for frame in receiver.until(LAST) if frame.endswith(smuggled[14:])] == []
 
 
 def test_the_host_itself_gets_no_spoofed_frame(lab: Lab) -> None:
