@@ -171,6 +171,7 @@ def apply(
                 store.commit(made, proposed.wants)
             proposed = _with_renames(proposed, record, made.summary)
             applied = engine.apply(proposed.fabric, host, (last,), where.progress)
+            host.forget()  # what is written next takes as much memory again
             try:
                 run_commands(proposed.commands, made, applied.changes)
                 if applied.changes or not _is_known(record, made) or proposed.wants != leases:
@@ -197,8 +198,15 @@ def _is_known(record: Record | None, made: Record) -> bool:
 
 def _remember(made: Record, proposed: Plan, store: Store, where: Where) -> None:
     """Keep what was applied, and tell everybody what everybody may know of it."""
-    store.commit(made._replace(desired=proposed.fabric.to_json()), proposed.wants)
-    publish(where.run, made._replace(desired=proposed.fabric.public().to_json()), proposed.wants)
+    known = made._replace(desired=proposed.fabric.to_json())
+    store.commit(known, proposed.wants)
+    publish(where.run, _public(known, proposed.fabric), proposed.wants)
+
+
+def _public(record: Record, fabric: Fabric) -> Record:
+    """The record, less the secrets of its objects."""
+    public = fabric.public()
+    return record if public is fabric else record._replace(desired=public.to_json())
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
@@ -240,7 +248,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
         record = known_record(store, name)
         wanted = Fabric.from_json(record.desired, KINDS)
         applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
-        publish(where.run, record._replace(desired=wanted.public().to_json()), store.leases(name))
+        publish(where.run, _public(record, wanted), store.leases(name))
         return applied
 
 

@@ -62,7 +62,8 @@ class LocalHost:
     def observe(self, name: str, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Observed:
         """Read the fabric; of the namespaces only those in `spaces`, when given."""
         dump = self.dump(known, spaces)
-        own = Fabric(name, (thing for kind in KINDS for thing in kind.read(dump)))
+        wanted = known[0] if known else Fabric(name)
+        own = wanted.sharing(thing for kind in KINDS for thing in kind.read(dump))
         unsettled = frozenset(link for kind in KINDS for link in kind.unsettled(dump))
         return Observed(own, self._observer.foreign(name), unsettled)
 
@@ -75,6 +76,11 @@ class LocalHost:
             containers=self._programs.read(how_it_fares=spaces is None),
             supervised=self._programs.supervised(),
         )
+
+    def forget(self) -> None:
+        """Let go of what was read, which is much of a large fabric; the next reading is of all of it."""
+        self._observer.forget()
+        self._tables = ()
 
     def dropped(self) -> dict[str, int]:
         """Packets that each of the host's links was denied by the fabric's guard, by the last reading."""

@@ -13,7 +13,7 @@ from typing import Any
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, rules_of
-from netfab.objects.address import AddressMessage
+from netfab.objects.address import WANTED, AddressMessage
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.link import IFALIAS, LOOPBACK_IFINDEX, Link, group_of, marked_links, owned
@@ -53,10 +53,15 @@ def links(netlink: Netlink) -> list[Link]:
 def addresses(netlink: Netlink) -> list[AddressMessage]:
     """Every address of the socket's namespace."""
     return [
-        AddressMessage(family, length, index, parse(data, start + IFADDR.size, end))
+        AddressMessage(family, length, index, parse(data, start + IFADDR.size, end, WANTED))
         for data, start, end in netlink.dump(RTM_GETADDR, _ADDRESSES)
         for family, length, _, _, index in (IFADDR.unpack_from(data, start),)
     ]
+
+
+def _marked_addresses(netlink: Netlink) -> list[AddressMessage]:
+    """Those that netfab gave: two of three are lo's."""
+    return [message for message in addresses(netlink) if message.marked]
 
 
 def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
@@ -70,7 +75,7 @@ def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
 
 def read_space(netlink: Netlink) -> Space:
     """One namespace."""
-    return Space(links(netlink), addresses(netlink), routes(netlink))
+    return Space(links(netlink), _marked_addresses(netlink), routes(netlink))
 
 
 def read_mark(netlink: Netlink) -> Space:
@@ -103,6 +108,10 @@ class Observer:
             self._passages = docker_rules(dump.spaces[HOST].links)
         return dump._replace(tables=self._tables, passages=self._passages)
 
+    def forget(self) -> None:
+        """Keep nothing of what was read."""
+        self._spaces, self._tables, self._passages = {}, [], []
+
     def host_links(self) -> list[Link]:
         """The host's links; the next reading takes them as read, as a dump of a thousand takes its time."""
         self._host_links = links(self._namespaces.socket(HOST))
@@ -115,7 +124,7 @@ class Observer:
         if space != HOST or self._host_links is None:
             return read_space(netlink)
         found, self._host_links = self._host_links, None
-        return Space(found, addresses(netlink), routes(netlink))
+        return Space(found, _marked_addresses(netlink), routes(netlink))
 
     def _read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
         self._spaces = self._read_spaces(fabric, only)

@@ -27,6 +27,7 @@ from netfab.objects.wire import (
 )
 
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
+WANTED = frozenset({IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO})
 IFA_F_NODAD, IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x02, 0x40, 0x80
 PREFIX_ROUTE_METRIC6 = 256  # IP6_RT_PRIO_ADDRCONF, net/ip6_route.h
 
@@ -114,7 +115,12 @@ class AddressMessage(NamedTuple):
     family: int
     length: int
     ifindex: int
-    attrs: dict[int, bytes]
+    attrs: dict[int, bytes]  # of WANTED
+
+    @property
+    def marked(self) -> bool:
+        """Whether netfab gave it."""
+        return self.attrs.get(IFA_PROTO, b"\0")[0] == MARK
 
 
 def address_name(link: Name, address: IPv4Address | IPv6Address, length: int) -> Name:
@@ -131,5 +137,5 @@ def prefix_of(packed: bytes, length: int) -> str:
 def _own(dump: Dump) -> Iterator[tuple[str, str, AddressMessage]]:
     for space, found in dump.spaces.items():
         for message in found.addresses:
-            if message.attrs.get(IFA_PROTO, b"\0")[0] == MARK and (space, message.ifindex) in dump.owned:
+            if (space, message.ifindex) in dump.owned:
                 yield space, dump.links[space, message.ifindex].text, message

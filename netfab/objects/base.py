@@ -99,8 +99,8 @@ class Space(NamedTuple):
     """What the kernel said about one network namespace: a Link, AddressMessage or RouteMessage each."""
 
     links: list[Any]
-    addresses: list[Any]
-    routes: list[Any]
+    addresses: list[Any]  # with netfab's mark
+    routes: list[Any]  # likewise
 
 
 class Dump(NamedTuple):
@@ -127,8 +127,19 @@ class Fabric(dict[Name, Any]):
         super().__init__((thing.names[0], thing) for thing in objects)
         self.name = name
 
+    def sharing(self, objects: Iterable[Any]) -> Fabric:
+        """A fabric of these objects, with its own in the place of equal ones: half of the memory."""
+        shared = Fabric(self.name)
+        for thing in objects:
+            identity = thing.names[0]
+            own = self.get(identity)
+            shared[identity] = own if own == thing and type(own) is type(thing) else thing
+        return shared
+
     def public(self) -> Fabric:
-        """What everybody may read of it: objects that hold secrets without them."""
+        """What everybody may read of it: itself, or where objects hold secrets a copy without them."""
+        if not any(hasattr(thing, "public") for thing in self.values()):
+            return self
         return Fabric(self.name, (getattr(thing, "public", thing) for thing in self.values()))
 
     def to_json(self) -> str:

@@ -130,7 +130,7 @@ class Bridge(NamedTuple):
                     number(data[FORWARD_DELAY]),
                     bool(number(data[STP_STATE])),
                     bool(number(data[MCAST_SNOOPING])),
-                    link.settings(),
+                    link.settings,
                 )
 
     @classmethod

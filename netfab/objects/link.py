@@ -39,8 +39,8 @@ CONF_ROUTE_LOCALNET = 26
 CONF6_ACCEPT_RA, CONF6_FORCE_FORWARDING = 3, 59  # linux/ipv6.h, DEVCONF_*, counted from 0
 ADDR_GEN_NONE = 1
 OPERSTATE_UP = 6  # RFC 2863
-KEPT = frozenset({ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO, IFALIAS, AF_SPEC, GROUP})
-KEPT_OF_LO = frozenset({IFNAME, GROUP})
+WANTED = frozenset({ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO, IFALIAS, AF_SPEC, GROUP})
+WANTED_OF_LO = frozenset({IFNAME, GROUP})
 LOOPBACK_IFINDEX = 1  # net/flow.h
 
 _SCRATCH = 1 << 23
@@ -60,23 +60,25 @@ def scratch_of(group: int) -> int:
 class Link(NamedTuple):
     """One RTM_NEWLINK of a dump, less what nobody asks for.
 
-    A link has forty attributes, and hosts have many links.
+    A link has forty attributes, and hosts have many links: what most of them have alike is kept once.
     """
 
     ifindex: int
     flags: int
     name: str
     group: int
-    attrs: dict[int, bytes]  # of KEPT; of a lo of KEPT_OF_LO
+    settings: Settings
+    attrs: dict[int, bytes]  # what else is of WANTED; of a lo of WANTED_OF_LO
     info: dict[int, bytes]  # of IFLA_LINKINFO
 
     @classmethod
     def parse(cls, ifindex: int, flags: int, data: bytes, start: int, end: int) -> Link:
         """From the attributes in data[start:end]."""
-        attrs = parse(data, start, end, KEPT if ifindex != LOOPBACK_IFINDEX else KEPT_OF_LO)
+        attrs = parse(data, start, end, WANTED if ifindex != LOOPBACK_IFINDEX else WANTED_OF_LO)
         info = attrs.pop(LINKINFO, b"")
-        group = number(attrs.get(GROUP, b""))
-        return cls(ifindex, flags, text(attrs[IFNAME]), group, attrs, parse(info, 0, len(info)))
+        settings = _settings_of(attrs.pop(AF_SPEC, b""))
+        name, group = text(attrs.pop(IFNAME)), number(attrs.get(GROUP, b""))
+        return cls(ifindex, flags, name, group, settings, attrs, parse(info, 0, len(info)))
 
     @property
     def up(self) -> bool:
@@ -103,14 +105,6 @@ class Link(NamedTuple):
         data = self.info.get(which, b"")
         return parse(data, 0, len(data), wanted)
 
-    def settings(self) -> Settings:
-        """What IFLA_AF_SPEC says of both families; IFLA_INET_CONF is an array of s32 counted from 1."""
-        families = self.attrs.get(AF_SPEC, b"")
-        spec = parse(families, 0, len(families))
-        inet, inet6 = spec.get(AF_INET, b""), spec.get(AF_INET6, b"")
-        conf = parse(inet, 0, len(inet)).get(INET_CONF, b"")
-        return _settings(conf, parse(inet6, 0, len(inet6)).get(INET6_CONF, b""))
-
 
 class Settings(NamedTuple):
     """A link's own sysctls. Those of IPv4 go over netlink, without a look at /proc/sys."""
@@ -121,6 +115,14 @@ class Settings(NamedTuple):
     accept_ra: bool = False
     route_localnet: bool = False  # packets from 127.0.0.1 may leave here: ports published on loopback
     forwarding6: bool = False  # conf.X.force_forwarding, of kernels since 6.17
+
+
+def _settings_of(families: bytes) -> Settings:
+    """What IFLA_AF_SPEC says of both families; IFLA_INET_CONF is an array of s32 counted from 1."""
+    spec = parse(families, 0, len(families))
+    inet, inet6 = spec.get(AF_INET, b""), spec.get(AF_INET6, b"")
+    conf = parse(inet, 0, len(inet)).get(INET_CONF, b"")
+    return _settings(conf, parse(inet6, 0, len(inet6)).get(INET6_CONF, b""))
 
 
 @cache

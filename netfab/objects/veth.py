@@ -89,7 +89,7 @@ class End(NamedTuple):
     @classmethod
     def of(cls, space: str, link: Link) -> End:
         """The end that a dumped link is."""
-        settings = link.settings()
+        settings = link.settings
         if space == HOST:
             # The port of a bridge hears no router advertisements, whatever the host's default for them.
             settings = settings._replace(accept_ra=True)
