@@ -15,7 +15,6 @@ from netfab.engine.apply import Applied, Observed
 from netfab.engine.diff import Change
 from netfab.errors import LeaseConflict, NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
-from netfab.hosts.ports import refuse_busy
 from netfab.look import bridges, inspect, name_of, plan_data, status
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
@@ -163,6 +162,8 @@ def apply(
         try:
             proposed = _claim(topology, host, store, where)
             if proposed.published:
+                from netfab.hosts.ports import refuse_busy
+
                 refuse_busy(wish for wish in proposed.published if lease_of(wish) not in leases)
             made = Record(
                 name, file, os.getuid(), Fabric(name).to_json(), json.dumps(summary(topology, proposed))

@@ -102,7 +102,8 @@ def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) ->
     that the last to go puts it back.
     """
     record = store.record(name)
-    last = Fabric.from_json(record.desired, kinds) if record else Fabric(name)
+    mentioned = [kind for kind in kinds if record and Fabric.mentioned(record.desired, kind)]
+    last = Fabric.from_json(record.desired, mentioned) if record and mentioned else Fabric(name)
     claimed = (
         Borrowed(lease.key, "", lease.value) for lease in store.leases(name) if lease.kind == "borrowed"
     )

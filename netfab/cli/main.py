@@ -133,4 +133,5 @@ def main() -> None:
         code = 1
     except Exception as error:  # the last resort: a user is never shown a traceback unasked
         code = show_bug(error)
+    gc.freeze()  # nor at the end, where the interpreter would collect once more
     sys.exit(code if isinstance(code, int) else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
 from netfab.kernel.execute import Failures, Handler, Steps
@@ -13,7 +13,9 @@ from netfab.kernel.netns import DIRECTORY, Namespaces
 from netfab.objects.container import Container
 from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer, WakeSupervisor
 from netfab.runtime.paths import Paths
-from netfab.runtime.status import Status, status, supervisor_lives
+
+if TYPE_CHECKING:
+    from netfab.runtime.status import Status
 
 _ONCE = ("no", "on-failure")  # restart policies under which a program may end for good
 
@@ -37,7 +39,7 @@ class Programs:
 
         `how_it_fares`: one that has ended, and should not have, is read as not `started`.
         """
-        found = status(self._paths)
+        found = self._status()
         containers = [_container(one, how_it_fares) for one in found.values()]
         with suppress(FileNotFoundError):
             left = sorted(set(os.listdir(self._paths.layers)) - set(found))
@@ -46,8 +48,20 @@ class Programs:
 
     def supervised(self) -> bool:
         """Whether there are containers, and all that live have a supervisor."""
-        found = status(self._paths)
-        return bool(found) and (all(one.over for one in found.values()) or supervisor_lives(self._paths))
+        found = self._status()
+        if not found or all(one.over for one in found.values()):
+            return bool(found)
+        from netfab.runtime.status import supervisor_lives
+
+        return supervisor_lives(self._paths)
+
+    def _status(self) -> dict[str, Status]:
+        """Every container's. Most fabrics never had one, and do without the runtime."""
+        if not os.path.exists(self._paths.records):
+            return {}
+        from netfab.runtime.status import status
+
+        return status(self._paths)
 
     def wait_ready(self, containers: Iterable[Container]) -> None:
         """Return when all probes of all of them hold.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -149,7 +148,7 @@ def nameservers() -> Iterator[str]:
 def _machine() -> str:
     with suppress(OSError), open("/etc/machine-id") as file:
         return file.read().strip()
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 def _podman() -> Iterator[Reservation]:
@@ -182,6 +181,7 @@ def _ask(path: str) -> list[Any]:
 
     A daemon that doesn't answer in time, or answers nonsense, has no networks that we know of.
     """
+    import socket
     from http.client import HTTPConnection, HTTPException
 
     connection = HTTPConnection("localhost", timeout=5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
@@ -53,7 +53,7 @@ class Address(NamedTuple):
     @property
     def names(self) -> tuple[Name, ...]:
         metric = 0 if self.address.version == 4 else PREFIX_ROUTE_METRIC6
-        prefix = prefix_of(self.address.packed, self.length)
+        prefix = prefix_of(self.address, self.length)
         return (
             address_name(self.link, self.address, self.length),
             Name(f"route {self.link.space} main", f"{prefix} {metric}"),
@@ -128,10 +128,16 @@ def address_name(link: Name, address: IPv4Address | IPv6Address, length: int) ->
     return Name(f"address {link.space}", f"{address}/{length} {link.text}")
 
 
+def prefix_of(address: IPv4Address | IPv6Address, length: int) -> str:
+    """The prefix that an address is on, as text."""
+    bits = address.max_prefixlen - length
+    return _prefix_text(address.version, int(address) >> bits << bits, length)
+
+
 @cache
-def prefix_of(packed: bytes, length: int) -> str:
-    """The prefix that a packed address is on, as text."""
-    return str(ip_network((packed, length), strict=False))
+def _prefix_text(version: int, first: int, length: int) -> str:
+    """One for all the addresses of a subnet."""
+    return f"{(IPv4Address if version == 4 else IPv6Address)(first)}/{length}"
 
 
 def _own(dump: Dump) -> Iterator[tuple[str, str, AddressMessage]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import cache
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple, Protocol, Self, get_args, get_origin, get_type_hints
 
@@ -26,6 +27,7 @@ class Name(NamedTuple):
         return self.text if self.space in (HOST, "namespace") else f"{self.text} of {self.space}"
 
 
+@cache
 def node_space(fabric: str, node: str) -> str:
     """The space of the links, addresses and routes inside a node."""
     return f"node {fabric}.{node}"
@@ -152,6 +154,11 @@ class Fabric(dict[Name, Any]):
             default=str,
             separators=(",", ":"),
         )
+
+    @staticmethod
+    def mentioned(text: str, kind: type[Any]) -> bool:
+        """Whether there may be an object of that kind in what to_json gave; not to read it all for none."""
+        return f'["{kind.__name__}",' in text
 
     @classmethod
     def from_json(cls, text: str, kinds: Iterable[type[Any]]) -> Fabric:

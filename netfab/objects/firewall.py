@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
+from netfab.objects.digest import digest
 from netfab.objects.expressions import Expression
 from netfab.objects.ops import Nft
 
@@ -45,7 +45,7 @@ class Rule(NamedTuple):
     def of(cls, *expressions: Expression) -> Self:
         """A rule that carries its own hash."""
         text = _compact(expressions)
-        return cls(sha256(text.encode()).hexdigest()[:16], text)
+        return cls(digest(text.encode()).hex()[:16], text)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rule) and self.comment == other.comment

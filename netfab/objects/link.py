@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from hashlib import sha256
 from typing import NamedTuple
 
 from netfab.objects.base import Dump, Name, Space
+from netfab.objects.digest import digest
 from netfab.objects.wire import (
     AF_INET,
     AF_INET6,
@@ -49,7 +49,7 @@ _SCRATCH = 1 << 23
 @cache
 def group_of(fabric: str) -> int:
     """The link group that marks what that fabric made: 'n' and 23 bits of a hash of its name."""
-    return 0x6E000000 | int.from_bytes(sha256(fabric.encode()).digest()[:4], "big") & 0x7FFFFF
+    return 0x6E000000 | int.from_bytes(digest(fabric.encode())[:4], "big") & 0x7FFFFF
 
 
 def scratch_of(group: int) -> int:

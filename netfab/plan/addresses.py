@@ -5,8 +5,25 @@ Pure. In which order leases, written addresses and free ones are asked for is la
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 from netfab.errors import AddressTaken, PlanError, PoolExhausted
 from netfab.topology.schema import Address, Prefix
+
+
+class Assigned(NamedTuple):
+    """An interface's address and its subnet: an ipaddress.IPv4Interface, without one made each time."""
+
+    ip: Address
+    network: Prefix
+
+    @property
+    def version(self) -> Literal[4, 6]:
+        """The family."""
+        return self.ip.version
+
+    def __str__(self) -> str:
+        return f"{self.ip}/{self.network.prefixlen}"
 
 
 def usable(prefix: Prefix) -> tuple[int, int]:

@@ -8,10 +8,10 @@ there are others.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from ipaddress import ip_address
 
 from netfab.errors import AddressTaken, Location, PlanError, PoolExhausted
-from netfab.plan.addresses import Addresses, usable
+from netfab.plan.addresses import Addresses, Assigned, usable
 from netfab.plan.demands import what
 from netfab.plan.facts import Lease
 from netfab.plan.prefixes import Prefixes
@@ -39,7 +39,7 @@ def range_of(wish: Network | Link, prefix: Prefix) -> Prefix | None:
 
 def gateways_of(
     wish: Network | Link, pools: list[Addresses]
-) -> tuple[tuple[Interface, ...], tuple[Address, ...]]:
+) -> tuple[tuple[Assigned, ...], tuple[Address, ...]]:
     """The bridge's own addresses, and what members' default routes point at; both held.
 
     On an `external` bridge a written gateway is one that is there already.
@@ -55,7 +55,7 @@ def gateways_of(
     for address in written:
         pool = _pool_of(address, pools, wish, at)
         _hold(pool, address, "the gateway", at)
-        interfaces.append(_interface(pool, address))
+        interfaces.append(Assigned(address, pool.prefix))
     host = tuple(interfaces) if host_is_gateway(wish) else ()
     return host, tuple(interface.ip for interface in interfaces)
 
@@ -87,9 +87,9 @@ def addresses_of(
     pools: list[Addresses],
     held: Mapping[tuple[str, str], str],
     wants: set[Lease],
-) -> dict[str, tuple[Interface, ...]]:
+) -> dict[str, tuple[Assigned, ...]]:
     """The addresses of each seat; what is neither written nor the gateway's becomes a lease."""
-    chosen: dict[str, list[Interface]] = {seat.key: [] for seat in seats}
+    chosen: dict[str, list[Assigned]] = {seat.key: [] for seat in seats}
     for seat in seats:
         for written in seat.port.addresses:
             chosen[seat.key].append(_written(seat, written, wish, pools))
@@ -105,15 +105,15 @@ def addresses_of(
             planned.remove(gateway)
             address = _first(pool.prefix)
             _hold(pool, address, f"node {gateway.node}", gateway.at.own)
-            chosen[gateway.key].append(_interface(pool, address))
+            chosen[gateway.key].append(Assigned(address, pool.prefix))
         for seat, address in _planned(planned, wish, pool, held):
-            chosen[seat.key].append(_interface(pool, address))
+            chosen[seat.key].append(Assigned(address, pool.prefix))
             wants.add(Lease("address", f"{seat.key}/{family}", str(address)))
     return {key: tuple(sorted(found, key=_version)) for key, found in chosen.items()}
 
 
-def _version(interface: Interface) -> int:
-    return interface.version
+def _version(assigned: Assigned) -> int:
+    return assigned.version
 
 
 def _gateway_seat(
@@ -164,14 +164,14 @@ def _kept(pool: Addresses, lease: Address, seat: Seat) -> Address | None:
     return lease
 
 
-def _written(seat: Seat, written: Interface, wish: Network | Link, pools: list[Addresses]) -> Interface:
+def _written(seat: Seat, written: Interface, wish: Network | Link, pools: list[Addresses]) -> Assigned:
     """An address of the file; one without a length has the subnet's."""
     at = seat.at.of("ip")
     if not seat.port.plain and not any(written.ip in pool.prefix for pool in pools):
-        return written
+        return Assigned(written.ip, written.network)
     pool = _pool_of(written.ip, pools, wish, at)
     _hold(pool, written.ip, f"node {seat.node}", at)
-    return _interface(pool, written.ip) if seat.port.plain else written
+    return Assigned(written.ip, pool.prefix if seat.port.plain else written.network)
 
 
 def _take(pool: Addresses, seat: Seat, spares: list[Address]) -> Address:
@@ -184,13 +184,8 @@ def _take(pool: Addresses, seat: Seat, spares: list[Address]) -> Address:
         raise
 
 
-def _interface(pool: Addresses, address: Address) -> Interface:
-    kind = IPv4Interface if address.version == 4 else IPv6Interface
-    return kind((int(address), pool.prefix.prefixlen))
-
-
 def node_gateways(
-    node: str, seats: Iterable[Seat], chosen: Mapping[str, tuple[Interface, ...]]
+    node: str, seats: Iterable[Seat], chosen: Mapping[str, tuple[Assigned, ...]]
 ) -> tuple[Address, ...]:
     """The first address of each family that the gateway node has on the network."""
     own = [address.ip for seat in seats if seat.node == node for address in chosen[seat.key]]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from netfab.errors import NetfabError, PlanError, raise_all
-from netfab.plan.addresses import Addresses
+from netfab.plan.addresses import Addresses, Assigned
 from netfab.plan.assign import addresses_of, gateways_of, loopbacks_of, node_gateways, range_of
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.names import bridge_name, host_link, mac_of
@@ -20,7 +20,6 @@ from netfab.plan.seats import Seat, host_reach, seats_of, wishes
 from netfab.topology.schema import (
     PLANNED,
     Address,
-    Interface,
     Link,
     Network,
     NodeGateway,
@@ -38,7 +37,7 @@ class Segment(NamedTuple):
     wish: Network | Link
     bridge: str  # "" on a link
     prefixes: tuple[Prefix, ...]  # at most one per family
-    host_addresses: tuple[Interface, ...]  # the bridge's
+    host_addresses: tuple[Assigned, ...]  # the bridge's
     gateways: tuple[Address, ...]  # what its members' default routes point at, one per family; () = none
     mtu: int
     ipv6: bool  # is on: with a prefix, or, without IPv4, link-local only
@@ -53,7 +52,7 @@ class Nic(NamedTuple):
     port: Port
     mac: str
     mtu: int
-    addresses: tuple[Interface, ...]
+    addresses: tuple[Assigned, ...]
     host_link: str  # the host's end; "" on a link
 
 
@@ -79,7 +78,7 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
     bridges = _bridges(topology, held, facts)
     wants = {*prefixes.wants(), *(Lease("bridge", name, bridge) for name, bridge in bridges.items())}
     segments: dict[str, Segment] = {}
-    addresses: dict[str, tuple[Interface, ...]] = {}
+    addresses: dict[str, tuple[Assigned, ...]] = {}
     errors: list[NetfabError] = []
     for name, wish in wishes(topology):
         try:
@@ -138,7 +137,7 @@ def _bridges(topology: Topology, held: Mapping[tuple[str, str], str], facts: Fac
     return found
 
 
-def _nic(fabric: str, seat: Seat, segment: Segment, addresses: tuple[Interface, ...]) -> Nic:
+def _nic(fabric: str, seat: Seat, segment: Segment, addresses: tuple[Assigned, ...]) -> Nic:
     port = seat.port
     mac = mac_of(fabric, seat.node, seat.name) if port.mac is PLANNED else port.mac
     mtu = segment.mtu if port.mtu is PLANNED else port.mtu

@@ -6,14 +6,15 @@ How they are derived is part of the applied state: changing a line here renames 
 from __future__ import annotations
 
 from collections.abc import Container
-from hashlib import sha256
 from ipaddress import IPv6Address
+
+from netfab.objects.digest import digest
 
 IFNAMSIZ = 15  # characters of an interface's name, linux/if.h
 
 
 def _digest(*parts: str) -> bytes:
-    return sha256("/".join(parts).encode()).digest()
+    return digest("/".join(parts).encode())
 
 
 def mac_of(*parts: str) -> str:
@@ -43,4 +44,4 @@ def link_local(mac: str) -> IPv6Address:
 
 def text_hash(text: str) -> str:
     """A short name for a content."""
-    return sha256(text.encode()).hexdigest()[:12]
+    return digest(text.encode()).hex()[:12]

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from netfab.plan.addresses import Assigned
 from netfab.plan.hosts import namespace_holder, resolved
 from netfab.plan.layout import Layout, Nic
-from netfab.topology.schema import Address, Interface, Node, Topology
+from netfab.topology.schema import Address, Node, Topology
 
 _PATTERN = re.compile(r"\{(?:(node|n)|(ip|ip6|net|peer):([A-Za-z0-9_.-]+))\}")
 
@@ -46,7 +47,7 @@ def _answer(kind: str, what: str, topology: Topology, layout: Layout, node: Node
     if named is not None:
         segments = tuple(nic.segment for nic in layout.nics[node.name])
         return _first(resolved(topology, layout, named, segments), family)
-    gateways: Iterable[Interface] = layout.segments[what].host_addresses if what in layout.segments else ()
+    gateways: Iterable[Assigned] = layout.segments[what].host_addresses if what in layout.segments else ()
     return _first((interface.ip for interface in gateways), family)
 
 

@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, NamedTuple
 
 from netfab.errors import PoolExhausted
+from netfab.objects.digest import digest
 from netfab.topology.schema import Pool, Prefix
 
 HOLDERS_NAMED = 3  # in the error for exhausted pools; the rest is counted
@@ -49,9 +50,7 @@ def length_for(members: int, size: int, bits: int = 32) -> int:
 
 def ula(seed: str) -> IPv6Network:
     """The seed's own /48 of unique local addresses: fd and 40 bits of a hash (RFC 4193, section 3)."""
-    from hashlib import sha256  # 3 ms of OpenSSL, which only a fabric with IPv6 needs here
-
-    global_id = int.from_bytes(sha256(seed.encode()).digest()[:5], "big")
+    global_id = int.from_bytes(digest(seed.encode())[:5], "big")
     return IPv6Network(((0xFD << 120) | (global_id << 80), 48))
 
 

@@ -5,9 +5,9 @@ merged, so that nothing means "auto" by being None and nothing is a string that 
 `PLANNED` stands for what the planner chooses. These are tuples, not dataclasses: 25 of them are defined in
 2 ms instead of 15, which every start of the command pays (docs/decisions/0002). Knows nothing of the
 kernel's words (objects/).
-"""
 
-from __future__ import annotations
+No `from __future__ import annotations` here: annotations as texts are compiled, each, by typing.
+"""
 
 from collections.abc import Mapping
 from enum import Enum
