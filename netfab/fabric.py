@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from netfab.look import bridges, inspect, name_of, plan_data, status
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
-from netfab.plan.facts import Facts
+from netfab.plan.facts import Facts, Lease
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
@@ -128,7 +129,8 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal
     With `why`, also the reason for each subnet: what was rejected, and who holds it.
     """
     with opened_store(where) as store, opened_host(topology.name, where) as host:
-        leases, facts = store.leases(topology.name), _facts(host, store, topology.name)
+        leases = store.leases(topology.name)
+        facts = _facts(host, store, topology.name, leases)
         proposed = plan_topology(topology, leases, facts, where.run)
         chosen = json.dumps(summary(topology, proposed))
         proposed = _with_renames(proposed, store.record(topology.name), chosen)
@@ -289,9 +291,9 @@ def _with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:
 def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> Plan:
     """Plan, and hold what is planned; plan again when another process was first."""
     for attempt in range(ATTEMPTS):
-        proposed = plan_topology(
-            topology, store.leases(topology.name), _facts(host, store, topology.name), where.run
-        )
+        leases = store.leases(topology.name)
+        facts = _facts(host, store, topology.name, leases)
+        proposed = plan_topology(topology, leases, facts, where.run)
         try:
             store.claim(topology.name, proposed.wants)
         except LeaseConflict:
@@ -302,14 +304,14 @@ def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> P
     raise AssertionError("unreachable")
 
 
-def _facts(host: LocalHost, store: Store, name: str) -> Facts:
+def _facts(host: LocalHost, store: Store, name: str, leases: Iterable[Lease]) -> Facts:
     """What the planner is told: of the host, and of what fabrics hold on it."""
     facts = host.facts()
     held = tuple(
         Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
         for subnet in store.held(name)
     )
-    own = {lease.key: lease.value for lease in store.leases(name) if lease.kind == "borrowed"}
+    own = {lease.key: lease.value for lease in leases if lease.kind == "borrowed"}
     originals = {**facts.sysctls, **store.borrowed(name), **own}
     published = store.published(name)
     return facts._replace(reservations=held + facts.reservations, sysctls=originals, published=published)

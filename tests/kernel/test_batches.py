@@ -145,7 +145,7 @@ class Faulty(socket.socket):
 def _faulty(method: str, fault: int, errno: int) -> Iterator[type[Faulty]]:
     Faulty.calls, Faulty.fault, Faulty.errno, Faulty.method = 0, fault, errno, method
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "socket", Faulty)
+        patch.setattr("netfab.kernel.netlink.socket", Faulty)
         yield Faulty
 
 
@@ -247,7 +247,7 @@ def test_an_index_that_another_program_took_is_chosen_anew_a_few_times(
     monkeypatch: pytest.MonkeyPatch, errno: int, times: int, made: bool
 ) -> None:
     Unlucky.taken, Unlucky.errno = times, errno
-    monkeypatch.setattr(socket, "socket", Unlucky)
+    monkeypatch.setattr("netfab.kernel.netlink.socket", Unlucky)
     failure = None
 
     with LocalHost(FABRIC) as host:

@@ -15,6 +15,7 @@ import pytest
 
 from netfab.errors import LeaseConflict, StoreError
 from netfab.plan.facts import HeldSubnet, Lease
+from netfab.store.public import PublicView, publish
 from netfab.store.sqlite import VERSION, SqliteStore, set_aside
 from netfab.store.store import Record
 
@@ -249,3 +250,31 @@ def test_processes_that_make_the_same_store_at_once_all_get_it(tmp_path: Path) -
     codes = _in_processes([lambda gate: _open_each(directories, gate)] * 8)
 
     assert codes == [0] * 8
+
+
+def test_what_is_published_reads_back(tmp_path: Path) -> None:
+    publish(str(tmp_path), SHOP, frozenset({LAN, WEB}))
+
+    view = PublicView(str(tmp_path))
+    assert view.record("shop") == SHOP
+    assert view.leases("shop") == {LAN, WEB}
+
+
+def test_what_is_published_already_is_not_written_again(tmp_path: Path) -> None:
+    publish(str(tmp_path), SHOP, frozenset({LAN, WEB}))
+    before = (tmp_path / "shop.json").stat()
+
+    publish(str(tmp_path), SHOP, frozenset({LAN, WEB}))
+
+    assert (tmp_path / "shop.json").stat() == before
+
+
+@pytest.mark.parametrize("found", ["", "longer"])
+def test_a_published_file_that_is_another_is_written_anew(tmp_path: Path, found: str) -> None:
+    publish(str(tmp_path), SHOP, frozenset({LAN}))
+    whole = (tmp_path / "shop.json").read_text()
+    (tmp_path / "shop.json").write_text(whole + found if found else whole[:-1])
+
+    publish(str(tmp_path), SHOP, frozenset({LAN}))
+
+    assert (tmp_path / "shop.json").read_text() == whole
