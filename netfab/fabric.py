@@ -30,6 +30,7 @@ from netfab.plan.subnets import Reservation
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
 from netfab.topology.schema import FileWish, Topology
+from netfab.visits import as_they_are_now, guests_of
 from netfab.where import (
     HERE,
     Where,
@@ -129,7 +130,7 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal
     With `why`, also the reason for each subnet: what was rejected, and who holds it.
     """
     with opened_store(where) as store, opened_host(topology.name, where) as host:
-        leases, facts = store.leases(topology.name), _facts(host, store, topology.name)
+        leases, facts = store.leases(topology.name), _facts(host, store, topology)
         proposed = plan_topology(topology, leases, facts, where.run)
         chosen = json.dumps(summary(topology, proposed))
         proposed = _with_renames(proposed, store.record(topology.name), chosen)
@@ -186,6 +187,7 @@ def apply(
                 store.commit(record, leases) if record else store.forget(name)
             raise
         host.wait_ready(proposed.fabric)
+        host.announce(proposed.fabric, applied.changes)
         return proposed, applied
 
 
@@ -229,7 +231,7 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     """What others changed since the last apply: how to make it as it was. No file needed."""
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
-        wanted = Fabric.from_json(known_record(store, name).desired, KINDS)
+        wanted = as_they_are_now(Fabric.from_json(known_record(store, name).desired, KINDS))
         return engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
 
 
@@ -238,8 +240,9 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     need_root("reconcile")
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record = known_record(store, name)
-        wanted = Fabric.from_json(record.desired, KINDS)
+        wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS))
         applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
+        host.announce(wanted, applied.changes)
         publish(where.run, record._replace(desired=wanted.public().to_json()), store.leases(name))
         return applied
 
@@ -281,7 +284,7 @@ def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> P
     """Plan, and hold what is planned; plan again when another process was first."""
     for attempt in range(ATTEMPTS):
         proposed = plan_topology(
-            topology, store.leases(topology.name), _facts(host, store, topology.name), where.run
+            topology, store.leases(topology.name), _facts(host, store, topology), where.run
         )
         try:
             store.claim(topology.name, proposed.wants)
@@ -293,9 +296,9 @@ def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> P
     raise AssertionError("unreachable")
 
 
-def _facts(host: LocalHost, store: Store, name: str) -> Facts:
+def _facts(host: LocalHost, store: Store, topology: Topology) -> Facts:
     """What the planner is told: of the host, and of what fabrics hold on it."""
-    facts = host.facts()
+    facts, name = host.facts(), topology.name
     held = tuple(
         Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
         for subnet in store.held(name)
@@ -303,7 +306,12 @@ def _facts(host: LocalHost, store: Store, name: str) -> Facts:
     own = {lease.key: lease.value for lease in store.leases(name) if lease.kind == "borrowed"}
     originals = {**facts.sysctls, **store.borrowed(name), **own}
     published = store.published(name)
-    return facts._replace(reservations=held + facts.reservations, sysctls=originals, published=published)
+    return facts._replace(
+        reservations=held + facts.reservations,
+        sysctls=originals,
+        published=published,
+        guests=guests_of(topology),
+    )
 
 
 def _refuse_renamed(name: str, file: str, store: Store) -> None:

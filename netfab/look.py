@@ -17,6 +17,7 @@ from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
 from netfab.runtime.paths import Paths
 from netfab.topology.schema import Topology
+from netfab.visits import as_they_are_now
 from netfab.where import HERE, Where, known_record, opened_host, opened_store, records
 
 
@@ -36,13 +37,13 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
             for node in found["nodes"].values():
                 node |= {"state": "applied", "ready": None, "pid": None}
             return found
-        wanted = Fabric.from_json(record.desired, KINDS)
+        wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS))
         present = host.observe(name, (wanted,)).own
         dropped = host.dropped()
     found["differs"] = len(describe(diff(wanted, present)))
     running = containers(Paths(name, where.run, where.state))
     for short, node in found["nodes"].items():
-        namespace = Name("namespace", os.path.basename(node["namespace"]))
+        namespace = namespace_of_node(name, short, node)
         program = running.get(short)
         gone = bool(node["namespace"]) and namespace not in present
         node["state"] = "missing" if gone else program.state if program else "up"
@@ -51,6 +52,13 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
         for interface in node["interfaces"]:
             interface["dropped"] = dropped.get(host_link(name, short, interface["name"]), 0)
     return found
+
+
+def namespace_of_node(fabric: str, node: str, found: dict[str, Any]) -> Name:
+    """The name of the namespace that a node is in, as its summary has it."""
+    if found["guest"]:
+        return Name("namespace", f"{fabric}.{node}")
+    return Name("namespace", os.path.basename(found["namespace"]))
 
 
 def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
@@ -90,7 +98,15 @@ def bridges(where: Where = HERE) -> list[dict[str, Any]]:
             for record in store.records()
             for chosen in json.loads(record.summary)["networks"].values()
         }
-    return [{"bridge": name, "owner": owners.get(name, "-"), **rest} for name, rest in found.items()]
+    return [
+        {
+            "bridge": name,
+            "owner": owners.get(name, "-"),
+            "addresses": there["addresses"],
+            "ports": there["ports"],
+        }
+        for name, there in found.items()
+    ]
 
 
 def plan_data(

@@ -12,6 +12,7 @@ from netfab.errors import NetfabError
 from netfab.kernel.netns import Namespaces
 from netfab.runtime.paths import Paths
 from netfab.store.store import Record
+from netfab.visits import namespace_of_guest
 from netfab.where import HERE, Where, need_root, opened_store, records
 
 
@@ -85,7 +86,11 @@ def _in_namespace(
     from netfab.runtime.exec import run_in_namespace
 
     try:
-        netns = Namespaces.open(os.path.basename(found["namespace"]))
+        netns = (
+            namespace_of_guest(found["guest"])
+            if found["guest"]
+            else Namespaces.open_bound(os.path.basename(found["namespace"]))
+        )
     except OSError as error:
         raise NetfabError(
             f"the namespace of {name} is gone: {error.strerror}", hint=f"netfab reconcile {fabric}"

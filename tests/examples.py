@@ -6,6 +6,8 @@ differ.
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from netfab.objects.bridge import Bridge
 from netfab.objects.expressions import ACCEPT, DROP, match, meta
 from netfab.objects.file import File
 from netfab.objects.firewall import Chain, Firewall, Rule, Set
+from netfab.objects.guest import Guest
 from netfab.objects.link import Settings, group_of
 from netfab.objects.namespace import Namespace
 from netfab.objects.port import Port
@@ -29,6 +32,8 @@ BR0, BR1 = Name("host", "br0"), Name("host", "br1")
 WEB, DB = node_space(FABRIC, "web"), node_space(FABRIC, "db")
 WEB_HOST = Name("host", "nfweb")
 WEB_ETH0, WEB_ETH1, DB_ETH1 = Name(WEB, "eth0"), Name(WEB, "eth1"), Name(DB, "eth1")
+GUEST = node_space(FABRIC, "blue")
+GUEST_ETH1 = Name(GUEST, "eth1")
 FILE = f"/run/netfab/{FABRIC}/etc/hosts.1"
 
 
@@ -85,6 +90,39 @@ def firewall(**fields: Any) -> Firewall:
     return Firewall("inet", f"netfab-{FABRIC}", (chain,), (ports,))._replace(**fields)
 
 
+def guest(netns: str = "blue") -> Guest:
+    """A foreign namespace; `here` makes it, and then knows its inode."""
+    return Guest(Name("namespace", f"{FABRIC}.blue"), f"netns:{netns}", f"/run/netns/{netns}", 0, "")
+
+
+def in_guest(netns: str = "blue", last: int = 2) -> tuple[Any, ...]:
+    """A guest with an address and a default route of ours."""
+    held = address(f"10.0.0.{last}/24", GUEST_ETH1)
+    hop = Hop(ip_address("10.0.0.1"), GUEST_ETH1)
+    way = Route(GUEST, ip_network("0.0.0.0/0"), (hop,), 0, held.names[:1], in_front=True)
+    return guest(netns), veth(b=veth().b._replace(link=GUEST_ETH1)), port(), held, way
+
+
+def here(example: Example) -> Example:
+    """The example with the guests that it speaks of, made where the caller is."""
+    return example._replace(before=_with_guests(example.before), after=_with_guests(example.after))
+
+
+def _with_guests(wanted: Fabric) -> Fabric:
+    return Fabric(wanted.name, map(_made, wanted.values()))
+
+
+def _made(thing: Any) -> Any:
+    if not isinstance(thing, Guest):
+        return thing
+    if not os.path.exists(thing.path):
+        subprocess.run(["ip", "netns", "add", os.path.basename(thing.path)], check=True)
+        inside = ["ip", "-n", os.path.basename(thing.path)]
+        subprocess.run([*inside, "link", "set", "lo", "up"], check=True)
+        subprocess.run([*inside, "route", "add", "default", "via", "127.0.0.9", "dev", "lo"], check=True)
+    return thing._replace(started=str(os.stat(thing.path).st_ino))
+
+
 def fabric(*objects: Any) -> Fabric:
     return Fabric(FABRIC, objects)
 
@@ -127,6 +165,10 @@ def every_example() -> list[Example]:
     }  # fmt: skip
     return [
         *_variations(Namespace, namespace(), fabric),
+        Example(Guest, "", fabric(bridge()), fabric(bridge(), *in_guest())),
+        Example(Guest, "path", fabric(bridge(), *in_guest()), fabric(bridge(), *in_guest("red"))),
+        Example(Guest, "ended", fabric(bridge(), *in_guest()), fabric(bridge())),
+        Example(Route, "in_front", fabric(bridge(), *in_guest()), fabric(bridge(), *in_guest()[:4])),
         *_variations(
             Sysctl, Sysctl(WEB, "net/ipv4/ip_forward", "1"), lambda it: fabric(namespace(), it), value="0"
         ),

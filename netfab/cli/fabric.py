@@ -238,13 +238,13 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
 @click.pass_context
 def reconcile_command(ctx: click.Context, name: str | None, everything: bool, lock_timeout: float) -> None:
     """Repair what others changed since the last apply; after a reboot, everything."""
-    from netfab import fabric
+    from netfab import adhoc, fabric
     from netfab.cli import show
 
     where = where_of(ctx, lock_timeout)
     names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
     for one in names:
-        show.show_changes(fabric.reconcile(one, where).changes, True, one)
+        show.show_changes(adhoc.reconcile_any(one, where).changes, True, one)
 
 
 @click.command("recover")

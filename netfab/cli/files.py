@@ -40,12 +40,13 @@ def is_file(argument: str) -> bool:
 def fabric_name(argument: str | None, where: Any) -> str:
     """A fabric by NAME, by FILE, by the file in this directory, or the only one that there is."""
     from netfab import fabric
+    from netfab.topology.grammar import NO_FABRIC_NAMES
 
     if argument and not is_file(argument):
         return valid_name(argument)
     if argument:
         return fabric.name_of(argument, where)
-    records = fabric.records(where)
+    records = [record for record in fabric.records(where) if record.name not in NO_FABRIC_NAMES]
     here = [record for record in records if os.path.dirname(record.file) == os.getcwd()]
     if len(here) == 1:
         return here[0].name

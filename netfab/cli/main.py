@@ -46,6 +46,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("node", "Print what nodes wrote."),
     },
     "Host": {
+        "attach": ("attach", "Give a running container an interface on a bridge."),
+        "detach": ("attach", "Take away what `attach` gave."),
+        "attachments": ("attach", "List what is attached to containers that others run."),
         "lab": ("lab", "Run a topology, and a command, in a sandbox; needs no root."),
         "completion": ("look", "Print a completion script for bash, zsh or fish."),
     },

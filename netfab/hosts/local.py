@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Sequence, Set
+from contextlib import suppress
 from typing import Any, Self
 
 from netfab.engine.apply import Observed
@@ -11,19 +12,29 @@ from netfab.engine.diff import Change
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
 from netfab.kernel import nft
+from netfab.kernel.announce import announce
 from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
-from netfab.objects.base import HOST, Dump, Fabric, Op
+from netfab.objects.address import Address
+from netfab.objects.base import HOST, Dump, Fabric, Name, Op
 from netfab.objects.container import Container
 from netfab.objects.firewall import Firewall, dropped
+from netfab.objects.guest import Guest
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
+from netfab.objects.veth import Veth
 from netfab.plan.facts import Facts
 from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
+
+
+def _open_guest(guest: Guest) -> int:
+    from netfab.guests.namespace import open_namespace
+
+    return open_namespace(guest.path, guest.pid, guest.started)
 
 
 class LocalHost:
@@ -38,7 +49,7 @@ class LocalHost:
     ) -> None:
         self.fabric = fabric
         self.interrupts = Interrupts()
-        self._namespaces = Namespaces()
+        self._namespaces = Namespaces(_open_guest)
         self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}/etc")
         paths = Paths(fabric, run_directory, state_directory)
         self._programs = Programs(paths, self._namespaces, lambda: self.interrupts.check())
@@ -84,13 +95,27 @@ class LocalHost:
         """Return when every program of the fabric is ready. Raises NetfabError."""
         self._programs.wait_ready(thing for thing in fabric.values() if isinstance(thing, Container))
 
-    def bridges(self) -> dict[str, dict[str, list[str]]]:
-        """Every bridge in this namespace, with its addresses and ports."""
-        return bridges(self._namespaces.socket(HOST))
+    def bridges(self) -> dict[str, dict[str, Any]]:
+        """Every bridge in this namespace, with its addresses, ports and MTU."""
+        return bridges(self.fabric, self._namespaces.socket(HOST))
 
     def facts(self) -> Facts:
         """What the planner is told of this host."""
         return gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
+
+    def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
+        """Tell the neighbours of addresses that the fabric's guests were just given."""
+        guests = {thing.space for thing in fabric.values() if isinstance(thing, Guest)}
+        new: dict[Name, list[Address]] = {}
+        for change in changes if guests else ():
+            if isinstance(change.after, Address) and change.after.link.space in guests:
+                new.setdefault(change.after.link, []).append(change.after)
+        macs = {
+            end.link: end.mac for thing in fabric.values() if isinstance(thing, Veth) for end in thing[:2]
+        }
+        for link, addresses in new.items():
+            with suppress(FileNotFoundError), self._namespaces.inside(link.space):
+                announce(link.text, macs[link], addresses)
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """Nothing that a later step relies on may be missing once the first visible one is made."""

@@ -25,6 +25,7 @@ from netfab.objects.ops import (
     DelLink,
     DelNamespace,
     DropRules,
+    EnterGuest,
     NewNamespace,
     Nft,
     RemoveFile,
@@ -272,6 +273,9 @@ class Executor:
         match op:
             case NewNamespace(name, group):
                 self._namespaces.create(name, group)
+            case EnterGuest(guest):
+                self._namespaces.adopt(guest)
+                os.close(self._namespaces.open(guest.name.text))
             case DelNamespace(name):
                 self._namespaces.delete(name)
             case WriteFile(path, mode, content):

@@ -77,8 +77,11 @@ def _borrowable(uplinks: list[str]) -> Iterator[tuple[str, str]]:
                 yield key, file.read().strip()
 
 
-def bridges(netlink: Netlink) -> dict[str, dict[str, list[str]]]:
-    """Every bridge of the socket's namespace: its addresses and ports, by name."""
+def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
+    """Every bridge of the socket's namespace: its addresses, ports and MTU, by name.
+
+    Whether the fabric made it (`own`), and whether others put ports on it (`shared`).
+    """
     found = links(netlink)
     held = addresses(netlink)
     return {
@@ -88,10 +91,14 @@ def bridges(netlink: Netlink) -> dict[str, dict[str, list[str]]]:
                 for message in held
                 if message.ifindex == bridge.ifindex
             ],
-            "ports": [link.name for link in found if number(link.attrs.get(MASTER, b"")) == bridge.ifindex],
+            "ports": [link.name for link in ports],
+            "mtu": bridge.mtu,
+            "own": owned(bridge, fabric),
+            "shared": not all(owned(link, fabric) for link in ports),
         }
         for bridge in found
         if bridge.kind == "bridge"
+        for ports in ([link for link in found if number(link.attrs.get(MASTER, b"")) == bridge.ifindex],)
     }
 
 

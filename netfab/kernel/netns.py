@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import resource
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOENT
+from typing import Any
 
 from netfab.kernel.netlink import Netlink
 from netfab.objects.base import HOST, Name
@@ -26,9 +27,14 @@ _SPARE = 64  # file descriptors left for everything else
 
 
 class Namespaces:
-    """Every network namespace that this command works in: the caller's own ("host"), and nodes by name."""
+    """Every network namespace that this command works in: the caller's own ("host"), and nodes by name.
 
-    def __init__(self) -> None:
+    `open_guest` gives a file descriptor of a Guest's namespace, or raises FileNotFoundError.
+    """
+
+    def __init__(self, open_guest: Callable[[Any], int] | None = None) -> None:
+        self._open_guest = open_guest
+        self._guests: dict[str, Any] = {}  # by the name of their namespace
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._sockets: dict[str, Netlink] = {HOST: Netlink()}
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -85,12 +91,26 @@ class Namespaces:
         finally:
             linux.setns(self._home, linux.CLONE_NEWNET)
 
-    @staticmethod
-    def open(name: str) -> int:
-        """A file descriptor of /run/netns/NAME.
+    def adopt(self, guest: Any) -> None:
+        """From now on that guest is what its name stands for."""
+        name = guest.name.text
+        if self._guests.get(name) != guest:
+            self._guests[name] = guest
+            if (netlink := self._sockets.pop(guest.space, None)) is not None:
+                netlink.close()
 
-        Raises OSError; FileNotFoundError also for what is no namespace.
+    def open(self, name: str) -> int:
+        """A file descriptor of a node's namespace, by its name.
+
+        Raises OSError; FileNotFoundError also for what is no namespace, and for a guest that went away.
         """
+        if name in self._guests and self._open_guest is not None:
+            return self._open_guest(self._guests[name])
+        return self.open_bound(name)
+
+    @staticmethod
+    def open_bound(name: str) -> int:
+        """A file descriptor of /run/netns/NAME. Raises as `open` does."""
         path = f"{DIRECTORY}/{name}"
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         if not _is_namespace(os.fstat(fd)):

@@ -16,7 +16,15 @@ from netfab.kernel.nft import Listing, rules_of
 from netfab.objects.address import AddressMessage
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space
 from netfab.objects.borrowed import Borrowed
-from netfab.objects.link import IFALIAS, LOOPBACK_IFINDEX, Link, group_of, marked_links, owned
+from netfab.objects.guest import Guest
+from netfab.objects.link import (
+    IFALIAS,
+    LOOPBACK_IFINDEX,
+    Link,
+    marked_links,
+    of_a_fabric,
+    owned,
+)
 from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.route import RouteMessage
 from netfab.objects.wire import (
@@ -89,6 +97,7 @@ class Observer:
         self._values: dict[str, dict[str, str]] = {}  # of sysctls, as they were last read
         self._named: list[tuple[str, str]] = []  # what /run/netns has of the fabric, and what it is
         self._spaces: dict[str, Space] = {}
+        self._guests: dict[str, Guest] = {}  # those that live, by their space
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
         self._tables: list[Any] = []
         self._passages: list[Any] = []
@@ -118,9 +127,12 @@ class Observer:
         return Space(found, addresses(netlink), routes(netlink))
 
     def _read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
+        self._guests = self._living(known)
         self._spaces = self._read_spaces(fabric, only)
         own = {
-            space: found for space, found in self._spaces.items() if space == HOST or _marked(found, fabric)
+            space: found
+            for space, found in self._spaces.items()
+            if space == HOST or space in self._guests or _marked(found, fabric)
         }
         linked = [(space, link) for space, found in own.items() for link in found.links]
         return Dump(
@@ -128,7 +140,11 @@ class Observer:
             spaces=own,
             links={(space, link.ifindex): Name(space, link.name) for space, link in linked},
             marked=marked_links(fabric, own),
-            owned={(space, link.ifindex) for space, link in linked if space != HOST or owned(link, fabric)},
+            owned={
+                (space, link.ifindex)
+                for space, link in linked
+                if owned(link, fabric) or not (space == HOST or space in self._guests or of_a_fabric(link))
+            },
             files=dict(_files(self._directory)),
             sysctls=dict(self._sysctls(known, own, only)),
             originals={
@@ -138,13 +154,27 @@ class Observer:
                 if type(thing) is Borrowed
             },
             tables=self._tables,
+            guests=self._guests,
         )
+
+    def _living(self, known: Sequence[Fabric]) -> dict[str, Guest]:
+        """The known guests that live; of two in one place the last one: it was there first."""
+        found: dict[str, Guest] = {}
+        for guest in (thing for one in known for thing in one.values() if type(thing) is Guest):
+            with suppress(OSError):
+                self._namespaces.adopt(guest)
+                os.close(self._namespaces.open(guest.name.text))
+                found[guest.space] = guest
+        for guest in found.values():
+            self._namespaces.adopt(guest)
+        return found
 
     def _read_spaces(self, fabric: str, only: frozenset[str] | None) -> dict[str, Space]:
         """The host's space, and that of everything in /run/netns with the fabric's name that may be ours."""
         spaces: dict[str, Space] = {}
         self._named = list(self._namespaces.named(f"{fabric}."))
-        for name, what in [("", NAMESPACE), *self._named]:
+        guests = [(guest.name.text, NAMESPACE) for guest in self._guests.values()]
+        for name, what in [("", NAMESPACE), *self._named, *guests]:
             space = f"node {name}" if name else HOST
             if what == LEFTOVER:
                 spaces[space] = Space([], [], [])
@@ -212,7 +242,7 @@ def _marked(space: Space, fabric: str) -> bool:
 
 def _holder(link: Link) -> str:
     label = text(link.attrs.get(IFALIAS, b""))
-    if link.group >> 24 == group_of("") >> 24:
+    if of_a_fabric(link):
         return f"another fabric's {link.kind} ({label or 'no label'})"
     return f"a {link.kind or 'network device'} that netfab did not make"
 

@@ -110,13 +110,14 @@ class Dump(NamedTuple):
     spaces: Mapping[str, Space]
     links: Mapping[tuple[str, int], Name]  # (space, ifindex) -> link, of all spaces
     marked: Sequence[tuple[str, Any]]  # (space, link) of every link with the fabric's mark, lo excepted
-    owned: Set[tuple[str, int]]  # the host's links that carry the fabric's mark, and all inside its nodes
+    owned: Set[tuple[str, int]]  # links of the fabric's mark; inside its nodes all that are no other fabric's
     files: Mapping[str, tuple[int, str]]  # path -> (mode, content), below the fabric's run directory
     sysctls: Mapping[tuple[str, str], str]  # (space, key) -> value, of the keys that were asked for
     originals: Mapping[str, str]  # key of a borrowed sysctl of the host -> what it was before
     tables: Sequence[Any] = ()  # nft tables of the fabric, as `nft -j list table` prints them
     containers: Iterable[Any] = ()  # every container that there is anything of
     passages: Sequence[Any] = ()  # rules of Docker's chain for the rules of others, as nft prints them
+    guests: Mapping[str, Any] = {}  # space -> the Guest that it is
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor
 
 
@@ -130,6 +131,15 @@ class Fabric(dict[Name, Any]):
     def public(self) -> Fabric:
         """What everybody may read of it: objects that hold secrets without them."""
         return Fabric(self.name, (getattr(thing, "public", thing) for thing in self.values()))
+
+    def without(self, names: Iterable[Name]) -> Fabric:
+        """The fabric less what holds these names, and less all that needs it."""
+        gone = set(names)
+        left = [thing for thing in self.values() if gone.isdisjoint(thing.names)]
+        while ending := [thing for thing in left if not gone.isdisjoint(thing.needs)]:
+            gone.update(name for thing in ending for name in thing.names)
+            left = [thing for thing in left if gone.isdisjoint(thing.names)]
+        return Fabric(self.name, left)
 
     def to_json(self) -> str:
         """One line of JSON.

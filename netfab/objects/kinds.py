@@ -10,6 +10,7 @@ from netfab.objects.bridge import Bridge
 from netfab.objects.container import Container
 from netfab.objects.file import File
 from netfab.objects.firewall import Firewall
+from netfab.objects.guest import Guest
 from netfab.objects.namespace import Namespace
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
@@ -20,6 +21,7 @@ from netfab.objects.veth import Veth
 
 KINDS: tuple[type[Any], ...] = (
     Namespace,
+    Guest,
     Sysctl,
     Borrowed,
     Bridge,
@@ -33,4 +35,4 @@ KINDS: tuple[type[Any], ...] = (
     Container,
     Supervisor,
 )
-ASKED = tuple(kind for kind in KINDS if hasattr(kind, "asks"))  # what can only be read by asking for each
+ASKED = (Guest, Sysctl, Borrowed)  # what can only be read by asking for each

@@ -43,13 +43,14 @@ KEPT = frozenset({ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO, IFALI
 KEPT_OF_LO = frozenset({IFNAME, GROUP})
 LOOPBACK_IFINDEX = 1  # net/flow.h
 
+_FABRICS = 0x6E  # 'n': the highest byte of every group of ours
 _SCRATCH = 1 << 23
 
 
 @cache
 def group_of(fabric: str) -> int:
     """The link group that marks what that fabric made: 'n' and 23 bits of a hash of its name."""
-    return 0x6E000000 | int.from_bytes(sha256(fabric.encode()).digest()[:4], "big") & 0x7FFFFF
+    return _FABRICS << 24 | int.from_bytes(sha256(fabric.encode()).digest()[:4], "big") & 0x7FFFFF
 
 
 def scratch_of(group: int) -> int:
@@ -149,10 +150,15 @@ def owned(link: Link, fabric: str) -> bool:
     return link.group in (group, scratch_of(group))
 
 
+def of_a_fabric(link: Link) -> bool:
+    """Whether some fabric made it."""
+    return link.group >> 24 == _FABRICS
+
+
 def related(link: Link, fabric: str) -> bool:
     """Whether it may be an end of that fabric's: marked so, or labelled by netfab and marked as nobody's."""
     return owned(link, fabric) or (
-        link.group >> 24 != group_of(fabric) >> 24 and link.attrs.get(IFALIAS, b"").startswith(b"netfab:")
+        not of_a_fabric(link) and link.attrs.get(IFALIAS, b"").startswith(b"netfab:")
     )
 
 

@@ -59,7 +59,7 @@ class Namespace(NamedTuple):
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
         for space, found in dump.spaces.items():
-            if space.startswith("node "):
+            if space.startswith("node ") and space not in dump.guests:
                 name = Name("namespace", space.removeprefix("node "))
                 lo = next((link for link in found.links if link.ifindex == 1), None)
                 yield cls(name, 0, False, False) if lo is None else cls(name, lo.group, lo.up)

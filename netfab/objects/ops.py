@@ -26,6 +26,16 @@ class DelNamespace(NamedTuple):
     space: str = HOST
 
 
+class EnterGuest(NamedTuple):
+    """From here on that guest is its space: of two that had the name, the one that is meant."""
+
+    guest: Any  # of objects/guest.py
+    space: str = HOST
+
+    def __str__(self) -> str:
+        return f"enter {self.guest}"
+
+
 class DelLink(NamedTuple):
     """Delete a link. All of a phase go together, by group: one RCU grace period instead of one each."""
 

@@ -65,14 +65,22 @@ class Route(NamedTuple):
     metric: int
     through: tuple[Name, ...] = ()
     kind: str = "unicast"
+    in_front: bool = False  # of a guest's own routes to the same destination; they count again when it ends
 
     @property
     def after(self) -> tuple[Name, ...]:
-        return ()
+        """The ways to hops that are on no address's prefix, where there are such."""
+        if self.through:
+            return ()
+        return tuple(
+            Name(f"route {self.space} main", f"{hop.via}/{hop.via.max_prefixlen} {self.metric}")
+            for hop in self.hops
+            if hop.via is not None
+        )
 
     @property
     def fixed(self) -> Hashable:
-        return self.through
+        return self.through, self.hops if self.in_front else ()
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -87,7 +95,8 @@ class Route(NamedTuple):
         return tuple(hop.link for hop in self.hops) or namespace_of(self.space)
 
     def create(self) -> list[Op]:
-        return [self._request(RTM_NEWROUTE, NEW, "create")]
+        # Without EXCL the kernel puts it before what a guest has there (ip-route(8): prepend).
+        return [self._request(RTM_NEWROUTE, NLM_F_CREATE if self.in_front else NEW, "create")]
 
     def update(self, before: Self) -> list[Op]:
         # Never REPLACE in create: it would take the place of the kernel's own prefix route, invisibly.
@@ -126,7 +135,15 @@ class Route(NamedTuple):
                     destination = _network(message.family, message.attrs.get(RTA_DST, b""), message.length)
                     metric = number(message.attrs.get(RTA_PRIORITY, b""))
                     kind = next((name for name, value in KINDS.items() if value == message.kind), "unicast")
-                    yield cls(space, destination, hops, metric, through(hops, addresses), kind)
+                    yield cls(
+                        space,
+                        destination,
+                        hops,
+                        metric,
+                        through(hops, addresses),
+                        kind,
+                        space in dump.guests,
+                    )
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:

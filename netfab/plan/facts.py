@@ -12,6 +12,15 @@ from typing import NamedTuple
 from netfab.plan.subnets import Reservation
 
 
+class FoundGuest(NamedTuple):
+    """A container that somebody else runs, as it was found; the fields are objects/guest.py's."""
+
+    label: str
+    path: str
+    pid: int
+    started: str
+
+
 class Facts(NamedTuple):
     """One host, as it was read."""
 
@@ -24,15 +33,16 @@ class Facts(NamedTuple):
     ipv6: bool = True
     docker: tuple[str, ...] = ()  # families in which Docker has its chain for the rules of others: ip, ip6
     published: Mapping[str, str] = {}  # ports of the host that other fabrics publish: tcp/*/8080 -> fabric
+    guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
 
 
 class Lease(NamedTuple):
     """What the planner chose once and keeps.
 
-    `kind` is subnet, shared, address, bridge, publish or borrowed. A `subnet` overlaps no other of the host;
-    a `shared` one was written where the host has no part in it, and may. Keys: SEGMENT/FAMILY,
-    SEGMENT/NODE#N/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl.
+    `kind` is subnet, shared, address, bridge, publish, borrowed or attachment. A `subnet` overlaps no other
+    of the host; a `shared` one was written where the host has no part in it, and may. Keys: SEGMENT/FAMILY,
+    SEGMENT/NODE#N/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE.
     """
 
     kind: str

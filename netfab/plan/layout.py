@@ -142,5 +142,5 @@ def _nic(fabric: str, seat: Seat, segment: Segment, addresses: tuple[Interface, 
     port = seat.port
     mac = mac_of(fabric, seat.node, seat.name) if port.mac is PLANNED else port.mac
     mtu = segment.mtu if port.mtu is PLANNED else port.mtu
-    host = host_link(fabric, seat.node, seat.name) if segment.bridge else ""
+    host = port.host_link or host_link(fabric, seat.node, seat.name) if segment.bridge else ""
     return Nic(seat.node, seat.name, seat.segment, port, mac, mtu, addresses, host)

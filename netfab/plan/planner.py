@@ -15,6 +15,7 @@ from netfab.plan import hosts, network, node
 from netfab.plan.containers import commands, containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
+from netfab.plan.guests import addresses_in_guest, guest_of, routes_in_guests
 from netfab.plan.hosts import Names
 from netfab.plan.layout import Layout, Nic, lay_out
 from netfab.plan.protection import firewalls, lease_of, published_ports
@@ -44,7 +45,8 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     refuse_reserved(topology)
     layout = lay_out(topology, leases, facts)
     made = list(objects(topology, layout, facts))
-    routes = list(routes_of(topology, layout, [thing for thing in made if isinstance(thing, Address)]))
+    addresses = [thing for thing in made if isinstance(thing, Address)]
+    routes = list(routes_in_guests(topology, routes_of(topology, layout, addresses)))
     way_out = with_way_out(topology, layout, routes)
     names, files = hosts.names_of(topology, layout, facts, way_out, f"{run_directory}/{topology.name}/etc")
     published = published_ports(topology, layout, routes, facts)
@@ -59,6 +61,7 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
         layout.wants
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
         | {lease_of(wish) for _, wish in published}
+        | {Lease("attachment", key, asked) for key, asked in topology.attached}
     )
     fabric = Fabric(topology.name, [*tables, *borrowed, *ways, *made, *files.values(), *programs, *routes])
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
@@ -73,8 +76,12 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
         if isinstance(segment.wish, Network):
             yield from network.bridge_of(topology.name, segment, segment.wish, facts)
     for wish in topology.nodes.values():
-        if isinstance(wish.mode, Bridged | NoneMode):
-            nics = layout.nics[wish.name]
+        nics = layout.nics[wish.name]
+        if wish.attach:
+            yield guest_of(topology.name, wish, facts)
+            for nic in nics:
+                yield from nic_objects(topology, layout, nic, forwarding)
+        elif isinstance(wish.mode, Bridged | NoneMode):
             ipv6 = any(layout.segments[nic.segment].ipv6 for nic in nics)
             yield from node.namespace_of_node(topology.name, wish, wish.name in forwarding, ipv6)
             yield from node.loopback_of(topology.name, wish.name, layout.loopbacks.get(wish.name, ()))
@@ -92,7 +99,8 @@ def nic_objects(
     if isinstance(segment.wish, Network):
         yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding)
         yield network.port_of(nic, segment, segment.wish)
-    yield from node.addresses_of(topology.name, nic, segment)
+    addresses = node.addresses_of(topology.name, nic, segment)
+    yield from addresses_in_guest(addresses) if topology.nodes[nic.node].attach else addresses
 
 
 def summary(topology: Topology, plan: Plan) -> dict[str, Any]:
@@ -127,9 +135,12 @@ def _node_summary(topology: Topology, plan: Plan, name: str) -> dict[str, Any]:
         interfaces.append({"name": nic.name, "mac": nic.mac, "addresses": here, "network": nic.segment})
     holder = hosts.namespace_holder(topology, topology.nodes[name])
     namespace = "" if isinstance(holder.mode, HostMode) else f"/run/netns/{topology.name}.{holder.name}"
+    if holder.attach:
+        namespace = plan.fabric[node.namespace_name(topology.name, holder.name)].path
     return {
         "addresses": addresses,
         "namespace": namespace,
+        "guest": holder.attach,
         "interfaces": interfaces,
         "hostname": holder.hostname or holder.name,
         **plan.names[name]._asdict(),

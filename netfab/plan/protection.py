@@ -36,7 +36,7 @@ def firewalls(
     areas = [
         _area(segment, segment.wish, behind.get(segment.bridge, []))
         for segment in layout.segments.values()
-        if isinstance(segment.wish, Network) and not segment.wish.external
+        if isinstance(segment.wish, Network) and segment.wish.guarded and not segment.wish.external
     ]
     yield from firewall(topology.name, areas, published, uplinks)
     yield from guard(topology.name, list(_guarded(topology, layout, routes)))

@@ -54,7 +54,7 @@ def wishes(topology: Topology) -> Iterator[tuple[str, Network | Link]]:
 def seats_of(topology: Topology) -> list[Seat]:
     """Every interface of every node: networks in written order, links after; eth0, eth1 …
 
-    Written names are skipped.
+    Written names are skipped; a guest has an eth0 of its own.
     """
     linked: dict[str, list[tuple[str, Port, Places]]] = defaultdict(list)
     for name, link in zip(segment_names(topology), topology.links, strict=True):
@@ -64,7 +64,7 @@ def seats_of(topology: Topology) -> list[Seat]:
     for node in topology.nodes.values():
         entries = [*node.attachments, *linked.get(node.name, ())]
         written = {port.name for _, port, _ in entries if port.name is not PLANNED}
-        free = (name for n in count() if (name := f"eth{n}") not in written)
+        free = (name for n in count(1 if node.attach else 0) if (name := f"eth{n}") not in written)
         again: dict[str, int] = {}
         for segment, port, at in entries:
             number = again[segment] = again.get(segment, 0) + 1

@@ -247,11 +247,14 @@ def _name_server(text: str) -> str:
     return str(addresses.address(text)) if ":" in text or text[:1].isdigit() else grammar.node_name(text)
 
 
+GUEST_KINDS: Final = ("docker", "podman", "crun", "runc", "lxc", "pid", "netns")
+
+
 def _attached(text: str) -> str:
     kind, colon, name = text.partition(":")
-    if kind not in ("docker", "podman", "lxc", "pid", "netns") or not colon or not name:
+    if kind not in GUEST_KINDS or not colon or not name:
         raise grammar.Wrong(
-            f"{quoted(text)} is no container; write `docker:NAME` (or podman, lxc, pid, netns)"
+            f"{quoted(text)} is no container; write `docker:NAME` (or {', '.join(GUEST_KINDS[1:])})"
         )
     return text
 
@@ -296,5 +299,5 @@ NODE: Final[dict[str, Reader[Any]]] = {
     "depends_on": listed(NODE_NAME, alone=True),
     "scale": bounded(1, 100_000),
     "runs_on": reserved("runs_on", listed(HOST_NAME, alone=True), ()),
-    "attach": reserved("attach", scalar(_attached, ANY_SCALAR)),
+    "attach": scalar(_attached, ANY_SCALAR),
 }

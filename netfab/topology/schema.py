@@ -116,6 +116,7 @@ class Port(NamedTuple):
     spoof: Literal["deny", "allow"] = "deny"
     allow: tuple[str, ...] = ()  # addresses, prefixes and MACs in canonical text
     masquerade: bool = False
+    host_link: str = ""  # the host's end of the cable, where it is not planned; no file says so
     impairment: Impairment = Impairment()
 
 
@@ -260,6 +261,7 @@ class Network(NamedTuple):
     hosts: tuple[str, ...] = ()
     vxlan: tuple[tuple[str, str], ...] = ()
     encrypt: bool = False
+    guarded: bool = True  # False: no rule of ours is about it; no file says so
 
 
 class Endpoint(NamedTuple):
@@ -317,3 +319,4 @@ class Topology(NamedTuple):
     store: str
     reserved: tuple[Reserved, ...]
     include: tuple[str, ...] = ()  # reserved
+    attached: tuple[tuple[str, str], ...] = ()  # no file has it: plan/attachments.py

@@ -31,7 +31,6 @@ RESERVED = {
     "hosts": "hosts: {h1: {address: 192.0.2.11}}",
     "runs_on": "hosts: {h1: {}}\nnodes: {x: {runs_on: h1}}",
     "devices": "nodes: {x: {devices: [/dev/net/tun]}}",
-    "attach": "nodes: {x: {attach: 'docker:db'}}",
     "image": "nodes: {x: {image: 'alpine:3'}}",
     "store": "store: etcd://h1:2379",
     "checks": "checks: [x reaches y]",

@@ -1,0 +1,1 @@
+"""Containers that somebody else runs: found, and their network namespaces opened. Changes nothing."""
