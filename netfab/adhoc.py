@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface
 from typing import Any, NamedTuple
 
-from netfab import fabric
+from netfab import attached, fabric
 from netfab.engine.apply import Applied
+from netfab.engine.diff import Change
 from netfab.errors import AddressTaken, NetfabError
 from netfab.guests.find import Guest, GuestNotFound, GuestNotRunning, find
 from netfab.hosts.lock import locked
-from netfab.store.store import Store
+from netfab.objects.base import Fabric
 from netfab.topology import pipework
-from netfab.topology.adhoc import NAME, NOWHERE, Attachment, Standing, in_subnet, topology_of
+from netfab.topology.adhoc import NAME, NOWHERE, Asked, Attachment, Standing, in_subnet, topology_of
 from netfab.where import HERE, Where, need_root, opened_host, opened_store
 
 
@@ -35,6 +36,13 @@ class Wish(NamedTuple):
     host_link: str = ""
 
 
+class Outcome(NamedTuple):
+    """What a command was about, and what it changed."""
+
+    attachments: tuple[Attachment, ...]
+    changes: tuple[Change, ...]
+
+
 def wish_of(
     bridge: str, guest: str, words: Iterable[str], interface: str, host_link: str, family: str, mtu: int
 ) -> Wish:
@@ -47,7 +55,7 @@ def wish_of(
     return Wish(pipework.interface(bridge), guest, addressing, pipework.interface(interface), mac, mtu, named)
 
 
-def attach(wish: Wish, where: Where = HERE, replace: bool = False) -> tuple[Attachment, Applied]:
+def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool = False) -> Outcome:
     """Give a running container one more interface. The same again changes nothing.
 
     Raises NetfabError when nothing was changed, or all was undone.
@@ -56,53 +64,88 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False) -> tuple[Atta
     with _alone(where):
         guest = find(wish.guest)
         bridges = _bridges(where)
-        known = _known(where)
+        asked = _asked(where)
         wanted = _attachment(wish, guest, bridges)
-        before = known.get(wanted.key)
+        before = asked.attachments.get(wanted.key)
         if before is not None and not replace and _differs(before, wanted):
             raise NetfabError(
                 f"{wish.interface} of {guest.name} is attached already, otherwise: {_words(before)}",
                 hint="--replace changes it; -i IF gives it another interface",
             )
-        _refuse_taken(wanted, known.values(), where)
-        number = 1 + max((one.number for one in known.values()), default=0)
-        known[wanted.key] = wanted._replace(number=before.number if before and not replace else number)
-        return wanted, _applied(known.values(), bridges, where)
+        _refuse_taken(wanted, asked.attachments.values(), where)
+        last = max((one.number for one in asked.attachments.values()), default=0)
+        wanted = wanted._replace(number=before.number if before and not replace else last + 1)
+        asked = asked._replace(attachments={**asked.attachments, wanted.key: wanted})
+        return Outcome((wanted,), _applied(asked, bridges, where, dry_run))
 
 
-def detach(
-    bridge: str, guest: str, interface: str = "", where: Where = HERE
-) -> tuple[list[Attachment], Applied]:
+def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) -> Outcome:
     """Take away what `attach` gave, also from a guest that is gone. What is not there is fine."""
     need_root("detach")
     with _alone(where):
-        known = _known(where)
-        label = _label(guest, known.values())
-        going = [
+        asked = _asked(where)
+        label = _label(guest, asked.attachments.values())
+        going = tuple(
             one
-            for one in known.values()
+            for one in asked.attachments.values()
             if one.guest == label and one.bridge == bridge and interface in ("", one.interface)
-        ]
-        for one in going:
-            del known[one.key]
-        return going, _applied(known.values(), _bridges(where), where)
+        )
+        return Outcome(going, _applied(_less(asked, going), _bridges(where), where))
 
 
-def reconcile(where: Where = HERE) -> Applied:
-    """Attach again what is missing, also to guests that were restarted; forget those that are gone."""
+def create_bridge(name: str, where: Where = HERE) -> Outcome:
+    """Make a bridge as Docker makes docker0, on a subnet that overlaps nothing here.
+
+    One that is there stays as it is.
+    """
+    need_root("bridge create")
+    with _alone(where):
+        bridges, asked = _bridges(where), _asked(where)
+        if name in bridges and name not in asked.made:
+            return Outcome((), ())
+        return Outcome((), _applied(asked._replace(made=asked.made | {name}), bridges, where))
+
+
+def delete_bridge(name: str, where: Where = HERE) -> Outcome:
+    """Take away what `create_bridge` made. Raises NetfabError while something is attached to it."""
+    need_root("bridge delete")
+    with _alone(where):
+        asked = _asked(where)
+        if name not in asked.made:
+            raise NetfabError(
+                f"`netfab bridge create` did not make {name}",
+                hint=f"it made {', '.join(sorted(asked.made)) or 'none'}",
+            )
+        if users := [_who(one) for one in asked.attachments.values() if one.bridge == name]:
+            raise NetfabError(f"{name} has {', '.join(users)}", hint="netfab detach")
+        return Outcome((), _applied(asked._replace(made=asked.made - {name}), _bridges(where), where))
+
+
+def destroy(name: str, where: Where = HERE) -> Applied:
+    """Destroy a fabric, with what is attached to its bridges."""
+    need_root("destroy")
+    with opened_store(where) as store:
+        record = store.record(name)
+    mine = {found["bridge"] for found in json.loads(record.summary)["networks"].values()} if record else set()
+    with _alone(where):
+        asked = _asked(where)
+        if going := [one for one in asked.attachments.values() if one.bridge in mine]:
+            _applied(_less(asked, going), _bridges(where), where)
+    return fabric.destroy(name, where, force=True)
+
+
+def reconcile(name: str, where: Where = HERE) -> Applied:
+    """As fabric.reconcile does; what is attached, again from what was asked for, as guests run now."""
+    if name != NAME:
+        return fabric.reconcile(name, where)
     need_root("reconcile")
     with _alone(where):
-        return _applied(_known(where).values(), _bridges(where), where)
-
-
-def reconcile_any(name: str, where: Where = HERE) -> Applied:
-    """As fabric.reconcile does; what is attached, from what was asked for."""
-    return reconcile(where) if name == NAME else fabric.reconcile(name, where)
+        return Applied(Fabric(NAME), _applied(_asked(where), _bridges(where), where))
 
 
 def attachments(where: Where = HERE) -> list[Attachment]:
     """All that there is, in the order in which they came."""
-    return sorted(_known(where).values(), key=lambda one: one.number)
+    return sorted(_asked(where).attachments.values(), key=lambda one: one.number)
 
 
 @contextmanager
@@ -112,14 +155,14 @@ def _alone(where: Where) -> Iterator[None]:
         yield
 
 
-def _known(where: Where) -> dict[str, Attachment]:
+def _asked(where: Where) -> Asked:
     with opened_store(where) as store:
-        found = map(Attachment.from_json, _kept(store))
-        return {one.key: one for one in found}
+        return attached.asked(store)
 
 
-def _kept(store: Store) -> Iterator[str]:
-    return (lease.value for lease in store.leases(NAME) if lease.kind == "attachment")
+def _less(asked: Asked, going: Iterable[Attachment]) -> Asked:
+    keys = {one.key for one in going}
+    return asked._replace(attachments={key: one for key, one in asked.attachments.items() if key not in keys})
 
 
 def _bridges(where: Where) -> dict[str, Any]:
@@ -127,35 +170,40 @@ def _bridges(where: Where) -> dict[str, Any]:
         return host.bridges()
 
 
-def _applied(known: Iterable[Attachment], bridges: Mapping[str, Any], where: Where) -> Applied:
-    """Apply what is asked for now, of guests that there still are."""
-    still = dict(_states(known))
-    running = {one.guest for one, runs in still.items() if runs}
+def _applied(
+    asked: Asked, bridges: Mapping[str, Any], where: Where, dry_run: bool = False
+) -> tuple[Change, ...]:
+    """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would."""
+    states = dict(_states({one.guest for one in asked.attachments.values()}))
+    still = {key: one for key, one in asked.attachments.items() if one.guest in states}
+    running = {guest for guest, runs in states.items() if runs}
     standing = {
         name: Standing(found["own"], found["mtu"], found["shared"]) for name, found in bridges.items()
     }
-    topology = topology_of(still, running, standing)
-    if not topology.networks:
-        return fabric.destroy(NAME, where)
+    topology = topology_of(asked._replace(attachments=still), running, standing)
     try:
-        return fabric.apply(topology, "", where)[1]
+        if dry_run:
+            return fabric.plan(topology, where).changes
+        if not topology.networks:
+            return fabric.destroy(NAME, where).changes
+        return fabric.apply(topology, "", where)[1].changes
     except NetfabError as error:
         for each in getattr(error, "errors", (error,)):
             each.at = None if each.at == NOWHERE else each.at
         raise
 
 
-def _states(known: Iterable[Attachment]) -> Iterator[tuple[Attachment, bool]]:
-    """Each attachment whose guest there still is, and whether that runs."""
-    for one in known:
+def _states(guests: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Each guest that there still is, and whether it runs."""
+    for guest in guests:
         try:
-            find(one.guest)
+            find(guest)
         except GuestNotFound:
             continue
         except GuestNotRunning:
-            yield one, False
+            yield guest, False
         else:
-            yield one, True
+            yield guest, True
 
 
 def _attachment(wish: Wish, guest: Guest, bridges: Mapping[str, Any]) -> Attachment:
@@ -190,6 +238,10 @@ def _differs(before: Attachment, wanted: Attachment) -> bool:
     return before._replace(number=0, title="") != wanted._replace(number=0, title="")
 
 
+def _who(one: Attachment) -> str:
+    return f"{one.interface} of {one.title}"
+
+
 def _words(one: Attachment) -> str:
     gateways = "".join(f"@{gateway}" for gateway in one.gateways)
     return f"{one.bridge} {' '.join(one.addresses) or '0/0'}{gateways}"
@@ -198,7 +250,7 @@ def _words(one: Attachment) -> str:
 def _refuse_taken(wanted: Attachment, known: Iterable[Attachment], where: Where) -> None:
     """An address on a bridge is one holder's. Raises AddressTaken."""
     holders = {
-        ip_interface(text).ip: f"{one.interface} of {one.title}"
+        ip_interface(text).ip: _who(one)
         for one in known
         if one.bridge == wanted.bridge and one.key != wanted.key
         for text in one.addresses

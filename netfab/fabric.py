@@ -10,6 +10,7 @@ import os
 from contextlib import suppress
 from typing import NamedTuple
 
+from netfab import attached
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied, Observed
 from netfab.engine.diff import Change
@@ -29,6 +30,7 @@ from netfab.plan.renames import renamed
 from netfab.plan.subnets import Reservation
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
+from netfab.topology.adhoc import NAME as ADHOC
 from netfab.topology.schema import FileWish, Topology
 from netfab.visits import as_they_are_now, guests_of
 from netfab.where import (
@@ -203,17 +205,22 @@ def _remember(made: Record, proposed: Plan, store: Store, where: Where) -> None:
     publish(where.run, made._replace(desired=proposed.fabric.public().to_json()), proposed.wants)
 
 
-def destroy(name: str, where: Where = HERE) -> Applied:
+def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
     """Leave nothing of the fabric behind: the empty set, applied. What isn't there is fine.
 
-    A store that is full, read-only or broken hinders nothing; StoreError then says that it still has the
-    fabric.
+    `force`: although others have ports on its bridges. A store that is full, read-only or broken hinders
+    nothing; StoreError then says that it still has the fabric.
     """
     need_root("destroy")
     with locked_fabric(name, where), opened_host(name, where) as host:
         known = (last_of_any(name, where),)
         applied = engine.apply(
-            Fabric(name), host, known, where.progress, back=lambda: last_of_any(name, where, KINDS)
+            Fabric(name),
+            host,
+            known,
+            where.progress,
+            back=lambda: last_of_any(name, where, KINDS),
+            force=force,
         )
         withdraw(where.run, name)
         try:
@@ -311,6 +318,7 @@ def _facts(host: LocalHost, store: Store, topology: Topology) -> Facts:
         sysctls=originals,
         published=published,
         guests=guests_of(topology),
+        attached={} if name == ADHOC else attached.addresses(store),
     )
 
 

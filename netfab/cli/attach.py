@@ -18,6 +18,7 @@ from netfab.cli.fabric import lock_option, output_json, where_of
 @click.option("-a", "family", default="", metavar="4|6|inet|inet6", help="Which family the address is of.")
 @click.option("--mtu", type=click.IntRange(68, 65535), default=None, help="In bytes; left out: the bridge's.")
 @click.option("--replace", is_flag=True, help="Change an interface that is attached already.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @lock_option
 @output_json
 @click.pass_context
@@ -31,6 +32,7 @@ def attach_command(
     family: str,
     mtu: int | None,
     replace: bool,
+    dry_run: bool,
     lock_timeout: float,
     output: str,
 ) -> None:
@@ -42,14 +44,12 @@ def attach_command(
     from netfab.cli import show
 
     wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0)
-    attachment, applied = adhoc.attach(wish, where_of(ctx, lock_timeout), replace)
+    (attachment,), changes = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
     if output != "table":
-        show.show_data(
-            {"version": 1, **_row(attachment), "changes": show.describe(applied.changes)}, output, list
-        )
-    elif ctx.obj["verbose"]:
-        show.show_changes(applied.changes, True, attachment.key)
-    elif not ctx.obj["quiet"] and not applied.changes:
+        show.show_data({"version": 1, **_row(attachment), "changes": show.describe(changes)}, output, list)
+    elif dry_run or ctx.obj["verbose"]:
+        show.show_changes(changes, not dry_run, attachment.key)
+    elif not ctx.obj["quiet"] and not changes:
         click.echo(
             f"No changes. {attachment.interface} of {attachment.title} is attached to {bridge}.", err=True
         )
@@ -66,9 +66,9 @@ def detach_command(ctx: click.Context, bridge: str, guest: str, interface: str, 
     from netfab import adhoc
     from netfab.cli import show
 
-    going, applied = adhoc.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
+    going, changes = adhoc.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
     if ctx.obj["verbose"]:
-        show.show_changes(applied.changes, True, guest)
+        show.show_changes(changes, True, guest)
     elif not going and not ctx.obj["quiet"]:
         click.echo(f"Nothing of {guest} is attached to {bridge}.", err=True)
 
@@ -99,3 +99,36 @@ def _row(one: Any) -> dict[str, Any]:
         "addresses": list(one.addresses),
         "gateways": list(one.gateways),
     }
+
+
+@click.group("bridge")
+def bridge_command() -> None:
+    """Make a bridge with a subnet of its own, or take it away again."""
+
+
+@bridge_command.command("create")
+@click.argument("name")
+@lock_option
+@click.pass_context
+def bridge_create_command(ctx: click.Context, name: str, lock_timeout: float) -> None:
+    """Make bridge NAME as Docker makes docker0.
+
+    On a subnet that overlaps nothing here, with its first address, which is a gateway to the outside. A
+    bridge that is there is left as it is.
+    """
+    from netfab import adhoc
+
+    outcome = adhoc.create_bridge(name, where_of(ctx, lock_timeout))
+    if not outcome.changes and not ctx.obj["quiet"]:
+        click.echo(f"{name} is there already; it is left as it is.", err=True)
+
+
+@bridge_command.command("delete")
+@click.argument("name")
+@lock_option
+@click.pass_context
+def bridge_delete_command(ctx: click.Context, name: str, lock_timeout: float) -> None:
+    """Take away what `bridge create` made."""
+    from netfab import adhoc
+
+    adhoc.delete_bridge(name, where_of(ctx, lock_timeout))

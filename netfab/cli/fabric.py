@@ -187,13 +187,20 @@ def _plan(ctx: click.Context, path: str, name: str | None, why: bool, exit_code:
 @click.option("--all", "everything", is_flag=True, help="All fabrics that you applied.")
 @click.option("--everyone", is_flag=True, help="With --all: those of other users, too.")
 @click.option("-y", "--yes", is_flag=True, help="With --all: don't ask.")
+@click.option("--force", is_flag=True, help="Also what is attached to its bridges.")
 @lock_option
 @click.pass_context
 def destroy_command(
-    ctx: click.Context, target: str | None, everything: bool, everyone: bool, yes: bool, lock_timeout: float
+    ctx: click.Context,
+    target: str | None,
+    everything: bool,
+    everyone: bool,
+    yes: bool,
+    force: bool,
+    lock_timeout: float,
 ) -> None:
     """Remove a fabric, by NAME or FILE; nothing of it stays. What isn't there is fine."""
-    from netfab import fabric
+    from netfab import adhoc, fabric
     from netfab.cli import show
 
     where = where_of(ctx, lock_timeout)
@@ -204,7 +211,7 @@ def destroy_command(
     else:
         names = [fabric_name(target, where)]
     for name in names:
-        applied = fabric.destroy(name, where)
+        applied = adhoc.destroy(name, where) if force else fabric.destroy(name, where)
         if ctx.obj["verbose"]:
             show.show_changes(applied.changes, True, name)
         elif not ctx.obj["quiet"]:
@@ -244,7 +251,7 @@ def reconcile_command(ctx: click.Context, name: str | None, everything: bool, lo
     where = where_of(ctx, lock_timeout)
     names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
     for one in names:
-        show.show_changes(adhoc.reconcile_any(one, where).changes, True, one)
+        show.show_changes(adhoc.reconcile(one, where).changes, True, one)
 
 
 @click.command("recover")

@@ -75,7 +75,7 @@ class LocalHost:
         dump = self.dump(known, spaces)
         own = Fabric(name, (thing for kind in KINDS for thing in kind.read(dump)))
         unsettled = frozenset(link for kind in KINDS for link in kind.unsettled(dump))
-        return Observed(own, self._observer.foreign(name), unsettled)
+        return Observed(own, self._observer.foreign(name), unsettled, self._observer.leaning(name))
 
     def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
         """What observe reads, raw."""

@@ -20,10 +20,12 @@ from netfab.objects.guest import Guest
 from netfab.objects.link import (
     IFALIAS,
     LOOPBACK_IFINDEX,
+    MASTER,
     Link,
     marked_links,
     of_a_fabric,
     owned,
+    related,
 )
 from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.route import RouteMessage
@@ -35,6 +37,7 @@ from netfab.objects.wire import (
     RTM_GETLINK,
     RTM_GETROUTE,
     RTMSG,
+    number,
     parse,
     text,
 )
@@ -224,6 +227,17 @@ class Observer:
                     f"a network namespace that netfab did not make, {DIRECTORY}/{name}"
                 )
         return held
+
+    def leaning(self, fabric: str) -> dict[Name, str]:
+        """The fabric's bridges that somebody else has ports on, and these in words, by the last reading."""
+        host = self._spaces[HOST].links
+        own = {link.ifindex: link.name for link in host if link.kind == "bridge" and owned(link, fabric)}
+        found: dict[Name, str] = {}
+        for link in host if own else ():
+            bridge = own.get(number(link.attrs.get(MASTER, b"")))
+            if bridge is not None and not related(link, fabric):
+                found[Name(HOST, bridge)] = f"{link.name}, {_holder(link)},"
+        return found
 
 
 def docker_rules(host: list[Link]) -> list[Any]:

@@ -70,7 +70,7 @@ class End(NamedTuple):
             *_ONE_QUEUE,
         )
 
-    def set(self, before: Settings = _NEW) -> list[Op]:
+    def set(self, label: str, before: Settings = _NEW) -> list[Op]:
         """Settings, then up: the kernel changes flags first when both are in one message."""
         space, name = self.link
         ops: list[Op] = []
@@ -80,7 +80,7 @@ class End(NamedTuple):
                 WriteSysctl(space, f"net/ipv6/conf/{name}/{key}", value, True)
                 for key in ("accept_ra", "accept_redirects")
             ]
-        attrs = ((IFALIAS, f"netfab:{name}"), settings_attr(self.settings))
+        attrs = ((IFALIAS, label), settings_attr(self.settings))
         ops.append(set_link(self.link, attrs, f"configure {self.link}"))
         if self.up:
             ops.append(set_up(self.link, True, str(self.link)))
@@ -125,6 +125,11 @@ class Veth(NamedTuple):
         # the namespace.
         return () if self.a.link.space == HOST else self.needs
 
+    @property
+    def _label(self) -> str:
+        """What people see of it on the host: whose it is."""
+        return f"netfab:{self.b.link.space.removeprefix('node ')}/{self.b.link.text}"
+
     def create(self) -> list[Op]:
         namespace = namespace_of(self.b.link.space)
         peer = self.b.born(self.group) + tuple((NET_NS_FD, name) for name in namespace)
@@ -138,14 +143,14 @@ class Veth(NamedTuple):
         body = Body(IFINFO, (0, 0, self.a.link, 0, 0), attrs)
         ends = (self.a.link, self.b.link)
         born = Request(self.a.link.space, RTM_NEWLINK, NEW, body, makes=ends, doing=f"create {self}")
-        return [born, *self.b.set(), *self.a.set()]  # a peer can't be born up
+        return [born, *self.b.set(self._label), *self.a.set(self._label)]  # a peer can't be born up
 
     def update(self, before: Self) -> list[Op]:
         ops: list[Op] = []
         for end, was in ((self.a, before.a), (self.b, before.b)):
             if end != was or self.group != before.group:
                 attrs = ((GROUP, u32(self.group)), (ADDRESS, mac(end.mac)), (MTU, u32(end.mtu)))
-                ops += [set_link(end.link, attrs, f"update {end.link}"), *end.set(was.settings)]
+                ops += [set_link(end.link, attrs, f"update {end.link}"), *end.set(self._label, was.settings)]
                 if was.up and not end.up:
                     ops.append(set_up(end.link, False, str(end.link)))
         return ops

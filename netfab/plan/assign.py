@@ -37,6 +37,14 @@ def range_of(wish: Network | Link, prefix: Prefix) -> Prefix | None:
     return next((part for part in wish.range if part.version == prefix.version), None)
 
 
+def hold_attached(pools: Iterable[Addresses], attached: Mapping[Address, str]) -> None:
+    """Addresses that `netfab attach` gave on this bridge are nobody else's."""
+    for pool in pools:
+        for address, holder in attached.items():
+            if pool.is_free(address):
+                pool.hold(address, holder)
+
+
 def gateways_of(
     wish: Network | Link, pools: list[Addresses]
 ) -> tuple[tuple[Interface, ...], tuple[Address, ...]]:

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
 from netfab.plan.subnets import Reservation
+from netfab.topology.schema import Address
 
 
 class FoundGuest(NamedTuple):
@@ -33,6 +34,9 @@ class Facts(NamedTuple):
     ipv6: bool = True
     docker: tuple[str, ...] = ()  # families in which Docker has its chain for the rules of others: ip, ip6
     published: Mapping[str, str] = {}  # ports of the host that other fabrics publish: tcp/*/8080 -> fabric
+    attached: Mapping[
+        str, Mapping[Address, str]
+    ] = {}  # bridge -> addresses of attachments, and their holders
     guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
 
@@ -40,9 +44,10 @@ class Facts(NamedTuple):
 class Lease(NamedTuple):
     """What the planner chose once and keeps.
 
-    `kind` is subnet, shared, address, bridge, publish, borrowed or attachment. A `subnet` overlaps no other
-    of the host; a `shared` one was written where the host has no part in it, and may. Keys: SEGMENT/FAMILY,
-    SEGMENT/NODE#N/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE.
+    `kind` is subnet, shared, address, bridge, publish, borrowed, attachment or made. A `subnet` overlaps no
+    other of the host; a `shared` one was written where the host has no part in it, and may. Keys:
+    SEGMENT/FAMILY, SEGMENT/NODE#N/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE, a
+    bridge.
     """
 
     kind: str

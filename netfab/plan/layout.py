@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.plan.addresses import Addresses
-from netfab.plan.assign import addresses_of, gateways_of, loopbacks_of, node_gateways, range_of
+from netfab.plan.assign import (
+    addresses_of,
+    gateways_of,
+    hold_attached,
+    loopbacks_of,
+    node_gateways,
+    range_of,
+)
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
@@ -84,6 +91,7 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
     for name, wish in wishes(topology):
         try:
             pools = [Addresses(prefix, range_of(wish, prefix)) for prefix in prefixes.of(name)]
+            hold_attached(pools, facts.attached.get(bridges.get(name, ""), {}))
             host, gateways = gateways_of(wish, pools)
             chosen = addresses_of(by_segment[name], wish, pools, held, wants)
         except NetfabError as error:

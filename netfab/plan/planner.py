@@ -61,7 +61,7 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
         layout.wants
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
         | {lease_of(wish) for _, wish in published}
-        | {Lease("attachment", key, asked) for key, asked in topology.attached}
+        | {Lease(*asked) for asked in topology.asked}
     )
     fabric = Fabric(topology.name, [*tables, *borrowed, *ways, *made, *files.values(), *programs, *routes])
     wishes = tuple(dict.fromkeys(wish for _, wish in published))

@@ -24,6 +24,7 @@ from netfab.topology.schema import (
     Prefix,
     RouteWish,
     Topology,
+    default_pools,
 )
 from netfab.topology.schema import Attachment as Seat
 
@@ -62,6 +63,18 @@ class Attachment(NamedTuple):
         return read._replace(addresses=tuple(read.addresses), gateways=tuple(read.gateways))
 
 
+class Asked(NamedTuple):
+    """All that the commands of this host asked for, and has not been taken back."""
+
+    attachments: Mapping[str, Attachment] = {}  # by key
+    made: frozenset[str] = frozenset()  # bridges that were asked for themselves, with a subnet
+
+    def leases(self) -> Iterator[tuple[str, str, str]]:
+        """(kind, key, text) of what the store keeps of it."""
+        yield from (("attachment", key, one.to_json()) for key, one in self.attachments.items())
+        yield from (("made", name, "") for name in self.made)
+
+
 class Standing(NamedTuple):
     """A bridge that there is: whether the ad-hoc fabric made it, and whether others put ports on it."""
 
@@ -70,31 +83,34 @@ class Standing(NamedTuple):
     shared: bool = False
 
 
-def topology_of(
-    attachments: Iterable[Attachment], running: Collection[str], bridges: Mapping[str, Standing]
-) -> Topology:
+def topology_of(asked: Asked, running: Collection[str], bridges: Mapping[str, Standing]) -> Topology:
     """All that was asked for, of guests that run; the rest is kept until they run again.
 
     A bridge that we made and others use stays.
     """
-    known = sorted(attachments, key=lambda one: one.number)
+    known = sorted(asked.attachments.values(), key=lambda one: one.number)
     present = [one for one in known if one.guest in running]
-    names = dict.fromkeys(one.bridge for one in known)
+    names = dict.fromkeys([*sorted(asked.made), *(one.bridge for one in known)])
     names |= dict.fromkeys(name for name, there in bridges.items() if there.own and there.shared)
     guests = dict.fromkeys(one.guest for one in present)
     return Topology(
         name=NAME,
         at=_PLACES,
-        pools=(),
+        pools=default_pools(NOWHERE),
         avoid=(),
-        networks={name: _network(name, bridges.get(name)) for name in names},
+        networks={
+            name: Network(name, _PLACES, bridge=name)
+            if name in asked.made
+            else _network(name, bridges.get(name))
+            for name in names
+        },
         nodes={guest: _node(guest, [one for one in present if one.guest == guest]) for guest in guests},
         links=(),
         hosts={},
         checks=(),
         store="sqlite",
         reserved=(),
-        attached=tuple((one.key, one.to_json()) for one in known),
+        asked=tuple(asked.leases()),
     )
 
 

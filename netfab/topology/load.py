@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import IPv4Network
 from itertools import chain
 from typing import Any, Final
 
@@ -56,12 +55,12 @@ from netfab.topology.schema import (
     Prefix,
     Reserved,
     Topology,
+    default_pools,
 )
 from netfab.topology.source import Source
 from netfab.topology.tree import Map, Scalar, Tree, weight
 
 _NOTHING: Final = Map({}, {}, 1, 1)
-DEFAULT_POOLS: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 _PLANNED_SIZES: Final = {4: 24, 6: 64}
 
 
@@ -177,7 +176,7 @@ class _Loading:
         topology = Topology(
             name=self._fabric_name(),
             at=self._top.at,
-            pools=values.get("pools") or self._default_pools(),
+            pools=values.get("pools") or default_pools(self._top.at.own),
             avoid=values.get("avoid", ()),
             networks=self._networks,
             nodes=with_gateways(self._networks, nodes.nodes, self._ports),
@@ -253,9 +252,6 @@ class _Loading:
         self._hosts[key] = HostEntry(
             key, record.values.get("address"), record.values.get("ssh", ""), record.at
         )
-
-    def _default_pools(self) -> tuple[Pool, ...]:
-        return tuple(Pool(IPv4Network(text), 24, self._top.at.own) for text in DEFAULT_POOLS)
 
     def _fabric_name(self) -> str:
         """`--name`, else the file's `name`, else its stem, for `topology.yaml` its directory's."""

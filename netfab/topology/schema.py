@@ -49,6 +49,13 @@ class Pool(NamedTuple):
     at: Location
 
 
+def default_pools(at: Location) -> tuple[Pool, ...]:
+    """RFC 1918."""
+    return tuple(
+        Pool(IPv4Network(text), 24, at) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+    )
+
+
 class SubnetWish(NamedTuple):
     """A subnet to be planned: its family, and the written size (None: the pool's)."""
 
@@ -319,4 +326,6 @@ class Topology(NamedTuple):
     store: str
     reserved: tuple[Reserved, ...]
     include: tuple[str, ...] = ()  # reserved
-    attached: tuple[tuple[str, str], ...] = ()  # no file has it: plan/attachments.py
+    asked: tuple[
+        tuple[str, str, str], ...
+    ] = ()  # (kind, key, text) of leases that stand for a command's words
