@@ -7,6 +7,7 @@ killed leaves what the next one completes, or what `detach` takes away.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface
@@ -18,9 +19,11 @@ from netfab.engine.diff import Change
 from netfab.errors import AddressTaken, NetfabError
 from netfab.guests.find import Guest, GuestNotFound, GuestNotRunning, find
 from netfab.hosts.lock import locked
+from netfab.kernel.waiting import wait_for_carrier
 from netfab.objects.base import Fabric
 from netfab.topology import pipework
 from netfab.topology.adhoc import NAME, NOWHERE, Asked, Attachment, Standing, in_subnet, topology_of
+from netfab.visits import run_in_guest
 from netfab.where import HERE, Where, need_root, opened_host, opened_store
 
 
@@ -77,6 +80,18 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
         wanted = wanted._replace(number=before.number if before and not replace else last + 1)
         asked = asked._replace(attachments={**asked.attachments, wanted.key: wanted})
         return Outcome((wanted,), _applied(asked, bridges, where, dry_run))
+
+
+def run_tool(name: str, guest: str, words: Iterable[str], family: str = "") -> int:
+    """pipework's `route`, `rule` and `tc`: run in the guest as they are, and not kept; the exit status."""
+    need_root("attach")
+    return run_in_guest(guest, pipework.tool(name, words, family, os.path.exists))
+
+
+def wait_for(interface: str, seconds: float | None) -> None:
+    """Return when that interface, of where we are, carries traffic. Raises NetfabError after that time."""
+    if not wait_for_carrier(interface, seconds):
+        raise NetfabError(f"{interface} has no carrier after {seconds:g} s")
 
 
 def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) -> Outcome:

@@ -49,6 +49,20 @@ def as_they_are_now(fabric: Fabric) -> Fabric:
     )
 
 
+def run_in_guest(word: str, argv: tuple[str, ...]) -> int:
+    """Run a program of this host in a guest's network, and nothing else of it; its exit status.
+
+    Raises NetfabError.
+    """
+    from netfab.runtime.exec import run_in_namespace
+
+    netns = namespace_of_guest(word)
+    try:
+        return run_in_namespace(netns, argv, hostname=os.uname().nodename)
+    finally:
+        os.close(netns)
+
+
 def namespace_of_guest(word: str) -> int:
     """A file descriptor of its network namespace. Raises NetfabError."""
     from netfab.guests.namespace import open_namespace

@@ -9,16 +9,18 @@ import click
 from netfab.cli.fabric import lock_option, output_json, where_of
 
 
-@click.command("attach")
-@click.argument("bridge")
-@click.argument("guest")
-@click.argument("words", nargs=-1, required=True, metavar="IP[/LEN][@GW]... [MAC][@VLAN]")
+@click.command("attach", context_settings={"ignore_unknown_options": True})
+@click.argument("bridge", default="")
+@click.argument("guest", default="")
+@click.argument("words", nargs=-1, metavar="IP[/LEN][@GW]... [MAC][@VLAN]")
 @click.option("-i", "interface", default="eth1", show_default=True, help="The interface's name in the guest.")
 @click.option("-l", "host_link", default="", help="The name of the host's end.")
 @click.option("-a", "family", default="", metavar="4|6|inet|inet6", help="Which family the address is of.")
 @click.option("--mtu", type=click.IntRange(68, 65535), default=None, help="In bytes; left out: the bridge's.")
 @click.option("--replace", is_flag=True, help="Change an interface that is attached already.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--wait", is_flag=True, help="Wait here until the interface carries traffic; nothing else.")
+@click.option("--timeout", type=click.FloatRange(0), default=None, help="With --wait: at most so long, in s.")
 @lock_option
 @output_json
 @click.pass_context
@@ -33,16 +35,29 @@ def attach_command(
     mtu: int | None,
     replace: bool,
     dry_run: bool,
+    wait: bool,
+    timeout: float | None,
     lock_timeout: float,
     output: str,
 ) -> None:
     """Give a running container an interface on a bridge, which is made when its name begins with br.
 
     GUEST is a container of Docker, podman, runc, crun or LXC by name or id, a node, pid:PID or netns:NAME.
+    `route`, `rule` or `tc` in place of BRIDGE run that command in the guest, as pipework does.
     """
     from netfab import adhoc
     from netfab.cli import show
+    from netfab.topology.pipework import TOOLS
 
+    if wait:
+        adhoc.wait_for(interface, timeout)
+        return
+    if guest and bridge in TOOLS:
+        raise SystemExit(adhoc.run_tool(bridge, guest, words, family))
+    if unknown := [word for word in words if word.startswith("-")]:
+        raise click.NoSuchOption(unknown[0], ctx=ctx)
+    if not words:
+        raise click.UsageError("BRIDGE, GUEST and an address are due; `0/0` is none")
     wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0)
     (attachment,), changes = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
     if output != "table":

@@ -28,6 +28,20 @@ class Addressing(NamedTuple):
     dhcp_options: str = ""
 
 
+TOOLS = {"route": ("ip", "route"), "rule": ("ip", "rule"), "tc": ("tc",)}  # in place of a bridge
+_SEARCHED = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
+
+
+def tool(name: str, words: Iterable[str], family: str, exists: Callable[[str], bool]) -> tuple[str, ...]:
+    """The command that `route`, `rule` or `tc` stands for, in the guest. Raises Unsupported without it."""
+    program, *said = TOOLS[name]
+    for directory in _SEARCHED:
+        if exists(f"{directory}/{program}"):
+            of_family = (f"-{FAMILIES[family]}",) if family in FAMILIES and program == "ip" else ()
+            return (f"{directory}/{program}", *of_family, *said, *words)
+    raise Unsupported(f"`{name}` runs {program}, which is missing here", hint="install iproute2")
+
+
 DHCP = ("dhcp", "udhcpc", "dhclient", "dhcpcd")
 
 
