@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 from collections.abc import Sequence, Set
 from contextlib import suppress
+from ipaddress import IPv6Address
 from typing import Any, Self
 
 from netfab.engine.apply import Observed
@@ -12,7 +13,7 @@ from netfab.engine.diff import Change
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
 from netfab.kernel import nft
-from netfab.kernel.announce import announce
+from netfab.kernel.announce import advertise, arp_requests
 from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
@@ -110,12 +111,15 @@ class LocalHost:
         for change in changes if guests else ():
             if isinstance(change.after, Address) and change.after.link.space in guests:
                 new.setdefault(change.after.link, []).append(change.after)
-        macs = {
-            end.link: end.mac for thing in fabric.values() if isinstance(thing, Veth) for end in thing[:2]
-        }
+        ends = (end for thing in fabric.values() if isinstance(thing, Veth) for end in (thing.a, thing.b))
+        macs = {end.link: end.mac for end in ends}
         for link, addresses in new.items():
-            with suppress(FileNotFoundError), self._namespaces.inside(link.space):
-                announce(link.text, macs[link], addresses)
+            six = [thing.address for thing in addresses if isinstance(thing.address, IPv6Address)]
+            if len(six) < len(addresses):
+                self._executor.tell(link.space, arp_requests(link, macs[link]))
+            if six:
+                with suppress(FileNotFoundError), self._namespaces.inside(link.space):
+                    advertise(link.text, macs[link], six)
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """Nothing that a later step relies on may be missing once the first visible one is made."""

@@ -115,6 +115,10 @@ class Executor:
             for space in sorted(rounds, key=lambda space: space == HOST):
                 self._round(space, rounds[space], failed)
 
+    def tell(self, space: str, requests: Iterable[Request]) -> None:
+        """Send what changes nothing that is kept; what is refused is lost."""
+        self._batch(space, [(0, request) for request in requests])
+
     def _round(self, space: str, steps: Steps, failed: Failures) -> None:
         for kind, group in groupby(steps, key=lambda step: type(step[1])):
             together = [(number, op) for number, op in group if failed[number] is None]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from netfab.errors import KernelRefused
 from netfab.objects.wire import NLM_F_DUMP, NLM_F_REQUEST, messages, parse
 
-NETLINK_ROUTE = 0
+NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_DUMP_INTR, NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
@@ -20,10 +20,10 @@ _ERRNO = struct.Struct("=i")
 
 
 class Netlink:
-    """One rtnetlink socket in the network namespace in which it was opened; it stays there."""
+    """A netlink socket in the network namespace in which it was opened; it stays there."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+    def __init__(self, protocol: int = NETLINK_ROUTE) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
         self._sequence = 0

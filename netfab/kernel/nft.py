@@ -13,16 +13,22 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from errno import EINVAL, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT, ETIMEDOUT, errorcode
+from struct import Struct
 from time import monotonic
 from typing import Any, NamedTuple, Self
 
 from netfab.errors import ForeignObject, KernelRefused, Unsupported, raise_all
+from netfab.kernel.netlink import NETLINK_NETFILTER, Netlink
 from netfab.objects.firewall import table_name
+from netfab.objects.wire import parse, text
 
 PROGRAMS = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
 TIMEOUT = 30.0  # seconds; a large foreign ruleset is read before each transaction
 MOST = 64 << 20  # bytes of an answer
 _ENVIRONMENT = {"LC_ALL": "C"}
+_FAMILIES = {1: "inet", 7: "bridge"}  # linux/netfilter.h, NFPROTO_*
+_NFGENMSG = Struct("=BBH")  # family, version, res_id
+_GET_TABLES, _TABLE_NAME = 10 << 8 | 1, 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE; NFTA_TABLE_NAME
 _ABSENT = {ENOENT, EOPNOTSUPP, EPROTONOSUPPORT}  # no such table, or a kernel that can't have any
 
 
@@ -42,19 +48,17 @@ def load(commands: str) -> None:
 
 
 class Listing:
-    """The tables of a fabric, read beside other work: nft starts at once, and is heard in `tables`."""
+    """The tables of a fabric, read beside other work: nft starts at once, and is heard in `tables`.
+
+    Where there is none, it does not start at all.
+    """
 
     def __init__(self, fabric: str) -> None:
-        try:
-            path = program()
-        except Unsupported:
-            self._runs = {}  # no nft, no tables of ours; who wants one is told by `load`
-        else:
-            self._runs = {
-                family: _Run(path, ("-j", "list", "table", family, table_name(fabric)))
-                for family in ("inet", "bridge")
-            }
         self._table = table_name(fabric)
+        self._runs: dict[str, _Run] = {}
+        with suppress(Unsupported):  # no nft, no tables of ours; who wants one is told by `load`
+            for family in _families_with(self._table):
+                self._runs[family] = _Run(program(), ("-j", "list", "table", family, self._table))
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +84,23 @@ class Listing:
                 yield listing
             elif (errno := _errno_of(words)) not in _ABSENT:
                 raise KernelRefused("list nft tables", errno, _reason_of(words))
+
+
+def _families_with(table: str) -> list[str]:
+    """The families in which that table is; both where the kernel does not say (linux/nfnetlink.h)."""
+    netlink = Netlink(NETLINK_NETFILTER)
+    try:
+        answers = netlink.dump(_GET_TABLES, bytes(_NFGENMSG.size))
+        tables = [(data[start], parse(data, start + _NFGENMSG.size, end)) for data, start, end in answers]
+    except KernelRefused:
+        return list(_FAMILIES.values())
+    finally:
+        netlink.close()
+    return [
+        _FAMILIES[family]
+        for family, attrs in tables
+        if family in _FAMILIES and text(attrs.get(_TABLE_NAME, b"")) == table
+    ]
 
 
 def _parsed(printed: bytes) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from pyroute2 import IPRoute, NetNS
 
 from netfab import adhoc, fabric
 from netfab.errors import AddressTaken, ForeignObject, NetfabError
+from netfab.system import linux
 from netfab.topology.pipework import NoNetmask
 
 SHOP = """
@@ -115,6 +118,51 @@ def test_our_default_route_is_in_front_of_the_guests_own_and_the_last_one_counts
     adhoc.detach("br7", blue, "eth2")
 
     assert gateways("blue") == ["10.7.0.1", "127.0.0.9"]
+
+
+def listen(guest: str, link: str) -> socket.socket:
+    """All frames that come to a guest's interface."""
+    with inside(guest):
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        wire.bind((link, 0))
+    wire.settimeout(10)
+    return wire
+
+
+@contextmanager
+def inside(guest: str) -> Iterator[None]:
+    """This thread in a guest's network."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{guest}", os.O_RDONLY)
+    linux.setns(there, linux.CLONE_NEWNET)
+    try:
+        yield
+    finally:
+        linux.setns(home, linux.CLONE_NEWNET)
+        os.close(there)
+        os.close(home)
+
+
+def test_neighbours_hear_of_new_addresses_of_both_families(blue: str) -> None:
+    ip("netns", "add", "red")
+    attach("br7", "netns:red", "10.7.0.3/24")
+    mac = bytes.fromhex("02726ccd9b8d")
+    arp = b"\xff" * 6 + mac + b"\x08\x06"
+    advertisement = bytes.fromhex("333300000001") + mac + b"\x86\xdd"
+    heard: set[str] = set()
+    with listen("red", "eth1") as wire:
+        attach("br7", blue, "10.7.0.2/24", "fd00:7::2/64", "U:myhost.foo.com")
+
+        while heard != {"ARP", "NA"}:
+            frame = wire.recv(2000)
+            if frame.startswith(arp) and frame[28:32] == bytes((10, 7, 0, 2)) == frame[38:42]:
+                heard.add("ARP")
+            if frame.startswith(advertisement) and frame[54] == 136 and frame[62:78] == packed("fd00:7::2"):
+                heard.add("NA")
+
+
+def packed(address: str) -> bytes:
+    return ip_address(address).packed
 
 
 def test_a_gateway_outside_the_subnet_works(blue: str) -> None:

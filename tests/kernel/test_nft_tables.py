@@ -114,9 +114,11 @@ def test_without_nft_a_firewall_is_refused_with_the_cure(lab: Lab, monkeypatch: 
 
 @pytest.fixture
 def instead_of_nft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Put a shell script in its place."""
+    """Put a shell script in its place, where there are tables to list."""
 
     def replace(script: str) -> None:
+        made = "; ".join(f"add table {family} netfab-{FABRIC}" for family in ("inet", "bridge"))
+        subprocess.run([nft.program(), made], check=True)
         path = tmp_path / "nft"
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
@@ -136,6 +138,15 @@ def test_a_table_that_nft_can_t_print_is_there_and_is_not_what_we_want(
     assert list(found.values()) == [
         Firewall(family, "netfab-shop", dormant=True) for family in ("inet", "bridge")
     ]
+
+
+def test_nft_is_not_started_where_there_is_no_table_of_ours(
+    host: LocalHost, instead_of_nft: Callable[[str], None]
+) -> None:
+    instead_of_nft("exit 1")
+
+    with LocalHost("other") as other:
+        assert other.observe("other").own == {}
 
 
 def test_an_nft_that_hangs_is_ended_and_named(

@@ -291,7 +291,9 @@ SPACE = {
 }
 
 
-@pytest.mark.parametrize("example", [each for each in EXAMPLES if each.kind in HELD and each.what != "in_front"], ids=str)
+@pytest.mark.parametrize(
+    "example", [each for each in EXAMPLES if each.kind in HELD and each.what != "in_front"], ids=str
+)
 def test_the_kernel_holds_what_was_applied_by_another_librarys_account(
     host: LocalHost, example: Example
 ) -> None:
