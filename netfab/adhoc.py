@@ -246,6 +246,8 @@ def _attachment(wish: Wish, guest: Guest, bridges: Mapping[str, Any]) -> Attachm
         wish.mac,
         wish.mtu,
         wish.host_link,
+        wish.addressing.dhcp,
+        wish.addressing.dhcp_options,
     )
 
 
@@ -259,7 +261,7 @@ def _who(one: Attachment) -> str:
 
 def _words(one: Attachment) -> str:
     gateways = "".join(f"@{gateway}" for gateway in one.gateways)
-    return f"{one.bridge} {' '.join(one.addresses) or '0/0'}{gateways}"
+    return f"{one.bridge} {' '.join(one.addresses) or one.dhcp or '0/0'}{gateways}"
 
 
 def _refuse_taken(wanted: Attachment, known: Iterable[Attachment], where: Where) -> None:

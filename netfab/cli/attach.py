@@ -111,7 +111,7 @@ def _row(one: Any) -> dict[str, Any]:
         "guest": one.guest,
         "name": one.title,
         "interface": one.interface,
-        "addresses": list(one.addresses),
+        "addresses": list(one.addresses) or [one.dhcp] * bool(one.dhcp),
         "gateways": list(one.gateways),
     }
 

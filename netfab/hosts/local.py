@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
+from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
 from netfab.kernel import nft
@@ -54,7 +55,11 @@ class LocalHost:
         self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}/etc")
         paths = Paths(fabric, run_directory, state_directory)
         self._programs = Programs(paths, self._namespaces, lambda: self.interrupts.check())
-        self._executor = Executor(self._namespaces, self._before, self._programs.handlers)
+        self._clients = Clients(
+            f"{run_directory}/{fabric}/dhcp", self._namespaces, lambda: self.interrupts.check()
+        )
+        handlers = self._programs.handlers | self._clients.handlers
+        self._executor = Executor(self._namespaces, self._before, handlers)
         self._hook = hook
         self._monitor: Monitor | None = None
         self._tables: Sequence[Any] = ()
@@ -86,6 +91,7 @@ class LocalHost:
         return dump._replace(
             containers=self._programs.read(how_it_fares=spaces is None),
             supervised=self._programs.supervised(),
+            clients=tuple(self._clients.read()),
         )
 
     def dropped(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from netfab.objects.address import Address
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.bridge import Bridge
 from netfab.objects.container import Container
+from netfab.objects.dhcp import Dhcp
 from netfab.objects.file import File
 from netfab.objects.firewall import Firewall
 from netfab.objects.guest import Guest
@@ -29,6 +30,7 @@ KINDS: tuple[type[Any], ...] = (
     Port,
     Address,
     Route,
+    Dhcp,
     File,
     Firewall,
     Passage,

@@ -113,6 +113,20 @@ class WakeSupervisor(NamedTuple):
     space: str = HOST
 
 
+class StartClient(NamedTuple):
+    """Start a DHCP client, and wait until it has a lease."""
+
+    client: Any  # of objects/dhcp.py
+    space: str = HOST
+
+
+class StopClient(NamedTuple):
+    """Give the lease back, and end the client."""
+
+    client: Any
+    space: str = HOST
+
+
 class ResetSysctl(NamedTuple):
     """Put back what a new namespace of this host has."""
 

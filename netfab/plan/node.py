@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, KernelObject, Name, node_space
+from netfab.objects.dhcp import Dhcp
 from netfab.objects.link import Settings, group_of
 from netfab.objects.namespace import Namespace
 from netfab.objects.sysctl import Sysctl
@@ -60,6 +61,15 @@ def addresses_of(fabric: str, nic: Nic, segment: Segment) -> Iterator[Address]:
         yield Address(link, interface.ip, interface.network.prefixlen)
     if segment.ipv6 and nic.mtu >= IPV6_MTU:
         yield Address(link, link_local(nic.mac), 64)
+
+
+def dhcp_of(fabric: str, nic: Nic, node: Node, nics: Sequence[Nic]) -> Dhcp:
+    """The client that asks for the nic's address; for the default route, too, where no other nic has it."""
+    gateway = nic.port.gateway or not (node.attach or any(other.port.gateway for other in nics))
+    link = Name(node_space(fabric, nic.node), nic.name)
+    called = node.hostname or node.name.partition(":")[2] or node.name
+    hostname = "".join(c for c in called if c.isascii() and (c.isalnum() or c == "-"))[:63]  # RFC 952
+    return Dhcp(link, nic.mac, nic.port.dhcp, nic.port.dhcp_options, hostname, gateway, nic.host_link)
 
 
 def loopback_of(fabric: str, node: str, loopback: Iterable[AnyAddress]) -> Iterator[Address]:

@@ -132,7 +132,8 @@ def _ways_out_that_are_none(topology: Topology, seats: Seats) -> Iterator[PlanEr
     for name, wish in wishes(topology):
         for seat in seats[name]:
             if seat.port.gateway and not (
-                _has_gateway(wish)
+                seat.port.dhcp
+                or _has_gateway(wish)
                 or any(other.node in forwarding and other.node != seat.node for other in seats[name])
             ):
                 yield PlanError(

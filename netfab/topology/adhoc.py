@@ -45,6 +45,8 @@ class Attachment(NamedTuple):
     mac: str = ""  # "" = derived
     mtu: int = 0  # 0 = the bridge's
     host_link: str = ""  # "" = derived
+    dhcp: str = ""  # the client that asks for the address
+    dhcp_options: tuple[str, ...] = ()
     number: int = 0  # the order in which they came: the last gateway counts
 
     @property
@@ -60,7 +62,11 @@ class Attachment(NamedTuple):
     def from_json(cls, text: str) -> Attachment:
         """The inverse of to_json."""
         read = cls(*json.loads(text))
-        return read._replace(addresses=tuple(read.addresses), gateways=tuple(read.gateways))
+        return read._replace(
+            addresses=tuple(read.addresses),
+            gateways=tuple(read.gateways),
+            dhcp_options=tuple(read.dhcp_options),
+        )
 
 
 class Asked(NamedTuple):
@@ -144,7 +150,10 @@ def _port(one: Attachment) -> Port:
     return Port(
         addresses=tuple(map(ip_interface, one.addresses)),
         plain=False,
-        no_address=not one.addresses,
+        no_address=not (one.addresses or one.dhcp),
+        dhcp=one.dhcp,
+        dhcp_options=one.dhcp_options,
+        gateway=bool(one.dhcp),
         mac=one.mac or PLANNED,
         name=one.interface,
         mtu=one.mtu or PLANNED,

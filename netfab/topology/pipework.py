@@ -25,7 +25,7 @@ class Addressing(NamedTuple):
     plain: tuple[Address, ...] = ()  # without a length: the bridge's subnet has it, or it is due
     gateways: tuple[Address, ...] = ()
     dhcp: str = ""  # the client: dhcp (any), udhcpc, dhclient, dhcpcd
-    dhcp_options: str = ""
+    dhcp_options: tuple[str, ...] = ()
 
 
 TOOLS = {"route": ("ip", "route"), "rule": ("ip", "rule"), "tc": ("tc",)}  # in place of a bridge
@@ -54,7 +54,7 @@ def addressing(words: Iterable[str], family: str = "") -> Addressing:
     for word in words:
         client, _, options = word.partition(":")
         if client in DHCP:
-            found = found._replace(dhcp=client, dhcp_options=options)
+            found = found._replace(dhcp=client, dhcp_options=tuple(options.split()))
             continue
         text, at, gateway = word.partition("@")
         if at:

@@ -115,7 +115,8 @@ class Port(NamedTuple):
     addresses: tuple[Interface, ...] = ()
     plain: bool = True
     no_address: bool = False
-    dhcp: bool = False
+    dhcp: str = ""  # the client: `dhcp` (whichever there is); no file says udhcpc, dhclient or dhcpcd
+    dhcp_options: tuple[str, ...] = ()  # no file has any
     mac: str | Planned = PLANNED  # aa:bb:cc:dd:ee:ff, lower case
     name: str | Planned = PLANNED
     gateway: bool = False  # the node's default route goes here

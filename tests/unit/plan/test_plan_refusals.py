@@ -19,7 +19,6 @@ RESERVED = {
     "reorder": "links: [{endpoints: [x, y], reorder: 1%}]",
     "corrupt": "links: [{endpoints: [x, y], corrupt: 1%}]",
     "masquerade": "nodes: {x: {networks: {a: {masquerade: true}}}}",
-    "ip: dhcp": "nodes: {x: {networks: {a: {ip: dhcp}}}}",
     "VLAN name": "nodes: {x: {networks: {a: {name: eth0.10}}}}",
     "host:IF": "links: [[x, 'host:eth0']]",
     "nic:IF": "links: [[x, 'nic:eth0']]",

@@ -30,6 +30,8 @@ def asked(*attachments: Attachment) -> Asked:
         st.text(),
         st.integers(),
         st.text(),
+        st.text(),
+        st.lists(st.text()).map(tuple),
         st.integers(),
     )
 )
