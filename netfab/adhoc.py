@@ -37,6 +37,7 @@ class Wish(NamedTuple):
     mac: str = ""
     mtu: int = 0
     host_link: str = ""
+    rate: int = 0  # bits a second
 
 
 class Outcome(NamedTuple):
@@ -47,7 +48,14 @@ class Outcome(NamedTuple):
 
 
 def wish_of(
-    bridge: str, guest: str, words: Iterable[str], interface: str, host_link: str, family: str, mtu: int
+    bridge: str,
+    guest: str,
+    words: Iterable[str],
+    interface: str = pipework.DEFAULT_INTERFACE,
+    host_link: str = "",
+    family: str = "",
+    mtu: int = 0,
+    rate: str = "",
 ) -> Wish:
     """From the words of the command, which stand in any order. Raises NetfabError."""
     addresses, stations = pipework.sorted_out(words)
@@ -55,7 +63,16 @@ def wish_of(
     pipework.refuse_vlan(vlan, bridge)
     addressing = pipework.addressing(addresses, family)
     named = pipework.interface(host_link) if host_link else ""
-    return Wish(pipework.interface(bridge), guest, addressing, pipework.interface(interface), mac, mtu, named)
+    return Wish(
+        pipework.interface(bridge),
+        guest,
+        addressing,
+        pipework.interface(interface),
+        mac,
+        mtu,
+        named,
+        pipework.rate(rate) if rate else 0,
+    )
 
 
 def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool = False) -> Outcome:
@@ -248,6 +265,7 @@ def _attachment(wish: Wish, guest: Guest, bridges: Mapping[str, Any]) -> Attachm
         wish.host_link,
         wish.addressing.dhcp,
         wish.addressing.dhcp_options,
+        wish.rate,
     )
 
 

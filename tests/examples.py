@@ -22,6 +22,7 @@ from netfab.objects.guest import Guest
 from netfab.objects.link import Settings, group_of
 from netfab.objects.namespace import Namespace
 from netfab.objects.port import Port
+from netfab.objects.qdisc import Qdisc
 from netfab.objects.route import Hop, Route
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import End, Veth
@@ -216,6 +217,13 @@ def every_example() -> list[Example]:
         ),
         *_variations(Address, address("fd00::2/64"), lambda it: fabric(*on, it)),
         *_variations(Address, address("10.255.0.1/32", Name(WEB, "lo")), lambda it: fabric(namespace(), it)),
+        *_variations(
+            Qdisc,
+            Qdisc(WEB_ETH0, 8_000_000),
+            lambda it: fabric(*on, it),
+            rate=80_000_000_000,
+        ),
+        Example(Qdisc, "link", fabric(*on, Qdisc(WEB_ETH0, 8_000_000)), fabric(*on)),
         *_variations(
             Route,
             route(),

@@ -17,6 +17,7 @@ from netfab.cli.fabric import lock_option, output_json, where_of
 @click.option("-l", "host_link", default="", help="The name of the host's end.")
 @click.option("-a", "family", default="", metavar="4|6|inet|inet6", help="Which family the address is of.")
 @click.option("--mtu", type=click.IntRange(68, 65535), default=None, help="In bytes; left out: the bridge's.")
+@click.option("--rate", default="", help="How fast the guest may send: 10mbit.")
 @click.option("--replace", is_flag=True, help="Change an interface that is attached already.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--wait", is_flag=True, help="Wait here until the interface carries traffic; nothing else.")
@@ -33,6 +34,7 @@ def attach_command(
     host_link: str,
     family: str,
     mtu: int | None,
+    rate: str,
     replace: bool,
     dry_run: bool,
     wait: bool,
@@ -58,7 +60,7 @@ def attach_command(
         raise click.NoSuchOption(unknown[0], ctx=ctx)
     if not words:
         raise click.UsageError("BRIDGE, GUEST and an address are due; `0/0` is none")
-    wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0)
+    wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0, rate)
     (attachment,), changes = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
     if output != "table":
         show.show_data({"version": 1, **_row(attachment), "changes": show.describe(changes)}, output, list)

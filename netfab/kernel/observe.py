@@ -28,6 +28,7 @@ from netfab.objects.link import (
     related,
 )
 from netfab.objects.passage import CHAIN, TABLE
+from netfab.objects.qdisc import Qdisc, QdiscMessage
 from netfab.objects.route import RouteMessage
 from netfab.objects.wire import (
     IFADDR,
@@ -35,8 +36,10 @@ from netfab.objects.wire import (
     MARK,
     RTM_GETADDR,
     RTM_GETLINK,
+    RTM_GETQDISC,
     RTM_GETROUTE,
     RTMSG,
+    TCMSG,
     number,
     parse,
     text,
@@ -79,6 +82,15 @@ def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
     ]
 
 
+def qdiscs(netlink: Netlink) -> list[QdiscMessage]:
+    """Every queueing discipline of the socket's namespace."""
+    return [
+        QdiscMessage(index, parent, parse(data, start + TCMSG.size, end))
+        for data, start, end in netlink.dump(RTM_GETQDISC, bytes(TCMSG.size))
+        for _, index, _, parent, _ in (TCMSG.unpack_from(data, start),)
+    ]
+
+
 def read_space(netlink: Netlink) -> Space:
     """One namespace."""
     return Space(links(netlink), addresses(netlink), routes(netlink))
@@ -100,6 +112,7 @@ class Observer:
         self._values: dict[str, dict[str, str]] = {}  # of sysctls, as they were last read
         self._named: list[tuple[str, str]] = []  # what /run/netns has of the fabric, and what it is
         self._spaces: dict[str, Space] = {}
+        self._qdiscs: dict[str, list[QdiscMessage]] = {}
         self._guests: dict[str, Guest] = {}  # those that live, by their space
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
         self._tables: list[Any] = []
@@ -158,7 +171,19 @@ class Observer:
             },
             tables=self._tables,
             guests=self._guests,
+            qdiscs=self._read_qdiscs(known, own, only),
         )
+
+    def _read_qdiscs(
+        self, known: Sequence[Fabric], own: dict[str, Space], only: frozenset[str] | None
+    ) -> dict[str, list[QdiscMessage]]:
+        """Of the spaces in which some are known to be: they cost a dump of their own."""
+        asked = {thing.link.space for one in known for thing in one.values() if type(thing) is Qdisc}
+        for space in (asked | self._qdiscs.keys()) & own.keys():
+            if only is None or space in only:
+                with suppress(FileNotFoundError):
+                    self._qdiscs[space] = qdiscs(self._namespaces.socket(space))
+        return {space: found for space, found in self._qdiscs.items() if space in own}
 
     def _living(self, known: Sequence[Fabric]) -> dict[str, Guest]:
         """The known guests that live; of two in one place the last one: it was there first."""

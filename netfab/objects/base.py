@@ -117,6 +117,7 @@ class Dump(NamedTuple):
     tables: Sequence[Any] = ()  # nft tables of the fabric, as `nft -j list table` prints them
     containers: Iterable[Any] = ()  # every container that there is anything of
     passages: Sequence[Any] = ()  # rules of Docker's chain for the rules of others, as nft prints them
+    qdiscs: Mapping[str, Sequence[Any]] = {}  # space -> a QdiscMessage each, where somebody asks for them
     clients: Iterable[Any] = ()  # a Dhcp for each client that lives
     guests: Mapping[str, Any] = {}  # space -> the Guest that it is
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor

@@ -15,6 +15,7 @@ from netfab.objects.guest import Guest
 from netfab.objects.namespace import Namespace
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
+from netfab.objects.qdisc import Qdisc
 from netfab.objects.route import Route
 from netfab.objects.supervisor import Supervisor
 from netfab.objects.sysctl import Sysctl
@@ -30,6 +31,7 @@ KINDS: tuple[type[Any], ...] = (
     Port,
     Address,
     Route,
+    Qdisc,
     Dhcp,
     File,
     Firewall,
@@ -37,4 +39,4 @@ KINDS: tuple[type[Any], ...] = (
     Container,
     Supervisor,
 )
-ASKED = (Guest, Sysctl, Borrowed)  # what can only be read by asking for each
+ASKED = (Guest, Sysctl, Borrowed, Qdisc)  # what can only be read by asking for each

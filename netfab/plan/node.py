@@ -9,6 +9,7 @@ from netfab.objects.base import HOST, KernelObject, Name, node_space
 from netfab.objects.dhcp import Dhcp
 from netfab.objects.link import Settings, group_of
 from netfab.objects.namespace import Namespace
+from netfab.objects.qdisc import Qdisc
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import End, Veth
 from netfab.plan.layout import Layout, Nic, Segment
@@ -70,6 +71,11 @@ def dhcp_of(fabric: str, nic: Nic, node: Node, nics: Sequence[Nic]) -> Dhcp:
     called = node.hostname or node.name.partition(":")[2] or node.name
     hostname = "".join(c for c in called if c.isascii() and (c.isalnum() or c == "-"))[:63]  # RFC 952
     return Dhcp(link, nic.mac, nic.port.dhcp, nic.port.dhcp_options, hostname, gateway, nic.host_link)
+
+
+def rate_of(fabric: str, nic: Nic) -> Qdisc:
+    """How fast the nic sends."""
+    return Qdisc(Name(node_space(fabric, nic.node), nic.name), nic.port.impairment.rate // 8 * 8)
 
 
 def loopback_of(fabric: str, node: str, loopback: Iterable[AnyAddress]) -> Iterator[Address]:

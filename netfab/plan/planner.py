@@ -101,6 +101,8 @@ def nic_objects(
         yield network.port_of(nic, segment, segment.wish)
     addresses = node.addresses_of(topology.name, nic, segment)
     yield from addresses_in_guest(addresses) if topology.nodes[nic.node].attach else addresses
+    if nic.port.impairment.rate:
+        yield node.rate_of(topology.name, nic)
     if nic.port.dhcp:
         yield node.dhcp_of(topology.name, nic, topology.nodes[nic.node], layout.nics[nic.node])
 

@@ -15,6 +15,7 @@ from netfab.errors import Location
 from netfab.topology.schema import (
     PLANNED,
     Address,
+    Impairment,
     Interface,
     Network,
     Node,
@@ -47,6 +48,7 @@ class Attachment(NamedTuple):
     host_link: str = ""  # "" = derived
     dhcp: str = ""  # the client that asks for the address
     dhcp_options: tuple[str, ...] = ()
+    rate: int = 0  # bits a second that the guest may send; 0 = any number
     number: int = 0  # the order in which they came: the last gateway counts
 
     @property
@@ -159,6 +161,7 @@ def _port(one: Attachment) -> Port:
         mtu=one.mtu or PLANNED,
         spoof="allow",
         host_link=one.host_link,
+        impairment=Impairment(rate=one.rate),
     )
 
 

@@ -8,7 +8,7 @@ from hashlib import md5
 from typing import NamedTuple, TypeVar
 
 from netfab.errors import NetfabError, Unsupported
-from netfab.topology import addresses
+from netfab.topology import addresses, grammar
 from netfab.topology.grammar import Wrong, interface_name, quoted
 from netfab.topology.schema import Address, Interface
 
@@ -114,6 +114,11 @@ def mac_of_string(text: str) -> str:
 def interface(text: str) -> str:
     """A name that an interface can have."""
     return _parsed(interface_name, text)
+
+
+def rate(text: str) -> int:
+    """Bits a second."""
+    return _parsed(grammar.rate, text)
 
 
 def refuse_vlan(vlan: int, bridge: str) -> None:

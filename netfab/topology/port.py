@@ -82,7 +82,7 @@ def _interface_name() -> Reader[str]:
 
 
 IMPAIRMENTS: Final[dict[str, Reader[int]]] = {
-    key: reserved(key, reader, 0)
+    key: reader if key == "rate" else reserved(key, reader, 0)
     for key, reader in {
         "delay": DURATION,
         "jitter": DURATION,

@@ -54,7 +54,7 @@ def host_state() -> dict[str, frozenset[object]]:
 
 
 def attach(bridge: str, guest: str, *words: str, **options: Any) -> adhoc.Outcome:
-    named = {"interface": "eth1", "host_link": "", "family": "", "mtu": 0}
+    named = {"interface": "eth1", "host_link": "", "family": "", "mtu": 0, "rate": ""}
     wish = adhoc.wish_of(bridge, guest, words, **(named | {k: v for k, v in options.items() if k in named}))
     return adhoc.attach(wish, **{k: v for k, v in options.items() if k not in named})
 
@@ -446,3 +446,18 @@ def test_sixteen_guests_race_for_a_new_bridge_and_all_win() -> None:
 
     assert said == [""] * 16
     assert len(ip("-o", "link", "show", "master", "brnew").splitlines()) == 16
+
+
+def test_a_rate_is_kept_by_the_guests_end_and_changes_in_place(blue: str) -> None:
+    attach("br7", blue, "10.7.0.2/24", rate="10mbit")
+    first = qdiscs("blue")
+    attach("br7", blue, "10.7.0.2/24", rate="20gbit", replace=True)
+
+    assert "tbf" in first
+    assert "rate 10Mbit" in first
+    assert "rate 20Gbit" in qdiscs("blue")
+
+
+def qdiscs(guest: str) -> str:
+    command = ["tc", "-n", guest, "qdisc", "show", "dev", "eth1"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

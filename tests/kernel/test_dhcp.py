@@ -27,7 +27,13 @@ def ip(*words: str) -> str:
 
 
 def attach(guest: str, *words: str) -> adhoc.Outcome:
-    return adhoc.attach(adhoc.wish_of("br7", guest, words, "eth1", "", "", 0))
+    return adhoc.attach(
+        adhoc.wish_of(
+            "br7",
+            guest,
+            words,
+        )
+    )
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ RESERVED = {
     "delay": "networks: {a: {delay: 5ms}}",
     "jitter": "networks: {a: {jitter: 1ms}}",
     "loss": "networks: {a: {loss: 1%}}",
-    "rate": "nodes: {x: {networks: {a: {rate: 100mbit}}}}",
     "duplicate": "links: [{endpoints: [x, y], duplicate: 1%}]",
     "reorder": "links: [{endpoints: [x, y], reorder: 1%}]",
     "corrupt": "links: [{endpoints: [x, y], corrupt: 1%}]",

@@ -33,6 +33,7 @@ def asked(*attachments: Attachment) -> Asked:
         st.text(),
         st.lists(st.text()).map(tuple),
         st.integers(),
+        st.integers(),
     )
 )
 def test_an_attachment_is_kept_and_read_back(one: Attachment) -> None:
