@@ -80,8 +80,6 @@ class Podman(NamedTuple):
         lists = [
             path for root in self.storage for each in _LISTS for path in sorted(glob.glob(f"{root}/{each}"))
         ]
-        if not lists:
-            raise FileNotFoundError(self.storage[0])
         for path in lists:
             listed = _parsed(path)
             if not isinstance(listed, list):
