@@ -42,7 +42,7 @@ def open_namespace(guest: Guest) -> int:
 def _open_of_process(guest: Guest, pid: int) -> int:
     pidfd = os.pidfd_open(pid)
     try:
-        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(guest.path, os.O_RDONLY | os.O_CLOEXEC)
         if str(start_ticks(pid)) != guest.started or _ended(pidfd):
             os.close(fd)
             raise GuestGone(guest.label)
