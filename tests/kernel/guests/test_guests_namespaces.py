@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,14 +133,31 @@ def test_a_node_is_found_by_its_name_and_listed_once(blue: str) -> None:
     assert list(everyone(here)) == [guest]
 
 
-def test_only_descriptors_of_the_network_are_left_open(blue: str) -> None:
+def test_a_process_that_ends_while_it_is_opened_went_away(monkeypatch: pytest.MonkeyPatch) -> None:
     with a_process() as pid:
-        before = set(os.listdir("/proc/self/fd"))
+        guest = find(f"pid:{pid}", HERE)
 
-        held = [open_namespace(find(word, HERE)) for word in ("blue", f"pid:{pid}")]
+        def end(_: int) -> str:  # and another takes its number within the same clock tick
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            return guest.started
 
-        opened = {int(fd) for fd in set(os.listdir("/proc/self/fd")) - before}
-        assert [linux.namespace_kind(fd) for fd in held] == [linux.CLONE_NEWNET] * 2
-        assert {fd for fd in opened if os.path.exists(f"/proc/self/fd/{fd}")} == set(held)
+        monkeypatch.setattr("netfab.guests.opening.start_ticks", end)
+        with pytest.raises(GuestGone):
+            open_namespace(guest)
+
+
+def test_only_the_descriptor_of_the_network_is_left_open(blue: str) -> None:
+    with a_process() as pid:
+        before = descriptors()
+
+        held = {open_namespace(find(word, HERE)) for word in ("blue", f"pid:{pid}")}
+
+        assert descriptors() - before == held
+        assert {linux.namespace_kind(fd) for fd in held} == {linux.CLONE_NEWNET}
         for fd in held:
             os.close(fd)
+
+
+def descriptors() -> set[int]:
+    return {int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")}

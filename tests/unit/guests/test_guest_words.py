@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -170,8 +170,17 @@ def test_who_does_not_answer_is_left_out_of_everyone(nobody: Sources) -> None:
         assert list(everyone(nobody)) == []
 
 
-def test_those_that_do_not_run_are_left_out_of_everyone(host: Sources) -> None:
-    assert list(everyone(host)) == []
+def test_those_that_ended_are_not_even_asked_for_their_process(nobody: Sources) -> None:
+    asked: list[str] = []
+    answer = containers(container(OTHER, "db", "exited"))
+
+    def listening(target: str) -> Iterable[bytes]:
+        asked.append(target)
+        return answer(target)
+
+    with serving(Path(nobody.docker[0]), listening):
+        assert list(everyone(nobody)) == []
+    assert asked == ["/containers/json?all=1"]
 
 
 @pytest.mark.parametrize(
