@@ -33,7 +33,7 @@ class Engine(NamedTuple):
 
     def guest(self, candidate: Candidate) -> Guest:
         """Raises NoGuest, GuestGone, NoAnswer, OSError."""
-        if daemon.pid_of(self.socket) == 0:
+        if not daemon.numbers_processes_as_we_do(self.socket):
             raise NoGuest(
                 f"{candidate}: {self.socket} is answered from another process namespace, whose numbers mean"
                 " nothing here",

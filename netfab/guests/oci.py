@@ -7,7 +7,6 @@ by now is seen. The names of Podman's containers are in the lists of containers/
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from netfab.guests.guest import Candidate, Guest, guest_of_manager, is_full_id, 
 from netfab.runtime.record import start_ticks
 
 _MOST = 8 << 20  # bytes of a file of theirs
-_LISTS = ("*-containers/containers.json", "*-containers/volatile-containers.json")  # `--rm` is volatile
+_LISTS = ("containers.json", "volatile-containers.json")  # `--rm` is volatile
 
 
 class Runtime(NamedTuple):
@@ -77,10 +76,7 @@ class Podman(NamedTuple):
 
     def candidates(self) -> Iterator[Candidate]:
         """Its containers, those that ended, too. Raises NoAnswer, OSError."""
-        lists = [
-            path for root in self.storage for each in _LISTS for path in sorted(glob.glob(f"{root}/{each}"))
-        ]
-        for path in lists:
+        for path in self._lists():
             listed = _parsed(path)
             if not isinstance(listed, list):
                 raise NoAnswer(path, "is no list of containers")
@@ -92,6 +88,15 @@ class Podman(NamedTuple):
     def guest(self, candidate: Candidate) -> Guest:
         """Raises NoGuest, GuestGone, NoAnswer, OSError."""
         return guest_of_manager(candidate, lambda: self._pid(candidate.id))
+
+    def _lists(self) -> Iterator[str]:
+        """One directory for each storage driver; not every root has one."""
+        for root in self.storage:
+            with suppress(FileNotFoundError):
+                for name in sorted(os.listdir(root)):
+                    if name.endswith("-containers"):
+                        paths = (f"{root}/{name}/{file}" for file in _LISTS)
+                        yield from (path for path in paths if os.path.exists(path))
 
     def _pid(self, id: str) -> Any:
         return next((pid for runtime in self.runtimes if (pid := runtime.pid(id))), None)

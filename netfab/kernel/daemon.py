@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -46,17 +47,21 @@ def parse(path: str, answer: bytes) -> Any:
         raise NoAnswer(path, "answers what is no JSON, or too deep") from error
 
 
-def pid_of(path: str) -> int:
-    """The process that listens at that socket; 0: in a process namespace that we don't see; unix(7).
+def numbers_processes_as_we_do(path: str) -> bool:
+    """Whether who listens at that socket is in our process namespace, as far as we may look; unix(7).
 
-    Raises OSError.
+    Raises OSError where nobody does.
     """
     with socket.socket(socket.AF_UNIX) as door:
         door.settimeout(TIMEOUT)
         door.connect(os.fsencode(path))
         peer = door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid: int = _CREDENTIALS.unpack(peer)[0]
-    return pid
+    pid, _, _ = _CREDENTIALS.unpack(peer)
+    if pid == 0:  # not visible from here
+        return False
+    with suppress(OSError):  # not root; or it left the socket to another
+        return os.path.samestat(os.stat(f"/proc/{pid}/ns/pid"), os.stat("/proc/self/ns/pid"))
+    return True
 
 
 def _exchange(path: str, request: bytes) -> bytes:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from pyroute2 import netns
@@ -16,6 +18,7 @@ from netfab.guests.find import everyone, find
 from netfab.guests.namespaces import Node
 from netfab.guests.opening import open_namespace
 from netfab.guests.sources import Sources
+from netfab.kernel import daemon
 from netfab.runtime.record import start_ticks
 from netfab.system import linux
 
@@ -145,6 +148,20 @@ def test_a_process_that_ends_while_it_is_opened_went_away(monkeypatch: pytest.Mo
         monkeypatch.setattr("netfab.guests.opening.start_ticks", end)
         with pytest.raises(GuestGone):
             open_namespace(guest)
+
+
+def test_a_daemon_in_a_process_namespace_of_its_own_numbers_processes_otherwise(tmp_path: Path) -> None:
+    listen = (
+        "import socket, sys; door = socket.socket(socket.AF_UNIX); door.bind(sys.argv[1]); door.listen();"
+        "print(flush=True); sys.stdin.read()"
+    )
+    words = ["/usr/bin/unshare", "--pid", "--fork", sys.executable, "-c", listen, str(tmp_path / "s")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+
+        assert not daemon.numbers_processes_as_we_do(str(tmp_path / "s"))
+        process.communicate()
 
 
 def test_only_the_descriptor_of_the_network_is_left_open(blue: str) -> None:

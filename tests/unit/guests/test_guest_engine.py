@@ -129,22 +129,22 @@ def test_a_container_without_a_process_to_tell_is_an_error(tmp_path: Path, said:
 def test_a_daemon_in_another_process_namespace_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon, "pid_of", lambda _: 0)  # what the kernel says of a peer that we can't see
+    monkeypatch.setattr(daemon, "numbers_processes_as_we_do", lambda _: False)
     with serving(tmp_path / "s", containers(container(), web=os.getppid())) as path:
         engine = Engine("docker", path)
         with pytest.raises(NoGuest, match="from another process namespace"):
             engine.guest(Candidate(engine, ID))
 
 
-def test_who_listens_at_a_socket_is_known(tmp_path: Path) -> None:
+def test_a_daemon_beside_us_numbers_processes_as_we_do(tmp_path: Path) -> None:
     with serving(tmp_path / "s", api({})) as path:
-        assert daemon.pid_of(path) == os.getpid()
+        assert daemon.numbers_processes_as_we_do(path)
 
 
 @given(JSON, JSON)
 def test_no_answer_gives_anything_but_a_guest_or_an_error(listed: Any, inspected: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(daemon, "pid_of", lambda _: 1)
+        patch.setattr(daemon, "numbers_processes_as_we_do", lambda _: True)
         patch.setattr(daemon, "get", lambda _, target: listed if target == LIST else inspected)
         engine = Engine("docker", "/run/docker.sock")
         for ask in (lambda: list(engine.candidates()), lambda: engine.guest(Candidate(engine, ID))):
