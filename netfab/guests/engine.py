@@ -28,8 +28,7 @@ class Engine(NamedTuple):
             id = entry.get("Id") if isinstance(entry, dict) else None
             if not isinstance(id, str) or not is_full_id(id):
                 raise NoAnswer(self.socket, "lists what is no container")
-            state = entry.get("State")
-            yield Candidate(self, id, names_in(entry.get("Names")), state if isinstance(state, str) else "")
+            yield Candidate(self, id, names_in(entry.get("Names")), _state_in(entry.get("State")))
 
     def guest(self, candidate: Candidate) -> Guest:
         """Raises NoGuest, GuestGone, NoAnswer, OSError."""
@@ -52,3 +51,8 @@ class Engine(NamedTuple):
         if not isinstance(state, dict) or "Pid" not in state:
             raise NoAnswer(self.socket, "does not say which process a container is")
         return state["Pid"]
+
+
+def _state_in(value: Any) -> str:
+    """The word that Docker has for it; "" for what is none."""
+    return value if isinstance(value, str) and value.isalpha() and len(value) < 32 else ""

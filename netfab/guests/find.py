@@ -82,6 +82,7 @@ class _Answers:
     """What everybody said who knows guests of that kind, or of any for ""."""
 
     def __init__(self, kind: str, sources: Sources) -> None:
+        self.kind = kind
         self.candidates: list[Candidate] = []
         self.failures: list[NetfabError] = []
         self._said: dict[str, str] = {}
@@ -95,20 +96,22 @@ class _Answers:
         try:
             found = [candidate for candidate in source.candidates() if candidate.id not in known]
         except NetfabError as error:
-            self.failures.append(error)
+            self._fail(source, error)
         except OSError as error:
-            self._said.setdefault(source.kind, self._refusal(source, error))
+            if error.errno in (ENOENT, ENOTDIR, ECONNREFUSED):
+                self._said.setdefault(source.kind, "not running" if source.kind == "docker" else "none")
+            elif error.errno in (EACCES, EPERM):
+                self._said[source.kind] = "root's to ask"
+            else:
+                self._fail(source, NoAnswer(source.kind, f"can't be asked: {error.strerror or error}"))
         else:
             self.candidates += found
             count = sum(candidate.source.kind == source.kind for candidate in self.candidates)
             self._said[source.kind] = f"{count} known"
 
-    def _refusal(self, source: Source, error: OSError) -> str:
-        if error.errno in (EACCES, EPERM):
-            return "not ours to ask"
-        if error.errno not in (ENOENT, ENOTDIR, ECONNREFUSED):
-            self.failures.append(NoAnswer(source.kind, f"can't be asked: {error.strerror or error}"))
-        return "not running" if source.kind == "docker" else "none"
+    def _fail(self, source: Source, failure: NetfabError) -> None:
+        self.failures.append(failure)
+        self._said[source.kind] = "no answer"
 
     def __str__(self) -> str:
         return ", ".join(f"{kind} ({said})" for kind, said in self._said.items())
@@ -119,7 +122,7 @@ def _chosen(name: str, answers: _Answers) -> Candidate:
     if answers.failures:
         raise NoGuest(
             f"what {name} means can't be told: {answers.failures[0]}",
-            hint=f"say whose it is, and nobody else is asked: {_WORDS}",
+            hint="" if answers.kind else f"say whose it is, and nobody else is asked: {_WORDS}",
         )
     for fits in (Candidate.is_called, Candidate.begins_with):
         found = [candidate for candidate in answers.candidates if fits(candidate, name)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from errno import EACCES
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,15 @@ def test_the_environment_says_where_docker_and_podman_listen() -> None:
 @pytest.mark.parametrize("elsewhere", ["", "tcp://192.0.2.1:2375", "ssh://root@h", "unix://", "unix://x"])
 def test_docker_on_another_host_is_not_asked(elsewhere: str) -> None:
     assert sources_of({"DOCKER_HOST": elsewhere, "XDG_RUNTIME_DIR": "x"}) == Sources()
+
+
+def test_who_may_only_be_asked_by_root_is_said_to_be(
+    nobody: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError(EACCES, "Permission denied")
+
+    monkeypatch.setattr("netfab.guests.oci.Podman.candidates", refuse)
+
+    with pytest.raises(NoGuest, match=r"^no guest web: asked podman \(root's to ask\)$"):
+        find("podman:web", nobody)
