@@ -109,7 +109,7 @@ def guest_of_manager(candidate: Candidate, pid_of: Callable[[], Any]) -> Guest:
     """
     pid = pid_of()
     if pid is None or pid == 0:
-        state = f" ({candidate.state})" if candidate.state not in ("", *_RUNNING) else ""
+        state = "" if candidate.may_run else f" ({candidate.state})"
         raise NoGuest(f"{candidate} does not run{state}", hint="only what runs has a network: start it first")
     if not isinstance(pid, int) or not 1 < pid < 1 << 31 or pid == os.getpid():
         raise NoGuest(f"{candidate}: its manager says that it is a process which can't be{_number(pid)}")

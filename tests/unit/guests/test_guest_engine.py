@@ -44,6 +44,12 @@ def test_names_that_docker_would_not_give_are_none(tmp_path: Path) -> None:
         assert [one.names for one in Engine("docker", path).candidates()] == [("web",)]
 
 
+@pytest.mark.parametrize("state", ["\x1b[2J", "x" * 1000, "", 7, None, {}], ids=repr)
+def test_a_state_that_is_no_word_is_none(tmp_path: Path, state: Any) -> None:
+    with serving(tmp_path / "s", api({LIST: [container() | {"State": state}]})) as path:
+        assert [one.state for one in Engine("docker", path).candidates()] == [""]
+
+
 @pytest.mark.parametrize(
     "listed",
     [{}, None, 7, [7], [None], [{}], [{"Id": 7}], [{"Id": "web"}], [{"Id": ID.upper()}], [{"Id": ID + "\n"}],

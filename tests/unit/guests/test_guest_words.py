@@ -246,9 +246,7 @@ def test_docker_on_another_host_is_not_asked(elsewhere: str) -> None:
     assert sources_of({"DOCKER_HOST": elsewhere, "XDG_RUNTIME_DIR": "x"}) == Sources()
 
 
-def test_who_may_only_be_asked_by_root_is_said_to_be(
-    nobody: Sources, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_is_only_roots_to_ask_is_said_to_be(nobody: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: object) -> None:
         raise PermissionError(EACCES, "Permission denied")
 
