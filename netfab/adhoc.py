@@ -11,20 +11,21 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from netfab import attached, fabric
+from netfab import attached, fabric, visits
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change
 from netfab.errors import AddressTaken, NetfabError
-from netfab.guests.find import Guest, GuestNotFound, GuestNotRunning, find
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
 from netfab.objects.base import Fabric
 from netfab.topology import pipework
 from netfab.topology.adhoc import NAME, NOWHERE, Asked, Attachment, Standing, in_subnet, topology_of
-from netfab.visits import run_in_guest
-from netfab.where import HERE, Where, need_root, opened_host, opened_store
+from netfab.where import HERE, Where, last_applied, need_root, opened_host, opened_store
+
+if TYPE_CHECKING:
+    from netfab.guests.guest import Guest as FoundRun
 
 
 class Wish(NamedTuple):
@@ -82,7 +83,7 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
     """
     need_root("attach")
     with _alone(where):
-        guest = find(wish.guest)
+        guest = visits.find(wish.guest, where)
         bridges = _bridges(where)
         asked = _asked(where)
         wanted = _attachment(wish, guest, bridges)
@@ -99,10 +100,11 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
         return Outcome((wanted,), _applied(asked, bridges, where, dry_run))
 
 
-def run_tool(name: str, guest: str, words: Iterable[str], family: str = "") -> int:
+def run_tool(name: str, guest: str, words: Iterable[str], family: str = "", where: Where = HERE) -> int:
     """pipework's `route`, `rule` and `tc`: run in the guest as they are, and not kept; the exit status."""
     need_root("attach")
-    return run_in_guest(guest, pipework.tool(name, words, family, os.path.exists))
+    argv = pipework.tool(name, words, family, os.path.exists)
+    return visits.run_in_guest(guest, argv, where)
 
 
 def wait_for(interface: str, seconds: float | None) -> None:
@@ -116,7 +118,7 @@ def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) ->
     need_root("detach")
     with _alone(where):
         asked = _asked(where)
-        label = _label(guest, asked.attachments.values())
+        label = _label(guest, asked.attachments.values(), where)
         going = tuple(
             one
             for one in asked.attachments.values()
@@ -206,7 +208,7 @@ def _applied(
     asked: Asked, bridges: Mapping[str, Any], where: Where, dry_run: bool = False
 ) -> tuple[Change, ...]:
     """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would."""
-    states = dict(_states({one.guest for one in asked.attachments.values()}))
+    states = dict(_states({one.guest for one in asked.attachments.values()}, where))
     still = {key: one for key, one in asked.attachments.items() if one.guest in states}
     running = {guest for guest, runs in states.items() if runs}
     standing = {
@@ -225,20 +227,18 @@ def _applied(
         raise
 
 
-def _states(guests: Iterable[str]) -> Iterator[tuple[str, bool]]:
+def _states(guests: Iterable[str], where: Where) -> Iterator[tuple[str, bool]]:
     """Each guest that there still is, and whether it runs."""
-    for guest in guests:
-        try:
-            find(guest)
-        except GuestNotFound:
-            continue
-        except GuestNotRunning:
-            yield guest, False
-        else:
-            yield guest, True
+    with opened_store(where) as store:
+        known = visits.guests_in(last_applied(store, NAME))
+    for label in guests:
+        last = known.get(label)
+        runs = visits.run_of(last, where) is not None if last else visits.runs(label, where)
+        if runs or visits.there_is(label, where):
+            yield label, runs
 
 
-def _attachment(wish: Wish, guest: Guest, bridges: Mapping[str, Any]) -> Attachment:
+def _attachment(wish: Wish, guest: FoundRun, bridges: Mapping[str, Any]) -> Attachment:
     """The wish with every address's length."""
     found = bridges.get(wish.bridge)
     if found is None and not wish.bridge.startswith("br"):
@@ -314,10 +314,9 @@ def _held_by(name: str, summary: dict[str, Any], bridge: str) -> dict[Any, str]:
     return held
 
 
-def _label(word: str, known: Iterable[Attachment]) -> str:
+def _label(word: str, known: Iterable[Attachment], where: Where) -> str:
     """The guest that a word means, which may be gone: then by what was kept of it."""
     meant = {one.guest for one in known if word in (one.guest, one.title, one.guest.partition(":")[2])}
     if len(meant) == 1:
         return meant.pop()
-    label: str = find(word).label
-    return label
+    return visits.find(word, where).label

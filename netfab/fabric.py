@@ -132,7 +132,7 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal
     With `why`, also the reason for each subnet: what was rejected, and who holds it.
     """
     with opened_store(where) as store, opened_host(topology.name, where) as host:
-        leases, facts = store.leases(topology.name), _facts(host, store, topology)
+        leases, facts = store.leases(topology.name), _facts(host, store, topology, where)
         proposed = plan_topology(topology, leases, facts, where.run)
         chosen = json.dumps(summary(topology, proposed))
         proposed = _with_renames(proposed, store.record(topology.name), chosen)
@@ -175,7 +175,7 @@ def apply(
             proposed = _with_renames(proposed, record, made.summary)
             applied = engine.apply(proposed.fabric, host, (last,), where.progress)
             try:
-                run_commands(proposed.commands, made, applied.changes)
+                run_commands(proposed.commands, made, applied.changes, where)
                 if applied.changes or not _is_known(record, made) or proposed.wants != leases:
                     _remember(made, proposed, store, where)
             except NetfabError as failure:
@@ -238,7 +238,7 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     """What others changed since the last apply: how to make it as it was. No file needed."""
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
-        wanted = as_they_are_now(Fabric.from_json(known_record(store, name).desired, KINDS))
+        wanted = as_they_are_now(Fabric.from_json(known_record(store, name).desired, KINDS), where)
         return engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
 
 
@@ -247,7 +247,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     need_root("reconcile")
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record = known_record(store, name)
-        wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS))
+        wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
         applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
         host.announce(wanted, applied.changes)
         publish(where.run, record._replace(desired=wanted.public().to_json()), store.leases(name))
@@ -291,7 +291,7 @@ def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> P
     """Plan, and hold what is planned; plan again when another process was first."""
     for attempt in range(ATTEMPTS):
         proposed = plan_topology(
-            topology, store.leases(topology.name), _facts(host, store, topology), where.run
+            topology, store.leases(topology.name), _facts(host, store, topology, where), where.run
         )
         try:
             store.claim(topology.name, proposed.wants)
@@ -303,7 +303,7 @@ def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> P
     raise AssertionError("unreachable")
 
 
-def _facts(host: LocalHost, store: Store, topology: Topology) -> Facts:
+def _facts(host: LocalHost, store: Store, topology: Topology, where: Where) -> Facts:
     """What the planner is told: of the host, and of what fabrics hold on it."""
     facts, name = host.facts(), topology.name
     held = tuple(
@@ -317,7 +317,7 @@ def _facts(host: LocalHost, store: Store, topology: Topology) -> Facts:
         reservations=held + facts.reservations,
         sysctls=originals,
         published=published,
-        guests=guests_of(topology),
+        guests=guests_of(topology, last_applied(store, name), where),
         attached={} if name == ADHOC else attached.addresses(store),
     )
 

@@ -37,7 +37,7 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
             for node in found["nodes"].values():
                 node |= {"state": "applied", "ready": None, "pid": None}
             return found
-        wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS))
+        wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
         present = host.observe(name, (wanted,)).own
         dropped = host.dropped()
     found["differs"] = len(describe(diff(wanted, present)))

@@ -55,7 +55,7 @@ def attach_command(
         adhoc.wait_for(interface, timeout)
         return
     if guest and bridge in TOOLS:
-        raise SystemExit(adhoc.run_tool(bridge, guest, words, family))
+        raise SystemExit(adhoc.run_tool(bridge, guest, words, family, where_of(ctx)))
     if unknown := [word for word in words if word.startswith("-")]:
         raise click.NoSuchOption(unknown[0], ctx=ctx)
     if not words:

@@ -1,1 +1,1 @@
-"""Containers that somebody else runs: found, and their network namespaces opened. Changes nothing."""
+"""From a word that a user types to a network namespace, held open. Changes nothing."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import select
 from collections.abc import Sequence, Set
 from contextlib import suppress
+from errno import ENOENT
 from ipaddress import IPv6Address
 from typing import Any, Self
 
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
+from netfab.errors import NetfabError
 from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
@@ -18,7 +20,7 @@ from netfab.kernel.announce import advertise, arp_requests
 from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
-from netfab.kernel.netns import Namespaces, prepare_directory
+from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, Dump, Fabric, Name, Op
@@ -34,9 +36,14 @@ from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
 
 
 def _open_guest(guest: Guest) -> int:
-    from netfab.guests.namespace import open_namespace
+    """Its network namespace, when it is the same run that was found. Raises GuestWentAway."""
+    from netfab.guests.guest import as_found
+    from netfab.guests.opening import open_namespace
 
-    return open_namespace(guest.path, guest.pid, guest.started)
+    try:
+        return open_namespace(as_found(guest.label, guest.pid, guest.started, guest.path))
+    except NetfabError as error:
+        raise GuestWentAway(ENOENT, error.message) from error
 
 
 class LocalHost:

@@ -17,7 +17,7 @@ from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel import nft
 from netfab.kernel.holders import holder
 from netfab.kernel.netlink import BATCH, Netlink
-from netfab.kernel.netns import Namespaces
+from netfab.kernel.netns import GuestWentAway, Namespaces
 from netfab.kernel.observe import links
 from netfab.objects.base import HOST, Name, Op
 from netfab.objects.link import GROUP, IFALIAS, LOOPBACK_IFINDEX, Link, scratch_of
@@ -170,7 +170,8 @@ class Executor:
         try:
             netlink = self._namespaces.socket(space)
         except OSError as error:
-            words = f"there is no {space}" if error.errno == ENOENT else error.strerror or ""
+            known = isinstance(error, GuestWentAway) or error.errno != ENOENT
+            words = (error.strerror or "") if known else f"there is no {space}"
             return [Refusal(request, number, error.errno or EIO, words) for number, request in steps]
         refused: list[Refusal] = []
         for start in range(0, len(steps), BATCH):
@@ -199,6 +200,9 @@ class Executor:
                 sequence = netlink.next_sequence()
                 try:
                     message = encode(request, self._resolve, sequence)
+                except GuestWentAway as error:
+                    refusals.append(Refusal(request, number, ENODEV, error.strerror or ""))
+                    continue
                 except (LookupError, FileNotFoundError) as error:
                     refusals.append(Refusal(request, number, ENODEV, f"there is no {error}"))
                     continue

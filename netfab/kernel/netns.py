@@ -26,10 +26,14 @@ NAMESPACE, LEFTOVER, FOREIGN = "namespace", "leftover", "foreign"  # what a file
 _SPARE = 64  # file descriptors left for everything else
 
 
+class GuestWentAway(FileNotFoundError):
+    """A guest ended, or began anew, while we were at it."""
+
+
 class Namespaces:
     """Every network namespace that this command works in: the caller's own ("host"), and nodes by name.
 
-    `open_guest` gives a file descriptor of a Guest's namespace, or raises FileNotFoundError.
+    `open_guest` gives a file descriptor of a Guest's namespace, or raises GuestWentAway.
     """
 
     def __init__(self, open_guest: Callable[[Any], int] | None = None) -> None:
