@@ -149,3 +149,27 @@ def bridge_delete_command(ctx: click.Context, name: str, lock_timeout: float) ->
     from netfab import adhoc
 
     adhoc.delete_bridge(name, where_of(ctx, lock_timeout))
+
+
+@click.command("watch")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--every", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Look so often, in s."
+)
+@click.pass_context
+def watch_command(ctx: click.Context, names: tuple[str, ...], every: float) -> None:
+    """Repair what others change and attach containers that restart, as it happens, until it is ended.
+
+    Without NAME: every fabric of this host, and what is attached.
+    """
+    from netfab import watch
+    from netfab.cli import show
+
+    def told(name: str, changes: tuple[Any, ...], error: Exception | None) -> None:
+        for change in show.describe(changes):
+            line = f"{name}: {change['action']} {change['kind']} {change['name']}"
+            click.echo(show.printable(f"{line}: {change['why']}" if change["why"] else line))
+        if error is not None:
+            click.echo(show.printable(f"{name}: error: {error}"), err=True)
+
+    watch.watch(names, told, every, where_of(ctx))
