@@ -10,10 +10,10 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from netfab import attached, fabric, visits
+from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change
 from netfab.errors import AddressTaken, NetfabError
@@ -191,7 +191,7 @@ def _alone(where: Where) -> Iterator[None]:
 
 def _asked(where: Where) -> Asked:
     with opened_store(where) as store:
-        return attached.asked(store)
+        return shared.asked(store)
 
 
 def _less(asked: Asked, going: Iterable[Attachment]) -> Asked:
@@ -291,27 +291,10 @@ def _refuse_taken(wanted: Attachment, known: Iterable[Attachment], where: Where)
         for text in one.addresses
     }
     with opened_store(where) as store:
-        for record in store.records():
-            holders |= _held_by(record.name, json.loads(record.summary), wanted.bridge)
+        holders |= shared.held_on_bridges(store, NAME).get(wanted.bridge, {})
     for text in wanted.addresses:
         if holder := holders.get(ip_interface(text).ip):
             raise AddressTaken(f"{text.partition('/')[0]} on {wanted.bridge} is {holder}")
-
-
-def _held_by(name: str, summary: dict[str, Any], bridge: str) -> dict[Any, str]:
-    """The addresses that a fabric has on that bridge, and whose they are."""
-    here = {network for network, found in summary["networks"].items() if found["bridge"] == bridge}
-    held = {
-        ip_address(text): f"the gateway of network {network} of fabric {name}"
-        for network in here
-        for text in summary["networks"][network]["gateways"]
-    }
-    for node, found in summary["nodes"].items() if name != NAME else ():
-        for network in here & found["addresses"].keys():
-            held |= {
-                ip_address(text): f"node {node} of fabric {name}" for text in found["addresses"][network]
-            }
-    return held
 
 
 def _label(word: str, known: Iterable[Attachment], where: Where) -> str:

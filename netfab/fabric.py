@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from typing import NamedTuple
 
-from netfab import attached
+from netfab import shared
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied, Observed
 from netfab.engine.diff import Change
@@ -30,7 +30,6 @@ from netfab.plan.renames import renamed
 from netfab.plan.subnets import Reservation
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
-from netfab.topology.adhoc import NAME as ADHOC
 from netfab.topology.schema import FileWish, Topology
 from netfab.visits import as_they_are_now, guests_of
 from netfab.where import (
@@ -132,6 +131,7 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal
     With `why`, also the reason for each subnet: what was rejected, and who holds it.
     """
     with opened_store(where) as store, opened_host(topology.name, where) as host:
+        topology = shared.joined(topology, store)
         leases, facts = store.leases(topology.name), _facts(host, store, topology, where)
         proposed = plan_topology(topology, leases, facts, where.run)
         chosen = json.dumps(summary(topology, proposed))
@@ -159,6 +159,7 @@ def apply(
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record, leases = store.record(name), store.leases(name)
+        topology = shared.joined(topology, store)
         _refuse_another(record, file, take_over)
         if record is None and not second:
             _refuse_renamed(name, file, store)
@@ -318,7 +319,7 @@ def _facts(host: LocalHost, store: Store, topology: Topology, where: Where) -> F
         sysctls=originals,
         published=published,
         guests=guests_of(topology, last_applied(store, name), where),
-        attached={} if name == ADHOC else attached.addresses(store),
+        held=shared.held_on_bridges(store, name),
     )
 
 

@@ -90,7 +90,7 @@ def phases_for(desired: Fabric, observed: Observed, force: bool = False) -> tupl
     )
     raise_all(
         ForeignObject(
-            f"can't delete {change.before}: {observed.leaning[name]} is on it",
+            f"can't delete {change.before}, on which others are: {observed.leaning[name]}",
             hint="`netfab attachments` lists what was attached, `netfab detach` takes it away;"
             " `netfab destroy --force` does without",
         )

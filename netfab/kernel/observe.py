@@ -257,12 +257,12 @@ class Observer:
         """The fabric's bridges that somebody else has ports on, and these in words, by the last reading."""
         host = self._spaces[HOST].links
         own = {link.ifindex: link.name for link in host if link.kind == "bridge" and owned(link, fabric)}
-        found: dict[Name, str] = {}
+        found: dict[Name, list[str]] = {}
         for link in host if own else ():
             bridge = own.get(number(link.attrs.get(MASTER, b"")))
             if bridge is not None and not related(link, fabric):
-                found[Name(HOST, bridge)] = f"{link.name}, {_holder(link)},"
-        return found
+                found.setdefault(Name(HOST, bridge), []).append(f"{link.name}, {_holder(link)}")
+        return {name: "; ".join(links) for name, links in found.items()}
 
 
 def docker_rules(host: list[Link]) -> list[Any]:

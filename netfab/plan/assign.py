@@ -37,11 +37,13 @@ def range_of(wish: Network | Link, prefix: Prefix) -> Prefix | None:
     return next((part for part in wish.range if part.version == prefix.version), None)
 
 
-def hold_attached(pools: Iterable[Addresses], attached: Mapping[Address, str]) -> None:
-    """Addresses that `netfab attach` gave on this bridge are nobody else's."""
+def hold_foreign(pools: Iterable[Addresses], held: Mapping[Address, str], wish: Network | Link) -> None:
+    """Addresses of other fabrics on this bridge are theirs; a gateway is everybody's."""
+    gateway = wish.gateway if isinstance(wish, Network) else None
+    shared = gateway.addresses if isinstance(gateway, HostGateway | ExternalGateway) else ()
     for pool in pools:
-        for address, holder in attached.items():
-            if pool.is_free(address):
+        for address, holder in held.items():
+            if address not in shared and pool.is_free(address):
                 pool.hold(address, holder)
 
 

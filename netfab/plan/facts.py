@@ -34,9 +34,7 @@ class Facts(NamedTuple):
     ipv6: bool = True
     docker: tuple[str, ...] = ()  # families in which Docker has its chain for the rules of others: ip, ip6
     published: Mapping[str, str] = {}  # ports of the host that other fabrics publish: tcp/*/8080 -> fabric
-    attached: Mapping[
-        str, Mapping[Address, str]
-    ] = {}  # bridge -> addresses of attachments, and their holders
+    held: Mapping[str, Mapping[Address, str]] = {}  # bridge -> others' addresses there, and whose
     guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
 

@@ -14,7 +14,7 @@ from netfab.plan.addresses import Addresses
 from netfab.plan.assign import (
     addresses_of,
     gateways_of,
-    hold_attached,
+    hold_foreign,
     loopbacks_of,
     node_gateways,
     range_of,
@@ -91,7 +91,7 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
     for name, wish in wishes(topology):
         try:
             pools = [Addresses(prefix, range_of(wish, prefix)) for prefix in prefixes.of(name)]
-            hold_attached(pools, facts.attached.get(bridges.get(name, ""), {}))
+            hold_foreign(pools, facts.held.get(bridges.get(name, ""), {}), wish)
             host, gateways = gateways_of(wish, pools)
             chosen = addresses_of(by_segment[name], wish, pools, held, wants)
         except NetfabError as error:

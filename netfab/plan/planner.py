@@ -115,6 +115,7 @@ def summary(topology: Topology, plan: Plan) -> dict[str, Any]:
             "subnets": [str(prefix) for prefix in segment.prefixes],
             "gateways": [str(address) for address in segment.gateways],
             "bridge": segment.bridge,
+            "external": bool(segment.wish.external),
         }
         for name, segment in layout.segments.items()
         if isinstance(segment.wish, Network)

@@ -104,7 +104,7 @@ NETWORK: Final[dict[str, Reader[Any]]] = {
     "mtu": MTU,
     "external": words(
         {"true": True, "false": False},
-        reserved("external", scalar(_external, pattern(f"{NAME}/{NAME}"))),
+        scalar(_external, pattern(f"{NAME}/{NAME}")),
     ),
     "uplink": reserved("uplink", Reader(_uplink, {"anyOf": [INTERFACE_NAME.schema, _UPLINKS.schema]}), ()),
     "hosts": reserved("hosts", listed(_HOST), ()),

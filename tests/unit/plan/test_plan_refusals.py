@@ -25,7 +25,6 @@ RESERVED = {
     "uplink": "networks: {a: {uplink: eth0}}",
     "vxlan": "networks: {a: {vxlan: {vni: 42}}}",
     "encrypt": "networks: {a: {encrypt: true}}",
-    "external": "networks: {a: {external: shop/front}}",
     "hosts": "hosts: {h1: {address: 192.0.2.11}}",
     "runs_on": "hosts: {h1: {}}\nnodes: {x: {runs_on: h1}}",
     "devices": "nodes: {x: {devices: [/dev/net/tun]}}",
