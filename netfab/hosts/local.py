@@ -74,11 +74,16 @@ class LocalHost:
         return dump._replace(
             containers=self._programs.read(how_it_fares=spaces is None),
             supervised=self._programs.supervised(),
+            held=self._programs.held(),
         )
 
     def dropped(self) -> dict[str, int]:
         """Packets that each of the host's links was denied by the fabric's guard, by the last reading."""
         return dropped(self._tables, GUARDED)
+
+    def held(self) -> tuple[str, ...]:
+        """Ports of this host that the fabric's supervisor holds."""
+        return self._programs.held() or ()
 
     def wait_ready(self, fabric: Fabric) -> None:
         """Return when every program of the fabric is ready. Raises NetfabError."""

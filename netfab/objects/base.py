@@ -118,6 +118,7 @@ class Dump(NamedTuple):
     containers: Iterable[Any] = ()  # every container that there is anything of
     passages: Sequence[Any] = ()  # rules of Docker's chain for the rules of others, as nft prints them
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor
+    held: Sequence[str] | None = None  # ports that the supervisor holds; None: there is nothing of such
 
 
 class Fabric(dict[Name, Any]):

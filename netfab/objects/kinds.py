@@ -10,6 +10,7 @@ from netfab.objects.bridge import Bridge
 from netfab.objects.container import Container
 from netfab.objects.file import File
 from netfab.objects.firewall import Firewall
+from netfab.objects.held import HeldPorts
 from netfab.objects.namespace import Namespace
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
@@ -30,6 +31,7 @@ KINDS: tuple[type[Any], ...] = (
     File,
     Firewall,
     Passage,
+    HeldPorts,
     Container,
     Supervisor,
 )

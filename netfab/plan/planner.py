@@ -17,7 +17,7 @@ from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
 from netfab.plan.hosts import Names
 from netfab.plan.layout import Layout, Nic, lay_out
-from netfab.plan.protection import firewalls, lease_of, published_ports
+from netfab.plan.protection import firewalls, held_ports, lease_of, published_ports
 from netfab.plan.refusals import idle_between_links, refuse_reserved, without_program
 from netfab.plan.routes import routes_of, with_way_out
 from netfab.plan.seats import routers
@@ -48,11 +48,12 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     way_out = with_way_out(topology, layout, routes)
     names, files = hosts.names_of(topology, layout, facts, way_out, f"{run_directory}/{topology.name}/etc")
     published = published_ports(topology, layout, routes, facts)
-    local = localnet_bridges(port for port, _ in published)
+    ports = [port for port, _ in published]
+    local = localnet_bridges(ports)
     if local:
         made = [network.with_localnet(thing, local) if isinstance(thing, Bridge) else thing for thing in made]
     borrowed = list(network.borrowed_for(layout.segments.values(), facts))
-    tables = firewalls(topology, layout, routes, [port for port, _ in published], network.opened(borrowed))
+    tables = firewalls(topology, layout, routes, ports, network.opened(borrowed))
     programs = containers(topology, layout, names)
     ways = network.passages(topology.name, layout.segments.values(), facts)
     wants = (
@@ -60,7 +61,10 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
         | {lease_of(wish) for _, wish in published}
     )
-    fabric = Fabric(topology.name, [*tables, *borrowed, *ways, *made, *files.values(), *programs, *routes])
+    held = held_ports(topology.name, ports)
+    fabric = Fabric(
+        topology.name, [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes]
+    )
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
     warnings = (*layout.prefixes.warnings, *idle_between_links(topology), *without_program(topology))
     return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout))

@@ -12,6 +12,7 @@ from typing import Literal
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.base import HOST, node_space
 from netfab.objects.firewall import Firewall
+from netfab.objects.held import HeldPorts
 from netfab.objects.route import Route
 from netfab.plan.facts import Facts, Lease, same_port
 from netfab.plan.firewall import Area, PublishedPort, firewall
@@ -21,6 +22,7 @@ from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.topology.schema import Address, Network, Node, Prefix, Publish, Topology
 
+_ALL = {4: "0.0.0.0", 6: "::"}  # the addresses of the host, to bind(2)
 _ANYWHERE = tuple(DEFAULT.values())
 
 
@@ -68,6 +70,13 @@ def _publisher(wish: Publish, facts: Facts) -> str:
     """The fabric that publishes the port already."""
     own = publish_key(wish)
     return next((fabric for key, fabric in facts.published.items() if same_port(key, own)), "")
+
+
+def held_ports(fabric: str, published: Iterable[PublishedPort]) -> Iterator[HeldPorts]:
+    """What keeps other programs off these ports."""
+    found = {f"{port.protocol}/{port.host or _ALL[port.node.version]}/{port.host_port}" for port in published}
+    if found:
+        yield HeldPorts(fabric, tuple(sorted(found)))
 
 
 def publish_key(wish: Publish) -> str:

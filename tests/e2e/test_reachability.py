@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
 from lab import Lab
 from traffic import DROPPED, PATIENCE, answer, ask, dropped, echo, serving, serving_everywhere, unreached
 
@@ -242,3 +243,18 @@ def test_a_busy_port_is_refused_before_anything_is_made(lab: Lab) -> None:
     assert "port 8082/tcp of this host is in use by another program" in result.err
     assert "hint:" in result.err
     assert lab.state() == before
+
+
+def test_a_published_port_stays_ours_until_it_is_published_no_more(lab: Lab) -> None:
+    text = "networks: {lan: {}}\nnodes: {web: {networks: [lan], publish: ['PORT:80']}}\n"
+    lab.write(text.replace("PORT", "8080"))
+    lab.netfab("apply")
+    with pytest.raises(OSError, match="in use"):
+        lab.call(lambda: socket.create_server(("127.0.0.1", 8080)).close())
+
+    lab.write(text.replace("PORT", "127.0.0.1:8080"))
+    lab.netfab("apply")
+    lab.write(text.replace("PORT", "8081"))
+    lab.netfab("apply")
+
+    lab.call(lambda: socket.create_server(("127.0.0.1", 8080)).close())

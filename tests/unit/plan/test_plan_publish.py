@@ -11,6 +11,7 @@ from planning import of_kind, planned, read
 from netfab.errors import PlanError, Several
 from netfab.objects.bridge import Bridge
 from netfab.objects.firewall import Firewall
+from netfab.objects.held import HeldPorts
 from netfab.objects.route import Route
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.protection import published_ports
@@ -45,6 +46,27 @@ def published(text: str, **facts: Any) -> list[str]:
 )
 def test_a_port_is_published_in_the_families_of_its_address_on_the_host(wish: str, ports: list[str]) -> None:
     assert published(WEB.format(wish)) == ports
+
+
+@pytest.mark.parametrize(
+    ("wish", "ports"),
+    [
+        ("8080:80", ("tcp/0.0.0.0/8080", "tcp/::/8080")),
+        ("127.0.0.1:8080-8081:80-81", ("tcp/127.0.0.1/8080", "tcp/127.0.0.1/8081")),
+        ("[2001:db8::1]:53:5353/udp", ("udp/2001:db8::1/53",)),
+        ("[::]:8080:80", ("tcp/::/8080",)),
+    ],
+)
+def test_a_published_port_is_held_in_the_families_in_which_it_leads_to_the_node(
+    wish: str, ports: tuple[str, ...]
+) -> None:
+    (found,) = of_kind(planned(WEB.format(wish)), HeldPorts)
+
+    assert found.ports == ports
+
+
+def test_who_publishes_nothing_holds_nothing() -> None:
+    assert of_kind(planned("name: lab\nnetworks: {a: {}}\nnodes: {web: {networks: [a]}}"), HeldPorts) == []
 
 
 def test_a_port_published_on_loopback_lets_packets_from_there_onto_that_bridge_only() -> None:
