@@ -14,7 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from netfab.kernel.netlink import Netlink
-from netfab.kernel.nft import rules_of
+from netfab.kernel.nft import rules_of, sees_bridged_frames
 from netfab.kernel.observe import addresses, links, routes
 from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
 from netfab.objects.link import MASTER, Link, owned
@@ -55,6 +55,7 @@ def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
         ipv6=os.path.exists("/proc/net/if_inet6"),
         sysctls=dict(_borrowable(uplinks)),
         docker=tuple(_docker_chains(found)),
+        bridged_frames=sees_bridged_frames(),
     )
 
 

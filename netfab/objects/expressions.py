@@ -16,10 +16,11 @@ DROP: Expression = {"drop": None}
 RETURN: Expression = {"return": None}
 COUNT: Expression = {"counter": None}
 MASQUERADE: Expression = {"masquerade": None}
+UNTRACKED: Expression = {"notrack": None}
 
 
 def meta(key: str) -> Expression:
-    """What the kernel knows of a packet besides its bytes: iifname, oifname, protocol, l4proto."""
+    """What the kernel knows of a packet besides its bytes: iifname, oifname, protocol, pkttype."""
     return {"meta": {"key": key}}
 
 

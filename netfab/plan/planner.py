@@ -17,7 +17,7 @@ from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
 from netfab.plan.hosts import Names
 from netfab.plan.layout import Layout, Nic, lay_out
-from netfab.plan.protection import firewalls, held_ports, lease_of, published_ports
+from netfab.plan.protection import firewalls, hairpins, held_ports, lease_of, published_ports
 from netfab.plan.refusals import idle_between_links, refuse_reserved, without_program
 from netfab.plan.routes import routes_of, with_way_out
 from netfab.plan.seats import routers
@@ -49,11 +49,12 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     names, files = hosts.names_of(topology, layout, facts, way_out, f"{run_directory}/{topology.name}/etc")
     published = published_ports(topology, layout, routes, facts)
     ports = [port for port, _ in published]
-    local = localnet_bridges(ports)
-    if local:
-        made = [network.with_localnet(thing, local) if isinstance(thing, Bridge) else thing for thing in made]
+    if ports:
+        local, back = localnet_bridges(ports), hairpins(topology, layout, ports, facts)
+        made = [network.for_published(thing, local, back) for thing in made]
     borrowed = list(network.borrowed_for(layout.segments.values(), facts))
-    tables = firewalls(topology, layout, routes, ports, network.opened(borrowed))
+    bridges = [thing for thing in made if isinstance(thing, Bridge)]
+    tables = firewalls(topology, layout, routes, ports, network.opened(borrowed), bridges)
     programs = containers(topology, layout, names)
     ways = network.passages(topology.name, layout.segments.values(), facts)
     wants = (

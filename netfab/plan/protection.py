@@ -11,6 +11,7 @@ from typing import Literal
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.base import HOST, node_space
+from netfab.objects.bridge import Bridge
 from netfab.objects.firewall import Firewall
 from netfab.objects.held import HeldPorts
 from netfab.objects.route import Route
@@ -32,11 +33,13 @@ def firewalls(
     routes: Sequence[Route],
     published: Sequence[PublishedPort],
     uplinks: Mapping[int, Sequence[str]],
+    bridges: Iterable[Bridge],
 ) -> Iterator[Firewall]:
-    """The fabric's tables on this host."""
+    """The fabric's tables on this host, which has these bridges of the fabric's."""
+    macs = {bridge.link.text: bridge.mac for bridge in bridges}
     behind = _behind(routes)
     areas = [
-        _area(segment, segment.wish, behind.get(segment.bridge, []))
+        _area(segment, segment.wish, macs[segment.bridge], behind.get(segment.bridge, []))
         for segment in layout.segments.values()
         if isinstance(segment.wish, Network) and not segment.wish.external
     ]
@@ -79,6 +82,26 @@ def held_ports(fabric: str, published: Iterable[PublishedPort]) -> Iterator[Held
         yield HeldPorts(fabric, tuple(sorted(found)))
 
 
+def hairpins(
+    topology: Topology, layout: Layout, published: Iterable[PublishedPort], facts: Facts
+) -> frozenset[str]:
+    """Links on the host whose node, asking a published port, is led back to itself or to who is behind it.
+
+    The host's IP does that where it sees the packet first. Where IP chains see bridged frames, they turn the
+    frame's destination while it is the bridge's, which sends nothing back unless its port is in hairpin mode.
+    """
+    if not facts.bridged_frames:
+        return frozenset()
+    bridges = {port.bridge for port in published}
+    asking = routers(topology).union(node.name for node in topology.nodes.values() if node.publish)
+    return frozenset(
+        nic.host_link
+        for node in asking
+        for nic in layout.nics[node]
+        if layout.segments[nic.segment].bridge in bridges
+    )
+
+
 def publish_key(wish: Publish) -> str:
     """What only one of a host's fabrics can publish: tcp/*/8080."""
     return f"{wish.protocol}/{wish.host_address or '*'}/{wish.host_port}"
@@ -89,9 +112,10 @@ def lease_of(wish: Publish) -> Lease:
     return Lease("publish", publish_key(wish), str(wish.node_port))
 
 
-def _area(segment: Segment, network: Network, behind: Iterable[Prefix]) -> Area:
+def _area(segment: Segment, network: Network, mac: str, behind: Iterable[Prefix]) -> Area:
     return Area(
         segment.bridge,
+        mac,
         (*segment.prefixes, *behind),
         host_is_gateway(network),
         network.masquerade,

@@ -94,6 +94,7 @@ DAMAGE = [
     (f"{DB_IP} link set eth1 group 7", [f"update {CABLE}: group 7"]),
     ("ip link set nfweb nomaster", ["create port nfweb"]),
     ("bridge link set dev nfweb isolated on", ["update port nfweb: isolated True -> False"]),
+    ("bridge link set dev nfweb hairpin on", ["update port nfweb: hairpin True -> False"]),
     (
         "ip link set br0 type bridge stp_state 1",
         ["update bridge br0: forward_delay 200 -> 0, stp True -> False"],

@@ -12,6 +12,7 @@ from netfab.errors import PlanError, Several
 from netfab.objects.bridge import Bridge
 from netfab.objects.firewall import Firewall
 from netfab.objects.held import HeldPorts
+from netfab.objects.port import Port
 from netfab.objects.route import Route
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.protection import published_ports
@@ -67,6 +68,29 @@ def test_a_published_port_is_held_in_the_families_in_which_it_leads_to_the_node(
 
 def test_who_publishes_nothing_holds_nothing() -> None:
     assert of_kind(planned("name: lab\nnetworks: {a: {}}\nnodes: {web: {networks: [a]}}"), HeldPorts) == []
+
+
+@pytest.mark.parametrize(("bridged_frames", "links"), [(False, []), (True, ["r", "web"])])
+def test_where_ip_chains_see_bridged_frames_those_who_are_led_back_to_themselves_have_hairpin_ports(
+    bridged_frames: bool, links: list[str]
+) -> None:
+    found = planned(
+        """
+        name: lab
+        networks: {wan: {}, lan: {gateway: r}, other: {}}
+        nodes:
+          r: {networks: [wan, other]}
+          web: {networks: [wan, other], publish: ["8080:80"]}
+          behind: {networks: [lan], publish: ["8081:80"]}
+          client: {networks: [wan]}
+        """,
+        bridged_frames=bridged_frames,
+    )
+    by_link = {nic.host_link: nic for nics in found.layout.nics.values() for nic in nics}
+    back = [by_link[port.link.text] for port in of_kind(found, Port) if port.hairpin]
+
+    assert sorted(nic.node for nic in back) == links
+    assert {nic.segment for nic in back} <= {"wan"}
 
 
 def test_a_port_published_on_loopback_lets_packets_from_there_onto_that_bridge_only() -> None:
