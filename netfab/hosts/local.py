@@ -10,7 +10,7 @@ from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
-from netfab.kernel import nft
+from netfab.kernel import drops, nft
 from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
@@ -103,8 +103,8 @@ class LocalHost:
         tables = [change.after for change in changes if isinstance(change.after, Firewall)]
         if tables:
             nft.program()
-        if tables and (nft.sees_bridged_frames() or any(table.forwards for table in tables)):
-            nft.refuse_foreign_drops(frozenset(name for table in tables for name in table.bridges))
+        if tables and (drops.sees_bridged_frames() or any(table.forwards for table in tables)):
+            drops.refuse_foreign_drops(frozenset(name for table in tables for name in table.bridges))
 
     def run(self, phase: Sequence[Change]) -> list[Exception | None]:
         """Carry out a phase."""

@@ -13,8 +13,9 @@ from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from netfab.kernel.drops import sees_bridged_frames
 from netfab.kernel.netlink import Netlink
-from netfab.kernel.nft import rules_of, sees_bridged_frames
+from netfab.kernel.nft import rules_of
 from netfab.kernel.observe import addresses, links, routes
 from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
 from netfab.objects.link import MASTER, Link, owned
