@@ -125,6 +125,14 @@ DAMAGE = [
         "sysctl -qw net.ipv4.conf.br0.promote_secondaries=0",
         ["update bridge br0: settings.promote_secondaries"],
     ),
+    (
+        f"{IN_WEB} sysctl -qw net.ipv6.conf.eth0.accept_redirects=1",
+        [f"update {VETH}: b.settings.accept_redirects True -> False"],
+    ),
+    (
+        "sysctl -qw net.ipv6.conf.br0.accept_redirects=1",
+        ["update bridge br0: settings.accept_redirects True -> False"],
+    ),
     ("sysctl -qw net.ipv6.conf.br0.accept_ra=2", ["update bridge br0: settings.accept_ra True -> False"]),
     (f"echo 10.6.6.6 evil >> {FILE}", [f"update file {FILE}: content"]),
     (f"printf '10.0.0.1 web\\r\\n' > {FILE}", [f"update file {FILE}: content"]),
