@@ -6,7 +6,7 @@ The rules are firewall.py's and guard.py's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from netfab.errors import NetfabError, PlanError, raise_all
@@ -151,15 +151,17 @@ def _guard_of(
     if nic.port.spoof == "allow":
         return GuardedPort(nic.host_link, guard="none")
     macs, prefixes = [nic.mac], list(routed)
+    addresses = [*(interface.ip for interface in nic.addresses), *loopbacks]
     for allowed in nic.port.allow:
         if len(allowed) == 17 and allowed.count(":") == 5:
             macs.append(allowed)
-        else:
+        elif "/" in allowed:
             prefixes.append(ip_network(allowed))
+        else:
+            addresses.append(ip_address(allowed))
     unaddressed = not nic.addresses and not layout.segments[nic.segment].prefixes
-    addresses = (*(interface.ip for interface in nic.addresses), *loopbacks)
     kind: Literal["mac", "all"] = "mac" if unaddressed or nic.port.no_address or nic.port.dhcp else "all"
-    return GuardedPort(nic.host_link, tuple(macs), addresses, tuple(prefixes), kind)
+    return GuardedPort(nic.host_link, tuple(macs), tuple(addresses), tuple(prefixes), kind)
 
 
 class _Through:

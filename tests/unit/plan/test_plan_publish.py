@@ -183,11 +183,16 @@ def test_a_node_sends_by_its_own_mac_and_addresses_and_those_it_is_allowed() -> 
     text = """
         name: lab
         networks: {a: {subnet: 10.5.0.0/24}}
-        nodes: {x: {networks: {a: {mac: '02:00:00:00:00:07', allow: [10.5.0.100]}}, loopback: 10.9.0.1}}
+        nodes:
+          x:
+            networks: {a: {mac: '02:00:00:00:00:07', allow: [10.5.0.100, 10.7.0.0/24]}}
+            loopback: 10.9.0.1
     """
 
-    assert senders(text, "senders4", "x") == ["02:00:00:00:00:07 10.5.0.2", "02:00:00:00:00:07 10.9.0.1"]
-    assert senders(text, "routed4", "x") == ["10.5.0.100"]
+    assert senders(text, "senders4", "x") == [
+        f"02:00:00:00:00:07 {address}" for address in ("10.5.0.100", "10.5.0.2", "10.9.0.1")
+    ]
+    assert senders(text, "routed4", "x") == ["10.7.0.0/24"]
 
 
 ROUTER = """
