@@ -75,7 +75,7 @@ class Lab:
             self._nodes.append(Address(eth0, interface.ip, interface.network.prefixlen))
             through = address_name(eth0, interface.ip, interface.network.prefixlen)
             for gateway in map(ip_interface, gateways):
-                if gateway.version == interface.version and area.gateway:
+                if gateway.version == interface.version and area.gateway and not interface.is_link_local:
                     everywhere = ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")
                     metric = 0 if gateway.version == 4 else 1024
                     self._nodes.append(Route(space, everywhere, (Hop(gateway.ip, eth0),), metric, (through,)))
@@ -281,9 +281,10 @@ def udp(mac: str, source: str, port: int = 9) -> bytes:
     return packet(mac, source, 17, struct.pack("!HHHH", 9, port, 8, 0))
 
 
-def icmpv6(mac: str, source: str, kind: int) -> bytes:
+def icmpv6(mac: str, source: str, kind: int, target: str = "") -> bytes:
     """A message of neighbour discovery to everybody."""
-    return packet(mac, source, 58, struct.pack("!BBHI", kind, 0, 0, 0))
+    head = struct.pack("!BBHI", kind, 0, 0, 0)
+    return packet(mac, source, 58, head + (ip_address(target).packed if target else b""))
 
 
 def packet(mac: str, source: str, protocol: int, body: bytes, to: tuple[str, str] | None = None) -> bytes:

@@ -19,6 +19,7 @@ from netfab.plan.facts import Facts, Lease, same_port
 from netfab.plan.firewall import Area, PublishedPort, firewall
 from netfab.plan.guard import GuardedPort, guard
 from netfab.plan.layout import Layout, Nic, Segment
+from netfab.plan.names import link_local
 from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.topology.schema import Address, Network, Node, Prefix, Publish, Topology
@@ -159,6 +160,8 @@ def _guard_of(
             prefixes.append(ip_network(allowed))
         else:
             addresses.append(ip_address(allowed))
+    if layout.segments[nic.segment].ipv6:
+        addresses += map(link_local, macs)
     unaddressed = not nic.addresses and not layout.segments[nic.segment].prefixes
     kind: Literal["mac", "all"] = "mac" if unaddressed or nic.port.no_address or nic.port.dhcp else "all"
     return GuardedPort(nic.host_link, tuple(macs), tuple(addresses), tuple(prefixes), kind)

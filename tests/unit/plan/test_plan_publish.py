@@ -195,6 +195,19 @@ def test_a_node_sends_by_its_own_mac_and_addresses_and_those_it_is_allowed() -> 
     assert senders(text, "routed4", "x") == ["10.7.0.0/24"]
 
 
+def test_the_link_local_addresses_of_its_macs_are_a_nodes_own() -> None:
+    text = """
+        name: lab
+        networks: {a: {subnet: fd00:5::/64}}
+        nodes: {x: {networks: {a: {mac: '02:00:00:00:00:07', allow: ['02:00:00:00:00:08']}}}}
+    """
+
+    local = ("fe80::ff:fe00:7", "fe80::ff:fe00:8")
+    assert senders(text, "senders6", "x") == [
+        f"02:00:00:00:00:0{mac} {address}" for mac in (7, 8) for address in ("fd00:5::2", *local)
+    ]
+
+
 ROUTER = """
     name: lab
     networks: {wan: {VERSION}, lan: {gateway: r, VERSION}, deep: {gateway: s, VERSION}}
