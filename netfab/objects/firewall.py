@@ -36,7 +36,10 @@ def prefix_part(prefix: IPv4Network | IPv6Network) -> str:
 
 
 class Rule(NamedTuple):
-    """A rule, told apart by its comment only: nft prints an expression otherwise than it was written."""
+    """A rule, told apart by its comment only: nft prints an expression otherwise than it was written.
+
+    Why nothing more is compared: docs/decisions/0008.
+    """
 
     comment: str  # of ours: a hash of the expression
     expressions: str  # a JSON list
