@@ -62,6 +62,17 @@ class PlanError(NetfabError):
     """What the file asks for can't be planned on this host."""
 
 
+class PortBusy(PlanError):
+    """A port that is to be published is another program's."""
+
+    def __init__(self, port: int | str, protocol: str, *, at: Location | None = None) -> None:
+        super().__init__(
+            f"port {port}/{protocol} of this host is in use by another program",
+            at=at,
+            hint=f"`ss -lnp 'sport = :{port}'` shows which",
+        )
+
+
 class SubnetTaken(PlanError):
     """A subnet overlaps a prefix that this host, or another fabric on it, already uses."""
 

@@ -25,7 +25,6 @@ from netfab.plan.facts import Facts
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
-from netfab.plan.protection import lease_of
 from netfab.plan.renames import renamed
 from netfab.plan.subnets import Reservation
 from netfab.store.public import PublicView, publish, withdraw
@@ -167,7 +166,7 @@ def apply(
         try:
             proposed = _claim(topology, host, store, where)
             if proposed.published:
-                refuse_busy(wish for wish in proposed.published if lease_of(wish) not in leases)
+                refuse_busy(proposed.published, host.held())
             made = Record(
                 name, file, os.getuid(), Fabric(name).to_json(), json.dumps(summary(topology, proposed))
             )

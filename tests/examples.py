@@ -206,6 +206,7 @@ def every_example() -> list[Example]:
             lambda it: fabric(*on, bridge(BR1, mac="02:00:00:00:00:02"), it),
             bridge=BR1,
             isolated=True,
+            hairpin=True,
         ),
         *_variations(
             Address,

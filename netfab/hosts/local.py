@@ -15,7 +15,7 @@ from netfab.errors import NetfabError
 from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
-from netfab.kernel import nft
+from netfab.kernel import drops, nft
 from netfab.kernel.announce import advertise, arp_requests
 from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
@@ -99,11 +99,16 @@ class LocalHost:
             containers=self._programs.read(how_it_fares=spaces is None),
             supervised=self._programs.supervised(),
             clients=tuple(self._clients.read()),
+            held=self._programs.held(),
         )
 
     def dropped(self) -> dict[str, int]:
         """Packets that each of the host's links was denied by the fabric's guard, by the last reading."""
         return dropped(self._tables, GUARDED)
+
+    def held(self) -> tuple[str, ...]:
+        """Ports of this host that the fabric's supervisor holds."""
+        return self._programs.held() or ()
 
     def wait_ready(self, fabric: Fabric) -> None:
         """Return when every program of the fabric is ready. Raises NetfabError."""
@@ -140,8 +145,8 @@ class LocalHost:
         tables = [change.after for change in changes if isinstance(change.after, Firewall)]
         if tables:
             nft.program()
-        if tables and (nft.sees_bridged_frames() or any(table.forwards for table in tables)):
-            nft.refuse_foreign_drops(frozenset(name for table in tables for name in table.bridges))
+        if tables and (drops.sees_bridged_frames() or any(table.forwards for table in tables)):
+            drops.refuse_foreign_drops(frozenset(name for table in tables for name in table.bridges))
 
     def run(self, phase: Sequence[Change]) -> list[Exception | None]:
         """Carry out a phase."""

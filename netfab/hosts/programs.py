@@ -1,4 +1,4 @@
-"""The programs of a fabric's nodes: read, started, changed and ended through the bundled runtime."""
+"""What a fabric's supervisor is asked for: the nodes' programs, and the ports that it holds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from netfab.errors import NetfabError
 from netfab.kernel.execute import Failures, Handler, Steps
 from netfab.kernel.netns import DIRECTORY, Namespaces
 from netfab.objects.container import Container
-from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer, WakeSupervisor
+from netfab.objects.ops import (
+    ChangeContainer,
+    HoldPorts,
+    ReleasePorts,
+    StartContainer,
+    StopContainer,
+    WakeSupervisor,
+)
 from netfab.runtime.paths import Paths
+from netfab.runtime.ports import held
 from netfab.runtime.status import Status, status, supervisor_lives
 
 _ONCE = ("no", "on-failure")  # restart policies under which a program may end for good
@@ -30,6 +38,8 @@ class Programs:
             ChangeContainer: self._change,
             StopContainer: self._stop,
             WakeSupervisor: self._wake,
+            HoldPorts: self._hold,
+            ReleasePorts: self._release,
         }
 
     def read(self, how_it_fares: bool) -> list[Container]:
@@ -48,6 +58,10 @@ class Programs:
         """Whether there are containers, and all that live have a supervisor."""
         found = status(self._paths)
         return bool(found) and (all(one.over for one in found.values()) or supervisor_lives(self._paths))
+
+    def held(self) -> tuple[str, ...] | None:
+        """Ports of the host that the supervisor holds; None where there is nothing of such."""
+        return held(self._paths)
 
     def wait_ready(self, containers: Iterable[Container]) -> None:
         """Return when all probes of all of them hold.
@@ -102,6 +116,19 @@ class Programs:
 
         with _failing_together(steps, failed):
             client.ensure_supervisor(self._paths)
+
+    def _hold(self, steps: Steps, failed: Failures) -> None:
+        from netfab.runtime import client
+
+        with _failing_together(steps, failed):
+            for _, op in steps:
+                client.hold(self._paths, op.ports)
+
+    def _release(self, steps: Steps, failed: Failures) -> None:
+        from netfab.runtime import client
+
+        with _failing_together(steps, failed):
+            client.release(self._paths)
 
     def _open(self, container: Container) -> int:
         """The network namespace of a container: its node's, or the host's."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from netfab.errors import NoAnswer
 from netfab.kernel import daemon
+from netfab.kernel.drops import sees_bridged_frames
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import rules_of
 from netfab.kernel.observe import addresses, links, routes
@@ -55,6 +56,7 @@ def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
         ipv6=os.path.exists("/proc/net/if_inet6"),
         sysctls=dict(_borrowable(uplinks)),
         docker=tuple(_docker_chains(found)),
+        bridged_frames=sees_bridged_frames(),
     )
 
 

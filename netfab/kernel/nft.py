@@ -1,4 +1,4 @@
-"""nft, the program: load a transaction, list the fabric's tables, find what foreign tables would drop.
+"""nft, the program: load a transaction, list the fabric's tables, or all that there are.
 
 JSON goes in and comes out; no text that nft parses is ever put together here. What a table means is
 objects/firewall.py's business. nft(8), libnftables-json(5).
@@ -10,14 +10,14 @@ import json
 import os
 import select
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from errno import EINVAL, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT, ETIMEDOUT, errorcode
 from struct import Struct
 from time import monotonic
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-from netfab.errors import ForeignObject, KernelRefused, Unsupported, raise_all
+from netfab.errors import KernelRefused, Unsupported
 from netfab.kernel.netlink import NETLINK_NETFILTER, Netlink
 from netfab.objects.firewall import table_name
 from netfab.objects.wire import parse, text
@@ -124,6 +124,15 @@ def rules_of(family: str, table: str, chain: str) -> list[Any] | None:
     return [item["rule"] for item in json.loads(printed)["nftables"] if "rule" in item]
 
 
+def ruleset() -> list[Any]:
+    """All that nft has on this host, as it prints it. Raises KernelRefused.
+
+    Nothing where its answer can't be read, as where 1.0.6 lists somebody's table with flags.
+    """
+    listing = _parsed(_listed("list the nft ruleset", "list", "ruleset") or b"")
+    return [] if listing is None else list(listing["nftables"])
+
+
 def _listed(doing: str, *arguments: str) -> bytes | None:
     """What nft prints, JSON; None where there is no such thing. Raises KernelRefused."""
     try:
@@ -137,35 +146,6 @@ def _listed(doing: str, *arguments: str) -> bytes | None:
     raise KernelRefused(doing, errno, _reason_of(words))
 
 
-def refuse_foreign_drops(bridges: frozenset[str]) -> None:
-    """Raises ForeignObject where a chain of others would drop what these bridges forward.
-
-    Not for Docker's, through which we make a way ourselves, nor where a rule of that table accepts them by
-    name.
-    """
-    names = ", ".join(sorted(bridges))
-    raise_all(
-        ForeignObject(
-            f"chain {drop.chain} of nft table {drop.family} {drop.table}"
-            f" drops what this host forwards: {drop.why}",
-            hint="a drop is final, whatever netfab's own table accepts:"
-            f" add rules to table {drop.table} that accept {names} (iifname and oifname),"
-            " or use networks without a way out (`internal: true`)",
-        )
-        for drop in foreign_forward_drops()
-        if not drop.docker_user and not bridges <= drop.accepted
-    )
-
-
-def sees_bridged_frames() -> bool:
-    """Whether IP chains of this host also see, and may drop, what stays on one bridge."""
-    for key in ("iptables", "ip6tables"):
-        with suppress(OSError), open(f"/proc/sys/net/bridge/bridge-nf-call-{key}") as file:
-            if file.read().strip() == "1":
-                return True
-    return False
-
-
 def drop_rules(family: str, table: str, chain: str, comment: str) -> None:
     """Delete the rules of a foreign chain that carry the comment; that there are none is fine.
 
@@ -175,65 +155,6 @@ def drop_rules(family: str, table: str, chain: str, comment: str) -> None:
     gone = [rule["handle"] for rule in rules_of(family, table, chain) or () if rule.get("comment") == comment]
     if gone:
         load(json.dumps({"nftables": [{"delete": {"rule": {**where, "handle": handle}}} for handle in gone]}))
-
-
-class ForwardDrop(NamedTuple):
-    """A foreign base chain that drops what is forwarded, whatever our own table accepts."""
-
-    family: str
-    table: str
-    chain: str
-    why: str  # in words: "its policy is drop"
-    docker_user: bool  # whether the table has Docker's chain for the rules of others
-    accepted: frozenset[str] = frozenset()  # interfaces that rules of the table accept by name
-
-
-def foreign_forward_drops() -> tuple[ForwardDrop, ...]:
-    """Chains of others at the forward hook that end in a drop or a reject. Raises KernelRefused.
-
-    Those of an iptables older than nf_tables are not seen. None is found where nft's answer can't be read,
-    as where 1.0.6 lists somebody's table with flags.
-    """
-    printed = _listed("list the nft ruleset", "list", "ruleset")
-    listing = None if printed is None else _parsed(printed)
-    return () if listing is None else tuple(forward_drops(listing["nftables"]))
-
-
-def forward_drops(ruleset: Iterable[Any]) -> Iterator[ForwardDrop]:
-    """What `foreign_forward_drops` finds in a listing."""
-    things = [(kind, body) for item in ruleset for kind, body in item.items()]
-    chains = [body for kind, body in things if kind == "chain"]
-    docker = {(chain["family"], chain["table"]) for chain in chains if chain["name"] == "DOCKER-USER"}
-    rules = [body for kind, body in things if kind == "rule"]
-    final = {(rule["family"], rule["table"], rule["chain"]) for rule in rules if _ends(rule)}
-    for chain in chains:
-        if chain.get("hook") == "forward" and not chain["table"].startswith(table_name("")):
-            table = chain["family"], chain["table"]
-            why = (
-                "its policy is drop" if chain.get("policy") == "drop"
-                else "a rule of it drops everything" if (*table, chain["name"]) in final
-                else ""
-            )  # fmt: skip
-            if why:
-                accepted = frozenset(_accepted(rules, table))
-                yield ForwardDrop(*table, chain["name"], why, table in docker, accepted)
-
-
-def _accepted(rules: Iterable[Any], table: tuple[str, str]) -> Iterator[str]:
-    """Interfaces that a rule of the table names and accepts: somebody has made a way for them."""
-    for rule in rules:
-        if (rule["family"], rule["table"]) == table and any("accept" in part for part in rule["expr"]):
-            for part in rule["expr"]:
-                match = part.get("match", {})
-                if match.get("left", {}).get("meta", {}).get("key") in ("iifname", "oifname", "iif", "oif"):
-                    right = match["right"]
-                    yield from right.get("set", []) if isinstance(right, dict) else [right]
-
-
-def _ends(rule: Any) -> bool:
-    """Whether a rule drops or rejects whatever comes to it."""
-    kinds = [kind for expression in rule["expr"] for kind in expression]
-    return bool(kinds) and kinds[-1] in ("drop", "reject") and set(kinds[:-1]) <= {"counter", "log"}
 
 
 class _Run:

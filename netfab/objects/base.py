@@ -121,6 +121,7 @@ class Dump(NamedTuple):
     clients: Iterable[Any] = ()  # a Dhcp for each client that lives
     guests: Mapping[str, Any] = {}  # space -> the Guest that it is
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor
+    held: Sequence[str] | None = None  # ports that the supervisor holds; None: there is nothing of such
 
 
 class Fabric(dict[Name, Any]):

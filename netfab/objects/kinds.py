@@ -12,6 +12,7 @@ from netfab.objects.dhcp import Dhcp
 from netfab.objects.file import File
 from netfab.objects.firewall import Firewall
 from netfab.objects.guest import Guest
+from netfab.objects.held import HeldPorts
 from netfab.objects.namespace import Namespace
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
@@ -36,6 +37,7 @@ KINDS: tuple[type[Any], ...] = (
     File,
     Firewall,
     Passage,
+    HeldPorts,
     Container,
     Supervisor,
 )

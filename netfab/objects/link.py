@@ -36,7 +36,11 @@ INET_CONF = 1  # IFLA_INET_CONF
 INET6_CONF, INET6_ADDR_GEN_MODE = 2, 8
 CONF_FORWARDING, CONF_RP_FILTER, CONF_PROMOTE_SECONDARIES = 1, 8, 20  # linux/ip.h, IPV4_DEVCONF_*
 CONF_ROUTE_LOCALNET = 26
-CONF6_ACCEPT_RA, CONF6_FORCE_FORWARDING = 3, 59  # linux/ipv6.h, DEVCONF_*, counted from 0
+CONF6_ACCEPT_RA, CONF6_ACCEPT_REDIRECTS, CONF6_FORCE_FORWARDING = (
+    3,
+    4,
+    59,
+)  # linux/ipv6.h, DEVCONF_*, counted from 0
 ADDR_GEN_NONE = 1
 OPERSTATE_UP = 6  # RFC 2863
 KEPT = frozenset({ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO, IFALIAS, AF_SPEC, GROUP})
@@ -122,6 +126,7 @@ class Settings(NamedTuple):
     accept_ra: bool = False
     route_localnet: bool = False  # packets from 127.0.0.1 may leave here: ports published on loopback
     forwarding6: bool = False  # conf.X.force_forwarding, of kernels since 6.17
+    accept_redirects: bool = False  # IPv6; said only of a link that accepts no router advertisements
 
 
 @cache
@@ -141,6 +146,7 @@ def _settings(conf: bytes, conf6: bytes) -> Settings:
         accept_ra=ipv6(CONF6_ACCEPT_RA),
         route_localnet=bool(ipv4(CONF_ROUTE_LOCALNET)),
         forwarding6=ipv6(CONF6_FORCE_FORWARDING),
+        accept_redirects=ipv6(CONF6_ACCEPT_REDIRECTS) and not ipv6(CONF6_ACCEPT_RA),
     )
 
 

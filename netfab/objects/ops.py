@@ -127,6 +127,21 @@ class StopClient(NamedTuple):
     space: str = HOST
 
 
+class HoldPorts(NamedTuple):
+    """Have the fabric's supervisor hold these ports of the host, and no others."""
+
+    fabric: str
+    ports: tuple[str, ...]
+    space: str = HOST
+
+
+class ReleasePorts(NamedTuple):
+    """Let go of all of them, and leave nothing of a supervisor that has nothing else to do."""
+
+    fabric: str
+    space: str = HOST
+
+
 class ResetSysctl(NamedTuple):
     """Put back what a new namespace of this host has."""
 

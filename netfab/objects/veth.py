@@ -91,8 +91,8 @@ class End(NamedTuple):
         """The end that a dumped link is."""
         settings = link.settings()
         if space == HOST:
-            # The port of a bridge hears no router advertisements, whatever the host's default for them.
-            settings = settings._replace(accept_ra=True)
+            # The port of a bridge hears neither advertisements nor redirects, whatever the host's defaults.
+            settings = settings._replace(accept_ra=True, accept_redirects=False)
         return cls(Name(space, link.name), link.mac, link.mtu, link.up, settings)
 
 

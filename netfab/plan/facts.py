@@ -33,6 +33,7 @@ class Facts(NamedTuple):
     machine: str = ""  # what tells this machine from others: /etc/machine-id
     ipv6: bool = True
     docker: tuple[str, ...] = ()  # families in which Docker has its chain for the rules of others: ip, ip6
+    bridged_frames: bool = False  # whether IP chains also see what stays on one bridge
     published: Mapping[str, str] = {}  # ports of the host that other fabrics publish: tcp/*/8080 -> fabric
     held: Mapping[str, Mapping[Address, str]] = {}  # bridge -> others' addresses there, and whose
     guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it

@@ -18,7 +18,7 @@ from netfab.plan.firewall import localnet_bridges
 from netfab.plan.guests import addresses_in_guest, guest_of, routes_in_guests
 from netfab.plan.hosts import Names
 from netfab.plan.layout import Layout, Nic, lay_out
-from netfab.plan.protection import firewalls, lease_of, published_ports
+from netfab.plan.protection import firewalls, hairpins, held_ports, lease_of, published_ports
 from netfab.plan.refusals import idle_between_links, refuse_reserved, without_program
 from netfab.plan.routes import routes_of, with_way_out
 from netfab.plan.seats import routers
@@ -50,11 +50,13 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     way_out = with_way_out(topology, layout, routes)
     names, files = hosts.names_of(topology, layout, facts, way_out, f"{run_directory}/{topology.name}/etc")
     published = published_ports(topology, layout, routes, facts)
-    local = localnet_bridges(port for port, _ in published)
-    if local:
-        made = [network.with_localnet(thing, local) if isinstance(thing, Bridge) else thing for thing in made]
+    ports = [port for port, _ in published]
+    if ports:
+        local, back = localnet_bridges(ports), hairpins(topology, layout, ports, facts)
+        made = [network.for_published(thing, local, back) for thing in made]
     borrowed = list(network.borrowed_for(layout.segments.values(), facts))
-    tables = firewalls(topology, layout, routes, [port for port, _ in published], network.opened(borrowed))
+    bridges = [thing for thing in made if isinstance(thing, Bridge)]
+    tables = firewalls(topology, layout, routes, ports, network.opened(borrowed), bridges)
     programs = containers(topology, layout, names)
     ways = network.passages(topology.name, layout.segments.values(), facts)
     wants = (
@@ -63,7 +65,10 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
         | {lease_of(wish) for _, wish in published}
         | {Lease(*asked) for asked in topology.asked}
     )
-    fabric = Fabric(topology.name, [*tables, *borrowed, *ways, *made, *files.values(), *programs, *routes])
+    held = held_ports(topology.name, ports)
+    fabric = Fabric(
+        topology.name, [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes]
+    )
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
     warnings = (*layout.prefixes.warnings, *idle_between_links(topology), *without_program(topology))
     return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout))

@@ -220,8 +220,8 @@ def hold_group(hierarchies: Hierarchies) -> int | None:
         return None
     group = f"{hierarchies.v2}/{_OURS}/{hierarchies.group}"
     while True:
-        os.makedirs(group, exist_ok=True)
-        with suppress(FileNotFoundError):  # swept just now
+        with suppress(FileNotFoundError):  # swept just now, or what it lies in was
+            os.makedirs(group, exist_ok=True)
             fd = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(fd, fcntl.LOCK_SH)
             if os.path.isdir(group):

@@ -94,6 +94,7 @@ DAMAGE = [
     (f"{DB_IP} link set eth1 group 7", [f"update {CABLE}: group 7"]),
     ("ip link set nfweb nomaster", ["create port nfweb"]),
     ("bridge link set dev nfweb isolated on", ["update port nfweb: isolated True -> False"]),
+    ("bridge link set dev nfweb hairpin on", ["update port nfweb: hairpin True -> False"]),
     (
         "ip link set br0 type bridge stp_state 1",
         ["update bridge br0: forward_delay 200 -> 0, stp True -> False"],
@@ -123,6 +124,14 @@ DAMAGE = [
     (
         "sysctl -qw net.ipv4.conf.br0.promote_secondaries=0",
         ["update bridge br0: settings.promote_secondaries"],
+    ),
+    (
+        f"{IN_WEB} sysctl -qw net.ipv6.conf.eth0.accept_redirects=1",
+        [f"update {VETH}: b.settings.accept_redirects True -> False"],
+    ),
+    (
+        "sysctl -qw net.ipv6.conf.br0.accept_redirects=1",
+        ["update bridge br0: settings.accept_redirects True -> False"],
     ),
     ("sysctl -qw net.ipv6.conf.br0.accept_ra=2", ["update bridge br0: settings.accept_ra True -> False"]),
     (f"echo 10.6.6.6 evil >> {FILE}", [f"update file {FILE}: content"]),

@@ -134,7 +134,7 @@ def test_the_peer_of_a_cable_between_nodes_has_its_own_number() -> None:
         (port().delete(), "RTM_NEWLINK: index=6 flags=0 change=0 MASTER=0"),
         (
             port(isolated=True).update(port()),
-            "RTM_NEWLINK: index=6 flags=0 change=0 SLAVE_KIND=bridge BRPORT_ISOLATED=1",
+            "RTM_NEWLINK: index=6 flags=0 change=0 SLAVE_KIND=bridge BRPORT_MODE=0 BRPORT_ISOLATED=1",
         ),
         (
             address().create(),
