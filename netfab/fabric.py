@@ -5,28 +5,25 @@ Every function takes a `Where`; nothing is global: a sandbox, a test and this ma
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Collection
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.engine import apply as engine
-from netfab.engine.apply import Applied, Observed
+from netfab.engine.apply import Applied
 from netfab.engine.diff import Change
-from netfab.errors import LeaseConflict, NetfabError, StoreError, UndoFailed, raise_all
+from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.hosts.ports import refuse_busy
 from netfab.look import bridges, inspect, name_of, plan_data, status
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
-from netfab.plan.facts import Facts
-from netfab.plan.planner import Plan, summary
-from netfab.plan.planner import plan as plan_topology
-from netfab.plan.prefixes import reasons
+from netfab.plan.facts import Lease
+from netfab.plan.part import leases_within, within
+from netfab.plan.planner import Plan
 from netfab.plan.protection import lease_of
-from netfab.plan.renames import renamed
-from netfab.plan.subnets import Reservation
+from netfab.proposal import Proposal, claim, plan, summary_of, with_renames
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
 from netfab.topology.schema import FileWish, Topology
@@ -66,21 +63,6 @@ __all__ = [
     "recover",
     "status",
 ]
-
-ATTEMPTS = 20  # at planning, when other processes claim what was planned
-
-
-class Proposal(NamedTuple):
-    """What apply would do.
-
-    `live` is False when it was compared with what was last applied, not with the kernel.
-    """
-
-    topology: Topology
-    plan: Plan
-    changes: tuple[Change, ...]
-    live: bool
-    reasons: tuple[str, ...] = ()
 
 
 def load(file: str, name: str | None = None) -> Topology:
@@ -123,34 +105,19 @@ def _with_sources(topology: Topology) -> Topology:
     return topology._replace(nodes=nodes)
 
 
-def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal:
-    """Plan, and compare with the kernel; without root, with what was last applied. Changes nothing.
-
-    With `why`, also the reason for each subnet: what was rejected, and who holds it.
-    """
-    with opened_store(where) as store, opened_host(topology.name, where) as host:
-        leases, facts = store.leases(topology.name), _facts(host, store, topology.name)
-        proposed = plan_topology(topology, leases, facts, where.run)
-        chosen = json.dumps(summary(topology, proposed))
-        proposed = _with_renames(proposed, store.record(topology.name), chosen)
-        last = last_applied(store, topology.name, KINDS)
-        live = os.geteuid() == 0
-        observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
-        wanted = proposed.fabric if live else proposed.fabric.public()
-        changes = engine.changes_for(wanted, observed)
-        keys = (lease.key for lease in leases)
-        told = tuple(reasons(topology, proposed.layout.prefixes, facts, keys)) if why else ()
-        return Proposal(topology, proposed, changes, live, told)
-
-
 def apply(
-    topology: Topology, file: str, where: Where = HERE, take_over: bool = False, second: bool = False
+    topology: Topology,
+    file: str,
+    where: Where = HERE,
+    take_over: bool = False,
+    second: bool = False,
+    only: Collection[str] = (),
 ) -> tuple[Plan, Applied]:
     """Make the kernel match the topology, and read it back.
 
     `take_over`: the file replaces the one that the fabric was applied from; `second`: this is another fabric
-    of a file that is applied already. Raises NetfabError when nothing was changed, or all was undone;
-    UndoFailed says what is left.
+    of a file that is applied already; `only`: nothing but what those nodes have or need, all others stay as
+    they are. Raises NetfabError when nothing was changed, or all was undone; UndoFailed says what is left.
     """
     need_root("apply")
     name = topology.name
@@ -161,22 +128,24 @@ def apply(
             _refuse_renamed(name, file, store)
         last = last_applied(store, name)
         try:
-            proposed = _claim(topology, host, store, where)
+            proposed = claim(topology, host, store, where, only, record)
             if proposed.published:
                 refuse_busy(wish for wish in proposed.published if lease_of(wish) not in leases)
             made = Record(
-                name, file, os.getuid(), Fabric(name).to_json(), json.dumps(summary(topology, proposed))
+                name, file, os.getuid(), Fabric(name).to_json(), summary_of(topology, proposed, record)
             )
             if record is None:  # from here on there may be something of it, whatever happens to us
                 store.commit(made, proposed.wants)
-            proposed = _with_renames(proposed, record, made.summary)
-            applied = engine.apply(proposed.fabric, host, (last,), where.progress)
+            proposed = with_renames(proposed, record, made.summary)
+            desired = _aim(proposed, host, last)
+            applied = engine.apply(desired, host, (last,), where.progress)
             try:
                 run_commands(proposed.commands, made, applied.changes)
-                if applied.changes or not _is_known(record, made) or proposed.wants != leases:
-                    _remember(made, proposed, store, where)
+                wants = leases_within(proposed, leases)
+                if applied.changes or not _is_known(record, made) or wants != leases or only:
+                    _remember(made, within(proposed, _desired(record, name)), wants, store, where)
             except NetfabError as failure:
-                engine.undo(applied.before, host, (proposed.fabric, last), failure)
+                engine.undo(applied.before, host, (desired, last), failure)
                 failure.undone = True
                 raise
         except UndoFailed:
@@ -195,10 +164,22 @@ def _is_known(record: Record | None, made: Record) -> bool:
     return same and record != made
 
 
-def _remember(made: Record, proposed: Plan, store: Store, where: Where) -> None:
+def _aim(proposed: Plan, host: LocalHost, last: Fabric) -> Fabric:
+    """What should be: a part of a plan leaves the rest as it is now."""
+    if proposed.nodes is None:
+        return proposed.fabric
+    return within(proposed, host.observe(last.name, (proposed.fabric, last)).own)
+
+
+def _desired(record: Record | None, name: str) -> Fabric:
+    """What was last applied, whatever others made of it since."""
+    return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
+
+
+def _remember(made: Record, desired: Fabric, wants: frozenset[Lease], store: Store, where: Where) -> None:
     """Keep what was applied, and tell everybody what everybody may know of it."""
-    store.commit(made._replace(desired=proposed.fabric.to_json()), proposed.wants)
-    publish(where.run, made._replace(desired=proposed.fabric.public().to_json()), proposed.wants)
+    store.commit(made._replace(desired=desired.to_json()), wants)
+    publish(where.run, made._replace(desired=desired.public().to_json()), wants)
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
@@ -267,43 +248,6 @@ def recover(where: Where = HERE) -> list[str]:
                 store.commit(record._replace(desired=shown.to_json()), view.leases(record.name))
                 lines.append(f"recovered fabric {record.name}, applied from {record.file}")
     return lines or ["nothing to recover: the store is whole"]
-
-
-def _with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:
-    """The plan, with a warning for each interface that changes its name."""
-    if record is None or record.summary == chosen:
-        return proposed
-    told = renamed(json.loads(record.summary)["nodes"], json.loads(chosen)["nodes"])
-    return proposed._replace(warnings=(*proposed.warnings, *told))
-
-
-def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> Plan:
-    """Plan, and hold what is planned; plan again when another process was first."""
-    for attempt in range(ATTEMPTS):
-        proposed = plan_topology(
-            topology, store.leases(topology.name), _facts(host, store, topology.name), where.run
-        )
-        try:
-            store.claim(topology.name, proposed.wants)
-        except LeaseConflict:
-            if attempt == ATTEMPTS - 1:
-                raise
-        else:
-            return proposed
-    raise AssertionError("unreachable")
-
-
-def _facts(host: LocalHost, store: Store, name: str) -> Facts:
-    """What the planner is told: of the host, and of what fabrics hold on it."""
-    facts = host.facts()
-    held = tuple(
-        Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
-        for subnet in store.held(name)
-    )
-    own = {lease.key: lease.value for lease in store.leases(name) if lease.kind == "borrowed"}
-    originals = {**facts.sysctls, **store.borrowed(name), **own}
-    published = store.published(name)
-    return facts._replace(reservations=held + facts.reservations, sysctls=originals, published=published)
 
 
 def _refuse_renamed(name: str, file: str, store: Store) -> None:

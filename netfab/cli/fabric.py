@@ -31,6 +31,21 @@ def _note_output(ctx: click.Context, _: click.Parameter, value: str) -> str:
     return value
 
 
+def _node_names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in (value or "").split(",") if name.strip())
+    if value is not None and not names:  # an empty variable of a script must not mean everything
+        raise click.BadParameter("it names no node")
+    return names
+
+
+only_option = click.option(
+    "--only",
+    metavar="NODE,…",
+    callback=_node_names,
+    help="Only what these nodes have or need; everything else stays as it is.",
+)
+
+
 output_json = click.option(
     "-o",
     "--output",
@@ -87,6 +102,7 @@ def init_command(file: str) -> None:
 @click.option(
     "--take-over", is_flag=True, help="This file replaces the one that the fabric was applied from."
 )
+@only_option
 @lock_option
 @output_json
 @click.pass_context
@@ -97,6 +113,7 @@ def apply_command(
     name: str | None,
     detach: bool,
     take_over: bool,
+    only: tuple[str, ...],
     lock_timeout: float,
     output: str,
 ) -> None:
@@ -111,7 +128,7 @@ def apply_command(
     path = find_file(file, file_option)
     topology = fabric.load(path, name)
     proposed, applied = fabric.apply(
-        topology, absolute(path), where_of(ctx, lock_timeout), take_over, second=bool(name)
+        topology, absolute(path), where_of(ctx, lock_timeout), take_over, bool(name), only
     )
     show.warn(proposed.warnings)
     if output != "table":
@@ -132,6 +149,7 @@ def apply_command(
 @click.option(
     "--exit-code", "--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to change."
 )
+@only_option
 @output_json
 @click.pass_context
 def plan_command(
@@ -141,10 +159,11 @@ def plan_command(
     name: str | None,
     why: bool,
     exit_code: bool,
+    only: tuple[str, ...],
     output: str,
 ) -> None:
     """Show what `apply FILE` would change. Needs no root and changes nothing."""
-    _plan(ctx, find_file(file, file_option), name, why, exit_code, output)
+    _plan(ctx, find_file(file, file_option), name, output, why, exit_code, only)
 
 
 @click.command("diff")
@@ -157,15 +176,23 @@ def diff_command(
     ctx: click.Context, file: str | None, file_option: str | None, name: str | None, output: str
 ) -> None:
     """Show what `apply FILE` would change; exit with 2 when there is something."""
-    _plan(ctx, find_file(file, file_option), name, False, True, output)
+    _plan(ctx, find_file(file, file_option), name, output, exit_code=True)
 
 
-def _plan(ctx: click.Context, path: str, name: str | None, why: bool, exit_code: bool, output: str) -> None:
+def _plan(
+    ctx: click.Context,
+    path: str,
+    name: str | None,
+    output: str,
+    why: bool = False,
+    exit_code: bool = False,
+    only: tuple[str, ...] = (),
+) -> None:
     from netfab import fabric
     from netfab.cli import show
 
     topology = fabric.load(path, name)
-    proposal = fabric.plan(topology, where_of(ctx), why)
+    proposal = fabric.plan(topology, where_of(ctx), why, only)
     show.warn(proposal.plan.warnings)
     if output != "table":
         show.show_data(
