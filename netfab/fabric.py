@@ -24,6 +24,7 @@ from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.plan.protection import lease_of
 from netfab.proposal import Proposal, claim, plan, summary_of, with_renames
+from netfab.saved import SavedPlan, read_plan, refuse_moved, save_plan
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
 from netfab.topology.schema import FileWish, Topology
@@ -45,6 +46,7 @@ __all__ = [
     "Applied",
     "Proposal",
     "Record",
+    "SavedPlan",
     "Where",
     "apply",
     "bridges",
@@ -58,9 +60,11 @@ __all__ = [
     "plan",
     "plan_data",
     "programs",
+    "read_plan",
     "reconcile",
     "records",
     "recover",
+    "save_plan",
     "status",
 ]
 
@@ -112,12 +116,14 @@ def apply(
     take_over: bool = False,
     second: bool = False,
     only: Collection[str] = (),
+    saved: SavedPlan | None = None,
 ) -> tuple[Plan, Applied]:
     """Make the kernel match the topology, and read it back.
 
     `take_over`: the file replaces the one that the fabric was applied from; `second`: this is another fabric
     of a file that is applied already; `only`: nothing but what those nodes have or need, all others stay as
-    they are. Raises NetfabError when nothing was changed, or all was undone; UndoFailed says what is left.
+    they are; `saved`: nothing at all unless file and kernel are as they were when that plan was saved. Raises
+    NetfabError when nothing was changed, or all was undone; UndoFailed says what is left.
     """
     need_root("apply")
     name = topology.name
@@ -137,7 +143,7 @@ def apply(
             if record is None:  # from here on there may be something of it, whatever happens to us
                 store.commit(made, proposed.wants)
             proposed = with_renames(proposed, record, made.summary)
-            desired = _aim(proposed, host, last)
+            desired = _aim(proposed, host, last, saved)
             applied = engine.apply(desired, host, (last,), where.progress)
             try:
                 run_commands(proposed.commands, made, applied.changes)
@@ -164,11 +170,18 @@ def _is_known(record: Record | None, made: Record) -> bool:
     return same and record != made
 
 
-def _aim(proposed: Plan, host: LocalHost, last: Fabric) -> Fabric:
-    """What should be: a part of a plan leaves the rest as it is now."""
-    if proposed.nodes is None:
+def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None) -> Fabric:
+    """What should be: a part of a plan leaves the rest as it is now.
+
+    Raises NetfabError where a saved plan was another, or of something else.
+    """
+    if proposed.nodes is None and saved is None:
         return proposed.fabric
-    return within(proposed, host.observe(last.name, (proposed.fabric, last)).own)
+    observed = host.observe(last.name, (proposed.fabric, last)).own
+    desired = within(proposed, observed)
+    if saved is not None:
+        refuse_moved(saved, proposed, desired, observed)
+    return desired
 
 
 def _desired(record: Record | None, name: str) -> Fabric:

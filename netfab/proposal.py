@@ -15,6 +15,7 @@ from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
 from netfab.errors import LeaseConflict
 from netfab.hosts.local import LocalHost
+from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.part import part_of, summary_within, within
@@ -31,7 +32,7 @@ ATTEMPTS = 20  # at planning, when other processes claim what was planned
 
 
 class Proposal(NamedTuple):
-    """What apply would do.
+    """What apply would do, and from where to where.
 
     `live` is False when it was compared with what was last applied, not with the kernel.
     """
@@ -40,6 +41,8 @@ class Proposal(NamedTuple):
     plan: Plan
     changes: tuple[Change, ...]
     live: bool
+    desired: Fabric
+    observed: Fabric
     reasons: tuple[str, ...] = ()
 
 
@@ -61,7 +64,7 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False, only: Colle
         changes = engine.changes_for(wanted if live else wanted.public(), observed)
         keys = (lease.key for lease in leases)
         told = tuple(reasons(topology, proposed.layout.prefixes, facts, keys)) if why else ()
-        return Proposal(topology, proposed, changes, live, told)
+        return Proposal(topology, proposed, changes, live, wanted, observed.own, told)
 
 
 def claim(

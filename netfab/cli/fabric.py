@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from netfab.cli.files import absolute, fabric_name, file_argument, file_option, find_file, name_option
 from netfab.errors import NetfabError
@@ -103,6 +104,9 @@ def init_command(file: str) -> None:
     "--take-over", is_flag=True, help="This file replaces the one that the fabric was applied from."
 )
 @only_option
+@click.option(
+    "--plan", "plan_file", metavar="P", help="What `plan --save P` saved, if nothing has changed since."
+)
 @lock_option
 @output_json
 @click.pass_context
@@ -114,6 +118,7 @@ def apply_command(
     detach: bool,
     take_over: bool,
     only: tuple[str, ...],
+    plan_file: str | None,
     lock_timeout: float,
     output: str,
 ) -> None:
@@ -125,10 +130,17 @@ def apply_command(
     from netfab import fabric
     from netfab.cli import show
 
-    path = find_file(file, file_option)
+    saved = None
+    if plan_file is None:
+        path = find_file(file, file_option)
+    elif file_option or name or only or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE:
+        raise click.UsageError("a saved plan has FILE, --name and --only of its own")
+    else:
+        saved = fabric.read_plan(plan_file)
+        path, name, only = saved.file, saved.name, saved.only
     topology = fabric.load(path, name)
     proposed, applied = fabric.apply(
-        topology, absolute(path), where_of(ctx, lock_timeout), take_over, bool(name), only
+        topology, absolute(path), where_of(ctx, lock_timeout), take_over, bool(name), only, saved
     )
     show.warn(proposed.warnings)
     if output != "table":
@@ -150,6 +162,7 @@ def apply_command(
     "--exit-code", "--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to change."
 )
 @only_option
+@click.option("--save", metavar="P", help="Keep the plan in that file, for `apply --plan P`. Needs root.")
 @output_json
 @click.pass_context
 def plan_command(
@@ -160,10 +173,11 @@ def plan_command(
     why: bool,
     exit_code: bool,
     only: tuple[str, ...],
+    save: str | None,
     output: str,
 ) -> None:
     """Show what `apply FILE` would change. Needs no root and changes nothing."""
-    _plan(ctx, find_file(file, file_option), name, output, why, exit_code, only)
+    _plan(ctx, find_file(file, file_option), name, output, why, exit_code, only, save)
 
 
 @click.command("diff")
@@ -187,12 +201,15 @@ def _plan(
     why: bool = False,
     exit_code: bool = False,
     only: tuple[str, ...] = (),
+    save: str | None = None,
 ) -> None:
     from netfab import fabric
     from netfab.cli import show
 
     topology = fabric.load(path, name)
     proposal = fabric.plan(topology, where_of(ctx), why, only)
+    if save is not None:
+        fabric.save_plan(save, proposal, absolute(path), name, only)
     show.warn(proposal.plan.warnings)
     if output != "table":
         show.show_data(
