@@ -115,7 +115,11 @@ def _refuse_different(what: str, before: Digests, now: Digests) -> None:
 
 
 def _digests(fabric: Fabric) -> Digests:
-    return {str(thing): _digest([type(thing).__name__, thing]) for thing in fabric.values()}
+    """Of two objects that people call the same, such as routes with other metrics, one digest."""
+    called: dict[str, list[Any]] = {}
+    for thing in fabric.values():
+        called.setdefault(str(thing), []).append(thing)
+    return {name: _digest(things) for name, things in called.items()}
 
 
 def _desired_digests(plan: Plan, desired: Fabric) -> Digests:

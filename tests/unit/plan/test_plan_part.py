@@ -72,7 +72,7 @@ def test_a_changed_node_is_exchanged_and_a_changed_other_is_not() -> None:
     found = put(changed, "web", there=there)
 
     text = "\n".join(told(found, there))
-    assert "create address 10.1.0.20/24 on eth0 of node lab.web" in text
+    assert "create address 10.1.0.20/24 on eth0 of web" in text
     assert "lab.db" not in text
 
 
@@ -134,14 +134,14 @@ def test_what_hung_on_a_link_that_goes_goes_along() -> None:
 
     held = {name for thing in found.values() for name in thing.names}
     assert all(held.issuperset(thing.needs) for thing in found.values())
-    assert "delete veth eth1 of node lab.db - eth1 of node lab.log" in told(found, there)
+    assert "delete veth eth1 of db - eth1 of log" in told(found, there)
 
 
 def test_the_other_end_of_a_link_has_a_namespace() -> None:
     found = put(FILE, "log")
 
     assert "namespace lab.db" in map(str, found.values())
-    assert not any("eth0 of node lab.db" in str(thing) for thing in found.values())
+    assert not any("eth0 of db" in str(thing) for thing in found.values())
 
 
 def test_who_is_waited_for_and_whose_network_one_has_come_along() -> None:
