@@ -8,7 +8,7 @@ from itertools import pairwise, product
 from typing import Any, Final, Literal, NamedTuple
 
 from netfab.errors import TopologyError
-from netfab.topology import grammar, phrases
+from netfab.topology import grammar, meanings, phrases
 from netfab.topology.grammar import INTERFACE, NAME, Wrong
 from netfab.topology.merge import merged
 from netfab.topology.port import PORT, SHARED, bounded, port_of
@@ -64,7 +64,7 @@ def _node_and_name(tree: Tree, path: str, run: Run) -> tuple[str, dict[str, Any]
 
 
 _END: Final[dict[str, Reader[Any]]] = {"node": Reader(_node_and_name, pattern(_END_PATTERN)), **PORT}
-_ENDPOINT: Final = Reader(_end, {"anyOf": [pattern(_END_PATTERN), record_schema(_END)]})
+_ENDPOINT: Final = Reader(_end, {"anyOf": [pattern(_END_PATTERN), record_schema(_END, meanings.END)]})
 
 
 def _names(tree: Tree, path: str, run: Run) -> tuple[End, ...]:
@@ -94,7 +94,9 @@ LINK: Final[dict[str, Reader[Any]]] = {
     **SHARED,
 }
 _SHAPES: Final = ("endpoints", "between", "pairs", "chain", "ring")
-LINK_SCHEMA: Final[Json] = {"anyOf": [{"type": "array", "items": _ENDPOINT.schema}, record_schema(LINK)]}
+LINK_SCHEMA: Final[Json] = {
+    "anyOf": [{"type": "array", "items": _ENDPOINT.schema}, record_schema(LINK, meanings.LINK)]
+}
 # The file's defaults that a link takes too; its `gateway` and `masquerade` are a port's, not a network's.
 LINK_DEFAULTS: Final = LINK.keys() - {*_SHAPES, "cost", "subnet", "gateway", "masquerade"}
 

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, Final
 
 from netfab.errors import TopologyError, raise_all
-from netfab.topology import addresses, grammar, phrases
+from netfab.topology import addresses, grammar, meanings, phrases
 from netfab.topology.grammar import NAME, Wrong, shown
 from netfab.topology.link import LINK_DEFAULTS, LINK_SCHEMA, links_of
 from netfab.topology.merge import filled_tree, merged, part
@@ -108,15 +108,15 @@ _PORT_DEFAULTS: Final = SHARED.keys() - {"gateway", "masquerade"}
 _RANGE: Final = rf"{NAME}(\.\.\d+)?"
 TOP: Final[dict[str, Reader[Any]]] = {
     "name": scalar(grammar.fabric_name, pattern(NAME)),
-    "pools": listed(Reader(_pool, {"anyOf": [_PREFIX.schema, record_schema(_POOL)]})),
+    "pools": listed(Reader(_pool, {"anyOf": [_PREFIX.schema, record_schema(_POOL, meanings.POOL)]})),
     "avoid": listed(scalar(addresses.prefix, pattern(r"[0-9a-fA-F:.]+/\d+"))),
-    "defaults": Reader(map_of, record_schema(_DEFAULTS)),
-    "kinds": _entries(record_schema(_KIND)),
+    "defaults": Reader(map_of, record_schema(_DEFAULTS, {**meanings.NODE, **meanings.NETWORK})),
+    "kinds": _entries(record_schema(_KIND, meanings.NODE)),
     "store": reserved("store", scalar(grammar.store, pattern("sqlite|etcd://.*")), "sqlite"),
-    "networks": _entries(record_schema(NETWORK), _RANGE),
-    "nodes": _entries(record_schema(NODE), _RANGE),
+    "networks": _entries(record_schema(NETWORK, meanings.NETWORK), _RANGE),
+    "nodes": _entries(record_schema(NODE, meanings.NODE), _RANGE),
     "links": Reader(list_of, {"type": ["array", "null"], "items": LINK_SCHEMA}),
-    "hosts": _entries(record_schema(_HOST)),
+    "hosts": _entries(record_schema(_HOST, meanings.HOST)),
     "checks": reserved("checks", listed(scalar(_check, ANY_SCALAR)), ()),
     "include": reserved("include", listed(scalar(str, ANY_SCALAR)), ()),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 
-from netfab.topology import addresses, grammar
+from netfab.topology import addresses, grammar, meanings
 from netfab.topology.grammar import INTERFACE, NAME, Wrong
 from netfab.topology.port import FLAG, INTERFACE_NAME, MTU, SHARED, bounded
 from netfab.topology.reading import (
@@ -67,7 +67,11 @@ def _gateway(tree: Tree, path: str, run: Run) -> Gateway:
 
 
 _GATEWAY_SCHEMA: Final[Json] = {
-    "anyOf": [pattern(f"{NAME}|[0-9a-fA-F:.]+"), _ADDRESSES.schema, record_schema(_EXTERNAL_GATEWAY)]
+    "anyOf": [
+        pattern(f"{NAME}|[0-9a-fA-F:.]+"),
+        _ADDRESSES.schema,
+        record_schema(_EXTERNAL_GATEWAY, meanings.GATEWAY),
+    ]
 }
 
 
@@ -108,7 +112,7 @@ NETWORK: Final[dict[str, Reader[Any]]] = {
     ),
     "uplink": reserved("uplink", Reader(_uplink, {"anyOf": [INTERFACE_NAME.schema, _UPLINKS.schema]}), ()),
     "hosts": reserved("hosts", listed(_HOST), ()),
-    "vxlan": words({"none": ()}, Reader(_vxlan, record_schema(_VXLAN))),
+    "vxlan": words({"none": ()}, Reader(_vxlan, record_schema(_VXLAN, meanings.VXLAN))),
     "encrypt": reserved("encrypt", FLAG, False),
 }
 _PLAIN: Final = ("bridge", "internal", "isolated", "mtu", "external", "uplink", "hosts", "vxlan", "encrypt")
