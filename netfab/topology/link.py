@@ -28,6 +28,7 @@ from netfab.topology.reading import (
 from netfab.topology.schema import Endpoint, Interface, Link, Places, Port, Prefix
 from netfab.topology.subnets import SUBNETS, Subnets, subnets_of
 from netfab.topology.tree import Map, Sequence, Tree
+from netfab.topology.unread import keys_of
 
 PLANNED_SIZES: Final[dict[Literal[4, 6], int | None]] = {4: 31, 6: 127}  # RFC 3021, RFC 6164
 _END_PATTERN: Final = f"({NAME}|host|nic|macvlan)(:{INTERFACE})?"
@@ -114,7 +115,7 @@ def links_of(tree: Tree, path: str, defaults: Map, run: Run) -> Iterator[Link]:
     if len(shapes) != 1:
         raise run.error(tree, path, f"exactly one of {', '.join(f'`{shape}`' for shape in _SHAPES)} is due")
     (shape,) = shapes
-    if len(run.errors) > wrong:
+    if not {shape, "subnet", "ipv6"}.isdisjoint(keys_of(path, run.errors[wrong:])):
         return
     pairs = _pairs(shape, record.values[shape], own.values[shape], path, run)
     values = record.values
