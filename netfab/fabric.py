@@ -6,8 +6,8 @@ Every function takes a `Where`; nothing is global: a sandbox, a test and this ma
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied
@@ -23,7 +23,7 @@ from netfab.plan.facts import Lease
 from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.plan.protection import lease_of
-from netfab.proposal import Proposal, claim, plan, summary_of, with_renames
+from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
 from netfab.saved import SavedPlan, read_plan, refuse_moved, save_plan
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
@@ -138,22 +138,23 @@ def apply(
             if proposed.published:
                 refuse_busy(wish for wish in proposed.published if lease_of(wish) not in leases)
             made = Record(
-                name, file, os.getuid(), Fabric(name).to_json(), summary_of(topology, proposed, record)
+                name,
+                file,
+                os.getuid(),
+                Fabric(name).to_json(),
+                summary_of(topology, proposed, record),
+                commands_of(proposed, record),
             )
             if record is None:  # from here on there may be something of it, whatever happens to us
                 store.commit(made, proposed.wants)
             proposed = with_renames(proposed, record, made.summary)
             desired = _aim(proposed, host, last, saved)
             applied = engine.apply(desired, host, (last,), where.progress)
-            try:
-                run_commands(proposed.commands, made, applied.changes)
+            with _undone_on_failure(applied, host, (desired, last)):
+                run_commands(made, applied.changes)
                 wants = leases_within(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
                     _remember(made, within(proposed, _desired(record, name)), wants, store, where)
-            except NetfabError as failure:
-                engine.undo(applied.before, host, (desired, last), failure)
-                failure.undone = True
-                raise
         except UndoFailed:
             raise
         except BaseException:
@@ -162,6 +163,17 @@ def apply(
             raise
         host.wait_ready(proposed.fabric)
         return proposed, applied
+
+
+@contextmanager
+def _undone_on_failure(applied: Applied, host: LocalHost, known: tuple[Fabric, ...]) -> Iterator[None]:
+    """What belongs to an apply and comes after it: when it fails, all is as it was."""
+    try:
+        yield
+    except NetfabError as failure:
+        engine.undo(applied.before, host, known, failure)
+        failure.undone = True
+        raise
 
 
 def _is_known(record: Record | None, made: Record) -> bool:
@@ -228,12 +240,18 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
 
 
 def reconcile(name: str, where: Where = HERE) -> Applied:
-    """Repair what others changed since the last apply; after a reboot, all of it."""
+    """Repair what others changed since the last apply; after a reboot, all of it.
+
+    Also runs what `exec:` says in nodes that are made anew. On a failure all is as it was.
+    """
     need_root("reconcile")
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record = known_record(store, name)
         wanted = Fabric.from_json(record.desired, KINDS)
-        applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
+        last = last_applied(store, name)
+        applied = engine.apply(wanted, host, (last,), where.progress)
+        with _undone_on_failure(applied, host, (wanted, last)):
+            run_commands(record, applied.changes)
         publish(where.run, record._replace(desired=wanted.public().to_json()), store.leases(name))
         return applied
 

@@ -18,7 +18,7 @@ from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Facts, Lease
-from netfab.plan.part import part_of, summary_within, within
+from netfab.plan.part import commands_within, part_of, summary_within, within
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
@@ -107,6 +107,11 @@ def summary_of(topology: Topology, proposed: Plan, record: Record | None) -> str
     """The summary that the record will have; a part of a plan leaves what it says of others."""
     known = json.loads(record.summary) if record and proposed.nodes is not None else {}
     return json.dumps(summary_within(proposed, summary(topology, proposed), known))
+
+
+def commands_of(proposed: Plan, record: Record | None) -> str:
+    """The commands that the record will have; a part of a plan leaves those of others."""
+    return json.dumps(commands_within(proposed, json.loads(record.commands) if record else {}))
 
 
 def with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:

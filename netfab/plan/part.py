@@ -23,6 +23,7 @@ from netfab.objects.route import Route
 from netfab.objects.supervisor import Supervisor
 from netfab.plan.facts import Lease
 from netfab.plan.network import opened
+from netfab.plan.node import namespace_name
 from netfab.plan.part_firewall import shared_table
 from netfab.plan.planner import Plan
 from netfab.plan.protection import lease_of
@@ -37,13 +38,18 @@ def part_of(topology: Topology, plan: Plan, only: Iterable[str], applied: Collec
     PlanError where nothing has that name.
     """
     nodes = frozenset(_with_needed(topology, _named(topology, only, applied)))
+    fabric = Fabric(topology.name, _needed(plan, nodes))
     published = [wish for name in nodes & topology.nodes.keys() for wish in topology.nodes[name].publish]
     others = {lease_of(wish) for wish in plan.published} - {lease_of(wish) for wish in published}
     return plan._replace(
-        fabric=Fabric(topology.name, _needed(plan, nodes)),
+        fabric=fabric,
         wants=plan.wants - others,
         published=tuple(wish for wish in plan.published if wish in published),
-        commands={name: commands for name, commands in plan.commands.items() if name in nodes},
+        commands={  # also for the other ends of links, if their namespaces are made now
+            name: several
+            for name, several in plan.commands.items()
+            if namespace_name(topology.name, name) in fabric
+        },
         nodes=nodes,
     )
 
@@ -80,6 +86,12 @@ def summary_within(plan: Plan, chosen: Mapping[str, Any], there: Mapping[str, An
             *(link for link in chosen["links"] if ours(link)),
         ],
     }
+
+
+def commands_within(plan: Plan, there: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The commands for new nodes, where these are known already."""
+    others = {name: several for name, several in there.items() if plan.nodes and name not in plan.nodes}
+    return {**others, **plan.commands}
 
 
 def leases_within(plan: Plan, there: Iterable[Lease]) -> frozenset[Lease]:

@@ -16,7 +16,7 @@ from netfab.errors import PlanError
 from netfab.objects.base import Fabric, node_space, spaces_of
 from netfab.objects.namespace import Namespace
 from netfab.plan.facts import Facts
-from netfab.plan.part import leases_within, part_of, summary_within, within
+from netfab.plan.part import commands_within, leases_within, part_of, summary_within, within
 from netfab.plan.planner import Plan, plan, summary
 
 FILE = """
@@ -191,6 +191,13 @@ def test_a_part_lets_go_of_no_lease() -> None:
     before = frozenset(whole.wants)
 
     assert leases_within(part(FILE.replace("8080", "8081"), "web"), before) >= before
+
+
+def test_commands_of_other_nodes_stay_known_and_those_of_ends_of_links_are_run() -> None:
+    text = FILE.replace("log: {", "log: {exec: [[new]], ").replace("db: {", "db: {exec: [[db]], ")
+
+    assert commands_within(part(text, "web"), {"log": [["old"]]}) == {"log": [["old"]]}
+    assert commands_within(part(text, "log"), {"log": [["old"]]}) == {"log": (("new",),), "db": (("db",),)}
 
 
 def test_the_summary_tells_of_others_what_it_told_before() -> None:
