@@ -31,6 +31,7 @@ from netfab.topology.schema import FileWish, Topology
 from netfab.where import (
     HERE,
     Where,
+    applying_user,
     known_record,
     last_applied,
     last_of_any,
@@ -49,6 +50,7 @@ __all__ = [
     "SavedPlan",
     "Where",
     "apply",
+    "applying_user",
     "bridges",
     "destroy",
     "drift",
@@ -140,7 +142,7 @@ def apply(
             made = Record(
                 name,
                 file,
-                os.getuid(),
+                applying_user(),
                 Fabric(name).to_json(),
                 summary_of(topology, proposed, record),
                 commands_of(proposed, record),

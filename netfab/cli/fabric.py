@@ -10,7 +10,8 @@ import click
 from click.core import ParameterSource
 
 from netfab.cli.files import absolute, fabric_name, file_argument, file_option, find_file, name_option
-from netfab.errors import NetfabError
+from netfab.cli.options import lock_option, only_option
+from netfab.errors import NetfabError, raise_all
 
 EXAMPLE = """\
 # A network with two nodes. `netfab apply` makes it, `netfab destroy` removes it.
@@ -22,29 +23,11 @@ nodes:
   client: {{networks: [lan]}}
 """
 
-lock_option = click.option(
-    "--lock-timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for another command."
-)
 
-
-def _note_output(ctx: click.Context, _: click.Parameter, value: str) -> str:
-    ctx.obj["output"] = value  # errors are shown in the same form
+def note_output(ctx: click.Context, _: click.Parameter, value: str) -> str:
+    """Errors are shown in the same form."""
+    ctx.obj["output"] = value
     return value
-
-
-def _node_names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in (value or "").split(",") if name.strip())
-    if value is not None and not names:  # an empty variable of a script must not mean everything
-        raise click.BadParameter("it names no node")
-    return names
-
-
-only_option = click.option(
-    "--only",
-    metavar="NODE,…",
-    callback=_node_names,
-    help="Only what these nodes have or need; everything else stays as it is.",
-)
 
 
 output_json = click.option(
@@ -52,7 +35,8 @@ output_json = click.option(
     "--output",
     type=click.Choice(["table", "json", "yaml"]),
     default="table",
-    callback=_note_output,
+    callback=note_output,
+    help="Print data in this form; errors, too, where it is json.",
 )
 
 
@@ -227,32 +211,54 @@ def _plan(
 
 
 @click.command("destroy")
-@click.argument("target", required=False)
+@click.argument("target", required=False, metavar="[FILE|NAME]")
+@file_option
 @click.option("--all", "everything", is_flag=True, help="All fabrics that you applied.")
-@click.option("--everyone", is_flag=True, help="With --all: those of other users, too.")
-@click.option("-y", "--yes", is_flag=True, help="With --all: don't ask.")
+@click.option("--everyone", is_flag=True, help="All fabrics of this host, whoever applied them.")
+@click.option("-y", "--yes", is_flag=True, help="With --all and --everyone: don't ask.")
 @lock_option
 @click.pass_context
 def destroy_command(
-    ctx: click.Context, target: str | None, everything: bool, everyone: bool, yes: bool, lock_timeout: float
+    ctx: click.Context,
+    target: str | None,
+    file_option: str | None,
+    everything: bool,
+    everyone: bool,
+    yes: bool,
+    lock_timeout: float,
 ) -> None:
     """Remove a fabric, by NAME or FILE; nothing of it stays. What isn't there is fine."""
     from netfab import fabric
-    from netfab.cli import show
 
     where = where_of(ctx, lock_timeout)
-    if everything or everyone:
-        names = [r.name for r in fabric.records(where) if everyone or r.user == os.getuid()]
-        if names and not yes:
-            click.confirm(f"destroy {', '.join(names)}?", abort=True, err=True)
-    else:
-        names = [fabric_name(target, where)]
+    if not (everything or everyone):
+        _destroy(ctx, fabric_name(target, where, file_option), where)
+        return
+    if target or file_option:
+        raise click.UsageError("--all and --everyone take no FILE or NAME")
+    names = [r.name for r in fabric.records(where) if everyone or r.user == fabric.applying_user()]
+    if not names and not ctx.obj["quiet"]:
+        click.echo("There is no fabric on this host." if everyone else "There is no fabric of yours.")
+    if names and not yes:
+        click.confirm(f"destroy {', '.join(names)}?", abort=True, err=True)
+    errors = []
     for name in names:
-        applied = fabric.destroy(name, where)
-        if ctx.obj["verbose"]:
-            show.show_changes(applied.changes, True, name)
-        elif not ctx.obj["quiet"]:
-            click.echo(f"Destroyed {name}." if applied.changes else f"Nothing of {name} is there.")
+        try:
+            _destroy(ctx, name, where)
+        except NetfabError as error:
+            errors.append(error)
+    raise_all(errors)
+
+
+def _destroy(ctx: click.Context, name: str, where: Any) -> None:
+    from netfab import fabric
+    from netfab.cli import show
+
+    applied = fabric.destroy(name, where)
+    if ctx.obj["verbose"]:
+        show.show_changes(applied.changes, True, name)
+    elif not ctx.obj["quiet"]:
+        click.echo(f"Destroyed {name}." if applied.changes else f"Nothing of {name} is there.")
 
 
 @click.command("drift")
@@ -279,16 +285,26 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every fabric of this host, as at boot.")
 @lock_option
+@output_json
 @click.pass_context
-def reconcile_command(ctx: click.Context, name: str | None, everything: bool, lock_timeout: float) -> None:
+def reconcile_command(
+    ctx: click.Context, name: str | None, everything: bool, lock_timeout: float, output: str
+) -> None:
     """Repair what others changed since the last apply; after a reboot, everything."""
     from netfab import fabric
     from netfab.cli import show
 
     where = where_of(ctx, lock_timeout)
     names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
+    repaired = []
     for one in names:
-        show.show_changes(fabric.reconcile(one, where).changes, True, one)
+        changes = fabric.reconcile(one, where).changes
+        repaired.append({"fabric": one, "changes": show.describe(changes)})
+        if output == "table" and not ctx.obj["quiet"]:
+            show.show_changes(changes, True, one)
+    if output != "table":
+        data = {"fabrics": repaired} if everything else repaired[0]
+        show.show_data({"version": 1, **data}, output, list)
 
 
 @click.command("recover")
@@ -304,16 +320,22 @@ def recover_command(ctx: click.Context) -> None:
 @click.command("validate")
 @file_argument
 @file_option
-def validate_command(file: str | None, file_option: str | None) -> None:
+@output_json
+@click.pass_context
+def validate_command(ctx: click.Context, file: str | None, file_option: str | None, output: str) -> None:
     """Check a topology file: all of its errors in one run."""
+    from netfab.cli import show
     from netfab.fabric import load
 
     path = find_file(file, file_option)
     topology = load(path)
-    for reserved in topology.reserved:
-        click.echo(f"warning: {reserved.at}: {reserved.key} is right, and not supported yet", err=True)
-    counts = f"{len(topology.networks)} networks, {len(topology.nodes)} nodes, {len(topology.links)} links"
-    click.echo(f"{path} is valid: {counts}.")
+    show.warn(f"{key.at}: {key.key} is right, and not supported yet" for key in topology.reserved)
+    counts = {part: len(getattr(topology, part)) for part in ("networks", "nodes", "links")}
+    if output != "table":
+        show.show_data({"version": 1, "fabric": topology.name, "file": path, **counts}, output, list)
+    elif not ctx.obj["quiet"]:
+        told = ", ".join(f"{count} {part}" for part, count in counts.items())
+        click.echo(f"{path} is valid: {told}.")
 
 
 @click.command("config")
