@@ -54,7 +54,7 @@ def diff(desired: Fabric, actual: Fabric) -> list[Change]:
         elif name in remade:
             changes.append(Change(found, None, remade[name]))
             changes.append(Change(None, wanted, remade[name]))
-        elif found != wanted:
+        elif not _is_as_wanted(found, wanted):
             changes.append(Change(found, wanted, difference(found, wanted)))
     changes += [Change(found, None) for name, found in actual.items() if name not in desired]
     ending = {name for change in changes if change.after is None for name in change.before.names}
@@ -79,7 +79,7 @@ def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
         if found is None:
             fresh.append(wanted)
         elif type(found) is not type(wanted) or (
-            found != wanted and (found.fixed != wanted.fixed or found.names != wanted.names)
+            not _is_as_wanted(found, wanted) and (found.fixed != wanted.fixed or found.names != wanted.names)
         ):
             why[name] = difference(found, wanted)
             fresh.append(wanted)
@@ -92,6 +92,14 @@ def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
                     why[name] = f"{holder} is made anew"
                     fresh.append(desired[name])
     return why
+
+
+def _is_as_wanted(found: Any, wanted: Any) -> bool:
+    """Equal, or what the wanted one says is as good."""
+    if found == wanted:
+        return True
+    satisfied = getattr(wanted, "is_satisfied_by", None)
+    return satisfied is not None and type(found) is type(wanted) and bool(satisfied(found))
 
 
 def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:

@@ -59,7 +59,7 @@ class Op(Protocol):
 class KernelObject(Protocol):
     """One thing that a kernel holds. Kinds are hashable tuples; their class name is their kind's name.
 
-    A kind may have more: `public`, `asks`, `restarts`, and `differs_from` (difference.py).
+    A kind may have more: `public`, `asks`, `restarts`, `is_satisfied_by`, and `differs_from` (difference.py).
     """
 
     @property

@@ -96,6 +96,10 @@ class Container(NamedTuple):
         """Without what may hold secrets: for those who are not root."""
         return self._replace(env=(), files=())
 
+    def is_satisfied_by(self, found: Self) -> bool:
+        """One that had ended already is as it was, whether it runs or not: nobody wants it to be ended."""
+        return not self.started and found._replace(started=False) == self
+
     def create(self) -> list[Op]:
         return [StartContainer(self.name, self)]
 

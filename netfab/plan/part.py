@@ -136,7 +136,7 @@ def _bridges(plan: Plan) -> set[str]:
 
 
 def _own(fabric: Fabric, nodes: Set[str]) -> list[Any]:
-    """The nodes' own objects: what is in their namespaces, their programs, their cables' ends on the host."""
+    """The nodes' own objects: what is in their namespaces, their programs, what is on their cables."""
     spaces = {node_space(fabric.name, name) for name in nodes}
     found = [
         thing
@@ -144,7 +144,7 @@ def _own(fabric: Fabric, nodes: Set[str]) -> list[Any]:
         if (thing.name in nodes if isinstance(thing, Container) else spaces.intersection(spaces_of(thing)))
     ]
     ends = {name for thing in found for name in thing.names if name.space == HOST}
-    return found + [thing for thing in fabric.values() if isinstance(thing, Port) and thing.link in ends]
+    return found + [thing for thing in fabric.values() if not ends.isdisjoint(thing.needs)]
 
 
 def _needed(plan: Plan, nodes: frozenset[str]) -> Iterator[Any]:

@@ -116,3 +116,16 @@ def test_destroy_after_a_part_leaves_nothing(lab: Lab) -> None:
     lab.netfab("destroy")
 
     assert differences(before, lab.state()) == []
+
+
+def test_a_program_of_others_that_has_ended_stays_as_it_is(lab: Lab) -> None:
+    lab.write(FILE)
+    lab.netfab("apply")
+    lab.shell(f"kill -9 {lab.pid_of('db')}")
+    lab.write(CHANGED)
+
+    lab.netfab("apply", "--only", "client")
+
+    assert lab.netfab("ip", "client").out == "10.1.0.22\n"
+    assert lab.netfab("status", "-o", "json").json["nodes"]["db"]["state"] == "exited"
+    assert "container db: not running -> running" in lab.netfab("drift", code=2).out

@@ -242,6 +242,20 @@ def test_an_exec_line_that_fails_fails_the_apply(lab: Lab) -> None:
     assert differences(without_logs(before), without_logs(lab.state())) == []
 
 
+def test_a_program_that_had_crashed_hinders_no_undo(lab: Lab) -> None:
+    lab.write("name: x\nnodes: {a: {mode: none, command: [sleep, '1000']}}\n")
+    lab.netfab("apply")
+    lab.shell(f"kill -9 {lab.pid_of('a')}")
+    lab.write(
+        "name: x\nnodes: {a: {mode: none, command: [sleep, '1000']}, b: {mode: none, exec: ['exit 7']}}\n"
+    )
+
+    result = lab.netfab("apply", code=1)
+
+    assert result.err.splitlines()[-1] == "Everything is as it was before."
+    assert list(lab.netfab("status", "-o", "json").json["nodes"]) == ["a"]
+
+
 def test_files_are_there_with_content_mode_and_placeholders(lab: Lab) -> None:
     lab.write("from a file\n", "source.txt")
     lab.write("""\

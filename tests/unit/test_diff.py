@@ -32,6 +32,7 @@ from random_fabrics import random_fabric
 from netfab.engine.diff import Change, diff, order
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, Name
+from netfab.objects.container import Container
 from netfab.objects.file import File
 from netfab.objects.port import Port
 from netfab.objects.route import Hop
@@ -149,6 +150,18 @@ def test_a_link_that_is_set_up_again_is_up_before_routes_are_made_through_it() -
         ["~ veth eth0 of web: nfweb down -> up, down -> up"],
         ["+ route default via 10.0.0.1 dev eth0 in web"],
     ]
+
+
+@pytest.mark.parametrize(("wanted", "found", "same"), [
+    (True, True, True), (True, False, False), (False, True, True), (False, False, True),
+])  # fmt: skip
+def test_a_program_that_should_run_differs_when_it_does_not_and_not_the_reverse(
+    wanted: bool, found: bool, same: bool
+) -> None:
+    desired = fabric(Container("shop", "web", ("true",), started=wanted))
+
+    assert (diff(desired, fabric(Container("shop", "web", ("true",), started=found))) == []) is same
+    assert diff(desired, fabric(Container("shop", "web", ("false",), started=found))) != []
 
 
 class Thing(NamedTuple):
