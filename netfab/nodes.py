@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from netfab.engine.diff import Change
@@ -66,13 +66,9 @@ def execute(
     return _in_namespace(record.name, name, found, argv, dict(env), terminal, where)
 
 
-def run_commands(
-    commands: Mapping[str, tuple[tuple[str, ...], ...]],
-    record: Record,
-    changes: Iterable[Change],
-    where: Where,
-) -> None:
+def run_commands(record: Record, changes: Iterable[Change], where: Where) -> None:
     """What `exec:` says for nodes without a program, in those whose namespace is new. Raises NetfabError."""
+    commands = json.loads(record.commands)
     new = {change.object.names[0].text for change in changes if change.before is None}
     nodes = json.loads(record.summary)["nodes"] if commands else {}
     for name, several in commands.items():

@@ -42,6 +42,12 @@ class Where(NamedTuple):
 HERE = Where()
 
 
+def applying_user() -> int:
+    """The id of who gives the command: with sudo(8), of who called it."""
+    caller = os.environ.get("SUDO_UID", "")
+    return int(caller) if os.getuid() == 0 and caller.isdecimal() else os.getuid()
+
+
 def need_root(command: str) -> None:
     """Raises NotRoot for whoever is not."""
     if os.geteuid() != 0:

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from netfab.cli.fabric import lock_option, output_json, where_of
+from netfab.cli.fabric import output_json, where_of
+from netfab.cli.options import lock_option
 
 
 @click.command("attach", context_settings={"ignore_unknown_options": True})

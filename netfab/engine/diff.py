@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from netfab.objects.base import EVERY, Fabric, Name, Op
-
-_READABLE = 120  # characters of two values that a person still compares in a line
+from netfab.objects.difference import difference
 
 
 class Change(NamedTuple):
@@ -55,8 +54,8 @@ def diff(desired: Fabric, actual: Fabric) -> list[Change]:
         elif name in remade:
             changes.append(Change(found, None, remade[name]))
             changes.append(Change(None, wanted, remade[name]))
-        elif found != wanted:
-            changes.append(Change(found, wanted, _difference(found, wanted)))
+        elif not _is_as_wanted(found, wanted):
+            changes.append(Change(found, wanted, difference(found, wanted)))
     changes += [Change(found, None) for name, found in actual.items() if name not in desired]
     ending = {name for change in changes if change.after is None for name in change.before.names}
     return [
@@ -80,9 +79,9 @@ def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
         if found is None:
             fresh.append(wanted)
         elif type(found) is not type(wanted) or (
-            found != wanted and (found.fixed != wanted.fixed or found.names != wanted.names)
+            not _is_as_wanted(found, wanted) and (found.fixed != wanted.fixed or found.names != wanted.names)
         ):
-            why[name] = _difference(found, wanted)
+            why[name] = difference(found, wanted)
             fresh.append(wanted)
     dependants = _dependants(desired, actual) if fresh and actual else {}
     while fresh:
@@ -95,6 +94,14 @@ def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
     return why
 
 
+def _is_as_wanted(found: Any, wanted: Any) -> bool:
+    """Equal, or what the wanted one says is as good."""
+    if found == wanted:
+        return True
+    satisfied = getattr(wanted, "is_satisfied_by", None)
+    return satisfied is not None and type(found) is type(wanted) and bool(satisfied(found))
+
+
 def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:
     """What is there already, by each name that it needs."""
     found: dict[Name, list[Name]] = defaultdict(list)
@@ -103,41 +110,6 @@ def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:
             for need in wanted.needs:
                 found[need].append(name)
     return found
-
-
-def _difference(before: Any, after: Any) -> str:
-    """The fields that differ, in words: `mtu 1500 -> 1400, b.up False -> True`; of long ones the name."""
-    if type(before) is not type(after):
-        return f"{type(before).__name__} -> {type(after).__name__}"
-    told = ((path, _words(old), _words(new)) for path, old, new in _fields("", before, after))
-    return ", ".join(
-        f"{path} {old} -> {new}" if old and new and len(old + new) <= _READABLE else path
-        for path, old, new in told
-        if old != new or not old
-    )
-
-
-def _words(value: Any) -> str:
-    """A value as people read it; "" for what is no one line of words."""
-    if _says_itself(value):
-        return "" if "\n" in (text := str(value)) else text or "nothing"
-    if all(map(_says_itself, value)):
-        return " and ".join(map(str, value)) or "none"
-    return ""
-
-
-def _says_itself(value: Any) -> bool:
-    return not isinstance(value, tuple) or type(value).__str__ is not object.__str__
-
-
-def _fields(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
-    for field, old, new in zip(before._fields, before, after, strict=True):
-        if old != new:
-            here = f"{path}.{field}" if path else field
-            if hasattr(old, "_fields") and type(old) is type(new) and not isinstance(old, Name):
-                yield from _fields(here, old, new)
-            else:
-                yield here, old, new
 
 
 def describe(changes: Iterable[Change]) -> list[dict[str, Any]]:

@@ -23,12 +23,17 @@ class Name(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return self.text if self.space in (HOST, "namespace") else f"{self.text} of {self.space}"
+        return self.text if self.space in (HOST, "namespace") else f"{self.text} of {node_of(self.space)}"
 
 
 def node_space(fabric: str, node: str) -> str:
     """The space of the links, addresses and routes inside a node."""
     return f"node {fabric}.{node}"
+
+
+def node_of(space: str) -> str:
+    """A node's name, of its space; what is no node's space is itself."""
+    return space.partition(".")[2] if space.startswith("node ") else space
 
 
 def namespace_of(space: str) -> tuple[Name, ...]:
@@ -52,7 +57,10 @@ class Op(Protocol):
 
 
 class KernelObject(Protocol):
-    """One thing that a kernel holds. Kinds are hashable tuples; their class name is their kind's name."""
+    """One thing that a kernel holds. Kinds are hashable tuples; their class name is their kind's name.
+
+    A kind may have more: `public`, `asks`, `restarts`, `is_satisfied_by`, and `differs_from` (difference.py).
+    """
 
     @property
     def fixed(self) -> Hashable:

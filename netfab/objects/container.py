@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import EVERY, Dump, Name, Op, namespace_of
+from netfab.objects.difference import changed, fields
 from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer
 
 
@@ -95,6 +96,10 @@ class Container(NamedTuple):
         """Without what may hold secrets: for those who are not root."""
         return self._replace(env=(), files=())
 
+    def is_satisfied_by(self, found: Self) -> bool:
+        """One that had ended already is as it was, whether it runs or not: nobody wants it to be ended."""
+        return not self.started and found._replace(started=False) == self
+
     def create(self) -> list[Op]:
         return [StartContainer(self.name, self)]
 
@@ -111,6 +116,15 @@ class Container(NamedTuple):
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         return iter(())
+
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people. Of variables, which may be secrets, only the names."""
+        if self.argv != before.argv:
+            yield changed("command", " ".join(before.argv), " ".join(self.argv))
+        if variables := {name for name, _ in {*self.env} ^ {*before.env}}:
+            yield f"env {' '.join(sorted(variables))}"
+        words = {"started": ("", "not running", "running")}
+        yield from fields(before._replace(argv=self.argv, env=self.env), self, words)
 
     def __str__(self) -> str:
         return f"container {self.name}"

@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
+from netfab.objects.difference import changed
 from netfab.objects.expressions import Expression
 from netfab.objects.ops import Nft
 
@@ -163,6 +164,14 @@ class Firewall(NamedTuple):
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         return iter(())
 
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people: which chains, sets and maps."""
+        yield from (f"chain {name}" for name in _changed(before.chains, self.chains))
+        kinds = {held.name: held.kind for held in (*before.sets, *self.sets)}
+        yield from (f"{kinds[name]} {name}" for name in _changed(before.sets, self.sets))
+        if self.dormant != before.dormant:
+            yield changed("", *(("on", "off")[table.dormant] for table in (before, self)))
+
     def __str__(self) -> str:
         return f"firewall {self.family} {self.table}"
 
@@ -210,6 +219,12 @@ class Firewall(NamedTuple):
                         "element": {**here, "elem": [_written_element(one, element) for element in changed]}
                     }
                 }
+
+
+def _changed(before: Iterable[Chain | Set], after: Iterable[Chain | Set]) -> list[str]:
+    """The names of those that are in one of the two, or other than in the other."""
+    old, new = ({thing.name: thing for thing in those} for those in (before, after))
+    return [name for name in {**old, **new} if old.get(name) != new.get(name)]
 
 
 def dropped(listings: Iterable[Any], name: str) -> dict[str, int]:

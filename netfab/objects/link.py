@@ -6,12 +6,13 @@ afterwards because RTM_NEWLINK ignores it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Space
+from netfab.objects.difference import fields
 from netfab.objects.wire import (
     AF_INET,
     AF_INET6,
@@ -127,6 +128,10 @@ class Settings(NamedTuple):
     route_localnet: bool = False  # packets from 127.0.0.1 may leave here: ports published on loopback
     forwarding6: bool = False  # conf.X.force_forwarding, of kernels since 6.17
     accept_redirects: bool = False  # IPv6; said only of a link that accepts no router advertisements
+
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people, who know the sysctls by these names."""
+        return fields(before, self, {"forwarding6": "IPv6 forwarding"})
 
 
 @cache

@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple, Self
 
 from netfab.objects.address import Address, address_name
-from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
+from netfab.objects.base import HOST, Dump, Name, Op, namespace_of, node_of
+from netfab.objects.difference import fields
 from netfab.objects.wire import (
     AF_INET,
     AF_INET6,
@@ -149,8 +150,13 @@ class Route(NamedTuple):
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         return iter(())
 
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people."""
+        told = list(fields(before._replace(through=self.through), self, {"hops": "", "kind": ""}))
+        yield from told or ["the address that it goes by"]
+
     def __str__(self) -> str:
-        where = "" if self.space == HOST else f" in {self.space.removeprefix('node ')}"
+        where = "" if self.space == HOST else f" in {node_of(self.space)}"
         ways = ", ".join(map(str, self.hops))
         return f"route {_shown(self.destination)} {ways or self.kind}{where}"
 

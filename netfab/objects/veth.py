@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
+from netfab.objects.difference import UP, changed, fields, phrases
 from netfab.objects.link import (
     ADDRESS,
     GROUP,
@@ -85,6 +86,10 @@ class End(NamedTuple):
         if self.up:
             ops.append(set_up(self.link, True, str(self.link)))
         return ops
+
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people."""
+        return fields(before, self, {"link": "", "mac": "MAC", "up": UP})
 
     @classmethod
     def of(cls, space: str, link: Link) -> End:
@@ -188,8 +193,17 @@ class Veth(NamedTuple):
             if carrier and number(link.attrs.get(OPERSTATE, b"")) != OPERSTATE_UP and link.kind == "veth":
                 yield Name(space, link.name)
 
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people: by end, where it is not the one that the veth is called by."""
+        for was, end in ((before.a, self.a), (before.b, self.b)):
+            called = self.a.link.space == HOST and end is self.b
+            yield from (phrase if called else f"{was.link} {phrase}" for phrase in phrases(was, end))
+        if self.group != before.group:
+            yield changed("mark", str(before.group), str(self.group))
+
     def __str__(self) -> str:
-        return f"veth {self.a.link} - {self.b.link}"
+        """By the node's end, as the host's has a name that nobody chose."""
+        return f"veth {self.b.link}" if self.a.link.space == HOST else f"veth {self.a.link} - {self.b.link}"
 
 
 def _peer(link: Link) -> int:

@@ -35,6 +35,7 @@ class Plan(NamedTuple):
     published: tuple[Publish, ...]
     names: Mapping[str, Names]  # where each node finds names
     commands: Mapping[str, tuple[tuple[str, ...], ...]]  # to run once in new nodes that have no program
+    nodes: frozenset[str] | None = None  # of a part of it (part.py): whose objects it has; None: everybody's
 
 
 def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_directory: str) -> Plan:

@@ -90,9 +90,11 @@ class PublicView:
 def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
     """Write the fabric's file, whole or not at all. Nothing is written when it is there already.
 
-    Raises StoreError.
+    Commands stay out, as they may hold secrets; of the objects the caller gives the public half. Raises
+    StoreError.
     """
-    text = json.dumps({"version": 1, "record": record, "leases": sorted(leases)})
+    public = record._replace(commands="{}")
+    text = json.dumps({"version": 1, "record": public, "leases": sorted(leases)})
     path = f"{directory}/{record.name}.json"
     with suppress(OSError), open(path) as file:
         if file.read() == text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from netfab.errors import Location, TopologyError
-from netfab.topology import addresses, grammar, phrases
+from netfab.topology import addresses, grammar, meanings, phrases
 from netfab.topology.grammar import NAME, quoted, shown
 from netfab.topology.phrases import Forwarding
 from netfab.topology.port import FLAG, PORT, bounded
@@ -98,7 +98,7 @@ def _joined(tree: Map, path: str, run: Run) -> list[Joined]:
 
 
 def _networks_schema() -> Json:
-    one = {"type": ["object", "null"], "additionalProperties": record_schema(PORT)}
+    one = {"type": ["object", "null"], "additionalProperties": record_schema(PORT, meanings.PORT)}
     return {"anyOf": [one, {"type": "array", "items": {"anyOf": [NETWORK_NAME.schema, one]}}]}
 
 
@@ -236,7 +236,7 @@ def _ready(tree: Tree, path: str, run: Run) -> tuple[Ready, ...]:
     return (_readiness(tree, path, run),)
 
 
-_READY_SCHEMA: Final[Json] = {"anyOf": [pattern(r"tcp/\d+"), record_schema(_READY)]}
+_READY_SCHEMA: Final[Json] = {"anyOf": [pattern(r"tcp/\d+"), record_schema(_READY, meanings.READY)]}
 _READINESSES: Final = listed(Reader(_readiness, _READY_SCHEMA))
 _ROUTES: Final = listed(Reader(_route, pattern(".*")))
 _LOOPBACK: Final = listed(scalar(addresses.host_address, pattern("[0-9a-fA-F:.]+")), alone=True)
@@ -293,7 +293,9 @@ NODE: Final[dict[str, Reader[Any]]] = {
     "pids": bounded(1, 2**22),
     "restart": scalar(grammar.restart, pattern(r"no|always|unless-stopped|on-failure(:\d+)?")),
     "dns": listed(scalar(_name_server, pattern(f"{NAME}|[0-9a-fA-F:.]+")), alone=True),
-    "files": Reader(_files, {"type": ["object", "null"], "additionalProperties": record_schema(_FILE)}),
+    "files": Reader(
+        _files, {"type": ["object", "null"], "additionalProperties": record_schema(_FILE, meanings.FILE)}
+    ),
     "exec": listed(COMMAND),
     "ready": Reader(_ready, {"anyOf": [_READY_SCHEMA, _READINESSES.schema]}),
     "depends_on": listed(NODE_NAME, alone=True),

@@ -60,6 +60,30 @@ def test_drift_prints_what_changed(lab: Lab) -> None:
     assert (change["action"], change["kind"], change["name"]) == ("update", "bridge", "br-front")
 
 
+def test_reconcile_prints_what_it_repaired(lab: Lab) -> None:
+    lab.write(FILE)
+    lab.netfab("apply")
+    lab.shell("ip link set br-front mtu 1400")
+
+    one = lab.netfab("reconcile", "-o", "json").json
+    every = lab.netfab("reconcile", "--all", "-o", "json").json
+
+    assert (one["version"], one["fabric"], one["changes"][0]["name"]) == (1, "shop", "br-front")
+    assert every == {"version": 1, "fabrics": [{"fabric": "shop", "changes": []}]}
+
+
+def test_whatever_prints_data_prints_it_as_json(lab: Lab) -> None:
+    import yaml
+
+    lab.write(FILE)
+    lab.netfab("apply")
+
+    assert lab.netfab("ip", "web", "front", "-o", "json").json == {"version": 1, "addresses": ["10.5.0.2"]}
+    assert lab.netfab("validate", "-o", "json").json["nodes"] == 2
+    assert lab.netfab("version", "-o", "json").json.keys() == {"version", "netfab", "python", "linux"}
+    assert yaml.safe_load(lab.netfab("inspect", "web", "-o", "yaml").out) == lab.netfab("inspect", "web").json
+
+
 def test_status_shows_nodes_with_state_and_interfaces(lab: Lab) -> None:
     path = lab.write(FILE)
     lab.netfab("apply")
