@@ -222,7 +222,7 @@ def every_example() -> list[Example]:
             Qdisc,
             Qdisc(WEB_ETH0, 8_000_000),
             lambda it: fabric(*on, it),
-            rate=80_000_000_000,
+            rate=8_000_000_000,
         ),
         Example(Qdisc, "link", fabric(*on, Qdisc(WEB_ETH0, 8_000_000)), fabric(*on)),
         *_variations(

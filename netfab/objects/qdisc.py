@@ -20,16 +20,16 @@ from netfab.objects.wire import (
     number,
     parse,
     text,
-    u32,
 )
 
 TC_H_ROOT = 0xFFFFFFFF
 TCA_KIND, TCA_OPTIONS = 1, 2
-TBF_PARMS, TBF_RATE64, TBF_BURST = 1, 4, 6
+TBF_PARMS, TBF_RATE64 = 1, 4
 ETHERNET = 1  # TC_LINKLAYER_ETHERNET: the kernel computes what a table of ours would say
 _RATESPEC = Struct("=BBHhHI")  # cell_log, linklayer, overhead, cell_align, mpu, rate in bytes a second
-_QOPT = Struct("=12s12sIII")  # rate, peak rate, limit in bytes, buffer, mtu
+_QOPT = Struct("=12s12sIII")  # rate, peak rate, limit in bytes, buffer in ticks of time, mtu
 _MOST32 = 0xFFFFFFFF
+TICK = 6  # a tick of time is 2^6 ns; net/pkt_sched.h, PSCHED_SHIFT
 BURST = 0.01  # seconds of traffic that may go at once, but at least
 BURST_LEAST = 16 * 1024  # bytes
 QUEUE = 0.05  # seconds of traffic that may wait
@@ -79,10 +79,10 @@ class Qdisc(NamedTuple):
         burst = max(int(a_second * BURST), BURST_LEAST)
         limit = min(burst + int(a_second * QUEUE), _MOST32)
         spec = _RATESPEC.pack(0, ETHERNET, 0, 0, 0, min(a_second, _MOST32))
-        options: list[tuple[int, Value]] = [(TBF_PARMS, _QOPT.pack(spec, b"", limit, 0, 0))]
+        buffer = min(burst * 1_000_000_000 // a_second >> TICK, _MOST32)
+        options: list[tuple[int, Value]] = [(TBF_PARMS, _QOPT.pack(spec, b"", limit, buffer, 0))]
         if a_second > _MOST32:
             options.append((TBF_RATE64, a_second.to_bytes(8, "little")))
-        options.append((TBF_BURST, u32(min(burst, _MOST32))))
         return (TCA_KIND, "tbf"), (TCA_OPTIONS, tuple(options))
 
     @classmethod

@@ -75,7 +75,7 @@ def dhcp_of(fabric: str, nic: Nic, node: Node, nics: Sequence[Nic]) -> Dhcp:
 
 def rate_of(fabric: str, nic: Nic) -> Qdisc:
     """How fast the nic sends."""
-    return Qdisc(Name(node_space(fabric, nic.node), nic.name), nic.port.impairment.rate // 8 * 8)
+    return Qdisc(Name(node_space(fabric, nic.node), nic.name), max(nic.port.impairment.rate // 8, 1) * 8)
 
 
 def loopback_of(fabric: str, node: str, loopback: Iterable[AnyAddress]) -> Iterator[Address]:

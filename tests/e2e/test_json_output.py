@@ -15,7 +15,7 @@ nodes:
 links: [[web, db]]
 """
 CHANGE = {"action", "kind", "name", "why", "restarts"}
-NETWORK = {"subnets": ["10.5.0.0/24"], "gateways": ["10.5.0.1"], "bridge": "br-front"}
+NETWORK = {"subnets": ["10.5.0.0/24"], "gateways": ["10.5.0.1"], "bridge": "br-front", "external": False}
 
 
 def test_a_plan_names_networks_nodes_links_and_changes(lab: Lab) -> None:

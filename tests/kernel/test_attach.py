@@ -451,11 +451,17 @@ def test_sixteen_guests_race_for_a_new_bridge_and_all_win() -> None:
 def test_a_rate_is_kept_by_the_guests_end_and_changes_in_place(blue: str) -> None:
     attach("br7", blue, "10.7.0.2/24", rate="10mbit")
     first = qdiscs("blue")
-    attach("br7", blue, "10.7.0.2/24", rate="20gbit", replace=True)
+    attach("br7", blue, "10.7.0.2/24", rate="80gbit", replace=True)
 
     assert "tbf" in first
     assert "rate 10Mbit" in first
-    assert "rate 20Gbit" in qdiscs("blue")
+    assert "rate 80Gbit" in qdiscs("blue")
+
+
+def test_the_lowest_rate_there_is_can_be_kept(blue: str) -> None:
+    attach("br7", blue, "10.7.0.2/24", rate="1bit")
+
+    assert "rate 8bit" in qdiscs("blue")
 
 
 def qdiscs(guest: str) -> str:
