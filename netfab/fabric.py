@@ -16,6 +16,7 @@ from netfab.engine.diff import Change
 from netfab.errors import LeaseConflict, NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.hosts.ports import refuse_busy
+from netfab.lifecycle import kill, pause, restart, start, stop, unpause
 from netfab.look import bridges, inspect, name_of, plan_data, status
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
@@ -55,16 +56,22 @@ __all__ = [
     "drift",
     "execute",
     "inspect",
+    "kill",
     "load",
     "logs",
     "name_of",
+    "pause",
     "plan",
     "plan_data",
     "programs",
     "reconcile",
     "records",
     "recover",
+    "restart",
+    "start",
     "status",
+    "stop",
+    "unpause",
 ]
 
 ATTEMPTS = 20  # at planning, when other processes claim what was planned
@@ -226,20 +233,26 @@ def destroy(name: str, where: Where = HERE) -> Applied:
 
 
 def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
-    """What others changed since the last apply: how to make it as it was. No file needed."""
+    """What others changed since the last apply: how to make it as it was. No file needed.
+
+    A program that was stopped or paused by name is as it should be.
+    """
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
-        wanted = Fabric.from_json(known_record(store, name).desired, KINDS)
+        wanted = host.as_left(Fabric.from_json(known_record(store, name).desired, KINDS))
         return engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
 
 
 def reconcile(name: str, where: Where = HERE) -> Applied:
-    """Repair what others changed since the last apply; after a reboot, all of it."""
+    """Repair what others changed since the last apply; after a reboot, all of it.
+
+    A program that was stopped or paused by name stays so, until a reboot.
+    """
     need_root("reconcile")
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record = known_record(store, name)
         wanted = Fabric.from_json(record.desired, KINDS)
-        applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
+        applied = engine.apply(host.as_left(wanted), host, (last_applied(store, name),), where.progress)
         publish(where.run, record._replace(desired=wanted.public().to_json()), store.leases(name))
         return applied
 

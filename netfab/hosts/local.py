@@ -17,7 +17,7 @@ from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
 from netfab.objects.base import HOST, Dump, Fabric, Op
-from netfab.objects.container import Container
+from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
@@ -72,9 +72,17 @@ class LocalHost:
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
         return dump._replace(
-            containers=self._programs.read(how_it_fares=spaces is None),
+            containers=self._programs.read(frozenset() if spaces is None else _running(known)),
             supervised=self._programs.supervised(),
         )
+
+    def start(self, names: Sequence[str]) -> None:
+        """Start programs as they were started before; return when they are ready. Raises NetfabError."""
+        self._programs.start_again(names)
+
+    def as_left(self, wanted: Fabric) -> Fabric:
+        """That fabric with the programs that a user stopped or paused as they were left."""
+        return self._programs.as_left(wanted)
 
     def dropped(self) -> dict[str, int]:
         """Packets that each of the host's links was denied by the fabric's guard, by the last reading."""
@@ -114,3 +122,13 @@ class LocalHost:
         select.select([self._monitor], [], [], min(seconds, 0.05))
         self._monitor.drain()
         self.interrupts.check()
+
+
+def _running(known: Sequence[Fabric]) -> frozenset[str]:
+    """The containers that are to run."""
+    return frozenset(
+        thing.name
+        for fabric in known
+        for thing in fabric.values()
+        if isinstance(thing, Container) and thing.state == RUNNING
+    )

@@ -1,4 +1,4 @@
-"""What netfab's commands ask of the runtime: start, stop, change and remove containers.
+"""What netfab's commands ask of the runtime: start, stop, signal, pause, change and remove containers.
 
 It goes through the fabric's supervisor, which is started when it is needed and isn't there. All of it may be
 repeated: starting what runs and stopping what does not are fine. How containers are is in status.py.
@@ -21,9 +21,9 @@ from netfab.errors import NetfabError, RuntimeFailed, raise_all
 from netfab.runtime import cgroups, sealed
 from netfab.runtime.paths import Paths
 from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, READY, error_from
-from netfab.runtime.record import replace_file
+from netfab.runtime.record import EXITED, Record, replace_file, write_record
 from netfab.runtime.spec import Spec
-from netfab.runtime.status import connect, status
+from netfab.runtime.status import connect, status, status_of
 from netfab.runtime.trees import remove_tree
 
 _T = TypeVar("_T")
@@ -103,6 +103,36 @@ def stop(paths: Paths, names: Iterable[str], timeout: float = STOP_TIMEOUT) -> N
 def stop_all(paths: Paths, timeout: float = STOP_TIMEOUT) -> None:
     """End every container of the fabric."""
     stop(paths, status(paths), timeout)
+
+
+def hold(paths: Paths, spec: Spec) -> None:
+    """Have it stopped: ended where it runs, and where it isn't there, as if it had been started and ended.
+
+    Of one without a command there is nothing but its layer.
+    """
+    if not spec.argv:
+        os.makedirs(paths.layer(spec.name), mode=0o700, exist_ok=True)
+    elif status_of(paths, spec.name) is None:
+        _write_spec(paths, spec)
+        write_record(paths.record(spec.name), Record(EXITED, stopped=True))
+    else:
+        stop(paths, [spec.name])
+
+
+def send_signal(paths: Paths, names: Sequence[str], number: int) -> None:
+    """Send a signal to the first process of each. Raises NetfabError, for all that don't run."""
+    raise_all(_ask_each(paths, names, {"verb": "signal", "number": number}))
+
+
+def pause(paths: Paths, names: Sequence[str], paused: bool = True) -> None:
+    """Halt every process of each where it is, or let them go on. Raises NetfabError, for all that failed."""
+    raise_all(_ask_each(paths, names, {"verb": "pause", "paused": paused}))
+
+
+def _ask_each(paths: Paths, names: Sequence[str], request: dict[str, Any]) -> Iterator[NetfabError]:
+    for batch in _batches(names, NAME_LIMIT):
+        failed = _ask(paths, {**request, "names": batch})["failed"]
+        yield from (error_from(name, described) for name, described in failed.items())
 
 
 def update(paths: Paths, spec: Spec) -> None:
