@@ -71,10 +71,8 @@ class LocalHost:
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
-        return dump._replace(
-            containers=self._programs.read(frozenset() if spaces is None else _running(known)),
-            supervised=self._programs.supervised(),
-        )
+        containers, supervised = self._programs.read(frozenset() if spaces is None else _running(known))
+        return dump._replace(containers=containers, supervised=supervised)
 
     def start(self, names: Sequence[str]) -> None:
         """Start programs as they were started before; return when they are ready. Raises NetfabError."""

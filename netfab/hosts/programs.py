@@ -42,17 +42,20 @@ class Programs:
             WakeSupervisor: self._wake,
         }
 
-    def read(self, just_started: Set[str] = frozenset()) -> list[Container]:
-        """Every container that there is anything of.
+    def read(self, just_started: Set[str] = frozenset()) -> tuple[list[Container], bool]:
+        """Every container that there is anything of; and whether all that live have a supervisor.
 
         Of those that were just started it is nobody's business here when they have ended by themselves.
         """
         found = status(self._paths)
+        supervised = bool(found) and (
+            all(one.over for one in found.values()) or supervisor_lives(self._paths)
+        )
         containers = [_container(one, name in just_started) for name, one in found.items()]
         with suppress(FileNotFoundError):
             left = sorted(set(os.listdir(self._paths.layers)) - set(found))
             containers += [Container(self._paths.fabric, name, (), state=STOPPED) for name in left]
-        return containers
+        return containers, supervised
 
     def as_left(self, wanted: Fabric) -> Fabric:
         """That fabric with the programs that a user stopped or paused as they were left."""
@@ -65,11 +68,6 @@ class Programs:
             thing._replace(state=left[name]) if name in left else thing for name, thing in wanted.items()
         )
         return Fabric(wanted.name, things)
-
-    def supervised(self) -> bool:
-        """Whether there are containers, and all that live have a supervisor."""
-        found = status(self._paths)
-        return bool(found) and (all(one.over for one in found.values()) or supervisor_lives(self._paths))
 
     def wait_ready(self, containers: Iterable[Container]) -> None:
         """Return when all probes of all of them hold.

@@ -32,9 +32,11 @@ from random_fabrics import random_fabric
 from netfab.engine.diff import Change, diff, order
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, Name
+from netfab.objects.container import Container
 from netfab.objects.file import File
 from netfab.objects.port import Port
 from netfab.objects.route import Hop
+from netfab.objects.supervisor import Supervisor
 from netfab.objects.veth import End, Veth
 
 SIGNS = {"create": "+", "update": "~", "delete": "-"}
@@ -187,6 +189,19 @@ def test_what_comes_after_something_waits_also_for_its_update() -> None:
     desired = fabric(Thing("rules", 1), Thing("port", follows=("rules",)))
 
     assert phases_of(desired, actual) == [["~ thing rules: value 0 -> 1"], ["+ thing port"]]
+
+
+def test_what_comes_after_a_whole_space_waits_for_all_in_it_and_a_space_of_nobody_for_nothing() -> None:
+    desired = fabric(
+        Supervisor("shop"), Container("shop", "a", ()), Container("shop", "b", ()), File(FILE, "")
+    )
+
+    assert phases_of(desired, fabric()) == [
+        [f"+ file {FILE}"],
+        ["+ container a", "+ container b"],
+        ["+ supervisor of shop"],
+    ]
+    assert phases_of(fabric(Supervisor("shop")), fabric()) == [["+ supervisor of shop"]]
 
 
 def test_things_that_need_each_other_are_named_instead_of_made() -> None:
