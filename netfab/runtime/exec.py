@@ -282,7 +282,7 @@ def _run(name: str, enter: Run, terminal: bool, streams: Streams, timeout: float
             os.kill(child, signal.SIGKILL)
         code = _wait(name, child, report)
         return TIMED_OUT if overdue else code
-    with tty.Pair() as pair:
+    with tty.Pair(streams.stdin) as pair:
         child, report = _fork(enter, Streams(pair.slave, pair.slave, pair.slave, terminal=True))
         pair.relay(child, streams.stdin, streams.stdout)
         return _wait(name, child, report)
