@@ -16,6 +16,7 @@ from netfab.engine.diff import Change
 from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.hosts.ports import refuse_busy
+from netfab.lifecycle import kill, pause, restart, start, stop, unpause
 from netfab.look import bridges, inspect, name_of, plan_data, status
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
@@ -57,9 +58,11 @@ __all__ = [
     "drift",
     "execute",
     "inspect",
+    "kill",
     "load",
     "logs",
     "name_of",
+    "pause",
     "plan",
     "plan_data",
     "programs",
@@ -67,8 +70,12 @@ __all__ = [
     "reconcile",
     "records",
     "recover",
+    "restart",
     "save_plan",
+    "start",
     "status",
+    "stop",
+    "unpause",
 ]
 
 
@@ -242,10 +249,14 @@ def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
 
 
 def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
-    """What others changed since the last apply: how to make it as it was. No file needed."""
+    """What others changed since the last apply: how to make it as it was. No file needed.
+
+    A program that was stopped or paused by name is as it should be.
+    """
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
         wanted = as_they_are_now(Fabric.from_json(known_record(store, name).desired, KINDS), where)
+        wanted = host.as_left(wanted)
         return engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
 
 
@@ -253,14 +264,15 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     """Repair what others changed since the last apply; after a reboot, all of it.
 
     Also runs what `exec:` says in nodes that are made anew. On a failure all is as it was.
+    A program that was stopped or paused by name stays so, until a reboot.
     """
     need_root("reconcile")
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record = known_record(store, name)
         wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
-        last = last_applied(store, name)
-        applied = engine.apply(wanted, host, (last,), where.progress)
-        with _undone_on_failure(applied, host, (wanted, last)):
+        left, last = host.as_left(wanted), last_applied(store, name)
+        applied = engine.apply(left, host, (last,), where.progress)
+        with _undone_on_failure(applied, host, (left, last)):
             run_commands(record, applied.changes, where)
         host.announce(wanted, applied.changes)
         publish(where.run, record._replace(desired=wanted.public().to_json()), store.leases(name))

@@ -45,6 +45,12 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "shell": ("node", "Open a shell in a node."),
         "ps": ("node", "List nodes and their programs."),
         "logs": ("node", "Print what nodes wrote."),
+        "start": ("lifecycle", "Start nodes' programs that have ended."),
+        "stop": ("lifecycle", "End nodes' programs; the nodes stay."),
+        "restart": ("lifecycle", "Stop nodes' programs, and start them."),
+        "kill": ("lifecycle", "Send a signal to nodes' programs."),
+        "pause": ("lifecycle", "Halt all processes of nodes."),
+        "unpause": ("lifecycle", "Let them go on."),
     },
     "Host": {
         "attach": ("attach", "Give a running container an interface on a bridge."),

@@ -141,30 +141,33 @@ def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
       with has ended.
     """
     waits = _waits(changes)
-    blocks: list[list[int]] = [[] for _ in changes]
+    blocks: list[list[int]] = [[] for _ in waits]
     for index, others in enumerate(waits):
         for other in others:
             blocks[other].append(index)
     left = [len(others) for others in waits]
-    ready = [index for index, count in enumerate(left) if count == 0]
+    ready = [index for index, _ in enumerate(changes) if left[index] == 0]
     done = 0
     while ready:
         yield tuple(changes[index] for index in ready)
         done += len(ready)
-        following = []
-        for index in ready:
-            for waiting in blocks[index]:
+        following: list[int] = []
+        while ready:
+            for waiting in blocks[ready.pop()]:
                 left[waiting] -= 1
                 if left[waiting] == 0:
-                    following.append(waiting)
+                    (following if waiting < len(changes) else ready).append(waiting)
         ready = sorted(following)
     if done < len(changes):
-        stuck = [str(changes[index].object) for index, count in enumerate(left) if count]
+        stuck = [str(change.object) for change, count in zip(changes, left, strict=False) if count]
         raise AssertionError(f"these changes wait for each other: {', '.join(stuck)}")
 
 
 def _waits(changes: Sequence[Change]) -> list[set[int]]:
-    """For each change, the indexes of those that come before it, by the three rules."""
+    """For each change, the indexes of those that come before it, by the three rules.
+
+    After those of the changes come those of whole spaces: done when all in them are, in no phase.
+    """
     makers = _by_name(() if change.after is None else change.after.names for change in changes)
     enders = _by_name(map(_released, changes))
     waits: list[set[int]] = [set() for _ in changes]
@@ -200,13 +203,20 @@ def _wait_for_what_is_needed(
     changes: Sequence[Change], makers: dict[Name, list[int]], waits: list[set[int]]
 ) -> None:
     """The first rule."""
-    spaces: dict[str, list[int]] = defaultdict(list)
+    spaces: dict[str, set[int]] = defaultdict(set)
     for name, making in makers.items():
-        spaces[name.space] += making
+        spaces[name.space].update(making)
+    whole: dict[str, int] = {}  # of a space: where in `waits` it is
     for index, change in enumerate(changes):
         if change.after is not None:
             for name in (*change.after.needs, *change.after.after):
-                waits[index].update(spaces[name.space] if name.text == EVERY else makers.get(name, ()))
+                if name.text != EVERY:
+                    waits[index].update(makers.get(name, ()))
+                elif name.space in spaces:
+                    if name.space not in whole:
+                        whole[name.space] = len(waits)
+                        waits.append(spaces[name.space])
+                    waits[index].add(whole[name.space])
 
 
 def _wait_for_dependants(

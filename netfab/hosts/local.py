@@ -24,7 +24,7 @@ from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, Dump, Fabric, Name, Op
-from netfab.objects.container import Container
+from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.guest import Guest
 from netfab.objects.kinds import KINDS
@@ -95,12 +95,21 @@ class LocalHost:
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
+        containers, supervised = self._programs.read(frozenset() if spaces is None else _running(known))
         return dump._replace(
-            containers=self._programs.read(how_it_fares=spaces is None),
-            supervised=self._programs.supervised(),
+            containers=containers,
+            supervised=supervised,
             clients=tuple(self._clients.read()),
             held=self._programs.held(),
         )
+
+    def start(self, names: Sequence[str]) -> None:
+        """Start programs as they were started before; return when they are ready. Raises NetfabError."""
+        self._programs.start_again(names)
+
+    def as_left(self, wanted: Fabric) -> Fabric:
+        """That fabric with the programs that a user stopped or paused as they were left."""
+        return self._programs.as_left(wanted)
 
     def dropped(self) -> dict[str, int]:
         """Packets that each of the host's links was denied by the fabric's guard, by the last reading."""
@@ -161,3 +170,13 @@ class LocalHost:
         select.select([self._monitor], [], [], min(seconds, 0.05))
         self._monitor.drain()
         self.interrupts.check()
+
+
+def _running(known: Sequence[Fabric]) -> frozenset[str]:
+    """The containers that are to run."""
+    return frozenset(
+        thing.name
+        for fabric in known
+        for thing in fabric.values()
+        if isinstance(thing, Container) and thing.state == RUNNING
+    )

@@ -99,6 +99,22 @@ class ChangeContainer(NamedTuple):
     space: str = HOST
 
 
+class HaltContainer(NamedTuple):
+    """End its program, and keep what it wrote; where there is none, keep that there was to be one."""
+
+    name: str
+    container: Any
+    space: str = HOST
+
+
+class PauseContainer(NamedTuple):
+    """Halt its processes where they are, or let them go on."""
+
+    name: str
+    paused: bool
+    space: str = HOST
+
+
 class StopContainer(NamedTuple):
     """Stop it and remove what it wrote."""
 

@@ -112,8 +112,7 @@ class Supervisor:
         """The answer; None: it comes later."""
         match request["verb"]:
             case "start":
-                failed = self.keeper.start(dict(zip(request["names"], descriptors, strict=True)))
-                return {"failed": {name: describe(error) for name, error in failed.items()}}
+                return _failures(self.keeper.start(dict(zip(request["names"], descriptors, strict=True))))
             case "stop":
                 names = {name for name in request["names"] if name in self.keeper.containers}
                 stop = _Stop(connection, set(names))
@@ -121,6 +120,10 @@ class Supervisor:
                 self.keeper.stop(names, request["timeout"])
                 self._answer_stops()
                 return None
+            case "signal":
+                return _failures(self.keeper.send(request["names"], request["number"]))
+            case "pause":
+                return _failures(self.keeper.pause(request["names"], request["paused"]))
             case "update":
                 self.keeper.update(request["name"])
                 return {}
@@ -148,6 +151,10 @@ class Supervisor:
         self._poll.unregister(connection.fileno())
         del self._connections[connection.fileno()]
         connection.close()
+
+
+def _failures(failed: dict[str, NetfabError]) -> dict[str, Any]:
+    return {"failed": {name: describe(error) for name, error in failed.items()}}
 
 
 def main(fabric: str, run: str, state: str) -> None:

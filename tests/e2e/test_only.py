@@ -128,4 +128,4 @@ def test_a_program_of_others_that_has_ended_stays_as_it_is(lab: Lab) -> None:
 
     assert lab.netfab("ip", "client").out == "10.1.0.22\n"
     assert lab.netfab("status", "-o", "json").json["nodes"]["db"]["state"] == "exited"
-    assert "container db: not running -> running" in lab.netfab("drift", code=2).out
+    assert "container db: state ended -> running" in lab.netfab("drift", code=2).out

@@ -67,8 +67,9 @@ def addresses(guest: str, link: str = "eth1") -> list[str]:
 
 def attributes(link: str) -> list[Any]:
     """What netfab could have changed of somebody else's link."""
-    (found,) = json.loads(ip("-j", "-d", "address", "show", link))
-    return [found.get(key) for key in ("ifname", "mtu", "group", "ifalias", "addr_info")]
+    (found,) = json.loads(ip("-j", "-d", "-4", "address", "show", link))
+    held = [(one["local"], one["prefixlen"]) for one in found["addr_info"]]
+    return [*(found.get(key) for key in ("ifname", "mtu", "group", "ifalias")), held]
 
 
 def gateways(guest: str) -> list[str]:

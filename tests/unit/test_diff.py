@@ -36,6 +36,7 @@ from netfab.objects.container import Container
 from netfab.objects.file import File
 from netfab.objects.port import Port
 from netfab.objects.route import Hop
+from netfab.objects.supervisor import Supervisor
 from netfab.objects.veth import End, Veth
 
 SIGNS = {"create": "+", "update": "~", "delete": "-"}
@@ -153,15 +154,16 @@ def test_a_link_that_is_set_up_again_is_up_before_routes_are_made_through_it() -
 
 
 @pytest.mark.parametrize(("wanted", "found", "same"), [
-    (True, True, True), (True, False, False), (False, True, True), (False, False, True),
+    ("running", "running", True), ("running", "ended", False),
+    ("ended", "running", True), ("ended", "ended", True), ("stopped", "running", False),
 ])  # fmt: skip
 def test_a_program_that_should_run_differs_when_it_does_not_and_not_the_reverse(
-    wanted: bool, found: bool, same: bool
+    wanted: str, found: str, same: bool
 ) -> None:
-    desired = fabric(Container("shop", "web", ("true",), started=wanted))
+    desired = fabric(Container("shop", "web", ("true",), state=wanted))
 
-    assert (diff(desired, fabric(Container("shop", "web", ("true",), started=found))) == []) is same
-    assert diff(desired, fabric(Container("shop", "web", ("false",), started=found))) != []
+    assert (diff(desired, fabric(Container("shop", "web", ("true",), state=found))) == []) is same
+    assert diff(desired, fabric(Container("shop", "web", ("false",), state=found))) != []
 
 
 class Thing(NamedTuple):
@@ -196,6 +198,19 @@ def test_what_comes_after_something_waits_also_for_its_update() -> None:
     desired = fabric(Thing("rules", 1), Thing("port", follows=("rules",)))
 
     assert phases_of(desired, actual) == [["~ thing rules: value 0 -> 1"], ["+ thing port"]]
+
+
+def test_what_comes_after_a_whole_space_waits_for_all_in_it_and_a_space_of_nobody_for_nothing() -> None:
+    desired = fabric(
+        Supervisor("shop"), Container("shop", "a", ()), Container("shop", "b", ()), File(FILE, "")
+    )
+
+    assert phases_of(desired, fabric()) == [
+        [f"+ file {FILE}"],
+        ["+ container a", "+ container b"],
+        ["+ supervisor of shop"],
+    ]
+    assert phases_of(fabric(Supervisor("shop")), fabric()) == [["+ supervisor of shop"]]
 
 
 def test_things_that_need_each_other_are_named_instead_of_made() -> None:

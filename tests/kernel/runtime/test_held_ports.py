@@ -195,7 +195,7 @@ def test_what_a_killed_supervisor_left_is_destroyed(host: LocalHost, containers:
 
 
 def test_a_supervisor_that_follows_for_the_programs_takes_the_ports_again(containers: Containers) -> None:
-    client.hold(containers.paths, [WEB])
+    client.hold_ports(containers.paths, [WEB])
     containers.start("sleep", "inf")
     containers.kill_supervisor()
 
@@ -206,7 +206,7 @@ def test_a_supervisor_that_follows_for_the_programs_takes_the_ports_again(contai
 
 
 def test_ports_are_held_while_programs_come_and_go(containers: Containers) -> None:
-    client.hold(containers.paths, [WEB])
+    client.hold_ports(containers.paths, [WEB])
     supervisor = containers.supervisor()
 
     for _ in range(2):
@@ -218,10 +218,10 @@ def test_ports_are_held_while_programs_come_and_go(containers: Containers) -> No
 
 
 def test_programs_run_on_when_no_port_is_held_any_more(containers: Containers) -> None:
-    client.hold(containers.paths, [WEB])
+    client.hold_ports(containers.paths, [WEB])
     pid = containers.start("sleep", "inf").pid
 
-    client.release(containers.paths)
+    client.release_ports(containers.paths)
 
     assert not is_taken(WEB)
     assert containers.status().pid == pid

@@ -36,7 +36,7 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
     (PROGRAM, {"argv": ("sleep", "1")}, "command sleep 1000 -> sleep 1"),
     (PROGRAM, {"argv": ("sh", "-c", "one\ntwo")}, "command"),
     (PROGRAM, {"env": (("TOKEN", "hunter3"), ("A", "b"))}, "env TOKEN"),
-    (PROGRAM, {"started": False}, "running -> not running"),
+    (PROGRAM, {"state": "ended"}, "state running -> ended"),
     (PROGRAM, {"memory": 1024, "ready": (Probe("tcp", 80),)}, "memory none -> 1024, ready"),
 ]  # fmt: skip
 
