@@ -24,7 +24,7 @@ nodes:
 """
 
 
-def note_output(ctx: click.Context, _: click.Parameter, value: str) -> str:
+def note_output(ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
     """Errors are shown in the same form."""
     ctx.obj["output"] = value
     return value

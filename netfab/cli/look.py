@@ -85,14 +85,14 @@ def ip_command(ctx: click.Context, node: str, network: str | None, output: str) 
 
 @click.command("inspect")
 @click.argument("what", metavar="OBJECT")
-@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), default="json", callback=note_output)
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), callback=note_output)
 @click.pass_context
-def inspect_command(ctx: click.Context, what: str, output: str) -> None:
+def inspect_command(ctx: click.Context, what: str, output: str | None) -> None:
     """Print what netfab keeps of an object: a node, a network, a link's or bridge's name, or a fabric."""
     from netfab import fabric
     from netfab.cli import show
 
-    show.show_data(fabric.inspect(what, where_of(ctx)), output, list)
+    show.show_data(fabric.inspect(what, where_of(ctx)), output or "json", list)
 
 
 @click.command("bridges")
