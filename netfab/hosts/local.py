@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from contextlib import suppress
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import Namespaces, prepare_directory
+from netfab.kernel.nics import nics
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, Dump, Fabric, Name, Op
@@ -25,8 +26,10 @@ from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.guest import Guest
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
+from netfab.objects.macvlan import Macvlan
+from netfab.objects.nic import Nic
 from netfab.objects.veth import Veth
-from netfab.plan.facts import Facts
+from netfab.plan.facts import Facts, FoundNic
 from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
 
@@ -99,6 +102,10 @@ class LocalHost:
         """Every bridge in this namespace, with its addresses, ports and MTU."""
         return bridges(self.fabric, self._namespaces.socket(HOST))
 
+    def nics(self, moving: Collection[str] = ()) -> dict[str, FoundNic]:
+        """Every NIC in this namespace, with the addresses and routes of those that are moving."""
+        return nics(self._namespaces.socket(HOST), moving)
+
     def facts(self) -> Facts:
         """What the planner is told of this host."""
         return gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
@@ -111,7 +118,10 @@ class LocalHost:
             if isinstance(change.after, Address) and change.after.link.space in guests:
                 new.setdefault(change.after.link, []).append(change.after)
         macs = {
-            end.link: end.mac for thing in fabric.values() if isinstance(thing, Veth) for end in thing[:2]
+            end.link: end.mac
+            for thing in fabric.values()
+            if isinstance(thing, Veth | Macvlan | Nic)
+            for end in thing.ends
         }
         for link, addresses in new.items():
             with suppress(FileNotFoundError), self._namespaces.inside(link.space):

@@ -152,7 +152,8 @@ class Executor:
             refused = [refusal for refusal in refused if refusal.number not in unlucky]
             refused += self._batch(space, [step for step in steps if step[0] in unlucky])
         for request, number, errno, words in refused:
-            if not (errno in GONE and _ends(request)) and failed[number] is None:
+            done = (errno in GONE and _ends(request)) or (errno == EEXIST and request.there)
+            if not done and failed[number] is None:
                 failed[number] = KernelRefused(request.doing, errno, words)
 
     def _jump_ahead(self, space: str) -> None:
@@ -190,8 +191,7 @@ class Executor:
                 if request.makes:
                     self._in_group.clear()
                 for link in request.makes:
-                    self._index[link] = self._next_index
-                    self._next_index += 1
+                    self._index[link] = self._new_index(request.ifindex)
                 sequence = netlink.next_sequence()
                 try:
                     message = encode(request, self._resolve, sequence)
@@ -209,10 +209,17 @@ class Executor:
             self._fds.clear()
         for sequence, (errno, words) in sorted(refused.items()):
             number, request = sent[sequence]
-            if errno == EEXIST:
+            if errno == EEXIST and not request.there:
                 words = holder(netlink, dict(batch)[sequence]) or words
             refusals.append(Refusal(request, number, errno, words))
         return refusals
+
+    def _new_index(self, best: int) -> int:
+        """That one, unless a link has it; else one above all others."""
+        if best and best not in self._index.values():
+            return best
+        self._next_index += 1
+        return self._next_index - 1
 
     def _resolve(self, name: Name) -> int:
         """A link's ifindex, or a file descriptor of a namespace. Raises KeyError, FileNotFoundError."""

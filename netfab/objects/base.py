@@ -118,6 +118,7 @@ class Dump(NamedTuple):
     containers: Iterable[Any] = ()  # every container that there is anything of
     passages: Sequence[Any] = ()  # rules of Docker's chain for the rules of others, as nft prints them
     guests: Mapping[str, Any] = {}  # space -> the Guest that it is
+    nics: Mapping[str, Any] = {}  # name of a NIC that is moved, or was to be -> the Original that it has
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor
 
 

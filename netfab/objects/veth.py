@@ -70,8 +70,11 @@ class End(NamedTuple):
             *_ONE_QUEUE,
         )
 
-    def set(self, before: Settings = _NEW) -> list[Op]:
-        """Settings, then up: the kernel changes flags first when both are in one message."""
+    def set(self, before: Settings = _NEW, alias: str = "") -> list[Op]:
+        """Settings, then up: the kernel changes flags first when both are in one message.
+
+        The alias is a label for people, unless another is given.
+        """
         space, name = self.link
         ops: list[Op] = []
         if not (self.settings.accept_ra and before.accept_ra):
@@ -80,7 +83,7 @@ class End(NamedTuple):
                 WriteSysctl(space, f"net/ipv6/conf/{name}/{key}", value, True)
                 for key in ("accept_ra", "accept_redirects")
             ]
-        attrs = ((IFALIAS, f"netfab:{name}"), settings_attr(self.settings))
+        attrs = ((IFALIAS, alias or f"netfab:{name}"), settings_attr(self.settings))
         ops.append(set_link(self.link, attrs, f"configure {self.link}"))
         if self.up:
             ops.append(set_up(self.link, True, str(self.link)))
@@ -124,6 +127,11 @@ class Veth(NamedTuple):
         # An open shell keeps a namespace alive, and with it a host's end: those are deleted, never left to
         # the namespace.
         return () if self.a.link.space == HOST else self.needs
+
+    @property
+    def ends(self) -> tuple[End, ...]:
+        """What of it may carry addresses."""
+        return self.a, self.b
 
     def create(self) -> list[Op]:
         namespace = namespace_of(self.b.link.space)
@@ -179,12 +187,17 @@ class Veth(NamedTuple):
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         for space, link in own_links(dump):
-            carrier = link.flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP
-            if carrier and number(link.attrs.get(OPERSTATE, b"")) != OPERSTATE_UP and link.kind == "veth":
+            if link.kind == "veth" and carries_soon(link):
                 yield Name(space, link.name)
 
     def __str__(self) -> str:
         return f"veth {self.a.link} - {self.b.link}"
+
+
+def carries_soon(link: Link) -> bool:
+    """Whether it has a carrier, and the kernel has not told all of itself so yet."""
+    carrier = link.flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP
+    return carrier and number(link.attrs.get(OPERSTATE, b"")) != OPERSTATE_UP
 
 
 def _peer(link: Link) -> int:
