@@ -7,7 +7,7 @@ killed leaves what the next one completes, or what `detach` takes away.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface
 from typing import Any, NamedTuple
@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 from netfab import fabric
 from netfab.engine.apply import Applied
 from netfab.errors import AddressTaken, NetfabError
+from netfab.farside import FarSides, far_sides, named, refuse_vlan, way_to
 from netfab.guests.find import Guest, GuestNotFound, GuestNotRunning, find
 from netfab.hosts.lock import locked
 from netfab.store.store import Store
 from netfab.topology import pipework
-from netfab.topology.adhoc import NAME, NOWHERE, Attachment, Standing, in_subnet, topology_of
-from netfab.where import HERE, Where, need_root, opened_host, opened_store
+from netfab.topology.adhoc import BRIDGE, NAME, NOWHERE, Attachment, Standing, in_subnet, topology_of
+from netfab.where import HERE, Where, need_root, opened_store
 
 
 class Wish(NamedTuple):
@@ -33,18 +34,26 @@ class Wish(NamedTuple):
     mac: str = ""
     mtu: int = 0
     host_link: str = ""
+    vlan: int = 0
+    moves: bool = False  # the NIC itself, in place of a macvlan on it
 
 
 def wish_of(
-    bridge: str, guest: str, words: Iterable[str], interface: str, host_link: str, family: str, mtu: int
+    bridge: str,
+    guest: str,
+    words: Iterable[str],
+    interface: str,
+    host_link: str,
+    family: str,
+    mtu: int,
+    moves: bool = False,
 ) -> Wish:
     """From the words of the command, which stand in any order. Raises NetfabError."""
     addresses, stations = pipework.sorted_out(words)
     mac, vlan = pipework.mac_and_vlan(stations[0]) if stations else ("", 0)
-    pipework.refuse_vlan(vlan, bridge)
     addressing = pipework.addressing(addresses, family)
-    named = pipework.interface(host_link) if host_link else ""
-    return Wish(pipework.interface(bridge), guest, addressing, pipework.interface(interface), mac, mtu, named)
+    link = pipework.interface(host_link) if host_link else ""
+    return Wish(bridge, guest, addressing, pipework.interface(interface), mac, mtu, link, vlan, moves)
 
 
 def attach(wish: Wish, where: Where = HERE, replace: bool = False) -> tuple[Attachment, Applied]:
@@ -55,9 +64,9 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False) -> tuple[Atta
     need_root("attach")
     with _alone(where):
         guest = find(wish.guest)
-        bridges = _bridges(where)
+        there = far_sides(where)
         known = _known(where)
-        wanted = _attachment(wish, guest, bridges)
+        wanted = _attachment(wish, guest, there)
         before = known.get(wanted.key)
         if before is not None and not replace and _differs(before, wanted):
             raise NetfabError(
@@ -67,7 +76,7 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False) -> tuple[Atta
         _refuse_taken(wanted, known.values(), where)
         number = 1 + max((one.number for one in known.values()), default=0)
         known[wanted.key] = wanted._replace(number=before.number if before and not replace else number)
-        return wanted, _applied(known.values(), bridges, where)
+        return wanted, _applied(known.values(), there, where)
 
 
 def detach(
@@ -77,22 +86,24 @@ def detach(
     need_root("detach")
     with _alone(where):
         known = _known(where)
+        there = far_sides(where)
         label = _label(guest, known.values())
+        name = named(bridge, there)
         going = [
             one
             for one in known.values()
-            if one.guest == label and one.bridge == bridge and interface in ("", one.interface)
+            if one.guest == label and one.bridge == name and interface in ("", one.interface)
         ]
         for one in going:
             del known[one.key]
-        return going, _applied(known.values(), _bridges(where), where)
+        return going, _applied(known.values(), there, where)
 
 
 def reconcile(where: Where = HERE) -> Applied:
     """Attach again what is missing, also to guests that were restarted; forget those that are gone."""
     need_root("reconcile")
     with _alone(where):
-        return _applied(_known(where).values(), _bridges(where), where)
+        return _applied(_known(where).values(), far_sides(where), where)
 
 
 def reconcile_any(name: str, where: Where = HERE) -> Applied:
@@ -122,20 +133,15 @@ def _kept(store: Store) -> Iterator[str]:
     return (lease.value for lease in store.leases(NAME) if lease.kind == "attachment")
 
 
-def _bridges(where: Where) -> dict[str, Any]:
-    with opened_host(NAME, where) as host:
-        return host.bridges()
-
-
-def _applied(known: Iterable[Attachment], bridges: Mapping[str, Any], where: Where) -> Applied:
+def _applied(known: Iterable[Attachment], there: FarSides, where: Where) -> Applied:
     """Apply what is asked for now, of guests that there still are."""
     still = dict(_states(known))
     running = {one.guest for one, runs in still.items() if runs}
     standing = {
-        name: Standing(found["own"], found["mtu"], found["shared"]) for name, found in bridges.items()
+        name: Standing(found["own"], found["mtu"], found["shared"]) for name, found in there.bridges.items()
     }
-    topology = topology_of(still, running, standing)
-    if not topology.networks:
+    topology = topology_of(still, running, standing, there.nics)
+    if not topology.networks and not topology.attached:
         return fabric.destroy(NAME, where)
     try:
         return fabric.apply(topology, "", where)[1]
@@ -158,14 +164,14 @@ def _states(known: Iterable[Attachment]) -> Iterator[tuple[Attachment, bool]]:
             yield one, True
 
 
-def _attachment(wish: Wish, guest: Guest, bridges: Mapping[str, Any]) -> Attachment:
-    """The wish with every address's length."""
-    found = bridges.get(wish.bridge)
-    if found is None and not wish.bridge.startswith("br"):
-        raise NetfabError(
-            f"there is no bridge {wish.bridge} on this host",
-            hint="a new one is made when its name begins with br",
-        )
+def _attachment(wish: Wish, guest: Guest, there: FarSides) -> Attachment:
+    """The wish with every address's length, and the way to what it is plugged into."""
+    name = named(wish.bridge, there)
+    way = way_to(name, wish.moves, there)
+    refuse_vlan(wish.vlan, name, way)
+    if wish.host_link and way != BRIDGE:
+        raise NetfabError(f"-l {wish.host_link}: on a NIC there is no host's end that could have a name")
+    found = there.bridges.get(name)
     subnets = [ip_interface(text) for text in found["addresses"]] if found else []
     interfaces = list(wish.addressing.interfaces)
     for address in wish.addressing.plain:
@@ -176,13 +182,14 @@ def _attachment(wish: Wish, guest: Guest, bridges: Mapping[str, Any]) -> Attachm
     return Attachment(
         guest.label,
         wish.interface,
-        wish.bridge,
+        name,
         guest.name,
         tuple(map(str, interfaces)),
         tuple(map(str, wish.addressing.gateways)),
         wish.mac,
         wish.mtu,
         wish.host_link,
+        way=way,
     )
 
 

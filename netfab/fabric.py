@@ -30,7 +30,7 @@ from netfab.plan.subnets import Reservation
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
 from netfab.topology.schema import FileWish, Topology
-from netfab.visits import as_they_are_now, guests_of
+from netfab.visits import as_they_are_now, guests_of, nics_of
 from netfab.where import (
     HERE,
     Where,
@@ -311,6 +311,7 @@ def _facts(host: LocalHost, store: Store, topology: Topology) -> Facts:
         sysctls=originals,
         published=published,
         guests=guests_of(topology),
+        nics=nics_of(topology, host, store),
     )
 
 

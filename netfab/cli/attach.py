@@ -16,7 +16,8 @@ from netfab.cli.fabric import lock_option, output_json, where_of
 @click.option("-i", "interface", default="eth1", show_default=True, help="The interface's name in the guest.")
 @click.option("-l", "host_link", default="", help="The name of the host's end.")
 @click.option("-a", "family", default="", metavar="4|6|inet|inet6", help="Which family the address is of.")
-@click.option("--mtu", type=click.IntRange(68, 65535), default=None, help="In bytes; left out: the bridge's.")
+@click.option("--mtu", type=click.IntRange(68, 65535), help="In bytes; left out: as the bridge or NIC.")
+@click.option("--direct-phys", "moves", is_flag=True, help="Move the NIC itself; it comes back on detach.")
 @click.option("--replace", is_flag=True, help="Change an interface that is attached already.")
 @lock_option
 @output_json
@@ -30,18 +31,20 @@ def attach_command(
     host_link: str,
     family: str,
     mtu: int | None,
+    moves: bool,
     replace: bool,
     lock_timeout: float,
     output: str,
 ) -> None:
     """Give a running container an interface on a bridge, which is made when its name begins with br.
 
+    BRIDGE may be a NIC instead, which it then shares (macvlan), or mac:ADDRESS of either.
     GUEST is a container of Docker, podman, runc, crun or LXC by name or id, a node, pid:PID or netns:NAME.
     """
     from netfab import adhoc
     from netfab.cli import show
 
-    wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0)
+    wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0, moves)
     attachment, applied = adhoc.attach(wish, where_of(ctx, lock_timeout), replace)
     if output != "table":
         show.show_data(

@@ -69,11 +69,11 @@ def loopback_of(fabric: str, node: str, loopback: Iterable[AnyAddress]) -> Itera
 
 
 def links_of(layout: Layout) -> Iterator[tuple[Segment, list[Nic]]]:
-    """Each point-to-point link with its two nics."""
+    """Each link between two nodes, with its two nics."""
     ends: dict[str, list[Nic]] = {}
     for nics in layout.nics.values():
         for nic in nics:
             ends.setdefault(nic.segment, []).append(nic)
     for name, segment in layout.segments.items():
-        if isinstance(segment.wish, Link):
+        if isinstance(segment.wish, Link) and segment.wish.outside is None:
             yield segment, ends[name]

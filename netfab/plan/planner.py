@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from netfab.errors import raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
-from netfab.plan import hosts, network, node
+from netfab.plan import hosts, network, nics, node
 from netfab.plan.containers import commands, containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
@@ -43,6 +44,7 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     Raises Unsupported for keys whose effect comes later, PlanError and its kin for what can't be.
     """
     refuse_reserved(topology)
+    raise_all(nics.unusable(topology, facts))
     layout = lay_out(topology, leases, facts)
     made = list(objects(topology, layout, facts))
     addresses = [thing for thing in made if isinstance(thing, Address)]
@@ -64,8 +66,14 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
         | {Lease("attachment", key, asked) for key, asked in topology.attached}
     )
     fabric = Fabric(topology.name, [*tables, *borrowed, *ways, *made, *files.values(), *programs, *routes])
+    wants |= set(nics.claims(fabric))
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
-    warnings = (*layout.prefixes.warnings, *idle_between_links(topology), *without_program(topology))
+    warnings = (
+        *layout.prefixes.warnings,
+        *idle_between_links(topology),
+        *without_program(topology),
+        *nics.warnings(topology, facts),
+    )
     return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout))
 
 
@@ -76,29 +84,32 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
         if isinstance(segment.wish, Network):
             yield from network.bridge_of(topology.name, segment, segment.wish, facts)
     for wish in topology.nodes.values():
-        nics = layout.nics[wish.name]
+        interfaces = layout.nics[wish.name]
         if wish.attach:
             yield guest_of(topology.name, wish, facts)
-            for nic in nics:
-                yield from nic_objects(topology, layout, nic, forwarding)
+            for nic in interfaces:
+                yield from nic_objects(topology, layout, nic, forwarding, facts)
         elif isinstance(wish.mode, Bridged | NoneMode):
-            ipv6 = any(layout.segments[nic.segment].ipv6 for nic in nics)
+            ipv6 = any(layout.segments[nic.segment].ipv6 for nic in interfaces)
             yield from node.namespace_of_node(topology.name, wish, wish.name in forwarding, ipv6)
             yield from node.loopback_of(topology.name, wish.name, layout.loopbacks.get(wish.name, ()))
-            for nic in nics:
-                yield from nic_objects(topology, layout, nic, forwarding)
+            for nic in interfaces:
+                yield from nic_objects(topology, layout, nic, forwarding, facts)
     for segment, ends in node.links_of(layout):
         yield node.cable_between(topology.name, ends, segment, forwarding)
 
 
 def nic_objects(
-    topology: Topology, layout: Layout, nic: Nic, forwarding: frozenset[str]
+    topology: Topology, layout: Layout, nic: Nic, forwarding: frozenset[str], facts: Facts
 ) -> Iterator[KernelObject]:
-    """An interface's cable and place on the bridge, its addresses; a link's cable belongs to both."""
+    """An interface's cable and place on the bridge, or its NIC; its addresses. A link's cable is of both."""
     segment = layout.segments[nic.segment]
     if isinstance(segment.wish, Network):
         yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding)
         yield network.port_of(nic, segment, segment.wish)
+    elif segment.wish.outside is not None:
+        router = nic.node in forwarding
+        yield nics.station(topology.name, nic, segment.wish.outside, segment, router, facts)
     addresses = node.addresses_of(topology.name, nic, segment)
     yield from addresses_in_guest(addresses) if topology.nodes[nic.node].attach else addresses
 

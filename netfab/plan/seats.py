@@ -58,7 +58,7 @@ def seats_of(topology: Topology) -> list[Seat]:
     """
     linked: dict[str, list[tuple[str, Port, Places]]] = defaultdict(list)
     for name, link in zip(segment_names(topology), topology.links, strict=True):
-        for end in link.ends:
+        for end in (end for end in link.ends if not end.is_outside):
             linked[end.node].append((name, end.port, end.at))
     seats = []
     for node in topology.nodes.values():
