@@ -35,6 +35,7 @@ from netfab.objects.ops import (
 )
 from netfab.objects.wire import (
     IFINFO,
+    NLM_F_CREATE,
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELROUTE,
@@ -116,7 +117,7 @@ class Executor:
                 self._round(space, rounds[space], failed)
 
     def _round(self, space: str, steps: Steps, failed: Failures) -> None:
-        for kind, group in groupby(steps, key=lambda step: type(step[1])):
+        for (kind, _), group in groupby(steps, key=lambda step: _batch_of(step[1])):
             together = [(number, op) for number, op in group if failed[number] is None]
             if kind is Request:
                 self._send(space, together, failed)
@@ -143,9 +144,7 @@ class Executor:
         """
         refused = self._batch(space, steps)
         for _ in range(RACES):
-            unlucky = {
-                refusal.number for refusal in refused if refusal.request.makes and refusal.errno in TAKEN
-            }
+            unlucky = {refusal.number for refusal in refused if _lost_the_race(refusal)}
             if not unlucky:
                 break
             self._jump_ahead(space)
@@ -312,6 +311,18 @@ class Executor:
         """What a new namespace of this host has."""
         with self._namespaces.inside_new(), open(f"/proc/sys/{key}") as file:
             return file.read()
+
+
+def _lost_the_race(refusal: Refusal) -> bool:
+    """Whether the ifindex may be what was taken. A link that is moved has its name changed after the move."""
+    if not refusal.request.flags & NLM_F_CREATE:
+        return bool(refusal.request.makes) and refusal.errno == EBUSY
+    return bool(refusal.request.makes) and refusal.errno in TAKEN
+
+
+def _batch_of(op: Op) -> tuple[type[Op], bool]:
+    """What steps that go together have in common."""
+    return type(op), type(op) is Request and op.alone
 
 
 def _by_space(ops: Iterable[Op]) -> Iterator[list[Op]]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.observe import ALL_ADDRESSES, ALL_LINKS, ALL_ROUTES
 from netfab.objects.link import IFALIAS, LOOPBACK_IFINDEX, MASTER, MOVED, Link, of_a_fabric
-from netfab.objects.original import Original, in_order, kept_address, kept_route
+from netfab.objects.original import Original, kept_address, kept_routes
 from netfab.objects.wire import IFINFO, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, number
 from netfab.plan.facts import FoundNic
 
@@ -32,10 +32,9 @@ def nics(netlink: Netlink, moving: Collection[str] = ()) -> dict[str, FoundNic]:
 
 def _whole(netlink: Netlink, link: Link, names: Mapping[int, str]) -> Original:
     addresses = (kept_address(*message) for message in netlink.dump(RTM_GETADDR, ALL_ADDRESSES))
-    routes = (kept_route(*message, link.ifindex, names) for message in netlink.dump(RTM_GETROUTE, ALL_ROUTES))
     return Original.of(link)._replace(
         addresses=tuple(found[1] for found in addresses if found and found[0] == link.ifindex),
-        routes=in_order(route for route in routes if route),
+        routes=kept_routes(netlink.dump(RTM_GETROUTE, ALL_ROUTES), link.ifindex, names),
     )
 
 

@@ -35,9 +35,9 @@ HOME = Name("namespace", HOST)
 class Nic(NamedTuple):
     """A NIC that was on the host under `name`.
 
-    What it had there is leased before the move, as what is borrowed is. The message that moves it also gives
-    it the group, by which its addresses inside are ours, and an alias that says what it is: nothing with that
-    alias is ever deleted. The alias goes last, when it is home and whole.
+    What it had there is leased before the move, as what is borrowed is. Its mark is an alias, given first and
+    taken last, so that wherever a kill leaves it, it is found; nothing with that alias is ever deleted. By
+    the group, which comes with the move, its addresses inside are ours.
     """
 
     name: str
@@ -80,14 +80,14 @@ class Nic(NamedTuple):
         attrs: tuple[tuple[int, Value], ...] = (
             (IFNAME, self.end.link.text),
             (GROUP, u32(self.group)),
-            (IFALIAS, self._mark),
             *((NET_NS_FD, name) for name in self.needs),
             (NEW_IFINDEX, self.end.link),
         )
         body = Body(IFINFO, (0, 0, at_home, 0, 0), attrs)
         doing = f"move {self.name} to {self.end.link}"
         return [
-            Request(HOST, RTM_NEWLINK, 0, body, makes=(self.end.link,), doing=doing),
+            set_link(at_home, ((IFALIAS, self._mark),), f"mark {self.name}"),
+            Request(HOST, RTM_NEWLINK, 0, body, makes=(self.end.link,), doing=doing, alone=True),
             self._station(),
             *self.end.set(alias=self._mark),
         ]
@@ -106,9 +106,9 @@ class Nic(NamedTuple):
     def delete(self) -> list[Op]:
         at_home = Name(HOST, self.name)
         if self.end.link.space == HOST:  # it came home and is not whole yet, or with a guest that died
-            named = set_link(self.end.link, ((IFNAME, self.name),), f"name {self.name}")._replace(ends=True)
+            named = set_link(self.end.link, ((IFNAME, self.name),), f"name {self.name}")
             return [
-                *([named] if self.end.link != at_home else []),
+                *([named._replace(ends=True, alone=True)] if self.end.link != at_home else []),
                 *self.original.give_back(self.end.link),
             ]
         attrs = ((IFNAME, self.name), (NET_NS_FD, HOME), (NEW_IFINDEX, at_home))

@@ -7,7 +7,7 @@ link-local addresses are made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from struct import unpack_from
 from typing import NamedTuple, Self
 
@@ -61,7 +61,10 @@ _ASKED = {RTA_DST, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_FLOW
 _ASKED |= {RTA_VIA, RTA_PREF, RTA_ENCAP_TYPE, RTA_ENCAP}
 _TICKS = 100  # of rta_expires in a second: USER_HZ
 
+_VIAS = {RTA_GATEWAY, RTA_VIA}
+
 Attrs = tuple[tuple[int, str], ...]  # type and value, in hexadecimal
+Hopped = tuple[tuple[str, int, Attrs], ...]  # link ("" = the NIC) and weight of each next hop
 
 
 class Kept(NamedTuple):
@@ -69,7 +72,8 @@ class Kept(NamedTuple):
 
     header: tuple[int, ...]  # the fixed fields, less the link's index
     attrs: Attrs
-    hops: tuple[tuple[str, int, Attrs], ...] = ()  # of a multipath route: link ("" = the NIC), weight
+    hops: Hopped = ()  # of a multipath route
+    in_front: bool = False  # of others to the same destination
 
 
 class Original(NamedTuple):
@@ -116,7 +120,8 @@ class Original(NamedTuple):
             yield set_up(link, True, str(link))._replace(ends=True)
         for route in self.routes:
             yield _route(link, route)
-        yield set_link(link, ((IFALIAS, self.alias),), f"unmark {link}")._replace(ends=True)
+        unmarked = set_link(link, ((IFALIAS, self.alias),), f"unmark {link}")
+        yield unmarked._replace(ends=True, alone=True)
 
     def _settings(self) -> tuple[int, Value]:
         conf = tuple(
@@ -143,34 +148,38 @@ def kept_address(data: bytes, start: int, end: int) -> tuple[int, Kept] | None:
     return index, Kept(tuple(header), _hex(attrs))
 
 
-def kept_route(data: bytes, start: int, end: int, nic: int, names: Mapping[int, str]) -> Kept | None:
-    """A route, by an RTM_NEWROUTE, that goes when the link of that index does; None for any other.
+def kept_routes(
+    messages: Iterable[tuple[bytes, int, int]], nic: int, names: Mapping[int, str]
+) -> tuple[Kept, ...]:
+    """The routes, of a dump of RTM_NEWROUTE, that go when the link of that index does.
 
-    The kernel drops a multipath route of IPv4 with any of its links, of one of IPv6 the link's hops only.
+    First those that the gateways of others are behind. The kernel drops a multipath route of IPv4 with any of
+    its links, of one of IPv6 the link's hops only.
     """
-    family, *rest, flags = header = RTMSG.unpack_from(data, start)
-    attrs = parse(data, start + RTMSG.size, end)
-    hops = tuple(
-        ("" if index == nic else names.get(index, "?"), weight, _hex(_asked(hop)))
-        for index, weight, hop in parse_hops(attrs.get(RTA_MULTIPATH, b""))
-        if index == nic or family == AF_INET
-    )
-    through = number(attrs.get(RTA_OIF, b"")) == nic or any(not link for link, _, _ in hops)
-    if header[5] == RTPROT_KERNEL or not through:
-        return None
+    found: list[Kept] = []
+    seen: set[Hashable] = set()
+    for data, start, end in messages:
+        header = RTMSG.unpack_from(data, start)
+        attrs = parse(data, start + RTMSG.size, end)
+        hops = tuple(
+            ("" if index == nic else names.get(index, "?"), weight, _hex(_asked(hop)))
+            for index, weight, hop in parse_hops(attrs.get(RTA_MULTIPATH, b""))
+            if index == nic or header[0] == AF_INET
+        )
+        place = *header[:5], attrs.get(RTA_TABLE), attrs.get(RTA_DST), attrs.get(RTA_PRIORITY)
+        through = number(attrs.get(RTA_OIF, b"")) == nic or any(not link for link, _, _ in hops)
+        if through and header[5] != RTPROT_KERNEL:
+            found.append(_route_of(header, attrs, hops, header[0] == AF_INET and place not in seen))
+        seen.add(place)
+    return tuple(sorted(found, key=lambda route: bool(route.hops or _VIAS & dict(route.attrs).keys())))
+
+
+def _route_of(header: tuple[int, ...], attrs: Mapping[int, bytes], hops: Hopped, in_front: bool) -> Kept:
+    *fields, flags = header
     asked = _asked(attrs)
     if (expires := _expires(attrs)) > 0:
         asked[RTA_EXPIRES] = u32(expires)
-    return Kept((family, *rest, flags & RTNH_F_ONLINK), _hex(asked), hops)
-
-
-def in_order(routes: Iterable[Kept]) -> tuple[Kept, ...]:
-    """First those that the gateways of others are behind."""
-    return tuple(
-        sorted(
-            routes, key=lambda route: bool(route.hops or {RTA_GATEWAY, RTA_VIA} & dict(route.attrs).keys())
-        )
-    )
+    return Kept((*fields, flags & RTNH_F_ONLINK), _hex(asked), hops, in_front)
 
 
 def _asked(attrs: Mapping[int, bytes]) -> dict[int, bytes]:
@@ -198,7 +207,8 @@ def _address(link: Name, kept: Kept) -> Request:
 
 
 def _route(link: Name, kept: Kept) -> Request:
-    # Behind what came to the same destination meanwhile; APPEND answers EEXIST to the very same route only.
+    # Before or behind others to the same destination, as it was. Without EXCL only the very same route is
+    # refused (EEXIST).
     way: tuple[int, Value] = (RTA_OIF, link)
     if kept.hops:
         hops = (
@@ -206,6 +216,6 @@ def _route(link: Name, kept: Kept) -> Request:
         )
         way = RTA_MULTIPATH, Hops(tuple(hops))
     body = Body(RTMSG, kept.header, (*_bytes(kept.attrs), way))
-    flags = NLM_F_CREATE | NLM_F_APPEND
+    flags = NLM_F_CREATE if kept.in_front else NLM_F_CREATE | NLM_F_APPEND
     doing = f"give {link} its route back"
     return Request(link.space, RTM_NEWROUTE, flags, body, doing=doing, ends=True, there=True)

@@ -70,6 +70,7 @@ class Request(NamedTuple):
     ends: bool = False  # part of a delete, though not by its type: fine when what it is about is gone
     there: bool = False  # fine when what it makes is there already
     ifindex: int = 0
+    alone: bool = False  # sent when all before it was done; else the kernel goes on behind a refusal
 
 
 def u8(value: int) -> bytes:
