@@ -66,7 +66,7 @@ def namespace_of_guest(word: str) -> int:
 def nics_of(topology: Topology, host: LocalHost, store: Store) -> dict[str, FoundNic]:
     """The NICs of the host, where the topology has links to any; one that it moved as it was before."""
     outsides = [link.outside for link in topology.links if link.outside is not None]
-    if not outsides:
+    if all(outside.kind == "host" for outside in outsides):
         return {}
     moving = [outside.device for outside in outsides if outside.kind == "nic"]
     return moved_nics(topology.name, store) | host.nics(moving)

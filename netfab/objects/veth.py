@@ -15,6 +15,7 @@ from netfab.objects.link import (
     INFO_KIND,
     LINK,
     LINKINFO,
+    MASTER,
     MTU,
     NET_NS_FD,
     NUM_RX_QUEUES,
@@ -93,7 +94,7 @@ class End(NamedTuple):
     def of(cls, space: str, link: Link) -> End:
         """The end that a dumped link is."""
         settings = link.settings()
-        if space == HOST:
+        if space == HOST and MASTER in link.attrs:
             # The port of a bridge hears no router advertisements, whatever the host's default for them.
             settings = settings._replace(accept_ra=True)
         return cls(Name(space, link.name), link.mac, link.mtu, link.up, settings)

@@ -38,7 +38,7 @@ class Segment(NamedTuple):
     wish: Network | Link
     bridge: str  # "" on a link
     prefixes: tuple[Prefix, ...]  # at most one per family
-    host_addresses: tuple[Interface, ...]  # the bridge's
+    host_addresses: tuple[Interface, ...]  # the bridge's, or those of the host's end of a link
     gateways: tuple[Address, ...]  # what its members' default routes point at, one per family; () = none
     mtu: int
     ipv6: bool  # is on: with a prefix, or, without IPv4, link-local only
@@ -114,7 +114,7 @@ def _mtu(wish: Network | Link, facts: Facts) -> int:
     """As written, else the NIC's, or the egress device's and enough for IPv6."""
     if isinstance(wish, Network) and not isinstance(wish.mtu, Planned):
         return wish.mtu
-    if isinstance(wish, Link) and wish.outside is not None:
+    if isinstance(wish, Link) and wish.outside is not None and wish.outside.kind != "host":
         return facts.nics[wish.outside.device].original.mtu
     return max(facts.mtu, IPV6_MTU)
 
@@ -151,7 +151,7 @@ def _nic(fabric: str, seat: Seat, segment: Segment, addresses: tuple[Interface, 
 def _mac(fabric: str, seat: Seat, wish: Network | Link, facts: Facts) -> str:
     """A NIC keeps its own; behind one, machines with the same file must differ."""
     outside = wish.outside if isinstance(wish, Link) else None
-    if outside is None:
+    if outside is None or outside.kind == "host":
         return mac_of(fabric, seat.node, seat.name)
     if outside.kind == "nic":
         return facts.nics[outside.device].original.mac

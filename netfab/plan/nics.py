@@ -1,4 +1,4 @@
-"""Links whose far side is a NIC of the host: through it (`macvlan:IF`), or the NIC itself (`nic:IF`).
+"""Links that end on the host: through a NIC (`macvlan:IF`), with the NIC itself (`nic:IF`), or at `host:IF`.
 
 What can't be had of a NIC is refused here; that it can't be done by this kernel is for the kernel to say.
 """
@@ -9,27 +9,41 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from netfab.errors import NetfabError, PlanError, Unsupported
+from netfab.objects.address import Address
 from netfab.objects.base import HOST, Fabric, KernelObject, Name
 from netfab.objects.guest import Guest
-from netfab.objects.link import group_of
+from netfab.objects.link import Settings, group_of
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.nic import Nic as MovedNic
+from netfab.objects.veth import End, Veth
 from netfab.plan.facts import Facts, FoundNic, Lease
 from netfab.plan.layout import Nic, Segment
+from netfab.plan.names import link_local, mac_of
 from netfab.plan.node import end_of
-from netfab.topology.schema import Outside, Planned, Topology
+from netfab.plan.refusals import IPV6_MTU
+from netfab.topology.schema import PLANNED, Outside, Planned, Topology
 
 INFINIBAND = 32  # ARPHRD_INFINIBAND, net/if_arp.h
 
 
-def station(
+def objects(
     fabric: str, nic: Nic, outside: Outside, segment: Segment, router: bool, facts: Facts
-) -> KernelObject:
-    """A node's interface on the wire of a NIC of the host."""
-    end = end_of(fabric, nic, segment, router)
+) -> Iterator[KernelObject]:
+    """A node's interface, and what it is plugged into on the host, where that is ours."""
+    end, link = end_of(fabric, nic, segment, router), Name(HOST, outside.device)
     if outside.kind == "macvlan":
-        return Macvlan(end, Name(HOST, outside.device), group_of(fabric))
-    return MovedNic(outside.device, end, group_of(fabric), facts.nics[outside.device].original)
+        yield Macvlan(end, link, group_of(fabric))
+    elif outside.kind == "nic":
+        yield MovedNic(outside.device, end, group_of(fabric), facts.nics[outside.device].original)
+    else:
+        port = outside.port
+        mac = mac_of(fabric, "host", nic.node, nic.name) if port.mac is PLANNED else port.mac
+        mtu = nic.mtu if port.mtu is PLANNED else port.mtu
+        yield Veth(End(link, mac, mtu, settings=Settings()), end, group_of(fabric))
+        for interface in segment.host_addresses:
+            yield Address(link, interface.ip, interface.network.prefixlen)
+        if segment.ipv6 and segment.host_addresses and mtu >= IPV6_MTU:
+            yield Address(link, link_local(mac), 64)
 
 
 def claims(fabric: Fabric) -> Iterator[Lease]:
@@ -50,7 +64,10 @@ def unusable(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
     uses = Counter(outside.device for outside in outsides)
     for link in topology.links:
         outside = link.outside
-        if outside is None or outside.kind == "host":
+        if outside is None:
+            continue
+        yield from _written_for_nobody(outside)
+        if outside.kind == "host":
             continue
         at = outside.at.of("node")
         wrong = unfit(outside.device, outside.kind == "nic", facts.nics, facts.uplinks)
@@ -64,6 +81,17 @@ def unusable(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
             most = facts.nics[outside.device].original.mtu
             if outside.kind == "macvlan" and not isinstance(mtu, Planned) and mtu > most:
                 yield PlanError(f"an MTU of {mtu} is more than {outside.device} has, {most}", at=at)
+
+
+def _written_for_nobody(outside: Outside) -> Iterator[PlanError]:
+    """Keys of an end that is not ours to set, or has no such thing."""
+    known = {"node", "ip", "mac", "mtu"} if outside.kind == "host" else {"node"}
+    for key in outside.at.keys.keys() - known:
+        yield PlanError(
+            f"`{key}` has no meaning for {outside.kind}:{outside.device}, an interface of the host",
+            at=outside.at.of(key),
+            hint="the other end of the link is the node's",
+        )
 
 
 def unfit(

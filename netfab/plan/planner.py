@@ -18,12 +18,12 @@ from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
 from netfab.plan.guests import addresses_in_guest, guest_of, routes_in_guests
 from netfab.plan.hosts import Names
-from netfab.plan.layout import Layout, Nic, lay_out
+from netfab.plan.layout import Layout, Nic, Segment, lay_out
 from netfab.plan.protection import firewalls, lease_of, published_ports
 from netfab.plan.refusals import idle_between_links, refuse_reserved, without_program
 from netfab.plan.routes import routes_of, with_way_out
 from netfab.plan.seats import routers
-from netfab.topology.schema import Bridged, HostMode, Network, NoneMode, Publish, Topology
+from netfab.topology.schema import Bridged, HostMode, Link, Network, NoneMode, Publish, Topology
 
 
 class Plan(NamedTuple):
@@ -96,7 +96,8 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
             for nic in interfaces:
                 yield from nic_objects(topology, layout, nic, forwarding, facts)
     for segment, ends in node.links_of(layout):
-        yield node.cable_between(topology.name, ends, segment, forwarding)
+        if len(ends) == 2:
+            yield node.cable_between(topology.name, ends, segment, forwarding)
 
 
 def nic_objects(
@@ -109,7 +110,7 @@ def nic_objects(
         yield network.port_of(nic, segment, segment.wish)
     elif segment.wish.outside is not None:
         router = nic.node in forwarding
-        yield nics.station(topology.name, nic, segment.wish.outside, segment, router, facts)
+        yield from nics.objects(topology.name, nic, segment.wish.outside, segment, router, facts)
     addresses = node.addresses_of(topology.name, nic, segment)
     yield from addresses_in_guest(addresses) if topology.nodes[nic.node].attach else addresses
 
@@ -127,14 +128,18 @@ def summary(topology: Topology, plan: Plan) -> dict[str, Any]:
         if isinstance(segment.wish, Network)
     }
     nodes = {name: _node_summary(topology, plan, name) for name in topology.nodes}
-    links = [
-        {
-            "endpoints": [f"{nic.node}:{nic.name}" for nic in ends],
-            "addresses": [[str(interface) for interface in nic.addresses] for nic in ends],
-        }
-        for _, ends in node.links_of(layout)
-    ]
+    links = [_link_summary(segment, ends) for segment, ends in node.links_of(layout)]
     return {"networks": networks, "nodes": nodes, "links": links}
+
+
+def _link_summary(segment: Segment, nics: list[Nic]) -> dict[str, Any]:
+    ends = [(f"{nic.node}:{nic.name}", nic.addresses) for nic in nics]
+    if isinstance(segment.wish, Link) and (outside := segment.wish.outside):
+        ends.append((f"{outside.kind}:{outside.device}", segment.host_addresses))
+    return {
+        "endpoints": [end for end, _ in ends],
+        "addresses": [[str(interface) for interface in addresses] for _, addresses in ends],
+    }
 
 
 def _node_summary(topology: Topology, plan: Plan, name: str) -> dict[str, Any]:

@@ -266,7 +266,7 @@ class Network(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """One end of a link. `node` may be `host:IF` (reserved), `nic:IF` or `macvlan:IF`."""
+    """One end of a link. `node` may be `host:IF`, `nic:IF` or `macvlan:IF`."""
 
     node: str
     port: Port
@@ -284,6 +284,7 @@ class Outside(NamedTuple):
 
     kind: str  # host, nic or macvlan
     device: str
+    port: Port
     at: Places
 
 
@@ -301,7 +302,7 @@ class Link(NamedTuple):
         for end in self.ends:
             if end.is_outside:
                 kind, _, device = end.node.partition(":")
-                return Outside(kind, device, end.at)
+                return Outside(kind, device, end.port, end.at)
         return None
 
     @property

@@ -22,6 +22,7 @@ from netfab.errors import NetfabError
 from netfab.hosts.sandbox import throwaway
 from netfab.kernel.execute import Hook
 from netfab.kernel.netns import Namespaces
+from netfab.objects.base import HOST
 from netfab.topology.load import load
 from netfab.where import HERE, Where
 
@@ -87,7 +88,7 @@ def reaches(source: str, target: str, address: str) -> bool:
     spaces = Namespaces()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        with spaces.inside(f"node {target}"):
+        with spaces.inside(target if target == HOST else f"node {target}"):
             server = socket.socket(family)
         with spaces.inside(f"node {source}"):
             client = socket.socket(family)
@@ -435,6 +436,19 @@ def test_a_nic_that_guests_share_is_not_moved_away_from_them() -> None:
         attach("ens1", "red", "198.51.100.4/24", moves=True)
 
     assert reaches("blue", "lan", FAR)
+
+
+def test_a_link_to_the_host_has_an_address_there_that_the_node_reaches() -> None:
+    before = snapshot()
+    text = b"name: shop\nnodes: {r: {}}\nlinks: [[r, 'host:lab0']]"
+
+    fabric.apply(load(text, "shop.yaml", "/", {}, None), "shop.yaml")
+    again = fabric.apply(load(text, "shop.yaml", "/", {}, None), "shop.yaml")[1]
+    reached = reaches("shop.r", HOST, "10.0.0.0")
+    fabric.destroy("shop")
+
+    assert (reached, again.changes) == (True, ())
+    assert differences(without_store(before), without_store(snapshot())) == []
 
 
 FILE = b"""
