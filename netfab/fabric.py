@@ -17,10 +17,12 @@ from netfab.errors import LeaseConflict, NetfabError, StoreError, UndoFailed, ra
 from netfab.hosts.local import LocalHost
 from netfab.hosts.ports import refuse_busy
 from netfab.look import bridges, inspect, name_of, plan_data, status
+from netfab.nics import as_they_came_back, nics_of
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Facts
+from netfab.plan.nics import claims
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
@@ -30,7 +32,7 @@ from netfab.plan.subnets import Reservation
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
 from netfab.topology.schema import FileWish, Topology
-from netfab.visits import as_they_are_now, guests_of, nics_of
+from netfab.visits import as_they_are_now, guests_of
 from netfab.where import (
     HERE,
     Where,
@@ -239,12 +241,24 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     """Repair what others changed since the last apply; after a reboot, all of it."""
     need_root("reconcile")
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
-        record = known_record(store, name)
+        record = _with_nics_as_they_are(known_record(store, name), host, store)
         wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS))
         applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
         host.announce(wanted, applied.changes)
         publish(where.run, record._replace(desired=wanted.public().to_json()), store.leases(name))
         return applied
+
+
+def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Record:
+    """The record; what NICs that are to be moved again would have to get back is kept before they are."""
+    last = Fabric.from_json(record.desired, KINDS)
+    now = as_they_came_back(last, host)
+    if now == last:
+        return record
+    kept = record._replace(desired=now.to_json())
+    others = {lease for lease in store.leases(record.name) if lease.kind != "inside"}
+    store.commit(kept, others.union(claims(now)))
+    return kept
 
 
 def recover(where: Where = HERE) -> list[str]:

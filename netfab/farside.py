@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from netfab.errors import NetfabError, Unsupported
+from netfab.nics import moved_nics
 from netfab.plan.facts import FoundNic
 from netfab.plan.nics import unfit
 from netfab.topology import pipework
 from netfab.topology.adhoc import BRIDGE, MACVLAN, MOVED, NAME
-from netfab.visits import moved_nics
 from netfab.where import Where, opened_host, opened_store
 
 OPENVSWITCH = "openvswitch"  # the kind of the interface that stands for a bridge of Open vSwitch

@@ -1,16 +1,13 @@
-"""Guests and NICs of fabrics: found when they are needed, as they may have changed, or gone, meanwhile."""
+"""Guests of fabrics: found again when they are needed, as they were restarted, or are gone, meanwhile."""
 
 from __future__ import annotations
 
 import os
 
 from netfab.errors import NetfabError, raise_all
-from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
-from netfab.objects.nic import Nic
-from netfab.plan.facts import FoundGuest, FoundNic
-from netfab.store.store import Store
+from netfab.plan.facts import FoundGuest
 from netfab.topology.schema import Topology
 
 
@@ -61,22 +58,3 @@ def namespace_of_guest(word: str) -> int:
         return open_namespace(found.path, found.pid, found.started)
     except OSError as error:
         raise NetfabError(f"{word}: {error.strerror or os.strerror(error.errno or 0)}") from error
-
-
-def nics_of(topology: Topology, host: LocalHost, store: Store) -> dict[str, FoundNic]:
-    """The NICs of the host, where the topology has links to any; one that it moved as it was before."""
-    outsides = [link.outside for link in topology.links if link.outside is not None]
-    if all(outside.kind == "host" for outside in outsides):
-        return {}
-    moving = [outside.device for outside in outsides if outside.kind == "nic"]
-    return moved_nics(topology.name, store) | host.nics(moving)
-
-
-def moved_nics(fabric: str, store: Store) -> dict[str, FoundNic]:
-    """Those that a fabric has moved, or was about to."""
-    return {
-        thing.name: FoundNic(thing.original, moved=True)
-        for lease in store.leases(fabric)
-        if lease.kind == "inside"
-        for thing in Fabric.from_json(lease.value, (Nic,)).values()
-    }

@@ -473,9 +473,25 @@ def test_a_topology_has_links_to_nics_and_gives_them_back() -> None:
     becomes(told)
 
 
+@pytest.mark.usefixtures("machine")
+def test_a_nic_that_came_home_by_a_reboot_is_moved_again_and_comes_back_as_it_is_now() -> None:
+    sh(BELONGINGS)
+    fabric.apply(load(FILE, "shop.yaml", "/", {}, None), "shop.yaml")
+    sh(f"""ip -n shop.s link set eth0 down group 0 alias '' name ens2 netns {os.getpid()}
+           ip netns delete shop.s; ip netns delete shop.r
+           ip link set ens2 addrgenmode none up; ip address add 203.0.113.50/24 dev ens2""")
+    told = everything()
+
+    fabric.reconcile("shop")
+    assert "ens2" not in sh("ip link")
+    fabric.destroy("shop")
+
+    becomes(told)
+
+
 # Of what `ip` tells: routes that come with an address of IPv6, once there is a carrier; indexes, and states.
 BY_ITSELF = r"(local|anycast|multicast) .*:"
-CHANGES = r"^\d+: |qdisc \S+ |state \S+ |NO-CARRIER,|,LOWER_UP|linkdown |valid_lft .*"
+CHANGES = r"^\d+: |promiscuity \d+ |qdisc \S+ |state \S+ |NO-CARRIER,|,LOWER_UP|linkdown |valid_lft .*"
 
 
 def everything() -> str:
