@@ -96,6 +96,7 @@ def attachments_command(ctx: click.Context, output: str) -> None:
 def _row(one: Any) -> dict[str, Any]:
     return {
         "bridge": one.bridge,
+        "way": one.way,
         "guest": one.guest,
         "name": one.title,
         "interface": one.interface,

@@ -257,6 +257,19 @@ def test_a_nic_that_the_kernel_brought_home_is_given_everything_back() -> None:
 
 
 @pytest.mark.usefixtures("machine")
+def test_a_guest_can_not_pass_another_link_off_as_the_nic() -> None:
+    sh(BELONGINGS)
+    attach("ens1", "blue", "198.51.100.3/24", moves=True)
+    sh("ip -n blue link add a0 index 2 type bridge; ip -n blue link set a0 alias 'netfab:nic adhoc ens1'")
+
+    adhoc.reconcile()
+    detach()
+
+    assert inside("blue", "a0") != ""
+    assert "02:00:5e:00:00:01" in sh("ip link show ens1")
+
+
+@pytest.mark.usefixtures("machine")
 def test_another_link_of_its_name_is_told_and_once_it_is_gone_all_is_given_back() -> None:
     sh(BELONGINGS)
     told = everything()
