@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from errno import EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT, ESRCH
+from errno import EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT, ESRCH
 from itertools import groupby
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from netfab.errors import ForeignObject, KernelRefused
@@ -48,6 +49,7 @@ from netfab.objects.wire import (
 )
 from netfab.system.files import public_directory
 
+CLEANUP = 5.0  # seconds that the kernel may take to end what is in a namespace
 RACES = 5  # for indexes, against other programs, in one batch
 TAKEN = {EEXIST, EBUSY}
 GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT}  # for a delete: it is done
@@ -150,10 +152,22 @@ class Executor:
             self._jump_ahead(space)
             refused = [refusal for refusal in refused if refusal.number not in unlucky]
             refused += self._batch(space, [step for step in steps if step[0] in unlucky])
+        refused = self._after_the_dead(space, steps, refused)
         for request, number, errno, words in refused:
             done = (errno in GONE and _ends(request)) or (errno == EEXIST and request.there)
             if not done and failed[number] is None:
                 failed[number] = KernelRefused(request.doing, errno, words)
+
+    def _after_the_dead(self, space: str, steps: Steps, refused: list[Refusal]) -> list[Refusal]:
+        """Try again while a MAC is a macvlan's in a namespace that ended: the kernel cleans up later."""
+        deadline = monotonic() + CLEANUP
+        while (waiting := {one.number for one in refused if one.errno == EADDRINUSE}) and (
+            monotonic() < deadline
+        ):
+            sleep(0.01)
+            refused = [one for one in refused if one.number not in waiting]
+            refused += self._batch(space, [step for step in steps if step[0] in waiting])
+        return refused
 
     def _jump_ahead(self, space: str) -> None:
         """Past all indexes that are taken by now, by some distance: other commands may be doing the same."""

@@ -34,7 +34,7 @@ class Macvlan(NamedTuple):
     """A second station on a NIC: its own MAC, in another namespace. The host itself can't reach it.
 
     Always deleted by itself: a namespace that ends takes its links along later, and as long as one is up with
-    this MAC, the kernel lets no other with it come up on the NIC (EADDRINUSE).
+    this MAC, the kernel lets no other with it come up on the NIC (EADDRINUSE, for which kernel/ waits).
     """
 
     end: End

@@ -180,6 +180,17 @@ def test_what_others_did_to_a_macvlan_is_repaired() -> None:
 
 
 @pytest.mark.usefixtures("machine")
+def test_a_guest_that_restarts_has_its_mac_again_although_the_kernel_is_late_to_free_it() -> None:
+    attach("ens1", "blue", "198.51.100.3/24")
+
+    for _ in range(5):
+        sh("ip netns delete blue; ip netns add blue")
+        adhoc.reconcile()
+
+    assert reaches("blue", "lan", FAR)
+
+
+@pytest.mark.usefixtures("machine")
 def test_an_attachment_waits_for_a_nic_that_is_unplugged() -> None:
     attach("ens1", "blue", "198.51.100.3/24")
     attach("br0", "red", "10.1.0.2/24")
