@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_interface
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change
 from netfab.errors import AddressTaken, NetfabError
+from netfab.farside import FarSides, far_sides, named, refuse_vlan, way_to
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
 from netfab.objects.base import Fabric
 from netfab.topology import pipework
-from netfab.topology.adhoc import NAME, NOWHERE, Asked, Attachment, Standing, in_subnet, topology_of
-from netfab.where import HERE, Where, last_applied, need_root, opened_host, opened_store
+from netfab.topology.adhoc import BRIDGE, NAME, NOWHERE, Asked, Attachment, Standing, in_subnet, topology_of
+from netfab.where import HERE, Where, last_applied, need_root, opened_store
 
 if TYPE_CHECKING:
     from netfab.guests.guest import Guest as FoundRun
@@ -39,6 +40,8 @@ class Wish(NamedTuple):
     mtu: int = 0
     host_link: str = ""
     rate: int = 0  # bits a second
+    vlan: int = 0
+    moves: bool = False  # the NIC itself, in place of a macvlan on it
 
 
 class Outcome(NamedTuple):
@@ -57,23 +60,15 @@ def wish_of(
     family: str = "",
     mtu: int = 0,
     rate: str = "",
+    moves: bool = False,
 ) -> Wish:
     """From the words of the command, which stand in any order. Raises NetfabError."""
     addresses, stations = pipework.sorted_out(words)
     mac, vlan = pipework.mac_and_vlan(stations[0]) if stations else ("", 0)
-    pipework.refuse_vlan(vlan, bridge)
     addressing = pipework.addressing(addresses, family)
-    named = pipework.interface(host_link) if host_link else ""
-    return Wish(
-        pipework.interface(bridge),
-        guest,
-        addressing,
-        pipework.interface(interface),
-        mac,
-        mtu,
-        named,
-        pipework.rate(rate) if rate else 0,
-    )
+    link = pipework.interface(host_link) if host_link else ""
+    bits = pipework.rate(rate) if rate else 0
+    return Wish(bridge, guest, addressing, pipework.interface(interface), mac, mtu, link, bits, vlan, moves)
 
 
 def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool = False) -> Outcome:
@@ -84,9 +79,9 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
     need_root("attach")
     with _alone(where):
         guest = visits.find(wish.guest, where)
-        bridges = _bridges(where)
+        there = far_sides(where)
         asked = _asked(where)
-        wanted = _attachment(wish, guest, bridges)
+        wanted = _attachment(wish, guest, there)
         before = asked.attachments.get(wanted.key)
         if before is not None and not replace and _differs(before, wanted):
             raise NetfabError(
@@ -97,7 +92,7 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
         last = max((one.number for one in asked.attachments.values()), default=0)
         wanted = wanted._replace(number=before.number if before and not replace else last + 1)
         asked = asked._replace(attachments={**asked.attachments, wanted.key: wanted})
-        return Outcome((wanted,), _applied(asked, bridges, where, dry_run))
+        return Outcome((wanted,), _applied(asked, there, where, dry_run))
 
 
 def run_tool(name: str, guest: str, words: Iterable[str], family: str = "", where: Where = HERE) -> int:
@@ -117,14 +112,14 @@ def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) ->
     """Take away what `attach` gave, also from a guest that is gone. What is not there is fine."""
     need_root("detach")
     with _alone(where):
-        asked = _asked(where)
-        label = _label(guest, asked.attachments.values(), where)
+        asked, there = _asked(where), far_sides(where)
+        label, name = _label(guest, asked.attachments.values(), where), named(bridge, there)
         going = tuple(
             one
             for one in asked.attachments.values()
-            if one.guest == label and one.bridge == bridge and interface in ("", one.interface)
+            if one.guest == label and one.bridge == name and interface in ("", one.interface)
         )
-        return Outcome(going, _applied(_less(asked, going), _bridges(where), where))
+        return Outcome(going, _applied(_less(asked, going), there, where))
 
 
 def create_bridge(name: str, where: Where = HERE) -> Outcome:
@@ -134,10 +129,10 @@ def create_bridge(name: str, where: Where = HERE) -> Outcome:
     """
     need_root("bridge create")
     with _alone(where):
-        bridges, asked = _bridges(where), _asked(where)
-        if name in bridges and name not in asked.made:
+        there, asked = far_sides(where), _asked(where)
+        if name in there.bridges and name not in asked.made:
             return Outcome((), ())
-        return Outcome((), _applied(asked._replace(made=asked.made | {name}), bridges, where))
+        return Outcome((), _applied(asked._replace(made=asked.made | {name}), there, where))
 
 
 def delete_bridge(name: str, where: Where = HERE) -> Outcome:
@@ -152,7 +147,7 @@ def delete_bridge(name: str, where: Where = HERE) -> Outcome:
             )
         if users := [_who(one) for one in asked.attachments.values() if one.bridge == name]:
             raise NetfabError(f"{name} has {', '.join(users)}", hint="netfab detach")
-        return Outcome((), _applied(asked._replace(made=asked.made - {name}), _bridges(where), where))
+        return Outcome((), _applied(asked._replace(made=asked.made - {name}), far_sides(where), where))
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
@@ -164,7 +159,7 @@ def destroy(name: str, where: Where = HERE) -> Applied:
     with _alone(where):
         asked = _asked(where)
         if going := [one for one in asked.attachments.values() if one.bridge in mine]:
-            _applied(_less(asked, going), _bridges(where), where)
+            _applied(_less(asked, going), far_sides(where), where)
     return fabric.destroy(name, where, force=True)
 
 
@@ -174,7 +169,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
         return fabric.reconcile(name, where)
     need_root("reconcile")
     with _alone(where):
-        return Applied(Fabric(NAME), _applied(_asked(where), _bridges(where), where))
+        return Applied(Fabric(NAME), _applied(_asked(where), far_sides(where), where))
 
 
 def attachments(where: Where = HERE) -> list[Attachment]:
@@ -199,26 +194,19 @@ def _less(asked: Asked, going: Iterable[Attachment]) -> Asked:
     return asked._replace(attachments={key: one for key, one in asked.attachments.items() if key not in keys})
 
 
-def _bridges(where: Where) -> dict[str, Any]:
-    with opened_host(NAME, where) as host:
-        return host.bridges()
-
-
-def _applied(
-    asked: Asked, bridges: Mapping[str, Any], where: Where, dry_run: bool = False
-) -> tuple[Change, ...]:
+def _applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) -> tuple[Change, ...]:
     """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would."""
     states = dict(_states({one.guest for one in asked.attachments.values()}, where))
     still = {key: one for key, one in asked.attachments.items() if one.guest in states}
     running = {guest for guest, runs in states.items() if runs}
     standing = {
-        name: Standing(found["own"], found["mtu"], found["shared"]) for name, found in bridges.items()
+        name: Standing(found["own"], found["mtu"], found["shared"]) for name, found in there.bridges.items()
     }
-    topology = topology_of(asked._replace(attachments=still), running, standing)
+    topology = topology_of(asked._replace(attachments=still), running, standing, there.nics)
     try:
         if dry_run:
             return fabric.plan(topology, where).changes
-        if not topology.networks:
+        if not (topology.networks or topology.asked):
             return fabric.destroy(NAME, where).changes
         return fabric.apply(topology, "", where)[1].changes
     except NetfabError as error:
@@ -238,14 +226,14 @@ def _states(guests: Iterable[str], where: Where) -> Iterator[tuple[str, bool]]:
             yield label, runs
 
 
-def _attachment(wish: Wish, guest: FoundRun, bridges: Mapping[str, Any]) -> Attachment:
-    """The wish with every address's length."""
-    found = bridges.get(wish.bridge)
-    if found is None and not wish.bridge.startswith("br"):
-        raise NetfabError(
-            f"there is no bridge {wish.bridge} on this host",
-            hint="a new one is made when its name begins with br",
-        )
+def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
+    """The wish with every address's length, and the way to what it is plugged into."""
+    name = named(wish.bridge, there)
+    way = way_to(name, wish.moves, there)
+    refuse_vlan(wish.vlan, name, way)
+    if wish.host_link and way != BRIDGE:
+        raise NetfabError(f"-l {wish.host_link}: on a NIC there is no host's end that could have a name")
+    found = there.bridges.get(name)
     subnets = [ip_interface(text) for text in found["addresses"]] if found else []
     interfaces = list(wish.addressing.interfaces)
     for address in wish.addressing.plain:
@@ -256,7 +244,7 @@ def _attachment(wish: Wish, guest: FoundRun, bridges: Mapping[str, Any]) -> Atta
     return Attachment(
         guest.label,
         wish.interface,
-        wish.bridge,
+        name,
         guest.name,
         tuple(map(str, interfaces)),
         tuple(map(str, wish.addressing.gateways)),
@@ -266,6 +254,7 @@ def _attachment(wish: Wish, guest: FoundRun, bridges: Mapping[str, Any]) -> Atta
         wish.addressing.dhcp,
         wish.addressing.dhcp_options,
         wish.rate,
+        way=way,
     )
 
 

@@ -18,10 +18,12 @@ from netfab.hosts.local import LocalHost
 from netfab.hosts.ports import refuse_busy
 from netfab.lifecycle import kill, pause, restart, start, stop, unpause
 from netfab.look import bridges, inspect, name_of, plan_data, status
+from netfab.nics import as_they_came_back
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Lease
+from netfab.plan.nics import claims
 from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
@@ -268,7 +270,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     """
     need_root("reconcile")
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
-        record = known_record(store, name)
+        record = _with_nics_as_they_are(known_record(store, name), host, store)
         wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
         left, last = host.as_left(wanted), last_applied(store, name)
         applied = engine.apply(left, host, (last,), where.progress)
@@ -277,6 +279,18 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
         host.announce(wanted, applied.changes)
         publish(where.run, record._replace(desired=wanted.public().to_json()), store.leases(name))
         return applied
+
+
+def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Record:
+    """The record; what NICs that are to be moved again would have to get back is kept before they are."""
+    last = Fabric.from_json(record.desired, KINDS)
+    now = as_they_came_back(last, host)
+    if now == last:
+        return record
+    kept = record._replace(desired=now.to_json())
+    others = {lease for lease in store.leases(record.name) if lease.kind != "inside"}
+    store.commit(kept, others.union(claims(now)))
+    return kept
 
 
 def recover(where: Where = HERE) -> list[str]:

@@ -104,14 +104,16 @@ def known_record(store: Store, name: str) -> Record:
 def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
     """What is of these kinds in the fabric as it was last applied; empty when it never was.
 
-    What an apply that was killed had claimed to borrow counts, too; what others still borrow does not, so
-    that the last to go puts it back.
+    What an apply that was killed had claimed to borrow, or to put into a namespace, counts, too; what others
+    still borrow does not, so that the last to go puts it back.
     """
     record = store.record(name)
     last = Fabric.from_json(record.desired, kinds) if record else Fabric(name)
-    claimed = (
-        Borrowed(lease.key, "", lease.value) for lease in store.leases(name) if lease.kind == "borrowed"
-    )
+    leases = store.leases(name)
+    claimed = [Borrowed(lease.key, "", lease.value) for lease in leases if lease.kind == "borrowed"]
+    for lease in leases:
+        if lease.kind == "inside":
+            claimed += Fabric.from_json(lease.value, kinds).values()
     known = {thing.names[0]: thing for thing in claimed} | last
     others = store.borrowed(name)
     return Fabric(name, (thing for thing in known.values() if getattr(thing, "key", None) not in others))

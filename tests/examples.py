@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 
+from netfab.kernel.netlink import Netlink
+from netfab.kernel.nics import nics
 from netfab.objects.address import Address, address_name
 from netfab.objects.base import Fabric, Name, node_space
 from netfab.objects.bridge import Bridge
@@ -20,7 +22,10 @@ from netfab.objects.file import File
 from netfab.objects.firewall import Chain, Firewall, Rule, Set
 from netfab.objects.guest import Guest
 from netfab.objects.link import Settings, group_of
+from netfab.objects.macvlan import Macvlan
 from netfab.objects.namespace import Namespace
+from netfab.objects.nic import Nic
+from netfab.objects.original import Original
 from netfab.objects.port import Port
 from netfab.objects.qdisc import Qdisc
 from netfab.objects.route import Hop, Route
@@ -105,23 +110,59 @@ def in_guest(netns: str = "blue", last: int = 2) -> tuple[Any, ...]:
 
 
 def here(example: Example) -> Example:
-    """The example with the guests that it speaks of, made where the caller is."""
-    return example._replace(before=_with_guests(example.before), after=_with_guests(example.after))
+    """The example with the guests and NICs that it speaks of, made where the caller is."""
+    return example._replace(before=_on_stage(example.before), after=_on_stage(example.after))
 
 
-def _with_guests(wanted: Fabric) -> Fabric:
+def _on_stage(wanted: Fabric) -> Fabric:
     return Fabric(wanted.name, map(_made, wanted.values()))
 
 
 def _made(thing: Any) -> Any:
-    if not isinstance(thing, Guest):
+    if isinstance(thing, Macvlan | Nic):
+        return _plugged(thing)
+    return _begun(thing) if isinstance(thing, Guest) else thing
+
+
+def _plugged(thing: Any) -> Any:
+    name = thing.name if isinstance(thing, Nic) else thing.nic.text
+    if not os.path.exists(f"/run/netns/behind-{name}"):
+        _plug_in(name)
+    if isinstance(thing, Macvlan):
         return thing
+    netlink = Netlink()
+    try:
+        return thing._replace(original=nics(netlink, [name])[name].original)
+    finally:
+        netlink.close()
+
+
+def _begun(thing: Guest) -> Guest:
     if not os.path.exists(thing.path):
         subprocess.run(["ip", "netns", "add", os.path.basename(thing.path)], check=True)
         inside = ["ip", "-n", os.path.basename(thing.path)]
         subprocess.run([*inside, "link", "set", "lo", "up"], check=True)
         subprocess.run([*inside, "route", "add", "default", "via", "127.0.0.9", "dev", "lo"], check=True)
     return thing._replace(started=str(os.stat(thing.path).st_ino))
+
+
+def macvlan(link: Name = WEB_ETH0, nic: str = "ens1") -> Macvlan:
+    return Macvlan(End(link, "02:00:00:00:03:01", 1500), Name("host", nic), GROUP)
+
+
+def nic(link: Name = WEB_ETH0, name: str = "ens1") -> Nic:
+    """A NIC that `here` makes, and then knows what it has."""
+    return Nic(name, End(link, "02:00:00:00:04:02", 1500), GROUP, Original("veth", 0, "", 0, 0, True))
+
+
+def _plug_in(name: str) -> None:
+    """A NIC of the host, whose far side is in a machine of its own; it makes no addresses by itself."""
+    machine = f"behind-{name}"
+    subprocess.run(["ip", "netns", "add", machine], check=True)
+    far = ["peer", "name", "far", "netns", machine]
+    subprocess.run(["ip", "link", "add", name, "type", "veth", *far], check=True)
+    subprocess.run(["ip", "link", "set", name, "addrgenmode", "none", "up"], check=True)
+    subprocess.run(["ip", "-n", machine, "link", "set", "far", "up"], check=True)
 
 
 def fabric(*objects: Any) -> Fabric:
@@ -134,6 +175,46 @@ def _variations(
     yield Example(kind, "", fabric(), around(base))
     for field, value in fields.items():
         yield Example(kind, field, around(base), around(base._replace(**{field: value})))
+
+
+def _macvlans() -> Iterator[Example]:
+    base, at_guest = macvlan(), Name(GUEST, "eth1")
+    fields = {
+        "mac": "02:00:00:00:03:09",
+        "mtu": 1400,
+        "up": False,
+        "link": Name(WEB, "lan0"),
+        "settings": Settings(forwarding=True),
+    }
+    yield from _variations(
+        Macvlan, base, lambda it: fabric(namespace(), it), nic=Name("host", "ens2"), mode=1
+    )
+    for field, value in fields.items():
+        changed = base._replace(end=base.end._replace(**{field: value}))
+        yield Example(Macvlan, f"end.{field}", fabric(namespace(), base), fabric(namespace(), changed))
+    yield Example(Macvlan, "ended", fabric(namespace(), base, address()), fabric(namespace()))
+    held = address("10.0.0.2/24", at_guest)
+    yield Example(Macvlan, "in a guest", fabric(), fabric(guest(), macvlan(at_guest), held))
+    yield Example(Macvlan, "ended in a guest", fabric(guest(), macvlan(at_guest), held), fabric())
+
+
+def _nics() -> Iterator[Example]:
+    base, at_guest = nic(), Name(GUEST, "eth1")
+    fields = {
+        "mac": "02:00:00:00:04:09",
+        "mtu": 1400,
+        "up": False,
+        "link": Name(WEB, "lan0"),
+        "settings": Settings(forwarding=True),
+    }
+    yield from _variations(Nic, base, lambda it: fabric(namespace(), it), name="ens2")
+    for field, value in fields.items():
+        changed = base._replace(end=base.end._replace(**{field: value}))
+        yield Example(Nic, f"end.{field}", fabric(namespace(), base), fabric(namespace(), changed))
+    yield Example(Nic, "ended", fabric(namespace(), base, address()), fabric(namespace()))
+    held = address("10.0.0.2/24", at_guest)
+    yield Example(Nic, "in a guest", fabric(), fabric(guest(), nic(at_guest), held))
+    yield Example(Nic, "ended in a guest", fabric(guest(), nic(at_guest), held), fabric())
 
 
 def every_example() -> list[Example]:
@@ -200,6 +281,8 @@ def every_example() -> list[Example]:
         *_variations(
             Veth, cable(), lambda it: fabric(namespace(), namespace("db"), it), a=cable().a._replace(mtu=1300)
         ),
+        *_macvlans(),
+        *_nics(),
         *_variations(
             Port,
             port(),

@@ -17,8 +17,9 @@ from netfab.cli.options import lock_option
 @click.option("-i", "interface", default="eth1", show_default=True, help="The interface's name in the guest.")
 @click.option("-l", "host_link", default="", help="The name of the host's end.")
 @click.option("-a", "family", default="", metavar="4|6|inet|inet6", help="Which family the address is of.")
-@click.option("--mtu", type=click.IntRange(68, 65535), default=None, help="In bytes; left out: the bridge's.")
+@click.option("--mtu", type=click.IntRange(68, 65535), help="In bytes; left out: as the bridge or NIC.")
 @click.option("--rate", default="", help="How fast the guest may send: 10mbit.")
+@click.option("--direct-phys", "moves", is_flag=True, help="Move the NIC itself; it comes back on detach.")
 @click.option("--replace", is_flag=True, help="Change an interface that is attached already.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--wait", is_flag=True, help="Wait here until the interface carries traffic; nothing else.")
@@ -36,6 +37,7 @@ def attach_command(
     family: str,
     mtu: int | None,
     rate: str,
+    moves: bool,
     replace: bool,
     dry_run: bool,
     wait: bool,
@@ -45,6 +47,7 @@ def attach_command(
 ) -> None:
     """Give a running container an interface on a bridge, which is made when its name begins with br.
 
+    BRIDGE may be a NIC instead, which it then shares (macvlan), or mac:ADDRESS of either.
     GUEST is a container of Docker, podman, runc, crun or LXC by name or id, a node, pid:PID or netns:NAME.
     `route`, `rule` or `tc` in place of BRIDGE run that command in the guest, as pipework does.
     """
@@ -61,7 +64,7 @@ def attach_command(
         raise click.NoSuchOption(unknown[0], ctx=ctx)
     if not words:
         raise click.UsageError("BRIDGE, GUEST and an address are due; `0/0` is none")
-    wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0, rate)
+    wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0, rate, moves)
     (attachment,), changes = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
     if output != "table":
         show.show_data({"version": 1, **_row(attachment), "changes": show.describe(changes)}, output, list)
@@ -111,6 +114,7 @@ def attachments_command(ctx: click.Context, output: str) -> None:
 def _row(one: Any) -> dict[str, Any]:
     return {
         "bridge": one.bridge,
+        "way": one.way,
         "guest": one.guest,
         "name": one.title,
         "interface": one.interface,

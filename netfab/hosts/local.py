@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from contextlib import suppress
 from errno import ENOENT
 from ipaddress import IPv6Address
@@ -21,6 +21,7 @@ from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
+from netfab.kernel.nics import nics
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, Dump, Fabric, Name, Op
@@ -29,8 +30,10 @@ from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.guest import Guest
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
+from netfab.objects.macvlan import Macvlan
+from netfab.objects.nic import Nic
 from netfab.objects.veth import Veth
-from netfab.plan.facts import Facts
+from netfab.plan.facts import Facts, FoundNic
 from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
 
@@ -127,6 +130,10 @@ class LocalHost:
         """Every bridge in this namespace, with its addresses, ports and MTU."""
         return bridges(self.fabric, self._namespaces.socket(HOST))
 
+    def nics(self, moving: Collection[str] = ()) -> dict[str, FoundNic]:
+        """Every NIC in this namespace, with the addresses and routes of those that are moving."""
+        return nics(self._namespaces.socket(HOST), moving)
+
     def facts(self) -> Facts:
         """What the planner is told of this host."""
         return gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
@@ -138,8 +145,12 @@ class LocalHost:
         for change in changes if guests else ():
             if isinstance(change.after, Address) and change.after.link.space in guests:
                 new.setdefault(change.after.link, []).append(change.after)
-        ends = (end for thing in fabric.values() if isinstance(thing, Veth) for end in (thing.a, thing.b))
-        macs = {end.link: end.mac for end in ends}
+        macs = {
+            end.link: end.mac
+            for thing in fabric.values()
+            if isinstance(thing, Veth | Macvlan | Nic)
+            for end in thing.ends
+        }
         for link, addresses in new.items():
             six = [thing.address for thing in addresses if isinstance(thing.address, IPv6Address)]
             if len(six) < len(addresses):

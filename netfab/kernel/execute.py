@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from errno import EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT, ESRCH
+from errno import EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT, ESRCH
 from itertools import groupby
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from netfab.errors import ForeignObject, KernelRefused
@@ -35,6 +36,7 @@ from netfab.objects.ops import (
 )
 from netfab.objects.wire import (
     IFINFO,
+    NLM_F_CREATE,
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELROUTE,
@@ -47,6 +49,7 @@ from netfab.objects.wire import (
 )
 from netfab.system.files import public_directory
 
+CLEANUP = 5.0  # seconds that the kernel may take to end what is in a namespace
 RACES = 5  # for indexes, against other programs, in one batch
 TAKEN = {EEXIST, EBUSY}
 GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT}  # for a delete: it is done
@@ -120,7 +123,7 @@ class Executor:
         self._batch(space, [(0, request) for request in requests])
 
     def _round(self, space: str, steps: Steps, failed: Failures) -> None:
-        for kind, group in groupby(steps, key=lambda step: type(step[1])):
+        for (kind, _), group in groupby(steps, key=lambda step: _batch_of(step[1])):
             together = [(number, op) for number, op in group if failed[number] is None]
             if kind is Request:
                 self._send(space, together, failed)
@@ -147,17 +150,28 @@ class Executor:
         """
         refused = self._batch(space, steps)
         for _ in range(RACES):
-            unlucky = {
-                refusal.number for refusal in refused if refusal.request.makes and refusal.errno in TAKEN
-            }
+            unlucky = {refusal.number for refusal in refused if _lost_the_race(refusal)}
             if not unlucky:
                 break
             self._jump_ahead(space)
             refused = [refusal for refusal in refused if refusal.number not in unlucky]
             refused += self._batch(space, [step for step in steps if step[0] in unlucky])
+        refused = self._after_the_dead(space, steps, refused)
         for request, number, errno, words in refused:
-            if not (errno in GONE and _ends(request)) and failed[number] is None:
+            done = (errno in GONE and _ends(request)) or (errno == EEXIST and request.there)
+            if not done and failed[number] is None:
                 failed[number] = KernelRefused(request.doing, errno, words)
+
+    def _after_the_dead(self, space: str, steps: Steps, refused: list[Refusal]) -> list[Refusal]:
+        """Try again while a MAC is a macvlan's in a namespace that ended: the kernel cleans up later."""
+        deadline = monotonic() + CLEANUP
+        while (waiting := {one.number for one in refused if one.errno == EADDRINUSE}) and (
+            monotonic() < deadline
+        ):
+            sleep(0.01)
+            refused = [one for one in refused if one.number not in waiting]
+            refused += self._batch(space, [step for step in steps if step[0] in waiting])
+        return refused
 
     def _jump_ahead(self, space: str) -> None:
         """Past all indexes that are taken by now, by some distance: other commands may be doing the same."""
@@ -195,8 +209,7 @@ class Executor:
                 if request.makes:
                     self._in_group.clear()
                 for link in request.makes:
-                    self._index[link] = self._next_index
-                    self._next_index += 1
+                    self._index[link] = self._new_index(request.ifindex)
                 sequence = netlink.next_sequence()
                 try:
                     message = encode(request, self._resolve, sequence)
@@ -217,10 +230,17 @@ class Executor:
             self._fds.clear()
         for sequence, (errno, words) in sorted(refused.items()):
             number, request = sent[sequence]
-            if errno == EEXIST:
+            if errno == EEXIST and not request.there:
                 words = holder(netlink, dict(batch)[sequence]) or words
             refusals.append(Refusal(request, number, errno, words))
         return refusals
+
+    def _new_index(self, best: int) -> int:
+        """That one, unless a link has it; else one above all others."""
+        if best and best not in self._index.values():
+            return best
+        self._next_index += 1
+        return self._next_index - 1
 
     def _resolve(self, name: Name) -> int:
         """A link's ifindex, or a file descriptor of a namespace. Raises KeyError, FileNotFoundError."""
@@ -313,6 +333,18 @@ class Executor:
         """What a new namespace of this host has."""
         with self._namespaces.inside_new(), open(f"/proc/sys/{key}") as file:
             return file.read()
+
+
+def _lost_the_race(refusal: Refusal) -> bool:
+    """Whether the ifindex may be what was taken. A link that is moved has its name changed after the move."""
+    if not refusal.request.flags & NLM_F_CREATE:
+        return bool(refusal.request.makes) and refusal.errno == EBUSY
+    return bool(refusal.request.makes) and refusal.errno in TAKEN
+
+
+def _batch_of(op: Op) -> tuple[type[Op], bool]:
+    """What steps that go together have in common."""
+    return type(op), type(op) is Request and op.alone
 
 
 def _by_space(ops: Iterable[Op]) -> Iterator[list[Op]]:

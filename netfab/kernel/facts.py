@@ -80,7 +80,7 @@ def _borrowable(uplinks: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
-    """Every bridge of the socket's namespace: its addresses, ports and MTU, by name.
+    """Every bridge of the socket's namespace: its addresses, ports, MTU and MAC, by name.
 
     Whether the fabric made it (`own`), and whether others put ports on it (`shared`).
     """
@@ -95,6 +95,7 @@ def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
             ],
             "ports": [link.name for link in ports],
             "mtu": bridge.mtu,
+            "mac": bridge.mac,
             "own": owned(bridge, fabric),
             "shared": not all(owned(link, fabric) for link in ports),
         }

@@ -104,10 +104,12 @@ class Namespaces:
                 netlink.close()
 
     def open(self, name: str) -> int:
-        """A file descriptor of a node's namespace, by its name.
+        """A file descriptor of a node's namespace, by its name, or of the host's.
 
         Raises OSError; FileNotFoundError also for what is no namespace, and for a guest that went away.
         """
+        if name == HOST:
+            return os.dup(self._home)
         if name in self._guests and self._open_guest is not None:
             return self._open_guest(self._guests[name])
         return self.open_bound(name)

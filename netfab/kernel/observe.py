@@ -27,6 +27,8 @@ from netfab.objects.link import (
     owned,
     related,
 )
+from netfab.objects.macvlan import Macvlan
+from netfab.objects.nic import Nic
 from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.qdisc import Qdisc, QdiscMessage
 from netfab.objects.route import RouteMessage
@@ -46,20 +48,20 @@ from netfab.objects.wire import (
 )
 
 EXT_MASK, SKIP_STATS = 29, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
-_LINKS = (
+ALL_LINKS = (
     IFINFO.pack(0, 0, 0, 0, 0) + b"\x08\0" + EXT_MASK.to_bytes(2, "little") + SKIP_STATS.to_bytes(4, "little")
 )
-_LO = IFINFO.pack(0, 0, LOOPBACK_IFINDEX, 0, 0) + _LINKS[IFINFO.size :]
-_ADDRESSES = IFADDR.pack(0, 0, 0, 0, 0)
+_LO = IFINFO.pack(0, 0, LOOPBACK_IFINDEX, 0, 0) + ALL_LINKS[IFINFO.size :]
+ALL_ADDRESSES = IFADDR.pack(0, 0, 0, 0, 0)
 _ROUTES = RTMSG.pack(0, 0, 0, 0, 0, MARK, 0, 0, 0)  # with strict checking: only those of our protocol
-_ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
+ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def links(netlink: Netlink) -> list[Link]:
     """Every link of the socket's namespace."""
     return [
         Link.parse(index, flags, data, start + IFINFO.size, end)
-        for data, start, end in netlink.dump(RTM_GETLINK, _LINKS)
+        for data, start, end in netlink.dump(RTM_GETLINK, ALL_LINKS)
         for _, _, index, flags, _ in (IFINFO.unpack_from(data, start),)
     ]
 
@@ -68,7 +70,7 @@ def addresses(netlink: Netlink) -> list[AddressMessage]:
     """Every address of the socket's namespace."""
     return [
         AddressMessage(family, length, index, parse(data, start + IFADDR.size, end))
-        for data, start, end in netlink.dump(RTM_GETADDR, _ADDRESSES)
+        for data, start, end in netlink.dump(RTM_GETADDR, ALL_ADDRESSES)
         for family, length, _, _, index in (IFADDR.unpack_from(data, start),)
     ]
 
@@ -77,7 +79,7 @@ def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
     """Routes of the socket's namespace: those that carry our protocol, or all."""
     return [
         RouteMessage(family, length, table, protocol, kind, parse(data, start + RTMSG.size, end))
-        for data, start, end in netlink.dump(RTM_GETROUTE, _ROUTES if ours else _ALL_ROUTES)
+        for data, start, end in netlink.dump(RTM_GETROUTE, _ROUTES if ours else ALL_ROUTES)
         for family, length, _, _, table, protocol, _, kind, _ in (RTMSG.unpack_from(data, start),)
     ]
 
@@ -114,6 +116,7 @@ class Observer:
         self._spaces: dict[str, Space] = {}
         self._qdiscs: dict[str, list[QdiscMessage]] = {}
         self._guests: dict[str, Guest] = {}  # those that live, by their space
+        self._inside = False  # whether something in a namespace has to be looked for, even when that ends
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
         self._tables: list[Any] = []
         self._passages: list[Any] = []
@@ -144,6 +147,7 @@ class Observer:
 
     def _read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
         self._guests = self._living(known)
+        self._inside = any(type(thing) in (Macvlan, Nic) for one in known for thing in one.values())
         self._spaces = self._read_spaces(fabric, only)
         own = {
             space: found
@@ -168,6 +172,9 @@ class Observer:
                 for one in known
                 for thing in one.values()
                 if type(thing) is Borrowed
+            },
+            nics={
+                thing.name: thing.original for one in known for thing in one.values() if type(thing) is Nic
             },
             tables=self._tables,
             guests=self._guests,
@@ -212,7 +219,7 @@ class Observer:
                 spaces[space] = self._spaces[space]
             else:
                 with suppress(FileNotFoundError):  # ended meanwhile
-                    spaces[space] = self._space(space, only is None or space in only)
+                    spaces[space] = self._space(space, only is None or space in only or self._inside)
         return spaces
 
     def _sysctls(

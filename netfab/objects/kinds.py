@@ -13,7 +13,9 @@ from netfab.objects.file import File
 from netfab.objects.firewall import Firewall
 from netfab.objects.guest import Guest
 from netfab.objects.held import HeldPorts
+from netfab.objects.macvlan import Macvlan
 from netfab.objects.namespace import Namespace
+from netfab.objects.nic import Nic
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
 from netfab.objects.qdisc import Qdisc
@@ -29,6 +31,8 @@ KINDS: tuple[type[Any], ...] = (
     Borrowed,
     Bridge,
     Veth,
+    Macvlan,
+    Nic,
     Port,
     Address,
     Route,
@@ -41,4 +45,5 @@ KINDS: tuple[type[Any], ...] = (
     Container,
     Supervisor,
 )
-ASKED = (Guest, Sysctl, Borrowed, Qdisc)  # what can only be read by asking for each
+# What can only be read by asking for each, and what has to be looked for in namespaces that end.
+ASKED = (Guest, Sysctl, Borrowed, Qdisc, Macvlan, Nic)

@@ -48,6 +48,7 @@ KEPT = frozenset({ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO, IFALI
 KEPT_OF_LO = frozenset({IFNAME, GROUP})
 LOOPBACK_IFINDEX = 1  # net/flow.h
 
+MOVED = "netfab:nic "  # how the alias of a moved NIC begins
 _FABRICS = 0x6E  # 'n': the highest byte of every group of ours
 _SCRATCH = 1 << 23
 
@@ -173,6 +174,11 @@ def related(link: Link, fabric: str) -> bool:
     )
 
 
+def moved_mark(fabric: str, name: str = "") -> str:
+    """The alias of a NIC of the host, of that name there, that the fabric moved (objects/nic.py)."""
+    return f"{MOVED}{fabric} {name}"
+
+
 def set_link(link: Name, attrs: tuple[tuple[int, Value], ...], doing: str) -> Request:
     """Change attributes of an existing link."""
     return Request(link.space, RTM_NEWLINK, 0, Body(IFINFO, (0, 0, link, 0, 0), attrs), doing=doing)
@@ -203,11 +209,14 @@ def own_links(dump: Dump) -> Sequence[tuple[str, Link]]:
 
 
 def marked_links(fabric: str, spaces: Mapping[str, Space]) -> list[tuple[str, Link]]:
-    """What own_links gives, found."""
+    """What own_links gives, found: nothing that was only moved."""
     groups = (group_of(fabric), scratch_of(group_of(fabric)))
+    moved = moved_mark(fabric).encode()
     return [
         (space, link)
         for space, found in spaces.items()
         for link in found.links
-        if link.group in groups and link.ifindex != LOOPBACK_IFINDEX
+        if link.group in groups
+        and link.ifindex != LOOPBACK_IFINDEX
+        and not link.attrs.get(IFALIAS, b"").startswith(moved)
     ]

@@ -16,6 +16,7 @@ from netfab.objects.link import (
     INFO_KIND,
     LINK,
     LINKINFO,
+    MASTER,
     MTU,
     NET_NS_FD,
     NUM_RX_QUEUES,
@@ -95,7 +96,7 @@ class End(NamedTuple):
     def of(cls, space: str, link: Link) -> End:
         """The end that a dumped link is."""
         settings = link.settings()
-        if space == HOST:
+        if space == HOST and MASTER in link.attrs:
             # The port of a bridge hears neither advertisements nor redirects, whatever the host's defaults.
             settings = settings._replace(accept_ra=True, accept_redirects=False)
         return cls(Name(space, link.name), link.mac, link.mtu, link.up, settings)
@@ -129,6 +130,11 @@ class Veth(NamedTuple):
         # An open shell keeps a namespace alive, and with it a host's end: those are deleted, never left to
         # the namespace.
         return () if self.a.link.space == HOST else self.needs
+
+    @property
+    def ends(self) -> tuple[End, ...]:
+        """What of it may carry addresses."""
+        return self.a, self.b
 
     @property
     def _label(self) -> str:
@@ -189,8 +195,7 @@ class Veth(NamedTuple):
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         for space, link in own_links(dump):
-            carrier = link.flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP
-            if carrier and number(link.attrs.get(OPERSTATE, b"")) != OPERSTATE_UP and link.kind == "veth":
+            if link.kind == "veth" and carries_soon(link):
                 yield Name(space, link.name)
 
     def differs_from(self, before: Self) -> Iterator[str]:
@@ -204,6 +209,12 @@ class Veth(NamedTuple):
     def __str__(self) -> str:
         """By the node's end, as the host's has a name that nobody chose."""
         return f"veth {self.b.link}" if self.a.link.space == HOST else f"veth {self.a.link} - {self.b.link}"
+
+
+def carries_soon(link: Link) -> bool:
+    """Whether it has a carrier, and the kernel has not told all of itself so yet."""
+    carrier = link.flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP
+    return carrier and number(link.attrs.get(OPERSTATE, b"")) != OPERSTATE_UP
 
 
 def _peer(link: Link) -> int:

@@ -58,7 +58,10 @@ class Hops(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One message to rtnetlink; links that it `makes` get their ifindex when it is encoded."""
+    """One message to rtnetlink; links that it `makes` get their ifindex when it is encoded.
+
+    `ifindex`: the one that it had best be, where nobody has it.
+    """
 
     space: str
     type: int
@@ -67,6 +70,9 @@ class Request(NamedTuple):
     makes: tuple[Name, ...] = ()
     doing: str = ""  # for the error message, in the words of the plan
     ends: bool = False  # part of a delete, though not by its type: fine when what it is about is gone
+    there: bool = False  # fine when what it makes is there already
+    ifindex: int = 0
+    alone: bool = False  # sent when all before it was done; else the kernel goes on behind a refusal
 
 
 def u8(value: int) -> bytes:

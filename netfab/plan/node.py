@@ -85,7 +85,7 @@ def loopback_of(fabric: str, node: str, loopback: Iterable[AnyAddress]) -> Itera
 
 
 def links_of(layout: Layout) -> Iterator[tuple[Segment, list[Nic]]]:
-    """Each point-to-point link with its two nics."""
+    """Each link with its nics: two, or the one of a link that ends on the host."""
     ends: dict[str, list[Nic]] = {}
     for nics in layout.nics.values():
         for nic in nics:

@@ -68,7 +68,7 @@ def without_program(topology: Topology) -> Iterator[str]:
 
 def idle_between_links(topology: Topology) -> Iterator[str]:
     """Warns of nodes that have several links and pass nothing on."""
-    links = Counter(end.node for link in topology.links for end in link.ends)
+    links = Counter(end.node for link in topology.links for end in link.ends if not end.is_outside)
     forwarding = routers(topology)
     for node, number in links.items():
         if number > 1 and node not in forwarding:

@@ -1,7 +1,7 @@
 """The host's ad-hoc fabric: what `netfab attach` was asked for, as a topology like any other. Pure.
 
-Each guest is a node that somebody else runs, each bridge a network without subnets; from there on the planner
-and the engine are the same as for a file.
+Each guest is a node that somebody else runs, each bridge a network without subnets, each interface on a NIC a
+link without; from there on the planner and the engine are the same as for a file.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from netfab.errors import Location
 from netfab.topology.schema import (
     PLANNED,
     Address,
+    Endpoint,
     Impairment,
     Interface,
+    Link,
     Network,
     Node,
     NoGateway,
@@ -30,6 +32,7 @@ from netfab.topology.schema import (
 from netfab.topology.schema import Attachment as Seat
 
 NAME = "adhoc"  # no file can have it
+BRIDGE, MACVLAN, MOVED = "bridge", "macvlan", "nic"  # ways out of a guest
 NOWHERE = Location("", 0, 0, "")  # no file says so
 _PLACES = Places(NOWHERE)
 
@@ -39,7 +42,7 @@ class Attachment(NamedTuple):
 
     guest: str  # its label: docker:3f2a1b…, netns:blue
     interface: str  # inside
-    bridge: str
+    bridge: str  # or the NIC
     title: str  # what people call the guest
     addresses: tuple[str, ...] = ()  # with their lengths; () = up and no more
     gateways: tuple[str, ...] = ()  # at most one of each family
@@ -50,6 +53,7 @@ class Attachment(NamedTuple):
     dhcp_options: tuple[str, ...] = ()
     rate: int = 0  # bits a second that the guest may send; 0 = any number
     number: int = 0  # the order in which they came: the last gateway counts
+    way: str = BRIDGE
 
     @property
     def key(self) -> str:
@@ -91,14 +95,16 @@ class Standing(NamedTuple):
     shared: bool = False
 
 
-def topology_of(asked: Asked, running: Collection[str], bridges: Mapping[str, Standing]) -> Topology:
-    """All that was asked for, of guests that run; the rest is kept until they run again.
+def topology_of(
+    asked: Asked, running: Collection[str], bridges: Mapping[str, Standing], nics: Collection[str] = ()
+) -> Topology:
+    """All that was asked for, of guests that run, on NICs that there are; the rest is kept until it is so.
 
     A bridge that we made and others use stays.
     """
     known = sorted(asked.attachments.values(), key=lambda one: one.number)
-    present = [one for one in known if one.guest in running]
-    names = dict.fromkeys([*sorted(asked.made), *(one.bridge for one in known)])
+    present = [one for one in known if one.guest in running and (one.way == BRIDGE or one.bridge in nics)]
+    names = dict.fromkeys([*sorted(asked.made), *(one.bridge for one in known if one.way == BRIDGE)])
     names |= dict.fromkeys(name for name, there in bridges.items() if there.own and there.shared)
     guests = dict.fromkeys(one.guest for one in present)
     return Topology(
@@ -113,7 +119,7 @@ def topology_of(asked: Asked, running: Collection[str], bridges: Mapping[str, St
             for name in names
         },
         nodes={guest: _node(guest, [one for one in present if one.guest == guest]) for guest in guests},
-        links=(),
+        links=tuple(_link(one) for one in present if one.way != BRIDGE),
         hosts={},
         checks=(),
         store="sqlite",
@@ -142,10 +148,15 @@ def _node(guest: str, attachments: list[Attachment]) -> Node:
         guest,
         1,
         _PLACES,
-        attachments=tuple(Seat(one.bridge, _port(one), _PLACES) for one in attachments),
+        attachments=tuple(Seat(one.bridge, _port(one), _PLACES) for one in attachments if one.way == BRIDGE),
         routes=tuple(_routes(attachments)),
         attach=guest,
     )
+
+
+def _link(one: Attachment) -> Link:
+    ends = Endpoint(one.guest, _port(one), _PLACES), Endpoint(f"{one.way}:{one.bridge}", Port(), _PLACES)
+    return Link(ends, (), 1, _PLACES)
 
 
 def _port(one: Attachment) -> Port:

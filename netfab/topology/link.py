@@ -56,9 +56,7 @@ def _end(tree: Tree, path: str, run: Run) -> End:
 
 def _node_and_name(tree: Tree, path: str, run: Run) -> tuple[str, dict[str, Any]]:
     node, name = parsed(phrases.link_end, tree, path, run)
-    kind, colon, interface = node.partition(":")
-    if colon:
-        run.reserve(f"{kind}:IF", tree, path)
+    interface = node.partition(":")[2]
     if grammar.vlan_id(name or interface) is not None:
         run.reserve("VLAN name", tree, path)
     return node, {} if name is None else {"name": name}
@@ -138,6 +136,8 @@ def links_of(tree: Tree, path: str, defaults: Map, run: Run) -> Iterator[Link]:
 
 
 def _endpoint(end: End, shared: dict[str, Any]) -> Endpoint:
+    if end.node.startswith(("nic:", "macvlan:")):
+        shared = {}  # a NIC is the host's, as it is
     return Endpoint(end.node, port_of({**shared, **end.port}) if shared or end.port else Port(), end.at)
 
 

@@ -111,6 +111,11 @@ def mac_of_string(text: str) -> str:
     return (b"\x02" + md5(f"{text}\n".encode(), usedforsecurity=False).digest()[:5]).hex(":")
 
 
+def mac_of_far_side(text: str) -> str:
+    """The address in `mac:ADDRESS`; "" for a name."""
+    return _parsed(addresses.mac, text[4:]) if text.startswith("mac:") else ""
+
+
 def interface(text: str) -> str:
     """A name that an interface can have."""
     return _parsed(interface_name, text)

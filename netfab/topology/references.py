@@ -107,7 +107,7 @@ def _of_node(node: Node, names: Names) -> Iterator[TopologyError]:
 
 def _of_link(link: Link, names: Names) -> Iterator[TopologyError]:
     for end in link.ends:
-        if ":" in end.node:
+        if end.is_outside:
             continue
         at = end.at.of("node")
         yield from names.missing_node(end.node, at)
@@ -129,7 +129,7 @@ def _of_link(link: Link, names: Names) -> Iterator[TopologyError]:
         yield TopologyError(
             f"both ends are on {shown(first.node)}; a link joins two nodes", at=second.at.of("node")
         )
-    elif ":" in first.node and ":" in second.node:
+    elif first.is_outside and second.is_outside:
         yield TopologyError("neither end is on a node; a link has at least one there", at=first.at.own)
 
 

@@ -28,6 +28,7 @@ class Planned(Enum):
 
 
 PLANNED: Final = Planned.PLANNED
+DEVICE_ENDS: Final = ("host", "nic", "macvlan")  # `nic:eth0`: a link's end that is an interface of the host
 
 
 class Places(NamedTuple):
@@ -273,20 +274,44 @@ class Network(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """One end of a link. `node` may be `host:IF`, `nic:IF` or `macvlan:IF` (reserved)."""
+    """One end of a link. `node` may be `host:IF`, `nic:IF` or `macvlan:IF`."""
 
     node: str
     port: Port
     at: Places
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether it is an interface of the host."""
+        kind, colon, _ = self.node.partition(":")
+        return bool(colon) and kind in DEVICE_ENDS
+
+
+class Outside(NamedTuple):
+    """The end of a link that is an interface of the host."""
+
+    kind: str  # host, nic or macvlan
+    device: str
+    port: Port
+    at: Places
+
 
 class Link(NamedTuple):
-    """A point-to-point veth, after `between`, `pairs`, `chain` and `ring`."""
+    """A point-to-point veth, or a node on a NIC of the host; after `between`, `pairs`, `chain` and `ring`."""
 
     ends: tuple[Endpoint, Endpoint]
     subnets: tuple[Prefix | SubnetWish, ...]  # () = `subnet: none`; a planned one is a /31 (IPv6 /127)
     cost: int
     at: Places
+
+    @property
+    def outside(self) -> Outside | None:
+        """The end that is no node's; at most one is none."""
+        for end in self.ends:
+            if end.is_outside:
+                kind, _, device = end.node.partition(":")
+                return Outside(kind, device, end.port, end.at)
+        return None
 
     @property
     def name(self) -> str:

@@ -131,7 +131,7 @@ def test_a_client_that_was_killed_is_drift_and_started_again(blue: str, server: 
     drift = fabric.drift("adhoc")
     adhoc.reconcile("adhoc")
 
-    assert [str(change.after) for change in drift] == ["dhcp client of eth1 of node adhoc.netns:blue"]
+    assert [str(change.after) for change in drift] == ["dhcp client of eth1 of netns:blue"]
     assert client().lives
 
 
