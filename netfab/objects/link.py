@@ -6,7 +6,7 @@ afterwards because RTM_NEWLINK ignores it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from typing import NamedTuple
@@ -67,6 +67,7 @@ class Link(NamedTuple):
     flags: int
     name: str
     group: int
+    kind: str  # bridge, veth ...; "" for hardware
     attrs: dict[int, bytes]  # of KEPT; of a lo of KEPT_OF_LO
     info: dict[int, bytes]  # of IFLA_LINKINFO
 
@@ -74,9 +75,10 @@ class Link(NamedTuple):
     def parse(cls, ifindex: int, flags: int, data: bytes, start: int, end: int) -> Link:
         """From the attributes in data[start:end]."""
         attrs = parse(data, start, end, KEPT if ifindex != LOOPBACK_IFINDEX else KEPT_OF_LO)
-        info = attrs.pop(LINKINFO, b"")
-        group = number(attrs.get(GROUP, b""))
-        return cls(ifindex, flags, text(attrs[IFNAME]), group, attrs, parse(info, 0, len(info)))
+        nested = attrs.pop(LINKINFO, b"")
+        info = parse(nested, 0, len(nested))
+        group, kind = number(attrs.get(GROUP, b"")), text(info.get(INFO_KIND, b""))
+        return cls(ifindex, flags, text(attrs[IFNAME]), group, kind, attrs, info)
 
     @property
     def up(self) -> bool:
@@ -92,11 +94,6 @@ class Link(NamedTuple):
     def mac(self) -> str:
         """aa:bb:cc:dd:ee:ff; "" for a link without one."""
         return self.attrs.get(ADDRESS, b"").hex(":")
-
-    @property
-    def kind(self) -> str:
-        """bridge, veth ...; "" for hardware."""
-        return text(self.info.get(INFO_KIND, b""))
 
     def info_data(self, which: int = INFO_DATA, wanted: frozenset[int] | None = None) -> dict[int, bytes]:
         """Attributes of IFLA_INFO_DATA or IFLA_INFO_SLAVE_DATA."""
@@ -149,13 +146,6 @@ def owned(link: Link, fabric: str) -> bool:
     return link.group in (group, scratch_of(group))
 
 
-def related(link: Link, fabric: str) -> bool:
-    """Whether it may be an end of that fabric's: marked so, or labelled by netfab and marked as nobody's."""
-    return owned(link, fabric) or (
-        link.group >> 24 != group_of(fabric) >> 24 and link.attrs.get(IFALIAS, b"").startswith(b"netfab:")
-    )
-
-
 def set_link(link: Name, attrs: tuple[tuple[int, Value], ...], doing: str) -> Request:
     """Change attributes of an existing link."""
     return Request(link.space, RTM_NEWLINK, 0, Body(IFINFO, (0, 0, link, 0, 0), attrs), doing=doing)
@@ -194,3 +184,12 @@ def marked_links(fabric: str, spaces: Mapping[str, Space]) -> list[tuple[str, Li
         for link in found.links
         if link.group in groups and link.ifindex != LOOPBACK_IFINDEX
     ]
+
+
+def unmarked_links(dump: Dump) -> Iterator[tuple[str, Link]]:
+    """(space, link) of every link that netfab labelled and that carries the mark of no fabric any more."""
+    netfabs = group_of(dump.fabric) >> 24
+    for space, found in dump.spaces.items():
+        for link in found.links:
+            if link.group >> 24 != netfabs and link.attrs.get(IFALIAS, b"").startswith(b"netfab:"):
+                yield space, link
