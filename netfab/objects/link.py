@@ -21,6 +21,7 @@ from netfab.objects.wire import (
     Body,
     Request,
     Value,
+    attributes,
     number,
     parse,
     text,
@@ -157,6 +158,7 @@ def set_up(link: Name, up: bool, what: str) -> Request:
     return Request(link.space, RTM_NEWLINK, 0, body, doing=f"set {what} {'up' if up else 'down'}")
 
 
+@cache
 def settings_attr(settings: Settings) -> tuple[int, Value]:
     """IFLA_AF_SPEC with all that netlink can set. Refused in a creating message (EAFNOSUPPORT)."""
     ipv4 = (
@@ -167,7 +169,12 @@ def settings_attr(settings: Settings) -> tuple[int, Value]:
     )
     # Link-local addresses are made by us, without duplicate detection, where a network has IPv6 at all.
     ipv6 = ((INET6_ADDR_GEN_MODE, u8(ADDR_GEN_NONE)),)
-    return AF_SPEC, ((AF_INET, ((INET_CONF, ipv4),)), (AF_INET6, ipv6))
+    spec = (AF_INET, ((INET_CONF, ipv4),)), (AF_INET6, ipv6)
+    return AF_SPEC, attributes(spec, _no_link)  # as bytes: most links have the same
+
+
+def _no_link(name: Name) -> int:
+    raise LookupError(name)
 
 
 def own_links(dump: Dump) -> Sequence[tuple[str, Link]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from netfab.objects.base import Name
 
@@ -33,6 +33,7 @@ NEXTHOP = Struct("=HBBi")  # rtnexthop: len, flags, hops, ifindex
 _HEADER = Struct("=IHHII")  # nlmsghdr: len, type, flags, seq, pid
 _ATTR = Struct("=HH")
 _U32 = Struct("=I")
+_PADDING = b"", b"\0", b"\0\0", b"\0\0\0"
 
 MARK = 0x6E  # 'n': IFA_PROTO and rtm_protocol of what netfab made
 
@@ -100,21 +101,21 @@ def attributes(attrs: tuple[tuple[int, Value], ...], resolve: Resolve) -> bytes:
     """Attributes, each padded to four bytes (netlink(7))."""
     out = bytearray()
     for kind, value in attrs:
-        if isinstance(value, bytes):
-            data = value
-        elif isinstance(value, str):
-            data = value.encode() + b"\0"
-        elif isinstance(value, Name):
-            data = u32(resolve(value))
-        elif isinstance(value, Body):
-            data = _body(value, resolve)
-        elif isinstance(value, Hops):
-            data = _hops(value, resolve)
-        else:
-            data = attributes(value, resolve)
-        out += _ATTR.pack(4 + len(data), kind) + data
-        out += b"\0" * (-len(data) & 3)
+        data = value if isinstance(value, bytes) else _encoded(value, resolve)
+        out += _ATTR.pack(4 + len(data), kind) + data + _PADDING[-len(data) & 3]
     return bytes(out)
+
+
+def _encoded(value: str | tuple[Any, ...], resolve: Resolve) -> bytes:
+    if isinstance(value, str):
+        return value.encode() + b"\0"
+    if isinstance(value, Name):
+        return u32(resolve(value))
+    if isinstance(value, Body):
+        return _body(value, resolve)
+    if isinstance(value, Hops):
+        return _hops(value, resolve)
+    return attributes(value, resolve)
 
 
 def _hops(value: Hops, resolve: Resolve) -> bytes:
