@@ -89,7 +89,12 @@ class Netlink:
                 failures.append(error)
 
         sending = Thread(target=send)
-        sending.start()
+        try:
+            sending.start()
+        except RuntimeError:  # there is room for no other thread: one after the other
+            self._socket.send(data)
+            errand()
+            return
         try:
             errand()
         finally:
