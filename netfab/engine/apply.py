@@ -76,18 +76,24 @@ def phases_for(desired: Fabric, observed: Observed, force: bool = False) -> tupl
     what must end has something of somebody else's on it, unless that is to be forced.
     """
     changes = diff(desired, observed.own)
-    freed = {name for change in changes if change.after is None for name in change.before.names}
-    raise_all(
-        ForeignObject(
-            f"can't create {change.after}: {name} is {observed.foreign[name]}",
-            hint="netfab changes nothing that it did not make;"
-            f" choose another name, or remove {name} yourself",
-        )
+    held = [
+        (change, name)
         for change in changes
         if change.before is None
         for name in change.after.names
-        if name in observed.foreign and name not in freed
-    )
+        if name in observed.foreign
+    ]
+    if held:
+        freed = {name for change in changes if change.after is None for name in change.before.names}
+        raise_all(
+            ForeignObject(
+                f"can't create {change.after}: {name} is {observed.foreign[name]}",
+                hint="netfab changes nothing that it did not make;"
+                f" choose another name, or remove {name} yourself",
+            )
+            for change, name in held
+            if name not in freed
+        )
     raise_all(
         ForeignObject(
             f"can't delete {change.before}, on which others are: {observed.leaning[name]}",

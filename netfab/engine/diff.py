@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from netfab.objects.base import EVERY, Fabric, Name, Op
@@ -59,8 +60,8 @@ def diff(desired: Fabric, actual: Fabric) -> list[Change]:
     changes += [Change(found, None) for name, found in actual.items() if name not in desired]
     ending = {name for change in changes if change.after is None for name in change.before.names}
     return [
-        change._replace(silent=True)
-        if change.after is None and change.before.within and ending.issuperset(change.before.within)
+        Change(change.before, None, change.why, silent=True)
+        if change.after is None and (within := change.before.within) and ending.issuperset(within)
         else change
         for change in changes
     ]
@@ -84,7 +85,7 @@ def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
             why[name] = difference(found, wanted)
             fresh.append(wanted)
     dependants = _dependants(desired, actual) if fresh and actual else {}
-    while fresh:
+    while fresh and dependants:
         holder = fresh.pop()
         for held in holder.names:
             for name in dependants.get(held, ()):
@@ -181,10 +182,10 @@ def _waits(changes: Sequence[Change]) -> list[set[int]]:
 
 def _by_name(names: Iterable[Iterable[Name]]) -> dict[Name, list[int]]:
     """The indexes of changes, by each of their names."""
-    found: dict[Name, list[int]] = {}
+    found: defaultdict[Name, list[int]] = defaultdict(list)
     for index, those in enumerate(names):
         for name in those:
-            found.setdefault(name, []).append(index)
+            found[name].append(index)
     return found
 
 
@@ -203,19 +204,21 @@ def _wait_for_what_is_needed(
     changes: Sequence[Change], makers: dict[Name, list[int]], waits: list[set[int]]
 ) -> None:
     """The first rule."""
-    spaces: dict[str, set[int]] = defaultdict(set)
-    for name, making in makers.items():
-        spaces[name.space].update(making)
     whole: dict[str, int] = {}  # of a space: where in `waits` it is
+
+    @cache
+    def made_in(space: str) -> set[int]:
+        return {index for name, making in makers.items() if name.space == space for index in making}
+
     for index, change in enumerate(changes):
         if change.after is not None:
             for name in (*change.after.needs, *change.after.after):
                 if name.text != EVERY:
                     waits[index].update(makers.get(name, ()))
-                elif name.space in spaces:
+                elif members := made_in(name.space):
                     if name.space not in whole:
                         whole[name.space] = len(waits)
-                        waits.append(spaces[name.space])
+                        waits.append(members)
                     waits[index].add(whole[name.space])
 
 

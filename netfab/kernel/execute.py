@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from errno import EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT, ESRCH
+from functools import partial
 from itertools import groupby
 from time import monotonic, sleep
 from typing import Any, NamedTuple
@@ -56,6 +57,7 @@ GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT}  # for a delete: it is done
 Steps = Sequence[tuple[int, Any]]  # (number of the change, step)
 Failures = list[Exception | None]  # of each change
 Handler = Callable[[Steps, Failures], None]
+Errand = Callable[[], None]  # what is done while the kernel is busy; it sends nothing to rtnetlink
 Hook = Callable[[Op], bool]  # before each step; True spoils it, so that the kernel refuses it
 
 
@@ -123,12 +125,15 @@ class Executor:
         self._batch(space, [(0, request) for request in requests])
 
     def _round(self, space: str, steps: Steps, failed: Failures) -> None:
-        for (kind, _), group in groupby(steps, key=lambda step: _batch_of(step[1])):
+        """Namespaces are ended last, or while the kernel is busy with a sweep."""
+        ending = iter([step for step in steps if type(step[1]) is DelNamespace])
+        others = [step for step in steps if type(step[1]) is not DelNamespace]
+        for (kind, _), group in groupby(others, key=lambda step: _batch_of(step[1])):
             together = [(number, op) for number, op in group if failed[number] is None]
             if kind is Request:
                 self._send(space, together, failed)
             elif kind is DelLink:
-                self._sweep(space, together, failed)
+                self._sweep(space, together, failed, partial(self._each, ending, failed))
             elif kind in self._handlers:
                 spoiled = [self._hook(op) for _, op in together]
                 if not any(spoiled):
@@ -136,19 +141,23 @@ class Executor:
                 else:
                     failed[together[0][0]] = OSError(EIO, os.strerror(EIO))
             else:
-                for number, op in together:
-                    if failed[number] is None:
-                        try:
-                            self._carry_out(op)
-                        except OSError as error:
-                            failed[number] = error
+                self._each(together, failed)
+        self._each(ending, failed)
 
-    def _send(self, space: str, steps: Steps, failed: Failures) -> None:
-        """Requests to rtnetlink, in batches.
+    def _each(self, steps: Iterable[tuple[int, Any]], failed: Failures) -> None:
+        for number, op in steps:
+            if failed[number] is None:
+                try:
+                    self._carry_out(op)
+                except OSError as error:
+                    failed[number] = error
+
+    def _send(self, space: str, steps: Steps, failed: Failures, beside: Errand | None = None) -> None:
+        """Requests to rtnetlink, in batches; `beside` the first of which something else is done.
 
         What was to be made under an ifindex that is taken is tried again.
         """
-        refused = self._batch(space, steps)
+        refused = self._batch(space, steps, beside)
         for _ in range(RACES):
             unlucky = {refusal.number for refusal in refused if _lost_the_race(refusal)}
             if not unlucky:
@@ -179,7 +188,7 @@ class Executor:
             taken = max(link.ifindex for link in links(self._namespaces.socket(space)))
             self._next_index = max(self._next_index, taken + 1) + int.from_bytes(os.urandom(1), "little")
 
-    def _batch(self, space: str, steps: Steps) -> list[Refusal]:
+    def _batch(self, space: str, steps: Steps, beside: Errand | None = None) -> list[Refusal]:
         """Everything that was refused, in order."""
         try:
             netlink = self._namespaces.socket(space)
@@ -191,14 +200,14 @@ class Executor:
         for start in range(0, len(steps), BATCH):
             together = steps[start : start + BATCH]
             try:
-                refused += self._exchange(netlink, together)
+                refused += self._exchange(netlink, together, beside if start == 0 else None)
             except OSError as error:
                 # Nobody knows which of them the kernel carried out: all of their changes failed.
                 reason = error.errno or EIO, error.strerror or ""
                 refused += [Refusal(request, number, *reason) for number, request in together]
         return refused
 
-    def _exchange(self, netlink: Netlink, steps: Steps) -> list[Refusal]:
+    def _exchange(self, netlink: Netlink, steps: Steps, beside: Errand | None) -> list[Refusal]:
         """One batch; what was refused. Raises OSError."""
         batch: list[tuple[int, bytes]] = []
         sent: dict[int, tuple[int, Request]] = {}
@@ -223,7 +232,7 @@ class Executor:
                     message = message[:4] + b"\xff\x7f" + message[6:]  # no such message type: EOPNOTSUPP
                 batch.append((sequence, message))
                 sent[sequence] = number, request
-            refused = netlink.batch(batch)
+            refused = netlink.batch(batch, beside)
         finally:
             for fd in self._fds.values():
                 os.close(fd)
@@ -250,25 +259,28 @@ class Executor:
             return self._fds[name]
         return LOOPBACK_IFINDEX if name.text == "lo" else self._index[name]
 
-    def _sweep(self, space: str, steps: Steps, failed: Failures) -> None:
-        """Delete links: one by one each costs an RCU grace period; those of a group go together for one."""
+    def _sweep(self, space: str, steps: Steps, failed: Failures, beside: Errand) -> None:
+        """Delete links: one by one each costs an RCU grace period; those of a group go together for one.
+
+        `beside` it something else is done, that needs no link.
+        """
         here = [(number, op) for number, op in steps if op.link in self._index]
         meant = {op.link for _, op in here}
         if len(here) == 1:
             number, op = here[0]
             body = Body(IFINFO, (0, 0, op.link, 0, 0), ())
             request = Request(space, RTM_DELLINK, 0, body, doing=f"delete {op.link}")
-            self._send(space, [(number, request)], failed)
+            self._send(space, [(number, request)], failed, beside)
         elif here and space == HOST and self._most_go(meant):
-            self._sweep_group(here, failed)
+            self._sweep_group(here, failed, beside)
         elif here:
-            self._sweep_scratch(space, here, failed)
+            self._sweep_scratch(space, here, failed, beside)
 
     def _most_go(self, meant: set[Name]) -> bool:
         """Whether more than twice as many of the fabric's links on the host go as stay."""
         return meant <= self._in_group and 2 * len(self._in_group - meant) < len(meant)
 
-    def _sweep_group(self, steps: Steps, failed: Failures) -> None:
+    def _sweep_group(self, steps: Steps, failed: Failures, beside: Errand) -> None:
         """Delete the fabric's group on the host, with the links that stay out of the way."""
         first, group = steps[0][0], steps[0][1].group
         staying = self._in_group - {op.link for _, op in steps}
@@ -276,10 +288,11 @@ class Executor:
         back = [(first, _regroup(link, group)) for link in sorted(staying)]
         self._send(HOST, away, failed)
         if failed[first] is None:  # else the group still holds a link that stays
-            self._send(HOST, [(first, _delete_group(HOST, group)), *back], failed)
+            self._send(HOST, [(first, _delete_group(HOST, group))], failed, beside)
+            self._send(HOST, back, failed)
         self._in_group = staying
 
-    def _sweep_scratch(self, space: str, steps: Steps, failed: Failures) -> None:
+    def _sweep_scratch(self, space: str, steps: Steps, failed: Failures, beside: Errand) -> None:
         """Move links into the scratch group and delete that; what else was in it goes back, or stops us."""
         first, group = steps[0][0], steps[0][1].group
         meant = {op.link for _, op in steps}
@@ -292,7 +305,8 @@ class Executor:
                 return
         requests = [(first, _regroup(Name(HOST, link.name), group)) for link in strays]
         requests += [(number, _regroup(op.link, scratch_of(group))) for number, op in steps]
-        self._send(space, [*requests, (first, _delete_group(space, scratch_of(group)))], failed)
+        self._send(space, requests, failed)
+        self._send(space, [(first, _delete_group(space, scratch_of(group)))], failed, beside)
 
     def _carry_out(self, op: Op) -> None:
         """One step that is no rtnetlink message. Raises OSError."""

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOENT
+from functools import cache
 from typing import Any
 
 from netfab.kernel.netlink import Netlink
@@ -185,8 +186,13 @@ def prepare_directory() -> None:
 
 
 def _is_namespace(found: os.stat_result) -> bool:
-    # Every nsfs inode is on one device, that of our own namespace; ns(7).
-    return found.st_dev == os.stat("/proc/self/ns/net").st_dev
+    return found.st_dev == _nsfs()
+
+
+@cache
+def _nsfs() -> int:
+    """The device of every nsfs inode, that of our own namespace among them; ns(7)."""
+    return os.stat("/proc/self/ns/net").st_dev
 
 
 def _what_is(path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
@@ -119,7 +119,12 @@ class AddressMessage(NamedTuple):
 
 def address_name(link: Name, address: IPv4Address | IPv6Address, length: int) -> Name:
     """The identity of an Address."""
-    return Name(f"address {link.space}", f"{address}/{length} {link.text}")
+    return Name(f"address {link.space}", f"{_shown(address.packed, length)} {link.text}")
+
+
+@cache
+def _shown(packed: bytes, length: int) -> str:
+    return f"{ip_address(packed)}/{length}"
 
 
 @cache

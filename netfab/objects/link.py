@@ -22,6 +22,7 @@ from netfab.objects.wire import (
     Body,
     Request,
     Value,
+    attributes,
     number,
     parse,
     text,
@@ -74,6 +75,7 @@ class Link(NamedTuple):
     flags: int
     name: str
     group: int
+    kind: str  # bridge, veth ...; "" for hardware
     attrs: dict[int, bytes]  # of KEPT; of a lo of KEPT_OF_LO
     info: dict[int, bytes]  # of IFLA_LINKINFO
 
@@ -81,9 +83,10 @@ class Link(NamedTuple):
     def parse(cls, ifindex: int, flags: int, data: bytes, start: int, end: int) -> Link:
         """From the attributes in data[start:end]."""
         attrs = parse(data, start, end, KEPT if ifindex != LOOPBACK_IFINDEX else KEPT_OF_LO)
-        info = attrs.pop(LINKINFO, b"")
-        group = number(attrs.get(GROUP, b""))
-        return cls(ifindex, flags, text(attrs[IFNAME]), group, attrs, parse(info, 0, len(info)))
+        nested = attrs.pop(LINKINFO, b"")
+        info = parse(nested, 0, len(nested))
+        group, kind = number(attrs.get(GROUP, b"")), text(info.get(INFO_KIND, b""))
+        return cls(ifindex, flags, text(attrs[IFNAME]), group, kind, attrs, info)
 
     @property
     def up(self) -> bool:
@@ -99,11 +102,6 @@ class Link(NamedTuple):
     def mac(self) -> str:
         """aa:bb:cc:dd:ee:ff; "" for a link without one."""
         return self.attrs.get(ADDRESS, b"").hex(":")
-
-    @property
-    def kind(self) -> str:
-        """bridge, veth ...; "" for hardware."""
-        return text(self.info.get(INFO_KIND, b""))
 
     def info_data(self, which: int = INFO_DATA, wanted: frozenset[int] | None = None) -> dict[int, bytes]:
         """Attributes of IFLA_INFO_DATA or IFLA_INFO_SLAVE_DATA."""
@@ -190,6 +188,7 @@ def set_up(link: Name, up: bool, what: str) -> Request:
     return Request(link.space, RTM_NEWLINK, 0, body, doing=f"set {what} {'up' if up else 'down'}")
 
 
+@cache
 def settings_attr(settings: Settings) -> tuple[int, Value]:
     """IFLA_AF_SPEC with all that netlink can set. Refused in a creating message (EAFNOSUPPORT)."""
     ipv4 = (
@@ -200,7 +199,12 @@ def settings_attr(settings: Settings) -> tuple[int, Value]:
     )
     # Link-local addresses are made by us, without duplicate detection, where a network has IPv6 at all.
     ipv6 = ((INET6_ADDR_GEN_MODE, u8(ADDR_GEN_NONE)),)
-    return AF_SPEC, ((AF_INET, ((INET_CONF, ipv4),)), (AF_INET6, ipv6))
+    spec = (AF_INET, ((INET_CONF, ipv4),)), (AF_INET6, ipv6)
+    return AF_SPEC, attributes(spec, _no_link)  # as bytes: most links have the same
+
+
+def _no_link(name: Name) -> int:
+    raise LookupError(name)
 
 
 def own_links(dump: Dump) -> Sequence[tuple[str, Link]]:
@@ -220,3 +224,12 @@ def marked_links(fabric: str, spaces: Mapping[str, Space]) -> list[tuple[str, Li
         and link.ifindex != LOOPBACK_IFINDEX
         and not link.attrs.get(IFALIAS, b"").startswith(moved)
     ]
+
+
+def unmarked_links(dump: Dump) -> Iterator[tuple[str, Link]]:
+    """(space, link) of every link that netfab labelled and that carries the mark of no fabric any more."""
+    netfabs = group_of(dump.fabric) >> 24
+    for space, found in dump.spaces.items():
+        for link in found.links:
+            if link.group >> 24 != netfabs and link.attrs.get(IFALIAS, b"").startswith(b"netfab:"):
+                yield space, link

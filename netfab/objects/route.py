@@ -35,6 +35,7 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 4, 5, 6, 9
 TABLE_MAIN = 254
 UNICAST, BLACKHOLE, UNREACHABLE, PROHIBIT = 1, 6, 7, 8  # RTN_*
 KINDS = {"unicast": UNICAST, "blackhole": BLACKHOLE, "unreachable": UNREACHABLE, "prohibit": PROHIBIT}
+KIND_NAMES = {number: name for name, number in KINDS.items()}
 DEFAULT_METRIC6 = 1024  # IP6_RT_PRIO_USER, net/ip6_route.h
 
 AnyAddress = IPv4Address | IPv6Address
@@ -125,17 +126,16 @@ class Route(NamedTuple):
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
+        addresses: dict[Name, list[Address]] = {}
+        for address in Address.read(dump):
+            addresses.setdefault(address.link, []).append(address)
         for space, found in dump.spaces.items():
-            addresses: dict[Name, list[Address]] = {}
-            if found.routes:
-                for address in Address.read(dump._replace(spaces={space: found})):
-                    addresses.setdefault(address.link, []).append(address)
             for message in found.routes:
                 if message.protocol == MARK and message.table == TABLE_MAIN and _ours(message, space, dump):
                     hops = tuple(sorted(_hops(message, space, dump)))
                     destination = _network(message.family, message.attrs.get(RTA_DST, b""), message.length)
                     metric = number(message.attrs.get(RTA_PRIORITY, b""))
-                    kind = next((name for name, value in KINDS.items() if value == message.kind), "unicast")
+                    kind = KIND_NAMES.get(message.kind, "unicast")
                     yield cls(
                         space,
                         destination,
@@ -214,6 +214,7 @@ def _ours(message: RouteMessage, space: str, dump: Dump) -> bool:
     return all((space, device) in dump.owned for device in devices) and (space != HOST or bool(devices))
 
 
+@cache
 def _address(packed: bytes | None) -> AnyAddress | None:
     if packed is None:
         return None

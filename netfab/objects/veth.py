@@ -27,11 +27,10 @@ from netfab.objects.link import (
     Settings,
     group_of,
     own_links,
-    owned,
-    related,
     set_link,
     set_up,
     settings_attr,
+    unmarked_links,
 )
 from netfab.objects.ops import DelLink, WriteSysctl
 from netfab.objects.wire import (
@@ -173,20 +172,20 @@ class Veth(NamedTuple):
     def read(cls, dump: Dump) -> Iterator[Self]:
         # An ifindex is unique in its namespace only, so both ends must point at each other, and both be
         # marked or at least labelled: a user's own pair inside a node may well have the same two numbers.
-        at: dict[tuple[int, int], list[tuple[str, Link]]] = {}
-        for space, found in dump.spaces.items():
-            for link in found.links:
-                if related(link, dump.fabric) and link.kind == "veth":
-                    at.setdefault((link.ifindex, _peer(link)), []).append((space, link))
+        ours = [(space, link, _peer(link)) for space, link in own_links(dump) if link.kind == "veth"]
+        at: dict[tuple[int, int], list[tuple[str, Link, bool]]] = {}
+        for space, link, peer_index in ours:
+            at.setdefault((link.ifindex, peer_index), []).append((space, link, True))
+        for space, link in unmarked_links(dump):
+            if link.kind == "veth":
+                at.setdefault((link.ifindex, _peer(link)), []).append((space, link, False))
         marked = group_of(dump.fabric)
-        for space, link in own_links(dump):
-            if link.kind != "veth":
-                continue
-            ends = at.get((_peer(link), link.ifindex), ())
-            for peer_space, peer in ends:
+        for space, link, peer_index in ours:
+            ends = at.get((peer_index, link.ifindex), ())
+            for peer_space, peer, is_marked in ends:
                 first = _place(space, link) < _place(peer_space, peer)
-                if first or not owned(peer, dump.fabric):  # each pair once
-                    two = [End.of(space, link), End.of(peer_space, peer)]
+                if first or not is_marked:  # each pair once
+                    two = End.of(space, link), End.of(peer_space, peer)
                     a, b = two if first else reversed(two)
                     yield cls(a, b, link.group if link.group != marked else peer.group)
             if not ends:

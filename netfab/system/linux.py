@@ -10,7 +10,8 @@ import fcntl
 
 from netfab.system.libc import checked, libc
 
-CLONE_NEWNS = 0x00020000  # linux/sched.h
+CLONE_FS = 0x00000200  # linux/sched.h
+CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
