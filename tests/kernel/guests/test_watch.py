@@ -79,13 +79,12 @@ def test_what_nobody_tells_is_seen_before_long(blue: str, watching: Watching) ->
     managers.until(lambda: has(blue, "10.7.0.2/24"), "the address is not there again")
 
 
-def test_a_namespace_that_is_made_anew_is_attached_again(blue: str, watching: Watching) -> None:
+def test_a_namespace_that_goes_is_forgotten(blue: str, watching: Watching) -> None:
     ready(watching())
 
     ip("netns", "delete", blue)
-    ip("netns", "add", blue)
 
-    managers.until(lambda: has(blue, "10.7.0.2/24"), "it is not attached again")
+    managers.until(lambda: adhoc.attachments() == [], "it is not forgotten")
 
 
 def test_a_node_of_a_fabric_is_repaired_too(watching: Watching, tmp_path: Path) -> None:
