@@ -62,6 +62,17 @@ class PlanError(NetfabError):
     """What the file asks for can't be planned on this host."""
 
 
+class PortBusy(PlanError):
+    """A port that is to be published is another program's."""
+
+    def __init__(self, port: int | str, protocol: str, *, at: Location | None = None) -> None:
+        super().__init__(
+            f"port {port}/{protocol} of this host is in use by another program",
+            at=at,
+            hint=f"`ss -lnp 'sport = :{port}'` shows which",
+        )
+
+
 class SubnetTaken(PlanError):
     """A subnet overlaps a prefix that this host, or another fabric on it, already uses."""
 
@@ -151,3 +162,27 @@ class NotReady(NetfabError):
             "\n".join((f"{name} is not ready: {reason}", *(f"  {name} | {line}" for line in lines)))
         )
         self.name, self.reason, self.lines = name, reason, lines
+
+
+class NoAnswer(NetfabError):
+    """A daemon is too slow, or answers what can't be meant. Carries the HTTP status, 0 for none."""
+
+    def __init__(self, path: str, reason: str, status: int = 0) -> None:
+        super().__init__(f"{path} {reason}")
+        self.path, self.reason, self.status = path, reason, status
+
+
+class NoGuest(NetfabError):
+    """A word names no guest of this host, or several, or one that can't be entered."""
+
+
+class UnknownGuest(NoGuest):
+    """Everybody who could know it was asked, and nobody does."""
+
+
+class GuestGone(NetfabError):
+    """A guest ended, or began anew, since it was found."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(f"the guest went away: {label}", hint="start it, and try again")
+        self.label = label

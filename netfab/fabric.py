@@ -5,34 +5,36 @@ Every function takes a `Where`; nothing is global: a sandbox, a test and this ma
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable
-from contextlib import suppress
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 
+from netfab import shared
 from netfab.engine import apply as engine
-from netfab.engine.apply import Applied, Observed
+from netfab.engine.apply import Applied
 from netfab.engine.diff import Change
-from netfab.errors import LeaseConflict, NetfabError, StoreError, UndoFailed, raise_all
+from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
+from netfab.lifecycle import kill, pause, restart, start, stop, unpause
 from netfab.look import bridges, inspect, name_of, plan_data, status
+from netfab.nics import as_they_came_back
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
-from netfab.plan.facts import Facts, Lease
-from netfab.plan.planner import Plan, summary
-from netfab.plan.planner import plan as plan_topology
-from netfab.plan.prefixes import reasons
-from netfab.plan.protection import lease_of
-from netfab.plan.renames import renamed
-from netfab.plan.subnets import Reservation
+from netfab.plan.facts import Lease
+from netfab.plan.nics import claims
+from netfab.plan.part import leases_within, within
+from netfab.plan.planner import Plan
+from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
+from netfab.saved import SavedPlan, read_plan, refuse_moved, save_plan
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
 from netfab.topology.schema import FileWish, Topology
+from netfab.visits import as_they_are_now
 from netfab.where import (
     HERE,
     Where,
+    applying_user,
     known_record,
     last_applied,
     last_of_any,
@@ -48,39 +50,34 @@ __all__ = [
     "Applied",
     "Proposal",
     "Record",
+    "SavedPlan",
     "Where",
     "apply",
+    "applying_user",
     "bridges",
     "destroy",
     "drift",
     "execute",
     "inspect",
+    "kill",
     "load",
     "logs",
     "name_of",
+    "pause",
     "plan",
     "plan_data",
     "programs",
+    "read_plan",
     "reconcile",
     "records",
     "recover",
+    "restart",
+    "save_plan",
+    "start",
     "status",
+    "stop",
+    "unpause",
 ]
-
-ATTEMPTS = 20  # at planning, when other processes claim what was planned
-
-
-class Proposal(NamedTuple):
-    """What apply would do.
-
-    `live` is False when it was compared with what was last applied, not with the kernel.
-    """
-
-    topology: Topology
-    plan: Plan
-    changes: tuple[Change, ...]
-    live: bool
-    reasons: tuple[str, ...] = ()
 
 
 def load(file: str, name: str | None = None) -> Topology:
@@ -123,66 +120,56 @@ def _with_sources(topology: Topology) -> Topology:
     return topology._replace(nodes=nodes)
 
 
-def plan(topology: Topology, where: Where = HERE, why: bool = False) -> Proposal:
-    """Plan, and compare with the kernel; without root, with what was last applied. Changes nothing.
-
-    With `why`, also the reason for each subnet: what was rejected, and who holds it.
-    """
-    with opened_store(where) as store, opened_host(topology.name, where) as host:
-        leases = store.leases(topology.name)
-        facts = _facts(host, store, topology.name, leases)
-        proposed = plan_topology(topology, leases, facts, where.run)
-        chosen = json.dumps(summary(topology, proposed))
-        proposed = _with_renames(proposed, store.record(topology.name), chosen)
-        last = last_applied(store, topology.name, KINDS)
-        live = os.geteuid() == 0
-        observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
-        wanted = proposed.fabric if live else proposed.fabric.public()
-        changes = engine.changes_for(wanted, observed)
-        keys = (lease.key for lease in leases)
-        told = tuple(reasons(topology, proposed.layout.prefixes, facts, keys)) if why else ()
-        return Proposal(topology, proposed, changes, live, told)
-
-
 def apply(
-    topology: Topology, file: str, where: Where = HERE, take_over: bool = False, second: bool = False
+    topology: Topology,
+    file: str,
+    where: Where = HERE,
+    take_over: bool = False,
+    second: bool = False,
+    only: Collection[str] = (),
+    saved: SavedPlan | None = None,
 ) -> tuple[Plan, Applied]:
     """Make the kernel match the topology, and read it back.
 
     `take_over`: the file replaces the one that the fabric was applied from; `second`: this is another fabric
-    of a file that is applied already. Raises NetfabError when nothing was changed, or all was undone;
-    UndoFailed says what is left.
+    of a file that is applied already; `only`: nothing but what those nodes have or need, all others stay as
+    they are; `saved`: nothing at all unless file and kernel are as they were when that plan was saved. Raises
+    NetfabError when nothing was changed, or all was undone; UndoFailed says what is left.
     """
     need_root("apply")
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record, leases = store.record(name), store.leases(name)
+        topology = shared.joined(topology, store)
         _refuse_another(record, file, take_over)
         if record is None and not second:
             _refuse_renamed(name, file, store)
         last = last_applied(store, name)
         try:
-            proposed = _claim(topology, host, store, where)
+            proposed = claim(topology, host, store, where, only, record)
             if proposed.published:
                 from netfab.hosts.ports import refuse_busy
 
-                refuse_busy(wish for wish in proposed.published if lease_of(wish) not in leases)
+                refuse_busy(proposed.published, host.held())
             made = Record(
-                name, file, os.getuid(), Fabric(name).to_json(), json.dumps(summary(topology, proposed))
+                name,
+                file,
+                applying_user(),
+                Fabric(name).to_json(),
+                summary_of(topology, proposed, record),
+                commands_of(proposed, record),
             )
             if record is None:  # from here on there may be something of it, whatever happens to us
                 store.commit(made, proposed.wants)
-            proposed = _with_renames(proposed, record, made.summary)
-            applied = engine.apply(proposed.fabric, host, (last,), where.progress)
+            proposed = with_renames(proposed, record, made.summary)
+            desired = _aim(proposed, host, last, saved)
+            applied = engine.apply(desired, host, (last,), where.progress)
             host.forget()  # what is written next takes as much memory again
-            try:
-                run_commands(proposed.commands, made, applied.changes)
-                if applied.changes or not _is_known(record, made) or proposed.wants != leases:
-                    _remember(made, proposed, store, where)
-            except NetfabError as failure:
-                engine.undo(applied.before, host, (proposed.fabric, last), failure)
-                failure.undone = True
-                raise
+            with _undone_on_failure(applied, host, (desired, last)):
+                run_commands(made, applied.changes, where)
+                wants = leases_within(proposed, leases)
+                if applied.changes or not _is_known(record, made) or wants != leases or only:
+                    _remember(made, within(proposed, _desired(record, name)), wants, store, where)
         except UndoFailed:
             raise
         except BaseException:
@@ -190,7 +177,19 @@ def apply(
                 store.commit(record, leases) if record else store.forget(name)
             raise
         host.wait_ready(proposed.fabric)
+        host.announce(proposed.fabric, applied.changes)
         return proposed, applied
+
+
+@contextmanager
+def _undone_on_failure(applied: Applied, host: LocalHost, known: tuple[Fabric, ...]) -> Iterator[None]:
+    """What belongs to an apply and comes after it: when it fails, all is as it was."""
+    try:
+        yield
+    except NetfabError as failure:
+        engine.undo(applied.before, host, known, failure)
+        failure.undone = True
+        raise
 
 
 def _is_known(record: Record | None, made: Record) -> bool:
@@ -199,11 +198,30 @@ def _is_known(record: Record | None, made: Record) -> bool:
     return same and record != made
 
 
-def _remember(made: Record, proposed: Plan, store: Store, where: Where) -> None:
+def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None) -> Fabric:
+    """What should be: a part of a plan leaves the rest as it is now.
+
+    Raises NetfabError where a saved plan was another, or of something else.
+    """
+    if proposed.nodes is None and saved is None:
+        return proposed.fabric
+    observed = host.observe(last.name, (proposed.fabric, last)).own
+    desired = within(proposed, observed)
+    if saved is not None:
+        refuse_moved(saved, proposed, desired, observed)
+    return desired
+
+
+def _desired(record: Record | None, name: str) -> Fabric:
+    """What was last applied, whatever others made of it since."""
+    return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
+
+
+def _remember(made: Record, desired: Fabric, wants: frozenset[Lease], store: Store, where: Where) -> None:
     """Keep what was applied, and tell everybody what everybody may know of it."""
-    known = made._replace(desired=proposed.fabric.to_json())
-    store.commit(known, proposed.wants)
-    publish(where.run, _public(known, proposed.fabric), proposed.wants)
+    known = made._replace(desired=desired.to_json())
+    store.commit(known, wants)
+    publish(where.run, _public(known, desired), wants)
 
 
 def _public(record: Record, fabric: Fabric) -> Record:
@@ -212,17 +230,22 @@ def _public(record: Record, fabric: Fabric) -> Record:
     return record if public is fabric else record._replace(desired=public.to_json())
 
 
-def destroy(name: str, where: Where = HERE) -> Applied:
+def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
     """Leave nothing of the fabric behind: the empty set, applied. What isn't there is fine.
 
-    A store that is full, read-only or broken hinders nothing; StoreError then says that it still has the
-    fabric.
+    `force`: although others have ports on its bridges. A store that is full, read-only or broken hinders
+    nothing; StoreError then says that it still has the fabric.
     """
     need_root("destroy")
     with locked_fabric(name, where), opened_host(name, where) as host:
         known = (last_of_any(name, where),)
         applied = engine.apply(
-            Fabric(name), host, known, where.progress, back=lambda: last_of_any(name, where, KINDS)
+            Fabric(name),
+            host,
+            known,
+            where.progress,
+            back=lambda: last_of_any(name, where, KINDS),
+            force=force,
         )
         withdraw(where.run, name)
         try:
@@ -237,22 +260,46 @@ def destroy(name: str, where: Where = HERE) -> Applied:
 
 
 def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
-    """What others changed since the last apply: how to make it as it was. No file needed."""
+    """What others changed since the last apply: how to make it as it was. No file needed.
+
+    A program that was stopped or paused by name is as it should be.
+    """
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
-        wanted = Fabric.from_json(known_record(store, name).desired, KINDS)
+        wanted = as_they_are_now(Fabric.from_json(known_record(store, name).desired, KINDS), where)
+        wanted = host.as_left(wanted)
         return engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
 
 
 def reconcile(name: str, where: Where = HERE) -> Applied:
-    """Repair what others changed since the last apply; after a reboot, all of it."""
+    """Repair what others changed since the last apply; after a reboot, all of it.
+
+    Also runs what `exec:` says in nodes that are made anew. On a failure all is as it was.
+    A program that was stopped or paused by name stays so, until a reboot.
+    """
     need_root("reconcile")
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
-        record = known_record(store, name)
-        wanted = Fabric.from_json(record.desired, KINDS)
-        applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
+        record = _with_nics_as_they_are(known_record(store, name), host, store)
+        wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
+        left, last = host.as_left(wanted), last_applied(store, name)
+        applied = engine.apply(left, host, (last,), where.progress)
+        with _undone_on_failure(applied, host, (left, last)):
+            run_commands(record, applied.changes, where)
+        host.announce(wanted, applied.changes)
         publish(where.run, _public(record, wanted), store.leases(name))
         return applied
+
+
+def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Record:
+    """The record; what NICs that are to be moved again would have to get back is kept before they are."""
+    last = Fabric.from_json(record.desired, KINDS)
+    now = as_they_came_back(last, host)
+    if now == last:
+        return record
+    kept = record._replace(desired=now.to_json())
+    others = {lease for lease in store.leases(record.name) if lease.kind != "inside"}
+    store.commit(kept, others.union(claims(now)))
+    return kept
 
 
 def recover(where: Where = HERE) -> list[str]:
@@ -278,43 +325,6 @@ def recover(where: Where = HERE) -> list[str]:
                 store.commit(record._replace(desired=shown.to_json()), view.leases(record.name))
                 lines.append(f"recovered fabric {record.name}, applied from {record.file}")
     return lines or ["nothing to recover: the store is whole"]
-
-
-def _with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:
-    """The plan, with a warning for each interface that changes its name."""
-    if record is None or record.summary == chosen:
-        return proposed
-    told = renamed(json.loads(record.summary)["nodes"], json.loads(chosen)["nodes"])
-    return proposed._replace(warnings=(*proposed.warnings, *told))
-
-
-def _claim(topology: Topology, host: LocalHost, store: Store, where: Where) -> Plan:
-    """Plan, and hold what is planned; plan again when another process was first."""
-    for attempt in range(ATTEMPTS):
-        leases = store.leases(topology.name)
-        facts = _facts(host, store, topology.name, leases)
-        proposed = plan_topology(topology, leases, facts, where.run)
-        try:
-            store.claim(topology.name, proposed.wants)
-        except LeaseConflict:
-            if attempt == ATTEMPTS - 1:
-                raise
-        else:
-            return proposed
-    raise AssertionError("unreachable")
-
-
-def _facts(host: LocalHost, store: Store, name: str, leases: Iterable[Lease]) -> Facts:
-    """What the planner is told: of the host, and of what fabrics hold on it."""
-    facts = host.facts()
-    held = tuple(
-        Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
-        for subnet in store.held(name)
-    )
-    own = {lease.key: lease.value for lease in leases if lease.kind == "borrowed"}
-    originals = {**facts.sysctls, **store.borrowed(name), **own}
-    published = store.published(name)
-    return facts._replace(reservations=held + facts.reservations, sysctls=originals, published=published)
 
 
 def _refuse_renamed(name: str, file: str, store: Store) -> None:

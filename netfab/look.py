@@ -16,18 +16,20 @@ from netfab.objects.kinds import KINDS
 from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
 from netfab.runtime.paths import Paths
+from netfab.runtime.status import Status
+from netfab.runtime.status import status as containers
 from netfab.topology.schema import Topology
+from netfab.visits import as_they_are_now
 from netfab.where import HERE, Where, known_record, opened_host, opened_store, records
 
 
 def status(name: str, where: Where = HERE) -> dict[str, Any]:
     """What there is of a fabric, as `status -o json` prints it. Without root, as it was last applied.
 
-    A node is ready when its namespace is there and its program, if it has one, runs or has done its work;
+    A node is ready when its namespace is there and its program, if it has one, runs or has done its work (not
+    when it is stopped or paused);
     `dropped` are the packets that its interface was not allowed to send.
     """
-    from netfab.runtime.status import status as containers
-
     with opened_store(where) as store, opened_host(name, where) as host:
         record = known_record(store, name)
         found: dict[str, Any] = {"version": 1, "fabric": name, "file": record.file, "user": record.user}
@@ -36,21 +38,33 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
             for node in found["nodes"].values():
                 node |= {"state": "applied", "ready": None, "pid": None}
             return found
-        wanted = Fabric.from_json(record.desired, KINDS)
+        wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
         present = host.observe(name, (wanted,)).own
+        as_left = host.as_left(wanted)
         dropped = host.dropped()
-    found["differs"] = len(describe(diff(wanted, present)))
+    found["differs"] = len(describe(diff(as_left, present)))
     running = containers(Paths(name, where.run, where.state))
     for short, node in found["nodes"].items():
-        namespace = Name("namespace", os.path.basename(node["namespace"]))
+        namespace = namespace_of_node(name, short, node)
         program = running.get(short)
         gone = bool(node["namespace"]) and namespace not in present
         node["state"] = "missing" if gone else program.state if program else "up"
-        node["ready"] = not gone and (program is None or program.pid != 0 or program.exit_code == 0)
+        node["ready"] = not gone and (program is None or _does_its_work(program))
         node["pid"] = (program.pid or None) if program else None
         for interface in node["interfaces"]:
             interface["dropped"] = dropped.get(host_link(name, short, interface["name"]), 0)
     return found
+
+
+def _does_its_work(program: Status) -> bool:
+    return program.state == "running" or (program.state == "exited" and program.exit_code == 0)
+
+
+def namespace_of_node(fabric: str, node: str, found: dict[str, Any]) -> Name:
+    """The name of the namespace that a node is in, as its summary has it."""
+    if found["guest"]:
+        return Name("namespace", f"{fabric}.{node}")
+    return Name("namespace", os.path.basename(found["namespace"]))
 
 
 def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
@@ -90,7 +104,15 @@ def bridges(where: Where = HERE) -> list[dict[str, Any]]:
             for record in store.records()
             for chosen in json.loads(record.summary)["networks"].values()
         }
-    return [{"bridge": name, "owner": owners.get(name, "-"), **rest} for name, rest in found.items()]
+    return [
+        {
+            "bridge": name,
+            "owner": owners.get(name, "-"),
+            "addresses": there["addresses"],
+            "ports": there["ports"],
+        }
+        for name, there in found.items()
+    ]
 
 
 def plan_data(

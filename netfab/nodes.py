@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from netfab.engine.diff import Change
@@ -12,6 +12,7 @@ from netfab.errors import NetfabError
 from netfab.kernel.netns import Namespaces
 from netfab.runtime.paths import Paths
 from netfab.store.store import Record
+from netfab.visits import namespace_of_guest
 from netfab.where import HERE, Where, need_root, opened_store, records
 
 
@@ -62,30 +63,39 @@ def execute(
         raise NetfabError(f"{name} is in the host's namespace, and its program does not run")
     if user is not None:
         raise NetfabError(f"{name} has no program, and so no users", hint="run `su` or `setpriv` in it")
-    return _in_namespace(record.name, name, found, argv, dict(env), terminal)
+    return _in_namespace(record.name, name, found, argv, dict(env), terminal, where)
 
 
-def run_commands(
-    commands: Mapping[str, tuple[tuple[str, ...], ...]], record: Record, changes: Iterable[Change]
-) -> None:
+def run_commands(record: Record, changes: Iterable[Change], where: Where) -> None:
     """What `exec:` says for nodes without a program, in those whose namespace is new. Raises NetfabError."""
+    commands = json.loads(record.commands)
     new = {change.object.names[0].text for change in changes if change.before is None}
     nodes = json.loads(record.summary)["nodes"] if commands else {}
     for name, several in commands.items():
         if f"{record.name}.{name}" in new:
             for argv in several:
-                if code := _in_namespace(record.name, name, nodes[name], argv, {}, terminal=False):
+                if code := _in_namespace(record.name, name, nodes[name], argv, {}, False, where):
                     raise NetfabError(f"{name}: exec: {' '.join(argv)}: exit status {code}")
 
 
 def _in_namespace(
-    fabric: str, name: str, found: dict[str, Any], argv: tuple[str, ...], env: dict[str, str], terminal: bool
+    fabric: str,
+    name: str,
+    found: dict[str, Any],
+    argv: tuple[str, ...],
+    env: dict[str, str],
+    terminal: bool,
+    where: Where,
 ) -> int:
     """Run a command in the namespace of a node that has no program."""
     from netfab.runtime.exec import run_in_namespace
 
     try:
-        netns = Namespaces.open(os.path.basename(found["namespace"]))
+        netns = (
+            namespace_of_guest(found["guest"], where)
+            if found["guest"]
+            else Namespaces.open_bound(os.path.basename(found["namespace"]))
+        )
     except OSError as error:
         raise NetfabError(
             f"the namespace of {name} is gone: {error.strerror}", hint=f"netfab reconcile {fabric}"

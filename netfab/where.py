@@ -42,6 +42,12 @@ class Where(NamedTuple):
 HERE = Where()
 
 
+def applying_user() -> int:
+    """The id of who gives the command: with sudo(8), of who called it."""
+    caller = os.environ.get("SUDO_UID", "")
+    return int(caller) if os.getuid() == 0 and caller.isdecimal() else os.getuid()
+
+
 def need_root(command: str) -> None:
     """Raises NotRoot for whoever is not."""
     if os.geteuid() != 0:
@@ -98,15 +104,17 @@ def known_record(store: Store, name: str) -> Record:
 def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
     """What is of these kinds in the fabric as it was last applied; empty when it never was.
 
-    What an apply that was killed had claimed to borrow counts, too; what others still borrow does not, so
-    that the last to go puts it back.
+    What an apply that was killed had claimed to borrow, or to put into a namespace, counts, too; what others
+    still borrow does not, so that the last to go puts it back.
     """
     record = store.record(name)
     mentioned = [kind for kind in kinds if record and Fabric.mentioned(record.desired, kind)]
     last = Fabric.from_json(record.desired, mentioned) if record and mentioned else Fabric(name)
-    claimed = (
-        Borrowed(lease.key, "", lease.value) for lease in store.leases(name) if lease.kind == "borrowed"
-    )
+    leases = store.leases(name)
+    claimed = [Borrowed(lease.key, "", lease.value) for lease in leases if lease.kind == "borrowed"]
+    for lease in leases:
+        if lease.kind == "inside":
+            claimed += Fabric.from_json(lease.value, kinds).values()
     known = {thing.names[0]: thing for thing in claimed} | last
     others = store.borrowed(name)
     return Fabric(name, (thing for thing in known.values() if getattr(thing, "key", None) not in others))

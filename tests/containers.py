@@ -106,6 +106,7 @@ class Containers:
         return [*files, *groups]
 
     def close(self) -> None:
+        client.release_ports(self.paths)
         client.remove(self.paths, list(status(self.paths)), timeout=0)
         os.close(self.netns)
 

@@ -6,19 +6,28 @@ differ.
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 
+from netfab.kernel.netlink import Netlink
+from netfab.kernel.nics import nics
 from netfab.objects.address import Address, address_name
 from netfab.objects.base import Fabric, Name, node_space
 from netfab.objects.bridge import Bridge
 from netfab.objects.expressions import ACCEPT, DROP, match, meta
 from netfab.objects.file import File
 from netfab.objects.firewall import Chain, Firewall, Rule, Set
+from netfab.objects.guest import Guest
 from netfab.objects.link import Settings, group_of
+from netfab.objects.macvlan import Macvlan
 from netfab.objects.namespace import Namespace
+from netfab.objects.nic import Nic
+from netfab.objects.original import Original
 from netfab.objects.port import Port
+from netfab.objects.qdisc import Qdisc
 from netfab.objects.route import Hop, Route
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import End, Veth
@@ -29,6 +38,8 @@ BR0, BR1 = Name("host", "br0"), Name("host", "br1")
 WEB, DB = node_space(FABRIC, "web"), node_space(FABRIC, "db")
 WEB_HOST = Name("host", "nfweb")
 WEB_ETH0, WEB_ETH1, DB_ETH1 = Name(WEB, "eth0"), Name(WEB, "eth1"), Name(DB, "eth1")
+GUEST = node_space(FABRIC, "blue")
+GUEST_ETH1 = Name(GUEST, "eth1")
 FILE = f"/run/netfab/{FABRIC}/etc/hosts.1"
 
 
@@ -85,6 +96,75 @@ def firewall(**fields: Any) -> Firewall:
     return Firewall("inet", f"netfab-{FABRIC}", (chain,), (ports,))._replace(**fields)
 
 
+def guest(netns: str = "blue") -> Guest:
+    """A foreign namespace; `here` makes it, and then knows its inode."""
+    return Guest(Name("namespace", f"{FABRIC}.blue"), f"netns:{netns}", f"/run/netns/{netns}", 0, "")
+
+
+def in_guest(netns: str = "blue", last: int = 2) -> tuple[Any, ...]:
+    """A guest with an address and a default route of ours."""
+    held = address(f"10.0.0.{last}/24", GUEST_ETH1)
+    hop = Hop(ip_address("10.0.0.1"), GUEST_ETH1)
+    way = Route(GUEST, ip_network("0.0.0.0/0"), (hop,), 0, held.names[:1], in_front=True)
+    return guest(netns), veth(b=veth().b._replace(link=GUEST_ETH1)), port(), held, way
+
+
+def here(example: Example) -> Example:
+    """The example with the guests and NICs that it speaks of, made where the caller is."""
+    return example._replace(before=_on_stage(example.before), after=_on_stage(example.after))
+
+
+def _on_stage(wanted: Fabric) -> Fabric:
+    return Fabric(wanted.name, map(_made, wanted.values()))
+
+
+def _made(thing: Any) -> Any:
+    if isinstance(thing, Macvlan | Nic):
+        return _plugged(thing)
+    return _begun(thing) if isinstance(thing, Guest) else thing
+
+
+def _plugged(thing: Any) -> Any:
+    name = thing.name if isinstance(thing, Nic) else thing.nic.text
+    if not os.path.exists(f"/run/netns/behind-{name}"):
+        _plug_in(name)
+    if isinstance(thing, Macvlan):
+        return thing
+    netlink = Netlink()
+    try:
+        return thing._replace(original=nics(netlink, [name])[name].original)
+    finally:
+        netlink.close()
+
+
+def _begun(thing: Guest) -> Guest:
+    if not os.path.exists(thing.path):
+        subprocess.run(["ip", "netns", "add", os.path.basename(thing.path)], check=True)
+        inside = ["ip", "-n", os.path.basename(thing.path)]
+        subprocess.run([*inside, "link", "set", "lo", "up"], check=True)
+        subprocess.run([*inside, "route", "add", "default", "via", "127.0.0.9", "dev", "lo"], check=True)
+    return thing._replace(started=str(os.stat(thing.path).st_ino))
+
+
+def macvlan(link: Name = WEB_ETH0, nic: str = "ens1") -> Macvlan:
+    return Macvlan(End(link, "02:00:00:00:03:01", 1500), Name("host", nic), GROUP)
+
+
+def nic(link: Name = WEB_ETH0, name: str = "ens1") -> Nic:
+    """A NIC that `here` makes, and then knows what it has."""
+    return Nic(name, End(link, "02:00:00:00:04:02", 1500), GROUP, Original("veth", 0, "", 0, 0, True))
+
+
+def _plug_in(name: str) -> None:
+    """A NIC of the host, whose far side is in a machine of its own; it makes no addresses by itself."""
+    machine = f"behind-{name}"
+    subprocess.run(["ip", "netns", "add", machine], check=True)
+    far = ["peer", "name", "far", "netns", machine]
+    subprocess.run(["ip", "link", "add", name, "type", "veth", *far], check=True)
+    subprocess.run(["ip", "link", "set", name, "addrgenmode", "none", "up"], check=True)
+    subprocess.run(["ip", "-n", machine, "link", "set", "far", "up"], check=True)
+
+
 def fabric(*objects: Any) -> Fabric:
     return Fabric(FABRIC, objects)
 
@@ -95,6 +175,46 @@ def _variations(
     yield Example(kind, "", fabric(), around(base))
     for field, value in fields.items():
         yield Example(kind, field, around(base), around(base._replace(**{field: value})))
+
+
+def _macvlans() -> Iterator[Example]:
+    base, at_guest = macvlan(), Name(GUEST, "eth1")
+    fields = {
+        "mac": "02:00:00:00:03:09",
+        "mtu": 1400,
+        "up": False,
+        "link": Name(WEB, "lan0"),
+        "settings": Settings(forwarding=True),
+    }
+    yield from _variations(
+        Macvlan, base, lambda it: fabric(namespace(), it), nic=Name("host", "ens2"), mode=1
+    )
+    for field, value in fields.items():
+        changed = base._replace(end=base.end._replace(**{field: value}))
+        yield Example(Macvlan, f"end.{field}", fabric(namespace(), base), fabric(namespace(), changed))
+    yield Example(Macvlan, "ended", fabric(namespace(), base, address()), fabric(namespace()))
+    held = address("10.0.0.2/24", at_guest)
+    yield Example(Macvlan, "in a guest", fabric(), fabric(guest(), macvlan(at_guest), held))
+    yield Example(Macvlan, "ended in a guest", fabric(guest(), macvlan(at_guest), held), fabric())
+
+
+def _nics() -> Iterator[Example]:
+    base, at_guest = nic(), Name(GUEST, "eth1")
+    fields = {
+        "mac": "02:00:00:00:04:09",
+        "mtu": 1400,
+        "up": False,
+        "link": Name(WEB, "lan0"),
+        "settings": Settings(forwarding=True),
+    }
+    yield from _variations(Nic, base, lambda it: fabric(namespace(), it), name="ens2")
+    for field, value in fields.items():
+        changed = base._replace(end=base.end._replace(**{field: value}))
+        yield Example(Nic, f"end.{field}", fabric(namespace(), base), fabric(namespace(), changed))
+    yield Example(Nic, "ended", fabric(namespace(), base, address()), fabric(namespace()))
+    held = address("10.0.0.2/24", at_guest)
+    yield Example(Nic, "in a guest", fabric(), fabric(guest(), nic(at_guest), held))
+    yield Example(Nic, "ended in a guest", fabric(guest(), nic(at_guest), held), fabric())
 
 
 def every_example() -> list[Example]:
@@ -127,6 +247,10 @@ def every_example() -> list[Example]:
     }  # fmt: skip
     return [
         *_variations(Namespace, namespace(), fabric),
+        Example(Guest, "", fabric(bridge()), fabric(bridge(), *in_guest())),
+        Example(Guest, "path", fabric(bridge(), *in_guest()), fabric(bridge(), *in_guest("red"))),
+        Example(Guest, "ended", fabric(bridge(), *in_guest()), fabric(bridge())),
+        Example(Route, "in_front", fabric(bridge(), *in_guest()), fabric(bridge(), *in_guest()[:4])),
         *_variations(
             Sysctl, Sysctl(WEB, "net/ipv4/ip_forward", "1"), lambda it: fabric(namespace(), it), value="0"
         ),
@@ -157,12 +281,15 @@ def every_example() -> list[Example]:
         *_variations(
             Veth, cable(), lambda it: fabric(namespace(), namespace("db"), it), a=cable().a._replace(mtu=1300)
         ),
+        *_macvlans(),
+        *_nics(),
         *_variations(
             Port,
             port(),
             lambda it: fabric(*on, bridge(BR1, mac="02:00:00:00:00:02"), it),
             bridge=BR1,
             isolated=True,
+            hairpin=True,
         ),
         *_variations(
             Address,
@@ -174,6 +301,13 @@ def every_example() -> list[Example]:
         ),
         *_variations(Address, address("fd00::2/64"), lambda it: fabric(*on, it)),
         *_variations(Address, address("10.255.0.1/32", Name(WEB, "lo")), lambda it: fabric(namespace(), it)),
+        *_variations(
+            Qdisc,
+            Qdisc(WEB_ETH0, 8_000_000),
+            lambda it: fabric(*on, it),
+            rate=8_000_000_000,
+        ),
+        Example(Qdisc, "link", fabric(*on, Qdisc(WEB_ETH0, 8_000_000)), fabric(*on)),
         *_variations(
             Route,
             route(),

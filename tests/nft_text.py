@@ -51,10 +51,12 @@ def _word(said: Any) -> str:
             return f"fib {' '.join(flags)} {result}"
         case {"payload": {"protocol": protocol, "field": field}}:
             return f"{protocol} {field}"
+        case {"payload": {"base": base, "offset": offset, "len": length}}:
+            return f"@{base},{offset},{length}"
         case {"concat": parts}:
             return " . ".join(map(_word, parts))
         case {"&": [left, mask]}:
-            return f"{_word(left)} & {mask:#x}"
+            return f"{_word(left)} & {mask if isinstance(mask, str) else hex(mask)}"
         case {"prefix": {"addr": address, "len": length}}:
             return f"{address}/{length}"
         case {"set": members}:

@@ -53,12 +53,13 @@ class Lab:
 
     def network(self, bridge: str, *gateways: str, **properties: Any) -> None:
         """`gateways` are the bridge's addresses with their lengths: 10.0.1.1/24."""
-        area = Area(bridge, tuple(ip_interface(text).network for text in gateways), **properties)
+        mac = f"02:00:00:00:00:{len(self._networks):02x}"
+        area = Area(bridge, mac, tuple(ip_interface(text).network for text in gateways), **properties)
         self.areas.append(area)
         self._networks[bridge] = area, gateways
 
-    def node(self, name: str, bridge: str, *addresses: str, **port: Any) -> None:
-        """A node on a bridge; its default routes point at the bridge."""
+    def node(self, name: str, bridge: str, *addresses: str, hairpin: bool = False, **port: Any) -> None:
+        """A node on a bridge; its default routes point at the bridge. `port`: what it may send."""
         area, gateways = self._networks[bridge]
         mac = f"02:00:00:00:01:{len(self.ports):02x}"
         space, outer = node_space(FABRIC, name), Name(HOST, f"nf{name}")
@@ -67,14 +68,14 @@ class Lab:
         self._nodes += [
             Namespace(Name("namespace", f"{FABRIC}.{name}"), group_of(FABRIC)),
             Veth(on_host, End(eth0, mac, 1500), group_of(FABRIC)),
-            Port(outer, Name(HOST, bridge), area.isolated),
+            Port(outer, Name(HOST, bridge), area.isolated, hairpin),
         ]
         for text in addresses:
             interface = ip_interface(text)
             self._nodes.append(Address(eth0, interface.ip, interface.network.prefixlen))
             through = address_name(eth0, interface.ip, interface.network.prefixlen)
             for gateway in map(ip_interface, gateways):
-                if gateway.version == interface.version and area.gateway:
+                if gateway.version == interface.version and area.gateway and not interface.is_link_local:
                     everywhere = ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")
                     metric = 0 if gateway.version == 4 else 1024
                     self._nodes.append(Route(space, everywhere, (Hop(gateway.ip, eth0),), metric, (through,)))
@@ -115,14 +116,12 @@ class Lab:
         """What should be."""
         localnet = localnet_bridges(self.published)
         objects: list[Any] = []
-        for number, (bridge, (area, gateways)) in enumerate(self._networks.items()):
+        for bridge, (area, gateways) in self._networks.items():
             link = Name(HOST, bridge)
             settings = Settings(
                 forwarding=area.gateway, forwarding6=area.gateway, route_localnet=bridge in localnet
             )
-            objects.append(
-                Bridge(link, f"02:00:00:00:00:{number:02x}", 1500, group_of(FABRIC), settings=settings)
-            )
+            objects.append(Bridge(link, area.mac, 1500, group_of(FABRIC), settings=settings))
             if area.gateway:
                 # Without a link-local address the kernel asks for no neighbour of what it forwards.
                 for interface in map(ip_interface, (*gateways, "fe80::1/64")):
@@ -282,9 +281,10 @@ def udp(mac: str, source: str, port: int = 9) -> bytes:
     return packet(mac, source, 17, struct.pack("!HHHH", 9, port, 8, 0))
 
 
-def icmpv6(mac: str, source: str, kind: int) -> bytes:
+def icmpv6(mac: str, source: str, kind: int, target: str = "") -> bytes:
     """A message of neighbour discovery to everybody."""
-    return packet(mac, source, 58, struct.pack("!BBHI", kind, 0, 0, 0))
+    head = struct.pack("!BBHI", kind, 0, 0, 0)
+    return packet(mac, source, 58, head + (ip_address(target).packed if target else b""))
 
 
 def packet(mac: str, source: str, protocol: int, body: bytes, to: tuple[str, str] | None = None) -> bytes:

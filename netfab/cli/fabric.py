@@ -7,9 +7,11 @@ import os
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from netfab.cli.files import absolute, fabric_name, file_argument, file_option, find_file, name_option
-from netfab.errors import NetfabError
+from netfab.cli.options import lock_option, only_option
+from netfab.errors import NetfabError, raise_all
 
 EXAMPLE = """\
 # A network with two nodes. `netfab apply` makes it, `netfab destroy` removes it.
@@ -21,13 +23,10 @@ nodes:
   client: {{networks: [lan]}}
 """
 
-lock_option = click.option(
-    "--lock-timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for another command."
-)
 
-
-def _note_output(ctx: click.Context, _: click.Parameter, value: str) -> str:
-    ctx.obj["output"] = value  # errors are shown in the same form
+def note_output(ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
+    """Errors are shown in the same form."""
+    ctx.obj["output"] = value
     return value
 
 
@@ -36,7 +35,8 @@ output_json = click.option(
     "--output",
     type=click.Choice(["table", "json", "yaml"]),
     default="table",
-    callback=_note_output,
+    callback=note_output,
+    help="Print data in this form; errors, too, where it is json.",
 )
 
 
@@ -87,6 +87,10 @@ def init_command(file: str) -> None:
 @click.option(
     "--take-over", is_flag=True, help="This file replaces the one that the fabric was applied from."
 )
+@only_option
+@click.option(
+    "--plan", "plan_file", metavar="P", help="What `plan --save P` saved, if nothing has changed since."
+)
 @lock_option
 @output_json
 @click.pass_context
@@ -97,6 +101,8 @@ def apply_command(
     name: str | None,
     detach: bool,
     take_over: bool,
+    only: tuple[str, ...],
+    plan_file: str | None,
     lock_timeout: float,
     output: str,
 ) -> None:
@@ -108,10 +114,17 @@ def apply_command(
     from netfab import fabric
     from netfab.cli import show
 
-    path = find_file(file, file_option)
+    saved = None
+    if plan_file is None:
+        path = find_file(file, file_option)
+    elif file_option or name or only or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE:
+        raise click.UsageError("a saved plan has FILE, --name and --only of its own")
+    else:
+        saved = fabric.read_plan(plan_file)
+        path, name, only = saved.file, saved.name, saved.only
     topology = fabric.load(path, name)
     proposed, applied = fabric.apply(
-        topology, absolute(path), where_of(ctx, lock_timeout), take_over, second=bool(name)
+        topology, absolute(path), where_of(ctx, lock_timeout), take_over, bool(name), only, saved
     )
     show.warn(proposed.warnings)
     if output != "table":
@@ -132,6 +145,8 @@ def apply_command(
 @click.option(
     "--exit-code", "--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to change."
 )
+@only_option
+@click.option("--save", metavar="P", help="Keep the plan in that file, for `apply --plan P`. Needs root.")
 @output_json
 @click.pass_context
 def plan_command(
@@ -141,10 +156,12 @@ def plan_command(
     name: str | None,
     why: bool,
     exit_code: bool,
+    only: tuple[str, ...],
+    save: str | None,
     output: str,
 ) -> None:
     """Show what `apply FILE` would change. Needs no root and changes nothing."""
-    _plan(ctx, find_file(file, file_option), name, why, exit_code, output)
+    _plan(ctx, find_file(file, file_option), name, output, why, exit_code, only, save)
 
 
 @click.command("diff")
@@ -157,15 +174,26 @@ def diff_command(
     ctx: click.Context, file: str | None, file_option: str | None, name: str | None, output: str
 ) -> None:
     """Show what `apply FILE` would change; exit with 2 when there is something."""
-    _plan(ctx, find_file(file, file_option), name, False, True, output)
+    _plan(ctx, find_file(file, file_option), name, output, exit_code=True)
 
 
-def _plan(ctx: click.Context, path: str, name: str | None, why: bool, exit_code: bool, output: str) -> None:
+def _plan(
+    ctx: click.Context,
+    path: str,
+    name: str | None,
+    output: str,
+    why: bool = False,
+    exit_code: bool = False,
+    only: tuple[str, ...] = (),
+    save: str | None = None,
+) -> None:
     from netfab import fabric
     from netfab.cli import show
 
     topology = fabric.load(path, name)
-    proposal = fabric.plan(topology, where_of(ctx), why)
+    proposal = fabric.plan(topology, where_of(ctx), why, only)
+    if save is not None:
+        fabric.save_plan(save, proposal, absolute(path), name, only)
     show.warn(proposal.plan.warnings)
     if output != "table":
         show.show_data(
@@ -183,32 +211,56 @@ def _plan(ctx: click.Context, path: str, name: str | None, why: bool, exit_code:
 
 
 @click.command("destroy")
-@click.argument("target", required=False)
+@click.argument("target", required=False, metavar="[FILE|NAME]")
+@file_option
 @click.option("--all", "everything", is_flag=True, help="All fabrics that you applied.")
-@click.option("--everyone", is_flag=True, help="With --all: those of other users, too.")
-@click.option("-y", "--yes", is_flag=True, help="With --all: don't ask.")
+@click.option("--everyone", is_flag=True, help="All fabrics of this host, whoever applied them.")
+@click.option("-y", "--yes", is_flag=True, help="With --all and --everyone: don't ask.")
+@click.option("--force", is_flag=True, help="Also what is attached to its bridges.")
 @lock_option
 @click.pass_context
 def destroy_command(
-    ctx: click.Context, target: str | None, everything: bool, everyone: bool, yes: bool, lock_timeout: float
+    ctx: click.Context,
+    target: str | None,
+    file_option: str | None,
+    everything: bool,
+    everyone: bool,
+    yes: bool,
+    force: bool,
+    lock_timeout: float,
 ) -> None:
     """Remove a fabric, by NAME or FILE; nothing of it stays. What isn't there is fine."""
     from netfab import fabric
-    from netfab.cli import show
 
     where = where_of(ctx, lock_timeout)
-    if everything or everyone:
-        names = [r.name for r in fabric.records(where) if everyone or r.user == os.getuid()]
-        if names and not yes:
-            click.confirm(f"destroy {', '.join(names)}?", abort=True, err=True)
-    else:
-        names = [fabric_name(target, where)]
+    if not (everything or everyone):
+        _destroy(ctx, fabric_name(target, where, file_option), where, force)
+        return
+    if target or file_option:
+        raise click.UsageError("--all and --everyone take no FILE or NAME")
+    names = [r.name for r in fabric.records(where) if everyone or r.user == fabric.applying_user()]
+    if not names and not ctx.obj["quiet"]:
+        click.echo("There is no fabric on this host." if everyone else "There is no fabric of yours.")
+    if names and not yes:
+        click.confirm(f"destroy {', '.join(names)}?", abort=True, err=True)
+    errors = []
     for name in names:
-        applied = fabric.destroy(name, where)
-        if ctx.obj["verbose"]:
-            show.show_changes(applied.changes, True, name)
-        elif not ctx.obj["quiet"]:
-            click.echo(f"Destroyed {name}." if applied.changes else f"Nothing of {name} is there.")
+        try:
+            _destroy(ctx, name, where, force)
+        except NetfabError as error:
+            errors.append(error)
+    raise_all(errors)
+
+
+def _destroy(ctx: click.Context, name: str, where: Any, force: bool) -> None:
+    from netfab import adhoc, fabric
+    from netfab.cli import show
+
+    applied = adhoc.destroy(name, where) if force else fabric.destroy(name, where)
+    if ctx.obj["verbose"]:
+        show.show_changes(applied.changes, True, name)
+    elif not ctx.obj["quiet"]:
+        click.echo(f"Destroyed {name}." if applied.changes else f"Nothing of {name} is there.")
 
 
 @click.command("drift")
@@ -235,16 +287,26 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every fabric of this host, as at boot.")
 @lock_option
+@output_json
 @click.pass_context
-def reconcile_command(ctx: click.Context, name: str | None, everything: bool, lock_timeout: float) -> None:
+def reconcile_command(
+    ctx: click.Context, name: str | None, everything: bool, lock_timeout: float, output: str
+) -> None:
     """Repair what others changed since the last apply; after a reboot, everything."""
-    from netfab import fabric
+    from netfab import adhoc, fabric
     from netfab.cli import show
 
     where = where_of(ctx, lock_timeout)
     names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
+    repaired = []
     for one in names:
-        show.show_changes(fabric.reconcile(one, where).changes, True, one)
+        changes = adhoc.reconcile(one, where).changes
+        repaired.append({"fabric": one, "changes": show.describe(changes)})
+        if output == "table" and not ctx.obj["quiet"]:
+            show.show_changes(changes, True, one)
+    if output != "table":
+        data = {"fabrics": repaired} if everything else repaired[0]
+        show.show_data({"version": 1, **data}, output, list)
 
 
 @click.command("recover")
@@ -260,16 +322,22 @@ def recover_command(ctx: click.Context) -> None:
 @click.command("validate")
 @file_argument
 @file_option
-def validate_command(file: str | None, file_option: str | None) -> None:
+@output_json
+@click.pass_context
+def validate_command(ctx: click.Context, file: str | None, file_option: str | None, output: str) -> None:
     """Check a topology file: all of its errors in one run."""
+    from netfab.cli import show
     from netfab.fabric import load
 
     path = find_file(file, file_option)
     topology = load(path)
-    for reserved in topology.reserved:
-        click.echo(f"warning: {reserved.at}: {reserved.key} is right, and not supported yet", err=True)
-    counts = f"{len(topology.networks)} networks, {len(topology.nodes)} nodes, {len(topology.links)} links"
-    click.echo(f"{path} is valid: {counts}.")
+    show.warn(f"{key.at}: {key.key} is right, and not supported yet" for key in topology.reserved)
+    counts = {part: len(getattr(topology, part)) for part in ("networks", "nodes", "links")}
+    if output != "table":
+        show.show_data({"version": 1, "fabric": topology.name, "file": path, **counts}, output, list)
+    elif not ctx.obj["quiet"]:
+        told = ", ".join(f"{count} {part}" for part, count in counts.items())
+        click.echo(f"{path} is valid: {told}.")
 
 
 @click.command("config")

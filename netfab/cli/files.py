@@ -10,15 +10,26 @@ import click
 
 from netfab.errors import NetfabError
 
-file_argument = click.argument("file", required=False, envvar="NETFAB_FILE")
-file_option = click.option("-f", "-t", "--file", "file_option", help="The topology file; the same as FILE.")
+FILE_VARIABLE = "NETFAB_FILE"
+file_argument = click.argument("file", required=False, envvar=FILE_VARIABLE)
+file_option = click.option(
+    "-f",
+    "-t",
+    "--file",
+    "file_option",
+    metavar="FILE",
+    help="The same as FILE. Left out: $NETFAB_FILE, topology.yaml, *.netfab.yaml, or the only *.yaml here.",
+)
 name_option = click.option("--name", help="The fabric's name, instead of the file's own.")
 
 
 def find_file(argument: str | None, option: str | None = None) -> str:
-    """The topology file: as given, else the one in this directory. Raises NetfabError."""
-    if argument or option:
-        return str(argument or option)
+    """The topology file: as given, else the one in this directory. Raises NetfabError.
+
+    `argument` may come from the environment, which an option overrides.
+    """
+    if option or argument:
+        return str(option or argument)
     for name in ("topology.yaml", "topology.yml"):
         if os.path.exists(name):
             return name
@@ -37,15 +48,16 @@ def is_file(argument: str) -> bool:
     return "/" in argument or argument.endswith((".yaml", ".yml")) or argument == "-"
 
 
-def fabric_name(argument: str | None, where: Any) -> str:
+def fabric_name(argument: str | None, where: Any, option: str | None = None) -> str:
     """A fabric by NAME, by FILE, by the file in this directory, or the only one that there is."""
     from netfab import fabric
+    from netfab.topology.grammar import NO_FABRIC_NAMES
 
-    if argument and not is_file(argument):
+    if argument and not is_file(argument) and not option:
         return valid_name(argument)
-    if argument:
-        return fabric.name_of(argument, where)
-    records = fabric.records(where)
+    if file := option or argument or os.environ.get(FILE_VARIABLE):
+        return fabric.name_of(file, where)
+    records = [record for record in fabric.records(where) if record.name not in NO_FABRIC_NAMES]
     here = [record for record in records if os.path.dirname(record.file) == os.getcwd()]
     if len(here) == 1:
         return here[0].name

@@ -10,35 +10,47 @@ import click
 from netfab.cli.failures import show_bug, show_error
 from netfab.cli.files import find_file, is_file
 from netfab.errors import NetfabError
+from netfab.topology.schema import Topology
 
 
 @click.command("lab", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "--enter",
+    "name",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    help="Run CMD in your lab that runs already; NAME is its fabric's.",
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def lab_command(ctx: click.Context, arguments: tuple[str, ...]) -> None:
+def lab_command(ctx: click.Context, name: str | None, arguments: tuple[str, ...]) -> None:
     """Apply FILE in a sandbox, run CMD (else a shell) beside it, and leave nothing: lab [FILE] [-- CMD…].
 
-    Needs no root. Exits with CMD's code.
+    Needs no root. Exits with CMD's code. From a second terminal: lab --enter [NAME] [-- CMD…].
     """
-    from netfab.hosts import sandbox
+    from netfab import fabric
+    from netfab.hosts import labs, sandbox
 
     words = list(arguments)
+    shell = [os.environ.get("SHELL", "/bin/sh")]
+    if name is not None:
+        raise SystemExit(sandbox.join(labs.find(name), lambda: _run(words or shell)))
     file = words.pop(0) if words and words[0] != "--" and is_file(words[0]) else None
     if words[:1] == ["--"]:
         words.pop(0)
     path = find_file(file)
-    command = words or [os.environ.get("SHELL", "/bin/sh")]
-    raise SystemExit(sandbox.run(lambda: _inside(path, command, ctx.obj)))
+    topology = fabric.load(path)
+    raise SystemExit(sandbox.run(lambda: _inside(topology, path, words or shell, ctx.obj), topology.name))
 
 
-def _inside(path: str, command: list[str], options: dict[str, Any]) -> int:
+def _inside(topology: Topology, path: str, command: list[str], options: dict[str, Any]) -> int:
     """In the sandbox: apply, run, and say what the command said."""
     try:
         from netfab import fabric
         from netfab.cli import show
         from netfab.cli.files import absolute
 
-        topology = fabric.load(path)
         where = fabric.Where(options["state_dir"], options["run_dir"])
         proposed, _ = fabric.apply(topology, absolute(path), where)
         show.warn(proposed.warnings)

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from netfab import __version__
-from netfab.cli.fabric import output_json, where_of
-from netfab.cli.files import fabric_name, file_argument, find_file
+from netfab.cli.fabric import note_output, output_json, where_of
+from netfab.cli.files import fabric_name, file_argument, file_option, find_file
 from netfab.errors import NetfabError
 
 
@@ -28,6 +28,8 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     if output == "table":
         click.echo(show.printable(f"fabric {found['fabric']}, from {found['file']}"))
     show.show_data(found, output, lambda: _status_rows(found))
+    if "differs" not in found and not ctx.obj["quiet"]:
+        click.echo("as last applied; as root, as the kernel has it", err=True)
     if found.get("differs"):
         click.echo(
             f"{found['differs']} objects are not as they were applied; `netfab drift` names them", err=True
@@ -62,10 +64,12 @@ def ls_command(ctx: click.Context, output: str) -> None:
 @click.command("ip")
 @click.argument("node")
 @click.argument("network", required=False)
+@output_json
 @click.pass_context
-def ip_command(ctx: click.Context, node: str, network: str | None) -> None:
+def ip_command(ctx: click.Context, node: str, network: str | None, output: str) -> None:
     """Print the addresses of NODE (or FABRIC/NODE), one a line; with NETWORK, only those there."""
     from netfab import fabric
+    from netfab.cli import show
 
     where = where_of(ctx)
     name, _, short = node.rpartition("/")
@@ -75,20 +79,20 @@ def ip_command(ctx: click.Context, node: str, network: str | None) -> None:
     interfaces = [i for i in nodes[short]["interfaces"] if network in (None, i["network"])]
     if not interfaces:
         raise NetfabError(f"{short} is not on network {network}" if network else f"{short} has no interface")
-    for interface in interfaces:
-        for address in interface["addresses"]:
-            click.echo(address)
+    addresses = [address for interface in interfaces for address in interface["addresses"]]
+    show.show_data({"version": 1, "addresses": addresses}, output, lambda: [(each,) for each in addresses])
 
 
 @click.command("inspect")
-@click.argument("what")
+@click.argument("what", metavar="OBJECT")
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), callback=note_output)
 @click.pass_context
-def inspect_command(ctx: click.Context, what: str) -> None:
+def inspect_command(ctx: click.Context, what: str, output: str | None) -> None:
     """Print what netfab keeps of an object: a node, a network, a link's or bridge's name, or a fabric."""
     from netfab import fabric
     from netfab.cli import show
 
-    show.show_data(fabric.inspect(what, where_of(ctx)), "json", list)
+    show.show_data(fabric.inspect(what, where_of(ctx)), output or "json", list)
 
 
 @click.command("bridges")
@@ -111,15 +115,14 @@ def bridges_command(ctx: click.Context, output: str) -> None:
 
 @click.command("graph")
 @file_argument
-@click.option(
-    "-f", "--format", "form", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True
-)
-def graph_command(file: str | None, form: str) -> None:
+@file_option
+@click.option("--format", "form", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True)
+def graph_command(file: str | None, file_option: str | None, form: str) -> None:
     """Print a topology as a graph, for mermaid or graphviz."""
     from netfab.diagnose.graph import dot, mermaid
     from netfab.fabric import load
 
-    topology = load(find_file(file))
+    topology = load(find_file(file, file_option))
     click.echo(mermaid(topology) if form == "mermaid" else dot(topology), nl=False)
 
 
@@ -140,9 +143,14 @@ def doctor_command(output: str) -> None:
 
 
 @click.command("version")
-def version_command() -> None:
+@output_json
+def version_command(output: str) -> None:
     """Print the versions that a bug report needs."""
-    click.echo(f"netfab {__version__}, Python {platform.python_version()}, Linux {platform.release()}")
+    from netfab.cli import show
+
+    found = {"netfab": __version__, "python": platform.python_version(), "linux": platform.release()}
+    told = f"netfab {found['netfab']}, Python {found['python']}, Linux {found['linux']}"
+    show.show_data({"version": 1, **found}, output, lambda: [(told,)])
 
 
 @click.command("completion")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -44,8 +45,19 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "shell": ("node", "Open a shell in a node."),
         "ps": ("node", "List nodes and their programs."),
         "logs": ("node", "Print what nodes wrote."),
+        "start": ("lifecycle", "Start nodes' programs that have ended."),
+        "stop": ("lifecycle", "End nodes' programs; the nodes stay."),
+        "restart": ("lifecycle", "Stop nodes' programs, and start them."),
+        "kill": ("lifecycle", "Send a signal to nodes' programs."),
+        "pause": ("lifecycle", "Halt all processes of nodes."),
+        "unpause": ("lifecycle", "Let them go on."),
     },
     "Host": {
+        "attach": ("attach", "Give a running container an interface on a bridge."),
+        "detach": ("attach", "Take away what `attach` gave."),
+        "attachments": ("attach", "List what is attached to containers that others run."),
+        "watch": ("attach", "Repair what others change, as it happens."),
+        "bridge": ("attach", "Make a bridge as Docker makes docker0, or take it away."),
         "lab": ("lab", "Run a topology, and a command, in a sandbox; needs no root."),
         "completion": ("look", "Print a completion script for bash, zsh or fish."),
     },
@@ -114,6 +126,14 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
     ctx.obj.update(options)
 
 
+def _exit_code(error: click.ClickException, words: Sequence[str]) -> int:
+    """2 for wrong usage; but 1, as terraform has it, where 2 says that there is something to change."""
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    by_2 = ctx is not None and ctx.info_name in ("diff", "drift")
+    asked = by_2 or not {"--exit-code", "--detailed-exitcode"}.isdisjoint(words)
+    return 1 if asked else error.exit_code
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 fine, 1 it failed, 2 usage, 130 interrupted."""
     gc.disable()  # a command is short; the collector is four fifths of the time for 25,000 objects
@@ -122,7 +142,7 @@ def main() -> None:
         code = cli.main(standalone_mode=False, obj=said)
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
+        code = _exit_code(error, sys.argv)
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except NetfabError as error:

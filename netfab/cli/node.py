@@ -13,6 +13,8 @@ from netfab.cli.fabric import output_json, where_of
 from netfab.cli.failures import show_error
 from netfab.errors import ContainerFailed, NetfabError
 
+ENDED = ("exited", "stopped")
+
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option(
@@ -88,7 +90,7 @@ def ps_command(ctx: click.Context, everything: bool, output: str) -> None:
     from netfab import fabric
     from netfab.cli import show
 
-    found = [one for one in fabric.programs(where_of(ctx)) if everything or one["state"] != "exited"]
+    found = [one for one in fabric.programs(where_of(ctx)) if everything or one["state"] not in ENDED]
     show.show_data({"version": 1, "nodes": found}, output, lambda: _rows(found))
 
 
@@ -97,7 +99,7 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[Sequence[str]]:
     for one in found:
         exited = (
             "-"
-            if one["state"] != "exited"
+            if one["state"] not in ENDED
             else "unknown"
             if one["exit_code"] is None
             else str(one["exit_code"])

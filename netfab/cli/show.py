@@ -6,6 +6,7 @@ Data on stdout, talk on stderr.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ _SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
 def show_changes(changes: Iterable[Change], done: bool, source: str) -> None:
     """One line for each, and the closing line."""
     found = describe(changes)
-    colour = sys.stdout.isatty()
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
     for change in found:
         sign = _SIGNS[change["action"]]
         line = f"{sign:>3} {change['kind']} {change['name']}"

@@ -24,6 +24,7 @@ class Observed(NamedTuple):
     own: Fabric
     foreign: Mapping[Name, str]  # name -> its holder, in words
     unsettled: frozenset[Name] = frozenset()  # links
+    leaning: Mapping[Name, str] = {}  # what others' things hang on -> these, in words
 
 
 class Host(Protocol):
@@ -68,23 +69,41 @@ def changes_for(desired: Fabric, observed: Observed) -> tuple[Change, ...]:
     return tuple(change for phase in phases_for(desired, observed) for change in phase)
 
 
-def phases_for(desired: Fabric, observed: Observed) -> tuple[tuple[Change, ...], ...]:
+def phases_for(desired: Fabric, observed: Observed, force: bool = False) -> tuple[tuple[Change, ...], ...]:
     """What apply would do, by phases.
 
-    Raises ForeignObject, for all at once, where a name that must be made is held by somebody else.
+    Raises ForeignObject, for all at once, where a name that must be made is held by somebody else, and where
+    what must end has something of somebody else's on it, unless that is to be forced.
     """
     changes = diff(desired, observed.own)
-    freed = {name for change in changes if change.after is None for name in change.before.names}
-    raise_all(
-        ForeignObject(
-            f"can't create {change.after}: {name} is {observed.foreign[name]}",
-            hint="netfab changes nothing that it did not make;"
-            f" choose another name, or remove {name} yourself",
-        )
+    held = [
+        (change, name)
         for change in changes
         if change.before is None
         for name in change.after.names
-        if name in observed.foreign and name not in freed
+        if name in observed.foreign
+    ]
+    if held:
+        freed = {name for change in changes if change.after is None for name in change.before.names}
+        raise_all(
+            ForeignObject(
+                f"can't create {change.after}: {name} is {observed.foreign[name]}",
+                hint="netfab changes nothing that it did not make;"
+                f" choose another name, or remove {name} yourself",
+            )
+            for change, name in held
+            if name not in freed
+        )
+    raise_all(
+        ForeignObject(
+            f"can't delete {change.before}, on which others are: {observed.leaning[name]}",
+            hint="`netfab attachments` lists what was attached, `netfab detach` takes it away;"
+            " `netfab destroy --force` does without",
+        )
+        for change in changes
+        if change.after is None and not force
+        for name in change.before.names
+        if name in observed.leaning
     )
     return tuple(order(changes))
 
@@ -95,16 +114,17 @@ def apply(
     known: Sequence[Fabric] = (),
     progress: Progress = no_progress,
     back: Callable[[], Fabric] | None = None,
+    force: bool = False,
 ) -> Applied:
     """Make `host` match `desired`, and read it back.
 
     The empty set is made without a look into the namespaces that end; `back` then says what to go back to on
-    a failure, which is otherwise what was there. Raises NetfabError when nothing was changed, ApplyFailed
-    when the changes were undone or could not be.
+    a failure, which is otherwise what was there. `force`: although others' things hang on what ends. Raises
+    NetfabError when nothing was changed, ApplyFailed when the changes were undone or could not be.
     """
     observed = host.observe(desired.name, (desired, *known), None if desired or back is None else {HOST})
     before = observed.own
-    phases = phases_for(desired, observed)
+    phases = phases_for(desired, observed, force)
     if not phases:
         settle(desired, host, observed, frozenset())
         return Applied(before, ())

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from netfab.objects.base import EVERY, Fabric, Name, Op
-
-_READABLE = 120  # characters of two values that a person still compares in a line
+from netfab.objects.difference import difference
 
 
 class Change(NamedTuple):
@@ -55,13 +55,13 @@ def diff(desired: Fabric, actual: Fabric) -> list[Change]:
         elif name in remade:
             changes.append(Change(found, None, remade[name]))
             changes.append(Change(None, wanted, remade[name]))
-        elif found != wanted:
-            changes.append(Change(found, wanted, _difference(found, wanted)))
+        elif not _is_as_wanted(found, wanted):
+            changes.append(Change(found, wanted, difference(found, wanted)))
     changes += [Change(found, None) for name, found in actual.items() if name not in desired]
     ending = {name for change in changes if change.after is None for name in change.before.names}
     return [
-        change._replace(silent=True)
-        if change.after is None and change.before.within and ending.issuperset(change.before.within)
+        Change(change.before, None, change.why, silent=True)
+        if change.after is None and (within := change.before.within) and ending.issuperset(within)
         else change
         for change in changes
     ]
@@ -80,12 +80,12 @@ def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
         if found is None:
             fresh.append(wanted)
         elif type(found) is not type(wanted) or (
-            found != wanted and (found.fixed != wanted.fixed or found.names != wanted.names)
+            not _is_as_wanted(found, wanted) and (found.fixed != wanted.fixed or found.names != wanted.names)
         ):
-            why[name] = _difference(found, wanted)
+            why[name] = difference(found, wanted)
             fresh.append(wanted)
     dependants = _dependants(desired, actual) if fresh and actual else {}
-    while fresh:
+    while fresh and dependants:
         holder = fresh.pop()
         for held in holder.names:
             for name in dependants.get(held, ()):
@@ -93,6 +93,14 @@ def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
                     why[name] = f"{holder} is made anew"
                     fresh.append(desired[name])
     return why
+
+
+def _is_as_wanted(found: Any, wanted: Any) -> bool:
+    """Equal, or what the wanted one says is as good."""
+    if found == wanted:
+        return True
+    satisfied = getattr(wanted, "is_satisfied_by", None)
+    return satisfied is not None and type(found) is type(wanted) and bool(satisfied(found))
 
 
 def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:
@@ -103,41 +111,6 @@ def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:
             for need in wanted.needs:
                 found[need].append(name)
     return found
-
-
-def _difference(before: Any, after: Any) -> str:
-    """The fields that differ, in words: `mtu 1500 -> 1400, b.up False -> True`; of long ones the name."""
-    if type(before) is not type(after):
-        return f"{type(before).__name__} -> {type(after).__name__}"
-    told = ((path, _words(old), _words(new)) for path, old, new in _fields("", before, after))
-    return ", ".join(
-        f"{path} {old} -> {new}" if old and new and len(old + new) <= _READABLE else path
-        for path, old, new in told
-        if old != new or not old
-    )
-
-
-def _words(value: Any) -> str:
-    """A value as people read it; "" for what is no one line of words."""
-    if _says_itself(value):
-        return "" if "\n" in (text := str(value)) else text or "nothing"
-    if all(map(_says_itself, value)):
-        return " and ".join(map(str, value)) or "none"
-    return ""
-
-
-def _says_itself(value: Any) -> bool:
-    return not isinstance(value, tuple) or type(value).__str__ is not object.__str__
-
-
-def _fields(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
-    for field, old, new in zip(before._fields, before, after, strict=True):
-        if old != new:
-            here = f"{path}.{field}" if path else field
-            if hasattr(old, "_fields") and type(old) is type(new) and not isinstance(old, Name):
-                yield from _fields(here, old, new)
-            else:
-                yield here, old, new
 
 
 def describe(changes: Iterable[Change]) -> list[dict[str, Any]]:
@@ -169,30 +142,33 @@ def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
       with has ended.
     """
     waits = _waits(changes)
-    blocks: list[list[int]] = [[] for _ in changes]
+    blocks: list[list[int]] = [[] for _ in waits]
     for index, others in enumerate(waits):
         for other in others:
             blocks[other].append(index)
     left = [len(others) for others in waits]
-    ready = [index for index, count in enumerate(left) if count == 0]
+    ready = [index for index, _ in enumerate(changes) if left[index] == 0]
     done = 0
     while ready:
         yield tuple(changes[index] for index in ready)
         done += len(ready)
-        following = []
-        for index in ready:
-            for waiting in blocks[index]:
+        following: list[int] = []
+        while ready:
+            for waiting in blocks[ready.pop()]:
                 left[waiting] -= 1
                 if left[waiting] == 0:
-                    following.append(waiting)
+                    (following if waiting < len(changes) else ready).append(waiting)
         ready = sorted(following)
     if done < len(changes):
-        stuck = [str(changes[index].object) for index, count in enumerate(left) if count]
+        stuck = [str(change.object) for change, count in zip(changes, left, strict=False) if count]
         raise AssertionError(f"these changes wait for each other: {', '.join(stuck)}")
 
 
 def _waits(changes: Sequence[Change]) -> list[set[int]]:
-    """For each change, the indexes of those that come before it, by the three rules."""
+    """For each change, the indexes of those that come before it, by the three rules.
+
+    After those of the changes come those of whole spaces: done when all in them are, in no phase.
+    """
     makers = _by_name(() if change.after is None else change.after.names for change in changes)
     enders = _by_name(map(_released, changes))
     waits: list[set[int]] = [set() for _ in changes]
@@ -206,10 +182,10 @@ def _waits(changes: Sequence[Change]) -> list[set[int]]:
 
 def _by_name(names: Iterable[Iterable[Name]]) -> dict[Name, list[int]]:
     """The indexes of changes, by each of their names."""
-    found: dict[Name, list[int]] = {}
+    found: defaultdict[Name, list[int]] = defaultdict(list)
     for index, those in enumerate(names):
         for name in those:
-            found.setdefault(name, []).append(index)
+            found[name].append(index)
     return found
 
 
@@ -228,13 +204,22 @@ def _wait_for_what_is_needed(
     changes: Sequence[Change], makers: dict[Name, list[int]], waits: list[set[int]]
 ) -> None:
     """The first rule."""
-    spaces: dict[str, list[int]] = defaultdict(list)
-    for name, making in makers.items():
-        spaces[name.space] += making
+    whole: dict[str, int] = {}  # of a space: where in `waits` it is
+
+    @cache
+    def made_in(space: str) -> set[int]:
+        return {index for name, making in makers.items() if name.space == space for index in making}
+
     for index, change in enumerate(changes):
         if change.after is not None:
             for name in (*change.after.needs, *change.after.after):
-                waits[index].update(spaces[name.space] if name.text == EVERY else makers.get(name, ()))
+                if name.text != EVERY:
+                    waits[index].update(makers.get(name, ()))
+                elif members := made_in(name.space):
+                    if name.space not in whole:
+                        whole[name.space] = len(waits)
+                        waits.append(members)
+                    waits[index].add(whole[name.space])
 
 
 def _wait_for_dependants(

@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
+from contextlib import suppress
+from errno import ENOENT
+from ipaddress import IPv6Address
 from typing import Any, Self
 
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
+from netfab.errors import NetfabError
+from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
-from netfab.kernel import nft
+from netfab.kernel import drops, nft
+from netfab.kernel.announce import advertise, arp_requests
 from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
-from netfab.kernel.netns import Namespaces, prepare_directory
+from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
+from netfab.kernel.nics import nics
 from netfab.kernel.observe import Observer
-from netfab.objects.base import HOST, Dump, Fabric, Op
-from netfab.objects.container import Container
+from netfab.objects.address import Address
+from netfab.objects.base import HOST, Dump, Fabric, Name, Op
+from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
+from netfab.objects.guest import Guest
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
-from netfab.plan.facts import Facts
+from netfab.objects.macvlan import Macvlan
+from netfab.objects.nic import Nic
+from netfab.objects.veth import Veth
+from netfab.plan.facts import Facts, FoundNic
 from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
+
+
+def _open_guest(guest: Guest) -> int:
+    """Its network namespace, when it is the same run that was found. Raises GuestWentAway."""
+    from netfab.guests.guest import as_found
+    from netfab.guests.opening import open_namespace
+
+    try:
+        return open_namespace(as_found(guest.label, guest.pid, guest.started, guest.path))
+    except NetfabError as error:
+        raise GuestWentAway(ENOENT, error.message) from error
 
 
 class LocalHost:
@@ -38,11 +61,15 @@ class LocalHost:
     ) -> None:
         self.fabric = fabric
         self.interrupts = Interrupts()
-        self._namespaces = Namespaces()
+        self._namespaces = Namespaces(_open_guest)
         self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}/etc")
         paths = Paths(fabric, run_directory, state_directory)
         self._programs = Programs(paths, self._namespaces, lambda: self.interrupts.check())
-        self._executor = Executor(self._namespaces, self._before, self._programs.handlers)
+        self._clients = Clients(
+            f"{run_directory}/{fabric}/dhcp", self._namespaces, lambda: self.interrupts.check()
+        )
+        handlers = self._programs.handlers | self._clients.handlers
+        self._executor = Executor(self._namespaces, self._before, handlers)
         self._hook = hook
         self._monitor: Monitor | None = None
         self._tables: Sequence[Any] = ()
@@ -65,16 +92,19 @@ class LocalHost:
         wanted = known[0] if known else Fabric(name)
         own = wanted.sharing(thing for kind in KINDS for thing in kind.read(dump))
         unsettled = frozenset(link for kind in KINDS for link in kind.unsettled(dump))
-        return Observed(own, self._observer.foreign(name), unsettled)
+        return Observed(own, self._observer.foreign(name), unsettled, self._observer.leaning(name))
 
     def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
         """What observe reads, raw."""
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
+        containers, supervised = self._programs.read(frozenset() if spaces is None else _running(known))
         return dump._replace(
-            containers=self._programs.read(how_it_fares=spaces is None),
-            supervised=self._programs.supervised(),
+            containers=containers,
+            supervised=supervised,
+            clients=tuple(self._clients.read()),
+            held=self._programs.held(),
         )
 
     def forget(self) -> None:
@@ -82,21 +112,58 @@ class LocalHost:
         self._observer.forget()
         self._tables = ()
 
+    def start(self, names: Sequence[str]) -> None:
+        """Start programs as they were started before; return when they are ready. Raises NetfabError."""
+        self._programs.start_again(names)
+
+    def as_left(self, wanted: Fabric) -> Fabric:
+        """That fabric with the programs that a user stopped or paused as they were left."""
+        return self._programs.as_left(wanted)
+
     def dropped(self) -> dict[str, int]:
         """Packets that each of the host's links was denied by the fabric's guard, by the last reading."""
         return dropped(self._tables, GUARDED)
+
+    def held(self) -> tuple[str, ...]:
+        """Ports of this host that the fabric's supervisor holds."""
+        return self._programs.held() or ()
 
     def wait_ready(self, fabric: Fabric) -> None:
         """Return when every program of the fabric is ready. Raises NetfabError."""
         self._programs.wait_ready(thing for thing in fabric.values() if isinstance(thing, Container))
 
-    def bridges(self) -> dict[str, dict[str, list[str]]]:
-        """Every bridge in this namespace, with its addresses and ports."""
-        return bridges(self._namespaces.socket(HOST))
+    def bridges(self) -> dict[str, dict[str, Any]]:
+        """Every bridge in this namespace, with its addresses, ports and MTU."""
+        return bridges(self.fabric, self._namespaces.socket(HOST))
+
+    def nics(self, moving: Collection[str] = ()) -> dict[str, FoundNic]:
+        """Every NIC in this namespace, with the addresses and routes of those that are moving."""
+        return nics(self._namespaces.socket(HOST), moving)
 
     def facts(self) -> Facts:
         """What the planner is told of this host."""
         return gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
+
+    def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
+        """Tell the neighbours of addresses that the fabric's guests were just given."""
+        guests = {thing.space for thing in fabric.values() if isinstance(thing, Guest)}
+        new: dict[Name, list[Address]] = {}
+        for change in changes if guests else ():
+            if isinstance(change.after, Address) and change.after.link.space in guests:
+                new.setdefault(change.after.link, []).append(change.after)
+        macs = {
+            end.link: end.mac
+            for thing in fabric.values()
+            if isinstance(thing, Veth | Macvlan | Nic)
+            for end in thing.ends
+        }
+        for link, addresses in new.items():
+            six = [thing.address for thing in addresses if isinstance(thing.address, IPv6Address)]
+            if len(six) < len(addresses):
+                self._executor.tell(link.space, arp_requests(link, macs[link]))
+            if six:
+                with suppress(FileNotFoundError), self._namespaces.inside(link.space):
+                    advertise(link.text, macs[link], six)
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """Nothing that a later step relies on may be missing once the first visible one is made."""
@@ -104,8 +171,8 @@ class LocalHost:
         tables = [change.after for change in changes if isinstance(change.after, Firewall)]
         if tables:
             nft.program()
-        if tables and (nft.sees_bridged_frames() or any(table.forwards for table in tables)):
-            nft.refuse_foreign_drops(frozenset(name for table in tables for name in table.bridges))
+        if tables and (drops.sees_bridged_frames() or any(table.forwards for table in tables)):
+            drops.refuse_foreign_drops(frozenset(name for table in tables for name in table.bridges))
 
     def run(self, phase: Sequence[Change]) -> list[Exception | None]:
         """Carry out a phase."""
@@ -120,3 +187,13 @@ class LocalHost:
         select.select([self._monitor], [], [], min(seconds, 0.05))
         self._monitor.drain()
         self.interrupts.check()
+
+
+def _running(known: Sequence[Fabric]) -> frozenset[str]:
+    """The containers that are to run."""
+    return frozenset(
+        thing.name
+        for fabric in known
+        for thing in fabric.values()
+        if isinstance(thing, Container) and thing.state == RUNNING
+    )

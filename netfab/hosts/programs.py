@@ -1,17 +1,27 @@
-"""The programs of a fabric's nodes: read, started, changed and ended through the bundled runtime."""
+"""What a fabric's supervisor is asked for: the nodes' programs, and the ports that it holds."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
 from netfab.kernel.execute import Failures, Handler, Steps
 from netfab.kernel.netns import DIRECTORY, Namespaces
-from netfab.objects.container import Container
-from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer, WakeSupervisor
+from netfab.objects.base import Fabric, Name
+from netfab.objects.container import ENDED, PAUSED, RUNNING, STOPPED, Container
+from netfab.objects.ops import (
+    ChangeContainer,
+    HaltContainer,
+    HoldPorts,
+    PauseContainer,
+    ReleasePorts,
+    StartContainer,
+    StopContainer,
+    WakeSupervisor,
+)
 from netfab.runtime.paths import Paths
 
 if TYPE_CHECKING:
@@ -30,27 +40,46 @@ class Programs:
         self.handlers: dict[type[Any], Handler] = {
             StartContainer: self._start,
             ChangeContainer: self._change,
+            HaltContainer: self._halt,
+            PauseContainer: self._pause,
             StopContainer: self._stop,
             WakeSupervisor: self._wake,
+            HoldPorts: self._hold,
+            ReleasePorts: self._release,
         }
 
-    def read(self, how_it_fares: bool) -> list[Container]:
-        """Every container that there is anything of.
+    def read(self, just_started: Set[str] = frozenset()) -> tuple[list[Container], bool]:
+        """Every container that there is anything of; and whether all that live have a supervisor.
 
-        `how_it_fares`: one that has ended, and should not have, is read as not `started`.
+        Of those that were just started it is nobody's business here when they have ended by themselves.
         """
         found = self._status()
-        containers = [_container(one, how_it_fares) for one in found.values()]
+        supervised = bool(found) and (all(one.over for one in found.values()) or self._is_supervised())
+        containers = [_container(one, name in just_started) for name, one in found.items()]
         with suppress(FileNotFoundError):
             left = sorted(set(os.listdir(self._paths.layers)) - set(found))
-            containers += [Container(self._paths.fabric, name, (), started=False) for name in left]
-        return containers
+            containers += [Container(self._paths.fabric, name, (), state=ENDED) for name in left]
+        return containers, supervised
 
-    def supervised(self) -> bool:
-        """Whether there are containers, and all that live have a supervisor."""
-        found = self._status()
-        if not found or all(one.over for one in found.values()):
-            return bool(found)
+    def as_left(self, wanted: Fabric) -> Fabric:
+        """That fabric with the programs that a user stopped or paused as they were left."""
+        left = {
+            Name("container", name): one.state
+            for name, one in self._status().items()
+            if one.state in (PAUSED, STOPPED)
+        }
+        things = (
+            thing._replace(state=left[name]) if name in left else thing for name, thing in wanted.items()
+        )
+        return Fabric(wanted.name, things)
+
+    def held(self) -> tuple[str, ...] | None:
+        """Ports of the host that the supervisor holds; None where there is nothing of such."""
+        from netfab.runtime.ports import held
+
+        return held(self._paths) if os.path.exists(self._paths.fabric_run) else None
+
+    def _is_supervised(self) -> bool:
         from netfab.runtime.status import supervisor_lives
 
         return supervisor_lives(self._paths)
@@ -84,19 +113,27 @@ class Programs:
             for netns in descriptors:
                 os.close(netns)
 
-    def _start(self, steps: Steps, failed: Failures) -> None:
+    def start_again(self, names: Iterable[str]) -> None:
+        """Start these as they were started before. Raises NetfabError."""
+        found = self._status()
+        self.start([_container(found[name], just_started=True) for name in names])
+
+    def start(self, containers: Sequence[Container]) -> None:
+        """Start them, and return when they are ready. Raises NetfabError."""
         from netfab.runtime import client
 
+        descriptors = [self._open(container) for container in containers]
+        try:
+            specs = [_spec(container) for container in containers]
+            client.start_all(self._paths, zip(specs, descriptors, strict=True))
+        finally:
+            for netns in descriptors:
+                os.close(netns)
+        self.wait_ready(containers)
+
+    def _start(self, steps: Steps, failed: Failures) -> None:
         with _failing_together(steps, failed):
-            containers = [op.container for _, op in steps]
-            descriptors = [self._open(container) for container in containers]
-            try:
-                specs = [_spec(container) for container in containers]
-                client.start_all(self._paths, zip(specs, descriptors, strict=True))
-            finally:
-                for netns in descriptors:
-                    os.close(netns)
-            self.wait_ready(containers)
+            self.start([op.container for _, op in steps])
 
     def _change(self, steps: Steps, failed: Failures) -> None:
         from netfab.runtime import client
@@ -104,6 +141,20 @@ class Programs:
         with _failing_together(steps, failed):
             for _, op in steps:
                 client.update(self._paths, _spec(op.container))
+
+    def _halt(self, steps: Steps, failed: Failures) -> None:
+        from netfab.runtime import client
+
+        with _failing_together(steps, failed):
+            for _, op in steps:
+                client.halt(self._paths, _spec(op.container))
+
+    def _pause(self, steps: Steps, failed: Failures) -> None:
+        from netfab.runtime import client
+
+        with _failing_together(steps, failed):
+            for _, op in steps:
+                client.pause(self._paths, [op.name], op.paused)
 
     def _stop(self, steps: Steps, failed: Failures) -> None:
         from netfab.runtime import client
@@ -116,6 +167,19 @@ class Programs:
 
         with _failing_together(steps, failed):
             client.ensure_supervisor(self._paths)
+
+    def _hold(self, steps: Steps, failed: Failures) -> None:
+        from netfab.runtime import client
+
+        with _failing_together(steps, failed):
+            for _, op in steps:
+                client.hold_ports(self._paths, op.ports)
+
+    def _release(self, steps: Steps, failed: Failures) -> None:
+        from netfab.runtime import client
+
+        with _failing_together(steps, failed):
+            client.release_ports(self._paths)
 
     def _open(self, container: Container) -> int:
         """The network namespace of a container: its node's, or the host's."""
@@ -137,17 +201,21 @@ def _spec(container: Container) -> Any:
     from netfab.runtime.spec import File, Mount, Spec
 
     fields = container._asdict()
-    del fields["started"]
+    del fields["state"]
     fields["mounts"] = tuple(Mount(*mount) for mount in container.mounts)
     fields["files"] = tuple(File(*file) for file in container.files)
     return Spec(**fields)
 
 
-def _container(one: Status, how_it_fares: bool) -> Container:
-    """The object that a container was made from.
+def _container(one: Status, just_started: bool) -> Container:
+    """The object that a container was made from."""
+    return Container(**one.spec._asdict(), state=_state(one, just_started))
 
-    One that ended with 0, and was to run once, is as it should be.
-    """
+
+def _state(one: Status, just_started: bool) -> str:
+    """One that ended with 0, and was to run once, is as it should be: that is running."""
+    if one.state in (PAUSED, STOPPED):
+        return one.state
     once = one.spec.restart.partition(":")[0] in _ONCE
     as_wanted = not one.over or (once and one.exit_code == 0 and not one.error)
-    return Container(**one.spec._asdict(), started=as_wanted or not how_it_fares)
+    return RUNNING if as_wanted or just_started else ENDED

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from netfab.hosts import labs
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.userns import become_root
 from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode
@@ -62,38 +63,52 @@ def throwaway() -> Iterator[None]:
         os.chdir(directory)
 
 
-def run(inside: Callable[[], int]) -> int:
+def run(inside: Callable[[], int], name: str = "") -> int:
     """Call that in a sandbox of its own, with its own process ids, and return what it returns.
 
-    Whatever it started is gone when this returns.
+    Whatever it started is gone when this returns. `name`: under which `join` finds it meanwhile.
     """
     become_root()
     linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            code = _first_process(inside)
-        finally:
-            os._exit(code)  # whatever happened: this process must not go on as a second parent
+    child = _forked(lambda: _first_process(inside, name))
     _pass_signals_to(child)
     _, status = os.waitpid(child, 0)
     sweep_groups(mounted())  # the machine's cgroups are the one thing that a sandbox shares
     return _exit_code(status)
 
 
-def _first_process(inside: Callable[[], int]) -> int:
-    """Process 1 of the sandbox, whose end is everybody's there: collects those whose parents went."""
-    enter()
-    with suppress(OSError):  # a container with a masked /proc can't mount a new one; the old one serves
-        linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-    worker = os.fork()
-    if worker == 0:
+def join(lab: labs.Lab, inside: Callable[[], int]) -> int:
+    """Call that in a sandbox that runs, and return what it returns. Raises NetfabError."""
+    directory = os.getcwd()
+    labs.enter(lab)
+    with suppress(OSError):  # it is private there: /run or /var/lib
+        os.chdir(directory)
+    child = _forked(inside)
+    _pass_signals_to(child)
+    return _exit_code(os.waitpid(child, 0)[1])
+
+
+def _forked(inside: Callable[[], int]) -> int:
+    """The number of a child that ends with what that returns."""
+    child = os.fork()
+    if child == 0:
         code = 1
         try:
             code = inside()
         finally:
-            os._exit(code)
+            os._exit(code)  # whatever happened: this process must not go on as a second parent
+    return child
+
+
+def _first_process(inside: Callable[[], int], name: str) -> int:
+    """Process 1 of the sandbox, whose end is everybody's there: collects those whose parents went."""
+    door = labs.announced(name) if name else None
+    enter()
+    with suppress(OSError):  # a container with a masked /proc can't mount a new one; the old one serves
+        linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+    if door is not None:
+        door.listen()  # from here on it is found: what is entered is whole
+    worker = _forked(inside)
     _pass_signals_to(worker)
     while True:
         ended, status = os.wait()

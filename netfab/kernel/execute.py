@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from errno import EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT, ESRCH
+from errno import EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT, ESRCH
+from functools import partial
 from itertools import groupby
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel import nft
 from netfab.kernel.holders import holder
 from netfab.kernel.netlink import BATCH, Netlink
-from netfab.kernel.netns import Namespaces
+from netfab.kernel.netns import GuestWentAway, Namespaces
 from netfab.kernel.observe import links
 from netfab.objects.base import HOST, Name, Op
 from netfab.objects.link import GROUP, IFALIAS, LOOPBACK_IFINDEX, Link, scratch_of
@@ -25,6 +27,7 @@ from netfab.objects.ops import (
     DelLink,
     DelNamespace,
     DropRules,
+    EnterGuest,
     NewNamespace,
     Nft,
     RemoveFile,
@@ -34,6 +37,7 @@ from netfab.objects.ops import (
 )
 from netfab.objects.wire import (
     IFINFO,
+    NLM_F_CREATE,
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELROUTE,
@@ -46,12 +50,14 @@ from netfab.objects.wire import (
 )
 from netfab.system.files import public_directory
 
+CLEANUP = 5.0  # seconds that the kernel may take to end what is in a namespace
 RACES = 5  # for indexes, against other programs, in one batch
 TAKEN = {EEXIST, EBUSY}
 GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT}  # for a delete: it is done
 Steps = Sequence[tuple[int, Any]]  # (number of the change, step)
 Failures = list[Exception | None]  # of each change
 Handler = Callable[[Steps, Failures], None]
+Errand = Callable[[], None]  # what is done while the kernel is busy; it sends nothing to rtnetlink
 Hook = Callable[[Op], bool]  # before each step; True spoils it, so that the kernel refuses it
 
 
@@ -114,13 +120,20 @@ class Executor:
             for space in sorted(rounds, key=lambda space: space == HOST):
                 self._round(space, rounds[space], failed)
 
+    def tell(self, space: str, requests: Iterable[Request]) -> None:
+        """Send what changes nothing that is kept; what is refused is lost."""
+        self._batch(space, [(0, request) for request in requests])
+
     def _round(self, space: str, steps: Steps, failed: Failures) -> None:
-        for kind, group in groupby(steps, key=lambda step: type(step[1])):
+        """Namespaces are ended last, or while the kernel is busy with a sweep."""
+        ending = iter([step for step in steps if type(step[1]) is DelNamespace])
+        others = [step for step in steps if type(step[1]) is not DelNamespace]
+        for (kind, _), group in groupby(others, key=lambda step: _batch_of(step[1])):
             together = [(number, op) for number, op in group if failed[number] is None]
             if kind is Request:
                 self._send(space, together, failed)
             elif kind is DelLink:
-                self._sweep(space, together, failed)
+                self._sweep(space, together, failed, partial(self._each, ending, failed))
             elif kind in self._handlers:
                 spoiled = [self._hook(op) for _, op in together]
                 if not any(spoiled):
@@ -128,31 +141,46 @@ class Executor:
                 else:
                     failed[together[0][0]] = OSError(EIO, os.strerror(EIO))
             else:
-                for number, op in together:
-                    if failed[number] is None:
-                        try:
-                            self._carry_out(op)
-                        except OSError as error:
-                            failed[number] = error
+                self._each(together, failed)
+        self._each(ending, failed)
 
-    def _send(self, space: str, steps: Steps, failed: Failures) -> None:
-        """Requests to rtnetlink, in batches.
+    def _each(self, steps: Iterable[tuple[int, Any]], failed: Failures) -> None:
+        for number, op in steps:
+            if failed[number] is None:
+                try:
+                    self._carry_out(op)
+                except OSError as error:
+                    failed[number] = error
+
+    def _send(self, space: str, steps: Steps, failed: Failures, beside: Errand | None = None) -> None:
+        """Requests to rtnetlink, in batches; `beside` the first of which something else is done.
 
         What was to be made under an ifindex that is taken is tried again.
         """
-        refused = self._batch(space, steps)
+        refused = self._batch(space, steps, beside)
         for _ in range(RACES):
-            unlucky = {
-                refusal.number for refusal in refused if refusal.request.makes and refusal.errno in TAKEN
-            }
+            unlucky = {refusal.number for refusal in refused if _lost_the_race(refusal)}
             if not unlucky:
                 break
             self._jump_ahead(space)
             refused = [refusal for refusal in refused if refusal.number not in unlucky]
             refused += self._batch(space, [step for step in steps if step[0] in unlucky])
+        refused = self._after_the_dead(space, steps, refused)
         for request, number, errno, words in refused:
-            if not (errno in GONE and _ends(request)) and failed[number] is None:
+            done = (errno in GONE and _ends(request)) or (errno == EEXIST and request.there)
+            if not done and failed[number] is None:
                 failed[number] = KernelRefused(request.doing, errno, words)
+
+    def _after_the_dead(self, space: str, steps: Steps, refused: list[Refusal]) -> list[Refusal]:
+        """Try again while a MAC is a macvlan's in a namespace that ended: the kernel cleans up later."""
+        deadline = monotonic() + CLEANUP
+        while (waiting := {one.number for one in refused if one.errno == EADDRINUSE}) and (
+            monotonic() < deadline
+        ):
+            sleep(0.01)
+            refused = [one for one in refused if one.number not in waiting]
+            refused += self._batch(space, [step for step in steps if step[0] in waiting])
+        return refused
 
     def _jump_ahead(self, space: str) -> None:
         """Past all indexes that are taken by now, by some distance: other commands may be doing the same."""
@@ -160,25 +188,26 @@ class Executor:
             taken = max(link.ifindex for link in links(self._namespaces.socket(space)))
             self._next_index = max(self._next_index, taken + 1) + int.from_bytes(os.urandom(1), "little")
 
-    def _batch(self, space: str, steps: Steps) -> list[Refusal]:
+    def _batch(self, space: str, steps: Steps, beside: Errand | None = None) -> list[Refusal]:
         """Everything that was refused, in order."""
         try:
             netlink = self._namespaces.socket(space)
         except OSError as error:
-            words = f"there is no {space}" if error.errno == ENOENT else error.strerror or ""
+            known = isinstance(error, GuestWentAway) or error.errno != ENOENT
+            words = (error.strerror or "") if known else f"there is no {space}"
             return [Refusal(request, number, error.errno or EIO, words) for number, request in steps]
         refused: list[Refusal] = []
         for start in range(0, len(steps), BATCH):
             together = steps[start : start + BATCH]
             try:
-                refused += self._exchange(netlink, together)
+                refused += self._exchange(netlink, together, beside if start == 0 else None)
             except OSError as error:
                 # Nobody knows which of them the kernel carried out: all of their changes failed.
                 reason = error.errno or EIO, error.strerror or ""
                 refused += [Refusal(request, number, *reason) for number, request in together]
         return refused
 
-    def _exchange(self, netlink: Netlink, steps: Steps) -> list[Refusal]:
+    def _exchange(self, netlink: Netlink, steps: Steps, beside: Errand | None) -> list[Refusal]:
         """One batch; what was refused. Raises OSError."""
         batch: list[tuple[int, bytes]] = []
         sent: dict[int, tuple[int, Request]] = {}
@@ -189,11 +218,13 @@ class Executor:
                 if request.makes:
                     self._in_group.clear()
                 for link in request.makes:
-                    self._index[link] = self._next_index
-                    self._next_index += 1
+                    self._index[link] = self._new_index(request.ifindex)
                 sequence = netlink.next_sequence()
                 try:
                     message = encode(request, self._resolve, sequence)
+                except GuestWentAway as error:
+                    refusals.append(Refusal(request, number, ENODEV, error.strerror or ""))
+                    continue
                 except (LookupError, FileNotFoundError) as error:
                     refusals.append(Refusal(request, number, ENODEV, f"there is no {error}"))
                     continue
@@ -201,17 +232,24 @@ class Executor:
                     message = message[:4] + b"\xff\x7f" + message[6:]  # no such message type: EOPNOTSUPP
                 batch.append((sequence, message))
                 sent[sequence] = number, request
-            refused = netlink.batch(batch)
+            refused = netlink.batch(batch, beside)
         finally:
             for fd in self._fds.values():
                 os.close(fd)
             self._fds.clear()
         for sequence, (errno, words) in sorted(refused.items()):
             number, request = sent[sequence]
-            if errno == EEXIST:
+            if errno == EEXIST and not request.there:
                 words = holder(netlink, dict(batch)[sequence]) or words
             refusals.append(Refusal(request, number, errno, words))
         return refusals
+
+    def _new_index(self, best: int) -> int:
+        """That one, unless a link has it; else one above all others."""
+        if best and best not in self._index.values():
+            return best
+        self._next_index += 1
+        return self._next_index - 1
 
     def _resolve(self, name: Name) -> int:
         """A link's ifindex, or a file descriptor of a namespace. Raises KeyError, FileNotFoundError."""
@@ -221,25 +259,28 @@ class Executor:
             return self._fds[name]
         return LOOPBACK_IFINDEX if name.text == "lo" else self._index[name]
 
-    def _sweep(self, space: str, steps: Steps, failed: Failures) -> None:
-        """Delete links: one by one each costs an RCU grace period; those of a group go together for one."""
+    def _sweep(self, space: str, steps: Steps, failed: Failures, beside: Errand) -> None:
+        """Delete links: one by one each costs an RCU grace period; those of a group go together for one.
+
+        `beside` it something else is done, that needs no link.
+        """
         here = [(number, op) for number, op in steps if op.link in self._index]
         meant = {op.link for _, op in here}
         if len(here) == 1:
             number, op = here[0]
             body = Body(IFINFO, (0, 0, op.link, 0, 0), ())
             request = Request(space, RTM_DELLINK, 0, body, doing=f"delete {op.link}")
-            self._send(space, [(number, request)], failed)
+            self._send(space, [(number, request)], failed, beside)
         elif here and space == HOST and self._most_go(meant):
-            self._sweep_group(here, failed)
+            self._sweep_group(here, failed, beside)
         elif here:
-            self._sweep_scratch(space, here, failed)
+            self._sweep_scratch(space, here, failed, beside)
 
     def _most_go(self, meant: set[Name]) -> bool:
         """Whether more than twice as many of the fabric's links on the host go as stay."""
         return meant <= self._in_group and 2 * len(self._in_group - meant) < len(meant)
 
-    def _sweep_group(self, steps: Steps, failed: Failures) -> None:
+    def _sweep_group(self, steps: Steps, failed: Failures, beside: Errand) -> None:
         """Delete the fabric's group on the host, with the links that stay out of the way."""
         first, group = steps[0][0], steps[0][1].group
         staying = self._in_group - {op.link for _, op in steps}
@@ -247,10 +288,11 @@ class Executor:
         back = [(first, _regroup(link, group)) for link in sorted(staying)]
         self._send(HOST, away, failed)
         if failed[first] is None:  # else the group still holds a link that stays
-            self._send(HOST, [(first, _delete_group(HOST, group)), *back], failed)
+            self._send(HOST, [(first, _delete_group(HOST, group))], failed, beside)
+            self._send(HOST, back, failed)
         self._in_group = staying
 
-    def _sweep_scratch(self, space: str, steps: Steps, failed: Failures) -> None:
+    def _sweep_scratch(self, space: str, steps: Steps, failed: Failures, beside: Errand) -> None:
         """Move links into the scratch group and delete that; what else was in it goes back, or stops us."""
         first, group = steps[0][0], steps[0][1].group
         meant = {op.link for _, op in steps}
@@ -263,7 +305,8 @@ class Executor:
                 return
         requests = [(first, _regroup(Name(HOST, link.name), group)) for link in strays]
         requests += [(number, _regroup(op.link, scratch_of(group))) for number, op in steps]
-        self._send(space, [*requests, (first, _delete_group(space, scratch_of(group)))], failed)
+        self._send(space, requests, failed)
+        self._send(space, [(first, _delete_group(space, scratch_of(group)))], failed, beside)
 
     def _carry_out(self, op: Op) -> None:
         """One step that is no rtnetlink message. Raises OSError."""
@@ -272,6 +315,9 @@ class Executor:
         match op:
             case NewNamespace(name, group):
                 self._namespaces.create(name, group)
+            case EnterGuest(guest):
+                self._namespaces.adopt(guest)
+                os.close(self._namespaces.open(guest.name.text))
             case DelNamespace(name):
                 self._namespaces.delete(name)
             case WriteFile(path, mode, content):
@@ -301,6 +347,18 @@ class Executor:
         """What a new namespace of this host has."""
         with self._namespaces.inside_new(), open(f"/proc/sys/{key}") as file:
             return file.read()
+
+
+def _lost_the_race(refusal: Refusal) -> bool:
+    """Whether the ifindex may be what was taken. A link that is moved has its name changed after the move."""
+    if not refusal.request.flags & NLM_F_CREATE:
+        return bool(refusal.request.makes) and refusal.errno == EBUSY
+    return bool(refusal.request.makes) and refusal.errno in TAKEN
+
+
+def _batch_of(op: Op) -> tuple[type[Op], bool]:
+    """What steps that go together have in common."""
+    return type(op), type(op) is Request and op.alone
 
 
 def _by_space(ops: Iterable[Op]) -> Iterator[list[Op]]:

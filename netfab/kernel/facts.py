@@ -12,6 +12,9 @@ from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from netfab.errors import NoAnswer
+from netfab.kernel import daemon
+from netfab.kernel.drops import sees_bridged_frames
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import rules_of
 from netfab.kernel.observe import addresses, links, routes
@@ -23,9 +26,7 @@ from netfab.objects.wire import AF_INET, AF_INET6, number, parse_hops
 from netfab.plan.facts import Facts
 from netfab.plan.subnets import Reservation
 
-DOCKER_SOCKETS = ("/run/docker.sock", "/run/podman/podman.sock")
 PODMAN_NETWORKS = "/etc/containers/networks"
-_ANSWER = 8 << 20  # bytes that we read of a daemon's answer
 _NEVER = (ip_network("127.0.0.0/8"), ip_network("169.254.0.0/16"), ip_network("224.0.0.0/4"))
 
 
@@ -54,6 +55,7 @@ def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
         ipv6=os.path.exists("/proc/net/if_inet6"),
         sysctls=dict(_borrowable(uplinks)),
         docker=tuple(_docker_chains(found)),
+        bridged_frames=sees_bridged_frames(),
     )
 
 
@@ -76,8 +78,11 @@ def _borrowable(uplinks: list[str]) -> Iterator[tuple[str, str]]:
                 yield key, file.read().strip()
 
 
-def bridges(netlink: Netlink) -> dict[str, dict[str, list[str]]]:
-    """Every bridge of the socket's namespace: its addresses and ports, by name."""
+def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
+    """Every bridge of the socket's namespace: its addresses, ports, MTU and MAC, by name.
+
+    Whether the fabric made it (`own`), and whether others put ports on it (`shared`).
+    """
     found = links(netlink)
     held = addresses(netlink)
     return {
@@ -87,10 +92,15 @@ def bridges(netlink: Netlink) -> dict[str, dict[str, list[str]]]:
                 for message in held
                 if message.ifindex == bridge.ifindex
             ],
-            "ports": [link.name for link in found if number(link.attrs.get(MASTER, b"")) == bridge.ifindex],
+            "ports": [link.name for link in ports],
+            "mtu": bridge.mtu,
+            "mac": bridge.mac,
+            "own": owned(bridge, fabric),
+            "shared": not all(owned(link, fabric) for link in ports),
         }
         for bridge in found
         if bridge.kind == "bridge"
+        for ports in ([link for link in found if number(link.attrs.get(MASTER, b"")) == bridge.ifindex],)
     }
 
 
@@ -155,16 +165,19 @@ def _podman() -> Iterator[Reservation]:
     with suppress(OSError), os.scandir(PODMAN_NETWORKS) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             with suppress(OSError, ValueError), open(entry.path) as file:
-                yield from _subnets(json.loads(file.read(_ANSWER)), "subnets", "subnet", "podman")
+                yield from _subnets(json.loads(file.read(daemon.MOST)), "subnets", "subnet", "podman")
 
 
 def _docker() -> Iterator[Reservation]:
-    for path in DOCKER_SOCKETS:
-        if os.path.exists(path):
-            for network in _ask(path):
-                ipam = network.get("IPAM") if isinstance(network, dict) else None
-                if isinstance(ipam, dict):
-                    yield from _subnets({"name": network.get("Name"), **ipam}, "Config", "Subnet", "docker")
+    """A daemon that doesn't answer in time, or answers nonsense, has no networks that we know of."""
+    for path in (daemon.DOCKER, daemon.PODMAN):
+        answer: Any = None
+        with suppress(OSError, NoAnswer):
+            answer = daemon.get(path, "/networks")
+        for network in answer if isinstance(answer, list) else ():
+            ipam = network.get("IPAM") if isinstance(network, dict) else None
+            if isinstance(ipam, dict):
+                yield from _subnets({"name": network.get("Name"), **ipam}, "Config", "Subnet", "docker")
 
 
 def _subnets(network: Any, several: str, one: str, manager: str) -> Iterator[Reservation]:
@@ -174,22 +187,3 @@ def _subnets(network: Any, several: str, one: str, manager: str) -> Iterator[Res
             yield Reservation(
                 ip_network(entry[one], strict=False), f"{manager} network {network.get('name')!s}"
             )
-
-
-def _ask(path: str) -> list[Any]:
-    """GET /networks, as Docker answers it.
-
-    A daemon that doesn't answer in time, or answers nonsense, has no networks that we know of.
-    """
-    import socket
-    from http.client import HTTPConnection, HTTPException
-
-    connection = HTTPConnection("localhost", timeout=5)
-    with suppress(OSError, ValueError, HTTPException, RecursionError), socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(5)
-        sock.connect(path)
-        connection.sock = sock
-        connection.request("GET", "/networks")
-        answer = json.loads(connection.getresponse().read(_ANSWER))
-        return answer if isinstance(answer, list) else []
-    return []

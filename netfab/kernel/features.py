@@ -47,6 +47,20 @@ def examine() -> list[Feature]:
     return [Feature(*feature) for feature in json.loads(text or "[]")]
 
 
+def can_make(kind: str) -> bool:
+    """Whether the kernel makes links of that kind, one of those tried here; tried in a child process."""
+    child = os.fork()
+    if child == 0:
+        try:
+            linux.unshare(linux.CLONE_NEWNET)
+            netlink = Netlink()
+            refused = [_make(netlink, each, data) for each, _, data in _KINDS if each in ("veth", kind)]
+            os._exit(int(any(refused)))
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
+
+
 def _try_all() -> Iterator[Feature]:
     limit = _read("/proc/sys/net/ipv4/neigh/default/gc_thresh3")  # shown in the first namespace only
     if limit:

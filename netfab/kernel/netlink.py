@@ -7,12 +7,14 @@ import struct
 
 # What `socket` is made of: importing that, for a class that nothing here needs, takes 6 ms of every start.
 from _socket import AF_NETLINK, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from threading import Thread
 
 from netfab.errors import KernelRefused
 from netfab.objects.wire import NLM_F_DUMP, NLM_F_REQUEST, messages, parse
+from netfab.system import linux
 
-NETLINK_ROUTE = 0
+NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_DUMP_INTR, NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
@@ -20,12 +22,14 @@ NLMSGERR_ATTR_MSG = 1
 BATCH = 64  # messages that one send should hold; more gains nothing
 _ERRNO = struct.Struct("=i")
 
+Answer = tuple[bytes, int, int]  # a datagram, and where in it the body of one message begins and ends
+
 
 class Netlink:
-    """One rtnetlink socket in the network namespace in which it was opened; it stays there."""
+    """A netlink socket in the network namespace in which it was opened; it stays there."""
 
-    def __init__(self) -> None:
-        self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)
+    def __init__(self, protocol: int = NETLINK_ROUTE) -> None:
+        self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
         self._sequence = 0
@@ -43,14 +47,20 @@ class Netlink:
         self._sequence += 1
         return self._sequence
 
-    def batch(self, requests: Sequence[tuple[int, bytes]]) -> dict[int, tuple[int, str]]:
+    def batch(
+        self, requests: Sequence[tuple[int, bytes]], beside: Callable[[], None] | None = None
+    ) -> dict[int, tuple[int, str]]:
         """Send messages, given with their sequence numbers; (errno, the kernel's words) of those it refused.
 
         No acknowledgement is asked for: the kernel carries out a batch inside the send, so every refusal is
         there to be read when it returns. It does not stop at the first one. Raises OSError; ENOBUFS: refusals
-        were lost.
+        were lost. With `beside`, that is called while the kernel is at it.
         """
-        self._socket.send(b"".join(message for _, message in requests))
+        data = b"".join(message for _, message in requests)
+        if beside is None:
+            self._socket.send(data)
+        else:
+            self._send_beside(data, beside)
         wanted = {sequence for sequence, _ in requests}
         refused: dict[int, tuple[int, str]] = {}
         overrun: OSError | None = None
@@ -71,8 +81,35 @@ class Netlink:
             raise overrun
         return refused
 
-    def get(self, kind: int, body: bytes) -> tuple[bytes, int, int]:
-        """(datagram, start, end) of the one message that answers. Raises OSError with the kernel's errno."""
+    def _send_beside(self, data: bytes, errand: Callable[[], None]) -> None:
+        """Send by another thread, for the kernel carries it out inside the send; the errand by this one."""
+        failures: list[OSError] = []
+
+        def send() -> None:
+            try:
+                # The kernel ends a thread a while after it was joined; one that shares our root and directory
+                # would till then keep us from entering a mount namespace (setns(2), EINVAL).
+                linux.unshare(linux.CLONE_FS)
+                self._socket.send(data)
+            except OSError as error:
+                failures.append(error)
+
+        sending = Thread(target=send)
+        try:
+            sending.start()
+        except RuntimeError:  # there is room for no other thread: one after the other
+            self._socket.send(data)
+            errand()
+            return
+        try:
+            errand()
+        finally:
+            sending.join()
+        if failures:
+            raise failures[0]
+
+    def get(self, kind: int, body: bytes) -> Answer:
+        """The one message that answers. Raises OSError with the kernel's errno."""
         wanted = self.next_sequence()
         self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST, wanted, 0) + body)
         while True:
@@ -88,23 +125,20 @@ class Netlink:
                         raise OSError(*_refusal(data, flags, begin, end))
                     return data, begin, end
 
-    def dump(self, kind: int, body: bytes) -> Iterator[tuple[bytes, int, int]]:
-        """(datagram, start, end) of every message that answers; read again when the table changed meanwhile.
-
-        Raises KernelRefused.
-        """
+    def dump(self, kind: int, body: bytes) -> list[Answer]:
+        """Every message that answers; read again when the table changed meanwhile. Raises KernelRefused."""
         try:
             for _ in range(10):
-                answers: list[tuple[bytes, int, int]] = []
+                answers: list[Answer] = []
                 if self._dump(kind, body, answers):
-                    return iter(answers)
+                    return answers
         except OSError as error:
             raise KernelRefused("read the kernel's tables", error.errno or 0, error.strerror or "") from error
         raise KernelRefused(
             "read the kernel's tables", errno.EAGAIN, "they changed during each of ten readings"
         )
 
-    def _dump(self, kind: int, body: bytes, answers: list[tuple[bytes, int, int]]) -> bool:
+    def _dump(self, kind: int, body: bytes, answers: list[Answer]) -> bool:
         wanted = self.next_sequence()
         header = struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, wanted, 0)
         self._socket.send(header + body)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import resource
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOENT
+from functools import cache
+from typing import Any
 
 from netfab.kernel.netlink import Netlink
 from netfab.objects.base import HOST, Name
@@ -25,10 +27,19 @@ NAMESPACE, LEFTOVER, FOREIGN = "namespace", "leftover", "foreign"  # what a file
 _SPARE = 64  # file descriptors left for everything else
 
 
-class Namespaces:
-    """Every network namespace that this command works in: the caller's own ("host"), and nodes by name."""
+class GuestWentAway(FileNotFoundError):
+    """A guest ended, or began anew, while we were at it."""
 
-    def __init__(self) -> None:
+
+class Namespaces:
+    """Every network namespace that this command works in: the caller's own ("host"), and nodes by name.
+
+    `open_guest` gives a file descriptor of a Guest's namespace, or raises GuestWentAway.
+    """
+
+    def __init__(self, open_guest: Callable[[Any], int] | None = None) -> None:
+        self._open_guest = open_guest
+        self._guests: dict[str, Any] = {}  # by the name of their namespace
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._sockets: dict[str, Netlink] = {HOST: Netlink()}
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -85,12 +96,28 @@ class Namespaces:
         finally:
             linux.setns(self._home, linux.CLONE_NEWNET)
 
-    @staticmethod
-    def open(name: str) -> int:
-        """A file descriptor of /run/netns/NAME.
+    def adopt(self, guest: Any) -> None:
+        """From now on that guest is what its name stands for."""
+        name = guest.name.text
+        if self._guests.get(name) != guest:
+            self._guests[name] = guest
+            if (netlink := self._sockets.pop(guest.space, None)) is not None:
+                netlink.close()
 
-        Raises OSError; FileNotFoundError also for what is no namespace.
+    def open(self, name: str) -> int:
+        """A file descriptor of a node's namespace, by its name, or of the host's.
+
+        Raises OSError; FileNotFoundError also for what is no namespace, and for a guest that went away.
         """
+        if name == HOST:
+            return os.dup(self._home)
+        if name in self._guests and self._open_guest is not None:
+            return self._open_guest(self._guests[name])
+        return self.open_bound(name)
+
+    @staticmethod
+    def open_bound(name: str) -> int:
+        """A file descriptor of /run/netns/NAME. Raises as `open` does."""
         path = f"{DIRECTORY}/{name}"
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         if not _is_namespace(os.fstat(fd)):
@@ -159,8 +186,13 @@ def prepare_directory() -> None:
 
 
 def _is_namespace(found: os.stat_result) -> bool:
-    # Every nsfs inode is on one device, that of our own namespace; ns(7).
-    return found.st_dev == os.stat("/proc/self/ns/net").st_dev
+    return found.st_dev == _nsfs()
+
+
+@cache
+def _nsfs() -> int:
+    """The device of every nsfs inode, that of our own namespace among them; ns(7)."""
+    return os.stat("/proc/self/ns/net").st_dev
 
 
 def _what_is(path: str) -> str:

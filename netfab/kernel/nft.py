@@ -1,4 +1,4 @@
-"""nft, the program: load a transaction, list the fabric's tables, find what foreign tables would drop.
+"""nft, the program: load a transaction, list the fabric's tables, or all that there are.
 
 JSON goes in and comes out; no text that nft parses is ever put together here. What a table means is
 objects/firewall.py's business. nft(8), libnftables-json(5).
@@ -10,19 +10,25 @@ import json
 import os
 import select
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from errno import EINVAL, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT, ETIMEDOUT, errorcode
+from struct import Struct
 from time import monotonic
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-from netfab.errors import ForeignObject, KernelRefused, Unsupported, raise_all
+from netfab.errors import KernelRefused, Unsupported
+from netfab.kernel.netlink import NETLINK_NETFILTER, Netlink
 from netfab.objects.firewall import table_name
+from netfab.objects.wire import parse, text
 
 PROGRAMS = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
 TIMEOUT = 30.0  # seconds; a large foreign ruleset is read before each transaction
 MOST = 64 << 20  # bytes of an answer
 _ENVIRONMENT = {"LC_ALL": "C"}
+_FAMILIES = {1: "inet", 7: "bridge"}  # linux/netfilter.h, NFPROTO_*
+_NFGENMSG = Struct("=BBH")  # family, version, res_id
+_GET_TABLES, _TABLE_NAME = 10 << 8 | 1, 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE; NFTA_TABLE_NAME
 _ABSENT = {ENOENT, EOPNOTSUPP, EPROTONOSUPPORT}  # no such table, or a kernel that can't have any
 
 
@@ -42,19 +48,17 @@ def load(commands: str) -> None:
 
 
 class Listing:
-    """The tables of a fabric, read beside other work: nft starts at once, and is heard in `tables`."""
+    """The tables of a fabric, read beside other work: nft starts at once, and is heard in `tables`.
+
+    Where there is none, it does not start at all.
+    """
 
     def __init__(self, fabric: str) -> None:
-        try:
-            path = program()
-        except Unsupported:
-            self._runs = {}  # no nft, no tables of ours; who wants one is told by `load`
-        else:
-            self._runs = {
-                family: _Run(path, ("-j", "list", "table", family, table_name(fabric)))
-                for family in ("inet", "bridge")
-            }
         self._table = table_name(fabric)
+        self._runs: dict[str, _Run] = {}
+        with suppress(Unsupported):  # no nft, no tables of ours; who wants one is told by `load`
+            for family in _families_with(self._table):
+                self._runs[family] = _Run(program(), ("-j", "list", "table", family, self._table))
 
     def __enter__(self) -> Self:
         return self
@@ -82,6 +86,23 @@ class Listing:
                 raise KernelRefused("list nft tables", errno, _reason_of(words))
 
 
+def _families_with(table: str) -> list[str]:
+    """The families in which that table is; both where the kernel does not say (linux/nfnetlink.h)."""
+    netlink = Netlink(NETLINK_NETFILTER)
+    try:
+        answers = netlink.dump(_GET_TABLES, bytes(_NFGENMSG.size))
+        tables = [(data[start], parse(data, start + _NFGENMSG.size, end)) for data, start, end in answers]
+    except KernelRefused:
+        return list(_FAMILIES.values())
+    finally:
+        netlink.close()
+    return [
+        _FAMILIES[family]
+        for family, attrs in tables
+        if family in _FAMILIES and text(attrs.get(_TABLE_NAME, b"")) == table
+    ]
+
+
 def _parsed(printed: bytes) -> Any:
     """nft's answer; None where it is no JSON: 1.0.6 prints what lies in memory for the flags of a table."""
     try:
@@ -103,6 +124,15 @@ def rules_of(family: str, table: str, chain: str) -> list[Any] | None:
     return [item["rule"] for item in json.loads(printed)["nftables"] if "rule" in item]
 
 
+def ruleset() -> list[Any]:
+    """All that nft has on this host, as it prints it. Raises KernelRefused.
+
+    Nothing where its answer can't be read, as where 1.0.6 lists somebody's table with flags.
+    """
+    listing = _parsed(_listed("list the nft ruleset", "list", "ruleset") or b"")
+    return [] if listing is None else list(listing["nftables"])
+
+
 def _listed(doing: str, *arguments: str) -> bytes | None:
     """What nft prints, JSON; None where there is no such thing. Raises KernelRefused."""
     try:
@@ -116,35 +146,6 @@ def _listed(doing: str, *arguments: str) -> bytes | None:
     raise KernelRefused(doing, errno, _reason_of(words))
 
 
-def refuse_foreign_drops(bridges: frozenset[str]) -> None:
-    """Raises ForeignObject where a chain of others would drop what these bridges forward.
-
-    Not for Docker's, through which we make a way ourselves, nor where a rule of that table accepts them by
-    name.
-    """
-    names = ", ".join(sorted(bridges))
-    raise_all(
-        ForeignObject(
-            f"chain {drop.chain} of nft table {drop.family} {drop.table}"
-            f" drops what this host forwards: {drop.why}",
-            hint="a drop is final, whatever netfab's own table accepts:"
-            f" add rules to table {drop.table} that accept {names} (iifname and oifname),"
-            " or use networks without a way out (`internal: true`)",
-        )
-        for drop in foreign_forward_drops()
-        if not drop.docker_user and not bridges <= drop.accepted
-    )
-
-
-def sees_bridged_frames() -> bool:
-    """Whether IP chains of this host also see, and may drop, what stays on one bridge."""
-    for key in ("iptables", "ip6tables"):
-        with suppress(OSError), open(f"/proc/sys/net/bridge/bridge-nf-call-{key}") as file:
-            if file.read().strip() == "1":
-                return True
-    return False
-
-
 def drop_rules(family: str, table: str, chain: str, comment: str) -> None:
     """Delete the rules of a foreign chain that carry the comment; that there are none is fine.
 
@@ -154,65 +155,6 @@ def drop_rules(family: str, table: str, chain: str, comment: str) -> None:
     gone = [rule["handle"] for rule in rules_of(family, table, chain) or () if rule.get("comment") == comment]
     if gone:
         load(json.dumps({"nftables": [{"delete": {"rule": {**where, "handle": handle}}} for handle in gone]}))
-
-
-class ForwardDrop(NamedTuple):
-    """A foreign base chain that drops what is forwarded, whatever our own table accepts."""
-
-    family: str
-    table: str
-    chain: str
-    why: str  # in words: "its policy is drop"
-    docker_user: bool  # whether the table has Docker's chain for the rules of others
-    accepted: frozenset[str] = frozenset()  # interfaces that rules of the table accept by name
-
-
-def foreign_forward_drops() -> tuple[ForwardDrop, ...]:
-    """Chains of others at the forward hook that end in a drop or a reject. Raises KernelRefused.
-
-    Those of an iptables older than nf_tables are not seen. None is found where nft's answer can't be read,
-    as where 1.0.6 lists somebody's table with flags.
-    """
-    printed = _listed("list the nft ruleset", "list", "ruleset")
-    listing = None if printed is None else _parsed(printed)
-    return () if listing is None else tuple(forward_drops(listing["nftables"]))
-
-
-def forward_drops(ruleset: Iterable[Any]) -> Iterator[ForwardDrop]:
-    """What `foreign_forward_drops` finds in a listing."""
-    things = [(kind, body) for item in ruleset for kind, body in item.items()]
-    chains = [body for kind, body in things if kind == "chain"]
-    docker = {(chain["family"], chain["table"]) for chain in chains if chain["name"] == "DOCKER-USER"}
-    rules = [body for kind, body in things if kind == "rule"]
-    final = {(rule["family"], rule["table"], rule["chain"]) for rule in rules if _ends(rule)}
-    for chain in chains:
-        if chain.get("hook") == "forward" and not chain["table"].startswith(table_name("")):
-            table = chain["family"], chain["table"]
-            why = (
-                "its policy is drop" if chain.get("policy") == "drop"
-                else "a rule of it drops everything" if (*table, chain["name"]) in final
-                else ""
-            )  # fmt: skip
-            if why:
-                accepted = frozenset(_accepted(rules, table))
-                yield ForwardDrop(*table, chain["name"], why, table in docker, accepted)
-
-
-def _accepted(rules: Iterable[Any], table: tuple[str, str]) -> Iterator[str]:
-    """Interfaces that a rule of the table names and accepts: somebody has made a way for them."""
-    for rule in rules:
-        if (rule["family"], rule["table"]) == table and any("accept" in part for part in rule["expr"]):
-            for part in rule["expr"]:
-                match = part.get("match", {})
-                if match.get("left", {}).get("meta", {}).get("key") in ("iifname", "oifname", "iif", "oif"):
-                    right = match["right"]
-                    yield from right.get("set", []) if isinstance(right, dict) else [right]
-
-
-def _ends(rule: Any) -> bool:
-    """Whether a rule drops or rejects whatever comes to it."""
-    kinds = [kind for expression in rule["expr"] for kind in expression]
-    return bool(kinds) and kinds[-1] in ("drop", "reject") and set(kinds[:-1]) <= {"counter", "log"}
 
 
 class _Run:

@@ -16,8 +16,21 @@ from netfab.kernel.nft import Listing, rules_of
 from netfab.objects.address import WANTED, AddressMessage
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space
 from netfab.objects.borrowed import Borrowed
-from netfab.objects.link import IFALIAS, LOOPBACK_IFINDEX, Link, group_of, marked_links, owned
+from netfab.objects.guest import Guest
+from netfab.objects.link import (
+    IFALIAS,
+    LOOPBACK_IFINDEX,
+    MASTER,
+    Link,
+    marked_links,
+    of_a_fabric,
+    owned,
+    related,
+)
+from netfab.objects.macvlan import Macvlan
+from netfab.objects.nic import Nic
 from netfab.objects.passage import CHAIN, TABLE
+from netfab.objects.qdisc import Qdisc, QdiscMessage
 from netfab.objects.route import RouteMessage
 from netfab.objects.wire import (
     IFADDR,
@@ -25,27 +38,30 @@ from netfab.objects.wire import (
     MARK,
     RTM_GETADDR,
     RTM_GETLINK,
+    RTM_GETQDISC,
     RTM_GETROUTE,
     RTMSG,
+    TCMSG,
+    number,
     parse,
     text,
 )
 
 EXT_MASK, SKIP_STATS = 29, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
-_LINKS = (
+ALL_LINKS = (
     IFINFO.pack(0, 0, 0, 0, 0) + b"\x08\0" + EXT_MASK.to_bytes(2, "little") + SKIP_STATS.to_bytes(4, "little")
 )
-_LO = IFINFO.pack(0, 0, LOOPBACK_IFINDEX, 0, 0) + _LINKS[IFINFO.size :]
-_ADDRESSES = IFADDR.pack(0, 0, 0, 0, 0)
+_LO = IFINFO.pack(0, 0, LOOPBACK_IFINDEX, 0, 0) + ALL_LINKS[IFINFO.size :]
+ALL_ADDRESSES = IFADDR.pack(0, 0, 0, 0, 0)
 _ROUTES = RTMSG.pack(0, 0, 0, 0, 0, MARK, 0, 0, 0)  # with strict checking: only those of our protocol
-_ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
+ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def links(netlink: Netlink) -> list[Link]:
     """Every link of the socket's namespace."""
     return [
         Link.parse(index, flags, data, start + IFINFO.size, end)
-        for data, start, end in netlink.dump(RTM_GETLINK, _LINKS)
+        for data, start, end in netlink.dump(RTM_GETLINK, ALL_LINKS)
         for _, _, index, flags, _ in (IFINFO.unpack_from(data, start),)
     ]
 
@@ -54,7 +70,7 @@ def addresses(netlink: Netlink) -> list[AddressMessage]:
     """Every address of the socket's namespace."""
     return [
         AddressMessage(family, length, index, parse(data, start + IFADDR.size, end, WANTED))
-        for data, start, end in netlink.dump(RTM_GETADDR, _ADDRESSES)
+        for data, start, end in netlink.dump(RTM_GETADDR, ALL_ADDRESSES)
         for family, length, _, _, index in (IFADDR.unpack_from(data, start),)
     ]
 
@@ -68,8 +84,17 @@ def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
     """Routes of the socket's namespace: those that carry our protocol, or all."""
     return [
         RouteMessage(family, length, table, protocol, kind, parse(data, start + RTMSG.size, end))
-        for data, start, end in netlink.dump(RTM_GETROUTE, _ROUTES if ours else _ALL_ROUTES)
+        for data, start, end in netlink.dump(RTM_GETROUTE, _ROUTES if ours else ALL_ROUTES)
         for family, length, _, _, table, protocol, _, kind, _ in (RTMSG.unpack_from(data, start),)
+    ]
+
+
+def qdiscs(netlink: Netlink) -> list[QdiscMessage]:
+    """Every queueing discipline of the socket's namespace."""
+    return [
+        QdiscMessage(index, parent, parse(data, start + TCMSG.size, end))
+        for data, start, end in netlink.dump(RTM_GETQDISC, bytes(TCMSG.size))
+        for _, index, _, parent, _ in (TCMSG.unpack_from(data, start),)
     ]
 
 
@@ -94,6 +119,9 @@ class Observer:
         self._values: dict[str, dict[str, str]] = {}  # of sysctls, as they were last read
         self._named: list[tuple[str, str]] = []  # what /run/netns has of the fabric, and what it is
         self._spaces: dict[str, Space] = {}
+        self._qdiscs: dict[str, list[QdiscMessage]] = {}
+        self._guests: dict[str, Guest] = {}  # those that live, by their space
+        self._inside = False  # whether something in a namespace has to be looked for, even when that ends
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
         self._tables: list[Any] = []
         self._passages: list[Any] = []
@@ -127,9 +155,13 @@ class Observer:
         return Space(found, _marked_addresses(netlink), routes(netlink))
 
     def _read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
+        self._guests = self._living(known)
+        self._inside = any(type(thing) in (Macvlan, Nic) for one in known for thing in one.values())
         self._spaces = self._read_spaces(fabric, only)
         own = {
-            space: found for space, found in self._spaces.items() if space == HOST or _marked(found, fabric)
+            space: found
+            for space, found in self._spaces.items()
+            if space == HOST or space in self._guests or _marked(found, fabric)
         }
         linked = [(space, link) for space, found in own.items() for link in found.links]
         return Dump(
@@ -137,7 +169,11 @@ class Observer:
             spaces=own,
             links={(space, link.ifindex): Name(space, link.name) for space, link in linked},
             marked=marked_links(fabric, own),
-            owned={(space, link.ifindex) for space, link in linked if space != HOST or owned(link, fabric)},
+            owned={
+                (space, link.ifindex)
+                for space, link in linked
+                if owned(link, fabric) or not (space == HOST or space in self._guests or of_a_fabric(link))
+            },
             files=dict(_files(self._directory)),
             sysctls=dict(self._sysctls(known, own, only)),
             originals={
@@ -146,14 +182,43 @@ class Observer:
                 for thing in one.values()
                 if type(thing) is Borrowed
             },
+            nics={
+                thing.name: thing.original for one in known for thing in one.values() if type(thing) is Nic
+            },
             tables=self._tables,
+            guests=self._guests,
+            qdiscs=self._read_qdiscs(known, own, only),
         )
+
+    def _read_qdiscs(
+        self, known: Sequence[Fabric], own: dict[str, Space], only: frozenset[str] | None
+    ) -> dict[str, list[QdiscMessage]]:
+        """Of the spaces in which some are known to be: they cost a dump of their own."""
+        asked = {thing.link.space for one in known for thing in one.values() if type(thing) is Qdisc}
+        for space in (asked | self._qdiscs.keys()) & own.keys():
+            if only is None or space in only:
+                with suppress(FileNotFoundError):
+                    self._qdiscs[space] = qdiscs(self._namespaces.socket(space))
+        return {space: found for space, found in self._qdiscs.items() if space in own}
+
+    def _living(self, known: Sequence[Fabric]) -> dict[str, Guest]:
+        """The known guests that live; of two in one place the last one: it was there first."""
+        found: dict[str, Guest] = {}
+        for guest in (thing for one in known for thing in one.values() if type(thing) is Guest):
+            with suppress(OSError):
+                self._namespaces.adopt(guest)
+                os.close(self._namespaces.open(guest.name.text))
+                found[guest.space] = guest
+        for guest in found.values():
+            self._namespaces.adopt(guest)
+        return found
 
     def _read_spaces(self, fabric: str, only: frozenset[str] | None) -> dict[str, Space]:
         """The host's space, and that of everything in /run/netns with the fabric's name that may be ours."""
         spaces: dict[str, Space] = {}
         self._named = list(self._namespaces.named(f"{fabric}."))
-        for name, what in [("", NAMESPACE), *self._named]:
+        guests = [(guest.name.text, NAMESPACE) for guest in self._guests.values()]
+        for name, what in [("", NAMESPACE), *self._named, *guests]:
             space = f"node {name}" if name else HOST
             if what == LEFTOVER:
                 spaces[space] = Space([], [], [])
@@ -163,7 +228,7 @@ class Observer:
                 spaces[space] = self._spaces[space]
             else:
                 with suppress(FileNotFoundError):  # ended meanwhile
-                    spaces[space] = self._space(space, only is None or space in only)
+                    spaces[space] = self._space(space, only is None or space in only or self._inside)
         return spaces
 
     def _sysctls(
@@ -204,6 +269,17 @@ class Observer:
                 )
         return held
 
+    def leaning(self, fabric: str) -> dict[Name, str]:
+        """The fabric's bridges that somebody else has ports on, and these in words, by the last reading."""
+        host = self._spaces[HOST].links
+        own = {link.ifindex: link.name for link in host if link.kind == "bridge" and owned(link, fabric)}
+        found: dict[Name, list[str]] = {}
+        for link in host if own else ():
+            bridge = own.get(number(link.attrs.get(MASTER, b"")))
+            if bridge is not None and not related(link, fabric):
+                found.setdefault(Name(HOST, bridge), []).append(f"{link.name}, {_holder(link)}")
+        return {name: "; ".join(links) for name, links in found.items()}
+
 
 def docker_rules(host: list[Link]) -> list[Any]:
     """The rules of Docker's chain for the rules of others; looked for only where Docker's own bridge is."""
@@ -221,7 +297,7 @@ def _marked(space: Space, fabric: str) -> bool:
 
 def _holder(link: Link) -> str:
     label = text(link.attrs.get(IFALIAS, b""))
-    if link.group >> 24 == group_of("") >> 24:
+    if of_a_fabric(link):
         return f"another fabric's {link.kind} ({label or 'no label'})"
     return f"a {link.kind or 'network device'} that netfab did not make"
 

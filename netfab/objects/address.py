@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
@@ -125,7 +125,12 @@ class AddressMessage(NamedTuple):
 
 def address_name(link: Name, address: IPv4Address | IPv6Address, length: int) -> Name:
     """The identity of an Address."""
-    return Name(f"address {link.space}", f"{address}/{length} {link.text}")
+    return Name(f"address {link.space}", f"{_shown(address.packed, length)} {link.text}")
+
+
+@cache
+def _shown(packed: bytes, length: int) -> str:
+    return f"{ip_address(packed)}/{length}"
 
 
 def prefix_of(address: IPv4Address | IPv6Address, length: int) -> str:

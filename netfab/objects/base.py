@@ -24,13 +24,18 @@ class Name(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return self.text if self.space in (HOST, "namespace") else f"{self.text} of {self.space}"
+        return self.text if self.space in (HOST, "namespace") else f"{self.text} of {node_of(self.space)}"
 
 
 @cache
 def node_space(fabric: str, node: str) -> str:
     """The space of the links, addresses and routes inside a node."""
     return f"node {fabric}.{node}"
+
+
+def node_of(space: str) -> str:
+    """A node's name, of its space; what is no node's space is itself."""
+    return space.partition(".")[2] if space.startswith("node ") else space
 
 
 def namespace_of(space: str) -> tuple[Name, ...]:
@@ -54,7 +59,10 @@ class Op(Protocol):
 
 
 class KernelObject(Protocol):
-    """One thing that a kernel holds. Kinds are hashable tuples; their class name is their kind's name."""
+    """One thing that a kernel holds. Kinds are hashable tuples; their class name is their kind's name.
+
+    A kind may have more: `public`, `asks`, `restarts`, `is_satisfied_by`, and `differs_from` (difference.py).
+    """
 
     @property
     def fixed(self) -> Hashable:
@@ -112,14 +120,19 @@ class Dump(NamedTuple):
     spaces: Mapping[str, Space]
     links: Mapping[tuple[str, int], Name]  # (space, ifindex) -> link, of all spaces
     marked: Sequence[tuple[str, Any]]  # (space, link) of every link with the fabric's mark, lo excepted
-    owned: Set[tuple[str, int]]  # the host's links that carry the fabric's mark, and all inside its nodes
+    owned: Set[tuple[str, int]]  # links of the fabric's mark; inside its nodes all that are no other fabric's
     files: Mapping[str, tuple[int, str]]  # path -> (mode, content), below the fabric's run directory
     sysctls: Mapping[tuple[str, str], str]  # (space, key) -> value, of the keys that were asked for
     originals: Mapping[str, str]  # key of a borrowed sysctl of the host -> what it was before
     tables: Sequence[Any] = ()  # nft tables of the fabric, as `nft -j list table` prints them
     containers: Iterable[Any] = ()  # every container that there is anything of
     passages: Sequence[Any] = ()  # rules of Docker's chain for the rules of others, as nft prints them
+    qdiscs: Mapping[str, Sequence[Any]] = {}  # space -> a QdiscMessage each, where somebody asks for them
+    clients: Iterable[Any] = ()  # a Dhcp for each client that lives
+    guests: Mapping[str, Any] = {}  # space -> the Guest that it is
+    nics: Mapping[str, Any] = {}  # name of a NIC that is moved, or was to be -> the Original that it has
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor
+    held: Sequence[str] | None = None  # ports that the supervisor holds; None: there is nothing of such
 
 
 class Fabric(dict[Name, Any]):
@@ -143,6 +156,15 @@ class Fabric(dict[Name, Any]):
         if not any(hasattr(thing, "public") for thing in self.values()):
             return self
         return Fabric(self.name, (getattr(thing, "public", thing) for thing in self.values()))
+
+    def without(self, names: Iterable[Name]) -> Fabric:
+        """The fabric less what holds these names, and less all that needs it."""
+        gone = set(names)
+        left = [thing for thing in self.values() if gone.isdisjoint(thing.names)]
+        while ending := [thing for thing in left if not gone.isdisjoint(thing.needs)]:
+            gone.update(name for thing in ending for name in thing.names)
+            left = [thing for thing in left if gone.isdisjoint(thing.names)]
+        return Fabric(self.name, left)
 
     def to_json(self) -> str:
         """One line of JSON.

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
+from netfab.objects.difference import fields
 from netfab.objects.ops import WriteSysctl
 
 
@@ -64,6 +65,10 @@ class Borrowed(NamedTuple):
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         return iter(())
+
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people."""
+        return fields(before, self, {"value": ""})
 
     def __str__(self) -> str:
         return f"sysctl {self.key}"

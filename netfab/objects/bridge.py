@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op, namespace_of
+from netfab.objects.difference import UP, Words, fields
 from netfab.objects.link import (
     ADDRESS,
     GROUP,
@@ -25,6 +26,14 @@ from netfab.objects.ops import DelLink, WriteSysctl
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, mac, number, u8, u32
 
 FORWARD_DELAY, STP_STATE, MCAST_SNOOPING = 1, 5, 23
+_WORDS: Words = {
+    "mac": "MAC",
+    "group": "mark",
+    "up": UP,
+    "forward_delay": "forward delay",
+    "stp": "spanning tree",
+    "snooping": "multicast snooping",
+}
 
 
 class Bridge(NamedTuple):
@@ -136,6 +145,10 @@ class Bridge(NamedTuple):
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         return iter(())
+
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people."""
+        return fields(before, self, _WORDS)
 
     def __str__(self) -> str:
         return f"bridge {self.link}"

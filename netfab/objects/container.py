@@ -1,7 +1,7 @@
 """Container: a node's program, run by the bundled runtime in the node's network namespace.
 
-Equal when it was started with the same words, never by how it fares: a crash is the supervisor's business,
-not drift.
+Of how it fares one word is compared: whether it runs. A restart is the supervisor's business, and what has
+done its work counts as running.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import EVERY, Dump, Name, Op, namespace_of
-from netfab.objects.ops import ChangeContainer, StartContainer, StopContainer
+from netfab.objects.difference import changed, fields
+from netfab.objects.ops import ChangeContainer, HaltContainer, PauseContainer, StartContainer, StopContainer
+
+RUNNING, PAUSED, STOPPED, ENDED = "running", "paused", "stopped", "ended"
+_DOWN = (STOPPED, ENDED)
 
 
 class Probe(NamedTuple):
@@ -27,7 +31,7 @@ class Probe(NamedTuple):
 class Container(NamedTuple):
     """The words a program was started with, as runtime/spec.py has them.
 
-    Limits, restart and probes change in place.
+    Limits, restart, probes and state change in place.
     """
 
     fabric: str
@@ -53,12 +57,12 @@ class Container(NamedTuple):
     ready: tuple[Probe, ...] = ()
     addresses: tuple[str, ...] = ()  # its node's: where probes look besides loopback
     depends_on: tuple[str, ...] = ()
-    started: bool = True  # False: it never began, or ended otherwise than it should
+    state: str = RUNNING  # or paused or stopped by a user; ended: otherwise than it should, or never begun
 
     @property
     def fixed(self) -> Hashable:
         return self._replace(
-            memory=None, cpus=None, pids=None, restart="", ready=(), addresses=(), depends_on=()
+            memory=None, cpus=None, pids=None, restart="", ready=(), addresses=(), depends_on=(), state=""
         )
 
     @property
@@ -95,11 +99,27 @@ class Container(NamedTuple):
         """Without what may hold secrets: for those who are not root."""
         return self._replace(env=(), files=())
 
+    def is_satisfied_by(self, found: Self) -> bool:
+        """One that had ended already is as it was, whether it runs or not: nobody wants it to be ended."""
+        return self.state == ENDED and found._replace(state=ENDED) == self
+
     def create(self) -> list[Op]:
-        return [StartContainer(self.name, self)]
+        return self._reach(STOPPED)
 
     def update(self, before: Self) -> list[Op]:
-        return [ChangeContainer(self.name, self)]
+        change: list[Op] = (
+            [ChangeContainer(self.name, self)] if self._replace(state=before.state) != before else []
+        )
+        return change + self._reach(before.state) if self.state != before.state else change
+
+    def _reach(self, state: str) -> list[Op]:
+        """From that state to its own."""
+        if self.state in _DOWN:
+            return [HaltContainer(self.name, self)]
+        start: list[Op] = [StartContainer(self.name, self)] if state in _DOWN else []
+        if PAUSED in (state, self.state):
+            start.append(PauseContainer(self.name, self.state == PAUSED))
+        return start
 
     def delete(self) -> list[Op]:
         return [StopContainer(self.name)]
@@ -111,6 +131,14 @@ class Container(NamedTuple):
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         return iter(())
+
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people. Of variables, which may be secrets, only the names."""
+        if self.argv != before.argv:
+            yield changed("command", " ".join(before.argv), " ".join(self.argv))
+        if variables := {name for name, _ in {*self.env} ^ {*before.env}}:
+            yield f"env {' '.join(sorted(variables))}"
+        yield from fields(before._replace(argv=self.argv, env=self.env), self)
 
     def __str__(self) -> str:
         return f"container {self.name}"

@@ -16,10 +16,11 @@ DROP: Expression = {"drop": None}
 RETURN: Expression = {"return": None}
 COUNT: Expression = {"counter": None}
 MASQUERADE: Expression = {"masquerade": None}
+UNTRACKED: Expression = {"notrack": None}
 
 
 def meta(key: str) -> Expression:
-    """What the kernel knows of a packet besides its bytes: iifname, oifname, protocol, l4proto."""
+    """What the kernel knows of a packet besides its bytes: iifname, oifname, protocol, pkttype."""
     return {"meta": {"key": key}}
 
 
@@ -28,7 +29,12 @@ def header(protocol: str, field: str) -> Expression:
     return {"payload": {"protocol": protocol, "field": field}}
 
 
-def together(*parts: Expression) -> Expression:
+def raw_header(start: int, length: int) -> Expression:
+    """Bits of the transport header that nft has no name for; they compare to numbers."""
+    return {"payload": {"base": "th", "offset": start, "len": length}}
+
+
+def together(*parts: Expression | str) -> Expression:
     """Several values as one key."""
     return {"concat": list(parts)}
 

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
+from netfab.objects.difference import changed
 from netfab.objects.ops import RemoveFile, WriteFile
 
 
@@ -53,6 +54,13 @@ class File(NamedTuple):
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         return iter(())
+
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people."""
+        if self.mode != before.mode:
+            yield changed("mode", f"{before.mode:o}", f"{self.mode:o}")
+        if self.content != before.content:
+            yield "content"
 
     def __str__(self) -> str:
         return f"file {self.path}"

@@ -1,8 +1,8 @@
 """Firewall: one nft table of the fabric, with everything in it (nft(8), libnftables-json(5)).
 
 Rules stay, data moves: which ports and addresses there are stands in sets and maps, so that a change of these
-touches elements only; any other difference replaces the table in one transaction. What the rules mean is the
-business of plan/.
+touches elements only. A chain whose rules differ gets new ones, any other difference replaces the table, each
+in one transaction. What the rules mean is the business of plan/.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
+from netfab.objects.difference import changed
 from netfab.objects.digest import digest
 from netfab.objects.expressions import Expression
 from netfab.objects.ops import Nft
@@ -36,7 +37,10 @@ def prefix_part(prefix: IPv4Network | IPv6Network) -> str:
 
 
 class Rule(NamedTuple):
-    """A rule, told apart by its comment only: nft prints an expression otherwise than it was written."""
+    """A rule, told apart by its comment only: nft prints an expression otherwise than it was written.
+
+    Why nothing more is compared: docs/decisions/0008.
+    """
 
     comment: str  # of ours: a hash of the expression
     expressions: str  # a JSON list
@@ -131,9 +135,9 @@ class Firewall(NamedTuple):
         return [Nft(_transaction(self._additions()), f"create {self}")]
 
     def update(self, before: Self) -> list[Op]:
-        if self._replace(sets=_empty(self.sets)) == before._replace(sets=_empty(before.sets)):
+        if self._frame() == before._frame():
             gone, new = self._elements("delete", before, self), self._elements("add", self, before)
-            return [Nft(_transaction([*gone, *new]), f"update {self}")]
+            return [Nft(_transaction([*gone, *new, *self._rules_unlike(before)]), f"update {self}")]
         return [Nft(_transaction([self._deletion(), *self._additions()]), f"replace {self}")]
 
     def delete(self) -> list[Op]:
@@ -160,6 +164,14 @@ class Firewall(NamedTuple):
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         return iter(())
 
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people: which chains, sets and maps."""
+        yield from (f"chain {name}" for name in _changed(before.chains, self.chains))
+        kinds = {held.name: held.kind for held in (*before.sets, *self.sets)}
+        yield from (f"{kinds[name]} {name}" for name in _changed(before.sets, self.sets))
+        if self.dormant != before.dormant:
+            yield changed("", *(("on", "off")[table.dormant] for table in (before, self)))
+
     def __str__(self) -> str:
         return f"firewall {self.family} {self.table}"
 
@@ -176,8 +188,26 @@ class Firewall(NamedTuple):
         for held in self.sets:
             yield {"add": {held.kind: {**here, **_written_set(held)}}}
         for chain in self.chains:
-            for rule in chain.rules:
-                yield {"add": {"rule": {**here, "chain": chain.name, **_written_rule(rule)}}}
+            yield from self._rules(chain)
+
+    def _frame(self) -> Self:
+        """The table without rules and elements: what can't change while it stands."""
+        return self._replace(
+            chains=tuple(chain._replace(rules=()) for chain in self.chains),
+            sets=tuple(held._replace(elements=()) for held in self.sets),
+        )
+
+    def _rules_unlike(self, before: Self) -> Iterator[Mapping[str, Any]]:
+        """All rules anew of each chain that has others."""
+        for chain, was in zip(self.chains, before.chains, strict=True):
+            if chain != was:
+                here = {"family": self.family, "table": self.table}
+                yield {"flush": {"chain": {**here, "name": chain.name}}}
+                yield from self._rules(chain)
+
+    def _rules(self, chain: Chain) -> Iterator[Mapping[str, Any]]:
+        here = {"family": self.family, "table": self.table, "chain": chain.name}
+        return ({"add": {"rule": {**here, **_written_rule(rule)}}} for rule in chain.rules)
 
     def _elements(self, verb: str, those_of: Self, not_of: Self) -> Iterator[Mapping[str, Any]]:
         """A command per set for the elements that one table has and another has not."""
@@ -189,6 +219,12 @@ class Firewall(NamedTuple):
                         "element": {**here, "elem": [_written_element(one, element) for element in changed]}
                     }
                 }
+
+
+def _changed(before: Iterable[Chain | Set], after: Iterable[Chain | Set]) -> list[str]:
+    """The names of those that are in one of the two, or other than in the other."""
+    old, new = ({thing.name: thing for thing in those} for those in (before, after))
+    return [name for name in {**old, **new} if old.get(name) != new.get(name)]
 
 
 def dropped(listings: Iterable[Any], name: str) -> dict[str, int]:
@@ -209,10 +245,6 @@ def _compact(value: Any) -> str:
 
 def _transaction(commands: Iterable[Mapping[str, Any]]) -> str:
     return _compact({"nftables": list(commands)})
-
-
-def _empty(sets: Iterable[Set]) -> tuple[Set, ...]:
-    return tuple(held._replace(elements=()) for held in sets)
 
 
 def _written_rule(rule: Rule) -> Mapping[str, Any]:

@@ -8,11 +8,17 @@ from netfab.objects.address import Address
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.bridge import Bridge
 from netfab.objects.container import Container
+from netfab.objects.dhcp import Dhcp
 from netfab.objects.file import File
 from netfab.objects.firewall import Firewall
+from netfab.objects.guest import Guest
+from netfab.objects.held import HeldPorts
+from netfab.objects.macvlan import Macvlan
 from netfab.objects.namespace import Namespace
+from netfab.objects.nic import Nic
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
+from netfab.objects.qdisc import Qdisc
 from netfab.objects.route import Route
 from netfab.objects.supervisor import Supervisor
 from netfab.objects.sysctl import Sysctl
@@ -20,17 +26,24 @@ from netfab.objects.veth import Veth
 
 KINDS: tuple[type[Any], ...] = (
     Namespace,
+    Guest,
     Sysctl,
     Borrowed,
     Bridge,
     Veth,
+    Macvlan,
+    Nic,
     Port,
     Address,
     Route,
+    Qdisc,
+    Dhcp,
     File,
     Firewall,
     Passage,
+    HeldPorts,
     Container,
     Supervisor,
 )
-ASKED = tuple(kind for kind in KINDS if hasattr(kind, "asks"))  # what can only be read by asking for each
+# What can only be read by asking for each, and what has to be looked for in namespaces that end.
+ASKED = (Guest, Sysctl, Borrowed, Qdisc, Macvlan, Nic)

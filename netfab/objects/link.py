@@ -6,11 +6,12 @@ afterwards because RTM_NEWLINK ignores it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Space
+from netfab.objects.difference import fields
 from netfab.objects.digest import digest
 from netfab.objects.wire import (
     AF_INET,
@@ -21,6 +22,7 @@ from netfab.objects.wire import (
     Body,
     Request,
     Value,
+    attributes,
     number,
     parse,
     text,
@@ -36,20 +38,26 @@ INET_CONF = 1  # IFLA_INET_CONF
 INET6_CONF, INET6_ADDR_GEN_MODE = 2, 8
 CONF_FORWARDING, CONF_RP_FILTER, CONF_PROMOTE_SECONDARIES = 1, 8, 20  # linux/ip.h, IPV4_DEVCONF_*
 CONF_ROUTE_LOCALNET = 26
-CONF6_ACCEPT_RA, CONF6_FORCE_FORWARDING = 3, 59  # linux/ipv6.h, DEVCONF_*, counted from 0
+CONF6_ACCEPT_RA, CONF6_ACCEPT_REDIRECTS, CONF6_FORCE_FORWARDING = (
+    3,
+    4,
+    59,
+)  # linux/ipv6.h, DEVCONF_*, counted from 0
 ADDR_GEN_NONE = 1
 OPERSTATE_UP = 6  # RFC 2863
 WANTED = frozenset({ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO, IFALIAS, AF_SPEC, GROUP})
 WANTED_OF_LO = frozenset({IFNAME, GROUP})
 LOOPBACK_IFINDEX = 1  # net/flow.h
 
+MOVED = "netfab:nic "  # how the alias of a moved NIC begins
+_FABRICS = 0x6E  # 'n': the highest byte of every group of ours
 _SCRATCH = 1 << 23
 
 
 @cache
 def group_of(fabric: str) -> int:
     """The link group that marks what that fabric made: 'n' and 23 bits of a hash of its name."""
-    return 0x6E000000 | int.from_bytes(digest(fabric.encode())[:4], "big") & 0x7FFFFF
+    return _FABRICS << 24 | int.from_bytes(digest(fabric.encode())[:4], "big") & 0x7FFFFF
 
 
 def scratch_of(group: int) -> int:
@@ -67,18 +75,20 @@ class Link(NamedTuple):
     flags: int
     name: str
     group: int
+    kind: str  # bridge, veth ...; "" for hardware
     settings: Settings
     attrs: dict[int, bytes]  # what else is of WANTED; of a lo of WANTED_OF_LO
     info: dict[int, bytes]  # of IFLA_LINKINFO
 
     @classmethod
-    def parse(cls, ifindex: int, flags: int, data: bytes, start: int, end: int) -> Link:
-        """From the attributes in data[start:end]."""
+    def parse(cls, ifindex: int, flags: int, data: bytes, start: int, end: int, whole: bool = False) -> Link:
+        """From the attributes in data[start:end]; `whole`: with what its settings are read from."""
         attrs = parse(data, start, end, WANTED if ifindex != LOOPBACK_IFINDEX else WANTED_OF_LO)
-        info = attrs.pop(LINKINFO, b"")
-        settings = _settings_of(attrs.pop(AF_SPEC, b""))
-        name, group = text(attrs.pop(IFNAME)), number(attrs.get(GROUP, b""))
-        return cls(ifindex, flags, name, group, settings, attrs, parse(info, 0, len(info)))
+        nested = attrs.pop(LINKINFO, b"")
+        info = parse(nested, 0, len(nested))
+        group, kind = number(attrs.get(GROUP, b"")), text(info.get(INFO_KIND, b""))
+        settings = _settings_of(attrs.get(AF_SPEC, b"") if whole else attrs.pop(AF_SPEC, b""))
+        return cls(ifindex, flags, text(attrs.pop(IFNAME)), group, kind, settings, attrs, info)
 
     @property
     def up(self) -> bool:
@@ -95,11 +105,6 @@ class Link(NamedTuple):
         """aa:bb:cc:dd:ee:ff; "" for a link without one."""
         return self.attrs.get(ADDRESS, b"").hex(":")
 
-    @property
-    def kind(self) -> str:
-        """bridge, veth ...; "" for hardware."""
-        return text(self.info.get(INFO_KIND, b""))
-
     def info_data(self, which: int = INFO_DATA, wanted: frozenset[int] | None = None) -> dict[int, bytes]:
         """Attributes of IFLA_INFO_DATA or IFLA_INFO_SLAVE_DATA."""
         data = self.info.get(which, b"")
@@ -115,6 +120,11 @@ class Settings(NamedTuple):
     accept_ra: bool = False
     route_localnet: bool = False  # packets from 127.0.0.1 may leave here: ports published on loopback
     forwarding6: bool = False  # conf.X.force_forwarding, of kernels since 6.17
+    accept_redirects: bool = False  # IPv6; said only of a link that accepts no router advertisements
+
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people, who know the sysctls by these names."""
+        return fields(before, self, {"forwarding6": "IPv6 forwarding"})
 
 
 def _settings_of(families: bytes) -> Settings:
@@ -142,6 +152,7 @@ def _settings(conf: bytes, conf6: bytes) -> Settings:
         accept_ra=ipv6(CONF6_ACCEPT_RA),
         route_localnet=bool(ipv4(CONF_ROUTE_LOCALNET)),
         forwarding6=ipv6(CONF6_FORCE_FORWARDING),
+        accept_redirects=ipv6(CONF6_ACCEPT_REDIRECTS) and not ipv6(CONF6_ACCEPT_RA),
     )
 
 
@@ -151,11 +162,21 @@ def owned(link: Link, fabric: str) -> bool:
     return link.group in (group, scratch_of(group))
 
 
+def of_a_fabric(link: Link) -> bool:
+    """Whether some fabric made it."""
+    return link.group >> 24 == _FABRICS
+
+
 def related(link: Link, fabric: str) -> bool:
     """Whether it may be an end of that fabric's: marked so, or labelled by netfab and marked as nobody's."""
     return owned(link, fabric) or (
-        link.group >> 24 != group_of(fabric) >> 24 and link.attrs.get(IFALIAS, b"").startswith(b"netfab:")
+        not of_a_fabric(link) and link.attrs.get(IFALIAS, b"").startswith(b"netfab:")
     )
+
+
+def moved_mark(fabric: str, name: str = "") -> str:
+    """The alias of a NIC of the host, of that name there, that the fabric moved (objects/nic.py)."""
+    return f"{MOVED}{fabric} {name}"
 
 
 def set_link(link: Name, attrs: tuple[tuple[int, Value], ...], doing: str) -> Request:
@@ -169,6 +190,7 @@ def set_up(link: Name, up: bool, what: str) -> Request:
     return Request(link.space, RTM_NEWLINK, 0, body, doing=f"set {what} {'up' if up else 'down'}")
 
 
+@cache
 def settings_attr(settings: Settings) -> tuple[int, Value]:
     """IFLA_AF_SPEC with all that netlink can set. Refused in a creating message (EAFNOSUPPORT)."""
     ipv4 = (
@@ -179,7 +201,12 @@ def settings_attr(settings: Settings) -> tuple[int, Value]:
     )
     # Link-local addresses are made by us, without duplicate detection, where a network has IPv6 at all.
     ipv6 = ((INET6_ADDR_GEN_MODE, u8(ADDR_GEN_NONE)),)
-    return AF_SPEC, ((AF_INET, ((INET_CONF, ipv4),)), (AF_INET6, ipv6))
+    spec = (AF_INET, ((INET_CONF, ipv4),)), (AF_INET6, ipv6)
+    return AF_SPEC, attributes(spec, _no_link)  # as bytes: most links have the same
+
+
+def _no_link(name: Name) -> int:
+    raise LookupError(name)
 
 
 def own_links(dump: Dump) -> Sequence[tuple[str, Link]]:
@@ -188,11 +215,23 @@ def own_links(dump: Dump) -> Sequence[tuple[str, Link]]:
 
 
 def marked_links(fabric: str, spaces: Mapping[str, Space]) -> list[tuple[str, Link]]:
-    """What own_links gives, found."""
+    """What own_links gives, found: nothing that was only moved."""
     groups = (group_of(fabric), scratch_of(group_of(fabric)))
+    moved = moved_mark(fabric).encode()
     return [
         (space, link)
         for space, found in spaces.items()
         for link in found.links
-        if link.group in groups and link.ifindex != LOOPBACK_IFINDEX
+        if link.group in groups
+        and link.ifindex != LOOPBACK_IFINDEX
+        and not link.attrs.get(IFALIAS, b"").startswith(moved)
     ]
+
+
+def unmarked_links(dump: Dump) -> Iterator[tuple[str, Link]]:
+    """(space, link) of every link that netfab labelled and that carries the mark of no fabric any more."""
+    netfabs = group_of(dump.fabric) >> 24
+    for space, found in dump.spaces.items():
+        for link in found.links:
+            if link.group >> 24 != netfabs and link.attrs.get(IFALIAS, b"").startswith(b"netfab:"):
+                yield space, link

@@ -6,9 +6,16 @@ from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
+from netfab.objects.difference import Words, fields
 from netfab.objects.link import GROUP, set_link, set_up
 from netfab.objects.ops import DelNamespace, NewNamespace
 from netfab.objects.wire import u32
+
+_WORDS: Words = {
+    "group": "mark",
+    "up": ("lo", "down", "up"),
+    "whole": ("", "only an empty file", "a namespace"),
+}
 
 
 class Namespace(NamedTuple):
@@ -59,7 +66,7 @@ class Namespace(NamedTuple):
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
         for space, found in dump.spaces.items():
-            if space.startswith("node "):
+            if space.startswith("node ") and space not in dump.guests:
                 name = Name("namespace", space.removeprefix("node "))
                 lo = next((link for link in found.links if link.ifindex == 1), None)
                 yield cls(name, 0, False, False) if lo is None else cls(name, lo.group, lo.up)
@@ -67,6 +74,10 @@ class Namespace(NamedTuple):
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         return iter(())
+
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people."""
+        return fields(before, self, _WORDS)
 
     def __str__(self) -> str:
         return f"namespace {self.name.text}"

@@ -24,6 +24,16 @@ class DelNamespace(NamedTuple):
     space: str = HOST
 
 
+class EnterGuest(NamedTuple):
+    """From here on that guest is its space: of two that had the name, the one that is meant."""
+
+    guest: Any  # of objects/guest.py
+    space: str = HOST
+
+    def __str__(self) -> str:
+        return f"enter {self.guest}"
+
+
 class DelLink(NamedTuple):
     """Delete a link. All of a phase go together, by group: one RCU grace period instead of one each."""
 
@@ -87,6 +97,22 @@ class ChangeContainer(NamedTuple):
     space: str = HOST
 
 
+class HaltContainer(NamedTuple):
+    """End its program, and keep what it wrote; where there is none, keep that there was to be one."""
+
+    name: str
+    container: Any
+    space: str = HOST
+
+
+class PauseContainer(NamedTuple):
+    """Halt its processes where they are, or let them go on."""
+
+    name: str
+    paused: bool
+    space: str = HOST
+
+
 class StopContainer(NamedTuple):
     """Stop it and remove what it wrote."""
 
@@ -96,6 +122,35 @@ class StopContainer(NamedTuple):
 
 class WakeSupervisor(NamedTuple):
     """Start the fabric's supervisor where none lives."""
+
+    fabric: str
+    space: str = HOST
+
+
+class StartClient(NamedTuple):
+    """Start a DHCP client, and wait until it has a lease."""
+
+    client: Any  # of objects/dhcp.py
+    space: str = HOST
+
+
+class StopClient(NamedTuple):
+    """Give the lease back, and end the client."""
+
+    client: Any
+    space: str = HOST
+
+
+class HoldPorts(NamedTuple):
+    """Have the fabric's supervisor hold these ports of the host, and no others."""
+
+    fabric: str
+    ports: tuple[str, ...]
+    space: str = HOST
+
+
+class ReleasePorts(NamedTuple):
+    """Let go of all of them, and leave nothing of a supervisor that has nothing else to do."""
 
     fabric: str
     space: str = HOST

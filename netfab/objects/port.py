@@ -16,7 +16,8 @@ from netfab.objects.link import (
 )
 from netfab.objects.wire import IFF_LOWER_UP, number, text, u8, u32
 
-BRPORT_STATE, BRPORT_ISOLATED = 1, 33
+BRPORT_STATE, BRPORT_HAIRPIN, BRPORT_ISOLATED = 1, 4, 33  # IFLA_BRPORT_MODE is hairpin mode
+_MODES = frozenset({BRPORT_HAIRPIN, BRPORT_ISOLATED})
 FORWARDING = 3  # linux/if_bridge.h, BR_STATE_FORWARDING
 
 
@@ -26,6 +27,7 @@ class Port(NamedTuple):
     link: Name
     bridge: Name
     isolated: bool = False
+    hairpin: bool = False  # a frame may go back to where it came from
 
     @property
     def fixed(self) -> Hashable:
@@ -49,21 +51,21 @@ class Port(NamedTuple):
         return (self.link,)
 
     def create(self) -> list[Op]:
-        return self._enslave() + (self._isolate() if self.isolated else [])
+        return self._enslave() + (self._set_modes() if self.isolated or self.hairpin else [])
 
     def update(self, before: Self) -> list[Op]:
         move = self.bridge != before.bridge
-        isolate = self.isolated or before.isolated
-        return (self._enslave() if move else []) + (self._isolate() if isolate else [])
+        modes = self.isolated or self.hairpin or before.isolated or before.hairpin
+        return (self._enslave() if move else []) + (self._set_modes() if modes else [])
 
     def _enslave(self) -> list[Op]:
         return [set_link(self.link, ((MASTER, self.bridge),), f"put {self.link} on {self.bridge}")]
 
-    def _isolate(self) -> list[Op]:
+    def _set_modes(self) -> list[Op]:
         # The bridge's own settings of a port are looked at before IFLA_MASTER: never in the same message.
-        data = ((BRPORT_ISOLATED, u8(self.isolated)),)
+        data = (BRPORT_HAIRPIN, u8(self.hairpin)), (BRPORT_ISOLATED, u8(self.isolated))
         info = (INFO_SLAVE_KIND, b"bridge"), (INFO_SLAVE_DATA, data)
-        return [set_link(self.link, ((LINKINFO, info),), f"isolate {self.link}")]
+        return [set_link(self.link, ((LINKINFO, info),), f"configure {self}")]
 
     def delete(self) -> list[Op]:
         return [set_link(self.link, ((MASTER, u32(0)),), f"take {self.link} off {self.bridge}")]
@@ -74,10 +76,11 @@ class Port(NamedTuple):
             if (master := number(link.attrs.get(MASTER, b""))) and text(
                 link.info.get(INFO_SLAVE_KIND, b"")
             ) == "bridge":
-                isolated = number(
-                    link.info_data(INFO_SLAVE_DATA, frozenset({BRPORT_ISOLATED})).get(BRPORT_ISOLATED, b"")
+                data = link.info_data(INFO_SLAVE_DATA, _MODES)
+                isolated, hairpin = (
+                    bool(number(data.get(mode, b""))) for mode in (BRPORT_ISOLATED, BRPORT_HAIRPIN)
                 )
-                yield cls(Name(space, link.name), dump.links[space, master], bool(isolated))
+                yield cls(Name(space, link.name), dump.links[space, master], isolated, hairpin)
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:

@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple, Self
 
 from netfab.objects.address import Address, address_name
-from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
+from netfab.objects.base import HOST, Dump, Name, Op, namespace_of, node_of
+from netfab.objects.difference import fields
 from netfab.objects.wire import (
     AF_INET,
     AF_INET6,
@@ -34,6 +35,7 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 4, 5, 6, 9
 TABLE_MAIN = 254
 UNICAST, BLACKHOLE, UNREACHABLE, PROHIBIT = 1, 6, 7, 8  # RTN_*
 KINDS = {"unicast": UNICAST, "blackhole": BLACKHOLE, "unreachable": UNREACHABLE, "prohibit": PROHIBIT}
+KIND_NAMES = {number: name for name, number in KINDS.items()}
 DEFAULT_METRIC6 = 1024  # IP6_RT_PRIO_USER, net/ip6_route.h
 
 AnyAddress = IPv4Address | IPv6Address
@@ -65,14 +67,22 @@ class Route(NamedTuple):
     metric: int
     through: tuple[Name, ...] = ()
     kind: str = "unicast"
+    in_front: bool = False  # of a guest's own routes to the same destination; they count again when it ends
 
     @property
     def after(self) -> tuple[Name, ...]:
-        return ()
+        """The ways to hops that are on no address's prefix, where there are such."""
+        if self.through:
+            return ()
+        return tuple(
+            Name(f"route {self.space} main", f"{hop.via}/{hop.via.max_prefixlen} {self.metric}")
+            for hop in self.hops
+            if hop.via is not None
+        )
 
     @property
     def fixed(self) -> Hashable:
-        return self.through
+        return self.through, self.hops if self.in_front else ()
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -87,7 +97,8 @@ class Route(NamedTuple):
         return tuple(hop.link for hop in self.hops) or namespace_of(self.space)
 
     def create(self) -> list[Op]:
-        return [self._request(RTM_NEWROUTE, NEW, "create")]
+        # Without EXCL the kernel puts it before what a guest has there (ip-route(8): prepend).
+        return [self._request(RTM_NEWROUTE, NLM_F_CREATE if self.in_front else NEW, "create")]
 
     def update(self, before: Self) -> list[Op]:
         # Never REPLACE in create: it would take the place of the kernel's own prefix route, invisibly.
@@ -115,25 +126,37 @@ class Route(NamedTuple):
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
+        addresses: dict[Name, list[Address]] = {}
+        for address in Address.read(dump):
+            addresses.setdefault(address.link, []).append(address)
         for space, found in dump.spaces.items():
-            addresses: dict[Name, list[Address]] = {}
-            if found.routes:
-                for address in Address.read(dump._replace(spaces={space: found})):
-                    addresses.setdefault(address.link, []).append(address)
             for message in found.routes:
                 if message.protocol == MARK and message.table == TABLE_MAIN and _ours(message, space, dump):
                     hops = tuple(sorted(_hops(message, space, dump)))
                     destination = _network(message.family, message.attrs.get(RTA_DST, b""), message.length)
                     metric = number(message.attrs.get(RTA_PRIORITY, b""))
-                    kind = next((name for name, value in KINDS.items() if value == message.kind), "unicast")
-                    yield cls(space, destination, hops, metric, through(hops, addresses), kind)
+                    kind = KIND_NAMES.get(message.kind, "unicast")
+                    yield cls(
+                        space,
+                        destination,
+                        hops,
+                        metric,
+                        through(hops, addresses),
+                        kind,
+                        space in dump.guests,
+                    )
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         return iter(())
 
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people."""
+        told = list(fields(before._replace(through=self.through), self, {"hops": "", "kind": ""}))
+        yield from told or ["the address that it goes by"]
+
     def __str__(self) -> str:
-        where = "" if self.space == HOST else f" in {self.space.removeprefix('node ')}"
+        where = "" if self.space == HOST else f" in {node_of(self.space)}"
         ways = ", ".join(map(str, self.hops))
         return f"route {_shown(self.destination)} {ways or self.kind}{where}"
 
@@ -191,6 +214,7 @@ def _ours(message: RouteMessage, space: str, dump: Dump) -> bool:
     return all((space, device) in dump.owned for device in devices) and (space != HOST or bool(devices))
 
 
+@cache
 def _address(packed: bytes | None) -> AnyAddress | None:
     if packed is None:
         return None

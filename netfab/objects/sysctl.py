@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
-from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
+from netfab.objects.base import HOST, Dump, Name, Op, namespace_of, node_of
+from netfab.objects.difference import fields
 from netfab.objects.ops import ResetSysctl, WriteSysctl
 
 
@@ -63,5 +64,9 @@ class Sysctl(NamedTuple):
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         return iter(())
 
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people."""
+        return fields(before, self, {"value": ""})
+
     def __str__(self) -> str:
-        return f"sysctl {self.key} of {self.space.removeprefix('node ')}"
+        return f"sysctl {self.key} of {node_of(self.space)}"

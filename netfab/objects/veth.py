@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
+from netfab.objects.difference import UP, changed, fields, phrases
 from netfab.objects.link import (
     ADDRESS,
     GROUP,
@@ -15,6 +16,7 @@ from netfab.objects.link import (
     INFO_KIND,
     LINK,
     LINKINFO,
+    MASTER,
     MTU,
     NET_NS_FD,
     NUM_RX_QUEUES,
@@ -25,11 +27,10 @@ from netfab.objects.link import (
     Settings,
     group_of,
     own_links,
-    owned,
-    related,
     set_link,
     set_up,
     settings_attr,
+    unmarked_links,
 )
 from netfab.objects.ops import DelLink, WriteSysctl
 from netfab.objects.wire import (
@@ -70,7 +71,7 @@ class End(NamedTuple):
             *_ONE_QUEUE,
         )
 
-    def set(self, before: Settings = _NEW) -> list[Op]:
+    def set(self, label: str, before: Settings = _NEW) -> list[Op]:
         """Settings, then up: the kernel changes flags first when both are in one message."""
         space, name = self.link
         ops: list[Op] = []
@@ -80,19 +81,23 @@ class End(NamedTuple):
                 WriteSysctl(space, f"net/ipv6/conf/{name}/{key}", value, True)
                 for key in ("accept_ra", "accept_redirects")
             ]
-        attrs = ((IFALIAS, f"netfab:{name}"), settings_attr(self.settings))
+        attrs = ((IFALIAS, label), settings_attr(self.settings))
         ops.append(set_link(self.link, attrs, f"configure {self.link}"))
         if self.up:
             ops.append(set_up(self.link, True, str(self.link)))
         return ops
 
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people."""
+        return fields(before, self, {"link": "", "mac": "MAC", "up": UP})
+
     @classmethod
     def of(cls, space: str, link: Link) -> End:
         """The end that a dumped link is."""
         settings = link.settings
-        if space == HOST:
-            # The port of a bridge hears no router advertisements, whatever the host's default for them.
-            settings = settings._replace(accept_ra=True)
+        if space == HOST and MASTER in link.attrs:
+            # The port of a bridge hears neither advertisements nor redirects, whatever the host's defaults.
+            settings = settings._replace(accept_ra=True, accept_redirects=False)
         return cls(Name(space, link.name), link.mac, link.mtu, link.up, settings)
 
 
@@ -125,6 +130,16 @@ class Veth(NamedTuple):
         # the namespace.
         return () if self.a.link.space == HOST else self.needs
 
+    @property
+    def ends(self) -> tuple[End, ...]:
+        """What of it may carry addresses."""
+        return self.a, self.b
+
+    @property
+    def _label(self) -> str:
+        """What people see of it on the host: whose it is."""
+        return f"netfab:{self.b.link.space.removeprefix('node ')}/{self.b.link.text}"
+
     def create(self) -> list[Op]:
         namespace = namespace_of(self.b.link.space)
         peer = self.b.born(self.group) + tuple((NET_NS_FD, name) for name in namespace)
@@ -138,14 +153,14 @@ class Veth(NamedTuple):
         body = Body(IFINFO, (0, 0, self.a.link, 0, 0), attrs)
         ends = (self.a.link, self.b.link)
         born = Request(self.a.link.space, RTM_NEWLINK, NEW, body, makes=ends, doing=f"create {self}")
-        return [born, *self.b.set(), *self.a.set()]  # a peer can't be born up
+        return [born, *self.b.set(self._label), *self.a.set(self._label)]  # a peer can't be born up
 
     def update(self, before: Self) -> list[Op]:
         ops: list[Op] = []
         for end, was in ((self.a, before.a), (self.b, before.b)):
             if end != was or self.group != before.group:
                 attrs = ((GROUP, u32(self.group)), (ADDRESS, mac(end.mac)), (MTU, u32(end.mtu)))
-                ops += [set_link(end.link, attrs, f"update {end.link}"), *end.set(was.settings)]
+                ops += [set_link(end.link, attrs, f"update {end.link}"), *end.set(self._label, was.settings)]
                 if was.up and not end.up:
                     ops.append(set_up(end.link, False, str(end.link)))
         return ops
@@ -157,20 +172,20 @@ class Veth(NamedTuple):
     def read(cls, dump: Dump) -> Iterator[Self]:
         # An ifindex is unique in its namespace only, so both ends must point at each other, and both be
         # marked or at least labelled: a user's own pair inside a node may well have the same two numbers.
-        at: dict[tuple[int, int], list[tuple[str, Link]]] = {}
-        for space, found in dump.spaces.items():
-            for link in found.links:
-                if related(link, dump.fabric) and link.kind == "veth":
-                    at.setdefault((link.ifindex, _peer(link)), []).append((space, link))
+        ours = [(space, link, _peer(link)) for space, link in own_links(dump) if link.kind == "veth"]
+        at: dict[tuple[int, int], list[tuple[str, Link, bool]]] = {}
+        for space, link, peer_index in ours:
+            at.setdefault((link.ifindex, peer_index), []).append((space, link, True))
+        for space, link in unmarked_links(dump):
+            if link.kind == "veth":
+                at.setdefault((link.ifindex, _peer(link)), []).append((space, link, False))
         marked = group_of(dump.fabric)
-        for space, link in own_links(dump):
-            if link.kind != "veth":
-                continue
-            ends = at.get((_peer(link), link.ifindex), ())
-            for peer_space, peer in ends:
+        for space, link, peer_index in ours:
+            ends = at.get((peer_index, link.ifindex), ())
+            for peer_space, peer, is_marked in ends:
                 first = _place(space, link) < _place(peer_space, peer)
-                if first or not owned(peer, dump.fabric):  # each pair once
-                    two = [End.of(space, link), End.of(peer_space, peer)]
+                if first or not is_marked:  # each pair once
+                    two = End.of(space, link), End.of(peer_space, peer)
                     a, b = two if first else reversed(two)
                     yield cls(a, b, link.group if link.group != marked else peer.group)
             if not ends:
@@ -179,12 +194,26 @@ class Veth(NamedTuple):
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
         for space, link in own_links(dump):
-            carrier = link.flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP
-            if carrier and number(link.attrs.get(OPERSTATE, b"")) != OPERSTATE_UP and link.kind == "veth":
+            if link.kind == "veth" and carries_soon(link):
                 yield Name(space, link.name)
 
+    def differs_from(self, before: Self) -> Iterator[str]:
+        """What is different, for people: by end, where it is not the one that the veth is called by."""
+        for was, end in ((before.a, self.a), (before.b, self.b)):
+            called = self.a.link.space == HOST and end is self.b
+            yield from (phrase if called else f"{was.link} {phrase}" for phrase in phrases(was, end))
+        if self.group != before.group:
+            yield changed("mark", str(before.group), str(self.group))
+
     def __str__(self) -> str:
-        return f"veth {self.a.link} - {self.b.link}"
+        """By the node's end, as the host's has a name that nobody chose."""
+        return f"veth {self.b.link}" if self.a.link.space == HOST else f"veth {self.a.link} - {self.b.link}"
+
+
+def carries_soon(link: Link) -> bool:
+    """Whether it has a carrier, and the kernel has not told all of itself so yet."""
+    carrier = link.flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP
+    return carrier and number(link.attrs.get(OPERSTATE, b"")) != OPERSTATE_UP
 
 
 def _peer(link: Link) -> int:

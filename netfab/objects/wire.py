@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from netfab.objects.base import Name
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 
 NLM_F_REQUEST = 0x1
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
@@ -29,10 +30,12 @@ IFF_UP, IFF_LOWER_UP = 0x1, 0x10000  # linux/if.h
 IFINFO = Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 IFADDR = Struct("=BBBBi")  # ifaddrmsg: family, prefixlen, flags, scope, index
 RTMSG = Struct("=BBBBBBBBI")  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
+TCMSG = Struct("=BxxxiIII")  # tcmsg: family, ifindex, handle, parent, info
 NEXTHOP = Struct("=HBBi")  # rtnexthop: len, flags, hops, ifindex
 _HEADER = Struct("=IHHII")  # nlmsghdr: len, type, flags, seq, pid
 _ATTR = Struct("=HH")
 _U32 = Struct("=I")
+_PADDING = b"", b"\0", b"\0\0", b"\0\0\0"
 
 MARK = 0x6E  # 'n': IFA_PROTO and rtm_protocol of what netfab made
 
@@ -56,7 +59,10 @@ class Hops(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One message to rtnetlink; links that it `makes` get their ifindex when it is encoded."""
+    """One message to rtnetlink; links that it `makes` get their ifindex when it is encoded.
+
+    `ifindex`: the one that it had best be, where nobody has it.
+    """
 
     space: str
     type: int
@@ -65,6 +71,9 @@ class Request(NamedTuple):
     makes: tuple[Name, ...] = ()
     doing: str = ""  # for the error message, in the words of the plan
     ends: bool = False  # part of a delete, though not by its type: fine when what it is about is gone
+    there: bool = False  # fine when what it makes is there already
+    ifindex: int = 0
+    alone: bool = False  # sent when all before it was done; else the kernel goes on behind a refusal
 
 
 def u8(value: int) -> bytes:
@@ -100,21 +109,21 @@ def attributes(attrs: tuple[tuple[int, Value], ...], resolve: Resolve) -> bytes:
     """Attributes, each padded to four bytes (netlink(7))."""
     out = bytearray()
     for kind, value in attrs:
-        if isinstance(value, bytes):
-            data = value
-        elif isinstance(value, str):
-            data = value.encode() + b"\0"
-        elif isinstance(value, Name):
-            data = u32(resolve(value))
-        elif isinstance(value, Body):
-            data = _body(value, resolve)
-        elif isinstance(value, Hops):
-            data = _hops(value, resolve)
-        else:
-            data = attributes(value, resolve)
-        out += _ATTR.pack(4 + len(data), kind) + data
-        out += b"\0" * (-len(data) & 3)
+        data = value if isinstance(value, bytes) else _encoded(value, resolve)
+        out += _ATTR.pack(4 + len(data), kind) + data + _PADDING[-len(data) & 3]
     return bytes(out)
+
+
+def _encoded(value: str | tuple[Any, ...], resolve: Resolve) -> bytes:
+    if isinstance(value, str):
+        return value.encode() + b"\0"
+    if isinstance(value, Name):
+        return u32(resolve(value))
+    if isinstance(value, Body):
+        return _body(value, resolve)
+    if isinstance(value, Hops):
+        return _hops(value, resolve)
+    return attributes(value, resolve)
 
 
 def _hops(value: Hops, resolve: Resolve) -> bytes:
@@ -125,38 +134,90 @@ def _hops(value: Hops, resolve: Resolve) -> bytes:
     return out
 
 
-def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
+def messages(data: bytes) -> list[tuple[int, int, int, int, int]]:
     """(type, flags, sequence, start, end) of each message in a datagram; start is where its body begins."""
+    found = []
     offset, size = 0, len(data)
     while offset + 16 <= size:
         length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
         if not 16 <= length <= size - offset:
             break
-        yield kind, flags, sequence, offset + 16, offset + length
+        found.append((kind, flags, sequence, offset + 16, offset + length))
         offset += (length + 3) & ~3
+    return found
+
+
+class _Layout(NamedTuple):
+    """Where the attributes of a message lie, as two formats that read them without a loop."""
+
+    headers: Struct
+    expected: tuple[int, ...]  # what `headers` reads where the attributes lie so
+    kinds: tuple[int, ...]
+    values: Struct
+
+    @classmethod
+    def of(cls, start: int, found: list[tuple[int, int, int]], wanted: frozenset[int] | None) -> _Layout:
+        """Of attributes that were found behind `start`: (header, beginning and end of the value) of each."""
+        kept = [one for one in found if wanted is None or _kind(one[0]) in wanted]
+        return cls(
+            _format(start, [(begin - 4, begin, "I") for _, begin, _ in found]),
+            tuple(header for header, _, _ in found),
+            tuple(_kind(header) for header, _, _ in kept),
+            _format(start, [(begin, end, f"{end - begin}s") for _, begin, end in kept]),
+        )
+
+
+def _format(at: int, parts: list[tuple[int, int, str]]) -> Struct:
+    """What reads, behind `at`, the parts from a beginning to an end, each by its own format."""
+    out = "="
+    for begin, end, code in parts:
+        out += f"{begin - at}x{code}"
+        at = end
+    return Struct(out)
+
+
+_LAYOUTS: dict[tuple[int, frozenset[int] | None], _Layout] = {}  # by the length of what they are of
 
 
 def parse(data: bytes, start: int, end: int, wanted: frozenset[int] | None = None) -> dict[int, bytes]:
     """Attributes by type, the last of a type winning; nested ones stay bytes until somebody parses them.
 
     With `wanted` only those types, and no further than the last of them that is found: a link has forty
-    attributes.
+    attributes. Most messages of one length have their attributes in the same places, which are remembered.
     """
-    out = {}
-    unpack = _ATTR.unpack_from
+    layout = _LAYOUTS.get((end - start, wanted))
+    if layout is not None and layout.headers.unpack_from(data, start) == layout.expected:
+        return dict(zip(layout.kinds, layout.values.unpack_from(data, start), strict=True))
+    found = _found(data, start, end, wanted)
+    if layout is None:
+        _LAYOUTS[end - start, wanted] = _Layout.of(start, found, wanted)
+    return {
+        _kind(header): data[begin:end]
+        for header, begin, end in found
+        if wanted is None or _kind(header) in wanted
+    }
+
+
+def _found(data: bytes, start: int, end: int, wanted: frozenset[int] | None) -> list[tuple[int, int, int]]:
+    """(header, beginning and end of the value) of each attribute, up to the last of the wanted ones."""
+    found = []
+    left = set(wanted or ())
     while start + 4 <= end:
-        length, kind = unpack(data, start)
-        if length < 4:
+        (header,) = _U32.unpack_from(data, start)
+        length = header & 0xFFFF
+        if not 4 <= length <= end - start:
             break
-        kind &= 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
-        if wanted is None:
-            out[kind] = data[start + 4 : start + length]
-        elif kind in wanted:
-            out[kind] = data[start + 4 : start + length]
-            if len(out) == len(wanted):
-                break
+        found.append((header, start + 4, start + length))
+        left.discard(_kind(header))
+        if wanted is not None and not left:
+            break
         start += (length + 3) & ~3
-    return out
+    return found
+
+
+def _kind(header: int) -> int:
+    """The type of an attribute, without NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
+    return header >> 16 & 0x3FFF
 
 
 def parse_hops(data: bytes) -> Iterator[tuple[int, int, dict[int, bytes]]]:

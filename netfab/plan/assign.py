@@ -37,14 +37,26 @@ def range_of(wish: Network | Link, prefix: Prefix) -> Prefix | None:
     return next((part for part in wish.range if part.version == prefix.version), None)
 
 
+def hold_foreign(pools: Iterable[Addresses], held: Mapping[Address, str], wish: Network | Link) -> None:
+    """Addresses of other fabrics on this bridge are theirs; a gateway is everybody's."""
+    gateway = wish.gateway if isinstance(wish, Network) else None
+    shared = gateway.addresses if isinstance(gateway, HostGateway | ExternalGateway) else ()
+    for pool in pools:
+        for address, holder in held.items():
+            if address not in shared and pool.is_free(address):
+                pool.hold(address, holder)
+
+
 def gateways_of(
     wish: Network | Link, pools: list[Addresses]
 ) -> tuple[tuple[Assigned, ...], tuple[Address, ...]]:
-    """The bridge's own addresses, and what members' default routes point at; both held.
+    """The host's own addresses, and what members' default routes point at; both held.
 
-    On an `external` bridge a written gateway is one that is there already.
+    On an `external` bridge a written gateway is one that is there already. A link to the host is no way out.
     """
-    if isinstance(wish, Link) or not isinstance(wish.gateway, HostGateway | ExternalGateway):
+    if isinstance(wish, Link):
+        return tuple(_of_host_end(wish, pools)), ()
+    if not isinstance(wish.gateway, HostGateway | ExternalGateway):
         return (), ()
     at = wish.at.of("gateway")
     written = list(wish.gateway.addresses)
@@ -58,6 +70,21 @@ def gateways_of(
         interfaces.append(Assigned(address, pool.prefix))
     host = tuple(interfaces) if host_is_gateway(wish) else ()
     return host, tuple(interface.ip for interface in interfaces)
+
+
+def _of_host_end(link: Link, pools: list[Addresses]) -> Iterator[Assigned]:
+    """The addresses of an end `host:IF`: as written, else the lowest that the other end doesn't write."""
+    outside = link.outside
+    if outside is None or outside.kind != "host" or outside.port.no_address:
+        return
+    at = outside.at.of("ip")
+    others = {interface.ip for end in link.ends for interface in end.port.addresses}
+    for pool in pools:
+        own = [i.ip for i in outside.port.addresses if i.version == pool.prefix.version]
+        first = _first(pool.prefix)
+        for address in own or [first if first not in others else first + 1]:
+            _hold(_pool_of(address, pools, link, at), address, "the host", at)
+            yield Assigned(address, pool.prefix)
 
 
 def _first(prefix: Prefix) -> Address:

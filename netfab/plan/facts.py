@@ -9,7 +9,27 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
+from netfab.objects.original import Original
 from netfab.plan.subnets import Reservation
+from netfab.topology.schema import Address
+
+
+class FoundGuest(NamedTuple):
+    """A container that somebody else runs, as it was found; the fields are objects/guest.py's."""
+
+    label: str
+    path: str
+    pid: int
+    started: str
+
+
+class FoundNic(NamedTuple):
+    """A link of the host that an interface of a node can send through, or that can be moved into it."""
+
+    original: Original  # as it is, or was before we moved it
+    hardware: int = 1  # ARPHRD_*, net/if_arp.h
+    master: str = ""  # the bridge, bond or the like that it is a port of
+    moved: bool = False  # by this fabric
 
 
 class Facts(NamedTuple):
@@ -23,16 +43,21 @@ class Facts(NamedTuple):
     machine: str = ""  # what tells this machine from others: /etc/machine-id
     ipv6: bool = True
     docker: tuple[str, ...] = ()  # families in which Docker has its chain for the rules of others: ip, ip6
+    bridged_frames: bool = False  # whether IP chains also see what stays on one bridge
     published: Mapping[str, str] = {}  # ports of the host that other fabrics publish: tcp/*/8080 -> fabric
+    held: Mapping[str, Mapping[Address, str]] = {}  # bridge -> others' addresses there, and whose
+    guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
+    nics: Mapping[str, FoundNic] = {}  # by their names on the host; only where the topology speaks of any
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
 
 
 class Lease(NamedTuple):
     """What the planner chose once and keeps.
 
-    `kind` is subnet, shared, address, bridge, publish or borrowed. A `subnet` overlaps no other of the host;
-    a `shared` one was written where the host has no part in it, and may. Keys: SEGMENT/FAMILY,
-    SEGMENT/NODE#N/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl.
+    `kind` is subnet, shared, address, bridge, publish, borrowed, attachment, made or inside. A `subnet`
+    overlaps no other of the host; a `shared` one was written where the host has no part in it, and may;
+    `inside` is what a kill would leave in a namespace, to be looked for there. Keys: SEGMENT/FAMILY,
+    SEGMENT/NODE#N/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE, a bridge, a link.
     """
 
     kind: str

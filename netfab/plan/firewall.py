@@ -24,6 +24,7 @@ class Area(NamedTuple):
     """A bridge of the fabric's, as the firewall sees it; not an `external` one, which is somebody else's."""
 
     bridge: str
+    mac: str
     prefixes: tuple[IPv4Network | IPv6Network, ...] = ()  # its subnets, and what its routers lead the host to
     gateway: bool = True  # the host is its gateway
     masquerade: bool = True
@@ -67,7 +68,8 @@ def firewall(
             sets.append(Set(f"uplinks{family}", ("ifname",)).holding((name,) for name in on))
     if any(area.open for area in areas):
         chains += WAYS_OUT
-        sets += [*_masqueraded(areas), *_hairpins(areas, published)]
+        own = Set("gateways", ("ifname", "ether_addr")).holding((area.bridge, area.mac) for area in areas)
+        sets += [own, *_masqueraded(areas), *_hairpins(areas, published)]
         if published:
             chains += PUBLISHING
             sets += _published(published)

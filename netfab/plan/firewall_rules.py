@@ -15,6 +15,7 @@ from netfab.objects.expressions import (
     DROP,
     MASQUERADE,
     RETURN,
+    UNTRACKED,
     Expression,
     ct_state,
     ct_status,
@@ -149,7 +150,26 @@ _PUBLISH = Chain(
 )
 _TO_PUBLISH = (Rule.of(to_this_host(), jump("publish")),)
 
-WAYS_OUT = (_LEAVE, _ENTER, _ENTER_ROUTED, _POSTROUTING)
+# With bridge-nf-call-iptables, frames between two nodes come here, too. A connection's addresses are
+# translated when its first packet comes by, or never: one that crosses a bridge to a router, and comes from
+# there again on its way out, must not count the first time.
+_BRIDGED = Chain(
+    "bridged",
+    (
+        Rule.of(
+            match(_IN, "@inside"),
+            match(meta("pkttype"), "host"),
+            match(together(_IN, header("ether", "daddr")), "@gateways", "!="),
+            UNTRACKED,
+        ),
+    ),
+    "filter",
+    "prerouting",
+    RAW,
+    "accept",
+)
+
+WAYS_OUT = (_BRIDGED, _LEAVE, _ENTER, _ENTER_ROUTED, _POSTROUTING)
 PUBLISHING = (
     _RAW,
     _PUBLISH,

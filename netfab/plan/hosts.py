@@ -47,6 +47,9 @@ def names_of(
         return path
 
     for node in topology.nodes.values():
+        if node.attach:  # it has files of its own
+            names[node.name] = Names("", "")
+            continue
         holder = namespace_holder(topology, node).name
         seen = tuple(dict.fromkeys([nic.segment for nic in layout.nics[holder]]))
         out = isinstance(topology.nodes[holder].mode, HostMode) or holder in way_out

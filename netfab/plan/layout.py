@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.plan.addresses import Addresses, Assigned
-from netfab.plan.assign import addresses_of, gateways_of, loopbacks_of, node_gateways, range_of
+from netfab.plan.assign import (
+    addresses_of,
+    gateways_of,
+    hold_foreign,
+    loopbacks_of,
+    node_gateways,
+    range_of,
+)
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
@@ -37,7 +44,7 @@ class Segment(NamedTuple):
     wish: Network | Link
     bridge: str  # "" on a link
     prefixes: tuple[Prefix, ...]  # at most one per family
-    host_addresses: tuple[Assigned, ...]  # the bridge's
+    host_addresses: tuple[Assigned, ...]  # the bridge's, or those of the host's end of a link
     gateways: tuple[Address, ...]  # what its members' default routes point at, one per family; () = none
     mtu: int
     ipv6: bool  # is on: with a prefix, or, without IPv4, link-local only
@@ -83,6 +90,7 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
     for name, wish in wishes(topology):
         try:
             pools = [Addresses(prefix, range_of(wish, prefix)) for prefix in prefixes.of(name)]
+            hold_foreign(pools, facts.held.get(bridges.get(name, ""), {}), wish)
             host, gateways = gateways_of(wish, pools)
             chosen = addresses_of(by_segment[name], wish, pools, held, wants)
         except NetfabError as error:
@@ -99,7 +107,7 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
     loopbacks = loopbacks_of(topology, by_segment, prefixes, held, wants)
     nics: dict[str, list[Nic]] = {node: [] for node in topology.nodes}
     for seat in seats:
-        nics[seat.node].append(_nic(topology.name, seat, segments[seat.segment], addresses[seat.key]))
+        nics[seat.node].append(_nic(topology.name, seat, segments[seat.segment], addresses[seat.key], facts))
     by_node = {node: tuple(of) for node, of in nics.items()}
     return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes)
 
@@ -110,9 +118,11 @@ def _ipv6(prefixes: tuple[Prefix, ...], facts: Facts) -> bool:
 
 
 def _mtu(wish: Network | Link, facts: Facts) -> int:
-    """As written, else the egress device's, and enough for IPv6."""
+    """As written, else the NIC's, or the egress device's and enough for IPv6."""
     if isinstance(wish, Network) and not isinstance(wish.mtu, Planned):
         return wish.mtu
+    if isinstance(wish, Link) and wish.outside is not None and wish.outside.kind != "host":
+        return facts.nics[wish.outside.device].original.mtu
     return max(facts.mtu, IPV6_MTU)
 
 
@@ -137,9 +147,19 @@ def _bridges(topology: Topology, held: Mapping[tuple[str, str], str], facts: Fac
     return found
 
 
-def _nic(fabric: str, seat: Seat, segment: Segment, addresses: tuple[Assigned, ...]) -> Nic:
+def _nic(fabric: str, seat: Seat, segment: Segment, addresses: tuple[Assigned, ...], facts: Facts) -> Nic:
     port = seat.port
-    mac = mac_of(fabric, seat.node, seat.name) if port.mac is PLANNED else port.mac
+    mac = _mac(fabric, seat, segment.wish, facts) if port.mac is PLANNED else port.mac
     mtu = segment.mtu if port.mtu is PLANNED else port.mtu
-    host = host_link(fabric, seat.node, seat.name) if segment.bridge else ""
+    host = port.host_link or host_link(fabric, seat.node, seat.name) if segment.bridge else ""
     return Nic(seat.node, seat.name, seat.segment, port, mac, mtu, addresses, host)
+
+
+def _mac(fabric: str, seat: Seat, wish: Network | Link, facts: Facts) -> str:
+    """A NIC keeps its own; behind one, machines with the same file must differ."""
+    outside = wish.outside if isinstance(wish, Link) else None
+    if outside is None or outside.kind == "host":
+        return mac_of(fabric, seat.node, seat.name)
+    if outside.kind == "nic":
+        return facts.nics[outside.device].original.mac
+    return mac_of(facts.machine, fabric, seat.node, seat.name)

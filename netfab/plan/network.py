@@ -38,11 +38,13 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
         yield Address(link, link_local(mac), 64)
 
 
-def with_localnet(bridge: Bridge, needed: Container[str]) -> Bridge:
-    """The bridge, letting packets from 127.0.0.1 out where a port behind it is published on loopback."""
-    if bridge.link.text not in needed:
-        return bridge
-    return bridge._replace(settings=bridge.settings._replace(route_localnet=True))
+def for_published(thing: KernelObject, localnet: Container[str], hairpins: Container[str]) -> KernelObject:
+    """What published ports change: bridges that let packets from 127.0.0.1 out, ports in hairpin mode."""
+    if isinstance(thing, Bridge) and thing.link.text in localnet:
+        return thing._replace(settings=thing.settings._replace(route_localnet=True))
+    if isinstance(thing, Port) and thing.link.text in hairpins:
+        return thing._replace(hairpin=True)
+    return thing
 
 
 def leads_out(segment: Segment) -> bool:

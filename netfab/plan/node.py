@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, KernelObject, Name, node_space
+from netfab.objects.dhcp import Dhcp
 from netfab.objects.link import Settings, group_of
 from netfab.objects.namespace import Namespace
+from netfab.objects.qdisc import Qdisc
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import End, Veth
 from netfab.plan.layout import Layout, Nic, Segment
@@ -62,6 +64,20 @@ def addresses_of(fabric: str, nic: Nic, segment: Segment) -> Iterator[Address]:
         yield Address(link, link_local(nic.mac), 64)
 
 
+def dhcp_of(fabric: str, nic: Nic, node: Node, nics: Sequence[Nic]) -> Dhcp:
+    """The client that asks for the nic's address; for the default route, too, where no other nic has it."""
+    gateway = nic.port.gateway or not (node.attach or any(other.port.gateway for other in nics))
+    link = Name(node_space(fabric, nic.node), nic.name)
+    called = node.hostname or node.name.partition(":")[2] or node.name
+    hostname = "".join(c for c in called if c.isascii() and (c.isalnum() or c == "-"))[:63]  # RFC 952
+    return Dhcp(link, nic.mac, nic.port.dhcp, nic.port.dhcp_options, hostname, gateway, nic.host_link)
+
+
+def rate_of(fabric: str, nic: Nic) -> Qdisc:
+    """How fast the nic sends."""
+    return Qdisc(Name(node_space(fabric, nic.node), nic.name), max(nic.port.impairment.rate // 8, 1) * 8)
+
+
 def loopback_of(fabric: str, node: str, loopback: Iterable[AnyAddress]) -> Iterator[Address]:
     """Addresses on lo."""
     for address in loopback:
@@ -69,7 +85,7 @@ def loopback_of(fabric: str, node: str, loopback: Iterable[AnyAddress]) -> Itera
 
 
 def links_of(layout: Layout) -> Iterator[tuple[Segment, list[Nic]]]:
-    """Each point-to-point link with its two nics."""
+    """Each link with its nics: two, or the one of a link that ends on the host."""
     ends: dict[str, list[Nic]] = {}
     for nics in layout.nics.values():
         for nic in nics:

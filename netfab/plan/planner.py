@@ -8,20 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from netfab.errors import raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
-from netfab.plan import hosts, network, node
+from netfab.plan import hosts, network, nics, node
 from netfab.plan.containers import commands, containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
+from netfab.plan.guests import addresses_in_guest, guest_of, routes_in_guests
 from netfab.plan.hosts import Names
-from netfab.plan.layout import Layout, Nic, lay_out
-from netfab.plan.protection import firewalls, lease_of, published_ports
+from netfab.plan.layout import Layout, Nic, Segment, lay_out
+from netfab.plan.protection import firewalls, hairpins, held_ports, lease_of, published_ports
 from netfab.plan.refusals import idle_between_links, refuse_reserved, without_program
 from netfab.plan.routes import routes_of, with_way_out
 from netfab.plan.seats import routers
-from netfab.topology.schema import Bridged, HostMode, Network, NoneMode, Publish, Topology
+from netfab.topology.schema import Bridged, HostMode, Link, Network, NoneMode, Publish, Topology
 
 
 class Plan(NamedTuple):
@@ -34,6 +36,7 @@ class Plan(NamedTuple):
     published: tuple[Publish, ...]
     names: Mapping[str, Names]  # where each node finds names
     commands: Mapping[str, tuple[tuple[str, ...], ...]]  # to run once in new nodes that have no program
+    nodes: frozenset[str] | None = None  # of a part of it (part.py): whose objects it has; None: everybody's
 
 
 def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_directory: str) -> Plan:
@@ -42,27 +45,41 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     Raises Unsupported for keys whose effect comes later, PlanError and its kin for what can't be.
     """
     refuse_reserved(topology)
+    raise_all(nics.unusable(topology, facts))
     layout = lay_out(topology, leases, facts)
     made = list(objects(topology, layout, facts))
-    routes = list(routes_of(topology, layout, [thing for thing in made if isinstance(thing, Address)]))
+    addresses = [thing for thing in made if isinstance(thing, Address)]
+    routes = list(routes_in_guests(topology, routes_of(topology, layout, addresses)))
     way_out = with_way_out(topology, layout, routes)
     names, files = hosts.names_of(topology, layout, facts, way_out, f"{run_directory}/{topology.name}/etc")
     published = published_ports(topology, layout, routes, facts)
-    local = localnet_bridges(port for port, _ in published)
-    if local:
-        made = [network.with_localnet(thing, local) if isinstance(thing, Bridge) else thing for thing in made]
+    ports = [port for port, _ in published]
+    if ports:
+        local, back = localnet_bridges(ports), hairpins(topology, layout, ports, facts)
+        made = [network.for_published(thing, local, back) for thing in made]
     borrowed = list(network.borrowed_for(layout.segments.values(), facts))
-    tables = firewalls(topology, layout, routes, [port for port, _ in published], network.opened(borrowed))
+    bridges = [thing for thing in made if isinstance(thing, Bridge)]
+    tables = firewalls(topology, layout, routes, ports, network.opened(borrowed), bridges)
     programs = containers(topology, layout, names)
     ways = network.passages(topology.name, layout.segments.values(), facts)
     wants = (
         layout.wants
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
         | {lease_of(wish) for _, wish in published}
+        | {Lease(*asked) for asked in topology.asked}
     )
-    fabric = Fabric(topology.name, [*tables, *borrowed, *ways, *made, *files.values(), *programs, *routes])
+    held = held_ports(topology.name, ports)
+    fabric = Fabric(
+        topology.name, [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes]
+    )
+    wants |= set(nics.claims(fabric))
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
-    warnings = (*layout.prefixes.warnings, *idle_between_links(topology), *without_program(topology))
+    warnings = (
+        *layout.prefixes.warnings,
+        *idle_between_links(topology),
+        *without_program(topology),
+        *nics.warnings(topology, facts),
+    )
     return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout))
 
 
@@ -73,26 +90,39 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
         if isinstance(segment.wish, Network):
             yield from network.bridge_of(topology.name, segment, segment.wish, facts)
     for wish in topology.nodes.values():
-        if isinstance(wish.mode, Bridged | NoneMode):
-            nics = layout.nics[wish.name]
-            ipv6 = any(layout.segments[nic.segment].ipv6 for nic in nics)
+        interfaces = layout.nics[wish.name]
+        if wish.attach:
+            yield guest_of(topology.name, wish, facts)
+            for nic in interfaces:
+                yield from nic_objects(topology, layout, nic, forwarding, facts)
+        elif isinstance(wish.mode, Bridged | NoneMode):
+            ipv6 = any(layout.segments[nic.segment].ipv6 for nic in interfaces)
             yield from node.namespace_of_node(topology.name, wish, wish.name in forwarding, ipv6)
             yield from node.loopback_of(topology.name, wish.name, layout.loopbacks.get(wish.name, ()))
-            for nic in nics:
-                yield from nic_objects(topology, layout, nic, forwarding)
+            for nic in interfaces:
+                yield from nic_objects(topology, layout, nic, forwarding, facts)
     for segment, ends in node.links_of(layout):
-        yield node.cable_between(topology.name, ends, segment, forwarding)
+        if len(ends) == 2:
+            yield node.cable_between(topology.name, ends, segment, forwarding)
 
 
 def nic_objects(
-    topology: Topology, layout: Layout, nic: Nic, forwarding: frozenset[str]
+    topology: Topology, layout: Layout, nic: Nic, forwarding: frozenset[str], facts: Facts
 ) -> Iterator[KernelObject]:
-    """An interface's cable and place on the bridge, its addresses; a link's cable belongs to both."""
+    """An interface's cable and place on the bridge, or its NIC; its addresses. A link's cable is of both."""
     segment = layout.segments[nic.segment]
     if isinstance(segment.wish, Network):
         yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding)
         yield network.port_of(nic, segment, segment.wish)
-    yield from node.addresses_of(topology.name, nic, segment)
+    elif segment.wish.outside is not None:
+        router = nic.node in forwarding
+        yield from nics.objects(topology.name, nic, segment.wish.outside, segment, router, facts)
+    addresses = node.addresses_of(topology.name, nic, segment)
+    yield from addresses_in_guest(addresses) if topology.nodes[nic.node].attach else addresses
+    if nic.port.impairment.rate:
+        yield node.rate_of(topology.name, nic)
+    if nic.port.dhcp:
+        yield node.dhcp_of(topology.name, nic, topology.nodes[nic.node], layout.nics[nic.node])
 
 
 def summary(topology: Topology, plan: Plan) -> dict[str, Any]:
@@ -103,19 +133,24 @@ def summary(topology: Topology, plan: Plan) -> dict[str, Any]:
             "subnets": [str(prefix) for prefix in segment.prefixes],
             "gateways": [str(address) for address in segment.gateways],
             "bridge": segment.bridge,
+            "external": bool(segment.wish.external),
         }
         for name, segment in layout.segments.items()
         if isinstance(segment.wish, Network)
     }
     nodes = {name: _node_summary(topology, plan, name) for name in topology.nodes}
-    links = [
-        {
-            "endpoints": [f"{nic.node}:{nic.name}" for nic in ends],
-            "addresses": [[str(interface) for interface in nic.addresses] for nic in ends],
-        }
-        for _, ends in node.links_of(layout)
-    ]
+    links = [_link_summary(segment, ends) for segment, ends in node.links_of(layout)]
     return {"networks": networks, "nodes": nodes, "links": links}
+
+
+def _link_summary(segment: Segment, nics: list[Nic]) -> dict[str, Any]:
+    ends = [(f"{nic.node}:{nic.name}", nic.addresses) for nic in nics]
+    if isinstance(segment.wish, Link) and (outside := segment.wish.outside):
+        ends.append((f"{outside.kind}:{outside.device}", segment.host_addresses))
+    return {
+        "endpoints": [end for end, _ in ends],
+        "addresses": [[str(interface) for interface in addresses] for _, addresses in ends],
+    }
 
 
 def _node_summary(topology: Topology, plan: Plan, name: str) -> dict[str, Any]:
@@ -127,9 +162,12 @@ def _node_summary(topology: Topology, plan: Plan, name: str) -> dict[str, Any]:
         interfaces.append({"name": nic.name, "mac": nic.mac, "addresses": here, "network": nic.segment})
     holder = hosts.namespace_holder(topology, topology.nodes[name])
     namespace = "" if isinstance(holder.mode, HostMode) else f"/run/netns/{topology.name}.{holder.name}"
+    if holder.attach:
+        namespace = plan.fabric[node.namespace_name(topology.name, holder.name)].path
     return {
         "addresses": addresses,
         "namespace": namespace,
+        "guest": holder.attach,
         "interfaces": interfaces,
         "hostname": holder.hostname or holder.name,
         **plan.names[name]._asdict(),

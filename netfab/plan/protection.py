@@ -6,21 +6,25 @@ The rules are firewall.py's and guard.py's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.base import HOST, node_space
+from netfab.objects.bridge import Bridge
 from netfab.objects.firewall import Firewall
+from netfab.objects.held import HeldPorts
 from netfab.objects.route import Route
 from netfab.plan.facts import Facts, Lease, same_port
 from netfab.plan.firewall import Area, PublishedPort, firewall
 from netfab.plan.guard import GuardedPort, guard
 from netfab.plan.layout import Layout, Nic, Segment
+from netfab.plan.names import link_local
 from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.topology.schema import Address, Network, Node, Prefix, Publish, Topology
 
+_ALL = {4: "0.0.0.0", 6: "::"}  # the addresses of the host, to bind(2)
 _ANYWHERE = tuple(DEFAULT.values())
 
 
@@ -30,13 +34,15 @@ def firewalls(
     routes: Sequence[Route],
     published: Sequence[PublishedPort],
     uplinks: Mapping[int, Sequence[str]],
+    bridges: Iterable[Bridge],
 ) -> Iterator[Firewall]:
-    """The fabric's tables on this host."""
+    """The fabric's tables on this host, which has these bridges of the fabric's."""
+    macs = {bridge.link.text: bridge.mac for bridge in bridges}
     behind = _behind(routes)
     areas = [
-        _area(segment, segment.wish, behind.get(segment.bridge, []))
+        _area(segment, segment.wish, macs[segment.bridge], behind.get(segment.bridge, []))
         for segment in layout.segments.values()
-        if isinstance(segment.wish, Network) and not segment.wish.external
+        if isinstance(segment.wish, Network) and segment.wish.guarded and not segment.wish.external
     ]
     yield from firewall(topology.name, areas, published, uplinks)
     yield from guard(topology.name, list(_guarded(topology, layout, routes)))
@@ -70,6 +76,33 @@ def _publisher(wish: Publish, facts: Facts) -> str:
     return next((fabric for key, fabric in facts.published.items() if same_port(key, own)), "")
 
 
+def held_ports(fabric: str, published: Iterable[PublishedPort]) -> Iterator[HeldPorts]:
+    """What keeps other programs off these ports."""
+    found = {f"{port.protocol}/{port.host or _ALL[port.node.version]}/{port.host_port}" for port in published}
+    if found:
+        yield HeldPorts(fabric, tuple(sorted(found)))
+
+
+def hairpins(
+    topology: Topology, layout: Layout, published: Iterable[PublishedPort], facts: Facts
+) -> frozenset[str]:
+    """Links on the host whose node, asking a published port, is led back to itself or to who is behind it.
+
+    The host's IP does that where it sees the packet first. Where IP chains see bridged frames, they turn the
+    frame's destination while it is the bridge's, which sends nothing back unless its port is in hairpin mode.
+    """
+    if not facts.bridged_frames:
+        return frozenset()
+    bridges = {port.bridge for port in published}
+    asking = routers(topology).union(node.name for node in topology.nodes.values() if node.publish)
+    return frozenset(
+        nic.host_link
+        for node in asking
+        for nic in layout.nics[node]
+        if layout.segments[nic.segment].bridge in bridges
+    )
+
+
 def publish_key(wish: Publish) -> str:
     """What only one of a host's fabrics can publish: tcp/*/8080."""
     return f"{wish.protocol}/{wish.host_address or '*'}/{wish.host_port}"
@@ -80,9 +113,10 @@ def lease_of(wish: Publish) -> Lease:
     return Lease("publish", publish_key(wish), str(wish.node_port))
 
 
-def _area(segment: Segment, network: Network, behind: Iterable[Prefix]) -> Area:
+def _area(segment: Segment, network: Network, mac: str, behind: Iterable[Prefix]) -> Area:
     return Area(
         segment.bridge,
+        mac,
         (*segment.prefixes, *behind),
         host_is_gateway(network),
         network.masquerade,
@@ -118,15 +152,19 @@ def _guard_of(
     if nic.port.spoof == "allow":
         return GuardedPort(nic.host_link, guard="none")
     macs, prefixes = [nic.mac], list(routed)
+    addresses = [*(interface.ip for interface in nic.addresses), *loopbacks]
     for allowed in nic.port.allow:
         if len(allowed) == 17 and allowed.count(":") == 5:
             macs.append(allowed)
-        else:
+        elif "/" in allowed:
             prefixes.append(ip_network(allowed))
+        else:
+            addresses.append(ip_address(allowed))
+    if layout.segments[nic.segment].ipv6:
+        addresses += map(link_local, macs)
     unaddressed = not nic.addresses and not layout.segments[nic.segment].prefixes
-    addresses = (*(interface.ip for interface in nic.addresses), *loopbacks)
     kind: Literal["mac", "all"] = "mac" if unaddressed or nic.port.no_address or nic.port.dhcp else "all"
-    return GuardedPort(nic.host_link, tuple(macs), addresses, tuple(prefixes), kind)
+    return GuardedPort(nic.host_link, tuple(macs), tuple(addresses), tuple(prefixes), kind)
 
 
 class _Through:

@@ -68,7 +68,7 @@ def without_program(topology: Topology) -> Iterator[str]:
 
 def idle_between_links(topology: Topology) -> Iterator[str]:
     """Warns of nodes that have several links and pass nothing on."""
-    links = Counter(end.node for link in topology.links for end in link.ends)
+    links = Counter(end.node for link in topology.links for end in link.ends if not end.is_outside)
     forwarding = routers(topology)
     for node, number in links.items():
         if number > 1 and node not in forwarding:
@@ -132,7 +132,8 @@ def _ways_out_that_are_none(topology: Topology, seats: Seats) -> Iterator[PlanEr
     for name, wish in wishes(topology):
         for seat in seats[name]:
             if seat.port.gateway and not (
-                _has_gateway(wish)
+                seat.port.dhcp
+                or _has_gateway(wish)
                 or any(other.node in forwarding and other.node != seat.node for other in seats[name])
             ):
                 yield PlanError(

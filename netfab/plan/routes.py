@@ -119,13 +119,19 @@ def graph_of(topology: Topology, layout: Layout) -> Graph:
         for nic in nics
     ]
     interfaces += [
-        Interface(HOST, segment.bridge, name, tuple(i.ip for i in segment.host_addresses))
+        Interface(HOST, _device(segment), name, tuple(i.ip for i in segment.host_addresses))
         for name, segment in layout.segments.items()
         if segment.host_addresses
     ]
     unrouted = frozenset(node.name for node in topology.nodes.values() if not node.auto_routes)
     segments = tuple(map(_path_segment, layout.segments.values()))
     return Graph(tuple(interfaces), segments, routers(topology), layout.loopbacks, unrouted)
+
+
+def _device(segment: Segment) -> str:
+    """The host's interface there."""
+    outside = segment.wish.outside if isinstance(segment.wish, Link) else None
+    return segment.bridge if outside is None else outside.device
 
 
 def _path_segment(segment: Segment) -> PathSegment:

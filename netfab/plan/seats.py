@@ -54,17 +54,17 @@ def wishes(topology: Topology) -> Iterator[tuple[str, Network | Link]]:
 def seats_of(topology: Topology) -> list[Seat]:
     """Every interface of every node: networks in written order, links after; eth0, eth1 …
 
-    Written names are skipped.
+    Written names are skipped; a guest has an eth0 of its own.
     """
     linked: dict[str, list[tuple[str, Port, Places]]] = defaultdict(list)
     for name, link in zip(segment_names(topology), topology.links, strict=True):
-        for end in link.ends:
+        for end in (end for end in link.ends if not end.is_outside):
             linked[end.node].append((name, end.port, end.at))
     seats = []
     for node in topology.nodes.values():
         entries = [*node.attachments, *linked.get(node.name, ())]
         written = {port.name for _, port, _ in entries if port.name is not PLANNED}
-        free = (name for n in count() if (name := f"eth{n}") not in written)
+        free = (name for n in count(1 if node.attach else 0) if (name := f"eth{n}") not in written)
         again: dict[str, int] = {}
         for segment, port, at in entries:
             number = again[segment] = again.get(segment, 0) + 1
@@ -78,6 +78,10 @@ def host_is_gateway(wish: Network | Link) -> bool:
     return isinstance(wish, Network) and isinstance(wish.gateway, HostGateway) and not wish.external
 
 
+def _ends_at_host(wish: Network | Link) -> bool:
+    return isinstance(wish, Link) and wish.outside is not None and wish.outside.kind == "host"
+
+
 def routers(topology: Topology) -> frozenset[str]:
     """Nodes that forward: named by a `gateway:`, or with `forward: true`."""
     named = {n.gateway.node for n in topology.networks.values() if isinstance(n.gateway, NodeGateway)}
@@ -85,7 +89,7 @@ def routers(topology: Topology) -> frozenset[str]:
 
 
 def host_reach(topology: Topology, seats: Mapping[str, Sequence[Seat]]) -> frozenset[str]:
-    """Segments that the host is on (it is their gateway), or reaches through routers from there."""
+    """Segments that the host is on, or reaches through routers from those whose gateway it is."""
     forwards = routers(topology)
     on: dict[str, list[str]] = defaultdict(list)
     for name, there in seats.items():
@@ -93,7 +97,7 @@ def host_reach(topology: Topology, seats: Mapping[str, Sequence[Seat]]) -> froze
             if seat.node in forwards:
                 on[seat.node].append(name)
     waiting = [name for name, network in topology.networks.items() if host_is_gateway(network)]
-    reach = set(waiting)
+    reach = {*waiting, *(name for name, wish in wishes(topology) if _ends_at_host(wish))}
     while waiting:
         for seat in seats.get(waiting.pop(), ()):
             for name in on.pop(seat.node, ()):

@@ -21,7 +21,7 @@ from netfab.runtime.spec import Spec
 _OURS = "netfab"
 _CPU_PERIOD = 100_000  # microseconds
 # A v1 mount names all controllers of its hierarchy.
-_V1_CONTROLLERS = frozenset(("memory", "cpu", "cpuacct", "cpuset", "pids", "blkio"))
+_V1_CONTROLLERS = frozenset(("memory", "cpu", "cpuacct", "cpuset", "pids", "blkio", "freezer"))
 _UNLIMITED = {"memory": "max", "cpu": f"max {_CPU_PERIOD}", "pids": "max"}
 _UNLIMITED_V1 = {"memory": "-1", "cpu": "-1", "pids": "max"}
 _FILES = {"memory": "memory.max", "cpu": "cpu.max", "pids": "pids.max"}
@@ -69,7 +69,9 @@ def mounted(group: str = "", mountinfo: str = "/proc/self/mountinfo") -> Hierarc
                 v2 = point
             elif fstype == "cgroup" and os.access(point, os.W_OK):
                 together = ",".join(word for word in options if word in _V1_CONTROLLERS)
-                v1 |= {controller: (point, together) for controller in _FILES if controller in options}
+                v1 |= {name: (point, together) for name in (*_FILES, "freezer") if name in options}
+    if v2:  # every leaf of it can be frozen
+        v1.pop("freezer", None)
     return Hierarchies(
         group, v1, v2, frozenset(_read(f"{v2}/cgroup.controllers").split()) if v2 else frozenset()
     )
@@ -220,8 +222,8 @@ def hold_group(hierarchies: Hierarchies) -> int | None:
         return None
     group = f"{hierarchies.v2}/{_OURS}/{hierarchies.group}"
     while True:
-        os.makedirs(group, exist_ok=True)
-        with suppress(FileNotFoundError):  # swept just now
+        with suppress(FileNotFoundError):  # swept just now, or what it lies in was
+            os.makedirs(group, exist_ok=True)
             fd = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(fd, fcntl.LOCK_SH)
             if os.path.isdir(group):

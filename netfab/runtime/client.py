@@ -1,4 +1,4 @@
-"""What netfab's commands ask of the runtime: start, stop, change and remove containers.
+"""What commands ask of the runtime: start, stop, signal, pause, change, remove containers, hold ports.
 
 It goes through the fabric's supervisor, which is started when it is needed and isn't there. All of it may be
 repeated: starting what runs and stopping what does not are fine. How containers are is in status.py.
@@ -6,6 +6,7 @@ repeated: starting what runs and stopping what does not are fine. How containers
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -17,13 +18,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from netfab.errors import NetfabError, RuntimeFailed, raise_all
-from netfab.runtime import cgroups, sealed
+from netfab.errors import NetfabError, PortBusy, RuntimeFailed, raise_all
+from netfab.runtime import cgroups, ports, sealed
 from netfab.runtime.paths import Paths
 from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, READY, error_from
-from netfab.runtime.record import replace_file
+from netfab.runtime.record import EXITED, Record, replace_file, write_record
 from netfab.runtime.spec import Spec
-from netfab.runtime.status import connect, status
+from netfab.runtime.status import connect, status, status_of, supervisor_lives
 from netfab.runtime.trees import remove_tree
 
 _T = TypeVar("_T")
@@ -105,6 +106,36 @@ def stop_all(paths: Paths, timeout: float = STOP_TIMEOUT) -> None:
     stop(paths, status(paths), timeout)
 
 
+def halt(paths: Paths, spec: Spec) -> None:
+    """Have it stopped: ended where it runs, and where it isn't there, as if it had been started and ended.
+
+    Of one without a command there is nothing but its layer.
+    """
+    if not spec.argv:
+        os.makedirs(paths.layer(spec.name), mode=0o700, exist_ok=True)
+    elif status_of(paths, spec.name) is None:
+        _write_spec(paths, spec)
+        write_record(paths.record(spec.name), Record(EXITED, stopped=True))
+    else:
+        stop(paths, [spec.name])
+
+
+def send_signal(paths: Paths, names: Sequence[str], number: int) -> None:
+    """Send a signal to the first process of each. Raises NetfabError, for all that don't run."""
+    raise_all(_ask_each(paths, names, {"verb": "signal", "number": number}))
+
+
+def pause(paths: Paths, names: Sequence[str], paused: bool = True) -> None:
+    """Halt every process of each where it is, or let them go on. Raises NetfabError, for all that failed."""
+    raise_all(_ask_each(paths, names, {"verb": "pause", "paused": paused}))
+
+
+def _ask_each(paths: Paths, names: Sequence[str], request: dict[str, Any]) -> Iterator[NetfabError]:
+    for batch in _batches(names, NAME_LIMIT):
+        failed = _ask(paths, {**request, "names": batch})["failed"]
+        yield from (error_from(name, described) for name, described in failed.items())
+
+
 def update(paths: Paths, spec: Spec) -> None:
     """Change limits and restart policy while it runs; `spec` may differ from its own in these only."""
     known = status(paths).get(spec.name)
@@ -133,8 +164,40 @@ def remove(paths: Paths, names: Iterable[str], timeout: float = STOP_TIMEOUT) ->
         cgroups.remove_leaves(cgroups.existing_leaves(name, hierarchies))
         remove_tree(paths.layer(name))
         remove_tree(os.path.dirname(paths.spec(name)))
-    if _is_empty(paths.records):
-        cgroups.remove_group(hierarchies)
+    _tidy(paths)
+
+
+def hold_ports(paths: Paths, wanted: Sequence[str]) -> None:
+    """Have the supervisor hold these ports of the host, PROTOCOL/ADDRESS/NUMBER each, and no others.
+
+    Raises for every one that can't be had; the others are held then.
+    """
+    ports.mark(paths)
+    if wanted or supervisor_lives(paths):
+        failed = _ask(paths, {"verb": "hold", "ports": list(wanted)})["failed"]
+        raise_all(_not_held(port, number) for port, number in failed.items())
+
+
+def _not_held(held: str, number: int) -> NetfabError:
+    protocol, address, port = held.split("/")
+    if number == errno.EADDRINUSE:
+        return PortBusy(port, protocol)
+    return RuntimeFailed(f"port {port}/{protocol} of {address} can't be held: {os.strerror(number)}")
+
+
+def release_ports(paths: Paths) -> None:
+    """Hold no port any more; with no program either, nothing is left of the supervisor."""
+    hold_ports(paths, ())
+    with suppress(FileNotFoundError):
+        os.unlink(paths.ports)
+    _tidy(paths)
+
+
+def _tidy(paths: Paths) -> None:
+    """Remove what supervisors left, where there is nothing to supervise any more."""
+    if _is_empty(paths.records) and not os.path.exists(paths.ports):
+        os.makedirs(paths.fabric_run, mode=0o755, exist_ok=True)  # our cgroups are named after it
+        cgroups.remove_group(cgroups.find_hierarchies(paths))
         _remove_supervisor(paths)
 
 

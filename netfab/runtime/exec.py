@@ -35,7 +35,7 @@ from netfab.runtime.spawn import (
     run_or_report,
 )
 from netfab.runtime.spec import capabilities_of
-from netfab.runtime.status import status_of
+from netfab.runtime.status import PAUSED, status_of
 from netfab.system import linux
 from netfab.system.process import clone, die_with_parent, hide_from_ptrace
 
@@ -164,6 +164,8 @@ def _run_beside(
     found = status_of(paths, name)
     if found is None or not found.pid:
         raise NetfabError(f"{name} does not run")
+    if found.state == PAUSED:
+        raise NetfabError(f"{name} is paused: `netfab unpause {name}` lets it go on")
     pidfd = _open_process(paths, name, found.pid)
     leaves = cgroups.existing_leaves(name, cgroups.find_hierarchies(paths))
     cgroup = next(
@@ -280,7 +282,7 @@ def _run(name: str, enter: Run, terminal: bool, streams: Streams, timeout: float
             os.kill(child, signal.SIGKILL)
         code = _wait(name, child, report)
         return TIMED_OUT if overdue else code
-    with tty.Pair() as pair:
+    with tty.Pair(streams.stdin) as pair:
         child, report = _fork(enter, Streams(pair.slave, pair.slave, pair.slave, terminal=True))
         pair.relay(child, streams.stdin, streams.stdout)
         return _wait(name, child, report)

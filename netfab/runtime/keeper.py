@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from netfab.errors import ContainerFailed, NetfabError
-from netfab.runtime import cgroups, record
+from netfab.runtime import cgroups, freezer, record
 from netfab.runtime.launcher import Launcher
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record
@@ -43,7 +43,7 @@ class Container:
         self.name, self.restart, self.netns, self.record = name, restart, netns, known
         self.pidfd = -1
         self.is_child = True  # False: adopted from a supervisor that died
-        self.stopping = False
+        self.stopping = known.stopped  # its end is wanted: no policy applies
         self.delay = _FIRST_DELAY
         self.since = time.monotonic()
 
@@ -216,7 +216,12 @@ class Keeper:
         cgroups.remove_leaves(leaves)
         again = not container.stopping and container.restart.wants(code, known.restarts)
         container.record = known._replace(
-            state=RESTARTING if again else EXITED, pid=0, exit_code=code, oom=oom, ended=time.time()
+            state=RESTARTING if again else EXITED,
+            pid=0,
+            exit_code=code,
+            oom=oom,
+            ended=time.time(),
+            paused=False,
         )
         self._write(container)
         if not again:
@@ -239,10 +244,10 @@ class Keeper:
         self._launch([container])
 
     def stop(self, names: Iterable[str], timeout: float) -> None:
-        """End these. What handles TERM has `timeout` seconds for it, anything else is killed at once."""
+        """End these for good. What handles TERM has `timeout` seconds for it, others are killed at once."""
         for name in names:
             container = self.containers[name]
-            container.stopping = True
+            self._mark_stopped(container)
             if container.record.state == RESTARTING:
                 container.record = container.record._replace(state=EXITED)
                 self._write(container)
@@ -250,16 +255,87 @@ class Keeper:
             elif container.pidfd != -1:
                 self._end_process(container, timeout)
 
+    def _mark_stopped(self, container: Container) -> None:
+        """Before it is ended, so that no successor of this supervisor starts it again."""
+        container.stopping = True
+        container.record = container.record._replace(stopped=True)
+        self._write(container)
+
     def _end_process(self, container: Container, timeout: float) -> None:
         if timeout <= 0 or not handles_term(container.record.pid):
             signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
-            return
-        signal.pidfd_send_signal(container.pidfd, signal.SIGTERM)
-        self._timers.after(timeout, lambda: self._kill_if_running(container))
+        else:
+            signal.pidfd_send_signal(container.pidfd, signal.SIGTERM)
+            self._timers.after(timeout, lambda: self._kill_if_running(container))
+        if container.record.paused:  # what is frozen does not answer
+            self._thaw(container)
 
     def _kill_if_running(self, container: Container) -> None:
         if container.pidfd != -1:
             signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
+
+    def send(self, names: Iterable[str], number: int) -> dict[str, NetfabError]:
+        """Send a signal to the first process of each; what went wrong.
+
+        One that ends it is a stop, as docker has it: no policy starts it again.
+        """
+        return self._attempt_each(names, partial(self._send, number=number))
+
+    def _send(self, container: Container, number: int) -> None:
+        ends = number == signal.SIGKILL or (number == signal.SIGTERM and handles_term(container.record.pid))
+        if ends:
+            self._mark_stopped(container)
+        signal.pidfd_send_signal(container.pidfd, number)
+        if ends and container.record.paused:
+            self._thaw(container)
+
+    def pause(self, names: Iterable[str], paused: bool) -> dict[str, NetfabError]:
+        """Halt every process of each where it is, or let them go on; what went wrong."""
+        return self._attempt_each(names, partial(self._pause, paused=paused))
+
+    def _pause(self, container: Container, paused: bool) -> None:
+        if container.record.paused == paused:
+            raise NetfabError(f"{container.name} is {'paused already' if paused else 'not paused'}")
+        if container.stopping:
+            raise NetfabError(f"{container.name} is being stopped")
+        if paused:
+            self._freeze(container)
+        else:
+            self._thaw(container)
+
+    def _freeze(self, container: Container) -> None:
+        """The record says so first: a successor of ours then knows what to undo."""
+        self._mark_paused(container, True)
+        try:
+            freezer.freeze(container.name, container.record.pid, self.launcher.hierarchies)
+        except (NetfabError, OSError):
+            self._mark_paused(container, False)
+            raise
+
+    def _thaw(self, container: Container) -> None:
+        freezer.thaw(container.name, self.launcher.hierarchies)
+        self._mark_paused(container, False)
+
+    def _mark_paused(self, container: Container, paused: bool) -> None:
+        container.record = container.record._replace(paused=paused)
+        self._write(container)
+
+    def _attempt_each(
+        self, names: Iterable[str], step: Callable[[Container], None]
+    ) -> dict[str, NetfabError]:
+        """Take a step for each that runs."""
+        failed: dict[str, NetfabError] = {}
+        for name in names:
+            container = self.containers.get(name)
+            try:
+                if container is None or container.pidfd == -1:
+                    raise NetfabError(f"{name} does not run")
+                step(container)
+            except OSError as error:
+                failed[name] = NetfabError(f"{name}: {error.strerror}")
+            except NetfabError as error:
+                failed[name] = error
+        return failed
 
     def update(self, name: str) -> None:
         """Take limits and restart policy from the spec as it is now. Raises OSError, Unsupported."""

@@ -1,6 +1,7 @@
 """Where a fabric's containers keep their files. Names only: nothing here opens one.
 
 <run>/<fabric>/supervisor.sock, .lock, .log      the supervisor's door, life and last words
+<run>/<fabric>/ports.json                        published ports of the host that the supervisor holds
 <run>/<fabric>/containers/<name>/spec.json       what was asked for
 <run>/<fabric>/containers/<name>/record.json     what became of it
 <state>/containers/<fabric>/<name>/log           its output; outlives everybody
@@ -51,6 +52,11 @@ class Paths(NamedTuple):
     def supervisor_log(self) -> str:
         """The supervisor's last words."""
         return f"{self.fabric_run}/supervisor.log"
+
+    @property
+    def ports(self) -> str:
+        """Which ports of the host the supervisor holds."""
+        return f"{self.fabric_run}/ports.json"
 
     def record(self, name: str) -> str:
         """What became of a container."""

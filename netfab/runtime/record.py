@@ -28,6 +28,8 @@ class Record(NamedTuple):
     ended: float = 0.0
     restarts: int = 0
     error: str = ""  # why it could not be started
+    stopped: bool = False  # somebody ended it on purpose: no policy starts it again
+    paused: bool = False
 
     @property
     def lives(self) -> bool:

@@ -11,11 +11,15 @@ from netfab.runtime.paths import Paths
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record, read_record, read_spec
 from netfab.runtime.spec import Spec
 
+PAUSED, STOPPED = "paused", "stopped"  # of a record that says running, and exited
+
 
 class Status(NamedTuple):
     """One container. exit_code None: it has not ended, or nobody saw how it did (never taken for 0)."""
 
-    state: str  # running | restarting | exited
+    state: (
+        str  # running | paused | restarting | exited | stopped (ended by a user, until it is started again)
+    )
     pid: int  # 0 unless it runs
     exit_code: int | None
     oom: bool
@@ -28,7 +32,7 @@ class Status(NamedTuple):
     @property
     def over(self) -> bool:
         """Whether it has ended and does not come back."""
-        return self.state == EXITED
+        return self.state in (EXITED, STOPPED)
 
 
 def status(paths: Paths) -> dict[str, Status]:
@@ -61,7 +65,7 @@ def _status(paths: Paths, name: str, known: Record, spec: Spec) -> Status:
     if known.state == RESTARTING and not supervisor_lives(paths):
         known = known._replace(state=EXITED)
     return Status(
-        known.state,
+        _state(known),
         known.pid,
         known.exit_code,
         known.oom,
@@ -71,6 +75,12 @@ def _status(paths: Paths, name: str, known: Record, spec: Spec) -> Status:
         known.error,
         spec,
     )
+
+
+def _state(known: Record) -> str:
+    if known.state == RUNNING and known.paused:
+        return PAUSED
+    return STOPPED if known.state == EXITED and known.stopped else known.state
 
 
 def supervisor_lives(paths: Paths) -> bool:

@@ -1,8 +1,11 @@
-"""The one process that is parent of all containers of a fabric. Client.py starts it; it ends with the last.
+"""The one process that is parent of all containers of a fabric, and holds its published ports.
+
+Client.py starts it; it ends when there is nothing left of either.
 
 One thread, the standard library, no paths but its own: it waits for processes (pidfds), timers, and requests
 on a socket. A request is one message: {"verb", ...} as JSON with descriptors of network namespaces; so is its
-answer. Killing this process harms no container: the next one adopts them.
+answer. Killing this process harms no container: the next one adopts them,
+and takes the ports again.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from netfab.runtime.keeper import Keeper
 from netfab.runtime.launcher import Launcher, raise_open_files
 from netfab.runtime.layers import make_layers, mount_points
 from netfab.runtime.paths import Paths
+from netfab.runtime.ports import HeldPorts
 from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, FAILED, MESSAGE_LIMIT, READY, describe
 from netfab.runtime.rotation import trim
 from netfab.runtime.timers import Timers
@@ -52,13 +56,14 @@ class Supervisor:
         self._stops: list[_Stop] = []
         self._expecting = True
         self.keeper = Keeper(paths, self._poll, self._timers, self._is_over)
+        self.ports = HeldPorts(paths.ports)
 
     def serve(self, door: socket.socket) -> None:
         """Until there is nothing left to supervise."""
         self._poll.register(door.fileno(), select.EPOLLIN)
         self._timers.after(_FIRST_REQUEST, self._stop_expecting)
         self._rotate()
-        while self._expecting or self._connections or self.keeper.containers:
+        while self._expecting or self._connections or self.keeper.containers or self.ports:
             wait = self._timers.wait()
             for fd, _ in self._poll.poll(wait if wait < 0 else wait + 0.001):
                 if fd == door.fileno():
@@ -107,8 +112,7 @@ class Supervisor:
         """The answer; None: it comes later."""
         match request["verb"]:
             case "start":
-                failed = self.keeper.start(dict(zip(request["names"], descriptors, strict=True)))
-                return {"failed": {name: describe(error) for name, error in failed.items()}}
+                return _failures(self.keeper.start(dict(zip(request["names"], descriptors, strict=True))))
             case "stop":
                 names = {name for name in request["names"] if name in self.keeper.containers}
                 stop = _Stop(connection, set(names))
@@ -116,9 +120,15 @@ class Supervisor:
                 self.keeper.stop(names, request["timeout"])
                 self._answer_stops()
                 return None
+            case "signal":
+                return _failures(self.keeper.send(request["names"], request["number"]))
+            case "pause":
+                return _failures(self.keeper.pause(request["names"], request["paused"]))
             case "update":
                 self.keeper.update(request["name"])
                 return {}
+            case "hold":
+                return {"failed": self.ports.hold(request["ports"])}
         raise ValueError(f"unknown verb {request['verb']}")
 
     def _is_over(self, name: str) -> None:
@@ -141,6 +151,10 @@ class Supervisor:
         self._poll.unregister(connection.fileno())
         del self._connections[connection.fileno()]
         connection.close()
+
+
+def _failures(failed: dict[str, NetfabError]) -> dict[str, Any]:
+    return {"failed": {name: describe(error) for name, error in failed.items()}}
 
 
 def main(fabric: str, run: str, state: str) -> None:
@@ -168,6 +182,7 @@ def _supervise(paths: Paths, tell: int) -> None:
     open_files = raise_open_files()
     supervisor = Supervisor(paths)
     supervisor.keeper.adopt()
+    supervisor.ports.adopt()
     scratch = f"{paths.fabric_run}/layers"
     os.makedirs(scratch, exist_ok=True)
     leave_namespaces_of_nodes()

@@ -21,10 +21,15 @@ _END_OF_INPUT = b"\x04"
 
 
 class Pair:
-    """Both ends, for as long as the `with` lasts."""
+    """Both ends, for as long as the `with` lasts; of the size of the terminal `like`, if that is one."""
+
+    def __init__(self, like: int) -> None:
+        self._like = like
 
     def __enter__(self) -> Pair:
         self._master, self.slave = os.openpty()
+        if os.isatty(self._like):
+            _copy_size(self._like, self._master)
         return self
 
     def __exit__(
@@ -91,6 +96,10 @@ def _raw(fd: int) -> Iterator[None]:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
+def _copy_size(fd: int, master: int) -> None:
+    fcntl.ioctl(master, termios.TIOCSWINSZ, fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
+
+
 @contextmanager
 def _resized(fd: int, master: int) -> Iterator[None]:
     """The command's terminal has the size of ours, now and when that changes."""
@@ -98,10 +107,10 @@ def _resized(fd: int, master: int) -> Iterator[None]:
         yield
         return
 
-    def copy_size(number: int = 0, frame: FrameType | None = None) -> None:
-        fcntl.ioctl(master, termios.TIOCSWINSZ, fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
+    def copy_size(number: int, frame: FrameType | None) -> None:
+        _copy_size(fd, master)
 
-    copy_size()
+    _copy_size(fd, master)  # it may have changed since the pair was made
     before = signal.signal(signal.SIGWINCH, copy_size)
     try:
         yield

@@ -20,12 +20,16 @@ from netfab.errors import LeaseConflict, StoreError
 from netfab.plan.facts import HeldSubnet, Lease, same_port
 from netfab.store.store import Record
 
-VERSION = 1
-_SCHEMA = """
-CREATE TABLE fabrics (name TEXT PRIMARY KEY, file TEXT, user INTEGER, desired TEXT, summary TEXT);
-CREATE TABLE leases (fabric TEXT, kind TEXT, key TEXT, value TEXT, PRIMARY KEY (fabric, kind, key));
-CREATE INDEX subnets ON leases (kind) WHERE kind = 'subnet';
-"""
+# What each version added to the one before; the first makes the tables.
+_VERSIONS = (
+    """
+    CREATE TABLE fabrics (name TEXT PRIMARY KEY, file TEXT, user INTEGER, desired TEXT, summary TEXT);
+    CREATE TABLE leases (fabric TEXT, kind TEXT, key TEXT, value TEXT, PRIMARY KEY (fabric, kind, key));
+    CREATE INDEX subnets ON leases (kind) WHERE kind = 'subnet'
+    """,
+    "ALTER TABLE fabrics ADD COLUMN commands TEXT NOT NULL DEFAULT '{}'",
+)
+VERSION = len(_VERSIONS)
 
 
 class SqliteStore:
@@ -59,10 +63,9 @@ class SqliteStore:
         if version < VERSION:
             with self._transaction():
                 (version,) = self._db.execute("PRAGMA user_version").fetchone()
-                if version < VERSION:
-                    for statement in _SCHEMA.split(";"):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version={VERSION}")
+                for statement in ";".join(_VERSIONS[version:]).split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version={VERSION}")
 
     def __enter__(self) -> Self:
         return self
@@ -137,7 +140,7 @@ class SqliteStore:
         if self.record(record.name) == record and self.leases(record.name) == wanted:
             return
         with self._as_store_error(), self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO fabrics VALUES (?, ?, ?, ?, ?)", record)
+            self._db.execute("INSERT OR REPLACE INTO fabrics VALUES (?, ?, ?, ?, ?, ?)", record)
             self._db.execute("DELETE FROM leases WHERE fabric = ?", (record.name,))
             self._insert(record.name, wanted)
 

@@ -14,7 +14,8 @@ from netfab.plan.facts import HeldSubnet, Lease
 class Record(NamedTuple):
     """One fabric that was applied.
 
-    `desired` and `summary` are JSON: its last desired objects, and what status shows.
+    The last three are JSON: its last desired objects, what status shows, and the commands to be run in nodes
+    without a program when they are made.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Record(NamedTuple):
     user: int  # id of who applied it
     desired: str
     summary: str
+    commands: str = "{}"
 
 
 class Store(Protocol):

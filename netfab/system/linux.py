@@ -1,4 +1,4 @@
-"""Namespaces and mounts by path: setns(2), unshare(2), mount(2), umount2(2).
+"""Namespaces and mounts by path: setns(2), unshare(2), ioctl_ns(2), mount(2), umount2(2).
 
 Every function raises OSError with the errno that the kernel gave.
 """
@@ -6,10 +6,12 @@ Every function raises OSError with the errno that the kernel gave.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 
 from netfab.system.libc import checked, libc
 
-CLONE_NEWNS = 0x00020000  # linux/sched.h
+CLONE_FS = 0x00000200  # linux/sched.h
+CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -29,6 +31,8 @@ MS_SLAVE = 0x80000
 MS_SHARED = 0x100000
 MNT_DETACH = 0x2
 
+_NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
+
 
 def setns(fd: int, kind: int) -> None:
     """Enter the namespace behind `fd`; setns(2)."""
@@ -38,6 +42,11 @@ def setns(fd: int, kind: int) -> None:
 def unshare(flags: int) -> None:
     """Put this thread into new namespaces; unshare(2)."""
     checked(libc.unshare(flags))
+
+
+def namespace_kind(fd: int) -> int:
+    """CLONE_NEWNET or another, of the namespace behind `fd`; ENOTTY for what is none; ioctl_ns(2)."""
+    return fcntl.ioctl(fd, _NS_GET_NSTYPE)
 
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from netfab.topology import grammar
 from netfab.topology.port import IMPAIRMENTS
 from netfab.topology.schema import (
     PLANNED,
@@ -135,8 +136,8 @@ def _impairment(key: str, value: int) -> str:
     if not value:
         return ""
     if key in ("delay", "jitter"):
-        return f"{value}us"
-    return f"{value}bit" if key == "rate" else f"{value / 10_000:.4f}%"
+        return grammar.duration_text(value)
+    return grammar.rate_text(value) if key == "rate" else grammar.share_text(value)
 
 
 def _link(link: Link) -> Plain:
@@ -216,8 +217,8 @@ def _node(node: Node) -> Plain:
         "sysctls": dict(node.sysctls),
         "cap_add": list(node.cap_add),
         "cap_drop": list(node.cap_drop),
-        "memory": "" if node.memory is None else str(node.memory),
-        "cpus": "" if node.cpus is None else f"{node.cpus:.9f}",
+        "memory": "" if node.memory is None else grammar.size_text(node.memory),
+        "cpus": "" if node.cpus is None else grammar.decimal_text(node.cpus, 9),
         "pids": "" if node.pids is None else str(node.pids),
         "restart": node.restart,
         "dns": list(node.dns),
@@ -272,4 +273,4 @@ def _ready(ready: Ready) -> Plain:
         "exec": list(ready.argv),
         "log": ready.regex,
     }
-    return {ready.kind: said[ready.kind], "within": f"{round(ready.within * 1e6)}us"}
+    return {ready.kind: said[ready.kind], "within": grammar.duration_text(round(ready.within * 1e6))}

@@ -8,6 +8,7 @@ milliseconds.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 
@@ -202,6 +203,11 @@ def duration(text: str) -> int:
     return round(measure[0] * _MICROSECONDS[measure[1]])
 
 
+def duration_text(microseconds: int) -> str:
+    """The inverse: a whole number of the longest unit up to seconds: `60s`."""
+    return _of_units(microseconds, {unit: _MICROSECONDS[unit] for unit in ("us", "ms", "s")}) or "0"
+
+
 def seconds(text: str) -> float:
     """Seconds of `500ms`, `2s`, `1m`."""
     return duration(text) / 1e6
@@ -217,12 +223,27 @@ def rate(text: str) -> int:
     return round(measure[0] * _BITS[measure[1]])
 
 
+def rate_text(bits: int) -> str:
+    """The inverse, for people: `100mbit`."""
+    return _of_units(bits, _BITS)
+
+
 def share(text: str) -> int:
     """Parts per million of `1%`, `0.1%`."""
     measure = _measure(text, "%")
     if measure is None or measure[0] > 100:
         raise Wrong(f"{quoted(text)} is no share; write a number from 0 to 100 with `%`: `1%`")
     return round(measure[0] * 10_000)
+
+
+def share_text(millionths: int) -> str:
+    """The inverse, for people: `1%`, `0.1%`."""
+    return f"{decimal_text(millionths / 10_000, 4)}%"
+
+
+def decimal_text(value: float, digits: int) -> str:
+    """A number with at most so many digits behind the point: `1.5`."""
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".")
 
 
 def size(text: str) -> int:
@@ -232,6 +253,17 @@ def size(text: str) -> int:
     if not 1 <= value <= MAX_SIZE:
         raise Wrong(f"{quoted(text)} is no size; write a number with k, m or g: `64m`")
     return value
+
+
+def size_text(size: int) -> str:
+    """The inverse, for people: `64m`."""
+    return _of_units(size, {unit: 1 << power for unit, power in _BYTES.items()})
+
+
+def _of_units(value: int, units: Mapping[str, int]) -> str:
+    """A whole number of the largest unit that there is one of; units from the smallest. Nothing for 0."""
+    fitting = [unit for unit, worth in units.items() if value and value % worth == 0]
+    return f"{value // units[fitting[-1]]}{fitting[-1]}" if fitting else ""
 
 
 def processors(text: str) -> float:

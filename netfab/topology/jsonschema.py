@@ -5,6 +5,7 @@ It knows what each key takes; rules across entries, and how `${VAR}` turns out, 
 
 from __future__ import annotations
 
+from netfab.topology import meanings
 from netfab.topology.load import TOP
 from netfab.topology.reading import DEFINITIONS, Json, record_schema
 
@@ -15,6 +16,6 @@ def json_schema() -> Json:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "netfab topology, version 1",
         "$defs": DEFINITIONS,
-        **record_schema(TOP),
+        **record_schema(TOP, meanings.TOP),
         "type": "object",
     }

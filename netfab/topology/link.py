@@ -8,7 +8,7 @@ from itertools import pairwise, product
 from typing import Any, Final, Literal, NamedTuple
 
 from netfab.errors import TopologyError
-from netfab.topology import grammar, phrases
+from netfab.topology import grammar, meanings, phrases
 from netfab.topology.grammar import INTERFACE, NAME, Wrong
 from netfab.topology.merge import merged
 from netfab.topology.port import PORT, SHARED, bounded, port_of
@@ -28,6 +28,7 @@ from netfab.topology.reading import (
 from netfab.topology.schema import Endpoint, Interface, Link, Places, Port, Prefix
 from netfab.topology.subnets import SUBNETS, Subnets, subnets_of
 from netfab.topology.tree import Map, Sequence, Tree
+from netfab.topology.unread import keys_of
 
 PLANNED_SIZES: Final[dict[Literal[4, 6], int | None]] = {4: 31, 6: 127}  # RFC 3021, RFC 6164
 _END_PATTERN: Final = f"({NAME}|host|nic|macvlan)(:{INTERFACE})?"
@@ -55,16 +56,14 @@ def _end(tree: Tree, path: str, run: Run) -> End:
 
 def _node_and_name(tree: Tree, path: str, run: Run) -> tuple[str, dict[str, Any]]:
     node, name = parsed(phrases.link_end, tree, path, run)
-    kind, colon, interface = node.partition(":")
-    if colon:
-        run.reserve(f"{kind}:IF", tree, path)
+    interface = node.partition(":")[2]
     if grammar.vlan_id(name or interface) is not None:
         run.reserve("VLAN name", tree, path)
     return node, {} if name is None else {"name": name}
 
 
 _END: Final[dict[str, Reader[Any]]] = {"node": Reader(_node_and_name, pattern(_END_PATTERN)), **PORT}
-_ENDPOINT: Final = Reader(_end, {"anyOf": [pattern(_END_PATTERN), record_schema(_END)]})
+_ENDPOINT: Final = Reader(_end, {"anyOf": [pattern(_END_PATTERN), record_schema(_END, meanings.END)]})
 
 
 def _names(tree: Tree, path: str, run: Run) -> tuple[End, ...]:
@@ -94,7 +93,9 @@ LINK: Final[dict[str, Reader[Any]]] = {
     **SHARED,
 }
 _SHAPES: Final = ("endpoints", "between", "pairs", "chain", "ring")
-LINK_SCHEMA: Final[Json] = {"anyOf": [{"type": "array", "items": _ENDPOINT.schema}, record_schema(LINK)]}
+LINK_SCHEMA: Final[Json] = {
+    "anyOf": [{"type": "array", "items": _ENDPOINT.schema}, record_schema(LINK, meanings.LINK)]
+}
 # The file's defaults that a link takes too; its `gateway` and `masquerade` are a port's, not a network's.
 LINK_DEFAULTS: Final = LINK.keys() - {*_SHAPES, "cost", "subnet", "gateway", "masquerade"}
 
@@ -112,7 +113,7 @@ def links_of(tree: Tree, path: str, defaults: Map, run: Run) -> Iterator[Link]:
     if len(shapes) != 1:
         raise run.error(tree, path, f"exactly one of {', '.join(f'`{shape}`' for shape in _SHAPES)} is due")
     (shape,) = shapes
-    if len(run.errors) > wrong:
+    if not {shape, "subnet", "ipv6"}.isdisjoint(keys_of(path, run.errors[wrong:])):
         return
     pairs = _pairs(shape, record.values[shape], own.values[shape], path, run)
     values = record.values
@@ -135,6 +136,8 @@ def links_of(tree: Tree, path: str, defaults: Map, run: Run) -> Iterator[Link]:
 
 
 def _endpoint(end: End, shared: dict[str, Any]) -> Endpoint:
+    if end.node.startswith(("nic:", "macvlan:")):
+        shared = {}  # a NIC is the host's, as it is
     return Endpoint(end.node, port_of({**shared, **end.port}) if shared or end.port else Port(), end.at)
 
 

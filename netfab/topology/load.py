@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import IPv4Network
 from itertools import chain
 from typing import Any, Final
 
 from netfab.errors import TopologyError, raise_all
-from netfab.topology import addresses, grammar, phrases
+from netfab.topology import addresses, grammar, meanings, phrases
 from netfab.topology.grammar import NAME, Wrong, shown
 from netfab.topology.link import LINK_DEFAULTS, LINK_SCHEMA, links_of
 from netfab.topology.merge import filled_tree, merged, part
@@ -56,12 +55,13 @@ from netfab.topology.schema import (
     Prefix,
     Reserved,
     Topology,
+    default_pools,
 )
 from netfab.topology.source import Source
 from netfab.topology.tree import Map, Scalar, Tree, weight
+from netfab.topology.unread import Unread, keys_of
 
 _NOTHING: Final = Map({}, {}, 1, 1)
-DEFAULT_POOLS: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 _PLANNED_SIZES: Final = {4: 24, 6: 64}
 
 
@@ -108,15 +108,15 @@ _PORT_DEFAULTS: Final = SHARED.keys() - {"gateway", "masquerade"}
 _RANGE: Final = rf"{NAME}(\.\.\d+)?"
 TOP: Final[dict[str, Reader[Any]]] = {
     "name": scalar(grammar.fabric_name, pattern(NAME)),
-    "pools": listed(Reader(_pool, {"anyOf": [_PREFIX.schema, record_schema(_POOL)]})),
+    "pools": listed(Reader(_pool, {"anyOf": [_PREFIX.schema, record_schema(_POOL, meanings.POOL)]})),
     "avoid": listed(scalar(addresses.prefix, pattern(r"[0-9a-fA-F:.]+/\d+"))),
-    "defaults": Reader(map_of, record_schema(_DEFAULTS)),
-    "kinds": _entries(record_schema(_KIND)),
+    "defaults": Reader(map_of, record_schema(_DEFAULTS, {**meanings.NODE, **meanings.NETWORK})),
+    "kinds": _entries(record_schema(_KIND, meanings.NODE)),
     "store": reserved("store", scalar(grammar.store, pattern("sqlite|etcd://.*")), "sqlite"),
-    "networks": _entries(record_schema(NETWORK), _RANGE),
-    "nodes": _entries(record_schema(NODE), _RANGE),
+    "networks": _entries(record_schema(NETWORK, meanings.NETWORK), _RANGE),
+    "nodes": _entries(record_schema(NODE, meanings.NODE), _RANGE),
     "links": Reader(list_of, {"type": ["array", "null"], "items": LINK_SCHEMA}),
-    "hosts": _entries(record_schema(_HOST)),
+    "hosts": _entries(record_schema(_HOST, meanings.HOST)),
     "checks": reserved("checks", listed(scalar(_check, ANY_SCALAR)), ()),
     "include": reserved("include", listed(scalar(str, ANY_SCALAR)), ()),
 }
@@ -160,7 +160,7 @@ class _Loading:
         self._networks: dict[str, Network] = {}
         self._links: list[Link] = []
         self._hosts: dict[str, HostEntry] = {}
-        self._broken: set[str] = set()  # networks of which something could not be read
+        self._unread = Unread()
 
     def topology(self) -> Topology:
         """Everything, read; what is wrong is noted in the run."""
@@ -177,7 +177,7 @@ class _Loading:
         topology = Topology(
             name=self._fabric_name(),
             at=self._top.at,
-            pools=values.get("pools") or self._default_pools(),
+            pools=values.get("pools") or default_pools(self._top.at.own),
             avoid=values.get("avoid", ()),
             networks=self._networks,
             nodes=with_gateways(self._networks, nodes.nodes, self._ports),
@@ -189,10 +189,10 @@ class _Loading:
             include=values.get("include", ()),
         )
         for error in chain(
-            broken_references(topology, nodes.bases),
-            unknown_placeholders(topology, nodes.bases),
-            unknown_check_ends(topology, nodes.bases),
-            contradictions(topology, self._broken | nodes.broken),
+            broken_references(topology, nodes.bases, self._unread),
+            unknown_placeholders(topology, nodes.bases, self._unread),
+            unknown_check_ends(topology, nodes.bases, self._unread),
+            contradictions(topology, self._unread),
         ):
             run.note(error)
         return topology
@@ -203,7 +203,9 @@ class _Loading:
         for key, tree in entries.values.items():
             if key.startswith("x-"):
                 continue
-            self._run.attempt(read, key, entries.keys[key], tree, f"{section}.{shown(key)}")
+            path, wrong = f"{section}.{shown(key)}", len(self._run.errors)
+            self._run.attempt(read, key, entries.keys[key], tree, path)
+            self._unread.add(section, key, path, self._run.errors[wrong:])
 
     def _check_shared(self) -> None:
         """`defaults` and `kinds` are right even where nothing uses them."""
@@ -229,20 +231,21 @@ class _Loading:
             checked(grammar.name, name, place, path, run)
             record = read_record(NETWORK, entry if name == key else filled_tree(entry, name), path, run)
             at = Places(run.at(place, path), record.at.keys)
-            network = network_of(name, Record(record.values, at), own.values, run)
+            unread = frozenset(keys_of(path, run.errors[wrong:]))
+            network = network_of(name, Record(record.values, at), own.values, unread, run)
             if (first := self._networks.setdefault(name, network)) is not network:
                 run.error_at(at.own, f"the network {name} is there already, at {first.at.own}")
             self._ports.add(
                 name, {key: value for key, value in record.values.items() if key in _PORT_DEFAULTS}
             )
-            if len(run.errors) > wrong:
-                self._broken.add(name)
 
     def _read_links(self) -> None:
         entries: list[Tree] = self._top.values["links"].items if "links" in self._top.values else []
         defaults = part(self._defaults, LINK_DEFAULTS)
+        wrong = len(self._run.errors)
         for index, tree in enumerate(entries):
             self._run.attempt(self._link, tree, f"links[{index}]", defaults)
+        self._unread.links = len(self._run.errors) > wrong
 
     def _link(self, tree: Tree, path: str, defaults: Map) -> None:
         self._links.extend(links_of(tree, path, defaults, self._run))
@@ -253,9 +256,6 @@ class _Loading:
         self._hosts[key] = HostEntry(
             key, record.values.get("address"), record.values.get("ssh", ""), record.at
         )
-
-    def _default_pools(self) -> tuple[Pool, ...]:
-        return tuple(Pool(IPv4Network(text), 24, self._top.at.own) for text in DEFAULT_POOLS)
 
     def _fabric_name(self) -> str:
         """`--name`, else the file's `name`, else its stem, for `topology.yaml` its directory's."""

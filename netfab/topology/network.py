@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 
-from netfab.topology import addresses, grammar
+from netfab.topology import addresses, grammar, meanings
 from netfab.topology.grammar import INTERFACE, NAME, Wrong
 from netfab.topology.port import FLAG, INTERFACE_NAME, MTU, SHARED, bounded
 from netfab.topology.reading import (
@@ -58,8 +58,11 @@ def _gateway(tree: Tree, path: str, run: Run) -> Gateway:
         return HostGateway((_ADDRESS.read(tree, path, run),))
     if type(tree) is Scalar:
         return NodeGateway(parsed(grammar.node_name, tree, path, run))
+    wrong = len(run.errors)
     written = read_record(_EXTERNAL_GATEWAY, map_of(tree, path, run), path, run)
     if not written.values.get("external"):
+        if len(run.errors) > wrong:
+            raise run.errors.pop()
         raise run.error(
             tree, path, "`{external: ADDRESS}` is a router that netfab does not run; its address is due"
         )
@@ -67,7 +70,11 @@ def _gateway(tree: Tree, path: str, run: Run) -> Gateway:
 
 
 _GATEWAY_SCHEMA: Final[Json] = {
-    "anyOf": [pattern(f"{NAME}|[0-9a-fA-F:.]+"), _ADDRESSES.schema, record_schema(_EXTERNAL_GATEWAY)]
+    "anyOf": [
+        pattern(f"{NAME}|[0-9a-fA-F:.]+"),
+        _ADDRESSES.schema,
+        record_schema(_EXTERNAL_GATEWAY, meanings.GATEWAY),
+    ]
 }
 
 
@@ -104,20 +111,21 @@ NETWORK: Final[dict[str, Reader[Any]]] = {
     "mtu": MTU,
     "external": words(
         {"true": True, "false": False},
-        reserved("external", scalar(_external, pattern(f"{NAME}/{NAME}"))),
+        scalar(_external, pattern(f"{NAME}/{NAME}")),
     ),
     "uplink": reserved("uplink", Reader(_uplink, {"anyOf": [INTERFACE_NAME.schema, _UPLINKS.schema]}), ()),
     "hosts": reserved("hosts", listed(_HOST), ()),
-    "vxlan": words({"none": ()}, Reader(_vxlan, record_schema(_VXLAN))),
+    "vxlan": words({"none": ()}, Reader(_vxlan, record_schema(_VXLAN, meanings.VXLAN))),
     "encrypt": reserved("encrypt", FLAG, False),
 }
 _PLAIN: Final = ("bridge", "internal", "isolated", "mtu", "external", "uplink", "hosts", "vxlan", "encrypt")
 
 
-def network_of(name: str, record: Record, own: Collection[str], run: Run) -> Network:
+def network_of(name: str, record: Record, own: Collection[str], unread: Collection[str], run: Run) -> Network:
     """The Network; what its keys say against each other is added to the run's errors.
 
-    own: the keys that the network itself writes, not the file's defaults, which contradict nothing.
+    own: the keys that the network itself writes, not the file's defaults, which contradict nothing. unread:
+    those of which something could not be read, from which nothing follows.
     """
     values = record.values
     subnets: tuple[Prefix | SubnetWish, ...] = (SubnetWish(4, None),)
@@ -133,14 +141,14 @@ def network_of(name: str, record: Record, own: Collection[str], run: Run) -> Net
         range=values.get("range", ()),
         **{key: values[key] for key in _PLAIN if key in values},
     )
-    for key, message in _contradictions(network, values, values.keys() & set(own)):
+    for key, message in _contradictions(network, values, values.keys() & set(own), unread):
         run.error_at(record.at.of(key), message)
     routed_here = isinstance(network.gateway, HostGateway) and not network.internal
     return network._replace(masquerade=routed_here and values.get("masquerade", True))
 
 
 def _contradictions(
-    network: Network, values: dict[str, Any], own: Collection[str]
+    network: Network, values: dict[str, Any], own: Collection[str], unread: Collection[str]
 ) -> Iterator[tuple[str, str]]:
     """Each key that contradicts another, and what to say."""
     gateway = network.gateway
@@ -157,11 +165,12 @@ def _contradictions(
             )
         elif network.internal:
             yield "masquerade", "`internal: true` has no way out to masquerade; leave one of the two out"
-    if network.external is True and "bridge" not in values:
+    if network.external is True and "bridge" not in {*values, *unread}:
         yield "external", "`external: true` is a bridge that somebody else made; `bridge:` must name it"
-    if isinstance(gateway, HostGateway | ExternalGateway):
-        yield from (("gateway", message) for message in _outside(gateway.addresses, network))
-    yield from (("range", message) for message in _ranges(network))
+    if {"subnet", "ipv6"}.isdisjoint(unread):
+        if isinstance(gateway, HostGateway | ExternalGateway):
+            yield from (("gateway", message) for message in _outside(gateway.addresses, network))
+        yield from (("range", message) for message in _ranges(network))
     if (
         isinstance(network.mtu, int)
         and network.mtu < 1280

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from netfab.errors import Location, TopologyError
-from netfab.topology import addresses, grammar, phrases
+from netfab.topology import addresses, grammar, meanings, phrases
 from netfab.topology.grammar import NAME, quoted, shown
 from netfab.topology.phrases import Forwarding
 from netfab.topology.port import FLAG, PORT, bounded
@@ -98,7 +98,7 @@ def _joined(tree: Map, path: str, run: Run) -> list[Joined]:
 
 
 def _networks_schema() -> Json:
-    one = {"type": ["object", "null"], "additionalProperties": record_schema(PORT)}
+    one = {"type": ["object", "null"], "additionalProperties": record_schema(PORT, meanings.PORT)}
     return {"anyOf": [one, {"type": "array", "items": {"anyOf": [NETWORK_NAME.schema, one]}}]}
 
 
@@ -236,7 +236,7 @@ def _ready(tree: Tree, path: str, run: Run) -> tuple[Ready, ...]:
     return (_readiness(tree, path, run),)
 
 
-_READY_SCHEMA: Final[Json] = {"anyOf": [pattern(r"tcp/\d+"), record_schema(_READY)]}
+_READY_SCHEMA: Final[Json] = {"anyOf": [pattern(r"tcp/\d+"), record_schema(_READY, meanings.READY)]}
 _READINESSES: Final = listed(Reader(_readiness, _READY_SCHEMA))
 _ROUTES: Final = listed(Reader(_route, pattern(".*")))
 _LOOPBACK: Final = listed(scalar(addresses.host_address, pattern("[0-9a-fA-F:.]+")), alone=True)
@@ -247,11 +247,14 @@ def _name_server(text: str) -> str:
     return str(addresses.address(text)) if ":" in text or text[:1].isdigit() else grammar.node_name(text)
 
 
+GUEST_KINDS: Final = ("docker", "podman", "crun", "runc", "lxc", "pid", "netns")
+
+
 def _attached(text: str) -> str:
     kind, colon, name = text.partition(":")
-    if kind not in ("docker", "podman", "lxc", "pid", "netns") or not colon or not name:
+    if kind not in GUEST_KINDS or not colon or not name:
         raise grammar.Wrong(
-            f"{quoted(text)} is no container; write `docker:NAME` (or podman, lxc, pid, netns)"
+            f"{quoted(text)} is no container; write `docker:NAME` (or {', '.join(GUEST_KINDS[1:])})"
         )
     return text
 
@@ -290,11 +293,13 @@ NODE: Final[dict[str, Reader[Any]]] = {
     "pids": bounded(1, 2**22),
     "restart": scalar(grammar.restart, pattern(r"no|always|unless-stopped|on-failure(:\d+)?")),
     "dns": listed(scalar(_name_server, pattern(f"{NAME}|[0-9a-fA-F:.]+")), alone=True),
-    "files": Reader(_files, {"type": ["object", "null"], "additionalProperties": record_schema(_FILE)}),
+    "files": Reader(
+        _files, {"type": ["object", "null"], "additionalProperties": record_schema(_FILE, meanings.FILE)}
+    ),
     "exec": listed(COMMAND),
     "ready": Reader(_ready, {"anyOf": [_READY_SCHEMA, _READINESSES.schema]}),
     "depends_on": listed(NODE_NAME, alone=True),
     "scale": bounded(1, 100_000),
     "runs_on": reserved("runs_on", listed(HOST_NAME, alone=True), ()),
-    "attach": reserved("attach", scalar(_attached, ANY_SCALAR)),
+    "attach": scalar(_attached, ANY_SCALAR),
 }

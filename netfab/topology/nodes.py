@@ -71,7 +71,6 @@ class Nodes:
     def __init__(self, run: Run, defaults: Map, kinds: Map, ports: Ports) -> None:
         self.nodes: dict[str, Node] = {}
         self.bases: dict[str, tuple[str, ...]] = {}  # the nodes of each entry with a `scale`
-        self.broken: set[str] = set()  # nodes of which something could not be read
         self._run = run
         self._defaults = part(defaults, NODE)
         self._kinds = kinds
@@ -79,7 +78,7 @@ class Nodes:
 
     def read(self, key: str, place: Scalar, tree: Tree, path: str) -> None:
         """One entry under `nodes`: a node, a range of them, or as many as its `scale` says."""
-        run, wrong = self._run, len(self._run.errors)
+        run = self._run
         entry = self._merged(map_of(tree, path, run), place, path)
         instances = self._instances(key, place, entry, path)
         first = instances[0]
@@ -94,8 +93,6 @@ class Nodes:
             made = [node, *(_renamed(node, each.name, bool(each.scale)) for each in instances[1:])]
         for node in made:
             self._add(node)
-        if len(run.errors) > wrong:
-            self.broken.update(node.name for node in made)
 
     def resolve(self) -> None:
         """The name of an entry with a `scale` means all its nodes, in `depends_on` and `dns`."""

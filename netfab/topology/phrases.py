@@ -19,11 +19,10 @@ from netfab.topology.grammar import (
     quoted,
     whole,
 )
-from netfab.topology.schema import Address, Mount, Prefix, Publish, Ready, RouteWish
+from netfab.topology.schema import DEVICE_ENDS, Address, Mount, Prefix, Publish, Ready, RouteWish
 
 ROUTE_KINDS = ("unicast", "blackhole", "unreachable", "prohibit")
 MAX_PATTERN = 1000  # characters of a regular expression
-DEVICE_ENDS = ("host", "nic", "macvlan")  # `host:eth0`: a link's end that is an interface of the host
 
 
 class Forwarding(NamedTuple):

@@ -29,11 +29,11 @@ class Ip(NamedTuple):
     addresses: tuple[Interface, ...] = ()
     plain: bool = True
     no_address: bool = False
-    dhcp: bool = False
+    dhcp: str = ""
 
 
 NO_ADDRESS: Final = Ip(no_address=True)
-DHCP: Final = Ip(dhcp=True)
+DHCP: Final = Ip(dhcp="dhcp")
 _NO_IMPAIRMENT: Final = Impairment()
 
 
@@ -54,15 +54,7 @@ def _interfaces() -> Reader[Ip]:
 
 
 def _ip(written: Reader[Ip]) -> Reader[Ip]:
-    any_ip = words({"none": NO_ADDRESS, "dhcp": DHCP}, written)
-
-    def read(tree: Tree, path: str, run: Run) -> Ip:
-        ip = any_ip.read(tree, path, run)
-        if ip.dhcp:
-            run.reserve("ip: dhcp", tree, path)
-        return ip
-
-    return Reader(read, any_ip.schema)
+    return words({"none": NO_ADDRESS, "dhcp": DHCP}, written)
 
 
 def bounded(least: int, most: int) -> Reader[int]:
@@ -90,7 +82,7 @@ def _interface_name() -> Reader[str]:
 
 
 IMPAIRMENTS: Final[dict[str, Reader[int]]] = {
-    key: reserved(key, reader, 0)
+    key: reader if key == "rate" else reserved(key, reader, 0)
     for key, reader in {
         "delay": DURATION,
         "jitter": DURATION,

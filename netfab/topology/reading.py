@@ -174,11 +174,11 @@ def read_record(keys: Mapping[str, Reader[Any]], tree: Map, path: str, run: Run)
     return Record(values, Places(Location(run.file, tree.line, tree.column, path), places))
 
 
-def record_schema(keys: Mapping[str, Reader[Any]]) -> Json:
-    """The JSON schema of a map with these keys."""
+def record_schema(keys: Mapping[str, Reader[Any]], meanings: Mapping[str, str]) -> Json:
+    """The JSON schema of a map with these keys, each with what it means."""
     return {
         "type": ["object", "null"],
-        "properties": {key: reader.schema for key, reader in keys.items()},
+        "properties": {key: {**reader.schema, "description": meanings[key]} for key, reader in keys.items()},
         "patternProperties": {"^x-": {}},
         "additionalProperties": False,
     }

@@ -20,6 +20,7 @@ from netfab.topology.schema import (
     Topology,
 )
 from netfab.topology.suggest import nearest
+from netfab.topology.unread import Unread
 
 _PLACEHOLDER = r"\{(?:ip6?|net|peer):([^{}]*)\}"
 
@@ -29,28 +30,29 @@ class Names(NamedTuple):
 
     topology: Topology
     bases: Mapping[str, tuple[str, ...]]  # the nodes of each entry with a `scale`
+    unread: Unread
 
     def missing_node(self, name: str, at: Location) -> Iterator[TopologyError]:
         """An error unless it is one node's name."""
-        if name in self.topology.nodes:
-            return
         if name in self.bases:
             one = self.bases[name][0]
             yield TopologyError(f"{name} means all the nodes of a `scale`; name one: `{one}`", at=at)
         else:
-            yield missing("node", name, self.topology.nodes, at)
+            yield from self.missing("node", name, self.topology.nodes, at)
+
+    def missing(self, kind: str, name: str, known: Collection[str], at: Location) -> Iterator[TopologyError]:
+        """An error unless there is a network, node or host of that name, or was meant to be."""
+        if name not in known and name not in self.unread.names(f"{kind}s"):
+            near = nearest(name, known)
+            meant = f"; did you mean `{near}`?" if near else ""
+            yield TopologyError(f"there is no {kind} {quoted(name)}{meant}", at=at)
 
 
-def missing(kind: str, name: str, known: Collection[str], at: Location) -> TopologyError:
-    near = nearest(name, known)
-    return TopologyError(
-        f"there is no {kind} {quoted(name)}" + (f"; did you mean `{near}`?" if near else ""), at=at
-    )
-
-
-def broken_references(topology: Topology, bases: Mapping[str, tuple[str, ...]]) -> Iterator[TopologyError]:
+def broken_references(
+    topology: Topology, bases: Mapping[str, tuple[str, ...]], unread: Unread
+) -> Iterator[TopologyError]:
     """Every name that means nothing, or nothing that can be meant where it stands."""
-    names = Names(topology, bases)
+    names = Names(topology, bases, unread)
     yield from _shared_names(names)
     for node in topology.nodes.values():
         yield from _of_node(node, names)
@@ -60,8 +62,7 @@ def broken_references(topology: Topology, bases: Mapping[str, tuple[str, ...]]) 
             yield from names.missing_node(network.gateway.node, at)
         hosts = {host: network.at.of("uplink") for host, _ in network.uplink if host}
         for host, place in {**hosts, **dict.fromkeys(network.hosts, network.at.of("hosts"))}.items():
-            if host not in topology.hosts:
-                yield missing("host", host, topology.hosts, place)
+            yield from names.missing("host", host, topology.hosts, place)
     for link in topology.links:
         yield from _of_link(link, names)
     yield from _cycles(topology)
@@ -87,8 +88,7 @@ def _shared_names(names: Names) -> Iterator[TopologyError]:
 def _of_node(node: Node, names: Names) -> Iterator[TopologyError]:
     topology, at = names.topology, node.at
     for attachment in node.attachments:
-        if attachment.network not in topology.networks:
-            yield missing("network", attachment.network, topology.networks, attachment.at.own)
+        yield from names.missing("network", attachment.network, topology.networks, attachment.at.own)
     for name in node.depends_on:
         if name == node.name:
             yield TopologyError(f"{name} can't wait for itself", at=at.of("depends_on"))
@@ -102,13 +102,12 @@ def _of_node(node: Node, names: Names) -> Iterator[TopologyError]:
     if type(node.mode) is ContainerMode:
         yield from names.missing_node(node.mode.node, at.of("mode"))
     for host in node.runs_on:
-        if host not in topology.hosts:
-            yield missing("host", host, topology.hosts, at.of("runs_on"))
+        yield from names.missing("host", host, topology.hosts, at.of("runs_on"))
 
 
 def _of_link(link: Link, names: Names) -> Iterator[TopologyError]:
     for end in link.ends:
-        if ":" in end.node:
+        if end.is_outside:
             continue
         at = end.at.of("node")
         yield from names.missing_node(end.node, at)
@@ -130,7 +129,7 @@ def _of_link(link: Link, names: Names) -> Iterator[TopologyError]:
         yield TopologyError(
             f"both ends are on {shown(first.node)}; a link joins two nodes", at=second.at.of("node")
         )
-    elif ":" in first.node and ":" in second.node:
+    elif first.is_outside and second.is_outside:
         yield TopologyError("neither end is on a node; a link has at least one there", at=first.at.own)
 
 
@@ -170,13 +169,19 @@ def _cycle(edges: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     return ()
 
 
-def unknown_placeholders(topology: Topology, bases: Mapping[str, tuple[str, ...]]) -> Iterator[TopologyError]:
+def unknown_placeholders(
+    topology: Topology, bases: Mapping[str, tuple[str, ...]], unread: Unread
+) -> Iterator[TopologyError]:
     """`{ip:X}` and its kin in a node's texts, whose X is no interface of the node's, no network, no node."""
     links: dict[str, list[Link]] = {}
+    known_names = {*topology.nodes, *topology.networks, *bases}
+    known_names.update(unread.names("nodes"), unread.names("networks"))
     for node in topology.nodes.values():
+        if unread.links or unread.any_of(node, "networks"):
+            continue
         for text, at in texts_of(node):
             for name in re.findall(_PLACEHOLDER, text) if "{" in text else ():
-                if name in topology.nodes or name in topology.networks or name in bases:
+                if name in known_names:
                     continue
                 links = links or _links_by_node(topology.links)
                 interfaces = interface_names(node, links.get(node.name, ()))
@@ -206,12 +211,15 @@ def interface_names(node: Node, links: Iterable[Link]) -> list[str]:
     return [next(free) if name is PLANNED else str(name) for name in written]
 
 
-def unknown_check_ends(topology: Topology, bases: Mapping[str, tuple[str, ...]]) -> Iterator[TopologyError]:
+def unknown_check_ends(
+    topology: Topology, bases: Mapping[str, tuple[str, ...]], unread: Unread
+) -> Iterator[TopologyError]:
     """A and B of `checks`: nodes, addresses, host, internet."""
+    names = Names(topology, bases, unread)
     for index, text in enumerate(topology.checks):
         sentence = phrases.check(text)
         for name in (sentence.source, sentence.target):
             known = {*topology.nodes, *bases, "host", "internet"}
-            if name not in known and name[0].isalpha() and ":" not in name:
+            if name[0].isalpha() and ":" not in name:
                 at = topology.at.of("checks")
-                yield missing("node", name, known, at._replace(path=f"checks[{index}]"))
+                yield from names.missing("node", name, known, at._replace(path=f"checks[{index}]"))

@@ -27,26 +27,26 @@ from netfab.topology.schema import (
     SubnetWish,
     Topology,
 )
+from netfab.topology.unread import Unread
 
 
-def contradictions(topology: Topology, broken: Collection[str]) -> Iterator[TopologyError]:
-    """What entries say against each other; broken ones, which could not be read in full, say nothing."""
-    nodes = [node for name, node in topology.nodes.items() if name not in broken]
-    networks = {name: network for name, network in topology.networks.items() if name not in broken}
-    yield from _bridges(networks)
+def contradictions(topology: Topology, unread: Unread) -> Iterator[TopologyError]:
+    """What entries say against each other; what could not be read says nothing."""
+    nodes, networks = list(topology.nodes.values()), topology.networks
+    yield from _bridges(networks, unread)
     yield from _gateways(networks, topology.nodes)
-    yield from _addresses(networks, nodes)
+    yield from _addresses(networks, topology.nodes, unread)
     for link in topology.links:
         yield from _link_addresses(link)
     yield from _interfaces(nodes, topology.links)
-    yield from _published(nodes, networks, topology.links)
+    yield from _published(nodes, networks, topology.links, unread)
 
 
-def _bridges(networks: Mapping[str, Network]) -> Iterator[TopologyError]:
+def _bridges(networks: Mapping[str, Network], unread: Unread) -> Iterator[TopologyError]:
     """One bridge is one network's, unless it is somebody else's."""
     first: dict[str, Network] = {}
     for network in networks.values():
-        if network.bridge is PLANNED:
+        if network.bridge is PLANNED or unread.any_of(network, "external"):
             continue
         other = first.setdefault(network.bridge, network)
         if other is not network and not (other.external and network.external):
@@ -76,15 +76,29 @@ def _gateways(networks: Mapping[str, Network], nodes: Mapping[str, Node]) -> Ite
                 )
 
 
-def _addresses(networks: Mapping[str, Network], nodes: list[Node]) -> Iterator[TopologyError]:
+def _addresses(
+    every_network: Mapping[str, Network], nodes: Mapping[str, Node], unread: Unread
+) -> Iterator[TopologyError]:
     """Written addresses are in their network's subnet, and each is one port's."""
+    networks = {
+        name: network
+        for name, network in every_network.items()
+        if not unread.any_of(network, "subnet", "ipv6", "gateway", "external")
+    }
     written = [
         (networks[attachment.network], node.name, attachment)
-        for node in nodes
+        for node in nodes.values()
+        if node.base == node.name or not unread.any_of(node, "networks")  # `scale` and `ip` are told once
         for attachment in node.attachments
         if attachment.port.addresses and attachment.network in networks
     ]
     settled = {(network.name, node) for network, node, _ in written}
+    settled |= {
+        (attachment.network, node.name)
+        for node in nodes.values()
+        if unread.any_of(node, "networks")
+        for attachment in node.attachments
+    }
     taken: dict[tuple[str, Address], tuple[str, Location | None]] = {
         (network.name, address): (holder, None)
         for network in networks.values()
@@ -95,8 +109,9 @@ def _addresses(networks: Mapping[str, Network], nodes: list[Node]) -> Iterator[T
         for interface in attachment.port.addresses:
             if message := _misplaced(interface, attachment.port.plain, network.name, network.subnets):
                 yield TopologyError(message, at=at)
-            holder, place = taken.setdefault((network.name, interface.ip), (f"{node}'s", at))
-            if place is not at:
+            own = f"{node}'s", at
+            holder, place = taken.setdefault((network.name, interface.ip), own)
+            if (holder, place) != own:
                 held = f"{holder} (at {place})" if place else holder
                 yield TopologyError(f"{interface.ip} is {held} on {network.name}; another is due", at=at)
 
@@ -174,16 +189,18 @@ def _interfaces(nodes: list[Node], links: tuple[Link, ...]) -> Iterator[Topology
 
 
 def _published(
-    nodes: list[Node], networks: Mapping[str, Network], links: tuple[Link, ...]
+    nodes: list[Node], networks: Mapping[str, Network], links: tuple[Link, ...], unread: Unread
 ) -> Iterator[TopologyError]:
     """A port of the host is published once, and by a node that the host reaches."""
     linked = {end.node for link in links for end in link.ends}
     taken: dict[tuple[tuple[str, ...], str, int], list[tuple[Node, Publish]]] = {}
     for node in nodes:
-        if not node.publish:
+        if not node.publish or unread.any_of(node, "runs_on"):
             continue
         joined = [networks.get(attachment.network) for attachment in node.attachments]
-        if node.name not in linked and all(network and network.internal for network in joined):
+        maybe_reached = unread.links or unread.any_of(node, "networks", "publish", "mode")
+        internal = all(network and network.internal for network in joined)
+        if node.name not in linked and internal and not maybe_reached:
             why = "is on internal networks only" if joined else "is on no network"
             yield TopologyError(f"{node.name} {why}, so nothing can be published", at=node.at.of("publish"))
         for publish in node.publish:

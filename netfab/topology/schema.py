@@ -28,6 +28,7 @@ class Planned(Enum):
 
 
 PLANNED: Final = Planned.PLANNED
+DEVICE_ENDS: Final = ("host", "nic", "macvlan")  # `nic:eth0`: a link's end that is an interface of the host
 
 
 class Places(NamedTuple):
@@ -47,6 +48,13 @@ class Pool(NamedTuple):
     prefix: Prefix
     size: int  # the prefix length of a planned subnet
     at: Location
+
+
+def default_pools(at: Location) -> tuple[Pool, ...]:
+    """RFC 1918."""
+    return tuple(
+        Pool(IPv4Network(text), 24, at) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+    )
 
 
 class SubnetWish(NamedTuple):
@@ -108,7 +116,8 @@ class Port(NamedTuple):
     addresses: tuple[Interface, ...] = ()
     plain: bool = True
     no_address: bool = False
-    dhcp: bool = False
+    dhcp: str = ""  # the client: `dhcp` (whichever there is); no file says udhcpc, dhclient or dhcpcd
+    dhcp_options: tuple[str, ...] = ()  # no file has any
     mac: str | Planned = PLANNED  # aa:bb:cc:dd:ee:ff, lower case
     name: str | Planned = PLANNED
     gateway: bool = False  # the node's default route goes here
@@ -116,6 +125,7 @@ class Port(NamedTuple):
     spoof: Literal["deny", "allow"] = "deny"
     allow: tuple[str, ...] = ()  # addresses, prefixes and MACs in canonical text
     masquerade: bool = False
+    host_link: str = ""  # the host's end of the cable, where it is not planned; no file says so
     impairment: Impairment = Impairment()
 
 
@@ -260,23 +270,48 @@ class Network(NamedTuple):
     hosts: tuple[str, ...] = ()
     vxlan: tuple[tuple[str, str], ...] = ()
     encrypt: bool = False
+    guarded: bool = True  # False: no rule of ours is about it; no file says so
 
 
 class Endpoint(NamedTuple):
-    """One end of a link. `node` may be `host:IF`, `nic:IF` or `macvlan:IF` (reserved)."""
+    """One end of a link. `node` may be `host:IF`, `nic:IF` or `macvlan:IF`."""
 
     node: str
     port: Port
     at: Places
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether it is an interface of the host."""
+        kind, colon, _ = self.node.partition(":")
+        return bool(colon) and kind in DEVICE_ENDS
+
+
+class Outside(NamedTuple):
+    """The end of a link that is an interface of the host."""
+
+    kind: str  # host, nic or macvlan
+    device: str
+    port: Port
+    at: Places
+
 
 class Link(NamedTuple):
-    """A point-to-point veth, after `between`, `pairs`, `chain` and `ring`."""
+    """A point-to-point veth, or a node on a NIC of the host; after `between`, `pairs`, `chain` and `ring`."""
 
     ends: tuple[Endpoint, Endpoint]
     subnets: tuple[Prefix | SubnetWish, ...]  # () = `subnet: none`; a planned one is a /31 (IPv6 /127)
     cost: int
     at: Places
+
+    @property
+    def outside(self) -> Outside | None:
+        """The end that is no node's; at most one is none."""
+        for end in self.ends:
+            if end.is_outside:
+                kind, _, device = end.node.partition(":")
+                return Outside(kind, device, end.port, end.at)
+        return None
 
     @property
     def name(self) -> str:
@@ -317,3 +352,6 @@ class Topology(NamedTuple):
     store: str
     reserved: tuple[Reserved, ...]
     include: tuple[str, ...] = ()  # reserved
+    asked: tuple[
+        tuple[str, str, str], ...
+    ] = ()  # (kind, key, text) of leases that stand for a command's words

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-_PLAIN = r"[A-Za-z0-9_/][A-Za-z0-9_./+-]*"
+_PLAIN = r"[A-Za-z0-9_/][A-Za-z0-9_./+%-]*"
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 

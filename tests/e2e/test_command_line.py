@@ -30,6 +30,8 @@ def test_quiet_says_nothing(lab: Lab) -> None:
     lab.write(PAIR)
 
     assert lab.netfab("--quiet", "apply")[1:] == ("", "")
+    assert lab.netfab("--quiet", "reconcile")[1:] == ("", "")
+    assert lab.netfab("--quiet", "validate")[1:] == ("", "")
     assert lab.netfab("--quiet", "destroy")[1:] == ("", "")
 
 
@@ -132,6 +134,50 @@ def test_the_file_may_come_from_the_environment(lab: Lab) -> None:
     assert lab.netfab("validate", env={"NETFAB_FILE": "a.yaml"}).out.startswith("a.yaml is valid")
 
 
+def test_an_option_overrides_the_environment(lab: Lab) -> None:
+    lab.write(PAIR, "a.yaml")
+    lab.write(PAIR, "b.yaml")
+
+    found = lab.netfab("validate", "-f", "b.yaml", env={"NETFAB_FILE": "a.yaml"})
+
+    assert found.out.startswith("b.yaml is valid")
+
+
+@pytest.mark.parametrize("words", [["apply"], ["plan"], ["destroy"], ["validate"], ["graph"]])
+def test_help_says_which_file_is_meant_when_it_is_left_out(lab: Lab, words: list[str]) -> None:
+    told = " ".join(lab.netfab(*words, "--help").out.split())
+
+    assert "Left out: $NETFAB_FILE, topology.yaml, *.netfab.yaml, or the only *.yaml here." in told
+
+
+@pytest.mark.parametrize("time", ["5", "5s", "0.5", "500ms"])
+def test_a_time_to_wait_is_seconds_or_has_a_unit(lab: Lab, time: str) -> None:
+    lab.write(PAIR)
+
+    lab.netfab("apply", "--lock-timeout", time)
+    lab.netfab("apply", env={"NETFAB_APPLY_LOCK_TIMEOUT": time})
+
+    assert "is no time" in lab.netfab("apply", "--lock-timeout", "soon", code=2).err
+
+
+def test_wrong_usage_is_1_where_2_means_changes(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    lab.netfab("plan", "--nonsense", code=2)
+    lab.netfab("plan", "--exit-code", "--nonsense", code=1)
+    lab.netfab("diff", "--nonsense", code=1)
+    lab.netfab("drift", "--nonsense", code=1)
+
+
+def test_colours_are_for_terminals_that_want_them(lab: Lab) -> None:
+    lab.write(PAIR)
+    on_a_terminal = ["script", "-qec", f"{COMMAND} plan", "/dev/null"]
+
+    assert "\x1b[" in lab.run(*on_a_terminal).out
+    assert "\x1b[" not in lab.run(*on_a_terminal, env={"NO_COLOR": "1"}).out
+    assert "\x1b[" not in lab.netfab("plan").out
+
+
 def test_a_file_comes_from_standard_input(lab: Lab) -> None:
     lab.netfab("apply", "-", input=PAIR)
 
@@ -230,6 +276,36 @@ def test_destroy_all_asks_unless_yes(lab: Lab) -> None:
 
     assert len(kept) == 2
     assert lab.netfab("ls", "-o", "json").json["fabrics"] == []
+
+
+def test_destroy_all_takes_those_that_the_user_applied_and_everyone_takes_all(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply", env={"SUDO_UID": "1000"})
+    lab.netfab("apply", "--name", "second", env={"SUDO_UID": "1001"})
+
+    def left() -> list[str]:
+        return [found["fabric"] for found in lab.netfab("ls", "-o", "json").json["fabrics"]]
+
+    lab.netfab("destroy", "--all", "--yes", env={"SUDO_UID": "1000"})
+    after_all = left()
+    nobodys = lab.netfab("destroy", "--all", env={"SUDO_UID": "1000"}).out
+    lab.netfab("destroy", "--everyone", "--yes", env={"SUDO_UID": "1000"})
+
+    assert after_all == ["second"]
+    assert nobodys == "There is no fabric of yours.\n"
+    assert left() == []
+
+
+def test_destroy_takes_a_name_or_all_not_both(lab: Lab) -> None:
+    assert "take no FILE or NAME" in lab.netfab("destroy", "--all", "pair", code=2).err
+
+
+def test_destroy_takes_the_file_as_an_option_or_from_the_environment(lab: Lab) -> None:
+    lab.write(PAIR, "a.yaml")
+    lab.write(PAIR.replace("pair", "other"), "b.yaml")
+
+    assert lab.netfab("down", "-f", "a.yaml").out == "Nothing of pair is there.\n"
+    assert lab.netfab("down", env={"NETFAB_FILE": "b.yaml"}).out == "Nothing of other is there.\n"
 
 
 def test_exec_exits_with_the_commands_own_code(lab: Lab) -> None:

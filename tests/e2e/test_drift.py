@@ -92,6 +92,21 @@ def test_a_killed_supervisor_kills_no_program_and_is_replaced(lab: Lab) -> None:
     assert lab.pid_of("web") == pid
 
 
+def test_published_ports_without_any_program_are_held_again_and_let_go(lab: Lab) -> None:
+    before = lab.state()
+    lab.write(FILE.replace("command: [sleep, '1000'], ", ""))
+    lab.netfab("apply")
+
+    lab.shell("kill -9 $(pgrep -f '[n]etfab.runtime.supervisor')")
+    drift = lab.netfab("drift", code=2).out
+    lab.netfab("reconcile")
+
+    assert "ports held for shop: ports none -> tcp/0.0.0.0/8080" in drift
+    assert lab.netfab("drift").out.startswith("No changes.")
+    lab.netfab("destroy", "shop")
+    assert differences(before, lab.state()) == []
+
+
 def test_a_program_that_was_killed_is_drift_only_where_it_should_run(lab: Lab) -> None:
     lab.write(FILE.replace("publish:", "restart: always, publish:"))
     lab.netfab("apply")

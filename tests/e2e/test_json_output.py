@@ -15,7 +15,7 @@ nodes:
 links: [[web, db]]
 """
 CHANGE = {"action", "kind", "name", "why", "restarts"}
-NETWORK = {"subnets": ["10.5.0.0/24"], "gateways": ["10.5.0.1"], "bridge": "br-front"}
+NETWORK = {"subnets": ["10.5.0.0/24"], "gateways": ["10.5.0.1"], "bridge": "br-front", "external": False}
 
 
 def test_a_plan_names_networks_nodes_links_and_changes(lab: Lab) -> None:
@@ -58,6 +58,30 @@ def test_drift_prints_what_changed(lab: Lab) -> None:
     assert (drift["version"], drift["fabric"]) == (1, "shop")
     (change,) = drift["changes"]
     assert (change["action"], change["kind"], change["name"]) == ("update", "bridge", "br-front")
+
+
+def test_reconcile_prints_what_it_repaired(lab: Lab) -> None:
+    lab.write(FILE)
+    lab.netfab("apply")
+    lab.shell("ip link set br-front mtu 1400")
+
+    one = lab.netfab("reconcile", "-o", "json").json
+    every = lab.netfab("reconcile", "--all", "-o", "json").json
+
+    assert (one["version"], one["fabric"], one["changes"][0]["name"]) == (1, "shop", "br-front")
+    assert every == {"version": 1, "fabrics": [{"fabric": "shop", "changes": []}]}
+
+
+def test_whatever_prints_data_prints_it_as_json(lab: Lab) -> None:
+    import yaml
+
+    lab.write(FILE)
+    lab.netfab("apply")
+
+    assert lab.netfab("ip", "web", "front", "-o", "json").json == {"version": 1, "addresses": ["10.5.0.2"]}
+    assert lab.netfab("validate", "-o", "json").json["nodes"] == 2
+    assert lab.netfab("version", "-o", "json").json.keys() == {"version", "netfab", "python", "linux"}
+    assert yaml.safe_load(lab.netfab("inspect", "web", "-o", "yaml").out) == lab.netfab("inspect", "web").json
 
 
 def test_status_shows_nodes_with_state_and_interfaces(lab: Lab) -> None:

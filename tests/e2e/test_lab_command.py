@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from lab import Lab, Result
+from lab import COMMAND, Lab, Result
 from machine import differences
 
 NOBODY = 65534
@@ -77,6 +81,70 @@ def test_a_lab_finds_its_file_as_others_do(lab: Lab) -> None:
     lab.write(PAIR)
 
     lab.netfab("lab", "--", "true")
+
+
+@contextmanager
+def running_lab(process: subprocess.Popen[str]) -> Iterator[None]:
+    """A lab that was started with WAITS, from when its topology is applied."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    try:
+        yield
+    finally:
+        process.communicate("")
+    assert process.returncode == 3
+
+
+WAITS = ("sh", "-c", "echo up; read line; exit 3")
+NODES = ("ls", "/run/netns")
+
+
+def test_a_second_terminal_enters_a_running_lab_with_or_without_its_name(lab: Lab) -> None:
+    lab.write(PAIR)
+    before = lab.state()
+
+    with running_lab(lab.start(*lab.words("lab", "topology.yaml", "--", *WAITS))):
+        only = lab.netfab("lab", "--enter", "--", *NODES)
+        named = lab.netfab("lab", "--enter", "pair", "--", "sh", "-c", f"{COMMAND} ls; exit 5", code=5)
+        other = lab.netfab("lab", "--enter", "other", "--", *NODES, code=1)
+
+    assert only.out.split() == ["pair.a", "pair.b"]
+    assert "pair" in named.out
+    assert "you have no lab other; there are pair (process " in other.err
+    assert differences(before, lab.state()) == []
+
+
+def test_without_a_lab_there_is_none_to_enter(lab: Lab) -> None:
+    assert "no lab of yours runs here" in lab.netfab("lab", "--enter", code=1).err
+
+
+def test_which_of_several_labs_is_asked_and_each_can_be_named_by_its_process(lab: Lab) -> None:
+    lab.write(PAIR)
+    words = lab.words("lab", "topology.yaml", "--", *WAITS)
+
+    with running_lab(lab.start(*words)), running_lab(lab.start(*words)):
+        asked = lab.netfab("lab", "--enter", "--", *NODES, code=1)
+        process = re.findall(r"process (\d+)", asked.err)[1]
+        entered = lab.netfab("lab", "--enter", process, "--", *NODES)
+
+    assert "which lab? There are pair (process " in asked.err
+    assert entered.out.split() == ["pair.a", "pair.b"]
+
+
+def test_an_ordinary_user_enters_the_labs_of_that_user_and_no_others(open_directory: Lab) -> None:
+    open_directory.write(PAIR)
+    words = "lab", "topology.yaml", "--", *WAITS
+    users = open_directory.start(sys.executable, "-c", AS_NOBODY, *words, env={"SHELL": "/bin/sh"})
+
+    with running_lab(users):
+        entered = as_nobody(open_directory, "lab", "--enter", "--", "sh", "-ec", "id -u; ls /run/netns")
+        by_root = open_directory.netfab("lab", "--enter", code=1)
+    with running_lab(open_directory.start(*open_directory.words(*words))):
+        of_root = as_nobody(open_directory, "lab", "--enter")
+
+    assert (entered.out.split(), entered.code) == (["0", "pair.a", "pair.b"], 0)
+    assert "no lab of yours runs here" in by_root.err
+    assert "no lab of yours runs here" in of_root.err
 
 
 def test_an_ordinary_user_without_new_privileges_has_a_lab(open_directory: Lab) -> None:

@@ -199,6 +199,39 @@ def test_exec_lines_run_with_all_capabilities_before_the_node_is_ready(lab: Lab)
     assert "mtu 1234" in lab.netfab("exec", "a", "ip", "link", "show", "dummy7").out
 
 
+EXEC = (
+    "name: x\nnodes: {a: {mode: none, exec: ['ip link add dummy7 type bridge; echo hunter2 >> /tmp/%s']}}\n"
+)
+
+
+def test_exec_lines_run_again_where_reconcile_makes_the_node_again(lab: Lab) -> None:
+    script = "ip link add dummy7 type bridge; echo hunter2 >> /run/out"
+    lab.write(f"name: x\nnodes: {{a: {{mode: none, exec: ['{script}']}}}}\n")
+    lab.netfab("apply")
+
+    lab.netfab("reconcile")
+    once = lab.shell("cat /run/out")
+    lab.shell("umount -l /run/netns/x.a; rm /run/netns/x.a")
+    lab.netfab("reconcile")
+
+    assert once == "hunter2\n"
+    assert "dummy7" in lab.netfab("exec", "a", "ip", "link").out
+    assert "hunter2" not in lab.shell("cat /run/netfab/*.json")
+
+
+def test_an_exec_line_that_fails_fails_the_reconcile_and_undoes_it(lab: Lab) -> None:
+    lab.write("name: x\nnodes: {a: {mode: none, exec: ['test -e /run/fine']}}\n")
+    lab.shell("touch /run/fine")
+    lab.netfab("apply")
+    lab.shell("rm /run/fine; umount -l /run/netns/x.a; rm /run/netns/x.a")
+
+    result = lab.netfab("reconcile", code=1)
+
+    assert "exec: " in result.err
+    assert "Everything is as it was before." in result.err
+    assert lab.shell("ls /run/netns") == ""
+
+
 def test_an_exec_line_that_fails_fails_the_apply(lab: Lab) -> None:
     before = lab.state()
     lab.write("name: x\nnodes: {a: {mode: none, exec: ['echo what went wrong >&2; exit 7']}}\n")
@@ -207,6 +240,20 @@ def test_an_exec_line_that_fails_fails_the_apply(lab: Lab) -> None:
 
     assert "what went wrong" in result.err
     assert differences(without_logs(before), without_logs(lab.state())) == []
+
+
+def test_a_program_that_had_crashed_hinders_no_undo(lab: Lab) -> None:
+    lab.write("name: x\nnodes: {a: {mode: none, command: [sleep, '1000']}}\n")
+    lab.netfab("apply")
+    lab.shell(f"kill -9 {lab.pid_of('a')}")
+    lab.write(
+        "name: x\nnodes: {a: {mode: none, command: [sleep, '1000']}, b: {mode: none, exec: ['exit 7']}}\n"
+    )
+
+    result = lab.netfab("apply", code=1)
+
+    assert result.err.splitlines()[-1] == "Everything is as it was before."
+    assert list(lab.netfab("status", "-o", "json").json["nodes"]) == ["a"]
 
 
 def test_files_are_there_with_content_mode_and_placeholders(lab: Lab) -> None:

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
 from lab import Lab
 from traffic import DROPPED, PATIENCE, answer, ask, dropped, echo, serving, serving_everywhere, unreached
 
@@ -242,3 +243,67 @@ def test_a_busy_port_is_refused_before_anything_is_made(lab: Lab) -> None:
     assert "port 8082/tcp of this host is in use by another program" in result.err
     assert "hint:" in result.err
     assert lab.state() == before
+
+
+def test_a_published_port_stays_ours_until_it_is_published_no_more(lab: Lab) -> None:
+    text = "networks: {lan: {}}\nnodes: {web: {networks: [lan], publish: ['PORT:80']}}\n"
+    lab.write(text.replace("PORT", "8080"))
+    lab.netfab("apply")
+    with pytest.raises(OSError, match="in use"):
+        lab.call(lambda: socket.create_server(("127.0.0.1", 8080)).close())
+
+    lab.write(text.replace("PORT", "127.0.0.1:8080"))
+    lab.netfab("apply")
+    lab.write(text.replace("PORT", "8081"))
+    lab.netfab("apply")
+
+    lab.call(lambda: socket.create_server(("127.0.0.1", 8080)).close())
+
+
+BEHIND_A_ROUTER = """\
+networks: {wan: {subnet: 10.1.0.0/24}, lan: {gateway: r}}
+nodes:
+  r: {networks: [wan]}
+  web: {networks: [lan], publish: ['8080:80']}
+  client: {networks: [lan]}
+"""
+# Whether the host's IP chains see frames that are only bridged, as where Docker or Kubernetes run.
+bridged_frames = pytest.mark.parametrize("calls", ["0", "1"])
+
+
+def bridged_frames_pass_ip_chains(lab: Lab, value: str) -> None:
+    """A kernel without br_netfilter has no such switch."""
+    keys = "/proc/sys/net/bridge/bridge-nf-call-ip*"
+    lab.shell(f"for key in {keys}; do [ ! -e $key ] || echo {value} > $key; done")
+
+
+@bridged_frames
+def test_a_node_reaches_itself_by_its_published_port(lab: Lab, calls: str) -> None:
+    bridged_frames_pass_ip_chains(lab, calls)
+    lab.write("networks: {lan: {subnet: 10.1.0.0/24}}\nnodes: {web: {networks: [lan], publish: ['8080:80']}}")
+    lab.netfab("apply", "--name", "shop")
+
+    with serving(lab, "shop.web"):
+        assert answer(lab, "shop.web", "10.1.0.1", 8080) == "10.1.0.1"
+
+
+@bridged_frames
+@pytest.mark.parametrize("node", ["web", "client", "r"])
+def test_a_published_port_behind_a_router_answers_who_is_there(lab: Lab, node: str, calls: str) -> None:
+    bridged_frames_pass_ip_chains(lab, calls)
+    lab.write(BEHIND_A_ROUTER)
+    lab.netfab("apply", "--name", "shop")
+
+    with serving(lab, "shop.web"):
+        assert answer(lab, f"shop.{node}", "10.1.0.1", 8080) == "10.1.0.1"
+
+
+@bridged_frames
+def test_who_is_behind_a_router_leaves_under_the_hosts_address(lab: Lab, calls: str) -> None:
+    bridged_frames_pass_ip_chains(lab, calls)
+    lab.outside()
+    lab.write(BEHIND_A_ROUTER)
+    lab.netfab("apply", "--name", "shop")
+
+    with serving(lab, "internet"):
+        assert answer(lab, "shop.client", "192.0.2.2") == "192.0.2.1"

@@ -115,6 +115,26 @@ def test_a_forged_source_is_dropped_on_the_wire(lab: Lab) -> None:
     assert arrived == frames[-1:]  # the last is the honest one: when it has come, nothing else will
 
 
+@pytest.mark.parametrize("vip", ["10.1.0.100", "fd00:5::100"])
+def test_an_address_that_two_ports_are_allowed_is_reached_at_whichever_has_it(lab: Lab, vip: str) -> None:
+    allowed = f"allow: ['{vip}']"
+    lab.write(
+        "name: one\nnetworks: {lan: {subnet: [10.1.0.0/24, 'fd00:5::/64']}}\n"
+        f"nodes: {{a: {{networks: {{lan: {{{allowed}}}}}}}, b: {{networks: {{lan: {{{allowed}}}}}}}, "
+        "c: {networks: [lan]}}\n"
+    )
+    lab.netfab("apply")
+
+    for node, other in (("a", "b"), ("b", "a")):
+        lab.shell(
+            f"ip -n one.{other} address delete {vip} dev eth0 2>/dev/null || true;"
+            f"ip -n one.{node} address add {vip} dev eth0 {'nodad' if ':' in vip else ''};"
+            "ip -n one.c neighbour flush dev eth0"
+        )
+        with serving(lab, f"one.{node}"):
+            assert answer(lab, "one.c", vip) is not None
+
+
 def frame(mac: str, to: str, source: str) -> bytes:
     packet = (
         Ether(src=mac, dst=to)

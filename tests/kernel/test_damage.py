@@ -55,76 +55,85 @@ WHOLE = fabric(
 )
 WEB_IP, DB_IP = f"ip -n {FABRIC}.web", f"ip -n {FABRIC}.db"
 IN_WEB, IN_DB = f"ip netns exec {FABRIC}.web", f"ip netns exec {FABRIC}.db"
-VETH, CABLE = "veth nfweb - eth0 of node shop.web", "veth eth1 of node shop.db - eth1 of node shop.web"
+VETH, CABLE = "veth eth0 of web", "veth eth1 of db - eth1 of web"
 FOUR, SIX = (
-    "route default via 10.0.0.1 dev eth0 in shop.web",
-    "route default via fd00::1 dev eth0 in shop.web",
+    "route default via 10.0.0.1 dev eth0 in web",
+    "route default via fd00::1 dev eth0 in web",
 )
-ON_ETH0 = "address 10.0.0.2/24 on eth0 of node shop.web"
-ON_ETH0_6 = "address fd00::2/64 on eth0 of node shop.web"
-SYSCTL = "sysctl net/ipv4/ip_default_ttl of shop.web"
+ON_ETH0 = "address 10.0.0.2/24 on eth0 of web"
+ON_ETH0_6 = "address fd00::2/64 on eth0 of web"
+SYSCTL = "sysctl net/ipv4/ip_default_ttl of web"
 DAMAGE = [
-    ("ip link set br0 down", ["update bridge br0: up False -> True"]),
-    ("ip link set nfweb down", [f"update {VETH}: a.up False -> True"]),
+    ("ip link set br0 down", ["update bridge br0: down -> up"]),
+    ("ip link set nfweb down", [f"update {VETH}: nfweb down -> up"]),
     (
         f"{WEB_IP} link set eth0 down",
-        [f"update {VETH}: b.up False -> True", f"create {FOUR}", f"create {SIX}"],
+        [f"update {VETH}: down -> up", f"create {FOUR}", f"create {SIX}"],
     ),
     (
         f"ip link set nfweb down; {WEB_IP} link set eth0 down",
-        [f"update {VETH}: a.up False -> True, b.up False -> True", f"create {FOUR}"],
+        [f"update {VETH}: nfweb down -> up, down -> up", f"create {FOUR}"],
     ),
-    (f"{DB_IP} link set eth1 down", [f"update {CABLE}: a.up False -> True"]),
-    (f"{WEB_IP} link set lo down", ["update namespace shop.web: up False -> True"]),
+    (f"{DB_IP} link set eth1 down", [f"update {CABLE}: eth1 of db down -> up"]),
+    (f"{WEB_IP} link set lo down", ["update namespace shop.web: lo down -> up"]),
     (
         "ip link set br0 address 02:00:00:00:00:77",
-        ["update bridge br0: mac 02:00:00:00:00:77 -> 02:00:00:00:00:01"],
+        ["update bridge br0: MAC 02:00:00:00:00:77 -> 02:00:00:00:00:01"],
     ),
     (
         "ip link set nfweb address 02:00:00:00:00:78",
-        [f"update {VETH}: a.mac 02:00:00:00:00:78 -> 02:00:00:00:01:01"],
+        [f"update {VETH}: nfweb MAC 02:00:00:00:00:78 -> 02:00:00:00:01:01"],
     ),
-    (f"{WEB_IP} link set eth0 address 02:00:00:00:00:79", [f"update {VETH}: b.mac"]),
+    (f"{WEB_IP} link set eth0 address 02:00:00:00:00:79", [f"update {VETH}: MAC"]),
     ("ip link set br0 mtu 1400", ["update bridge br0: mtu 1400 -> 1500"]),
-    ("ip link set nfweb mtu 1400", [f"update {VETH}: a.mtu 1400 -> 1500"]),
-    (f"{WEB_IP} link set eth0 mtu 1000", [f"update {VETH}: b.mtu 1000 -> 1500", f"create {ON_ETH0_6}"]),
-    (f"ip link set br0 group {scratch_of(GROUP)}", ["update bridge br0: group"]),
-    (f"ip link set nfweb group {scratch_of(GROUP)}", [f"update {VETH}: group"]),
-    (f"{WEB_IP} link set eth0 group default", [f"update {VETH}: group 0"]),
-    (f"{DB_IP} link set eth1 group 7", [f"update {CABLE}: group 7"]),
+    ("ip link set nfweb mtu 1400", [f"update {VETH}: nfweb mtu 1400 -> 1500"]),
+    (f"{WEB_IP} link set eth0 mtu 1000", [f"update {VETH}: mtu 1000 -> 1500", f"create {ON_ETH0_6}"]),
+    (f"ip link set br0 group {scratch_of(GROUP)}", ["update bridge br0: mark"]),
+    (f"ip link set nfweb group {scratch_of(GROUP)}", [f"update {VETH}: mark"]),
+    (f"{WEB_IP} link set eth0 group default", [f"update {VETH}: mark 0"]),
+    (f"{DB_IP} link set eth1 group 7", [f"update {CABLE}: mark 7"]),
     ("ip link set nfweb nomaster", ["create port nfweb"]),
-    ("bridge link set dev nfweb isolated on", ["update port nfweb: isolated True -> False"]),
+    ("bridge link set dev nfweb isolated on", ["update port nfweb: isolated on -> off"]),
+    ("bridge link set dev nfweb hairpin on", ["update port nfweb: hairpin on -> off"]),
     (
         "ip link set br0 type bridge stp_state 1",
-        ["update bridge br0: forward_delay 200 -> 0, stp True -> False"],
+        ["update bridge br0: forward delay 200 -> 0, spanning tree on -> off"],
     ),
-    ("ip link set br0 type bridge mcast_snooping 1", ["update bridge br0: snooping True -> False"]),
-    ("ip link set br0 type bridge forward_delay 700", ["update bridge br0: forward_delay 700 -> 0"]),
+    ("ip link set br0 type bridge mcast_snooping 1", ["update bridge br0: multicast snooping on -> off"]),
+    ("ip link set br0 type bridge forward_delay 700", ["update bridge br0: forward delay 700 -> 0"]),
     ("ip addr flush dev br0", ["create address 10.0.0.1/24 on br0"]),
     (f"{WEB_IP} addr del 10.0.0.2/24 dev eth0", [f"create {ON_ETH0}", f"create {FOUR}"]),
     (f"{WEB_IP} -6 addr flush dev eth0", [f"create {ON_ETH0_6}"]),
     (f"{WEB_IP} route del default", [f"create {FOUR}"]),
     (f"{WEB_IP} -6 route del default", [f"create {SIX}"]),
     (f"{WEB_IP} route change default via 10.0.0.9 proto 110", ["update route default via 10.0.0.1 dev eth0"]),
-    (f"{IN_WEB} sysctl -qw net.ipv4.ip_default_ttl=77", [f"update {SYSCTL}: value 77 -> 9"]),
+    (f"{IN_WEB} sysctl -qw net.ipv4.ip_default_ttl=77", [f"update {SYSCTL}: 77 -> 9"]),
     (
         f"{IN_WEB} sysctl -qw net.ipv4.conf.eth0.forwarding=0",
-        [f"update {VETH}: b.settings.forwarding False -> True"],
+        [f"update {VETH}: forwarding off -> on"],
     ),
-    (f"{IN_WEB} sysctl -qw net.ipv4.conf.eth0.rp_filter=1", [f"update {VETH}: b.settings.rp_filter 1 -> 0"]),
+    (f"{IN_WEB} sysctl -qw net.ipv4.conf.eth0.rp_filter=1", [f"update {VETH}: rp_filter 1 -> 0"]),
     (
         f"{IN_WEB} sysctl -qw net.ipv6.conf.eth0.accept_ra=1",
-        [f"update {VETH}: b.settings.accept_ra True -> False"],
+        [f"update {VETH}: accept_ra on -> off"],
     ),
     (
         f"{IN_DB} sysctl -qw net.ipv6.conf.eth1.accept_ra=0",
-        [f"update {CABLE}: a.settings.accept_ra False -> True"],
+        [f"update {CABLE}: eth1 of db accept_ra off -> on"],
     ),
     (
         "sysctl -qw net.ipv4.conf.br0.promote_secondaries=0",
-        ["update bridge br0: settings.promote_secondaries"],
+        ["update bridge br0: promote_secondaries"],
     ),
-    ("sysctl -qw net.ipv6.conf.br0.accept_ra=2", ["update bridge br0: settings.accept_ra True -> False"]),
+    (
+        f"{IN_WEB} sysctl -qw net.ipv6.conf.eth0.accept_redirects=1",
+        [f"update {VETH}: accept_redirects on -> off"],
+    ),
+    (
+        "sysctl -qw net.ipv6.conf.br0.accept_redirects=1",
+        ["update bridge br0: accept_redirects on -> off"],
+    ),
+    ("sysctl -qw net.ipv6.conf.br0.accept_ra=2", ["update bridge br0: accept_ra on -> off"]),
     (f"echo 10.6.6.6 evil >> {FILE}", [f"update file {FILE}: content"]),
     (f"printf '10.0.0.1 web\\r\\n' > {FILE}", [f"update file {FILE}: content"]),
     (f"head -c 99 /dev/urandom > {FILE}", [f"update file {FILE}: content"]),
@@ -134,7 +143,7 @@ DAMAGE = [
     (f"touch {FILE}.stray", [f"delete file {FILE}.stray"]),
     ("ip link del br0", ["create bridge br0", "create port nfweb", "create address 10.0.0.1/24 on br0"]),
     ("ip link del nfweb", [f"create {VETH}", "create port nfweb", f"create {ON_ETH0}", f"create {FOUR}"]),
-    (f"{WEB_IP} link del eth1", [f"create {CABLE}", "create address 10.3.0.1/31 on eth1 of node shop.db"]),
+    (f"{WEB_IP} link del eth1", [f"create {CABLE}", "create address 10.3.0.1/31 on eth1 of db"]),
     (
         f"ip netns del {FABRIC}.web",
         ["create namespace shop.web", f"create {VETH}", f"create {CABLE}", f"create {SYSCTL}"],
@@ -148,7 +157,7 @@ DAMAGE = [
     (f"{WEB_IP} link set eth1 netns $PPID", [f"create {CABLE}"]),
     (f"ip link set nfweb netns {FABRIC}.db", [f"create {VETH}", "create port nfweb"]),
     (f"ip link set nfweb netns {FABRIC}.web", [f"create {VETH}", "create port nfweb"]),
-    ("ip link set nfweb name nfmoved", ["create port nfweb", f"create {VETH}", "delete veth nfmoved"]),
+    ("ip link set nfweb name nfmoved", ["create port nfweb", f"create {VETH}", "delete veth eth0 of web"]),
     (f"{WEB_IP} link set eth0 name lan0", [f"create {VETH}", f"create {ON_ETH0}"]),
     (
         "ip link set br0 name br7",

@@ -201,13 +201,21 @@ def test_a_published_port_answers(
         assert two_networks.connect(source, address, 8080) == seen
 
 
-def test_a_published_port_answers_the_node_that_serves_it(two_networks: Lab) -> None:
-    bridged_frames_pass_ip_hooks("0")  # else the bridge would have to send a frame back to where it came from
-    two_networks.publish("br-a", "10.0.1.2", 8080)
-    two_networks.apply()
+@pytest.mark.parametrize("calls", CALLS)
+@pytest.mark.parametrize(
+    ("gateway", "address"), [("10.0.1.1", "10.0.1.2"), ("fd00:0:0:1::1", "fd00:0:0:1::2")]
+)
+def test_a_published_port_answers_the_node_that_serves_it(
+    lab: Lab, gateway: str, address: str, calls: str
+) -> None:
+    bridged_frames_pass_ip_hooks(calls)
+    lab.network("br-a", "10.0.1.1/24", "fd00:0:0:1::1/64")
+    lab.node("a", "br-a", "10.0.1.2/24", "fd00:0:0:1::2/64", hairpin=calls == "1")
+    lab.publish("br-a", address, 8080)
+    lab.apply()
 
     with serving("a"):
-        assert two_networks.connect("a", UPLINK, 8080) == "10.0.1.1"
+        assert lab.connect("a", gateway, 8080) == gateway
 
 
 def test_a_published_port_answers_over_ipv6(two_networks: Lab) -> None:

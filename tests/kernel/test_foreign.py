@@ -30,7 +30,7 @@ IN_THE_WAY = [
     ),
     (
         "ip link add nfweb type veth peer name x",
-        "create veth nfweb - eth0 of node shop.web: nfweb is a veth that",
+        "create veth eth0 of web: nfweb is a veth that",
     ),
     (
         f"ip netns add {FABRIC}.web",
@@ -96,9 +96,7 @@ def test_a_link_of_the_users_inside_a_node_that_has_a_needed_name_is_named(host:
 
     told = _applied_and_in_the_way(host, wanted, base, f"{WEB_IP} link add eth0 type bridge")
 
-    assert told.startswith(
-        "can't create veth nfweb - eth0 of node shop.web: eth0 of node shop.web is a bridge that netfab"
-    )
+    assert told.startswith("can't create veth eth0 of web: eth0 of web is a bridge that netfab")
 
 
 def test_an_address_that_somebody_gave_already_is_named(host: LocalHost) -> None:
@@ -111,10 +109,7 @@ def test_an_address_that_somebody_gave_already_is_named(host: LocalHost) -> None
         f"{WEB_IP} addr add 10.0.0.2/24 dev eth0",
     )
 
-    assert (
-        told
-        == "give eth0 of node shop.web 10.0.0.2/24: it has 10.0.0.2 already, and not from netfab (EEXIST)"
-    )
+    assert told == "give eth0 of web 10.0.0.2/24: it has 10.0.0.2 already, and not from netfab (EEXIST)"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +143,7 @@ def test_a_default_route_that_the_user_set_in_a_node_is_named(host: LocalHost) -
         f"{WEB_IP} route add default via 10.0.0.77",
     )
 
-    assert "create route default via 10.0.0.1 dev eth0 in shop.web: a route via eth0 is there that" in told
+    assert "create route default via 10.0.0.1 dev eth0 in web: a route via eth0 is there that" in told
 
 
 def test_a_directory_where_a_file_should_be_is_left_alone(host: LocalHost) -> None:

@@ -13,6 +13,7 @@ from netfab.hosts.local import LocalHost
 from netfab.kernel import nft
 from netfab.objects.firewall import dropped
 from netfab.plan.guard import GUARDED
+from netfab.plan.names import link_local
 
 
 @pytest.fixture
@@ -23,6 +24,9 @@ def lab(host: LocalHost) -> Lab:
 MAC, OTHER_MAC = "02:00:00:00:01:00", "02:00:00:00:01:01"  # of the first node, and of the second
 OWN, OTHER, BEHIND = "10.0.1.2", "10.0.1.3", "10.9.0.7"
 OWN6, OTHER6, BEHIND6 = "fd00:0:0:1::2", "fd00:0:0:1::3", "fd00:0:0:9::7"
+GATEWAY_LOCAL, OWN_LOCAL, OTHER_LOCAL = (
+    str(link_local(mac)) for mac in ("02:00:00:00:00:00", MAC, OTHER_MAC)
+)
 SPOOFED = {
     "MAC": udp(OTHER_MAC, OWN),
     "IPv4 address": udp(MAC, OTHER),
@@ -35,6 +39,14 @@ SPOOFED = {
     "DHCPv6 answer": udp(MAC, OWN6, port=546),
     "router advertisement": icmpv6(MAC, "fe80::2", 134),
     "redirect": icmpv6(MAC, "fe80::2", 137),
+    "neighbour's advertisement": icmpv6(MAC, OWN6, 136, OTHER6),
+    "gateway's advertisement": icmpv6(MAC, OWN6, 136, "fd00:0:0:1::1"),
+    "gateway's link-local advertisement": icmpv6(MAC, OWN6, 136, GATEWAY_LOCAL),
+    "neighbour's link-local advertisement": icmpv6(MAC, OWN6, 136, OTHER_LOCAL),
+    "advertisement of nothing": icmpv6(MAC, OWN6, 136),
+    "gateway's link-local address": udp(MAC, GATEWAY_LOCAL),
+    "neighbour's link-local solicitation": icmpv6(MAC, OTHER_LOCAL, 135, OWN6),
+    "neighbour's solicitation": icmpv6(MAC, OTHER6, 135, OWN6),
 }
 HONEST = {
     "IPv4": udp(MAC, OWN),
@@ -43,7 +55,11 @@ HONEST = {
     "ARP probe": arp(MAC, "0.0.0.0"),
     "DHCP question": udp(MAC, "0.0.0.0", port=67),
     "link-local": udp(MAC, "fe80::2"),
-    "duplicate detection": icmpv6(MAC, "::", 135),
+    "link-local that it was given": udp(MAC, OWN_LOCAL),
+    "duplicate detection": icmpv6(MAC, "::", 135, OWN6),
+    "advertisement": icmpv6(MAC, OWN6, 136, OWN6),
+    "link-local advertisement": icmpv6(MAC, OWN6, 136, OWN_LOCAL),
+    "advertisement of a link-local address of its own making": icmpv6(MAC, "fe80::2", 136, "fe80::2"),
     "router solicitation": icmpv6(MAC, "fe80::2", 133),
     "another protocol": ethernet(MAC, 0x88CC, b"lldp"),
 }
@@ -53,8 +69,8 @@ LAST = ethernet(MAC, 0x88B5, b"last")  # a local experiment, IEEE 802
 def neighbours(lab: Lab, **port: Any) -> tuple[Wire, Wire]:
     """Two nodes on a bridge, and their cables; `port` changes what the first may send."""
     lab.network("br-a", "10.0.1.1/24", "fd00:0:0:1::1/64")
-    lab.node("a", "br-a", f"{OWN}/24", f"{OWN6}/64", **port)
-    lab.node("a2", "br-a", f"{OTHER}/24", f"{OTHER6}/64")
+    lab.node("a", "br-a", f"{OWN}/24", f"{OWN6}/64", f"{OWN_LOCAL}/64", **port)
+    lab.node("a2", "br-a", f"{OTHER}/24", f"{OTHER6}/64", f"{OTHER_LOCAL}/64")
     lab.apply()
     return Wire("a"), Wire("a2")
 
@@ -75,11 +91,19 @@ def test_a_port_sends_all_that_is_its_own(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("tags", [(0x8100,), (0x88A8,), (0x8100, 0x8100), (0x88A8, 0x8100)])
-@pytest.mark.parametrize("guard", ["all", "mac"])
-def test_nothing_hides_behind_vlan_tags(lab: Lab, guard: str, tags: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("guard", "what"),
+    [
+        ("all", "router advertisement"),
+        ("mac", "router advertisement"),
+        ("all", "gateway's advertisement"),
+        ("all", "gateway's link-local address"),
+    ],
+)
+def test_nothing_hides_behind_vlan_tags(lab: Lab, guard: str, what: str, tags: tuple[int, ...]) -> None:
     sender, receiver = neighbours(lab, guard=guard)
 
-    smuggled = SPOOFED["router advertisement"]
+    smuggled = SPOOFED[what]
 
     sender.send(tagged(smuggled, *tags))
     sender.send(LAST)
@@ -103,6 +127,16 @@ def test_what_is_allowed_to_a_port_passes(lab: Lab) -> None:
     assert arriving(lab, allowed, macs=(MAC, OTHER_MAC), addresses=addresses) == list(allowed)
 
 
+def test_without_ipv6_every_link_local_address_is_anybodys(lab: Lab) -> None:
+    frames = {
+        "source": udp(MAC, OTHER_LOCAL),
+        "advertisement": icmpv6(MAC, OTHER_LOCAL, 136, OTHER_LOCAL),
+        "of another address": icmpv6(MAC, OTHER_LOCAL, 136, OTHER6),
+    }
+
+    assert arriving(lab, frames, addresses=(ip_address(OWN),)) == ["source", "advertisement"]
+
+
 @pytest.mark.parametrize("routed", [("10.9.0.0/16", "fd00:0:0:9::/64"), ("0.0.0.0/0", "::/0", "10.9.0.0/16")])
 def test_a_router_passes_on_what_lies_behind_it_and_claims_none_of_it(
     lab: Lab, routed: tuple[str, ...]
@@ -116,6 +150,7 @@ def test_a_router_passes_on_what_lies_behind_it_and_claims_none_of_it(
 def test_where_we_give_no_addresses_only_macs_are_checked_and_servers_stopped(lab: Lab) -> None:
     passing = ["IPv4 address", "IPv6 address", "ARP address", "ARP MAC"]
     passing += ["source behind no router", "IPv6 source behind no router"]
+    passing += [name for name in SPOOFED if "advertisement of" in name or "'s " in name]
 
     assert arriving(lab, SPOOFED, addresses=(), guard="mac") == passing
 
@@ -154,10 +189,19 @@ def test_foreign_bridges_are_not_looked_at(lab: Lab) -> None:
     assert got == list(SPOOFED.values())
 
 
-def test_a_new_node_touches_elements_only_and_counters_go_on(lab: Lab) -> None:
+def test_a_new_node_leaves_the_table_standing_and_counters_go_on(lab: Lab) -> None:
     arriving(lab, SPOOFED)
-    lab.node("a3", "br-a", "10.0.1.4/24")
+    lab.node("a3", "br-a", "10.0.1.4/24", "fd00:0:0:1::4/64")
 
     lab.apply()
 
     assert dropped(nft.Listing(FABRIC).tables(), GUARDED)["nfa"] == len(SPOOFED)
+
+
+def test_a_new_node_advertises_what_is_its_own_by_now(lab: Lab) -> None:
+    _, receiver = neighbours(lab)
+    lab.node("a3", "br-a", "10.0.1.4/24", "fd00:0:0:1::4/64")
+    lab.apply()
+    frames = [icmpv6(lab.mac("a3"), "fd00:0:0:1::4", 136, target) for target in ("fd00:0:0:1::4", OWN6)]
+
+    assert receiver.received(Wire("a3"), frames, arp(lab.mac("a3"), "10.0.1.4")) == frames[:1]

@@ -16,6 +16,7 @@ from netfab.engine.diff import diff
 from netfab.errors import KernelRefused, NetfabError, Unsupported
 from netfab.hosts.local import LocalHost
 from netfab.kernel import nft
+from netfab.kernel.drops import ForwardDrop, legacy_drops, nft_drops
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, Name
 from netfab.objects.firewall import Firewall
@@ -114,9 +115,11 @@ def test_without_nft_a_firewall_is_refused_with_the_cure(lab: Lab, monkeypatch: 
 
 @pytest.fixture
 def instead_of_nft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Put a shell script in its place."""
+    """Put a shell script in its place, where there are tables to list."""
 
     def replace(script: str) -> None:
+        made = "; ".join(f"add table {family} netfab-{FABRIC}" for family in ("inet", "bridge"))
+        subprocess.run([nft.program(), made], check=True)
         path = tmp_path / "nft"
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
@@ -136,6 +139,15 @@ def test_a_table_that_nft_can_t_print_is_there_and_is_not_what_we_want(
     assert list(found.values()) == [
         Firewall(family, "netfab-shop", dormant=True) for family in ("inet", "bridge")
     ]
+
+
+def test_nft_is_not_started_where_there_is_no_table_of_ours(
+    host: LocalHost, instead_of_nft: Callable[[str], None]
+) -> None:
+    instead_of_nft("exit 1")
+
+    with LocalHost("other") as other:
+        assert other.observe("other").own == {}
 
 
 def test_an_nft_that_hangs_is_ended_and_named(
@@ -161,14 +173,43 @@ def test_a_foreign_chain_that_drops_what_is_forwarded_is_found(lab: Lab) -> None
         check=True,
     )
 
-    assert nft.foreign_forward_drops() == (
-        nft.ForwardDrop("ip", "filter", "FORWARD", "its policy is drop", True),
-    )
+    assert list(nft_drops(nft.ruleset())) == [
+        ForwardDrop("nft table ip filter", "FORWARD", "its policy is drop", docker_user=True)
+    ]
 
 
 def test_our_own_chains_and_an_empty_ruleset_are_no_foreign_drops(two_networks: Lab) -> None:
-    assert nft.foreign_forward_drops() == ()
+    assert list(nft_drops(nft.ruleset())) == []
 
     two_networks.apply()
 
-    assert nft.foreign_forward_drops() == ()
+    assert list(nft_drops(nft.ruleset())) == []
+
+
+def has_legacy_tables() -> bool:
+    """Whether the tables of iptables before nf_tables can be had here."""
+    return os.path.exists("/usr/sbin/iptables-legacy") and os.access("/proc/net/ip_tables_names", os.R_OK)
+
+
+@pytest.mark.skipif(not has_legacy_tables(), reason="no iptables-legacy, or a kernel without its tables")
+def test_an_older_chain_that_drops_what_is_forwarded_stops_us_until_it_accepts(two_networks: Lab) -> None:
+    iptables = "/usr/sbin/iptables-legacy"
+    subprocess.run([iptables, "-P", "FORWARD", "DROP"], check=True)
+
+    with pytest.raises(
+        NetfabError, match="chain FORWARD of iptables-legacy table filter drops what"
+    ) as caught:
+        two_networks.apply()
+    assert "add rules to iptables-legacy table filter that accept br-a, br-b" in caught.value.hint
+
+    for bridge in ("br-a", "br-b"):
+        for way in ("-i", "-o"):
+            subprocess.run([iptables, "-I", "FORWARD", way, bridge, "-j", "ACCEPT"], check=True)
+    two_networks.apply()
+
+
+@pytest.mark.skipif(not has_legacy_tables(), reason="no iptables-legacy, or a kernel without its tables")
+def test_older_tables_that_drop_nothing_stop_nobody(two_networks: Lab) -> None:
+    subprocess.run(["/usr/sbin/ip6tables-legacy", "-P", "FORWARD", "ACCEPT"], check=True)
+
+    assert list(legacy_drops()) == []

@@ -21,6 +21,7 @@ from netfab.objects.base import Name, node_space
     "setting",
     [
         "net.ipv6.conf.default.accept_ra=0",
+        "net.ipv6.conf.default.accept_redirects=0",
         "net.ipv6.conf.default.addr_gen_mode=1",
         "net.ipv6.conf.all.forwarding=1",
         "net.ipv4.ip_forward=1",

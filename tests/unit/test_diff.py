@@ -32,9 +32,11 @@ from random_fabrics import random_fabric
 from netfab.engine.diff import Change, diff, order
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, Name
+from netfab.objects.container import Container
 from netfab.objects.file import File
 from netfab.objects.port import Port
 from netfab.objects.route import Hop
+from netfab.objects.supervisor import Supervisor
 from netfab.objects.veth import End, Veth
 
 SIGNS = {"create": "+", "update": "~", "delete": "-"}
@@ -63,15 +65,13 @@ def test_a_port_leaves_its_old_bridge_before_that_bridge_is_deleted() -> None:
     ]
 
 
-def test_a_changed_field_is_told_by_its_path_and_both_values() -> None:
+def test_a_changed_field_is_told_by_its_word_and_both_values() -> None:
     actual, desired = (
         fabric(namespace(), veth()),
         fabric(namespace(), veth(b=veth().b._replace(mtu=1400, up=False))),
     )
 
-    assert text_of(diff(desired, actual)) == [
-        "~ veth nfweb - eth0 of node shop.web: b.mtu 1500 -> 1400, b.up True -> False"
-    ]
+    assert text_of(diff(desired, actual)) == ["~ veth eth0 of web: mtu 1500 -> 1400, up -> down"]
 
 
 def test_what_hung_on_a_replaced_link_is_made_anew() -> None:
@@ -80,12 +80,12 @@ def test_what_hung_on_a_replaced_link_is_made_anew() -> None:
     desired = fabric(namespace(), bridge(), cut, port())
 
     assert phases_of(desired, actual) == [
-        ["- veth nfweb - eth0 of node shop.web: b.link eth0 of node shop.web -> lan0 of node shop.web"],
+        ["- veth eth0 of web: eth0 of web -> lan0 of web"],
         [
-            "+ veth nfweb - lan0 of node shop.web: b.link eth0 of node shop.web -> lan0 of node shop.web",
-            "- port nfweb: veth nfweb - lan0 of node shop.web is made anew",
+            "+ veth lan0 of web: eth0 of web -> lan0 of web",
+            "- port nfweb: veth lan0 of web is made anew",
         ],
-        ["+ port nfweb: veth nfweb - lan0 of node shop.web is made anew"],
+        ["+ port nfweb: veth lan0 of web is made anew"],
     ]
 
 
@@ -97,8 +97,8 @@ def test_a_namespace_takes_what_is_in_it_along_without_a_message_of_its_own() ->
     assert silent == {
         "namespace shop.web": False,
         "namespace shop.db": False,
-        "veth eth1 of node shop.db - eth1 of node shop.web": True,
-        "address 10.0.0.2/24 on eth1 of node shop.web": True,
+        "veth eth1 of db - eth1 of web": True,
+        "address 10.0.0.2/24 on eth1 of web": True,
     }
 
 
@@ -112,12 +112,12 @@ def test_a_renumbered_link_has_its_new_address_first_and_its_old_one_last() -> N
 
     assert phases == [
         [
-            "+ address 10.7.0.2/24 on eth0 of node shop.web",
-            "- route default via 10.0.0.1 dev eth0 in shop.web",
+            "+ address 10.7.0.2/24 on eth0 of web",
+            "- route default via 10.0.0.1 dev eth0 in web",
         ],
         [
-            "+ route default via 10.7.0.1 dev eth0 in shop.web",
-            "- address 10.0.0.2/24 on eth0 of node shop.web",
+            "+ route default via 10.7.0.1 dev eth0 in web",
+            "- address 10.0.0.2/24 on eth0 of web",
         ],
     ]
 
@@ -133,9 +133,7 @@ def test_a_route_that_takes_other_ways_tells_them_as_ip_route_does() -> None:
         fabric(namespace(), veth(), address(), route()),
     )
 
-    assert (
-        change.why == "hops via 10.0.0.1 dev eth0 -> via 10.0.0.1 dev eth0 and via 10.0.0.3 dev eth0 weight 2"
-    )
+    assert change.why == "via 10.0.0.1 dev eth0 -> via 10.0.0.1 dev eth0 and via 10.0.0.3 dev eth0 weight 2"
 
 
 def test_of_a_long_content_only_the_field_is_told() -> None:
@@ -150,9 +148,22 @@ def test_a_link_that_is_set_up_again_is_up_before_routes_are_made_through_it() -
     desired = fabric(namespace(), veth(), address(), route())
 
     assert phases_of(desired, actual) == [
-        ["~ veth nfweb - eth0 of node shop.web: a.up False -> True, b.up False -> True"],
-        ["+ route default via 10.0.0.1 dev eth0 in shop.web"],
+        ["~ veth eth0 of web: nfweb down -> up, down -> up"],
+        ["+ route default via 10.0.0.1 dev eth0 in web"],
     ]
+
+
+@pytest.mark.parametrize(("wanted", "found", "same"), [
+    ("running", "running", True), ("running", "ended", False),
+    ("ended", "running", True), ("ended", "ended", True), ("stopped", "running", False),
+])  # fmt: skip
+def test_a_program_that_should_run_differs_when_it_does_not_and_not_the_reverse(
+    wanted: str, found: str, same: bool
+) -> None:
+    desired = fabric(Container("shop", "web", ("true",), state=wanted))
+
+    assert (diff(desired, fabric(Container("shop", "web", ("true",), state=found))) == []) is same
+    assert diff(desired, fabric(Container("shop", "web", ("false",), state=found))) != []
 
 
 class Thing(NamedTuple):
@@ -187,6 +198,19 @@ def test_what_comes_after_something_waits_also_for_its_update() -> None:
     desired = fabric(Thing("rules", 1), Thing("port", follows=("rules",)))
 
     assert phases_of(desired, actual) == [["~ thing rules: value 0 -> 1"], ["+ thing port"]]
+
+
+def test_what_comes_after_a_whole_space_waits_for_all_in_it_and_a_space_of_nobody_for_nothing() -> None:
+    desired = fabric(
+        Supervisor("shop"), Container("shop", "a", ()), Container("shop", "b", ()), File(FILE, "")
+    )
+
+    assert phases_of(desired, fabric()) == [
+        [f"+ file {FILE}"],
+        ["+ container a", "+ container b"],
+        ["+ supervisor of shop"],
+    ]
+    assert phases_of(fabric(Supervisor("shop")), fabric()) == [["+ supervisor of shop"]]
 
 
 def test_things_that_need_each_other_are_named_instead_of_made() -> None:

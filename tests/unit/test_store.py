@@ -16,7 +16,7 @@ import pytest
 from netfab.errors import LeaseConflict, StoreError
 from netfab.plan.facts import HeldSubnet, Lease
 from netfab.store.public import PublicView, publish
-from netfab.store.sqlite import VERSION, SqliteStore, set_aside
+from netfab.store.sqlite import _VERSIONS, VERSION, SqliteStore, set_aside
 from netfab.store.store import Record
 
 SHOP = Record("shop", "/srv/shop.yaml", 1000, '{"name":"shop","objects":[]}', '{"nodes":{}}')
@@ -126,6 +126,28 @@ def test_a_subnet_beside_anothers_is_held(store: SqliteStore, beside: str) -> No
     store.claim("other", {Lease("subnet", "back/4", beside)})
 
     assert store.leases("other") == {Lease("subnet", "back/4", beside)}
+
+
+def test_a_store_of_an_older_netfab_is_read_and_keeps_commands_from_then_on(directory: str) -> None:
+    os.mkdir(directory, 0o700)
+    with sqlite3.connect(f"{directory}/store.sqlite") as older:
+        older.executescript(_VERSIONS[0])
+        older.execute("INSERT INTO fabrics VALUES (?, ?, ?, ?, ?)", SHOP[:5])
+        older.execute("PRAGMA user_version=1")
+    older.close()
+
+    with SqliteStore(directory) as store:
+        assert store.record("shop") == SHOP
+        store.commit(SHOP._replace(commands='{"web":[["true"]]}'), ())
+    with SqliteStore(directory) as again:
+        assert again.record("shop") == SHOP._replace(commands='{"web":[["true"]]}')
+
+
+def test_commands_are_not_published(tmp_path: Path) -> None:
+    publish(str(tmp_path), SHOP._replace(commands='{"web":[["login","hunter2"]]}'), frozenset())
+
+    assert "hunter2" not in (tmp_path / "shop.json").read_text()
+    assert PublicView(str(tmp_path)).record("shop") == SHOP
 
 
 def test_a_store_of_a_newer_netfab_is_refused_and_left_as_it_is(directory: str) -> None:

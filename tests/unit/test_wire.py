@@ -96,6 +96,26 @@ def test_attributes_of_any_length_read_back(attrs: dict[int, bytes]) -> None:
     assert parse(data, 0, len(data)) == attrs
 
 
+def test_messages_of_one_length_are_read_whatever_their_attributes_are() -> None:
+    laid_out = [
+        ((1, b"abcd"), (2, b"ef")),
+        ((2, b"ef"), (1, b"abcd")),
+        ((1, b"abcd"), (3, b"efg")),
+        ((9, bytes(12)),),
+    ]
+
+    for attrs in laid_out * 2:
+        data = b"head" + attributes(attrs, resolve)
+        assert (len(data), parse(data, 4, len(data))) == (20, dict(attrs))
+        assert parse(data, 4, len(data), frozenset({2})) == {
+            kind: value for kind, value in attrs if kind == 2
+        }
+
+
+def test_an_attribute_that_claims_more_than_there_is_ends_the_reading() -> None:
+    assert parse(attributes(((1, b"abcd"),), resolve) + b"\x09\0\x02\0abcd", 0, 16) == {1: b"abcd"}
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_hang_the_reader_or_break_it(data: bytes) -> None:
     for _, _, _, start, end in messages(data):

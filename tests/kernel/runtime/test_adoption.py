@@ -43,7 +43,22 @@ def test_an_adopted_container_can_be_stopped(containers: Containers) -> None:
 
     client.stop(containers.paths, ["web"])
 
-    assert containers.status().state == "exited"
+    assert containers.status().state == "stopped"
+
+
+def test_what_was_being_stopped_when_the_supervisor_died_is_not_started_again(containers: Containers) -> None:
+    found = containers.start(
+        "sh", "-c", "trap : TERM; echo up; while :; do read x < /dev/ptmx; done", restart="always"
+    )
+    containers.says("up")
+    client.send_signal(containers.paths, ["web"], signal.SIGTERM)
+    containers.kill_supervisor()
+
+    kill(found.pid)
+    containers.start("sleep", "inf", name="other")  # brings a new supervisor, which finds it ended
+    containers.output()
+
+    assert (containers.status().state, containers.status().restarts) == ("stopped", 0)
 
 
 @pytest.mark.parametrize("code", [0, 5])
@@ -145,6 +160,6 @@ def test_a_container_whose_description_is_lost_does_not_keep_a_supervisor_from_t
 
     client.stop_all(containers.paths)
 
-    assert containers.status().state == "exited"
+    assert containers.status().state == "stopped"
     kill(lost.pid)
     client.remove(containers.paths, ["lost"])

@@ -173,7 +173,7 @@ def test_always_restarts_after_success_but_not_after_stop(containers: Containers
 
     client.stop(containers.paths, ["web"])
 
-    assert (containers.status().state, containers.status().restarts) == ("exited", 2)
+    assert (containers.status().state, containers.status().restarts) == ("stopped", 2)
 
 
 def test_a_container_that_waits_for_its_restart_can_be_stopped(containers: Containers) -> None:
@@ -181,7 +181,63 @@ def test_a_container_that_waits_for_its_restart_can_be_stopped(containers: Conta
 
     client.stop(containers.paths, ["web"])
 
-    assert containers.status().state == "exited"
+    assert containers.status().state == "stopped"
+
+
+def test_a_signal_reaches_the_program(containers: Containers) -> None:
+    containers.start("sh", "-c", "trap 'echo heard' HUP; echo up; while :; do read x < /dev/ptmx; done")
+    containers.says("up")
+
+    client.send_signal(containers.paths, ["web"], signal.SIGHUP)
+
+    containers.says("heard")
+
+
+def test_a_signal_to_what_does_not_run_is_refused_and_reaches_the_others(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+
+    with pytest.raises(NetfabError, match=r"^other does not run$"):
+        client.send_signal(containers.paths, ["other", "web"], signal.SIGKILL)
+
+    containers.output()
+    assert containers.status().exit_code == 137
+
+
+def test_a_program_that_was_killed_on_purpose_is_not_restarted_by_its_policy(containers: Containers) -> None:
+    containers.start("sleep", "inf", restart="always")
+
+    client.send_signal(containers.paths, ["web"], signal.SIGKILL)
+    containers.output()
+
+    assert (containers.status().state, containers.status().restarts) == ("stopped", 0)
+
+
+def test_a_signal_that_a_program_does_not_notice_stops_nothing(containers: Containers) -> None:
+    found = containers.start("sleep", "inf", restart="always")
+    client.send_signal(containers.paths, ["web"], signal.SIGTERM)
+
+    os.kill(found.pid, signal.SIGKILL)  # by itself, so to say
+
+    while containers.status().restarts == 0:
+        assert containers.status().state != "stopped"
+
+
+def test_what_was_stopped_starts_again_under_its_policy(containers: Containers) -> None:
+    containers.start("sleep", "inf", restart="always")
+    client.stop(containers.paths, ["web"])
+
+    again = containers.start("sleep", "inf", restart="always")
+    os.kill(again.pid, signal.SIGKILL)
+
+    while containers.status().restarts == 0:
+        assert containers.status().state != "stopped"
+
+
+def test_what_is_to_be_stopped_and_never_ran_is_known_as_stopped(containers: Containers) -> None:
+    client.halt(containers.paths, containers.spec("sleep", "inf"))
+
+    assert (containers.status().state, containers.status().spec.argv) == ("stopped", ("sleep", "inf"))
+    assert containers.supervisor() == 0
 
 
 def test_exec_commands_run_with_every_capability_when_it_runs(containers: Containers) -> None:

@@ -226,11 +226,20 @@ def test_other_elements_are_exchanged_without_touching_rules() -> None:
     ]
 
 
+def test_a_chain_with_other_rules_gets_them_anew_while_the_table_stands() -> None:
+    after = TABLE._replace(chains=(Chain("refuse", (Rule.of(ACCEPT),)), TABLE.chains[1]))
+
+    (op,) = after.update(TABLE)
+
+    flush, add = json.loads(op.commands)["nftables"]
+    assert flush == {"flush": {"chain": {**HERE, "name": "refuse"}}}
+    assert add["add"]["rule"]["expr"] == [ACCEPT]
+
+
 @pytest.mark.parametrize(
     "after",
     [
         TABLE._replace(chains=TABLE.chains[:1]),
-        TABLE._replace(chains=(Chain("refuse", (Rule.of(ACCEPT),)), TABLE.chains[1])),
         TABLE._replace(chains=(TABLE.chains[0], TABLE.chains[1]._replace(policy="drop"))),
         TABLE._replace(sets=TABLE.sets[1:]),
         TABLE._replace(dormant=True),

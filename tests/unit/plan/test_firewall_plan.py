@@ -14,10 +14,11 @@ from netfab.plan.firewall import Area, PublishedPort, firewall, localnet_bridges
 from netfab.plan.guard import GuardedPort, guard
 
 Golden = Callable[[str, str], None]
+MAC = "02:00:00:00:00:aa"  # of every bridge
 
 
 def area(bridge: str = "br-a", *prefixes: str, **properties: Any) -> Area:
-    return Area(bridge, tuple(map(ip_network, prefixes or ("10.0.1.0/24",))), **properties)
+    return Area(bridge, MAC, tuple(map(ip_network, prefixes or ("10.0.1.0/24",))), **properties)
 
 
 def published(host: str | None = None, node: str = "10.0.1.2", **fields: Any) -> PublishedPort:
@@ -47,7 +48,7 @@ def test_a_fabric_with_everything(golden: Golden) -> None:
         area("br-lan", "10.0.2.0/24", masquerade=False),
         area("br-db", "10.0.3.0/24", internal=True),
         area("br-wifi", "10.0.4.0/24", isolated=True),
-        Area("br-l2", gateway=False),
+        Area("br-l2", MAC, gateway=False),
     ]
     ports = [
         published(bridge="br-front"),
@@ -61,7 +62,7 @@ def test_a_fabric_with_everything(golden: Golden) -> None:
 
 
 def test_a_network_without_a_gateway_needs_no_connection_tracking(golden: Golden) -> None:
-    (table,) = firewall("shop", [Area("br-l2", gateway=False)])
+    (table,) = firewall("shop", [Area("br-l2", MAC, gateway=False)])
 
     golden("closed.inet", table_text(table))
 

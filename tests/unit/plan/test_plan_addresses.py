@@ -229,7 +229,7 @@ def test_without_ipv4_link_local_is_on(wish: str) -> None:
     found = planned(f"{{name: lab, nodes: {{x: {{}}, y: {{}}}}, links: [{{endpoints: [x, y], {wish}}}]}}")
 
     local = [thing for thing in of_kind(found, Address) if thing.address.is_link_local]
-    assert [str(thing.link) for thing in local] == ["eth0 of node lab.x", "eth0 of node lab.y"]
+    assert [str(thing.link) for thing in local] == ["eth0 of x", "eth0 of y"]
 
 
 def test_with_ipv4_alone_link_local_is_off() -> None:

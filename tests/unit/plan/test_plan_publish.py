@@ -11,6 +11,8 @@ from planning import of_kind, planned, read
 from netfab.errors import PlanError, Several
 from netfab.objects.bridge import Bridge
 from netfab.objects.firewall import Firewall
+from netfab.objects.held import HeldPorts
+from netfab.objects.port import Port
 from netfab.objects.route import Route
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.protection import published_ports
@@ -45,6 +47,50 @@ def published(text: str, **facts: Any) -> list[str]:
 )
 def test_a_port_is_published_in_the_families_of_its_address_on_the_host(wish: str, ports: list[str]) -> None:
     assert published(WEB.format(wish)) == ports
+
+
+@pytest.mark.parametrize(
+    ("wish", "ports"),
+    [
+        ("8080:80", ("tcp/0.0.0.0/8080", "tcp/::/8080")),
+        ("127.0.0.1:8080-8081:80-81", ("tcp/127.0.0.1/8080", "tcp/127.0.0.1/8081")),
+        ("[2001:db8::1]:53:5353/udp", ("udp/2001:db8::1/53",)),
+        ("[::]:8080:80", ("tcp/::/8080",)),
+    ],
+)
+def test_a_published_port_is_held_in_the_families_in_which_it_leads_to_the_node(
+    wish: str, ports: tuple[str, ...]
+) -> None:
+    (found,) = of_kind(planned(WEB.format(wish)), HeldPorts)
+
+    assert found.ports == ports
+
+
+def test_who_publishes_nothing_holds_nothing() -> None:
+    assert of_kind(planned("name: lab\nnetworks: {a: {}}\nnodes: {web: {networks: [a]}}"), HeldPorts) == []
+
+
+@pytest.mark.parametrize(("bridged_frames", "links"), [(False, []), (True, ["r", "web"])])
+def test_where_ip_chains_see_bridged_frames_those_who_are_led_back_to_themselves_have_hairpin_ports(
+    bridged_frames: bool, links: list[str]
+) -> None:
+    found = planned(
+        """
+        name: lab
+        networks: {wan: {}, lan: {gateway: r}, other: {}}
+        nodes:
+          r: {networks: [wan, other]}
+          web: {networks: [wan, other], publish: ["8080:80"]}
+          behind: {networks: [lan], publish: ["8081:80"]}
+          client: {networks: [wan]}
+        """,
+        bridged_frames=bridged_frames,
+    )
+    by_link = {nic.host_link: nic for nics in found.layout.nics.values() for nic in nics}
+    back = [by_link[port.link.text] for port in of_kind(found, Port) if port.hairpin]
+
+    assert sorted(nic.node for nic in back) == links
+    assert {nic.segment for nic in back} <= {"wan"}
 
 
 def test_a_port_published_on_loopback_lets_packets_from_there_onto_that_bridge_only() -> None:
@@ -137,11 +183,29 @@ def test_a_node_sends_by_its_own_mac_and_addresses_and_those_it_is_allowed() -> 
     text = """
         name: lab
         networks: {a: {subnet: 10.5.0.0/24}}
-        nodes: {x: {networks: {a: {mac: '02:00:00:00:00:07', allow: [10.5.0.100]}}, loopback: 10.9.0.1}}
+        nodes:
+          x:
+            networks: {a: {mac: '02:00:00:00:00:07', allow: [10.5.0.100, 10.7.0.0/24]}}
+            loopback: 10.9.0.1
     """
 
-    assert senders(text, "senders4", "x") == ["02:00:00:00:00:07 10.5.0.2", "02:00:00:00:00:07 10.9.0.1"]
-    assert senders(text, "routed4", "x") == ["10.5.0.100"]
+    assert senders(text, "senders4", "x") == [
+        f"02:00:00:00:00:07 {address}" for address in ("10.5.0.100", "10.5.0.2", "10.9.0.1")
+    ]
+    assert senders(text, "routed4", "x") == ["10.7.0.0/24"]
+
+
+def test_the_link_local_addresses_of_its_macs_are_a_nodes_own() -> None:
+    text = """
+        name: lab
+        networks: {a: {subnet: fd00:5::/64}}
+        nodes: {x: {networks: {a: {mac: '02:00:00:00:00:07', allow: ['02:00:00:00:00:08']}}}}
+    """
+
+    local = ("fe80::ff:fe00:7", "fe80::ff:fe00:8")
+    assert senders(text, "senders6", "x") == [
+        f"02:00:00:00:00:0{mac} {address}" for mac in (7, 8) for address in ("fd00:5::2", *local)
+    ]
 
 
 ROUTER = """

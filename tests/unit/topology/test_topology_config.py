@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from topology_samples import EVERY_KEY, TOPOLOGIES, load_text, without_places
 
+from netfab.topology import grammar
 from netfab.topology.config import config
 
 
@@ -38,6 +41,38 @@ def test_odd_texts_and_scales_load_again_to_the_same(text: str) -> None:
     topology = load_text(text)
 
     assert without_places(load_text(config(topology))) == without_places(topology)
+
+
+@pytest.mark.parametrize(
+    ("written", "printed"),
+    [
+        ("ready: {tcp: 80, within: 60000000us}", "within: 60s"),
+        ("ready: {tcp: 80, within: 1.5s}", "within: 1500ms"),
+        ("ready: {tcp: 80, within: 2h}", "within: 7200s"),
+        ("memory: 536870912", "memory: 512m"),
+        ("memory: 1000", "memory: 1000"),
+        ("cpus: 1.50", "cpus: 1.5"),
+        ("networks: {n: {delay: 20000us}}", "delay: 20ms"),
+        ("networks: {n: {rate: 100000kbit}}", "rate: 100mbit"),
+        ("networks: {n: {loss: 0.10%}}", "loss: 0.1%"),
+    ],
+)
+def test_quantities_are_printed_as_people_write_them(written: str, printed: str) -> None:
+    text = config(load_text(f"networks: {{n: {{}}}}\nnodes: {{a: {{{written}}}}}"))
+
+    assert f" {printed}\n" in text
+
+
+@given(st.integers(0, grammar.MAX_DURATION), st.integers(1, grammar.MAX_RATE), st.integers(0, 10**6))
+def test_what_is_printed_of_a_quantity_is_read_as_the_same(time: int, rate: int, share: int) -> None:
+    assert grammar.duration(grammar.duration_text(time)) == time
+    assert grammar.rate(grammar.rate_text(rate)) == rate
+    assert grammar.share(grammar.share_text(share)) == share
+
+
+@given(st.integers(1, grammar.MAX_SIZE))
+def test_what_is_printed_of_a_size_is_read_as_the_same(size: int) -> None:
+    assert grammar.size(grammar.size_text(size)) == size
 
 
 def test_it_is_a_file_that_a_person_reads() -> None:

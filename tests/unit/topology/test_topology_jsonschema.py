@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from topology_samples import EVERY_KEY, TOPOLOGIES
 
+from netfab.topology import meanings
 from netfab.topology.jsonschema import json_schema
 from netfab.topology.load import TOP
 from netfab.topology.network import NETWORK
@@ -117,3 +119,29 @@ def test_it_has_the_loaders_keys_and_is_json() -> None:
     assert schema["properties"].keys() == TOP.keys()
     assert schema["properties"]["nodes"]["additionalProperties"]["properties"].keys() == NODE.keys()
     assert schema["properties"]["networks"]["additionalProperties"]["properties"].keys() == NETWORK.keys()
+
+
+def records(schema: Any) -> Iterator[Any]:
+    """Every map with keys of ours, at every depth."""
+    if isinstance(schema, dict):
+        if "properties" in schema:
+            yield schema
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for each in schema:
+            yield from records(each)
+
+
+def test_every_key_says_what_it_means() -> None:
+    found = [item for record in records(json_schema()) for item in record["properties"].items()]
+
+    assert len(found) > 150
+    assert [key for key, schema in found if not schema["description"].endswith(".")] == []
+    assert json_schema()["properties"]["nodes"]["description"] == meanings.TOP["nodes"]
+
+
+def test_nothing_is_said_of_a_key_that_there_is_not() -> None:
+    said = {name: keys for name, keys in vars(meanings).items() if name.isupper() and isinstance(keys, dict)}
+    tables = {frozenset(record["properties"]) for record in records(json_schema())}
+
+    assert {name for name, keys in said.items() if frozenset(keys) not in tables} == {"_SUBNETS"}

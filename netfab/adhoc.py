@@ -1,0 +1,294 @@
+"""attach, detach and their kin: entries of the host's ad-hoc fabric, planned and applied like any other.
+
+What was asked for is kept as leases, claimed before the first change as all leases are; so a command that is
+killed leaves what the next one completes, or what `detach` takes away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_interface
+from typing import TYPE_CHECKING, NamedTuple
+
+from netfab import fabric, shared, visits
+from netfab.engine.apply import Applied
+from netfab.engine.diff import Change
+from netfab.errors import AddressTaken, NetfabError
+from netfab.farside import FarSides, far_sides, named, refuse_vlan, way_to
+from netfab.hosts.lock import locked
+from netfab.kernel.waiting import wait_for_carrier
+from netfab.objects.base import Fabric
+from netfab.topology import pipework
+from netfab.topology.adhoc import BRIDGE, NAME, NOWHERE, Asked, Attachment, Standing, in_subnet, topology_of
+from netfab.where import HERE, Where, last_applied, need_root, opened_store
+
+if TYPE_CHECKING:
+    from netfab.guests.guest import Guest as FoundRun
+
+
+class Wish(NamedTuple):
+    """What `netfab attach` was told."""
+
+    bridge: str
+    guest: str
+    addressing: pipework.Addressing
+    interface: str = pipework.DEFAULT_INTERFACE
+    mac: str = ""
+    mtu: int = 0
+    host_link: str = ""
+    rate: int = 0  # bits a second
+    vlan: int = 0
+    moves: bool = False  # the NIC itself, in place of a macvlan on it
+
+
+class Outcome(NamedTuple):
+    """What a command was about, and what it changed."""
+
+    attachments: tuple[Attachment, ...]
+    changes: tuple[Change, ...]
+
+
+def wish_of(
+    bridge: str,
+    guest: str,
+    words: Iterable[str],
+    interface: str = pipework.DEFAULT_INTERFACE,
+    host_link: str = "",
+    family: str = "",
+    mtu: int = 0,
+    rate: str = "",
+    moves: bool = False,
+) -> Wish:
+    """From the words of the command, which stand in any order. Raises NetfabError."""
+    addresses, stations = pipework.sorted_out(words)
+    mac, vlan = pipework.mac_and_vlan(stations[0]) if stations else ("", 0)
+    addressing = pipework.addressing(addresses, family)
+    link = pipework.interface(host_link) if host_link else ""
+    bits = pipework.rate(rate) if rate else 0
+    return Wish(bridge, guest, addressing, pipework.interface(interface), mac, mtu, link, bits, vlan, moves)
+
+
+def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool = False) -> Outcome:
+    """Give a running container one more interface. The same again changes nothing.
+
+    Raises NetfabError when nothing was changed, or all was undone.
+    """
+    need_root("attach")
+    with _alone(where):
+        guest = visits.find(wish.guest, where)
+        there = far_sides(where)
+        asked = _asked(where)
+        wanted = _attachment(wish, guest, there)
+        before = asked.attachments.get(wanted.key)
+        if before is not None and not replace and _differs(before, wanted):
+            raise NetfabError(
+                f"{wish.interface} of {guest.name} is attached already, otherwise: {_words(before)}",
+                hint="--replace changes it; -i IF gives it another interface",
+            )
+        _refuse_taken(wanted, asked.attachments.values(), where)
+        last = max((one.number for one in asked.attachments.values()), default=0)
+        wanted = wanted._replace(number=before.number if before and not replace else last + 1)
+        asked = asked._replace(attachments={**asked.attachments, wanted.key: wanted})
+        return Outcome((wanted,), _applied(asked, there, where, dry_run))
+
+
+def run_tool(name: str, guest: str, words: Iterable[str], family: str = "", where: Where = HERE) -> int:
+    """pipework's `route`, `rule` and `tc`: run in the guest as they are, and not kept; the exit status."""
+    need_root("attach")
+    argv = pipework.tool(name, words, family, os.path.exists)
+    return visits.run_in_guest(guest, argv, where)
+
+
+def wait_for(interface: str, seconds: float | None) -> None:
+    """Return when that interface, of where we are, carries traffic. Raises NetfabError after that time."""
+    if not wait_for_carrier(interface, seconds):
+        raise NetfabError(f"{interface} has no carrier after {seconds:g} s")
+
+
+def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) -> Outcome:
+    """Take away what `attach` gave, also from a guest that is gone. What is not there is fine."""
+    need_root("detach")
+    with _alone(where):
+        asked, there = _asked(where), far_sides(where)
+        label, name = _label(guest, asked.attachments.values(), where), named(bridge, there)
+        going = tuple(
+            one
+            for one in asked.attachments.values()
+            if one.guest == label and one.bridge == name and interface in ("", one.interface)
+        )
+        return Outcome(going, _applied(_less(asked, going), there, where))
+
+
+def create_bridge(name: str, where: Where = HERE) -> Outcome:
+    """Make a bridge as Docker makes docker0, on a subnet that overlaps nothing here.
+
+    One that is there stays as it is.
+    """
+    need_root("bridge create")
+    with _alone(where):
+        there, asked = far_sides(where), _asked(where)
+        if name in there.bridges and name not in asked.made:
+            return Outcome((), ())
+        return Outcome((), _applied(asked._replace(made=asked.made | {name}), there, where))
+
+
+def delete_bridge(name: str, where: Where = HERE) -> Outcome:
+    """Take away what `create_bridge` made. Raises NetfabError while something is attached to it."""
+    need_root("bridge delete")
+    with _alone(where):
+        asked = _asked(where)
+        if name not in asked.made:
+            raise NetfabError(
+                f"`netfab bridge create` did not make {name}",
+                hint=f"it made {', '.join(sorted(asked.made)) or 'none'}",
+            )
+        if users := [_who(one) for one in asked.attachments.values() if one.bridge == name]:
+            raise NetfabError(f"{name} has {', '.join(users)}", hint="netfab detach")
+        return Outcome((), _applied(asked._replace(made=asked.made - {name}), far_sides(where), where))
+
+
+def destroy(name: str, where: Where = HERE) -> Applied:
+    """Destroy a fabric, with what is attached to its bridges."""
+    need_root("destroy")
+    with opened_store(where) as store:
+        record = store.record(name)
+    mine = {found["bridge"] for found in json.loads(record.summary)["networks"].values()} if record else set()
+    with _alone(where):
+        asked = _asked(where)
+        if going := [one for one in asked.attachments.values() if one.bridge in mine]:
+            _applied(_less(asked, going), far_sides(where), where)
+    return fabric.destroy(name, where, force=True)
+
+
+def reconcile(name: str, where: Where = HERE) -> Applied:
+    """As fabric.reconcile does; what is attached, again from what was asked for, as guests run now."""
+    if name != NAME:
+        return fabric.reconcile(name, where)
+    need_root("reconcile")
+    with _alone(where):
+        return Applied(Fabric(NAME), _applied(_asked(where), far_sides(where), where))
+
+
+def attachments(where: Where = HERE) -> list[Attachment]:
+    """All that there is, in the order in which they came."""
+    return sorted(_asked(where).attachments.values(), key=lambda one: one.number)
+
+
+@contextmanager
+def _alone(where: Where) -> Iterator[None]:
+    """One command at a time reads what is attached and applies it with its own change."""
+    with locked(f"{where.run}/{NAME}.attachments.lock", where.lock_timeout, where.waiting):
+        yield
+
+
+def _asked(where: Where) -> Asked:
+    with opened_store(where) as store:
+        return shared.asked(store)
+
+
+def _less(asked: Asked, going: Iterable[Attachment]) -> Asked:
+    keys = {one.key for one in going}
+    return asked._replace(attachments={key: one for key, one in asked.attachments.items() if key not in keys})
+
+
+def _applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) -> tuple[Change, ...]:
+    """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would."""
+    states = dict(_states({one.guest for one in asked.attachments.values()}, where))
+    still = {key: one for key, one in asked.attachments.items() if one.guest in states}
+    running = {guest for guest, runs in states.items() if runs}
+    standing = {
+        name: Standing(found["own"], found["mtu"], found["shared"]) for name, found in there.bridges.items()
+    }
+    topology = topology_of(asked._replace(attachments=still), running, standing, there.nics)
+    try:
+        if dry_run:
+            return fabric.plan(topology, where).changes
+        if not (topology.networks or topology.asked):
+            return fabric.destroy(NAME, where).changes
+        return fabric.apply(topology, "", where)[1].changes
+    except NetfabError as error:
+        for each in getattr(error, "errors", (error,)):
+            each.at = None if each.at == NOWHERE else each.at
+        raise
+
+
+def _states(guests: Iterable[str], where: Where) -> Iterator[tuple[str, bool]]:
+    """Each guest that there still is, and whether it runs."""
+    with opened_store(where) as store:
+        known = visits.guests_in(last_applied(store, NAME))
+    for label in guests:
+        last = known.get(label)
+        runs = visits.run_of(last, where) is not None if last else visits.runs(label, where)
+        if runs or visits.there_is(label, where):
+            yield label, runs
+
+
+def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
+    """The wish with every address's length, and the way to what it is plugged into."""
+    name = named(wish.bridge, there)
+    way = way_to(name, wish.moves, there)
+    refuse_vlan(wish.vlan, name, way)
+    if wish.host_link and way != BRIDGE:
+        raise NetfabError(f"-l {wish.host_link}: on a NIC there is no host's end that could have a name")
+    found = there.bridges.get(name)
+    subnets = [ip_interface(text) for text in found["addresses"]] if found else []
+    interfaces = list(wish.addressing.interfaces)
+    for address in wish.addressing.plain:
+        interface = in_subnet(address, subnets)
+        if interface is None:
+            raise pipework.NoNetmask(address)
+        interfaces.append(interface)
+    return Attachment(
+        guest.label,
+        wish.interface,
+        name,
+        guest.name,
+        tuple(map(str, interfaces)),
+        tuple(map(str, wish.addressing.gateways)),
+        wish.mac,
+        wish.mtu,
+        wish.host_link,
+        wish.addressing.dhcp,
+        wish.addressing.dhcp_options,
+        wish.rate,
+        way=way,
+    )
+
+
+def _differs(before: Attachment, wanted: Attachment) -> bool:
+    return before._replace(number=0, title="") != wanted._replace(number=0, title="")
+
+
+def _who(one: Attachment) -> str:
+    return f"{one.interface} of {one.title}"
+
+
+def _words(one: Attachment) -> str:
+    gateways = "".join(f"@{gateway}" for gateway in one.gateways)
+    return f"{one.bridge} {' '.join(one.addresses) or one.dhcp or '0/0'}{gateways}"
+
+
+def _refuse_taken(wanted: Attachment, known: Iterable[Attachment], where: Where) -> None:
+    """An address on a bridge is one holder's. Raises AddressTaken."""
+    holders = {
+        ip_interface(text).ip: _who(one)
+        for one in known
+        if one.bridge == wanted.bridge and one.key != wanted.key
+        for text in one.addresses
+    }
+    with opened_store(where) as store:
+        holders |= shared.held_on_bridges(store, NAME).get(wanted.bridge, {})
+    for text in wanted.addresses:
+        if holder := holders.get(ip_interface(text).ip):
+            raise AddressTaken(f"{text.partition('/')[0]} on {wanted.bridge} is {holder}")
+
+
+def _label(word: str, known: Iterable[Attachment], where: Where) -> str:
+    """The guest that a word means, which may be gone: then by what was kept of it."""
+    meant = {one.guest for one in known if word in (one.guest, one.title, one.guest.partition(":")[2])}
+    if len(meant) == 1:
+        return meant.pop()
+    return visits.find(word, where).label

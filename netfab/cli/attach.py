@@ -1,0 +1,180 @@
+"""Commands for containers that somebody else runs: attach, detach, attachments. Parse, call, show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from netfab.cli.fabric import output_json, where_of
+from netfab.cli.options import lock_option
+
+
+@click.command("attach", context_settings={"ignore_unknown_options": True})
+@click.argument("bridge", default="")
+@click.argument("guest", default="")
+@click.argument("words", nargs=-1, metavar="IP[/LEN][@GW]... [MAC][@VLAN]")
+@click.option("-i", "interface", default="eth1", show_default=True, help="The interface's name in the guest.")
+@click.option("-l", "host_link", default="", help="The name of the host's end.")
+@click.option("-a", "family", default="", metavar="4|6|inet|inet6", help="Which family the address is of.")
+@click.option("--mtu", type=click.IntRange(68, 65535), help="In bytes; left out: as the bridge or NIC.")
+@click.option("--rate", default="", help="How fast the guest may send: 10mbit.")
+@click.option("--direct-phys", "moves", is_flag=True, help="Move the NIC itself; it comes back on detach.")
+@click.option("--replace", is_flag=True, help="Change an interface that is attached already.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--wait", is_flag=True, help="Wait here until the interface carries traffic; nothing else.")
+@click.option("--timeout", type=click.FloatRange(0), default=None, help="With --wait: at most so long, in s.")
+@lock_option
+@output_json
+@click.pass_context
+def attach_command(
+    ctx: click.Context,
+    bridge: str,
+    guest: str,
+    words: tuple[str, ...],
+    interface: str,
+    host_link: str,
+    family: str,
+    mtu: int | None,
+    rate: str,
+    moves: bool,
+    replace: bool,
+    dry_run: bool,
+    wait: bool,
+    timeout: float | None,
+    lock_timeout: float,
+    output: str,
+) -> None:
+    """Give a running container an interface on a bridge, which is made when its name begins with br.
+
+    BRIDGE may be a NIC instead, which it then shares (macvlan), or mac:ADDRESS of either.
+    GUEST is a container of Docker, podman, runc, crun or LXC by name or id, a node, pid:PID or netns:NAME.
+    `route`, `rule` or `tc` in place of BRIDGE run that command in the guest, as pipework does.
+    """
+    from netfab import adhoc
+    from netfab.cli import show
+    from netfab.topology.pipework import TOOLS
+
+    if wait:
+        adhoc.wait_for(interface, timeout)
+        return
+    if guest and bridge in TOOLS:
+        raise SystemExit(adhoc.run_tool(bridge, guest, words, family, where_of(ctx)))
+    if unknown := [word for word in words if word.startswith("-")]:
+        raise click.NoSuchOption(unknown[0], ctx=ctx)
+    if not words:
+        raise click.UsageError("BRIDGE, GUEST and an address are due; `0/0` is none")
+    wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0, rate, moves)
+    (attachment,), changes = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
+    if output != "table":
+        show.show_data({"version": 1, **_row(attachment), "changes": show.describe(changes)}, output, list)
+    elif dry_run or ctx.obj["verbose"]:
+        show.show_changes(changes, not dry_run, attachment.key)
+    elif not ctx.obj["quiet"] and not changes:
+        click.echo(
+            f"No changes. {attachment.interface} of {attachment.title} is attached to {bridge}.", err=True
+        )
+
+
+@click.command("detach")
+@click.argument("bridge")
+@click.argument("guest")
+@click.option("-i", "interface", default="", help="Only this interface; left out: all on the bridge.")
+@lock_option
+@click.pass_context
+def detach_command(ctx: click.Context, bridge: str, guest: str, interface: str, lock_timeout: float) -> None:
+    """Take away what `attach` gave, also when the container is gone. What isn't there is fine."""
+    from netfab import adhoc
+    from netfab.cli import show
+
+    going, changes = adhoc.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
+    if ctx.obj["verbose"]:
+        show.show_changes(changes, True, guest)
+    elif not going and not ctx.obj["quiet"]:
+        click.echo(f"Nothing of {guest} is attached to {bridge}.", err=True)
+
+
+@click.command("attachments")
+@output_json
+@click.pass_context
+def attachments_command(ctx: click.Context, output: str) -> None:
+    """List what is attached to containers that others run."""
+    from netfab import adhoc
+    from netfab.cli import show
+
+    rows = [_row(one) for one in adhoc.attachments(where_of(ctx))]
+    table = [
+        (row["bridge"], row["name"], row["guest"], row["interface"], " ".join(row["addresses"]) or "-")
+        for row in rows
+    ]
+    head = ("BRIDGE", "NAME", "GUEST", "INTERFACE", "ADDRESSES")
+    show.show_data({"version": 1, "attachments": rows}, output, lambda: [head, *table])
+
+
+def _row(one: Any) -> dict[str, Any]:
+    return {
+        "bridge": one.bridge,
+        "way": one.way,
+        "guest": one.guest,
+        "name": one.title,
+        "interface": one.interface,
+        "addresses": list(one.addresses) or [one.dhcp] * bool(one.dhcp),
+        "gateways": list(one.gateways),
+    }
+
+
+@click.group("bridge")
+def bridge_command() -> None:
+    """Make a bridge with a subnet of its own, or take it away again."""
+
+
+@bridge_command.command("create")
+@click.argument("name")
+@lock_option
+@click.pass_context
+def bridge_create_command(ctx: click.Context, name: str, lock_timeout: float) -> None:
+    """Make bridge NAME as Docker makes docker0.
+
+    On a subnet that overlaps nothing here, with its first address, which is a gateway to the outside. A
+    bridge that is there is left as it is.
+    """
+    from netfab import adhoc
+
+    outcome = adhoc.create_bridge(name, where_of(ctx, lock_timeout))
+    if not outcome.changes and not ctx.obj["quiet"]:
+        click.echo(f"{name} is there already; it is left as it is.", err=True)
+
+
+@bridge_command.command("delete")
+@click.argument("name")
+@lock_option
+@click.pass_context
+def bridge_delete_command(ctx: click.Context, name: str, lock_timeout: float) -> None:
+    """Take away what `bridge create` made."""
+    from netfab import adhoc
+
+    adhoc.delete_bridge(name, where_of(ctx, lock_timeout))
+
+
+@click.command("watch")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--every", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Look so often, in s."
+)
+@click.pass_context
+def watch_command(ctx: click.Context, names: tuple[str, ...], every: float) -> None:
+    """Repair what others change and attach containers that restart, as it happens, until it is ended.
+
+    Without NAME: every fabric of this host, and what is attached.
+    """
+    from netfab import watch
+    from netfab.cli import show
+
+    def told(name: str, changes: tuple[Any, ...], error: Exception | None) -> None:
+        for change in show.describe(changes):
+            line = f"{name}: {change['action']} {change['kind']} {change['name']}"
+            click.echo(show.printable(f"{line}: {change['why']}" if change["why"] else line))
+        if error is not None:
+            click.echo(show.printable(f"{name}: error: {error}"), err=True)
+
+    watch.watch(names, told, every, where_of(ctx))

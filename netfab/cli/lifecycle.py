@@ -1,0 +1,121 @@
+"""Commands that start, stop, signal and pause nodes' programs; each prints its nodes, as docker does."""
+
+from __future__ import annotations
+
+import signal
+
+import click
+
+from netfab.cli.fabric import where_of
+
+_nodes = click.argument("nodes", nargs=-1, required=True, metavar="NODE…")
+_timeout = click.option(
+    "-t",
+    "--time",
+    "--timeout",
+    "timeout",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="Seconds until what does not end is killed.",
+)
+
+
+def _signal(_: click.Context, __: click.Parameter, text: str) -> int:
+    """A number, or a name with or without SIG."""
+    name = text.upper().removeprefix("SIG")
+    if name.isdecimal() and 0 < int(name) <= signal.SIGRTMAX:
+        return int(name)
+    try:
+        return signal.Signals[f"SIG{name}"]
+    except KeyError:
+        raise click.BadParameter(f"there is no signal {text}") from None
+
+
+def _say(ctx: click.Context, nodes: tuple[str, ...]) -> None:
+    if not ctx.obj["quiet"]:
+        for node in nodes:
+            click.echo(node)
+
+
+@click.command("start")
+@_nodes
+@click.pass_context
+def start_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
+    """Start the programs of NODEs (or FABRIC/NODE) that have ended; returns when they are ready."""
+    from netfab import fabric
+
+    fabric.start(nodes, where_of(ctx))
+    _say(ctx, nodes)
+
+
+@click.command("stop")
+@_timeout
+@_nodes
+@click.pass_context
+def stop_command(ctx: click.Context, timeout: float, nodes: tuple[str, ...]) -> None:
+    """End the programs of NODEs: SIGTERM, and SIGKILL after a while.
+
+    Namespaces and addresses stay. No restart policy applies until `start`, `apply` or the next boot.
+    """
+    from netfab import fabric
+
+    fabric.stop(nodes, where_of(ctx), timeout)
+    _say(ctx, nodes)
+
+
+@click.command("restart")
+@_timeout
+@_nodes
+@click.pass_context
+def restart_command(ctx: click.Context, timeout: float, nodes: tuple[str, ...]) -> None:
+    """Stop the programs of NODEs, and start them; returns when they are ready."""
+    from netfab import fabric
+
+    fabric.restart(nodes, where_of(ctx), timeout)
+    _say(ctx, nodes)
+
+
+@click.command("kill")
+@click.option(
+    "-s",
+    "--signal",
+    "number",
+    default="KILL",
+    show_default=True,
+    callback=_signal,
+    help="Its name or number.",
+)
+@_nodes
+@click.pass_context
+def kill_command(ctx: click.Context, number: int, nodes: tuple[str, ...]) -> None:
+    """Send a signal to the programs of NODEs.
+
+    One that ends a program (KILL, and TERM where it is handled) is a stop: no restart policy applies.
+    """
+    from netfab import fabric
+
+    fabric.kill(nodes, where_of(ctx), number)
+    _say(ctx, nodes)
+
+
+@click.command("pause")
+@_nodes
+@click.pass_context
+def pause_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
+    """Halt all processes of NODEs where they are, until `unpause` or `apply`."""
+    from netfab import fabric
+
+    fabric.pause(nodes, where_of(ctx))
+    _say(ctx, nodes)
+
+
+@click.command("unpause")
+@_nodes
+@click.pass_context
+def unpause_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
+    """Let the processes of NODEs go on."""
+    from netfab import fabric
+
+    fabric.unpause(nodes, where_of(ctx))
+    _say(ctx, nodes)

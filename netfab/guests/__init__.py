@@ -1,0 +1,1 @@
+"""From a word that a user types to a network namespace, held open. Changes nothing."""

@@ -1,0 +1,318 @@
+"""DHCP clients: the host's own programs, one for an interface, each in the network of a node or guest.
+
+A client runs in the foreground of a session of its own, with private /run, /var/lib/dhcp and resolv.conf:
+what it writes is its own and not the host's. It is known by a file that says who it is; a process that is not
+the one which the file tells of is nobody's.
+
+<directory>/<key>.json     what was asked for, and which process does it
+<directory>/<key>/         its leases, its words
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from hashlib import sha256
+from time import monotonic
+from typing import Any, NamedTuple
+
+from netfab.errors import NetfabError, Unsupported
+from netfab.kernel.netlink import Monitor
+from netfab.runtime.record import boot_id, replace_file, start_ticks
+from netfab.runtime.spawn import reset_signals
+from netfab.system import linux
+from netfab.system.process import close_on_exec_from
+
+PATIENCE = 30.0  # seconds until somebody must have offered a lease
+FAREWELL = 5.0  # seconds for giving it back
+_PROGRAMS = {
+    "udhcpc": (
+        ("/sbin/udhcpc",),
+        ("/usr/sbin/udhcpc",),
+        ("/bin/busybox", "udhcpc"),
+        ("/usr/bin/busybox", "udhcpc"),
+    ),
+    "dhclient": (("/sbin/dhclient",), ("/usr/sbin/dhclient",)),
+    "dhcpcd": (("/sbin/dhcpcd",), ("/usr/sbin/dhcpcd",)),
+}
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+_PRIVATE = ("/run", "/var/lib/dhcp", "/var/lib/dhcpcd", "/var/lib/dhcpcd5")
+# What each of the three calls with its own words for the same: an address is here, or is no more.
+_SCRIPT = """\
+#!/bin/sh
+gateway={gateway} bound={bound}
+case ${reason:-$1} in
+    bound|renew|BOUND|RENEW|REBIND|REBOOT)
+        address=${ip:-$new_ip_address} length=${mask:-$new_subnet_cidr} router=${router:-$new_routers}
+        if [ -z "$length" ]; then  # 255.255.255.0
+            length=0
+            for byte in $(echo "$new_subnet_mask" | tr . ' '); do
+                while [ "$byte" -gt 0 ]; do length=$((length + byte % 2)); byte=$((byte / 2)); done
+            done
+        fi
+        ip -4 address replace "$address/$length" broadcast + dev "$interface"
+        for old in $(ip -4 -o address show dev "$interface" | awk '{print $4}'); do
+            [ "$old" = "$address/$length" ] || ip -4 address del "$old" dev "$interface"
+        done
+        if [ "$gateway" = 1 ] && [ -n "$router" ]; then
+            ip -4 route del default dev "$interface" 2>/dev/null
+            ip -4 route prepend default via "${router%% *}" dev "$interface"
+        fi
+        : >"$bound"
+        ;;
+    deconfig|EXPIRE|FAIL|RELEASE|STOP|NAK|nak)
+        ip -4 address flush dev "$interface"
+        ;;
+esac
+exit 0
+"""
+
+
+class Client(NamedTuple):
+    """One that runs: what was asked for, as its object's fields, and the program that does it."""
+
+    asked: list[Any]
+    program: str
+    pid: int
+    ticks: int
+    boot: str
+
+    @property
+    def lives(self) -> bool:
+        """Whether its process is still the one that was started."""
+        return self.boot == boot_id() and start_ticks(self.pid) == self.ticks
+
+
+class Wanted(NamedTuple):
+    """What to start."""
+
+    key: str
+    interface: str
+    client: str
+    options: tuple[str, ...]
+    hostname: str
+    gateway: bool
+    asked: tuple[Any, ...]
+
+
+def key_of(space: str, link: str) -> str:
+    """A name for an interface's files."""
+    return sha256(f"{space} {link}".encode()).hexdigest()[:16]
+
+
+def read(directory: str) -> Iterator[Client]:
+    """Every client that lives."""
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for name in sorted(entry.name for entry in entries if entry.name.endswith(".json")):
+            client = _client(f"{directory}/{name}")
+            if client is not None and client.lives:
+                yield client
+
+
+def _client(path: str) -> Client | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Client(*json.load(file))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def start(directory: str, wanted: Wanted, netns: int, check: Callable[[], None]) -> None:
+    """Start a client in that network namespace, and return when it has a lease.
+
+    `check` is called while we wait, and raises when a signal has come. Raises Unsupported without a client,
+    NetfabError when nobody offers a lease.
+    """
+    name, command = _program(wanted.client)
+    stop(directory, wanted.key)  # what a command that was killed has left
+    place = f"{directory}/{wanted.key}"
+    os.makedirs(place, 0o700, exist_ok=True)
+    script = _SCRIPT.replace("{gateway}", str(int(wanted.gateway))).replace("{bound}", f"{place}/bound")
+    for file, text in (("script", script), ("conf", _configuration(name, wanted.hostname))):
+        with open(f"{place}/{file}", "w") as opened:
+            opened.write(text)
+    os.chmod(f"{place}/script", 0o700)
+    argv = [*command, *_arguments(name, wanted, place)]
+    child = os.fork()
+    if child == 0:
+        _become(argv, directory, wanted, name, netns)
+    try:
+        _wait_for_lease(wanted, netns, child, check, place)
+    except BaseException:
+        stop(directory, wanted.key)
+        raise
+
+
+def _program(client: str) -> tuple[str, tuple[str, ...]]:
+    """The first client that there is, and how it is called. Raises Unsupported."""
+    for name in _PROGRAMS if client == "dhcp" else (client,):
+        for command in _PROGRAMS[name]:
+            if os.access(command[0], os.X_OK):
+                return name, command
+    raise Unsupported(
+        f"no DHCP client is installed: {client if client != 'dhcp' else ', '.join(_PROGRAMS)}",
+        hint="install udhcpc, isc-dhcp-client or dhcpcd-base",
+    )
+
+
+def _arguments(name: str, wanted: Wanted, place: str) -> list[str]:
+    """In the foreground, with our script, and its files where only it looks."""
+    script, conf = f"{place}/script", f"{place}/conf"
+    if name == "udhcpc":
+        patience = ["-t", "10", "-T", "1", "-A", "2"]  # ask ten times, a second apart; again after two
+        told = ["-x", f"hostname:{wanted.hostname}"] if wanted.hostname else []
+        return ["-f", "-R", *patience, "-s", script, *told, *wanted.options, "-i", wanted.interface]
+    if name == "dhclient":
+        files = ["-lf", f"{place}/leases", "-pf", f"{place}/pid", "-cf", conf]
+        return ["-4", "-d", "-sf", script, *files, *wanted.options, wanted.interface]
+    return ["-4", "-B", "-f", conf, "-c", script, *wanted.options, wanted.interface]
+
+
+def _configuration(name: str, hostname: str) -> str:
+    """What a client has no option for: our script sets the address, and nobody has to be asked about it."""
+    if name == "dhclient":
+        told = f'send host-name "{hostname}";\n' if hostname else ""
+        return f"{told}request subnet-mask, routers;\n"
+    return f"noconfigure\nnoarp\n{f'hostname {hostname}' if hostname else ''}\n"
+
+
+def _become(argv: list[str], directory: str, wanted: Wanted, name: str, netns: int) -> None:
+    """In the child: enter, say who we are, and become the client. Never returns."""
+    try:
+        os.setsid()
+        linux.setns(netns, linux.CLONE_NEWNET)
+        linux.unshare(linux.CLONE_NEWNS)
+        linux.mount("", "/", flags=linux.MS_SLAVE | linux.MS_REC)
+        _hide_the_hosts_files(directory)
+        me = os.getpid()
+        ticks = start_ticks(me)
+        client = Client(list(wanted.asked), name, me, ticks or 0, boot_id())
+        replace_file(f"{directory}/{wanted.key}.json", json.dumps(client))
+        log = os.open(f"{directory}/{wanted.key}/log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        nothing = os.open("/dev/null", os.O_RDONLY)
+        for source, number in ((nothing, 0), (log, 1), (log, 2)):
+            os.dup2(source, number)
+        close_on_exec_from(3)
+        reset_signals()
+        os.chdir("/")
+        os.execve(argv[0], argv, _ENVIRONMENT)
+    finally:
+        os._exit(127)
+
+
+def _hide_the_hosts_files(directory: str) -> None:
+    """Its /run, state and resolv.conf are nobody else's: leases of two guests' eth1 must not meet."""
+    ours = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    for path in _PRIVATE:
+        if os.path.isdir(path):
+            linux.mount("tmpfs", path, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0755")
+    os.makedirs(directory, 0o700, exist_ok=True)
+    linux.mount(f"/proc/self/fd/{ours}", directory, flags=linux.MS_BIND)
+    resolv = os.path.realpath("/etc/resolv.conf")
+    if os.path.exists(resolv):
+        linux.mount("/dev/null", resolv, flags=linux.MS_BIND)
+
+
+def _wait_for_lease(wanted: Wanted, netns: int, child: int, check: Callable[[], None], place: str) -> None:
+    """Until the script has done what a lease asks for. Raises NetfabError, and what `check` raises."""
+    deadline = monotonic() + PATIENCE
+    monitor = _monitor_in(netns)
+    try:
+        while not os.path.exists(f"{place}/bound"):
+            check()
+            if os.waitpid(child, os.WNOHANG)[0]:
+                raise NetfabError(f"{wanted.interface}: the DHCP client ended: {_last_words(place)}")
+            if monotonic() > deadline:
+                raise NetfabError(
+                    f"{wanted.interface}: no DHCP server offered a lease within {PATIENCE:.0f} s",
+                    hint=f"the client's last words: {_last_words(place)}",
+                )
+            select.select([monitor], [], [], 0.05)
+            monitor.drain()
+    finally:
+        monitor.close()
+
+
+def _monitor_in(netns: int) -> Monitor:
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        linux.setns(netns, linux.CLONE_NEWNET)
+        return Monitor()
+    finally:
+        linux.setns(home, linux.CLONE_NEWNET)
+        os.close(home)
+
+
+def _last_words(place: str) -> str:
+    with suppress(OSError), open(f"{place}/log", errors="replace") as file:
+        lines = [line.strip() for line in file if line.strip()]
+        return lines[-1][:200] if lines else "it said nothing"
+    return "it said nothing"
+
+
+def stop(directory: str, key: str) -> None:
+    """Give the lease back, as far as the network is still there, and end the client; none is fine."""
+    client, place = _client(f"{directory}/{key}.json"), f"{directory}/{key}"
+    if client is not None and client.lives:
+        if client.program == "dhclient":
+            _release(client, place)
+        _end(client)
+    shutil.rmtree(place, ignore_errors=True)
+    for name in (f"{key}.json", f"{key}.json.new"):
+        with suppress(FileNotFoundError):
+            os.unlink(f"{directory}/{name}")
+    with suppress(OSError):  # others are there
+        os.rmdir(directory)
+        os.rmdir(os.path.dirname(directory))
+
+
+def _release(client: Client, place: str) -> None:
+    """dhclient gives a lease back by a second process, in the network of the first; dhclient(8), -r."""
+    name, command = _program(client.program)
+    interface = client.asked[0][1]
+    wanted = Wanted("", interface, name, (), "", False, ())
+    child = os.fork()
+    if child == 0:
+        try:
+            netns = os.open(f"/proc/{client.pid}/ns/net", os.O_RDONLY)
+            linux.setns(netns, linux.CLONE_NEWNET)
+            log = os.open(f"{place}/log", os.O_WRONLY | os.O_APPEND)
+            for number in (1, 2):
+                os.dup2(log, number)
+            close_on_exec_from(3)
+            reset_signals()
+            os.execve(command[0], [*command, "-r", *_arguments(name, wanted, place)], _ENVIRONMENT)
+        finally:
+            os._exit(127)
+    if not _ends_within(os.pidfd_open(child), FAREWELL):
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def _ends_within(pidfd: int, seconds: float) -> bool:
+    """Whether that process ends in time; the descriptor is closed."""
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(pidfd)
+
+
+def _end(client: Client) -> None:
+    """Ask it to give the lease back and go; after a while it goes anyhow."""
+    asked = signal.SIGALRM if client.program == "dhcpcd" else signal.SIGTERM  # dhcpcd(8): release and exit
+    for number in (asked, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(client.pid)
+            if client.lives:  # else its number is another's by now
+                signal.pidfd_send_signal(pidfd, number)
+            if _ends_within(pidfd, FAREWELL if client.lives else 0):
+                break
+    with suppress(ChildProcessError):  # it was started by this command
+        os.waitpid(client.pid, 0)

@@ -1,0 +1,96 @@
+"""That something happened to guests or links of this host; not what. Only listens.
+
+Docker and Podman tell over their sockets, the runtimes by a directory for each container, processes by their
+end, the kernel of links and addresses. What is lost (an overrun, a daemon that went away) only costs another
+look.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+
+from netfab.kernel.netlink import Monitor
+from netfab.system.inotify import inotify, watch
+
+_QUESTION = b"GET /events HTTP/1.0\r\nHost: localhost\r\n\r\n"  # an answer without an end
+_SWALLOWED = 1 << 16  # bytes at a time: nobody reads them
+
+
+class Events:
+    """Everything that is listened to. A context manager is not needed: it lives as long as `netfab watch`."""
+
+    def __init__(self, daemons: Iterable[str], directories: Iterable[str]) -> None:
+        self._monitor = Monitor()
+        self._streams: dict[str, socket.socket] = {}
+        self._daemons = tuple(daemons)
+        self._directories = tuple(directories)
+        self._heard: set[str] = set()  # directories that are listened to
+        self._files = inotify()
+
+    def wait(self, seconds: float, ends: Iterable[int] = (), wake: int | None = None) -> bool:
+        """Return when something happened, at most that long; whether it was `wake` that became readable.
+
+        `ends` are pidfds of processes whose end is one.
+        """
+        self._listen()
+        poll = select.poll()
+        for fd in (self._monitor.fileno(), self._files, *ends):
+            poll.register(fd, select.POLLIN)
+        for stream in self._streams.values():
+            poll.register(stream, select.POLLIN)
+        if wake is not None:
+            poll.register(wake, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(seconds * 1000)}
+        self._swallow()
+        return wake in ready
+
+    def _listen(self) -> None:
+        """To whoever is there by now."""
+        for path in self._daemons:
+            if path not in self._streams:
+                with suppress(OSError):
+                    self._streams[path] = _stream(path)
+        for directory in self._directories:
+            if directory not in self._heard:
+                with suppress(OSError):
+                    watch(self._files, directory)
+                    self._heard.add(directory)
+
+    def _swallow(self) -> None:
+        """Everything that was said so far."""
+        self._monitor.drain()
+        with suppress(BlockingIOError):
+            while os.read(self._files, _SWALLOWED):
+                pass
+        self._heard = {directory for directory in self._heard if os.path.isdir(directory)}
+        for path, stream in list(self._streams.items()):
+            if not _still_open(stream):
+                self._streams.pop(path).close()
+
+
+def _stream(path: str) -> socket.socket:
+    door = socket.socket(socket.AF_UNIX)
+    try:
+        door.settimeout(1)
+        door.connect(path)
+        door.sendall(_QUESTION)
+        door.setblocking(False)
+    except OSError:
+        door.close()
+        raise
+    return door
+
+
+def _still_open(stream: socket.socket) -> bool:
+    try:
+        while stream.recv(_SWALLOWED):
+            pass
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False

@@ -1,0 +1,114 @@
+"""crun and runc, and Podman, which runs them and has no daemon: read from the files in which they keep state.
+
+Tried with crun 1.8.1, runc 1.1.5 and Podman 4.3.1. crun writes `status` (libcrun/status.c), runc `state.json`
+(libcontainer/container_linux.go); both tell the start time of the process, so that a number that is another's
+by now is seen. The names of Podman's containers are in the lists of containers/storage (containers.go).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from netfab.errors import NoAnswer
+from netfab.guests.guest import Candidate, Guest, guest_of_manager, is_full_id, is_name, names_in
+from netfab.runtime.record import start_ticks
+
+_MOST = 8 << 20  # bytes of a file of theirs
+_LISTS = ("containers.json", "volatile-containers.json")  # `--rm` is volatile
+
+
+class Runtime(NamedTuple):
+    """An OCI runtime that keeps a directory for each container."""
+
+    kind: str  # "crun" or "runc"
+    directory: str
+    file: str
+    pid_key: str
+    start_key: str
+
+    def candidates(self) -> Iterator[Candidate]:
+        """Containers that were made and not deleted. Raises OSError."""
+        for id in sorted(os.listdir(self.directory)):
+            if is_name(id) and os.path.exists(self._path(id)):
+                yield Candidate(self, id)
+
+    def guest(self, candidate: Candidate) -> Guest:
+        """Raises NoGuest, GuestGone, NoAnswer, OSError."""
+        return guest_of_manager(candidate, lambda: self.pid(candidate.id))
+
+    def pid(self, id: str) -> Any:
+        """Its first process; None for what ended, or is not there. Raises NoAnswer, OSError."""
+        try:
+            state = _parsed(self._path(id))
+        except FileNotFoundError:
+            return None
+        if not isinstance(state, dict):
+            raise NoAnswer(self._path(id), "is not what the runtime writes")
+        pid, started = state.get(self.pid_key), state.get(self.start_key)
+        if isinstance(pid, int) and pid > 1 and start_ticks(pid) != started:
+            return None
+        return pid
+
+    def _path(self, id: str) -> str:
+        return f"{self.directory}/{id}/{self.file}"
+
+
+def crun(directory: str) -> Runtime:
+    """crun's containers in that `--root`."""
+    return Runtime("crun", directory, "status", "pid", "process-start-time")
+
+
+def runc(directory: str) -> Runtime:
+    """runc's containers in that `--root`."""
+    return Runtime("runc", directory, "state.json", "init_process_pid", "init_process_start")
+
+
+class Podman(NamedTuple):
+    """Podman's containers, which one of the runtimes has under the same id."""
+
+    storage: tuple[str, ...]  # graphroot and runroot of storage.conf(5)
+    runtimes: tuple[Runtime, ...]
+    kind: str = "podman"
+
+    def candidates(self) -> Iterator[Candidate]:
+        """Its containers, those that ended, too. Raises NoAnswer, OSError."""
+        for path in self._lists():
+            listed = _parsed(path)
+            if not isinstance(listed, list):
+                raise NoAnswer(path, "is no list of containers")
+            for entry in listed:
+                id = entry.get("id") if isinstance(entry, dict) else None
+                if isinstance(id, str) and is_full_id(id):
+                    yield Candidate(self, id, names_in(entry.get("names")))
+
+    def guest(self, candidate: Candidate) -> Guest:
+        """Raises NoGuest, GuestGone, NoAnswer, OSError."""
+        return guest_of_manager(candidate, lambda: self._pid(candidate.id))
+
+    def _lists(self) -> Iterator[str]:
+        """One directory for each storage driver; not every root has one."""
+        for root in self.storage:
+            with suppress(FileNotFoundError):
+                for name in sorted(os.listdir(root)):
+                    if name.endswith("-containers"):
+                        paths = (f"{root}/{name}/{file}" for file in _LISTS)
+                        yield from (path for path in paths if os.path.exists(path))
+
+    def _pid(self, id: str) -> Any:
+        return next((pid for runtime in self.runtimes if (pid := runtime.pid(id))), None)
+
+
+def _parsed(path: str) -> Any:
+    """A file of JSON. Raises FileNotFoundError, OSError; NoAnswer for what is too large or makes no sense."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    with open(fd, "rb") as file:
+        text = file.read(_MOST + 1)
+    if len(text) > _MOST:
+        raise NoAnswer(path, f"is larger than {_MOST >> 20} MiB")
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    raise NoAnswer(path, "is no JSON, or too deep")

@@ -1,0 +1,94 @@
+"""Labs that run on this machine: how one makes itself known, how others of its user find and join it.
+
+A lab is known by a socket in the abstract namespace (unix(7)), which lives as long as its first process does:
+nothing is left of one that was killed. Its name is only a word; whose lab it is, and which process is its
+first, is what the kernel says of the socket's owner.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from netfab.errors import NetfabError
+from netfab.system import linux
+
+_PREFIX = "netfab-lab"
+_NAMESPACES = {
+    "user": linux.CLONE_NEWUSER,
+    "mnt": linux.CLONE_NEWNS,
+    "net": linux.CLONE_NEWNET,
+    "pid": linux.CLONE_NEWPID,
+    "uts": linux.CLONE_NEWUTS,
+    "ipc": linux.CLONE_NEWIPC,
+}
+
+
+class Lab(NamedTuple):
+    """A sandbox in which a fabric was applied. pid: its first process."""
+
+    name: str
+    pid: int
+
+
+def announced(name: str) -> socket.socket:
+    """A socket by which this process is found as the first of a lab, once it listens there.
+
+    It belongs to the network namespace that it was made in, wherever its process goes.
+    """
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    door.bind(f"\0{_PREFIX}/{name}/{os.urandom(8).hex()}")
+    return door
+
+
+def find(name: str = "") -> Lab:
+    """The lab of this user with that name or process number; without one the only lab. Raises NetfabError."""
+    labs = list(_labs())
+    found = [lab for lab in labs if name in ("", lab.name, str(lab.pid))]
+    if len(found) == 1:
+        return found[0]
+    told = ", ".join(f"{lab.name} (process {lab.pid})" for lab in labs)
+    if found:
+        raise NetfabError(f"which lab? There are {told}", hint="name one, or give its process")
+    if labs:
+        raise NetfabError(f"you have no lab {name}; there are {told}")
+    raise NetfabError("no lab of yours runs here", hint="`netfab lab FILE` starts one")
+
+
+def _labs() -> Iterator[Lab]:
+    """Every lab of this user."""
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:
+        addresses = {line.split()[-1] for line in file if f" @{_PREFIX}/" in line}
+    for address in sorted(addresses):
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+            door.setblocking(False)  # one that does not answer is not waited for
+            door.connect(f"\0{address[1:]}")
+            size = struct.calcsize("3i")
+            pid, user, _ = struct.unpack("3i", door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+            if user == os.getuid() and pid:
+                yield Lab(address.split("/")[1], pid)
+
+
+def enter(lab: Lab) -> None:
+    """This process (its one thread) in a lab; its children are in its process namespace, too.
+
+    Raises NetfabError.
+    """
+    try:
+        pidfd = os.pidfd_open(lab.pid)
+        if lab not in _labs():  # the number may have become another's before it was opened
+            raise ProcessLookupError(errno.ESRCH, "it has ended")
+        kinds = [kind for kind in _NAMESPACES if not _same(kind, lab.pid)]
+        linux.setns(pidfd, sum(_NAMESPACES[kind] for kind in kinds))
+        os.close(pidfd)
+    except OSError as error:
+        raise NetfabError(f"can't enter the lab {lab.name}: {error.strerror}") from error
+
+
+def _same(kind: str, pid: int) -> bool:
+    return os.path.samefile(f"/proc/self/ns/{kind}", f"/proc/{pid}/ns/{kind}")

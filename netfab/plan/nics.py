@@ -1,0 +1,125 @@
+"""Links that end on the host: through a NIC (`macvlan:IF`), with the NIC itself (`nic:IF`), or at `host:IF`.
+
+What can't be had of a NIC is refused here; that it can't be done by this kernel is for the kernel to say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+
+from netfab.errors import NetfabError, PlanError, Unsupported
+from netfab.objects.address import Address
+from netfab.objects.base import HOST, Fabric, KernelObject, Name
+from netfab.objects.guest import Guest
+from netfab.objects.link import Settings, group_of
+from netfab.objects.macvlan import Macvlan
+from netfab.objects.nic import Nic as MovedNic
+from netfab.objects.veth import End, Veth
+from netfab.plan.facts import Facts, FoundNic, Lease
+from netfab.plan.layout import Nic, Segment
+from netfab.plan.names import link_local, mac_of
+from netfab.plan.node import end_of
+from netfab.plan.refusals import IPV6_MTU
+from netfab.topology.schema import PLANNED, Outside, Planned, Topology
+
+INFINIBAND = 32  # ARPHRD_INFINIBAND, net/if_arp.h
+
+
+def objects(
+    fabric: str, nic: Nic, outside: Outside, segment: Segment, router: bool, facts: Facts
+) -> Iterator[KernelObject]:
+    """A node's interface, and what it is plugged into on the host, where that is ours."""
+    end, link = end_of(fabric, nic, segment, router), Name(HOST, outside.device)
+    if outside.kind == "macvlan":
+        yield Macvlan(end, link, group_of(fabric))
+    elif outside.kind == "nic":
+        yield MovedNic(outside.device, end, group_of(fabric), facts.nics[outside.device].original)
+    else:
+        port = outside.port
+        mac = mac_of(fabric, "host", nic.node, nic.name) if port.mac is PLANNED else port.mac
+        mtu = nic.mtu if port.mtu is PLANNED else port.mtu
+        yield Veth(End(link, mac, mtu, settings=Settings()), end, group_of(fabric))
+        for interface in segment.host_addresses:
+            yield Address(link, interface.ip, interface.network.prefixlen)
+        if segment.ipv6 and segment.host_addresses and mtu >= IPV6_MTU:
+            yield Address(link, link_local(mac), 64)
+
+
+def claims(fabric: Fabric) -> Iterator[Lease]:
+    """What has to be known before it is made, lest a kill leaves it where nobody looks.
+
+    A NIC that is moved, with what it had; a macvlan in a guest, which no end of ours takes along.
+    """
+    guests = {thing.space: thing for thing in fabric.values() if isinstance(thing, Guest)}
+    for thing in fabric.values():
+        if isinstance(thing, MovedNic) or (isinstance(thing, Macvlan) and thing.end.link.space in guests):
+            there = [guest] if (guest := guests.get(thing.end.link.space)) else []
+            yield Lease("inside", str(thing.end.link), Fabric(fabric.name, [*there, thing]).to_json())
+
+
+def unusable(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
+    """Ends on NICs that can't be had."""
+    outsides = [link.outside for link in topology.links if link.outside is not None]
+    uses = Counter(outside.device for outside in outsides)
+    for link in topology.links:
+        outside = link.outside
+        if outside is None:
+            continue
+        yield from _written_for_nobody(outside)
+        if outside.kind == "host":
+            continue
+        at = outside.at.of("node")
+        wrong = unfit(outside.device, outside.kind == "nic", facts.nics, facts.uplinks)
+        if wrong is not None:
+            wrong.at = at
+            yield wrong
+        elif outside.kind == "nic" and uses[outside.device] > 1:
+            yield PlanError(f"{outside.device} can't be moved into a node and be used elsewhere, too", at=at)
+        else:
+            mtu = next((end.port.mtu for end in link.ends if not end.is_outside), 0)
+            most = facts.nics[outside.device].original.mtu
+            if outside.kind == "macvlan" and not isinstance(mtu, Planned) and mtu > most:
+                yield PlanError(f"an MTU of {mtu} is more than {outside.device} has, {most}", at=at)
+
+
+def _written_for_nobody(outside: Outside) -> Iterator[PlanError]:
+    """Keys of an end that is not ours to set, or has no such thing."""
+    known = {"node", "ip", "mac", "mtu"} if outside.kind == "host" else {"node"}
+    for key in outside.at.keys.keys() - known:
+        yield PlanError(
+            f"`{key}` has no meaning for {outside.kind}:{outside.device}, an interface of the host",
+            at=outside.at.of(key),
+            hint="the other end of the link is the node's",
+        )
+
+
+def unfit(
+    device: str, moves: bool, nics: Mapping[str, FoundNic], uplinks: Collection[str]
+) -> NetfabError | None:
+    """What speaks against a macvlan on that NIC, or against moving it, as an error without a place."""
+    found = nics.get(device)
+    if found is None:
+        return PlanError(f"this host has no NIC {device}")
+    if found.moved:
+        return None if moves else PlanError(f"{device} is moved into a node, and can't be shared meanwhile")
+    if found.master:
+        hint = f"the bridge takes attachments: `{found.master}` in place of `{device}`"
+        return PlanError(f"{device} is a port of {found.master}", hint=hint)
+    if found.hardware == INFINIBAND:
+        return Unsupported(f"{device} is IP over InfiniBand, which is not supported yet")
+    if moves and set(uplinks) == {device}:
+        return PlanError(
+            f"{device} has the only default route of this host, which would be cut off",
+            hint=f"`macvlan:{device}`, or `attach {device}` without --direct-phys, shares the NIC",
+        )
+    return None
+
+
+def warnings(topology: Topology, facts: Facts) -> Iterator[str]:
+    """NICs that are down: what is on them has no carrier."""
+    for link in topology.links:
+        if link.outside is not None and link.outside.kind == "macvlan":
+            device = link.outside.device
+            if not facts.nics[device].original.up:
+                yield f"{device} is down, so nothing passes it; `ip link set {device} up`"

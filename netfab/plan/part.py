@@ -1,0 +1,231 @@
+"""Some nodes of a plan: `--only a,b`.
+
+A part has those nodes' objects and what they can't be without: the nodes that they wait for or share a
+network namespace with, the bridges that they are on with all that the host has there, their files and rules.
+Put into what there is, it leaves the objects of all other nodes as they are. Pure; how that is applied is
+the same as for a whole plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from typing import Any
+
+from netfab.errors import PlanError
+from netfab.objects.address import Address
+from netfab.objects.base import HOST, Fabric, Name, node_space, spaces_of
+from netfab.objects.borrowed import Borrowed
+from netfab.objects.container import Container
+from netfab.objects.firewall import Firewall
+from netfab.objects.held import HeldPorts
+from netfab.objects.passage import Passage
+from netfab.objects.port import Port
+from netfab.objects.route import Route
+from netfab.objects.supervisor import Supervisor
+from netfab.plan.facts import Lease
+from netfab.plan.network import opened
+from netfab.plan.node import namespace_name
+from netfab.plan.part_firewall import shared_table
+from netfab.plan.planner import Plan
+from netfab.plan.protection import lease_of
+from netfab.topology.schema import ContainerMode, Publish, Topology
+from netfab.topology.suggest import nearest
+
+
+def part_of(topology: Topology, plan: Plan, only: Iterable[str], applied: Collection[str] = ()) -> Plan:
+    """What of a plan the nodes called so have or need.
+
+    `applied`: nodes that there are; one that the file no longer has may be named, too, and goes. Raises
+    PlanError where nothing has that name.
+    """
+    nodes = frozenset(_with_needed(topology, _named(topology, only, applied)))
+    fabric = Fabric(topology.name, _needed(topology, plan, nodes))
+    published = [wish for name in nodes & topology.nodes.keys() for wish in topology.nodes[name].publish]
+    others = {lease_of(wish) for wish in plan.published} - {lease_of(wish) for wish in published}
+    return plan._replace(
+        fabric=fabric,
+        wants=plan.wants - others,
+        published=tuple(wish for wish in plan.published if wish in published),
+        commands={  # also for the other ends of links, if their namespaces are made now
+            name: several
+            for name, several in plan.commands.items()
+            if namespace_name(topology.name, name) in fabric
+        },
+        nodes=nodes,
+    )
+
+
+def within(plan: Plan, there: Fabric) -> Fabric:
+    """What should be where `there` is: a whole plan's fabric, or `there` with a part put in."""
+    if plan.nodes is None:
+        return plan.fabric
+    about = _words_about(plan, there)
+    put = [_beside(thing, there.get(name), about, plan.published) for name, thing in plan.fabric.items()]
+    taken = {name for thing in (*put, *_own(there, plan.nodes)) for name in _exclusive(thing)}
+    left = [thing for thing in there.values() if taken.isdisjoint(_exclusive(thing))]
+    return Fabric(there.name, _upheld([*put, *left], there))
+
+
+def summary_within(plan: Plan, chosen: Mapping[str, Any], there: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The summary of what should be where `there` is that of what is; `chosen` is the whole plan's."""
+    if plan.nodes is None:
+        return chosen
+    nodes, segments = plan.nodes, _segments(plan)
+
+    def ours(link: Mapping[str, Any]) -> bool:
+        return any(end.partition(":")[0] in nodes for end in link["endpoints"])
+
+    def of(names: Collection[str], key: str) -> dict[str, Any]:
+        others = {name: found for name, found in there.get(key, {}).items() if name not in names}
+        return {**others, **{name: found for name, found in chosen[key].items() if name in names}}
+
+    return {
+        "networks": {**there.get("networks", {}), **of(segments, "networks")},
+        "nodes": of(nodes, "nodes"),
+        "links": [
+            *(link for link in there.get("links", ()) if not ours(link)),
+            *(link for link in chosen["links"] if ours(link)),
+        ],
+    }
+
+
+def commands_within(plan: Plan, there: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The commands for new nodes, where these are known already."""
+    others = {name: several for name, several in there.items() if plan.nodes and name not in plan.nodes}
+    return {**others, **plan.commands}
+
+
+def leases_within(plan: Plan, there: Iterable[Lease]) -> frozenset[Lease]:
+    """What is leased where these leases are: a part lets go of nothing."""
+    if plan.nodes is None:
+        return plan.wants
+    return frozenset({(lease.kind, lease.key): lease for lease in (*there, *plan.wants)}.values())
+
+
+def _named(topology: Topology, only: Iterable[str], applied: Collection[str]) -> Iterator[str]:
+    """Nodes by their names; that of a `scale` is all of its nodes."""
+    for name in only:
+        found = [node.name for node in topology.nodes.values() if name in (node.name, node.base)]
+        if not found and name not in applied:
+            known = [*topology.nodes, *applied]
+            near = nearest(name, known)
+            hint = f"did you mean `{near}`?" if near else f"there are {', '.join(known[:20]) or 'none'}"
+            raise PlanError(f"there is no node {name} in {topology.name}", hint=hint)
+        yield from found or [name]
+
+
+def _with_needed(topology: Topology, names: Iterable[str]) -> set[str]:
+    """These nodes, those that they wait for, and those whose network they have."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            if node := topology.nodes.get(name):
+                waiting += node.depends_on
+                waiting += [node.mode.node] if isinstance(node.mode, ContainerMode) else []
+    return found
+
+
+def _segments(plan: Plan) -> set[str]:
+    return {nic.segment for name in plan.nodes or () for nic in plan.layout.nics.get(name, ())}
+
+
+def _bridges(plan: Plan) -> set[str]:
+    return {plan.layout.segments[name].bridge for name in _segments(plan)} - {""}
+
+
+def _own(fabric: Fabric, nodes: Set[str]) -> list[Any]:
+    """The nodes' own objects: what is in their namespaces, their programs, what is on their cables."""
+    spaces = {node_space(fabric.name, name) for name in nodes}
+    found = [
+        thing
+        for thing in fabric.values()
+        if (thing.name in nodes if isinstance(thing, Container) else spaces.intersection(spaces_of(thing)))
+    ]
+    ends = {name for thing in found for name in thing.names if name.space == HOST}
+    return found + [thing for thing in fabric.values() if not ends.isdisjoint(thing.needs)]
+
+
+def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[Any]:
+    """The nodes' own objects, and the shared ones that they need, in the order of the plan."""
+    plan = plan._replace(nodes=nodes)
+    bridges = _bridges(plan)
+    links = {Name(HOST, bridge) for bridge in bridges}
+    files = {Name("file", path) for name in nodes for path in plan.names.get(name, ())}
+    own = {thing.names[0] for thing in _own(plan.fabric, nodes)}
+    programs = any(isinstance(plan.fabric[name], Container) for name in own)
+
+    def shared(thing: Any) -> bool:
+        if isinstance(thing, Passage):
+            return thing.bridge in bridges
+        if isinstance(thing, Borrowed | Firewall):
+            return bool(bridges)
+        if isinstance(thing, Supervisor):
+            return programs
+        if isinstance(thing, HeldPorts):
+            return any(node.publish for name in nodes if (node := topology.nodes.get(name)))
+        return not isinstance(thing, Port) and not links.isdisjoint((*thing.names, *thing.needs))
+
+    found = own | files | {name for name, thing in plan.fabric.items() if shared(thing)}
+    holders = {held: name for name, thing in plan.fabric.items() for held in thing.names}
+    waiting = list(found & plan.fabric.keys())
+    while waiting:
+        for need in plan.fabric[waiting.pop()].needs:
+            if need in holders and holders[need] not in found:
+                found.add(holders[need])
+                waiting.append(holders[need])
+    yield from (thing for name, thing in plan.fabric.items() if name in found)
+
+
+def _words_about(plan: Plan, there: Fabric) -> frozenset[str]:
+    """What the firewall's elements call the nodes and their networks: links, bridges, addresses, prefixes."""
+    nodes = plan.nodes or frozenset()
+    own = [*_own(plan.fabric, nodes), *_own(there, nodes)]
+    devices = opened(thing for thing in plan.fabric.values() if isinstance(thing, Borrowed))
+    return frozenset(
+        {
+            *_bridges(plan),
+            *(name for of_family in devices.values() for name in of_family),
+            *(name.text for thing in own for name in thing.names if name.space == HOST),
+            *(str(thing.address) for thing in own if isinstance(thing, Address)),
+            *(str(prefix) for name in _segments(plan) for prefix in plan.layout.segments[name].prefixes),
+            *(str(thing.destination) for thing in plan.fabric.values() if _is_the_hosts_route(thing)),
+        }
+    )
+
+
+def _exclusive(thing: Any) -> tuple[Name, ...]:
+    """The names that only one object holds; the prefix of link-local addresses is every link's."""
+    names: tuple[Name, ...] = thing.names
+    return names[:1] if isinstance(thing, Address) and thing.address.is_link_local else names
+
+
+def _is_the_hosts_route(thing: Any) -> bool:
+    return isinstance(thing, Route) and thing.space == HOST
+
+
+def _beside(thing: Any, there: Any, about: Set[str], published: Iterable[Publish]) -> Any:
+    """The planned object; of a table and of held ports, which all share, only what is about the nodes."""
+    if isinstance(thing, Firewall):
+        return shared_table(thing, there if isinstance(there, Firewall) else None, about)
+    if isinstance(thing, HeldPorts):
+        mine = {(wish.protocol, str(wish.host_port)) for wish in published}
+        ours = {port for port in thing.ports if tuple(port.split("/")[::2]) in mine}
+        others = there.ports if isinstance(there, HeldPorts) else ()
+        return thing._replace(ports=tuple(sorted({*others, *ours})))
+    return thing
+
+
+def _upheld(things: list[Any], there: Fabric) -> list[Any]:
+    """Without what hung on something that goes, and without a supervisor of nothing."""
+    before = {name for thing in there.values() for name in thing.names}
+    while True:
+        lost = before - {name for thing in things for name in thing.names}
+        kept = [thing for thing in things if lost.isdisjoint(thing.needs)]
+        if len(kept) == len(things):
+            break
+        things = kept
+    programs = any(isinstance(thing, Container) for thing in things)
+    return [thing for thing in things if programs or not isinstance(thing, Supervisor)]

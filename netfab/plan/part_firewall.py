@@ -1,0 +1,102 @@
+"""One nft table out of two: the planned one for some nodes, the one that is there for all others.
+
+Tables are shared by all nodes of a fabric; whose an element is, its words say: the host's end of a cable, a
+bridge, an address, a prefix. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Set
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from netfab.objects.firewall import Chain, Element, Firewall
+from netfab.objects.firewall import Set as NftSet
+
+
+def shared_table(planned: Firewall, there: Firewall | None, about: Set[str]) -> Firewall:
+    """`planned` as far as it is about these words, `there` as far as it is not.
+
+    Rules are no node's: all of both are in it, for what they say stands in sets and maps.
+    """
+    if there is None:
+        there = planned._replace(chains=(), sets=())
+    published = {*_published(planned, about), *_published(there, about)}
+    found = {held.name: held for held in there.sets}
+    pairs = [(held, found.pop(held.name, held._replace(elements=()))) for held in planned.sets]
+    pairs += [(held._replace(elements=()), held) for held in found.values()]
+    sets = tuple(_shared_set(ours, others, about, published) for ours, others in pairs)
+    return planned._replace(chains=tuple(_chains(planned.chains, there.chains)), sets=sets)
+
+
+def _published(table: Firewall, about: Set[str]) -> Iterator[tuple[str, Element]]:
+    """The keys by which maps of published ports lead to the nodes; a map of addresses has one of ports."""
+    for held in table.sets:
+        for element in held.elements if held.data else ():
+            if not about.isdisjoint(element):
+                yield _twins(held), element[: len(held.key)]
+
+
+def _twins(held: NftSet) -> str:
+    """What the names of two maps with the same keys have in common."""
+    return held.name.rpartition("-")[0]
+
+
+def _chains(planned: Iterable[Chain], there: Iterable[Chain]) -> Iterator[Chain]:
+    others = {chain.name: chain for chain in there}
+    for chain in planned:
+        other = others.pop(chain.name, None)
+        more = [rule for rule in other.rules if rule not in chain.rules] if other else []
+        yield chain._replace(rules=(*chain.rules, *more))
+    yield from others.values()
+
+
+def _shared_set(
+    planned: NftSet, there: NftSet, about: Set[str], published: Set[tuple[str, Element]]
+) -> NftSet:
+    prefixes = [ip_network(word) for word in about if "/" in word]
+
+    def is_ours(element: Element) -> bool:
+        if planned.key[0] == "ifname":  # what a port may send as, and the like, is that port's
+            return element[0] in about
+        if planned.data:
+            return (_twins(planned), element[: len(planned.key)]) in published
+        return not about.isdisjoint(element)
+
+    def holds_ours(element: Element) -> bool:
+        around = _prefix(element) if "interval" in planned.flags and len(element) == 1 else None
+        return around is not None and any(_holds(around, prefix) for prefix in prefixes)
+
+    kept = [element for element in there.elements if not is_ours(element)]
+    ours = [element for element in planned.elements if is_ours(element) or holds_ours(element)]
+    return planned.holding(_apart([*kept, *ours]) if "interval" in planned.flags else [*kept, *ours])
+
+
+def _apart(elements: Iterable[Element]) -> Iterator[Element]:
+    """Without those that another holds, which the kernel refuses in a set of prefixes."""
+    outer: tuple[Element, IPv4Network | IPv6Network] | None = None
+    for element in sorted(set(elements), key=_outermost_first):
+        prefix = _prefix(element)
+        if prefix is None:
+            yield element
+        elif outer is None or outer[0][:-1] != element[:-1] or not _holds(outer[1], prefix):
+            outer = element, prefix
+            yield element
+
+
+def _outermost_first(element: Element) -> tuple[Element, int, int, int]:
+    prefix = _prefix(element)
+    if prefix is None:
+        return element[:-1], 0, 0, 0
+    return element[:-1], prefix.version, int(prefix.network_address), prefix.prefixlen
+
+
+def _prefix(element: Element) -> IPv4Network | IPv6Network | None:
+    """The prefix that an element ends in; None where it ends in something else."""
+    try:
+        return ip_network(element[-1])
+    except ValueError:
+        return None
+
+
+def _holds(outer: IPv4Network | IPv6Network, inner: IPv4Network | IPv6Network) -> bool:
+    return outer.version == inner.version and inner.subnet_of(outer)  # type: ignore[arg-type]  # of one family

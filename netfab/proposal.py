@@ -1,0 +1,146 @@
+"""What apply would do: plan a topology, and compare; claim what is planned.
+
+fabric.py re-exports `plan`. Changes nothing but the leases that `claim` takes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from typing import NamedTuple
+
+from netfab import shared
+from netfab.engine import apply as engine
+from netfab.engine.apply import Observed
+from netfab.engine.diff import Change
+from netfab.errors import LeaseConflict
+from netfab.hosts.local import LocalHost
+from netfab.nics import nics_of
+from netfab.objects.base import Fabric
+from netfab.objects.kinds import KINDS
+from netfab.plan.facts import Facts, Lease
+from netfab.plan.part import commands_within, part_of, summary_within, within
+from netfab.plan.planner import Plan, summary
+from netfab.plan.planner import plan as plan_topology
+from netfab.plan.prefixes import reasons
+from netfab.plan.renames import renamed
+from netfab.plan.subnets import Reservation
+from netfab.store.store import Record, Store
+from netfab.topology.schema import Topology
+from netfab.visits import guests_of
+from netfab.where import HERE, Where, last_applied, opened_host, opened_store
+
+ATTEMPTS = 20  # at planning, when other processes claim what was planned
+
+
+class Proposal(NamedTuple):
+    """What apply would do, and from where to where.
+
+    `live` is False when it was compared with what was last applied, not with the kernel.
+    """
+
+    topology: Topology
+    plan: Plan
+    changes: tuple[Change, ...]
+    live: bool
+    desired: Fabric
+    observed: Fabric
+    reasons: tuple[str, ...] = ()
+
+
+def plan(topology: Topology, where: Where = HERE, why: bool = False, only: Collection[str] = ()) -> Proposal:
+    """Plan, and compare with the kernel; without root, with what was last applied. Changes nothing.
+
+    With `why`, also the reason for each subnet: what was rejected, and who holds it. With `only`, nothing but
+    what those nodes have or need.
+    """
+    with opened_store(where) as store, opened_host(topology.name, where) as host:
+        topology = shared.joined(topology, store)
+        record, leases = store.record(topology.name), store.leases(topology.name)
+        facts = _facts(host, store, topology, where)
+        proposed = _planned(topology, leases, facts, where, only, record)
+        proposed = with_renames(proposed, record, summary_of(topology, proposed, record))
+        last = last_applied(store, topology.name, KINDS)
+        live = os.geteuid() == 0
+        observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
+        wanted = within(proposed, observed.own)
+        changes = engine.changes_for(wanted if live else wanted.public(), observed)
+        keys = (lease.key for lease in leases)
+        told = tuple(reasons(topology, proposed.layout.prefixes, facts, keys)) if why else ()
+        return Proposal(topology, proposed, changes, live, wanted, observed.own, told)
+
+
+def claim(
+    topology: Topology,
+    host: LocalHost,
+    store: Store,
+    where: Where,
+    only: Collection[str],
+    record: Record | None,
+) -> Plan:
+    """Plan, and hold what is planned; plan again when another process was first."""
+    for attempt in range(ATTEMPTS):
+        leases, facts = store.leases(topology.name), _facts(host, store, topology, where)
+        proposed = _planned(topology, leases, facts, where, only, record)
+        try:
+            store.claim(topology.name, proposed.wants)
+        except LeaseConflict:
+            if attempt == ATTEMPTS - 1:
+                raise
+        else:
+            return proposed
+    raise AssertionError("unreachable")
+
+
+def _planned(
+    topology: Topology,
+    leases: frozenset[Lease],
+    facts: Facts,
+    where: Where,
+    only: Collection[str],
+    record: Record | None,
+) -> Plan:
+    proposed = plan_topology(topology, leases, facts, where.run)
+    if not only:
+        return proposed
+    return part_of(topology, proposed, only, json.loads(record.summary)["nodes"] if record else ())
+
+
+def summary_of(topology: Topology, proposed: Plan, record: Record | None) -> str:
+    """The summary that the record will have; a part of a plan leaves what it says of others."""
+    known = json.loads(record.summary) if record and proposed.nodes is not None else {}
+    return json.dumps(summary_within(proposed, summary(topology, proposed), known))
+
+
+def commands_of(proposed: Plan, record: Record | None) -> str:
+    """The commands that the record will have; a part of a plan leaves those of others."""
+    return json.dumps(commands_within(proposed, json.loads(record.commands) if record else {}))
+
+
+def with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:
+    """The plan, with a warning for each interface that changes its name."""
+    if record is None or record.summary == chosen:
+        return proposed
+    told = renamed(json.loads(record.summary)["nodes"], json.loads(chosen)["nodes"])
+    return proposed._replace(warnings=(*proposed.warnings, *told))
+
+
+def _facts(host: LocalHost, store: Store, topology: Topology, where: Where) -> Facts:
+    """What the planner is told: of the host, and of what fabrics hold on it."""
+    facts, name = host.facts(), topology.name
+    held = tuple(
+        Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
+        for subnet in store.held(name)
+    )
+    own = {lease.key: lease.value for lease in store.leases(name) if lease.kind == "borrowed"}
+    originals = {**facts.sysctls, **store.borrowed(name), **own}
+    published = store.published(name)
+    return facts._replace(
+        reservations=held + facts.reservations,
+        sysctls=originals,
+        published=published,
+        guests=guests_of(topology, last_applied(store, name), where),
+        nics=nics_of(topology, host, store),
+        held=shared.held_on_bridges(store, name),
+    )

@@ -1,0 +1,106 @@
+"""Pausing a container: all of its processes halt where they are, by the cgroup freezer of either version.
+
+A v2 leaf can always be frozen. Where only version 1 is mounted, a leaf in its freezer hierarchy is made for
+the first pause, and all processes of the container move there.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from contextlib import suppress
+
+from netfab.errors import NetfabError, Unsupported
+from netfab.runtime.cgroups import Hierarchies, Leaf, existing_leaves
+
+_PATIENCE = 2.0  # seconds: one that waits for a disk or a server halts only when that has answered
+_GLANCE = 0.001  # seconds between two looks at v1's freezer, which tells nobody
+
+
+def freeze(name: str, pid: int, hierarchies: Hierarchies) -> None:
+    """Halt them; on return none of them runs. `pid`: the container's first process.
+
+    Raises NetfabError where one does not halt (all go on then), Unsupported where nothing can freeze them.
+    """
+    leaf = _leaf(name, hierarchies) or _new_leaf(name, pid, hierarchies)
+    frozen = _freeze_v1(leaf) if leaf.controllers else _freeze_v2(leaf)
+    if not frozen:
+        thaw(name, hierarchies)
+        raise NetfabError(f"{name} does not halt: one of its processes waits for the kernel")
+
+
+def thaw(name: str, hierarchies: Hierarchies) -> None:
+    """Let them go on."""
+    if leaf := _leaf(name, hierarchies):
+        file, word = ("freezer.state", "THAWED") if leaf.controllers else ("cgroup.freeze", "0")
+        _write(leaf, file, word)
+
+
+def _leaf(name: str, hierarchies: Hierarchies) -> Leaf | None:
+    """That which is frozen: of v2, or of the freezer's own hierarchy."""
+    leaves = existing_leaves(name, hierarchies)
+    return next((leaf for leaf in leaves if not leaf.controllers or "freezer" in leaf.controllers), None)
+
+
+def _new_leaf(name: str, pid: int, hierarchies: Hierarchies) -> Leaf:
+    if "freezer" not in hierarchies.v1:
+        raise Unsupported(
+            f"{name}: no writable cgroup hierarchy here can pause it",
+            hint="run as root outside of a sandbox; `netfab kill -s STOP` halts one process",
+        )
+    point, controllers = hierarchies.v1["freezer"]
+    leaf = Leaf(f"{point}/netfab/{hierarchies.group}/{name}", controllers)
+    os.makedirs(leaf.path)
+    while missing := _processes_beside(pid) - set(_read(leaf, "cgroup.procs").split()):
+        for one in missing:
+            with suppress(ProcessLookupError):
+                _write(leaf, "cgroup.procs", one)
+    return leaf
+
+
+def _processes_beside(pid: int) -> set[str]:
+    """Every process in the process namespace of this one: a container can't make another (seccomp.py)."""
+    wanted, found = os.stat(f"/proc/{pid}/ns/pid").st_ino, set()
+    for number in filter(str.isdecimal, os.listdir("/proc")):
+        with suppress(OSError):  # gone; or it has rights that we lack, and so none of a container
+            if os.stat(f"/proc/{number}/ns/pid").st_ino == wanted:
+                found.add(number)
+    return found
+
+
+def _freeze_v2(leaf: Leaf) -> bool:
+    """cgroups(7): cgroup.events says `frozen 1`, and wakes who polls for POLLPRI, when all have halted."""
+    deadline = time.monotonic() + _PATIENCE
+    with open(f"{leaf.path}/cgroup.events", encoding="ascii") as events:
+        poll = select.poll()
+        poll.register(events, select.POLLPRI)
+        _write(leaf, "cgroup.freeze", "1")
+        while "frozen 1" not in events.read():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            poll.poll(left * 1000)
+            events.seek(0)
+    return True
+
+
+def _freeze_v1(leaf: Leaf) -> bool:
+    """freezer-subsystem.rst: the state is FREEZING until all have halted, and reading it looks again."""
+    deadline = time.monotonic() + _PATIENCE
+    while _read(leaf, "freezer.state") != "FROZEN\n":
+        if time.monotonic() > deadline:
+            return False
+        _write(leaf, "freezer.state", "FROZEN")  # again, for those that were born meanwhile
+        time.sleep(_GLANCE)
+    return True
+
+
+def _read(leaf: Leaf, file: str) -> str:
+    with open(f"{leaf.path}/{file}", encoding="ascii") as opened:
+        return opened.read()
+
+
+def _write(leaf: Leaf, file: str, text: str) -> None:
+    with open(f"{leaf.path}/{file}", "w", encoding="ascii") as opened:
+        opened.write(text)

@@ -1,0 +1,99 @@
+"""Ports of the host that a supervisor holds: bound, so that no other program can have them.
+
+A port is PROTOCOL/ADDRESS/NUMBER: tcp/0.0.0.0/8080. No socket here listens: who asks one of these ports where
+the firewall leads nobody to a node ([::1]) hears at once that nobody answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from errno import EIO
+
+from netfab.runtime.paths import Paths
+from netfab.runtime.record import replace_file
+from netfab.runtime.status import supervisor_lives
+
+_KINDS = {
+    "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
+}
+_IP_FREEBIND, _IPV6_FREEBIND = 15, 78  # linux/in.h, linux/in6.h
+
+
+def bound(port: str) -> socket.socket:
+    """A socket that has the port for itself. Raises OSError, EADDRINUSE where somebody else has it."""
+    protocol, address, number = port.split("/")
+    kind, ip_protocol = _KINDS[protocol]
+    six = ":" in address
+    made = socket.socket(socket.AF_INET6 if six else socket.AF_INET, kind, ip_protocol)
+    try:
+        if six:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+        else:  # an address that the host gets later is published, too
+            made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        if kind == socket.SOCK_STREAM:  # connections that linger keep nobody from it, only listeners do
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((address, int(number)))
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # from here on nobody shares it
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+class HeldPorts:
+    """The sockets of one supervisor, and the file that says which they are."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._sockets: dict[str, socket.socket] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._sockets)
+
+    def adopt(self) -> None:
+        """Hold what a dead supervisor held, as far as nobody took it since."""
+        with suppress(FileNotFoundError, ValueError):
+            self.hold(_read(self._file))
+
+    def hold(self, wanted: Iterable[str]) -> dict[str, int]:
+        """Let go of all others, then bind these. The errno for each that can't be had."""
+        wanted, failed = set(wanted), {}
+        for port in self._sockets.keys() - wanted:
+            self._sockets.pop(port).close()
+        for port in sorted(wanted - self._sockets.keys()):
+            try:
+                self._sockets[port] = bound(port)
+            except OSError as error:
+                failed[port] = error.errno or EIO
+        replace_file(self._file, json.dumps(sorted(self._sockets)))
+        return failed
+
+
+def held(paths: Paths) -> tuple[str, ...] | None:
+    """What the supervisor holds, without asking it; None where there is nothing of held ports."""
+    try:
+        ports = _read(paths.ports)
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return ()
+    return ports if supervisor_lives(paths) else ()
+
+
+def mark(paths: Paths) -> None:
+    """Say that there will be something of held ports, before there is: whatever happens, it is found."""
+    if not os.path.exists(paths.ports):
+        os.makedirs(paths.fabric_run, mode=0o755, exist_ok=True)
+        replace_file(paths.ports, "[]")
+
+
+def _read(file: str) -> tuple[str, ...]:
+    with open(file, encoding="utf-8") as opened:
+        return tuple(json.load(opened))

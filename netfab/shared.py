@@ -1,0 +1,79 @@
+"""What fabrics of a host have in common: bridges, the addresses on them, what is attached. Only reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from netfab.errors import NetfabError, PlanError, raise_all
+from netfab.store.store import Store
+from netfab.topology.adhoc import NAME, Asked, Attachment
+from netfab.topology.schema import Address, HostGateway, Network, NoGateway, Topology
+
+Summary = dict[str, Any]
+
+
+def asked(store: Store) -> Asked:
+    """All that `attach` and its kin were asked for."""
+    leases = store.leases(NAME)
+    kept = [Attachment.from_json(lease.value) for lease in leases if lease.kind == "attachment"]
+    made = frozenset(lease.key for lease in leases if lease.kind == "made")
+    return Asked({one.key: one for one in kept}, made)
+
+
+def held_on_bridges(store: Store, besides: str) -> dict[str, dict[Address, str]]:
+    """By bridge, the addresses that other fabrics have there, and whose they are."""
+    found: dict[str, dict[Address, str]] = {}
+    for record in store.records():
+        if record.name != besides:
+            for bridge, address, holder in _held(record.name, json.loads(record.summary)):
+                found.setdefault(bridge, {})[address] = holder
+    return found
+
+
+def _held(name: str, summary: Summary) -> Iterator[tuple[str, Address, str]]:
+    networks = summary["networks"]
+    for network, chosen in networks.items():
+        for text in () if chosen["external"] else chosen["gateways"]:
+            yield chosen["bridge"], ip_address(text), f"the gateway of network {network} of fabric {name}"
+    for node, found in summary["nodes"].items():
+        holder = f"guest {node}" if name == NAME else f"node {node} of fabric {name}"
+        for network, texts in found["addresses"].items():
+            if network in networks:
+                for text in texts:
+                    yield networks[network]["bridge"], ip_address(text), holder
+
+
+def joined(topology: Topology, store: Store) -> Topology:
+    """The topology with every `external: FABRIC/NETWORK` as what it is there. Raises PlanError."""
+    networks: dict[str, Network] = {}
+    errors: list[NetfabError] = []
+    for name, network in topology.networks.items():
+        try:
+            networks[name] = _joined(network, store) if isinstance(network.external, str) else network
+        except PlanError as error:
+            error.at = network.at.of("external")
+            errors.append(error)
+    raise_all(errors)
+    return topology._replace(networks=networks)
+
+
+def _joined(network: Network, store: Store) -> Network:
+    fabric, _, there = str(network.external).partition("/")
+    record = store.record(fabric)
+    if record is None:
+        names = ", ".join(one.name for one in store.records()) or "none"
+        raise PlanError(f"there is no fabric {fabric} on this host", hint=f"there are {names}")
+    known: Summary = json.loads(record.summary)["networks"]
+    if there not in known:
+        raise PlanError(f"fabric {fabric} has no network {there}", hint=f"it has {', '.join(known)}")
+    chosen = known[there]
+    gateways = tuple(map(ip_address, chosen["gateways"]))
+    return network._replace(
+        external=True,
+        bridge=chosen["bridge"],
+        subnets=tuple(map(ip_network, chosen["subnets"])),
+        gateway=HostGateway(gateways) if gateways else NoGateway(),
+    )

@@ -1,0 +1,138 @@
+"""Guests of fabrics: found again when they are needed, as they were restarted, or are gone, meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from netfab.errors import GuestGone, NetfabError, UnknownGuest, raise_all
+from netfab.objects.base import Fabric
+from netfab.objects.guest import Guest
+from netfab.plan.facts import FoundGuest
+from netfab.topology.schema import Topology
+from netfab.where import Where, records
+
+if TYPE_CHECKING:
+    from netfab.guests.guest import Guest as FoundRun
+
+
+def guests_of(topology: Topology, last: Fabric, where: Where) -> dict[str, FoundGuest]:
+    """The containers that the topology has as nodes, by its words for them. Raises NetfabError."""
+    known = guests_in(last)
+    found: dict[str, FoundGuest] = {}
+    errors: list[NetfabError] = []
+    for node in topology.nodes.values():
+        if node.attach:
+            try:
+                run = run_of(known[node.attach], where) if node.attach in known else None
+                found[node.attach] = FoundGuest(*run[1:]) if run else _fact(find(node.attach, where))
+            except NetfabError as error:
+                error.at = node.at.of("attach")
+                errors.append(error)
+    raise_all(errors)
+    return found
+
+
+def guests_in(fabric: Fabric) -> dict[str, Guest]:
+    """The guests that a fabric has, by their labels."""
+    return {thing.label: thing for thing in fabric.values() if type(thing) is Guest}
+
+
+def find(word: str, where: Where) -> FoundRun:
+    """The guest that is meant, as it runs now. Raises NoGuest, and its kin."""
+    from netfab.guests.find import find as find_guest
+
+    return find_guest(word, _sources(where))
+
+
+def runs(word: str, where: Where) -> bool:
+    """Whether the guest that is meant runs; also False where nobody can tell."""
+    try:
+        find(word, where)
+    except NetfabError:
+        return False
+    return True
+
+
+def there_is(label: str, where: Where) -> bool:
+    """Whether there is such a guest, be it running or not; also where nobody can tell."""
+    from netfab.guests.find import meant
+
+    if label.startswith("pid:"):  # a process that ended is not started again
+        return False
+    try:
+        meant(label, _sources(where))
+    except UnknownGuest:
+        return False
+    except NetfabError:
+        return True
+    return True
+
+
+def as_they_are_now(fabric: Fabric, where: Where) -> Fabric:
+    """The fabric with guests that were restarted as they run now, and without those that don't."""
+    guests = guests_in(fabric).values()
+    if not guests:
+        return fabric
+    now = {guest: run for guest in guests if (run := run_of(guest, where)) is not None}
+    left = fabric.without(guest.name for guest in guests if guest not in now)
+    there = (now[thing] if type(thing) is Guest else thing for thing in left.values())
+    return Fabric(fabric.name, there)
+
+
+def run_of(guest: Guest, where: Where) -> Guest | None:
+    """The guest as it runs now; None when it does not. Nobody is asked about a run that goes on."""
+    from netfab.guests.guest import as_found
+    from netfab.guests.opening import open_namespace
+
+    try:
+        os.close(open_namespace(as_found(guest.label, guest.pid, guest.started, guest.path)))
+        return guest
+    except GuestGone:
+        pass
+    except NetfabError:
+        return None
+    try:
+        return Guest(guest.name, *_fact(find(guest.label, where)))
+    except NetfabError:
+        return None
+
+
+def _fact(run: FoundRun) -> FoundGuest:
+    return FoundGuest(run.label, run.path, run.pid or 0, run.started)
+
+
+def _sources(where: Where) -> Any:
+    from netfab.guests.namespaces import Node
+    from netfab.guests.sources import sources_of
+
+    def nodes() -> Iterator[Node]:
+        for record in records(where):
+            for name, found in json.loads(record.summary)["nodes"].items():
+                if not found["guest"]:
+                    yield Node(record.name, name, found["namespace"])
+
+    return sources_of(os.environ)._replace(nodes=nodes)
+
+
+def run_in_guest(word: str, argv: tuple[str, ...], where: Where) -> int:
+    """Run a program of this host in a guest's network, and nothing else of it; its exit status.
+
+    Raises NetfabError.
+    """
+    from netfab.runtime.exec import run_in_namespace
+
+    netns = namespace_of_guest(word, where)
+    try:
+        return run_in_namespace(netns, argv, hostname=os.uname().nodename)
+    finally:
+        os.close(netns)
+
+
+def namespace_of_guest(word: str, where: Where) -> int:
+    """A file descriptor of its network namespace. Raises NetfabError."""
+    from netfab.guests.opening import open_namespace
+
+    return open_namespace(find(word, where))
