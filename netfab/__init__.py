@@ -1,6 +1,6 @@
 """netfab: networks of containers, from one file.
 
-The public API is that of fabric.py, imported when it is used.
+The public API is that of fabric.py, lifecycle.py and saved.py, imported when it is used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from typing import Any
 __version__ = "0.1.0.dev0"
 
 
+_ELSEWHERE = dict.fromkeys(("kill", "pause", "restart", "start", "stop", "unpause"), "netfab.lifecycle")
+_ELSEWHERE |= dict.fromkeys(("SavedPlan", "read_plan", "save_plan"), "netfab.saved")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ELSEWHERE:
+        return getattr(import_module(_ELSEWHERE[name]), name)
     fabric = import_module("netfab.fabric")
     if name in fabric.__all__:
         return getattr(fabric, name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from netfab import shared
 from netfab.engine import apply as engine
@@ -15,7 +16,6 @@ from netfab.engine.apply import Applied
 from netfab.engine.diff import Change
 from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
-from netfab.lifecycle import kill, pause, restart, start, stop, unpause
 from netfab.look import bridges, inspect, name_of, plan_data, status
 from netfab.nics import as_they_came_back
 from netfab.nodes import execute, logs, programs, run_commands
@@ -26,7 +26,6 @@ from netfab.plan.nics import claims
 from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
-from netfab.saved import SavedPlan, read_plan, refuse_moved, save_plan
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
 from netfab.topology.schema import FileWish, Topology
@@ -45,12 +44,14 @@ from netfab.where import (
     records,
 )
 
+if TYPE_CHECKING:
+    from netfab.saved import SavedPlan
+
 __all__ = [
     "HERE",
     "Applied",
     "Proposal",
     "Record",
-    "SavedPlan",
     "Where",
     "apply",
     "applying_user",
@@ -59,24 +60,16 @@ __all__ = [
     "drift",
     "execute",
     "inspect",
-    "kill",
     "load",
     "logs",
     "name_of",
-    "pause",
     "plan",
     "plan_data",
     "programs",
-    "read_plan",
     "reconcile",
     "records",
     "recover",
-    "restart",
-    "save_plan",
-    "start",
     "status",
-    "stop",
-    "unpause",
 ]
 
 
@@ -208,6 +201,8 @@ def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None)
     observed = host.observe(last.name, (proposed.fabric, last)).own
     desired = within(proposed, observed)
     if saved is not None:
+        from netfab.saved import refuse_moved
+
         refuse_moved(saved, proposed, desired, observed)
     return desired
 

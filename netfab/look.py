@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netfab.engine.diff import Change, describe, diff
 from netfab.errors import NetfabError
@@ -16,11 +16,12 @@ from netfab.objects.kinds import KINDS
 from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
 from netfab.runtime.paths import Paths
-from netfab.runtime.status import Status
-from netfab.runtime.status import status as containers
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
 from netfab.where import HERE, Where, known_record, opened_host, opened_store, records
+
+if TYPE_CHECKING:
+    from netfab.runtime.status import Status
 
 
 def status(name: str, where: Where = HERE) -> dict[str, Any]:
@@ -30,6 +31,8 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
     when it is stopped or paused);
     `dropped` are the packets that its interface was not allowed to send.
     """
+    from netfab.runtime.status import status as containers
+
     with opened_store(where) as store, opened_host(name, where) as host:
         record = known_record(store, name)
         found: dict[str, Any] = {"version": 1, "fabric": name, "file": record.file, "user": record.user}

@@ -120,7 +120,9 @@ def apply_command(
     elif file_option or name or only or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE:
         raise click.UsageError("a saved plan has FILE, --name and --only of its own")
     else:
-        saved = fabric.read_plan(plan_file)
+        from netfab.saved import read_plan
+
+        saved = read_plan(plan_file)
         path, name, only = saved.file, saved.name, saved.only
     topology = fabric.load(path, name)
     proposed, applied = fabric.apply(
@@ -193,7 +195,9 @@ def _plan(
     topology = fabric.load(path, name)
     proposal = fabric.plan(topology, where_of(ctx), why, only)
     if save is not None:
-        fabric.save_plan(save, proposal, absolute(path), name, only)
+        from netfab.saved import save_plan
+
+        save_plan(save, proposal, absolute(path), name, only)
     show.warn(proposal.plan.warnings)
     if output != "table":
         show.show_data(

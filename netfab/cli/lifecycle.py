@@ -43,9 +43,9 @@ def _say(ctx: click.Context, nodes: tuple[str, ...]) -> None:
 @click.pass_context
 def start_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
     """Start the programs of NODEs (or FABRIC/NODE) that have ended; returns when they are ready."""
-    from netfab import fabric
+    from netfab import lifecycle
 
-    fabric.start(nodes, where_of(ctx))
+    lifecycle.start(nodes, where_of(ctx))
     _say(ctx, nodes)
 
 
@@ -58,9 +58,9 @@ def stop_command(ctx: click.Context, timeout: float, nodes: tuple[str, ...]) -> 
 
     Namespaces and addresses stay. No restart policy applies until `start`, `apply` or the next boot.
     """
-    from netfab import fabric
+    from netfab import lifecycle
 
-    fabric.stop(nodes, where_of(ctx), timeout)
+    lifecycle.stop(nodes, where_of(ctx), timeout)
     _say(ctx, nodes)
 
 
@@ -70,9 +70,9 @@ def stop_command(ctx: click.Context, timeout: float, nodes: tuple[str, ...]) -> 
 @click.pass_context
 def restart_command(ctx: click.Context, timeout: float, nodes: tuple[str, ...]) -> None:
     """Stop the programs of NODEs, and start them; returns when they are ready."""
-    from netfab import fabric
+    from netfab import lifecycle
 
-    fabric.restart(nodes, where_of(ctx), timeout)
+    lifecycle.restart(nodes, where_of(ctx), timeout)
     _say(ctx, nodes)
 
 
@@ -93,9 +93,9 @@ def kill_command(ctx: click.Context, number: int, nodes: tuple[str, ...]) -> Non
 
     One that ends a program (KILL, and TERM where it is handled) is a stop: no restart policy applies.
     """
-    from netfab import fabric
+    from netfab import lifecycle
 
-    fabric.kill(nodes, where_of(ctx), number)
+    lifecycle.kill(nodes, where_of(ctx), number)
     _say(ctx, nodes)
 
 
@@ -104,9 +104,9 @@ def kill_command(ctx: click.Context, number: int, nodes: tuple[str, ...]) -> Non
 @click.pass_context
 def pause_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
     """Halt all processes of NODEs where they are, until `unpause` or `apply`."""
-    from netfab import fabric
+    from netfab import lifecycle
 
-    fabric.pause(nodes, where_of(ctx))
+    lifecycle.pause(nodes, where_of(ctx))
     _say(ctx, nodes)
 
 
@@ -115,7 +115,7 @@ def pause_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
 @click.pass_context
 def unpause_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
     """Let the processes of NODEs go on."""
-    from netfab import fabric
+    from netfab import lifecycle
 
-    fabric.unpause(nodes, where_of(ctx))
+    lifecycle.unpause(nodes, where_of(ctx))
     _say(ctx, nodes)

@@ -13,7 +13,7 @@ from netfab.guests.guest import Source
 from netfab.guests.lxc import Lxc
 from netfab.guests.namespaces import NamedNamespaces, Node, Nodes
 from netfab.guests.oci import Podman, crun, runc
-from netfab.kernel import daemon
+from netfab.kernel.facts import DAEMONS
 
 
 def _no_nodes() -> Iterable[Node]:
@@ -23,8 +23,8 @@ def _no_nodes() -> Iterable[Node]:
 class Sources(NamedTuple):
     """Where this host's guests are known."""
 
-    docker: tuple[str, ...] = (daemon.DOCKER,)  # sockets of its API
-    podman: tuple[str, ...] = (daemon.PODMAN,)  # sockets of its API, where that runs
+    docker: tuple[str, ...] = DAEMONS[:1]  # sockets of its API
+    podman: tuple[str, ...] = DAEMONS[1:]  # sockets of its API, where that runs
     storage: tuple[str, ...] = ("/var/lib/containers/storage", "/run/containers/storage")  # Podman's
     crun: str = "/run/crun"  # the runtimes' --root
     runc: str = "/run/runc"

@@ -7,7 +7,6 @@ net/ipv4/devinet.c). A packet socket would do, too; but its end waits for an RCU
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv6Address
@@ -36,6 +35,8 @@ def advertise(link: str, mac: str, addresses: Iterable[IPv6Address]) -> None:
 
     A link that is down meanwhile has nobody to tell.
     """
+    import socket  # for the few guests that have IPv6
+
     option = pack("!BB", TARGET_ADDRESS, 1) + packed(mac)
     for address in addresses:
         with suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:

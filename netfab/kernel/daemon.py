@@ -16,8 +16,6 @@ from typing import Any
 
 from netfab.errors import NoAnswer
 
-DOCKER = "/run/docker.sock"
-PODMAN = "/run/podman/podman.sock"
 TIMEOUT = 5.0  # seconds for all of an answer
 MOST = 8 << 20  # bytes of an answer
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid

@@ -13,7 +13,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from netfab.errors import NoAnswer
-from netfab.kernel import daemon
 from netfab.kernel.drops import sees_bridged_frames
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import rules_of
@@ -27,6 +26,8 @@ from netfab.plan.facts import Facts
 from netfab.plan.subnets import Reservation
 
 PODMAN_NETWORKS = "/etc/containers/networks"
+DAEMONS = ("/run/docker.sock", "/run/podman/podman.sock")  # that speak Docker's API
+_CONFIGURATION = 8 << 20  # bytes of a file of Podman's
 _NEVER = (ip_network("127.0.0.0/8"), ip_network("169.254.0.0/16"), ip_network("224.0.0.0/4"))
 
 
@@ -165,12 +166,14 @@ def _podman() -> Iterator[Reservation]:
     with suppress(OSError), os.scandir(PODMAN_NETWORKS) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             with suppress(OSError, ValueError), open(entry.path) as file:
-                yield from _subnets(json.loads(file.read(daemon.MOST)), "subnets", "subnet", "podman")
+                yield from _subnets(json.loads(file.read(_CONFIGURATION)), "subnets", "subnet", "podman")
 
 
 def _docker() -> Iterator[Reservation]:
     """A daemon that doesn't answer in time, or answers nonsense, has no networks that we know of."""
-    for path in (daemon.DOCKER, daemon.PODMAN):
+    for path in filter(os.path.exists, DAEMONS):
+        from netfab.kernel import daemon  # where there is one
+
         answer: Any = None
         with suppress(OSError, NoAnswer):
             answer = daemon.get(path, "/networks")
