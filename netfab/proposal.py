@@ -58,7 +58,7 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False, only: Colle
     with opened_store(where) as store, opened_host(topology.name, where) as host:
         topology = shared.joined(topology, store)
         record, leases = store.record(topology.name), store.leases(topology.name)
-        facts = _facts(host, store, topology, where)
+        facts = facts_of(host, store, topology, where)
         proposed = _planned(topology, leases, facts, where, only, record)
         proposed = with_renames(proposed, record, summary_of(topology, proposed, record))
         last = last_applied(store, topology.name, KINDS)
@@ -81,7 +81,7 @@ def claim(
 ) -> Plan:
     """Plan, and hold what is planned; plan again when another process was first."""
     for attempt in range(ATTEMPTS):
-        leases, facts = store.leases(topology.name), _facts(host, store, topology, where)
+        leases, facts = store.leases(topology.name), facts_of(host, store, topology, where)
         proposed = _planned(topology, leases, facts, where, only, record)
         try:
             store.claim(topology.name, proposed.wants)
@@ -126,7 +126,7 @@ def with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:
     return proposed._replace(warnings=(*proposed.warnings, *told))
 
 
-def _facts(host: LocalHost, store: Store, topology: Topology, where: Where) -> Facts:
+def facts_of(host: LocalHost, store: Store, topology: Topology, where: Where) -> Facts:
     """What the planner is told: of the host, and of what fabrics hold on it."""
     facts, name = host.facts(), topology.name
     held = tuple(
@@ -140,6 +140,10 @@ def _facts(host: LocalHost, store: Store, topology: Topology, where: Where) -> F
         reservations=held + facts.reservations,
         sysctls=originals,
         published=published,
+        vnis=(
+            *facts.vnis,
+            *((vni, f"fabric {other}'s on this host") for vni, other in store.vnis(name).items()),
+        ),
         guests=guests_of(topology, last_applied(store, name), where),
         nics=nics_of(topology, host, store),
         held=shared.held_on_bridges(store, name),

@@ -59,11 +59,11 @@ def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
         docker=tuple(_docker_chains(found)),
         bridged_frames=sees_bridged_frames(),
         devices=tuple(_devices_with_addresses(netlink, found, own)),
-        vnis={
-            number(link.info_data()[VXLAN_ID]): f"{link.name} on this host"
+        vnis=tuple(
+            (number(link.info_data()[VXLAN_ID]), f"{link.name}'s on this host")
             for link in found
             if link.kind == "vxlan" and link.ifindex not in own
-        },
+        ),
     )
 
 

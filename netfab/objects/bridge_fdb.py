@@ -28,6 +28,11 @@ class BridgeFdb(NamedTuple):
     mac: str
 
     @property
+    def for_peers(self) -> bool:
+        """Other hosts are sent to by it: it is there before what they send to."""
+        return True
+
+    @property
     def fixed(self) -> Hashable:
         return self.bridge  # its entries go when a port leaves a bridge
 

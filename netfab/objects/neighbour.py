@@ -54,6 +54,11 @@ class Neighbour(NamedTuple):
     mac: str
 
     @property
+    def for_peers(self) -> bool:
+        """Other hosts are sent to by it: it is there before what they send to."""
+        return True
+
+    @property
     def fixed(self) -> Hashable:
         return ()
 

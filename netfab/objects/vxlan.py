@@ -41,6 +41,11 @@ class Vxlan(NamedTuple):
     learning: bool = False
 
     @property
+    def for_peers(self) -> bool:
+        """Other hosts are sent to by it: it is there before what they send to."""
+        return True
+
+    @property
     def fixed(self) -> Hashable:  # the kernel says "Cannot change VNI", "Cannot change port"
         return self.end.link, self.vni, self.port, self.local.version
 

@@ -37,6 +37,11 @@ class VxlanFdb(NamedTuple):
     peer: IPv4Address | IPv6Address
 
     @property
+    def for_peers(self) -> bool:
+        """Other hosts are sent to by it: it is there before what they send to."""
+        return True
+
+    @property
     def fixed(self) -> Hashable:
         return ()
 

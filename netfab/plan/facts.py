@@ -57,7 +57,7 @@ class Facts(NamedTuple):
     guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
     nics: Mapping[str, FoundNic] = {}  # by their names on the host; only where the topology speaks of any
     devices: tuple[Device, ...] = ()  # those with addresses
-    vnis: Mapping[int, str] = {}  # of tunnels that are not this fabric's, and whose they are
+    vnis: tuple[tuple[int, str], ...] = ()  # of tunnels that are not this fabric's, and whose they are
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
 
 

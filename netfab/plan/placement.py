@@ -7,13 +7,15 @@ a host that is alone. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_network
 from itertools import chain
 
-from netfab.errors import NetfabError, raise_all
+from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.plan import nics
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts, Lease, same_port
 from netfab.plan.layout import Layout, Segment, Span, lay_out
 from netfab.plan.planner import Plan, plan_of
+from netfab.plan.protection import publish_key
 from netfab.plan.refusals import refuse_reserved
 from netfab.plan.runs_on import Placement, place
 from netfab.plan.seats import host_is_gateway, segment_names
@@ -34,7 +36,7 @@ def plan_hosts(
     known = tuple(leases)
     placement = place(topology)
     there = {host: facts[host] for host in topology.hosts if host in facts}
-    raise_all(_unusable_nics(topology, placement, there))
+    raise_all(chain(_unusable_nics(topology, placement, there), _published_twice(topology, placement)))
     tunnels = tunnels_of(topology, placement, there, known)
     together = _together(topology, there)
     spans = {
@@ -67,6 +69,20 @@ def _unusable_nics(
     )
 
 
+def _published_twice(topology: Topology, placement: Placement) -> Iterator[NetfabError]:
+    """Ports that two nodes publish which `runs_on` deals to one host."""
+    taken: dict[str, list[tuple[str, str]]] = {}
+    for node in topology.nodes.values():
+        for publish in node.publish:
+            key, host = publish_key(publish), placement.nodes[node.name]
+            for other, held in taken.setdefault(host, []):
+                if same_port(key, held):
+                    message = f"port {key} of {host} is published by {other} already"
+                    yield PlanError(message, at=publish.at)
+                    break
+            taken[host].append((node.name, key))
+
+
 def _together(topology: Topology, facts: Mapping[str, Facts]) -> Facts:
     """What has to be avoided on all hosts."""
     held: dict[str, dict[Address, str]] = {}
@@ -74,12 +90,18 @@ def _together(topology: Topology, facts: Mapping[str, Facts]) -> Facts:
         for bridge, addresses in own.held.items():
             held.setdefault(bridge, {}).update(addresses)
     named = (f"{host.name} {host.address}" for host in topology.hosts.values())
+    reservations = [
+        Reservation(prefix, holder.replace("this host", host))
+        for host, own in facts.items()
+        for prefix, holder in own.reservations
+    ]
+    reservations += [
+        Reservation(ip_network(host.address), f"the address of host {host.name}")
+        for host in topology.hosts.values()
+        if host.address
+    ]
     return Facts(
-        reservations=tuple(
-            Reservation(prefix, holder.replace("this host", host))
-            for host, own in facts.items()
-            for prefix, holder in own.reservations
-        ),
+        reservations=tuple(reservations),
         links=frozenset(chain.from_iterable(own.links for own in facts.values())),
         mtu=min((own.mtu for own in facts.values()), default=Facts().mtu),
         machine=" ".join(named),

@@ -37,7 +37,6 @@ def place(topology: Topology) -> Placement:
     errors += _waiting_for_others(topology, nodes)
     for network in topology.networks.values():
         errors += _can_not_span(network, segments[network.name])
-    errors += _same_bridge(topology, segments)
     raise_all(errors)
     return Placement(nodes, segments)
 
@@ -119,19 +118,6 @@ def _can_not_span(network: Network, hosts: tuple[str, ...]) -> Iterator[PlanErro
     if network.isolated and not isinstance(network.gateway, HostGateway):
         message = f"{network.name} is `isolated` and on {on}: each host needs its gateway"
         yield PlanError(message, at=network.at.of("isolated"), hint="`gateway: host` is on each of them")
-
-
-def _same_bridge(topology: Topology, segments: Mapping[str, tuple[str, ...]]) -> Iterator[PlanError]:
-    """Two tunnels on one bridge send each other's frames round for ever."""
-    first: dict[object, Network] = {}
-    for network in topology.networks.values():
-        if isinstance(network.bridge, str) and len(segments[network.name]) > 1 and network.vxlan is not None:
-            other = first.setdefault(network.bridge, network)
-            if other is not network:
-                message = (
-                    f"{other.name} and {network.name} would have two tunnels on one bridge, {network.bridge}"
-                )
-                yield PlanError(message, at=network.at.of("bridge"))
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

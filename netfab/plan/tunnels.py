@@ -96,7 +96,7 @@ def _unfit_hosts(topology: Topology, used: Iterable[str], facts: Mapping[str, Fa
             continue
         other = holders.setdefault(host.address, name)
         for twin, there in facts.items():
-            if twin != name and other == name and twin in topology.hosts and underlay(host, there):
+            if topology.hosts[twin].address not in (None, host.address) and underlay(host, there):
                 other = twin
         if other != name:
             yield PlanError(
@@ -154,9 +154,7 @@ def _vnis(
 ) -> dict[str, int]:
     """The written one, or the leased one, or the lowest that nobody has on any of the hosts."""
     taken = {
-        vni: f"{holder.replace('this host', host)}"
-        for host, f in facts.items()
-        for vni, holder in f.vnis.items()
+        vni: holder.replace("this host", host) for host, own in facts.items() for vni, holder in own.vnis
     }
     found: dict[str, int] = {}
     for name, network in spanning.items():
