@@ -12,6 +12,7 @@ import click
 from netfab.cli.fabric import output_json, where_of
 from netfab.cli.failures import show_error
 from netfab.errors import ContainerFailed, NetfabError
+from netfab.runtime.paths import SIMULATED_HOSTS
 
 ENDED = ("exited", "stopped")
 
@@ -65,8 +66,13 @@ def _split(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options: Any) -> int:
     from netfab import fabric
 
+    where = where_of(ctx)
     try:
-        return fabric.execute(node, command, where_of(ctx), **options)
+        if os.path.isdir(SIMULATED_HOSTS):
+            from netfab import simulate
+
+            simulate.enter_host_of(node, where)
+        return fabric.execute(node, command, where, **options)
     except ContainerFailed as error:
         show_error(error)
         return error.exit_code
