@@ -177,6 +177,40 @@ def _variations(
         yield Example(kind, field, around(base), around(base._replace(**{field: value})))
 
 
+def _lower(mtu: int) -> dict[str, End]:
+    """The ends of a veth with that MTU."""
+    return {"a": veth().a._replace(mtu=mtu), "b": veth().b._replace(mtu=mtu)}
+
+
+def small(end: End) -> End:
+    """With an MTU that is too small for IPv6."""
+    return end._replace(mtu=600, settings=end.settings.without_ipv6())
+
+
+def _small_mtus() -> Iterator[Example]:
+    """Links that lose their IPv6 with their MTU, and get it back while they are up."""
+    ends = veth(a=small(veth().a), b=small(veth().b))
+    both = {
+        Bridge: (
+            fabric(bridge(), address("fe80::1/64", BR0)),
+            fabric(bridge(mtu=600, settings=Settings().without_ipv6())),
+        ),
+        Veth: (
+            fabric(namespace(), bridge(), veth(), port(), address(), address("fe80::2/64")),
+            fabric(namespace(), bridge(), ends, port(), address()),
+        ),
+        Macvlan: (
+            fabric(namespace(), macvlan()),
+            fabric(namespace(), macvlan()._replace(end=small(macvlan().end))),
+        ),
+        Nic: (fabric(namespace(), nic()), fabric(namespace(), nic()._replace(end=small(nic().end)))),
+    }
+    for kind, (large, less) in both.items():
+        yield Example(kind, "mtu 1500 -> 600", large, less)
+        yield Example(kind, "mtu 600 -> 1500", less, large)
+        yield Example(kind, "mtu 600, ended", less, fabric())
+
+
 def _macvlans() -> Iterator[Example]:
     base, at_guest = macvlan(), Name(GUEST, "eth1")
     fields = {
@@ -281,6 +315,7 @@ def every_example() -> list[Example]:
         *_variations(
             Veth, cable(), lambda it: fabric(namespace(), namespace("db"), it), a=cable().a._replace(mtu=1300)
         ),
+        *_small_mtus(),
         *_macvlans(),
         *_nics(),
         *_variations(
@@ -307,6 +342,7 @@ def every_example() -> list[Example]:
             lambda it: fabric(*on, it),
             rate=8_000_000_000,
         ),
+        Example(Port, "mtu", fabric(*on), fabric(namespace(), bridge(), veth(**_lower(1400)), port())),
         Example(Qdisc, "link", fabric(*on, Qdisc(WEB_ETH0, 8_000_000)), fabric(*on)),
         *_variations(
             Route,

@@ -103,7 +103,7 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
                 yield from nic_objects(topology, layout, nic, forwarding, facts)
     for segment, ends in node.links_of(layout):
         if len(ends) == 2:
-            yield node.cable_between(topology.name, ends, segment, forwarding)
+            yield node.cable_between(topology.name, ends, segment, forwarding, facts)
 
 
 def nic_objects(
@@ -112,7 +112,7 @@ def nic_objects(
     """An interface's cable and place on the bridge, or its NIC; its addresses. A link's cable is of both."""
     segment = layout.segments[nic.segment]
     if isinstance(segment.wish, Network):
-        yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding)
+        yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding, facts)
         yield network.port_of(nic, segment, segment.wish)
     elif segment.wish.outside is not None:
         router = nic.node in forwarding

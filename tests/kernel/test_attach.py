@@ -77,6 +77,21 @@ def gateways(guest: str) -> list[str]:
     return [line.split()[2] for line in ip("-n", guest, "route", "show", "default").splitlines()]
 
 
+def test_an_mtu_too_small_for_ipv6_does_for_ipv4(blue: str) -> None:
+    attach("br1", blue, "10.0.0.2/24", mtu=600)
+
+    assert "mtu 600" in ip("-n", "blue", "link", "show", "eth1")
+    assert addresses("blue") == ["10.0.0.2/24"]
+
+
+@pytest.mark.parametrize("mtu", [0, 600])
+def test_an_ipv6_address_on_a_bridge_with_too_small_an_mtu_is_refused(blue: str, mtu: int) -> None:
+    ip("link", "add", "br1", "mtu", "600", "type", "bridge")
+
+    with pytest.raises(NetfabError, match=r"at least 1280 .*, not 600, which netns:blue has on br1"):
+        attach("br1", blue, "fd00::2/64", mtu=mtu)
+
+
 def test_a_guest_gets_an_interface_on_a_new_bridge(blue: str) -> None:
     attach("br7", blue, "10.7.0.2/24")
 
