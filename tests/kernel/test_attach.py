@@ -19,6 +19,9 @@ from pyroute2 import IPRoute, NetNS
 
 from netfab import adhoc, fabric
 from netfab.errors import AddressTaken, ForeignObject, NetfabError
+from netfab.objects.base import Fabric
+from netfab.objects.guest import Guest
+from netfab.store.public import PublicView
 from netfab.system import linux
 from netfab.topology.pipework import NoNetmask
 
@@ -279,6 +282,20 @@ def test_reconcile_attaches_a_restarted_guest_again(blue: str) -> None:
     adhoc.reconcile("adhoc")
 
     assert addresses("blue") == ["10.7.0.2/24"]
+
+
+def test_reconcile_tells_everybody_of_a_topologys_guest_as_it_runs_now(blue: str, tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text(SHOP.replace("nodes: {", f"nodes: {{legacy: {{attach: '{blue}', networks: [back]}}, "))
+    fabric.apply(fabric.load(str(file)), str(file))
+    ip("netns", "delete", "blue")
+    ip("netns", "add", "blue")
+
+    fabric.reconcile("shop")
+
+    (published,) = PublicView("/run/netfab").records()
+    (guest,) = Fabric.from_json(published.desired, [Guest]).values()
+    assert guest.started == str(os.stat("/run/netns/blue").st_ino)
 
 
 @pytest.mark.parametrize(
