@@ -58,7 +58,7 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False, only: Colle
     with opened_store(where) as store, opened_host(topology.name, where) as host:
         topology = shared.joined(topology, store)
         record, leases = store.record(topology.name), store.leases(topology.name)
-        facts = _facts(host, store, topology, where)
+        facts = _facts(host, store, topology, leases, where)
         proposed = _planned(topology, leases, facts, where, only, record)
         proposed = with_renames(proposed, record, summary_of(topology, proposed, record))
         last = last_applied(store, topology.name, KINDS)
@@ -81,7 +81,8 @@ def claim(
 ) -> Plan:
     """Plan, and hold what is planned; plan again when another process was first."""
     for attempt in range(ATTEMPTS):
-        leases, facts = store.leases(topology.name), _facts(host, store, topology, where)
+        leases = store.leases(topology.name)
+        facts = _facts(host, store, topology, leases, where)
         proposed = _planned(topology, leases, facts, where, only, record)
         try:
             store.claim(topology.name, proposed.wants)
@@ -126,21 +127,23 @@ def with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:
     return proposed._replace(warnings=(*proposed.warnings, *told))
 
 
-def _facts(host: LocalHost, store: Store, topology: Topology, where: Where) -> Facts:
+def _facts(
+    host: LocalHost, store: Store, topology: Topology, leases: frozenset[Lease], where: Where
+) -> Facts:
     """What the planner is told: of the host, and of what fabrics hold on it."""
     facts, name = host.facts(), topology.name
     held = tuple(
         Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
         for subnet in store.held(name)
     )
-    own = {lease.key: lease.value for lease in store.leases(name) if lease.kind == "borrowed"}
+    own = {lease.key: lease.value for lease in leases if lease.kind == "borrowed"}
     originals = {**facts.sysctls, **store.borrowed(name), **own}
     published = store.published(name)
     return facts._replace(
         reservations=held + facts.reservations,
         sysctls=originals,
         published=published,
-        guests=guests_of(topology, last_applied(store, name), where),
+        guests=guests_of(topology, store, where),
         nics=nics_of(topology, host, store),
         held=shared.held_on_bridges(store, name),
     )

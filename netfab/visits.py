@@ -11,26 +11,27 @@ from netfab.errors import GuestGone, NetfabError, UnknownGuest, raise_all
 from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
 from netfab.plan.facts import FoundGuest
+from netfab.store.store import Store
 from netfab.topology.schema import Topology
-from netfab.where import Where, records
+from netfab.where import Where, last_applied, records
 
 if TYPE_CHECKING:
     from netfab.guests.guest import Guest as FoundRun
 
 
-def guests_of(topology: Topology, last: Fabric, where: Where) -> dict[str, FoundGuest]:
+def guests_of(topology: Topology, store: Store, where: Where) -> dict[str, FoundGuest]:
     """The containers that the topology has as nodes, by its words for them. Raises NetfabError."""
-    known = guests_in(last)
+    attached = [node for node in topology.nodes.values() if node.attach]
+    known = guests_in(last_applied(store, topology.name)) if attached else {}
     found: dict[str, FoundGuest] = {}
     errors: list[NetfabError] = []
-    for node in topology.nodes.values():
-        if node.attach:
-            try:
-                run = run_of(known[node.attach], where) if node.attach in known else None
-                found[node.attach] = FoundGuest(*run[1:]) if run else _fact(find(node.attach, where))
-            except NetfabError as error:
-                error.at = node.at.of("attach")
-                errors.append(error)
+    for node in attached:
+        try:
+            run = run_of(known[node.attach], where) if node.attach in known else None
+            found[node.attach] = FoundGuest(*run[1:]) if run else _fact(find(node.attach, where))
+        except NetfabError as error:
+            error.at = node.at.of("attach")
+            errors.append(error)
     raise_all(errors)
     return found
 
