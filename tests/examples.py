@@ -10,13 +10,17 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from dhcp_servers import end_clients, serving
 
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nics import nics
 from netfab.objects.address import Address, address_name
 from netfab.objects.base import Fabric, Name, node_space
 from netfab.objects.bridge import Bridge
+from netfab.objects.dhcp import Dhcp
 from netfab.objects.expressions import ACCEPT, DROP, match, meta
 from netfab.objects.file import File
 from netfab.objects.firewall import Chain, Firewall, Rule, Set
@@ -40,6 +44,7 @@ WEB_HOST = Name("host", "nfweb")
 WEB_ETH0, WEB_ETH1, DB_ETH1 = Name(WEB, "eth0"), Name(WEB, "eth1"), Name(DB, "eth1")
 GUEST = node_space(FABRIC, "blue")
 GUEST_ETH1 = Name(GUEST, "eth1")
+SERVERS: list[subprocess.Popen[str]] = []  # that `here` started
 FILE = f"/run/netfab/{FABRIC}/etc/hosts.1"
 
 
@@ -110,8 +115,20 @@ def in_guest(netns: str = "blue", last: int = 2) -> tuple[Any, ...]:
 
 
 def here(example: Example) -> Example:
-    """The example with the guests and NICs that it speaks of, made where the caller is."""
-    return example._replace(before=_on_stage(example.before), after=_on_stage(example.after))
+    """The example with the guests and NICs that it speaks of, made where the caller is; and a DHCP server."""
+    staged = example._replace(before=_on_stage(example.before), after=_on_stage(example.after))
+    if any(isinstance(thing, Dhcp) for thing in (*example.before.values(), *example.after.values())):
+        subprocess.run(["ip", "-n", "behind-ens1", "address", "add", "10.0.0.1/24", "dev", "far"], check=True)
+        SERVERS.append(serving("behind-ens1", Path("/run/leases"), "10.0.0.100", "10.0.0.200"))
+    return staged
+
+
+def gone() -> None:
+    """End the processes that there are of examples in the host where the caller is."""
+    end_clients()
+    while SERVERS:
+        with SERVERS.pop() as server:
+            server.kill()
 
 
 def _on_stage(wanted: Fabric) -> Fabric:
@@ -185,6 +202,16 @@ def _lower(mtu: int) -> dict[str, End]:
 def small(end: End) -> End:
     """With an MTU that is too small for IPv6."""
     return end._replace(mtu=600, settings=end.settings.without_ipv6())
+
+
+def _dhcps() -> Iterator[Example]:
+    """A client of a server beyond a NIC."""
+    on = namespace(), macvlan()
+    base = Dhcp(WEB_ETH0, macvlan().end.mac, "udhcpc", (), "web", True, "")
+    yield from _variations(
+        Dhcp, base, lambda it: fabric(*on, it), hostname="db", gateway=False, options=("-V", "nine")
+    )
+    yield Example(Dhcp, "ended", fabric(*on, base), fabric(*on))
 
 
 def _small_mtus() -> Iterator[Example]:
@@ -315,6 +342,7 @@ def every_example() -> list[Example]:
         *_variations(
             Veth, cable(), lambda it: fabric(namespace(), namespace("db"), it), a=cable().a._replace(mtu=1300)
         ),
+        *_dhcps(),
         *_small_mtus(),
         *_macvlans(),
         *_nics(),
