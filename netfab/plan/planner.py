@@ -36,6 +36,7 @@ class Plan(NamedTuple):
     published: tuple[Publish, ...]
     names: Mapping[str, Names]  # where each node finds names
     commands: Mapping[str, tuple[tuple[str, ...], ...]]  # to run once in new nodes that have no program
+    guests: Mapping[str, str] = {}  # node that somebody else runs -> path of its network namespace
     nodes: frozenset[str] | None = None  # of a part of it (part.py): whose objects it has; None: everybody's
 
 
@@ -80,7 +81,8 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
         *without_program(topology),
         *nics.warnings(topology, facts),
     )
-    return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout))
+    guests = {each.name: facts.guests[each.attach].path for each in topology.nodes.values() if each.attach}
+    return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout), guests)
 
 
 def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:
@@ -163,7 +165,7 @@ def _node_summary(topology: Topology, plan: Plan, name: str) -> dict[str, Any]:
     holder = hosts.namespace_holder(topology, topology.nodes[name])
     namespace = "" if isinstance(holder.mode, HostMode) else f"/run/netns/{topology.name}.{holder.name}"
     if holder.attach:
-        namespace = plan.fabric[node.namespace_name(topology.name, holder.name)].path
+        namespace = plan.guests[holder.name]
     return {
         "addresses": addresses,
         "namespace": namespace,

@@ -298,6 +298,44 @@ def test_reconcile_tells_everybody_of_a_topologys_guest_as_it_runs_now(blue: str
     assert guest.started == str(os.stat("/run/netns/blue").st_ino)
 
 
+def test_some_nodes_can_be_applied_although_the_guest_of_another_does_not_run(
+    blue: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.yaml"
+    guests = f"legacy: {{attach: '{blue}', networks: [back]}}, old: {{attach: 'netns:red', networks: [back]}}"
+    file.write_text(SHOP.replace("nodes: {", f"nodes: {{{guests}, "))
+
+    fabric.apply(fabric.load(str(file)), str(file), only=["legacy"])
+    first = addresses("blue")
+    ip("netns", "add", "red")
+    fabric.apply(fabric.load(str(file)), str(file), only=["old"])
+    ip("netns", "delete", "blue")
+    fabric.apply(fabric.load(str(file)), str(file), only=["web"])
+
+    assert first == ["10.55.0.2/24"]
+    assert addresses("red") == ["10.55.0.3/24"]
+    assert addresses("shop.web", "eth0") == ["10.55.0.4/24"]
+    assert fabric.drift("shop") == ()
+
+
+def test_a_guest_that_is_gone_from_the_file_gets_its_network_back_when_it_is_named(
+    blue: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.yaml"
+    attached = f"legacy: {{attach: '{blue}', networks: {{back: {{gateway: true}}}}}}, "
+    file.write_text(SHOP.replace("nodes: {", "nodes: {" + attached))
+    fabric.apply(fabric.load(str(file)), str(file))
+    file.write_text(SHOP)
+
+    fabric.apply(fabric.load(str(file)), str(file), only=["web"])
+    kept = gateways("blue")
+    fabric.apply(fabric.load(str(file)), str(file), only=["legacy"])
+
+    assert kept == ["10.55.0.1", "127.0.0.9"]
+    assert gateways("blue") == ["127.0.0.9"]
+    assert list(fabric.status("shop")["nodes"]) == ["web"]
+
+
 @pytest.mark.parametrize(
     "damage",
     [
