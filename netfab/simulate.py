@@ -15,6 +15,7 @@ from netfab.nodes import run_commands
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.placement import plan_hosts
 from netfab.plan.planner import Plan
+from netfab.plan.runs_on import place
 from netfab.plan.underlay import NAME, underlay_of
 from netfab.proposal import commands_of, facts_of, summary_of
 from netfab.store.public import publish
@@ -37,10 +38,13 @@ def apply(topology: Topology, file: str, where: Where) -> Mapping[str, Plan]:
     """Plan for all hosts, which were begun, and make each match. Raises NetfabError."""
     facts: dict[str, Facts] = {}
     leases: set[Lease] = set()
+    placement = place(topology)
     for name in topology.hosts:
+        nodes = [node for node, there in placement.nodes.items() if there == name]
         with simulated.inside(name), opened_store(where) as store, opened_host(topology.name, where) as host:
-            facts[name] = facts_of(host, store, topology, where)
-            leases |= store.leases(topology.name)
+            own = store.leases(topology.name)
+            leases |= own
+            facts[name] = facts_of(host, store, topology, own, where, nodes)
     plans = plan_hosts(topology, leases, facts, where.run)
     for name, plan in plans.items():
         with simulated.inside(name):

@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from netfab.objects.address import link_local
 from netfab.objects.base import HOST, KernelObject, Name
 from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.link import group_of
 from netfab.objects.neighbour import Neighbour
 from netfab.objects.port import Port
-from netfab.objects.veth import End
+from netfab.objects.veth import NEW_LINK, End
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
 from netfab.plan.facts import Facts
 from netfab.plan.layout import Layout, Segment
-from netfab.plan.names import link_local, mac_of
-from netfab.plan.refusals import IPV6_MTU
+from netfab.plan.mtu import IPV6_MTU, settings_for
+from netfab.plan.names import mac_of
 from netfab.plan.tunnels import Tunnel, underlay
 from netfab.topology.schema import Address, Topology
 
@@ -65,7 +66,7 @@ def _link_of(
     assert own.address is not None  # else it was refused (tunnels.py)
     mac = mac_of("tunnel", layout.host, topology.name, segment.name)
     group, below = group_of(topology.name), Name(HOST, device.name)
-    end = End(link, mac, segment.mtu)
+    end = End(link, mac, segment.mtu, settings=settings_for(segment.mtu, facts, NEW_LINK))
     yield Vxlan(end, below, tunnel.vni, own.address, group, tunnel.port, tunnel.learning)
     modes = {"isolated": True, "learning": tunnel.learning, "neigh_suppress": tunnel.suppress}
     yield Port(link, Name(HOST, segment.bridge), **modes)

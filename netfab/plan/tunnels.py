@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.plan.facts import Device, Facts, Lease
-from netfab.plan.refusals import IPV6_MTU
+from netfab.plan.mtu import IPV6_MTU
 from netfab.plan.runs_on import Placement
 from netfab.topology.schema import PLANNED, HostEntry, Network, Planned, Port, Topology
 
