@@ -111,7 +111,11 @@ def lay_out(
     prefixes = choose_prefixes(topology, by_segment, host_reach(topology, by_segment), held, facts)
     bridges = _bridges(topology, held, facts)
     wants = {*prefixes.wants(), *(Lease("bridge", name, bridge) for name, bridge in bridges.items())}
-    wants |= {Lease("vni", name, str(span.tunnel.vni)) for name, span in spans.items() if span.tunnel}
+    wants |= {
+        Lease("vni", name, str(span.tunnel.vni) if span.tunnel else held["vni", name])
+        for name, span in spans.items()
+        if span.tunnel or ("vni", name) in held
+    }
     segments: dict[str, Segment] = {}
     addresses: dict[str, tuple[Assigned, ...]] = {}
     errors: list[NetfabError] = []

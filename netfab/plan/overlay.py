@@ -20,7 +20,7 @@ from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
 from netfab.plan.facts import Facts
 from netfab.plan.layout import Layout, Segment
 from netfab.plan.mtu import IPV6_MTU, settings_for
-from netfab.plan.names import mac_of
+from netfab.plan.names import bridge_mac, mac_of
 from netfab.plan.tunnels import Tunnel, underlay
 from netfab.topology.schema import Address, Topology
 
@@ -79,10 +79,9 @@ def _entries(
     peers = peers_of(topology, layout, segment)
     for peer in peers.values():
         yield VxlanFdb(link, EVERYBODY, peer)
-    for station in stations:
-        if not tunnel.learning:
-            yield VxlanFdb(link, station.mac, peers[station.host])
-            yield BridgeFdb(link, bridge, station.mac)
+    for station in () if tunnel.learning else stations:
+        yield VxlanFdb(link, station.mac, peers[station.host])
+        yield BridgeFdb(link, bridge, station.mac)
         for address in station.addresses:
             yield Neighbour(bridge, address, station.mac)
 
@@ -93,7 +92,7 @@ def _stations(topology: Topology, layout: Layout) -> Mapping[str, list[Station]]
     for name, segment in layout.segments.items():
         for host, own in segment.hosts.items():
             if host != layout.host and own:
-                mac = mac_of(host, topology.name, name)
+                mac = bridge_mac(host, topology.name, name)
                 found[name].append(_station(host, mac, [interface.ip for interface in own], segment.ipv6))
     for node, nics in layout.nics.items():
         for nic in () if layout.has(node) else nics:

@@ -59,9 +59,8 @@ def tunnels_of(
         errors += _two_families(network, hosts)
         mtus[name] = _inner_mtu(hosts, facts)
         errors += _wrong_mtu(network, mtus[name], hosts)
-    vnis = _vnis(
-        spanning, {lease.key: int(lease.value) for lease in leases if lease.kind == "vni"}, facts, errors
-    )
+    held = {lease.key: int(lease.value) for lease in leases if lease.kind == "vni"}
+    vnis = _vnis(topology, spanning, held, facts, errors)
     raise_all(errors)
     found = {}
     for name, network in spanning.items():
@@ -147,6 +146,7 @@ def _wrong_mtu(network: Network, most: int, hosts: list[HostEntry]) -> Iterator[
 
 
 def _vnis(
+    topology: Topology,
     spanning: Mapping[str, Network],
     held: Mapping[str, int],
     facts: Mapping[str, Facts],
@@ -158,15 +158,15 @@ def _vnis(
     }
     found: dict[str, int] = {}
     for name, network in spanning.items():
-        if network.vxlan is not None and network.vxlan.vni is not PLANNED:
-            vni = network.vxlan.vni
-            if vni in taken and held.get(name) != vni:
-                errors.append(PlanError(f"VNI {vni} is {taken[vni]}", at=network.at.of("vxlan")))
+        wanted = network.vxlan.vni if network.vxlan else PLANNED
+        vni = held.get(name) if wanted is PLANNED else wanted
+        if vni is not None:
+            if vni in taken:
+                at = network.at.of("vxlan")
+                errors.append(PlanError(f"VNI {vni}, for network {name}, is {taken[vni]}", at=at))
             taken[vni] = f"network {name}"
             found[name] = vni
-    for name in spanning.keys() - found.keys():
-        if name in held and taken.get(held[name], "") == "":
-            found[name] = held[name]
-            taken[held[name]] = f"network {name}"
-    free = (vni for vni in VNIS if vni not in taken)
+    # One that is leased to a network that is on one host for now is kept for it.
+    kept = {vni for name, vni in held.items() if name in topology.networks}
+    free = (vni for vni in VNIS if vni not in taken and vni not in kept)
     return {name: found[name] if name in found else next(free) for name in spanning}

@@ -262,6 +262,7 @@ def test_where_macs_may_move_tunnels_learn_and_nobodys_place_is_written_down() -
 
     assert [entry.mac for entry in of_kind(plan, VxlanFdb)] == [EVERYBODY]
     assert not of_kind(plan, BridgeFdb)
+    assert not of_kind(plan, Neighbour)
     assert all(thing.learning for thing in of_kind(plan, Port))
 
 
@@ -320,6 +321,24 @@ def test_vnis_stay_and_others_tunnels_are_avoided() -> None:
     assert vnis(again) == {"aa": 2, "a": 3, "b": 1, "c": 4}
 
 
+def test_a_network_that_is_on_one_host_for_a_while_keeps_its_vni() -> None:
+    text = TWO + "networks: {a: {hosts: [%s]}, b: {hosts: [h1, h2]}}"
+    first = planned(text % "h1, h2")["h1"].layout
+    alone = planned(text % "h1", first.wants)["h1"].layout
+    again = planned(text % "h1, h2", alone.wants)["h1"].layout
+
+    assert alone.segments["a"].tunnel is None
+    assert again.segments["a"].tunnel == first.segments["a"].tunnel
+
+
+def test_a_leased_vni_that_somebody_else_has_now_is_an_error_and_no_other_vni() -> None:
+    text = TWO + SPANNING % ""
+    leases = planned(text)["h1"].layout.wants
+
+    with pytest.raises(NetfabError, match="VNI 1, for network lan, is vx1's on h2"):
+        planned(text, leases, {"h2": facts("192.0.2.2", vnis=((1, "vx1's on this host"),))})
+
+
 def test_only_a_tunnel_needs_an_address() -> None:
     plans = planned(
         "name: lab\nhosts: {h1: {}, h2: {ssh: root@h2}}\nnetworks: {lan: {}}\nnodes: {a: {networks: [lan]}}"
@@ -361,7 +380,7 @@ REFUSED = {
         "h2 has networks in common with others, and no `address` to reach it at"
     ),
     TWO + "networks: {a: {hosts: [h1, h2], vxlan: {vni: 7}}, b: {hosts: [h1, h2], vxlan: {vni: 7}}}": (
-        "VNI 7 is network a"
+        "VNI 7, for network b, is network a"
     ),
 }
 
