@@ -40,6 +40,12 @@ def program() -> str:
     raise Unsupported("a firewall is needed, and nft is missing", hint="install nftables")
 
 
+def version() -> str:
+    """Of nft: 1.0.6. Raises Unsupported."""
+    _, printed, _ = _Run(program(), ("--version",)).result()
+    return printed.decode(errors="replace").split()[1].removeprefix("v")
+
+
 def load(commands: str) -> None:
     """Carry out one transaction, JSON. Raises OSError with nft's own words; Unsupported without nft."""
     status, _, words = _Run(program(), ("-j", "-f", "-"), commands.encode()).result()

@@ -26,6 +26,7 @@ _UNLIMITED = {"memory": "max", "cpu": f"max {_CPU_PERIOD}", "pids": "max"}
 _UNLIMITED_V1 = {"memory": "-1", "cpu": "-1", "pids": "max"}
 _FILES = {"memory": "memory.max", "cpu": "cpu.max", "pids": "pids.max"}
 _FILES_V1 = {"memory": "memory.limit_in_bytes", "cpu": "cpu.cfs_quota_us", "pids": "pids.max"}
+LIMITED = frozenset(_FILES)  # controllers that limits are asked of
 
 
 class Hierarchies(NamedTuple):
