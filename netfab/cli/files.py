@@ -8,16 +8,18 @@ from typing import Any
 
 import click
 
+from netfab.cli import complete
 from netfab.errors import NetfabError
 
 FILE_VARIABLE = "NETFAB_FILE"
-file_argument = click.argument("file", required=False, envvar=FILE_VARIABLE)
+file_argument = click.argument("file", required=False, envvar=FILE_VARIABLE, shell_complete=complete.files)
 file_option = click.option(
     "-f",
     "-t",
     "--file",
     "file_option",
     metavar="FILE",
+    shell_complete=complete.files,
     help="The same as FILE. Left out: $NETFAB_FILE, topology.yaml, *.netfab.yaml, or the only *.yaml here.",
 )
 name_option = click.option("--name", help="The fabric's name, instead of the file's own.")
