@@ -134,7 +134,7 @@ def apply(
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record, leases = store.record(name), store.leases(name)
         topology = shared.joined(topology, store)
-        _refuse_another(record, file, take_over)
+        refuse_another(record, file, take_over)
         if record is None and not second:
             _refuse_renamed(name, file, store)
         last = last_applied(store, name)
@@ -162,7 +162,7 @@ def apply(
                 run_commands(made, applied.changes, where)
                 wants = leases_within(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
-                    _remember(made, within(proposed, _desired(record, name)), wants, store, where)
+                    remember(made, within(proposed, _desired(record, name)), wants, store, where)
         except UndoFailed:
             raise
         except BaseException:
@@ -212,14 +212,14 @@ def _desired(record: Record | None, name: str) -> Fabric:
     return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
 
 
-def _remember(made: Record, desired: Fabric, wants: frozenset[Lease], store: Store, where: Where) -> None:
+def remember(made: Record, desired: Fabric, wants: frozenset[Lease], store: Store, where: Where) -> None:
     """Keep what was applied, and tell everybody what everybody may know of it."""
     known = made._replace(desired=desired.to_json())
     store.commit(known, wants)
-    publish(where.run, _public(known, desired), wants)
+    publish(where.run, public_record(known, desired), wants)
 
 
-def _public(record: Record, fabric: Fabric) -> Record:
+def public_record(record: Record, fabric: Fabric) -> Record:
     """The record, less the secrets of its objects."""
     public = fabric.public()
     return record if public is fabric else record._replace(desired=public.to_json())
@@ -281,7 +281,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
         with _undone_on_failure(applied, host, (left, last)):
             run_commands(record, applied.changes, where)
         host.announce(wanted, applied.changes)
-        publish(where.run, _public(record, wanted), store.leases(name))
+        publish(where.run, public_record(record, wanted), store.leases(name))
         return applied
 
 
@@ -333,7 +333,7 @@ def _refuse_renamed(name: str, file: str, store: Store) -> None:
             )
 
 
-def _refuse_another(record: Record | None, file: str, take_over: bool) -> None:
+def refuse_another(record: Record | None, file: str, take_over: bool) -> None:
     """A second checkout of a file must not eat the first one's fabric."""
     if record is not None and record.file != file and not take_over:
         raise NetfabError(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from netfab.objects.original import Original
 from netfab.plan.subnets import Reservation
-from netfab.topology.schema import Address
+from netfab.topology.schema import Address, Topology
 
 
 class FoundGuest(NamedTuple):
@@ -49,6 +49,24 @@ class Facts(NamedTuple):
     guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
     nics: Mapping[str, FoundNic] = {}  # by their names on the host; only where the topology speaks of any
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
+
+
+class Asked(NamedTuple):
+    """What a topology wants to know of a host, besides what every topology does."""
+
+    guests: tuple[str, ...] = ()  # words of `attach`
+    nics: bool = False  # whether there is a link to any
+    moving: tuple[str, ...] = ()  # NICs that are to be moved
+
+
+def asked_by(topology: Topology) -> Asked:
+    """What has to be looked for before the topology can be planned."""
+    outsides = [link.outside for link in topology.links if link.outside is not None]
+    return Asked(
+        tuple(dict.fromkeys(node.attach for node in topology.nodes.values() if node.attach)),
+        any(outside.kind != "host" for outside in outsides),
+        tuple(outside.device for outside in outsides if outside.kind == "nic"),
+    )
 
 
 class Lease(NamedTuple):
