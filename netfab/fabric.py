@@ -27,7 +27,7 @@ from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
 from netfab.store.public import PublicView, publish, withdraw
-from netfab.store.store import Record, Store
+from netfab.store.store import Part, Record, Store
 from netfab.topology.schema import FileWish, Topology
 from netfab.visits import as_they_are_now
 from netfab.where import (
@@ -133,7 +133,7 @@ def apply(
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record, leases = store.record(name), store.leases(name)
-        topology = shared.joined(topology, store)
+        topology = shared.joined(topology, shared.networks_of(store))
         refuse_another(record, file, take_over)
         if record is None and not second:
             _refuse_renamed(name, file, store)
@@ -212,10 +212,17 @@ def _desired(record: Record | None, name: str) -> Fabric:
     return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
 
 
-def remember(made: Record, desired: Fabric, wants: frozenset[Lease], store: Store, where: Where) -> None:
+def remember(
+    made: Record,
+    desired: Fabric,
+    wants: frozenset[Lease],
+    store: Store,
+    where: Where,
+    part: Part | None = None,
+) -> None:
     """Keep what was applied, and tell everybody what everybody may know of it."""
     known = made._replace(desired=desired.to_json())
-    store.commit(known, wants)
+    store.commit(known, wants, part)
     publish(where.run, public_record(known, desired), wants)
 
 

@@ -56,7 +56,7 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False, only: Colle
     what those nodes have or need.
     """
     with opened_store(where) as store, opened_host(topology.name, where) as host:
-        topology = shared.joined(topology, store)
+        topology = shared.joined(topology, shared.networks_of(store))
         record, leases = store.record(topology.name), store.leases(topology.name)
         facts = _facts(topology, host, store, where)
         proposed = _planned(topology, leases, facts, where, only, record)

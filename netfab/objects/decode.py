@@ -43,7 +43,7 @@ def _made_decoder(hint: Any) -> Decoder:
         item = decoder(arguments[0])
         return lambda value: frozenset(map(item, value))
     if get_origin(hint) is Mapping:
-        key, item = map(decoder, arguments)
+        key, item = int if arguments[0] is int else decoder(arguments[0]), decoder(arguments[1])
         return lambda value: {key(name): item(part) for name, part in value.items()}
     some = [argument for argument in arguments or (hint,) if argument is not type(None)]
     if some and all(getattr(argument, "__module__", "") == "ipaddress" for argument in some):
