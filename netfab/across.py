@@ -7,56 +7,37 @@ name, the controller's book. What a host does is agent.py's business, how all ag
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 from netfab import shared
 from netfab.errors import NetfabError, Unsupported, raise_all
-from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
-from netfab.plan.facts import Asked, Facts, Lease, asked_by
-from netfab.plan.planner import Plan, summary
+from netfab.plan.facts import Asked, Facts, asked_by
 from netfab.plan.planner import plan as plan_for_one
 from netfab.remote.coordinator import transact
 from netfab.remote.messages import PROTOCOL, Message, StaleBase
+from netfab.remote.orders import Planned, entry_for, last_of, leases_of, orders_for, summary_of
 from netfab.remote.party import Connect, Party, answers, connect, party, unreachable
-from netfab.remote.transaction import Order
 from netfab.runtime.paths import RUN_DIRECTORY
 from netfab.store.book import Book, Entry
-from netfab.store.store import Record
 from netfab.topology.schema import Topology
 from netfab.visits import refuse_unfound
-from netfab.where import HERE, Where, applying_user, opened_book
+from netfab.where import HERE, Where, opened_book
 
 ATTEMPTS = 5  # at an apply, when other controllers are first
-_OWN = ("publish", "borrowed", "inside")  # leases that are one host's own
 _facts = decoder(Facts)
-
-
-class Change(NamedTuple):
-    """One line of what an apply does, and where."""
-
-    host: str
-    told: Mapping[str, Any]  # as `describe` has it
+Changes = list[dict[str, Any]]  # as `describe` has them, each with its `host`
 
 
 class Outcome(NamedTuple):
     """What was planned, and what it changes."""
 
     summary: Mapping[str, Any]
-    changes: tuple[Change, ...]
+    changes: Changes
     warnings: tuple[str, ...]
-
-
-class Planned(NamedTuple):
-    """A plan for every host that was reached."""
-
-    plans: Mapping[str, Plan]
-    said: Mapping[str, Message]  # what each host answered to hello
-    warnings: tuple[str, ...]  # hosts that were left out
 
 
 def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
@@ -97,8 +78,8 @@ def apply(
     with party({**hosts, **cleared}, where, way) as together:
         for attempt in range(ATTEMPTS):
             planned = _plan(topology, together, hosts, entry, skip_unreachable)
-            begun = _entry(topology, file, {**hosts, **cleared}, planned, entry)
-            orders = dict(_orders(topology, planned, begun, take_over, cleared))
+            begun = entry_for(topology, file, {**hosts, **cleared}, planned, entry)
+            orders = dict(orders_for(topology, planned, begun, take_over, cleared))
             try:
                 with _in_the_book(begun, entry, where) as book:
                     left = cleared.keys() & planned.said
@@ -164,7 +145,7 @@ def _plan(
         errors = {word: NetfabError(*told[:1]) for word, told in said[host]["unfound"].items()}
         refuse_unfound(topology, errors)
         topology = shared.joined(topology, said[host]["networks"])
-    leases, run = _leases(said, entry), next(iter(said.values()), {}).get("run", RUN_DIRECTORY)
+    leases, run = leases_of(said, entry), next(iter(said.values()), {}).get("run", RUN_DIRECTORY)
     if topology.hosts:
         plans = _planner()(topology, leases, facts, run)
     else:
@@ -205,88 +186,7 @@ def _tell_what_was_decided(together: Party, name: str, said: Mapping[str, Messag
     commit = {"verb": "commit", "fabric": name}
     together.ask_all({host: {**commit, "transaction": late[host]["undecided"]} for host in late})
     for answer in late.values():
-        answer["generation"] = _last(said)["generation"]
-
-
-def _last(said: Mapping[str, Message]) -> Message:
-    """The host that took part in the last apply; the first of several."""
-    return max(said.values(), key=lambda answer: int(answer["generation"]))
-
-
-def _leases(said: Mapping[str, Message], entry: Entry | None) -> frozenset[Lease]:
-    """What the fabric holds, by whoever took part in its last apply."""
-    last = _last(said) if said else None
-    if entry is not None and (last is None or last["generation"] < entry.generation):
-        return entry.leases
-    found = (Lease(*lease) for lease in last["leases"]) if last else ()
-    return frozenset(lease for lease in found if lease.kind not in _OWN)
-
-
-def _entry(
-    topology: Topology, file: str, hosts: Mapping[str, str], planned: Planned, entry: Entry | None
-) -> Entry:
-    """What the book will say."""
-    generation = max(
-        entry.generation if entry else 0, *(said["generation"] for said in planned.said.values())
-    )
-    leases = {lease for made in planned.plans.values() for lease in made.wants if lease.kind not in _OWN}
-    return Entry(
-        topology.name,
-        file,
-        applying_user(),
-        hosts,
-        generation + 1,
-        os.urandom(8).hex(),
-        _summary(topology, planned),
-        frozenset(leases),
-    )
-
-
-def _orders(
-    topology: Topology, planned: Planned, entry: Entry, take_over: bool, cleared: Collection[str]
-) -> Iterator[tuple[str, Order]]:
-    """What each host is told; those that the file no longer has are told of an empty fabric."""
-    source = entry.file if entry.file == "-" else f"{os.uname().nodename}:{entry.file}"
-    for host, said in planned.said.items():
-        made = planned.plans.get(host)
-        chosen = json.dumps(
-            _summary_on(topology, made) if made else {"networks": {}, "nodes": {}, "links": []}
-        )
-        commands = json.dumps(made.commands if made else {})
-        empty = Fabric(topology.name)
-        record = Record(topology.name, source, 0, empty.to_json(), chosen, commands)
-        yield (
-            host,
-            Order(
-                entry.transaction,
-                host,
-                said["generation"],
-                entry.generation,
-                record,
-                made.fabric if made else empty,
-                made.wants if made else frozenset(),
-                made.published if made else (),
-                take_over or host in cleared,
-                0.0,
-            ),
-        )
-
-
-def _summary_on(topology: Topology, made: Plan) -> dict[str, Any]:
-    """A host's own nodes, and the networks that they are on."""
-    here = {name: node for name, node in topology.nodes.items() if name in made.names}
-    return summary(topology._replace(nodes=here), made)
-
-
-def _summary(topology: Topology, planned: Planned) -> dict[str, Any]:
-    """That of all hosts together; each node with its host."""
-    together: dict[str, Any] = {"networks": {}, "nodes": {}, "links": []}
-    for host, made in planned.plans.items():
-        chosen = _summary_on(topology, made)
-        together["networks"] |= chosen["networks"]
-        together["nodes"] |= {name: {**node, "host": host} for name, node in chosen["nodes"].items()}
-        together["links"] += [link for link in chosen["links"] if link not in together["links"]]
-    return together
+        answer["generation"] = last_of(said)["generation"]
 
 
 def _outcome(
@@ -294,8 +194,8 @@ def _outcome(
 ) -> Outcome:
     told = (warning for made in planned.plans.values() for warning in made.warnings)
     return Outcome(
-        _summary(topology, planned),
-        tuple(Change(host, one) for host, several in changes.items() for one in several),
+        summary_of(topology, planned),
+        _with_hosts(changes),
         (*planned.warnings, *dict.fromkeys(told)),
     )
 
@@ -318,18 +218,18 @@ def _on_each(
         return together.call(function, {"fabric": entry.name, **arguments})
 
 
-def drift(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> tuple[Change, ...]:
+def drift(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> Changes:
     """What others changed on any host since the last apply."""
-    return _changes(_on_each("drift", entry, where, way))
+    return _with_hosts(_on_each("drift", entry, where, way))
 
 
-def reconcile(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> tuple[Change, ...]:
+def reconcile(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> Changes:
     """Repair what others changed; each host by itself, from what it has in its own store."""
-    return _changes(_on_each("reconcile", entry, where, way))
+    return _with_hosts(_on_each("reconcile", entry, where, way))
 
 
-def _changes(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> tuple[Change, ...]:
-    return tuple(Change(host, one) for host, several in found.items() for one in several)
+def _with_hosts(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> Changes:
+    return [{**one, "host": host} for host, several in found.items() for one in several]
 
 
 def destroy(
@@ -339,7 +239,7 @@ def destroy(
     force: bool = False,
     skip_unreachable: bool = False,
     way: Connect = connect,
-) -> tuple[Change, ...]:
+) -> Changes:
     """Leave nothing of the fabric on any host. The book keeps hosts that were not reached.
 
     Nothing is changed where one is not reached, and that is not to be skipped.
@@ -352,7 +252,7 @@ def destroy(
         opened_book(where).keep(entry._replace(hosts=left))
     else:
         opened_book(where).forget(entry.name)
-    return _changes(found)
+    return _with_hosts(found)
 
 
 def status(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> dict[str, Any]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from netfab.hosts import sandbox
+from netfab.plan.facts import Facts, Lease
+from netfab.plan.planner import Plan, plan
 from netfab.system import linux
+from netfab.topology.schema import Topology
 
-PRIVATE = ("/var/cache", "/root")  # besides those of a sandbox
+PRIVATE = ("/var/cache",)  # besides those of a sandbox
 T = TypeVar("T")
 
 
@@ -71,9 +74,11 @@ class Far:
     def left(self) -> list[str]:
         """All that netfab could leave there but its modules."""
         return self.run(
-            "sh", "-c", "ls /run/netns /run/netfab /var/lib/netfab/containers 2>/dev/null; ip -br link | "
-            "grep -v -e ^lo -e ^wire || true; nft list tables",
-        ).split()  # fmt: skip
+            "sh",
+            "-c",
+            "find /run/netns /run/netfab /var/lib/netfab/containers -mindepth 1 2>/dev/null;"
+            " ip -br link | grep -v -e ^lo -e ^wire; nft list tables",
+        ).split()
 
 
 @contextmanager
@@ -179,8 +184,13 @@ def ssh_command(directory: Path) -> str:
     return f"ssh -F {directory}/ssh_config"
 
 
-def split(text: str, directory: Path, load: Callable[[str], Any]) -> Any:
-    """A topology, loaded."""
-    file = directory / "topology.yaml"
-    file.write_text(text)
-    return load(str(file))
+def plan_apart(
+    topology: Topology, leases: Iterable[Lease], facts: Mapping[str, Facts], run_directory: str
+) -> dict[str, Plan]:
+    """A plan for each host as if it were alone, for tests of everything but the data plane."""
+    plans = {}
+    for host, known in facts.items():
+        nodes = {name: node for name, node in topology.nodes.items() if host in node.runs_on}
+        alone = topology._replace(hosts={}, reserved=(), nodes=nodes)
+        plans[host] = plan(alone, leases, known, run_directory)
+    return plans

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from glob import glob
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from netfab.errors import NetfabError
+
+if TYPE_CHECKING:
+    from netfab.store.book import Entry
+    from netfab.store.store import Record
 
 FILE_VARIABLE = "NETFAB_FILE"
 file_argument = click.argument("file", required=False, envvar=FILE_VARIABLE)
@@ -57,7 +61,7 @@ def fabric_name(argument: str | None, where: Any, option: str | None = None) -> 
         return valid_name(argument)
     if file := option or argument or os.environ.get(FILE_VARIABLE):
         return fabric.name_of(file, where)
-    records = [record for record in fabric.records(where) if record.name not in NO_FABRIC_NAMES]
+    records = [record for record in _known(where) if record.name not in NO_FABRIC_NAMES]
     here = [record for record in records if os.path.dirname(record.file) == os.getcwd()]
     if len(here) == 1:
         return here[0].name
@@ -70,6 +74,23 @@ def fabric_name(argument: str | None, where: Any, option: str | None = None) -> 
     if not records:
         raise NetfabError("there is no fabric on this host", hint="`netfab apply FILE` makes one")
     raise NetfabError(f"which fabric? There are {', '.join(record.name for record in records)}")
+
+
+def _known(where: Any) -> list[Record | Entry]:
+    """Every fabric of this host, and of the hosts that it controls."""
+    from netfab import fabric
+    from netfab.where import opened_book
+
+    entries = opened_book(where).entries()
+    spread = {entry.name for entry in entries}
+    return [*(record for record in fabric.records(where) if record.name not in spread), *entries]
+
+
+def entry_of(name: str, where: Any) -> Entry | None:
+    """What this controller knows of a fabric on other hosts; None: it is this machine's own."""
+    from netfab.where import opened_book
+
+    return opened_book(where).entry(name)
 
 
 def valid_name(text: str) -> str:

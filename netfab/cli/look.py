@@ -10,7 +10,7 @@ import click
 
 from netfab import __version__
 from netfab.cli.fabric import note_output, output_json, where_of
-from netfab.cli.files import fabric_name, file_argument, file_option, find_file
+from netfab.cli.files import entry_of, fabric_name, file_argument, file_option, find_file
 from netfab.errors import NetfabError
 
 
@@ -24,7 +24,13 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     from netfab.cli import show
 
     where = where_of(ctx)
-    found = fabric.status(fabric_name(name, where), where)
+    short = fabric_name(name, where)
+    if entry := entry_of(short, where):
+        from netfab import across
+
+        found = across.status(entry, where)
+    else:
+        found = fabric.status(short, where)
     if output == "table":
         click.echo(show.printable(f"fabric {found['fabric']}, from {found['file']}"))
     show.show_data(found, output, lambda: _status_rows(found))
@@ -37,13 +43,15 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
 
 
 def _status_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
-    yield "NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED"
+    head = "NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED"
+    yield ("HOST", *head) if "hosts" in found else head
     for name, node in found["nodes"].items():
         rows = node["interfaces"] or [{"name": "-", "network": "-", "addresses": [], "mac": "-"}]
         for interface in rows:
             addresses = ", ".join(interface["addresses"]) or "-"
             where = interface["name"], interface["network"], addresses, interface["mac"]
-            yield name, node["state"], *where, str(interface.get("dropped", "-"))
+            row = name, node["state"], *where, str(interface.get("dropped", "-"))
+            yield (node["host"], *row) if "hosts" in found else row
 
 
 @click.command("ls")
