@@ -276,3 +276,11 @@ def status(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> dict
     rank = {name: number for number, name in enumerate(entry.summary["nodes"])}
     together["nodes"] = dict(sorted(together["nodes"].items(), key=lambda item: rank.get(item[0], len(rank))))
     return together
+
+
+def programs(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> list[dict[str, Any]]:
+    """Every program of the fabric, as `ps -o json` prints it, with its host."""
+    found = _on_each("programs", entry, where, way)
+    return [
+        {**one, "host": host} for host, ran in found.items() for one in ran if one["fabric"] == entry.name
+    ]

@@ -21,6 +21,7 @@ from netfab.system import linux
 from netfab.topology.schema import Topology
 
 PRIVATE = ("/var/cache",)  # besides those of a sandbox
+STARTUP = ("/root/.bashrc", "/root/.profile")
 T = TypeVar("T")
 
 
@@ -117,6 +118,10 @@ def _holder() -> int:
             sandbox.enter()
             for path in PRIVATE:
                 linux.mount("tmpfs", path, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0755")
+            for path in filter(
+                os.path.exists, STARTUP
+            ):  # what this machine's root likes is no business there
+                linux.mount("/dev/null", path, flags=linux.MS_BIND)
             os.write(writing, b"+")
             os.close(writing)
             signal.pause()
@@ -151,7 +156,7 @@ def _ip(*commands: str) -> None:
         subprocess.run(["ip", *command.split()], check=True)
 
 
-def start_sshd(far: Far, directory: Path) -> None:
+def start_sshd(far: Far, directory: Path, *lines: str) -> None:
     """A real OpenSSH server there; the user's key and the known hosts are in the directory."""
     user = directory / "user"
     if not user.exists():
@@ -164,7 +169,7 @@ def start_sshd(far: Far, directory: Path) -> None:
     configuration.write_text(
         f"ListenAddress {far.address}\nHostKey {key}\nAuthorizedKeysFile {user}.pub\nStrictModes no\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPermitRootLogin yes\n"
-        "PidFile none\nMaxStartups 100\nUseDNS no\n"
+        "PidFile none\nMaxStartups 100\nUseDNS no\n" + "".join(f"{line}\n" for line in lines)
     )
     (directory / "ssh_config").write_text(
         f"IdentityFile {user}\nIdentitiesOnly yes\nUserKnownHostsFile {directory}/known_hosts\n"

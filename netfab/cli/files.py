@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from glob import glob
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 from netfab.errors import NetfabError
 
 if TYPE_CHECKING:
+    from netfab.remote.nodes import There
     from netfab.store.book import Entry
     from netfab.store.store import Record
 
@@ -61,7 +63,7 @@ def fabric_name(argument: str | None, where: Any, option: str | None = None) -> 
         return valid_name(argument)
     if file := option or argument or os.environ.get(FILE_VARIABLE):
         return fabric.name_of(file, where)
-    records = [record for record in _known(where) if record.name not in NO_FABRIC_NAMES]
+    records = [record for record in known_fabrics(where) if record.name not in NO_FABRIC_NAMES]
     here = [record for record in records if os.path.dirname(record.file) == os.getcwd()]
     if len(here) == 1:
         return here[0].name
@@ -76,7 +78,7 @@ def fabric_name(argument: str | None, where: Any, option: str | None = None) -> 
     raise NetfabError(f"which fabric? There are {', '.join(record.name for record in records)}")
 
 
-def _known(where: Any) -> list[Record | Entry]:
+def known_fabrics(where: Any) -> list[Record | Entry]:
     """Every fabric of this host, and of the hosts that it controls."""
     from netfab import fabric
     from netfab.where import opened_book
@@ -91,6 +93,17 @@ def entry_of(name: str, where: Any) -> Entry | None:
     from netfab.where import opened_book
 
     return opened_book(where).entry(name)
+
+
+def far_nodes(nodes: Iterable[str], where: Any) -> dict[str, There]:
+    """Those of the nodes that are on hosts which this controller knows."""
+    from netfab.where import opened_book
+
+    if not opened_book(where).entries():
+        return {}
+    from netfab.remote.nodes import find
+
+    return find(nodes, where)
 
 
 def valid_name(text: str) -> str:

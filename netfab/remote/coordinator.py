@@ -48,7 +48,7 @@ def transact(
 def _prepare(party: Party, orders: Mapping[str, Order], where: Where) -> dict[str, Message]:
     """All hosts hold what is planned, and their locks. Raises NetfabError when none does."""
     try:
-        said = party.ask({host: _prepare_message(order, 0) for host, order in orders.items()})
+        said = party.ask({host: prepare_message(order, 0) for host, order in orders.items()})
         try:
             return answers(said)
         except NetfabError as failure:
@@ -67,7 +67,7 @@ def _prepare_in_turn(party: Party, orders: Mapping[str, Order], where: Where) ->
     """One by one, in the order of their names, each waiting for who holds its lock."""
     prepared: dict[str, Message] = {}
     for host in sorted(orders):
-        question = {host: _prepare_message(orders[host], where.lock_timeout)}
+        question = {host: prepare_message(orders[host], where.lock_timeout)}
         prepared |= party.ask_all(question, list(prepared))
     return prepared
 
@@ -113,7 +113,7 @@ def _about(order: Order, verb: str, **words: Any) -> Message:
     return {"verb": verb, **about, **words}
 
 
-def _prepare_message(order: Order, lock_timeout: float) -> Message:
+def prepare_message(order: Order, lock_timeout: float) -> Message:
     fields = order._replace(lock_timeout=lock_timeout)._asdict()
     fabric = json.loads(order.fabric.to_json())
     return {"verb": "prepare", **plain({**fields, "fabric": None}), "fabric": fabric}

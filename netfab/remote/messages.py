@@ -103,11 +103,10 @@ def failure(error: NetfabError) -> Message:
 
 def error_of(host: str, message: Message) -> NetfabError:
     """What `failure` made, as the error of that host."""
-    errors = [
-        _KINDS.get(message.get("kind", ""), NetfabError)(
-            f"{host}: {one.get('message')}", hint=str(one.get("hint", ""))
-        )
-        for one in message.get("errors", ())
-        if isinstance(one, dict)
-    ]
-    return errors[0] if len(errors) == 1 else Several(errors)
+    kind, said = message.get("kind"), message.get("errors")
+    made = _KINDS.get(kind, NetfabError) if isinstance(kind, str) else NetfabError
+    each = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+    errors = [made(f"{host}: {one.get('message')}", hint=str(one.get("hint", ""))) for one in each]
+    if len(errors) == 1:
+        return errors[0]
+    return Several(errors or [NetfabError(f"{host} failed, and does not say why")])

@@ -49,10 +49,14 @@ class Party:
         return {channel.host: answer for channel, answer in found.items()}
 
     def ask_all(
-        self, questions: Mapping[str, Message], waiting: Collection[str] = (), patient: bool = False
+        self,
+        questions: Mapping[str, Message],
+        waiting: Collection[str] = (),
+        tell: Callable[[str, Message], None] = lambda host, message: None,
+        patient: bool = False,
     ) -> dict[str, Message]:
         """Each host's answer. Raises what went wrong on any, all at once."""
-        return answers(self.ask(questions, waiting, patient=patient))
+        return answers(self.ask(questions, waiting, tell, patient))
 
     def call(
         self, function: str, arguments: Mapping[str, Any], hosts: Collection[str] = ()

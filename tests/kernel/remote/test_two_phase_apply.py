@@ -75,7 +75,7 @@ def test_a_host_that_refuses_leaves_all_as_they_were(shop: Shop, fars: dict[str,
     fars["h2"].run("ip", "netns", "add", "shop.db")
     before = fars["h2"].left()
 
-    with pytest.raises(NetfabError, match="h2: can't create namespace shop.db") as failure:
+    with pytest.raises(NetfabError, match=r"h2: can't create namespace shop\.db") as failure:
         shop.apply()
 
     assert failure.value.undone
