@@ -137,7 +137,7 @@ def _plan(
     skip_unreachable: bool,
 ) -> Planned:
     """Ask every host who it is, and plan for those that answer. Raises NetfabError."""
-    said = _greeted(together, topology.name, asked_by(topology), skip_unreachable)
+    said = _greeted(together, topology.name, asked_by(topology, topology.nodes), skip_unreachable)
     out = tuple(f"{host} was left out: it is not reached" for host in hosts if host not in said)
     _tell_what_was_decided(together, topology.name, said)
     facts = {host: _facts(said[host]["facts"]) for host in hosts if host in said}

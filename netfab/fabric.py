@@ -227,7 +227,7 @@ def remember(
 
 
 def public_record(record: Record, fabric: Fabric) -> Record:
-    """The record, less the secrets of its objects."""
+    """The record of that fabric, less the secrets of its objects."""
     public = fabric.public()
     return record if public is fabric else record._replace(desired=public.to_json())
 
@@ -288,7 +288,8 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
         with _undone_on_failure(applied, host, (left, last)):
             run_commands(record, applied.changes, where)
         host.announce(wanted, applied.changes)
-        publish(where.run, public_record(record, wanted), store.leases(name))
+        found = record._replace(desired=wanted.to_json())  # with guests as they run now
+        publish(where.run, public_record(found, wanted), store.leases(name))
         return applied
 
 

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import GuestGone, NetfabError, UnknownGuest, raise_all
 from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
-from netfab.plan.facts import FoundGuest
+from netfab.plan.facts import Asked, FoundGuest
+from netfab.store.store import Store
 from netfab.topology.schema import Topology
-from netfab.where import Where, records
+from netfab.where import Where, last_applied, records
 
 if TYPE_CHECKING:
     from netfab.guests.guest import Guest as FoundRun
 
 
 def guests_of(
-    words: Iterable[str], last: Fabric, where: Where
+    asked: Asked, store: Store, fabric: str, where: Where
 ) -> tuple[dict[str, FoundGuest], dict[str, NetfabError]]:
-    """The containers that are meant by these words, and why some are not found."""
-    known = guests_in(last)
+    """The containers that are asked for, by the words for them, and why some are not found."""
+    known = guests_in(last_applied(store, fabric)) if asked.guests or asked.former else {}
     found: dict[str, FoundGuest] = {}
     errors: dict[str, NetfabError] = {}
-    for word in words:
+    for word in asked.former:
+        last = known.get(word)
+        found[word] = FoundGuest(*last[1:]) if last else FoundGuest(word, "", 0, "")
+    for word in asked.guests:
         try:
             run = run_of(known[word], where) if word in known else None
             found[word] = FoundGuest(*run[1:]) if run else _fact(find(word, where))

@@ -56,13 +56,12 @@ def is_file(argument: str) -> bool:
 
 def fabric_name(argument: str | None, where: Any, option: str | None = None) -> str:
     """A fabric by NAME, by FILE, by the file in this directory, or the only one that there is."""
-    from netfab import fabric
     from netfab.topology.grammar import NO_FABRIC_NAMES
 
     if argument and not is_file(argument) and not option:
         return valid_name(argument)
     if file := option or argument or os.environ.get(FILE_VARIABLE):
-        return fabric.name_of(file, where)
+        return _named_in(file, where)
     records = [record for record in known_fabrics(where) if record.name not in NO_FABRIC_NAMES]
     here = [record for record in records if os.path.dirname(record.file) == os.getcwd()]
     if len(here) == 1:
@@ -70,7 +69,7 @@ def fabric_name(argument: str | None, where: Any, option: str | None = None) -> 
     if len(records) == 1:
         return records[0].name
     try:
-        return fabric.name_of(find_file(None), where)
+        return _named_in(find_file(None), where)
     except NetfabError:
         pass
     if not records:
@@ -104,6 +103,16 @@ def far_nodes(nodes: Iterable[str], where: Any) -> dict[str, There]:
     from netfab.remote.nodes import find
 
     return find(nodes, where)
+
+
+def _named_in(file: str, where: Any) -> str:
+    """The fabric of a file, which may be gone. Raises NetfabError where that can't be told."""
+    from netfab import fabric
+
+    name = fabric.name_of(file, where)
+    if not name:
+        raise NetfabError(f"{file} does not say which fabric it is", hint="`netfab ls` lists their names")
+    return valid_name(name)
 
 
 def valid_name(text: str) -> str:

@@ -73,7 +73,8 @@ class Agent:
         asked = decoder(Asked)(field(message, "asked", list))
         with opened_store(self._where) as store, opened_host(name, self._where) as host:
             record, part = store.record(name), store.part(name)
-            facts, unfound = facts_of(asked, host, store, self._where)
+            leases = store.leases(name)
+            facts, unfound = facts_of(asked, host, store, leases, self._where)
             undecided = json.loads(part.undecided)["transaction"] if part and part.undecided else ""
             yield {
                 "verb": "hello",
@@ -88,7 +89,7 @@ class Agent:
                 "transaction": part.transaction if part else "",
                 "undecided": undecided,
                 "summary": json.loads(record.summary) if record else {},
-                "leases": plain(store.leases(name)),
+                "leases": plain(leases),
                 "facts": plain(facts),
                 "unfound": {word: [error.message, error.hint] for word, error in unfound.items()},
                 "networks": networks_of(store),

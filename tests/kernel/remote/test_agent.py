@@ -93,7 +93,7 @@ def links() -> list[str]:
 
 
 def hello(spoken: Spoken) -> Any:
-    return spoken.ask(verb="hello", fabric="shop", asked=[[], False, []])
+    return spoken.ask(verb="hello", fabric="shop", asked=[])
 
 
 @pytest.mark.parametrize(
