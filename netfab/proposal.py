@@ -167,6 +167,10 @@ def facts_of(
         reservations=held + facts.reservations,
         sysctls=originals,
         published=store.published(name),
+        vnis=(
+            *facts.vnis,
+            *((vni, f"fabric {other}'s on this host") for vni, other in store.vnis(name).items()),
+        ),
         guests=guests,
         nics=nics_of(asked, host, store),
         held=shared.held_on_bridges(store, name),

@@ -187,15 +187,3 @@ def start_sshd(far: Far, directory: Path, *lines: str) -> None:
 def ssh_command(directory: Path) -> str:
     """What NETFAB_SSH_COMMAND is to be."""
     return f"ssh -F {directory}/ssh_config"
-
-
-def plan_apart(
-    topology: Topology, leases: Iterable[Lease], facts: Mapping[str, Facts], run_directory: str
-) -> dict[str, Plan]:
-    """A plan for each host as if it were alone, for tests of everything but the data plane."""
-    plans = {}
-    for host, known in facts.items():
-        nodes = {name: node for name, node in topology.nodes.items() if host in node.runs_on}
-        alone = topology._replace(hosts={}, reserved=(), nodes=nodes)
-        plans[host] = plan(alone, leases, known, run_directory)
-    return plans

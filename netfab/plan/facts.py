@@ -32,6 +32,14 @@ class FoundNic(NamedTuple):
     moved: bool = False  # by this fabric
 
 
+class Device(NamedTuple):
+    """A link of the host that is not the fabric's, with its addresses."""
+
+    name: str
+    mtu: int
+    addresses: tuple[Address, ...]
+
+
 class Facts(NamedTuple):
     """One host, as it was read."""
 
@@ -48,6 +56,8 @@ class Facts(NamedTuple):
     held: Mapping[str, Mapping[Address, str]] = {}  # bridge -> others' addresses there, and whose
     guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
     nics: Mapping[str, FoundNic] = {}  # by their names on the host; only where the topology speaks of any
+    devices: tuple[Device, ...] = ()  # those with addresses
+    vnis: tuple[tuple[int, str], ...] = ()  # of tunnels that are not this fabric's, and whose they are
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
 
 
@@ -75,10 +85,11 @@ def asked_by(topology: Topology, nodes: Container[str]) -> Asked:
 class Lease(NamedTuple):
     """What the planner chose once and keeps.
 
-    `kind` is subnet, shared, address, bridge, publish, borrowed, attachment, made or inside. A `subnet`
+    `kind` is subnet, shared, address, bridge, vni, publish, borrowed, attachment, made or inside. A `subnet`
     overlaps no other of the host; a `shared` one was written where the host has no part in it, and may;
     `inside` is what a kill would leave in a namespace, to be looked for there. Keys: SEGMENT/FAMILY,
-    SEGMENT/NODE#N/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE, a bridge, a link.
+    SEGMENT/NODE#N/FAMILY, SEGMENT/@HOST/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE,
+    a bridge, a link.
     """
 
     kind: str

@@ -115,6 +115,14 @@ class SqliteStore:
             )
             return dict(rows.fetchall())
 
+    def vnis(self, besides: str) -> dict[int, str]:
+        """VNIs of other fabrics."""
+        with self._as_store_error():
+            rows = self._db.execute(
+                "SELECT value, fabric FROM leases WHERE kind = 'vni' AND fabric <> ?", (besides,)
+            )
+            return {int(value): fabric for value, fabric in rows}
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """What other fabrics borrow, and its originals."""
         with self._as_store_error():
@@ -132,6 +140,9 @@ class SqliteStore:
             for key, other in self.published(fabric).items():
                 if any(lease.kind == "publish" and same_port(lease.key, key) for lease in wanted):
                     raise LeaseConflict(f"port {key} is published by fabric {other}")
+            for vni, other in self.vnis(fabric).items():
+                if any(lease.kind == "vni" and int(lease.value) == vni for lease in wanted):
+                    raise LeaseConflict(f"VNI {vni} is fabric {other}'s")
             _refuse_overlaps(wanted, self.held(fabric))
             self._insert(fabric, wanted)
 

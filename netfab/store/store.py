@@ -57,6 +57,9 @@ class Store(Protocol):
     def published(self, besides: str) -> dict[str, str]:
         """Ports of the host that other fabrics publish: tcp/*/8080 -> fabric."""
 
+    def vnis(self, besides: str) -> dict[int, str]:
+        """VNIs of other fabrics: VNI -> fabric."""
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """Sysctls of the host that other fabrics borrow: key -> what it was before the first of them."""
 

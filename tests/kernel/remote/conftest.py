@@ -6,17 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from far import Far, far_hosts, plan_apart
+from far import Far, far_hosts
 from far_shop import Shop
 
-from netfab import across
 from netfab.remote.forked import Forked
 from netfab.remote.party import Connect
-
-
-@pytest.fixture(autouse=True)
-def planned_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(across, "_planner", lambda: plan_apart)
 
 
 @pytest.fixture
