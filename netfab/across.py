@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 from netfab import shared
 from netfab.errors import NetfabError, Unsupported, raise_all
+from netfab.objects.container import Container
 from netfab.objects.decode import decoder, plain
 from netfab.plan.facts import Asked, Facts, asked_by
+from netfab.plan.planner import Plan
 from netfab.plan.planner import plan as plan_for_one
 from netfab.remote.coordinator import transact
 from netfab.remote.messages import PROTOCOL, Message, StaleBase
@@ -90,9 +92,15 @@ def apply(
                 if attempt == ATTEMPTS - 1:
                     raise
             else:
-                together.ask_all({host: {"verb": "ready", "fabric": topology.name} for host in planned.plans})
+                probed = [host for host, made in planned.plans.items() if _has_probes(made)]
+                together.ask_all({host: {"verb": "ready", "fabric": topology.name} for host in probed})
                 return _outcome(topology, planned, changes)
     raise AssertionError("unreachable")
+
+
+def _has_probes(made: Plan) -> bool:
+    """Whether anything has to become ready."""
+    return any(isinstance(thing, Container) and thing.ready for thing in made.fabric.values())
 
 
 @contextmanager

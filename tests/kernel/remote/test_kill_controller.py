@@ -12,6 +12,7 @@ from far import Far
 from far_shop import Shop, one_more
 
 from netfab import across
+from netfab.errors import Interrupted
 from netfab.remote import channel
 from netfab.remote.messages import Message
 
@@ -19,19 +20,19 @@ ROUNDS = ("first", "more", "destroy")
 
 
 class Killer:
-    """Counts messages, sent and received, and kills this process at one of them."""
+    """Counts messages, sent and received, and sends this process a signal at one of them."""
 
-    def __init__(self, number: int) -> None:
-        self.number, self.count = number, 0
+    def __init__(self, number: int, signal_number: int = signal.SIGKILL) -> None:
+        self.number, self.count, self.signal = number, 0, signal_number
 
     def pass_by(self) -> None:
         self.count += 1
         if self.count == self.number:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.signal)
 
 
-def counted(killer: Killer) -> None:
-    """Have the killer see every message of this process from now on."""
+def counted(killer: Killer, patched: pytest.MonkeyPatch) -> None:
+    """Have the killer see every message of this process."""
     encode, decode = channel.encode, channel.decode
 
     def sent(message: Message) -> bytes:
@@ -42,7 +43,8 @@ def counted(killer: Killer) -> None:
         killer.pass_by()
         return decode(line)
 
-    channel.encode, channel.decode = sent, received  # type: ignore[misc, attr-defined]
+    patched.setattr(channel, "encode", sent)
+    patched.setattr(channel, "decode", received)
 
 
 def killed_at(number: int, job: Callable[[], Any]) -> bool:
@@ -50,7 +52,7 @@ def killed_at(number: int, job: Callable[[], Any]) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            counted(Killer(number))
+            counted(Killer(number), pytest.MonkeyPatch())
             job()
         finally:
             os._exit(0)
@@ -83,3 +85,28 @@ def test_the_next_apply_makes_it_good(
         assert fars["h1"].left() == fars["h2"].left() == []
     assert number > 8
     record_property(f"messages of {what}", number - 1)
+
+
+def test_an_interrupt_at_any_message_takes_all_back_or_comes_too_late(
+    shop: Shop, fars: dict[str, Far], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = []
+    number = 0
+    interrupted = True
+    while interrupted:
+        number += 1
+        killer = Killer(number, signal.SIGINT)
+        with monkeypatch.context() as patched:
+            counted(killer, patched)
+            try:
+                shop.apply()
+                outcomes.append("applied")
+            except Interrupted:
+                outcomes.append("taken back")
+                assert fars["h1"].left() == fars["h2"].left() == []
+                assert across.known("shop") is None
+        interrupted = killer.count >= number
+        if across.known("shop"):
+            across.destroy(shop.entry, way=shop.way)
+    assert set(outcomes[:4]) == {"taken back"}
+    assert outcomes == sorted(outcomes, reverse=True)
