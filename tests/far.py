@@ -9,16 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from netfab.hosts import sandbox
-from netfab.plan.facts import Facts, Lease
-from netfab.plan.planner import Plan, plan
 from netfab.system import linux
-from netfab.topology.schema import Topology
 
 PRIVATE = ("/var/cache",)  # besides those of a sandbox
 STARTUP = ("/root/.bashrc", "/root/.profile")
