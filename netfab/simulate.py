@@ -12,7 +12,7 @@ from netfab.engine import apply as engine
 from netfab.hosts import simulated
 from netfab.hosts.local import LocalHost
 from netfab.nodes import run_commands
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts, Lease, asked_by
 from netfab.plan.placement import plan_hosts
 from netfab.plan.planner import Plan
 from netfab.plan.runs_on import place
@@ -21,6 +21,7 @@ from netfab.proposal import commands_of, facts_of, summary_of
 from netfab.store.public import publish
 from netfab.store.store import Record
 from netfab.topology.schema import Topology
+from netfab.visits import refuse_unfound
 from netfab.where import Where, applying_user, locked_fabric, opened_host, opened_store
 
 
@@ -44,7 +45,8 @@ def apply(topology: Topology, file: str, where: Where) -> Mapping[str, Plan]:
         with simulated.inside(name), opened_store(where) as store, opened_host(topology.name, where) as host:
             own = store.leases(topology.name)
             leases |= own
-            facts[name] = facts_of(host, store, topology, own, where, nodes)
+            facts[name], unfound = facts_of(asked_by(topology, nodes), host, store, own, where)
+            refuse_unfound(topology, unfound)
     plans = plan_hosts(topology, leases, facts, where.run)
     for name, plan in plans.items():
         with simulated.inside(name):

@@ -5,13 +5,13 @@ Plain values. They are gathered by hosts/ and store/; the planner never looks fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
 from netfab.objects.original import Original
 from netfab.plan.subnets import Reservation
-from netfab.topology.schema import Address
+from netfab.topology.schema import Address, Topology
 
 
 class FoundGuest(NamedTuple):
@@ -59,6 +59,27 @@ class Facts(NamedTuple):
     devices: tuple[Device, ...] = ()  # those with addresses
     vnis: tuple[tuple[int, str], ...] = ()  # of tunnels that are not this fabric's, and whose they are
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
+
+
+class Asked(NamedTuple):
+    """What a topology wants to know of a host, besides what every topology does."""
+
+    guests: tuple[str, ...] = ()  # words of `attach`: as they run now
+    former: tuple[str, ...] = ()  # as they were when they were attached, if they ever were
+    nics: bool = False  # whether there is a link to any
+    moving: tuple[str, ...] = ()  # NICs that are to be moved
+
+
+def asked_by(topology: Topology, nodes: Container[str]) -> Asked:
+    """What has to be looked for before these nodes can be planned."""
+    outsides = [link.outside for link in topology.links if link.outside is not None]
+    attached = [node for node in topology.nodes.values() if node.attach]
+    return Asked(
+        tuple(dict.fromkeys(node.attach for node in attached if node.name in nodes)),
+        tuple(dict.fromkeys(node.attach for node in attached if node.name not in nodes)),
+        any(outside.kind != "host" for outside in outsides),
+        tuple(outside.device for outside in outsides if outside.kind == "nic"),
+    )
 
 
 class Lease(NamedTuple):
