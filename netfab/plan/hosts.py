@@ -25,7 +25,12 @@ class Names(NamedTuple):
 
 
 def names_of(
-    topology: Topology, layout: Layout, facts: Facts, way_out: Collection[str], directory: str
+    topology: Topology,
+    layout: Layout,
+    facts: Facts,
+    table: HostsTable,
+    way_out: Collection[str],
+    directory: str,
 ) -> tuple[dict[str, Names], dict[str, File]]:
     """For each node its files; and the files, by path.
 
@@ -36,7 +41,6 @@ def names_of(
     files: dict[str, File] = {}
     names: dict[str, Names] = {}
     paths: dict[tuple[str, tuple[object, ...]], str] = {}
-    table = HostsTable(topology, layout)
 
     def keep(kind: str, key: tuple[object, ...], text: Callable[[], str]) -> str:
         # Named for what it is for, not for what is in it: a running program has it mounted and sees changes.
@@ -46,7 +50,7 @@ def names_of(
             files[path] = File(path, text())
         return path
 
-    for node in (node for node in topology.nodes.values() if layout.has(node.name)):
+    for node in map(topology.nodes.__getitem__, layout.here):
         if node.attach:  # it has files of its own
             names[node.name] = Names("", "")
             continue
@@ -55,7 +59,7 @@ def names_of(
         out = isinstance(topology.nodes[holder].mode, HostMode) or holder in way_out
         own = bool(argv_of(node))
         names[node.name] = Names(
-            keep("hosts", (node.name,) if own else seen, partial(table.text, seen)),
+            keep("hosts", (node.name,) if own else seen, partial(hosts_text, table, layout, seen)),
             keep(
                 "resolv",
                 (node.name,) if own else (node.dns, out, seen if node.dns else ()),
@@ -72,12 +76,18 @@ def namespace_holder(topology: Topology, node: Node) -> Node:
     return node
 
 
+def hosts_text(table: HostsTable, layout: Layout, segments: tuple[str, ...]) -> str:
+    """A hosts file (hosts(5)) for nodes on these segments. `host` is the host's bridge there."""
+    return table.text(segments, tuple(host_addresses(layout, segments)))
+
+
 class HostsTable:
-    """Hosts files (hosts(5)). Lines are made once; those that depend on who asks, again for each file."""
+    """Hosts files of all hosts. Lines are made once; those that depend on who asks, again for each file."""
 
     def __init__(self, topology: Topology, layout: Layout) -> None:
         self._topology, self._layout = topology, layout
-        self._texts: dict[tuple[str, ...], str] = {}
+        self._texts: dict[tuple[tuple[str, ...], tuple[Address, ...]], str] = {}
+        self._lines_on: dict[tuple[str, ...], str] = {}
         self._lines = {node.name: self._line(node, ()) for node in topology.nodes.values()}
         self._everywhere: list[Node] = []  # who is another to everybody: programs on the host itself
         self._on: dict[str, list[Node]] = defaultdict(list)  # who may be, to those on that segment
@@ -89,17 +99,23 @@ class HostsTable:
             for segment in segments if len(segments) > 1 else ():
                 self._on[segment].append(node)
 
-    def text(self, segments: tuple[str, ...]) -> str:
-        """The file for nodes on these segments. `host` is the host's bridge there."""
-        if (known := self._texts.get(segments)) is not None:
+    def text(self, segments: tuple[str, ...], host: tuple[Address, ...]) -> str:
+        """The file for nodes on these segments, where the host has these addresses."""
+        key = segments, host
+        if key not in self._texts:
+            own = "".join(f"{address}\thost\n" for address in host)
+            self._texts[key] = _LOCAL + own + self._lines_seen_from(segments)
+        return self._texts[key]
+
+    def _lines_seen_from(self, segments: tuple[str, ...]) -> str:
+        if (known := self._lines_on.get(segments)) is not None:
             return known
         near = dict.fromkeys(segments)
         again = {node.name: node for name in segments for node in self._on.get(name, ())}
         lines = dict(self._lines)
         for node in (*self._everywhere, *again.values()):
             lines[node.name] = self._line(node, near)
-        host = "".join(f"{address}\thost\n" for address in host_addresses(self._layout, segments))
-        text = self._texts[segments] = "".join((_LOCAL, host, *lines.values()))
+        text = self._lines_on[segments] = "".join(lines.values())
         return text
 
     def _line(self, node: Node, segments: Collection[str]) -> str:

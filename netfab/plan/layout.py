@@ -89,9 +89,11 @@ class Layout(NamedTuple):
     host: str = ""  # that it is seen from, of a topology with `hosts`
     runs_on: Mapping[str, str] = {}  # node -> host
 
+    here: Mapping[str, tuple[Nic, ...]] = {}  # of nics, those of nodes on that host
+
     def has(self, node: str) -> bool:
         """Whether the node is on the host that is planned for."""
-        return self.runs_on.get(node, self.host) == self.host
+        return node in self.here
 
 
 def lay_out(
@@ -155,7 +157,7 @@ def lay_out(
         nic = _nic(topology.name, seat, segments[seat.segment], addresses[seat.key], own_facts)
         nics[seat.node].append(nic)
     by_node = {node: tuple(of) for node, of in nics.items()}
-    return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes)
+    return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes, here=by_node)
 
 
 def _takes_ipv6(prefixes: tuple[Prefix, ...]) -> bool:

@@ -91,7 +91,7 @@ def loopback_of(fabric: str, node: str, loopback: Iterable[AnyAddress]) -> Itera
 def links_of(layout: Layout) -> Iterator[tuple[Segment, list[Nic]]]:
     """Each link with its nics: two, or the one of a link that ends on the host."""
     ends: dict[str, list[Nic]] = {}
-    for nics in layout.nics.values():
+    for nics in layout.here.values():
         for nic in nics:
             ends.setdefault(nic.segment, []).append(nic)
     for name, segment in layout.segments.items():

@@ -5,11 +5,12 @@ Nothing is asked or learned over the underlay: every host is told of each MAC an
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from netfab.objects.address import link_local
-from netfab.objects.base import HOST, KernelObject, Name
+from netfab.objects.base import HOST, Fabric, KernelObject, Name
 from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.link import group_of
 from netfab.objects.neighbour import Neighbour
@@ -26,11 +27,13 @@ from netfab.topology.schema import Address, Topology
 
 
 class Station(NamedTuple):
-    """Somebody on a network, on another host."""
+    """Somebody on a network."""
 
-    host: str
     mac: str
     addresses: tuple[Address, ...]
+
+
+FarEntries = Mapping[str, Mapping[str, Fabric]]  # by network, by host: what others are told of it
 
 
 def tunnels_here(layout: Layout) -> list[tuple[Segment, Tunnel]]:
@@ -49,12 +52,15 @@ def peers_of(topology: Topology, layout: Layout, segment: Segment) -> dict[str, 
 
 
 def tunnel_objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:
-    """All that leads from this host to others."""
-    here = tunnels_here(layout)
-    far = _stations(topology, layout) if here else {}
-    for segment, tunnel in here:
+    """The links that lead from this host to others."""
+    for segment, tunnel in tunnels_here(layout):
         yield from _link_of(topology, layout, segment, tunnel, facts)
-        yield from _entries(topology, layout, segment, tunnel, far.get(segment.name, []))
+
+
+def entries_here(layout: Layout, far: FarEntries) -> Iterator[Fabric]:
+    """What this host is told of the others on its networks."""
+    for segment, _ in tunnels_here(layout):
+        yield from (entries for host, entries in far[segment.name].items() if host != layout.host)
 
 
 def _link_of(
@@ -72,35 +78,48 @@ def _link_of(
     yield Port(link, Name(HOST, segment.bridge), **modes)
 
 
+def far_entries(topology: Topology, layout: Layout) -> FarEntries:
+    """What others are told of each host, the same on all of them: to send to it, and who is there."""
+    stations = _stations(topology, layout)
+    found: dict[str, dict[str, Fabric]] = {}
+    for name, segment in layout.segments.items():
+        if (tunnel := segment.tunnel) is not None:
+            found[name] = {
+                host: Fabric(topology.name, _entries(topology, segment, tunnel, host, stations[name, host]))
+                for host in segment.hosts
+            }
+    return found
+
+
 def _entries(
-    topology: Topology, layout: Layout, segment: Segment, tunnel: Tunnel, stations: Iterable[Station]
+    topology: Topology, segment: Segment, tunnel: Tunnel, host: str, stations: Iterable[Station]
 ) -> Iterator[KernelObject]:
     link, bridge = Name(HOST, tunnel.device), Name(HOST, segment.bridge)
-    peers = peers_of(topology, layout, segment)
-    for peer in peers.values():
-        yield VxlanFdb(link, EVERYBODY, peer)
+    peer = topology.hosts[host].address
+    assert peer is not None  # else it was refused (tunnels.py)
+    yield VxlanFdb(link, EVERYBODY, peer)
     for station in () if tunnel.learning else stations:
-        yield VxlanFdb(link, station.mac, peers[station.host])
+        yield VxlanFdb(link, station.mac, peer)
         yield BridgeFdb(link, bridge, station.mac)
         for address in station.addresses:
             yield Neighbour(bridge, address, station.mac)
 
 
-def _stations(topology: Topology, layout: Layout) -> Mapping[str, list[Station]]:
-    """By network, who is on it on other hosts: their bridges first, then nodes in file order."""
-    found: dict[str, list[Station]] = {name: [] for name in layout.segments}
+def _stations(topology: Topology, layout: Layout) -> Mapping[tuple[str, str], list[Station]]:
+    """By network and host, who is there: the bridge first, then nodes in file order."""
+    found: dict[tuple[str, str], list[Station]] = defaultdict(list)
     for name, segment in layout.segments.items():
         for host, own in segment.hosts.items():
-            if host != layout.host and own:
+            if own:
                 mac = bridge_mac(host, topology.name, name)
-                found[name].append(_station(host, mac, [interface.ip for interface in own], segment.ipv6))
+                found[name, host].append(_station(mac, [interface.ip for interface in own], segment.ipv6))
     for node, nics in layout.nics.items():
-        for nic in () if layout.has(node) else nics:
+        for nic in nics:
             ipv6 = layout.segments[nic.segment].ipv6 and nic.mtu >= IPV6_MTU
             addresses = [interface.ip for interface in nic.addresses]
-            found[nic.segment].append(_station(layout.runs_on[node], nic.mac, addresses, ipv6))
+            found[nic.segment, layout.runs_on[node]].append(_station(nic.mac, addresses, ipv6))
     return found
 
 
-def _station(host: str, mac: str, addresses: Iterable[Address], ipv6: bool) -> Station:
-    return Station(host, mac, (*addresses, *((link_local(mac),) if ipv6 else ())))
+def _station(mac: str, addresses: Iterable[Address], ipv6: bool) -> Station:
+    return Station(mac, (*addresses, *((link_local(mac),) if ipv6 else ())))

@@ -13,8 +13,10 @@ from itertools import chain
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.plan import nics
 from netfab.plan.facts import Facts, Lease, same_port
+from netfab.plan.hosts import HostsTable
 from netfab.plan.layout import Layout, Segment, Span, lay_out
-from netfab.plan.planner import Plan, plan_of
+from netfab.plan.overlay import far_entries
+from netfab.plan.planner import Common, Plan, plan_of
 from netfab.plan.protection import publish_key
 from netfab.plan.refusals import refuse_reserved
 from netfab.plan.runs_on import Placement, place
@@ -44,11 +46,12 @@ def plan_hosts(
         for name, hosts in placement.segments.items()
     }
     layout = lay_out(topology, known, together, spans)._replace(runs_on=placement.nodes)
+    common = Common(HostsTable(topology, layout), far_entries(topology, layout))
     plans = {}
     for host, own in there.items():
         # A machine's id tells one bridge's MAC from another's; here every host knows those of the others.
         named = own._replace(machine=host)
-        plans[host] = plan_of(topology, _seen_from(host, layout), named, run_directory)
+        plans[host] = plan_of(topology, _seen_from(host, layout), named, run_directory, common)
     return plans
 
 
@@ -124,7 +127,8 @@ def _facts_of(
 
 def _seen_from(host: str, layout: Layout) -> Layout:
     segments = {name: _segment_seen_from(host, segment) for name, segment in layout.segments.items()}
-    return layout._replace(host=host, segments=segments)
+    here = {node: nics for node, nics in layout.nics.items() if layout.runs_on[node] == host}
+    return layout._replace(host=host, segments=segments, here=here)
 
 
 def _segment_seen_from(host: str, segment: Segment) -> Segment:

@@ -17,9 +17,9 @@ from netfab.plan.containers import commands, containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
 from netfab.plan.guests import addresses_in_guest, guest_of, routes_in_guests
-from netfab.plan.hosts import Names
+from netfab.plan.hosts import HostsTable, Names
 from netfab.plan.layout import Layout, Nic, Segment, lay_out
-from netfab.plan.overlay import tunnel_objects
+from netfab.plan.overlay import FarEntries, entries_here, tunnel_objects
 from netfab.plan.protection import firewalls, hairpins, held_ports, lease_of, published_ports
 from netfab.plan.refusals import idle_between_links, refuse_reserved, without_program
 from netfab.plan.routes import is_here, routes_of, with_way_out
@@ -41,6 +41,13 @@ class Plan(NamedTuple):
     nodes: frozenset[str] | None = None  # of a part of it (part.py): whose objects it has; None: everybody's
 
 
+class Common(NamedTuple):
+    """What is the same on every host of a topology, computed once for all of them."""
+
+    table: HostsTable
+    far: FarEntries = {}
+
+
 def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_directory: str) -> Plan:
     """Plan a topology for one host. `run_directory` is where the fabric's files go.
 
@@ -49,7 +56,8 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     refuse_reserved(topology)
     _refuse_several_hosts(topology)
     raise_all(nics.unusable(topology, facts))
-    return plan_of(topology, lay_out(topology, leases, facts), facts, run_directory)
+    layout = lay_out(topology, leases, facts)
+    return plan_of(topology, layout, facts, run_directory, Common(HostsTable(topology, layout)))
 
 
 def _refuse_several_hosts(topology: Topology) -> None:
@@ -59,14 +67,15 @@ def _refuse_several_hosts(topology: Topology) -> None:
         raise PlanError(f"this file is for other hosts: {named}", at=topology.at.of("hosts"), hint=hint)
 
 
-def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str) -> Plan:
+def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str, common: Common) -> Plan:
     """The plan of what is chosen for the host that it is seen from. Raises PlanError."""
     made = list(objects(topology, layout, facts))
     addresses = [thing for thing in made if isinstance(thing, Address)]
     routes = list(routes_in_guests(topology, routes_of(topology, layout, addresses)))
     way_out = with_way_out(topology, layout, routes)
     routes = [route for route in routes if is_here(topology.name, layout, route)]
-    names, files = hosts.names_of(topology, layout, facts, way_out, f"{run_directory}/{topology.name}/etc")
+    directory = f"{run_directory}/{topology.name}/etc"
+    names, files = hosts.names_of(topology, layout, facts, common.table, way_out, directory)
     published = published_ports(topology, layout, routes, facts)
     ports = [port for port, _ in published]
     if ports:
@@ -88,6 +97,8 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
     fabric = Fabric(
         topology.name, [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes]
     )
+    for entries in entries_here(layout, common.far):
+        fabric.update(entries)
     wants |= set(nics.claims(fabric))
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
     warnings = (
@@ -107,8 +118,8 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
         if isinstance(segment.wish, Network) and segment.here:
             yield from network.bridge_of(topology.name, segment, segment.wish, facts)
     yield from tunnel_objects(topology, layout, facts)
-    for wish in (one for one in topology.nodes.values() if layout.has(one.name)):
-        interfaces = layout.nics[wish.name]
+    for name, interfaces in layout.here.items():
+        wish = topology.nodes[name]
         if wish.attach:
             yield guest_of(topology.name, wish, facts)
             for nic in interfaces:

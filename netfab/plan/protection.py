@@ -160,8 +160,8 @@ def _behind(routes: Iterable[Route]) -> dict[str, list[Prefix]]:
 def _guarded(topology: Topology, layout: Layout, routes: Sequence[Route]) -> Iterator[GuardedPort]:
     forwarding = routers(topology)
     through = _Through(topology, layout, routes) if forwarding else None
-    for node, nics in layout.nics.items():
-        for nic in nics if layout.has(node) else ():
+    for node, nics in layout.here.items():
+        for nic in nics:
             if nic.host_link:
                 routed = tuple(through.prefixes(nic)) if through and node in forwarding else ()
                 yield _guard_of(nic, layout, layout.loopbacks.get(node, ()), routed)

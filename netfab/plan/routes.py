@@ -20,12 +20,16 @@ from netfab.topology.schema import Link, NodeGateway, Prefix, RouteWish, Topolog
 
 
 def routes_of(topology: Topology, layout: Layout, addresses: Iterable[Address]) -> Iterator[Route]:
-    """Every route of every node and of the host. Raises PlanError for those written amiss."""
+    """Every route of the host, and of every node on it.
+
+    Of nodes on others, those that are written, and default routes of routers: by which ours may get out.
+    Raises PlanError for those written amiss.
+    """
     on: dict[Name, list[Address]] = {}
     for address in addresses:
         on.setdefault(address.link, []).append(address)
     written = dict(_written_routes(topology, layout, on))
-    for node, found in computed_routes(graph_of(topology, layout)).items():
+    for node, found in computed_routes(graph_of(topology, layout), layout.here).items():
         if node == HOST or topology.nodes[node].auto_routes:
             space = HOST if node == HOST else node_space(topology.name, node)
             won = {route.destination for route in written.get(node, ())}
@@ -76,7 +80,6 @@ def is_here(fabric: str, layout: Layout, route: Route) -> bool:
 
 def with_way_out(topology: Topology, layout: Layout, routes: Iterable[Route]) -> frozenset[str]:
     """The nodes whose default routes lead out of the fabric: by the host, or a router that we don't run."""
-    segment_of = {(nic.node, nic.name): nic.segment for nics in layout.nics.values() for nic in nics}
     at = {
         (nic.segment, interface.ip): nic.node
         for node in routers(topology)
@@ -92,9 +95,10 @@ def with_way_out(topology: Topology, layout: Layout, routes: Iterable[Route]) ->
     for route in routes:
         if route.destination.prefixlen == 0 and route.space != HOST:
             node = node_of(topology.name, route.space)
+            segment_of = {nic.name: nic.segment for nic in layout.nics[node]}
             for hop in route.hops:
                 if hop.via is not None:
-                    followers[at.get((segment_of[node, hop.link.text], hop.via), "")].append(node)
+                    followers[at.get((segment_of[hop.link.text], hop.via), "")].append(node)
     found: set[str] = set()
     waiting = [""]
     while waiting:
@@ -110,7 +114,9 @@ def node_of(fabric: str, space: str) -> str:
 
 
 def graph_of(topology: Topology, layout: Layout) -> Graph:
-    """All of the layout that routes depend on."""
+    """All of the layout that routes depend on; nodes on other hosts where they route or are routed to."""
+    forwarding = routers(topology)
+    nodes = dict.fromkeys([*layout.here, *forwarding, *layout.loopbacks])
     interfaces = [
         Interface(
             nic.node,
@@ -120,17 +126,17 @@ def graph_of(topology: Topology, layout: Layout) -> Graph:
             nic.port.gateway,
             nic.port.masquerade,
         )
-        for nics in layout.nics.values()
-        for nic in nics
+        for node in nodes
+        for nic in layout.nics[node]
     ]
     interfaces += [
         Interface(HOST, _device(segment), name, tuple(i.ip for i in segment.host_addresses))
         for name, segment in layout.segments.items()
         if segment.host_addresses
     ]
-    unrouted = frozenset(node.name for node in topology.nodes.values() if not node.auto_routes)
+    unrouted = frozenset(node for node in nodes if not topology.nodes[node].auto_routes)
     segments = tuple(map(_path_segment, layout.segments.values()))
-    return Graph(tuple(interfaces), segments, routers(topology), layout.loopbacks, unrouted)
+    return Graph(tuple(interfaces), segments, forwarding, layout.loopbacks, unrouted)
 
 
 def _device(segment: Segment) -> str:

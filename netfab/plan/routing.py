@@ -20,7 +20,7 @@ Where the rules leave a choice:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal, NamedTuple
 
@@ -55,13 +55,16 @@ class _Gateway(NamedTuple):
     knows: bool
 
 
-def computed_routes(graph: Graph) -> dict[str, tuple[Computed, ...]]:
-    """Every route of every node that has one, and of HOST, sorted: IPv4 first, in it the default route."""
+def computed_routes(graph: Graph, of: Container[str] | None = None) -> dict[str, tuple[Computed, ...]]:
+    """Every route of every node that has one, and of HOST, sorted: IPv4 first, in it the default route.
+
+    With `of`, of these nodes and HOST; of other routers only the default routes, by which these get out.
+    """
     routes: dict[str, tuple[Computed, ...]] = {}
     families: tuple[Literal[4, 6], ...] = (4, 6)
     for family in families:
         view = View(graph, family)
-        for node, found in _Family(graph, view).routes():
+        for node, found in _Family(graph, view, of).routes():
             routes[node] = routes.get(node, ()) + found
     return {node: routes[node] for node in sorted(routes) if routes[node]}
 
@@ -69,8 +72,8 @@ def computed_routes(graph: Graph) -> dict[str, tuple[Computed, ...]]:
 class _Family:
     """The routes of one family."""
 
-    def __init__(self, graph: Graph, view: View) -> None:
-        self._graph, self._view = graph, view
+    def __init__(self, graph: Graph, view: View, of: Container[str] | None) -> None:
+        self._graph, self._view, self._of = graph, view, of
         self._destinations = sorted(_destinations(graph, view), key=lambda found: found.prefix)
         self._loopbacks = [found for found in self._destinations if found.kind == "loopback"]
         pinned = {
@@ -92,7 +95,7 @@ class _Family:
                 continue
             elif node in self._view.routers:
                 yield node, self._of_router(node, ends)
-            else:
+            elif self._is_asked(node):
                 key = (
                     self._graph.loopbacks.get(node),
                     *((end.interface, end.segment, end.gateway) for end in ends),
@@ -100,6 +103,9 @@ class _Family:
                 if key not in alike:
                     alike[key] = self._of_other(node, ends)
                 yield node, alike[key]
+
+    def _is_asked(self, node: str) -> bool:
+        return self._of is None or node in self._of
 
     def _of_host(self, ends: list[End]) -> tuple[Computed, ...]:
         """What lies behind routers on the networks whose gateway the host is."""
@@ -113,7 +119,7 @@ class _Family:
     def _of_router(self, node: str, ends: list[End]) -> tuple[Computed, ...]:
         default = self._way_out(ends)
         found = [Computed(DEFAULT[self._view.family], default, "default")] if default else []
-        for destination in self._away(node, ends):
+        for destination in self._away(node, ends) if self._is_asked(node) else ():
             if hops := destination.tree.next_hops(ends):
                 found.append(Computed(destination.prefix, hops, destination.kind))
         return tuple(found)

@@ -47,6 +47,21 @@ def planned(
     return plan_hosts(topology, leases, {**known, **(given or {})}, RUN)
 
 
+def test_what_hosts_are_told_of_another_is_computed_once_for_all_of_them() -> None:
+    hosts = ", ".join(f"h{n}: {{address: 192.0.2.{n}}}" for n in (1, 2, 3))
+    plans = planned(
+        f"name: lab\nhosts: {{{hosts}}}\nnetworks: {{lan: {{}}}}\n"
+        "nodes: {n1..3: {networks: [lan], runs_on: [h1, h2, h3], command: [sleep, inf]}}"
+    )
+
+    told = [
+        {id(thing): thing for thing in of_kind(plans[host], VxlanFdb) if str(thing.peer) == "192.0.2.3"}
+        for host in ("h1", "h2")
+    ]
+    assert told[0]
+    assert told[0].keys() == told[1].keys()
+
+
 def of_kind(found: Plan, kind: type[Kind]) -> list[Kind]:
     return [thing for thing in found.fabric.values() if isinstance(thing, kind)]
 
