@@ -33,6 +33,7 @@ class Station(NamedTuple):
     addresses: tuple[Address, ...]
 
 
+Told = VxlanFdb | BridgeFdb | Neighbour  # where somebody is
 FarEntries = Mapping[str, Mapping[str, Fabric]]  # by network, by host: what others are told of it
 
 
@@ -43,12 +44,6 @@ def tunnels_here(layout: Layout) -> list[tuple[Segment, Tunnel]]:
         for segment in layout.segments.values()
         if segment.tunnel is not None and segment.here
     ]
-
-
-def peers_of(topology: Topology, layout: Layout, segment: Segment) -> dict[str, Address]:
-    """The addresses of the other hosts that it is on."""
-    others = (topology.hosts[host] for host in segment.hosts if host != layout.host)
-    return {host.name: host.address for host in others if host.address is not None}
 
 
 def tunnel_objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:
@@ -66,14 +61,13 @@ def entries_here(layout: Layout, far: FarEntries) -> Iterator[Fabric]:
 def _link_of(
     topology: Topology, layout: Layout, segment: Segment, tunnel: Tunnel, facts: Facts
 ) -> Iterator[KernelObject]:
-    link, own = Name(HOST, tunnel.device), topology.hosts[layout.host]
+    link, own = Name(HOST, tunnel.device), tunnel.ends[layout.host]
     device = underlay(own, facts)
-    assert device is not None
-    assert own.address is not None  # else it was refused (tunnels.py)
+    assert device is not None  # else it was refused (tunnels.py)
     mac = mac_of("tunnel", layout.host, topology.name, segment.name)
     group, below = group_of(topology.name), Name(HOST, device.name)
     end = End(link, mac, segment.mtu, settings=settings_for(segment.mtu, facts, NEW_LINK))
-    yield Vxlan(end, below, tunnel.vni, own.address, group, tunnel.port, tunnel.learning)
+    yield Vxlan(end, below, tunnel.vni, own, group, tunnel.port, tunnel.learning)
     modes = {"isolated": True, "learning": tunnel.learning, "neigh_suppress": tunnel.suppress}
     yield Port(link, Name(HOST, segment.bridge), **modes)
 
@@ -85,18 +79,17 @@ def far_entries(topology: Topology, layout: Layout) -> FarEntries:
     for name, segment in layout.segments.items():
         if (tunnel := segment.tunnel) is not None:
             found[name] = {
-                host: Fabric(topology.name, _entries(topology, segment, tunnel, host, stations[name, host]))
+                host: Fabric(topology.name, _entries(segment, tunnel, host, stations[name, host]))
                 for host in segment.hosts
             }
     return found
 
 
 def _entries(
-    topology: Topology, segment: Segment, tunnel: Tunnel, host: str, stations: Iterable[Station]
+    segment: Segment, tunnel: Tunnel, host: str, stations: Iterable[Station]
 ) -> Iterator[KernelObject]:
     link, bridge = Name(HOST, tunnel.device), Name(HOST, segment.bridge)
-    peer = topology.hosts[host].address
-    assert peer is not None  # else it was refused (tunnels.py)
+    peer = tunnel.ends[host]
     yield VxlanFdb(link, EVERYBODY, peer)
     for station in () if tunnel.learning else stations:
         yield VxlanFdb(link, station.mac, peer)

@@ -2,7 +2,8 @@
 
 A part has those nodes' objects and what they can't be without: the nodes that they wait for or share a
 network namespace with, the bridges that they are on with all that the host has there, their files and rules.
-Put into what there is, it leaves the objects of all other nodes as they are. Pure; how that is applied is
+Of a topology with `hosts` each host has a part: there, a network's tunnel, and where these nodes are. Put
+into what there is, it leaves the objects of all other nodes as they are. Pure; how that is applied is
 the same as for a whole plan.
 """
 
@@ -26,9 +27,11 @@ from netfab.plan.facts import Lease
 from netfab.plan.network import opened
 from netfab.plan.nics import claims
 from netfab.plan.node import namespace_name
+from netfab.plan.overlay import Told, tunnels_here
 from netfab.plan.part_firewall import shared_table
 from netfab.plan.planner import Plan
 from netfab.plan.protection import lease_of
+from netfab.plan.tunnels import Tunnel
 from netfab.topology.schema import ContainerMode, Publish, Topology
 from netfab.topology.suggest import nearest
 
@@ -69,7 +72,9 @@ def within(plan: Plan, there: Fabric) -> Fabric:
         return plan.fabric
     about = _words_about(plan, there)
     put = [_beside(thing, there.get(name), about, plan.published) for name, thing in plan.fabric.items()]
-    taken = {name for thing in (*put, *_own(there, plan.nodes)) for name in _exclusive(thing)}
+    own, macs = _own(there, plan.nodes), _macs(plan, plan.nodes)
+    told = [thing for thing in there.values() if isinstance(thing, Told) and thing.mac in macs]
+    taken = {name for thing in (*put, *own, *told) for name in _exclusive(thing)}
     left = [thing for thing in there.values() if taken.isdisjoint(_exclusive(thing))]
     return Fabric(there.name, _upheld([*put, *left], there))
 
@@ -144,6 +149,16 @@ def _bridges(plan: Plan) -> set[str]:
     return {plan.layout.segments[name].bridge for name in _segments(plan)} - {""}
 
 
+def _tunnels(plan: Plan) -> list[Tunnel]:
+    """Of the networks that the nodes are on, and that this host is on."""
+    segments = _segments(plan)
+    return [tunnel for segment, tunnel in tunnels_here(plan.layout) if segment.name in segments]
+
+
+def _macs(plan: Plan, nodes: Iterable[str]) -> set[str]:
+    return {nic.mac for name in nodes for nic in plan.layout.nics.get(name, ())}
+
+
 def _own(fabric: Fabric, nodes: Set[str]) -> list[Any]:
     """The nodes' own objects: what is in their namespaces, their programs, what is on their cables."""
     spaces = {node_space(fabric.name, name) for name in nodes}
@@ -160,7 +175,9 @@ def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[A
     """The nodes' own objects, and the shared ones that they need, in the order of the plan."""
     plan = plan._replace(nodes=nodes)
     bridges = _bridges(plan)
-    links = {Name(HOST, bridge) for bridge in bridges}
+    tunnels = {Name(HOST, tunnel.device) for tunnel in _tunnels(plan)}
+    links = {Name(HOST, bridge) for bridge in bridges} | tunnels
+    others = _macs(plan, plan.layout.nics.keys() - nodes)
     files = {Name("file", path) for name in nodes for path in plan.names.get(name, ())}
     own = {thing.names[0] for thing in _own(plan.fabric, nodes)}
     programs = any(isinstance(plan.fabric[name], Container) for name in own)
@@ -173,8 +190,12 @@ def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[A
         if isinstance(thing, Supervisor):
             return programs
         if isinstance(thing, HeldPorts):
-            return any(node.publish for name in nodes if (node := topology.nodes.get(name)))
-        return not isinstance(thing, Port) and not links.isdisjoint((*thing.names, *thing.needs))
+            return any(topology.nodes[name].publish for name in nodes & plan.layout.here.keys())
+        if isinstance(thing, Told) and thing.mac in others:
+            return False
+        if isinstance(thing, Port):
+            return thing.link in tunnels
+        return not links.isdisjoint((*thing.names, *thing.needs))
 
     found = own | files | {name for name, thing in plan.fabric.items() if shared(thing)}
     holders = {held: name for name, thing in plan.fabric.items() for held in thing.names}
@@ -195,6 +216,8 @@ def _words_about(plan: Plan, there: Fabric) -> frozenset[str]:
     return frozenset(
         {
             *_bridges(plan),
+            *(tunnel.device for tunnel in _tunnels(plan)),
+            *(str(address) for tunnel in _tunnels(plan) for address in tunnel.ends.values()),
             *(name for of_family in devices.values() for name in of_family),
             *(name.text for thing in own for name in thing.names if name.space == HOST),
             *(str(thing.address) for thing in own if isinstance(thing, Address)),

@@ -20,7 +20,7 @@ from netfab.plan.facts import Facts, Lease, same_port
 from netfab.plan.firewall import Area, PublishedPort, TunnelEnds, firewall
 from netfab.plan.guard import GuardedPort, guard
 from netfab.plan.layout import Layout, Nic, Segment
-from netfab.plan.overlay import peers_of, tunnels_here
+from netfab.plan.overlay import tunnels_here
 from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.plan.tunnels import Tunnel
@@ -54,19 +54,17 @@ def firewalls(
     # looking at it.
     devices = [tunnel.device for _, tunnel in tunnels]
     yield from guard(topology.name, list(_guarded(topology, layout, routes)), devices)
-    yield from firewall(topology.name, areas, published, uplinks, _ends_of(topology, layout, tunnels))
+    yield from firewall(topology.name, areas, published, uplinks, _ends_of(layout, tunnels))
 
 
-def _ends_of(
-    topology: Topology, layout: Layout, tunnels: Iterable[tuple[Segment, Tunnel]]
-) -> TunnelEnds | None:
+def _ends_of(layout: Layout, tunnels: Iterable[tuple[Segment, Tunnel]]) -> TunnelEnds | None:
     """What comes to the tunnels of this host, and from whom it may."""
-    found = [(tunnel, peers_of(topology, layout, segment)) for segment, tunnel in tunnels]
+    found = [tunnel for _, tunnel in tunnels]
     if not found:
         return None
-    ports = tuple(sorted({tunnel.port for tunnel, _ in found}))
-    vnis = tuple(sorted(tunnel.vni for tunnel, _ in found))
-    peers = frozenset(address for _, of in found for address in of.values())
+    ports = tuple(sorted({tunnel.port for tunnel in found}))
+    vnis = tuple(sorted(tunnel.vni for tunnel in found))
+    peers = frozenset(a for tunnel in found for host, a in tunnel.ends.items() if host != layout.host)
     return TunnelEnds(ports, vnis, peers)
 
 

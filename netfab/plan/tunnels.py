@@ -12,7 +12,7 @@ from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.plan.facts import Device, Facts, Lease
 from netfab.plan.mtu import IPV6_MTU
 from netfab.plan.runs_on import Placement
-from netfab.topology.schema import PLANNED, HostEntry, Network, Planned, Port, Topology
+from netfab.topology.schema import PLANNED, Address, HostEntry, Network, Planned, Port, Topology
 
 OVERHEAD = {4: 50, 6: 70}  # bytes of the outer headers; RFC 7348, section 5
 VNIS = range(1, 1 << 24)
@@ -26,6 +26,7 @@ class Tunnel(NamedTuple):
     mtu: int  # of what it carries
     learning: bool  # MACs may move: nobody's place is written down
     suppress: bool  # bridges answer for those on other hosts
+    ends: Mapping[str, Address]  # of each of its hosts, on the underlay
 
     @property
     def device(self) -> str:
@@ -68,7 +69,9 @@ def tunnels_of(
         moving = any(map(_moves, ports))
         quiet = not any(port.allow or port.spoof == "allow" for port in ports)
         assert network.vxlan is not None
-        found[name] = Tunnel(vnis[name], network.vxlan.port, mtus[name], moving, quiet)
+        hosts = [topology.hosts[host] for host in placement.segments[name]]
+        ends = {host.name: host.address for host in hosts if host.address}
+        found[name] = Tunnel(vnis[name], network.vxlan.port, mtus[name], moving, quiet, ends)
     return found
 
 
@@ -77,9 +80,9 @@ def _moves(port: Port) -> bool:
     return port.spoof == "allow" or any(len(word) == 17 and word.count(":") == 5 for word in port.allow)
 
 
-def underlay(host: HostEntry, facts: Facts) -> Device | None:
-    """The link that has the host's address."""
-    return next((device for device in facts.devices if host.address in device.addresses), None)
+def underlay(address: Address | None, facts: Facts) -> Device | None:
+    """The link that has a host's address."""
+    return next((device for device in facts.devices if address in device.addresses), None)
 
 
 def _unfit_hosts(topology: Topology, used: Iterable[str], facts: Mapping[str, Facts]) -> Iterator[PlanError]:
@@ -95,14 +98,14 @@ def _unfit_hosts(topology: Topology, used: Iterable[str], facts: Mapping[str, Fa
             continue
         other = holders.setdefault(host.address, name)
         for twin, there in facts.items():
-            if topology.hosts[twin].address not in (None, host.address) and underlay(host, there):
+            if topology.hosts[twin].address not in (None, host.address) and underlay(host.address, there):
                 other = twin
         if other != name:
             yield PlanError(
                 f"{host.address} of {name} is an address of {other}, too: all would come to it twice",
                 at=at,
             )
-        elif name in facts and underlay(host, facts[name]) is None:
+        elif name in facts and underlay(host.address, facts[name]) is None:
             have = ", ".join(str(a) for device in facts[name].devices for a in device.addresses) or "none"
             yield PlanError(
                 f"{name} has no interface with {host.address}", at=at, hint=f"its addresses are {have}"
@@ -127,7 +130,7 @@ def _inner_mtu(hosts: list[HostEntry], facts: Mapping[str, Facts]) -> int:
     found = [
         overlay_mtu(device.mtu, host.address.version)
         for host in hosts
-        if host.address and host.name in facts and (device := underlay(host, facts[host.name]))
+        if host.address and host.name in facts and (device := underlay(host.address, facts[host.name]))
     ]
     return min(found, default=overlay_mtu(1500, 6))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from ipaddress import ip_address, ip_network
 from itertools import combinations
 from random import Random
@@ -14,9 +15,10 @@ from planning import RUN, read
 from netfab.engine.diff import diff
 from netfab.errors import NetfabError
 from netfab.objects.address import Address
-from netfab.objects.base import HOST, Name, node_space
+from netfab.objects.base import HOST, Fabric, Name, node_space
 from netfab.objects.bridge import Bridge
 from netfab.objects.bridge_fdb import BridgeFdb
+from netfab.objects.held import HeldPorts
 from netfab.objects.neighbour import Neighbour
 from netfab.objects.port import Port
 from netfab.objects.route import Route
@@ -24,6 +26,9 @@ from netfab.objects.veth import Veth
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
 from netfab.plan.facts import Device, Facts, Lease
+from netfab.plan.names import bridge_mac
+from netfab.plan.overlay import Told
+from netfab.plan.part import part_of, within
 from netfab.plan.placement import plan_hosts
 from netfab.plan.planner import Plan
 from netfab.plan.subnets import Reservation
@@ -425,3 +430,76 @@ def test_one_host_under_two_names_is_refused() -> None:
 
 def test_a_network_without_nodes_and_hosts_is_nowhere() -> None:
     assert not any(plan.fabric for plan in planned(TWO + "networks: {lan: {}}").values())
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_part_after_part_makes_on_every_host_what_all_of_them_make_at_once(seed: int) -> None:
+    random = Random(seed)
+    text = random_file(random)
+    topology = read(text)
+    names = random.sample(list(topology.nodes), len(topology.nodes))
+
+    for whole in planned(text).values():
+        parts = [part_of(topology, whole, [name]) for name in names]
+        there = reduce(lambda there, each: within(each, there), parts, Fabric("lab"))
+
+        assert there == within(part_of(topology, whole, names), Fabric("lab"))
+        assert within(parts[0], whole.fabric) == whole.fabric
+
+
+def test_a_part_tells_other_hosts_of_its_nodes_and_of_no_others() -> None:
+    text = TWO + "networks: {lan: {}}\nnodes: {%s: {networks: [lan], runs_on: [h1, h2]}}"
+    before = planned(text % "n1..2")
+    after = planned(text % "n1..6", next(iter(before.values())).layout.wants)
+
+    found = within(part_of(read(text % "n1..6"), after["h1"], ["n4"]), before["h1"].fabric)
+
+    macs = {after["h1"].layout.nics[node][0].mac for node in ("n2", "n4")} | {EVERYBODY}
+    new = [thing for thing in found.values() if isinstance(thing, VxlanFdb)]
+    assert macs == {entry.mac for entry in new} - {bridge_mac("h2", "lab", "lan")}
+
+
+@pytest.mark.parametrize("spoof", ["", "spoof: allow"])
+def test_a_part_of_a_network_over_hosts_has_its_tunnel_and_keeps_strangers_out(spoof: str) -> None:
+    nodes = f"{{n1..2: {{networks: {{lan: {{{spoof}}}}}, runs_on: [h1, h2]}}}}"
+    text = f"{TWO}networks: {{lan: {{}}}}\nnodes: {nodes}"
+
+    made = part_of(read(text), planned(text)["h1"], ["n2"]).fabric
+
+    (tunnel,) = (thing for thing in made.values() if isinstance(thing, Vxlan))
+    assert Name("port host", tunnel.end.link.text) in made
+    put = within(part_of(read(text), planned(text)["h1"], ["n2"]), Fabric("lab"))
+    peers = {held.name: held.elements for held in put[Name("firewall", "inet")].sets}["peers4"]
+    assert peers == (("192.0.2.2",),)
+    free = {held.name: held.elements for held in put[Name("firewall", "bridge")].sets}["free"]
+    assert (tunnel.end.link.text,) in free
+
+
+def test_a_node_that_moved_is_looked_for_on_its_new_host_only() -> None:
+    text = TWO + (
+        "networks: {lan: {}}\nnodes: {n1: {networks: [lan], runs_on: %s},"
+        " n2..3: {networks: [lan], runs_on: [h1, h2]}}"
+    )
+    before = planned(text % "h1")
+    moved = planned(text % "h2", next(iter(before.values())).layout.wants)
+
+    there = {
+        host: within(part_of(read(text % "h2"), plan, ["n1"]), before[host].fabric)
+        for host, plan in moved.items()
+    }
+
+    mac = moved["h1"].layout.nics["n1"][0].mac
+    assert [thing.peer for thing in there["h1"].values() if isinstance(thing, VxlanFdb) and thing.mac == mac]
+    assert not [thing for thing in there["h2"].values() if isinstance(thing, Told) and thing.mac == mac]
+    assert not [name for name in there["h1"] if "n1" in name.text and name.space == "namespace"]
+
+
+def test_a_part_holds_no_ports_that_its_nodes_publish_elsewhere() -> None:
+    text = TWO + (
+        "networks: {lan: {}}\nnodes: {a: {networks: [lan], runs_on: h1, publish: ['80:80']},"
+        " b: {networks: [lan], runs_on: h2, publish: ['81:81']}}"
+    )
+
+    found = within(part_of(read(text), planned(text)["h2"], ["a"]), Fabric("lab"))
+
+    assert not [thing for thing in found.values() if isinstance(thing, HeldPorts)]
