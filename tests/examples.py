@@ -312,7 +312,13 @@ def _tunnels() -> Iterator[Example]:
         local=ip_address("192.0.2.21"),
         device=Name("host", "ens2"),
         learning=True,
+        ttl=9,
     )
+    for group in ("239.192.0.1", "239.192.0.2"):
+        member = base._replace(multicast=ip_address(group))
+        joined = fabric(member, VxlanFdb(TUNNEL, EVERYBODY, ip_address(group), Name("host", "ens1")))
+        yield Example(Vxlan, f"multicast {group}", fabric(base), joined)
+        yield Example(Vxlan, f"multicast to {group}", joined, fabric(base))
     six = vxlan(local=ip_address("2001:db8::11"), end=base.end._replace(mtu=1430))
     yield Example(Vxlan, "local of the other family", fabric(base), fabric(six))
     for field, value in fields.items():
@@ -321,7 +327,12 @@ def _tunnels() -> Iterator[Example]:
     flood = VxlanFdb(TUNNEL, EVERYBODY, peer)
     for entry in (VxlanFdb(TUNNEL, "02:00:00:00:06:01", peer), flood):
         yield from _variations(
-            VxlanFdb, entry, lambda it: fabric(base, it), mac="02:00:00:00:06:02", peer=other
+            VxlanFdb,
+            entry,
+            lambda it: fabric(base, it),
+            mac="02:00:00:00:06:02",
+            peer=other,
+            device=Name("host", "ens1"),
         )
     both = fabric(base, flood, flood._replace(peer=other))
     yield Example(VxlanFdb, "one of two peers", both, fabric(base, flood))

@@ -22,7 +22,7 @@ from netfab.objects.link import LOOPBACK_IFINDEX, MASTER, Link, owned
 from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.route import RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
 from netfab.objects.vxlan import ID as VXLAN_ID
-from netfab.objects.wire import AF_INET, AF_INET6, number, parse_hops
+from netfab.objects.wire import AF_INET, AF_INET6, IFF_MULTICAST, number, parse_hops
 from netfab.plan.facts import Device, Facts
 from netfab.plan.subnets import Reservation
 
@@ -74,7 +74,8 @@ def _devices_with_addresses(netlink: Netlink, found: list[Link], own: set[int]) 
         held.setdefault(message.ifindex, []).append(ip_address(packed))
     for link in found:
         if link.ifindex in held and link.ifindex not in own and link.ifindex != LOOPBACK_IFINDEX:
-            yield Device(link.name, link.mtu, tuple(held[link.ifindex]))
+            multicast = bool(link.flags & IFF_MULTICAST)
+            yield Device(link.name, link.mtu, tuple(held[link.ifindex]), multicast)
 
 
 def _docker_chains(found: list[Link]) -> Iterator[str]:

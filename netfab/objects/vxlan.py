@@ -22,14 +22,26 @@ from netfab.objects.ops import DelLink
 from netfab.objects.veth import End
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, mac, number, u8, u32
 
-ID, LINK, LOCAL, LEARNING, PORT, LOCAL6, UDP_CSUM = 1, 3, 4, 7, 15, 17, 18
+ID, MULTICAST, LINK, LOCAL, TTL, LEARNING, PORT, MULTICAST6, LOCAL6, UDP_CSUM = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    15,
+    16,
+    17,
+    18,
+)
 
 
 class Vxlan(NamedTuple):
     """A tunnel to the peers that its forwarding table names. It carries nothing but what that says.
 
     With `learning` it also sends to where it heard from: never together with permanent entries, which the
-    kernel then takes for a reason to drop what a MAC sends that moved.
+    kernel then takes for a reason to drop what a MAC sends that moved. With `multicast` it is a member of
+    that group, and born with it in its forwarding table as where everybody is (VxlanFdb).
     """
 
     end: End
@@ -39,6 +51,8 @@ class Vxlan(NamedTuple):
     group: int
     port: int = 4789
     learning: bool = False
+    multicast: IPv4Address | IPv6Address | None = None
+    ttl: int = 0  # of its packets; 0: the kernel's default, which is 1 to a group
 
     @property
     def for_peers(self) -> bool:
@@ -47,7 +61,8 @@ class Vxlan(NamedTuple):
 
     @property
     def fixed(self) -> Hashable:  # the kernel says "Cannot change VNI", "Cannot change port"
-        return self.end.link, self.vni, self.port, self.local.version
+        # A new group is not joined before Linux 6.15.
+        return self.end.link, self.vni, self.port, self.local.version, self.multicast
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -73,6 +88,7 @@ class Vxlan(NamedTuple):
             (ID, u32(self.vni)),
             (PORT, self.port.to_bytes(2, "big")),
             *(((UDP_CSUM, u8(False)),) if self.local.version == 4 else ()),
+            *self._membership(),
         )
         attrs = (*self.end.born(self.group), self._info(born))
         body = Body(IFINFO, (0, 0, self.end.link, 0, 0), attrs)
@@ -97,9 +113,14 @@ class Vxlan(NamedTuple):
             *born,
             (LINK, self.device),
             (LOCAL if self.local.version == 4 else LOCAL6, self.local.packed),
+            (TTL, u8(self.ttl)),
             (LEARNING, u8(self.learning)),
         )
         return LINKINFO, ((INFO_KIND, b"vxlan"), (INFO_DATA, data))
+
+    def _membership(self) -> Iterator[tuple[int, Value]]:
+        if self.multicast is not None:
+            yield MULTICAST if self.multicast.version == 4 else MULTICAST6, self.multicast.packed
 
     @property
     def _label(self) -> str:
@@ -115,10 +136,18 @@ class Vxlan(NamedTuple):
                 data = link.info_data()
                 device = dump.links.get((HOST, number(data.get(LINK, b""))), Name("elsewhere", "no device"))
                 local = data.get(LOCAL) or data.get(LOCAL6) or bytes(4)
-                port = int.from_bytes(data[PORT], "big")
-                learning = bool(number(data[LEARNING]))
-                end = End.of(space, link)
-                yield cls(end, device, number(data[ID]), ip_address(local), link.group, port, learning)
+                multicast = data.get(MULTICAST) or data.get(MULTICAST6)
+                yield cls(
+                    End.of(space, link),
+                    device,
+                    number(data[ID]),
+                    ip_address(local),
+                    link.group,
+                    int.from_bytes(data[PORT], "big"),
+                    bool(number(data[LEARNING])),
+                    ip_address(multicast) if multicast else None,
+                    number(data[TTL]),
+                )
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:

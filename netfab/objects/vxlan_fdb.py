@@ -6,9 +6,10 @@ from collections.abc import Hashable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, Self
 
-from netfab.objects.base import Dump, Name, Op
+from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.neighbour import (
     NDA_DST,
+    NDA_IFINDEX,
     NDA_LLADDR,
     NTF_SELF,
     NUD_PERMANENT,
@@ -23,18 +24,24 @@ from netfab.objects.wire import (
     RTM_DELNEIGH,
     RTM_NEWNEIGH,
     Request,
+    Value,
     mac,
+    number,
 )
 
 EVERYBODY = "00:00:00:00:00:00"  # the flood list: broadcast, multicast, and what nobody is known to have
 
 
 class VxlanFdb(NamedTuple):
-    """One peer for a MAC; of EVERYBODY there is one for each peer, and each gets a copy."""
+    """One peer for a MAC; of EVERYBODY there is one for each peer, and each gets a copy.
+
+    Or all of them listen to a group: that entry comes with the tunnel, and says by which device.
+    """
 
     link: Name
     mac: str
     peer: IPv4Address | IPv6Address
+    device: Name | None = None
 
     @property
     def for_peers(self) -> bool:
@@ -43,7 +50,7 @@ class VxlanFdb(NamedTuple):
 
     @property
     def fixed(self) -> Hashable:
-        return ()
+        return self.device  # another one would be added
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -73,14 +80,17 @@ class VxlanFdb(NamedTuple):
         return [self._request(RTM_DELNEIGH, 0, f"delete {self}")]
 
     def _request(self, kind: int, flags: int, doing: str) -> Request:
-        attrs = (NDA_LLADDR, mac(self.mac)), (NDA_DST, self.peer.packed)
+        by: tuple[tuple[int, Value], ...] = ((NDA_IFINDEX, self.device),) if self.device else ()
+        attrs = ((NDA_LLADDR, mac(self.mac)), (NDA_DST, self.peer.packed), *by)
         return request(self.link, AF_BRIDGE, NUD_PERMANENT, NTF_SELF, attrs, kind, flags, doing)
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
         for tunnel, message in entries(dump):
             if message.flags & NTF_SELF and NDA_DST in message.attrs:
-                yield cls(tunnel, message.attrs[NDA_LLADDR].hex(":"), ip_address(message.attrs[NDA_DST]))
+                peer, index = ip_address(message.attrs[NDA_DST]), message.attrs.get(NDA_IFINDEX)
+                device = dump.links.get((HOST, number(index))) if index else None
+                yield cls(tunnel, message.attrs[NDA_LLADDR].hex(":"), peer, device)
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:

@@ -26,7 +26,7 @@ NEW = NLM_F_CREATE | NLM_F_EXCL
 
 AF_INET, AF_BRIDGE, AF_INET6 = 2, 7, 10
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253  # linux/rtnetlink.h
-IFF_UP, IFF_LOWER_UP = 0x1, 0x10000  # linux/if.h
+IFF_UP, IFF_MULTICAST, IFF_LOWER_UP = 0x1, 0x1000, 0x10000  # linux/if.h
 
 IFINFO = Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 IFADDR = Struct("=BBBBi")  # ifaddrmsg: family, prefixlen, flags, scope, index

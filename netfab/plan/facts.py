@@ -38,6 +38,7 @@ class Device(NamedTuple):
     name: str
     mtu: int
     addresses: tuple[Address, ...]
+    multicast: bool = True
 
 
 class Facts(NamedTuple):

@@ -25,6 +25,8 @@ from netfab.plan.names import bridge_mac, mac_of
 from netfab.plan.tunnels import Tunnel, underlay
 from netfab.topology.schema import Address, Topology
 
+_TTL = 64  # to a group; the kernel's default of 1 ends at the first router
+
 
 class Station(NamedTuple):
     """Somebody on a network."""
@@ -67,9 +69,12 @@ def _link_of(
     mac = mac_of("tunnel", layout.host, topology.name, segment.name)
     group, below = group_of(topology.name), Name(HOST, device.name)
     end = End(link, mac, segment.mtu, settings=settings_for(segment.mtu, facts, NEW_LINK))
-    yield Vxlan(end, below, tunnel.vni, own, group, tunnel.port, tunnel.learning)
+    to_all = (tunnel.multicast, _TTL) if tunnel.multicast else ()
+    yield Vxlan(end, below, tunnel.vni, own, group, tunnel.port, tunnel.learning, *to_all)
     modes = {"isolated": True, "learning": tunnel.learning, "neigh_suppress": tunnel.suppress}
     yield Port(link, Name(HOST, segment.bridge), **modes)
+    if tunnel.multicast:
+        yield VxlanFdb(link, EVERYBODY, tunnel.multicast, below)
 
 
 def far_entries(topology: Topology, layout: Layout) -> FarEntries:
@@ -90,7 +95,8 @@ def _entries(
 ) -> Iterator[KernelObject]:
     link, bridge = Name(HOST, tunnel.device), Name(HOST, segment.bridge)
     peer = tunnel.ends[host]
-    yield VxlanFdb(link, EVERYBODY, peer)
+    if tunnel.multicast is None:
+        yield VxlanFdb(link, EVERYBODY, peer)
     for station in () if tunnel.learning else stations:
         yield VxlanFdb(link, station.mac, peer)
         yield BridgeFdb(link, bridge, station.mac)

@@ -6,14 +6,17 @@ The objects that follow from it are overlay.py's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
 from netfab.errors import NetfabError, PlanError, raise_all
+from netfab.objects.digest import digest
 from netfab.plan.facts import Device, Facts, Lease
 from netfab.plan.mtu import IPV6_MTU
 from netfab.plan.runs_on import Placement
 from netfab.topology.schema import PLANNED, Address, HostEntry, Network, Planned, Port, Topology
 
+_GROUPS, _GROUPS6 = IPv4Network("239.192.0.0/14"), IPv6Network("ff18::/96")
 OVERHEAD = {4: 50, 6: 70}  # bytes of the outer headers; RFC 7348, section 5
 VNIS = range(1, 1 << 24)
 
@@ -24,9 +27,10 @@ class Tunnel(NamedTuple):
     vni: int
     port: int
     mtu: int  # of what it carries
-    learning: bool  # MACs may move: nobody's place is written down
+    learning: bool  # nobody's place is written down: MACs may move, or it is not to be
     suppress: bool  # bridges answer for those on other hosts
     ends: Mapping[str, Address]  # of each of its hosts, on the underlay
+    multicast: Address | None  # where all of them listen; None: each is sent its own copy
 
     @property
     def device(self) -> str:
@@ -58,6 +62,7 @@ def tunnels_of(
     for name, network in spanning.items():
         hosts = [topology.hosts[host] for host in placement.segments[name]]
         errors += _two_families(network, hosts)
+        errors += _without_multicast(network, hosts, facts)
         mtus[name] = _inner_mtu(hosts, facts)
         errors += _wrong_mtu(network, mtus[name], hosts)
     held = {lease.key: int(lease.value) for lease in leases if lease.kind == "vni"}
@@ -66,13 +71,25 @@ def tunnels_of(
     found = {}
     for name, network in spanning.items():
         ports = [a.port for node in topology.nodes.values() for a in node.attachments if a.network == name]
-        moving = any(map(_moves, ports))
-        quiet = not any(port.allow or port.spoof == "allow" for port in ports)
+        by_group = network.vxlan is not None and network.vxlan.control == "multicast"
+        learning = by_group or any(map(_moves, ports))
+        quiet = not by_group and not any(port.allow or port.spoof == "allow" for port in ports)
         assert network.vxlan is not None
         hosts = [topology.hosts[host] for host in placement.segments[name]]
         ends = {host.name: host.address for host in hosts if host.address}
-        found[name] = Tunnel(vnis[name], network.vxlan.port, mtus[name], moving, quiet, ends)
+        group = multicast_group(topology.name, next(iter(ends.values())).version) if by_group else None
+        found[name] = Tunnel(vnis[name], network.vxlan.port, mtus[name], learning, quiet, ends, group)
     return found
+
+
+def multicast_group(fabric: str, version: int) -> Address:
+    """Where all tunnels of a fabric listen: a host is in 20 groups by default, so it is one for all VNIs.
+
+    Another fabric's may be the same, and costs what is then dropped by its VNI. From the organisation's own
+    addresses (RFC 2365, section 6.2; RFC 7346): they go through its routers and no further.
+    """
+    number = int.from_bytes(digest(fabric.encode())[:4], "big")
+    return _GROUPS[number % _GROUPS.num_addresses] if version == 4 else _GROUPS6[number]
 
 
 def _moves(port: Port) -> bool:
@@ -123,6 +140,21 @@ def _two_families(network: Network, hosts: list[HostEntry]) -> Iterator[PlanErro
                 message, at=network.at.own, hint="all addresses of its hosts must be of one family"
             )
             return
+
+
+def _without_multicast(
+    network: Network, hosts: list[HostEntry], facts: Mapping[str, Facts]
+) -> Iterator[PlanError]:
+    """`control: multicast` over an interface that has none, as of other tunnels."""
+    if network.vxlan is None or network.vxlan.control != "multicast":
+        return
+    for host in hosts:
+        device = underlay(host.address, facts[host.name]) if host.name in facts else None
+        if device is not None and not device.multicast:
+            message = (
+                f"{network.name} is flooded by multicast, which {device.name} of {host.name} does not do"
+            )
+            yield PlanError(message, at=network.at.of("vxlan"), hint="leave `control` out")
 
 
 def _inner_mtu(hosts: list[HostEntry], facts: Mapping[str, Facts]) -> int:

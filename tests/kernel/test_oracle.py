@@ -292,6 +292,8 @@ def _held_vxlan(ask: IPRoute, thing: Vxlan) -> None:
     assert (data.get_attr("IFLA_VXLAN_ID"), data.get_attr("IFLA_VXLAN_PORT")) == (thing.vni, thing.port)
     assert (local, bool(data.get_attr("IFLA_VXLAN_LEARNING"))) == (str(thing.local), thing.learning)
     assert data.get_attr("IFLA_VXLAN_LINK") == _link(ask, thing.device.text)["index"]
+    group = data.get_attr("IFLA_VXLAN_GROUP") or data.get_attr("IFLA_VXLAN_GROUP6")
+    assert (group, data.get_attr("IFLA_VXLAN_TTL")) == (thing.multicast and str(thing.multicast), thing.ttl)
 
 
 def _entries(ask: IPRoute, link: Name, mac: str) -> list[Any]:

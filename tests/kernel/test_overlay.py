@@ -32,6 +32,7 @@ PATIENCE = 5.0  # seconds for what has to come
 ETH_P_ALL = 0x0003
 IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3
 ECHO = b"\x08\x00"
+BY_MULTICAST = "{vxlan: {control: multicast}}"
 
 
 @pytest.fixture
@@ -70,7 +71,11 @@ def wire(host: str) -> Iterator[Callable[[], list[Any]]]:
 
 def ping(hosts: Hosts, one: str, other: str, size: int = 56) -> bool:
     """Whether an echo request of that many bytes behind the ICMP header, never in fragments, is answered."""
-    destination = hosts.address(other)
+    return ping_address(hosts, one, hosts.address(other), size)
+
+
+def ping_address(hosts: Hosts, one: str, destination: str, size: int = 56) -> bool:
+    """The same, of an address."""
 
     def ask() -> bool:
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
@@ -170,9 +175,72 @@ def test_who_is_unknown_is_asked_for_on_every_host_once(begun: Begun, count: int
     assert Counter(frame[IP].dst for frame in asked) == {f"192.0.2.{n}": 1 for n in range(2, count + 1)}
 
 
+def test_with_multicast_all_hosts_are_asked_by_one_packet_and_what_answers_is_learned(begun: Begun) -> None:
+    from scapy.layers.inet import ICMP, IP
+    from scapy.layers.l2 import ARP
+    from scapy.layers.vxlan import VXLAN
+
+    hosts = begun(fleet(3, network=BY_MULTICAST))
+
+    with wire("h1") as frames:
+        send_arp(hosts, "n1", "10.0.0.250")
+        assert ping(hosts, "n1", "n2")
+        seen = frames()
+        asked = [f for f in seen if ARP in f[VXLAN] and f[VXLAN][ARP].pdst == "10.0.0.250"]
+        echoes = [f for f in seen if ICMP in f[VXLAN]]
+    assert [frame[IP].dst for frame in asked] == [group_of_tunnels(hosts)]
+    assert {frame[IP].dst for frame in echoes} == {"192.0.2.1", "192.0.2.2"}
+    assert {frame[IP].ttl for frame in seen} == {64}
+
+
+def group_of_tunnels(hosts: Hosts) -> str:
+    tunnel = hosts.plan("n1").layout.segments["lan"].tunnel
+    assert tunnel is not None
+    return str(tunnel.multicast)
+
+
+def test_more_tunnels_than_a_host_may_be_in_groups_are_flooded_by_one(begun: Begun) -> None:
+    names = [f"net{n}" for n in range(25)]  # of 20; net.ipv4.igmp_max_memberships
+    networks = ", ".join(f"{name}: {BY_MULTICAST}" for name in names)
+    hosts = begun(f"""
+        name: lab
+        hosts: {{h1: {{address: 192.0.2.1}}, h2: {{address: 192.0.2.2}}}}
+        networks: {{{networks}}}
+        nodes:
+          n1..2: {{networks: [{", ".join(names)}], runs_on: [h1, h2]}}
+    """)
+
+    for nic in hosts.plan("n2").layout.nics["n2"]:
+        assert ping_address(hosts, "n1", str(nic.addresses[0].ip))
+
+
+def test_with_multicast_a_node_that_moved_is_found_once_it_was_heard(begun: Begun) -> None:
+    file = fleet(3, network=BY_MULTICAST, more="mover: {networks: [lan], runs_on: %s}")
+    hosts = begun(file % "h2")
+    assert ping(hosts, "n1", "mover")
+
+    hosts.apply(file % "h3")
+
+    assert ping(hosts, "mover", "n1")
+    assert ping(hosts, "n1", "mover")
+    with simulated.inside("h1"):
+        assert fabric.drift("lab") == ()
+
+
+def test_multicast_over_ipv6_too(begun: Begun) -> None:
+    text = fleet(2, network=BY_MULTICAST).replace("192.0.2.1}", "'2001:db8::1'}")
+    hosts = begun(text.replace("192.0.2.2}", "'2001:db8::2'}"))
+
+    assert group_of_tunnels(hosts).startswith("ff18::")
+    assert ping(hosts, "n1", "n2", 1430 - 28)
+
+
+@pytest.mark.parametrize("network", ["{}", BY_MULTICAST])
 @pytest.mark.parametrize("group", ["255.255.255.255", "239.1.2.3"])
-def test_broadcast_and_multicast_reach_each_node_on_every_host_once(begun: Begun, group: str) -> None:
-    hosts = begun(fleet(3, nodes_each=2))
+def test_broadcast_and_multicast_reach_each_node_on_every_host_once(
+    begun: Begun, group: str, network: str
+) -> None:
+    hosts = begun(fleet(3, nodes_each=2, network=network))
     listeners = {}
     with ExitStack() as stack:
         for number in range(2, 7):

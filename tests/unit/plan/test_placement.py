@@ -421,6 +421,25 @@ def test_a_host_without_its_address_is_told_what_it_has() -> None:
     assert caught.value.hint == "its addresses are 198.51.100.7"
 
 
+def test_an_interface_without_multicast_floods_nothing_by_it() -> None:
+    alone = Facts(devices=(Device("wg0", 1500, (ip_address("192.0.2.2"),), multicast=False),))
+
+    with pytest.raises(NetfabError, match="lan is flooded by multicast, which wg0 of h2 does not do"):
+        planned(TWO + SPANNING % "vxlan: {control: multicast}", given={"h2": alone})
+
+
+def test_all_networks_that_are_flooded_by_multicast_have_one_group_and_tell_nobody_where_who_is() -> None:
+    network = "{hosts: [h1, h2], vxlan: {control: multicast}}"
+    (plan, _) = planned(f"{TWO}networks: {{a: {network}, b: {network}}}").values()
+
+    groups = {tunnel.multicast for tunnel in of_kind(plan, Vxlan)}
+    assert len(groups) == 1
+    assert {(entry.mac, entry.peer) for entry in of_kind(plan, VxlanFdb)} == {(EVERYBODY, *groups)}
+    assert not of_kind(plan, Neighbour)
+    ports = [port for port in of_kind(plan, Port) if port.link.text.startswith("vx")]
+    assert {(port.learning, port.neigh_suppress) for port in ports} == {(True, False)}
+
+
 def test_one_host_under_two_names_is_refused() -> None:
     twice = Facts(devices=(Device("eth0", 1500, (ip_address("192.0.2.1"), ip_address("192.0.2.2"))),))
 
