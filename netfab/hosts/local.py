@@ -16,7 +16,7 @@ from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
 from netfab.kernel import drops, nft
-from netfab.kernel.announce import advertise, arp_requests
+from netfab.kernel.announce import advertise, announce_for, arp_requests
 from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
@@ -25,12 +25,14 @@ from netfab.kernel.nics import nics
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, Dump, Fabric, Name, Op
+from netfab.objects.bridge import Bridge
 from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.guest import Guest
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
 from netfab.objects.macvlan import Macvlan
+from netfab.objects.neighbour import Neighbour
 from netfab.objects.nic import Nic
 from netfab.objects.veth import Veth
 from netfab.plan.facts import Facts, FoundNic
@@ -145,7 +147,20 @@ class LocalHost:
         return gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
 
     def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
-        """Tell the neighbours of addresses that the fabric's guests were just given."""
+        """Tell the neighbours of addresses that the fabric's guests were just given, or nodes on other hosts.
+
+        Of those nobody has asked on a bridge that is new.
+        """
+        made = {
+            change.after.link for change in changes if isinstance(change.after, Bridge) and not change.before
+        }
+        far = [
+            (change.after.link.text, change.after.address, change.after.mac)
+            for change in changes
+            if isinstance(change.after, Neighbour) and change.after.link not in made
+        ]
+        if far:
+            announce_for(far)
         guests = {thing.space for thing in fabric.values() if isinstance(thing, Guest)}
         new: dict[Name, list[Address]] = {}
         for change in changes if guests else ():

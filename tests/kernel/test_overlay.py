@@ -175,6 +175,23 @@ def test_who_is_unknown_is_asked_for_on_every_host_once(begun: Begun, count: int
     assert Counter(frame[IP].dst for frame in asked) == {f"192.0.2.{n}": 1 for n in range(2, count + 1)}
 
 
+@pytest.mark.parametrize("family", [0, 1])
+def test_a_node_that_waits_for_one_on_another_host_is_told_where_it_is(begun: Begun, family: int) -> None:
+    hosts = begun(fleet(2, network="{ipv6: true}"))
+    there = hosts.plan("n2").layout.nics["n2"][0]
+    address = str(there.addresses[family].ip)
+    hosts.node(
+        "n1", "ip", "neigh", "replace", address, "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "stale"
+    )
+    hosts.run("h1", "ip", "neigh", "del", address, "dev", "br-lan")
+
+    with simulated.inside("h1"):
+        fabric.reconcile("lab")
+
+    known = ("ip", "neigh", "show", address, "dev", "eth0")
+    wait_until(lambda: there.mac in hosts.node("n1", *known))
+
+
 def test_with_multicast_all_hosts_are_asked_by_one_packet_and_what_answers_is_learned(begun: Begun) -> None:
     from scapy.layers.inet import ICMP, IP
     from scapy.layers.l2 import ARP
