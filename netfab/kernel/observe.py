@@ -23,6 +23,7 @@ from netfab.objects.link import (
     MASTER,
     Link,
     marked_links,
+    moved_mark,
     of_a_fabric,
     owned,
     related,
@@ -32,6 +33,7 @@ from netfab.objects.nic import Nic
 from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.qdisc import Qdisc, QdiscMessage
 from netfab.objects.route import RouteMessage
+from netfab.objects.uplink import Lent, Uplink
 from netfab.objects.wire import (
     IFADDR,
     IFINFO,
@@ -185,10 +187,33 @@ class Observer:
             nics={
                 thing.name: thing.original for one in known for thing in one.values() if type(thing) is Nic
             },
+            uplinks=dict(self._uplinks(fabric, known)),
             tables=self._tables,
             guests=self._guests,
             qdiscs=self._read_qdiscs(known, own, only),
         )
+
+    def _uplinks(self, fabric: str, known: Sequence[Fabric]) -> Iterator[tuple[str, Lent]]:
+        """NICs that carry the fabric's mark and are known to be lent to a bridge, or are on one of its own."""
+        host = self._spaces[HOST].links
+        mark = moved_mark(fabric)
+        marked = [link for link in host if text(link.attrs.get(IFALIAS, b"")).startswith(mark)]
+        if not marked:
+            return
+        from netfab.kernel.uplinks import lent
+
+        bridges = {link.ifindex: link for link in host if link.kind == "bridge"}
+        for nic in marked:
+            meant = [
+                thing
+                for one in known
+                for thing in one.values()
+                if type(thing) is Uplink and moved_mark(fabric, thing.nic) == text(nic.attrs[IFALIAS])
+            ]
+            own = bridges.get(number(nic.attrs.get(MASTER, b"")))
+            if meant or (own is not None and owned(own, fabric)):
+                found = lent(self._namespaces.socket(HOST), nic, host, meant)
+                yield text(nic.attrs[IFALIAS]).removeprefix(mark), found
 
     def _read_qdiscs(
         self, known: Sequence[Fabric], own: dict[str, Space], only: frozenset[str] | None

@@ -22,6 +22,7 @@ from netfab.objects.qdisc import Qdisc
 from netfab.objects.route import Route
 from netfab.objects.supervisor import Supervisor
 from netfab.objects.sysctl import Sysctl
+from netfab.objects.uplink import Uplink
 from netfab.objects.veth import Veth
 
 KINDS: tuple[type[Any], ...] = (
@@ -34,6 +35,7 @@ KINDS: tuple[type[Any], ...] = (
     Macvlan,
     Nic,
     Port,
+    Uplink,
     Address,
     Route,
     Qdisc,
@@ -45,5 +47,5 @@ KINDS: tuple[type[Any], ...] = (
     Container,
     Supervisor,
 )
-# What can only be read by asking for each, and what has to be looked for in namespaces that end.
-ASKED = (Guest, Sysctl, Borrowed, Qdisc, Macvlan, Nic)
+# What can only be read by asking for each, and what has to be looked for elsewhere than in what ends.
+ASKED = (Guest, Sysctl, Borrowed, Qdisc, Macvlan, Nic, Uplink)

@@ -16,6 +16,7 @@ from netfab.objects.base import Name
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 
 NLM_F_REQUEST = 0x1
@@ -31,6 +32,7 @@ IFINFO = Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 IFADDR = Struct("=BBBBi")  # ifaddrmsg: family, prefixlen, flags, scope, index
 RTMSG = Struct("=BBBBBBBBI")  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 TCMSG = Struct("=BxxxiIII")  # tcmsg: family, ifindex, handle, parent, info
+NDMSG = Struct("=BxxxiHBB")  # ndmsg: family, ifindex, state, flags, type
 NEXTHOP = Struct("=HBBi")  # rtnexthop: len, flags, hops, ifindex
 _HEADER = Struct("=IHHII")  # nlmsghdr: len, type, flags, seq, pid
 _ATTR = Struct("=HH")

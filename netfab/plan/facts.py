@@ -23,13 +23,23 @@ class FoundGuest(NamedTuple):
     started: str
 
 
+class Stacked(NamedTuple):
+    """A link on top of a NIC."""
+
+    name: str
+    kind: str  # vlan, macvlan ...
+    master: str  # the bridge that it is a port of, or the like
+
+
 class FoundNic(NamedTuple):
     """A link of the host that an interface of a node can send through, or that can be moved into it."""
 
     original: Original  # as it is, or was before we moved it
     hardware: int = 1  # ARPHRD_*, net/if_arp.h
     master: str = ""  # the bridge, bond or the like that it is a port of
-    moved: bool = False  # by this fabric
+    stacked: tuple[Stacked, ...] = ()
+    wireless: bool = False
+    moved: bool = False  # by this fabric, or lent to a bridge
 
 
 class Facts(NamedTuple):
@@ -48,6 +58,7 @@ class Facts(NamedTuple):
     held: Mapping[str, Mapping[Address, str]] = {}  # bridge -> others' addresses there, and whose
     guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
     nics: Mapping[str, FoundNic] = {}  # by their names on the host; only where the topology speaks of any
+    barred: Mapping[str, str] = {}  # links that are no such NICs, and why; likewise
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
 
 

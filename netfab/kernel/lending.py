@@ -1,0 +1,78 @@
+"""Two steps of lending a NIC to a bridge that are no single message: waiting for a carrier, copying neighbours."""
+
+from __future__ import annotations
+
+import os
+import select
+from errno import ENETDOWN
+from time import monotonic
+
+from netfab.kernel.netlink import Monitor, Netlink
+from netfab.kernel.observe import ALL_LINKS
+from netfab.objects.link import OPERSTATE, OPERSTATE_UP, Link
+from netfab.objects.wire import (
+    IFF_LOWER_UP,
+    IFINFO,
+    NDMSG,
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_NEWNEIGH,
+    Body,
+    Request,
+    encode,
+    number,
+    parse,
+)
+
+PATIENCE = 3.0  # seconds; the kernel tells a bridge of its ports' carrier within one (net/core/link_watch.c)
+NUD_STALE, NUD_PERMANENT = 0x04, 0x80  # linux/neighbour.h
+_KNOWN = 0x02 | NUD_STALE | 0x08 | 0x10 | NUD_PERMANENT  # NUD_REACHABLE, _DELAY, _PROBE
+_ROUTER = 0x80  # NTF_ROUTER
+NDA_DST, NDA_LLADDR = 1, 2
+
+
+def await_carrier(netlink: Netlink, bridge: int, port: int) -> None:
+    """Until the bridge of that index carries what its port does. Raises OSError when it does not in time."""
+    deadline = monotonic() + PATIENCE
+    monitor = Monitor()
+    try:
+        while _link(netlink, port).flags & IFF_LOWER_UP:
+            if number(_link(netlink, bridge).attrs.get(OPERSTATE, b"")) == OPERSTATE_UP:
+                return
+            if monotonic() > deadline:
+                raise OSError(ENETDOWN, f"{os.strerror(ENETDOWN)} after {PATIENCE:.0f} s")
+            select.select([monitor], [], [], 0.01)
+            monitor.drain()
+    finally:
+        monitor.close()
+
+
+def _link(netlink: Netlink, ifindex: int) -> Link:
+    query = IFINFO.pack(0, 0, ifindex, 0, 0) + ALL_LINKS[IFINFO.size :]
+    data, start, end = netlink.get(RTM_GETLINK, query)
+    _, _, index, flags, _ = IFINFO.unpack_from(data, start)
+    return Link.parse(index, flags, data, start + IFINFO.size, end)
+
+
+def copy_neighbours(netlink: Netlink, source: int, target: int) -> None:
+    """What the one link knows of its neighbours, to the other, to be confirmed when it is used.
+
+    What the kernel refuses it will ask for.
+    """
+    found = []
+    for data, start, end in netlink.dump(RTM_GETNEIGH, bytes(NDMSG.size)):
+        family, index, state, flags, kind = NDMSG.unpack_from(data, start)
+        attrs = parse(data, start + NDMSG.size, end)
+        if index == source and state & _KNOWN and NDA_LLADDR in attrs:
+            kept = state if state == NUD_PERMANENT else NUD_STALE
+            body = Body(
+                NDMSG,
+                (family, target, kept, flags & _ROUTER, kind),
+                ((NDA_DST, attrs[NDA_DST]), (NDA_LLADDR, attrs[NDA_LLADDR])),
+            )
+            found.append(Request("", RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body))
+    if found:
+        numbered = [(netlink.next_sequence(), request) for request in found]
+        netlink.batch([(number, encode(request, lambda _: 0, number)) for number, request in numbered])
