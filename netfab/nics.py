@@ -8,40 +8,58 @@ from __future__ import annotations
 from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.nic import Nic
+from netfab.objects.uplink import Uplink
 from netfab.plan.facts import FoundNic
+from netfab.plan.uplink import nic_of
 from netfab.store.store import Store
 from netfab.topology.schema import Topology
 
 
 def nics_of(topology: Topology, host: LocalHost, store: Store) -> dict[str, FoundNic]:
-    """The NICs of the host, where the topology has links to any; one that it moved as it was before."""
-    outsides = [link.outside for link in topology.links if link.outside is not None]
-    if all(outside.kind == "host" for outside in outsides):
+    """The NICs of the host, where the topology speaks of any; one that it moved or lent as it was before."""
+    if not _speaks_of_nics(topology):
         return {}
-    moving = [outside.device for outside in outsides if outside.kind == "nic"]
-    return moved_nics(topology.name, store) | host.nics(moving)
+    moving = [link.outside.device for link in topology.links if link.outside and link.outside.kind == "nic"]
+    lent = [nic for network in topology.networks.values() if (nic := nic_of(network))]
+    return moved_nics(topology.name, store) | host.nics([*moving, *lent])
+
+
+def barred(topology: Topology, host: LocalHost) -> dict[str, str]:
+    """Links of the host that are no NICs that could be had, and why; where the topology speaks of any."""
+    return host.barred() if _speaks_of_nics(topology) else {}
+
+
+def _speaks_of_nics(topology: Topology) -> bool:
+    return any(link.outside and link.outside.kind != "host" for link in topology.links) or any(
+        map(nic_of, topology.networks.values())
+    )
 
 
 def moved_nics(fabric: str, store: Store) -> dict[str, FoundNic]:
-    """Those that a fabric has moved, or was about to."""
+    """Those that a fabric has moved or lent, or was about to."""
     return {
-        thing.name: FoundNic(thing.original, moved=True)
+        _name(thing): FoundNic(thing.original, moved=True)
         for lease in store.leases(fabric)
         if lease.kind == "inside"
-        for thing in Fabric.from_json(lease.value, (Nic,)).values()
+        for thing in Fabric.from_json(lease.value, (Nic, Uplink)).values()
     }
 
 
 def as_they_came_back(fabric: Fabric, host: LocalHost) -> Fabric:
     """The fabric with what its NICs have now, of those that are at home: after a reboot, say."""
-    names = [thing.name for thing in fabric.values() if type(thing) is Nic]
+    names = [_name(thing) for thing in fabric.values() if isinstance(thing, Nic | Uplink)]
     there = host.nics(names) if names else {}
     return Fabric(
         fabric.name,
         (
-            thing._replace(original=there[thing.name].original)
-            if type(thing) is Nic and thing.name in there
+            thing._replace(original=there[_name(thing)].original)
+            if isinstance(thing, Nic | Uplink) and _name(thing) in there
             else thing
             for thing in fabric.values()
         ),
     )
+
+
+def _name(thing: Nic | Uplink) -> str:
+    """What the NIC is called at home."""
+    return thing.name if isinstance(thing, Nic) else thing.nic

@@ -16,7 +16,7 @@ from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
 from netfab.errors import LeaseConflict
 from netfab.hosts.local import LocalHost
-from netfab.nics import nics_of
+from netfab.nics import barred, nics_of
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Facts, Lease
@@ -142,5 +142,6 @@ def _facts(host: LocalHost, store: Store, topology: Topology, where: Where) -> F
         published=published,
         guests=guests_of(topology, last_applied(store, name), where),
         nics=nics_of(topology, host, store),
+        barred=barred(topology, host),
         held=shared.held_on_bridges(store, name),
     )

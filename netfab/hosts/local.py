@@ -21,7 +21,7 @@ from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
-from netfab.kernel.nics import nics
+from netfab.kernel.nics import barred, nics
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, Dump, Fabric, Name, Op
@@ -139,6 +139,10 @@ class LocalHost:
     def nics(self, moving: Collection[str] = ()) -> dict[str, FoundNic]:
         """Every NIC in this namespace, with the addresses and routes of those that are moving."""
         return nics(self._namespaces.socket(HOST), moving)
+
+    def barred(self) -> dict[str, str]:
+        """Every link in this namespace that is no NIC which a fabric could have, and why."""
+        return barred(self._namespaces.socket(HOST))
 
     def facts(self) -> Facts:
         """What the planner is told of this host."""

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.observe import ALL_ADDRESSES, ALL_LINKS, ALL_ROUTES
-from netfab.objects.link import IFALIAS, LINK, LOOPBACK_IFINDEX, MASTER, MOVED, Link, of_a_fabric
 from netfab.objects.kept import KeptAddress, KeptRoute, kept_address, kept_routes
+from netfab.objects.link import IFALIAS, LINK, LOOPBACK_IFINDEX, MASTER, MOVED, Link, of_a_fabric
 from netfab.objects.original import Original
 from netfab.objects.wire import IFINFO, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, number, text
 from netfab.plan.facts import FoundNic, Stacked

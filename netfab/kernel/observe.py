@@ -194,7 +194,7 @@ class Observer:
         )
 
     def _uplinks(self, fabric: str, known: Sequence[Fabric]) -> Iterator[tuple[str, Lent]]:
-        """NICs that carry the fabric's mark and are known to be lent to a bridge, or are on one of its own."""
+        """NICs with the fabric's mark that are known to be lent to a bridge, or are on one of its own."""
         host = self._spaces[HOST].links
         mark = moved_mark(fabric)
         marked = [link for link in host if text(link.attrs.get(IFALIAS, b"")).startswith(mark)]

@@ -21,6 +21,8 @@ from netfab.objects.wire import (
     MARK,
     NEW,
     NLM_F_CREATE,
+    NLM_F_REPLACE,
+    RT_SCOPE_LINK,
     RTM_DELADDR,
     RTM_DELROUTE,
     RTM_NEWADDR,
@@ -90,10 +92,34 @@ class KeptAddress(NamedTuple):
             attrs[IFA_LABEL] = (moved.encode() + b"\0").hex()
         return self._replace(attrs=tuple(attrs.items()))
 
+    @property
+    def comes_with_carrier(self) -> bool:
+        """Whether the kernel makes it whenever the link gets a carrier."""
+        return self.header[3] == RT_SCOPE_LINK
+
+    @property
+    def _given(self) -> Attrs:
+        """IPv6 without duplicate detection: what was ours a moment ago must not wait to be used."""
+        if self.header[0] != AF_INET6:
+            return self.attrs
+        flags = number(bytes.fromhex(dict(self.attrs)[IFA_FLAGS])) | IFA_F_NODAD
+        return tuple({**dict(self.attrs), IFA_FLAGS: u32(flags).hex()}.items())
+
+    @property
+    def has_other_flags(self) -> bool:
+        """Whether it is given otherwise than it was."""
+        return self._given != self.attrs
+
+    def settle(self, link: Name) -> Request:
+        """The flags that it had, to an address that was given."""
+        doing = f"settle the {self} of {link}"
+        body = self._body(link, self.attrs)
+        return Request(link.space, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body, doing=doing)
+
     def give(self, link: Name) -> Request:
         """To that link."""
         doing = f"give {link} the {self}"
-        return Request(link.space, RTM_NEWADDR, NEW, self._body(link, self.attrs), doing=doing, there=True)
+        return Request(link.space, RTM_NEWADDR, NEW, self._body(link, self._given), doing=doing, there=True)
 
     def take(self, link: Name) -> Request:
         """From that link."""
@@ -106,7 +132,8 @@ class KeptAddress(NamedTuple):
 
     def __str__(self) -> str:
         found = dict(self.attrs)
-        return f"address {ip_address(bytes.fromhex(found.get(IFA_LOCAL) or found[IFA_ADDRESS]))}/{self.header[1]}"
+        address = ip_address(bytes.fromhex(found.get(IFA_LOCAL) or found[IFA_ADDRESS]))
+        return f"address {address}/{self.header[1]}"
 
 
 class KeptRoute(NamedTuple):
@@ -128,6 +155,11 @@ class KeptRoute(NamedTuple):
         return RTA_EXPIRES in dict(self.attrs) or self.header[5] == RTPROT_RA
 
     @property
+    def comes_with_carrier(self) -> bool:
+        """Whether the kernel makes it whenever the link gets a carrier."""
+        return False
+
+    @property
     def is_ours(self) -> bool:
         """Whether netfab made it."""
         return self.header[5] == MARK
@@ -147,7 +179,8 @@ class KeptRoute(NamedTuple):
         way: tuple[int, Value] = (RTA_OIF, link)
         if self.hops:
             hops = (
-                (Name(HOST, name) if name else link, weight, _bytes(attrs)) for name, weight, attrs in self.hops
+                (Name(HOST, name) if name else link, weight, _bytes(attrs))
+                for name, weight, attrs in self.hops
             )
             way = RTA_MULTIPATH, Hops(tuple(hops))
         return Body(RTMSG, self.header, (*_bytes(self.attrs), way))
@@ -160,21 +193,15 @@ class KeptRoute(NamedTuple):
         return f"route {to}{via}{'' if table == _MAIN else f' table {table}'}"
 
 
-
+Kept = KeptAddress | KeptRoute
 
 
 def kept_address(data: bytes, start: int, end: int) -> tuple[int, KeptAddress] | None:
-    """(link's index, address) of an RTM_NEWADDR; None for what comes back by itself.
-
-    Of IPv6 without duplicate detection: it was ours a moment ago, and what leaves from it must not wait.
-    """
+    """(link's index, address) of an RTM_NEWADDR; None for what comes back by itself."""
     *header, index = IFADDR.unpack_from(data, start)
     attrs = parse(data, start + IFADDR.size, end)
-    if header[0] == AF_INET6:
-        flags = number(attrs[IFA_FLAGS])
-        if flags & IFA_F_TEMPORARY:
-            return None
-        attrs[IFA_FLAGS] = u32(flags | IFA_F_NODAD)
+    if header[0] == AF_INET6 and number(attrs[IFA_FLAGS]) & IFA_F_TEMPORARY:
+        return None
     return index, KeptAddress(tuple(header), _hex(attrs))
 
 
@@ -225,9 +252,7 @@ def _comes_by_itself(header: tuple[int, ...], attrs: Mapping[int, bytes], given:
     return not (kind == UNICAST and table == _MAIN and (family, attrs.get(RTA_DST), length) in given)
 
 
-def _route_of(
-    header: tuple[int, ...], attrs: Mapping[int, bytes], hops: Hopped, in_front: bool
-) -> KeptRoute:
+def _route_of(header: tuple[int, ...], attrs: Mapping[int, bytes], hops: Hopped, in_front: bool) -> KeptRoute:
     *fields, flags = header
     asked = _asked(attrs)
     if (expires := _expires(attrs)) > 0:

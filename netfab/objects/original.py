@@ -12,7 +12,7 @@ from struct import unpack_from
 from typing import NamedTuple, Self
 
 from netfab.objects.base import Name, Op
-from netfab.objects.kept import KeptAddress, KeptRoute
+from netfab.objects.kept import Kept, KeptAddress, KeptRoute
 from netfab.objects.link import (
     ADDRESS,
     AF_SPEC,
@@ -75,10 +75,22 @@ class Original(NamedTuple):
             yield address.give(link)._replace(ends=True)
         if self.up:
             yield set_up(link, True, str(link))._replace(ends=True)
-        for route in self.routes:
-            yield route.give(link)._replace(ends=True)
+        yield from self.give(link)
         unmarked = set_link(link, ((IFALIAS, self.alias),), f"unmark {link}")
         yield unmarked._replace(ends=True, alone=True)
+
+    @property
+    def belongings(self) -> tuple[Kept, ...]:
+        """What the NIC has of its own."""
+        return (*self.addresses, *self.routes)
+
+    def give(self, link: Name) -> Iterator[Op]:
+        """Addresses and routes to the link, which is up."""
+        for thing in self.belongings:
+            yield thing.give(link)._replace(ends=True)
+        for address in self.addresses:
+            if address.has_other_flags:
+                yield address.settle(link)._replace(ends=True)
 
     def _settings(self) -> tuple[int, Value]:
         conf = tuple(

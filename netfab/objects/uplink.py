@@ -1,17 +1,17 @@
 """Uplink: a NIC of the host as a port of a bridge, which has the NIC's addresses and routes meanwhile.
 
-Everything is given to the bridge before it is taken from the NIC, and the same on the way back, so that at no
-moment an address or a route is nowhere. A bridge without a carrier sends nothing, and the kernel tells it of its
-first port's carrier later (net/core/link_watch.c): that is waited for between the port and the addresses.
+Everything is given to the bridge before it is taken from the NIC, and the same on the way back, so that at
+no moment an address or a route is nowhere. A bridge without a carrier sends nothing, and the kernel tells it
+of its first port's carrier later (net/core/link_watch.c): that is waited for between port and addresses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
-from netfab.objects.kept import KeptAddress, KeptRoute
+from netfab.objects.kept import Kept
 from netfab.objects.link import (
     IFALIAS,
     INFO_SLAVE_DATA,
@@ -34,8 +34,8 @@ _MODES = frozenset({BRPORT_ISOLATED})
 class Uplink(NamedTuple):
     """A NIC, what it had of its own, and the bridge that has it now.
 
-    What it had is leased before anything is done, as what is borrowed is. Its mark is an alias, given first and
-    taken last, as a moved NIC's (nic.py): marked means that something of it is elsewhere.
+    What it had is leased before anything is done, as what is borrowed is. Its mark is an alias, given first
+    and taken last, as a moved NIC's (nic.py): marked means that something of it is elsewhere.
     """
 
     nic: str
@@ -71,8 +71,6 @@ class Uplink(NamedTuple):
         return Name(HOST, self.nic)
 
     def create(self) -> list[Op]:
-        on_bridge = [address.on(self.bridge.text, self.nic) for address in self.original.addresses]
-        taken = [*reversed(self.original.addresses), *self.original.routes]
         return [
             set_link(self._link, ((IFALIAS, self.mark),), f"mark {self.nic}"),
             self._enslave()._replace(alone=True),
@@ -80,10 +78,14 @@ class Uplink(NamedTuple):
             self._isolate(),
             AwaitCarrier(self.bridge, self._link),
             CopyNeighbours(self._link, self.bridge),
-            *(address.give(self.bridge) for address in on_bridge),
-            *(route.give(self.bridge) for route in self.original.routes),
-            *(thing.take(self._link)._replace(alone=True) for thing in taken),
+            *(thing.give(self.bridge) for thing in self._on_bridge()),
+            *(thing.take(self._link)._replace(alone=True) for thing in _last_first(self.original.belongings)),
         ]
+
+    def _on_bridge(self) -> tuple[Kept, ...]:
+        """What the NIC had, as the bridge can have it."""
+        addresses = (address.on(self.bridge.text, self.nic) for address in self.original.addresses)
+        return (*addresses, *self.original.routes)
 
     def update(self, before: Self) -> list[Op]:
         return self.create()
@@ -96,14 +98,13 @@ class Uplink(NamedTuple):
         return set_link(self._link, ((LINKINFO, info),), f"configure {self}")
 
     def delete(self) -> list[Op]:
-        on_bridge = [address.on(self.bridge.text, self.nic) for address in self.original.addresses]
         free = set_link(self._link, ((MASTER, u32(0)),), f"take {self.nic} off {self.bridge}")
         down = [] if self.original.up else [set_up(self._link, False, self.nic)]
         unmark = set_link(self._link, ((IFALIAS, self.original.alias),), f"unmark {self.nic}")
         return [
             CopyNeighbours(self.bridge, self._link),
-            *(thing.give(self._link)._replace(ends=True) for thing in (*self.original.addresses, *self.original.routes)),
-            *(thing.take(self.bridge)._replace(alone=True) for thing in (*reversed(on_bridge), *self.original.routes)),
+            *self.original.give(self._link),
+            *(thing.take(self.bridge)._replace(alone=True) for thing in _last_first(self._on_bridge())),
             *(request._replace(ends=True) for request in (free, *down)),
             unmark._replace(ends=True, alone=True),
         ]
@@ -138,8 +139,8 @@ class Lent(NamedTuple):
     bridge: Name
     nic: Link
     is_port: bool  # of that bridge
-    on_nic: tuple[KeptAddress | KeptRoute, ...]
-    on_bridge: tuple[KeptAddress | KeptRoute, ...]
+    on_nic: tuple[Kept, ...]
+    on_bridge: tuple[Kept, ...]
 
     def misplaced(self, name: str) -> Iterator[str]:
         """What is not where it should be. What lapses by itself may be gone, or be renewed on either."""
@@ -147,9 +148,14 @@ class Lent(NamedTuple):
             yield f"{name} is no port of {self.bridge}"
         there = {thing.identity for thing in self.on_bridge}
         back = {thing.identity for thing in self.on_nic}
-        for thing in (*self.original.addresses, *self.original.routes):
+        for thing in self.original.belongings:
             if not thing.lapses:
                 if thing.identity not in there:
                     yield f"{thing} is missing"
-                if thing.identity in back:
+                if thing.identity in back and not thing.comes_with_carrier:
                     yield f"{thing} is on {name}"
+
+
+def _last_first(things: Sequence[Kept]) -> Iterator[Kept]:
+    """Routes, then addresses, the first of a subnet last: the kernel drops the others with it."""
+    return reversed(things)

@@ -24,6 +24,7 @@ from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
 from netfab.plan.refusals import IPV6_MTU, refuse_before
 from netfab.plan.seats import Seat, host_reach, seats_of, wishes
+from netfab.plan.uplink import held_by_host, nic_of, original_of
 from netfab.topology.schema import (
     PLANNED,
     Address,
@@ -90,7 +91,8 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
     for name, wish in wishes(topology):
         try:
             pools = [Addresses(prefix, range_of(wish, prefix)) for prefix in prefixes.of(name)]
-            hold_foreign(pools, facts.held.get(bridges.get(name, ""), {}), wish)
+            others = {**facts.held.get(bridges.get(name, ""), {}), **held_by_host(wish, facts)}
+            hold_foreign(pools, others, wish)
             host, gateways = gateways_of(wish, pools)
             chosen = addresses_of(by_segment[name], wish, pools, held, wants)
         except NetfabError as error:
@@ -123,6 +125,8 @@ def _mtu(wish: Network | Link, facts: Facts) -> int:
         return wish.mtu
     if isinstance(wish, Link) and wish.outside is not None and wish.outside.kind != "host":
         return facts.nics[wish.outside.device].original.mtu
+    if original := original_of(wish, facts):
+        return original.mtu
     return max(facts.mtu, IPV6_MTU)
 
 
@@ -156,7 +160,9 @@ def _nic(fabric: str, seat: Seat, segment: Segment, addresses: tuple[Assigned, .
 
 
 def _mac(fabric: str, seat: Seat, wish: Network | Link, facts: Facts) -> str:
-    """A NIC keeps its own; behind one, machines with the same file must differ."""
+    """A NIC keeps its own; behind one, machines with the same file, or the same containers, must differ."""
+    if nic_of(wish) or (isinstance(wish, Network) and not wish.guarded):
+        return mac_of(facts.machine, fabric, seat.node, seat.name)
     outside = wish.outside if isinstance(wish, Link) else None
     if outside is None or outside.kind == "host":
         return mac_of(fabric, seat.node, seat.name)

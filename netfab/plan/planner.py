@@ -6,13 +6,14 @@ The same input gives the same plan. What to choose is layout.py's; this file onl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from netfab.errors import raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
-from netfab.plan import hosts, network, nics, node
+from netfab.plan import hosts, network, nics, node, uplink
 from netfab.plan.containers import commands, containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
@@ -45,9 +46,14 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     Raises Unsupported for keys whose effect comes later, PlanError and its kin for what can't be.
     """
     refuse_reserved(topology)
-    raise_all(nics.unusable(topology, facts))
+    raise_all(chain(nics.unusable(topology, facts), uplink.unusable(topology, facts)))
+    facts = uplink.with_uplinks(facts, topology)
     layout = lay_out(topology, leases, facts)
-    made = list(objects(topology, layout, facts))
+    facts = uplink.through_bridges(facts, [(held.wish, held.bridge) for held in layout.segments.values()])
+    made = [
+        network.for_ways_out(thing, layout.segments.values(), facts)
+        for thing in objects(topology, layout, facts)
+    ]
     addresses = [thing for thing in made if isinstance(thing, Address)]
     routes = list(routes_in_guests(topology, routes_of(topology, layout, addresses)))
     way_out = with_way_out(topology, layout, routes)
@@ -59,7 +65,7 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
         made = [network.for_published(thing, local, back) for thing in made]
     borrowed = list(network.borrowed_for(layout.segments.values(), facts))
     bridges = [thing for thing in made if isinstance(thing, Bridge)]
-    tables = firewalls(topology, layout, routes, ports, network.opened(borrowed), bridges)
+    tables = firewalls(topology, layout, routes, ports, network.opened(borrowed), bridges, facts)
     programs = containers(topology, layout, names)
     ways = network.passages(topology.name, layout.segments.values(), facts)
     wants = (
@@ -79,6 +85,7 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
         *idle_between_links(topology),
         *without_program(topology),
         *nics.warnings(topology, facts),
+        *uplink.warnings(topology, facts),
     )
     return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout))
 

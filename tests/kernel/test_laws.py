@@ -159,7 +159,9 @@ def test_a_kill_at_any_step_is_cleaned_by_destroy(
 
 def _claimed(wanted: Fabric) -> Fabric:
     """What the store has of a fabric before anything of it is made (plan/nics.py, claims)."""
-    return Fabric(FABRIC, (thing for thing in wanted.values() if type(thing) in (Guest, Macvlan, Nic, Uplink)))
+    return Fabric(
+        FABRIC, (thing for thing in wanted.values() if type(thing) in (Guest, Macvlan, Nic, Uplink))
+    )
 
 
 def _apply_killed(example: Example, step: int) -> None:
