@@ -65,7 +65,7 @@ def attach_command(
     if not words:
         raise click.UsageError("BRIDGE, GUEST and an address are due; `0/0` is none")
     wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0, rate, moves)
-    (attachment,), changes = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
+    (attachment,), changes, _ = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
     if output != "table":
         show.show_data({"version": 1, **_row(attachment), "changes": show.describe(changes)}, output, list)
     elif dry_run or ctx.obj["verbose"]:
@@ -83,15 +83,40 @@ def attach_command(
 @lock_option
 @click.pass_context
 def detach_command(ctx: click.Context, bridge: str, guest: str, interface: str, lock_timeout: float) -> None:
-    """Take away what `attach` gave, also when the container is gone. What isn't there is fine."""
-    from netfab import adhoc
+    """Take away what `attach` gave, also when the container is gone. What isn't there is fine.
+
+    With the name of a NIC that `uplink` made a port of BRIDGE: give the NIC back all that it had.
+    """
+    from netfab import uplink
     from netfab.cli import show
 
-    going, changes = adhoc.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
+    nic, outcome = uplink.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
     if ctx.obj["verbose"]:
-        show.show_changes(changes, True, guest)
-    elif not going and not ctx.obj["quiet"]:
+        show.show_changes(outcome.changes, True, guest)
+    elif not (nic or outcome.attachments or ctx.obj["quiet"]):
         click.echo(f"Nothing of {guest} is attached to {bridge}.", err=True)
+
+
+@click.command("uplink")
+@click.argument("bridge")
+@click.argument("nic")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@lock_option
+@click.pass_context
+def uplink_command(ctx: click.Context, bridge: str, nic: str, dry_run: bool, lock_timeout: float) -> None:
+    """Make a NIC of this host a port of a bridge, which gets the NIC's addresses and routes.
+
+    `netfab detach BRIDGE NIC` gives them back. The bridge is made when its name begins with br.
+    """
+    from netfab import uplink
+    from netfab.cli import show
+
+    outcome = uplink.uplink(bridge, nic, where_of(ctx, lock_timeout), dry_run)
+    show.warn(outcome.warnings)
+    if dry_run or ctx.obj["verbose"]:
+        show.show_changes(outcome.changes, not dry_run, bridge)
+    elif not (outcome.changes or ctx.obj["quiet"]):
+        click.echo(f"No changes. {nic} is the uplink of {bridge}.", err=True)
 
 
 @click.command("attachments")

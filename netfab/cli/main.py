@@ -56,6 +56,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "attach": ("attach", "Give a running container an interface on a bridge."),
         "detach": ("attach", "Take away what `attach` gave."),
         "attachments": ("attach", "List what is attached to containers that others run."),
+        "uplink": ("attach", "Make a NIC a port of a bridge, with its addresses and routes."),
         "watch": ("attach", "Repair what others change, as it happens."),
         "bridge": ("attach", "Make a bridge as Docker makes docker0, or take it away."),
         "lab": ("lab", "Run a topology, and a command, in a sandbox; needs no root."),

@@ -24,6 +24,7 @@ from netfab.kernel.observe import links
 from netfab.objects.base import HOST, Name, Op
 from netfab.objects.link import GROUP, IFALIAS, LOOPBACK_IFINDEX, Link, scratch_of
 from netfab.objects.ops import (
+    AwaitAddresses,
     AwaitCarrier,
     CopyNeighbours,
     DelLink,
@@ -333,6 +334,11 @@ class Executor:
                 from netfab.kernel.lending import await_carrier
 
                 await_carrier(self._namespaces.socket(space), self._of(bridge), self._of(port))
+            case AwaitAddresses(link, space):
+                from netfab.kernel.lending import await_addresses
+
+                with suppress(OSError):  # it is gone
+                    await_addresses(self._namespaces.socket(space), self._of(link))
             case CopyNeighbours(source, target, space):
                 from netfab.kernel.lending import copy_neighbours
 

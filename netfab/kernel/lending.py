@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import select
 from errno import ENETDOWN
-from time import monotonic
+from time import monotonic, sleep
 
 from netfab.kernel.netlink import Monitor, Netlink
-from netfab.kernel.observe import ALL_LINKS
+from netfab.kernel.observe import ALL_LINKS, addresses
+from netfab.objects.address import IFA_ADDRESS, IFA_F_TENTATIVE, IFA_FLAGS, IFA_LOCAL
 from netfab.objects.link import OPERSTATE, OPERSTATE_UP, Link
+from netfab.objects.route import RTA_DST, RTA_OIF
 from netfab.objects.wire import (
+    AF_INET6,
     IFF_LOWER_UP,
     IFINFO,
     NDMSG,
@@ -18,7 +21,9 @@ from netfab.objects.wire import (
     NLM_F_REPLACE,
     RTM_GETLINK,
     RTM_GETNEIGH,
+    RTM_GETROUTE,
     RTM_NEWNEIGH,
+    RTMSG,
     Body,
     Request,
     encode,
@@ -31,6 +36,7 @@ NUD_STALE, NUD_PERMANENT = 0x04, 0x80  # linux/neighbour.h
 _KNOWN = 0x02 | NUD_STALE | 0x08 | 0x10 | NUD_PERMANENT  # NUD_REACHABLE, _DELAY, _PROBE
 _ROUTER = 0x80  # NTF_ROUTER
 NDA_DST, NDA_LLADDR = 1, 2
+_LOCAL6 = RTMSG.pack(AF_INET6, 0, 0, 0, 255, 0, 0, 0, 0)  # RT_TABLE_LOCAL
 
 
 def await_carrier(netlink: Netlink, bridge: int, port: int) -> None:
@@ -47,6 +53,30 @@ def await_carrier(netlink: Netlink, bridge: int, port: int) -> None:
             monitor.drain()
     finally:
         monitor.close()
+
+
+def await_addresses(netlink: Netlink, ifindex: int) -> None:
+    """Until what comes for the IPv6 addresses of that link is taken, unless they are still tentative."""
+    deadline = monotonic() + PATIENCE
+    while _is_deaf(netlink, ifindex) and monotonic() < deadline:
+        sleep(0.001)  # a work queue has its turn; of a local route nothing is told
+
+
+def _is_deaf(netlink: Netlink, ifindex: int) -> bool:
+    """Whether an address of the link has no local route there."""
+    local = {
+        attrs[RTA_DST]
+        for data, start, end in netlink.dump(RTM_GETROUTE, _LOCAL6)
+        for attrs in (parse(data, start + RTMSG.size, end),)
+        if RTA_DST in attrs and number(attrs.get(RTA_OIF, b"")) == ifindex
+    }
+    return any(
+        message.ifindex == ifindex
+        and message.family == AF_INET6
+        and not number(message.attrs.get(IFA_FLAGS, b"")) & IFA_F_TENTATIVE
+        and (message.attrs.get(IFA_LOCAL) or message.attrs[IFA_ADDRESS]) not in local
+        for message in addresses(netlink)
+    )
 
 
 def _link(netlink: Netlink, ifindex: int) -> Link:

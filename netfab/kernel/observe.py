@@ -22,6 +22,7 @@ from netfab.objects.link import (
     LOOPBACK_IFINDEX,
     MASTER,
     Link,
+    is_moved_by,
     marked_links,
     moved_mark,
     of_a_fabric,
@@ -196,8 +197,7 @@ class Observer:
     def _uplinks(self, fabric: str, known: Sequence[Fabric]) -> Iterator[tuple[str, Lent]]:
         """NICs with the fabric's mark that are known to be lent to a bridge, or are on one of its own."""
         host = self._spaces[HOST].links
-        mark = moved_mark(fabric)
-        marked = [link for link in host if text(link.attrs.get(IFALIAS, b"")).startswith(mark)]
+        marked = [link for link in host if is_moved_by(link, fabric)]
         if not marked:
             return
         from netfab.kernel.uplinks import lent
@@ -213,7 +213,7 @@ class Observer:
             own = bridges.get(number(nic.attrs.get(MASTER, b"")))
             if meant or (own is not None and owned(own, fabric)):
                 found = lent(self._namespaces.socket(HOST), nic, host, meant)
-                yield text(nic.attrs[IFALIAS]).removeprefix(mark), found
+                yield text(nic.attrs[IFALIAS]).removeprefix(moved_mark(fabric)), found
 
     def _read_qdiscs(
         self, known: Sequence[Fabric], own: dict[str, Space], only: frozenset[str] | None

@@ -179,6 +179,11 @@ def moved_mark(fabric: str, name: str = "") -> str:
     return f"{MOVED}{fabric} {name}"
 
 
+def is_moved_by(link: Link, fabric: str) -> bool:
+    """Whether it is a NIC of the host that the fabric moved, or lent to a bridge."""
+    return text(link.attrs.get(IFALIAS, b"")).startswith(moved_mark(fabric))
+
+
 def set_link(link: Name, attrs: tuple[tuple[int, Value], ...], doing: str) -> Request:
     """Change attributes of an existing link."""
     return Request(link.space, RTM_NEWLINK, 0, Body(IFINFO, (0, 0, link, 0, 0), attrs), doing=doing)

@@ -57,6 +57,13 @@ class AwaitCarrier(NamedTuple):
         return f"wait for {self.bridge}"
 
 
+class AwaitAddresses(NamedTuple):
+    """Wait until the kernel takes what comes for the IPv6 addresses that a link was just given."""
+
+    link: Name
+    space: str = HOST
+
+
 class CopyNeighbours(NamedTuple):
     """Have a link know the neighbours that another one knows: nothing depends on it but a question less."""
 

@@ -2,7 +2,9 @@
 
 Everything is given to the bridge before it is taken from the NIC, and the same on the way back, so that at
 no moment an address or a route is nowhere. A bridge without a carrier sends nothing, and the kernel tells it
-of its first port's carrier later (net/core/link_watch.c): that is waited for between port and addresses.
+of its first port's carrier later (net/core/link_watch.c): that is waited for between port and addresses. An
+IPv6 address has no local route until a work queue had its turn, also without duplicate detection
+(net/ipv6/addrconf.c, addrconf_dad_work): that is waited for before it is taken from where it was.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from netfab.objects.link import (
     set_link,
     set_up,
 )
-from netfab.objects.ops import AwaitCarrier, CopyNeighbours
+from netfab.objects.ops import AwaitAddresses, AwaitCarrier, CopyNeighbours
 from netfab.objects.original import Original
 from netfab.objects.port import BRPORT_ISOLATED
 from netfab.objects.wire import Request, number, u8, u32
@@ -79,6 +81,7 @@ class Uplink(NamedTuple):
             AwaitCarrier(self.bridge, self._link),
             CopyNeighbours(self._link, self.bridge),
             *(thing.give(self.bridge) for thing in self._on_bridge()),
+            AwaitAddresses(self.bridge),
             *(thing.take(self._link)._replace(alone=True) for thing in _last_first(self.original.belongings)),
         ]
 
@@ -99,13 +102,16 @@ class Uplink(NamedTuple):
 
     def delete(self) -> list[Op]:
         free = set_link(self._link, ((MASTER, u32(0)),), f"take {self.nic} off {self.bridge}")
-        down = [] if self.original.up else [set_up(self._link, False, self.nic)]
+        as_it_was = set_up(self._link, self.original.up, self.nic)
         unmark = set_link(self._link, ((IFALIAS, self.original.alias),), f"unmark {self.nic}")
         return [
             CopyNeighbours(self.bridge, self._link),
             *self.original.give(self._link),
+            AwaitAddresses(self._link),
+            # In one send: what comes by the bridge still is answered by IPv6 through the bridge only.
             *(thing.take(self.bridge)._replace(alone=True) for thing in _last_first(self._on_bridge())),
-            *(request._replace(ends=True) for request in (free, *down)),
+            free._replace(ends=True, alone=True),
+            as_it_was._replace(ends=True),
             unmark._replace(ends=True, alone=True),
         ]
 

@@ -65,10 +65,11 @@ class Facts(NamedTuple):
 class Lease(NamedTuple):
     """What the planner chose once and keeps.
 
-    `kind` is subnet, shared, address, bridge, publish, borrowed, attachment, made or inside. A `subnet`
-    overlaps no other of the host; a `shared` one was written where the host has no part in it, and may;
-    `inside` is what a kill would leave in a namespace, to be looked for there. Keys: SEGMENT/FAMILY,
-    SEGMENT/NODE#N/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE, a bridge, a link.
+    `kind` is subnet, shared, address, bridge, mac, publish, borrowed, attachment, made, uplink or inside. A
+    `subnet` overlaps no other of the host; a `shared` one was written where the host has no part in it, and
+    may; `inside` is what a kill would leave in a namespace or on a bridge, to be looked for there. Keys:
+    SEGMENT/FAMILY, SEGMENT/NODE#N/FAMILY, NETWORK (bridge, mac), PROTOCOL/ADDRESS/PORT, a sysctl, GUEST
+    INTERFACE, a bridge, a NIC, a link.
     """
 
     kind: str

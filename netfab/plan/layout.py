@@ -49,6 +49,7 @@ class Segment(NamedTuple):
     gateways: tuple[Address, ...]  # what its members' default routes point at, one per family; () = none
     mtu: int
     ipv6: bool  # is on: with a prefix, or, without IPv4, link-local only
+    station: str  # the bridge's MAC, once it was a NIC's; "" = derived
 
 
 class Nic(NamedTuple):
@@ -102,8 +103,11 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
         if isinstance(wish, Network) and isinstance(wish.gateway, NodeGateway):
             gateways = node_gateways(wish.gateway.node, by_segment[name], chosen)
         own = tuple(pool.prefix for pool in pools)
+        if station := _station(wish, held, facts):
+            wants.add(Lease("mac", name, station))
         segments[name] = Segment(
-            name, wish, bridges.get(name, ""), own, host, gateways, _mtu(wish, facts), _ipv6(own, facts)
+            *(name, wish, bridges.get(name, ""), own, host, gateways, _mtu(wish, facts), _ipv6(own, facts)),
+            station=station,
         )
     raise_all(errors)
     loopbacks = loopbacks_of(topology, by_segment, prefixes, held, wants)
@@ -117,6 +121,15 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
 def _ipv6(prefixes: tuple[Prefix, ...], facts: Facts) -> bool:
     versions = {prefix.version for prefix in prefixes}
     return facts.ipv6 and (6 in versions or not versions)
+
+
+def _station(wish: Network | Link, held: Mapping[tuple[str, str], str], facts: Facts) -> str:
+    """A bridge keeps the MAC of the NIC that it had.
+
+    Changed while that goes back, it would be learnt by neighbours, who then find nobody there.
+    """
+    original = original_of(wish, facts)
+    return original.mac if original else held.get(("mac", wish.name), "")
 
 
 def _mtu(wish: Network | Link, facts: Facts) -> int:

@@ -31,7 +31,7 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
     if network.external:
         return
     original = original_of(network, facts)
-    mac = original.mac if original else mac_of(facts.machine, fabric, network.name)
+    mac = segment.station or mac_of(facts.machine, fabric, network.name)
     here = host_is_gateway(network)
     settings = Settings(
         forwarding=here or forwards(original),
