@@ -59,6 +59,7 @@ __all__ = [
     "destroy",
     "drift",
     "execute",
+    "go_back",
     "inspect",
     "load",
     "logs",
@@ -251,6 +252,17 @@ def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
             raise StoreError(
                 told, hint=error.hint or "`netfab destroy` again when it can be written to"
             ) from error
+        return applied
+
+
+def go_back(record: Record, leases: frozenset[Lease], where: Where = HERE) -> Applied:
+    """Make the fabric, and what is kept of it, as it was when it had that record and these leases."""
+    name = record.name
+    with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
+        wanted = as_they_are_now(_desired(record, name), where)
+        applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
+        store.commit(record, leases)
+        publish(where.run, _public(record, wanted), leases)
         return applied
 
 

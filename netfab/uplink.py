@@ -9,8 +9,10 @@ from netfab.farside import FarSides, far_sides, named
 from netfab.objects.original import Original
 from netfab.plan.facts import FoundNic
 from netfab.topology import pipework
+from netfab.topology.adhoc import NAME
 from netfab.where import HERE, Where, need_root, opened_store
 
+__all__ = ["NAME", "detach", "uplink"]
 _UNKNOWN = FoundNic(Original("", 0, "", 0, 0, False))  # what is no NIC, the planner refuses by its name
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from netfab.cli.fabric import output_json, where_of
-from netfab.cli.options import lock_option
+from netfab.cli.options import changing, confirm_option, lock_option, probe_option
 
 
 @click.command("attach", context_settings={"ignore_unknown_options": True})
@@ -101,9 +101,19 @@ def detach_command(ctx: click.Context, bridge: str, guest: str, interface: str, 
 @click.argument("bridge")
 @click.argument("nic")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@confirm_option
+@probe_option
 @lock_option
 @click.pass_context
-def uplink_command(ctx: click.Context, bridge: str, nic: str, dry_run: bool, lock_timeout: float) -> None:
+def uplink_command(
+    ctx: click.Context,
+    bridge: str,
+    nic: str,
+    dry_run: bool,
+    confirm: float | None,
+    probe: Any,
+    lock_timeout: float,
+) -> None:
     """Make a NIC of this host a port of a bridge, which gets the NIC's addresses and routes.
 
     `netfab detach BRIDGE NIC` gives them back. The bridge is made when its name begins with br.
@@ -111,7 +121,10 @@ def uplink_command(ctx: click.Context, bridge: str, nic: str, dry_run: bool, loc
     from netfab import uplink
     from netfab.cli import show
 
-    outcome = uplink.uplink(bridge, nic, where_of(ctx, lock_timeout), dry_run)
+    where = where_of(ctx, lock_timeout)
+    with changing(ctx, uplink.NAME, None if dry_run else confirm, probe, where) as attempt:
+        outcome = uplink.uplink(bridge, nic, where, dry_run)
+        attempt.changed = bool(outcome.changes)
     show.warn(outcome.warnings)
     if dry_run or ctx.obj["verbose"]:
         show.show_changes(outcome.changes, not dry_run, bridge)

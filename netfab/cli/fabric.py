@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from netfab.cli.files import absolute, fabric_name, file_argument, file_option, find_file, name_option
-from netfab.cli.options import lock_option, only_option
+from netfab.cli.options import changing, confirm_option, lock_option, only_option, probe_option
 from netfab.errors import NetfabError, raise_all
 
 EXAMPLE = """\
@@ -91,6 +91,8 @@ def init_command(file: str) -> None:
 @click.option(
     "--plan", "plan_file", metavar="P", help="What `plan --save P` saved, if nothing has changed since."
 )
+@confirm_option
+@probe_option
 @lock_option
 @output_json
 @click.pass_context
@@ -103,6 +105,8 @@ def apply_command(
     take_over: bool,
     only: tuple[str, ...],
     plan_file: str | None,
+    confirm: float | None,
+    probe: Any,
     lock_timeout: float,
     output: str,
 ) -> None:
@@ -125,9 +129,10 @@ def apply_command(
         saved = read_plan(plan_file)
         path, name, only = saved.file, saved.name, saved.only
     topology = fabric.load(path, name)
-    proposed, applied = fabric.apply(
-        topology, absolute(path), where_of(ctx, lock_timeout), take_over, bool(name), only, saved
-    )
+    where = where_of(ctx, lock_timeout)
+    with changing(ctx, topology.name, confirm, probe, where) as attempt:
+        proposed, applied = fabric.apply(topology, absolute(path), where, take_over, bool(name), only, saved)
+        attempt.changed = bool(applied.changes)
     show.warn(proposed.warnings)
     if output != "table":
         show.show_data(fabric.plan_data(topology, proposed, applied.changes), output, list)
@@ -311,6 +316,18 @@ def reconcile_command(
     if output != "table":
         data = {"fabrics": repaired} if everything else repaired[0]
         show.show_data({"version": 1, **data}, output, list)
+
+
+@click.command("confirm")
+@click.argument("name", required=False)
+@click.pass_context
+def confirm_command(ctx: click.Context, name: str | None) -> None:
+    """Keep what was changed with `--confirm`. Given over a new connection, it shows that there is a way."""
+    from netfab.confirm import confirm
+
+    kept = confirm(name, where_of(ctx))
+    if not ctx.obj["quiet"]:
+        click.echo(f"Confirmed {kept}.", err=True)
 
 
 @click.command("recover")

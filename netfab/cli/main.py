@@ -25,6 +25,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "diff": ("fabric", "Like `plan --exit-code`."),
         "drift": ("fabric", "Show what others changed since the last apply."),
         "reconcile": ("fabric", "Repair what others changed since the last apply."),
+        "confirm": ("fabric", "Keep what was changed with --confirm."),
         "recover": ("fabric", "Rebuild a lost store from what the kernel shows."),
         "validate": ("fabric", "Check a topology file."),
         "config": ("fabric", "Print the file with everything expanded and every default filled in."),
