@@ -74,4 +74,6 @@ def detach(bridge: str, word: str, interface: str = "", where: Where = HERE) -> 
         if asked.uplinks.get(word) == name and not interface:
             left = {nic: on for nic, on in asked.uplinks.items() if nic != word}
             return word, adhoc.applied(asked._replace(uplinks=left), there, where)
+        if word in there.nics and all(word != one.title for one in asked.attachments.values()):
+            return "", Outcome((), ())
     return "", adhoc.detach(bridge, word, interface, where)
