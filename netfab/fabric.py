@@ -16,7 +16,8 @@ from netfab.engine.apply import Applied
 from netfab.engine.diff import Change
 from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
-from netfab.look import bridges, inspect, name_of, plan_data, status
+from netfab.info import info
+from netfab.look import bridges, inspect, name_of, plan_data, status, topology_of
 from netfab.nics import as_they_came_back
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
@@ -60,6 +61,7 @@ __all__ = [
     "drift",
     "execute",
     "go_back",
+    "info",
     "inspect",
     "load",
     "logs",
@@ -71,6 +73,7 @@ __all__ = [
     "records",
     "recover",
     "status",
+    "topology_of",
 ]
 
 
@@ -134,7 +137,7 @@ def apply(
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record, leases = store.record(name), store.leases(name)
-        topology = shared.joined(topology, store)
+        written, topology = topology, shared.joined(topology, store)
         _refuse_another(record, file, take_over)
         if record is None and not second:
             _refuse_renamed(name, file, store)
@@ -163,6 +166,10 @@ def apply(
                 run_commands(made, applied.changes, where)
                 wants = leases_within(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
+                    if not only:
+                        made = made._replace(topology=_text_of(written) if file else "")
+                    elif record and not applied.changes:
+                        made = made._replace(topology=record.topology)
                     _remember(made, within(proposed, _desired(record, name)), wants, store, where)
         except UndoFailed:
             raise
@@ -186,10 +193,17 @@ def _undone_on_failure(applied: Applied, host: LocalHost, known: tuple[Fabric, .
         raise
 
 
+def _text_of(topology: Topology) -> str:
+    from netfab.topology.config import config
+
+    return config(topology)
+
+
 def _is_known(record: Record | None, made: Record) -> bool:
     """Whether the store has all of it: of an apply that was killed it has no objects."""
-    same = record is not None and record._replace(desired="") == made._replace(desired="")
-    return same and record != made
+    if record is None or record.desired == made.desired or (made.file and not record.topology):
+        return False
+    return record._replace(desired=made.desired, topology="") == made
 
 
 def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None) -> Fabric:
@@ -221,7 +235,7 @@ def _remember(made: Record, desired: Fabric, wants: frozenset[Lease], store: Sto
 
 
 def _public(record: Record, fabric: Fabric) -> Record:
-    """The record, less the secrets of its objects."""
+    """The record of that fabric, less the secrets of its objects."""
     public = fabric.public()
     return record if public is fabric else record._replace(desired=public.to_json())
 
@@ -293,7 +307,8 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
         with _undone_on_failure(applied, host, (left, last)):
             run_commands(record, applied.changes, where)
         host.announce(wanted, applied.changes)
-        publish(where.run, _public(record, wanted), store.leases(name))
+        found = record._replace(desired=wanted.to_json())  # with guests as they run now
+        publish(where.run, _public(found, wanted), store.leases(name))
         return applied
 
 

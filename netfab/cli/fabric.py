@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from netfab.cli import complete
 from netfab.cli.files import absolute, fabric_name, file_argument, file_option, find_file, name_option
 from netfab.cli.options import changing, confirm_option, lock_option, only_option, probe_option
 from netfab.errors import NetfabError, raise_all
@@ -220,7 +221,7 @@ def _plan(
 
 
 @click.command("destroy")
-@click.argument("target", required=False, metavar="[FILE|NAME]")
+@click.argument("target", required=False, metavar="[FILE|NAME]", shell_complete=complete.files_and_fabrics)
 @file_option
 @click.option("--all", "everything", is_flag=True, help="All fabrics that you applied.")
 @click.option("--everyone", is_flag=True, help="All fabrics of this host, whoever applied them.")
@@ -273,7 +274,7 @@ def _destroy(ctx: click.Context, name: str, where: Any, force: bool) -> None:
 
 
 @click.command("drift")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete.fabrics)
 @output_json
 @click.pass_context
 def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
@@ -293,7 +294,7 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
 
 
 @click.command("reconcile")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete.fabrics)
 @click.option("--all", "everything", is_flag=True, help="Every fabric of this host, as at boot.")
 @lock_option
 @output_json

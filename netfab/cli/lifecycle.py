@@ -6,9 +6,10 @@ import signal
 
 import click
 
+from netfab.cli import complete
 from netfab.cli.fabric import where_of
 
-_nodes = click.argument("nodes", nargs=-1, required=True, metavar="NODE…")
+_nodes = click.argument("nodes", nargs=-1, required=True, metavar="NODE…", shell_complete=complete.nodes)
 _timeout = click.option(
     "-t",
     "--time",

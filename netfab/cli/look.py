@@ -9,14 +9,22 @@ from typing import Any
 import click
 
 from netfab import __version__
+from netfab.cli import complete
 from netfab.cli.fabric import note_output, output_json, where_of
 from netfab.cli.files import fabric_name, file_argument, file_option, find_file
 from netfab.errors import NetfabError
 
 
 @click.command("status")
-@click.argument("name", required=False)
-@output_json
+@click.argument("name", required=False, shell_complete=complete.fabrics)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml", "topology"]),
+    default="table",
+    callback=note_output,
+    help="Print data in this form; `topology`: the file that was applied, whole.",
+)
 @click.pass_context
 def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     """Show a fabric: its nodes, interfaces and networks."""
@@ -24,7 +32,11 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     from netfab.cli import show
 
     where = where_of(ctx)
-    found = fabric.status(fabric_name(name, where), where)
+    name = fabric_name(name, where)
+    if output == "topology":
+        click.echo(fabric.topology_of(name, where), nl=False)
+        return
+    found = fabric.status(name, where)
     if output == "table":
         click.echo(show.printable(f"fabric {found['fabric']}, from {found['file']}"))
     show.show_data(found, output, lambda: _status_rows(found))
@@ -62,7 +74,7 @@ def ls_command(ctx: click.Context, output: str) -> None:
 
 
 @click.command("ip")
-@click.argument("node")
+@click.argument("node", shell_complete=complete.nodes)
 @click.argument("network", required=False)
 @output_json
 @click.pass_context
@@ -84,7 +96,7 @@ def ip_command(ctx: click.Context, node: str, network: str | None, output: str) 
 
 
 @click.command("inspect")
-@click.argument("what", metavar="OBJECT")
+@click.argument("what", metavar="OBJECT", shell_complete=complete.objects)
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), callback=note_output)
 @click.pass_context
 def inspect_command(ctx: click.Context, what: str, output: str | None) -> None:
@@ -151,6 +163,26 @@ def version_command(output: str) -> None:
     found = {"netfab": __version__, "python": platform.python_version(), "linux": platform.release()}
     told = f"netfab {found['netfab']}, Python {found['python']}, Linux {found['linux']}"
     show.show_data({"version": 1, **found}, output, lambda: [(told,)])
+
+
+@click.command("info")
+@output_json
+@click.pass_context
+def info_command(ctx: click.Context, output: str) -> None:
+    """Print what this host has, and how much netfab has there."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    found = fabric.info(where_of(ctx))
+    show.show_data({"version": 1, **found}, output, lambda: _info_rows(found))
+
+
+def _info_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
+    for key, value in found.items():
+        said = (
+            ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else value
+        )
+        yield key, str(said or "none")
 
 
 @click.command("completion")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from netfab.cli import complete
 from netfab.cli.fabric import output_json, where_of
 from netfab.cli.failures import show_error
 from netfab.errors import ContainerFailed, NetfabError
@@ -29,7 +30,14 @@ ENDED = ("exited", "stopped")
 @click.option(
     "--privileged", is_flag=True, help="With all capabilities, also where the node's program has few."
 )
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="NODE CMD…")
+@click.argument(
+    "words",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    metavar="NODE CMD…",
+    shell_complete=complete.first_node,
+)
 @click.pass_context
 def exec_command(
     ctx: click.Context,
@@ -73,7 +81,7 @@ def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options:
 
 
 @click.command("shell")
-@click.argument("node")
+@click.argument("node", shell_complete=complete.nodes)
 @click.pass_context
 def shell_command(ctx: click.Context, node: str) -> None:
     """Open a shell in NODE (or FABRIC/NODE)."""
@@ -119,7 +127,7 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[Sequence[str]]:
 @click.command("logs")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until they end.")
 @click.option("-n", "--tail", type=int, help="Only the last so many lines.")
-@click.argument("nodes", nargs=-1)
+@click.argument("nodes", nargs=-1, shell_complete=complete.nodes)
 @click.pass_context
 def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tuple[str, ...]) -> None:
     """Print what nodes wrote; without NODE all of a fabric's, with their names."""

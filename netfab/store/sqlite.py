@@ -28,6 +28,7 @@ _VERSIONS = (
     CREATE INDEX subnets ON leases (kind) WHERE kind = 'subnet'
     """,
     "ALTER TABLE fabrics ADD COLUMN commands TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE fabrics ADD COLUMN topology TEXT NOT NULL DEFAULT ''",
 )
 VERSION = len(_VERSIONS)
 
@@ -140,7 +141,7 @@ class SqliteStore:
         if self.record(record.name) == record and self.leases(record.name) == wanted:
             return
         with self._as_store_error(), self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO fabrics VALUES (?, ?, ?, ?, ?, ?)", record)
+            self._db.execute("INSERT OR REPLACE INTO fabrics VALUES (?, ?, ?, ?, ?, ?, ?)", record)
             self._db.execute("DELETE FROM leases WHERE fabric = ?", (record.name,))
             self._insert(record.name, wanted)
 

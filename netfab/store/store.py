@@ -14,8 +14,8 @@ from netfab.plan.facts import HeldSubnet, Lease
 class Record(NamedTuple):
     """One fabric that was applied.
 
-    The last three are JSON: its last desired objects, what status shows, and the commands to be run in nodes
-    without a program when they are made.
+    Three are JSON: its last desired objects, what status shows, and the commands to be run in nodes without
+    a program when they are made. The last is the whole file as `netfab config` prints it.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Record(NamedTuple):
     desired: str
     summary: str
     commands: str = "{}"
+    topology: str = ""  # unknown: applied in parts, or by the words of a command
 
 
 class Store(Protocol):

@@ -26,6 +26,15 @@ def test_a_second_apply_changes_nothing(lab: Lab, file: Path) -> None:
 
 
 @each_file
+def test_the_file_of_what_is_applied_plans_to_no_changes(lab: Lab, file: Path) -> None:
+    lab.netfab("apply", str(file))
+
+    lab.write(lab.netfab("status", file.stem, "-o", "topology").out)
+
+    assert lab.netfab("diff", "topology.yaml").out == "No changes. The kernel matches topology.yaml.\n"
+
+
+@each_file
 def test_destroy_leaves_the_host_as_it_was(lab: Lab, file: Path) -> None:
     lab.outside()
     before = lab.state()
