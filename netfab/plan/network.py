@@ -18,7 +18,7 @@ from netfab.plan.layout import Nic, Segment
 from netfab.plan.mtu import settings_for
 from netfab.plan.names import mac_of
 from netfab.plan.seats import host_is_gateway
-from netfab.plan.uplink import forwards, nic_of, original_of, uplink_of
+from netfab.plan.uplink import forwards, nic_of, original_of, rp_filter, uplink_of
 from netfab.topology.schema import Link, Network, NodeGateway
 
 
@@ -36,6 +36,7 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
     here = host_is_gateway(network)
     settings = Settings(
         forwarding=here or forwards(original),
+        rp_filter=rp_filter(original),
         forwarding6=here and segment.ipv6 and forces(facts),
         accept_ra=bool(original and original.accept_ra),
     )

@@ -14,7 +14,7 @@ from netfab.errors import NetfabError, PlanError, Unsupported
 from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
 from netfab.objects.base import HOST, Name
 from netfab.objects.kept import KeptAddress
-from netfab.objects.link import CONF_FORWARDING, moved_mark
+from netfab.objects.link import CONF_FORWARDING, CONF_RP_FILTER, moved_mark
 from netfab.objects.original import Original
 from netfab.objects.uplink import Uplink
 from netfab.plan.facts import Facts, FoundNic
@@ -50,7 +50,16 @@ def uplink_of(fabric: str, network: Network, bridge: str, facts: Facts) -> Itera
 
 def forwards(original: Original | None) -> bool:
     """Whether the host passes on what comes by that NIC, without our doing (IPv4)."""
-    return bool(original and original.conf and original.conf[CONF_FORWARDING - 1])
+    return bool(_setting(original, CONF_FORWARDING))
+
+
+def rp_filter(original: Original | None) -> int:
+    """How strictly it looks at where that came from (IPv4)."""
+    return _setting(original, CONF_RP_FILTER)
+
+
+def _setting(original: Original | None, which: int) -> int:
+    return original.conf[which - 1] if original and original.conf else 0
 
 
 def held_by_host(wish: Network | Link, facts: Facts) -> Mapping[Address, str]:

@@ -44,7 +44,7 @@ NETWORK: Final[Meanings] = {
     "isolated": "Its ports reach only the gateway, not each other.",
     "masquerade": "Whether what leaves takes the host's address; `false`: routed, reachable from outside.",
     "external": "`true`: the bridge is somebody else's, and gets only ports; or FABRIC/NETWORK.",
-    "uplink": "NIC of the host that becomes a port of the bridge, which has its addresses and routes until it goes.",
+    "uplink": "NIC of the host that becomes a port of the bridge, which gets its addresses and routes.",
     "hosts": "Hosts that have the bridge even without members.",
     "vxlan": "How it spans hosts; `none`: it does not.",
     "encrypt": "Whether it is encrypted between hosts.",

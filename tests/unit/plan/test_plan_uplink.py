@@ -50,6 +50,15 @@ def test_the_bridge_is_as_the_nic_was() -> None:
     assert (bridge.mac, bridge.mtu, bridge.settings.accept_ra) == ("00:16:3e:00:00:07", 1400, True)
 
 
+def test_the_bridge_passes_on_and_filters_as_the_nic_did() -> None:
+    conf = tuple(1 if which in (1, 8) else 0 for which in range(1, 34))  # linux/ip.h: forwarding, rp_filter
+    nic = ETH0._replace(original=ETH0.original._replace(conf=conf))
+
+    settings = bridge_of(on_lan(nics={"eth0": nic})).settings
+
+    assert (settings.forwarding, settings.rp_filter) == (True, 1)
+
+
 def test_what_the_nic_has_is_leased_before_it_is_moved() -> None:
     plan = on_lan()
 
