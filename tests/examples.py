@@ -7,6 +7,7 @@ differ.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 from dhcp_servers import end_clients, serving
 
+from netfab.kernel.lending import await_addresses
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nics import nics
 from netfab.objects.address import Address, address_name
@@ -203,6 +205,11 @@ def _address(name: str) -> None:
         ["-6", "route", "add", "default", "via", f"2001:db8:{last}::9", "metric", f"7{last}"],
     ):
         subprocess.run(["ip", *words], check=True)
+    netlink = Netlink()
+    try:  # what is compared later has the route that the kernel makes in its own time
+        await_addresses(netlink, socket.if_nametoindex(name))
+    finally:
+        netlink.close()
 
 
 def fabric(*objects: Any) -> Fabric:
