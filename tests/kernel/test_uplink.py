@@ -139,10 +139,11 @@ def test_no_ping_is_lost_there_and_back_in_both_directions_and_families() -> Non
     ]
 
     with pings(ways) as running:
-        uplink.uplink("br0", "ens1")
-        sleep(TOLD)
-        uplink.detach("br0", "ens1")
-        sleep(TOLD)
+        for pause in (0, TOLD):  # the kernel tells of a carrier later when it has told of another just now
+            uplink.uplink("br0", "ens1")
+            sleep(pause)
+            uplink.detach("br0", "ens1")
+            sleep(pause)
 
     assert {way: heard.lost for way, heard in running.heard.items()} == dict.fromkeys(ways, 0)
 
@@ -359,7 +360,7 @@ def test_a_host_that_passed_packets_on_by_its_nic_does_so_by_the_bridge_and_no_o
           ip -n lan route add 10.77.0.0/24 via 198.51.100.1""")
     before = reaches("blue", "198.51.100.9"), reaches("lan", "10.77.0.2")
 
-    apply()
+    apply(FILE.replace("  back: {}\n", "").replace("  db: {networks: [back]}\n", ""))
 
     assert before == (True, True)
     assert reaches("blue", "198.51.100.9")
