@@ -28,7 +28,7 @@ from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
 from netfab.store.public import PublicView, publish, withdraw
-from netfab.store.store import Record, Store
+from netfab.store.store import Part, Record, Store
 from netfab.topology.schema import FileWish, Topology
 from netfab.visits import as_they_are_now
 from netfab.where import (
@@ -137,8 +137,8 @@ def apply(
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record, leases = store.record(name), store.leases(name)
-        written, topology = topology, shared.joined(topology, store)
-        _refuse_another(record, file, take_over)
+        written, topology = topology, shared.joined(topology, shared.networks_of(store))
+        refuse_another(record, file, take_over)
         if record is None and not second:
             _refuse_renamed(name, file, store)
         last = last_applied(store, name)
@@ -170,7 +170,7 @@ def apply(
                         made = made._replace(topology=_text_of(written) if file else "")
                     elif record and not applied.changes:
                         made = made._replace(topology=record.topology)
-                    _remember(made, within(proposed, _desired(record, name)), wants, store, where)
+                    remember(made, within(proposed, _desired(record, name)), wants, store, where)
         except UndoFailed:
             raise
         except BaseException:
@@ -227,14 +227,21 @@ def _desired(record: Record | None, name: str) -> Fabric:
     return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
 
 
-def _remember(made: Record, desired: Fabric, wants: frozenset[Lease], store: Store, where: Where) -> None:
+def remember(
+    made: Record,
+    desired: Fabric,
+    wants: frozenset[Lease],
+    store: Store,
+    where: Where,
+    part: Part | None = None,
+) -> None:
     """Keep what was applied, and tell everybody what everybody may know of it."""
     known = made._replace(desired=desired.to_json())
-    store.commit(known, wants)
-    publish(where.run, _public(known, desired), wants)
+    store.commit(known, wants, part)
+    publish(where.run, public_record(known, desired), wants)
 
 
-def _public(record: Record, fabric: Fabric) -> Record:
+def public_record(record: Record, fabric: Fabric) -> Record:
     """The record of that fabric, less the secrets of its objects."""
     public = fabric.public()
     return record if public is fabric else record._replace(desired=public.to_json())
@@ -276,7 +283,7 @@ def go_back(record: Record, leases: frozenset[Lease], where: Where = HERE) -> Ap
         wanted = as_they_are_now(_desired(record, name), where)
         applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
         store.commit(record, leases)
-        publish(where.run, _public(record, wanted), leases)
+        publish(where.run, public_record(record, wanted), leases)
         return applied
 
 
@@ -308,7 +315,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
             run_commands(record, applied.changes, where)
         host.announce(wanted, applied.changes)
         found = record._replace(desired=wanted.to_json())  # with guests as they run now
-        publish(where.run, _public(found, wanted), store.leases(name))
+        publish(where.run, public_record(found, wanted), store.leases(name))
         return applied
 
 
@@ -360,7 +367,7 @@ def _refuse_renamed(name: str, file: str, store: Store) -> None:
             )
 
 
-def _refuse_another(record: Record | None, file: str, take_over: bool) -> None:
+def refuse_another(record: Record | None, file: str, take_over: bool) -> None:
     """A second checkout of a file must not eat the first one's fabric."""
     if record is not None and record.file != file and not take_over:
         raise NetfabError(

@@ -18,7 +18,7 @@ from netfab.plan.planner import Plan, summary
 from netfab.runtime.paths import Paths
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
-from netfab.where import HERE, Where, known_record, need_root, opened_host, opened_store, records
+from netfab.where import HERE, Where, known_record, need_root, opened_book, opened_host, opened_store, records
 
 if TYPE_CHECKING:
     from netfab.runtime.status import Status
@@ -154,9 +154,10 @@ def name_of(file: str, where: Where = HERE) -> str:
     from netfab.topology.source import Source
 
     path = os.path.abspath(file)
-    applied = [record.name for record in records(where) if record.file == path]
+    applied = {record.name for record in records(where) if record.file == path}
+    applied |= {entry.name for entry in opened_book(where).entries() if entry.file == path}
     if len(applied) == 1:
-        return applied[0]
+        return applied.pop()
     try:
         with open(0 if file == "-" else path, "rb", closefd=file != "-") as opened:
             tree = Source(opened.read(), file, os.environ).tree

@@ -9,30 +9,18 @@ from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.nic import Nic
 from netfab.objects.uplink import Uplink
-from netfab.plan.facts import FoundNic
-from netfab.plan.uplink import nic_of
+from netfab.plan.facts import Asked, FoundNic
 from netfab.store.store import Store
-from netfab.topology.schema import Topology
 
 
-def nics_of(topology: Topology, host: LocalHost, store: Store) -> dict[str, FoundNic]:
-    """The NICs of the host, where the topology speaks of any; one that it moved or lent as it was before."""
-    if not _speaks_of_nics(topology):
-        return {}
-    moving = [link.outside.device for link in topology.links if link.outside and link.outside.kind == "nic"]
-    lent = [nic for network in topology.networks.values() if (nic := nic_of(network))]
-    return moved_nics(topology.name, store) | host.nics([*moving, *lent])
+def nics_of(asked: Asked, host: LocalHost, store: Store) -> dict[str, FoundNic]:
+    """The NICs of the host, where links to any are asked for; as they were before its fabric had them."""
+    return moved_nics(host.fabric, store) | host.nics(asked.moving) if asked.nics else {}
 
 
-def barred(topology: Topology, host: LocalHost) -> dict[str, str]:
-    """Links of the host that are no NICs that could be had, and why; where the topology speaks of any."""
-    return host.barred() if _speaks_of_nics(topology) else {}
-
-
-def _speaks_of_nics(topology: Topology) -> bool:
-    return any(link.outside and link.outside.kind != "host" for link in topology.links) or any(
-        map(nic_of, topology.networks.values())
-    )
+def barred(asked: Asked, host: LocalHost) -> dict[str, str]:
+    """Links of the host that are no NICs that could be had, and why; where NICs are asked for."""
+    return host.barred() if asked.nics else {}
 
 
 def moved_nics(fabric: str, store: Store) -> dict[str, FoundNic]:

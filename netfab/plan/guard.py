@@ -50,14 +50,18 @@ class GuardedPort(NamedTuple):
     guard: Literal["all", "mac", "none"] = "all"
 
 
-def guard(fabric: str, ports: Sequence[GuardedPort], uplinked: bool = False) -> Iterator[Firewall]:
+def guard(
+    fabric: str, ports: Sequence[GuardedPort], tunnels: Sequence[str] = (), uplinked: bool = False
+) -> Iterator[Firewall]:
     """The fabric's `bridge` table; none where no port is guarded. Ports of ours that it misses are mute.
 
-    `uplinked`: a NIC of the host is a port, too. Of what comes by it only what would make routes is refused.
+    What comes from `tunnels` was looked at where it was sent. `uplinked`: a NIC of the host is a port, too.
+    Of what comes by it only what would make routes is refused.
     """
     guarded = [port for port in ports if port.guard != "none"]
-    if not guarded:
+    if not guarded and not tunnels:
         return
+    free = [*tunnels, *(port.link for port in ports if port.guard == "none")]
     chains = (
         *(_prerouting(group_of(fabric)), _GUEST, _GUEST_ARP, _GUEST_IP, _GUEST_IP6, _STATION, _REFUSE),
         *((_FORWARD,) if uplinked else ()),
@@ -69,7 +73,7 @@ def guard(fabric: str, ports: Sequence[GuardedPort], uplinked: bool = False) -> 
     )
     sets = (
         Set("stations", ("ifname", "ether_addr"), ("verdict",)).holding(stations),
-        Set("free", ("ifname",)).holding((port.link,) for port in ports if port.guard == "none"),
+        Set("free", ("ifname",)).holding((link,) for link in free),
         Set(GUARDED, ("ifname",), counted=True).holding((port.link,) for port in guarded),
         *(_senders(version, guarded) for version in (4, 6)),
         *(_routed(version, guarded) for version in (4, 6)),

@@ -16,7 +16,7 @@ from netfab.plan.facts import Facts
 from netfab.plan.firewall import EVERYWHERE
 from netfab.plan.layout import Nic, Segment
 from netfab.plan.mtu import settings_for
-from netfab.plan.names import mac_of
+from netfab.plan.names import bridge_mac
 from netfab.plan.seats import host_is_gateway
 from netfab.plan.uplink import forwards, nic_of, original_of, rp_filter, uplink_of
 from netfab.topology.schema import Link, Network, NodeGateway
@@ -32,7 +32,7 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
     if network.external:
         return
     original = original_of(network, facts)
-    mac = segment.station or mac_of(facts.machine, fabric, network.name)
+    mac = segment.station or bridge_mac(facts.machine, fabric, network.name)
     here = host_is_gateway(network)
     settings = Settings(
         forwarding=here or forwards(original),

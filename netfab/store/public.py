@@ -61,6 +61,16 @@ class PublicView:
             if lease.kind == "publish"
         }
 
+    def vnis(self, besides: str) -> dict[int, str]:
+        """VNIs of other fabrics."""
+        return {
+            int(lease.value): fabric
+            for fabric in self._fabrics()
+            if fabric != besides
+            for lease in self.leases(fabric)
+            if lease.kind == "vni"
+        }
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """What other fabrics borrow, and its originals."""
         return {
