@@ -38,6 +38,17 @@ main()
 """
 
 
+PROGRAM = "name: one\nnodes: {a: {mode: none, command: [sleep, '1000'], ready: {exec: ['true']}}}\n"
+NAMED_NAMESPACES = """
+    ip netns add foo
+    mkdir -p /run/docker/netns
+    cd /run/docker/netns
+    for name in abc def; do touch $name; mount --bind /proc/self/ns/net $name; done
+    mount -t tmpfs tmpfs /run/docker/netns
+    touch /run/docker/netns/abc
+"""
+
+
 @pytest.fixture
 def open_directory(lab: Lab) -> Lab:
     """Everybody may read its directory; by relative paths only, as pytest keeps what is above it to root."""
@@ -157,6 +168,25 @@ def test_an_ordinary_user_without_new_privileges_has_a_lab(open_directory: Lab) 
     assert result.err == ""
     assert result.out.split() == ["111", "0", "pair.a", "pair.b"]  # refused: a real answer of the other node
     assert result.code == 0
+
+
+@pytest.mark.parametrize(
+    "user", [[], ["unshare", "--user", "--map-root-user"]], ids=["root", "user namespace"]
+)
+def test_a_labs_programs_run_on_a_host_with_named_namespaces(lab: Lab, user: list[str]) -> None:
+    lab.write(PROGRAM)
+    lab.shell(NAMED_NAMESPACES)
+
+    result = lab.run(*user, *lab.words("lab", "topology.yaml", "--", "true"))
+
+    assert (result.code, result.err) == (0, "")
+
+
+def test_a_program_runs_beside_a_hosts_namespaces_below_another_mount(lab: Lab) -> None:
+    lab.write(PROGRAM)
+    lab.shell(NAMED_NAMESPACES)
+
+    lab.netfab("apply")
 
 
 @pytest.mark.parametrize(
