@@ -205,7 +205,7 @@ def _applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False)
     topology = topology_of(asked._replace(attachments=still), running, standing, there.nics)
     try:
         if dry_run:
-            return fabric.plan(topology, where).changes
+            return fabric.plan(topology, "", where).changes
         if not (topology.networks or topology.asked):
             return fabric.destroy(NAME, where).changes
         return fabric.apply(topology, "", where)[1].changes

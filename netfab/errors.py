@@ -97,6 +97,18 @@ class Locked(NetfabError):
     """Another command holds the fabric."""
 
 
+class AppliedElsewhere(NetfabError):
+    """A fabric of that name was applied from another file: a second checkout must not eat the first one's."""
+
+    def __init__(self, fabric: str, applied: str, file: str) -> None:
+        super().__init__(
+            f"fabric {fabric} was applied from {applied or 'no file'}, not from {file}",
+            hint="--name NAME makes a second fabric of this file;"
+            " --take-over means that this file replaces the other",
+        )
+        self.fabric = fabric
+
+
 class ForeignObject(NetfabError):
     """A name that is needed is held by something that netfab did not make."""
 

@@ -42,6 +42,7 @@ from netfab.where import (
     opened_host,
     opened_store,
     records,
+    refuse_another,
 )
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ def apply(
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record, leases = store.record(name), store.leases(name)
         topology = shared.joined(topology, store)
-        _refuse_another(record, file, take_over)
+        if not take_over:
+            refuse_another(record, file)
         if record is None and not second:
             _refuse_renamed(name, file, store)
         last = last_applied(store, name)
@@ -331,13 +333,3 @@ def _refuse_renamed(name: str, file: str, store: Store) -> None:
                 hint=f"`netfab destroy {other.name}` first;"
                 f" or, for a second fabric of this file, --name {name}",
             )
-
-
-def _refuse_another(record: Record | None, file: str, take_over: bool) -> None:
-    """A second checkout of a file must not eat the first one's fabric."""
-    if record is not None and record.file != file and not take_over:
-        raise NetfabError(
-            f"fabric {record.name} was applied from {record.file}, not from {file}",
-            hint="--name NAME makes a second fabric of this file; "
-            "--take-over means that this file replaces the other",
-        )

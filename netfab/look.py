@@ -18,7 +18,7 @@ from netfab.plan.planner import Plan, summary
 from netfab.runtime.paths import Paths
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
-from netfab.where import HERE, Where, known_record, opened_host, opened_store, records
+from netfab.where import HERE, Where, known_record, opened_host, opened_store, records, refuse_another
 
 if TYPE_CHECKING:
     from netfab.runtime.status import Status
@@ -133,12 +133,16 @@ def plan_data(
 
 
 def name_of(file: str, where: Where = HERE) -> str:
-    """The fabric that was applied from a file, or that the file says it is; it may be wrong, or gone."""
+    """The fabric that was applied from a file, or that the file says it is; it may be wrong, or gone.
+
+    Raises AppliedElsewhere where the fabric of that name is another file's.
+    """
     from netfab.topology.load import default_name
     from netfab.topology.source import Source
 
-    path = os.path.abspath(file)
-    applied = [record.name for record in records(where) if record.file == path]
+    path = file if file == "-" else os.path.abspath(file)
+    known = {record.name: record for record in records(where)}
+    applied = [record.name for record in known.values() if record.file == path]
     if len(applied) == 1:
         return applied[0]
     try:
@@ -147,4 +151,6 @@ def name_of(file: str, where: Where = HERE) -> str:
     except (OSError, NetfabError):
         tree = None
     written = getattr(getattr(tree, "values", {}).get("name"), "text", "")
-    return written or default_name(file, os.path.dirname(path))
+    name = written or default_name(file, os.path.dirname(path))
+    refuse_another(known.get(name), path)
+    return name

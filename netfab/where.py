@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from netfab.engine.apply import Progress, no_progress
-from netfab.errors import NetfabError, NotRoot, StoreError
+from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.local import LocalHost
 from netfab.hosts.lock import locked
@@ -22,6 +22,7 @@ from netfab.objects.kinds import ASKED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
 from netfab.store.store import Record, Store
+from netfab.topology.suggest import did_you_mean
 
 
 def _quiet(_: str) -> None:
@@ -94,11 +95,16 @@ def known_record(store: Store, name: str) -> Record:
     """The fabric's record. Raises NetfabError where there is none."""
     record = store.record(name)
     if record is None:
-        names = ", ".join(record.name for record in store.records()) or "none"
-        raise NetfabError(
-            f"there is no fabric {name} on this host", hint=f"`netfab ls` lists what there is: {names}"
-        )
+        names = [record.name for record in store.records()]
+        listed = f"there are {', '.join(names)}" if names else "`netfab apply FILE` makes one"
+        raise NetfabError(f"there is no fabric {name} on this host", hint=did_you_mean(name, names) or listed)
     return record
+
+
+def refuse_another(record: Record | None, file: str) -> None:
+    """Raises AppliedElsewhere unless the fabric, if there is one, is that file's."""
+    if record is not None and record.file != file:
+        raise AppliedElsewhere(record.name, record.file, file)
 
 
 def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) -> Fabric:

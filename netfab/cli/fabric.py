@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from netfab.cli.files import absolute, fabric_name, file_argument, file_option, find_file, name_option
-from netfab.cli.options import lock_option, only_option
+from netfab.cli.files import (
+    absolute,
+    fabric_name,
+    fabrics_to_destroy,
+    file_argument,
+    file_option,
+    find_file,
+    missing_file,
+    name_option,
+)
+from netfab.cli.options import lock_option, only_option, take_over_option
 from netfab.errors import NetfabError, raise_all
 
 EXAMPLE = """\
@@ -84,9 +94,7 @@ def init_command(file: str) -> None:
 @file_option
 @name_option
 @click.option("-d", "detach", is_flag=True, hidden=True, help="Accepted for fingers that know compose.")
-@click.option(
-    "--take-over", is_flag=True, help="This file replaces the one that the fabric was applied from."
-)
+@take_over_option
 @only_option
 @click.option(
     "--plan", "plan_file", metavar="P", help="What `plan --save P` saved, if nothing has changed since."
@@ -147,6 +155,7 @@ def apply_command(
 @click.option(
     "--exit-code", "--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to change."
 )
+@take_over_option
 @only_option
 @click.option("--save", metavar="P", help="Keep the plan in that file, for `apply --plan P`. Needs root.")
 @output_json
@@ -158,12 +167,13 @@ def plan_command(
     name: str | None,
     why: bool,
     exit_code: bool,
+    take_over: bool,
     only: tuple[str, ...],
     save: str | None,
     output: str,
 ) -> None:
     """Show what `apply FILE` would change. Needs no root and changes nothing."""
-    _plan(ctx, find_file(file, file_option), name, output, why, exit_code, only, save)
+    _plan(ctx, find_file(file, file_option), name, output, why, exit_code, only, save, take_over)
 
 
 @click.command("diff")
@@ -188,12 +198,13 @@ def _plan(
     exit_code: bool = False,
     only: tuple[str, ...] = (),
     save: str | None = None,
+    take_over: bool = False,
 ) -> None:
     from netfab import fabric
     from netfab.cli import show
 
     topology = fabric.load(path, name)
-    proposal = fabric.plan(topology, where_of(ctx), why, only)
+    proposal = fabric.plan(topology, absolute(path), where_of(ctx), why, only, take_over)
     if save is not None:
         from netfab.saved import save_plan
 
@@ -215,7 +226,7 @@ def _plan(
 
 
 @click.command("destroy")
-@click.argument("target", required=False, metavar="[FILE|NAME]")
+@click.argument("targets", nargs=-1, metavar="[FILE|NAME]...")
 @file_option
 @click.option("--all", "everything", is_flag=True, help="All fabrics that you applied.")
 @click.option("--everyone", is_flag=True, help="All fabrics of this host, whoever applied them.")
@@ -225,7 +236,7 @@ def _plan(
 @click.pass_context
 def destroy_command(
     ctx: click.Context,
-    target: str | None,
+    targets: tuple[str, ...],
     file_option: str | None,
     everything: bool,
     everyone: bool,
@@ -233,30 +244,46 @@ def destroy_command(
     force: bool,
     lock_timeout: float,
 ) -> None:
-    """Remove a fabric, by NAME or FILE; nothing of it stays. What isn't there is fine."""
-    from netfab import fabric
+    """Remove fabrics, by NAME or FILE; nothing of them stays. What isn't there is fine.
 
+    Left out: the fabric that was applied from a file of this directory or below it.
+    """
     where = where_of(ctx, lock_timeout)
     if not (everything or everyone):
-        _destroy(ctx, fabric_name(target, where, file_option), where, force)
-        return
-    if target or file_option:
+        names = fabrics_to_destroy(targets, file_option, where)
+        told = "Nothing to destroy."
+    elif targets or file_option:
         raise click.UsageError("--all and --everyone take no FILE or NAME")
-    names = [r.name for r in fabric.records(where) if everyone or r.user == fabric.applying_user()]
+    else:
+        names = _all_fabrics(where, everyone, yes)
+        told = "There is no fabric on this host." if everyone else "There is no fabric of yours."
     if not names and not ctx.obj["quiet"]:
-        click.echo("There is no fabric on this host." if everyone else "There is no fabric of yours.")
-    if names and not yes:
-        click.confirm(f"destroy {', '.join(names)}?", abort=True, err=True)
+        click.echo(told)
     errors = []
-    for name in names:
+    for name, target in names.items():
         try:
-            _destroy(ctx, name, where, force)
+            _destroy(ctx, name, target, where, force)
         except NetfabError as error:
             errors.append(error)
     raise_all(errors)
 
 
-def _destroy(ctx: click.Context, name: str, where: Any, force: bool) -> None:
+def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
+    """The user's fabrics, or everyone's, unless the answer to the question is no."""
+    from netfab import fabric
+
+    names = [r.name for r in fabric.records(where) if everyone or r.user == fabric.applying_user()]
+    if names and not yes:
+        click.echo(f"destroy {', '.join(names)}? [y/N]: ", nl=False, err=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            click.echo(err=True)  # whoever closed it has typed no end of the line
+        if answer.strip().lower() not in ("y", "yes"):
+            raise NetfabError("nothing was destroyed", hint="--yes does not ask")
+    return {name: name for name in names}
+
+
+def _destroy(ctx: click.Context, name: str, target: str, where: Any, force: bool) -> None:
     from netfab import adhoc, fabric
     from netfab.cli import show
 
@@ -265,6 +292,9 @@ def _destroy(ctx: click.Context, name: str, where: Any, force: bool) -> None:
         show.show_changes(applied.changes, True, name)
     elif not ctx.obj["quiet"]:
         click.echo(f"Destroyed {name}." if applied.changes else f"Nothing of {name} is there.")
+        if not applied.changes:
+            for line in missing_file(target, name, where):
+                click.echo(show.printable(line), err=True)
 
 
 @click.command("drift")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from lab import COMMAND, Lab
+from lab import COMMAND, Lab, Result
 from machine import differences
 
 PAIR = """\
@@ -270,10 +272,12 @@ def test_destroy_all_asks_unless_yes(lab: Lab) -> None:
     lab.netfab("apply")
     lab.netfab("apply", "--name", "second")
 
-    lab.netfab("destroy", "--all", input="n\n", code=130)
+    lab.netfab("destroy", "--all", input="n\n", code=1)
+    closed = lab.netfab("destroy", "--all", code=1)
     kept = lab.netfab("ls", "-o", "json").json["fabrics"]
     lab.netfab("destroy", "--all", "--yes")
 
+    assert closed.err.startswith("destroy pair, second? [y/N]: \nnetfab: error: nothing was destroyed\n")
     assert len(kept) == 2
     assert lab.netfab("ls", "-o", "json").json["fabrics"] == []
 
@@ -294,6 +298,95 @@ def test_destroy_all_takes_those_that_the_user_applied_and_everyone_takes_all(la
     assert after_all == ["second"]
     assert nobodys == "There is no fabric of yours.\n"
     assert left() == []
+
+
+def app(lab: Lab, directory: str) -> Path:
+    """A directory with a topology file; in all of these, it is of a fabric called `app`."""
+    there = lab.directory / directory / "app"
+    there.mkdir(parents=True)
+    (there / "topology.yaml").write_text("networks: {lan: {}}\n")
+    return there
+
+
+def in_directory(lab: Lab, directory: Path | str, *words: str) -> Result:
+    return lab.run("env", f"--chdir={directory}", *lab.words(*words))
+
+
+@pytest.mark.parametrize(
+    "words", [["destroy"], ["destroy", "topology.yaml"], ["plan"], ["diff"]], ids=" ".join
+)
+def test_a_fabric_of_another_file_is_not_what_a_file_of_the_same_name_means(
+    lab: Lab, words: list[str]
+) -> None:
+    a, b = app(lab, "a"), app(lab, "b")
+    in_directory(lab, a, "apply")
+    before = lab.state()
+
+    result = in_directory(lab, b, *words)
+
+    assert result.code == 1
+    assert f"fabric app was applied from {a}/topology.yaml, not from {b}/topology.yaml" in result.err
+    assert differences(before, lab.state()) == []
+    if words[0] == "destroy":
+        assert "hint: netfab destroy app\n" in result.err
+
+
+def test_by_its_name_a_fabric_is_destroyed_from_anywhere(lab: Lab) -> None:
+    in_directory(lab, app(lab, "a"), "apply")
+
+    assert in_directory(lab, app(lab, "b"), "destroy", "app").out == "Destroyed app.\n"
+
+
+def test_plan_shows_what_take_over_would_do(lab: Lab) -> None:
+    in_directory(lab, app(lab, "a"), "apply")
+
+    assert "No changes." in in_directory(lab, app(lab, "b"), "plan", "--take-over").out
+
+
+def test_destroy_without_a_name_takes_what_was_applied_from_here_or_below(lab: Lab) -> None:
+    in_directory(lab, app(lab, "a"), "apply")
+    (lab.directory / "empty").mkdir()
+
+    elsewhere = in_directory(lab, lab.directory / "empty", "destroy")
+    root = in_directory(lab, "/", "destroy")
+    above = lab.netfab("destroy")
+
+    for refused in (elsewhere, root):
+        assert (refused.code, refused.err) == (
+            1,
+            "netfab: error: which fabric? There is app\nhint: name one: netfab destroy app\n",
+        )
+    assert above.out == "Destroyed app.\n"
+
+
+def test_destroy_of_a_file_here_is_of_no_other_fabric(lab: Lab) -> None:
+    in_directory(lab, app(lab, "a"), "apply")
+    lab.write(PAIR)
+
+    assert lab.netfab("destroy").out == "Nothing of pair is there.\n"
+
+
+def test_destroy_without_any_fabric_is_fine(lab: Lab) -> None:
+    assert lab.netfab("destroy").out == "Nothing to destroy.\n"
+
+
+def test_destroy_of_a_file_that_is_not_there_says_so(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+
+    file, name = lab.netfab("destroy", "pear.yaml"), lab.netfab("destroy", "pear")
+
+    assert file.err == "there is no file pear.yaml, and no fabric pear\nhint: did you mean `pair`?\n"
+    assert name.err == "hint: did you mean `pair`?\n"
+
+
+def test_destroy_takes_several(lab: Lab) -> None:
+    lab.write(PAIR)
+    for name in ("one", "two", "three"):
+        lab.netfab("apply", "--name", name)
+
+    assert lab.netfab("destroy", "one", "two").out == "Destroyed one.\nDestroyed two.\n"
+    assert [found["fabric"] for found in lab.netfab("ls", "-o", "json").json["fabrics"]] == ["three"]
 
 
 def test_destroy_takes_a_name_or_all_not_both(lab: Lab) -> None:
