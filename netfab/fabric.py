@@ -34,7 +34,6 @@ from netfab.where import (
     HERE,
     Where,
     applying_user,
-    known_record,
     last_applied,
     last_of_any,
     locked_fabric,
@@ -43,6 +42,7 @@ from netfab.where import (
     opened_store,
     records,
     refuse_another,
+    whole_record,
 )
 
 if TYPE_CHECKING:
@@ -133,11 +133,13 @@ def apply(
     need_root("apply")
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
-        record, leases = store.record(name), store.leases(name)
+        found, leases = store.record(name), store.leases(name)
+        record = found if found and found.whole else None
+        begun = found is not record  # by an apply that was killed: the state before is the one before that
         topology = shared.joined(topology, store)
         if not take_over:
-            refuse_another(record, file)
-        if record is None and not second:
+            refuse_another(found, file)
+        if found is None and not second:
             _refuse_renamed(name, file, store)
         last = last_applied(store, name)
         try:
@@ -150,15 +152,18 @@ def apply(
                 name,
                 file,
                 applying_user(),
-                Fabric(name).to_json(),
+                "",
                 summary_of(topology, proposed, record),
                 commands_of(proposed, record),
-            )
+            ).begun()
             if record is None:  # from here on there may be something of it, whatever happens to us
                 store.commit(made, proposed.wants)
             proposed = with_renames(proposed, record, made.summary)
-            desired = _aim(proposed, host, last, saved)
-            applied = engine.apply(desired, host, (last,), where.progress)
+            desired = _aim(proposed, host, last, saved, begun)
+            back = (lambda: Fabric(name)) if begun else None
+            applied = engine.apply(desired, host, (last,), where.progress, back)
+            if begun:
+                applied = applied._replace(before=Fabric(name))
             host.forget()  # what is written next takes as much memory again
             with _undone_on_failure(applied, host, (desired, last)):
                 run_commands(made, applied.changes, where)
@@ -167,9 +172,14 @@ def apply(
                     _remember(made, within(proposed, _desired(record, name)), wants, store, where)
         except UndoFailed:
             raise
-        except BaseException:
+        except BaseException as failure:
+            if begun and isinstance(failure, NetfabError) and failure.undone:
+                failure.undone, found = False, None
+                failure.hint = (
+                    "nothing is left, neither of this apply nor of the one before, which was killed"
+                )
             with suppress(StoreError):  # what failed first is what the user has to know
-                store.commit(record, leases) if record else store.forget(name)
+                store.commit(found, leases) if found else store.forget(name)
             raise
         host.wait_ready(proposed.fabric)
         host.announce(proposed.fabric, applied.changes)
@@ -193,15 +203,15 @@ def _is_known(record: Record | None, made: Record) -> bool:
     return same and record != made
 
 
-def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None) -> Fabric:
-    """What should be: a part of a plan leaves the rest as it is now.
+def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None, begun: bool) -> Fabric:
+    """What should be: a part of a plan leaves the rest as it is now, unless that is what a killed apply left.
 
     Raises NetfabError where a saved plan was another, or of something else.
     """
     if proposed.nodes is None and saved is None:
         return proposed.fabric
     observed = host.observe(last.name, (proposed.fabric, last)).own
-    desired = within(proposed, observed)
+    desired = within(proposed, Fabric(last.name) if begun else observed)
     if saved is not None:
         from netfab.saved import refuse_moved
 
@@ -263,7 +273,7 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     """
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
-        wanted = as_they_are_now(Fabric.from_json(known_record(store, name).desired, KINDS), where)
+        wanted = as_they_are_now(Fabric.from_json(whole_record(store, name).desired, KINDS), where)
         wanted = host.as_left(wanted)
         return engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
 
@@ -276,7 +286,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     """
     need_root("reconcile")
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
-        record = _with_nics_as_they_are(known_record(store, name), host, store)
+        record = _with_nics_as_they_are(whole_record(store, name), host, store)
         wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
         left, last = host.as_left(wanted), last_applied(store, name)
         applied = engine.apply(left, host, (last,), where.progress)

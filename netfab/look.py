@@ -35,7 +35,13 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
 
     with opened_store(where) as store, opened_host(name, where) as host:
         record = known_record(store, name)
-        found: dict[str, Any] = {"version": 1, "fabric": name, "file": record.file, "user": record.user}
+        found: dict[str, Any] = {
+            "version": 1,
+            "fabric": name,
+            "file": record.file,
+            "user": record.user,
+            "whole": record.whole,
+        }
         found |= json.loads(record.summary)
         if os.geteuid() != 0:
             for node in found["nodes"].values():

@@ -101,6 +101,18 @@ def known_record(store: Store, name: str) -> Record:
     return record
 
 
+def whole_record(store: Store, name: str) -> Record:
+    """The record of what was applied to its end. Raises NetfabError where there is none."""
+    record = known_record(store, name)
+    if not record.whole:
+        apply = f"apply {record.file}" if record.file else f"reconcile {name}"
+        raise NetfabError(
+            f"fabric {name} is not applied whole: its first apply still runs, or was killed",
+            hint=f"`netfab {apply}` makes it whole, `netfab destroy {name}` removes what there is",
+        )
+    return record
+
+
 def refuse_another(record: Record | None, file: str) -> None:
     """Raises AppliedElsewhere unless the fabric, if there is one, is that file's."""
     if record is not None and record.file != file:

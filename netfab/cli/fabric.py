@@ -332,15 +332,20 @@ def reconcile_command(
 
     where = where_of(ctx, lock_timeout)
     names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
-    repaired = []
+    repaired, errors = [], []
     for one in names:
-        changes = adhoc.reconcile(one, where).changes
+        try:
+            changes = adhoc.reconcile(one, where).changes
+        except NetfabError as error:
+            errors.append(error)
+            continue
         repaired.append({"fabric": one, "changes": show.describe(changes)})
         if output == "table" and not ctx.obj["quiet"]:
             show.show_changes(changes, True, one)
-    if output != "table":
+    if output != "table" and (everything or repaired):
         data = {"fabrics": repaired} if everything else repaired[0]
         show.show_data({"version": 1, **data}, output, list)
+    raise_all(errors)
 
 
 @click.command("recover")

@@ -30,9 +30,20 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     show.show_data(found, output, lambda: _status_rows(found))
     if "differs" not in found and not ctx.obj["quiet"]:
         click.echo("as last applied; as root, as the kernel has it", err=True)
-    if found.get("differs"):
+    _say_begun(found)
+    if found["whole"] and found.get("differs"):
         click.echo(
             f"{found['differs']} objects are not as they were applied; `netfab drift` names them", err=True
+        )
+
+
+def _say_begun(found: dict[str, Any]) -> None:
+    """Of a fabric whose first apply has not come to its end."""
+    if not found["whole"]:
+        click.echo(
+            f"{found['fabric']} is not applied whole: its first apply still runs, or was killed;"
+            f" `netfab drift {found['fabric']}` says what to do",
+            err=True,
         )
 
 
@@ -55,6 +66,8 @@ def ls_command(ctx: click.Context, output: str) -> None:
     from netfab.cli import show
 
     found = [fabric.status(record.name, where_of(ctx)) for record in fabric.records(where_of(ctx))]
+    for one in found:
+        _say_begun(one)
     rows = [(f["fabric"], str(len(f["nodes"])), str(len(f["networks"])), f["file"]) for f in found]
     show.show_data(
         {"version": 1, "fabrics": found}, output, lambda: [("FABRIC", "NODES", "NETWORKS", "FILE"), *rows]
