@@ -118,6 +118,7 @@ def programs(where: Where = HERE) -> list[dict[str, Any]]:
     """Every node's program on this host, as `ps -o json` prints it."""
     from netfab.runtime.status import status as containers
 
+    need_root("ps")
     return [
         {
             "fabric": record.name,

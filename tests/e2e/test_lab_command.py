@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from lab import COMMAND, Lab, Result
+from lab import COMMAND, Lab, Result, throwaway_host
 from machine import differences
 
 NOBODY = 65534
@@ -23,7 +23,7 @@ nodes:
 """
 # The interpreter may lie where an ordinary user can't read: everything that it will need is imported first.
 AS_NOBODY = f"""\
-import ctypes, encodings, importlib, os, pkgutil, sqlite3, subprocess, sys
+import ctypes, difflib, encodings, importlib, os, pkgutil, sqlite3, subprocess, sys, textwrap
 import click.shell_completion, netfab, yaml
 for package in (netfab, encodings):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
@@ -237,3 +237,51 @@ def test_what_everybody_may_read_holds_no_environment(open_directory: Lab) -> No
 
     assert "/run/netfab/x.json:" in told
     assert "hush" not in told
+
+
+PROGRAMS = """\
+name: shop
+networks: {lan: {}}
+nodes:
+  web: {networks: [lan], command: [sleep, '1000'], publish: ['127.0.0.1:8080:80']}
+  client: {networks: [lan]}
+"""
+FOR_EVERYBODY = [
+    *(["status"], ["status", "shop"], ["status", "-o", "json"], ["ls"], ["ls", "-o", "json"]),
+    *(["inspect", "web"], ["inspect", "shop"], ["ip", "web"], ["graph"], ["bridges"], ["attachments"]),
+    *(["plan"], ["plan", "--why"], ["validate"], ["config"], ["schema"], ["doctor"], ["version"]),
+    *(["completion", "bash"], ["lab", "--help"]),
+]
+FOR_ROOT = [
+    *(["apply"], ["destroy"], ["destroy", "shop"], ["destroy", "--everyone", "--yes"]),
+    *(["drift"], ["reconcile"], ["reconcile", "--all"], ["recover"], ["watch"], ["plan", "--save", "p"]),
+    *(["ps"], ["ps", "-a"], ["logs"], ["logs", "web"], ["logs", "-f", "web"], ["exec", "web", "true"]),
+    *(["exec", "client", "true"], ["shell", "client"], ["start", "web"], ["stop", "web"], ["restart", "web"]),
+    *(["kill", "web"], ["pause", "web"], ["unpause", "web"], ["attach", "br1", "web", "10.1.2.3/24"]),
+    *(["attach", "route", "web", "show"], ["detach", "br1", "web"], ["bridge", "create", "br9"]),
+    *(["bridge", "delete", "br9"],),
+]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A host on which root has applied a fabric with a program, in a directory that everybody may read."""
+    with throwaway_host(tmp_path_factory.mktemp("shop")) as lab:
+        lab.directory.chmod(0o755)
+        lab.write(PROGRAMS)
+        lab.netfab("apply")
+        yield lab
+
+
+@pytest.mark.parametrize("words", FOR_EVERYBODY, ids=" ".join)
+def test_looking_needs_no_root(shop: Lab, words: list[str]) -> None:
+    result = as_nobody(shop, *words)
+
+    assert (result.code, "error" in result.err) == (0, False), result.err
+
+
+@pytest.mark.parametrize("words", FOR_ROOT, ids=" ".join)
+def test_what_needs_root_says_so_and_nothing_else(shop: Lab, words: list[str]) -> None:
+    result = as_nobody(shop, *words)
+
+    assert (result.code, result.err[:25]) == (1, "netfab: error: needs root"), result.err
