@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from netfab import shared
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied
-from netfab.engine.diff import Change
+from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.look import bridges, inspect, name_of, plan_data, status
@@ -28,6 +28,7 @@ from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
+from netfab.topology.adhoc import NAME as ADHOC
 from netfab.topology.schema import FileWish, Topology
 from netfab.visits import as_they_are_now
 from netfab.where import (
@@ -273,9 +274,12 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     """
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
-        wanted = as_they_are_now(Fabric.from_json(whole_record(store, name).desired, KINDS), where)
-        wanted = host.as_left(wanted)
-        return engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
+        if name == ADHOC and store.record(name) is None:
+            return ()
+        last = Fabric.from_json(whole_record(store, name).desired, KINDS)
+        wanted = host.as_left(as_they_are_now(last, where))
+        changes = engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
+        return as_applied(changes, last)
 
 
 def reconcile(name: str, where: Where = HERE) -> Applied:

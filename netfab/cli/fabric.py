@@ -69,6 +69,17 @@ def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
     return where
 
 
+def titles_of(name: str, where: Any) -> dict[str, str]:
+    """What people call the guests of the ad-hoc fabric; nothing of any other."""
+    from netfab.topology.adhoc import NAME
+
+    if name != NAME:
+        return {}
+    from netfab.adhoc import titles
+
+    return titles(where)
+
+
 def _say_step(op: Any) -> bool:
     click.echo(f"  {getattr(op, 'doing', '') or op}", err=True)
     return False
@@ -312,7 +323,7 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
     if output != "table":
         show.show_data({"version": 1, "fabric": found, "changes": show.describe(changes)}, output, list)
     else:
-        show.show_changes(changes, False, found)
+        show.show_changes(changes, False, found, titles_of(found, where))
     if changes:
         raise SystemExit(2)
 
@@ -334,14 +345,17 @@ def reconcile_command(
     names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
     repaired, errors = [], []
     for one in names:
+        titles = titles_of(one, where)
         try:
-            changes = adhoc.reconcile(one, where).changes
+            outcome = adhoc.reconcile(one, where)
         except NetfabError as error:
             errors.append(error)
             continue
-        repaired.append({"fabric": one, "changes": show.describe(changes)})
+        gone = [{"guest": a.guest, "name": a.title, "interface": a.interface} for a in outcome.gone]
+        repaired.append({"fabric": one, "changes": show.describe(outcome.changes), "gone": gone})
         if output == "table" and not ctx.obj["quiet"]:
-            show.show_changes(changes, True, one)
+            show.show_changes(outcome.changes, True, one, titles)
+            show.say_gone(outcome.gone)
     if output != "table" and (everything or repaired):
         data = {"fabrics": repaired} if everything else repaired[0]
         show.show_data({"version": 1, **data}, output, list)

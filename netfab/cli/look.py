@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from netfab import __version__
-from netfab.cli.fabric import note_output, output_json, where_of
+from netfab.cli.fabric import note_output, output_json, titles_of, where_of
 from netfab.cli.files import fabric_name, file_argument, file_option, find_file
 from netfab.errors import NetfabError
 
@@ -26,8 +26,10 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     where = where_of(ctx)
     found = fabric.status(fabric_name(name, where), where)
     if output == "table":
-        click.echo(show.printable(f"fabric {found['fabric']}, from {found['file']}"))
-    show.show_data(found, output, lambda: _status_rows(found))
+        of = f"from {found['file']}" if found["file"] else "of `netfab attach`"
+        click.echo(show.printable(f"fabric {found['fabric']}, {of}"))
+    titles = titles_of(found["fabric"], where)
+    show.show_data(found, output, lambda: _status_rows(found, titles))
     if "differs" not in found and not ctx.obj["quiet"]:
         click.echo("as last applied; as root, as the kernel has it", err=True)
     _say_begun(found)
@@ -47,14 +49,14 @@ def _say_begun(found: dict[str, Any]) -> None:
         )
 
 
-def _status_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
+def _status_rows(found: dict[str, Any], titles: Mapping[str, str]) -> Iterator[Sequence[str]]:
     yield "NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED"
     for name, node in found["nodes"].items():
         rows = node["interfaces"] or [{"name": "-", "network": "-", "addresses": [], "mac": "-"}]
         for interface in rows:
             addresses = ", ".join(interface["addresses"]) or "-"
             where = interface["name"], interface["network"], addresses, interface["mac"]
-            yield name, node["state"], *where, str(interface.get("dropped", "-"))
+            yield titles.get(name, name), node["state"], *where, str(interface.get("dropped", "-"))
 
 
 @click.command("ls")

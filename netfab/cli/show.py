@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,23 +18,36 @@ from netfab.engine.apply import Progress, no_progress
 from netfab.engine.diff import Change
 from netfab.engine.diff import describe as describe
 
+if TYPE_CHECKING:
+    from netfab.topology.adhoc import Attachment
+
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red"}
+_NONE: Mapping[str, str] = {}
 _SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
 
 
-def show_changes(changes: Iterable[Change], done: bool, source: str) -> None:
-    """One line for each, and the closing line."""
+def show_changes(
+    changes: Iterable[Change], done: bool, source: str, titles: Mapping[str, str] = _NONE
+) -> None:
+    """One line for each, and the closing line. `titles`: of guests, in place of their ids."""
     found = describe(changes)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
     for change in found:
         sign = _SIGNS[change["action"]]
-        line = f"{sign:>3} {change['kind']} {change['name']}"
+        line = f"{sign:>3} {change['kind']} {titled(change['name'], titles)}"
         if change["why"] and change["action"] != "create":
             line += f": {change['why']}"
         if change["restarts"]:
             line += " (restarts its program)" if change["action"] != "delete" else " (stops its program)"
         click.echo(click.style(printable(line), fg=_COLOURS[sign]) if colour else printable(line))
     click.echo(closing(found, done, source))
+
+
+def titled(text: str, titles: Mapping[str, str]) -> str:
+    """The text with guests as people call them."""
+    for label, title in titles.items():
+        text = text.replace(label, title)
+    return text
 
 
 def closing(found: Sequence[dict[str, Any]], done: bool, source: str) -> str:
@@ -50,6 +63,13 @@ def closing(found: Sequence[dict[str, Any]], done: bool, source: str) -> str:
     if done:
         return f"Applied: {add} added, {change} changed, {drop} destroyed."
     return f"Plan: {add} to add, {change} to change, {drop} to destroy."
+
+
+def say_gone(gone: Iterable[Attachment]) -> None:
+    """On stderr, what was attached to guests that there are no more."""
+    for one in gone:
+        told = f"{one.interface} of {one.title} is forgotten: that guest is gone"
+        click.echo(printable(told), err=True)
 
 
 def warn(warnings: Iterable[str]) -> None:
