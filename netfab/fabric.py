@@ -72,6 +72,7 @@ __all__ = [
     "records",
     "recover",
     "status",
+    "validate",
 ]
 
 
@@ -92,6 +93,13 @@ def load(file: str, name: str | None = None) -> Topology:
     except OSError as error:
         raise NetfabError(f"{file}: {error.strerror}") from error
     return _with_sources(parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name))
+
+
+def validate(topology: Topology) -> None:
+    """Raises NetfabError for what can't be planned on any host; what a host must be asked for is `plan`'s."""
+    from netfab.plan.layout import refuse_on_every_host
+
+    refuse_on_every_host(topology)
 
 
 def _with_sources(topology: Topology) -> Topology:

@@ -379,17 +379,18 @@ def recover_command(ctx: click.Context) -> None:
 @click.pass_context
 def validate_command(ctx: click.Context, file: str | None, file_option: str | None, output: str) -> None:
     """Check a topology file: all of its errors in one run."""
+    from netfab import fabric
     from netfab.cli import show
-    from netfab.fabric import load
 
     path = find_file(file, file_option)
-    topology = load(path)
+    topology = fabric.load(path)
+    fabric.validate(topology)
     show.warn(f"{key.at}: {key.key} is right, and not supported yet" for key in topology.reserved)
     counts = {part: len(getattr(topology, part)) for part in ("networks", "nodes", "links")}
     if output != "table":
         show.show_data({"version": 1, "fabric": topology.name, "file": path, **counts}, output, list)
     elif not ctx.obj["quiet"]:
-        told = ", ".join(f"{count} {part}" for part, count in counts.items())
+        told = ", ".join(f"{count} {part[:-1] if count == 1 else part}" for part, count in counts.items())
         click.echo(f"{path} is valid: {told}.")
 
 

@@ -95,7 +95,15 @@ def test_the_plan_of_a_running_program_says_that_it_restarts(lab: Lab) -> None:
 def test_the_file_is_found_when_it_is_left_out(lab: Lab, name: str) -> None:
     lab.write(PAIR, name)
 
-    assert lab.netfab("validate").out == f"{name} is valid: 1 networks, 2 nodes, 0 links.\n"
+    assert lab.netfab("validate").out == f"{name} is valid: 1 network, 2 nodes, 0 links.\n"
+
+
+def test_validate_finds_subnets_that_overlap(lab: Lab) -> None:
+    lab.write("networks: {a: {subnet: 10.8.0.0/16}, b: {subnet: 10.8.1.0/24}}\nnodes: {}\n")
+
+    told = lab.netfab("validate", code=1).err
+
+    assert "topology.yaml:1:50: networks.b.subnet: 10.8.1.0/24 overlaps 10.8.0.0/16, network a" in told
 
 
 def test_topology_yaml_wins_over_other_files(lab: Lab) -> None:
