@@ -134,7 +134,13 @@ class UndoFailed(ApplyFailed):
 
 
 class Interrupted(NetfabError):
-    """A signal came; what was begun is undone."""
+    """A signal came; what was begun is undone. Carries its number."""
+
+    def __init__(self, number: int) -> None:
+        from signal import Signals
+
+        super().__init__(f"interrupted by {Signals(number).name}")
+        self.number = number
 
 
 class NotRoot(NetfabError):
@@ -169,10 +175,9 @@ class ContainerFailed(NetfabError):
 class NotReady(NetfabError):
     """A node did not become ready in time, or ended before. Carries its last lines of output."""
 
-    def __init__(self, name: str, reason: str, lines: tuple[str, ...]) -> None:
-        super().__init__(
-            "\n".join((f"{name} is not ready: {reason}", *(f"  {name} | {line}" for line in lines)))
-        )
+    def __init__(self, name: str, reason: str, lines: tuple[str, ...], hint: str = "") -> None:
+        told = (f"{name} is not ready: {reason}", *(f"  {name} | {line}" for line in lines))
+        super().__init__("\n".join(told), hint=hint)
         self.name, self.reason, self.lines = name, reason, lines
 
 

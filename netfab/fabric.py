@@ -18,7 +18,7 @@ from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.look import bridges, inspect, name_of, plan_data, status
 from netfab.nics import as_they_came_back
-from netfab.nodes import execute, logs, programs, run_commands
+from netfab.nodes import execute, logs, programs, run_commands, with_programs
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Lease
@@ -73,6 +73,7 @@ __all__ = [
     "recover",
     "status",
     "validate",
+    "with_programs",
 ]
 
 

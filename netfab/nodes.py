@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from netfab.engine.diff import Change
@@ -12,6 +12,7 @@ from netfab.errors import NetfabError
 from netfab.kernel.netns import Namespaces
 from netfab.runtime.paths import Paths
 from netfab.store.store import Record
+from netfab.topology.suggest import nearest
 from netfab.visits import namespace_of_guest
 from netfab.where import HERE, Where, need_root, opened_store, records
 
@@ -32,7 +33,21 @@ def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]
     if found:
         names = ", ".join(f"{record.name}/{name}" for record, _, _ in found)
         raise NetfabError(f"{name} is a node of several fabrics: {names}", hint="name one of these")
-    raise NetfabError(f"there is no node {node}", hint="`netfab status` lists what there is")
+    raise no_such_node(node, where)
+
+
+def no_such_node(node: str, where: Where = HERE) -> NetfabError:
+    """With the node that was probably meant, of any fabric or of the one that is named."""
+    fabric, _, name = node.rpartition("/")
+    known = {
+        one: f"{fabric}/{one}" if fabric else one
+        for record in records(where)
+        if fabric in ("", record.name)
+        for one in json.loads(record.summary)["nodes"]
+    }
+    near = known.get(nearest(name, known), "")
+    meant = f"did you mean `{near}`?" if near else "`netfab status` lists what there is"
+    return NetfabError(f"there is no node {node}", hint=meant if known else "`netfab ls` lists the fabrics")
 
 
 def execute(
@@ -136,18 +151,47 @@ def programs(where: Where = HERE) -> list[dict[str, Any]]:
     ]
 
 
+def with_programs(words: Iterable[str], where: Where = HERE) -> dict[str, tuple[str, str]]:
+    """The nodes that words mean, and whose programs wrote: (fabric, node) by what to call each.
+
+    A word is a node, FABRIC/NODE, or a fabric, which means all of its; no word means those of every fabric.
+    Nodes of several fabrics are called FABRIC/NODE. Raises NetfabError.
+    """
+    need_root("logs")
+    fabrics = {record.name: json.loads(record.summary)["nodes"] for record in records(where)}
+    every = [(one["fabric"], one["node"]) for one in programs(where)]
+    found: list[tuple[str, str]] = []
+    words = tuple(words)
+    for word in words:
+        if word in fabrics and not any(word in nodes for nodes in fabrics.values()):
+            found += [(fabric, node) for fabric, node in every if fabric == word]
+        else:
+            record, name, _ = node_of(word, where)
+            found.append((record.name, name))
+    found = list(dict.fromkeys(found if words else every))
+    if not found:
+        raise NetfabError(f"no node of {', '.join(words) or 'this host'} has a program")
+    several = len({fabric for fabric, _ in found}) > 1
+    return {f"{fabric}/{node}" if several else node: (fabric, node) for fabric, node in found}
+
+
 def logs(
-    nodes: Iterable[str], where: Where = HERE, lines: int | None = None, follow: bool = False
+    nodes: Mapping[str, tuple[str, str]],
+    where: Where = HERE,
+    lines: int | None = None,
+    follow: bool = False,
 ) -> Iterator[tuple[str, bytes]]:
-    """(node, line) of what nodes of one fabric wrote; with `follow` until all of them have ended."""
+    """(what the node is called, line) of what these wrote; with `follow` until all of them have ended."""
     from netfab.runtime import logs as runtime
 
-    need_root("logs")
-    found = [node_of(node, where) for node in nodes]
-    for fabric in dict.fromkeys(record.name for record, _, _ in found):
-        names = [name for record, name, _ in found if record.name == fabric]
+    called = {place: name for name, place in nodes.items()}
+    for fabric in dict.fromkeys(fabric for fabric, _ in called):
+        names = [node for of, node in called if of == fabric]
         paths = Paths(fabric, where.run, where.state)
         if follow:
-            yield from ((line.name, line.text) for line in runtime.follow(paths, names, lines))
+            for line in runtime.follow(paths, names, lines):
+                yield called[fabric, line.name], line.text
         else:
-            yield from ((name, line) for name in names for line in runtime.tail(paths, name, lines))
+            yield from (
+                (called[fabric, name], line) for name in names for line in runtime.tail(paths, name, lines)
+            )

@@ -35,7 +35,7 @@ class Where(NamedTuple):
     state: str = STATE_DIRECTORY
     run: str = RUN_DIRECTORY
     lock_timeout: float = 60.0  # seconds
-    waiting: Callable[[str], None] = _quiet  # told who holds a lock that we wait for
+    waiting: Callable[[str], None] = _quiet  # told what we wait for: who holds a lock, a node to be ready
     progress: Progress = no_progress
     hook: Hook = no_hook  # before each step: -vv prints it, and tests spoil it here
 
@@ -80,7 +80,7 @@ def records(where: Where = HERE) -> list[Record]:
 def opened_host(name: str, where: Where) -> Iterator[LocalHost]:
     """This host, for one fabric; a signal meanwhile is answered between two steps. Raises Interrupted."""
     with deferred() as interrupts, LocalHost(name, where.run, where.hook, where.state) as host:
-        host.interrupts = interrupts
+        host.interrupts, host.waiting_for = interrupts, where.waiting
         yield host
 
 

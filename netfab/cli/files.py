@@ -59,6 +59,9 @@ def is_file(argument: str) -> bool:
 
 def fabric_name(argument: str | None, where: Any) -> str:
     """A fabric by NAME, by FILE, by the file in this directory, or the only one that there is."""
+    from netfab import fabric
+    from netfab.topology.adhoc import NAME as ADHOC
+
     if argument and not is_file(argument):
         return valid_name(argument)
     if file := argument or os.environ.get(FILE_VARIABLE):
@@ -71,6 +74,8 @@ def fabric_name(argument: str | None, where: Any) -> str:
         return records[0].name
     with suppress(NoFile):
         return _name_of(find_file(None), where)
+    if not records and any(record.name == ADHOC for record in fabric.records(where)):
+        return ADHOC
     if not records:
         raise NetfabError("there is no fabric on this host", hint="`netfab apply FILE` makes one")
     raise _which(records)

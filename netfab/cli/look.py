@@ -35,7 +35,9 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     _say_begun(found)
     if found["whole"] and found.get("differs"):
         click.echo(
-            f"{found['differs']} objects are not as they were applied; `netfab drift` names them", err=True
+            f"{found['differs']} {'object is' if found['differs'] == 1 else 'objects are'} not as applied;"
+            f" `netfab drift {found['fabric']}` says what is different",
+            err=True,
         )
 
 
@@ -50,13 +52,18 @@ def _say_begun(found: dict[str, Any]) -> None:
 
 
 def _status_rows(found: dict[str, Any], titles: Mapping[str, str]) -> Iterator[Sequence[str]]:
-    yield "NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED"
+    """With a column of published ports where there are any."""
+    head = "NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED"
+    published = {name: ", ".join(node.get("published", ())) for name, node in found["nodes"].items()}
+    publishes = any(published.values())
+    yield (*head, "PUBLISHED") if publishes else head
     for name, node in found["nodes"].items():
         rows = node["interfaces"] or [{"name": "-", "network": "-", "addresses": [], "mac": "-"}]
         for interface in rows:
             addresses = ", ".join(interface["addresses"]) or "-"
             where = interface["name"], interface["network"], addresses, interface["mac"]
-            yield titles.get(name, name), node["state"], *where, str(interface.get("dropped", "-"))
+            row = titles.get(name, name), node["state"], *where, str(interface.get("dropped", "-"))
+            yield (*row, published[name] or "-") if publishes else row
 
 
 @click.command("ls")
@@ -85,12 +92,15 @@ def ip_command(ctx: click.Context, node: str, network: str | None, output: str) 
     """Print the addresses of NODE (or FABRIC/NODE), one a line; with NETWORK, only those there."""
     from netfab import fabric
     from netfab.cli import show
+    from netfab.topology.suggest import did_you_mean
 
     where = where_of(ctx)
     name, _, short = node.rpartition("/")
     nodes = fabric.status(name or fabric_name(None, where), where)["nodes"]
     if short not in nodes:
-        raise NetfabError(f"there is no node {short}", hint=f"there are {', '.join(nodes)}")
+        raise NetfabError(
+            f"there is no node {short}", hint=did_you_mean(short, nodes) or f"there are {', '.join(nodes)}"
+        )
     interfaces = [i for i in nodes[short]["interfaces"] if network in (None, i["network"])]
     if not interfaces:
         raise NetfabError(f"{short} is not on network {network}" if network else f"{short} has no interface")

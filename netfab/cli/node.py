@@ -11,7 +11,7 @@ import click
 
 from netfab.cli.fabric import output_json, where_of
 from netfab.cli.failures import show_error
-from netfab.errors import ContainerFailed, NetfabError
+from netfab.errors import ContainerFailed
 
 ENDED = ("exited", "stopped")
 
@@ -119,18 +119,15 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[Sequence[str]]:
 @click.command("logs")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until they end.")
 @click.option("-n", "--tail", type=int, help="Only the last so many lines.")
-@click.argument("nodes", nargs=-1)
+@click.argument("nodes", nargs=-1, metavar="[NODE|FABRIC]...")
 @click.pass_context
 def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tuple[str, ...]) -> None:
-    """Print what nodes wrote; without NODE all of a fabric's, with their names."""
+    """Print what nodes wrote: NODE, FABRIC/NODE, or all of a FABRIC; else of all, with their names."""
     from netfab import fabric
 
     where = where_of(ctx)
-    if not nodes:
-        nodes = tuple(f"{one['fabric']}/{one['node']}" for one in fabric.programs(where))
-    if not nodes:
-        raise NetfabError("no node of this host has a program")
+    found = fabric.with_programs(nodes, where)
     out = sys.stdout.buffer
-    for name, line in fabric.logs(nodes, where, tail, follow):
-        out.write((f"{name} | ".encode() if len(nodes) > 1 else b"") + line + b"\n")
+    for name, line in fabric.logs(found, where, tail, follow):
+        out.write((f"{name} | ".encode() if len(found) > 1 else b"") + line + b"\n")
         out.flush()

@@ -533,3 +533,52 @@ def test_a_closed_pipe_is_no_traceback(lab: Lab) -> None:
 
     assert result.out.count("\n") == 1
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["destory"], "did you mean `destroy`?"),
+        (["exec", "clent", "true"], "hint: did you mean `client`?"),
+        (["exec", "pair/clent", "true"], "hint: did you mean `pair/client`?"),
+        (["logs", "clent"], "hint: did you mean `client`?"),
+        (["ip", "clent"], "hint: did you mean `client`?"),
+        (["status", "pear"], "hint: did you mean `pair`?"),
+        (["drift", "pear"], "hint: did you mean `pair`?"),
+        (["stop", "clent"], "hint: did you mean `client`?"),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)
+def test_what_was_probably_meant_is_told(lab: Lab, words: list[str], meant: str) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+
+    result = lab.run(*lab.words(*words))
+
+    assert result.code == (2 if words == ["destory"] else 1)
+    assert meant in result.err
+
+
+def test_help_is_a_command_too(lab: Lab) -> None:
+    assert lab.netfab("help", "apply").out == lab.netfab("apply", "--help").out
+    assert lab.netfab("help").out == lab.netfab("--help").out
+    assert "did you mean `apply`?" in lab.netfab("help", "aply", code=2).err
+
+
+def test_status_and_inspect_show_published_ports_where_there_are_any(lab: Lab) -> None:
+    lab.write(PAIR.replace("web: {", "web: {publish: ['127.0.0.1:8080:80'], "))
+    lab.netfab("apply")
+
+    head, row, _ = lab.netfab("status").out.splitlines()[1:]
+
+    assert (head.split()[-1], row.split()[-1]) == ("PUBLISHED", "127.0.0.1:8080:80/tcp")
+    assert lab.netfab("inspect", "web").json["published"] == ["127.0.0.1:8080:80/tcp"]
+
+
+def test_one_object_is_one(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+    lab.shell("ip link set br-lan mtu 1400")
+
+    told = "1 object is not as applied; `netfab drift pair` says what is different\n"
+    assert lab.netfab("status").err == told

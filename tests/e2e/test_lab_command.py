@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -285,3 +286,22 @@ def test_what_needs_root_says_so_and_nothing_else(shop: Lab, words: list[str]) -
     result = as_nobody(shop, *words)
 
     assert (result.code, result.err[:25]) == (1, "netfab: error: needs root"), result.err
+
+
+def test_the_shell_of_a_lab_says_that_it_is_one(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    shell = lab.netfab("lab", input="exit 5\n", code=5, env={"SHELL": "/bin/sh"})
+    command = lab.netfab("lab", "--", "true")
+
+    assert shell.err == "pair is up, in a sandbox that ends with this shell: `exit` leaves it\n"
+    assert command.err == ""
+
+
+def test_a_lab_that_is_interrupted_while_it_applies_ends_with_130(lab: Lab) -> None:
+    lab.write(PROGRAM.replace("{exec: ['true']}", "{tcp: 80, within: 600s}"))
+    process = lab.start(*lab.words("lab", "topology.yaml", "--", "true"))
+    assert process.stderr is not None
+    assert process.stderr.readline() == "waiting for a (tcp 80)\n"
+
+    assert lab.interrupt(process, signal.SIGINT).code == 130

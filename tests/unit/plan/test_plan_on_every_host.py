@@ -47,7 +47,8 @@ def test_it_is_told_with_its_place(text: str, message: str) -> None:
     [
         "networks: {a: {external: shop/back}}\nnodes: {n: {networks: {a: {gateway: true}}}}",
         "networks: {a: {external: true, bridge: br7}}\nnodes: {n: {networks: [a]}}",
-        "networks: {a: {}}\nnodes: {n: {attach: 'docker:db', networks: [a]}, m: {}}\nlinks: [[m, 'macvlan:eth0']]",
+        "networks: {a: {}}\nnodes: {n: {attach: 'docker:db', networks: [a]}, m: {}}\n"
+        "links: [[m, 'macvlan:eth0']]",
         "hosts: {h1: {}}\nnetworks: {a: {subnet: 10.8.0.0/16}, b: {subnet: 10.8.1.0/24}}\nnodes: {}",
     ],
 )
