@@ -16,6 +16,7 @@ from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
+from netfab.kernel.inhabitants import inhabitants
 from netfab.look import bridges, inspect, name_of, plan_data, status
 from netfab.nics import as_they_came_back
 from netfab.nodes import execute, logs, programs, run_commands, with_programs
@@ -61,6 +62,7 @@ __all__ = [
     "destroy",
     "drift",
     "execute",
+    "inhabitants",
     "inspect",
     "load",
     "logs",

@@ -298,7 +298,10 @@ def _destroy(ctx: click.Context, name: str, target: str, where: Any, force: bool
     from netfab import adhoc, fabric
     from netfab.cli import show
 
+    before = fabric.inhabitants(name)
     applied = adhoc.destroy(name, where) if force else fabric.destroy(name, where)
+    if not ctx.obj["quiet"]:
+        show.say_inhabitants([one for one in before if one.stays])
     if ctx.obj["verbose"]:
         show.show_changes(applied.changes, True, name)
     elif not ctx.obj["quiet"]:

@@ -19,6 +19,7 @@ from netfab.engine.diff import Change
 from netfab.engine.diff import describe as describe
 
 if TYPE_CHECKING:
+    from netfab.kernel.inhabitants import Inhabitant
     from netfab.topology.adhoc import Attachment
 
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red"}
@@ -69,6 +70,15 @@ def say_gone(gone: Iterable[Attachment]) -> None:
     """On stderr, what was attached to guests that there are no more."""
     for one in gone:
         told = f"{one.interface} of {one.title} is forgotten: that guest is gone"
+        click.echo(printable(told), err=True)
+
+
+def say_inhabitants(left: Sequence[Inhabitant]) -> None:
+    """On stderr, which processes are still in nodes that are gone."""
+    for name in dict.fromkeys(one.name for one in left):
+        pids = [str(one.pid) for one in left if one.name == name]
+        are = "1 process is" if len(pids) == 1 else f"{len(pids)} processes are"
+        told = f"{are} still in what was {name}, whose namespace lasts as long: {', '.join(pids)}"
         click.echo(printable(told), err=True)
 
 

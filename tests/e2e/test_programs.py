@@ -375,3 +375,45 @@ def test_logs_of_a_fabric_are_of_all_its_nodes_and_named_when_there_are_several(
     assert lab.netfab("logs", "one").out == "of one\n"
     assert lab.netfab("logs").out == "one/a | of one\ntwo/a | of two\n"
     assert lab.netfab("logs", "two/a").out == "of two\n"
+
+
+NODES = "name: x\nnodes:\n  empty: {mode: none}\n  program: {mode: none, command: [sleep, '1000']}\n"
+TELLS = "trap 'echo told; exit 9' TERM HUP; echo up; while :; do read line || sleep 0.05; done"
+
+
+@pytest.mark.parametrize("node", ["program", "empty"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
+def test_a_signal_that_ends_exec_is_its_commands(lab: Lab, node: str, number: signal.Signals) -> None:
+    lab.write(NODES)
+    lab.netfab("apply")
+    process = lab.start(*lab.words("exec", node, "sh", "-c", TELLS))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+
+    result = lab.interrupt(process, number)
+
+    assert (result.code, result.out) == (9, "told\n")
+
+
+@pytest.mark.parametrize("node", ["program", "empty"])
+def test_a_command_does_not_outlive_the_exec_that_is_killed(lab: Lab, node: str) -> None:
+    lab.write(NODES)
+    lab.netfab("apply")
+    process = lab.start(*lab.words("exec", node, "sh", "-c", "echo up; exec sleep 4242"))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+
+    lab.interrupt(process, signal.SIGKILL)
+
+    lab.shell("while pgrep -fx 'sleep 4242'; do sleep 0.05; done")
+
+
+def test_destroy_says_which_processes_are_still_in_its_nodes(lab: Lab) -> None:
+    lab.write(NODES)
+    lab.netfab("apply")
+    lab.netfab("exec", "empty", "sh", "-c", "setsid sleep 2424 >/dev/null 2>&1 </dev/null &")
+    pid = lab.shell("until pgrep -fx 'sleep 2424'; do sleep 0.05; done").strip()
+
+    result = lab.netfab("destroy")
+
+    assert result.err == f"1 process is still in what was x.empty, whose namespace lasts as long: {pid}\n"
