@@ -16,10 +16,11 @@ from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
+from netfab.info import info
 from netfab.kernel.inhabitants import inhabitants
-from netfab.look import bridges, inspect, name_of, plan_data, status
+from netfab.look import bridges, inspect, name_of, plan_data, status, topology_of
 from netfab.nics import as_they_came_back
-from netfab.nodes import execute, logs, programs, run_commands, with_programs
+from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Lease
@@ -28,7 +29,7 @@ from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
 from netfab.store.public import PublicView, publish, withdraw
-from netfab.store.store import Record, Store
+from netfab.store.store import Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
 from netfab.topology.schema import FileWish, Topology
 from netfab.visits import as_they_are_now
@@ -62,6 +63,7 @@ __all__ = [
     "destroy",
     "drift",
     "execute",
+    "info",
     "inhabitants",
     "inspect",
     "load",
@@ -74,8 +76,8 @@ __all__ = [
     "records",
     "recover",
     "status",
+    "topology_of",
     "validate",
-    "with_programs",
 ]
 
 
@@ -148,9 +150,8 @@ def apply(
         found, leases = store.record(name), store.leases(name)
         record = found if found and found.whole else None
         begun = found is not record  # by an apply that was killed: the state before is the one before that
-        topology = shared.joined(topology, store)
-        if not take_over:
-            refuse_another(found, file)
+        written, topology = topology, shared.joined(topology, shared.networks_of(store))
+        refuse_another(found, file, take_over)
         if found is None and not second:
             _refuse_renamed(name, file, store)
         last = last_applied(store, name)
@@ -181,7 +182,11 @@ def apply(
                 run_commands(made, applied.changes, where)
                 wants = leases_within(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
-                    _remember(made, within(proposed, _desired(record, name)), wants, store, where)
+                    if not only:
+                        made = made._replace(topology=_text_of(written) if file else "")
+                    elif record and not applied.changes:
+                        made = made._replace(topology=record.topology)
+                    remember(made, within(proposed, _desired(record, name)), wants, store, where)
         except UndoFailed:
             raise
         except BaseException as failure:
@@ -209,10 +214,17 @@ def _undone_on_failure(applied: Applied, host: LocalHost, known: tuple[Fabric, .
         raise
 
 
+def _text_of(topology: Topology) -> str:
+    from netfab.topology.config import config
+
+    return config(topology)
+
+
 def _is_known(record: Record | None, made: Record) -> bool:
     """Whether the store has all of it: of an apply that was killed it has no objects."""
-    same = record is not None and record._replace(desired="") == made._replace(desired="")
-    return same and record != made
+    if record is None or record.desired == made.desired or (made.file and not record.topology):
+        return False
+    return record._replace(desired=made.desired, topology="") == made
 
 
 def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None, begun: bool) -> Fabric:
@@ -236,15 +248,22 @@ def _desired(record: Record | None, name: str) -> Fabric:
     return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
 
 
-def _remember(made: Record, desired: Fabric, wants: frozenset[Lease], store: Store, where: Where) -> None:
+def remember(
+    made: Record,
+    desired: Fabric,
+    wants: frozenset[Lease],
+    store: Store,
+    where: Where,
+    part: Part | None = None,
+) -> None:
     """Keep what was applied, and tell everybody what everybody may know of it."""
     known = made._replace(desired=desired.to_json())
-    store.commit(known, wants)
-    publish(where.run, _public(known, desired), wants)
+    store.commit(known, wants, part)
+    publish(where.run, public_record(known, desired), wants)
 
 
-def _public(record: Record, fabric: Fabric) -> Record:
-    """The record, less the secrets of its objects."""
+def public_record(record: Record, fabric: Fabric) -> Record:
+    """The record of that fabric, less the secrets of its objects."""
     public = fabric.public()
     return record if public is fabric else record._replace(desired=public.to_json())
 
@@ -308,7 +327,8 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
         with _undone_on_failure(applied, host, (left, last)):
             run_commands(record, applied.changes, where)
         host.announce(wanted, applied.changes)
-        publish(where.run, _public(record, wanted), store.leases(name))
+        found = record._replace(desired=wanted.to_json())  # with guests as they run now
+        publish(where.run, public_record(found, wanted), store.leases(name))
         return applied
 
 

@@ -18,7 +18,17 @@ from netfab.plan.planner import Plan, summary
 from netfab.runtime.paths import Paths
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
-from netfab.where import HERE, Where, known_record, opened_host, opened_store, records, refuse_another
+from netfab.where import (
+    HERE,
+    Where,
+    known_record,
+    need_root,
+    opened_book,
+    opened_host,
+    opened_store,
+    records,
+    refuse_another,
+)
 
 if TYPE_CHECKING:
     from netfab.runtime.status import Status
@@ -63,6 +73,19 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
         for interface in node["interfaces"]:
             interface["dropped"] = dropped.get(host_link(name, short, interface["name"]), 0)
     return found
+
+
+def topology_of(name: str, where: Where = HERE) -> str:
+    """The file that the fabric was last applied from, whatever became of that: it plans to no changes."""
+    need_root("status -o topology")
+    with opened_store(where) as store:
+        record = known_record(store, name)
+    if not record.topology:
+        raise NetfabError(
+            f"nothing is known of the file of fabric {name}: it was applied in parts, or of none",
+            hint=f"`netfab config {record.file}` prints what is in it now" if record.file else "",
+        )
+    return record.topology
 
 
 def _does_its_work(program: Status) -> bool:
@@ -141,18 +164,20 @@ def plan_data(
 def name_of(file: str, where: Where = HERE) -> str:
     """The fabric that was applied from a file, or that the file says it is; it may be wrong, or gone.
 
-    Raises AppliedElsewhere where the fabric of that name is another file's.
+    `-` is standard input. "" where nothing says a name. Raises AppliedElsewhere where the fabric of that name
+    is another file's.
     """
     from netfab.topology.load import default_name
     from netfab.topology.source import Source
 
     path = file if file == "-" else os.path.abspath(file)
     known = {record.name: record for record in records(where)}
-    applied = [record.name for record in known.values() if record.file == path]
+    applied = {record.name for record in known.values() if record.file == path}
+    applied |= {entry.name for entry in opened_book(where).entries() if entry.file == path}
     if len(applied) == 1:
-        return applied[0]
+        return applied.pop()
     try:
-        with open(path, "rb") as opened:
+        with open(0 if file == "-" else path, "rb", closefd=file != "-") as opened:
             tree = Source(opened.read(), file, os.environ).tree
     except (OSError, NetfabError):
         tree = None

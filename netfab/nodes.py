@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from netfab.engine.diff import Change
@@ -151,47 +151,27 @@ def programs(where: Where = HERE) -> list[dict[str, Any]]:
     ]
 
 
-def with_programs(words: Iterable[str], where: Where = HERE) -> dict[str, tuple[str, str]]:
-    """The nodes that words mean, and whose programs wrote: (fabric, node) by what to call each.
-
-    A word is a node, FABRIC/NODE, or a fabric, which means all of its; no word means those of every fabric.
-    Nodes of several fabrics are called FABRIC/NODE. Raises NetfabError.
-    """
-    need_root("logs")
-    fabrics = {record.name: json.loads(record.summary)["nodes"] for record in records(where)}
-    every = [(one["fabric"], one["node"]) for one in programs(where)]
-    found: list[tuple[str, str]] = []
-    words = tuple(words)
-    for word in words:
-        if word in fabrics and not any(word in nodes for nodes in fabrics.values()):
-            found += [(fabric, node) for fabric, node in every if fabric == word]
-        else:
-            record, name, _ = node_of(word, where)
-            found.append((record.name, name))
-    found = list(dict.fromkeys(found if words else every))
-    if not found:
-        raise NetfabError(f"no node of {', '.join(words) or 'this host'} has a program")
-    several = len({fabric for fabric, _ in found}) > 1
-    return {f"{fabric}/{node}" if several else node: (fabric, node) for fabric, node in found}
-
-
 def logs(
-    nodes: Mapping[str, tuple[str, str]],
-    where: Where = HERE,
-    lines: int | None = None,
-    follow: bool = False,
+    nodes: Iterable[str], where: Where = HERE, lines: int | None = None, follow: bool = False
 ) -> Iterator[tuple[str, bytes]]:
-    """(what the node is called, line) of what these wrote; with `follow` until all of them have ended."""
+    """(node, line) of what these nodes wrote; with `follow` until all of them have ended.
+
+    Nodes of several fabrics are called FABRIC/NODE.
+    """
     from netfab.runtime import logs as runtime
 
-    called = {place: name for name, place in nodes.items()}
-    for fabric in dict.fromkeys(fabric for fabric, _ in called):
-        names = [node for of, node in called if of == fabric]
+    need_root("logs")
+    found = list(
+        dict.fromkeys((record.name, name) for record, name, _ in (node_of(node, where) for node in nodes))
+    )
+    fabrics = dict.fromkeys(fabric for fabric, _ in found)
+    for fabric in fabrics:
+        called = {
+            name: f"{fabric}/{name}" if len(fabrics) > 1 else name for of, name in found if of == fabric
+        }
         paths = Paths(fabric, where.run, where.state)
         if follow:
-            for line in runtime.follow(paths, names, lines):
-                yield called[fabric, line.name], line.text
+            yield from ((called[line.name], line.text) for line in runtime.follow(paths, list(called), lines))
         else:
-            yield from (
-                (called[fabric, name], line) for name in names for line in runtime.tail(paths, name, lines)
-            )
+            for name in called:
+                yield from ((called[name], line) for line in runtime.tail(paths, name, lines))

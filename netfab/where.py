@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netfab.engine.apply import Progress, no_progress
 from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError
@@ -23,6 +23,9 @@ from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
 from netfab.store.store import Record, Store
 from netfab.topology.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from netfab.store.book import Book
 
 
 def _quiet(_: str) -> None:
@@ -53,6 +56,16 @@ def need_root(command: str) -> None:
     """Raises NotRoot for whoever is not."""
     if os.geteuid() != 0:
         raise NotRoot("needs root", hint=f"sudo netfab {command} …, or `netfab lab`, which needs none")
+
+
+def opened_book(where: Where) -> Book:
+    """What a controller remembers of fabrics on other hosts; that of an ordinary user is below its home."""
+    from netfab.store.book import Book
+
+    if os.geteuid() == 0:
+        return Book(f"{where.state}/controller")
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return Book(f"{data}/netfab/controller")
 
 
 @contextmanager
@@ -113,9 +126,9 @@ def whole_record(store: Store, name: str) -> Record:
     return record
 
 
-def refuse_another(record: Record | None, file: str) -> None:
-    """Raises AppliedElsewhere unless the fabric, if there is one, is that file's."""
-    if record is not None and record.file != file:
+def refuse_another(record: Record | None, file: str, take_over: bool = False) -> None:
+    """Raises AppliedElsewhere unless the fabric, if there is one, is that file's, or is to become it."""
+    if record is not None and record.file != file and not take_over:
         raise AppliedElsewhere(record.name, record.file, file)
 
 

@@ -10,13 +10,18 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from dhcp_servers import end_clients, serving
 
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nics import nics
 from netfab.objects.address import Address, address_name
 from netfab.objects.base import Fabric, Name, node_space
 from netfab.objects.bridge import Bridge
+from netfab.objects.bridge_fdb import BridgeFdb
+from netfab.objects.dhcp import Dhcp
 from netfab.objects.expressions import ACCEPT, DROP, match, meta
 from netfab.objects.file import File
 from netfab.objects.firewall import Chain, Firewall, Rule, Set
@@ -24,6 +29,7 @@ from netfab.objects.guest import Guest
 from netfab.objects.link import Settings, group_of
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.namespace import Namespace
+from netfab.objects.neighbour import Neighbour
 from netfab.objects.nic import Nic
 from netfab.objects.original import Original
 from netfab.objects.port import Port
@@ -31,6 +37,8 @@ from netfab.objects.qdisc import Qdisc
 from netfab.objects.route import Hop, Route
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import End, Veth
+from netfab.objects.vxlan import Vxlan
+from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
 
 FABRIC = "shop"
 GROUP = group_of(FABRIC)
@@ -38,8 +46,10 @@ BR0, BR1 = Name("host", "br0"), Name("host", "br1")
 WEB, DB = node_space(FABRIC, "web"), node_space(FABRIC, "db")
 WEB_HOST = Name("host", "nfweb")
 WEB_ETH0, WEB_ETH1, DB_ETH1 = Name(WEB, "eth0"), Name(WEB, "eth1"), Name(DB, "eth1")
+TUNNEL = Name("host", "vx42")
 GUEST = node_space(FABRIC, "blue")
 GUEST_ETH1 = Name(GUEST, "eth1")
+SERVERS: list[subprocess.Popen[str]] = []  # that `here` started
 FILE = f"/run/netfab/{FABRIC}/etc/hosts.1"
 
 
@@ -110,8 +120,20 @@ def in_guest(netns: str = "blue", last: int = 2) -> tuple[Any, ...]:
 
 
 def here(example: Example) -> Example:
-    """The example with the guests and NICs that it speaks of, made where the caller is."""
-    return example._replace(before=_on_stage(example.before), after=_on_stage(example.after))
+    """The example with the guests and NICs that it speaks of, made where the caller is; and a DHCP server."""
+    staged = example._replace(before=_on_stage(example.before), after=_on_stage(example.after))
+    if any(isinstance(thing, Dhcp) for thing in (*example.before.values(), *example.after.values())):
+        subprocess.run(["ip", "-n", "behind-ens1", "address", "add", "10.0.0.1/24", "dev", "far"], check=True)
+        SERVERS.append(serving("behind-ens1", Path("/run/leases"), "10.0.0.100", "10.0.0.200"))
+    return staged
+
+
+def gone() -> None:
+    """End the processes that there are of examples in the host where the caller is."""
+    end_clients()
+    while SERVERS:
+        with SERVERS.pop() as server:
+            server.kill()
 
 
 def _on_stage(wanted: Fabric) -> Fabric:
@@ -119,22 +141,27 @@ def _on_stage(wanted: Fabric) -> Fabric:
 
 
 def _made(thing: Any) -> Any:
-    if isinstance(thing, Macvlan | Nic):
+    if isinstance(thing, Macvlan | Nic | Vxlan):
         return _plugged(thing)
     return _begun(thing) if isinstance(thing, Guest) else thing
 
 
 def _plugged(thing: Any) -> Any:
-    name = thing.name if isinstance(thing, Nic) else thing.nic.text
+    name = thing.name if isinstance(thing, Nic) else _below(thing).text
     if not os.path.exists(f"/run/netns/behind-{name}"):
         _plug_in(name)
-    if isinstance(thing, Macvlan):
+    if isinstance(thing, Macvlan | Vxlan):
         return thing
     netlink = Netlink()
     try:
         return thing._replace(original=nics(netlink, [name])[name].original)
     finally:
         netlink.close()
+
+
+def _below(thing: Macvlan | Vxlan) -> Name:
+    """The NIC that it sends through."""
+    return thing.device if isinstance(thing, Vxlan) else thing.nic
 
 
 def _begun(thing: Guest) -> Guest:
@@ -153,6 +180,12 @@ def macvlan(link: Name = WEB_ETH0, nic: str = "ens1") -> Macvlan:
 def nic(link: Name = WEB_ETH0, name: str = "ens1") -> Nic:
     """A NIC that `here` makes, and then knows what it has."""
     return Nic(name, End(link, "02:00:00:00:04:02", 1500), GROUP, Original("veth", 0, "", 0, 0, True))
+
+
+def vxlan(**fields: Any) -> Vxlan:
+    """A tunnel by a NIC that `here` makes."""
+    end = End(TUNNEL, "02:00:00:00:05:01", 1450)
+    return Vxlan(end, Name("host", "ens1"), 42, ip_address("192.0.2.11"), GROUP)._replace(**fields)
 
 
 def _plug_in(name: str) -> None:
@@ -175,6 +208,50 @@ def _variations(
     yield Example(kind, "", fabric(), around(base))
     for field, value in fields.items():
         yield Example(kind, field, around(base), around(base._replace(**{field: value})))
+
+
+def _lower(mtu: int) -> dict[str, End]:
+    """The ends of a veth with that MTU."""
+    return {"a": veth().a._replace(mtu=mtu), "b": veth().b._replace(mtu=mtu)}
+
+
+def small(end: End) -> End:
+    """With an MTU that is too small for IPv6."""
+    return end._replace(mtu=600, settings=end.settings.without_ipv6())
+
+
+def _dhcps() -> Iterator[Example]:
+    """A client of a server beyond a NIC."""
+    on = namespace(), macvlan()
+    base = Dhcp(WEB_ETH0, macvlan().end.mac, "udhcpc", (), "web", True, "")
+    yield from _variations(
+        Dhcp, base, lambda it: fabric(*on, it), hostname="db", gateway=False, options=("-V", "nine")
+    )
+    yield Example(Dhcp, "ended", fabric(*on, base), fabric(*on))
+
+
+def _small_mtus() -> Iterator[Example]:
+    """Links that lose their IPv6 with their MTU, and get it back while they are up."""
+    ends = veth(a=small(veth().a), b=small(veth().b))
+    both = {
+        Bridge: (
+            fabric(bridge(), address("fe80::1/64", BR0)),
+            fabric(bridge(mtu=600, settings=Settings().without_ipv6())),
+        ),
+        Veth: (
+            fabric(namespace(), bridge(), veth(), port(), address(), address("fe80::2/64")),
+            fabric(namespace(), bridge(), ends, port(), address()),
+        ),
+        Macvlan: (
+            fabric(namespace(), macvlan()),
+            fabric(namespace(), macvlan()._replace(end=small(macvlan().end))),
+        ),
+        Nic: (fabric(namespace(), nic()), fabric(namespace(), nic()._replace(end=small(nic().end)))),
+    }
+    for kind, (large, less) in both.items():
+        yield Example(kind, "mtu 1500 -> 600", large, less)
+        yield Example(kind, "mtu 600 -> 1500", less, large)
+        yield Example(kind, "mtu 600, ended", less, fabric())
 
 
 def _macvlans() -> Iterator[Example]:
@@ -215,6 +292,65 @@ def _nics() -> Iterator[Example]:
     held = address("10.0.0.2/24", at_guest)
     yield Example(Nic, "in a guest", fabric(), fabric(guest(), nic(at_guest), held))
     yield Example(Nic, "ended in a guest", fabric(guest(), nic(at_guest), held), fabric())
+
+
+def _tunnels() -> Iterator[Example]:
+    base, peer, other = vxlan(), ip_address("192.0.2.12"), ip_address("192.0.2.13")
+    fields = {
+        "mac": "02:00:00:00:05:09",
+        "mtu": 1400,
+        "up": False,
+        "link": Name("host", "vx43"),
+        "settings": Settings(forwarding=True),
+    }
+    yield from _variations(
+        Vxlan,
+        base,
+        fabric,
+        vni=43,
+        port=4790,
+        local=ip_address("192.0.2.21"),
+        device=Name("host", "ens2"),
+        learning=True,
+    )
+    six = vxlan(local=ip_address("2001:db8::11"), end=base.end._replace(mtu=1430))
+    yield Example(Vxlan, "local of the other family", fabric(base), fabric(six))
+    for field, value in fields.items():
+        changed = base._replace(end=base.end._replace(**{field: value}))
+        yield Example(Vxlan, f"end.{field}", fabric(base), fabric(changed))
+    flood = VxlanFdb(TUNNEL, EVERYBODY, peer)
+    for entry in (VxlanFdb(TUNNEL, "02:00:00:00:06:01", peer), flood):
+        yield from _variations(
+            VxlanFdb, entry, lambda it: fabric(base, it), mac="02:00:00:00:06:02", peer=other
+        )
+    both = fabric(base, flood, flood._replace(peer=other))
+    yield Example(VxlanFdb, "one of two peers", both, fabric(base, flood))
+    yield Example(VxlanFdb, "link", both, fabric(base))
+    on = (bridge(mtu=1450), bridge(BR1, mac="02:00:00:00:00:02", mtu=1450), base)
+    behind, known = Port(TUNNEL, BR0), BridgeFdb(TUNNEL, BR0, "02:00:00:00:06:01")
+    yield from _variations(
+        Port,
+        behind,
+        lambda it: fabric(*on, it),
+        isolated=True,
+        learning=False,
+        neigh_suppress=True,
+    )
+    yield from _variations(BridgeFdb, known, lambda it: fabric(*on, behind, it), mac="02:00:00:00:06:02")
+    moved = behind._replace(bridge=BR1), known._replace(bridge=BR1)
+    yield Example(BridgeFdb, "bridge", fabric(*on, behind, known), fabric(*on, *moved))
+    yield Example(BridgeFdb, "link", fabric(*on, behind, known), fabric(*on, behind))
+    for address in (ip_address("10.0.0.9"), ip_address("fd00::9")):
+        there = Neighbour(BR0, address, "02:00:00:00:06:01")
+        yield from _variations(
+            Neighbour,
+            there,
+            lambda it: fabric(*on, it),
+            mac="02:00:00:00:06:02",
+            address=address + 1,
+            link=BR1,
+        )
+        yield Example(Neighbour, "ended with its tunnel", fabric(*on, there), fabric(bridge(mtu=1450)))
 
 
 def every_example() -> list[Example]:
@@ -281,8 +417,11 @@ def every_example() -> list[Example]:
         *_variations(
             Veth, cable(), lambda it: fabric(namespace(), namespace("db"), it), a=cable().a._replace(mtu=1300)
         ),
+        *_dhcps(),
+        *_small_mtus(),
         *_macvlans(),
         *_nics(),
+        *_tunnels(),
         *_variations(
             Port,
             port(),
@@ -307,6 +446,7 @@ def every_example() -> list[Example]:
             lambda it: fabric(*on, it),
             rate=8_000_000_000,
         ),
+        Example(Port, "mtu", fabric(*on), fabric(namespace(), bridge(), veth(**_lower(1400)), port())),
         Example(Qdisc, "link", fabric(*on, Qdisc(WEB_ETH0, 8_000_000)), fabric(*on)),
         *_variations(
             Route,

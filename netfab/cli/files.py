@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from glob import glob
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from netfab.cli import complete
 from netfab.errors import AppliedElsewhere, NetfabError
 
 if TYPE_CHECKING:
+    from netfab.remote.nodes import There
+    from netfab.store.book import Entry
     from netfab.store.store import Record
 
 FILE_VARIABLE = "NETFAB_FILE"
-file_argument = click.argument("file", required=False, envvar=FILE_VARIABLE)
+file_argument = click.argument("file", required=False, envvar=FILE_VARIABLE, shell_complete=complete.files)
 file_option = click.option(
     "-f",
     "-t",
     "--file",
     "file_option",
     metavar="FILE",
+    shell_complete=complete.files,
     help="The same as FILE. Left out: $NETFAB_FILE, topology.yaml, *.netfab.yaml, or the only *.yaml here.",
 )
 name_option = click.option("--name", help="The fabric's name, instead of the file's own.")
@@ -59,7 +63,6 @@ def is_file(argument: str) -> bool:
 
 def fabric_name(argument: str | None, where: Any) -> str:
     """A fabric by NAME, by FILE, by the file in this directory, or the only one that there is."""
-    from netfab import fabric
     from netfab.topology.adhoc import NAME as ADHOC
 
     if argument and not is_file(argument):
@@ -74,7 +77,7 @@ def fabric_name(argument: str | None, where: Any) -> str:
         return records[0].name
     with suppress(NoFile):
         return _name_of(find_file(None), where)
-    if not records and any(record.name == ADHOC for record in fabric.records(where)):
+    if not records and any(record.name == ADHOC for record in known_fabrics(where)):
         return ADHOC
     if not records:
         raise NetfabError("there is no fabric on this host", hint="`netfab apply FILE` makes one")
@@ -109,7 +112,7 @@ def fabrics_to_destroy(targets: Sequence[str], option: str | None, where: Any) -
     raise _which(records)
 
 
-def _which(records: Sequence[Record]) -> NetfabError:
+def _which(records: Sequence[Record | Entry]) -> NetfabError:
     command = click.get_current_context().info_name
     names = [record.name for record in records]
     is_one = f"is {names[0]}" if len(names) == 1 else f"are {', '.join(names)}"
@@ -117,34 +120,66 @@ def _which(records: Sequence[Record]) -> NetfabError:
 
 
 def _name_of(file: str, where: Any) -> str:
-    """The fabric of a file. Raises AppliedElsewhere, with the way to mean it all the same."""
+    """The fabric of a file, which may be gone. Raises NetfabError where that can't be told.
+
+    Raises AppliedElsewhere, with the way to mean the fabric of that name all the same.
+    """
     from netfab import fabric
 
     try:
-        return str(fabric.name_of(file, where))
+        name = fabric.name_of(file, where)
     except AppliedElsewhere as error:
         error.hint = f"netfab {click.get_current_context().info_name} {error.fabric}"
         raise
+    if not name:
+        raise NetfabError(f"{file} does not say which fabric it is", hint="`netfab ls` lists their names")
+    return valid_name(name)
 
 
 def missing_file(target: str, name: str, where: Any) -> Iterator[str]:
     """What to say where a FILE or NAME means nothing that is or was there."""
-    from netfab import fabric
     from netfab.topology.suggest import did_you_mean
 
     if is_file(target) and target != "-" and not os.path.exists(target):
         yield f"there is no file {target}, and no fabric {name}"
     with suppress(NetfabError):  # a broken store hinders no destroy
-        if hint := did_you_mean(name, [record.name for record in fabric.records(where)]):
+        if hint := did_you_mean(name, [one.name for one in known_fabrics(where)]):
             yield f"hint: {hint}"
 
 
-def _applied_from_files(where: Any) -> list[Record]:
-    """The records of fabrics that topology files describe."""
-    from netfab import fabric
+def _applied_from_files(where: Any) -> list[Record | Entry]:
+    """Those that topology files describe."""
     from netfab.topology.grammar import NO_FABRIC_NAMES
 
-    return [record for record in fabric.records(where) if record.name not in NO_FABRIC_NAMES]
+    return [one for one in known_fabrics(where) if one.name not in NO_FABRIC_NAMES]
+
+
+def known_fabrics(where: Any) -> list[Record | Entry]:
+    """Every fabric of this host, and of the hosts that it controls."""
+    from netfab import fabric
+    from netfab.where import opened_book
+
+    entries = opened_book(where).entries()
+    spread = {entry.name for entry in entries}
+    return [*(record for record in fabric.records(where) if record.name not in spread), *entries]
+
+
+def entry_of(name: str, where: Any) -> Entry | None:
+    """What this controller knows of a fabric on other hosts; None: it is this machine's own."""
+    from netfab.where import opened_book
+
+    return opened_book(where).entry(name)
+
+
+def far_nodes(nodes: Iterable[str], where: Any) -> dict[str, There]:
+    """Those of the nodes that are on hosts which this controller knows."""
+    from netfab.where import opened_book
+
+    if not opened_book(where).entries():
+        return {}
+    from netfab.remote.nodes import find
+
+    return find(nodes, where)
 
 
 def valid_name(text: str) -> str:

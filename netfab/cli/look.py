@@ -9,14 +9,29 @@ from typing import Any
 import click
 
 from netfab import __version__
+from netfab.cli import complete
 from netfab.cli.fabric import note_output, output_json, titles_of, where_of
-from netfab.cli.files import fabric_name, file_argument, file_option, find_file
+from netfab.cli.files import (
+    entry_of,
+    fabric_name,
+    file_argument,
+    file_option,
+    find_file,
+    known_fabrics,
+)
 from netfab.errors import NetfabError
 
 
 @click.command("status")
-@click.argument("name", required=False)
-@output_json
+@click.argument("name", required=False, shell_complete=complete.fabrics)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml", "topology"]),
+    default="table",
+    callback=note_output,
+    help="Print data in this form; `topology`: the file that was applied, whole.",
+)
 @click.pass_context
 def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     """Show a fabric: its nodes, interfaces and networks."""
@@ -24,7 +39,11 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     from netfab.cli import show
 
     where = where_of(ctx)
-    found = fabric.status(fabric_name(name, where), where)
+    name = fabric_name(name, where)
+    if output == "topology":
+        click.echo(fabric.topology_of(name, where), nl=False)
+        return
+    found = _status_of(name, where)
     if output == "table":
         of = f"from {found['file']}" if found["file"] else "of `netfab attach`"
         click.echo(show.printable(f"fabric {found['fabric']}, {of}"))
@@ -33,7 +52,7 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     if "differs" not in found and not ctx.obj["quiet"]:
         click.echo("as last applied; as root, as the kernel has it", err=True)
     _say_begun(found)
-    if found["whole"] and found.get("differs"):
+    if found.get("whole", True) and found.get("differs"):
         click.echo(
             f"{found['differs']} {'object is' if found['differs'] == 1 else 'objects are'} not as applied;"
             f" `netfab drift {found['fabric']}` says what is different",
@@ -43,7 +62,7 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
 
 def _say_begun(found: dict[str, Any]) -> None:
     """Of a fabric whose first apply has not come to its end."""
-    if not found["whole"]:
+    if not found.get("whole", True):
         click.echo(
             f"{found['fabric']} is not applied whole: its first apply still runs, or was killed;"
             f" `netfab drift {found['fabric']}` says what to do",
@@ -51,19 +70,31 @@ def _say_begun(found: dict[str, Any]) -> None:
         )
 
 
+def _status_of(name: str, where: Any) -> dict[str, Any]:
+    """That of a fabric, wherever it is."""
+    if entry := entry_of(name, where):
+        from netfab import across
+
+        return across.status(entry, where)
+    from netfab import fabric
+
+    return fabric.status(name, where)
+
+
 def _status_rows(found: dict[str, Any], titles: Mapping[str, str]) -> Iterator[Sequence[str]]:
-    """With a column of published ports where there are any."""
-    head = "NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED"
+    """With a column of hosts where there are several, and one of published ports where there are any."""
     published = {name: ", ".join(node.get("published", ())) for name, node in found["nodes"].items()}
-    publishes = any(published.values())
-    yield (*head, "PUBLISHED") if publishes else head
+    head = ("NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED")
+    ends = ("PUBLISHED",) if any(published.values()) else ()
+    yield ("HOST", *head, *ends) if "hosts" in found else (*head, *ends)
     for name, node in found["nodes"].items():
         rows = node["interfaces"] or [{"name": "-", "network": "-", "addresses": [], "mac": "-"}]
         for interface in rows:
             addresses = ", ".join(interface["addresses"]) or "-"
             where = interface["name"], interface["network"], addresses, interface["mac"]
             row = titles.get(name, name), node["state"], *where, str(interface.get("dropped", "-"))
-            yield (*row, published[name] or "-") if publishes else row
+            row = (*row, published[name] or "-") if ends else row
+            yield (node["host"], *row) if "hosts" in found else row
 
 
 @click.command("ls")
@@ -71,12 +102,12 @@ def _status_rows(found: dict[str, Any], titles: Mapping[str, str]) -> Iterator[S
 @click.pass_context
 def ls_command(ctx: click.Context, output: str) -> None:
     """List the fabrics of this host."""
-    from netfab import fabric
     from netfab.cli import show
 
-    found = [fabric.status(record.name, where_of(ctx)) for record in fabric.records(where_of(ctx))]
-    for one in found:
-        _say_begun(one)
+    where = where_of(ctx)
+    found = [_status_of(one.name, where) for one in known_fabrics(where)]
+    for each in found:
+        _say_begun(each)
     rows = [(f["fabric"], str(len(f["nodes"])), str(len(f["networks"])), f["file"]) for f in found]
     show.show_data(
         {"version": 1, "fabrics": found}, output, lambda: [("FABRIC", "NODES", "NETWORKS", "FILE"), *rows]
@@ -84,19 +115,18 @@ def ls_command(ctx: click.Context, output: str) -> None:
 
 
 @click.command("ip")
-@click.argument("node")
+@click.argument("node", shell_complete=complete.nodes)
 @click.argument("network", required=False)
 @output_json
 @click.pass_context
 def ip_command(ctx: click.Context, node: str, network: str | None, output: str) -> None:
     """Print the addresses of NODE (or FABRIC/NODE), one a line; with NETWORK, only those there."""
-    from netfab import fabric
     from netfab.cli import show
     from netfab.topology.suggest import did_you_mean
 
     where = where_of(ctx)
     name, _, short = node.rpartition("/")
-    nodes = fabric.status(name or fabric_name(None, where), where)["nodes"]
+    nodes = _status_of(name or fabric_name(None, where), where)["nodes"]
     if short not in nodes:
         raise NetfabError(
             f"there is no node {short}", hint=did_you_mean(short, nodes) or f"there are {', '.join(nodes)}"
@@ -109,7 +139,7 @@ def ip_command(ctx: click.Context, node: str, network: str | None, output: str) 
 
 
 @click.command("inspect")
-@click.argument("what", metavar="OBJECT")
+@click.argument("what", metavar="OBJECT", shell_complete=complete.objects)
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), callback=note_output)
 @click.pass_context
 def inspect_command(ctx: click.Context, what: str, output: str | None) -> None:
@@ -176,6 +206,26 @@ def version_command(output: str) -> None:
     found = {"netfab": __version__, "python": platform.python_version(), "linux": platform.release()}
     told = f"netfab {found['netfab']}, Python {found['python']}, Linux {found['linux']}"
     show.show_data({"version": 1, **found}, output, lambda: [(told,)])
+
+
+@click.command("info")
+@output_json
+@click.pass_context
+def info_command(ctx: click.Context, output: str) -> None:
+    """Print what this host has, and how much netfab has there."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    found = fabric.info(where_of(ctx))
+    show.show_data({"version": 1, **found}, output, lambda: _info_rows(found))
+
+
+def _info_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
+    for key, value in found.items():
+        said = (
+            ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else value
+        )
+        yield key, str(said or "none")
 
 
 @click.command("completion")

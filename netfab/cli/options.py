@@ -31,6 +31,17 @@ only_option = click.option(
 take_over_option = click.option(
     "--take-over", is_flag=True, help="This file replaces the one that the fabric was applied from."
 )
+ssh_option = click.option(
+    "--ssh",
+    metavar="DESTINATION",
+    envvar="NETFAB_SSH",
+    help="All of it on that host: root@ADDRESS, or a name of ~/.ssh/config. It needs sshd and python3.",
+)
+skip_option = click.option(
+    "--skip-unreachable",
+    is_flag=True,
+    help="Leave hosts that can't be reached as they are; a later apply completes it.",
+)
 lock_option = click.option(
     "--lock-timeout",
     callback=_seconds,

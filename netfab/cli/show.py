@@ -31,7 +31,13 @@ def show_changes(
     changes: Iterable[Change], done: bool, source: str, titles: Mapping[str, str] = _NONE
 ) -> None:
     """One line for each, and the closing line. `titles`: of guests, in place of their ids."""
-    found = describe(changes)
+    show_described(describe(changes), done, source, titles)
+
+
+def show_described(
+    found: Sequence[Mapping[str, Any]], done: bool, source: str, titles: Mapping[str, str] = _NONE
+) -> None:
+    """The same, of changes as `describe` has them; those with a `host` tell it."""
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
     for change in found:
         sign = _SIGNS[change["action"]]
@@ -40,6 +46,7 @@ def show_changes(
             line += f": {change['why']}"
         if change["restarts"]:
             line += " (restarts its program)" if change["action"] != "delete" else " (stops its program)"
+        line += f" on {change['host']}" if "host" in change else ""
         click.echo(click.style(printable(line), fg=_COLOURS[sign]) if colour else printable(line))
     click.echo(closing(found, done, source))
 
@@ -51,7 +58,7 @@ def titled(text: str, titles: Mapping[str, str]) -> str:
     return text
 
 
-def closing(found: Sequence[dict[str, Any]], done: bool, source: str) -> str:
+def closing(found: Sequence[Mapping[str, Any]], done: bool, source: str) -> str:
     """`Plan: 3 to add, 1 to change, 0 to destroy.`, or that nothing is to be done."""
     if not found:
         return f"No changes. The kernel matches {source}."

@@ -26,6 +26,7 @@ _UNLIMITED = {"memory": "max", "cpu": f"max {_CPU_PERIOD}", "pids": "max"}
 _UNLIMITED_V1 = {"memory": "-1", "cpu": "-1", "pids": "max"}
 _FILES = {"memory": "memory.max", "cpu": "cpu.max", "pids": "pids.max"}
 _FILES_V1 = {"memory": "memory.limit_in_bytes", "cpu": "cpu.cfs_quota_us", "pids": "pids.max"}
+LIMITED = frozenset(_FILES)  # controllers that limits are asked of
 
 
 class Hierarchies(NamedTuple):
@@ -39,6 +40,11 @@ class Hierarchies(NamedTuple):
     v1: Mapping[str, tuple[str, str]]
     v2: str | None
     v2_controllers: frozenset[str]
+
+    @property
+    def points(self) -> list[str]:
+        """Where they are mounted, in the same order for everybody; v2 is the first where there is one."""
+        return [*([self.v2] if self.v2 else []), *sorted({point for point, _ in self.v1.values()})]
 
 
 class Leaf(NamedTuple):
@@ -93,18 +99,37 @@ def leaves_of(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:
     Raises Unsupported when a limit was asked for that nothing here can keep.
     """
     wanted = limits_of(spec)
-    for controller in wanted:
-        if controller not in hierarchies.v1 and controller not in hierarchies.v2_controllers:
-            raise Unsupported(
-                f"{spec.name}: no writable cgroup hierarchy here can keep its {controller} limit",
-                hint="run as root outside of a sandbox, or leave the limit out",
-            )
+    there = hierarchies.v1.keys() | hierarchies.v2_controllers
+    if missing := [controller for controller in wanted if controller not in there]:
+        raise Unsupported(
+            f"{spec.name}: no writable cgroup hierarchy here can keep its {' and '.join(missing)} limit",
+            hint=f"{_reason(missing[0], hierarchies.v2)}; or leave the limit out",
+        )
     tail = f"{_OURS}/{hierarchies.group}/{spec.name}"
     leaves = [Leaf(f"{hierarchies.v2}/{tail}", "")] if hierarchies.v2 else []
     points = dict.fromkeys(
         hierarchies.v1[controller] for controller in wanted if controller in hierarchies.v1
     )
     return [*leaves, *(Leaf(f"{point}/{tail}", controllers) for point, controllers in points)]
+
+
+def _reason(controller: str, v2: str | None) -> str:
+    """Why nobody can be limited by that controller here, and what helps. cgroups(7), /proc/cgroups."""
+    lines = [line.split() for line in _read("/proc/cgroups").splitlines()]
+    kernel = {name: (hierarchy, enabled) for name, hierarchy, _, enabled in lines[1:]}
+    hierarchy, enabled = kernel.get(controller, ("0", "1"))
+    if kernel and controller not in kernel:
+        return f"this kernel has no {controller} controller"
+    if enabled == "0":
+        return f"the {controller} controller is switched off: boot with cgroup_enable={controller}"
+    if hierarchy != "0":
+        return (
+            f"a hierarchy of version 1 has the {controller} controller, and we can't write there:"
+            f" run as root outside of a sandbox, with it mounted (-t cgroup -o {controller})"
+        )
+    if v2:
+        return f"{v2}/cgroup.controllers does not name {controller}: who delegates it to us has to enable it"
+    return "run as root outside of a sandbox, with cgroups mounted: mount -t cgroup2 none /sys/fs/cgroup"
 
 
 def make_leaves(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:
@@ -217,10 +242,10 @@ def was_oom_killed(leaves: list[Leaf]) -> bool:
 
 
 def hold_group(hierarchies: Hierarchies) -> int | None:
-    """Lock our directory for as long as the descriptor lives (a supervisor does); None without v2."""
-    if hierarchies.v2 is None:
+    """Lock our directory for as long as the descriptor lives (a supervisor does); None without cgroups."""
+    if not hierarchies.points:
         return None
-    group = f"{hierarchies.v2}/{_OURS}/{hierarchies.group}"
+    group = f"{hierarchies.points[0]}/{_OURS}/{hierarchies.group}"
     while True:
         with suppress(FileNotFoundError):  # swept just now, or what it lies in was
             os.makedirs(group, exist_ok=True)
@@ -233,33 +258,31 @@ def hold_group(hierarchies: Hierarchies) -> int | None:
 
 def sweep_groups(hierarchies: Hierarchies) -> None:
     """Remove what killed sandboxes left: directories that nobody holds and nobody is in."""
-    if hierarchies.v2 is None:
+    if not hierarchies.points:
         return
-    ours = f"{hierarchies.v2}/{_OURS}"
-    points = {hierarchies.v2, *(point for point, _ in hierarchies.v1.values())}
-    for group in _names(ours):
+    ours = f"{hierarchies.points[0]}/{_OURS}"
+    for group in filter(os.path.isdir, _paths(ours)):
         with suppress(OSError):  # held, or gone
-            fd = os.open(f"{ours}/{group}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for point in points:
-                    _sweep(f"{point}/{_OURS}/{group}")
+                for point in hierarchies.points:
+                    _sweep(f"{point}/{_OURS}/{os.path.basename(group)}")
             finally:
                 os.close(fd)
-    for point in points:
+    for point in hierarchies.points:
         _remove(f"{point}/{_OURS}")
 
 
 def _sweep(group: str) -> None:
-    for name in _names(group):
-        if os.path.isdir(f"{group}/{name}"):
-            _remove(f"{group}/{name}")
+    for leaf in filter(os.path.isdir, _paths(group)):
+        _remove(leaf)
     _remove(group)
 
 
-def _names(directory: str) -> list[str]:
+def _paths(directory: str) -> list[str]:
     try:
-        return os.listdir(directory)
+        return [f"{directory}/{name}" for name in os.listdir(directory)]
     except FileNotFoundError:
         return []
 
@@ -272,7 +295,7 @@ def remove_leaves(leaves: list[Leaf]) -> None:
 
 def remove_group(hierarchies: Hierarchies) -> None:
     """rmdir the fabric's directories, and our own, where nothing is in them."""
-    for point in {hierarchies.v2, *(point for point, _ in hierarchies.v1.values())} - {None}:
+    for point in hierarchies.points:
         _remove(f"{point}/{_OURS}/{hierarchies.group}")
         _remove(f"{point}/{_OURS}")
 

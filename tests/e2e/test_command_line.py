@@ -275,6 +275,25 @@ def test_destroy_reads_only_the_name_of_a_file(lab: Lab) -> None:
     assert differences(before, lab.state()) == []
 
 
+def test_destroy_takes_the_name_from_standard_input(lab: Lab) -> None:
+    before = lab.state()
+    lab.netfab("apply", "-", input=PAIR)
+
+    assert lab.netfab("destroy", "-", input=PAIR).out == "Destroyed pair.\n"
+    assert differences(before, lab.state()) == []
+
+
+@pytest.mark.parametrize("text", ["", "networks: {}", "name: ../pair", "name: '*'"])
+def test_destroy_touches_nothing_where_no_right_name_is_given(lab: Lab, text: str) -> None:
+    lab.netfab("apply", "-", input=PAIR)
+    before = lab.state()
+
+    result = lab.netfab("destroy", "-", input=text, code=1)
+
+    assert result.err.startswith("netfab: error: ")
+    assert differences(before, lab.state()) == []
+
+
 def test_destroy_all_asks_unless_yes(lab: Lab) -> None:
     lab.write(PAIR)
     lab.netfab("apply")
@@ -519,6 +538,30 @@ def test_the_version_says_what_a_bug_report_needs(lab: Lab) -> None:
     assert lab.netfab("version").out.startswith("netfab ")
     assert "Linux" in lab.netfab("version").out
     assert lab.netfab("--version").out.startswith("netfab ")
+
+
+def test_info_counts_what_there_is(lab: Lab) -> None:
+    lab.write("name: shop\nnodes: {web: {command: [sleep, '1000']}, db: {}}\n")
+    lab.netfab("apply")
+
+    found = lab.netfab("info", "-o", "json").json
+
+    assert (found["fabrics"], found["nodes"], found["programs"]) == (1, 2, {"running": 1})
+    assert found["state"] == "/var/lib/netfab"
+    assert "running 1" in lab.netfab("info").out
+
+
+def test_the_file_of_a_fabric_that_was_applied_in_parts_is_not_known(lab: Lab) -> None:
+    lab.write("name: shop\nnodes: {web: {}, db: {}}\n")
+    lab.netfab("apply", "--only", "web")
+
+    refused = lab.netfab("status", "-o", "topology", code=1)
+    lab.netfab("apply")
+    whole = lab.netfab("status", "-o", "topology").out
+    lab.netfab("apply", "--only", "web")
+
+    assert "it was applied in parts" in refused.err
+    assert lab.netfab("status", "-o", "topology").out == whole
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
