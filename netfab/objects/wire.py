@@ -176,21 +176,23 @@ def _format(at: int, parts: list[tuple[int, int, str]]) -> Struct:
     return Struct(out)
 
 
-_LAYOUTS: dict[tuple[int, frozenset[int] | None], _Layout] = {}  # by the length of what they are of
+_LAYOUTS: dict[tuple[int, frozenset[int] | None], list[_Layout]] = {}  # by the length of what they are of
+_FEW = 8  # layouts of one length that are remembered: names are padded, so each length of theirs has its own
 
 
 def parse(data: bytes, start: int, end: int, wanted: frozenset[int] | None = None) -> dict[int, bytes]:
     """Attributes by type, the last of a type winning; nested ones stay bytes until somebody parses them.
 
     With `wanted` only those types, and no further than the last of them that is found: a link has forty
-    attributes. Most messages of one length have their attributes in the same places, which are remembered.
+    attributes. Most messages of one length have their attributes in the same few ways, which are remembered.
     """
-    layout = _LAYOUTS.get((end - start, wanted))
-    if layout is not None and layout.headers.unpack_from(data, start) == layout.expected:
-        return dict(zip(layout.kinds, layout.values.unpack_from(data, start), strict=True))
+    layouts = _LAYOUTS.setdefault((end - start, wanted), [])
+    for layout in layouts:
+        if layout.headers.unpack_from(data, start) == layout.expected:
+            return dict(zip(layout.kinds, layout.values.unpack_from(data, start), strict=True))
     found = _found(data, start, end, wanted)
-    if layout is None:
-        _LAYOUTS[end - start, wanted] = _Layout.of(start, found, wanted)
+    if len(layouts) < _FEW:
+        layouts.append(_Layout.of(start, found, wanted))
     return {
         _kind(header): data[begin:end]
         for header, begin, end in found
