@@ -186,6 +186,7 @@ class Observer:
                 thing.name: thing.original for one in known for thing in one.values() if type(thing) is Nic
             },
             tables=self._tables,
+            passages=self._passages,
             guests=self._guests,
             qdiscs=self._read_qdiscs(known, own, only),
         )
