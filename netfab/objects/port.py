@@ -7,17 +7,20 @@ from typing import NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.link import (
+    BRPORT_HAIRPIN,
+    BRPORT_ISOLATED,
     INFO_SLAVE_DATA,
     INFO_SLAVE_KIND,
     LINKINFO,
     MASTER,
+    PORT_HAIRPIN,
+    PORT_ISOLATED,
+    PORT_STATE,
     own_links,
     set_link,
 )
-from netfab.objects.wire import IFF_LOWER_UP, number, text, u8, u32
+from netfab.objects.wire import IFF_LOWER_UP, number, u8, u32
 
-BRPORT_STATE, BRPORT_HAIRPIN, BRPORT_ISOLATED = 1, 4, 33  # IFLA_BRPORT_MODE is hairpin mode
-_MODES = frozenset({BRPORT_HAIRPIN, BRPORT_ISOLATED})
 FORWARDING = 3  # linux/if_bridge.h, BR_STATE_FORWARDING
 
 
@@ -73,12 +76,9 @@ class Port(NamedTuple):
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
         for space, link in own_links(dump):
-            if (master := number(link.attrs.get(MASTER, b""))) and text(
-                link.info.get(INFO_SLAVE_KIND, b"")
-            ) == "bridge":
-                data = link.info_data(INFO_SLAVE_DATA, _MODES)
+            if (master := number(link.attrs.get(MASTER, b""))) and link.slave_kind == "bridge":
                 isolated, hairpin = (
-                    bool(number(data.get(mode, b""))) for mode in (BRPORT_ISOLATED, BRPORT_HAIRPIN)
+                    bool(number(link.attrs.get(mode, b""))) for mode in (PORT_ISOLATED, PORT_HAIRPIN)
                 )
                 yield cls(Name(space, link.name), dump.links[space, master], isolated, hairpin)
 
@@ -88,10 +88,10 @@ class Port(NamedTuple):
             (space, link.ifindex) for space, found in dump.spaces.items() for link in found.links if link.up
         }
         for space, link in own_links(dump):
-            if link.up and link.flags & IFF_LOWER_UP and (space, number(link.attrs.get(MASTER, b""))) in up:
-                data = link.info_data(INFO_SLAVE_DATA, frozenset({BRPORT_STATE}))
-                if BRPORT_STATE in data and number(data[BRPORT_STATE]) != FORWARDING:
-                    yield Name(space, link.name)
+            works = link.up and link.flags & IFF_LOWER_UP
+            waits = PORT_STATE in link.attrs and number(link.attrs[PORT_STATE]) != FORWARDING
+            if works and waits and (space, number(link.attrs.get(MASTER, b""))) in up:
+                yield Name(space, link.name)
 
     def __str__(self) -> str:
         return f"port {self.link}"
