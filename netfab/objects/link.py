@@ -47,7 +47,7 @@ CONF6_ACCEPT_RA, CONF6_ACCEPT_REDIRECTS, CONF6_FORCE_FORWARDING = (
 )  # linux/ipv6.h, DEVCONF_*, counted from 0
 ADDR_GEN_NONE = 1
 OPERSTATE_UP = 6  # RFC 2863
-_KIND, _DATA = inside(LINKINFO, INFO_KIND), inside(LINKINFO, INFO_DATA)
+_KIND, DATA = inside(LINKINFO, INFO_KIND), inside(LINKINFO, INFO_DATA)
 _SLAVE_KIND = inside(LINKINFO, INFO_SLAVE_KIND)
 PORT_STATE, PORT_HAIRPIN, PORT_ISOLATED = (  # of a bridge's port; IFLA_BRPORT_MODE is hairpin mode
     inside(LINKINFO, INFO_SLAVE_DATA, which) for which in (BRPORT_STATE, BRPORT_HAIRPIN, BRPORT_ISOLATED)
@@ -55,7 +55,7 @@ PORT_STATE, PORT_HAIRPIN, PORT_ISOLATED = (  # of a bridge's port; IFLA_BRPORT_M
 _CONF, _CONF6 = inside(AF_SPEC, AF_INET, INET_CONF), inside(AF_SPEC, AF_INET6, INET6_CONF)
 WANTED = frozenset(
     {ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, IFALIAS, GROUP}
-    | {_KIND, _DATA, _SLAVE_KIND, PORT_STATE, PORT_HAIRPIN, PORT_ISOLATED, _CONF, _CONF6}
+    | {_KIND, DATA, _SLAVE_KIND, PORT_STATE, PORT_HAIRPIN, PORT_ISOLATED, _CONF, _CONF6}
 )
 WANTED_OF_LO = frozenset({IFNAME, GROUP})
 LOOPBACK_IFINDEX = 1  # net/flow.h
@@ -122,7 +122,7 @@ class Link(NamedTuple):
 
     def info_data(self) -> dict[int, bytes]:
         """Attributes of IFLA_INFO_DATA."""
-        data = self.attrs.get(_DATA, b"")
+        data = self.attrs.get(DATA, b"")
         return parse(data, 0, len(data))
 
 

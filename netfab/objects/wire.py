@@ -25,7 +25,7 @@ NLM_F_DUMP = 0x300
 NEW = NLM_F_CREATE | NLM_F_EXCL
 
 AF_INET, AF_INET6 = 2, 10
-RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253  # linux/rtnetlink.h
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254  # linux/rtnetlink.h
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000  # linux/if.h
 
 IFINFO = Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
