@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import GuestGone, NetfabError, UnknownGuest, raise_all
@@ -20,17 +20,19 @@ if TYPE_CHECKING:
 
 def guests_of(topology: Topology, last: Fabric, where: Where) -> dict[str, FoundGuest]:
     """The containers that the topology has as nodes, by its words for them. Raises NetfabError."""
-    known = guests_in(last)
+    attached = [node for node in topology.nodes.values() if node.attach]
+    if not attached:
+        return {}
+    known, find = guests_in(last), _finder(where)
     found: dict[str, FoundGuest] = {}
     errors: list[NetfabError] = []
-    for node in topology.nodes.values():
-        if node.attach:
-            try:
-                run = run_of(known[node.attach], where) if node.attach in known else None
-                found[node.attach] = FoundGuest(*run[1:]) if run else _fact(find(node.attach, where))
-            except NetfabError as error:
-                error.at = node.at.of("attach")
-                errors.append(error)
+    for node in attached:
+        try:
+            run = run_of(known[node.attach], where) if node.attach in known else None
+            found[node.attach] = FoundGuest(*run[1:]) if run else _fact(find(node.attach))
+        except NetfabError as error:
+            error.at = node.at.of("attach")
+            errors.append(error)
     raise_all(errors)
     return found
 
@@ -42,9 +44,14 @@ def guests_in(fabric: Fabric) -> dict[str, Guest]:
 
 def find(word: str, where: Where) -> FoundRun:
     """The guest that is meant, as it runs now. Raises NoGuest, and its kin."""
-    from netfab.guests.find import find as find_guest
+    return _finder(where)(word)
 
-    return find_guest(word, _sources(where))
+
+def _finder(where: Where) -> Callable[[str], FoundRun]:
+    """`find` for many words: whoever has a list of guests is asked for it once."""
+    from netfab.guests.find import finder
+
+    return finder(_sources(where))
 
 
 def runs(word: str, where: Where) -> bool:
