@@ -36,6 +36,7 @@ class Plan(NamedTuple):
     published: tuple[Publish, ...]
     names: Mapping[str, Names]  # where each node finds names
     commands: Mapping[str, tuple[tuple[str, ...], ...]]  # to run once in new nodes that have no program
+    guests: Mapping[str, str] = {}  # node that somebody else runs -> path of its network namespace
     nodes: frozenset[str] | None = None  # of a part of it (part.py): whose objects it has; None: everybody's
 
 
@@ -80,7 +81,8 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
         *without_program(topology),
         *nics.warnings(topology, facts),
     )
-    return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout))
+    guests = {each.name: facts.guests[each.attach].path for each in topology.nodes.values() if each.attach}
+    return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout), guests)
 
 
 def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:
@@ -103,7 +105,7 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
                 yield from nic_objects(topology, layout, nic, forwarding, facts)
     for segment, ends in node.links_of(layout):
         if len(ends) == 2:
-            yield node.cable_between(topology.name, ends, segment, forwarding)
+            yield node.cable_between(topology.name, ends, segment, forwarding, facts)
 
 
 def nic_objects(
@@ -112,7 +114,7 @@ def nic_objects(
     """An interface's cable and place on the bridge, or its NIC; its addresses. A link's cable is of both."""
     segment = layout.segments[nic.segment]
     if isinstance(segment.wish, Network):
-        yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding)
+        yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding, facts)
         yield network.port_of(nic, segment, segment.wish)
     elif segment.wish.outside is not None:
         router = nic.node in forwarding
@@ -163,7 +165,7 @@ def _node_summary(topology: Topology, plan: Plan, name: str) -> dict[str, Any]:
     holder = hosts.namespace_holder(topology, topology.nodes[name])
     namespace = "" if isinstance(holder.mode, HostMode) else f"/run/netns/{topology.name}.{holder.name}"
     if holder.attach:
-        namespace = plan.fabric[node.namespace_name(topology.name, holder.name)].path
+        namespace = plan.guests[holder.name]
     return {
         "addresses": addresses,
         "namespace": namespace,

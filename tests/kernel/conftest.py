@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from examples import gone
 from machine import differences, snapshot
 
 from netfab.hosts.local import LocalHost
@@ -39,6 +40,7 @@ def sandbox() -> Iterator[None]:
     before = snapshot()
     with throwaway():
         yield
+        gone()
     assert differences(before, snapshot()) == []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-from examples import FABRIC, Example, every_example, fabric, here
+from examples import FABRIC, Example, every_example, fabric, gone, here
 from machine import differences, snapshot
 
 from netfab.engine.apply import apply
@@ -78,7 +78,10 @@ def test_destroy_leaves_the_host_as_it_was(host: LocalHost, example: Example) ->
 def staged(example: Example) -> Iterator[Example]:
     """A throw-away host, and the example with the guests that live there."""
     with throwaway():
-        yield here(example)
+        try:
+            yield here(example)
+        finally:
+            gone()
 
 
 def _steps(example: Example) -> int:
