@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from netfab import __version__
 from netfab.objects.digest import digest
+from netfab.store.public import SEAL
 from netfab.store.store import Store
 from netfab.system.files import public_directory
 from netfab.topology.schema import Topology
@@ -42,13 +43,14 @@ def origin_of(text: bytes, file: str, name: str | None) -> str:
 def with_origin(topology: Topology, origin: str) -> Topology:
     """The topology with its origin, where nothing else has to be asked for.
 
-    Not so: what is in other files, which guests and NICs there are, and whether programs are ready.
+    Not so: what is in other files and on other hosts, which guests and NICs there are, and whether programs
+    are ready.
     """
     asking = any(
         node.attach or node.ready or any(file.source for file in node.files)
         for node in topology.nodes.values()
     )
-    if asking or any(link.outside is not None for link in topology.links):
+    if asking or topology.hosts or any(link.outside is not None for link in topology.links):
         return topology
     return topology._replace(origin=origin)
 
@@ -87,15 +89,8 @@ def seal(fabric: str, origin: str, found: str, warnings: Sequence[str], store: S
         os.replace(f"{path}.new", path)
 
 
-def unseal(fabric: str, where: Where) -> None:
-    """Leave nothing of a seal."""
-    for path in (_path(fabric, where), f"{_path(fabric, where)}.new"):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(path)
-
-
 def _path(fabric: str, where: Where) -> str:
-    return f"{where.run}/{fabric}/seal.json"
+    return f"{where.run}/{fabric}/{SEAL}"
 
 
 def _read(fabric: str, where: Where) -> Seal | None:

@@ -9,18 +9,22 @@ from netfab.objects.base import Dump, Name, Op
 from netfab.objects.link import (
     BRPORT_HAIRPIN,
     BRPORT_ISOLATED,
+    BRPORT_LEARNING,
+    BRPORT_NEIGH_SUPPRESS,
+    BRPORT_STATE,
     INFO_SLAVE_DATA,
     INFO_SLAVE_KIND,
     LINKINFO,
     MASTER,
-    PORT_HAIRPIN,
-    PORT_ISOLATED,
-    PORT_STATE,
+    in_port,
     own_links,
     set_link,
 )
 from netfab.objects.wire import IFF_LOWER_UP, number, u8, u32
 
+_MODES = (BRPORT_ISOLATED, BRPORT_HAIRPIN, BRPORT_LEARNING, BRPORT_NEIGH_SUPPRESS)  # as Port has them
+_BORN = (False, False, True, False)  # what a new port has of them
+_STATE, *_READ = (in_port(which) for which in (BRPORT_STATE, *_MODES))
 FORWARDING = 3  # linux/if_bridge.h, BR_STATE_FORWARDING
 
 
@@ -31,6 +35,8 @@ class Port(NamedTuple):
     bridge: Name
     isolated: bool = False
     hairpin: bool = False  # a frame may go back to where it came from
+    learning: bool = True  # which MACs are behind it, by what they send
+    neigh_suppress: bool = False  # what the bridge knows of who is behind it, it answers itself
 
     @property
     def fixed(self) -> Hashable:
@@ -54,19 +60,23 @@ class Port(NamedTuple):
         return (self.link,)
 
     def create(self) -> list[Op]:
-        return self._enslave() + (self._set_modes() if self.isolated or self.hairpin else [])
+        return self._enslave() + ([] if self._modes == _BORN else self._set_modes())
 
     def update(self, before: Self) -> list[Op]:
         move = self.bridge != before.bridge
-        modes = self.isolated or self.hairpin or before.isolated or before.hairpin
+        modes = not self._modes == before._modes == _BORN
         return (self._enslave() if move else []) + (self._set_modes() if modes else [])
+
+    @property
+    def _modes(self) -> tuple[bool, ...]:
+        return self.isolated, self.hairpin, self.learning, self.neigh_suppress
 
     def _enslave(self) -> list[Op]:
         return [set_link(self.link, ((MASTER, self.bridge),), f"put {self.link} on {self.bridge}")]
 
     def _set_modes(self) -> list[Op]:
         # The bridge's own settings of a port are looked at before IFLA_MASTER: never in the same message.
-        data = (BRPORT_HAIRPIN, u8(self.hairpin)), (BRPORT_ISOLATED, u8(self.isolated))
+        data = tuple((mode, u8(on)) for mode, on in zip(_MODES, self._modes, strict=True))
         info = (INFO_SLAVE_KIND, b"bridge"), (INFO_SLAVE_DATA, data)
         return [set_link(self.link, ((LINKINFO, info),), f"configure {self}")]
 
@@ -77,10 +87,8 @@ class Port(NamedTuple):
     def read(cls, dump: Dump) -> Iterator[Self]:
         for space, link in own_links(dump):
             if (master := number(link.attrs.get(MASTER, b""))) and link.slave_kind == "bridge":
-                isolated, hairpin = (
-                    bool(number(link.attrs.get(mode, b""))) for mode in (PORT_ISOLATED, PORT_HAIRPIN)
-                )
-                yield cls(Name(space, link.name), dump.links[space, master], isolated, hairpin)
+                modes = (bool(number(link.attrs.get(mode, b""))) for mode in _READ)
+                yield cls(Name(space, link.name), dump.links[space, master], *modes)
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
@@ -89,7 +97,7 @@ class Port(NamedTuple):
         }
         for space, link in own_links(dump):
             works = link.up and link.flags & IFF_LOWER_UP
-            waits = PORT_STATE in link.attrs and number(link.attrs[PORT_STATE]) != FORWARDING
+            waits = _STATE in link.attrs and number(link.attrs[_STATE]) != FORWARDING
             if works and waits and (space, number(link.attrs.get(MASTER, b""))) in up:
                 yield Name(space, link.name)
 

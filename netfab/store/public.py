@@ -17,6 +17,8 @@ from netfab.plan.facts import HeldSubnet, Lease
 from netfab.store.store import Record
 from netfab.system.files import public_directory
 
+SEAL = "seal.json"  # in the fabric's own directory, and no public matter (netfab/seal.py)
+
 
 class PublicView:
     """The reading half of a Store, from the files in the run directory."""
@@ -61,6 +63,16 @@ class PublicView:
             if lease.kind == "publish"
         }
 
+    def vnis(self, besides: str) -> dict[int, str]:
+        """VNIs of other fabrics."""
+        return {
+            int(lease.value): fabric
+            for fabric in self._fabrics()
+            if fabric != besides
+            for lease in self.leases(fabric)
+            if lease.kind == "vni"
+        }
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """What other fabrics borrow, and its originals."""
         return {
@@ -91,10 +103,10 @@ class PublicView:
 def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
     """Write the fabric's file, whole or not at all. Nothing is written when it is there already.
 
-    Commands stay out, as they may hold secrets; of the objects the caller gives the public half. Raises
-    StoreError.
+    Commands and the file stay out, as they may hold secrets; of the objects the caller gives the public half.
+    Raises StoreError.
     """
-    parts = list(_parts(record._replace(commands="{}"), leases))
+    parts = list(_parts(record._replace(commands="{}", topology=""), leases))
     path = f"{directory}/{record.name}.json"
     with suppress(OSError), open(path) as file:
         if all(file.read(len(part)) == part for part in parts) and not file.read(1):
@@ -123,8 +135,8 @@ def _parts(record: Record, leases: frozenset[Lease]) -> Iterator[str]:
 
 
 def withdraw(directory: str, fabric: str) -> None:
-    """Remove the fabric's file, and the directories that nothing is left in."""
-    for name in (f"{fabric}.json", f"{fabric}.json.new"):
+    """Remove the fabric's file, its seal, and the directories that nothing is left in."""
+    for name in (f"{fabric}.json", f"{fabric}.json.new", f"{fabric}/{SEAL}", f"{fabric}/{SEAL}.new"):
         with suppress(FileNotFoundError):
             os.unlink(f"{directory}/{name}")
     for emptied in (f"{directory}/{fabric}/etc", f"{directory}/{fabric}", directory):
