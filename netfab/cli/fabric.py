@@ -25,6 +25,7 @@ from netfab.cli.files import (
 from netfab.cli.options import lock_option, only_option, skip_option, ssh_option, take_over_option
 from netfab.errors import NetfabError, raise_all
 
+NOTHING: tuple[Any, ...] = ()
 EXAMPLE = """\
 # A network with two nodes. `netfab apply` makes it, `netfab destroy` removes it.
 name: {name}
@@ -54,8 +55,8 @@ output_json = click.option(
 
 def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
     """The Where of fabric.py that the global options ask for."""
-    from netfab import fabric
     from netfab.cli.show import progress_bar
+    from netfab.where import Where
 
     options = ctx.obj
 
@@ -63,7 +64,7 @@ def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
         if not options["quiet"]:
             click.echo(f"waiting for {holder}", err=True)
 
-    where = fabric.Where(options["state_dir"], options["run_dir"], lock_timeout, waiting)
+    where = Where(options["state_dir"], options["run_dir"], lock_timeout, waiting)
     if not options["quiet"]:
         where = where._replace(progress=progress_bar())
     if options["verbose"] > 1:
@@ -136,10 +137,10 @@ def apply_command(
     What the file no longer has goes, too. Returns when every interface carries traffic. On a failure
     everything is as it was before.
     """
-    from netfab import fabric
     from netfab.cli import show
+    from netfab.seal import unchanged
 
-    saved = None
+    saved, where = None, where_of(ctx, lock_timeout)
     if plan_file is None:
         path = find_file(file, file_option)
     elif file_option or name or only or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE:
@@ -149,30 +150,36 @@ def apply_command(
 
         saved = read_plan(plan_file)
         path, name, only = saved.file, saved.name, saved.only
-    topology, where = fabric.load(path, name), where_of(ctx, lock_timeout)
-    if ssh or topology.hosts:
-        from netfab.cli import across
+    plain = saved is None and not only and not ssh and output == "table"
+    warnings, changes = unchanged(path, name, where) if plain else None, NOTHING
+    if warnings is None:
+        from netfab import fabric
 
-        across.refuse({"only": only, "plan": saved})
-        across.apply(
-            ctx,
-            topology,
-            path,
-            where,
-            ssh=ssh,
-            output=output,
-            take_over=take_over,
-            skip_unreachable=skip_unreachable,
-        )
-        return
-    proposed, applied = fabric.apply(topology, absolute(path), where, take_over, bool(name), only, saved)
-    show.warn(proposed.warnings)
+        topology = fabric.load(path, name)
+        if ssh or topology.hosts:
+            from netfab.cli import across
+
+            across.refuse({"only": only, "plan": saved})
+            across.apply(
+                ctx,
+                topology,
+                path,
+                where,
+                ssh=ssh,
+                output=output,
+                take_over=take_over,
+                skip_unreachable=skip_unreachable,
+            )
+            return
+        proposed, applied = fabric.apply(topology, absolute(path), where, take_over, bool(name), only, saved)
+        warnings, changes = proposed.warnings, applied.changes
+    show.warn(warnings)
     if output != "table":
-        show.show_data(fabric.plan_data(topology, proposed, applied.changes), output, list)
+        show.show_data(fabric.plan_data(topology, proposed, changes), output, list)
     elif ctx.obj["verbose"]:
-        show.show_changes(applied.changes, True, path)
+        show.show_changes(changes, True, path)
     elif not ctx.obj["quiet"]:
-        click.echo(show.closing(show.describe(applied.changes), True, path))
+        click.echo(show.closing(show.describe(changes), True, path))
 
 
 @click.command("plan")

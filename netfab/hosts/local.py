@@ -24,7 +24,7 @@ from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.nics import nics
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
-from netfab.objects.base import HOST, Dump, Fabric, Name, Op
+from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Name, Op
 from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.guest import Guest
@@ -73,6 +73,7 @@ class LocalHost:
         self._hook = hook
         self._monitor: Monitor | None = None
         self._tables: Sequence[Any] = ()
+        self._facts, self._dump = Facts(), EMPTY  # as they were last read
 
     def __enter__(self) -> Self:
         return self
@@ -100,17 +101,24 @@ class LocalHost:
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
         containers, supervised = self._programs.read(frozenset() if spaces is None else _running(known))
-        return dump._replace(
+        self._dump = dump._replace(
             containers=containers,
             supervised=supervised,
             clients=tuple(self._clients.read()),
             held=self._programs.held(),
         )
+        return self._dump
+
+    def fingerprint(self) -> str:
+        """What the last readings, of facts and of the fabric, are known by."""
+        from netfab.hosts.fingerprint import fingerprint
+
+        return fingerprint(self._facts, self._dump)
 
     def forget(self) -> None:
         """Let go of what was read, which is much of a large fabric; the next reading is of all of it."""
         self._observer.forget()
-        self._tables = ()
+        self._tables, self._dump = (), EMPTY
 
     def start(self, names: Sequence[str]) -> None:
         """Start programs as they were started before; return when they are ready. Raises NetfabError."""
@@ -142,7 +150,8 @@ class LocalHost:
 
     def facts(self) -> Facts:
         """What the planner is told of this host."""
-        return gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
+        self._facts = gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
+        return self._facts
 
     def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
         """Tell the neighbours of addresses that the fabric's guests were just given."""

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfab.errors import NoGuest, StoreError
-from netfab.guests.find import everyone, find, meant
+from netfab.guests.find import everyone, find, finder, meant
 from netfab.guests.namespaces import Node
 from netfab.guests.sources import Sources, sources_of
 
@@ -254,3 +254,16 @@ def test_who_is_only_roots_to_ask_is_said_to_be(nobody: Sources, monkeypatch: py
 
     with pytest.raises(NoGuest, match=r"^no guest web: asked podman \(root's to ask\)$"):
         find("podman:web", nobody)
+
+
+def test_whoever_has_a_list_is_asked_once_for_many_words(nobody: Sources, tmp_path: Path) -> None:
+    asked: list[str] = []
+    nodes = [Node("shop", name, "/proc/self/ns/net") for name in ("web", "db")]
+    counting = nobody._replace(nodes=lambda: asked.append("nodes") or nodes)
+
+    find = finder(counting)
+    for word in ("netfab:shop/web", "netfab:shop/db"):
+        with pytest.raises(NoGuest, match="no network of its own"):
+            find(word)
+
+    assert asked == ["nodes"]
