@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from errno import EACCES
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -256,14 +257,13 @@ def test_who_is_only_roots_to_ask_is_said_to_be(nobody: Sources, monkeypatch: py
         find("podman:web", nobody)
 
 
-def test_whoever_has_a_list_is_asked_once_for_many_words(nobody: Sources, tmp_path: Path) -> None:
+def test_a_daemon_is_asked_once_for_its_list_whatever_many_words_mean(nobody: Sources) -> None:
     asked: list[str] = []
-    nodes = [Node("shop", name, "/proc/self/ns/net") for name in ("web", "db")]
-    counting = nobody._replace(nodes=lambda: asked.append("nodes") or nodes)
+    answer = containers(container(), container(OTHER, "db"))
 
-    find = finder(counting)
-    for word in ("netfab:shop/web", "netfab:shop/db"):
-        with pytest.raises(NoGuest, match="no network of its own"):
-            find(word)
+    with serving(Path(nobody.docker[0]), lambda target: asked.append(target) or answer(target)):
+        find = finder(nobody)
+        for word in ("docker:web", "docker:db"):
+            outcome(partial(find, word))
 
-    assert asked == ["nodes"]
+    assert [target for target in asked if target.startswith("/containers/json")] == ["/containers/json?all=1"]
