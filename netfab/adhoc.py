@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING, NamedTuple
 
 from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
-from netfab.engine.diff import Change
-from netfab.errors import AddressTaken, NetfabError
+from netfab.engine.diff import Change, as_applied
+from netfab.errors import AddressTaken, GuestGone, NetfabError, UnknownGuest
 from netfab.farside import FarSides, far_sides, named, refuse_vlan, way_to
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
-from netfab.objects.base import Fabric
+from netfab.objects.kinds import KINDS
 from netfab.topology import pipework
 from netfab.topology.adhoc import BRIDGE, NAME, NOWHERE, Asked, Attachment, Standing, in_subnet, topology_of
 from netfab.where import HERE, Where, last_applied, need_root, opened_store
@@ -49,6 +49,7 @@ class Outcome(NamedTuple):
 
     attachments: tuple[Attachment, ...]
     changes: tuple[Change, ...]
+    gone: tuple[Attachment, ...] = ()  # forgotten meanwhile: their guests are there no more
     warnings: tuple[str, ...] = ()
 
 
@@ -167,13 +168,18 @@ def destroy(name: str, where: Where = HERE) -> Applied:
     return fabric.destroy(name, where, force=True)
 
 
-def reconcile(name: str, where: Where = HERE) -> Applied:
+def reconcile(name: str, where: Where = HERE) -> Outcome:
     """As fabric.reconcile does; what is attached, again from what was asked for, as guests run now."""
     if name != NAME:
-        return fabric.reconcile(name, where)
+        return Outcome((), fabric.reconcile(name, where).changes)
     need_root("reconcile")
     with alone(where):
-        return Applied(Fabric(NAME), applied(asked_for(where), far_sides(where), where).changes)
+        return applied(asked_for(where), far_sides(where), where)
+
+
+def titles(where: Where = HERE) -> dict[str, str]:
+    """What people call the guests that something is attached to, by their labels, which may be long."""
+    return {one.guest: one.title for one in asked_for(where).attachments.values()}
 
 
 def attachments(where: Where = HERE) -> list[Attachment]:
@@ -200,9 +206,13 @@ def _less(asked: Asked, going: Iterable[Attachment]) -> Asked:
 
 
 def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) -> Outcome:
-    """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would."""
+    """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would.
+
+    With what is forgotten with its guest.
+    """
     states = dict(_states({one.guest for one in asked.attachments.values()}, where))
     still = {key: one for key, one in asked.attachments.items() if one.guest in states}
+    gone = tuple(one for key, one in asked.attachments.items() if key not in still)
     running = {guest for guest, runs in states.items() if runs}
     standing = {
         name: Standing(found["own"], found["mtu"], found["shared"]) for name, found in there.bridges.items()
@@ -210,12 +220,14 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
     topology = topology_of(asked._replace(attachments=still), running, standing, there.nics)
     try:
         if dry_run:
-            proposal = fabric.plan(topology, where)
-            return Outcome((), proposal.changes, proposal.plan.warnings)
+            proposal = fabric.plan(topology, "", where)
+            return Outcome((), proposal.changes, gone, proposal.plan.warnings)
+        with opened_store(where) as store:
+            last = last_applied(store, NAME, KINDS)
         if not (topology.networks or topology.asked):
-            return Outcome((), fabric.destroy(NAME, where).changes)
+            return Outcome((), as_applied(fabric.destroy(NAME, where).changes, last), gone)
         plan, done = fabric.apply(topology, "", where)
-        return Outcome((), done.changes, plan.warnings)
+        return Outcome((), as_applied(done.changes, last), gone, plan.warnings)
     except NetfabError as error:
         for each in getattr(error, "errors", (error,)):
             each.at = None if each.at == NOWHERE else each.at
@@ -252,7 +264,7 @@ def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
         guest.label,
         wish.interface,
         name,
-        guest.name,
+        guest.label if guest.kind == "pid" else guest.name,
         tuple(map(str, interfaces)),
         tuple(map(str, wish.addressing.gateways)),
         wish.mac,
@@ -293,9 +305,16 @@ def _refuse_taken(wanted: Attachment, known: Iterable[Attachment], where: Where)
             raise AddressTaken(f"{text.partition('/')[0]} on {wanted.bridge} is {holder}")
 
 
-def _label(word: str, known: Iterable[Attachment], where: Where) -> str:
+def _label(word: str, known: Collection[Attachment], where: Where) -> str:
     """The guest that a word means, which may be gone: then by what was kept of it."""
-    meant = {one.guest for one in known if word in (one.guest, one.title, one.guest.partition(":")[2])}
+    from netfab.guests.guest import is_full_id
+
+    ids = {one.guest: one.guest.partition(":")[2] for one in known}
+    meant = {one.guest for one in known if word in (one.guest, one.title, ids[one.guest])}
+    meant = meant or {label for label, text in ids.items() if is_full_id(text) and text.startswith(word)}
     if len(meant) == 1:
         return meant.pop()
-    return visits.find(word, where).label
+    try:
+        return visits.find(word, where).label
+    except (UnknownGuest, GuestGone):  # and so nothing is attached to it
+        return word

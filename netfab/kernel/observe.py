@@ -43,6 +43,7 @@ from netfab.objects.wire import (
     IFINFO,
     MARK,
     NDMSG,
+    RT_SCOPE_HOST,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNEIGH,
@@ -84,8 +85,14 @@ def addresses(netlink: Netlink) -> list[AddressMessage]:
 
 
 def _marked_addresses(netlink: Netlink) -> list[AddressMessage]:
-    """Those that netfab gave: two of three are lo's."""
-    return [message for message in addresses(netlink) if message.marked]
+    """Those that netfab gave; the kernel's own, two of three, are lo's and of another scope."""
+    found = (
+        AddressMessage(family, length, index, parse(data, start + IFADDR.size, end, WANTED))
+        for data, start, end in netlink.dump(RTM_GETADDR, ALL_ADDRESSES)
+        for family, length, _, scope, index in (IFADDR.unpack_from(data, start),)
+        if scope != RT_SCOPE_HOST
+    )
+    return [message for message in found if message.marked]
 
 
 def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
@@ -211,6 +218,7 @@ class Observer:
             },
             uplinks=dict(self._uplinks(fabric, known)),
             tables=self._tables,
+            passages=self._passages,
             guests=self._guests,
             neighbours=self._neighbours,
             qdiscs=self._read_qdiscs(known, own, only),

@@ -139,6 +139,9 @@ class Dump(NamedTuple):
     held: Sequence[str] | None = None  # ports that the supervisor holds; None: there is nothing of such
 
 
+EMPTY = Dump("", {}, {}, (), frozenset(), {}, {}, {})
+
+
 class Fabric(dict[Name, Any]):
     """A named set of kernel objects, by identity: what should be, or what is."""
 

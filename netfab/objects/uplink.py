@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.kept import Kept
 from netfab.objects.link import (
+    BRPORT_ISOLATED,
     IFALIAS,
     INFO_SLAVE_DATA,
     INFO_SLAVE_KIND,
@@ -27,7 +28,6 @@ from netfab.objects.link import (
 )
 from netfab.objects.ops import AwaitAddresses, AwaitCarrier, CopyNeighbours
 from netfab.objects.original import Original
-from netfab.objects.port import BRPORT_ISOLATED
 from netfab.objects.wire import Request, number, u8, u32
 
 _MODES = frozenset({BRPORT_ISOLATED})
