@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence, Set
 from contextlib import suppress
 from errno import ENOENT
 from ipaddress import IPv6Address
@@ -167,6 +167,10 @@ class LocalHost:
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """Nothing that a later step relies on may be missing once the first visible one is made."""
+        for feature, thing in {feature: thing for thing, feature in _featured(changes)}.items():
+            from netfab.kernel.features import refuse_without  # few need any
+
+            refuse_without(feature, str(thing))
         prepare_directory()
         tables = [change.after for change in changes if isinstance(change.after, Firewall)]
         if tables:
@@ -187,6 +191,13 @@ class LocalHost:
         select.select([self._monitor], [], [], min(seconds, 0.05))
         self._monitor.drain()
         self.interrupts.check()
+
+
+def _featured(changes: Sequence[Change]) -> Iterator[tuple[Any, str]]:
+    """What is to be, and needs something that not every host has, and that."""
+    for change in changes:
+        if feature := getattr(change.after, "feature", ""):
+            yield change.after, feature
 
 
 def _running(known: Sequence[Fabric]) -> frozenset[str]:

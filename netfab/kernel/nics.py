@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.observe import ALL_ADDRESSES, ALL_LINKS, ALL_ROUTES
-from netfab.objects.link import IFALIAS, LOOPBACK_IFINDEX, MASTER, MOVED, Link, of_a_fabric
+from netfab.objects.link import IFALIAS, LINK, LOOPBACK_IFINDEX, MASTER, MOVED, Link, of_a_fabric
 from netfab.objects.original import Original, kept_address, kept_routes
+from netfab.objects.vlan import VLAN_ID
 from netfab.objects.wire import IFINFO, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, number
 from netfab.plan.facts import FoundNic
 
@@ -24,6 +25,7 @@ def nics(netlink: Netlink, moving: Collection[str] = ()) -> dict[str, FoundNic]:
             _whole(netlink, link, names) if link.name in moving else Original.of(link),
             hardware,
             names.get(number(link.attrs.get(MASTER, b"")), ""),
+            tag=_tag(link, names),
         )
         for hardware, link in links
         if link.ifindex != LOOPBACK_IFINDEX and link.kind != "bridge" and not _ours(link)
@@ -43,6 +45,12 @@ def _links(netlink: Netlink) -> Iterator[tuple[int, Link]]:
     for data, start, end in netlink.dump(RTM_GETLINK, ALL_LINKS):
         _, hardware, index, flags, _ = IFINFO.unpack_from(data, start)
         yield hardware, Link.parse(index, flags, data, start + IFINFO.size, end, whole=True)
+
+
+def _tag(link: Link, names: Mapping[int, str]) -> tuple[str, int] | None:
+    if link.kind != "vlan":
+        return None
+    return names.get(number(link.attrs.get(LINK, b"")), ""), number(link.info_data().get(VLAN_ID, b""))
 
 
 def _ours(link: Link) -> bool:

@@ -61,7 +61,8 @@ class Op(Protocol):
 class KernelObject(Protocol):
     """One thing that a kernel holds. Kinds are hashable tuples; their class name is their kind's name.
 
-    A kind may have more: `public`, `asks`, `restarts`, `is_satisfied_by`, and `differs_from` (difference.py).
+    A kind may have more: `public`, `asks`, `feature`, `restarts`, `is_satisfied_by`, and `differs_from`
+    (difference.py).
     """
 
     @property
@@ -132,6 +133,8 @@ class Dump(NamedTuple):
     guests: Mapping[str, Any] = {}  # space -> the Guest that it is
     nics: Mapping[str, Any] = {}  # name of a NIC that is moved, or was to be -> the Original that it has
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor
+    vlans: Mapping[int, tuple[Any, ...]] = {}  # ifindex of a port of the host -> an Entry of each VLAN
+    switches: Sequence[Any] = ()  # a Switch each, those of Open vSwitch
     held: Sequence[str] | None = None  # ports that the supervisor holds; None: there is nothing of such
 
 

@@ -10,12 +10,15 @@ from netfab.objects.bridge import Bridge
 from netfab.objects.container import Container
 from netfab.objects.dhcp import Dhcp
 from netfab.objects.file import File
+from netfab.objects.filtering import Filtering
 from netfab.objects.firewall import Firewall
 from netfab.objects.guest import Guest
 from netfab.objects.held import HeldPorts
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.namespace import Namespace
 from netfab.objects.nic import Nic
+from netfab.objects.ovsbridge import OvsBridge
+from netfab.objects.ovsport import OvsPort
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
 from netfab.objects.qdisc import Qdisc
@@ -23,6 +26,7 @@ from netfab.objects.route import Route
 from netfab.objects.supervisor import Supervisor
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import Veth
+from netfab.objects.vlan import Vlan
 
 KINDS: tuple[type[Any], ...] = (
     Namespace,
@@ -30,10 +34,14 @@ KINDS: tuple[type[Any], ...] = (
     Sysctl,
     Borrowed,
     Bridge,
+    Filtering,
+    OvsBridge,
     Veth,
+    Vlan,
     Macvlan,
     Nic,
     Port,
+    OvsPort,
     Address,
     Route,
     Qdisc,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from netfab.objects.base import Name
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
@@ -23,7 +23,7 @@ NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 NLM_F_DUMP = 0x300
 NEW = NLM_F_CREATE | NLM_F_EXCL
 
-AF_INET, AF_INET6 = 2, 10
+AF_INET, AF_BRIDGE, AF_INET6 = 2, 7, 10
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253  # linux/rtnetlink.h
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000  # linux/if.h
 
@@ -196,6 +196,13 @@ def parse(data: bytes, start: int, end: int, wanted: frozenset[int] | None = Non
         for header, begin, end in found
         if wanted is None or _kind(header) in wanted
     }
+
+
+def every(data: bytes, wanted: int) -> list[bytes]:
+    """The values of all attributes of one type, in order."""
+    return [
+        data[begin:end] for header, begin, end in _found(data, 0, len(data), None) if _kind(header) == wanted
+    ]
 
 
 def _found(data: bytes, start: int, end: int, wanted: frozenset[int] | None) -> list[tuple[int, int, int]]:

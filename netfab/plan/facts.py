@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from netfab.objects.original import Original
 from netfab.plan.subnets import Reservation
-from netfab.topology.schema import Address
+from netfab.topology.grammar import vlan_id
+from netfab.topology.schema import Address, Network
 
 
 class FoundGuest(NamedTuple):
@@ -30,6 +31,14 @@ class FoundNic(NamedTuple):
     hardware: int = 1  # ARPHRD_*, net/if_arp.h
     master: str = ""  # the bridge, bond or the like that it is a port of
     moved: bool = False  # by this fabric
+    tag: tuple[str, int] | None = None  # (NIC, VLAN) of which it is a link
+
+
+class OpenVSwitch(NamedTuple):
+    """What runs of it."""
+
+    datapath: str  # of new bridges: system (in the kernel) or netdev (in a process); "" where none can be
+    bridges: Mapping[str, str]  # the datapath of each
 
 
 class Facts(NamedTuple):
@@ -48,7 +57,23 @@ class Facts(NamedTuple):
     held: Mapping[str, Mapping[Address, str]] = {}  # bridge -> others' addresses there, and whose
     guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
     nics: Mapping[str, FoundNic] = {}  # by their names on the host; only where the topology speaks of any
+    openvswitch: OpenVSwitch | None = None  # None: it does not run
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
+
+
+def switched(network: Network, facts: Facts) -> bool:
+    """Whether its bridge is of Open vSwitch."""
+    there = facts.openvswitch.bridges if facts.openvswitch else ()
+    return network.openvswitch or (bool(network.external) and network.bridge in there)
+
+
+def nic_below(device: str, nics: Mapping[str, FoundNic]) -> tuple[str, int]:
+    """The NIC that `eth0` is, or `eth0.30` a VLAN of; and the VLAN, where no link is there for it, else 0."""
+    base, vlan = device.rpartition(".")[0], vlan_id(device)
+    if device in nics or vlan is None or base not in nics:
+        return device, 0
+    there = [name for name, found in nics.items() if found.tag == (base, vlan)]
+    return (there[0], 0) if there else (base, vlan)
 
 
 class Lease(NamedTuple):

@@ -19,7 +19,7 @@ from netfab.plan.assign import (
     node_gateways,
     range_of,
 )
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts, Lease, nic_below
 from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
 from netfab.plan.refusals import IPV6_MTU, refuse_before
@@ -122,7 +122,7 @@ def _mtu(wish: Network | Link, facts: Facts) -> int:
     if isinstance(wish, Network) and not isinstance(wish.mtu, Planned):
         return wish.mtu
     if isinstance(wish, Link) and wish.outside is not None and wish.outside.kind != "host":
-        return facts.nics[wish.outside.device].original.mtu
+        return facts.nics[nic_below(wish.outside.device, facts.nics)[0]].original.mtu
     return max(facts.mtu, IPV6_MTU)
 
 

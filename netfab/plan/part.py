@@ -18,6 +18,7 @@ from netfab.objects.borrowed import Borrowed
 from netfab.objects.container import Container
 from netfab.objects.firewall import Firewall
 from netfab.objects.held import HeldPorts
+from netfab.objects.ovsport import OvsPort
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
 from netfab.objects.route import Route
@@ -166,7 +167,7 @@ def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[A
             return programs
         if isinstance(thing, HeldPorts):
             return any(node.publish for name in nodes if (node := topology.nodes.get(name)))
-        return not isinstance(thing, Port) and not links.isdisjoint((*thing.names, *thing.needs))
+        return not isinstance(thing, Port | OvsPort) and not links.isdisjoint((*thing.names, *thing.needs))
 
     found = own | files | {name for name, thing in plan.fabric.items() if shared(thing)}
     holders = {held: name for name, thing in plan.fabric.items() for held in thing.names}

@@ -89,6 +89,7 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
     for segment in layout.segments.values():
         if isinstance(segment.wish, Network):
             yield from network.bridge_of(topology.name, segment, segment.wish, facts)
+    yield from network.filtering_for(layout)
     for wish in topology.nodes.values():
         interfaces = layout.nics[wish.name]
         if wish.attach:
@@ -113,7 +114,7 @@ def nic_objects(
     segment = layout.segments[nic.segment]
     if isinstance(segment.wish, Network):
         yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding)
-        yield network.port_of(nic, segment, segment.wish)
+        yield network.port_of(topology.name, nic, segment, segment.wish, facts)
     elif segment.wish.outside is not None:
         router = nic.node in forwarding
         yield from nics.objects(topology.name, nic, segment.wish.outside, segment, router, facts)

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 
+import openvswitch
 import pytest
 from machine import differences, snapshot
 
@@ -39,6 +40,7 @@ def sandbox() -> Iterator[None]:
     before = snapshot()
     with throwaway():
         yield
+        openvswitch.stop()
     assert differences(before, snapshot()) == []
 
 

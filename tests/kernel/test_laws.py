@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import openvswitch
 import pytest
 from examples import FABRIC, Example, every_example, fabric, here
 from machine import differences, snapshot
@@ -78,7 +79,10 @@ def test_destroy_leaves_the_host_as_it_was(host: LocalHost, example: Example) ->
 def staged(example: Example) -> Iterator[Example]:
     """A throw-away host, and the example with the guests that live there."""
     with throwaway():
-        yield here(example)
+        try:
+            yield here(example)
+        finally:
+            openvswitch.stop()
 
 
 def _steps(example: Example) -> int:
