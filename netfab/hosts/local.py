@@ -33,6 +33,7 @@ from netfab.objects.link import group_of
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.nic import Nic
 from netfab.objects.veth import Veth
+from netfab.objects.vlan import Vlan
 from netfab.plan.facts import Facts, FoundNic
 from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
@@ -154,7 +155,7 @@ class LocalHost:
         macs = {
             end.link: end.mac
             for thing in fabric.values()
-            if isinstance(thing, Veth | Macvlan | Nic)
+            if isinstance(thing, Veth | Vlan | Macvlan | Nic)
             for end in thing.ends
         }
         for link, addresses in new.items():
@@ -167,7 +168,7 @@ class LocalHost:
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """Nothing that a later step relies on may be missing once the first visible one is made."""
-        for feature, thing in {feature: thing for thing, feature in _featured(changes)}.items():
+        for feature, thing in {feature: thing for thing, feature in reversed([*_featured(changes)])}.items():
             from netfab.kernel.features import refuse_without  # few need any
 
             refuse_without(feature, str(thing))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
-from netfab.objects.base import Dump, Name, Op
+from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.link import INFO_DATA, INFO_KIND, LINK, LINKINFO, own_links
 from netfab.objects.ops import DelLink
 from netfab.objects.veth import End, carries_soon
@@ -47,13 +47,19 @@ class Vlan(NamedTuple):
         return (self.base,)
 
     @property
+    def ends(self) -> tuple[End, ...]:
+        """What of it carries addresses."""
+        return (self.end,)
+
+    @property
     def feature(self) -> str:
         """What not every kernel has."""
         return FEATURE
 
     @property
     def _label(self) -> str:
-        return f"netfab:{self.end.link.text}"
+        space = self.end.link.space
+        return f"netfab:{'' if space == HOST else space.removeprefix('node ') + '/'}{self.end.link.text}"
 
     def create(self) -> list[Op]:
         info = (INFO_KIND, b"vlan"), (INFO_DATA, ((VLAN_ID, u16(self.vlan)),))

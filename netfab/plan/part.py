@@ -146,7 +146,11 @@ def _own(fabric: Fabric, nodes: Set[str]) -> list[Any]:
         if (thing.name in nodes if isinstance(thing, Container) else spaces.intersection(spaces_of(thing)))
     ]
     ends = {name for thing in found for name in thing.names if name.space == HOST}
-    return found + [thing for thing in fabric.values() if not ends.isdisjoint(thing.needs)]
+    while ends:  # a port is on a cable, or on a VLAN of one
+        more = [thing for thing in fabric.values() if not ends.isdisjoint(thing.needs)]
+        found += more
+        ends = {name for thing in more for name in thing.names if name.space == HOST}
+    return found
 
 
 def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[Any]:

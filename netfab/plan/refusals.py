@@ -12,6 +12,7 @@ from itertools import chain
 from netfab.errors import NetfabError, PlanError, Unsupported, raise_all
 from netfab.plan.facts import Facts, switched
 from netfab.plan.seats import Seat, argv_of, routers, wishes
+from netfab.plan.tags import conflicts
 from netfab.topology.schema import (
     ExternalGateway,
     HostGateway,
@@ -46,6 +47,7 @@ def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
             _on_open_vswitch(topology, seats, facts),
             _without_ipv6(topology, facts),
             _small_mtus(topology, seats),
+            conflicts(topology, seats),
             _ways_out_that_are_none(topology, seats),
             _masqueraded_gateways(topology, seats),
         )

@@ -24,6 +24,22 @@ links: [{endpoints: [{node: r, ip: 198.51.100.3/24}, 'macvlan:ens1.20']}]
 """
 
 
+# Two networks on one cable to the host, two links on one to another node.
+SHARED = """
+name: shop
+networks: {red: {subnet: 10.1.0.0/24}, blue: {subnet: 10.2.0.0/24}}
+nodes:
+  r: {networks: {red: {name: eth0.10}, blue: {name: eth0.20}}}
+  s: {networks: {red: {ip: 10.1.0.9}}}
+  t: {networks: {blue: {ip: 10.2.0.9}}}
+  u: {}
+links:
+  - [r:eth1.7, {node: u, name: eth1.7, ip: 10.3.0.9/24}]
+  - [r:eth1.8, {node: u, name: eth1.8, ip: 10.4.0.9/24}]
+"""
+SHARED_REACH = (("s", "10.1.0.9"), ("t", "10.2.0.9"), ("u", "10.3.0.9"), ("u", "10.4.0.9"))
+
+
 @pytest.fixture
 def guests(sandbox: None) -> None:
     ip("netns", "add", "blue")
@@ -139,6 +155,22 @@ def test_a_link_of_a_topology_ends_on_a_vlan_of_a_nic(tmp_path: Path) -> None:
     assert reaches("shop.r", "lan", "198.51.100.9")
 
 
+def test_networks_and_links_share_the_cables_of_a_node(tmp_path: Path) -> None:
+    skip_without(TAGGING)
+    file = tmp_path / "shop.yaml"
+    file.write_text(SHARED)
+    before = host_state()
+
+    fabric.apply(fabric.load(str(file)), str(file))
+    reached = [reaches("shop.r", f"shop.{node}", address) for node, address in SHARED_REACH]
+    again = fabric.apply(fabric.load(str(file)), str(file))[1].changes
+    fabric.destroy("shop")
+
+    assert all(reached)
+    assert again == ()
+    assert differences(before, host_state()) == []
+
+
 @pytest.mark.usefixtures("nic")
 @pytest.mark.parametrize("dry_run", [False, True])
 @pytest.mark.parametrize(("word", "feature"), [("br7", FILTERING), ("ens1", TAGGING)])
@@ -157,13 +189,18 @@ def test_what_this_kernel_lacks_is_told_before_anything_is_made(
 
 
 @pytest.mark.usefixtures("nic")
-def test_what_this_kernel_lacks_for_a_topology_is_told_before_anything_is_made(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "link"), [(TRUNK, r"ens1\.20"), (SHARED, r"eth0\.10 of r")], ids=["a NIC", "cables"]
+)
+def test_what_this_kernel_lacks_for_a_topology_is_told_before_anything_is_made(
+    tmp_path: Path, text: str, link: str
+) -> None:
     skip_with(TAGGING)
     file = tmp_path / "shop.yaml"
-    file.write_text(TRUNK)
+    file.write_text(text)
     before = host_state()
 
-    with pytest.raises(NetfabError, match=r"vlan ens1\.20: this kernel lacks 802\.1q"):
+    with pytest.raises(NetfabError, match=f"vlan {link}: this kernel lacks 802.1q"):
         fabric.apply(fabric.load(str(file)), str(file))
 
     assert fabric.records() == []

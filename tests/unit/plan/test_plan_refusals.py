@@ -18,7 +18,6 @@ RESERVED = {
     "reorder": "links: [{endpoints: [x, y], reorder: 1%}]",
     "corrupt": "links: [{endpoints: [x, y], corrupt: 1%}]",
     "masquerade": "nodes: {x: {networks: {a: {masquerade: true}}}}",
-    "VLAN name": "nodes: {x: {networks: {a: {name: eth0.10}}}}",
     "uplink": "networks: {a: {uplink: eth0}}",
     "vxlan": "networks: {a: {vxlan: {vni: 42}}}",
     "encrypt": "networks: {a: {encrypt: true}}",

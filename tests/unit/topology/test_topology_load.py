@@ -392,7 +392,7 @@ def test_every_key_whose_effect_comes_later_is_listed_with_its_place() -> None:
 
     assert {each.key for each in reserved} == {
         "store", "include", "uplink", "hosts", "vxlan", "encrypt", "delay", "loss",
-        "devices", "runs_on", "image", "checks", "VLAN name",
+        "devices", "runs_on", "image", "checks",
     }  # fmt: skip
     assert [str(each.at) for each in reserved if each.key == "vxlan"] == ["t.yaml:24:12"]
 
@@ -401,7 +401,7 @@ def test_every_key_whose_effect_comes_later_is_listed_with_its_place() -> None:
     ("text", "key"),
     [
         ("networks: {a: {uplink: eth0.30}}", "VLAN name"),
-        ("nodes: {r: {}, s: {}}\nlinks: [[r:eth0.7, s]]", "VLAN name"),
+        ("nodes: {r: {}}\nlinks: [[r, 'host:eth0.7']]", "VLAN name"),
         ("networks: {a: {}}\nnodes: {r: {networks: {a: {masquerade: true}}}}", "masquerade"),
         ("networks: {a: {jitter: 1ms}}", "jitter"),
         ("networks: {a: {duplicate: 1%}}", "duplicate"),
