@@ -220,7 +220,7 @@ def _remember(made: Record, desired: Fabric, wants: frozenset[Lease], store: Sto
 
 
 def _public(record: Record, fabric: Fabric) -> Record:
-    """The record, less the secrets of its objects."""
+    """The record of that fabric, less the secrets of its objects."""
     public = fabric.public()
     return record if public is fabric else record._replace(desired=public.to_json())
 
@@ -281,7 +281,8 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
         with _undone_on_failure(applied, host, (left, last)):
             run_commands(record, applied.changes, where)
         host.announce(wanted, applied.changes)
-        publish(where.run, _public(record, wanted), store.leases(name))
+        found = record._replace(desired=wanted.to_json())  # with guests as they run now
+        publish(where.run, _public(found, wanted), store.leases(name))
         return applied
 
 

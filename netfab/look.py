@@ -133,7 +133,10 @@ def plan_data(
 
 
 def name_of(file: str, where: Where = HERE) -> str:
-    """The fabric that was applied from a file, or that the file says it is; it may be wrong, or gone."""
+    """The fabric that was applied from a file, or that the file says it is; it may be wrong, or gone.
+
+    `-` is standard input. "" where nothing says a name.
+    """
     from netfab.topology.load import default_name
     from netfab.topology.source import Source
 
@@ -142,7 +145,7 @@ def name_of(file: str, where: Where = HERE) -> str:
     if len(applied) == 1:
         return applied[0]
     try:
-        with open(path, "rb") as opened:
+        with open(0 if file == "-" else path, "rb", closefd=file != "-") as opened:
             tree = Source(opened.read(), file, os.environ).tree
     except (OSError, NetfabError):
         tree = None

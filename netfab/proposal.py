@@ -20,7 +20,7 @@ from netfab.nics import nics_of
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Facts, Lease
-from netfab.plan.part import commands_within, part_of, summary_within, within
+from netfab.plan.part import commands_within, nodes_of, part_of, summary_within, within
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
@@ -58,7 +58,7 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False, only: Colle
     with opened_store(where) as store, opened_host(topology.name, where) as host:
         topology = shared.joined(topology, store)
         record, leases = store.record(topology.name), store.leases(topology.name)
-        facts = _facts(host, store, topology, where)
+        facts = _facts(host, store, topology, leases, where, _nodes(topology, only, record))
         proposed = _planned(topology, leases, facts, where, only, record)
         proposed = with_renames(proposed, record, summary_of(topology, proposed, record))
         last = last_applied(store, topology.name, KINDS)
@@ -81,7 +81,8 @@ def claim(
 ) -> Plan:
     """Plan, and hold what is planned; plan again when another process was first."""
     for attempt in range(ATTEMPTS):
-        leases, facts = store.leases(topology.name), _facts(host, store, topology, where)
+        leases = store.leases(topology.name)
+        facts = _facts(host, store, topology, leases, where, _nodes(topology, only, record))
         proposed = _planned(topology, leases, facts, where, only, record)
         try:
             store.claim(topology.name, proposed.wants)
@@ -104,7 +105,17 @@ def _planned(
     proposed = plan_topology(topology, leases, facts, where.run)
     if not only:
         return proposed
-    return part_of(topology, proposed, only, json.loads(record.summary)["nodes"] if record else ())
+    return part_of(topology, proposed, only, _applied_nodes(record))
+
+
+def _nodes(topology: Topology, only: Collection[str], record: Record | None) -> Collection[str]:
+    """Those that are planned for: all, or `only` some."""
+    return nodes_of(topology, only, _applied_nodes(record)) if only else topology.nodes
+
+
+def _applied_nodes(record: Record | None) -> Collection[str]:
+    nodes: Collection[str] = json.loads(record.summary)["nodes"] if record else ()
+    return nodes
 
 
 def summary_of(topology: Topology, proposed: Plan, record: Record | None) -> str:
@@ -126,21 +137,28 @@ def with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:
     return proposed._replace(warnings=(*proposed.warnings, *told))
 
 
-def _facts(host: LocalHost, store: Store, topology: Topology, where: Where) -> Facts:
+def _facts(
+    host: LocalHost,
+    store: Store,
+    topology: Topology,
+    leases: frozenset[Lease],
+    where: Where,
+    nodes: Collection[str],
+) -> Facts:
     """What the planner is told: of the host, and of what fabrics hold on it."""
     facts, name = host.facts(), topology.name
     held = tuple(
         Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
         for subnet in store.held(name)
     )
-    own = {lease.key: lease.value for lease in store.leases(name) if lease.kind == "borrowed"}
+    own = {lease.key: lease.value for lease in leases if lease.kind == "borrowed"}
     originals = {**facts.sysctls, **store.borrowed(name), **own}
     published = store.published(name)
     return facts._replace(
         reservations=held + facts.reservations,
         sysctls=originals,
         published=published,
-        guests=guests_of(topology, last_applied(store, name), where),
+        guests=guests_of(topology, store, where, nodes),
         nics=nics_of(topology, host, store),
         held=shared.held_on_bridges(store, name),
     )

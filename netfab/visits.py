@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import GuestGone, NetfabError, UnknownGuest, raise_all
 from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
 from netfab.plan.facts import FoundGuest
+from netfab.store.store import Store
 from netfab.topology.schema import Topology
-from netfab.where import Where, records
+from netfab.where import Where, last_applied, records
 
 if TYPE_CHECKING:
     from netfab.guests.guest import Guest as FoundRun
 
 
-def guests_of(topology: Topology, last: Fabric, where: Where) -> dict[str, FoundGuest]:
-    """The containers that the topology has as nodes, by its words for them. Raises NetfabError."""
-    known = guests_in(last)
+def guests_of(topology: Topology, store: Store, where: Where, nodes: Container[str]) -> dict[str, FoundGuest]:
+    """The containers that the topology has as nodes, by its words for them. Raises NetfabError.
+
+    Of nodes that are not among these, as they were when they were attached, if they ever were.
+    """
+    attached = [node for node in topology.nodes.values() if node.attach]
+    known = guests_in(last_applied(store, topology.name)) if attached else {}
     found: dict[str, FoundGuest] = {}
     errors: list[NetfabError] = []
-    for node in topology.nodes.values():
-        if node.attach:
-            try:
-                run = run_of(known[node.attach], where) if node.attach in known else None
-                found[node.attach] = FoundGuest(*run[1:]) if run else _fact(find(node.attach, where))
-            except NetfabError as error:
-                error.at = node.at.of("attach")
-                errors.append(error)
+    for node in attached:
+        if node.name not in nodes:
+            last = known.get(node.attach)
+            found[node.attach] = FoundGuest(*last[1:]) if last else FoundGuest(node.attach, "", 0, "")
+            continue
+        try:
+            run = run_of(known[node.attach], where) if node.attach in known else None
+            found[node.attach] = FoundGuest(*run[1:]) if run else _fact(find(node.attach, where))
+        except NetfabError as error:
+            error.at = node.at.of("attach")
+            errors.append(error)
     raise_all(errors)
     return found
 

@@ -10,9 +10,11 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import openvswitch
+from dhcp_servers import end_clients, serving
 from lacking import skip_without
 
 from netfab.kernel.netlink import Netlink
@@ -20,6 +22,7 @@ from netfab.kernel.nics import nics
 from netfab.objects.address import Address, address_name
 from netfab.objects.base import Fabric, Name, node_space
 from netfab.objects.bridge import Bridge
+from netfab.objects.dhcp import Dhcp
 from netfab.objects.expressions import ACCEPT, DROP, match, meta
 from netfab.objects.file import File
 from netfab.objects.filtering import Filtering
@@ -49,6 +52,7 @@ WEB_HOST = Name("host", "nfweb")
 WEB_ETH0, WEB_ETH1, DB_ETH1 = Name(WEB, "eth0"), Name(WEB, "eth1"), Name(DB, "eth1")
 GUEST = node_space(FABRIC, "blue")
 GUEST_ETH1 = Name(GUEST, "eth1")
+SERVERS: list[subprocess.Popen[str]] = []  # that `here` started
 FILE = f"/run/netfab/{FABRIC}/etc/hosts.1"
 
 
@@ -119,7 +123,7 @@ def in_guest(netns: str = "blue", last: int = 2) -> tuple[Any, ...]:
 
 
 def here(example: Example) -> Example:
-    """The example with the guests and NICs that it speaks of, made where the caller is."""
+    """The example with the guests and NICs that it speaks of, made where the caller is; and a DHCP server."""
     features = {
         getattr(thing, "feature", "") for one in (example.before, example.after) for thing in one.values()
     } - {""}
@@ -127,7 +131,20 @@ def here(example: Example) -> Example:
         openvswitch.start()
     elif features:
         skip_without(*features)
-    return example._replace(before=_on_stage(example.before), after=_on_stage(example.after))
+    staged = example._replace(before=_on_stage(example.before), after=_on_stage(example.after))
+    if any(isinstance(thing, Dhcp) for thing in (*example.before.values(), *example.after.values())):
+        subprocess.run(["ip", "-n", "behind-ens1", "address", "add", "10.0.0.1/24", "dev", "far"], check=True)
+        SERVERS.append(serving("behind-ens1", Path("/run/leases"), "10.0.0.100", "10.0.0.200"))
+    return staged
+
+
+def gone() -> None:
+    """End the processes that there are of examples in the host where the caller is."""
+    end_clients()
+    openvswitch.stop()
+    while SERVERS:
+        with SERVERS.pop() as server:
+            server.kill()
 
 
 def _on_stage(wanted: Fabric) -> Fabric:
@@ -196,6 +213,50 @@ def _variations(
     yield Example(kind, "", fabric(), around(base))
     for field, value in fields.items():
         yield Example(kind, field, around(base), around(base._replace(**{field: value})))
+
+
+def _lower(mtu: int) -> dict[str, End]:
+    """The ends of a veth with that MTU."""
+    return {"a": veth().a._replace(mtu=mtu), "b": veth().b._replace(mtu=mtu)}
+
+
+def small(end: End) -> End:
+    """With an MTU that is too small for IPv6."""
+    return end._replace(mtu=600, settings=end.settings.without_ipv6())
+
+
+def _dhcps() -> Iterator[Example]:
+    """A client of a server beyond a NIC."""
+    on = namespace(), macvlan()
+    base = Dhcp(WEB_ETH0, macvlan().end.mac, "udhcpc", (), "web", True, "")
+    yield from _variations(
+        Dhcp, base, lambda it: fabric(*on, it), hostname="db", gateway=False, options=("-V", "nine")
+    )
+    yield Example(Dhcp, "ended", fabric(*on, base), fabric(*on))
+
+
+def _small_mtus() -> Iterator[Example]:
+    """Links that lose their IPv6 with their MTU, and get it back while they are up."""
+    ends = veth(a=small(veth().a), b=small(veth().b))
+    both = {
+        Bridge: (
+            fabric(bridge(), address("fe80::1/64", BR0)),
+            fabric(bridge(mtu=600, settings=Settings().without_ipv6())),
+        ),
+        Veth: (
+            fabric(namespace(), bridge(), veth(), port(), address(), address("fe80::2/64")),
+            fabric(namespace(), bridge(), ends, port(), address()),
+        ),
+        Macvlan: (
+            fabric(namespace(), macvlan()),
+            fabric(namespace(), macvlan()._replace(end=small(macvlan().end))),
+        ),
+        Nic: (fabric(namespace(), nic()), fabric(namespace(), nic()._replace(end=small(nic().end)))),
+    }
+    for kind, (large, less) in both.items():
+        yield Example(kind, "mtu 1500 -> 600", large, less)
+        yield Example(kind, "mtu 600 -> 1500", less, large)
+        yield Example(kind, "mtu 600, ended", less, fabric())
 
 
 def _macvlans() -> Iterator[Example]:
@@ -318,6 +379,8 @@ def every_example() -> list[Example]:
         *_variations(
             Veth, cable(), lambda it: fabric(namespace(), namespace("db"), it), a=cable().a._replace(mtu=1300)
         ),
+        *_dhcps(),
+        *_small_mtus(),
         *_macvlans(),
         *_nics(),
         *_variations(
@@ -362,6 +425,7 @@ def every_example() -> list[Example]:
             lambda it: fabric(*on, it),
             rate=8_000_000_000,
         ),
+        Example(Port, "mtu", fabric(*on), fabric(namespace(), bridge(), veth(**_lower(1400)), port())),
         Example(Qdisc, "link", fabric(*on, Qdisc(WEB_ETH0, 8_000_000)), fabric(*on)),
         *_variations(
             Route,

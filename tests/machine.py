@@ -7,9 +7,9 @@ from pathlib import Path
 
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.observe import addresses, links, routes
-from netfab.objects.link import ADDRESS, GROUP, IFALIAS, IFNAME, LINK, MASTER, MTU
+from netfab.objects.link import ADDRESS, GROUP, IFALIAS, LINK, MASTER, MTU
 
-_LINK_ATTRS = (IFNAME, MTU, LINK, MASTER, IFALIAS, GROUP, ADDRESS)  # no counters, no carrier
+_LINK_ATTRS = (MTU, LINK, MASTER, IFALIAS, GROUP, ADDRESS)  # no counters, no carrier
 _ADDRESS_ATTRS = (1, 2)  # IFA_ADDRESS, IFA_LOCAL
 _ROUTE_ATTRS = (1, 4, 5, 6, 9, 15)  # RTA_DST, OIF, GATEWAY, PRIORITY, MULTIPATH, TABLE
 
@@ -20,7 +20,7 @@ def snapshot() -> dict[str, frozenset[object]]:
     try:
         found: dict[str, frozenset[object]] = {
             "links": frozenset(
-                (link.ifindex, link.flags & 1, *(link.attrs.get(attr) for attr in _LINK_ATTRS))
+                (link.ifindex, link.name, link.flags & 1, *(link.attrs.get(attr) for attr in _LINK_ATTRS))
                 for link in links(netlink)
             ),
             "addresses": frozenset(

@@ -82,10 +82,12 @@ class Lab:
         own = tuple(ip_interface(text).ip for text in addresses)
         self.ports.append(GuardedPort(outer.text, (mac,), own)._replace(**port))
 
-    def publish(self, bridge: str, node: str, port: int, host: str | None = None, to: int = 80) -> None:
-        """A TCP port of a node's address."""
+    def publish(
+        self, bridge: str, node: str, port: int, host: str | None = None, protocol: str = "tcp"
+    ) -> None:
+        """Port 80 of a node's address."""
         at = None if host is None else ip_address(host)
-        self.published.append(PublishedPort("tcp", at, port, ip_address(node), to, bridge))
+        self.published.append(PublishedPort(protocol, at, port, ip_address(node), 80, bridge))
 
     def two_networks(self) -> None:
         """a and a2 on br-a, b on br-b, both with the host as their gateway, and an outside."""

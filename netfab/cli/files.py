@@ -56,7 +56,7 @@ def fabric_name(argument: str | None, where: Any, option: str | None = None) -> 
     if argument and not is_file(argument) and not option:
         return valid_name(argument)
     if file := option or argument or os.environ.get(FILE_VARIABLE):
-        return fabric.name_of(file, where)
+        return _named_in(file, where)
     records = [record for record in fabric.records(where) if record.name not in NO_FABRIC_NAMES]
     here = [record for record in records if os.path.dirname(record.file) == os.getcwd()]
     if len(here) == 1:
@@ -64,12 +64,22 @@ def fabric_name(argument: str | None, where: Any, option: str | None = None) -> 
     if len(records) == 1:
         return records[0].name
     try:
-        return fabric.name_of(find_file(None), where)
+        return _named_in(find_file(None), where)
     except NetfabError:
         pass
     if not records:
         raise NetfabError("there is no fabric on this host", hint="`netfab apply FILE` makes one")
     raise NetfabError(f"which fabric? There are {', '.join(record.name for record in records)}")
+
+
+def _named_in(file: str, where: Any) -> str:
+    """The fabric of a file, which may be gone. Raises NetfabError where that can't be told."""
+    from netfab import fabric
+
+    name = fabric.name_of(file, where)
+    if not name:
+        raise NetfabError(f"{file} does not say which fabric it is", hint="`netfab ls` lists their names")
+    return valid_name(name)
 
 
 def valid_name(text: str) -> str:

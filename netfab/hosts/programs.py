@@ -75,9 +75,11 @@ class Programs:
 
     def held(self) -> tuple[str, ...] | None:
         """Ports of the host that the supervisor holds; None where there is nothing of such."""
+        if not os.path.exists(self._paths.ports):
+            return None
         from netfab.runtime.ports import held
 
-        return held(self._paths) if os.path.exists(self._paths.fabric_run) else None
+        return held(self._paths)
 
     def _is_supervised(self) -> bool:
         from netfab.runtime.status import supervisor_lives

@@ -16,6 +16,7 @@ from netfab.kernel.netlink import Netlink
 from netfab.kernel.userns import become_root
 from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode
 from netfab.runtime.cgroups import mounted, sweep_groups
+from netfab.runtime.freezer import thaw_all
 from netfab.system import linux
 
 PRIVATE = ("/run", "/var/lib")
@@ -113,6 +114,7 @@ def _first_process(inside: Callable[[], int], name: str) -> int:
     while True:
         ended, status = os.wait()
         if ended == worker:
+            thaw_all(mounted())
             return _exit_code(status)
 
 

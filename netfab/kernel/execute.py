@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from errno import EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT, ESRCH
+from errno import EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT, ENXIO, ESRCH
 from functools import partial
 from itertools import groupby
 from time import monotonic, sleep
@@ -54,7 +54,7 @@ from netfab.system.files import public_directory
 CLEANUP = 5.0  # seconds that the kernel may take to end what is in a namespace
 RACES = 5  # for indexes, against other programs, in one batch
 TAKEN = {EEXIST, EBUSY}
-GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT}  # for a delete: it is done
+GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT, ENXIO}  # for a delete: it is done; ENXIO: it has no IPv6
 Steps = Sequence[tuple[int, Any]]  # (number of the change, step)
 Failures = list[Exception | None]  # of each change
 Handler = Callable[[Steps, Failures], None]

@@ -133,6 +133,13 @@ def _shown(packed: bytes, length: int) -> str:
     return f"{ip_address(packed)}/{length}"
 
 
+def link_local(mac: str) -> IPv6Address:
+    """The IPv6 link-local address of a MAC (RFC 4291, appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    interface = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
+    return IPv6Address(0xFE80 << 112 | int.from_bytes(interface, "big"))
+
+
 def prefix_of(address: IPv4Address | IPv6Address, length: int) -> str:
     """The prefix that an address is on, as text."""
     bits = address.max_prefixlen - length

@@ -17,6 +17,7 @@ from netfab.objects.link import (
     LINKINFO,
     MTU,
     Settings,
+    gained_ipv6,
     own_links,
     set_link,
     set_up,
@@ -76,13 +77,14 @@ class Bridge(NamedTuple):
         attrs: tuple[tuple[int, Value], ...] = (
             (IFNAME, self.link.text),
             (ADDRESS, mac(self.mac)),
+            (MTU, u32(self.mtu ^ 1)),
             (GROUP, u32(self.group)),
             self._info(),
         )
         body = Body(IFINFO, (0, 0, self.link, 0, 0), attrs)
         return [
             Request(self.link.space, RTM_NEWLINK, NEW, body, makes=(self.link,), doing=f"create {self}"),
-            *self._set(),
+            *self._set(self.settings),
         ]
 
     def update(self, before: Self) -> list[Op]:
@@ -90,7 +92,8 @@ class Bridge(NamedTuple):
         doing = f"update {self}"
         stp = LINKINFO, ((INFO_KIND, b"bridge"), (INFO_DATA, ((STP_STATE, u32(self.stp)),)))
         attrs = (GROUP, u32(self.group)), (ADDRESS, mac(self.mac)), self._info()
-        return [set_link(self.link, (stp,), doing), set_link(self.link, attrs, doing), *self._set()]
+        first = set_link(self.link, (stp,), doing), set_link(self.link, attrs, doing)
+        return [*first, *self._set(before.settings)]
 
     def _info(self) -> tuple[int, Value]:
         data = (
@@ -100,16 +103,17 @@ class Bridge(NamedTuple):
         )
         return LINKINFO, ((INFO_KIND, b"bridge"), (INFO_DATA, data))
 
-    def _set(self) -> list[Op]:
-        # An MTU given at creation is lost when the first port joins; set afterwards it sticks.
-        settings = (
-            (MTU, u32(self.mtu)),
-            (IFALIAS, f"netfab:{self.link.text}"),
-            settings_attr(self.settings),
-        )
+    def _set(self, before: Settings) -> list[Op]:
+        # The MTU that a bridge was born with is lost when a port with a smaller one joins. What it is given
+        # afterwards sticks, if that changes anything: so it is born with another (BROPT_MTU_SET_BY_USER).
+        doing = f"configure {self}"
+        settings = (IFALIAS, f"netfab:{self.link.text}"), settings_attr(self.settings)
+        gained = self.settings.ipv6 and not before.ipv6
         return [
+            set_link(self.link, ((MTU, u32(self.mtu)),), doing),
+            *(gained_ipv6(self.link, self.mac) if gained else ()),
             *self._ipv6(),
-            set_link(self.link, settings, f"configure {self}"),
+            set_link(self.link, settings, doing),
             set_up(self.link, self.up, str(self)),
         ]
 

@@ -22,7 +22,7 @@ OPEN = "open"  # the set of bridges that have a way out
 Element = tuple[str, ...]  # the parts of its key, then those of its data
 
 # Written as numbers: nft looks names up in /etc/protocols, which a small system does not have.
-_PROTOCOLS = {"tcp": 6, "udp": 17}
+_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _PROTOCOL_NAMES = {str(number): name for name, number in _PROTOCOLS.items()}
 
 

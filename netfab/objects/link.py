@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple, Self
 
-from netfab.objects.base import Dump, Name, Space
+from netfab.objects.address import Address, link_local
+from netfab.objects.base import Dump, Name, Op, Space
 from netfab.objects.difference import fields
 from netfab.objects.digest import digest
 from netfab.objects.wire import (
@@ -121,6 +122,11 @@ class Settings(NamedTuple):
     route_localnet: bool = False  # packets from 127.0.0.1 may leave here: ports published on loopback
     forwarding6: bool = False  # conf.X.force_forwarding, of kernels since 6.17
     accept_redirects: bool = False  # IPv6; said only of a link that accepts no router advertisements
+    ipv6: bool = True  # whether it has any: not below an MTU of 1280, nor where the kernel has none
+
+    def without_ipv6(self) -> Self:
+        """What is left of them on a link that has no IPv6."""
+        return self._replace(accept_ra=False, forwarding6=False, accept_redirects=False, ipv6=False)
 
     def differs_from(self, before: Self) -> Iterator[str]:
         """What is different, for people, who know the sysctls by these names."""
@@ -132,11 +138,11 @@ def _settings_of(families: bytes) -> Settings:
     spec = parse(families, 0, len(families))
     inet, inet6 = spec.get(AF_INET, b""), spec.get(AF_INET6, b"")
     conf = parse(inet, 0, len(inet)).get(INET_CONF, b"")
-    return _settings(conf, parse(inet6, 0, len(inet6)).get(INET6_CONF, b""))
+    return _settings(conf, parse(inet6, 0, len(inet6)).get(INET6_CONF, b""), AF_INET6 in spec)
 
 
 @cache
-def _settings(conf: bytes, conf6: bytes) -> Settings:
+def _settings(conf: bytes, conf6: bytes, has_ipv6: bool) -> Settings:
     """From IFLA_INET_CONF and IFLA_INET6_CONF: most links of a host have the same."""
 
     def ipv4(which: int) -> int:
@@ -153,6 +159,7 @@ def _settings(conf: bytes, conf6: bytes) -> Settings:
         route_localnet=bool(ipv4(CONF_ROUTE_LOCALNET)),
         forwarding6=ipv6(CONF6_FORCE_FORWARDING),
         accept_redirects=ipv6(CONF6_ACCEPT_REDIRECTS) and not ipv6(CONF6_ACCEPT_RA),
+        ipv6=has_ipv6,
     )
 
 
@@ -192,7 +199,11 @@ def set_up(link: Name, up: bool, what: str) -> Request:
 
 @cache
 def settings_attr(settings: Settings) -> tuple[int, Value]:
-    """IFLA_AF_SPEC with all that netlink can set. Refused in a creating message (EAFNOSUPPORT)."""
+    """IFLA_AF_SPEC with all that netlink can set.
+
+    Refused in a creating message, and where it speaks of IPv6 and the link has none (EAFNOSUPPORT): an MTU
+    that gives it some comes in a message before.
+    """
     ipv4 = (
         (CONF_FORWARDING, u32(settings.forwarding)),
         (CONF_RP_FILTER, u32(settings.rp_filter)),
@@ -201,8 +212,14 @@ def settings_attr(settings: Settings) -> tuple[int, Value]:
     )
     # Link-local addresses are made by us, without duplicate detection, where a network has IPv6 at all.
     ipv6 = ((INET6_ADDR_GEN_MODE, u8(ADDR_GEN_NONE)),)
-    spec = (AF_INET, ((INET_CONF, ipv4),)), (AF_INET6, ipv6)
+    inet: tuple[int, Value] = (AF_INET, ((INET_CONF, ipv4),))
+    spec = (inet, (AF_INET6, ipv6)) if settings.ipv6 else (inet,)
     return AF_SPEC, attributes(spec, _no_link)  # as bytes: most links have the same
+
+
+def gained_ipv6(link: Name, mac: str) -> list[Op]:
+    """What undoes that the kernel gives a link that is up a link-local address along with its IPv6."""
+    return Address(link, link_local(mac), 64).delete() if mac else []
 
 
 def _no_link(name: Name) -> int:

@@ -112,8 +112,9 @@ class Original(NamedTuple):
         Each step may have been taken before, by a command that was killed.
         """
         station = ((ADDRESS, mac(self.mac)),) if self.mac else ()
-        attrs = (*station, (MTU, u32(self.mtu)), (GROUP, u32(self.group)), self._settings())
-        yield set_link(link, attrs, f"give {link} back")._replace(ends=True)
+        attrs = (*station, (MTU, u32(self.mtu)), (GROUP, u32(self.group)))
+        for these in (attrs, (self._settings(),)):  # an MTU that gives it IPv6 comes before settings of that
+            yield set_link(link, these, f"give {link} back")._replace(ends=True)
         for address in self.addresses:
             yield _address(link, address)
         if self.up:

@@ -25,6 +25,7 @@ from netfab.objects.link import (
     OPERSTATE_UP,
     Link,
     Settings,
+    gained_ipv6,
     group_of,
     own_links,
     set_link,
@@ -48,7 +49,7 @@ from netfab.objects.wire import (
 )
 
 VETH_INFO_PEER = 1
-_NEW = Settings(accept_ra=True)  # what a link is born with, as far as netfab relies on it
+NEW_LINK = Settings(accept_ra=True)  # what a link is born with, as far as netfab relies on it
 _ONE_QUEUE: tuple[tuple[int, Value], ...] = ((NUM_TX_QUEUES, u32(1)), (NUM_RX_QUEUES, u32(1)))
 
 
@@ -59,7 +60,7 @@ class End(NamedTuple):
     mac: str
     mtu: int
     up: bool = True
-    settings: Settings = _NEW  # accept_ra is left alone where IPv6 is off
+    settings: Settings = NEW_LINK  # accept_ra is left alone where IPv6 is off
 
     def born(self, group: int) -> tuple[tuple[int, Value], ...]:
         """What a link can have from its first message. One queue, not one per possible CPU: 40 % cheaper."""
@@ -71,11 +72,13 @@ class End(NamedTuple):
             *_ONE_QUEUE,
         )
 
-    def set(self, label: str, before: Settings = _NEW) -> list[Op]:
+    def set(self, label: str, before: Settings = NEW_LINK) -> list[Op]:
         """Settings, then up: the kernel changes flags first when both are in one message."""
         space, name = self.link
         ops: list[Op] = []
-        if not (self.settings.accept_ra and before.accept_ra):
+        if self.settings.ipv6 and not before.ipv6:
+            ops += gained_ipv6(self.link, self.mac)
+        if self.settings.ipv6 and not (self.settings.accept_ra and before.accept_ra):
             value = str(int(self.settings.accept_ra))
             ops += [
                 WriteSysctl(space, f"net/ipv6/conf/{name}/{key}", value, True)
@@ -105,7 +108,7 @@ class End(NamedTuple):
         settings = link.settings
         if space == HOST and MASTER in link.attrs:
             # The port of a bridge hears neither advertisements nor redirects, whatever the host's defaults.
-            settings = settings._replace(accept_ra=True, accept_redirects=False)
+            settings = settings._replace(accept_ra=settings.ipv6, accept_redirects=False)
         return cls(Name(space, link.name), link.mac, link.mtu, link.up, settings)
 
 

@@ -40,7 +40,7 @@ class Area(NamedTuple):
 class PublishedPort(NamedTuple):
     """A port of the host that is a node's."""
 
-    protocol: str  # tcp, udp
+    protocol: str  # tcp, udp, sctp
     host: IPv4Address | IPv6Address | None  # of the node's family; None: every one of it that the host has
     host_port: int
     node: IPv4Address | IPv6Address

@@ -129,10 +129,11 @@ def _dnat(version: int, at: bool) -> Rule:
     name = f"published{version}{'-at' if at else ''}"
     address = (header(protocol, "daddr"),) if at else ()
     key = together(*address, meta("l4proto"), header("th", "dport"))
-    tcp_or_udp = {"set": [6, 17]}  # as numbers: their names are in /etc/protocols, which may be missing
+    # TCP, UDP and SCTP; as numbers: their names are in /etc/protocols, which may be missing.
+    with_ports = {"set": [6, 17, 132]}
     return Rule.of(
         match(meta("nfproto"), f"ipv{version}"),
-        match(meta("l4proto"), tcp_or_udp),
+        match(meta("l4proto"), with_ports),
         dnat(protocol, looked_up(key, f"{name}-address"), looked_up(key, f"{name}-port")),
     )
 

@@ -25,7 +25,7 @@ from netfab.objects.expressions import (
     together,
     verdict_of,
 )
-from netfab.objects.firewall import Chain, Firewall, Rule, Set, prefix_part, table_name
+from netfab.objects.firewall import Chain, Element, Firewall, Rule, Set, prefix_part, table_name
 from netfab.objects.link import group_of
 from netfab.plan.firewall_rules import of_fabric
 
@@ -54,10 +54,7 @@ def guard(fabric: str, ports: Sequence[GuardedPort]) -> Iterator[Firewall]:
     guarded = [port for port in ports if port.guard != "none"]
     if not guarded:
         return
-    chains = (
-        *(_prerouting(group_of(fabric)), _GUEST, _GUEST_ARP, _GUEST_IP, _GUEST_IP6),
-        *(_advertisement(guarded), _STATION, _REFUSE),
-    )
+    chains = (_prerouting(group_of(fabric)), _GUEST, _GUEST_ARP, _GUEST_IP, _GUEST_IP6, _STATION, _REFUSE)
     stations = (
         (port.link, mac, "goto guest" if port.guard == "all" else "goto station")
         for port in guarded
@@ -71,7 +68,7 @@ def guard(fabric: str, ports: Sequence[GuardedPort]) -> Iterator[Firewall]:
         *(_routed(version, guarded) for version in (4, 6)),
         Set("ipv6", ("ifname",)).holding((port.link,) for port in guarded if _has_link_local(port)),
     )
-    yield Firewall("bridge", table_name(fabric), chains, sets)
+    yield with_advertisements(Firewall("bridge", table_name(fabric), chains, sets))
 
 
 def _prerouting(group: int) -> Chain:
@@ -108,6 +105,7 @@ def _behind(protocol: str, version: int) -> Rule:
     return Rule.of(match(together(meta("iifname"), header(protocol, "saddr")), f"@routed{version}"), ACCEPT)
 
 
+_ADVERTISEMENT, _SENDERS = "advertisement", "senders{}"  # a chain; sets
 _REFUSED = goto("refuse")
 # The target of an advertisement, its first bits, and the two bytes in it that are FFFE where it is a MAC's.
 _TARGET, _TARGET_PREFIX, _TARGET_MIDDLE = raw_header(64, 128), raw_header(64, 10), raw_header(152, 16)
@@ -155,7 +153,7 @@ _GUEST_IP6 = Chain(
     (
         _NO_DHCPV6_SERVER,
         _NO_ROUTER,
-        Rule.of(_IPV6, match(header("icmpv6", "type"), ADVERTISEMENT), jump("advertisement")),
+        Rule.of(_IPV6, match(header("icmpv6", "type"), ADVERTISEMENT), jump(_ADVERTISEMENT)),
         _own("ip6", 6, header("ether", "saddr"), "saddr"),
         Rule.of(_IPV6, _HAS_OWN, match(header("ip6", "saddr"), _LINK_LOCAL), _OF_A_MAC, _REFUSED),
         Rule.of(match(header("ip6", "saddr"), _ANYBODYS), ACCEPT),
@@ -167,22 +165,28 @@ _STATION = Chain("station", (_NO_DHCP_SERVER, _NO_DHCPV6_SERVER, _NO_ROUTER, _NO
 _REFUSE = Chain("refuse", (Rule.of(match(meta("iifname"), f"@{GUARDED}"), DROP), Rule.of(DROP)))
 
 
-def _advertisement(ports: Iterable[GuardedPort]) -> Chain:
+def with_advertisements(table: Firewall) -> Firewall:
+    """The fabric's `bridge` table with the chain that follows from who may send as what there.
+
+    Other tables stay as they are.
+    """
+    chains = tuple(chain for chain in table.chains if chain.name != _ADVERTISEMENT)
+    for held in table.sets:
+        if held.name == _SENDERS.format(6):
+            chains = (*chains, _advertisement(held.elements))
+    return table._replace(chains=chains)
+
+
+def _advertisement(senders: Iterable[Element]) -> Chain:
     """Refuse a neighbour's advertisement of what is another's: its target is believed (RFC 4861, 7.2.5).
 
     The only rules with data in them, as nft 1.0.6 has no word for the target, and its JSON no type of a named
-    set that could hold one.
+    set that could hold one. `senders`: (port, MAC, address) each.
     """
-    own = sorted(
-        (port.link, int(address))
-        for port in ports
-        if port.guard == "all"
-        for address in port.addresses
-        if address.version == 6
-    )
+    own = sorted({(link, int(IPv6Address(address))) for link, _, address in senders})
     by_port = {"set": [together(link, str(number)) for link, number in own]}
     return Chain(
-        "advertisement",
+        _ADVERTISEMENT,
         (
             *([Rule.of(match(together(meta("iifname"), _TARGET), by_port), RETURN)] if own else []),
             Rule.of(_HAS_OWN, match(_TARGET_MIDDLE, 0xFFFE), _REFUSED),
@@ -198,7 +202,7 @@ def _has_link_local(port: GuardedPort) -> bool:
 
 def _senders(version: int, ports: Iterable[GuardedPort]) -> Set:
     """(port, MAC, address) of everything that a port may send as."""
-    return Set(f"senders{version}", ("ifname", "ether_addr", f"ipv{version}_addr")).holding(
+    return Set(_SENDERS.format(version), ("ifname", "ether_addr", f"ipv{version}_addr")).holding(
         (port.link, mac, str(address))
         for port in ports
         if port.guard == "all"

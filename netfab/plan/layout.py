@@ -19,10 +19,11 @@ from netfab.plan.assign import (
     node_gateways,
     range_of,
 )
-from netfab.plan.facts import Facts, Lease, nic_below
+from netfab.plan.facts import Facts, Lease
+from netfab.plan.mtu import IPV6_MTU, port_mtu, segment_mtu
 from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
-from netfab.plan.refusals import IPV6_MTU, refuse_before
+from netfab.plan.refusals import refuse_before
 from netfab.plan.seats import Seat, host_reach, seats_of, wishes
 from netfab.topology.schema import (
     PLANNED,
@@ -99,10 +100,9 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
         addresses |= chosen
         if isinstance(wish, Network) and isinstance(wish.gateway, NodeGateway):
             gateways = node_gateways(wish.gateway.node, by_segment[name], chosen)
-        own = tuple(pool.prefix for pool in pools)
-        segments[name] = Segment(
-            name, wish, bridges.get(name, ""), own, host, gateways, _mtu(wish, facts), _ipv6(own, facts)
-        )
+        own, mtu = tuple(pool.prefix for pool in pools), segment_mtu(wish, facts)
+        ipv6 = facts.ipv6 and mtu >= IPV6_MTU and _takes_ipv6(own)
+        segments[name] = Segment(name, wish, bridges.get(name, ""), own, host, gateways, mtu, ipv6)
     raise_all(errors)
     loopbacks = loopbacks_of(topology, by_segment, prefixes, held, wants)
     nics: dict[str, list[Nic]] = {node: [] for node in topology.nodes}
@@ -112,18 +112,9 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
     return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes)
 
 
-def _ipv6(prefixes: tuple[Prefix, ...], facts: Facts) -> bool:
+def _takes_ipv6(prefixes: tuple[Prefix, ...]) -> bool:
     versions = {prefix.version for prefix in prefixes}
-    return facts.ipv6 and (6 in versions or not versions)
-
-
-def _mtu(wish: Network | Link, facts: Facts) -> int:
-    """As written, else the NIC's, or the egress device's and enough for IPv6."""
-    if isinstance(wish, Network) and not isinstance(wish.mtu, Planned):
-        return wish.mtu
-    if isinstance(wish, Link) and wish.outside is not None and wish.outside.kind != "host":
-        return facts.nics[nic_below(wish.outside.device, facts.nics)[0]].original.mtu
-    return max(facts.mtu, IPV6_MTU)
+    return 6 in versions or not versions
 
 
 def _bridges(topology: Topology, held: Mapping[tuple[str, str], str], facts: Facts) -> dict[str, str]:
@@ -150,7 +141,7 @@ def _bridges(topology: Topology, held: Mapping[tuple[str, str], str], facts: Fac
 def _nic(fabric: str, seat: Seat, segment: Segment, addresses: tuple[Assigned, ...], facts: Facts) -> Nic:
     port = seat.port
     mac = _mac(fabric, seat, segment.wish, facts) if port.mac is PLANNED else port.mac
-    mtu = segment.mtu if port.mtu is PLANNED else port.mtu
+    mtu = port_mtu(port, segment.mtu)
     host = port.host_link or host_link(fabric, seat.node, seat.name) if segment.bridge else ""
     return Nic(seat.node, seat.name, seat.segment, port, mac, mtu, addresses, host)
 

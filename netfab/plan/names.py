@@ -6,7 +6,6 @@ How they are derived is part of the applied state: changing a line here renames 
 from __future__ import annotations
 
 from collections.abc import Container
-from ipaddress import IPv6Address
 
 from netfab.objects.digest import digest
 
@@ -39,13 +38,6 @@ def bridge_name(fabric: str, network: str, taken: Container[str]) -> str:
     if len(name) <= IFNAMSIZ and name not in taken:
         return name
     return f"br-{_digest('bridge', fabric, network).hex()[:12]}"
-
-
-def link_local(mac: str) -> IPv6Address:
-    """The IPv6 link-local address of a MAC (RFC 4291, appendix A)."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    interface = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
-    return IPv6Address(0xFE80 << 112 | int.from_bytes(interface, "big"))
 
 
 def text_hash(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 
-from netfab.objects.address import Address
+from netfab.objects.address import Address, link_local
 from netfab.objects.base import HOST, KernelObject, Name
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.bridge import Bridge
@@ -18,7 +18,8 @@ from netfab.objects.port import Port
 from netfab.plan.facts import Facts, switched
 from netfab.plan.firewall import EVERYWHERE
 from netfab.plan.layout import Layout, Nic, Segment
-from netfab.plan.names import link_local, mac_of
+from netfab.plan.mtu import settings_for
+from netfab.plan.names import mac_of
 from netfab.plan.seats import host_is_gateway
 from netfab.topology.schema import Network, NodeGateway
 
@@ -38,6 +39,7 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
     mac = mac_of(facts.machine, fabric, network.name)
     here = host_is_gateway(network)
     settings = Settings(forwarding=here, forwarding6=here and segment.ipv6 and forces(facts))
+    settings = settings_for(segment.mtu, facts, settings)
     yield Bridge(link, mac, segment.mtu, group_of(fabric), settings=settings)
     for interface in segment.host_addresses:
         yield Address(link, interface.ip, interface.network.prefixlen)

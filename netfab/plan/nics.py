@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from netfab.errors import NetfabError, PlanError, Unsupported
-from netfab.objects.address import Address
+from netfab.objects.address import Address, link_local
 from netfab.objects.base import HOST, Fabric, KernelObject, Name
 from netfab.objects.guest import Guest
 from netfab.objects.link import Settings, group_of
@@ -19,9 +19,9 @@ from netfab.objects.veth import End, Veth
 from netfab.objects.vlan import Vlan
 from netfab.plan.facts import Facts, FoundNic, Lease, nic_below
 from netfab.plan.layout import Nic, Segment
-from netfab.plan.names import link_local, mac_of, vlan_link
+from netfab.plan.mtu import IPV6_MTU, port_mtu, settings_for
+from netfab.plan.names import mac_of, vlan_link
 from netfab.plan.node import end_of
-from netfab.plan.refusals import IPV6_MTU
 from netfab.topology.schema import PLANNED, Outside, Planned, Topology
 
 INFINIBAND = 32  # ARPHRD_INFINIBAND, net/if_arp.h
@@ -31,14 +31,15 @@ def objects(
     fabric: str, nic: Nic, outside: Outside, segment: Segment, router: bool, facts: Facts
 ) -> Iterator[KernelObject]:
     """A node's interface, and what it is plugged into on the host, where that is ours."""
-    end, link = end_of(fabric, nic, segment, router), Name(HOST, outside.device)
+    end, link = end_of(fabric, nic, segment, router, facts), Name(HOST, outside.device)
     if outside.kind == "macvlan":
         below, vlan = nic_below(outside.device, facts.nics)
         link = Name(HOST, below)
         if vlan:
             link = Name(HOST, vlan_link(fabric, below, vlan, facts.links))
             original = facts.nics[below].original
-            upper = End(link, original.mac, original.mtu, settings=Settings())
+            settings = settings_for(original.mtu, facts, Settings())
+            upper = End(link, original.mac, original.mtu, settings=settings)
             yield Vlan(upper, Name(HOST, below), vlan, group_of(fabric))
         yield Macvlan(end, link, group_of(fabric))
     elif outside.kind == "nic":
@@ -46,8 +47,9 @@ def objects(
     else:
         port = outside.port
         mac = mac_of(fabric, "host", nic.node, nic.name) if port.mac is PLANNED else port.mac
-        mtu = nic.mtu if port.mtu is PLANNED else port.mtu
-        yield Veth(End(link, mac, mtu, settings=Settings()), end, group_of(fabric))
+        mtu = port_mtu(port, nic.mtu)
+        settings = settings_for(mtu, facts, Settings())
+        yield Veth(End(link, mac, mtu, settings=settings), end, group_of(fabric))
         for interface in segment.host_addresses:
             yield Address(link, interface.ip, interface.network.prefixlen)
         if segment.ipv6 and segment.host_addresses and mtu >= IPV6_MTU:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from netfab.objects.address import Address
+from netfab.objects.address import Address, link_local
 from netfab.objects.base import HOST, KernelObject, Name, node_space
 from netfab.objects.dhcp import Dhcp
 from netfab.objects.link import Settings, group_of
 from netfab.objects.namespace import Namespace
 from netfab.objects.qdisc import Qdisc
 from netfab.objects.sysctl import Sysctl
-from netfab.objects.veth import End, Veth
+from netfab.objects.veth import NEW_LINK, End, Veth
+from netfab.plan.facts import Facts
 from netfab.plan.layout import Layout, Nic, Segment
-from netfab.plan.names import link_local, mac_of
-from netfab.plan.refusals import IPV6_MTU
+from netfab.plan.mtu import IPV6_MTU, settings_for
+from netfab.plan.names import mac_of
 from netfab.topology.schema import Address as AnyAddress
 from netfab.topology.schema import Link, Node
 
@@ -37,21 +38,24 @@ def namespace_of_node(fabric: str, node: Node, router: bool, ipv6: bool) -> Iter
     yield from (Sysctl(space, key, value) for key, value in sysctls.items())
 
 
-def end_of(fabric: str, nic: Nic, segment: Segment, router: bool) -> End:
+def end_of(fabric: str, nic: Nic, segment: Segment, router: bool, facts: Facts) -> End:
     """A nic as one end of a veth."""
-    settings = Settings(forwarding=router, accept_ra=not segment.ipv6)
+    settings = settings_for(nic.mtu, facts, Settings(forwarding=router, accept_ra=not segment.ipv6))
     return End(Name(node_space(fabric, nic.node), nic.name), nic.mac, nic.mtu, settings=settings)
 
 
-def cable_to_host(fabric: str, nic: Nic, segment: Segment, router: bool) -> Veth:
+def cable_to_host(fabric: str, nic: Nic, segment: Segment, router: bool, facts: Facts) -> Veth:
     """The veth between a node and the host, whose end is the bridge's port."""
-    a = End(Name(HOST, nic.host_link), mac_of(fabric, "host", nic.node, nic.name), nic.mtu)
-    return Veth(a, end_of(fabric, nic, segment, router), group_of(fabric))
+    settings = settings_for(nic.mtu, facts, NEW_LINK)
+    a = End(Name(HOST, nic.host_link), mac_of(fabric, "host", nic.node, nic.name), nic.mtu, settings=settings)
+    return Veth(a, end_of(fabric, nic, segment, router, facts), group_of(fabric))
 
 
-def cable_between(fabric: str, ends: Sequence[Nic], segment: Segment, forwarding: frozenset[str]) -> Veth:
+def cable_between(
+    fabric: str, ends: Sequence[Nic], segment: Segment, forwarding: frozenset[str], facts: Facts
+) -> Veth:
     """The veth of a link."""
-    a, b = sorted(end_of(fabric, nic, segment, nic.node in forwarding) for nic in ends)
+    a, b = sorted(end_of(fabric, nic, segment, nic.node in forwarding, facts) for nic in ends)
     return Veth(a, b, group_of(fabric))
 
 

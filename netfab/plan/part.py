@@ -25,6 +25,7 @@ from netfab.objects.route import Route
 from netfab.objects.supervisor import Supervisor
 from netfab.plan.facts import Lease
 from netfab.plan.network import opened
+from netfab.plan.nics import claims
 from netfab.plan.node import namespace_name
 from netfab.plan.part_firewall import shared_table
 from netfab.plan.planner import Plan
@@ -39,13 +40,15 @@ def part_of(topology: Topology, plan: Plan, only: Iterable[str], applied: Collec
     `applied`: nodes that there are; one that the file no longer has may be named, too, and goes. Raises
     PlanError where nothing has that name.
     """
-    nodes = frozenset(_with_needed(topology, _named(topology, only, applied)))
+    nodes = nodes_of(topology, only, applied)
     fabric = Fabric(topology.name, _needed(topology, plan, nodes))
     published = [wish for name in nodes & topology.nodes.keys() for wish in topology.nodes[name].publish]
     others = {lease_of(wish) for wish in plan.published} - {lease_of(wish) for wish in published}
     return plan._replace(
         fabric=fabric,
-        wants=plan.wants - others,
+        wants=frozenset(
+            {lease for lease in plan.wants - others if lease.kind != "inside"}.union(claims(fabric))
+        ),
         published=tuple(wish for wish in plan.published if wish in published),
         commands={  # also for the other ends of links, if their namespaces are made now
             name: several
@@ -54,6 +57,11 @@ def part_of(topology: Topology, plan: Plan, only: Iterable[str], applied: Collec
         },
         nodes=nodes,
     )
+
+
+def nodes_of(topology: Topology, only: Iterable[str], applied: Collection[str] = ()) -> frozenset[str]:
+    """The nodes called so, and those that they can't be without. Raises PlanError, as part_of does."""
+    return frozenset(_with_needed(topology, _named(topology, only, applied)))
 
 
 def within(plan: Plan, there: Fabric) -> Fabric:
@@ -224,8 +232,12 @@ def _beside(thing: Any, there: Any, about: Set[str], published: Iterable[Publish
 
 
 def _upheld(things: list[Any], there: Fabric) -> list[Any]:
-    """Without what hung on something that goes, and without a supervisor of nothing."""
+    """Without what hung on something that goes, or reached into a namespace that is gone (a guest's).
+
+    And without a supervisor of nothing.
+    """
     before = {name for thing in there.values() for name in thing.names}
+    before.update(need for thing in things for need in thing.needs if need.space == "namespace")
     while True:
         lost = before - {name for thing in things for name in thing.names}
         kept = [thing for thing in things if lost.isdisjoint(thing.needs)]

@@ -11,12 +11,14 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from netfab.objects.firewall import Chain, Element, Firewall
 from netfab.objects.firewall import Set as NftSet
+from netfab.plan.guard import with_advertisements
 
 
 def shared_table(planned: Firewall, there: Firewall | None, about: Set[str]) -> Firewall:
     """`planned` as far as it is about these words, `there` as far as it is not.
 
-    Rules are no node's: all of both are in it, for what they say stands in sets and maps.
+    Rules are no node's: all of both are in it, for what they say stands in sets and maps, or follows from
+    these.
     """
     if there is None:
         there = planned._replace(chains=(), sets=())
@@ -25,7 +27,8 @@ def shared_table(planned: Firewall, there: Firewall | None, about: Set[str]) -> 
     pairs = [(held, found.pop(held.name, held._replace(elements=()))) for held in planned.sets]
     pairs += [(held._replace(elements=()), held) for held in found.values()]
     sets = tuple(_shared_set(ours, others, about, published) for ours, others in pairs)
-    return planned._replace(chains=tuple(_chains(planned.chains, there.chains)), sets=sets)
+    shared = planned._replace(chains=tuple(_chains(planned.chains, there.chains)), sets=sets)
+    return with_advertisements(shared)
 
 
 def _published(table: Firewall, about: Set[str]) -> Iterator[tuple[str, Element]]:

@@ -37,6 +37,7 @@ class Plan(NamedTuple):
     published: tuple[Publish, ...]
     names: Mapping[str, Names]  # where each node finds names
     commands: Mapping[str, tuple[tuple[str, ...], ...]]  # to run once in new nodes that have no program
+    guests: Mapping[str, str] = {}  # node that somebody else runs -> path of its network namespace
     nodes: frozenset[str] | None = None  # of a part of it (part.py): whose objects it has; None: everybody's
 
 
@@ -81,7 +82,8 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
         *without_program(topology),
         *nics.warnings(topology, facts),
     )
-    return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout))
+    guests = {each.name: facts.guests[each.attach].path for each in topology.nodes.values() if each.attach}
+    return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout), guests)
 
 
 def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:
@@ -103,10 +105,10 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
             yield from node.loopback_of(topology.name, wish.name, layout.loopbacks.get(wish.name, ()))
             for nic in interfaces:
                 yield from nic_objects(topology, layout, nic, forwarding, facts)
-    yield from vlans.objects(topology, layout, forwarding)
+    yield from vlans.objects(topology, layout, forwarding, facts)
     for segment, ends in node.links_of(layout):
         if len(ends) == 2 and not tag_of(ends[0].name):
-            yield node.cable_between(topology.name, ends, segment, forwarding)
+            yield node.cable_between(topology.name, ends, segment, forwarding, facts)
 
 
 def nic_objects(
@@ -116,7 +118,7 @@ def nic_objects(
     segment = layout.segments[nic.segment]
     if isinstance(segment.wish, Network):
         if not tag_of(nic.name):
-            yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding)
+            yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding, facts)
         yield network.port_of(topology.name, nic, segment, segment.wish, facts)
     elif segment.wish.outside is not None:
         router = nic.node in forwarding
@@ -167,7 +169,7 @@ def _node_summary(topology: Topology, plan: Plan, name: str) -> dict[str, Any]:
     holder = hosts.namespace_holder(topology, topology.nodes[name])
     namespace = "" if isinstance(holder.mode, HostMode) else f"/run/netns/{topology.name}.{holder.name}"
     if holder.attach:
-        namespace = plan.fabric[node.namespace_name(topology.name, holder.name)].path
+        namespace = plan.guests[holder.name]
     return {
         "addresses": addresses,
         "namespace": namespace,

@@ -10,6 +10,7 @@ from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from netfab.errors import NetfabError, PlanError, raise_all
+from netfab.objects.address import link_local
 from netfab.objects.base import HOST, node_space
 from netfab.objects.bridge import Bridge
 from netfab.objects.firewall import Firewall
@@ -19,7 +20,6 @@ from netfab.plan.facts import Facts, Lease, same_port
 from netfab.plan.firewall import Area, PublishedPort, firewall
 from netfab.plan.guard import GuardedPort, guard
 from netfab.plan.layout import Layout, Nic, Segment
-from netfab.plan.names import link_local
 from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.topology.schema import Address, Network, Node, Prefix, Publish, Topology

@@ -11,6 +11,7 @@ from itertools import chain
 
 from netfab.errors import NetfabError, PlanError, Unsupported, raise_all
 from netfab.plan.facts import Facts, switched
+from netfab.plan.mtu import IPV6_MTU, port_mtu, segment_mtu
 from netfab.plan.seats import Seat, argv_of, routers, wishes
 from netfab.plan.tags import conflicts
 from netfab.topology.schema import (
@@ -24,7 +25,6 @@ from netfab.topology.schema import (
 )
 
 BRIDGE_PORTS = 1023  # BR_MAX_PORTS less one; the next fails with EXFULL
-IPV6_MTU = 1280  # bytes; below, a link has no IPv6 (RFC 8200, section 5)
 
 Seats = Mapping[str, Sequence[Seat]]  # by segment
 
@@ -45,8 +45,8 @@ def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
             _missing_bridges(topology, facts),
             _new_open_vswitch(topology, facts),
             _on_open_vswitch(topology, seats, facts),
-            _without_ipv6(topology, facts),
-            _small_mtus(topology, seats),
+            _without_ipv6(topology, seats, facts),
+            _small_mtus(topology, seats, facts),
             conflicts(topology, seats),
             _ways_out_that_are_none(topology, seats),
             _masqueraded_gateways(topology, seats),
@@ -135,7 +135,7 @@ def _on_open_vswitch(topology: Topology, seats: Seats, facts: Facts) -> Iterator
             )
 
 
-def _without_ipv6(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
+def _without_ipv6(topology: Topology, seats: Seats, facts: Facts) -> Iterator[NetfabError]:
     """IPv6 on a host whose kernel has none."""
     if facts.ipv6:
         return
@@ -143,6 +143,12 @@ def _without_ipv6(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
         if any(subnet.version == 6 for subnet in wish.subnets):
             at = wish.at.of("ipv6" if "ipv6" in wish.at.keys else "subnet")
             yield Unsupported(f"{name} has an IPv6 subnet, and this host has no IPv6", at=at)
+        else:
+            for seat in filter(_has_ipv6, seats[name]):
+                yield Unsupported(
+                    f"{seat.node} has an IPv6 address on {name}, and this host has no IPv6",
+                    at=seat.at.of("ip"),
+                )
     for node in topology.nodes.values():
         if not isinstance(node.loopback, Planned) and any(a.version == 6 for a in node.loopback):
             yield Unsupported(
@@ -150,18 +156,22 @@ def _without_ipv6(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
             )
 
 
-def _small_mtus(topology: Topology, seats: Seats) -> Iterator[PlanError]:
-    """Ports whose MTU rules out the IPv6 of their segment."""
+def _small_mtus(topology: Topology, seats: Seats, facts: Facts) -> Iterator[PlanError]:
+    """Ports whose MTU, written or taken from a NIC or a bridge, rules out their IPv6."""
     for name, wish in wishes(topology):
-        if any(subnet.version == 6 for subnet in wish.subnets):
-            for seat in seats[name]:
-                mtu = seat.port.mtu
-                if not isinstance(mtu, Planned) and mtu < IPV6_MTU:
-                    yield PlanError(
-                        f"IPv6 needs an MTU of at least {IPV6_MTU} (RFC 8200, section 5), "
-                        f"not {mtu}, which {seat.node} has on {name}",
-                        at=seat.at.of("mtu"),
-                    )
+        subnet = any(subnet.version == 6 for subnet in wish.subnets)
+        for seat in seats[name] if subnet else filter(_has_ipv6, seats[name]):
+            mtu = port_mtu(seat.port, segment_mtu(wish, facts))
+            if mtu < IPV6_MTU:
+                yield PlanError(
+                    f"IPv6 needs an MTU of at least {IPV6_MTU} (RFC 8200, section 5), "
+                    f"not {mtu}, which {seat.node} has on {name}",
+                    at=seat.at.of("mtu"),
+                )
+
+
+def _has_ipv6(seat: Seat) -> bool:
+    return any(interface.version == 6 for interface in seat.port.addresses)
 
 
 def _ways_out_that_are_none(topology: Topology, seats: Seats) -> Iterator[PlanError]:

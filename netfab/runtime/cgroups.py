@@ -40,6 +40,11 @@ class Hierarchies(NamedTuple):
     v2: str | None
     v2_controllers: frozenset[str]
 
+    @property
+    def points(self) -> list[str]:
+        """Where they are mounted, in the same order for everybody; v2 is the first where there is one."""
+        return [*([self.v2] if self.v2 else []), *sorted({point for point, _ in self.v1.values()})]
+
 
 class Leaf(NamedTuple):
     """A container's directory in one hierarchy. controllers: "" for v2."""
@@ -217,10 +222,10 @@ def was_oom_killed(leaves: list[Leaf]) -> bool:
 
 
 def hold_group(hierarchies: Hierarchies) -> int | None:
-    """Lock our directory for as long as the descriptor lives (a supervisor does); None without v2."""
-    if hierarchies.v2 is None:
+    """Lock our directory for as long as the descriptor lives (a supervisor does); None without cgroups."""
+    if not hierarchies.points:
         return None
-    group = f"{hierarchies.v2}/{_OURS}/{hierarchies.group}"
+    group = f"{hierarchies.points[0]}/{_OURS}/{hierarchies.group}"
     while True:
         with suppress(FileNotFoundError):  # swept just now, or what it lies in was
             os.makedirs(group, exist_ok=True)
@@ -233,33 +238,31 @@ def hold_group(hierarchies: Hierarchies) -> int | None:
 
 def sweep_groups(hierarchies: Hierarchies) -> None:
     """Remove what killed sandboxes left: directories that nobody holds and nobody is in."""
-    if hierarchies.v2 is None:
+    if not hierarchies.points:
         return
-    ours = f"{hierarchies.v2}/{_OURS}"
-    points = {hierarchies.v2, *(point for point, _ in hierarchies.v1.values())}
-    for group in _names(ours):
+    ours = f"{hierarchies.points[0]}/{_OURS}"
+    for group in filter(os.path.isdir, _paths(ours)):
         with suppress(OSError):  # held, or gone
-            fd = os.open(f"{ours}/{group}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for point in points:
-                    _sweep(f"{point}/{_OURS}/{group}")
+                for point in hierarchies.points:
+                    _sweep(f"{point}/{_OURS}/{os.path.basename(group)}")
             finally:
                 os.close(fd)
-    for point in points:
+    for point in hierarchies.points:
         _remove(f"{point}/{_OURS}")
 
 
 def _sweep(group: str) -> None:
-    for name in _names(group):
-        if os.path.isdir(f"{group}/{name}"):
-            _remove(f"{group}/{name}")
+    for leaf in filter(os.path.isdir, _paths(group)):
+        _remove(leaf)
     _remove(group)
 
 
-def _names(directory: str) -> list[str]:
+def _paths(directory: str) -> list[str]:
     try:
-        return os.listdir(directory)
+        return [f"{directory}/{name}" for name in os.listdir(directory)]
     except FileNotFoundError:
         return []
 
@@ -272,7 +275,7 @@ def remove_leaves(leaves: list[Leaf]) -> None:
 
 def remove_group(hierarchies: Hierarchies) -> None:
     """rmdir the fabric's directories, and our own, where nothing is in them."""
-    for point in {hierarchies.v2, *(point for point, _ in hierarchies.v1.values())} - {None}:
+    for point in hierarchies.points:
         _remove(f"{point}/{_OURS}/{hierarchies.group}")
         _remove(f"{point}/{_OURS}")
 

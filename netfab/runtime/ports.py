@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
-from errno import EIO
+from errno import EIO, EPROTONOSUPPORT
 
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import replace_file
@@ -52,7 +52,7 @@ class HeldPorts:
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._sockets: dict[str, socket.socket] = {}
+        self._sockets: dict[str, socket.socket | None] = {}  # None: of a protocol that nobody here can bind
 
     def __bool__(self) -> bool:
         return bool(self._sockets)
@@ -66,12 +66,16 @@ class HeldPorts:
         """Let go of all others, then bind these. The errno for each that can't be had."""
         wanted, failed = set(wanted), {}
         for port in self._sockets.keys() - wanted:
-            self._sockets.pop(port).close()
+            if (let_go := self._sockets.pop(port)) is not None:
+                let_go.close()
         for port in sorted(wanted - self._sockets.keys()):
             try:
                 self._sockets[port] = bound(port)
             except OSError as error:
-                failed[port] = error.errno or EIO
+                if error.errno == EPROTONOSUPPORT:  # a kernel without SCTP still passes it on to a node
+                    self._sockets[port] = None
+                else:
+                    failed[port] = error.errno or EIO
         replace_file(self._file, json.dumps(sorted(self._sockets)))
         return failed
 

@@ -84,12 +84,12 @@ class Run:
 
 
 class Reader(Generic[T]):
-    """How a value is read, and the JSON schema of what may be written."""
+    """How a value is read, and the JSON schema of what may be written; whether it has no effect yet."""
 
-    __slots__ = ("read", "schema")
+    __slots__ = ("later", "read", "schema")
 
-    def __init__(self, read: Callable[[Tree, str, Run], T], schema: Json) -> None:
-        self.read, self.schema = read, schema
+    def __init__(self, read: Callable[[Tree, str, Run], T], schema: Json, later: bool = False) -> None:
+        self.read, self.schema, self.later = read, schema, later
 
 
 class Record:
@@ -176,9 +176,10 @@ def read_record(keys: Mapping[str, Reader[Any]], tree: Map, path: str, run: Run)
 
 def record_schema(keys: Mapping[str, Reader[Any]], meanings: Mapping[str, str]) -> Json:
     """The JSON schema of a map with these keys, each with what it means."""
+    said = {key: f"{meanings[key]}{' Not supported yet.' * reader.later}" for key, reader in keys.items()}
     return {
         "type": ["object", "null"],
-        "properties": {key: {**reader.schema, "description": meanings[key]} for key, reader in keys.items()},
+        "properties": {key: {**reader.schema, "description": said[key]} for key, reader in keys.items()},
         "patternProperties": {"^x-": {}},
         "additionalProperties": False,
     }
@@ -303,7 +304,7 @@ def reserved(key: str, reader: Reader[T], *without_effect: T) -> Reader[T]:
             run.reserve(key, tree, path)
         return value
 
-    return Reader(read, reader.schema)
+    return Reader(read, reader.schema, later=True)
 
 
 def refused(message: str) -> Reader[Any]:

@@ -265,6 +265,25 @@ def test_destroy_reads_only_the_name_of_a_file(lab: Lab) -> None:
     assert differences(before, lab.state()) == []
 
 
+def test_destroy_takes_the_name_from_standard_input(lab: Lab) -> None:
+    before = lab.state()
+    lab.netfab("apply", "-", input=PAIR)
+
+    assert lab.netfab("destroy", "-", input=PAIR).out == "Destroyed pair.\n"
+    assert differences(before, lab.state()) == []
+
+
+@pytest.mark.parametrize("text", ["", "networks: {}", "name: ../pair", "name: '*'"])
+def test_destroy_touches_nothing_where_no_right_name_is_given(lab: Lab, text: str) -> None:
+    lab.netfab("apply", "-", input=PAIR)
+    before = lab.state()
+
+    result = lab.netfab("destroy", "-", input=text, code=1)
+
+    assert result.err.startswith("netfab: error: ")
+    assert differences(before, lab.state()) == []
+
+
 def test_destroy_all_asks_unless_yes(lab: Lab) -> None:
     lab.write(PAIR)
     lab.netfab("apply")

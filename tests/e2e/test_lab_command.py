@@ -21,6 +21,12 @@ nodes:
   a: {networks: {lan: {ip: 10.1.0.10}}}
   b: {networks: {lan: {ip: 10.1.0.11}}}
 """
+# Nothing but that in this host's view of the machine's cgroups.
+VERSION_1 = """\
+mount -t tmpfs none /sys/fs/cgroup
+mkdir /sys/fs/cgroup/freezer
+mount -t cgroup -o freezer none /sys/fs/cgroup/freezer
+"""
 # The interpreter may lie where an ordinary user can't read: everything that it will need is imported first.
 AS_NOBODY = f"""\
 import ctypes, encodings, importlib, os, pkgutil, sqlite3, subprocess, sys
@@ -112,6 +118,18 @@ def test_a_second_terminal_enters_a_running_lab_with_or_without_its_name(lab: La
     assert "pair" in named.out
     assert "you have no lab other; there are pair (process " in other.err
     assert differences(before, lab.state()) == []
+
+
+def test_a_lab_ends_with_its_command_although_a_program_is_paused(lab: Lab) -> None:
+    lab.write("name: pair\nnodes: {a: {command: [sleep, '1000']}}\n")
+    mounted = lab.run("sh", "-ec", VERSION_1)
+    if mounted.code:
+        pytest.skip(f"this kernel has no cgroup freezer of version 1: {mounted.err}")
+
+    result = lab.netfab("lab", "topology.yaml", "--", "sh", "-c", f"{COMMAND} pause a && {COMMAND} status")
+
+    assert "paused" in result.out
+    assert "netfab" not in lab.shell("ls /sys/fs/cgroup/freezer").split()
 
 
 def test_without_a_lab_there_is_none_to_enter(lab: Lab) -> None:

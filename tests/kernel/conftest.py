@@ -9,8 +9,8 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 
-import openvswitch
 import pytest
+from examples import gone
 from machine import differences, snapshot
 
 from netfab.hosts.local import LocalHost
@@ -40,7 +40,7 @@ def sandbox() -> Iterator[None]:
     before = snapshot()
     with throwaway():
         yield
-        openvswitch.stop()
+        gone()
     assert differences(before, snapshot()) == []
 
 

@@ -19,6 +19,9 @@ from pyroute2 import IPRoute, NetNS
 
 from netfab import adhoc, fabric
 from netfab.errors import AddressTaken, ForeignObject, NetfabError
+from netfab.objects.base import Fabric
+from netfab.objects.guest import Guest
+from netfab.store.public import PublicView
 from netfab.system import linux
 from netfab.topology.pipework import NoNetmask
 
@@ -75,6 +78,21 @@ def attributes(link: str) -> list[Any]:
 def gateways(guest: str) -> list[str]:
     """Of the default routes, in the order in which they count."""
     return [line.split()[2] for line in ip("-n", guest, "route", "show", "default").splitlines()]
+
+
+def test_an_mtu_too_small_for_ipv6_does_for_ipv4(blue: str) -> None:
+    attach("br1", blue, "10.0.0.2/24", mtu=600)
+
+    assert "mtu 600" in ip("-n", "blue", "link", "show", "eth1")
+    assert addresses("blue") == ["10.0.0.2/24"]
+
+
+@pytest.mark.parametrize("mtu", [0, 600])
+def test_an_ipv6_address_on_a_bridge_with_too_small_an_mtu_is_refused(blue: str, mtu: int) -> None:
+    ip("link", "add", "br1", "mtu", "600", "type", "bridge")
+
+    with pytest.raises(NetfabError, match=r"at least 1280 .*, not 600, which netns:blue has on br1"):
+        attach("br1", blue, "fd00::2/64", mtu=mtu)
 
 
 def test_a_guest_gets_an_interface_on_a_new_bridge(blue: str) -> None:
@@ -264,6 +282,58 @@ def test_reconcile_attaches_a_restarted_guest_again(blue: str) -> None:
     adhoc.reconcile("adhoc")
 
     assert addresses("blue") == ["10.7.0.2/24"]
+
+
+def test_reconcile_tells_everybody_of_a_topologys_guest_as_it_runs_now(blue: str, tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text(SHOP.replace("nodes: {", f"nodes: {{legacy: {{attach: '{blue}', networks: [back]}}, "))
+    fabric.apply(fabric.load(str(file)), str(file))
+    ip("netns", "delete", "blue")
+    ip("netns", "add", "blue")
+
+    fabric.reconcile("shop")
+
+    (published,) = PublicView("/run/netfab").records()
+    (guest,) = Fabric.from_json(published.desired, [Guest]).values()
+    assert guest.started == str(os.stat("/run/netns/blue").st_ino)
+
+
+def test_some_nodes_can_be_applied_although_the_guest_of_another_does_not_run(
+    blue: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.yaml"
+    guests = f"legacy: {{attach: '{blue}', networks: [back]}}, old: {{attach: 'netns:red', networks: [back]}}"
+    file.write_text(SHOP.replace("nodes: {", f"nodes: {{{guests}, "))
+
+    fabric.apply(fabric.load(str(file)), str(file), only=["legacy"])
+    first = addresses("blue")
+    ip("netns", "add", "red")
+    fabric.apply(fabric.load(str(file)), str(file), only=["old"])
+    ip("netns", "delete", "blue")
+    fabric.apply(fabric.load(str(file)), str(file), only=["web"])
+
+    assert first == ["10.55.0.2/24"]
+    assert addresses("red") == ["10.55.0.3/24"]
+    assert addresses("shop.web", "eth0") == ["10.55.0.4/24"]
+    assert fabric.drift("shop") == ()
+
+
+def test_a_guest_that_is_gone_from_the_file_gets_its_network_back_when_it_is_named(
+    blue: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.yaml"
+    attached = f"legacy: {{attach: '{blue}', networks: {{back: {{gateway: true}}}}}}, "
+    file.write_text(SHOP.replace("nodes: {", "nodes: {" + attached))
+    fabric.apply(fabric.load(str(file)), str(file))
+    file.write_text(SHOP)
+
+    fabric.apply(fabric.load(str(file)), str(file), only=["web"])
+    kept = gateways("blue")
+    fabric.apply(fabric.load(str(file)), str(file), only=["legacy"])
+
+    assert kept == ["10.55.0.1", "127.0.0.9"]
+    assert gateways("blue") == ["127.0.0.9"]
+    assert list(fabric.status("shop")["nodes"]) == ["web"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from dhcp_servers import serving
 from machine import differences, snapshot
 
 from netfab import adhoc, fabric
@@ -51,16 +52,7 @@ def server(tmp_path: Path) -> Iterator[Path]:
     ip("netns", "add", "server")
     attach("netns:server", "10.7.0.1/24")
     leases = tmp_path / "leases"
-    command = [
-        "ip", "netns", "exec", "server", "dnsmasq", "--conf-file=/dev/null", "--port=0",
-        "--keep-in-foreground", "--dhcp-range=10.7.0.100,10.7.0.120,2m", f"--dhcp-leasefile={leases}",
-        "--no-ping", "--user=root", f"--pid-file={tmp_path / 'pid'}", "--dhcp-authoritative",
-        "--log-facility=-",
-    ]  # fmt: skip
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        while "DHCP, IP range" not in process.stderr.readline():
-            assert process.poll() is None
+    with serving("server", leases, "10.7.0.100", "10.7.0.120") as process:
         try:
             yield leases
         finally:

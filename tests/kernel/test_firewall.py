@@ -8,6 +8,8 @@ import struct
 
 import pytest
 from pyroute2 import IPRoute
+from scapy.layers.inet import IP
+from scapy.layers.sctp import SCTP, SCTPChunkInit, SCTPChunkInitAck
 from small_lab import (
     OUTSIDE,
     OUTSIDE6,
@@ -37,6 +39,14 @@ def lab(host: LocalHost) -> Lab:
 def two_networks(lab: Lab) -> Lab:
     lab.two_networks()
     return lab
+
+
+def raw_sctp(node: str) -> socket.socket:
+    """All SCTP that arrives there, with its IP header: needs no kernel that speaks it."""
+    with inside(node):
+        made = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP)
+    made.settimeout(5)
+    return made
 
 
 # Where br_netfilter is loaded, frames that are only bridged pass the IP hooks, too.
@@ -225,6 +235,21 @@ def test_a_published_port_answers_over_ipv6(two_networks: Lab) -> None:
     with serving("a"):
         assert two_networks.connect("internet", UPLINK6, 8080) == OUTSIDE6
         assert two_networks.connect("host", UPLINK6, 8080) == UPLINK6
+
+
+def test_a_published_sctp_port_is_led_to_its_node_and_answers_from_there(two_networks: Lab) -> None:
+    two_networks.publish("br-a", "10.0.1.2", 8080, protocol="sctp")
+    two_networks.apply()
+    with raw_sctp("internet") as client, raw_sctp("a") as server:
+        client.sendto(bytes(SCTP(sport=5000, dport=8080) / SCTPChunkInit(init_tag=7)), (UPLINK, 0))
+        asked = IP(server.recv(1500))
+        answer = SCTP(sport=80, dport=asked[SCTP].sport, tag=7) / SCTPChunkInitAck(init_tag=8)
+        server.sendto(bytes(answer), (asked.src, 0))
+
+        answered = IP(client.recv(1500))
+
+    assert (asked.dst, asked[SCTP].dport) == ("10.0.1.2", 80)
+    assert (answered.src, answered[SCTP].sport, answered[SCTP].dport) == (UPLINK, 8080, 5000)
 
 
 def test_who_asks_a_published_port_by_the_ipv6_loopback_is_refused_at_once(two_networks: Lab) -> None:

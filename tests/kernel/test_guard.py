@@ -11,9 +11,9 @@ from small_lab import FABRIC, Lab, Wire, arp, ethernet, icmpv6, tagged, udp
 
 from netfab.hosts.local import LocalHost
 from netfab.kernel import nft
+from netfab.objects.address import link_local
 from netfab.objects.firewall import dropped
 from netfab.plan.guard import GUARDED
-from netfab.plan.names import link_local
 
 
 @pytest.fixture

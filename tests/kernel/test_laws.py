@@ -7,9 +7,8 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-import openvswitch
 import pytest
-from examples import FABRIC, Example, every_example, fabric, here
+from examples import FABRIC, Example, every_example, fabric, gone, here
 from machine import differences, snapshot
 
 from netfab.engine.apply import apply
@@ -82,7 +81,7 @@ def staged(example: Example) -> Iterator[Example]:
         try:
             yield here(example)
         finally:
-            openvswitch.stop()
+            gone()
 
 
 def _steps(example: Example) -> int:

@@ -97,9 +97,10 @@ def _said(ops: list[Any]) -> list[str]:
 
 def test_a_bridge_is_born_with_its_mark_and_mac_and_set_up_last() -> None:
     assert _said(bridge(mtu=1400, settings=Settings(forwarding=True)).create()) == [
-        f"RTM_NEWLINK excl create: index=5 flags=0 change=0 IFNAME=br0 ADDRESS=02:00:00:00:00:01 "
+        f"RTM_NEWLINK excl create: index=5 flags=0 change=0 IFNAME=br0 ADDRESS=02:00:00:00:00:01 MTU=1401 "
         f"GROUP={GROUP} KIND=bridge BR_FORWARD_DELAY=0 BR_STP_STATE=0 BR_MCAST_SNOOPING=0",
-        "RTM_NEWLINK: index=5 flags=0 change=0 MTU=1400 IFALIAS=netfab:br0 INET6_ADDR_GEN_MODE=1",
+        "RTM_NEWLINK: index=5 flags=0 change=0 MTU=1400",
+        "RTM_NEWLINK: index=5 flags=0 change=0 IFALIAS=netfab:br0 INET6_ADDR_GEN_MODE=1",
         "RTM_NEWLINK: index=5 flags=1 change=1",
     ]
 

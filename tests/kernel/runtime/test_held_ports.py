@@ -160,6 +160,12 @@ def test_a_port_that_the_fabric_holds_is_not_busy_for_the_fabric(host: LocalHost
         refuse_busy([wished], ())
 
 
+def test_an_sctp_port_can_be_published_also_where_no_program_could_bind_it(host: LocalHost) -> None:
+    apply(holding(host, "sctp/0.0.0.0/8080"), host)
+
+    assert drift(host, "sctp/0.0.0.0/8080") == []
+
+
 def test_a_killed_supervisor_is_drift_and_its_ports_are_taken_again(
     host: LocalHost, containers: Containers
 ) -> None:

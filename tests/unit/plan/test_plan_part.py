@@ -13,9 +13,13 @@ from random_files import change, random_file, read_file
 
 from netfab.engine.diff import describe, diff
 from netfab.errors import PlanError
-from netfab.objects.base import Fabric, node_space, spaces_of
+from netfab.objects.base import Fabric, Name, node_space, spaces_of
+from netfab.objects.firewall import Chain, Firewall
+from netfab.objects.guest import Guest
 from netfab.objects.namespace import Namespace
-from netfab.plan.facts import Facts
+from netfab.objects.port import Port
+from netfab.objects.veth import End, Veth
+from netfab.plan.facts import Facts, FoundGuest
 from netfab.plan.part import commands_within, leases_within, part_of, summary_within, within
 from netfab.plan.planner import Plan, plan, summary
 
@@ -87,6 +91,42 @@ def test_the_firewall_keeps_what_it_says_of_others() -> None:
     assert {element[-1] for element in guard["senders4"]} == {"10.1.0.20", "10.1.0.11", "10.2.0.12"}
 
 
+def test_others_may_still_advertise_their_addresses_and_no_others() -> None:
+    text = """
+        name: lab
+        networks: {lan: {subnet: 'fd00:1::/64'}}
+        nodes:
+          web: {networks: {lan: {ip: 'fd00:1::10'}}}
+          db: {networks: {lan: {ip: 'fd00:1::11'}}}
+          log: {networks: {lan: {ip: 'fd00:1::12'}}}
+    """
+    before = planned(text).fabric
+    changed = without(text, "log:").replace("::10", "::20").replace("::11", "::21")
+
+    found = put(changed, "web", there=before)
+
+    wanted = text.replace("::10", "::20")
+    assert advertisement_of(found) == advertisement_of(planned(wanted).fabric)
+
+
+def advertisement_of(fabric: Fabric) -> Chain:
+    table = fabric[Name("firewall", "bridge")]
+    assert isinstance(table, Firewall)
+    return next(chain for chain in table.chains if chain.name == "advertisement")
+
+
+def test_a_guest_is_told_of_although_only_another_node_is_applied() -> None:
+    nodes = "{web: {networks: [lan]}, old: {attach: 'pid:7', networks: [lan]}}"
+    text = f"{{name: lab, networks: {{lan: {{}}}}, nodes: {nodes}}}"
+    topology = read(text)
+    whole = planned(text, guests={"pid:7": FoundGuest("pid:7", "/proc/7/ns/net", 7, "1")})
+
+    found = part_of(topology, whole, ["web"])
+
+    assert summary(topology, found)["nodes"]["old"]["namespace"] == "/proc/7/ns/net"
+    assert not [thing for thing in found.fabric.values() if isinstance(thing, Guest)]
+
+
 def test_a_network_of_others_keeps_its_rules() -> None:
     changed = FILE.replace("far: {subnet: 10.2.0.0/24}", "far: {subnet: 10.2.0.0/24, internal: true}")
     there = planned(FILE).fabric
@@ -135,6 +175,17 @@ def test_what_hung_on_a_link_that_goes_goes_along() -> None:
     held = {name for thing in found.values() for name in thing.names}
     assert all(held.issuperset(thing.needs) for thing in found.values())
     assert "delete veth eth1 of db - eth1 of log" in told(found, there)
+
+
+def test_the_hosts_half_of_a_cable_goes_whose_guest_is_gone() -> None:
+    before = planned(FILE).fabric
+    half = Veth(End(Name("host", "nfold"), "", 1500), End(Name("elsewhere", "nfold"), "", 0), 1)
+    there = Fabric("lab", [*before.values(), half, Port(half.a.link, Name("host", "br-lan"))])
+
+    assert told(put(FILE, "web", there=there), there) == [
+        "delete veth nfold of elsewhere",
+        "delete port nfold",
+    ]
 
 
 def test_the_other_end_of_a_link_has_a_namespace() -> None:

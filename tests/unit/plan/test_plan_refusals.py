@@ -6,6 +6,8 @@ import pytest
 from planning import planned, read, routes
 
 from netfab.errors import PlanError, Several, Unsupported
+from netfab.objects.bridge import Bridge
+from netfab.objects.veth import Veth
 from netfab.plan.facts import Facts
 from netfab.plan.refusals import refuse_before
 from netfab.plan.seats import seats_of
@@ -128,6 +130,24 @@ def test_a_network_without_addresses_needs_no_ipv6() -> None:
 def test_an_mtu_too_small_for_the_ipv6_there_is_refused() -> None:
     with pytest.raises(PlanError, match=r"at least 1280 .*, not 1000, which x has on a"):
         planned("{name: lab, networks: {a: {ipv6: true}}, nodes: {x: {networks: {a: {mtu: 1000}}}}}")
+
+
+@pytest.mark.parametrize(("ipv6", "mtu"), [(False, 1500), (True, 1279)])
+def test_links_that_can_have_no_ipv6_are_told_nothing_of_it(ipv6: bool, mtu: int) -> None:
+    text = f"""
+        name: lab
+        networks: {{a: {{mtu: {mtu}}}, b: {{subnet: none, mtu: {mtu}}}}}
+        nodes: {{x: {{networks: [a, b], forward: true}}, y: {{}}}}
+        links:
+          - {{endpoints: [x, y], mtu: {mtu}}}
+          - {{endpoints: [{{node: y, mtu: {mtu}}}, {{node: "host:lab0", mtu: {mtu}}}]}}
+    """
+    found = planned(text, ipv6=ipv6, sysctls={"net/ipv6/conf/all/force_forwarding": "0"}).fabric.values()
+
+    links = [thing for thing in found if isinstance(thing, Bridge)]
+    links += [end for thing in found if isinstance(thing, Veth) for end in thing.ends]
+    assert len(links) == 10
+    assert {link.settings for link in links} == {link.settings.without_ipv6() for link in links}
 
 
 def test_publishing_on_the_ipv6_loopback_is_refused() -> None:

@@ -1,0 +1,28 @@
+"""How large the packets of a segment and of a port may be, in bytes, and what of IPv6 that leaves."""
+
+from __future__ import annotations
+
+from netfab.objects.link import Settings
+from netfab.plan.facts import Facts, nic_below
+from netfab.topology.schema import Link, Network, Planned, Port
+
+IPV6_MTU = 1280  # below, a link has no IPv6 (RFC 8200, section 5)
+
+
+def segment_mtu(wish: Network | Link, facts: Facts) -> int:
+    """As written, else the NIC's, or the egress device's and enough for IPv6."""
+    if isinstance(wish, Network) and not isinstance(wish.mtu, Planned):
+        return wish.mtu
+    if isinstance(wish, Link) and wish.outside is not None and wish.outside.kind != "host":
+        return facts.nics[nic_below(wish.outside.device, facts.nics)[0]].original.mtu
+    return max(facts.mtu, IPV6_MTU)
+
+
+def port_mtu(port: Port, segment: int) -> int:
+    """As written, else that of the segment."""
+    return segment if isinstance(port.mtu, Planned) else port.mtu
+
+
+def settings_for(mtu: int, facts: Facts, wanted: Settings) -> Settings:
+    """Those of a link with that MTU on that host."""
+    return wanted if facts.ipv6 and mtu >= IPV6_MTU else wanted.without_ipv6()
