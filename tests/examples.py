@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,11 +148,12 @@ def gone() -> None:
 
 
 def _on_stage(wanted: Fabric) -> Fabric:
-    return Fabric(wanted.name, map(_made, wanted.values()))
+    ours = {name for thing in wanted.values() for name in thing.names}
+    return Fabric(wanted.name, (_made(thing, ours) for thing in wanted.values()))
 
 
-def _made(thing: Any) -> Any:
-    if isinstance(thing, Macvlan | Nic):
+def _made(thing: Any, ours: Collection[Name]) -> Any:
+    if isinstance(thing, Nic) or (isinstance(thing, Macvlan) and thing.nic not in ours):
         return _plugged(thing)
     return _begun(thing) if isinstance(thing, Guest) else thing
 

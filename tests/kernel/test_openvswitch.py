@@ -122,14 +122,13 @@ def test_a_port_that_others_took_away_is_drift_and_repaired() -> None:
 
 @pytest.mark.usefixtures("switch")
 def test_a_guest_that_is_gone_leaves_no_port() -> None:
-    before = state()
+    attach("ovs0", RED, "10.7.0.3/24", "@30")
     attach("ovs0", BLUE, *WORDS)
     ip("netns", "delete", "blue")
 
     adhoc.detach("ovs0", BLUE)
 
-    ip("netns", "add", "blue")
-    assert differences(before, state()) == []
+    assert ports() == [("ovs0", "30")]
 
 
 @pytest.mark.usefixtures("switch")
@@ -203,7 +202,7 @@ def test_while_it_does_not_switch_nothing_is_attached_and_what_is_can_be_detache
 @pytest.mark.usefixtures("switch")
 def test_without_its_module_and_without_checksums_no_bridge_is_made() -> None:
     vsctl("clear", "Open_vSwitch", ".", "other_config")
-    if datapath():
+    if datapath() == "system":
         pytest.skip("this kernel has the module openvswitch")
 
     with pytest.raises(NetfabError, match="passes TCP between guests only with userspace-tso-enable"):
