@@ -93,7 +93,8 @@ def test_another_vlan_is_set_in_place() -> None:
 
 
 def test_a_bridge_of_somebody_else_takes_attachments_and_stays_as_it_is(others: str) -> None:
-    ip("link", "set", others, "addrgenmode", "none", "up")
+    ip("link", "set", others, "addrgenmode", "none")
+    ip("link", "set", others, "up")
     ip("address", "add", "10.9.0.1/22", "dev", others)
     before = state(), attributes(others)
 

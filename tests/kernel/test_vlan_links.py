@@ -132,7 +132,8 @@ def test_guests_share_a_vlan_of_a_nic_that_goes_with_the_last_of_them() -> None:
 def test_a_vlan_of_a_nic_that_others_made_is_used_and_left() -> None:
     skip_without(TAGGING)
     behind_the_nic_tagged()
-    sh("ip link add link ens1 name office type vlan id 20; ip link set office addrgenmode none up")
+    sh("ip link add link ens1 name office type vlan id 20; ip link set office addrgenmode none")
+    sh("ip link set office up")
     before = host_state()
     attach("ens1", BLUE, "198.51.100.3/24", "@20")
 
