@@ -18,7 +18,7 @@ from netfab.plan.planner import Plan, summary
 from netfab.runtime.paths import Paths
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
-from netfab.where import HERE, Where, known_record, opened_host, opened_store, records
+from netfab.where import HERE, Where, known_record, need_root, opened_book, opened_host, opened_store, records
 
 if TYPE_CHECKING:
     from netfab.runtime.status import Status
@@ -57,6 +57,19 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
         for interface in node["interfaces"]:
             interface["dropped"] = dropped.get(host_link(name, short, interface["name"]), 0)
     return found
+
+
+def topology_of(name: str, where: Where = HERE) -> str:
+    """The file that the fabric was last applied from, whatever became of that: it plans to no changes."""
+    need_root("status -o topology")
+    with opened_store(where) as store:
+        record = known_record(store, name)
+    if not record.topology:
+        raise NetfabError(
+            f"nothing is known of the file of fabric {name}: it was applied in parts, or of none",
+            hint=f"`netfab config {record.file}` prints what is in it now" if record.file else "",
+        )
+    return record.topology
 
 
 def _does_its_work(program: Status) -> bool:
@@ -141,9 +154,10 @@ def name_of(file: str, where: Where = HERE) -> str:
     from netfab.topology.source import Source
 
     path = os.path.abspath(file)
-    applied = [record.name for record in records(where) if record.file == path]
+    applied = {record.name for record in records(where) if record.file == path}
+    applied |= {entry.name for entry in opened_book(where).entries() if entry.file == path}
     if len(applied) == 1:
-        return applied[0]
+        return applied.pop()
     try:
         with open(0 if file == "-" else path, "rb", closefd=file != "-") as opened:
             tree = Source(opened.read(), file, os.environ).tree

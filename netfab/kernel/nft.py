@@ -40,6 +40,12 @@ def program() -> str:
     raise Unsupported("a firewall is needed, and nft is missing", hint="install nftables")
 
 
+def version() -> str:
+    """Of nft: 1.0.6; "" where the kernel has nothing for it, and it does not start. Raises Unsupported."""
+    status, printed, _ = _Run(program(), ("--version",)).result()
+    return "" if status else printed.decode(errors="replace").split()[1].removeprefix("v")
+
+
 def load(commands: str) -> None:
     """Carry out one transaction, JSON. Raises OSError with nft's own words; Unsupported without nft."""
     status, _, words = _Run(program(), ("-j", "-f", "-"), commands.encode()).result()
@@ -88,7 +94,12 @@ class Listing:
 
 def _families_with(table: str) -> list[str]:
     """The families in which that table is; both where the kernel does not say (linux/nfnetlink.h)."""
-    netlink = Netlink(NETLINK_NETFILTER)
+    try:
+        netlink = Netlink(NETLINK_NETFILTER)
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+        return []
     try:
         answers = netlink.dump(_GET_TABLES, bytes(_NFGENMSG.size))
         tables = [(data[start], parse(data, start + _NFGENMSG.size, end)) for data, start, end in answers]

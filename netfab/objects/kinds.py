@@ -7,6 +7,7 @@ from typing import Any
 from netfab.objects.address import Address
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.bridge import Bridge
+from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.container import Container
 from netfab.objects.dhcp import Dhcp
 from netfab.objects.file import File
@@ -16,6 +17,7 @@ from netfab.objects.guest import Guest
 from netfab.objects.held import HeldPorts
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.namespace import Namespace
+from netfab.objects.neighbour import Neighbour
 from netfab.objects.nic import Nic
 from netfab.objects.ovsbridge import OvsBridge
 from netfab.objects.ovsport import OvsPort
@@ -27,6 +29,8 @@ from netfab.objects.supervisor import Supervisor
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import Veth
 from netfab.objects.vlan import Vlan
+from netfab.objects.vxlan import Vxlan
+from netfab.objects.vxlan_fdb import VxlanFdb
 
 KINDS: tuple[type[Any], ...] = (
     Namespace,
@@ -40,8 +44,12 @@ KINDS: tuple[type[Any], ...] = (
     Vlan,
     Macvlan,
     Nic,
+    Vxlan,
     Port,
     OvsPort,
+    VxlanFdb,
+    BridgeFdb,
+    Neighbour,
     Address,
     Route,
     Qdisc,
@@ -54,4 +62,4 @@ KINDS: tuple[type[Any], ...] = (
     Supervisor,
 )
 # What can only be read by asking for each, and what has to be looked for in namespaces that end.
-ASKED = (Guest, Sysctl, Borrowed, Qdisc, Macvlan, Nic)
+ASKED = (Guest, Sysctl, Borrowed, Qdisc, Macvlan, Nic, Neighbour)

@@ -19,7 +19,7 @@ from netfab.plan.facts import Facts, switched
 from netfab.plan.firewall import EVERYWHERE
 from netfab.plan.layout import Layout, Nic, Segment
 from netfab.plan.mtu import settings_for
-from netfab.plan.names import mac_of
+from netfab.plan.names import bridge_mac
 from netfab.plan.seats import host_is_gateway
 from netfab.topology.schema import Network, NodeGateway
 
@@ -36,7 +36,7 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
         there = facts.openvswitch.bridges.get(segment.bridge, facts.openvswitch.datapath)
         yield OvsBridge(link, there, fabric)
         return
-    mac = mac_of(facts.machine, fabric, network.name)
+    mac = bridge_mac(facts.machine, fabric, network.name)
     here = host_is_gateway(network)
     settings = Settings(forwarding=here, forwarding6=here and segment.ipv6 and forces(facts))
     settings = settings_for(segment.mtu, facts, settings)
@@ -52,7 +52,8 @@ def filtering_for(layout: Layout) -> Iterator[Filtering]:
     tagged = {nic.segment for nics in layout.nics.values() for nic in nics if nic.port.vlan}
     for segment in layout.segments.values():
         wish = segment.wish
-        if segment.name in tagged and isinstance(wish, Network) and not (wish.external or wish.openvswitch):
+        ours = isinstance(wish, Network) and not (wish.external or wish.openvswitch)
+        if ours and segment.here and segment.name in tagged:
             yield Filtering(Name(HOST, segment.bridge))
 
 

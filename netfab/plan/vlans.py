@@ -72,7 +72,7 @@ def _to_host(
     fabric: str, layout: Layout, forwarding: frozenset[str], facts: Facts
 ) -> Iterator[tuple[tuple[_Side, _Side], int]]:
     """Those on networks: the link for the VLAN on the host's side is what is a port of the bridge."""
-    for nics in layout.nics.values():
+    for nics in (nics for node, nics in layout.nics.items() if layout.has(node)):
         for nic in nics:
             segment, tag = layout.segments[nic.segment], tag_of(nic.name)
             if tag and isinstance(segment.wish, Network):

@@ -20,7 +20,6 @@ from netfab.objects.vlan import Vlan
 from netfab.objects.wire import IFINFO, Request, encode, parse
 
 NUMBERS = {BR0: 5, WEB_HOST: 6, vlan().end.link: 8}
-PLAIN = {"attrs": []}
 TAGGED = {"flags": 0, "vid": 20}
 ACCESS = {"flags": 6, "vid": 20}
 ON_ITS_BRIDGE = (namespace(), bridge(), veth())
@@ -85,7 +84,7 @@ def link(index: int, name: str, kind: str = "", group: int = GROUP, up: int = 1,
         info.append(["IFLA_INFO_DATA", {"attrs": [list(pair) for pair in data.items()]}])
     if attrs.pop("port", False):
         info.append(["IFLA_INFO_SLAVE_KIND", "bridge"])
-        info.append(["IFLA_INFO_SLAVE_DATA", PLAIN])
+        info.append(["IFLA_INFO_SLAVE_DATA", {"attrs": [["IFLA_BRPORT_LEARNING", 1]]}])
     message = ifinfmsg()
     message["index"], message["flags"] = index, up
     common = {"IFLA_IFNAME": name, "IFLA_GROUP": group, "IFLA_MTU": 1500, "IFLA_ADDRESS": "02:00:00:00:01:01"}
