@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING, NamedTuple
 
 from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
-from netfab.engine.diff import Change
-from netfab.errors import AddressTaken, NetfabError
+from netfab.engine.diff import Change, as_applied
+from netfab.errors import AddressTaken, GuestGone, NetfabError, UnknownGuest
 from netfab.farside import FarSides, far_sides, named, refuse_silent_switch, vlan_on, way_to
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
-from netfab.objects.base import Fabric
+from netfab.objects.kinds import KINDS
 from netfab.topology import pipework
 from netfab.topology.adhoc import (
     NAME,
@@ -58,6 +58,7 @@ class Outcome(NamedTuple):
 
     attachments: tuple[Attachment, ...]
     changes: tuple[Change, ...]
+    gone: tuple[Attachment, ...] = ()  # forgotten meanwhile: their guests are there no more
 
 
 def wish_of(
@@ -101,7 +102,7 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
         last = max((one.number for one in asked.attachments.values()), default=0)
         wanted = wanted._replace(number=before.number if before and not replace else last + 1)
         asked = asked._replace(attachments={**asked.attachments, wanted.key: wanted})
-        return Outcome((wanted,), _applied(asked, there, where, dry_run))
+        return Outcome((wanted,), *_applied(asked, there, where, dry_run))
 
 
 def run_tool(name: str, guest: str, words: Iterable[str], family: str = "", where: Where = HERE) -> int:
@@ -128,7 +129,7 @@ def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) ->
             for one in asked.attachments.values()
             if one.guest == label and one.bridge == name and interface in ("", one.interface)
         )
-        return Outcome(going, _applied(_less(asked, going), there, where))
+        return Outcome(going, *_applied(_less(asked, going), there, where))
 
 
 def create_bridge(name: str, where: Where = HERE) -> Outcome:
@@ -141,7 +142,7 @@ def create_bridge(name: str, where: Where = HERE) -> Outcome:
         there, asked = far_sides(where), _asked(where)
         if name in there.bridges and name not in asked.made:
             return Outcome((), ())
-        return Outcome((), _applied(asked._replace(made=asked.made | {name}), there, where))
+        return Outcome((), *_applied(asked._replace(made=asked.made | {name}), there, where))
 
 
 def delete_bridge(name: str, where: Where = HERE) -> Outcome:
@@ -156,7 +157,7 @@ def delete_bridge(name: str, where: Where = HERE) -> Outcome:
             )
         if users := [_who(one) for one in asked.attachments.values() if one.bridge == name]:
             raise NetfabError(f"{name} has {', '.join(users)}", hint="netfab detach")
-        return Outcome((), _applied(asked._replace(made=asked.made - {name}), far_sides(where), where))
+        return Outcome((), *_applied(asked._replace(made=asked.made - {name}), far_sides(where), where))
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
@@ -172,13 +173,18 @@ def destroy(name: str, where: Where = HERE) -> Applied:
     return fabric.destroy(name, where, force=True)
 
 
-def reconcile(name: str, where: Where = HERE) -> Applied:
+def reconcile(name: str, where: Where = HERE) -> Outcome:
     """As fabric.reconcile does; what is attached, again from what was asked for, as guests run now."""
     if name != NAME:
-        return fabric.reconcile(name, where)
+        return Outcome((), fabric.reconcile(name, where).changes)
     need_root("reconcile")
     with _alone(where):
-        return Applied(Fabric(NAME), _applied(_asked(where), far_sides(where), where))
+        return Outcome((), *_applied(_asked(where), far_sides(where), where))
+
+
+def titles(where: Where = HERE) -> dict[str, str]:
+    """What people call the guests that something is attached to, by their labels, which may be long."""
+    return {one.guest: one.title for one in _asked(where).attachments.values()}
 
 
 def attachments(where: Where = HERE) -> list[Attachment]:
@@ -203,10 +209,16 @@ def _less(asked: Asked, going: Iterable[Attachment]) -> Asked:
     return asked._replace(attachments={key: one for key, one in asked.attachments.items() if key not in keys})
 
 
-def _applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) -> tuple[Change, ...]:
-    """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would."""
+def _applied(
+    asked: Asked, there: FarSides, where: Where, dry_run: bool = False
+) -> tuple[tuple[Change, ...], tuple[Attachment, ...]]:
+    """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would.
+
+    The changes, and what is forgotten with its guest.
+    """
     states = dict(_states({one.guest for one in asked.attachments.values()}, where))
     still = {key: one for key, one in asked.attachments.items() if one.guest in states}
+    gone = tuple(one for key, one in asked.attachments.items() if key not in still)
     running = {guest for guest, runs in states.items() if runs}
     standing = {
         name: Standing(found["own"], found["mtu"], found["shared"], found["openvswitch"])
@@ -216,10 +228,14 @@ def _applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False)
     topology = topology_of(asked._replace(attachments=still), running, standing, there.nics)
     try:
         if dry_run:
-            return fabric.plan(topology, where).changes
-        if not (topology.networks or topology.asked):
-            return fabric.destroy(NAME, where).changes
-        return fabric.apply(topology, "", where)[1].changes
+            return fabric.plan(topology, "", where).changes, gone
+        with opened_store(where) as store:
+            last = last_applied(store, NAME, KINDS)
+        if topology.networks or topology.asked:
+            applied = fabric.apply(topology, "", where)[1]
+        else:
+            applied = fabric.destroy(NAME, where)
+        return as_applied(applied.changes, last), gone
     except NetfabError as error:
         for each in getattr(error, "errors", (error,)):
             each.at = None if each.at == NOWHERE else each.at
@@ -256,7 +272,7 @@ def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
         guest.label,
         wish.interface,
         name,
-        guest.name,
+        guest.label if guest.kind == "pid" else guest.name,
         tuple(map(str, interfaces)),
         tuple(map(str, wish.addressing.gateways)),
         wish.mac,
@@ -299,9 +315,16 @@ def _refuse_taken(wanted: Attachment, known: Iterable[Attachment], where: Where)
             raise AddressTaken(f"{text.partition('/')[0]} on {wanted.bridge} is {holder}")
 
 
-def _label(word: str, known: Iterable[Attachment], where: Where) -> str:
+def _label(word: str, known: Collection[Attachment], where: Where) -> str:
     """The guest that a word means, which may be gone: then by what was kept of it."""
-    meant = {one.guest for one in known if word in (one.guest, one.title, one.guest.partition(":")[2])}
+    from netfab.guests.guest import is_full_id
+
+    ids = {one.guest: one.guest.partition(":")[2] for one in known}
+    meant = {one.guest for one in known if word in (one.guest, one.title, ids[one.guest])}
+    meant = meant or {label for label, text in ids.items() if is_full_id(text) and text.startswith(word)}
     if len(meant) == 1:
         return meant.pop()
-    return visits.find(word, where).label
+    try:
+        return visits.find(word, where).label
+    except (UnknownGuest, GuestGone):  # and so nothing is attached to it
+        return word

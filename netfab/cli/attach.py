@@ -65,15 +65,18 @@ def attach_command(
     if not words:
         raise click.UsageError("BRIDGE, GUEST and an address are due; `0/0` is none")
     wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0, rate, moves)
-    (attachment,), changes = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
+    (attachment,), changes, gone = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
+    if not (dry_run or ctx.obj["quiet"]):
+        show.say_gone(gone)
     if output != "table":
         show.show_data({"version": 1, **_row(attachment), "changes": show.describe(changes)}, output, list)
     elif dry_run or ctx.obj["verbose"]:
         show.show_changes(changes, not dry_run, attachment.key)
-    elif not ctx.obj["quiet"] and not changes:
-        click.echo(
-            f"No changes. {attachment.interface} of {attachment.title} is attached to {bridge}.", err=True
-        )
+    elif not ctx.obj["quiet"]:
+        same = "" if changes else "No changes. "
+        has = f", {' '.join(attachment.addresses)}" if attachment.addresses else ""
+        told = f"{same}{attachment.interface} of {attachment.title} is attached to {attachment.bridge}{has}."
+        click.echo(show.printable(told), err=True)
 
 
 @click.command("detach")
@@ -87,11 +90,18 @@ def detach_command(ctx: click.Context, bridge: str, guest: str, interface: str, 
     from netfab import adhoc
     from netfab.cli import show
 
-    going, changes = adhoc.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
+    titles = adhoc.titles(where_of(ctx))
+    going, changes, gone = adhoc.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
     if ctx.obj["verbose"]:
-        show.show_changes(changes, True, guest)
-    elif not going and not ctx.obj["quiet"]:
-        click.echo(f"Nothing of {guest} is attached to {bridge}.", err=True)
+        show.show_changes(changes, True, guest, titles)
+    if not ctx.obj["quiet"]:
+        show.say_gone(gone)
+        for one in going:
+            click.echo(
+                show.printable(f"{one.interface} of {one.title} is detached from {one.bridge}."), err=True
+            )
+        if not going:
+            click.echo(show.printable(f"Nothing of {guest} is attached to {bridge}."), err=True)
 
 
 @click.command("attachments")
@@ -138,11 +148,16 @@ def bridge_create_command(ctx: click.Context, name: str, lock_timeout: float) ->
     On a subnet that overlaps nothing here, with its first address, which is a gateway to the outside. A
     bridge that is there is left as it is.
     """
-    from netfab import adhoc
+    from netfab import adhoc, fabric
+    from netfab.cli import show
 
-    outcome = adhoc.create_bridge(name, where_of(ctx, lock_timeout))
-    if not outcome.changes and not ctx.obj["quiet"]:
-        click.echo(f"{name} is there already; it is left as it is.", err=True)
+    where = where_of(ctx, lock_timeout)
+    outcome = adhoc.create_bridge(name, where)
+    if not ctx.obj["quiet"]:
+        show.say_gone(outcome.gone)
+        addresses = next(", ".join(b["addresses"]) for b in fabric.bridges(where) if b["bridge"] == name)
+        same = "" if outcome.changes else "No changes. "
+        click.echo(f"{same}{name} is there, with {addresses or 'no address'}.", err=True)
 
 
 @bridge_command.command("delete")
@@ -152,8 +167,12 @@ def bridge_create_command(ctx: click.Context, name: str, lock_timeout: float) ->
 def bridge_delete_command(ctx: click.Context, name: str, lock_timeout: float) -> None:
     """Take away what `bridge create` made."""
     from netfab import adhoc
+    from netfab.cli import show
 
-    adhoc.delete_bridge(name, where_of(ctx, lock_timeout))
+    outcome = adhoc.delete_bridge(name, where_of(ctx, lock_timeout))
+    if not ctx.obj["quiet"]:
+        show.say_gone(outcome.gone)
+        click.echo(f"{name} is gone.", err=True)
 
 
 @click.command("watch")

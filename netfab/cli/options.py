@@ -1,4 +1,4 @@
-"""Options that mean the same wherever they are given: `--only`, `--lock-timeout`."""
+"""Options that mean the same wherever they are given: `--only`, `--take-over`, `--lock-timeout`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ only_option = click.option(
     metavar="NODE,…",
     callback=_node_names,
     help="Only what these nodes have or need; everything else stays as it is.",
+)
+take_over_option = click.option(
+    "--take-over", is_flag=True, help="This file replaces the one that the fabric was applied from."
 )
 ssh_option = click.option(
     "--ssh",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import suppress
 from errno import ENOENT
 from ipaddress import IPv6Address
@@ -62,13 +62,13 @@ class LocalHost:
     ) -> None:
         self.fabric = fabric
         self.interrupts = Interrupts()
+        self.waiting_for: Callable[[str], None] = lambda _: None  # told what a longer wait is for
         self._namespaces = Namespaces(_open_guest)
         self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}/etc")
         paths = Paths(fabric, run_directory, state_directory)
-        self._programs = Programs(paths, self._namespaces, lambda: self.interrupts.check())
-        self._clients = Clients(
-            f"{run_directory}/{fabric}/dhcp", self._namespaces, lambda: self.interrupts.check()
-        )
+        talk = lambda: self.interrupts.check(), lambda what: self.waiting_for(what)
+        self._programs = Programs(paths, self._namespaces, *talk)
+        self._clients = Clients(f"{run_directory}/{fabric}/dhcp", self._namespaces, *talk)
         handlers = self._programs.handlers | self._clients.handlers
         self._executor = Executor(self._namespaces, self._before, handlers)
         self._hook = hook

@@ -23,7 +23,7 @@ from netfab.plan.facts import Facts, Lease
 from netfab.plan.mtu import IPV6_MTU, port_mtu, segment_mtu
 from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
-from netfab.plan.refusals import refuse_before
+from netfab.plan.refusals import on_every_host, refuse_before
 from netfab.plan.seats import Seat, host_reach, host_seats, seats_of, wishes
 from netfab.plan.tunnels import Tunnel
 from netfab.topology.schema import (
@@ -104,9 +104,7 @@ def lay_out(
     spans = spans or {}
     held = {(lease.kind, lease.key): lease.value for lease in leases}
     seats = seats_of(topology)
-    by_segment: dict[str, list[Seat]] = {name: [] for name, _ in wishes(topology)}
-    for seat in seats:
-        by_segment[seat.segment].append(seat)
+    by_segment = _by_segment(topology, seats)
     refuse_before(topology, by_segment, facts)
     prefixes = choose_prefixes(topology, by_segment, host_reach(topology, by_segment), held, facts)
     bridges = _bridges(topology, held, facts)
@@ -156,6 +154,22 @@ def lay_out(
         nics[seat.node].append(nic)
     by_node = {node: tuple(of) for node, of in nics.items()}
     return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes)
+
+
+def refuse_on_every_host(topology: Topology) -> None:
+    """Raises PlanError and its kin for what can't be planned whatever a host has; none is asked."""
+    if topology.reserved:  # what these mean is not known yet
+        return
+    by_segment = _by_segment(topology, seats_of(topology))
+    raise_all(on_every_host(topology, by_segment))
+    choose_prefixes(topology, by_segment, host_reach(topology, by_segment), {}, Facts())
+
+
+def _by_segment(topology: Topology, seats: Iterable[Seat]) -> dict[str, list[Seat]]:
+    found: dict[str, list[Seat]] = {name: [] for name, _ in wishes(topology)}
+    for seat in seats:
+        found[seat.segment].append(seat)
+    return found
 
 
 def _takes_ipv6(prefixes: tuple[Prefix, ...]) -> bool:

@@ -191,6 +191,7 @@ def _node_summary(topology: Topology, plan: Plan, name: str) -> dict[str, Any]:
         "namespace": namespace,
         "guest": holder.attach,
         "interfaces": interfaces,
+        "published": [str(port) for port in topology.nodes[name].publish],
         "hostname": holder.hostname or holder.name,
         **plan.names[name]._asdict(),
     }

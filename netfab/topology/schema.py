@@ -147,6 +147,15 @@ class Publish(NamedTuple):
     protocol: Literal["tcp", "udp", "sctp"]
     at: Location
 
+    def __str__(self) -> str:
+        return f"{self.before}{self.host_port}:{self.node_port}/{self.protocol}"
+
+    @property
+    def before(self) -> str:
+        """The host's address as it is written before the ports."""
+        address = self.host_address
+        return "" if address is None else f"[{address}]:" if address.version == 6 else f"{address}:"
+
 
 class RouteWish(NamedTuple):
     """A written route: `10.9.0.0/16 via hub dev eth1 metric 50`. No destination: the default one."""
