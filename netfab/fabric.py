@@ -28,6 +28,7 @@ from netfab.plan.nics import claims
 from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
+from netfab.seal import MOST, origin_of, seal, with_origin
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
@@ -63,6 +64,7 @@ __all__ = [
     "destroy",
     "drift",
     "execute",
+    "go_back",
     "info",
     "inhabitants",
     "inspect",
@@ -94,10 +96,11 @@ def load(file: str, name: str | None = None) -> Topology:
         return _with_sources(parse(sys.stdin.buffer.read(), "-", os.getcwd(), os.environ, name))
     try:
         with open(file, "rb") as opened:
-            text = opened.read((4 << 20) + 1)
+            text = opened.read(MOST + 1)
     except OSError as error:
         raise NetfabError(f"{file}: {error.strerror}") from error
-    return _with_sources(parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name))
+    topology = parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name)
+    return _with_sources(with_origin(topology, origin_of(text, file, name)))
 
 
 def validate(topology: Topology) -> None:
@@ -171,12 +174,13 @@ def apply(
             ).begun()
             if record is None:  # from here on there may be something of it, whatever happens to us
                 store.commit(made, proposed.wants)
-            proposed = with_renames(proposed, record, made.summary)
+            warnings, proposed = proposed.warnings, with_renames(proposed, record, made.summary)
             desired = _aim(proposed, host, last, saved, begun)
             back = (lambda: Fabric(name)) if begun else None
             applied = engine.apply(desired, host, (last,), where.progress, back)
             if begun:
                 applied = applied._replace(before=Fabric(name))
+            shown = host.fingerprint() if topology.origin and proposed.nodes is None else ""
             host.forget()  # what is written next takes as much memory again
             with _undone_on_failure(applied, host, (desired, last)):
                 run_commands(made, applied.changes, where)
@@ -200,6 +204,8 @@ def apply(
             raise
         host.wait_ready(proposed.fabric)
         host.announce(proposed.fabric, applied.changes)
+        if shown:
+            seal(name, topology.origin, shown, warnings, store, where)
         return proposed, applied
 
 
@@ -294,6 +300,17 @@ def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
             raise StoreError(
                 told, hint=error.hint or "`netfab destroy` again when it can be written to"
             ) from error
+        return applied
+
+
+def go_back(record: Record, leases: frozenset[Lease], where: Where = HERE) -> Applied:
+    """Make the fabric, and what is kept of it, as it was when it had that record and these leases."""
+    name = record.name
+    with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
+        wanted = as_they_are_now(_desired(record, name), where)
+        applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
+        store.commit(record, leases)
+        publish(where.run, public_record(record, wanted), leases)
         return applied
 
 

@@ -16,7 +16,7 @@ from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
 from netfab.errors import LeaseConflict, NetfabError
 from netfab.hosts.local import LocalHost
-from netfab.nics import nics_of
+from netfab.nics import barred, nics_of
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Asked, Facts, Lease, asked_by
@@ -181,6 +181,7 @@ def facts_of(
         ),
         guests=guests,
         nics=nics_of(asked, host, store),
+        barred=barred(asked, host),
         held=shared.held_on_bridges(store, name),
     )
     return all_of_it, unfound

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from netfab.cli.fabric import output_json, where_of
-from netfab.cli.options import lock_option
+from netfab.cli.options import changing, confirm_option, lock_option, probe_option
 
 
 @click.command("attach", context_settings={"ignore_unknown_options": True})
@@ -65,7 +65,7 @@ def attach_command(
     if not words:
         raise click.UsageError("BRIDGE, GUEST and an address are due; `0/0` is none")
     wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0, rate, moves)
-    (attachment,), changes, gone = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
+    (attachment,), changes, gone, _ = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
     if not (dry_run or ctx.obj["quiet"]):
         show.say_gone(gone)
     if output != "table":
@@ -86,12 +86,16 @@ def attach_command(
 @lock_option
 @click.pass_context
 def detach_command(ctx: click.Context, bridge: str, guest: str, interface: str, lock_timeout: float) -> None:
-    """Take away what `attach` gave, also when the container is gone. What isn't there is fine."""
-    from netfab import adhoc
+    """Take away what `attach` gave, also when the container is gone. What isn't there is fine.
+
+    With the name of a NIC that `uplink` made a port of BRIDGE: give the NIC back all that it had.
+    """
+    from netfab import adhoc, uplink
     from netfab.cli import show
 
     titles = adhoc.titles(where_of(ctx))
-    going, changes, gone = adhoc.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
+    nic, outcome = uplink.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
+    going, changes, gone, _ = outcome
     if ctx.obj["verbose"]:
         show.show_changes(changes, True, guest, titles)
     if not ctx.obj["quiet"]:
@@ -100,8 +104,45 @@ def detach_command(ctx: click.Context, bridge: str, guest: str, interface: str, 
             click.echo(
                 show.printable(f"{one.interface} of {one.title} is detached from {one.bridge}."), err=True
             )
-        if not going:
+        if nic:
+            click.echo(show.printable(f"{nic} has its addresses and routes back from {bridge}."), err=True)
+        elif not going:
             click.echo(show.printable(f"Nothing of {guest} is attached to {bridge}."), err=True)
+
+
+@click.command("uplink")
+@click.argument("bridge")
+@click.argument("nic")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@confirm_option
+@probe_option
+@lock_option
+@click.pass_context
+def uplink_command(
+    ctx: click.Context,
+    bridge: str,
+    nic: str,
+    dry_run: bool,
+    confirm: float | None,
+    probe: Any,
+    lock_timeout: float,
+) -> None:
+    """Make a NIC of this host a port of a bridge, which gets the NIC's addresses and routes.
+
+    `netfab detach BRIDGE NIC` gives them back. The bridge is made when its name begins with br.
+    """
+    from netfab import uplink
+    from netfab.cli import show
+
+    where = where_of(ctx, lock_timeout)
+    with changing(ctx, uplink.NAME, None if dry_run else confirm, probe, where) as attempt:
+        outcome = uplink.uplink(bridge, nic, where, dry_run)
+        attempt.changed = bool(outcome.changes)
+    show.warn(outcome.warnings)
+    if dry_run or ctx.obj["verbose"]:
+        show.show_changes(outcome.changes, not dry_run, bridge)
+    elif not (outcome.changes or ctx.obj["quiet"]):
+        click.echo(f"No changes. {nic} is the uplink of {bridge}.", err=True)
 
 
 @click.command("attachments")

@@ -22,9 +22,19 @@ from netfab.cli.files import (
     missing_file,
     name_option,
 )
-from netfab.cli.options import lock_option, only_option, skip_option, ssh_option, take_over_option
+from netfab.cli.options import (
+    changing,
+    confirm_option,
+    lock_option,
+    only_option,
+    probe_option,
+    skip_option,
+    ssh_option,
+    take_over_option,
+)
 from netfab.errors import NetfabError, raise_all
 
+NOTHING: tuple[Any, ...] = ()
 EXAMPLE = """\
 # A network with two nodes. `netfab apply` makes it, `netfab destroy` removes it.
 name: {name}
@@ -54,8 +64,8 @@ output_json = click.option(
 
 def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
     """The Where of fabric.py that the global options ask for."""
-    from netfab import fabric
     from netfab.cli.show import progress_bar
+    from netfab.where import Where
 
     options = ctx.obj
 
@@ -63,7 +73,7 @@ def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
         if not options["quiet"]:
             click.echo(f"waiting for {holder}", err=True)
 
-    where = fabric.Where(options["state_dir"], options["run_dir"], lock_timeout, waiting)
+    where = Where(options["state_dir"], options["run_dir"], lock_timeout, waiting)
     if not options["quiet"]:
         where = where._replace(progress=progress_bar())
     if options["verbose"] > 1:
@@ -112,6 +122,8 @@ def init_command(file: str) -> None:
 @click.option(
     "--plan", "plan_file", metavar="P", help="What `plan --save P` saved, if nothing has changed since."
 )
+@confirm_option
+@probe_option
 @ssh_option
 @skip_option
 @lock_option
@@ -126,6 +138,8 @@ def apply_command(
     take_over: bool,
     only: tuple[str, ...],
     plan_file: str | None,
+    confirm: float | None,
+    probe: Any,
     ssh: str | None,
     skip_unreachable: bool,
     lock_timeout: float,
@@ -136,10 +150,10 @@ def apply_command(
     What the file no longer has goes, too. Returns when every interface carries traffic. On a failure
     everything is as it was before.
     """
-    from netfab import fabric
     from netfab.cli import show
+    from netfab.seal import unchanged
 
-    saved = None
+    saved, where = None, where_of(ctx, lock_timeout)
     if plan_file is None:
         path = find_file(file, file_option)
     elif file_option or name or only or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE:
@@ -149,30 +163,40 @@ def apply_command(
 
         saved = read_plan(plan_file)
         path, name, only = saved.file, saved.name, saved.only
-    topology, where = fabric.load(path, name), where_of(ctx, lock_timeout)
-    if ssh or topology.hosts:
-        from netfab.cli import across
+    plain = saved is None and not only and not ssh and output == "table"
+    warnings, changes = unchanged(path, name, where) if plain else None, NOTHING
+    if warnings is None:
+        from netfab import fabric
 
-        across.refuse({"only": only, "plan": saved})
-        across.apply(
-            ctx,
-            topology,
-            path,
-            where,
-            ssh=ssh,
-            output=output,
-            take_over=take_over,
-            skip_unreachable=skip_unreachable,
-        )
-        return
-    proposed, applied = fabric.apply(topology, absolute(path), where, take_over, bool(name), only, saved)
-    show.warn(proposed.warnings)
+        topology = fabric.load(path, name)
+        if ssh or topology.hosts:
+            from netfab.cli import across
+
+            across.refuse({"only": only, "plan": saved, "confirm": confirm})
+            across.apply(
+                ctx,
+                topology,
+                path,
+                where,
+                ssh=ssh,
+                output=output,
+                take_over=take_over,
+                skip_unreachable=skip_unreachable,
+            )
+            return
+        with changing(ctx, topology.name, confirm, probe, where) as attempt:
+            proposed, applied = fabric.apply(
+                topology, absolute(path), where, take_over, bool(name), only, saved
+            )
+            attempt.changed = bool(applied.changes)
+        warnings, changes = proposed.warnings, applied.changes
+    show.warn(warnings)
     if output != "table":
-        show.show_data(fabric.plan_data(topology, proposed, applied.changes), output, list)
+        show.show_data(fabric.plan_data(topology, proposed, changes), output, list)
     elif ctx.obj["verbose"]:
-        show.show_changes(applied.changes, True, path)
+        show.show_changes(changes, True, path)
     elif not ctx.obj["quiet"]:
-        click.echo(show.closing(show.describe(applied.changes), True, path))
+        click.echo(show.closing(show.describe(changes), True, path))
 
 
 @click.command("plan")
@@ -429,6 +453,18 @@ def reconcile_command(
         data = {"fabrics": repaired} if everything else repaired[0]
         show.show_data({"version": 1, **data}, output, list)
     raise_all(errors)
+
+
+@click.command("confirm")
+@click.argument("name", required=False)
+@click.pass_context
+def confirm_command(ctx: click.Context, name: str | None) -> None:
+    """Keep what was changed with `--confirm`. Given over a new connection, it shows that there is a way."""
+    from netfab.confirm import confirm
+
+    kept = confirm(name, where_of(ctx))
+    if not ctx.obj["quiet"]:
+        click.echo(f"Confirmed {kept}.", err=True)
 
 
 @click.command("recover")

@@ -92,9 +92,9 @@ def _status_rows(found: dict[str, Any], titles: Mapping[str, str]) -> Iterator[S
         for interface in rows:
             addresses = ", ".join(interface["addresses"]) or "-"
             where = interface["name"], interface["network"], addresses, interface["mac"]
-            row = titles.get(name, name), node["state"], *where, str(interface.get("dropped", "-"))
-            row = (*row, published[name] or "-") if ends else row
-            yield (node["host"], *row) if "hosts" in found else row
+            row = [titles.get(name, name), node["state"], *where, str(interface.get("dropped", "-"))]
+            row += [published[name] or "-"] * len(ends)
+            yield [node["host"], *row] if "hosts" in found else row
 
 
 @click.command("ls")

@@ -19,7 +19,8 @@ from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import rules_of
 from netfab.kernel.observe import addresses, links, routes
 from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
-from netfab.objects.link import LOOPBACK_IFINDEX, MASTER, Link, owned
+from netfab.objects.bridge import STP_STATE
+from netfab.objects.link import LOOPBACK_IFINDEX, MASTER, Link, is_moved_by, owned
 from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.port import default_vlans
 from netfab.objects.route import RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
@@ -109,8 +110,9 @@ def _borrowable(uplinks: list[str]) -> Iterator[tuple[str, str]]:
 def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
     """Every bridge of the socket's namespace: its addresses, ports, MTU and MAC, by name.
 
-    Whether it is of Open vSwitch, whether the fabric made it (`own`), and whether others put ports on it
-    (`shared`); where it filters VLANs, that of what says nothing else (`vlan`).
+    Whether it is up, and has spanning tree (`stp`); whether it is of Open vSwitch, whether the fabric made it
+    (`own`), and whether others put ports on it (`shared`); where it filters VLANs, that of what says nothing
+    else (`vlan`).
     """
     found = links(netlink)
     held = addresses(netlink)
@@ -127,6 +129,8 @@ def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
             "ports": list(ports),
             "mtu": bridge.mtu,
             "mac": bridge.mac,
+            "up": bridge.up,
+            "stp": bool(number(bridge.info_data().get(STP_STATE, b""))) and not switch,
             "own": own,
             "shared": shared,
             "openvswitch": switch,
@@ -136,7 +140,7 @@ def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
     known = {}
     for bridge in (link for link in found if link.kind == "bridge"):
         ports = [link for link in found if number(link.attrs.get(MASTER, b"")) == bridge.ifindex]
-        shared = not all(owned(link, fabric) for link in ports)
+        shared = not all(owned(link, fabric) or is_moved_by(link, fabric) for link in ports)
         known[bridge.name] = told(
             bridge, (link.name for link in ports), owned(bridge, fabric), shared, switch=False
         )

@@ -9,11 +9,17 @@ from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.filtering import FEATURE, VLAN_FILTERING, filtering_name
 from netfab.objects.link import (
     AF_SPEC,
+    BRPORT_HAIRPIN,
+    BRPORT_ISOLATED,
+    BRPORT_LEARNING,
+    BRPORT_NEIGH_SUPPRESS,
+    BRPORT_STATE,
     INFO_SLAVE_DATA,
     INFO_SLAVE_KIND,
     LINKINFO,
     MASTER,
     Link,
+    in_port,
     own_links,
     set_link,
     set_up,
@@ -28,23 +34,20 @@ from netfab.objects.wire import (
     Request,
     every,
     number,
-    text,
     u8,
     u16,
     u32,
 )
 
-BRPORT_STATE, BRPORT_HAIRPIN, BRPORT_LEARNING = 1, 4, 8  # IFLA_BRPORT_MODE is hairpin mode
-BRPORT_NEIGH_SUPPRESS, BRPORT_ISOLATED = 32, 33
 _MODES = (BRPORT_ISOLATED, BRPORT_HAIRPIN, BRPORT_LEARNING, BRPORT_NEIGH_SUPPRESS)  # as Port has them
 _BORN = (False, False, True, False)  # what a new port has of them
+_STATE, *_READ = (in_port(which) for which in (BRPORT_STATE, *_MODES))
 FORWARDING = 3  # linux/if_bridge.h, BR_STATE_FORWARDING
 DEFAULT_PVID = 39  # IFLA_BR_VLAN_DEFAULT_PVID: the VLAN of what says nothing else
 VLAN_INFO = 2  # IFLA_BRIDGE_VLAN_INFO: struct bridge_vlan_info
 ACCESS = 1 << 1 | 1 << 2  # BRIDGE_VLAN_INFO_PVID, _UNTAGGED: what comes without a tag is in it, and goes so
 _FIRST, _LAST = 1 << 3, 1 << 4  # BRIDGE_VLAN_INFO_RANGE_BEGIN, _END
 MOST_VLAN = 4094
-_OF_BRIDGE = frozenset({VLAN_FILTERING, DEFAULT_PVID})
 OTHERWISE = -1  # a trunk, or no VLAN at all: nothing that we make
 
 
@@ -132,11 +135,8 @@ class Port(NamedTuple):
     def read(cls, dump: Dump) -> Iterator[Self]:
         defaults = default_vlans(dump.spaces[HOST].links) if HOST in dump.spaces else {}
         for space, link in own_links(dump):
-            if (master := number(link.attrs.get(MASTER, b""))) and text(
-                link.info.get(INFO_SLAVE_KIND, b"")
-            ) == "bridge":
-                data = link.info_data(INFO_SLAVE_DATA, frozenset(_MODES))
-                modes = (bool(number(data.get(mode, b""))) for mode in _MODES)
+            if (master := number(link.attrs.get(MASTER, b""))) and link.slave_kind == "bridge":
+                modes = (bool(number(link.attrs.get(mode, b""))) for mode in _READ)
                 isolated, hairpin, learning, suppress = modes
                 vlan = 0
                 if space == HOST and master in defaults:
@@ -150,10 +150,10 @@ class Port(NamedTuple):
             (space, link.ifindex) for space, found in dump.spaces.items() for link in found.links if link.up
         }
         for space, link in own_links(dump):
-            if link.up and link.flags & IFF_LOWER_UP and (space, number(link.attrs.get(MASTER, b""))) in up:
-                data = link.info_data(INFO_SLAVE_DATA, frozenset({BRPORT_STATE}))
-                if BRPORT_STATE in data and number(data[BRPORT_STATE]) != FORWARDING:
-                    yield Name(space, link.name)
+            works = link.up and link.flags & IFF_LOWER_UP
+            waits = _STATE in link.attrs and number(link.attrs[_STATE]) != FORWARDING
+            if works and waits and (space, number(link.attrs.get(MASTER, b""))) in up:
+                yield Name(space, link.name)
 
     def __str__(self) -> str:
         return f"port {self.link}"
@@ -179,7 +179,7 @@ def default_vlans(links: Iterable[Link]) -> dict[int, int]:
         link.ifindex: number(data.get(DEFAULT_PVID, b""))
         for link in links
         if link.kind == "bridge"
-        for data in (link.info_data(wanted=_OF_BRIDGE),)
+        for data in (link.info_data(),)
         if number(data.get(VLAN_FILTERING, b""))
     }
 

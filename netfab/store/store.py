@@ -76,6 +76,9 @@ class Store(Protocol):
     def borrowed(self, besides: str) -> dict[str, str]:
         """Sysctls of the host that other fabrics borrow: key -> what it was before the first of them."""
 
+    def contents(self) -> list[tuple[str | int, ...]]:
+        """All that anybody may plan from: rows that differ whenever it does."""
+
     def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
         """Hold these too.
 

@@ -371,6 +371,7 @@ class Topology(NamedTuple):
     store: str
     reserved: tuple[Reserved, ...]
     include: tuple[str, ...] = ()  # reserved
+    origin: str = ""  # what tells its file from all others; "" where it does not follow from that alone
     asked: tuple[
         tuple[str, str, str], ...
     ] = ()  # (kind, key, text) of leases that stand for a command's words

@@ -49,7 +49,6 @@ def test_it_is_told_with_its_place(text: str, message: str) -> None:
         "networks: {a: {external: true, bridge: br7}}\nnodes: {n: {networks: [a]}}",
         "networks: {a: {}}\nnodes: {n: {attach: 'docker:db', networks: [a]}, m: {}}\n"
         "links: [[m, 'macvlan:eth0']]",
-        "hosts: {h1: {}}\nnetworks: {a: {subnet: 10.8.0.0/16}, b: {subnet: 10.8.1.0/24}}\nnodes: {}",
     ],
 )
 def test_what_a_host_has_to_be_asked_for_is_right(text: str) -> None:
