@@ -19,6 +19,7 @@ from netfab.objects.borrowed import Borrowed
 from netfab.objects.container import Container
 from netfab.objects.firewall import Firewall
 from netfab.objects.held import HeldPorts
+from netfab.objects.ovsport import OvsPort
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
 from netfab.objects.route import Route
@@ -168,7 +169,11 @@ def _own(fabric: Fabric, nodes: Set[str]) -> list[Any]:
         if (thing.name in nodes if isinstance(thing, Container) else spaces.intersection(spaces_of(thing)))
     ]
     ends = {name for thing in found for name in thing.names if name.space == HOST}
-    return found + [thing for thing in fabric.values() if not ends.isdisjoint(thing.needs)]
+    while ends:  # a port is on a cable, or on a VLAN of one
+        more = [thing for thing in fabric.values() if not ends.isdisjoint(thing.needs)]
+        found += more
+        ends = {name for thing in more for name in thing.names if name.space == HOST}
+    return found
 
 
 def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[Any]:
@@ -193,7 +198,7 @@ def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[A
             return any(topology.nodes[name].publish for name in nodes & plan.layout.here.keys())
         if isinstance(thing, Told) and thing.mac in others:
             return False
-        if isinstance(thing, Port):
+        if isinstance(thing, Port | OvsPort):
             return thing.link in tunnels
         return not links.isdisjoint((*thing.names, *thing.needs))
 
