@@ -123,6 +123,8 @@ class Transaction:
         self._begin()
         try:
             engine.run(tuple(order(self._steps[step])), self._host, self._where.progress)
+            if step == PEERS:  # whoever asks already asks again in a second; so it is told where it will be
+                self._host.announce(self.order.fabric, self._steps[step])
             if step == OWN or not self._steps[OWN]:
                 engine.verify(self.order.fabric, self._host, self.changes)
                 run_commands(self.order.record, self.changes, self._where)
@@ -164,7 +166,7 @@ class Transaction:
     def commit(self) -> None:
         """It is decided: tell the neighbours, keep it, and let go. Raises StoreError."""
         try:
-            self._host.announce(self.order.fabric, self.changes)
+            self._host.announce(self.order.fabric, self._steps[OWN])
             decide(self.order, self._store, self._where)
         finally:
             self.close()

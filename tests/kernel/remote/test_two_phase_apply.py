@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -52,6 +53,26 @@ def test_each_host_gets_its_own_nodes(shop: Shop, fars: dict[str, Far]) -> None:
 
     assert fars["h1"].nodes() == {"shop.web"}
     assert fars["h2"].nodes() == {"shop.db"}
+
+
+def test_a_node_that_asks_for_a_new_one_on_another_host_is_told_where_it_is(
+    shop: Shop, fars: dict[str, Far]
+) -> None:
+    def with_late(text: str) -> str:
+        return f"{text}  late: {{networks: [lan], runs_on: h2}}\n"
+
+    def neighbour(*words: str) -> str:
+        return fars["h1"].run("ip", "-n", "shop.web", "neigh", *words)
+
+    shop.apply(with_late)
+    (eth0,) = json.loads(fars["h2"].run("ip", "-n", "shop.late", "-j", "address", "show", "eth0"))
+    address = eth0["addr_info"][0]["local"]
+    shop.apply()
+    neighbour("replace", address, "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "stale")
+
+    shop.apply(with_late)
+
+    assert eth0["address"] in neighbour("show", address)
 
 
 def test_a_second_apply_changes_nothing(shop: Shop) -> None:
