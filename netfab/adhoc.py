@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING, NamedTuple
 
 from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change
-from netfab.errors import AddressTaken, NetfabError
+from netfab.errors import AddressTaken, NetfabError, StoreError
 from netfab.farside import FarSides, far_sides, named, refuse_vlan, way_to
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
@@ -151,8 +151,15 @@ def delete_bridge(name: str, where: Where = HERE) -> Outcome:
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
-    """Destroy a fabric, with what is attached to its bridges."""
+    """Destroy a fabric, with what is attached to its bridges; a broken store hinders nothing."""
     need_root("destroy")
+    with suppress(StoreError):
+        _detach_all(name, where)
+    return fabric.destroy(name, where, force=True)
+
+
+def _detach_all(name: str, where: Where) -> None:
+    """Take away what is attached to a fabric's bridges."""
     with opened_store(where) as store:
         record = store.record(name)
     mine = {found["bridge"] for found in json.loads(record.summary)["networks"].values()} if record else set()
@@ -160,7 +167,6 @@ def destroy(name: str, where: Where = HERE) -> Applied:
         asked = _asked(where)
         if going := [one for one in asked.attachments.values() if one.bridge in mine]:
             _applied(_less(asked, going), far_sides(where), where)
-    return fabric.destroy(name, where, force=True)
 
 
 def reconcile(name: str, where: Where = HERE) -> Applied:

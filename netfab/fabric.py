@@ -28,6 +28,7 @@ from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Record, Store
+from netfab.topology.grammar import NO_FABRIC_NAMES
 from netfab.topology.schema import FileWish, Topology
 from netfab.visits import as_they_are_now
 from netfab.where import (
@@ -37,11 +38,13 @@ from netfab.where import (
     known_record,
     last_applied,
     last_of_any,
+    last_published,
     locked_fabric,
     need_root,
     opened_host,
     opened_store,
     records,
+    records_of_any,
 )
 
 if TYPE_CHECKING:
@@ -68,6 +71,7 @@ __all__ = [
     "programs",
     "reconcile",
     "records",
+    "records_of_any",
     "recover",
     "status",
 ]
@@ -313,14 +317,29 @@ def recover(where: Where = HERE) -> list[str]:
         lines.append(f"{error}; kept as {set_aside(where.state)}")
     view = PublicView(where.run)
     with opened_store(where) as store:
-        for record in view.records():
+        for record in view.records_that_are_whole():
             if store.record(record.name) is None:
-                published = Fabric.from_json(record.desired, KINDS)
+                published = last_published(record.name, where, KINDS)
                 with opened_host(record.name, where) as host:
                     shown = host.observe(record.name, (published,)).own
                 store.commit(record._replace(desired=shown.to_json()), view.leases(record.name))
                 lines.append(f"recovered fabric {record.name}, applied from {record.file}")
+        lines += _beyond_recovery(store, where)
     return lines or ["nothing to recover: the store is whole"]
+
+
+def _beyond_recovery(store: Store, where: Where) -> Iterator[str]:
+    """What the kernel shows of fabrics that are neither in the store nor published whole, and what to do."""
+    with opened_host("", where) as host:
+        found = host.marked(NO_FABRIC_NAMES)
+    for name in found.fabrics:
+        if store.record(name) is None:
+            yield (
+                f"fabric {name} is on this host, and its record is lost: `netfab apply` of its file takes it"
+                f" up again, `netfab destroy {name}` removes it"
+            )
+    for link in found.nameless:
+        yield f"{link} is of a fabric whose name is lost: `netfab destroy` with its file or name removes it"
 
 
 def _refuse_renamed(name: str, file: str, store: Store) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from netfab.engine.diff import Change, describe, diff
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, StoreError
 from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.kinds import KINDS
 from netfab.plan.names import host_link
@@ -18,7 +19,7 @@ from netfab.plan.planner import Plan, summary
 from netfab.runtime.paths import Paths
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
-from netfab.where import HERE, Where, known_record, opened_host, opened_store, records
+from netfab.where import HERE, Where, known_record, opened_host, opened_store, records_of_any
 
 if TYPE_CHECKING:
     from netfab.runtime.status import Status
@@ -141,7 +142,9 @@ def name_of(file: str, where: Where = HERE) -> str:
     from netfab.topology.source import Source
 
     path = os.path.abspath(file)
-    applied = [record.name for record in records(where) if record.file == path]
+    applied = []
+    with suppress(StoreError):  # a broken store hinders no destroy
+        applied = [record.name for record in records_of_any(where) if record.file == path]
     if len(applied) == 1:
         return applied[0]
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from netfab.engine.apply import Progress, no_progress
@@ -21,7 +21,7 @@ from netfab.objects.borrowed import Borrowed
 from netfab.objects.kinds import ASKED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
-from netfab.store.store import Record, Store
+from netfab.store.store import NO_SENSE, Record, Store
 
 
 def _quiet(_: str) -> None:
@@ -75,6 +75,19 @@ def records(where: Where = HERE) -> list[Record]:
         return store.records()
 
 
+def records_of_any(where: Where = HERE) -> list[Record]:
+    """As the store has them; when that can't be read, as they were published.
+
+    Raises StoreError where nothing can be read of either.
+    """
+    try:
+        return records(where)
+    except StoreError:
+        if published := PublicView(where.run).records_that_are_whole():
+            return published
+        raise
+
+
 @contextmanager
 def opened_host(name: str, where: Where) -> Iterator[LocalHost]:
     """This host, for one fabric; a signal meanwhile is answered between two steps. Raises Interrupted."""
@@ -121,10 +134,15 @@ def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) ->
 
 
 def last_of_any(name: str, where: Where, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
-    """As the store has it; when that can't be read, as it was published."""
-    try:
-        with opened_store(where) as store:
-            return last_applied(store, name, kinds)
-    except StoreError:
-        published: Any = PublicView(where.run)
+    """As the store has it; when that can't be read, as it was published; when neither can, nothing."""
+    with suppress(StoreError, *NO_SENSE), opened_store(where) as store:
+        return last_applied(store, name, kinds)
+    return last_published(name, where, kinds)
+
+
+def last_published(name: str, where: Where, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
+    """As everybody may know it; nothing where that can't be read."""
+    published: Any = PublicView(where.run)
+    with suppress(StoreError, *NO_SENSE):
         return last_applied(published, name, kinds)
+    return Fabric(name)

@@ -242,7 +242,7 @@ def destroy_command(
         return
     if target or file_option:
         raise click.UsageError("--all and --everyone take no FILE or NAME")
-    names = [r.name for r in fabric.records(where) if everyone or r.user == fabric.applying_user()]
+    names = [r.name for r in fabric.records_of_any(where) if everyone or r.user == fabric.applying_user()]
     if not names and not ctx.obj["quiet"]:
         click.echo("There is no fabric on this host." if everyone else "There is no fabric of yours.")
     if names and not yes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, StoreError
 
 FILE_VARIABLE = "NETFAB_FILE"
 file_argument = click.argument("file", required=False, envvar=FILE_VARIABLE)
@@ -57,7 +57,11 @@ def fabric_name(argument: str | None, where: Any, option: str | None = None) -> 
         return valid_name(argument)
     if file := option or argument or os.environ.get(FILE_VARIABLE):
         return _named_in(file, where)
-    records = [record for record in fabric.records(where) if record.name not in NO_FABRIC_NAMES]
+    unreadable, records = None, []
+    try:
+        records = [one for one in fabric.records_of_any(where) if one.name not in NO_FABRIC_NAMES]
+    except StoreError as error:  # it hinders no destroy
+        unreadable = error
     here = [record for record in records if os.path.dirname(record.file) == os.getcwd()]
     if len(here) == 1:
         return here[0].name
@@ -67,6 +71,8 @@ def fabric_name(argument: str | None, where: Any, option: str | None = None) -> 
         return _named_in(find_file(None), where)
     except NetfabError:
         pass
+    if unreadable is not None:
+        raise unreadable
     if not records:
         raise NetfabError("there is no fabric on this host", hint="`netfab apply FILE` makes one")
     raise NetfabError(f"which fabric? There are {', '.join(record.name for record in records)}")

@@ -19,6 +19,7 @@ from netfab.kernel import drops, nft
 from netfab.kernel.announce import advertise, arp_requests
 from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
+from netfab.kernel.marks import Marked, marked
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.nics import nics
@@ -135,6 +136,10 @@ class LocalHost:
     def bridges(self) -> dict[str, dict[str, Any]]:
         """Every bridge in this namespace, with its addresses, ports and MTU."""
         return bridges(self.fabric, self._namespaces.socket(HOST))
+
+    def marked(self, usual: frozenset[str]) -> Marked:
+        """Fabrics of which there is something here, whatever a store has; `usual` names are tried, too."""
+        return marked(self._namespaces, usual)
 
     def nics(self, moving: Collection[str] = ()) -> dict[str, FoundNic]:
         """Every NIC in this namespace, with the addresses and routes of those that are moving."""

@@ -87,19 +87,28 @@ class Listing:
 
 
 def _families_with(table: str) -> list[str]:
-    """The families in which that table is; both where the kernel does not say (linux/nfnetlink.h)."""
+    """The families in which that table is; both where the kernel does not say."""
+    try:
+        return [family for family, name in tables_there() if name == table]
+    except KernelRefused:
+        return list(_FAMILIES.values())
+
+
+def tables_there() -> list[tuple[str, str]]:
+    """Every table of the families that fabrics use, (family, name); linux/nfnetlink.h.
+
+    Raises KernelRefused where the kernel does not say.
+    """
     netlink = Netlink(NETLINK_NETFILTER)
     try:
         answers = netlink.dump(_GET_TABLES, bytes(_NFGENMSG.size))
         tables = [(data[start], parse(data, start + _NFGENMSG.size, end)) for data, start, end in answers]
-    except KernelRefused:
-        return list(_FAMILIES.values())
     finally:
         netlink.close()
     return [
-        _FAMILIES[family]
+        (_FAMILIES[family], text(attrs.get(_TABLE_NAME, b"")))
         for family, attrs in tables
-        if family in _FAMILIES and text(attrs.get(_TABLE_NAME, b"")) == table
+        if family in _FAMILIES
     ]
 
 
