@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from netfab.kernel.netns import NAMESPACE, Namespaces
-from netfab.kernel.nft import tables_there
+from netfab.kernel.nft import is_marked, tables_there
 from netfab.kernel.observe import links, read_mark
 from netfab.objects.base import HOST
 from netfab.objects.firewall import table_name
@@ -30,7 +30,11 @@ def marked(namespaces: Namespaces, usual: frozenset[str]) -> Marked:
     on_host = [link for link in links(namespaces.socket(HOST)) if of_a_fabric(link)]
     in_nodes = dict(_marks_of_nodes(namespaces))
     prefix = table_name("")
-    tables = {table.removeprefix(prefix) for _, table in tables_there() if table.startswith(prefix)}
+    tables = {
+        table.removeprefix(prefix)
+        for family, table in tables_there()
+        if table.startswith(prefix) and is_marked(family, table)
+    }
     groups = {link.group for link in (*on_host, *in_nodes.values())}
     found = {
         name

@@ -19,8 +19,8 @@ from typing import Any, Self
 
 from netfab.errors import KernelRefused, Unsupported
 from netfab.kernel.netlink import NETLINK_NETFILTER, Netlink
-from netfab.objects.firewall import table_name
-from netfab.objects.wire import parse, text
+from netfab.objects.firewall import MARK, table_name
+from netfab.objects.wire import attributes, no_name, parse, text
 
 PROGRAMS = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
 TIMEOUT = 30.0  # seconds; a large foreign ruleset is read before each transaction
@@ -29,6 +29,7 @@ _ENVIRONMENT = {"LC_ALL": "C"}
 _FAMILIES = {1: "inet", 7: "bridge"}  # linux/netfilter.h, NFPROTO_*
 _NFGENMSG = Struct("=BBH")  # family, version, res_id
 _GET_TABLES, _TABLE_NAME = 10 << 8 | 1, 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE; NFTA_TABLE_NAME
+_GET_CHAIN, _CHAIN_TABLE, _CHAIN_NAME = 10 << 8 | 4, 1, 3
 _ABSENT = {ENOENT, EOPNOTSUPP, EPROTONOSUPPORT}  # no such table, or a kernel that can't have any
 
 
@@ -55,9 +56,13 @@ class Listing:
 
     def __init__(self, fabric: str) -> None:
         self._table = table_name(fabric)
+        self.foreign: list[tuple[str, str]] = []  # (family, name): a table of that name that is not ours
         self._runs: dict[str, _Run] = {}
         with suppress(Unsupported):  # no nft, no tables of ours; who wants one is told by `load`
             for family in _families_with(self._table):
+                if not is_marked(family, self._table):
+                    self.foreign.append((family, self._table))
+                    continue
                 self._runs[family] = _Run(program(), ("-j", "list", "table", family, self._table))
 
     def __enter__(self) -> Self:
@@ -110,6 +115,20 @@ def tables_there() -> list[tuple[str, str]]:
         for family, attrs in tables
         if family in _FAMILIES
     ]
+
+
+def is_marked(family: str, table: str) -> bool:
+    """Whether the table has the chain that ours are made with; also where the kernel does not say."""
+    number = next(number for number, name in _FAMILIES.items() if name == family)
+    netlink = Netlink(NETLINK_NETFILTER)
+    try:
+        named = attributes(((_CHAIN_TABLE, table), (_CHAIN_NAME, MARK)), no_name)
+        netlink.get(_GET_CHAIN, _NFGENMSG.pack(number, 0, 0) + named)
+    except OSError as error:
+        return error.errno != ENOENT
+    finally:
+        netlink.close()
+    return True
 
 
 def _parsed(printed: bytes) -> Any:

@@ -124,6 +124,7 @@ class Observer:
         self._inside = False  # whether something in a namespace has to be looked for, even when that ends
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
         self._tables: list[Any] = []
+        self._foreign_tables: list[tuple[str, str]] = []
         self._passages: list[Any] = []
 
     def read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
@@ -132,7 +133,7 @@ class Observer:
             return self._read(fabric, known, only)
         with Listing(fabric) as listing:  # nft works while the links are read
             dump = self._read(fabric, known, only)
-            self._tables = listing.tables()
+            self._tables, self._foreign_tables = listing.tables(), listing.foreign
             self._passages = docker_rules(dump.spaces[HOST].links)
         return dump._replace(tables=self._tables, passages=self._passages)
 
@@ -254,7 +255,10 @@ class Observer:
 
     def foreign(self, fabric: str) -> dict[Name, str]:
         """Names on this host that somebody else holds, and who, by the last reading."""
-        held: dict[Name, str] = {}
+        held = {
+            Name("firewall", family): f"one that netfab did not make, {table}"
+            for family, table in self._foreign_tables
+        }
         for space, found in self._spaces.items():
             for link in found.links:
                 if not owned(link, fabric):
