@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
-from netfab.errors import NetfabError
+from netfab.errors import GuestGone, NetfabError
 from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
@@ -93,7 +93,8 @@ class LocalHost:
         wanted = known[0] if known else Fabric(name)
         own = wanted.sharing(thing for kind in KINDS for thing in kind.read(dump))
         unsettled = frozenset(link for kind in KINDS for link in kind.unsettled(dump))
-        return Observed(own, self._observer.foreign(name), unsettled, self._observer.leaning(name))
+        gone = {guest.name: GuestGone(guest.label) for guest in self._observer.gone}
+        return Observed(own, self._observer.foreign(name), unsettled, self._observer.leaning(name), gone)
 
     def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
         """What observe reads, raw."""

@@ -121,6 +121,7 @@ class Observer:
         self._spaces: dict[str, Space] = {}
         self._qdiscs: dict[str, list[QdiscMessage]] = {}
         self._guests: dict[str, Guest] = {}  # those that live, by their space
+        self.gone: list[Guest] = []  # those known that don't, by the last reading
         self._inside = False  # whether something in a namespace has to be looked for, even when that ends
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
         self._tables: list[Any] = []
@@ -205,11 +206,15 @@ class Observer:
     def _living(self, known: Sequence[Fabric]) -> dict[str, Guest]:
         """The known guests that live; of two in one place the last one: it was there first."""
         found: dict[str, Guest] = {}
+        ended: dict[str, Guest] = {}
         for guest in (thing for one in known for thing in one.values() if type(thing) is Guest):
-            with suppress(OSError):
+            try:
                 self._namespaces.adopt(guest)
                 os.close(self._namespaces.open(guest.name.text))
                 found[guest.space] = guest
+            except OSError:
+                ended[guest.space] = guest
+        self.gone = [guest for space, guest in ended.items() if space not in found]
         for guest in found.values():
             self._namespaces.adopt(guest)
         return found
