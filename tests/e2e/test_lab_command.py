@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from lab import COMMAND, Lab, Result
+from lab import COMMAND, Lab, Result, child_of
 from machine import differences
+from managers import until
 
 NOBODY = 65534
 NO_NEW_PRIVS, DUMPABLE = 38, 4  # linux/prctl.h; the second as after an execve, or /proc/self would be root's
@@ -118,6 +121,23 @@ def test_a_second_terminal_enters_a_running_lab_with_or_without_its_name(lab: La
     assert "pair" in named.out
     assert "you have no lab other; there are pair (process " in other.err
     assert differences(before, lab.state()) == []
+
+
+@pytest.mark.parametrize("paused", ["", " && {command} pause a"], ids=["running", "paused"])
+def test_a_lab_whose_holder_is_killed_ends_with_all_that_runs_in_it(lab: Lab, paused: str) -> None:
+    lab.write("name: pair\nnodes: {a: {command: [sleep, '1000']}}\n")
+    before = lab.state()
+    script = f"true{paused.format(command=COMMAND)}; echo up; sleep 1000"
+    process = lab.start(*lab.words("lab", "topology.yaml", "--", "sh", "-c", script))
+    assert process.stdout is not None
+    while process.stdout.readline() not in ("up\n", ""):
+        pass
+
+    os.kill(child_of(process.pid), signal.SIGKILL)
+
+    assert process.stdout.read() == ""  # everybody who could write has ended
+    process.communicate()
+    until(lambda: differences(before, lab.state()) == [], "the sandbox is gone")
 
 
 def test_a_lab_ends_with_its_command_although_a_program_is_paused(lab: Lab) -> None:
