@@ -11,6 +11,7 @@ import click
 
 from netfab import __version__
 from netfab.cli.failures import show_bug, show_error
+from netfab.cli.output import THAT_CHANGE, error_of, standard_output
 from netfab.errors import Interrupted, NetfabError
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 
@@ -124,6 +125,9 @@ class Sections(click.Group):
 def cli(ctx: click.Context, /, **options: Any) -> None:
     """Networks of containers, from one file."""
     ctx.obj.update(options)
+    ctx.obj["stdout"].diverts = (
+        ALIASES.get(ctx.invoked_subcommand or "", ctx.invoked_subcommand) in THAT_CHANGE
+    )
 
 
 def _exit_code(error: click.ClickException, words: Sequence[str]) -> int:
@@ -137,9 +141,11 @@ def _exit_code(error: click.ClickException, words: Sequence[str]) -> int:
 def main() -> None:
     """Entry point. Exit codes: 0 fine, 1 it failed, 2 usage, 130 interrupted."""
     gc.disable()  # a command is short; the collector is four fifths of the time for 25,000 objects
-    said: dict[str, Any] = {}
+    output = standard_output()
+    said: dict[str, Any] = {"stdout": output}
     try:
         code = cli.main(standalone_mode=False, obj=said)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         code = _exit_code(error, sys.argv)
@@ -148,10 +154,12 @@ def main() -> None:
     except NetfabError as error:
         show_error(error, as_json=said.get("output") == "json")
         code = 130 if isinstance(error, Interrupted) else 1
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 1
     except Exception as error:  # the last resort: a user is never shown a traceback unasked
-        code = show_bug(error)
+        code = 1 if error is output.lost else show_bug(error)
+    if output.lost is not None:
+        code = code or 1
+        output.muted = True
+        if told := error_of(output.lost, output.diverts):
+            show_error(told)
     gc.freeze()  # nor at the end, where the interpreter would collect once more
     sys.exit(code if isinstance(code, int) else 0)

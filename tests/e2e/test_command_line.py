@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from lab import COMMAND, Lab
 from machine import differences
@@ -451,3 +453,44 @@ def test_a_closed_pipe_is_no_traceback(lab: Lab) -> None:
 
     assert result.out.count("\n") == 1
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("verbose", [[], ["-v"]])
+@pytest.mark.parametrize(
+    "stdout",
+    ["os.open('/dev/full', os.O_WRONLY)", "[os.close(end) or other for end, other in [os.pipe()]][0]"],
+    ids=["a full disk", "a pipe that nobody reads"],
+)
+def test_what_a_command_did_is_said_on_stderr_where_stdout_can_t_be_written_to(
+    lab: Lab, stdout: str, verbose: list[str]
+) -> None:
+    lab.write(PAIR)
+
+    def with_lost_output(*words: str) -> str:
+        script = f"import os, sys; os.dup2({stdout}, 1); os.execv(sys.argv[1], sys.argv[1:])"
+        result = lab.run(sys.executable, "-c", script, *lab.words(*words))
+        assert result.code == 1, result.err
+        return result.err
+
+    applied = with_lost_output("apply", *verbose)
+    assert lab.netfab("apply").out.startswith("No changes.")
+    destroyed = with_lost_output("destroy", *verbose)
+
+    assert applied.splitlines()[-2].startswith("Applied: ")
+    assert "netfab: error: can't write to standard output: " in applied
+    assert destroyed.splitlines()[-2].startswith(("Destroyed pair.", "Applied: "))
+    assert "mistake" not in applied + destroyed
+
+
+@pytest.mark.parametrize(
+    "words", [["plan"], ["--help"], ["schema"], ["config"], ["version"], ["plan", "-o", "json"]], ids=str
+)
+def test_a_full_disk_behind_stdout_is_an_error_of_every_command(lab: Lab, words: list[str]) -> None:
+    lab.write(PAIR)
+
+    result = lab.run("bash", "-c", f"{COMMAND} {' '.join(words)} > /dev/full")
+
+    assert (result.code, result.err) == (
+        1,
+        "netfab: error: can't write to standard output: No space left on device\n",
+    )
