@@ -138,6 +138,14 @@ def _exit_code(error: click.ClickException, words: Sequence[str]) -> int:
     return 1 if asked else error.exit_code
 
 
+def _shown_as_file(error: Exception) -> bool:
+    """Whether it is about a file, and was shown so: who put something else in its place knows what to do."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str):
+        return False
+    show_error(NetfabError(f"{error.filename}: {error.strerror}"))
+    return True
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 fine, 1 it failed, 2 usage, 130 interrupted."""
     gc.disable()  # a command is short; the collector is four fifths of the time for 25,000 objects
@@ -155,7 +163,7 @@ def main() -> None:
         show_error(error, as_json=said.get("output") == "json")
         code = 130 if isinstance(error, Interrupted) else 1
     except Exception as error:  # the last resort: a user is never shown a traceback unasked
-        code = 1 if error is output.lost else show_bug(error)
+        code = 1 if error is output.lost or _shown_as_file(error) else show_bug(error)
     if output.lost is not None:
         code = code or 1
         output.muted = True

@@ -167,7 +167,7 @@ class Namespaces:
 
     def named(self, prefix: str) -> Iterator[tuple[str, str]]:
         """(name, NAMESPACE, LEFTOVER or FOREIGN) of everything in /run/netns that begins so."""
-        with suppress(FileNotFoundError), os.scandir(DIRECTORY) as entries:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(DIRECTORY) as entries:
             for name in sorted(entry.name for entry in entries if entry.name.startswith(prefix)):
                 with suppress(FileNotFoundError):  # ended meanwhile
                     yield name, _what_is(f"{DIRECTORY}/{name}")

@@ -312,7 +312,7 @@ def _holder(link: Link) -> str:
 
 
 def _files(directory: str) -> Iterator[tuple[str, tuple[int, str]]]:
-    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
                 with open(entry.path, encoding="utf-8", errors="surrogateescape", newline="") as file:

@@ -88,7 +88,7 @@ class PublicView:
         try:
             with open(path) as file:
                 return _parsed(fabric, file.read())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}") from error
@@ -157,7 +157,7 @@ def _parts(record: Record, leases: frozenset[Lease]) -> Iterator[str]:
 def withdraw(directory: str, fabric: str) -> None:
     """Remove the fabric's file, and the directories that nothing is left in."""
     for name in (f"{fabric}.json", f"{fabric}.json.new"):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             os.unlink(f"{directory}/{name}")
     for emptied in (f"{directory}/{fabric}/etc", f"{directory}/{fabric}", directory):
         with suppress(OSError):

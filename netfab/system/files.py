@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from contextlib import suppress
+from errno import ENOTDIR
 
 from netfab.system.libc import checked, libc
 
@@ -16,12 +17,17 @@ _FALLOC_FL_PUNCH_HOLE = 0x2
 
 
 def public_directory(path: str) -> None:
-    """Make a directory, and those above it, that everybody may read, whatever this process's umask."""
+    """Make a directory, and those above it, that everybody may read, whatever this process's umask.
+
+    Raises OSError; NotADirectoryError for what is there and is none.
+    """
     if not os.path.isdir(path):
         public_directory(os.path.dirname(os.path.abspath(path)))
         with suppress(FileExistsError):
             os.mkdir(path)
             os.chmod(path, 0o755)
+        if not os.path.isdir(path):
+            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), path)
 
 
 def punch_hole(fd: int, length: int) -> None:
