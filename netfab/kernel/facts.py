@@ -20,8 +20,8 @@ from netfab.kernel.observe import addresses, links, routes
 from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
 from netfab.objects.link import MASTER, Link, owned
 from netfab.objects.passage import CHAIN, TABLE
-from netfab.objects.route import RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
-from netfab.objects.wire import AF_INET, AF_INET6, number, parse_hops
+from netfab.objects.route import KIND_NAMES, RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
+from netfab.objects.wire import AF_INET, AF_INET6, MARK, number, parse_hops
 from netfab.plan.facts import Facts
 from netfab.plan.subnets import Reservation
 
@@ -108,8 +108,10 @@ def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
 def _routed(table: list[RouteMessage], names: dict[int, str], own: set[int]) -> Iterator[Reservation]:
     for route in table:
         devices = _devices(route)
-        if route.kind != UNICAST or route.length <= 1 or (devices and own.issuperset(devices)):
+        if route.kind not in KIND_NAMES or route.length <= 1 or (devices and own.issuperset(devices)):
             continue  # 0/0, 0/1 and 128/1 are ways out, not networks
+        if route.kind != UNICAST and route.protocol == MARK:
+            continue  # some fabric's, whose subnets are known
         if RTA_DST not in route.attrs or route.family not in (AF_INET, AF_INET6):
             continue
         prefix = _network(route)
@@ -119,7 +121,10 @@ def _routed(table: list[RouteMessage], names: dict[int, str], own: set[int]) -> 
             and not any(prefix.version == never.version and prefix.overlaps(never) for never in _NEVER)
         ):
             through = ", ".join(dict.fromkeys(names.get(index, "?") for index in devices))
-            yield Reservation(prefix, f"routed via {through} on this host")
+            refused = f"refused by a {KIND_NAMES[route.kind]} route of this host"
+            yield Reservation(
+                prefix, f"routed via {through} on this host" if route.kind == UNICAST else refused
+            )
 
 
 def _network(route: RouteMessage) -> IPv4Network | IPv6Network:

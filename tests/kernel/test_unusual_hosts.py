@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_network
 
 import pytest
 from examples import FABRIC, FILE, fabric, namespace, veth
@@ -15,6 +16,7 @@ from test_damage import WHOLE
 from netfab.engine.apply import apply
 from netfab.hosts.local import LocalHost
 from netfab.objects.base import Name, node_space
+from netfab.plan.subnets import Reservation
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,16 @@ def test_there_may_be_more_nodes_than_files_that_may_be_open(monkeypatch: pytest
 
         assert host.observe(FABRIC).own == many
         apply(fabric(), host)
+
+
+@pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit"])
+@pytest.mark.parametrize("prefix", ["10.0.0.0/16", "fd00:1::/48"])
+def test_what_the_host_refuses_to_route_is_not_free(host: LocalHost, kind: str, prefix: str) -> None:
+    family = "-6" if ":" in prefix else "-4"
+    for route in (prefix, "default"):
+        subprocess.run(["ip", family, "route", "add", kind, route], check=True)
+
+    taken = host.facts().reservations
+
+    assert Reservation(ip_network(prefix), f"refused by a {kind} route of this host") in taken
+    assert [held for held in taken if held.prefix.prefixlen == 0] == []
