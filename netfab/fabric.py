@@ -16,7 +16,7 @@ from netfab.engine.apply import Applied
 from netfab.engine.diff import Change
 from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
-from netfab.look import bridges, inspect, name_of, plan_data, status
+from netfab.look import bridges, inspect, name_of, plan_data, status, warnings
 from netfab.nics import as_they_came_back
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
@@ -74,6 +74,7 @@ __all__ = [
     "records_of_any",
     "recover",
     "status",
+    "warnings",
 ]
 
 
@@ -161,6 +162,8 @@ def apply(
             proposed = with_renames(proposed, record, made.summary)
             desired = _aim(proposed, host, last, saved)
             applied = engine.apply(desired, host, (last,), where.progress)
+            if not applied.changes:  # else that was looked at before the first of them
+                raise_all(host.foreign_drops(desired.values()))
             host.forget()  # what is written next takes as much memory again
             with _undone_on_failure(applied, host, (desired, last)):
                 run_commands(made, applied.changes, where)

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from netfab.engine.diff import Change, describe, diff
 from netfab.errors import NetfabError, StoreError
 from netfab.objects.base import HOST, Fabric, Name
+from netfab.objects.firewall import Firewall
 from netfab.objects.kinds import KINDS
+from netfab.plan.facts import Lease
 from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
+from netfab.plan.prefixes import shadowed
 from netfab.runtime.paths import Paths
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
 from netfab.where import HERE, Where, known_record, opened_host, opened_store, records_of_any
 
 if TYPE_CHECKING:
+    from netfab.hosts.local import LocalHost
     from netfab.runtime.status import Status
 
 
@@ -41,11 +46,13 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
         if os.geteuid() != 0:
             for node in found["nodes"].values():
                 node |= {"state": "applied", "ready": None, "pid": None}
+            found["warnings"] = list(shadowed(store.leases(name), host.facts().reservations))
             return found
         wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
         present = host.observe(name, (wanted,)).own
         as_left = host.as_left(wanted)
         dropped = host.dropped()
+        found["warnings"] = list(_warnings(store.leases(name), wanted, host))
     found["differs"] = len(describe(diff(as_left, present)))
     running = containers(Paths(name, where.run, where.state))
     for short, node in found["nodes"].items():
@@ -58,6 +65,18 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
         for interface in node["interfaces"]:
             interface["dropped"] = dropped.get(host_link(name, short, interface["name"]), 0)
     return found
+
+
+def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
+    """What of this host has come in the way of a fabric, of which itself nothing has changed."""
+    with opened_store(where) as store, opened_host(name, where) as host:
+        wanted = Fabric.from_json(known_record(store, name).desired, [Firewall])
+        return tuple(_warnings(store.leases(name), wanted, host))
+
+
+def _warnings(leases: Iterable[Lease], wanted: Fabric, host: LocalHost) -> Iterator[str]:
+    yield from shadowed(leases, host.facts().reservations)
+    yield from (error.message for error in host.foreign_drops(wanted.values()))
 
 
 def _does_its_work(program: Status) -> bool:

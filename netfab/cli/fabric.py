@@ -278,9 +278,11 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
 
     where = where_of(ctx)
     found = fabric_name(name, where)
-    changes = fabric.drift(found, where)
+    changes, warnings = fabric.drift(found, where), list(fabric.warnings(found, where))
+    show.warn(warnings)
     if output != "table":
-        show.show_data({"version": 1, "fabric": found, "changes": show.describe(changes)}, output, list)
+        data = {"fabric": found, "changes": show.describe(changes), "warnings": warnings}
+        show.show_data({"version": 1, **data}, output, list)
     else:
         show.show_changes(changes, False, found)
     if changes:

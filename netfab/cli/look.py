@@ -28,6 +28,7 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     if output == "table":
         click.echo(show.printable(f"fabric {found['fabric']}, from {found['file']}"))
     show.show_data(found, output, lambda: _status_rows(found))
+    show.warn(found["warnings"])
     if "differs" not in found and not ctx.obj["quiet"]:
         click.echo("as last applied; as root, as the kernel has it", err=True)
     if found.get("differs"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from contextlib import suppress
 from errno import ENOENT
 from ipaddress import IPv6Address
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
-from netfab.errors import GuestGone, NetfabError
+from netfab.errors import ForeignObject, GuestGone, NetfabError, raise_all
 from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
@@ -177,8 +177,14 @@ class LocalHost:
         tables = [change.after for change in changes if isinstance(change.after, Firewall)]
         if tables:
             nft.program()
-        if tables and (drops.sees_bridged_frames() or any(table.forwards for table in tables)):
-            drops.refuse_foreign_drops(frozenset(name for table in tables for name in table.bridges))
+            raise_all(self.foreign_drops(tables))
+
+    def foreign_drops(self, things: Iterable[Any]) -> list[ForeignObject]:
+        """What chains of others would drop of what the firewall among these objects lets through."""
+        tables = [thing for thing in things if isinstance(thing, Firewall)]
+        if not tables or not (drops.sees_bridged_frames() or any(table.forwards for table in tables)):
+            return []
+        return drops.foreign_drops(frozenset(name for table in tables for name in table.bridges))
 
     def run(self, phase: Sequence[Change]) -> list[Exception | None]:
         """Carry out a phase."""

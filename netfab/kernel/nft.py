@@ -29,7 +29,8 @@ _ENVIRONMENT = {"LC_ALL": "C"}
 _FAMILIES = {1: "inet", 7: "bridge"}  # linux/netfilter.h, NFPROTO_*
 _NFGENMSG = Struct("=BBH")  # family, version, res_id
 _GET_TABLES, _TABLE_NAME = 10 << 8 | 1, 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE; NFTA_TABLE_NAME
-_GET_CHAIN, _CHAIN_TABLE, _CHAIN_NAME = 10 << 8 | 4, 1, 3
+_GET_CHAIN, _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK = 10 << 8 | 4, 1, 3, 4
+_HOOK_NUMBER, _FORWARD = 1, 2  # NFTA_HOOK_HOOKNUM; NF_INET_FORWARD, which is NF_BR_FORWARD, too
 _ABSENT = {ENOENT, EOPNOTSUPP, EPROTONOSUPPORT}  # no such table, or a kernel that can't have any
 
 
@@ -115,6 +116,24 @@ def tables_there() -> list[tuple[str, str]]:
         for family, attrs in tables
         if family in _FAMILIES
     ]
+
+
+def others_see_what_is_forwarded() -> bool:
+    """Whether there is any chain at a forward hook but fabrics'; also where the kernel does not say."""
+    netlink = Netlink(NETLINK_NETFILTER)
+    try:
+        answers = netlink.dump(_GET_CHAIN, bytes(_NFGENMSG.size))
+        chains = [parse(data, start + _NFGENMSG.size, end) for data, start, end in answers]
+    except KernelRefused as error:
+        return error.errno not in _ABSENT
+    finally:
+        netlink.close()
+    return any(
+        int.from_bytes(parse(hook, 0, len(hook)).get(_HOOK_NUMBER, b"")) == _FORWARD
+        and not text(attrs.get(_CHAIN_TABLE, b"")).startswith(table_name(""))
+        for attrs in chains
+        if (hook := attrs.get(_CHAIN_HOOK))
+    )
 
 
 def is_marked(family: str, table: str) -> bool:
