@@ -16,7 +16,8 @@ from netfab.engine.apply import Applied
 from netfab.engine.diff import Change
 from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
-from netfab.look import bridges, inspect, name_of, plan_data, status, warnings
+from netfab.info import info
+from netfab.look import bridges, inspect, name_of, plan_data, status, topology_of, warnings
 from netfab.nics import as_they_came_back
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
@@ -27,7 +28,7 @@ from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
 from netfab.store.public import PublicView, publish, withdraw
-from netfab.store.store import Record, Store
+from netfab.store.store import Part, Record, Store
 from netfab.topology.grammar import NO_FABRIC_NAMES
 from netfab.topology.schema import FileWish, Topology
 from netfab.visits import as_they_are_now
@@ -62,6 +63,7 @@ __all__ = [
     "destroy",
     "drift",
     "execute",
+    "info",
     "inspect",
     "load",
     "logs",
@@ -74,6 +76,7 @@ __all__ = [
     "records_of_any",
     "recover",
     "status",
+    "topology_of",
     "warnings",
 ]
 
@@ -138,8 +141,8 @@ def apply(
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record, leases = store.record(name), store.leases(name)
-        topology = shared.joined(topology, store)
-        _refuse_another(record, file, take_over)
+        written, topology = topology, shared.joined(topology, shared.networks_of(store))
+        refuse_another(record, file, take_over)
         if record is None and not second:
             _refuse_renamed(name, file, store)
         last = last_applied(store, name)
@@ -169,7 +172,11 @@ def apply(
                 run_commands(made, applied.changes, where)
                 wants = leases_within(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
-                    _remember(made, within(proposed, _desired(record, name)), wants, store, where)
+                    if not only:
+                        made = made._replace(topology=_text_of(written) if file else "")
+                    elif record and not applied.changes:
+                        made = made._replace(topology=record.topology)
+                    remember(made, within(proposed, _desired(record, name)), wants, store, where)
         except UndoFailed:
             raise
         except BaseException:
@@ -192,10 +199,17 @@ def _undone_on_failure(applied: Applied, host: LocalHost, known: tuple[Fabric, .
         raise
 
 
+def _text_of(topology: Topology) -> str:
+    from netfab.topology.config import config
+
+    return config(topology)
+
+
 def _is_known(record: Record | None, made: Record) -> bool:
     """Whether the store has all of it: of an apply that was killed it has no objects."""
-    same = record is not None and record._replace(desired="") == made._replace(desired="")
-    return same and record != made
+    if record is None or record.desired == made.desired or (made.file and not record.topology):
+        return False
+    return record._replace(desired=made.desired, topology="") == made
 
 
 def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None) -> Fabric:
@@ -219,14 +233,21 @@ def _desired(record: Record | None, name: str) -> Fabric:
     return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
 
 
-def _remember(made: Record, desired: Fabric, wants: frozenset[Lease], store: Store, where: Where) -> None:
+def remember(
+    made: Record,
+    desired: Fabric,
+    wants: frozenset[Lease],
+    store: Store,
+    where: Where,
+    part: Part | None = None,
+) -> None:
     """Keep what was applied, and tell everybody what everybody may know of it."""
     known = made._replace(desired=desired.to_json())
-    store.commit(known, wants)
-    publish(where.run, _public(known, desired), wants)
+    store.commit(known, wants, part)
+    publish(where.run, public_record(known, desired), wants)
 
 
-def _public(record: Record, fabric: Fabric) -> Record:
+def public_record(record: Record, fabric: Fabric) -> Record:
     """The record of that fabric, less the secrets of its objects."""
     public = fabric.public()
     return record if public is fabric else record._replace(desired=public.to_json())
@@ -289,7 +310,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
             run_commands(record, applied.changes, where)
         host.announce(wanted, applied.changes)
         found = record._replace(desired=wanted.to_json())  # with guests as they run now
-        publish(where.run, _public(found, wanted), store.leases(name))
+        publish(where.run, public_record(found, wanted), store.leases(name))
         return applied
 
 
@@ -356,7 +377,7 @@ def _refuse_renamed(name: str, file: str, store: Store) -> None:
             )
 
 
-def _refuse_another(record: Record | None, file: str, take_over: bool) -> None:
+def refuse_another(record: Record | None, file: str, take_over: bool) -> None:
     """A second checkout of a file must not eat the first one's fabric."""
     if record is not None and record.file != file and not take_over:
         raise NetfabError(

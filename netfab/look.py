@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from netfab.engine.diff import Change, describe, diff
 from netfab.errors import NetfabError, StoreError
-from netfab.objects.base import HOST, Fabric, Name
+from netfab.objects.base import Fabric, Name
 from netfab.objects.firewall import Firewall
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Lease
@@ -23,7 +23,16 @@ from netfab.plan.prefixes import shadowed
 from netfab.runtime.paths import Paths
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
-from netfab.where import HERE, Where, known_record, opened_host, opened_store, records_of_any
+from netfab.where import (
+    HERE,
+    Where,
+    known_record,
+    need_root,
+    opened_book,
+    opened_host,
+    opened_store,
+    records_of_any,
+)
 
 if TYPE_CHECKING:
     from netfab.hosts.local import LocalHost
@@ -77,6 +86,19 @@ def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
 def _warnings(leases: Iterable[Lease], wanted: Fabric, host: LocalHost) -> Iterator[str]:
     yield from shadowed(leases, host.facts().reservations)
     yield from (error.message for error in host.foreign_drops(wanted.values()))
+
+
+def topology_of(name: str, where: Where = HERE) -> str:
+    """The file that the fabric was last applied from, whatever became of that: it plans to no changes."""
+    need_root("status -o topology")
+    with opened_store(where) as store:
+        record = known_record(store, name)
+    if not record.topology:
+        raise NetfabError(
+            f"nothing is known of the file of fabric {name}: it was applied in parts, or of none",
+            hint=f"`netfab config {record.file}` prints what is in it now" if record.file else "",
+        )
+    return record.topology
 
 
 def _does_its_work(program: Status) -> bool:
@@ -161,11 +183,11 @@ def name_of(file: str, where: Where = HERE) -> str:
     from netfab.topology.source import Source
 
     path = os.path.abspath(file)
-    applied = []
+    applied = {entry.name for entry in opened_book(where).entries() if entry.file == path}
     with suppress(StoreError):  # a broken store hinders no destroy
-        applied = [record.name for record in records_of_any(where) if record.file == path]
+        applied |= {record.name for record in records_of_any(where) if record.file == path}
     if len(applied) == 1:
-        return applied[0]
+        return applied.pop()
     try:
         with open(0 if file == "-" else path, "rb", closefd=file != "-") as opened:
             tree = Source(opened.read(), file, os.environ).tree

@@ -8,18 +8,13 @@ from __future__ import annotations
 from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.nic import Nic
-from netfab.plan.facts import FoundNic
+from netfab.plan.facts import Asked, FoundNic
 from netfab.store.store import Store
-from netfab.topology.schema import Topology
 
 
-def nics_of(topology: Topology, host: LocalHost, store: Store) -> dict[str, FoundNic]:
-    """The NICs of the host, where the topology has links to any; one that it moved as it was before."""
-    outsides = [link.outside for link in topology.links if link.outside is not None]
-    if all(outside.kind == "host" for outside in outsides):
-        return {}
-    moving = [outside.device for outside in outsides if outside.kind == "nic"]
-    return moved_nics(topology.name, store) | host.nics(moving)
+def nics_of(asked: Asked, host: LocalHost, store: Store) -> dict[str, FoundNic]:
+    """The NICs of the host, where links to any are asked for; one that its fabric moved as it was before."""
+    return moved_nics(host.fabric, store) | host.nics(asked.moving) if asked.nics else {}
 
 
 def moved_nics(fabric: str, store: Store) -> dict[str, FoundNic]:

@@ -14,12 +14,12 @@ from netfab import shared
 from netfab.engine import apply as engine
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
-from netfab.errors import LeaseConflict
+from netfab.errors import LeaseConflict, NetfabError
 from netfab.hosts.local import LocalHost
 from netfab.nics import nics_of
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Asked, Facts, Lease, asked_by
 from netfab.plan.part import commands_within, nodes_of, part_of, summary_within, within
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
@@ -28,7 +28,7 @@ from netfab.plan.renames import renamed
 from netfab.plan.subnets import Reservation
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
-from netfab.visits import guests_of
+from netfab.visits import guests_of, refuse_unfound
 from netfab.where import HERE, Where, last_applied, opened_host, opened_store
 
 ATTEMPTS = 20  # at planning, when other processes claim what was planned
@@ -56,9 +56,9 @@ def plan(topology: Topology, where: Where = HERE, why: bool = False, only: Colle
     what those nodes have or need.
     """
     with opened_store(where) as store, opened_host(topology.name, where) as host:
-        topology = shared.joined(topology, store)
+        topology = shared.joined(topology, shared.networks_of(store))
         record, leases = store.record(topology.name), store.leases(topology.name)
-        facts = _facts(host, store, topology, leases, where, _nodes(topology, only, record))
+        facts = _facts(topology, host, store, leases, where, _nodes(topology, only, record))
         proposed = _planned(topology, leases, facts, where, only, record)
         proposed = with_renames(proposed, record, summary_of(topology, proposed, record))
         last = last_applied(store, topology.name, KINDS)
@@ -85,7 +85,7 @@ def claim(
     """Plan, and hold what is planned; plan again when another process was first."""
     for attempt in range(ATTEMPTS):
         leases = store.leases(topology.name)
-        facts = _facts(host, store, topology, leases, where, _nodes(topology, only, record))
+        facts = _facts(topology, host, store, leases, where, _nodes(topology, only, record))
         proposed = _planned(topology, leases, facts, where, only, record)
         try:
             store.claim(topology.name, proposed.wants)
@@ -141,27 +141,41 @@ def with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:
 
 
 def _facts(
+    topology: Topology,
     host: LocalHost,
     store: Store,
-    topology: Topology,
     leases: frozenset[Lease],
     where: Where,
     nodes: Collection[str],
 ) -> Facts:
-    """What the planner is told: of the host, and of what fabrics hold on it."""
-    facts, name = host.facts(), topology.name
+    """What the planner of these nodes is told. Raises NetfabError, for all guests that are not there."""
+    facts, unfound = facts_of(asked_by(topology, nodes), host, store, leases, where)
+    refuse_unfound(topology, unfound)
+    return facts
+
+
+def facts_of(
+    asked: Asked, host: LocalHost, store: Store, leases: frozenset[Lease], where: Where
+) -> tuple[Facts, dict[str, NetfabError]]:
+    """What the planner is told of the host, and of what fabrics hold on it; and of guests that nobody has."""
+    facts, name = host.facts(), host.fabric
     held = tuple(
         Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
         for subnet in store.held(name)
     )
     own = {lease.key: lease.value for lease in leases if lease.kind == "borrowed"}
     originals = {**facts.sysctls, **store.borrowed(name), **own}
-    published = store.published(name)
-    return facts._replace(
+    guests, unfound = guests_of(asked, store, name, where)
+    all_of_it = facts._replace(
         reservations=held + facts.reservations,
         sysctls=originals,
-        published=published,
-        guests=guests_of(topology, store, where, nodes),
-        nics=nics_of(topology, host, store),
+        published=store.published(name),
+        vnis=(
+            *facts.vnis,
+            *((vni, f"fabric {other}'s on this host") for vni, other in store.vnis(name).items()),
+        ),
+        guests=guests,
+        nics=nics_of(asked, host, store),
         held=shared.held_on_bridges(store, name),
     )
+    return all_of_it, unfound

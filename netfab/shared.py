@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -46,27 +46,31 @@ def _held(name: str, summary: Summary) -> Iterator[tuple[str, Address, str]]:
                     yield networks[network]["bridge"], ip_address(text), holder
 
 
-def joined(topology: Topology, store: Store) -> Topology:
+def networks_of(store: Store) -> dict[str, Summary]:
+    """What every fabric of the host has as networks."""
+    return {record.name: json.loads(record.summary)["networks"] for record in store.records()}
+
+
+def joined(topology: Topology, networks: Mapping[str, Summary]) -> Topology:
     """The topology with every `external: FABRIC/NETWORK` as what it is there. Raises PlanError."""
-    networks: dict[str, Network] = {}
+    found: dict[str, Network] = {}
     errors: list[NetfabError] = []
     for name, network in topology.networks.items():
         try:
-            networks[name] = _joined(network, store) if isinstance(network.external, str) else network
+            found[name] = _joined(network, networks) if isinstance(network.external, str) else network
         except PlanError as error:
             error.at = network.at.of("external")
             errors.append(error)
     raise_all(errors)
-    return topology._replace(networks=networks)
+    return topology._replace(networks=found)
 
 
-def _joined(network: Network, store: Store) -> Network:
+def _joined(network: Network, networks: Mapping[str, Summary]) -> Network:
     fabric, _, there = str(network.external).partition("/")
-    record = store.record(fabric)
-    if record is None:
-        names = ", ".join(one.name for one in store.records()) or "none"
+    if fabric not in networks:
+        names = ", ".join(networks) or "none"
         raise PlanError(f"there is no fabric {fabric} on this host", hint=f"there are {names}")
-    known: Summary = json.loads(record.summary)["networks"]
+    known = networks[fabric]
     if there not in known:
         raise PlanError(f"fabric {fabric} has no network {there}", hint=f"it has {', '.join(known)}")
     chosen = known[there]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import GuestGone, NetfabError, UnknownGuest, raise_all
 from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
-from netfab.plan.facts import FoundGuest
+from netfab.plan.facts import Asked, FoundGuest
 from netfab.store.store import Store
 from netfab.topology.schema import Topology
 from netfab.where import Where, last_applied, records
@@ -19,28 +19,31 @@ if TYPE_CHECKING:
     from netfab.guests.guest import Guest as FoundRun
 
 
-def guests_of(topology: Topology, store: Store, where: Where, nodes: Container[str]) -> dict[str, FoundGuest]:
-    """The containers that the topology has as nodes, by its words for them. Raises NetfabError.
-
-    Of nodes that are not among these, as they were when they were attached, if they ever were.
-    """
-    attached = [node for node in topology.nodes.values() if node.attach]
-    known = guests_in(last_applied(store, topology.name)) if attached else {}
+def guests_of(
+    asked: Asked, store: Store, fabric: str, where: Where
+) -> tuple[dict[str, FoundGuest], dict[str, NetfabError]]:
+    """The containers that are asked for, by the words for them, and why some are not found."""
+    known = guests_in(last_applied(store, fabric)) if asked.guests or asked.former else {}
     found: dict[str, FoundGuest] = {}
-    errors: list[NetfabError] = []
-    for node in attached:
-        if node.name not in nodes:
-            last = known.get(node.attach)
-            found[node.attach] = FoundGuest(*last[1:]) if last else FoundGuest(node.attach, "", 0, "")
-            continue
+    errors: dict[str, NetfabError] = {}
+    for word in asked.former:
+        last = known.get(word)
+        found[word] = FoundGuest(*last[1:]) if last else FoundGuest(word, "", 0, "")
+    for word in asked.guests:
         try:
-            run = run_of(known[node.attach], where) if node.attach in known else None
-            found[node.attach] = FoundGuest(*run[1:]) if run else _fact(find(node.attach, where))
+            run = run_of(known[word], where) if word in known else None
+            found[word] = FoundGuest(*run[1:]) if run else _fact(find(word, where))
         except NetfabError as error:
-            error.at = node.at.of("attach")
-            errors.append(error)
-    raise_all(errors)
-    return found
+            errors[word] = error
+    return found, errors
+
+
+def refuse_unfound(topology: Topology, errors: Mapping[str, NetfabError]) -> None:
+    """Raises what was wrong with nodes' `attach`, where the file says it."""
+    for node in topology.nodes.values():
+        if node.attach in errors:
+            errors[node.attach].at = node.at.of("attach")
+    raise_all(errors.values())
 
 
 def guests_in(fabric: Fabric) -> dict[str, Guest]:

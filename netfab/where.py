@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netfab.engine.apply import Progress, no_progress
 from netfab.errors import NetfabError, NotRoot, StoreError
@@ -22,6 +22,9 @@ from netfab.objects.kinds import ASKED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
 from netfab.store.store import NO_SENSE, Record, Store
+
+if TYPE_CHECKING:
+    from netfab.store.book import Book
 
 
 def _quiet(_: str) -> None:
@@ -52,6 +55,16 @@ def need_root(command: str) -> None:
     """Raises NotRoot for whoever is not."""
     if os.geteuid() != 0:
         raise NotRoot("needs root", hint=f"sudo netfab {command} …, or `netfab lab`, which needs none")
+
+
+def opened_book(where: Where) -> Book:
+    """What a controller remembers of fabrics on other hosts; that of an ordinary user is below its home."""
+    from netfab.store.book import Book
+
+    if os.geteuid() == 0:
+        return Book(f"{where.state}/controller")
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return Book(f"{data}/netfab/controller")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from netfab.kernel.nics import nics
 from netfab.objects.address import Address, address_name
 from netfab.objects.base import Fabric, Name, node_space
 from netfab.objects.bridge import Bridge
+from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.dhcp import Dhcp
 from netfab.objects.expressions import ACCEPT, DROP, match, meta
 from netfab.objects.file import File
@@ -28,6 +29,7 @@ from netfab.objects.guest import Guest
 from netfab.objects.link import Settings, group_of
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.namespace import Namespace
+from netfab.objects.neighbour import Neighbour
 from netfab.objects.nic import Nic
 from netfab.objects.original import Original
 from netfab.objects.port import Port
@@ -35,6 +37,8 @@ from netfab.objects.qdisc import Qdisc
 from netfab.objects.route import Hop, Route
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import End, Veth
+from netfab.objects.vxlan import Vxlan
+from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
 
 FABRIC = "shop"
 GROUP = group_of(FABRIC)
@@ -42,6 +46,7 @@ BR0, BR1 = Name("host", "br0"), Name("host", "br1")
 WEB, DB = node_space(FABRIC, "web"), node_space(FABRIC, "db")
 WEB_HOST = Name("host", "nfweb")
 WEB_ETH0, WEB_ETH1, DB_ETH1 = Name(WEB, "eth0"), Name(WEB, "eth1"), Name(DB, "eth1")
+TUNNEL = Name("host", "vx42")
 GUEST = node_space(FABRIC, "blue")
 GUEST_ETH1 = Name(GUEST, "eth1")
 SERVERS: list[subprocess.Popen[str]] = []  # that `here` started
@@ -136,22 +141,27 @@ def _on_stage(wanted: Fabric) -> Fabric:
 
 
 def _made(thing: Any) -> Any:
-    if isinstance(thing, Macvlan | Nic):
+    if isinstance(thing, Macvlan | Nic | Vxlan):
         return _plugged(thing)
     return _begun(thing) if isinstance(thing, Guest) else thing
 
 
 def _plugged(thing: Any) -> Any:
-    name = thing.name if isinstance(thing, Nic) else thing.nic.text
+    name = thing.name if isinstance(thing, Nic) else _below(thing).text
     if not os.path.exists(f"/run/netns/behind-{name}"):
         _plug_in(name)
-    if isinstance(thing, Macvlan):
+    if isinstance(thing, Macvlan | Vxlan):
         return thing
     netlink = Netlink()
     try:
         return thing._replace(original=nics(netlink, [name])[name].original)
     finally:
         netlink.close()
+
+
+def _below(thing: Macvlan | Vxlan) -> Name:
+    """The NIC that it sends through."""
+    return thing.device if isinstance(thing, Vxlan) else thing.nic
 
 
 def _begun(thing: Guest) -> Guest:
@@ -170,6 +180,12 @@ def macvlan(link: Name = WEB_ETH0, nic: str = "ens1") -> Macvlan:
 def nic(link: Name = WEB_ETH0, name: str = "ens1") -> Nic:
     """A NIC that `here` makes, and then knows what it has."""
     return Nic(name, End(link, "02:00:00:00:04:02", 1500), GROUP, Original("veth", 0, "", 0, 0, True))
+
+
+def vxlan(**fields: Any) -> Vxlan:
+    """A tunnel by a NIC that `here` makes."""
+    end = End(TUNNEL, "02:00:00:00:05:01", 1450)
+    return Vxlan(end, Name("host", "ens1"), 42, ip_address("192.0.2.11"), GROUP)._replace(**fields)
 
 
 def _plug_in(name: str) -> None:
@@ -278,6 +294,65 @@ def _nics() -> Iterator[Example]:
     yield Example(Nic, "ended in a guest", fabric(guest(), nic(at_guest), held), fabric())
 
 
+def _tunnels() -> Iterator[Example]:
+    base, peer, other = vxlan(), ip_address("192.0.2.12"), ip_address("192.0.2.13")
+    fields = {
+        "mac": "02:00:00:00:05:09",
+        "mtu": 1400,
+        "up": False,
+        "link": Name("host", "vx43"),
+        "settings": Settings(forwarding=True),
+    }
+    yield from _variations(
+        Vxlan,
+        base,
+        fabric,
+        vni=43,
+        port=4790,
+        local=ip_address("192.0.2.21"),
+        device=Name("host", "ens2"),
+        learning=True,
+    )
+    six = vxlan(local=ip_address("2001:db8::11"), end=base.end._replace(mtu=1430))
+    yield Example(Vxlan, "local of the other family", fabric(base), fabric(six))
+    for field, value in fields.items():
+        changed = base._replace(end=base.end._replace(**{field: value}))
+        yield Example(Vxlan, f"end.{field}", fabric(base), fabric(changed))
+    flood = VxlanFdb(TUNNEL, EVERYBODY, peer)
+    for entry in (VxlanFdb(TUNNEL, "02:00:00:00:06:01", peer), flood):
+        yield from _variations(
+            VxlanFdb, entry, lambda it: fabric(base, it), mac="02:00:00:00:06:02", peer=other
+        )
+    both = fabric(base, flood, flood._replace(peer=other))
+    yield Example(VxlanFdb, "one of two peers", both, fabric(base, flood))
+    yield Example(VxlanFdb, "link", both, fabric(base))
+    on = (bridge(mtu=1450), bridge(BR1, mac="02:00:00:00:00:02", mtu=1450), base)
+    behind, known = Port(TUNNEL, BR0), BridgeFdb(TUNNEL, BR0, "02:00:00:00:06:01")
+    yield from _variations(
+        Port,
+        behind,
+        lambda it: fabric(*on, it),
+        isolated=True,
+        learning=False,
+        neigh_suppress=True,
+    )
+    yield from _variations(BridgeFdb, known, lambda it: fabric(*on, behind, it), mac="02:00:00:00:06:02")
+    moved = behind._replace(bridge=BR1), known._replace(bridge=BR1)
+    yield Example(BridgeFdb, "bridge", fabric(*on, behind, known), fabric(*on, *moved))
+    yield Example(BridgeFdb, "link", fabric(*on, behind, known), fabric(*on, behind))
+    for address in (ip_address("10.0.0.9"), ip_address("fd00::9")):
+        there = Neighbour(BR0, address, "02:00:00:00:06:01")
+        yield from _variations(
+            Neighbour,
+            there,
+            lambda it: fabric(*on, it),
+            mac="02:00:00:00:06:02",
+            address=address + 1,
+            link=BR1,
+        )
+        yield Example(Neighbour, "ended with its tunnel", fabric(*on, there), fabric(bridge(mtu=1450)))
+
+
 def every_example() -> list[Example]:
     """All of them. A field that no example changes is found by a test of its own."""
     a, b = veth().a, veth().b
@@ -346,6 +421,7 @@ def every_example() -> list[Example]:
         *_small_mtus(),
         *_macvlans(),
         *_nics(),
+        *_tunnels(),
         *_variations(
             Port,
             port(),

@@ -9,8 +9,17 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from netfab.cli.files import absolute, fabric_name, file_argument, file_option, find_file, name_option
-from netfab.cli.options import lock_option, only_option
+from netfab.cli import complete
+from netfab.cli.files import (
+    absolute,
+    entry_of,
+    fabric_name,
+    file_argument,
+    file_option,
+    find_file,
+    name_option,
+)
+from netfab.cli.options import lock_option, only_option, skip_option, ssh_option
 from netfab.errors import NetfabError, raise_all
 
 EXAMPLE = """\
@@ -91,6 +100,8 @@ def init_command(file: str) -> None:
 @click.option(
     "--plan", "plan_file", metavar="P", help="What `plan --save P` saved, if nothing has changed since."
 )
+@ssh_option
+@skip_option
 @lock_option
 @output_json
 @click.pass_context
@@ -103,6 +114,8 @@ def apply_command(
     take_over: bool,
     only: tuple[str, ...],
     plan_file: str | None,
+    ssh: str | None,
+    skip_unreachable: bool,
     lock_timeout: float,
     output: str,
 ) -> None:
@@ -124,10 +137,23 @@ def apply_command(
 
         saved = read_plan(plan_file)
         path, name, only = saved.file, saved.name, saved.only
-    topology = fabric.load(path, name)
-    proposed, applied = fabric.apply(
-        topology, absolute(path), where_of(ctx, lock_timeout), take_over, bool(name), only, saved
-    )
+    topology, where = fabric.load(path, name), where_of(ctx, lock_timeout)
+    if ssh or topology.hosts:
+        from netfab.cli import across
+
+        across.refuse({"only": only, "plan": saved})
+        across.apply(
+            ctx,
+            topology,
+            path,
+            where,
+            ssh=ssh,
+            output=output,
+            take_over=take_over,
+            skip_unreachable=skip_unreachable,
+        )
+        return
+    proposed, applied = fabric.apply(topology, absolute(path), where, take_over, bool(name), only, saved)
     show.warn(proposed.warnings)
     if output != "table":
         show.show_data(fabric.plan_data(topology, proposed, applied.changes), output, list)
@@ -149,6 +175,8 @@ def apply_command(
 )
 @only_option
 @click.option("--save", metavar="P", help="Keep the plan in that file, for `apply --plan P`. Needs root.")
+@ssh_option
+@skip_option
 @output_json
 @click.pass_context
 def plan_command(
@@ -160,23 +188,35 @@ def plan_command(
     exit_code: bool,
     only: tuple[str, ...],
     save: str | None,
+    ssh: str | None,
+    skip_unreachable: bool,
     output: str,
 ) -> None:
     """Show what `apply FILE` would change. Needs no root and changes nothing."""
-    _plan(ctx, find_file(file, file_option), name, output, why, exit_code, only, save)
+    path = find_file(file, file_option)
+    _plan(ctx, path, name, output, why, exit_code, only, save, ssh, skip_unreachable)
 
 
 @click.command("diff")
 @file_argument
 @file_option
 @name_option
+@ssh_option
+@skip_option
 @output_json
 @click.pass_context
 def diff_command(
-    ctx: click.Context, file: str | None, file_option: str | None, name: str | None, output: str
+    ctx: click.Context,
+    file: str | None,
+    file_option: str | None,
+    name: str | None,
+    ssh: str | None,
+    skip_unreachable: bool,
+    output: str,
 ) -> None:
     """Show what `apply FILE` would change; exit with 2 when there is something."""
-    _plan(ctx, find_file(file, file_option), name, output, exit_code=True)
+    path = find_file(file, file_option)
+    _plan(ctx, path, name, output, exit_code=True, ssh=ssh, skip_unreachable=skip_unreachable)
 
 
 def _plan(
@@ -188,12 +228,24 @@ def _plan(
     exit_code: bool = False,
     only: tuple[str, ...] = (),
     save: str | None = None,
+    ssh: str | None = None,
+    skip_unreachable: bool = False,
 ) -> None:
     from netfab import fabric
     from netfab.cli import show
 
-    topology = fabric.load(path, name)
-    proposal = fabric.plan(topology, where_of(ctx), why, only)
+    topology, where = fabric.load(path, name), where_of(ctx)
+    if ssh or topology.hosts:
+        from netfab.cli import across
+
+        across.refuse({"only": only, "save": save, "why": why})
+        changes = across.plan(
+            topology, path, where, ssh=ssh, output=output, skip_unreachable=skip_unreachable
+        )
+        if exit_code and changes:
+            raise SystemExit(2)
+        return
+    proposal = fabric.plan(topology, where, why, only)
     if save is not None:
         from netfab.saved import save_plan
 
@@ -215,12 +267,13 @@ def _plan(
 
 
 @click.command("destroy")
-@click.argument("target", required=False, metavar="[FILE|NAME]")
+@click.argument("target", required=False, metavar="[FILE|NAME]", shell_complete=complete.files_and_fabrics)
 @file_option
 @click.option("--all", "everything", is_flag=True, help="All fabrics that you applied.")
 @click.option("--everyone", is_flag=True, help="All fabrics of this host, whoever applied them.")
 @click.option("-y", "--yes", is_flag=True, help="With --all and --everyone: don't ask.")
 @click.option("--force", is_flag=True, help="Also what is attached to its bridges.")
+@skip_option
 @lock_option
 @click.pass_context
 def destroy_command(
@@ -231,6 +284,7 @@ def destroy_command(
     everyone: bool,
     yes: bool,
     force: bool,
+    skip_unreachable: bool,
     lock_timeout: float,
 ) -> None:
     """Remove a fabric, by NAME or FILE; nothing of it stays. What isn't there is fine."""
@@ -238,7 +292,7 @@ def destroy_command(
 
     where = where_of(ctx, lock_timeout)
     if not (everything or everyone):
-        _destroy(ctx, fabric_name(target, where, file_option), where, force)
+        _destroy(ctx, fabric_name(target, where, file_option), where, force, skip_unreachable)
         return
     if target or file_option:
         raise click.UsageError("--all and --everyone take no FILE or NAME")
@@ -250,25 +304,31 @@ def destroy_command(
     errors = []
     for name in names:
         try:
-            _destroy(ctx, name, where, force)
+            _destroy(ctx, name, where, force, skip_unreachable)
         except NetfabError as error:
             errors.append(error)
     raise_all(errors)
 
 
-def _destroy(ctx: click.Context, name: str, where: Any, force: bool) -> None:
+def _destroy(ctx: click.Context, name: str, where: Any, force: bool, skip_unreachable: bool) -> None:
     from netfab import adhoc, fabric
     from netfab.cli import show
 
-    applied = adhoc.destroy(name, where) if force else fabric.destroy(name, where)
+    if entry := entry_of(name, where):
+        from netfab import across
+
+        changes = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable)
+        told = changes
+    else:
+        told = show.describe((adhoc.destroy(name, where) if force else fabric.destroy(name, where)).changes)
     if ctx.obj["verbose"]:
-        show.show_changes(applied.changes, True, name)
+        show.show_described(told, True, name)
     elif not ctx.obj["quiet"]:
-        click.echo(f"Destroyed {name}." if applied.changes else f"Nothing of {name} is there.")
+        click.echo(f"Destroyed {name}." if told else f"Nothing of {name} is there.")
 
 
 @click.command("drift")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete.fabrics)
 @output_json
 @click.pass_context
 def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
@@ -278,19 +338,26 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
 
     where = where_of(ctx)
     found = fabric_name(name, where)
-    changes, warnings = fabric.drift(found, where), list(fabric.warnings(found, where))
+    warnings: list[str] = []
+    if entry := entry_of(found, where):
+        from netfab import across
+
+        changes = across.drift(entry, where)
+    else:
+        changes = show.describe(fabric.drift(found, where))
+        warnings = list(fabric.warnings(found, where))
     show.warn(warnings)
     if output != "table":
-        data = {"fabric": found, "changes": show.describe(changes), "warnings": warnings}
+        data = {"fabric": found, "changes": changes, "warnings": warnings}
         show.show_data({"version": 1, **data}, output, list)
     else:
-        show.show_changes(changes, False, found)
+        show.show_described(changes, False, found)
     if changes:
         raise SystemExit(2)
 
 
 @click.command("reconcile")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete.fabrics)
 @click.option("--all", "everything", is_flag=True, help="Every fabric of this host, as at boot.")
 @lock_option
 @output_json
@@ -306,10 +373,15 @@ def reconcile_command(
     names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
     repaired = []
     for one in names:
-        changes = adhoc.reconcile(one, where).changes
-        repaired.append({"fabric": one, "changes": show.describe(changes)})
+        if entry := None if everything else entry_of(one, where):
+            from netfab import across
+
+            changes = across.reconcile(entry, where)
+        else:
+            changes = show.describe(adhoc.reconcile(one, where).changes)
+        repaired.append({"fabric": one, "changes": changes})
         if output == "table" and not ctx.obj["quiet"]:
-            show.show_changes(changes, True, one)
+            show.show_described(changes, True, one)
     if output != "table":
         data = {"fabrics": repaired} if everything else repaired[0]
         show.show_data({"version": 1, **data}, output, list)

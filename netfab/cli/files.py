@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from glob import glob
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from netfab.cli import complete
 from netfab.errors import NetfabError, StoreError
 
+if TYPE_CHECKING:
+    from netfab.remote.nodes import There
+    from netfab.store.book import Entry
+    from netfab.store.store import Record
+
 FILE_VARIABLE = "NETFAB_FILE"
-file_argument = click.argument("file", required=False, envvar=FILE_VARIABLE)
+file_argument = click.argument("file", required=False, envvar=FILE_VARIABLE, shell_complete=complete.files)
 file_option = click.option(
     "-f",
     "-t",
     "--file",
     "file_option",
     metavar="FILE",
+    shell_complete=complete.files,
     help="The same as FILE. Left out: $NETFAB_FILE, topology.yaml, *.netfab.yaml, or the only *.yaml here.",
 )
 name_option = click.option("--name", help="The fabric's name, instead of the file's own.")
@@ -50,7 +58,6 @@ def is_file(argument: str) -> bool:
 
 def fabric_name(argument: str | None, where: Any, option: str | None = None) -> str:
     """A fabric by NAME, by FILE, by the file in this directory, or the only one that there is."""
-    from netfab import fabric
     from netfab.topology.grammar import NO_FABRIC_NAMES
 
     if argument and not is_file(argument) and not option:
@@ -59,7 +66,7 @@ def fabric_name(argument: str | None, where: Any, option: str | None = None) -> 
         return _named_in(file, where)
     unreadable, records = None, []
     try:
-        records = [one for one in fabric.records_of_any(where) if one.name not in NO_FABRIC_NAMES]
+        records = [record for record in known_fabrics(where) if record.name not in NO_FABRIC_NAMES]
     except StoreError as error:  # it hinders no destroy
         unreadable = error
     here = [record for record in records if os.path.dirname(record.file) == os.getcwd()]
@@ -76,6 +83,34 @@ def fabric_name(argument: str | None, where: Any, option: str | None = None) -> 
     if not records:
         raise NetfabError("there is no fabric on this host", hint="`netfab apply FILE` makes one")
     raise NetfabError(f"which fabric? There are {', '.join(record.name for record in records)}")
+
+
+def known_fabrics(where: Any) -> list[Record | Entry]:
+    """Every fabric of this host, and of the hosts that it controls."""
+    from netfab import fabric
+    from netfab.where import opened_book
+
+    entries = opened_book(where).entries()
+    spread = {entry.name for entry in entries}
+    return [*(record for record in fabric.records_of_any(where) if record.name not in spread), *entries]
+
+
+def entry_of(name: str, where: Any) -> Entry | None:
+    """What this controller knows of a fabric on other hosts; None: it is this machine's own."""
+    from netfab.where import opened_book
+
+    return opened_book(where).entry(name)
+
+
+def far_nodes(nodes: Iterable[str], where: Any) -> dict[str, There]:
+    """Those of the nodes that are on hosts which this controller knows."""
+    from netfab.where import opened_book
+
+    if not opened_book(where).entries():
+        return {}
+    from netfab.remote.nodes import find
+
+    return find(nodes, where)
 
 
 def _named_in(file: str, where: Any) -> str:

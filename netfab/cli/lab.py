@@ -52,8 +52,15 @@ def _inside(topology: Topology, path: str, command: list[str], options: dict[str
         from netfab.cli.files import absolute
 
         where = fabric.Where(options["state_dir"], options["run_dir"])
-        proposed, _ = fabric.apply(topology, absolute(path), where)
-        show.warn(proposed.warnings)
+        if topology.hosts:
+            from netfab import simulate
+
+            simulate.begin(topology)
+            plans = simulate.apply(topology, absolute(path), where)
+            show.warn(tuple(dict.fromkeys(told for plan in plans.values() for told in plan.warnings)))
+        else:
+            proposed, _ = fabric.apply(topology, absolute(path), where)
+            show.warn(proposed.warnings)
     except NetfabError as error:
         show_error(error)
         return 1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import click
 
+from netfab.cli import complete
 from netfab.cli.fabric import where_of
+from netfab.cli.files import far_nodes
 
-_nodes = click.argument("nodes", nargs=-1, required=True, metavar="NODE…")
+_nodes = click.argument("nodes", nargs=-1, required=True, metavar="NODE…", shell_complete=complete.nodes)
 _timeout = click.option(
     "-t",
     "--time",
@@ -32,6 +35,20 @@ def _signal(_: click.Context, __: click.Parameter, text: str) -> int:
         raise click.BadParameter(f"there is no signal {text}") from None
 
 
+def _act(ctx: click.Context, verb: str, nodes: tuple[str, ...], **more: Any) -> None:
+    """On each node's host."""
+    where = where_of(ctx)
+    far = far_nodes(nodes, where)
+    if far:
+        from netfab.remote.nodes import act
+
+        act(verb, far.values(), where, **more)
+    if here := [node for node in nodes if node not in far]:
+        from netfab import lifecycle
+
+        getattr(lifecycle, verb)(here, where, **more)
+
+
 def _say(ctx: click.Context, nodes: tuple[str, ...]) -> None:
     if not ctx.obj["quiet"]:
         for node in nodes:
@@ -43,9 +60,7 @@ def _say(ctx: click.Context, nodes: tuple[str, ...]) -> None:
 @click.pass_context
 def start_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
     """Start the programs of NODEs (or FABRIC/NODE) that have ended; returns when they are ready."""
-    from netfab import lifecycle
-
-    lifecycle.start(nodes, where_of(ctx))
+    _act(ctx, "start", nodes)
     _say(ctx, nodes)
 
 
@@ -58,9 +73,7 @@ def stop_command(ctx: click.Context, timeout: float, nodes: tuple[str, ...]) -> 
 
     Namespaces and addresses stay. No restart policy applies until `start`, `apply` or the next boot.
     """
-    from netfab import lifecycle
-
-    lifecycle.stop(nodes, where_of(ctx), timeout)
+    _act(ctx, "stop", nodes, timeout=timeout)
     _say(ctx, nodes)
 
 
@@ -70,9 +83,7 @@ def stop_command(ctx: click.Context, timeout: float, nodes: tuple[str, ...]) -> 
 @click.pass_context
 def restart_command(ctx: click.Context, timeout: float, nodes: tuple[str, ...]) -> None:
     """Stop the programs of NODEs, and start them; returns when they are ready."""
-    from netfab import lifecycle
-
-    lifecycle.restart(nodes, where_of(ctx), timeout)
+    _act(ctx, "restart", nodes, timeout=timeout)
     _say(ctx, nodes)
 
 
@@ -93,9 +104,7 @@ def kill_command(ctx: click.Context, number: int, nodes: tuple[str, ...]) -> Non
 
     One that ends a program (KILL, and TERM where it is handled) is a stop: no restart policy applies.
     """
-    from netfab import lifecycle
-
-    lifecycle.kill(nodes, where_of(ctx), number)
+    _act(ctx, "kill", nodes, number=number)
     _say(ctx, nodes)
 
 
@@ -104,9 +113,7 @@ def kill_command(ctx: click.Context, number: int, nodes: tuple[str, ...]) -> Non
 @click.pass_context
 def pause_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
     """Halt all processes of NODEs where they are, until `unpause` or `apply`."""
-    from netfab import lifecycle
-
-    lifecycle.pause(nodes, where_of(ctx))
+    _act(ctx, "pause", nodes)
     _say(ctx, nodes)
 
 
@@ -115,7 +122,5 @@ def pause_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
 @click.pass_context
 def unpause_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
     """Let the processes of NODEs go on."""
-    from netfab import lifecycle
-
-    lifecycle.unpause(nodes, where_of(ctx))
+    _act(ctx, "unpause", nodes)
     _say(ctx, nodes)

@@ -9,14 +9,29 @@ from typing import Any
 import click
 
 from netfab import __version__
+from netfab.cli import complete
 from netfab.cli.fabric import note_output, output_json, where_of
-from netfab.cli.files import fabric_name, file_argument, file_option, find_file
+from netfab.cli.files import (
+    entry_of,
+    fabric_name,
+    file_argument,
+    file_option,
+    find_file,
+    known_fabrics,
+)
 from netfab.errors import NetfabError
 
 
 @click.command("status")
-@click.argument("name", required=False)
-@output_json
+@click.argument("name", required=False, shell_complete=complete.fabrics)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml", "topology"]),
+    default="table",
+    callback=note_output,
+    help="Print data in this form; `topology`: the file that was applied, whole.",
+)
 @click.pass_context
 def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     """Show a fabric: its nodes, interfaces and networks."""
@@ -24,7 +39,11 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     from netfab.cli import show
 
     where = where_of(ctx)
-    found = fabric.status(fabric_name(name, where), where)
+    name = fabric_name(name, where)
+    if output == "topology":
+        click.echo(fabric.topology_of(name, where), nl=False)
+        return
+    found = _status_of(name, where)
     if output == "table":
         click.echo(show.printable(f"fabric {found['fabric']}, from {found['file']}"))
     show.show_data(found, output, lambda: _status_rows(found))
@@ -37,14 +56,27 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
         )
 
 
+def _status_of(name: str, where: Any) -> dict[str, Any]:
+    """That of a fabric, wherever it is."""
+    if entry := entry_of(name, where):
+        from netfab import across
+
+        return across.status(entry, where)
+    from netfab import fabric
+
+    return fabric.status(name, where)
+
+
 def _status_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
-    yield "NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED"
+    head = "NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED"
+    yield ("HOST", *head) if "hosts" in found else head
     for name, node in found["nodes"].items():
         rows = node["interfaces"] or [{"name": "-", "network": "-", "addresses": [], "mac": "-"}]
         for interface in rows:
             addresses = ", ".join(interface["addresses"]) or "-"
             where = interface["name"], interface["network"], addresses, interface["mac"]
-            yield name, node["state"], *where, str(interface.get("dropped", "-"))
+            row = name, node["state"], *where, str(interface.get("dropped", "-"))
+            yield (node["host"], *row) if "hosts" in found else row
 
 
 @click.command("ls")
@@ -52,10 +84,10 @@ def _status_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
 @click.pass_context
 def ls_command(ctx: click.Context, output: str) -> None:
     """List the fabrics of this host."""
-    from netfab import fabric
     from netfab.cli import show
 
-    found = [fabric.status(record.name, where_of(ctx)) for record in fabric.records(where_of(ctx))]
+    where = where_of(ctx)
+    found = [_status_of(one.name, where) for one in known_fabrics(where)]
     rows = [(f["fabric"], str(len(f["nodes"])), str(len(f["networks"])), f["file"]) for f in found]
     show.show_data(
         {"version": 1, "fabrics": found}, output, lambda: [("FABRIC", "NODES", "NETWORKS", "FILE"), *rows]
@@ -63,18 +95,17 @@ def ls_command(ctx: click.Context, output: str) -> None:
 
 
 @click.command("ip")
-@click.argument("node")
+@click.argument("node", shell_complete=complete.nodes)
 @click.argument("network", required=False)
 @output_json
 @click.pass_context
 def ip_command(ctx: click.Context, node: str, network: str | None, output: str) -> None:
     """Print the addresses of NODE (or FABRIC/NODE), one a line; with NETWORK, only those there."""
-    from netfab import fabric
     from netfab.cli import show
 
     where = where_of(ctx)
     name, _, short = node.rpartition("/")
-    nodes = fabric.status(name or fabric_name(None, where), where)["nodes"]
+    nodes = _status_of(name or fabric_name(None, where), where)["nodes"]
     if short not in nodes:
         raise NetfabError(f"there is no node {short}", hint=f"there are {', '.join(nodes)}")
     interfaces = [i for i in nodes[short]["interfaces"] if network in (None, i["network"])]
@@ -85,7 +116,7 @@ def ip_command(ctx: click.Context, node: str, network: str | None, output: str) 
 
 
 @click.command("inspect")
-@click.argument("what", metavar="OBJECT")
+@click.argument("what", metavar="OBJECT", shell_complete=complete.objects)
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), callback=note_output)
 @click.pass_context
 def inspect_command(ctx: click.Context, what: str, output: str | None) -> None:
@@ -152,6 +183,26 @@ def version_command(output: str) -> None:
     found = {"netfab": __version__, "python": platform.python_version(), "linux": platform.release()}
     told = f"netfab {found['netfab']}, Python {found['python']}, Linux {found['linux']}"
     show.show_data({"version": 1, **found}, output, lambda: [(told,)])
+
+
+@click.command("info")
+@output_json
+@click.pass_context
+def info_command(ctx: click.Context, output: str) -> None:
+    """Print what this host has, and how much netfab has there."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    found = fabric.info(where_of(ctx))
+    show.show_data({"version": 1, **found}, output, lambda: _info_rows(found))
+
+
+def _info_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
+    for key, value in found.items():
+        said = (
+            ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else value
+        )
+        yield key, str(said or "none")
 
 
 @click.command("completion")

@@ -40,6 +40,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "bridges": ("look", "List the bridges of this host, their owners and ports."),
         "doctor": ("look", "Try what this kernel and host can do."),
         "version": ("look", "Print the version."),
+        "info": ("look", "Print what this host has, and how much netfab has there."),
     },
     "Node": {
         "exec": ("node", "Run a command in a node."),

@@ -9,9 +9,12 @@ from typing import Any
 
 import click
 
+from netfab.cli import complete
 from netfab.cli.fabric import output_json, where_of
 from netfab.cli.failures import show_error
+from netfab.cli.files import far_nodes
 from netfab.errors import ContainerFailed, NetfabError
+from netfab.runtime.paths import SIMULATED_HOSTS
 
 ENDED = ("exited", "stopped")
 
@@ -29,7 +32,14 @@ ENDED = ("exited", "stopped")
 @click.option(
     "--privileged", is_flag=True, help="With all capabilities, also where the node's program has few."
 )
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="NODE CMD…")
+@click.argument(
+    "words",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    metavar="NODE CMD…",
+    shell_complete=complete.first_node,
+)
 @click.pass_context
 def exec_command(
     ctx: click.Context,
@@ -65,15 +75,24 @@ def _split(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options: Any) -> int:
     from netfab import fabric
 
+    where = where_of(ctx)
     try:
-        return fabric.execute(node, command, where_of(ctx), **options)
+        if far := far_nodes([node], where):
+            from netfab.remote.nodes import execute
+
+            return execute(far[node], command, where, **options)
+        if os.path.isdir(SIMULATED_HOSTS):
+            from netfab import simulate
+
+            simulate.enter_host_of(node, where)
+        return fabric.execute(node, command, where, **options)
     except ContainerFailed as error:
         show_error(error)
         return error.exit_code
 
 
 @click.command("shell")
-@click.argument("node")
+@click.argument("node", shell_complete=complete.nodes)
 @click.pass_context
 def shell_command(ctx: click.Context, node: str) -> None:
     """Open a shell in NODE (or FABRIC/NODE)."""
@@ -87,10 +106,9 @@ def shell_command(ctx: click.Context, node: str) -> None:
 @click.pass_context
 def ps_command(ctx: click.Context, everything: bool, output: str) -> None:
     """List the programs of nodes."""
-    from netfab import fabric
     from netfab.cli import show
 
-    found = [one for one in fabric.programs(where_of(ctx)) if everything or one["state"] not in ENDED]
+    found = [one for one in _all_programs(where_of(ctx)) if everything or one["state"] not in ENDED]
     show.show_data({"version": 1, "nodes": found}, output, lambda: _rows(found))
 
 
@@ -119,7 +137,7 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[Sequence[str]]:
 @click.command("logs")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until they end.")
 @click.option("-n", "--tail", type=int, help="Only the last so many lines.")
-@click.argument("nodes", nargs=-1)
+@click.argument("nodes", nargs=-1, shell_complete=complete.nodes)
 @click.pass_context
 def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tuple[str, ...]) -> None:
     """Print what nodes wrote; without NODE all of a fabric's, with their names."""
@@ -127,10 +145,33 @@ def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tupl
 
     where = where_of(ctx)
     if not nodes:
-        nodes = tuple(f"{one['fabric']}/{one['node']}" for one in fabric.programs(where))
+        nodes = tuple(f"{one['fabric']}/{one['node']}" for one in _all_programs(where))
     if not nodes:
         raise NetfabError("no node of this host has a program")
     out = sys.stdout.buffer
-    for name, line in fabric.logs(nodes, where, tail, follow):
+
+    def tell(name: str, line: bytes) -> None:
         out.write((f"{name} | ".encode() if len(nodes) > 1 else b"") + line + b"\n")
         out.flush()
+
+    far = far_nodes(nodes, where)
+    if far:
+        from netfab.remote import nodes as remote
+
+        remote.logs(far.values(), where, tell, tail, follow)
+    for name, line in fabric.logs([node for node in nodes if node not in far], where, tail, follow):
+        tell(name, line)
+
+
+def _all_programs(where: Any) -> list[dict[str, Any]]:
+    """Of this host, and of the hosts that it controls."""
+    from netfab import fabric
+    from netfab.where import opened_book
+
+    if not (entries := opened_book(where).entries()):
+        return fabric.programs(where)
+    from netfab import across
+
+    found = [one for entry in entries for one in across.programs(entry, where)]
+    spread = {entry.name for entry in entries}
+    return [*(one for one in fabric.programs(where) if one["fabric"] not in spread), *found]

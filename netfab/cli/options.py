@@ -28,6 +28,17 @@ only_option = click.option(
     callback=_node_names,
     help="Only what these nodes have or need; everything else stays as it is.",
 )
+ssh_option = click.option(
+    "--ssh",
+    metavar="DESTINATION",
+    envvar="NETFAB_SSH",
+    help="All of it on that host: root@ADDRESS, or a name of ~/.ssh/config. It needs sshd and python3.",
+)
+skip_option = click.option(
+    "--skip-unreachable",
+    is_flag=True,
+    help="Leave hosts that can't be reached as they are; a later apply completes it.",
+)
 lock_option = click.option(
     "--lock-timeout",
     callback=_seconds,

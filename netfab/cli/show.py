@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -24,7 +24,11 @@ _SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
 
 def show_changes(changes: Iterable[Change], done: bool, source: str) -> None:
     """One line for each, and the closing line."""
-    found = describe(changes)
+    show_described(describe(changes), done, source)
+
+
+def show_described(found: Sequence[Mapping[str, Any]], done: bool, source: str) -> None:
+    """The same, of changes as `describe` has them; those with a `host` tell it."""
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
     for change in found:
         sign = _SIGNS[change["action"]]
@@ -33,11 +37,12 @@ def show_changes(changes: Iterable[Change], done: bool, source: str) -> None:
             line += f": {change['why']}"
         if change["restarts"]:
             line += " (restarts its program)" if change["action"] != "delete" else " (stops its program)"
+        line += f" on {change['host']}" if "host" in change else ""
         click.echo(click.style(printable(line), fg=_COLOURS[sign]) if colour else printable(line))
     click.echo(closing(found, done, source))
 
 
-def closing(found: Sequence[dict[str, Any]], done: bool, source: str) -> str:
+def closing(found: Sequence[Mapping[str, Any]], done: bool, source: str) -> str:
     """`Plan: 3 to add, 1 to change, 0 to destroy.`, or that nothing is to be done."""
     if not found:
         return f"No changes. The kernel matches {source}."

@@ -164,6 +164,26 @@ def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
         raise AssertionError(f"these changes wait for each other: {', '.join(stuck)}")
 
 
+def for_peers(changes: Sequence[Change]) -> tuple[list[Change], list[Change]]:
+    """Those on which other hosts rely, with all that they wait for; and the rest. Each as it was in order.
+
+    A kind says so by `for_peers`. What ends can't be relied on: it ends with the rest.
+    """
+    waits = _waits(changes)
+    found: set[int] = set()
+    left = [index for index, change in enumerate(changes) if getattr(change.after, "for_peers", False)]
+    while left:
+        index = left.pop()
+        if index not in found:
+            found.add(index)
+            left += waits[index]
+    numbered = list(enumerate(changes))
+    return (
+        [change for index, change in numbered if index in found],
+        [change for index, change in numbered if index not in found],
+    )
+
+
 def _waits(changes: Sequence[Change]) -> list[set[int]]:
     """For each change, the indexes of those that come before it, by the three rules.
 

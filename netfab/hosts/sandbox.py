@@ -26,14 +26,20 @@ PRIVATE = ("/run", "/var/lib")
 
 def enter() -> None:
     """This process (its one thread) in a new sandbox. lo is up; nothing else is there. Raises OSError."""
-    linux.unshare(linux.CLONE_NEWNET | linux.CLONE_NEWNS)
-    linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
-    for path in PRIVATE:
-        linux.mount("tmpfs", path, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0755")
+    linux.unshare(linux.CLONE_NEWNET)
+    furnish()
     netlink = Netlink()
     up = Request("host", RTM_NEWLINK, 0, Body(IFINFO, (0, 0, 1, IFF_UP, IFF_UP), ()))
     netlink.batch([(1, encode(up, lambda name: 1, 1))])
     netlink.close()
+
+
+def furnish() -> None:
+    """This process in mounts of its own that fit the network that it is in. Raises OSError."""
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    for path in PRIVATE:
+        linux.mount("tmpfs", path, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0755")
     _bridge_without_netfilter()
 
 
@@ -51,19 +57,27 @@ def _bridge_without_netfilter() -> None:
 @contextmanager
 def throwaway() -> Iterator[None]:
     """This thread in a new sandbox while it lasts, and back where it was afterwards."""
+    with excursion():
+        enter()
+        yield
+
+
+@contextmanager
+def excursion() -> Iterator[None]:
+    """This thread back in the network and mounts where it was, wherever it went meanwhile."""
     before = [
         (os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), flag)
         for kind, flag in (("net", linux.CLONE_NEWNET), ("mnt", linux.CLONE_NEWNS))
     ]
-    directory = os.getcwd()
+    directory = os.open(".", os.O_PATH | os.O_CLOEXEC)  # its path may lead through what we may not read
     try:
-        enter()
         yield
     finally:
         for fd, flag in before:
             linux.setns(fd, flag)
             os.close(fd)
-        os.chdir(directory)
+        os.fchdir(directory)
+        os.close(directory)
 
 
 def run(inside: Callable[[], int], name: str = "") -> int:

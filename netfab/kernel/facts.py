@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from netfab.errors import NoAnswer
@@ -18,11 +18,12 @@ from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import rules_of
 from netfab.kernel.observe import addresses, links, routes
 from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
-from netfab.objects.link import MASTER, Link, owned
+from netfab.objects.link import LOOPBACK_IFINDEX, MASTER, Link, owned
 from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.route import KIND_NAMES, RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
+from netfab.objects.vxlan import ID as VXLAN_ID
 from netfab.objects.wire import AF_INET, AF_INET6, MARK, number, parse_hops
-from netfab.plan.facts import Facts
+from netfab.plan.facts import Device, Facts
 from netfab.plan.subnets import Reservation
 
 PODMAN_NETWORKS = "/etc/containers/networks"
@@ -57,7 +58,23 @@ def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
         sysctls=dict(_borrowable(uplinks)),
         docker=tuple(_docker_chains(found)),
         bridged_frames=sees_bridged_frames(),
+        devices=tuple(_devices_with_addresses(netlink, found, own)),
+        vnis=tuple(
+            (number(link.info_data()[VXLAN_ID]), f"{link.name}'s on this host")
+            for link in found
+            if link.kind == "vxlan" and link.ifindex not in own
+        ),
     )
+
+
+def _devices_with_addresses(netlink: Netlink, found: list[Link], own: set[int]) -> Iterator[Device]:
+    held: dict[int, list[IPv4Address | IPv6Address]] = {}
+    for message in addresses(netlink):
+        packed = message.attrs.get(IFA_LOCAL) or message.attrs[IFA_ADDRESS]
+        held.setdefault(message.ifindex, []).append(ip_address(packed))
+    for link in found:
+        if link.ifindex in held and link.ifindex not in own and link.ifindex != LOOPBACK_IFINDEX:
+            yield Device(link.name, link.mtu, tuple(held[link.ifindex]))
 
 
 def _docker_chains(found: list[Link]) -> Iterator[str]:

@@ -42,6 +42,12 @@ def program() -> str:
     raise Unsupported("a firewall is needed, and nft is missing", hint="install nftables")
 
 
+def version() -> str:
+    """Of nft: 1.0.6; "" where the kernel has nothing for it, and it does not start. Raises Unsupported."""
+    status, printed, _ = _Run(program(), ("--version",)).result()
+    return "" if status else printed.decode(errors="replace").split()[1].removeprefix("v")
+
+
 def load(commands: str) -> None:
     """Carry out one transaction, JSON. Raises OSError with nft's own words; Unsupported without nft."""
     status, _, words = _Run(program(), ("-j", "-f", "-"), commands.encode()).result()
@@ -101,39 +107,44 @@ def _families_with(table: str) -> list[str]:
 
 
 def tables_there() -> list[tuple[str, str]]:
-    """Every table of the families that fabrics use, (family, name); linux/nfnetlink.h.
+    """Every table of the families that fabrics use, (family, name).
 
     Raises KernelRefused where the kernel does not say.
     """
-    netlink = Netlink(NETLINK_NETFILTER)
-    try:
-        answers = netlink.dump(_GET_TABLES, bytes(_NFGENMSG.size))
-        tables = [(data[start], parse(data, start + _NFGENMSG.size, end)) for data, start, end in answers]
-    finally:
-        netlink.close()
     return [
         (_FAMILIES[family], text(attrs.get(_TABLE_NAME, b"")))
-        for family, attrs in tables
+        for family, attrs in _dumped(_GET_TABLES)
         if family in _FAMILIES
     ]
 
 
 def others_see_what_is_forwarded() -> bool:
     """Whether there is any chain at a forward hook but fabrics'; also where the kernel does not say."""
-    netlink = Netlink(NETLINK_NETFILTER)
     try:
-        answers = netlink.dump(_GET_CHAIN, bytes(_NFGENMSG.size))
-        chains = [parse(data, start + _NFGENMSG.size, end) for data, start, end in answers]
-    except KernelRefused as error:
-        return error.errno not in _ABSENT
-    finally:
-        netlink.close()
+        chains = _dumped(_GET_CHAIN)
+    except KernelRefused:
+        return True
     return any(
         int.from_bytes(parse(hook, 0, len(hook)).get(_HOOK_NUMBER, b"")) == _FORWARD
         and not text(attrs.get(_CHAIN_TABLE, b"")).startswith(table_name(""))
-        for attrs in chains
+        for _, attrs in chains
         if (hook := attrs.get(_CHAIN_HOOK))
     )
+
+
+def _dumped(kind: int) -> list[tuple[int, dict[int, bytes]]]:
+    """(family, attributes) of every table, or chain; of none where there is no nftables. linux/nfnetlink.h"""
+    try:
+        netlink = Netlink(NETLINK_NETFILTER)
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+        return []
+    try:
+        answers = netlink.dump(kind, bytes(_NFGENMSG.size))
+        return [(data[start], parse(data, start + _NFGENMSG.size, end)) for data, start, end in answers]
+    finally:
+        netlink.close()
 
 
 def is_marked(family: str, table: str) -> bool:

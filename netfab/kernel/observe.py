@@ -28,16 +28,21 @@ from netfab.objects.link import (
     related,
 )
 from netfab.objects.macvlan import Macvlan
+from netfab.objects.neighbour import WANTED as WANTED_OF_NEIGHBOURS
+from netfab.objects.neighbour import Neighbour, NeighbourMessage
 from netfab.objects.nic import Nic
 from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.qdisc import Qdisc, QdiscMessage
 from netfab.objects.route import RouteMessage
 from netfab.objects.wire import (
+    AF_BRIDGE,
     IFADDR,
     IFINFO,
     MARK,
+    NDMSG,
     RTM_GETADDR,
     RTM_GETLINK,
+    RTM_GETNEIGH,
     RTM_GETQDISC,
     RTM_GETROUTE,
     RTMSG,
@@ -98,6 +103,18 @@ def qdiscs(netlink: Netlink) -> list[QdiscMessage]:
     ]
 
 
+def neighbours(netlink: Netlink) -> list[NeighbourMessage]:
+    """Every forwarding entry of the bridges and tunnels of the socket's namespace, and every neighbour."""
+    return [
+        NeighbourMessage(
+            family, index, state, flags, parse(data, start + NDMSG.size, end, WANTED_OF_NEIGHBOURS)
+        )
+        for of in (AF_BRIDGE, 0)
+        for data, start, end in netlink.dump(RTM_GETNEIGH, NDMSG.pack(of, 0, 0, 0, 0))
+        for family, index, state, flags, _ in (NDMSG.unpack_from(data, start),)
+    ]
+
+
 def read_space(netlink: Netlink) -> Space:
     """One namespace."""
     return Space(links(netlink), _marked_addresses(netlink), routes(netlink))
@@ -124,6 +141,7 @@ class Observer:
         self.gone: list[Guest] = []  # those known that don't, by the last reading
         self._inside = False  # whether something in a namespace has to be looked for, even when that ends
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
+        self._neighbours: list[NeighbourMessage] = []
         self._tables: list[Any] = []
         self._foreign_tables: list[tuple[str, str]] = []
         self._passages: list[Any] = []
@@ -166,11 +184,14 @@ class Observer:
             if space == HOST or space in self._guests or _marked(found, fabric)
         }
         linked = [(space, link) for space, found in own.items() for link in found.links]
+        marked = marked_links(fabric, own)
+        if only is None or HOST in only:
+            self._neighbours = self._read_neighbours(marked, known)
         return Dump(
             fabric=fabric,
             spaces=own,
             links={(space, link.ifindex): Name(space, link.name) for space, link in linked},
-            marked=marked_links(fabric, own),
+            marked=marked,
             owned={
                 (space, link.ifindex)
                 for space, link in linked
@@ -189,6 +210,7 @@ class Observer:
             },
             tables=self._tables,
             guests=self._guests,
+            neighbours=self._neighbours,
             qdiscs=self._read_qdiscs(known, own, only),
         )
 
@@ -202,6 +224,15 @@ class Observer:
                 with suppress(FileNotFoundError):
                     self._qdiscs[space] = qdiscs(self._namespaces.socket(space))
         return {space: found for space, found in self._qdiscs.items() if space in own}
+
+    def _read_neighbours(
+        self, marked: Iterable[tuple[str, Link]], known: Sequence[Fabric]
+    ) -> list[NeighbourMessage]:
+        """The host's, where the fabric has a tunnel, or had one."""
+        tunnels = any(space == HOST and link.kind == "vxlan" for space, link in marked)
+        if tunnels or any(type(thing) is Neighbour for one in known for thing in one.values()):
+            return neighbours(self._namespaces.socket(HOST))
+        return []
 
     def _living(self, known: Sequence[Fabric]) -> dict[str, Guest]:
         """The known guests that live; of two in one place the last one: it was there first."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
-from ipaddress import ip_address, ip_network
-from typing import Any, NamedTuple, Protocol, Self, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, Protocol, Self
+
+from netfab.objects.decode import decoder
 
 HOST = "host"
 EVERY = "*"  # in `after`: every name of that space
@@ -63,7 +64,8 @@ class Op(Protocol):
 class KernelObject(Protocol):
     """One thing that a kernel holds. Kinds are hashable tuples; their class name is their kind's name.
 
-    A kind may have more: `public`, `asks`, `restarts`, `is_satisfied_by`, and `differs_from` (difference.py).
+    A kind may have more: `public`, `asks`, `restarts`, `is_satisfied_by`, `differs_from` (difference.py), and
+    `for_peers`: other hosts of the fabric rely on it, so it is made before anything that they would reach.
     """
 
     @property
@@ -130,6 +132,7 @@ class Dump(NamedTuple):
     containers: Iterable[Any] = ()  # every container that there is anything of
     passages: Sequence[Any] = ()  # rules of Docker's chain for the rules of others, as nft prints them
     qdiscs: Mapping[str, Sequence[Any]] = {}  # space -> a QdiscMessage each, where somebody asks for them
+    neighbours: Sequence[Any] = ()  # a NeighbourMessage each, of the host, where the fabric has tunnels
     clients: Iterable[Any] = ()  # a Dhcp for each client that lives
     guests: Mapping[str, Any] = {}  # space -> the Guest that it is
     nics: Mapping[str, Any] = {}  # name of a NIC that is moved, or was to be -> the Original that it has
@@ -190,42 +193,7 @@ class Fabric(dict[Name, Any]):
 
         Fields that the text does not have keep their defaults.
         """
-        by_name = {kind.__name__: _decoder(kind) for kind in kinds}
+        by_name = {kind.__name__: decoder(kind) for kind in kinds}
         parsed = json.loads(text)
         found = ((by_name[kind], fields) for kind, fields in parsed["objects"] if kind in by_name)
         return cls(parsed["name"], (decode(fields) for decode, fields in found))
-
-
-_DECODERS: dict[Any, Any] = {}
-
-
-def _decoder(hint: Any) -> Any:
-    if hint not in _DECODERS:
-        _DECODERS[hint] = _made_decoder(hint)
-    return _DECODERS[hint]
-
-
-def _made_decoder(hint: Any) -> Any:
-    """A function from a JSON value to a value of that type; only the types that kinds use."""
-    arguments = get_args(hint)
-    if get_origin(hint) is tuple:
-        if arguments[-1] is Ellipsis:
-            item = _decoder(arguments[0])
-            return lambda value: tuple(map(item, value))
-        items = [_decoder(argument) for argument in arguments]
-        return lambda value: tuple(item(part) for item, part in zip(items, value, strict=True))
-    some = [argument for argument in arguments if argument is not type(None)]
-    if some and all(argument.__module__ == "ipaddress" for argument in some):
-        parse = ip_network if "Network" in some[0].__name__ else ip_address
-        return lambda value: None if value is None else parse(value)
-    if len(some) < len(arguments):
-        (only,) = map(_decoder, some)
-        return lambda value: None if value is None else only(value)
-    if hasattr(hint, "_fields"):
-        fields = [_decoder(field) for field in get_type_hints(hint).values()]
-        return lambda value: hint(*(field(part) for field, part in zip(fields, value, strict=False)))
-    return _same
-
-
-def _same(value: Any) -> Any:
-    return value

@@ -7,6 +7,7 @@ from typing import Any
 from netfab.objects.address import Address
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.bridge import Bridge
+from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.container import Container
 from netfab.objects.dhcp import Dhcp
 from netfab.objects.file import File
@@ -15,6 +16,7 @@ from netfab.objects.guest import Guest
 from netfab.objects.held import HeldPorts
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.namespace import Namespace
+from netfab.objects.neighbour import Neighbour
 from netfab.objects.nic import Nic
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
@@ -23,6 +25,8 @@ from netfab.objects.route import Route
 from netfab.objects.supervisor import Supervisor
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import Veth
+from netfab.objects.vxlan import Vxlan
+from netfab.objects.vxlan_fdb import VxlanFdb
 
 KINDS: tuple[type[Any], ...] = (
     Namespace,
@@ -33,7 +37,11 @@ KINDS: tuple[type[Any], ...] = (
     Veth,
     Macvlan,
     Nic,
+    Vxlan,
     Port,
+    VxlanFdb,
+    BridgeFdb,
+    Neighbour,
     Address,
     Route,
     Qdisc,
@@ -46,4 +54,4 @@ KINDS: tuple[type[Any], ...] = (
     Supervisor,
 )
 # What can only be read by asking for each, and what has to be looked for in namespaces that end.
-ASKED = (Guest, Sysctl, Borrowed, Qdisc, Macvlan, Nic)
+ASKED = (Guest, Sysctl, Borrowed, Qdisc, Macvlan, Nic, Neighbour)

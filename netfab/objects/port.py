@@ -16,8 +16,10 @@ from netfab.objects.link import (
 )
 from netfab.objects.wire import IFF_LOWER_UP, number, text, u8, u32
 
-BRPORT_STATE, BRPORT_HAIRPIN, BRPORT_ISOLATED = 1, 4, 33  # IFLA_BRPORT_MODE is hairpin mode
-_MODES = frozenset({BRPORT_HAIRPIN, BRPORT_ISOLATED})
+BRPORT_STATE, BRPORT_HAIRPIN, BRPORT_LEARNING = 1, 4, 8  # IFLA_BRPORT_MODE is hairpin mode
+BRPORT_NEIGH_SUPPRESS, BRPORT_ISOLATED = 32, 33
+_MODES = (BRPORT_ISOLATED, BRPORT_HAIRPIN, BRPORT_LEARNING, BRPORT_NEIGH_SUPPRESS)  # as Port has them
+_BORN = (False, False, True, False)  # what a new port has of them
 FORWARDING = 3  # linux/if_bridge.h, BR_STATE_FORWARDING
 
 
@@ -28,6 +30,8 @@ class Port(NamedTuple):
     bridge: Name
     isolated: bool = False
     hairpin: bool = False  # a frame may go back to where it came from
+    learning: bool = True  # which MACs are behind it, by what they send
+    neigh_suppress: bool = False  # what the bridge knows of who is behind it, it answers itself
 
     @property
     def fixed(self) -> Hashable:
@@ -51,19 +55,23 @@ class Port(NamedTuple):
         return (self.link,)
 
     def create(self) -> list[Op]:
-        return self._enslave() + (self._set_modes() if self.isolated or self.hairpin else [])
+        return self._enslave() + ([] if self._modes == _BORN else self._set_modes())
 
     def update(self, before: Self) -> list[Op]:
         move = self.bridge != before.bridge
-        modes = self.isolated or self.hairpin or before.isolated or before.hairpin
+        modes = not self._modes == before._modes == _BORN
         return (self._enslave() if move else []) + (self._set_modes() if modes else [])
+
+    @property
+    def _modes(self) -> tuple[bool, ...]:
+        return self.isolated, self.hairpin, self.learning, self.neigh_suppress
 
     def _enslave(self) -> list[Op]:
         return [set_link(self.link, ((MASTER, self.bridge),), f"put {self.link} on {self.bridge}")]
 
     def _set_modes(self) -> list[Op]:
         # The bridge's own settings of a port are looked at before IFLA_MASTER: never in the same message.
-        data = (BRPORT_HAIRPIN, u8(self.hairpin)), (BRPORT_ISOLATED, u8(self.isolated))
+        data = tuple((mode, u8(on)) for mode, on in zip(_MODES, self._modes, strict=True))
         info = (INFO_SLAVE_KIND, b"bridge"), (INFO_SLAVE_DATA, data)
         return [set_link(self.link, ((LINKINFO, info),), f"configure {self}")]
 
@@ -76,11 +84,9 @@ class Port(NamedTuple):
             if (master := number(link.attrs.get(MASTER, b""))) and text(
                 link.info.get(INFO_SLAVE_KIND, b"")
             ) == "bridge":
-                data = link.info_data(INFO_SLAVE_DATA, _MODES)
-                isolated, hairpin = (
-                    bool(number(data.get(mode, b""))) for mode in (BRPORT_ISOLATED, BRPORT_HAIRPIN)
-                )
-                yield cls(Name(space, link.name), dump.links[space, master], isolated, hairpin)
+                data = link.info_data(INFO_SLAVE_DATA, frozenset(_MODES))
+                modes = (bool(number(data.get(mode, b""))) for mode in _MODES)
+                yield cls(Name(space, link.name), dump.links[space, master], *modes)
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:

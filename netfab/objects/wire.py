@@ -16,20 +16,22 @@ from netfab.objects.base import Name
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 
 NLM_F_REQUEST = 0x1
-NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
 NLM_F_DUMP = 0x300
 NEW = NLM_F_CREATE | NLM_F_EXCL
 
-AF_INET, AF_INET6 = 2, 10
+AF_INET, AF_BRIDGE, AF_INET6 = 2, 7, 10
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253  # linux/rtnetlink.h
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000  # linux/if.h
 
 IFINFO = Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 IFADDR = Struct("=BBBBi")  # ifaddrmsg: family, prefixlen, flags, scope, index
 RTMSG = Struct("=BBBBBBBBI")  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
+NDMSG = Struct("=BxxxiHBB")  # ndmsg: family, ifindex, state, flags, type
 TCMSG = Struct("=BxxxiIII")  # tcmsg: family, ifindex, handle, parent, info
 NEXTHOP = Struct("=HBBi")  # rtnexthop: len, flags, hops, ifindex
 _HEADER = Struct("=IHHII")  # nlmsghdr: len, type, flags, seq, pid

@@ -7,7 +7,7 @@ there are others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
 from netfab.errors import AddressTaken, Location, PlanError, PoolExhausted
@@ -128,11 +128,13 @@ def addresses_of(
             if not (seat.port.no_address or seat.port.dhcp)
             and all(written.version != family for written in seat.port.addresses)
         ]
-        if gateway := _gateway_seat(planned, seats, wish, family):
+        if gateway := _gateway_seat(planned, seats, wish, family, held):
             planned.remove(gateway)
             address = _first(pool.prefix)
-            _hold(pool, address, f"node {gateway.node}", gateway.at.own)
+            _hold(pool, address, gateway.holder, gateway.at.own)
             chosen[gateway.key].append(Assigned(address, pool.prefix))
+            if gateway.is_hosts:
+                wants.add(Lease("address", f"{gateway.key}/{family}", str(address)))
         for seat, address in _planned(planned, wish, pool, held):
             chosen[seat.key].append(Assigned(address, pool.prefix))
             wants.add(Lease("address", f"{seat.key}/{family}", str(address)))
@@ -144,9 +146,19 @@ def _version(assigned: Assigned) -> int:
 
 
 def _gateway_seat(
-    planned: Iterable[Seat], seats: Iterable[Seat], wish: Network | Link, family: int
+    planned: Iterable[Seat],
+    seats: Sequence[Seat],
+    wish: Network | Link,
+    family: int,
+    held: Mapping[tuple[str, str], str],
 ) -> Seat | None:
-    """Where the gateway node has the first usable address: by its first interface, unless it writes one."""
+    """Who has the first usable address: the gateway node by its first interface, unless it writes one.
+
+    Of several hosts the first, unless it is leased another.
+    """
+    first = next((seat for seat in seats if seat.is_hosts), None)
+    if first is not None:
+        return first if first in planned and ("address", f"{first.key}/{family}") not in held else None
     if not isinstance(wish, Network) or not isinstance(wish.gateway, NodeGateway):
         return None
     node = wish.gateway.node
@@ -183,11 +195,11 @@ def _kept(pool: Addresses, lease: Address, seat: Seat) -> Address | None:
         return None
     if holder := pool.holder(lease):
         raise AddressTaken(
-            f"{lease} is leased to {seat.node}, and {holder} has it now",
+            f"{lease} is leased to {seat.node.removeprefix('@')}, and {holder} has it now",
             at=seat.at.own,
             hint=f"a lease never moves: give {holder} another one, or write `ip` for {seat.node}",
         )
-    pool.hold(lease, f"node {seat.node}")
+    pool.hold(lease, seat.holder)
     return lease
 
 
@@ -197,13 +209,13 @@ def _written(seat: Seat, written: Interface, wish: Network | Link, pools: list[A
     if not seat.port.plain and not any(written.ip in pool.prefix for pool in pools):
         return Assigned(written.ip, written.network)
     pool = _pool_of(written.ip, pools, wish, at)
-    _hold(pool, written.ip, f"node {seat.node}", at)
+    _hold(pool, written.ip, seat.holder, at)
     return Assigned(written.ip, pool.prefix if seat.port.plain else written.network)
 
 
 def _take(pool: Addresses, seat: Seat, spares: list[Address]) -> Address:
     try:
-        return pool.take(f"node {seat.node}")
+        return pool.take(seat.holder)
     except PoolExhausted as error:
         if spares and pool.dynamic(spares[0]):
             return spares.pop()

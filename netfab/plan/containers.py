@@ -20,7 +20,7 @@ def containers(
     made = [
         _container(topology, layout, node, argv, names[node.name])
         for node in topology.nodes.values()
-        if (argv := argv_of(node))
+        if layout.has(node.name) and (argv := argv_of(node))
     ]
     yield from made
     if made:
@@ -32,7 +32,7 @@ def commands(topology: Topology, layout: Layout) -> dict[str, tuple[tuple[str, .
     return {
         node.name: tuple(tuple(filled(word, topology, layout, node) for word in argv) for argv in node.exec)
         for node in topology.nodes.values()
-        if node.exec and not argv_of(node)
+        if node.exec and layout.has(node.name) and not argv_of(node)
     }
 
 

@@ -5,13 +5,13 @@ Plain values. They are gathered by hosts/ and store/; the planner never looks fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
 from netfab.objects.original import Original
 from netfab.plan.subnets import Reservation
-from netfab.topology.schema import Address
+from netfab.topology.schema import Address, Topology
 
 
 class FoundGuest(NamedTuple):
@@ -32,6 +32,14 @@ class FoundNic(NamedTuple):
     moved: bool = False  # by this fabric
 
 
+class Device(NamedTuple):
+    """A link of the host that is not the fabric's, with its addresses."""
+
+    name: str
+    mtu: int
+    addresses: tuple[Address, ...]
+
+
 class Facts(NamedTuple):
     """One host, as it was read."""
 
@@ -48,16 +56,40 @@ class Facts(NamedTuple):
     held: Mapping[str, Mapping[Address, str]] = {}  # bridge -> others' addresses there, and whose
     guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
     nics: Mapping[str, FoundNic] = {}  # by their names on the host; only where the topology speaks of any
+    devices: tuple[Device, ...] = ()  # those with addresses
+    vnis: tuple[tuple[int, str], ...] = ()  # of tunnels that are not this fabric's, and whose they are
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
+
+
+class Asked(NamedTuple):
+    """What a topology wants to know of a host, besides what every topology does."""
+
+    guests: tuple[str, ...] = ()  # words of `attach`: as they run now
+    former: tuple[str, ...] = ()  # as they were when they were attached, if they ever were
+    nics: bool = False  # whether there is a link to any
+    moving: tuple[str, ...] = ()  # NICs that are to be moved
+
+
+def asked_by(topology: Topology, nodes: Container[str]) -> Asked:
+    """What has to be looked for before these nodes can be planned."""
+    outsides = [link.outside for link in topology.links if link.outside is not None]
+    attached = [node for node in topology.nodes.values() if node.attach]
+    return Asked(
+        tuple(dict.fromkeys(node.attach for node in attached if node.name in nodes)),
+        tuple(dict.fromkeys(node.attach for node in attached if node.name not in nodes)),
+        any(outside.kind != "host" for outside in outsides),
+        tuple(outside.device for outside in outsides if outside.kind == "nic"),
+    )
 
 
 class Lease(NamedTuple):
     """What the planner chose once and keeps.
 
-    `kind` is subnet, shared, address, bridge, publish, borrowed, attachment, made or inside. A `subnet`
+    `kind` is subnet, shared, address, bridge, vni, publish, borrowed, attachment, made or inside. A `subnet`
     overlaps no other of the host; a `shared` one was written where the host has no part in it, and may;
     `inside` is what a kill would leave in a namespace, to be looked for there. Keys: SEGMENT/FAMILY,
-    SEGMENT/NODE#N/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE, a bridge, a link.
+    SEGMENT/NODE#N/FAMILY, SEGMENT/@HOST/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE,
+    a bridge, a link.
     """
 
     kind: str

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from netfab.objects.firewall import OPEN, Element, Firewall, Set, prefix_part, table_name
 from netfab.objects.link import group_of
-from netfab.plan.firewall_rules import LOOPBACK, PUBLISHING, WAYS_OUT, forward
+from netfab.plan.firewall_rules import LOOPBACK, PUBLISHING, WAYS_OUT, forward, strangers
 
 EVERYWHERE = "*"  # no interface has this name
 _NONE: Mapping[int, Sequence[str]] = {}
@@ -48,11 +48,20 @@ class PublishedPort(NamedTuple):
     bridge: str  # by which the host reaches the node
 
 
+class TunnelEnds(NamedTuple):
+    """Where the fabric's tunnels listen on this host, and to whom."""
+
+    ports: tuple[int, ...]  # UDP
+    vnis: tuple[int, ...]
+    peers: frozenset[IPv4Address | IPv6Address]
+
+
 def firewall(
     fabric: str,
     areas: Sequence[Area],
     published: Sequence[PublishedPort] = (),
     uplinks: Mapping[int, Sequence[str]] = _NONE,
+    tunnels: TunnelEnds | None = None,
 ) -> Iterator[Firewall]:
     """The fabric's `inet` table; none where it has no bridge.
 
@@ -73,6 +82,11 @@ def firewall(
         if published:
             chains += PUBLISHING
             sets += _published(published)
+    if tunnels is not None:
+        chains.append(strangers(tunnels.ports, tunnels.vnis))
+        for version in (4, 6):
+            peers = Set(f"peers{version}", (f"ipv{version}_addr",))
+            sets.append(peers.holding((str(a),) for a in tunnels.peers if a.version == version))
     yield Firewall("inet", table_name(fabric), tuple(chains), tuple(sets))
 
 

@@ -27,6 +27,7 @@ from netfab.objects.expressions import (
     masked,
     match,
     meta,
+    raw_header,
     to_this_host,
     together,
     verdict_of,
@@ -35,6 +36,7 @@ from netfab.objects.firewall import Chain, Rule
 from netfab.objects.link import group_of, scratch_of
 
 RAW, DSTNAT, FILTER, SRCNAT = -300, -100, 0, 100  # linux/netfilter_ipv4.h, enum nf_ip_hook_priorities
+_VNI = 96, 24  # bits of a datagram: behind eight bytes of UDP and four of VXLAN; RFC 7348, section 5
 LOOPBACK = IPv4Network("127.0.0.0/8")
 
 _EVERY_FABRIC = 0xFF000000  # the bits of a link's group that all fabrics share
@@ -71,6 +73,24 @@ def forward(group: int, opened: Iterable[tuple[int, bool]]) -> Chain:
         coming = _by_a_fabric("iifgroup", "!=") if everywhere else match(_IN, f"@uplinks{family}")
         rules.append(Rule.of(match(meta("nfproto"), f"ipv{family}"), coming, foreign, new, COUNT, DROP))
     return Chain("forward", tuple(rules), "filter", "forward", FILTER, "accept")
+
+
+def strangers(ports: Iterable[int], vnis: Iterable[int]) -> Chain:
+    """What comes to our tunnels from anybody but their peers. Others' tunnels may have the same port.
+
+    IPv4 is whole by then; of IPv6 the first fragment may end before the VNI, and a peer's are never in
+    fragments (RFC 7348, section 4.3).
+    """
+    here = match(meta("l4proto"), 17), match(header("udp", "dport"), {"set": list(ports)})
+    ours = match(raw_header(*_VNI), {"set": list(vnis)})
+    fragment = match({"exthdr": {"name": "frag"}}, True)
+    rules = (
+        Rule.of(match(header("ip", "saddr"), "@peers4"), ACCEPT),
+        Rule.of(match(header("ip6", "saddr"), "@peers6"), ACCEPT),
+        Rule.of(*here, ours, COUNT, DROP),
+        Rule.of(fragment, *here, COUNT, DROP),
+    )
+    return Chain("strangers", rules, "filter", "input", FILTER, "accept")
 
 
 _LEAVE = Chain(

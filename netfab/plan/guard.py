@@ -49,11 +49,15 @@ class GuardedPort(NamedTuple):
     guard: Literal["all", "mac", "none"] = "all"
 
 
-def guard(fabric: str, ports: Sequence[GuardedPort]) -> Iterator[Firewall]:
-    """The fabric's `bridge` table; none where no port is guarded. Ports of ours that it misses are mute."""
+def guard(fabric: str, ports: Sequence[GuardedPort], tunnels: Sequence[str] = ()) -> Iterator[Firewall]:
+    """The fabric's `bridge` table; none where no port is guarded. Ports of ours that it misses are mute.
+
+    What comes from `tunnels` was looked at where it was sent.
+    """
     guarded = [port for port in ports if port.guard != "none"]
-    if not guarded:
+    if not guarded and not tunnels:
         return
+    free = [*tunnels, *(port.link for port in ports if port.guard == "none")]
     chains = (_prerouting(group_of(fabric)), _GUEST, _GUEST_ARP, _GUEST_IP, _GUEST_IP6, _STATION, _REFUSE)
     stations = (
         (port.link, mac, "goto guest" if port.guard == "all" else "goto station")
@@ -62,7 +66,7 @@ def guard(fabric: str, ports: Sequence[GuardedPort]) -> Iterator[Firewall]:
     )
     sets = (
         Set("stations", ("ifname", "ether_addr"), ("verdict",)).holding(stations),
-        Set("free", ("ifname",)).holding((port.link,) for port in ports if port.guard == "none"),
+        Set("free", ("ifname",)).holding((link,) for link in free),
         Set(GUARDED, ("ifname",), counted=True).holding((port.link,) for port in guarded),
         *(_senders(version, guarded) for version in (4, 6)),
         *(_routed(version, guarded) for version in (4, 6)),

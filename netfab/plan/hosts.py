@@ -46,7 +46,7 @@ def names_of(
             files[path] = File(path, text())
         return path
 
-    for node in topology.nodes.values():
+    for node in (node for node in topology.nodes.values() if layout.has(node.name)):
         if node.attach:  # it has files of its own
             names[node.name] = Names("", "")
             continue
@@ -116,7 +116,7 @@ def resolved(topology: Topology, layout: Layout, node: Node, segments: Collectio
     """
     holder = namespace_holder(topology, node)
     if isinstance(holder.mode, HostMode):
-        return host_addresses(layout, segments)
+        return host_addresses(layout, segments, layout.runs_on.get(node.name))
     nics = layout.nics[holder.name]
     first = {address.version: address for address in reversed(layout.loopbacks.get(holder.name, ()))}
     for near in ([nic for nic in nics if nic.segment in segments], nics):
@@ -127,11 +127,12 @@ def resolved(topology: Topology, layout: Layout, node: Node, segments: Collectio
     return [first[version] for version in sorted(first)]
 
 
-def host_addresses(layout: Layout, segments: Iterable[str]) -> list[Address]:
-    """The host's bridge, to somebody on these segments: at most one address per family."""
+def host_addresses(layout: Layout, segments: Iterable[str], host: str | None = None) -> list[Address]:
+    """The host's bridge, or that of another host, to somebody on these segments: one address per family."""
     first: dict[int, Address] = {}
     for name in segments:
-        for interface in layout.segments[name].host_addresses:
+        segment = layout.segments[name]
+        for interface in segment.host_addresses if host is None else segment.hosts.get(host, ()):
             first.setdefault(interface.version, interface.ip)
     return [first[version] for version in sorted(first)]
 

@@ -24,7 +24,8 @@ from netfab.plan.mtu import IPV6_MTU, port_mtu, segment_mtu
 from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
 from netfab.plan.refusals import refuse_before
-from netfab.plan.seats import Seat, host_reach, seats_of, wishes
+from netfab.plan.seats import Seat, host_reach, host_seats, seats_of, wishes
+from netfab.plan.tunnels import Tunnel
 from netfab.topology.schema import (
     PLANNED,
     Address,
@@ -49,6 +50,19 @@ class Segment(NamedTuple):
     gateways: tuple[Address, ...]  # what its members' default routes point at, one per family; () = none
     mtu: int
     ipv6: bool  # is on: with a prefix, or, without IPv4, link-local only
+    # Of a topology with `hosts`: those that it is on, with their bridges' addresses; whether the one that is
+    # planned for is one of them; and how it gets from one to another.
+    hosts: Mapping[str, tuple[Assigned, ...]] = {}
+    here: bool = True
+    tunnel: Tunnel | None = None
+
+
+class Span(NamedTuple):
+    """Where a network or link of a topology with `hosts` is, and what it has to go by there."""
+
+    hosts: tuple[str, ...]
+    facts: Facts
+    tunnel: Tunnel | None = None
 
 
 class Nic(NamedTuple):
@@ -72,10 +86,22 @@ class Layout(NamedTuple):
     loopbacks: Mapping[str, tuple[Address, ...]]
     wants: frozenset[Lease]
     prefixes: Prefixes
+    host: str = ""  # that it is seen from, of a topology with `hosts`
+    runs_on: Mapping[str, str] = {}  # node -> host
+
+    def has(self, node: str) -> bool:
+        """Whether the node is on the host that is planned for."""
+        return self.runs_on.get(node, self.host) == self.host
 
 
-def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout:
-    """Choose. Raises PlanError and its kin, all that is found at once."""
+def lay_out(
+    topology: Topology, leases: Iterable[Lease], facts: Facts, spans: Mapping[str, Span] | None = None
+) -> Layout:
+    """Choose. Raises PlanError and its kin, all that is found at once.
+
+    With `spans`, of each network and link, for all hosts together, which the facts are then of.
+    """
+    spans = spans or {}
     held = {(lease.kind, lease.key): lease.value for lease in leases}
     seats = seats_of(topology)
     by_segment: dict[str, list[Seat]] = {name: [] for name, _ in wishes(topology)}
@@ -85,29 +111,49 @@ def lay_out(topology: Topology, leases: Iterable[Lease], facts: Facts) -> Layout
     prefixes = choose_prefixes(topology, by_segment, host_reach(topology, by_segment), held, facts)
     bridges = _bridges(topology, held, facts)
     wants = {*prefixes.wants(), *(Lease("bridge", name, bridge) for name, bridge in bridges.items())}
+    wants |= {
+        Lease("vni", name, str(span.tunnel.vni) if span.tunnel else held["vni", name])
+        for name, span in spans.items()
+        if span.tunnel or ("vni", name) in held
+    }
     segments: dict[str, Segment] = {}
     addresses: dict[str, tuple[Assigned, ...]] = {}
     errors: list[NetfabError] = []
     for name, wish in wishes(topology):
+        span = spans.get(name) or Span((), facts)
+        on_hosts = host_seats(wish, span.hosts)
         try:
             pools = [Addresses(prefix, range_of(wish, prefix)) for prefix in prefixes.of(name)]
             hold_foreign(pools, facts.held.get(bridges.get(name, ""), {}), wish)
-            host, gateways = gateways_of(wish, pools)
-            chosen = addresses_of(by_segment[name], wish, pools, held, wants)
+            host, gateways = ((), ()) if on_hosts else gateways_of(wish, pools)
+            chosen = addresses_of([*on_hosts, *by_segment[name]], wish, pools, held, wants)
         except NetfabError as error:
             errors.append(error)
             continue
         addresses |= chosen
         if isinstance(wish, Network) and isinstance(wish.gateway, NodeGateway):
             gateways = node_gateways(wish.gateway.node, by_segment[name], chosen)
-        own, mtu = tuple(pool.prefix for pool in pools), segment_mtu(wish, facts)
-        ipv6 = facts.ipv6 and mtu >= IPV6_MTU and _takes_ipv6(own)
-        segments[name] = Segment(name, wish, bridges.get(name, ""), own, host, gateways, mtu, ipv6)
+        own, mtu = tuple(pool.prefix for pool in pools), segment_mtu(wish, span.facts)
+        ipv6 = span.facts.ipv6 and mtu >= IPV6_MTU and _takes_ipv6(own)
+        segments[name] = Segment(
+            name,
+            wish,
+            bridges.get(name, ""),
+            own,
+            host,
+            gateways,
+            mtu,
+            ipv6,
+            hosts={on: chosen.get(f"{name}/@{on}", ()) for on in span.hosts},
+            tunnel=span.tunnel,
+        )
     raise_all(errors)
     loopbacks = loopbacks_of(topology, by_segment, prefixes, held, wants)
     nics: dict[str, list[Nic]] = {node: [] for node in topology.nodes}
     for seat in seats:
-        nics[seat.node].append(_nic(topology.name, seat, segments[seat.segment], addresses[seat.key], facts))
+        own_facts = spans[seat.segment].facts if spans else facts
+        nic = _nic(topology.name, seat, segments[seat.segment], addresses[seat.key], own_facts)
+        nics[seat.node].append(nic)
     by_node = {node: tuple(of) for node, of in nics.items()}
     return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes)
 

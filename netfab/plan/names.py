@@ -21,6 +21,11 @@ def mac_of(*parts: str) -> str:
     return (b"\x02" + _digest(*parts)[:5]).hex(":")
 
 
+def bridge_mac(machine: str, fabric: str, network: str) -> str:
+    """Of a network's bridge. `machine` tells it from those of others: an id, or a host's name in the file."""
+    return mac_of(machine, fabric, network)
+
+
 def host_link(fabric: str, node: str, interface: str) -> str:
     """The host's end of a node's veth."""
     return f"nf{_digest('link', fabric, node, interface).hex()[:12]}"

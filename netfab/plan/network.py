@@ -16,7 +16,7 @@ from netfab.plan.facts import Facts
 from netfab.plan.firewall import EVERYWHERE
 from netfab.plan.layout import Nic, Segment
 from netfab.plan.mtu import settings_for
-from netfab.plan.names import mac_of
+from netfab.plan.names import bridge_mac
 from netfab.plan.seats import host_is_gateway
 from netfab.topology.schema import Network, NodeGateway
 
@@ -29,7 +29,7 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
     link = Name(HOST, segment.bridge)
     if network.external:
         return
-    mac = mac_of(facts.machine, fabric, network.name)
+    mac = bridge_mac(facts.machine, fabric, network.name)
     here = host_is_gateway(network)
     settings = Settings(forwarding=here, forwarding6=here and segment.ipv6 and forces(facts))
     settings = settings_for(segment.mtu, facts, settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from netfab.errors import raise_all
+from netfab.errors import PlanError, raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
@@ -19,9 +19,10 @@ from netfab.plan.firewall import localnet_bridges
 from netfab.plan.guests import addresses_in_guest, guest_of, routes_in_guests
 from netfab.plan.hosts import Names
 from netfab.plan.layout import Layout, Nic, Segment, lay_out
+from netfab.plan.overlay import tunnel_objects
 from netfab.plan.protection import firewalls, hairpins, held_ports, lease_of, published_ports
 from netfab.plan.refusals import idle_between_links, refuse_reserved, without_program
-from netfab.plan.routes import routes_of, with_way_out
+from netfab.plan.routes import is_here, routes_of, with_way_out
 from netfab.plan.seats import routers
 from netfab.topology.schema import Bridged, HostMode, Link, Network, NoneMode, Publish, Topology
 
@@ -46,23 +47,37 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     Raises Unsupported for keys whose effect comes later, PlanError and its kin for what can't be.
     """
     refuse_reserved(topology)
+    _refuse_several_hosts(topology)
     raise_all(nics.unusable(topology, facts))
-    layout = lay_out(topology, leases, facts)
+    return plan_of(topology, lay_out(topology, leases, facts), facts, run_directory)
+
+
+def _refuse_several_hosts(topology: Topology) -> None:
+    if topology.hosts:
+        named = ", ".join(topology.hosts)
+        hint = "`netfab lab FILE` has them as simulated hosts"
+        raise PlanError(f"this file is for other hosts: {named}", at=topology.at.of("hosts"), hint=hint)
+
+
+def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str) -> Plan:
+    """The plan of what is chosen for the host that it is seen from. Raises PlanError."""
     made = list(objects(topology, layout, facts))
     addresses = [thing for thing in made if isinstance(thing, Address)]
     routes = list(routes_in_guests(topology, routes_of(topology, layout, addresses)))
     way_out = with_way_out(topology, layout, routes)
+    routes = [route for route in routes if is_here(topology.name, layout, route)]
     names, files = hosts.names_of(topology, layout, facts, way_out, f"{run_directory}/{topology.name}/etc")
     published = published_ports(topology, layout, routes, facts)
     ports = [port for port, _ in published]
     if ports:
         local, back = localnet_bridges(ports), hairpins(topology, layout, ports, facts)
         made = [network.for_published(thing, local, back) for thing in made]
-    borrowed = list(network.borrowed_for(layout.segments.values(), facts))
+    here = [segment for segment in layout.segments.values() if segment.here]
+    borrowed = list(network.borrowed_for(here, facts))
     bridges = [thing for thing in made if isinstance(thing, Bridge)]
     tables = firewalls(topology, layout, routes, ports, network.opened(borrowed), bridges)
     programs = containers(topology, layout, names)
-    ways = network.passages(topology.name, layout.segments.values(), facts)
+    ways = network.passages(topology.name, here, facts)
     wants = (
         layout.wants
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
@@ -89,9 +104,10 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
     """Bridges, namespaces, cables, ports and addresses."""
     forwarding = routers(topology)
     for segment in layout.segments.values():
-        if isinstance(segment.wish, Network):
+        if isinstance(segment.wish, Network) and segment.here:
             yield from network.bridge_of(topology.name, segment, segment.wish, facts)
-    for wish in topology.nodes.values():
+    yield from tunnel_objects(topology, layout, facts)
+    for wish in (one for one in topology.nodes.values() if layout.has(one.name)):
         interfaces = layout.nics[wish.name]
         if wish.attach:
             yield guest_of(topology.name, wish, facts)
@@ -138,9 +154,9 @@ def summary(topology: Topology, plan: Plan) -> dict[str, Any]:
             "external": bool(segment.wish.external),
         }
         for name, segment in layout.segments.items()
-        if isinstance(segment.wish, Network)
+        if isinstance(segment.wish, Network) and segment.here
     }
-    nodes = {name: _node_summary(topology, plan, name) for name in topology.nodes}
+    nodes = {name: _node_summary(topology, plan, name) for name in topology.nodes if layout.has(name)}
     links = [_link_summary(segment, ends) for segment, ends in node.links_of(layout)]
     return {"networks": networks, "nodes": nodes, "links": links}
 

@@ -17,11 +17,13 @@ from netfab.objects.firewall import Firewall
 from netfab.objects.held import HeldPorts
 from netfab.objects.route import Route
 from netfab.plan.facts import Facts, Lease, same_port
-from netfab.plan.firewall import Area, PublishedPort, firewall
+from netfab.plan.firewall import Area, PublishedPort, TunnelEnds, firewall
 from netfab.plan.guard import GuardedPort, guard
 from netfab.plan.layout import Layout, Nic, Segment
+from netfab.plan.overlay import peers_of, tunnels_here
 from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
+from netfab.plan.tunnels import Tunnel
 from netfab.topology.schema import Address, Network, Node, Prefix, Publish, Topology
 
 _ALL = {4: "0.0.0.0", 6: "::"}  # the addresses of the host, to bind(2)
@@ -42,10 +44,30 @@ def firewalls(
     areas = [
         _area(segment, segment.wish, macs[segment.bridge], behind.get(segment.bridge, []))
         for segment in layout.segments.values()
-        if isinstance(segment.wish, Network) and segment.wish.guarded and not segment.wish.external
+        if isinstance(segment.wish, Network)
+        and segment.here
+        and segment.wish.guarded
+        and not segment.wish.external
     ]
-    yield from firewall(topology.name, areas, published, uplinks)
-    yield from guard(topology.name, list(_guarded(topology, layout, routes)))
+    tunnels = tunnels_here(layout)
+    # What the first no longer lets through from a tunnel can't come in any more when the second stops
+    # looking at it.
+    devices = [tunnel.device for _, tunnel in tunnels]
+    yield from guard(topology.name, list(_guarded(topology, layout, routes)), devices)
+    yield from firewall(topology.name, areas, published, uplinks, _ends_of(topology, layout, tunnels))
+
+
+def _ends_of(
+    topology: Topology, layout: Layout, tunnels: Iterable[tuple[Segment, Tunnel]]
+) -> TunnelEnds | None:
+    """What comes to the tunnels of this host, and from whom it may."""
+    found = [(tunnel, peers_of(topology, layout, segment)) for segment, tunnel in tunnels]
+    if not found:
+        return None
+    ports = tuple(sorted({tunnel.port for tunnel, _ in found}))
+    vnis = tuple(sorted(tunnel.vni for tunnel, _ in found))
+    peers = frozenset(address for _, of in found for address in of.values())
+    return TunnelEnds(ports, vnis, peers)
 
 
 def published_ports(
@@ -55,7 +77,7 @@ def published_ports(
     by_host = [route for route in routes if route.space == HOST]
     found: list[tuple[PublishedPort, Publish]] = []
     errors: list[NetfabError] = []
-    for node in topology.nodes.values():
+    for node in (node for node in topology.nodes.values() if layout.has(node.name)):
         for wish in node.publish:
             try:
                 found += [(port, wish) for port in _published(layout, by_host, node, wish)]
@@ -139,7 +161,7 @@ def _guarded(topology: Topology, layout: Layout, routes: Sequence[Route]) -> Ite
     forwarding = routers(topology)
     through = _Through(topology, layout, routes) if forwarding else None
     for node, nics in layout.nics.items():
-        for nic in nics:
+        for nic in nics if layout.has(node) else ():
             if nic.host_link:
                 routed = tuple(through.prefixes(nic)) if through and node in forwarding else ()
                 yield _guard_of(nic, layout, layout.loopbacks.get(node, ()), routed)

@@ -69,6 +69,11 @@ def _connected(fabric: str, nic: Nic, on: dict[Name, list[Address]]) -> Iterator
         yield address.names[1]
 
 
+def is_here(fabric: str, layout: Layout, route: Route) -> bool:
+    """Whether it is the host's, or a node's that is on the host that is planned for."""
+    return route.space == HOST or layout.has(node_of(fabric, route.space))
+
+
 def with_way_out(topology: Topology, layout: Layout, routes: Iterable[Route]) -> frozenset[str]:
     """The nodes whose default routes lead out of the fabric: by the host, or a router that we don't run."""
     segment_of = {(nic.node, nic.name): nic.segment for nics in layout.nics.values() for nic in nics}
@@ -143,7 +148,7 @@ def _path_segment(segment: Segment) -> PathSegment:
         return PathSegment(segment.name, segment.prefixes)
     if isinstance(wish.gateway, NodeGateway):
         return PathSegment(segment.name, segment.prefixes, gateway=wish.gateway.node)
-    if host_is_gateway(wish):
+    if host_is_gateway(wish) and segment.here:
         return PathSegment(segment.name, segment.prefixes, gateway=HOST)
     return PathSegment(segment.name, segment.prefixes, external=segment.gateways)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_interface
 from itertools import count
 from typing import Literal, NamedTuple
 
@@ -33,6 +34,30 @@ class Seat(NamedTuple):
     port: Port
     key: str  # SEGMENT/NODE#k: stable whatever else changes
     at: Places
+
+    @property
+    def holder(self) -> str:
+        """Who sits there, in words."""
+        return f"host {self.node[1:]}" if self.is_hosts else f"node {self.node}"
+
+    @property
+    def is_hosts(self) -> bool:
+        """Whether it is a bridge's own."""
+        return self.node.startswith("@")
+
+
+def host_seats(wish: Network | Link, hosts: Sequence[str]) -> list[Seat]:
+    """The bridge of each of several hosts, of a network whose gateway each host is.
+
+    What `gateway` writes is the first host's.
+    """
+    if not (isinstance(wish, Network) and isinstance(wish.gateway, HostGateway)) or wish.external:
+        return []
+    first = Port(addresses=tuple(map(ip_interface, wish.gateway.addresses)))
+    return [
+        Seat(f"@{host}", "", wish.name, Port() if index else first, f"{wish.name}/@{host}", wish.at)
+        for index, host in enumerate(hosts)
+    ]
 
 
 def segment_names(topology: Topology) -> list[str]:

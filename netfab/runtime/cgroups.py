@@ -26,6 +26,7 @@ _UNLIMITED = {"memory": "max", "cpu": f"max {_CPU_PERIOD}", "pids": "max"}
 _UNLIMITED_V1 = {"memory": "-1", "cpu": "-1", "pids": "max"}
 _FILES = {"memory": "memory.max", "cpu": "cpu.max", "pids": "pids.max"}
 _FILES_V1 = {"memory": "memory.limit_in_bytes", "cpu": "cpu.cfs_quota_us", "pids": "pids.max"}
+LIMITED = frozenset(_FILES)  # controllers that limits are asked of
 
 
 class Hierarchies(NamedTuple):
@@ -98,18 +99,37 @@ def leaves_of(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:
     Raises Unsupported when a limit was asked for that nothing here can keep.
     """
     wanted = limits_of(spec)
-    for controller in wanted:
-        if controller not in hierarchies.v1 and controller not in hierarchies.v2_controllers:
-            raise Unsupported(
-                f"{spec.name}: no writable cgroup hierarchy here can keep its {controller} limit",
-                hint="run as root outside of a sandbox, or leave the limit out",
-            )
+    there = hierarchies.v1.keys() | hierarchies.v2_controllers
+    if missing := [controller for controller in wanted if controller not in there]:
+        raise Unsupported(
+            f"{spec.name}: no writable cgroup hierarchy here can keep its {' and '.join(missing)} limit",
+            hint=f"{_reason(missing[0], hierarchies.v2)}; or leave the limit out",
+        )
     tail = f"{_OURS}/{hierarchies.group}/{spec.name}"
     leaves = [Leaf(f"{hierarchies.v2}/{tail}", "")] if hierarchies.v2 else []
     points = dict.fromkeys(
         hierarchies.v1[controller] for controller in wanted if controller in hierarchies.v1
     )
     return [*leaves, *(Leaf(f"{point}/{tail}", controllers) for point, controllers in points)]
+
+
+def _reason(controller: str, v2: str | None) -> str:
+    """Why nobody can be limited by that controller here, and what helps. cgroups(7), /proc/cgroups."""
+    lines = [line.split() for line in _read("/proc/cgroups").splitlines()]
+    kernel = {name: (hierarchy, enabled) for name, hierarchy, _, enabled in lines[1:]}
+    hierarchy, enabled = kernel.get(controller, ("0", "1"))
+    if kernel and controller not in kernel:
+        return f"this kernel has no {controller} controller"
+    if enabled == "0":
+        return f"the {controller} controller is switched off: boot with cgroup_enable={controller}"
+    if hierarchy != "0":
+        return (
+            f"a hierarchy of version 1 has the {controller} controller, and we can't write there:"
+            f" run as root outside of a sandbox, with it mounted (-t cgroup -o {controller})"
+        )
+    if v2:
+        return f"{v2}/cgroup.controllers does not name {controller}: who delegates it to us has to enable it"
+    return "run as root outside of a sandbox, with cgroups mounted: mount -t cgroup2 none /sys/fs/cgroup"
 
 
 def make_leaves(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 RUN_DIRECTORY = "/run/netfab"
 STATE_DIRECTORY = "/var/lib/netfab"
+SIMULATED_HOSTS = "/run/netfab-hosts"  # in a sandbox: the mounts of each, by its name
 
 
 class Paths(NamedTuple):

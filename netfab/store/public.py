@@ -68,6 +68,16 @@ class PublicView:
             if lease.kind == "publish"
         }
 
+    def vnis(self, besides: str) -> dict[int, str]:
+        """VNIs of other fabrics."""
+        return {
+            int(lease.value): fabric
+            for fabric in self._fabrics()
+            if fabric != besides
+            for lease in self.leases(fabric)
+            if lease.kind == "vni"
+        }
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """What other fabrics borrow, and its originals."""
         return {
@@ -123,10 +133,10 @@ def _text(value: object) -> str:
 def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
     """Write the fabric's file, whole or not at all. Nothing is written when it is there already.
 
-    Commands stay out, as they may hold secrets; of the objects the caller gives the public half. Raises
-    StoreError.
+    Commands and the file stay out, as they may hold secrets; of the objects the caller gives the public half.
+    Raises StoreError.
     """
-    parts = list(_parts(record._replace(commands="{}"), leases))
+    parts = list(_parts(record._replace(commands="{}", topology=""), leases))
     path = f"{directory}/{record.name}.json"
     with suppress(OSError), open(path) as file:
         if all(file.read(len(part)) == part for part in parts) and not file.read(1):

@@ -18,7 +18,7 @@ from typing import Self
 
 from netfab.errors import LeaseConflict, StoreError
 from netfab.plan.facts import HeldSubnet, Lease, same_port
-from netfab.store.store import Record
+from netfab.store.store import Part, Record
 
 # What each version added to the one before; the first makes the tables.
 _VERSIONS = (
@@ -28,6 +28,8 @@ _VERSIONS = (
     CREATE INDEX subnets ON leases (kind) WHERE kind = 'subnet'
     """,
     "ALTER TABLE fabrics ADD COLUMN commands TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE fabrics ADD COLUMN topology TEXT NOT NULL DEFAULT ''",
+    "CREATE TABLE parts (fabric TEXT PRIMARY KEY, host TEXT, generation INTEGER, txn TEXT, undecided TEXT)",
 )
 VERSION = len(_VERSIONS)
 
@@ -114,6 +116,14 @@ class SqliteStore:
             )
             return dict(rows.fetchall())
 
+    def vnis(self, besides: str) -> dict[int, str]:
+        """VNIs of other fabrics."""
+        with self._as_store_error():
+            rows = self._db.execute(
+                "SELECT value, fabric FROM leases WHERE kind = 'vni' AND fabric <> ?", (besides,)
+            )
+            return {int(value): fabric for value, fabric in rows}
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """What other fabrics borrow, and its originals."""
         with self._as_store_error():
@@ -131,24 +141,45 @@ class SqliteStore:
             for key, other in self.published(fabric).items():
                 if any(lease.kind == "publish" and same_port(lease.key, key) for lease in wanted):
                     raise LeaseConflict(f"port {key} is published by fabric {other}")
+            for vni, other in self.vnis(fabric).items():
+                if any(lease.kind == "vni" and int(lease.value) == vni for lease in wanted):
+                    raise LeaseConflict(f"VNI {vni} is fabric {other}'s")
             _refuse_overlaps(wanted, self.held(fabric))
             self._insert(fabric, wanted)
 
-    def commit(self, record: Record, wants: Iterable[Lease]) -> None:
-        """The fabric was applied: this record, and exactly these leases."""
+    def commit(self, record: Record, wants: Iterable[Lease], part: Part | None = None) -> None:
+        """The fabric was applied: this record, and exactly these leases; and that part."""
         wanted = frozenset(wants)
-        if self.record(record.name) == record and self.leases(record.name) == wanted:
+        same = self.record(record.name) == record and self.leases(record.name) == wanted
+        if same and part in (None, self.part(record.name)):
             return
         with self._as_store_error(), self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO fabrics VALUES (?, ?, ?, ?, ?, ?)", record)
+            self._db.execute("INSERT OR REPLACE INTO fabrics VALUES (?, ?, ?, ?, ?, ?, ?)", record)
             self._db.execute("DELETE FROM leases WHERE fabric = ?", (record.name,))
             self._insert(record.name, wanted)
+            if part is not None:
+                self._insert_part(record.name, part)
+
+    def part(self, fabric: str) -> Part | None:
+        """What is kept of this host's part."""
+        with self._as_store_error():
+            row = self._db.execute("SELECT * FROM parts WHERE fabric = ?", (fabric,)).fetchone()
+        return Part(*row[1:]) if row else None
+
+    def keep_part(self, fabric: str, part: Part) -> None:
+        """That, and record and leases as they are."""
+        with self._as_store_error(), self._transaction():
+            self._insert_part(fabric, part)
+
+    def _insert_part(self, fabric: str, part: Part) -> None:
+        self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", (fabric, *part))
 
     def forget(self, fabric: str) -> None:
         """The fabric is gone."""
         with self._as_store_error(), self._transaction():
             self._db.execute("DELETE FROM leases WHERE fabric = ?", (fabric,))
             self._db.execute("DELETE FROM fabrics WHERE name = ?", (fabric,))
+            self._db.execute("DELETE FROM parts WHERE fabric = ?", (fabric,))
 
     def _insert(self, fabric: str, leases: Iterable[Lease]) -> None:
         self._db.executemany(

@@ -17,8 +17,8 @@ NO_SENSE = ValueError, TypeError, LookupError, AttributeError, RecursionError
 class Record(NamedTuple):
     """One fabric that was applied.
 
-    The last three are JSON: its last desired objects, what status shows, and the commands to be run in nodes
-    without a program when they are made.
+    Three are JSON: its last desired objects, what status shows, and the commands to be run in nodes without
+    a program when they are made. The last is the whole file as `netfab config` prints it.
     """
 
     name: str
@@ -27,6 +27,20 @@ class Record(NamedTuple):
     desired: str
     summary: str
     commands: str = "{}"
+    topology: str = ""  # unknown: applied in parts, or by the words of a command
+
+
+class Part(NamedTuple):
+    """What a host knows of a fabric of which it has a part, besides the part's record and leases.
+
+    `generation` counts the applies to the whole fabric, `transaction` is the last of them; `undecided` is
+    what was begun and never committed, JSON, and empty when there is no such.
+    """
+
+    host: str
+    generation: int
+    transaction: str
+    undecided: str = ""
 
 
 class Store(Protocol):
@@ -47,6 +61,9 @@ class Store(Protocol):
     def published(self, besides: str) -> dict[str, str]:
         """Ports of the host that other fabrics publish: tcp/*/8080 -> fabric."""
 
+    def vnis(self, besides: str) -> dict[int, str]:
+        """VNIs of other fabrics: VNI -> fabric."""
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """Sysctls of the host that other fabrics borrow: key -> what it was before the first of them."""
 
@@ -57,8 +74,14 @@ class Store(Protocol):
         same published port.
         """
 
-    def commit(self, record: Record, wants: Iterable[Lease]) -> None:
-        """The fabric was applied: keep its record, and exactly these leases."""
+    def commit(self, record: Record, wants: Iterable[Lease], part: Part | None = None) -> None:
+        """The fabric was applied: keep its record, and exactly these leases; and what `part` says."""
+
+    def part(self, fabric: str) -> Part | None:
+        """Of a fabric that spans hosts, what is kept of this one's part."""
+
+    def keep_part(self, fabric: str, part: Part) -> None:
+        """Keep that, and leave record and leases as they are."""
 
     def forget(self, fabric: str) -> None:
         """The fabric is gone: so are its record and leases."""

@@ -33,6 +33,7 @@ from netfab.topology.schema import (
     RouteWish,
     SubnetWish,
     Topology,
+    VxlanWish,
 )
 from netfab.topology.yaml_text import yaml_text
 
@@ -81,10 +82,17 @@ def _network(network: Network) -> Plain:
         "uplink": {host: nic for host, nic in network.uplink if host}
         or "".join(nic for _, nic in network.uplink),
         "hosts": list(network.hosts),
-        "vxlan": dict(network.vxlan) or "none",
+        "vxlan": _vxlan(network.vxlan),
         "encrypt": _flag(network.encrypt),
     }
     return _less_empty(said)
+
+
+def _vxlan(wish: VxlanWish | None) -> object:
+    if wish is None:
+        return "none"
+    vni = {} if wish.vni is PLANNED else {"vni": str(wish.vni)}
+    return {**vni, "port": str(wish.port), "control": wish.control}
 
 
 def _mtu(mtu: object) -> str:

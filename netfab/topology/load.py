@@ -172,8 +172,6 @@ class _Loading:
         nodes.resolve()
         self._read_links()
         self._each("hosts", self._host)
-        if self._hosts:
-            run.reserved.append(Reserved("hosts", self._top.at.of("hosts")))
         topology = Topology(
             name=self._fabric_name(),
             at=self._top.at,

@@ -35,6 +35,7 @@ from netfab.topology.schema import (
     NoGateway,
     Prefix,
     SubnetWish,
+    VxlanWish,
 )
 from netfab.topology.subnets import SUBNETS, subnets_of
 from netfab.topology.tree import Map, Scalar, Sequence, Tree
@@ -46,7 +47,9 @@ _HOST: Final = scalar(grammar.name, pattern(NAME))
 _VXLAN: Final[dict[str, Reader[Any]]] = {
     "vni": bounded(1, 2**24 - 1),  # RFC 7348, section 5
     "port": bounded(1, 65535),
-    "control": choice({word: word for word in ("static", "multicast", "evpn")}),
+    "control": reserved(
+        "control", choice({word: word for word in ("static", "multicast", "evpn")}), "static"
+    ),
 }
 
 
@@ -92,10 +95,8 @@ def _uplink(tree: Tree, path: str, run: Run) -> tuple[tuple[str, str], ...]:
     return (("", INTERFACE_NAME.read(tree, path, run)),)
 
 
-def _vxlan(tree: Tree, path: str, run: Run) -> tuple[tuple[str, str], ...]:
-    values = read_record(_VXLAN, map_of(tree, path, run), path, run).values
-    run.reserve("vxlan", tree, path)
-    return tuple((key, str(value)) for key, value in values.items())
+def _vxlan(tree: Tree, path: str, run: Run) -> VxlanWish:
+    return VxlanWish(**read_record(_VXLAN, map_of(tree, path, run), path, run).values)
 
 
 _UPLINKS: Final = named(grammar.name, INTERFACE_NAME, NAME)
@@ -114,8 +115,8 @@ NETWORK: Final[dict[str, Reader[Any]]] = {
         scalar(_external, pattern(f"{NAME}/{NAME}")),
     ),
     "uplink": reserved("uplink", Reader(_uplink, {"anyOf": [INTERFACE_NAME.schema, _UPLINKS.schema]}), ()),
-    "hosts": reserved("hosts", listed(_HOST), ()),
-    "vxlan": words({"none": ()}, Reader(_vxlan, record_schema(_VXLAN, meanings.VXLAN))),
+    "hosts": listed(_HOST),
+    "vxlan": words({"none": None}, Reader(_vxlan, record_schema(_VXLAN, meanings.VXLAN))),
     "encrypt": reserved("encrypt", FLAG, False),
 }
 _PLAIN: Final = ("bridge", "internal", "isolated", "mtu", "external", "uplink", "hosts", "vxlan", "encrypt")

@@ -300,6 +300,6 @@ NODE: Final[dict[str, Reader[Any]]] = {
     "ready": Reader(_ready, {"anyOf": [_READY_SCHEMA, _READINESSES.schema]}),
     "depends_on": listed(NODE_NAME, alone=True),
     "scale": bounded(1, 100_000),
-    "runs_on": reserved("runs_on", listed(HOST_NAME, alone=True), ()),
+    "runs_on": listed(HOST_NAME, alone=True),
     "attach": scalar(_attached, ANY_SCALAR),
 }

@@ -195,8 +195,8 @@ def _published(
     linked = {end.node for link in links for end in link.ends}
     taken: dict[tuple[tuple[str, ...], str, int], list[tuple[Node, Publish]]] = {}
     for node in nodes:
-        if not node.publish or unread.any_of(node, "runs_on"):
-            continue
+        if not node.publish or len(node.runs_on) > 1 or unread.any_of(node, "runs_on"):
+            continue  # whose turn it is on which of several hosts is for the planner to say
         joined = [networks.get(attachment.network) for attachment in node.attachments]
         maybe_reached = unread.links or unread.any_of(node, "networks", "publish", "mode")
         internal = all(network and network.internal for network in joined)

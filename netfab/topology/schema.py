@@ -252,6 +252,14 @@ class Node(NamedTuple):
     attach: str = ""
 
 
+class VxlanWish(NamedTuple):
+    """`vxlan`: how a network gets to other hosts."""
+
+    vni: int | Planned = PLANNED
+    port: int = 4789  # UDP; RFC 7348
+    control: Literal["static", "multicast", "evpn"] = "static"
+
+
 class Network(NamedTuple):
     """One network."""
 
@@ -268,7 +276,7 @@ class Network(NamedTuple):
     external: bool | str = False  # True, or FABRIC/NETWORK
     uplink: tuple[tuple[str, str], ...] = ()  # (host or "", NIC)
     hosts: tuple[str, ...] = ()
-    vxlan: tuple[tuple[str, str], ...] = ()
+    vxlan: VxlanWish | None = VxlanWish()  # None: it stays on one host
     encrypt: bool = False
     guarded: bool = True  # False: no rule of ours is about it; no file says so
 

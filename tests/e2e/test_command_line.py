@@ -441,6 +441,30 @@ def test_the_version_says_what_a_bug_report_needs(lab: Lab) -> None:
     assert lab.netfab("--version").out.startswith("netfab ")
 
 
+def test_info_counts_what_there_is(lab: Lab) -> None:
+    lab.write("name: shop\nnodes: {web: {command: [sleep, '1000']}, db: {}}\n")
+    lab.netfab("apply")
+
+    found = lab.netfab("info", "-o", "json").json
+
+    assert (found["fabrics"], found["nodes"], found["programs"]) == (1, 2, {"running": 1})
+    assert found["state"] == "/var/lib/netfab"
+    assert "running 1" in lab.netfab("info").out
+
+
+def test_the_file_of_a_fabric_that_was_applied_in_parts_is_not_known(lab: Lab) -> None:
+    lab.write("name: shop\nnodes: {web: {}, db: {}}\n")
+    lab.netfab("apply", "--only", "web")
+
+    refused = lab.netfab("status", "-o", "topology", code=1)
+    lab.netfab("apply")
+    whole = lab.netfab("status", "-o", "topology").out
+    lab.netfab("apply", "--only", "web")
+
+    assert "it was applied in parts" in refused.err
+    assert lab.netfab("status", "-o", "topology").out == whole
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_completion_script_is_printed(lab: Lab, shell: str) -> None:
     assert "_NETFAB_COMPLETE" in lab.netfab("completion", shell).out

@@ -32,7 +32,7 @@ mount -t cgroup -o freezer none /sys/fs/cgroup/freezer
 """
 # The interpreter may lie where an ordinary user can't read: everything that it will need is imported first.
 AS_NOBODY = f"""\
-import ctypes, encodings, importlib, os, pkgutil, sqlite3, subprocess, sys
+import ctypes, difflib, encodings, importlib, os, pkgutil, shlex, sqlite3, subprocess, sys
 import click.shell_completion, netfab, yaml
 for package in (netfab, encodings):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
@@ -54,9 +54,9 @@ def open_directory(lab: Lab) -> Lab:
     return lab
 
 
-def as_nobody(lab: Lab, *words: str) -> Result:
+def as_nobody(lab: Lab, *words: str, **env: str) -> Result:
     """The command as an ordinary user of that host."""
-    return lab.run(sys.executable, "-c", AS_NOBODY, *words, env={"SHELL": "/bin/sh"})
+    return lab.run(sys.executable, "-c", AS_NOBODY, *words, env={"SHELL": "/bin/sh", **env})
 
 
 def test_a_lab_leaves_nothing_on_the_host(lab: Lab) -> None:
@@ -232,6 +232,44 @@ def test_the_status_of_what_root_applied_is_for_everybody(open_directory: Lab) -
     assert "10.1.0.10" in status.out
     assert plan.out == "No changes. The kernel matches topology.yaml as last applied.\n"
     assert (status.code, plan.code) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("netfab exec ", ["one/a", "two/a", "b"]),
+        ("netfab exec two/", ["two/a"]),
+        ("netfab exec b ls ", []),
+        ("netfab stop one/a ", ["two/a", "b"]),
+        ("netfab status ", ["one", "two"]),
+        ("netfab destroy tw", ["two", "tw (file)"]),
+        ("netfab --run-dir /nowhere exec ", []),
+    ],
+)
+def test_everybodys_shell_offers_the_names_of_nodes_and_fabrics(
+    open_directory: Lab, typed: str, offered: list[str]
+) -> None:
+    for name, nodes in (("one", "{a: {}, b: {}}"), ("two", "{a: {}}")):
+        file = open_directory.write(f"name: {name}\nnodes: {nodes}\n", f"{name}.yaml")
+        open_directory.netfab("apply", file)
+
+    asked = {"_NETFAB_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    answer = as_nobody(open_directory, **asked)
+    found = [line.split(",") for line in answer.out.splitlines() if line]
+
+    assert sorted(f"{word} ({kind})" if kind != "plain" else word for kind, word in found) == sorted(offered)
+
+
+def test_the_file_that_was_applied_is_roots_to_see(open_directory: Lab) -> None:
+    open_directory.write("name: shop\nnodes: {web: {env: {PASSWORD: secret}}}\n")
+    open_directory.netfab("apply")
+
+    refused = as_nobody(open_directory, "status", "-o", "topology")
+
+    assert "secret" in open_directory.netfab("status", "-o", "topology").out
+    assert (refused.code, refused.out) == (1, "")
+    assert "needs root" in refused.err
+    assert "secret" not in open_directory.shell("cat /run/netfab/shop.json")
 
 
 def test_what_everybody_may_read_holds_no_environment(open_directory: Lab) -> None:

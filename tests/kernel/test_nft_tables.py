@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from errno import EPROTONOSUPPORT
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -216,3 +217,13 @@ def test_older_tables_that_drop_nothing_stop_nobody(two_networks: Lab) -> None:
     subprocess.run(["/usr/sbin/ip6tables-legacy", "-P", "FORWARD", "ACCEPT"], check=True)
 
     assert list(legacy_drops()) == []
+
+
+def test_a_kernel_without_nftables_has_no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: int) -> None:
+        raise OSError(EPROTONOSUPPORT, "Protocol not supported")
+
+    monkeypatch.setattr(nft, "Netlink", refused)
+
+    with nft.Listing(FABRIC) as listing:
+        assert listing.tables() == []

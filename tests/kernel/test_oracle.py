@@ -24,6 +24,7 @@ from examples import (
     cable,
     every_example,
     fabric,
+    here,
     port,
     route,
     veth,
@@ -38,17 +39,21 @@ from netfab.kernel.netns import Namespaces
 from netfab.objects.address import Address
 from netfab.objects.base import Name
 from netfab.objects.bridge import Bridge
+from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.link import Settings
+from netfab.objects.neighbour import Neighbour
 from netfab.objects.port import Port
 from netfab.objects.route import KINDS, Hop, Route
 from netfab.objects.veth import Veth
+from netfab.objects.vxlan import Vxlan
+from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
 from netfab.objects.wire import MARK, Request, encode
 
 EXAMPLES = every_example()
 of_every_kind = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 NUMBERS = {BR0: 5, WEB_HOST: 6, WEB_ETH0: 7, Name("namespace", f"{FABRIC}.web"): 9}
 TWO_WAYS = Hop(ip_address("10.0.0.1"), WEB_ETH0), Hop(ip_address("10.0.0.3"), WEB_ETH0, 2)
-FLAGS = {0x100: "replace", 0x200: "excl", 0x400: "create"}
+FLAGS = {0x100: "replace", 0x200: "excl", 0x400: "create", 0x800: "append"}
 
 
 def _number(name: Name) -> int:
@@ -64,8 +69,8 @@ def _attributes(attrs: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Each value of a decoded message, however deep, by the last parts of its name."""
     for name, value in ((attr[0], attr[1]) for attr in attrs):
         short = prefix + name.removeprefix("IFLA_").removeprefix("IFA_").removeprefix("RTA_").removeprefix(
-            "INFO_"
-        )
+            "NDA_"
+        ).removeprefix("INFO_")
         if isinstance(value, list):
             yield short, [(hop["oif"], hop["hops"], *(via[1] for via in hop["attrs"])) for hop in value]
         elif hasattr(value, "get") and "attrs" in value:
@@ -83,6 +88,8 @@ def said(request: Request) -> str:
         "RTM_DELLINK": ("index",),
         "RTM_NEWADDR": ("index", "family", "prefixlen", "scope"),
         "RTM_DELADDR": ("index", "family", "prefixlen", "scope"),
+        "RTM_NEWNEIGH": ("ifindex", "family", "state", "flags"),
+        "RTM_DELNEIGH": ("ifindex", "family", "state", "flags"),
     }.get(message["event"], ("family", "dst_len", "table", "proto", "scope", "type"))
     values = [f"{field}={message[field]}" for field in header]
     values += [
@@ -135,7 +142,27 @@ def test_the_peer_of_a_cable_between_nodes_has_its_own_number() -> None:
         (port().delete(), "RTM_NEWLINK: index=6 flags=0 change=0 MASTER=0"),
         (
             port(isolated=True).update(port()),
-            "RTM_NEWLINK: index=6 flags=0 change=0 SLAVE_KIND=bridge BRPORT_MODE=0 BRPORT_ISOLATED=1",
+            "RTM_NEWLINK: index=6 flags=0 change=0 SLAVE_KIND=bridge BRPORT_ISOLATED=1 BRPORT_MODE=0"
+            " BRPORT_LEARNING=1 BRPORT_NEIGH_SUPPRESS=0",
+        ),
+        (
+            VxlanFdb(WEB_HOST, "02:00:00:00:06:01", ip_address("192.0.2.12")).create(),
+            "RTM_NEWNEIGH replace create: ifindex=6 family=7 state=128 flags=2 LLADDR=02:00:00:00:06:01"
+            " DST=192.0.2.12",
+        ),
+        (
+            VxlanFdb(WEB_HOST, EVERYBODY, ip_address("2001:db8::12")).create(),
+            "RTM_NEWNEIGH create append: ifindex=6 family=7 state=128 flags=2 LLADDR=00:00:00:00:00:00"
+            " DST=2001:db8::12",
+        ),
+        (
+            BridgeFdb(WEB_HOST, BR0, "02:00:00:00:06:01").create(),
+            "RTM_NEWNEIGH replace create: ifindex=6 family=7 state=66 flags=4 LLADDR=02:00:00:00:06:01",
+        ),
+        (
+            Neighbour(BR0, ip_address("fd00::9"), "02:00:00:00:06:01").delete(),
+            "RTM_DELNEIGH: ifindex=5 family=10 state=128 flags=0 DST=fd00::9 LLADDR=02:00:00:00:06:01"
+            " PROTOCOL=110",
         ),
         (
             address().create(),
@@ -253,6 +280,44 @@ def _held_port(ask: IPRoute, thing: Port) -> None:
     assert found.get_attr("IFLA_MASTER") == _link(ask, thing.bridge.text)["index"]
     data = found.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_SLAVE_DATA")
     assert data.get_attr("IFLA_BRPORT_ISOLATED") == thing.isolated
+    assert data.get_attr("IFLA_BRPORT_LEARNING") == thing.learning
+    assert data.get_attr("IFLA_BRPORT_NEIGH_SUPPRESS") == thing.neigh_suppress
+
+
+def _held_vxlan(ask: IPRoute, thing: Vxlan) -> None:
+    name = thing.end.link.text
+    _held_link(ask, name, thing.end, thing.end.settings, f"netfab:{name}")
+    data = _link(ask, name).get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
+    local = data.get_attr("IFLA_VXLAN_LOCAL") or data.get_attr("IFLA_VXLAN_LOCAL6")
+    assert (data.get_attr("IFLA_VXLAN_ID"), data.get_attr("IFLA_VXLAN_PORT")) == (thing.vni, thing.port)
+    assert (local, bool(data.get_attr("IFLA_VXLAN_LEARNING"))) == (str(thing.local), thing.learning)
+    assert data.get_attr("IFLA_VXLAN_LINK") == _link(ask, thing.device.text)["index"]
+
+
+def _entries(ask: IPRoute, link: Name, mac: str) -> list[Any]:
+    index = _link(ask, link.text)["index"]
+    found = ask.get_neighbours(family=7)
+    return [one for one in found if one["ifindex"] == index and one.get_attr("NDA_LLADDR") == mac]
+
+
+def _held_vxlan_fdb(ask: IPRoute, thing: VxlanFdb) -> None:
+    peers = {one.get_attr("NDA_DST") for one in _entries(ask, thing.link, thing.mac)}
+    assert str(thing.peer) in peers
+
+
+def _held_bridge_fdb(ask: IPRoute, thing: BridgeFdb) -> None:
+    bridge = _link(ask, thing.bridge.text)["index"]
+    (found,) = (one for one in _entries(ask, thing.link, thing.mac) if one.get_attr("NDA_MASTER") == bridge)
+    assert found["state"] & 0x40  # NUD_NOARP: static
+
+
+def _held_neighbour(ask: IPRoute, thing: Neighbour) -> None:
+    family = 2 if thing.address.version == 4 else 10
+    (found,) = (
+        one for one in ask.get_neighbours(family=family) if one.get_attr("NDA_DST") == str(thing.address)
+    )
+    assert found["ifindex"] == _link(ask, thing.link.text)["index"]
+    assert (found["state"], found.get_attr("NDA_LLADDR")) == (0x80, thing.mac)
 
 
 def _held_address(ask: IPRoute, thing: Address) -> None:
@@ -282,11 +347,25 @@ def _held_route(ask: IPRoute, thing: Route) -> None:
     }
 
 
-HELD = {Bridge: _held_bridge, Veth: _held_veth, Port: _held_port, Address: _held_address, Route: _held_route}
+HELD = {
+    Bridge: _held_bridge,
+    Veth: _held_veth,
+    Port: _held_port,
+    Vxlan: _held_vxlan,
+    VxlanFdb: _held_vxlan_fdb,
+    BridgeFdb: _held_bridge_fdb,
+    Neighbour: _held_neighbour,
+    Address: _held_address,
+    Route: _held_route,
+}
 SPACE = {
     Bridge: lambda thing: thing.link.space,
     Veth: lambda thing: thing.a.link.space,
     Port: lambda thing: thing.link.space,
+    Vxlan: lambda thing: thing.end.link.space,
+    VxlanFdb: lambda thing: thing.link.space,
+    BridgeFdb: lambda thing: thing.link.space,
+    Neighbour: lambda thing: thing.link.space,
     Address: lambda thing: thing.link.space,
     Route: lambda thing: thing.space,
 }
@@ -298,6 +377,7 @@ SPACE = {
 def test_the_kernel_holds_what_was_applied_by_another_librarys_account(
     host: LocalHost, example: Example
 ) -> None:
+    example = here(example)
     apply(example.before, host)
     apply(example.after, host, [example.before])
 

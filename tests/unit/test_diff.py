@@ -29,7 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_fabrics import random_fabric
 
-from netfab.engine.diff import Change, diff, order
+from netfab.engine.diff import Change, diff, for_peers, order
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, Name
 from netfab.objects.container import Container
@@ -329,3 +329,24 @@ def test_making_waits_for_what_it_needs_and_ending_for_what_needed_it(before: in
         assert all(made.get(name, -1) < when for name in needed)
         assert change.silent or all(when < ended.get(name, len(phases)) for name in gives_up)
         assert change.before or all(ended.get(name, -1) < when for name in change.after.names)
+
+
+def test_what_peers_rely_on_comes_first_with_all_that_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Port, "for_peers", True, raising=False)
+    desired = fabric(namespace(), bridge(), veth(), address(), port())
+
+    first, rest = for_peers(diff(desired, fabric()))
+
+    assert {type(change.after) for change in first} == {
+        type(thing) for thing in (namespace(), bridge(), veth(), port())
+    }
+    assert {type(change.after) for change in rest} == {Address}
+
+
+def test_what_ends_is_relied_on_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Port, "for_peers", True, raising=False)
+
+    first, rest = for_peers(diff(fabric(), fabric(namespace(), bridge(), veth(), port())))
+
+    assert first == []
+    assert len(rest) == 4

@@ -119,6 +119,16 @@ def test_a_subnet_that_overlaps_anothers_is_refused_by_both_their_names(
     assert store.leases("other") == frozenset()
 
 
+def test_another_fabrics_vni_can_not_be_claimed(store: SqliteStore) -> None:
+    store.claim("shop", {Lease("vni", "lan", "42")})
+
+    with pytest.raises(LeaseConflict, match="VNI 42 is fabric shop's"):
+        store.claim("other", {Lease("vni", "back", "42")})
+
+    assert store.vnis("other") == {42: "shop"}
+    assert store.leases("other") == frozenset()
+
+
 @pytest.mark.parametrize("beside", ["10.1.1.0/24", "10.0.255.0/24", "fd00::/64"])
 def test_a_subnet_beside_anothers_is_held(store: SqliteStore, beside: str) -> None:
     store.claim("shop", {LAN})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from netfab.errors import Unsupported
+from netfab.runtime import cgroups
 from netfab.runtime.cgroups import Hierarchies, find_hierarchies, leaves_of, limits_of, mounts_of
 from netfab.runtime.paths import Paths
 from netfab.runtime.spec import Spec
@@ -42,8 +43,35 @@ def test_on_a_hybrid_there_is_a_v2_leaf_besides() -> None:
 
 
 def test_a_limit_that_nothing_here_can_keep_is_refused_by_name() -> None:
-    with pytest.raises(Unsupported, match="web: no writable cgroup hierarchy here can keep its memory limit"):
-        leaves_of(LIMITED, Hierarchies("g", {}, None, frozenset()))
+    words = "web: no writable cgroup hierarchy here can keep its memory and cpu limit"
+    with pytest.raises(Unsupported, match=words):
+        leaves_of(LIMITED, Hierarchies("g", {}, "/cg", frozenset(("pids",))))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "v2", "hint"),
+    [
+        ("pids 0 1 1", "/cg", "this kernel has no memory controller"),
+        ("memory 0 1 0", "/cg", "is switched off: boot with cgroup_enable=memory"),
+        (
+            "memory 4 1 1",
+            "/cg",
+            "a hierarchy of version 1 has the memory controller, and we can't write there",
+        ),
+        ("memory 0 1 1", "/cg", "/cg/cgroup.controllers does not name memory"),
+        ("memory 0 1 1", None, "mount -t cgroup2 none /sys/fs/cgroup"),
+    ],
+)
+def test_why_a_limit_can_not_be_kept_is_told(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, v2: str | None, hint: str
+) -> None:
+    listed = f"#subsys_name hierarchy num_cgroups enabled\n{kernel}\n"
+    monkeypatch.setattr(cgroups, "_read", {"/proc/cgroups": listed}.__getitem__)
+
+    with pytest.raises(Unsupported) as refused:
+        leaves_of(LIMITED, Hierarchies("g", {}, v2, frozenset()))
+
+    assert hint in refused.value.hint
 
 
 def test_limits_are_written_as_the_kernel_reads_them() -> None:

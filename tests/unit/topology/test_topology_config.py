@@ -96,7 +96,9 @@ networks:
     masquerade: false
     mtu: auto
     external: false
-    vxlan: none
+    vxlan:
+      port: 4789
+      control: static
     encrypt: false
 nodes:
   r:

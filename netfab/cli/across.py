@@ -1,0 +1,82 @@
+"""What commands do and show for fabrics on other hosts, or on several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from netfab.cli import show
+from netfab.cli.files import absolute
+from netfab.errors import NetfabError
+
+if TYPE_CHECKING:
+    from netfab.across import Outcome
+    from netfab.topology.schema import Topology
+    from netfab.where import Where
+
+
+def refuse(words: Mapping[str, Any]) -> None:
+    """Raises NetfabError for options that are about one host only."""
+    for option, value in words.items():
+        if value:
+            raise NetfabError(f"--{option} is not supported for a fabric on other hosts yet")
+
+
+def apply(
+    ctx: click.Context,
+    topology: Topology,
+    path: str,
+    where: Where,
+    *,
+    ssh: str | None,
+    output: str,
+    take_over: bool,
+    skip_unreachable: bool,
+) -> None:
+    """`netfab apply`."""
+    from netfab import across
+
+    outcome = across.apply(
+        topology,
+        across.hosts_of(topology, ssh or ""),
+        absolute(path),
+        where,
+        take_over=take_over,
+        skip_unreachable=skip_unreachable,
+    )
+    show.warn(outcome.warnings)
+    if output != "table":
+        show.show_data(_data(topology, outcome), output, list)
+    elif ctx.obj["verbose"]:
+        show.show_described(outcome.changes, True, path)
+    elif not ctx.obj["quiet"]:
+        click.echo(show.closing(outcome.changes, True, path))
+
+
+def plan(
+    topology: Topology, path: str, where: Where, *, ssh: str | None, output: str, skip_unreachable: bool
+) -> bool:
+    """`netfab plan`; whether there is something to change."""
+    from netfab import across
+
+    hosts = across.hosts_of(topology, ssh or "")
+    outcome = across.plan(topology, hosts, where, skip_unreachable=skip_unreachable)
+    show.warn(outcome.warnings)
+    if output != "table":
+        show.show_data(_data(topology, outcome), output, list)
+    else:
+        show.show_described(outcome.changes, False, path)
+    return bool(outcome.changes)
+
+
+def _data(topology: Topology, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "fabric": topology.name,
+        **outcome.summary,
+        "changes": list(outcome.changes),
+        "reasons": [],
+        "warnings": list(outcome.warnings),
+    }

@@ -1,0 +1,128 @@
+"""Vxlan: a port whose far side is the same segment on other hosts (RFC 7348; linux/if_link.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import NamedTuple, Self
+
+from netfab.objects.base import HOST, Dump, Name, Op
+from netfab.objects.link import (
+    ADDRESS,
+    GROUP,
+    INFO_DATA,
+    INFO_KIND,
+    LINKINFO,
+    MTU,
+    own_links,
+    set_link,
+    set_up,
+)
+from netfab.objects.ops import DelLink
+from netfab.objects.veth import End
+from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, mac, number, u8, u32
+
+ID, LINK, LOCAL, LEARNING, PORT, LOCAL6, UDP_CSUM = 1, 3, 4, 7, 15, 17, 18
+
+
+class Vxlan(NamedTuple):
+    """A tunnel to the peers that its forwarding table names. It carries nothing but what that says.
+
+    With `learning` it also sends to where it heard from: never together with permanent entries, which the
+    kernel then takes for a reason to drop what a MAC sends that moved.
+    """
+
+    end: End
+    device: Name  # that the underlay is behind
+    vni: int
+    local: IPv4Address | IPv6Address  # this host's, on the underlay
+    group: int
+    port: int = 4789
+    learning: bool = False
+
+    @property
+    def for_peers(self) -> bool:
+        """Other hosts are sent to by it: it is there before what they send to."""
+        return True
+
+    @property
+    def fixed(self) -> Hashable:  # the kernel says "Cannot change VNI", "Cannot change port"
+        return self.end.link, self.vni, self.port, self.local.version
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        # A second device with this VNI and port is refused, so a replacement waits for its end.
+        return self.end.link, Name(f"vxlan {self.end.link.space}", f"{self.port}/{self.vni}")
+
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        return (self.device,)
+
+    @property
+    def after(self) -> tuple[Name, ...]:
+        # The rule that keeps strangers out is there before the tunnel is, and goes after it.
+        return Name("firewall", "inet"), Name("firewall", "bridge")
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        return ()
+
+    def create(self) -> list[Op]:
+        # Checksums of the outer header cost a pass over each packet; over IPv4 there are none (RFC 7348, 5).
+        born = (
+            (ID, u32(self.vni)),
+            (PORT, self.port.to_bytes(2, "big")),
+            *(((UDP_CSUM, u8(False)),) if self.local.version == 4 else ()),
+        )
+        attrs = (*self.end.born(self.group), self._info(born))
+        body = Body(IFINFO, (0, 0, self.end.link, 0, 0), attrs)
+        doing = f"create {self}"
+        makes = (self.end.link,)
+        return [
+            Request(self.end.link.space, RTM_NEWLINK, NEW, body, makes=makes, doing=doing),
+            *self.end.set(self._label),
+        ]
+
+    def update(self, before: Self) -> list[Op]:
+        attrs = ((GROUP, u32(self.group)), (ADDRESS, mac(self.end.mac)), (MTU, u32(self.end.mtu)))
+        doing = f"update {self}"
+        own = set_link(self.end.link, (self._info(),), doing)  # with others: "Cannot change mtu"
+        ops = [set_link(self.end.link, attrs, doing), own, *self.end.set(self._label, before.end.settings)]
+        if before.end.up and not self.end.up:
+            ops.append(set_up(self.end.link, False, str(self)))
+        return ops
+
+    def _info(self, born: tuple[tuple[int, Value], ...] = ()) -> tuple[int, Value]:
+        data = (
+            *born,
+            (LINK, self.device),
+            (LOCAL if self.local.version == 4 else LOCAL6, self.local.packed),
+            (LEARNING, u8(self.learning)),
+        )
+        return LINKINFO, ((INFO_KIND, b"vxlan"), (INFO_DATA, data))
+
+    @property
+    def _label(self) -> str:
+        return f"netfab:{self.end.link.text}"
+
+    def delete(self) -> list[Op]:
+        return [DelLink(self.end.link, self.group)]
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        for space, link in own_links(dump):
+            if link.kind == "vxlan":
+                data = link.info_data()
+                device = dump.links.get((HOST, number(data.get(LINK, b""))), Name("elsewhere", "no device"))
+                local = data.get(LOCAL) or data.get(LOCAL6) or bytes(4)
+                port = int.from_bytes(data[PORT], "big")
+                learning = bool(number(data[LEARNING]))
+                end = End.of(space, link)
+                yield cls(end, device, number(data[ID]), ip_address(local), link.group, port, learning)
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        return iter(())
+
+    def __str__(self) -> str:
+        return f"vxlan {self.end.link}"

@@ -1,0 +1,91 @@
+"""VxlanFdb: to which peer a tunnel sends frames for a MAC (bridge-fdb(8), `self`)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import NamedTuple, Self
+
+from netfab.objects.base import Dump, Name, Op
+from netfab.objects.neighbour import (
+    NDA_DST,
+    NDA_LLADDR,
+    NTF_SELF,
+    NUD_PERMANENT,
+    SET,
+    entries,
+    request,
+)
+from netfab.objects.wire import (
+    AF_BRIDGE,
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    RTM_DELNEIGH,
+    RTM_NEWNEIGH,
+    Request,
+    mac,
+)
+
+EVERYBODY = "00:00:00:00:00:00"  # the flood list: broadcast, multicast, and what nobody is known to have
+
+
+class VxlanFdb(NamedTuple):
+    """One peer for a MAC; of EVERYBODY there is one for each peer, and each gets a copy."""
+
+    link: Name
+    mac: str
+    peer: IPv4Address | IPv6Address
+
+    @property
+    def for_peers(self) -> bool:
+        """Other hosts are sent to by it: it is there before what they send to."""
+        return True
+
+    @property
+    def fixed(self) -> Hashable:
+        return ()
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        which = f"{self.mac} {self.peer}" if self.mac == EVERYBODY else self.mac
+        return (Name(f"fdb {self.link.space}", f"{which} {self.link.text}"),)
+
+    @property
+    def needs(self) -> tuple[Name, ...]:
+        return (self.link,)
+
+    @property
+    def after(self) -> tuple[Name, ...]:
+        return ()
+
+    @property
+    def within(self) -> tuple[Name, ...]:
+        return (self.link,)
+
+    def create(self) -> list[Op]:
+        flags = NLM_F_CREATE | NLM_F_APPEND if self.mac == EVERYBODY else SET
+        return [self._request(RTM_NEWNEIGH, flags, f"set {self}")]
+
+    def update(self, before: Self) -> list[Op]:
+        return self.create()
+
+    def delete(self) -> list[Op]:
+        return [self._request(RTM_DELNEIGH, 0, f"delete {self}")]
+
+    def _request(self, kind: int, flags: int, doing: str) -> Request:
+        attrs = (NDA_LLADDR, mac(self.mac)), (NDA_DST, self.peer.packed)
+        return request(self.link, AF_BRIDGE, NUD_PERMANENT, NTF_SELF, attrs, kind, flags, doing)
+
+    @classmethod
+    def read(cls, dump: Dump) -> Iterator[Self]:
+        for tunnel, message in entries(dump):
+            if message.flags & NTF_SELF and NDA_DST in message.attrs:
+                yield cls(tunnel, message.attrs[NDA_LLADDR].hex(":"), ip_address(message.attrs[NDA_DST]))
+
+    @classmethod
+    def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        return iter(())
+
+    def __str__(self) -> str:
+        what = "flood" if self.mac == EVERYBODY else f"fdb {self.mac}"
+        return f"{what} to {self.peer} by {self.link}"

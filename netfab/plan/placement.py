@@ -1,0 +1,138 @@
+"""A plan for each host that a topology names: chosen once for all of them, made for each.
+
+What is chosen avoids what any of the hosts has. Each host then gets its own objects, by the same planner as
+a host that is alone. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_network
+from itertools import chain
+
+from netfab.errors import NetfabError, PlanError, raise_all
+from netfab.plan import nics
+from netfab.plan.facts import Facts, Lease, same_port
+from netfab.plan.layout import Layout, Segment, Span, lay_out
+from netfab.plan.planner import Plan, plan_of
+from netfab.plan.protection import publish_key
+from netfab.plan.refusals import refuse_reserved
+from netfab.plan.runs_on import Placement, place
+from netfab.plan.seats import host_is_gateway, segment_names
+from netfab.plan.subnets import Reservation
+from netfab.plan.tunnels import Tunnel, tunnels_of
+from netfab.topology.schema import Address, Topology
+
+
+def plan_hosts(
+    topology: Topology, leases: Iterable[Lease], facts: Mapping[str, Facts], run_directory: str
+) -> Mapping[str, Plan]:
+    """Plan a topology for each of its hosts that there are facts of.
+
+    The leases of all are `layout.wants` of any of the plans; what a plan wants besides (ports that it
+    publishes, what it borrows) is its host's own. Raises as `plan` does.
+    """
+    refuse_reserved(topology)
+    known = tuple(leases)
+    placement = place(topology)
+    there = {host: facts[host] for host in topology.hosts if host in facts}
+    raise_all(chain(_unusable_nics(topology, placement, there), _published_twice(topology, placement)))
+    tunnels = tunnels_of(topology, placement, there, known)
+    together = _together(topology, there)
+    spans = {
+        name: Span(hosts, _facts_of(hosts, tunnels.get(name), together, there), tunnels.get(name))
+        for name, hosts in placement.segments.items()
+    }
+    layout = lay_out(topology, known, together, spans)._replace(runs_on=placement.nodes)
+    plans = {}
+    for host, own in there.items():
+        # A machine's id tells one bridge's MAC from another's; here every host knows those of the others.
+        named = own._replace(machine=host)
+        plans[host] = plan_of(topology, _seen_from(host, layout), named, run_directory)
+    return plans
+
+
+def on_host(topology: Topology, placement: Placement, host: str) -> Topology:
+    """The topology with nothing but that host's nodes and links."""
+    links = zip(segment_names(topology), topology.links, strict=True)
+    return topology._replace(
+        nodes={name: node for name, node in topology.nodes.items() if placement.nodes[name] == host},
+        links=tuple(link for name, link in links if host in placement.segments[name]),
+    )
+
+
+def _unusable_nics(
+    topology: Topology, placement: Placement, facts: Mapping[str, Facts]
+) -> Iterator[NetfabError]:
+    return chain.from_iterable(
+        nics.unusable(on_host(topology, placement, host), own) for host, own in facts.items()
+    )
+
+
+def _published_twice(topology: Topology, placement: Placement) -> Iterator[NetfabError]:
+    """Ports that two nodes publish which `runs_on` deals to one host."""
+    taken: dict[str, list[tuple[str, str]]] = {}
+    for node in topology.nodes.values():
+        for publish in node.publish:
+            key, host = publish_key(publish), placement.nodes[node.name]
+            for other, held in taken.setdefault(host, []):
+                if same_port(key, held):
+                    message = f"port {key} of {host} is published by {other} already"
+                    yield PlanError(message, at=publish.at)
+                    break
+            taken[host].append((node.name, key))
+
+
+def _together(topology: Topology, facts: Mapping[str, Facts]) -> Facts:
+    """What has to be avoided on all hosts."""
+    held: dict[str, dict[Address, str]] = {}
+    for own in facts.values():
+        for bridge, addresses in own.held.items():
+            held.setdefault(bridge, {}).update(addresses)
+    named = (f"{host.name} {host.address}" for host in topology.hosts.values())
+    reservations = [
+        Reservation(prefix, holder.replace("this host", host))
+        for host, own in facts.items()
+        for prefix, holder in own.reservations
+    ]
+    reservations += [
+        Reservation(ip_network(host.address), f"the address of host {host.name}")
+        for host in topology.hosts.values()
+        if host.address
+    ]
+    return Facts(
+        reservations=tuple(reservations),
+        links=frozenset(chain.from_iterable(own.links for own in facts.values())),
+        mtu=min((own.mtu for own in facts.values()), default=Facts().mtu),
+        machine=" ".join(named),
+        ipv6=all(own.ipv6 for own in facts.values()),
+        held=held,
+    )
+
+
+def _facts_of(
+    hosts: tuple[str, ...], tunnel: Tunnel | None, together: Facts, facts: Mapping[str, Facts]
+) -> Facts:
+    """What a network or link on these hosts has to go by."""
+    if tunnel is not None:
+        return together._replace(mtu=tunnel.mtu)
+    if len(hosts) == 1 and hosts[0] in facts:
+        own = facts[hosts[0]]
+        return together._replace(mtu=own.mtu, nics=own.nics, machine=own.machine)
+    return together
+
+
+def _seen_from(host: str, layout: Layout) -> Layout:
+    segments = {name: _segment_seen_from(host, segment) for name, segment in layout.segments.items()}
+    return layout._replace(host=host, segments=segments)
+
+
+def _segment_seen_from(host: str, segment: Segment) -> Segment:
+    """With this host's own addresses; where it has none, those of the first that has are the way out."""
+    here = host in segment.hosts
+    if not host_is_gateway(segment.wish):
+        return segment._replace(here=here)
+    own = segment.hosts.get(host, ())
+    way_out = own or next(iter(segment.hosts.values()), ())
+    gateways = tuple(interface.ip for interface in way_out)
+    return segment._replace(here=here, host_addresses=own, gateways=gateways)

@@ -1,0 +1,172 @@
+"""Which tunnel a network on several hosts has: its VNI, port and MTU. Refuses what the underlay can't carry.
+
+The objects that follow from it are overlay.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from netfab.errors import NetfabError, PlanError, raise_all
+from netfab.plan.facts import Device, Facts, Lease
+from netfab.plan.mtu import IPV6_MTU
+from netfab.plan.runs_on import Placement
+from netfab.topology.schema import PLANNED, HostEntry, Network, Planned, Port, Topology
+
+OVERHEAD = {4: 50, 6: 70}  # bytes of the outer headers; RFC 7348, section 5
+VNIS = range(1, 1 << 24)
+
+
+class Tunnel(NamedTuple):
+    """What is the same on every host."""
+
+    vni: int
+    port: int
+    mtu: int  # of what it carries
+    learning: bool  # MACs may move: nobody's place is written down
+    suppress: bool  # bridges answer for those on other hosts
+
+    @property
+    def device(self) -> str:
+        """The name of its link, on every host; no two have one VNI."""
+        return f"vx{self.vni}"
+
+
+def overlay_mtu(underlay: int, family: int) -> int:
+    """Largest inner MTU, in bytes, that VXLAN carries unfragmented over an underlay of that MTU."""
+    return underlay - OVERHEAD[family]
+
+
+def tunnels_of(
+    topology: Topology, placement: Placement, facts: Mapping[str, Facts], leases: Iterable[Lease]
+) -> dict[str, Tunnel]:
+    """The tunnel of each network on several hosts. Raises PlanError, for all at once.
+
+    `facts` of a host that can't be asked may be missing.
+    """
+    spanning = {
+        network.name: network
+        for network in topology.networks.values()
+        if len(placement.segments[network.name]) > 1 and network.vxlan is not None
+    }
+    used = dict.fromkeys(host for name in spanning for host in placement.segments[name])
+    raise_all(_unfit_hosts(topology, used, facts))
+    errors: list[NetfabError] = []
+    mtus: dict[str, int] = {}
+    for name, network in spanning.items():
+        hosts = [topology.hosts[host] for host in placement.segments[name]]
+        errors += _two_families(network, hosts)
+        mtus[name] = _inner_mtu(hosts, facts)
+        errors += _wrong_mtu(network, mtus[name], hosts)
+    held = {lease.key: int(lease.value) for lease in leases if lease.kind == "vni"}
+    vnis = _vnis(topology, spanning, held, facts, errors)
+    raise_all(errors)
+    found = {}
+    for name, network in spanning.items():
+        ports = [a.port for node in topology.nodes.values() for a in node.attachments if a.network == name]
+        moving = any(map(_moves, ports))
+        quiet = not any(port.allow or port.spoof == "allow" for port in ports)
+        assert network.vxlan is not None
+        found[name] = Tunnel(vnis[name], network.vxlan.port, mtus[name], moving, quiet)
+    return found
+
+
+def _moves(port: Port) -> bool:
+    """Whether what it sends may have a MAC that others have, too."""
+    return port.spoof == "allow" or any(len(word) == 17 and word.count(":") == 5 for word in port.allow)
+
+
+def underlay(host: HostEntry, facts: Facts) -> Device | None:
+    """The link that has the host's address."""
+    return next((device for device in facts.devices if host.address in device.addresses), None)
+
+
+def _unfit_hosts(topology: Topology, used: Iterable[str], facts: Mapping[str, Facts]) -> Iterator[PlanError]:
+    """Hosts that can't be an end of a tunnel: without an address, with another's, or not there."""
+    holders: dict[object, str] = {}
+    for name in used:
+        host = topology.hosts[name]
+        at = host.at.of("address")
+        if host.address is None:
+            yield PlanError(
+                f"{name} has networks in common with others, and no `address` to reach it at", at=at
+            )
+            continue
+        other = holders.setdefault(host.address, name)
+        for twin, there in facts.items():
+            if topology.hosts[twin].address not in (None, host.address) and underlay(host, there):
+                other = twin
+        if other != name:
+            yield PlanError(
+                f"{host.address} of {name} is an address of {other}, too: all would come to it twice",
+                at=at,
+            )
+        elif name in facts and underlay(host, facts[name]) is None:
+            have = ", ".join(str(a) for device in facts[name].devices for a in device.addresses) or "none"
+            yield PlanError(
+                f"{name} has no interface with {host.address}", at=at, hint=f"its addresses are {have}"
+            )
+
+
+def _two_families(network: Network, hosts: list[HostEntry]) -> Iterator[PlanError]:
+    first = hosts[0]
+    for host in hosts[1:]:
+        if host.address and first.address and host.address.version != first.address.version:
+            message = (
+                f"{network.name} is on {first.name} at {first.address} and {host.name} at {host.address}"
+            )
+            yield PlanError(
+                message, at=network.at.own, hint="all addresses of its hosts must be of one family"
+            )
+            return
+
+
+def _inner_mtu(hosts: list[HostEntry], facts: Mapping[str, Facts]) -> int:
+    """The smallest of all; of hosts that can't be asked nothing is known."""
+    found = [
+        overlay_mtu(device.mtu, host.address.version)
+        for host in hosts
+        if host.address and host.name in facts and (device := underlay(host, facts[host.name]))
+    ]
+    return min(found, default=overlay_mtu(1500, 6))
+
+
+def _wrong_mtu(network: Network, most: int, hosts: list[HostEntry]) -> Iterator[PlanError]:
+    if not isinstance(network.mtu, Planned):
+        if network.mtu > most:
+            message = (
+                f"an MTU of {network.mtu} is more than {most}, which goes between the hosts of {network.name}"
+            )
+            yield PlanError(message, at=network.at.of("mtu"), hint="leave `mtu` out")
+    elif most < IPV6_MTU:
+        between = ", ".join(host.name for host in hosts)
+        message = f"{most} bytes go between the hosts of {network.name} ({between}), less than {IPV6_MTU}"
+        yield PlanError(message, at=network.at.own, hint=f"write `mtu: {most}` if that is what you want")
+
+
+def _vnis(
+    topology: Topology,
+    spanning: Mapping[str, Network],
+    held: Mapping[str, int],
+    facts: Mapping[str, Facts],
+    errors: list[NetfabError],
+) -> dict[str, int]:
+    """The written one, or the leased one, or the lowest that nobody has on any of the hosts."""
+    taken = {
+        vni: holder.replace("this host", host) for host, own in facts.items() for vni, holder in own.vnis
+    }
+    found: dict[str, int] = {}
+    for name, network in spanning.items():
+        wanted = network.vxlan.vni if network.vxlan else PLANNED
+        vni = held.get(name) if wanted is PLANNED else wanted
+        if vni is not None:
+            if vni in taken:
+                at = network.at.of("vxlan")
+                errors.append(PlanError(f"VNI {vni}, for network {name}, is {taken[vni]}", at=at))
+            taken[vni] = f"network {name}"
+            found[name] = vni
+    # One that is leased to a network that is on one host for now is kept for it.
+    kept = {vni for name, vni in held.items() if name in topology.networks}
+    free = (vni for vni in VNIS if vni not in taken and vni not in kept)
+    return {name: found[name] if name in found else next(free) for name in spanning}

@@ -1,0 +1,1 @@
+"""Fabrics over several hosts: the agent on each, the ways to it, and who coordinates them."""

@@ -1,0 +1,217 @@
+"""The agent: answers a controller about the host that it runs on, and changes it when told to.
+
+Verbs and their answers (CONTROL in docs/hosts.rst has them in order): hello, compare, prepare, probe, apply,
+commit, rollback, hold, ready, call, logs. At any time it has one transaction, or none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from netfab import __version__, adhoc, fabric, lifecycle
+from netfab.engine import apply as engine
+from netfab.engine.diff import describe
+from netfab.errors import ApplyFailed, NetfabError
+from netfab.objects.base import Fabric
+from netfab.objects.decode import decoder, plain
+from netfab.objects.kinds import KINDS
+from netfab.plan.facts import Asked
+from netfab.proposal import facts_of
+from netfab.remote.messages import PROTOCOL, BadMessage, Message, failure, field
+from netfab.remote.transaction import STEPS, Transaction, decide, order_of
+from netfab.shared import networks_of
+from netfab.topology import grammar
+from netfab.where import Where, last_applied, locked_fabric, opened_host, opened_store
+
+LOCK_TTL = 30.0  # seconds that a prepared agent waits for the next word before it lets go
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+class Agent:
+    """One host's end of a conversation."""
+
+    def __init__(self, where: Where) -> None:
+        self._where = where
+        self.transaction: Transaction | None = None
+        self._verbs: dict[str, Callable[[Message], Iterator[Message]]] = {
+            "hello": self._hello,
+            "compare": self._compare,
+            "prepare": self._prepare,
+            "apply": self._apply,
+            "commit": self._commit,
+            "rollback": self._rollback,
+            "hold": self._hold,
+            "ready": self._ready,
+            "call": self._call,
+            "logs": self._logs,
+        }
+
+    def answers(self, message: Message) -> Iterator[Message]:
+        """What there is to say to a message: one answer, or several of which the last one ends it."""
+        try:
+            verb = self._verbs.get(message["verb"])
+            if verb is None:
+                raise BadMessage(f"there is no verb {message['verb'][:40]!r}")
+            yield from verb(message)
+        except NetfabError as error:
+            yield failure(error)
+        except Exception as error:  # the controller shows it; nobody would look for it here
+            yield failure(NetfabError(f"a mistake in netfab's agent: {type(error).__name__}: {error}"))
+
+    def let_go(self) -> None:
+        """The controller is gone: free what is prepared; what is applied stays as it is, undecided."""
+        if self.transaction is not None:
+            transaction, self.transaction = self.transaction, None
+            transaction.abandon()
+
+    def _hello(self, message: Message) -> Iterator[Message]:
+        """Who this is, what it knows of the fabric, and facts for planning it."""
+        name = _name_in(message)
+        asked = decoder(Asked)(field(message, "asked", list))
+        with opened_store(self._where) as store, opened_host(name, self._where) as host:
+            record, part = store.record(name), store.part(name)
+            leases = store.leases(name)
+            facts, unfound = facts_of(asked, host, store, leases, self._where)
+            undecided = json.loads(part.undecided)["transaction"] if part and part.undecided else ""
+            yield {
+                "verb": "hello",
+                "protocol": PROTOCOL,
+                "version": __version__,
+                "host": os.uname().nodename,
+                "kernel": os.uname().release,
+                "boot_id": _read(_BOOT_ID),
+                "run": self._where.run,
+                "file": record.file if record else "",
+                "generation": part.generation if part else 0,
+                "transaction": part.transaction if part else "",
+                "undecided": undecided,
+                "summary": json.loads(record.summary) if record else {},
+                "leases": plain(leases),
+                "facts": plain(facts),
+                "unfound": {word: [error.message, error.hint] for word, error in unfound.items()},
+                "networks": networks_of(store),
+            }
+
+    def _compare(self, message: Message) -> Iterator[Message]:
+        """What an apply of that fabric would change. Holds nothing."""
+        desired = Fabric.from_json(json.dumps(field(message, "fabric", dict)), KINDS)
+        with opened_store(self._where) as store, opened_host(desired.name, self._where) as host:
+            observed = host.observe(desired.name, (desired, last_applied(store, desired.name, KINDS)))
+            yield {"verb": "compared", "changes": describe(engine.changes_for(desired, observed))}
+
+    def _prepare(self, message: Message) -> Iterator[Message]:
+        if self.transaction is not None:
+            raise BadMessage(f"transaction {self.transaction.order.transaction} is not decided yet")
+        made = Transaction(order_of(message), self._where)
+        self.transaction = made
+        changes = describe(made.changes)
+        yield {"verb": "prepared", "changes": changes, "steps": made.count(), "lock_ttl": LOCK_TTL}
+
+    def _apply(self, message: Message) -> Iterator[Message]:
+        step = field(message, "step", str)
+        if step not in STEPS:
+            raise BadMessage(f"there is no step {step[:40]!r}")
+        try:
+            count = self._current(message).apply(step)
+        except BaseException:
+            self.transaction = None
+            raise
+        yield {"verb": "applied", "step": step, "n": count}
+
+    def _commit(self, message: Message) -> Iterator[Message]:
+        """Also of what a former agent applied and did not live to see decided."""
+        if self.transaction is not None:
+            transaction, self.transaction = self._current(message), None
+            transaction.commit()
+            yield {"verb": "committed", "generation": transaction.order.generation}
+            return
+        name = _name_in(message)
+        with locked_fabric(name, self._where), opened_store(self._where) as store:
+            part = store.part(name)
+            if part is None or part.transaction != field(message, "transaction", str):
+                undecided = json.loads(part.undecided) if part and part.undecided else {}
+                if undecided.get("transaction") != message["transaction"]:
+                    raise NetfabError("this was never applied here: its lock ran out", hint="apply again")
+                decide(order_of(undecided), store, self._where)
+        yield {"verb": "committed"}
+
+    def _rollback(self, message: Message) -> Iterator[Message]:
+        """Nothing to do is fine: a step that failed, or a lock that ran out, took it back already."""
+        if self.transaction is not None:
+            transaction, self.transaction = self._current(message), None
+            transaction.rollback(ApplyFailed(field(message, "why", str)))
+        yield {"verb": "rolled_back"}
+
+    def _current(self, message: Message) -> Transaction:
+        wanted = field(message, "transaction", str)
+        if self.transaction is None or self.transaction.order.transaction != wanted:
+            raise BadMessage(f"transaction {wanted[:40]!r} is not prepared here, or its lock ran out")
+        return self.transaction
+
+    def _hold(self, _: Message) -> Iterator[Message]:
+        """The controller lives and waits for others. No answer."""
+        return iter(())
+
+    def _ready(self, message: Message) -> Iterator[Message]:
+        """When every program of the fabric here is ready."""
+        name = _name_in(message)
+        with opened_store(self._where) as store, opened_host(name, self._where) as host:
+            record = store.record(name)
+            if record is not None:
+                host.wait_ready(Fabric.from_json(record.desired, KINDS))
+        yield {"verb": "ready"}
+
+    def _call(self, message: Message) -> Iterator[Message]:
+        """A function of the API that is one host's own business."""
+        function = _FUNCTIONS.get(field(message, "function", str))
+        if function is None:
+            raise BadMessage(f"there is no function {message['function'][:40]!r}")
+        yield {"verb": "returned", "value": function(field(message, "arguments", dict), self._where)}
+
+    def _logs(self, message: Message) -> Iterator[Message]:
+        nodes, follow = map(str, field(message, "nodes", list)), field(message, "follow", bool)
+        for node, line in fabric.logs(nodes, self._where, message.get("lines"), follow):
+            yield {"verb": "line", "node": node, "text": line.decode("utf-8", "surrogateescape")}
+        yield {"verb": "ended"}
+
+
+def _name_in(message: Message) -> str:
+    """The fabric that is meant: its name becomes part of paths. Raises BadMessage."""
+    try:
+        return grammar.name(field(message, "fabric", str))
+    except grammar.Wrong as wrong:
+        raise BadMessage(f"this is no fabric's name: {wrong}") from wrong
+
+
+def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
+    function = getattr(lifecycle, name)
+
+    def call(arguments: Message, where: Where) -> Any:
+        more = {key: arguments[key] for key in ("timeout", "number") if key in arguments}
+        return function(map(str, arguments.get("nodes", ())), where, **more)
+
+    return call
+
+
+def _destroy(arguments: Message, where: Where) -> Any:
+    name = str(arguments["fabric"])
+    forced = arguments.get("force") is True
+    return describe((adhoc.destroy if forced else fabric.destroy)(name, where).changes)
+
+
+_FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {
+    "status": lambda arguments, where: fabric.status(str(arguments["fabric"]), where),
+    "drift": lambda arguments, where: describe(fabric.drift(str(arguments["fabric"]), where)),
+    "reconcile": lambda arguments, where: describe(fabric.reconcile(str(arguments["fabric"]), where).changes),
+    "programs": lambda _, where: fabric.programs(where),
+    "destroy": _destroy,
+    **{name: _lifecycle(name) for name in ("start", "stop", "restart", "kill", "pause", "unpause")},
+}
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read().strip()

@@ -1,0 +1,36 @@
+"""What a far host is given: netfab's modules as one JSON object, known by its sha256."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from functools import cache
+from typing import NamedTuple
+
+from netfab.objects.digest import digest
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_NOT_THERE = ("cli",)  # what only a controller needs
+
+
+class Bundle(NamedTuple):
+    """path -> text, in one order; `packed` is what travels."""
+
+    sha: str
+    packed: bytes
+
+
+@cache
+def bundle() -> Bundle:
+    """That of the netfab that runs."""
+    modules: dict[str, str] = {}
+    for directory, below, names in os.walk(_ROOT):
+        below[:] = sorted(name for name in below if name not in (*_NOT_THERE, "__pycache__"))
+        for name in sorted(names):
+            if name.endswith(".py"):
+                path = os.path.join(directory, name)
+                with open(path, encoding="utf-8") as file:
+                    modules[os.path.join("netfab", os.path.relpath(path, _ROOT))] = file.read()
+    data = json.dumps(modules).encode()
+    return Bundle(digest(data).hex(), zlib.compress(data, 6))

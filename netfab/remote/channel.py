@@ -1,0 +1,161 @@
+"""Conversations with the agents of several hosts at once: questions go out together, answers as they come.
+
+One thread and one select(2). A host that waits while others work is told so, for its lock runs out otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import monotonic
+from typing import Protocol
+
+from netfab.errors import NetfabError
+from netfab.remote.messages import Lines, Message, decode, encode, error_of
+
+HOLD = 10.0  # seconds between two words to a host that waits: a third of the agent's patience
+_GLANCE = 0.2  # seconds after which a signal is seen
+
+
+class Unreachable(NetfabError):
+    """A host can't be spoken to, or ended the conversation."""
+
+
+class Transport(Protocol):
+    """What carries a conversation: a process that ends with it."""
+
+    reading: int
+    writing: int
+
+    def greet(self, line: bytes) -> bytes | None:
+        """What to answer to a line of whoever speaks before the agent does; None: this is the agent.
+
+        Raises NetfabError where there will be none.
+        """
+
+    def last_words(self) -> NetfabError:
+        """Why the conversation ended, once it has."""
+
+    def hang_up(self) -> None:
+        """End it. The agent lets go."""
+
+    def wait(self) -> None:
+        """Until that is done."""
+
+
+class Channel:
+    """One host's conversation."""
+
+    def __init__(self, host: str, transport: Transport) -> None:
+        self.host = host
+        self.transport = transport
+        self._lines = Lines(transport.reading)
+        self._greeted = False
+        self._out = bytearray()
+        self._later = bytearray()  # for the agent, once it is there
+        os.set_blocking(transport.writing, False)
+        self._number = 0
+        self.failed: NetfabError | None = None  # why there will be no more answers
+
+    def say(self, message: Message) -> None:
+        """Put it on the way. What is answered from now on answers this."""
+        self._number += 1
+        self._send(encode({**message, "number": self._number}))
+
+    def hold(self) -> None:
+        """Say that we live, which nobody answers."""
+        self._send(encode({"verb": "hold"}))
+
+    def _send(self, line: bytes) -> None:
+        if self._greeted:
+            self._out += line
+        else:
+            self._later += line
+
+    @property
+    def waits_to_write(self) -> bool:
+        """Whether something is on the way."""
+        return bool(self._out)
+
+    def write(self) -> None:
+        """Send what fits."""
+        try:
+            sent = os.write(self.transport.writing, self._out[: 1 << 18])
+            del self._out[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._out.clear()  # it ended; what it says of that is still to be read
+
+    def read(self) -> Iterator[Message]:
+        """What has come."""
+        try:
+            if not self._lines.fill():
+                raise self.transport.last_words()
+            while (line := self._lines.take()) is not None:
+                if self._greeted:
+                    message = decode(line)
+                    if message.get("number") in (self._number, None):  # not what is no longer waited for
+                        yield message
+                elif (reply := self.transport.greet(line)) is not None:
+                    self._out += reply
+                else:
+                    self._greeted = True
+                    self._out += self._later
+        except NetfabError as error:
+            hint = error.hint
+            self.failed = Unreachable(f"{self.host}: {error.message}", hint=hint)
+
+
+def ask(
+    questions: Mapping[Channel, Message],
+    waiting: Iterable[Channel] = (),
+    check: Callable[[], None] = lambda: None,
+    tell: Callable[[Channel, Message], None] = lambda channel, message: None,
+) -> dict[Channel, Message | NetfabError]:
+    """Each host's answer, or what it failed with.
+
+    `waiting`: hosts that hold a lock meanwhile; `check` is called now and then, and may raise; `tell` is
+    called for what comes before the last answer.
+    """
+    found: dict[Channel, Message | NetfabError] = {}
+    for channel, message in questions.items():
+        if channel.failed is None:
+            channel.say(message)
+    held = monotonic()
+    while open_ := [one for one in questions if one not in found]:
+        for channel in open_:
+            if channel.failed is not None:
+                found[channel] = channel.failed
+        if monotonic() - held > HOLD:
+            held = monotonic()
+            for channel in {*waiting, *found}:
+                channel.hold()
+        _exchange(open_, {*waiting, *found}, found, tell)
+        check()
+    return found
+
+
+def _exchange(
+    asked: Iterable[Channel],
+    others: Iterable[Channel],
+    found: dict[Channel, Message | NetfabError],
+    tell: Callable[[Channel, Message], None],
+) -> None:
+    """Wait a moment; send what can be sent, and take what has come."""
+    reading = {one.transport.reading: one for one in asked if one not in found}
+    writing = {one.transport.writing: one for one in (*asked, *others) if one.waits_to_write}
+    if not reading:
+        return
+    readable, writable, _ = select.select(list(reading), list(writing), [], _GLANCE)
+    for fd in writable:
+        writing[fd].write()
+    for fd in readable:
+        channel = reading[fd]
+        for message in channel.read():
+            if message["verb"] == "line":
+                tell(channel, message)
+            else:
+                failed = message["verb"] == "failed"
+                found[channel] = error_of(channel.host, message) if failed else message

@@ -1,0 +1,119 @@
+"""Two-phase apply: all hosts prepare, or none; all take each step, or all go back; then all commit.
+
+Locks are asked for at once and not waited for; where one is held, they are taken again one by one, in the
+same order by everybody, so that two controllers can't wait for each other. What is decided is written down
+before the first commit: a host that does not hear of it keeps what it has, and the next apply tells it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from netfab.errors import Locked, NetfabError, UndoFailed, raise_all
+from netfab.objects.decode import plain
+from netfab.remote.messages import Message
+from netfab.remote.party import Party, answers
+from netfab.remote.transaction import STEPS, Order
+from netfab.where import Where
+
+_AGAIN = "`netfab apply` again completes it"
+Changes = list[dict[str, Any]]  # as `describe` has them
+
+
+def transact(
+    party: Party, orders: Mapping[str, Order], where: Where, decided: Callable[[], None]
+) -> dict[str, Changes]:
+    """Carry the orders out, on all of their hosts or on none; what each host changed.
+
+    `decided` is called once there is no way back. Raises NetfabError, StaleBase when another controller was
+    first; UndoFailed where something is left.
+    """
+    prepared = _prepare(party, orders, where)
+    begun: set[str] = set()
+    try:
+        for step in STEPS:
+            doing = [host for host in orders if prepared[host]["steps"].get(step)]
+            begun.update(doing)
+            party.ask_all({host: _about(orders[host], "apply", step=step) for host in doing}, orders)
+        decided()
+    except BaseException as failure:
+        _roll_back(party, orders, begun, failure)
+        raise
+    _commit(party, orders)
+    return {host: answer["changes"] for host, answer in prepared.items()}
+
+
+def _prepare(party: Party, orders: Mapping[str, Order], where: Where) -> dict[str, Message]:
+    """All hosts hold what is planned, and their locks. Raises NetfabError when none does."""
+    try:
+        said = party.ask({host: prepare_message(order, 0) for host, order in orders.items()})
+        try:
+            return answers(said)
+        except NetfabError as failure:
+            held = [answer for answer in said.values() if isinstance(answer, Locked)]
+            if not held or not where.lock_timeout:
+                raise
+            where.waiting(held[0].message)
+            _take_back(party, orders, failure)
+        return _prepare_in_turn(party, orders, where)
+    except BaseException as failure:
+        _roll_back(party, orders, (), failure)
+        raise
+
+
+def _prepare_in_turn(party: Party, orders: Mapping[str, Order], where: Where) -> dict[str, Message]:
+    """One by one, in the order of their names, each waiting for who holds its lock."""
+    prepared: dict[str, Message] = {}
+    for host in sorted(orders):
+        question = {host: prepare_message(orders[host], where.lock_timeout)}
+        prepared |= party.ask_all(question, list(prepared))
+    return prepared
+
+
+def _commit(party: Party, orders: Mapping[str, Order]) -> None:
+    """Tell everybody. Raises NetfabError for those who could not be told, or could not write it down."""
+    said = party.ask({host: _about(order, "commit") for host, order in orders.items()}, patient=True)
+    raise_all(
+        NetfabError(
+            f"{answer.message}; it has what was applied, and does not know that it was decided", hint=_AGAIN
+        )
+        for answer in said.values()
+        if isinstance(answer, NetfabError)
+    )
+
+
+def _roll_back(
+    party: Party, orders: Mapping[str, Order], begun: Collection[str], failure: BaseException
+) -> None:
+    """Take everything back. Raises UndoFailed where something was begun and that fails."""
+    left = {host: error for host, error in _take_back(party, orders, failure).items() if host in begun}
+    if left:
+        told = "; ".join(dict.fromkeys(str(error) for error in left.values()))
+        raise UndoFailed(
+            f"{failure}; and what was begun on {', '.join(left)} could not be taken back: {told}",
+            hint="`netfab apply` again, or `netfab destroy`: both start from what is there then",
+        ) from failure
+    if isinstance(failure, NetfabError):
+        failure.undone = True
+
+
+def _take_back(party: Party, orders: Mapping[str, Order], failure: BaseException) -> dict[str, NetfabError]:
+    """What went wrong at that, by host."""
+    why = str(failure) or type(failure).__name__
+    said = party.ask(
+        {host: _about(order, "rollback", why=why) for host, order in orders.items()}, patient=True
+    )
+    return {host: answer for host, answer in said.items() if isinstance(answer, NetfabError)}
+
+
+def _about(order: Order, verb: str, **words: Any) -> Message:
+    about = {"transaction": order.transaction, "fabric": order.fabric.name}
+    return {"verb": verb, **about, **words}
+
+
+def prepare_message(order: Order, lock_timeout: float) -> Message:
+    fields = order._replace(lock_timeout=lock_timeout)._asdict()
+    fabric = json.loads(order.fabric.to_json())
+    return {"verb": "prepare", **plain({**fields, "fabric": None}), "fabric": fabric}

@@ -1,0 +1,112 @@
+"""What a controller and an agent say to each other: one JSON object a line, by `verb`.
+
+Both sides hold the other's words for input like any other: a line that is too long or no message is one clear
+error. Errors travel as what the user is to be told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, TypeVar
+
+from netfab.errors import Locked, NetfabError, Several
+
+PROTOCOL = 1
+MAX_LINE = 64 << 20  # bytes; a thousand nodes take one or two MiB
+Message = dict[str, Any]
+T = TypeVar("T")
+
+
+class BadMessage(NetfabError):
+    """What came is no message of ours."""
+
+
+class StaleBase(NetfabError):
+    """Another controller applied the fabric since this one asked for its generation."""
+
+
+def encode(message: Message) -> bytes:
+    """The line."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The inverse of encode. Raises BadMessage."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage(f"this is no message: {excerpt(line)}") from error
+    if not isinstance(found, dict) or not isinstance(found.get("verb"), str):
+        raise BadMessage(f"this message has no verb: {excerpt(line)}")
+    return found
+
+
+def excerpt(line: bytes) -> str:
+    """The beginning of a line, safe to be shown."""
+    return ascii(line[:60].decode(errors="replace"))
+
+
+def field(message: Message, key: str, kind: type[T]) -> T:
+    """What a message says under that key. Raises BadMessage where that is nothing, or of another type."""
+    found = message.get(key)
+    if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
+        raise BadMessage(f"the message {message['verb']} has {key} = {excerpt(repr(found).encode())}")
+    return found
+
+
+class Lines:
+    """The lines that come from a file descriptor."""
+
+    def __init__(self, fd: int, limit: int = MAX_LINE) -> None:
+        self.fd = fd
+        self._limit = limit
+        self._buffer = bytearray()
+        self._searched = 0
+
+    def fill(self) -> bool:
+        """Take what has come; wait for it where the descriptor blocks. False at the end of it all."""
+        try:
+            part = os.read(self.fd, 1 << 20)
+        except ConnectionResetError:
+            part = b""
+        self._buffer += part
+        return bool(part)
+
+    def take(self) -> bytes | None:
+        """The next whole line, less its end; None while there is none. Raises BadMessage for one too long."""
+        end = self._buffer.find(b"\n", self._searched)
+        if end < 0:
+            self._searched = len(self._buffer)
+            if self._searched > self._limit:
+                raise BadMessage(f"a message has more than {self._limit >> 20} MiB")
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return line
+
+
+_KINDS = {kind.__name__: kind for kind in (Locked, StaleBase)}  # those that a controller tells apart
+
+
+def failure(error: NetfabError) -> Message:
+    """An error as a message."""
+    each = error.errors if isinstance(error, Several) else (error,)
+    return {
+        "verb": "failed",
+        "kind": type(error).__name__,
+        "errors": [{"message": str(one), "hint": one.hint} for one in each],
+        "undone": error.undone,
+    }
+
+
+def error_of(host: str, message: Message) -> NetfabError:
+    """What `failure` made, as the error of that host."""
+    kind, said = message.get("kind"), message.get("errors")
+    made = _KINDS.get(kind, NetfabError) if isinstance(kind, str) else NetfabError
+    each = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+    errors = [made(f"{host}: {one.get('message')}", hint=str(one.get("hint", ""))) for one in each]
+    if len(errors) == 1:
+        return errors[0]
+    return Several(errors or [NetfabError(f"{host} failed, and does not say why")])

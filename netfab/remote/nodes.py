@@ -1,0 +1,123 @@
+"""Nodes on other hosts, by name: run a command in one, read what they wrote, start and stop programs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from netfab import nodes as local
+from netfab.errors import NetfabError
+from netfab.remote.party import Connect, connect, party
+from netfab.remote.ssh import Ssh, command
+from netfab.store.book import Entry
+from netfab.where import Where, opened_book
+
+
+class There(NamedTuple):
+    """A node on another host, or on this one as one of several."""
+
+    entry: Entry
+    node: str
+    host: str
+
+    @property
+    def name(self) -> str:
+        """As its host calls it."""
+        return f"{self.entry.name}/{self.node}"
+
+    @property
+    def destination(self) -> str:
+        """How its host is reached; "" when it is this machine."""
+        return self.entry.hosts.get(self.host, "")
+
+
+def find(words: Iterable[str], where: Where) -> dict[str, There]:
+    """Those of `node` and `fabric/node` that are nodes of fabrics in the book. Raises NetfabError."""
+    entries = opened_book(where).entries()
+    found = {word: _find(word, entries) for word in words}
+    return {word: there[0] for word, there in found.items() if there}
+
+
+def all_nodes(where: Where) -> list[There]:
+    """Every node of every fabric in the book."""
+    return [
+        There(entry, name, node["host"])
+        for entry in opened_book(where).entries()
+        for name, node in entry.summary["nodes"].items()
+    ]
+
+
+def _find(word: str, entries: Iterable[Entry]) -> list[There]:
+    fabric, _, node = word.rpartition("/")
+    found = [
+        There(entry, node, entry.summary["nodes"][node]["host"])
+        for entry in entries
+        if fabric in ("", entry.name) and node in entry.summary["nodes"]
+    ]
+    if len(found) > 1:
+        names = ", ".join(there.name for there in found)
+        raise NetfabError(f"{node} is a node of several fabrics: {names}", hint="name one of these")
+    return found
+
+
+def execute(there: There, argv: tuple[str, ...], where: Where, **options: Any) -> int:
+    """Run a command in the node; its exit status. Standard input, output and errors are ours."""
+    if not there.destination:
+        return local.execute(there.name, argv, where, **options)
+    _install(there, where)
+    words = {"node": there.name, "argv": list(argv), **options}
+    words["env"] = [list(pair) for pair in words.get("env", ())]
+    argv_of_ssh = command(there.destination, {"exec": words}, terminal=bool(options.get("terminal")))
+    return subprocess.run(argv_of_ssh, check=False).returncode
+
+
+def _install(there: There, where: Where) -> None:
+    """Have netfab's modules there: what comes through standard input later is the command's."""
+
+    def way(_: str, destination: str, __: Where) -> Ssh:
+        return Ssh(destination)
+
+    with party({there.host: there.destination}, where, way) as one:
+        one.call("programs", {})
+
+
+def logs(
+    nodes: Iterable[There],
+    where: Where,
+    tell: Callable[[str, bytes], None],
+    lines: int | None = None,
+    follow: bool = False,
+    way: Connect = connect,
+) -> None:
+    """Tell (node, line) of what nodes wrote; with `follow` until all of them have ended."""
+    for entry, by_host in _by_host(nodes):
+        with party({host: entry.hosts.get(host, "") for host in by_host}, where, way) as together:
+            questions = {
+                host: {"verb": "logs", "nodes": names, "lines": lines, "follow": follow}
+                for host, names in by_host.items()
+            }
+            together.ask_all(
+                questions,
+                tell=lambda _, line: tell(line["node"], line["text"].encode("utf-8", "surrogateescape")),
+            )
+
+
+def act(verb: str, nodes: Iterable[There], where: Where, way: Connect = connect, **more: Any) -> None:
+    """One of Docker's verbs, for nodes' programs. Raises NetfabError."""
+    for entry, by_host in _by_host(nodes):
+        with party({host: entry.hosts.get(host, "") for host in by_host}, where, way) as together:
+            message = {"verb": "call", "function": verb}
+            together.ask_all(
+                {host: {**message, "arguments": {"nodes": names, **more}} for host, names in by_host.items()}
+            )
+
+
+def _by_host(nodes: Iterable[There]) -> list[tuple[Entry, Mapping[str, list[str]]]]:
+    """By fabric, and by host, the names of nodes."""
+    entries: dict[str, Entry] = {}
+    names: dict[str, dict[str, list[str]]] = {}
+    for there in nodes:
+        entries[there.entry.name] = there.entry
+        names.setdefault(there.entry.name, {}).setdefault(there.host, []).append(there.name)
+    return [(entry, names[name]) for name, entry in entries.items()]

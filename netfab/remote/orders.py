@@ -1,0 +1,109 @@
+"""From plans to what each host is told, and to what the controller remembers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from netfab.objects.base import Fabric
+from netfab.plan.facts import Lease
+from netfab.plan.planner import Plan, summary
+from netfab.remote.messages import Message
+from netfab.remote.transaction import Order
+from netfab.store.book import Entry
+from netfab.store.store import Record
+from netfab.topology.schema import Topology
+from netfab.where import applying_user
+
+_OWN = ("publish", "borrowed", "inside")  # leases that are one host's own
+
+
+class Planned(NamedTuple):
+    """A plan for every host that was reached."""
+
+    plans: Mapping[str, Plan]
+    said: Mapping[str, Message]  # what each host answered to hello
+    warnings: tuple[str, ...]  # hosts that were left out
+
+
+def last_of(said: Mapping[str, Message]) -> Message:
+    """The host that took part in the last apply; the first of several."""
+    return max(said.values(), key=lambda answer: int(answer["generation"]))
+
+
+def leases_of(said: Mapping[str, Message], entry: Entry | None) -> frozenset[Lease]:
+    """What the fabric holds, by whoever took part in its last apply."""
+    last = last_of(said) if said else None
+    if entry is not None and (last is None or last["generation"] < entry.generation):
+        return entry.leases
+    found = (Lease(*lease) for lease in last["leases"]) if last else ()
+    return frozenset(lease for lease in found if lease.kind not in _OWN)
+
+
+def entry_for(
+    topology: Topology, file: str, hosts: Mapping[str, str], planned: Planned, entry: Entry | None
+) -> Entry:
+    """What the book will say."""
+    generation = max(
+        entry.generation if entry else 0, *(said["generation"] for said in planned.said.values())
+    )
+    leases = {lease for made in planned.plans.values() for lease in made.wants if lease.kind not in _OWN}
+    return Entry(
+        topology.name,
+        file,
+        applying_user(),
+        hosts,
+        generation + 1,
+        os.urandom(8).hex(),
+        summary_of(topology, planned),
+        frozenset(leases),
+    )
+
+
+def orders_for(
+    topology: Topology, planned: Planned, entry: Entry, take_over: bool, cleared: Collection[str]
+) -> Iterator[tuple[str, Order]]:
+    """What each host is told; those that the file no longer has are told of an empty fabric."""
+    source = entry.file if entry.file == "-" else f"{os.uname().nodename}:{entry.file}"
+    for host, said in planned.said.items():
+        made = planned.plans.get(host)
+        chosen = json.dumps(
+            _summary_on(topology, made) if made else {"networks": {}, "nodes": {}, "links": []}
+        )
+        commands = json.dumps(made.commands if made else {})
+        empty = Fabric(topology.name)
+        record = Record(topology.name, source, 0, empty.to_json(), chosen, commands)
+        yield (
+            host,
+            Order(
+                entry.transaction,
+                host,
+                said["generation"],
+                entry.generation,
+                record,
+                made.fabric if made else empty,
+                made.wants if made else frozenset(),
+                made.published if made else (),
+                take_over or host in cleared,
+                0.0,
+            ),
+        )
+
+
+def _summary_on(topology: Topology, made: Plan) -> dict[str, Any]:
+    """A host's own nodes, and the networks that they are on."""
+    here = {name: node for name, node in topology.nodes.items() if name in made.names}
+    return summary(topology._replace(nodes=here), made)
+
+
+def summary_of(topology: Topology, planned: Planned) -> dict[str, Any]:
+    """That of all hosts together; each node with its host."""
+    together: dict[str, Any] = {"networks": {}, "nodes": {}, "links": []}
+    for host, made in planned.plans.items():
+        chosen = _summary_on(topology, made)
+        together["networks"] |= chosen["networks"]
+        together["nodes"] |= {name: {**node, "host": host} for name, node in chosen["nodes"].items()}
+        together["links"] += [link for link in chosen["links"] if link not in together["links"]]
+    return together

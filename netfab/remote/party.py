@@ -1,0 +1,102 @@
+"""All hosts of a fabric, spoken to at once: who they are, how they are reached, what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from netfab.errors import NetfabError, raise_all
+from netfab.hosts.interrupt import Interrupts, deferred
+from netfab.remote.channel import Channel, Transport, Unreachable, ask
+from netfab.remote.forked import Forked
+from netfab.remote.messages import Message
+from netfab.remote.ssh import Ssh
+from netfab.where import Where
+
+Connect = Callable[[str, str, Where], Transport]  # a host's name, how it is reached, and where we are
+
+
+def connect(host: str, destination: str, where: Where) -> Transport:
+    """By ssh, or, without a destination, on this machine."""
+    return Ssh(destination) if destination else Forked(where)
+
+
+class Party:
+    """The conversations with the hosts of one fabric."""
+
+    def __init__(self, channels: Mapping[str, Channel], interrupts: Interrupts) -> None:
+        self.channels = dict(channels)
+        self._interrupts = interrupts
+
+    def ask(
+        self,
+        questions: Mapping[str, Message],
+        waiting: Collection[str] = (),
+        tell: Callable[[str, Message], None] = lambda host, message: None,
+        patient: bool = False,
+    ) -> dict[str, Message | NetfabError]:
+        """Each host's answer, or its error. Raises Interrupted, unless it is patient.
+
+        `waiting`: hosts that hold a lock meanwhile.
+        """
+        found = ask(
+            {self.channels[host]: message for host, message in questions.items()},
+            [self.channels[host] for host in waiting],
+            (lambda: None) if patient else self._interrupts.check,
+            lambda channel, message: tell(channel.host, message),
+        )
+        return {channel.host: answer for channel, answer in found.items()}
+
+    def ask_all(
+        self,
+        questions: Mapping[str, Message],
+        waiting: Collection[str] = (),
+        tell: Callable[[str, Message], None] = lambda host, message: None,
+        patient: bool = False,
+    ) -> dict[str, Message]:
+        """Each host's answer. Raises what went wrong on any, all at once."""
+        return answers(self.ask(questions, waiting, tell, patient))
+
+    def call(
+        self, function: str, arguments: Mapping[str, Any], hosts: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """What a function of the API returns on each host, or on some. Raises NetfabError."""
+        message = {"verb": "call", "function": function, "arguments": arguments}
+        said = self.ask_all(dict.fromkeys(hosts or self.channels, message))
+        return {host: answer.get("value") for host, answer in said.items()}
+
+    def leave_out(self, hosts: Collection[str]) -> None:
+        """Hosts that are not reached are none of this party any more."""
+        for host in hosts:
+            channel = self.channels.pop(host)
+            channel.transport.hang_up()
+            channel.transport.wait()
+
+
+def answers(said: Mapping[str, Message | NetfabError]) -> dict[str, Message]:
+    """Raises what went wrong on any host, all at once."""
+    raise_all(answer for answer in said.values() if isinstance(answer, NetfabError))
+    return {host: answer for host, answer in said.items() if isinstance(answer, dict)}
+
+
+def unreachable(said: Mapping[str, Message | NetfabError]) -> dict[str, Unreachable]:
+    """The hosts that were not reached, and why."""
+    return {host: answer for host, answer in said.items() if isinstance(answer, Unreachable)}
+
+
+@contextmanager
+def party(hosts: Mapping[str, str], where: Where, way: Connect = connect) -> Iterator[Party]:
+    """Speak with these hosts, by name and destination; a signal is answered between two words."""
+    channels: dict[str, Channel] = {}
+    with deferred() as interrupts:
+        together = Party(channels, interrupts)
+        try:
+            for host, destination in hosts.items():
+                together.channels[host] = Channel(host, way(host, destination, where))
+            yield together
+        finally:
+            for channel in together.channels.values():
+                channel.transport.hang_up()
+            for channel in together.channels.values():
+                channel.transport.wait()

@@ -1,0 +1,186 @@
+"""One host's part in an apply to several: prepared, applied in steps, and committed or taken back.
+
+What is begun is written down before the first change, and stays undecided until a commit: should everybody
+die, the next apply makes of it what it wants, or learns elsewhere that it was committed.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack, suppress
+from typing import Any, NamedTuple, get_type_hints
+
+from netfab.engine import apply as engine
+from netfab.engine.diff import for_peers, order
+from netfab.errors import NetfabError, StoreError
+from netfab.fabric import refuse_another, remember
+from netfab.hosts.ports import refuse_busy
+from netfab.nodes import run_commands
+from netfab.objects.base import Fabric
+from netfab.objects.decode import decoder, plain
+from netfab.objects.kinds import KINDS
+from netfab.plan.facts import Lease
+from netfab.remote.messages import BadMessage, Message, StaleBase
+from netfab.store.public import withdraw
+from netfab.store.store import Part, Record, Store
+from netfab.topology import grammar
+from netfab.topology.schema import Publish
+from netfab.where import Where, applying_user, last_applied, locked_fabric, opened_host, opened_store
+
+PEERS, OWN = STEPS = ("peers", "own")  # each is taken on all hosts before the next one is on any
+
+
+class Order(NamedTuple):
+    """What a host is to prepare for. No objects: the fabric goes from this host."""
+
+    transaction: str
+    host: str  # what the fabric calls this host
+    base: int  # the generation that the plan was made from
+    generation: int
+    record: Record  # as it is to be, less the objects
+    fabric: Fabric
+    wants: frozenset[Lease]
+    published: tuple[Publish, ...]
+    take_over: bool
+    lock_timeout: float  # seconds
+
+    def undecided(self) -> str:
+        """What is kept of it until it is decided."""
+        kept = {**self._asdict(), "fabric": json.loads(self.fabric.to_json()), "published": ()}
+        return json.dumps(plain(kept))
+
+
+def order_of(message: Message) -> Order:
+    """The order in a `prepare`, or in what `undecided` gave. Raises BadMessage."""
+    try:
+        made = {key: _DECODERS[key](message[key]) for key in Order._fields}
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise BadMessage(f"this is no order: {error!r}") from error
+    found = Order(**made)
+    try:
+        grammar.name(found.fabric.name)
+    except grammar.Wrong as wrong:
+        raise BadMessage(f"this is no fabric's name: {wrong}") from wrong
+    return found._replace(record=found.record._replace(user=applying_user()))
+
+
+def _fabric(data: Any) -> Fabric:
+    return Fabric.from_json(json.dumps(data), KINDS)
+
+
+_DECODERS = {key: decoder(kind) for key, kind in get_type_hints(Order).items()} | {"fabric": _fabric}
+
+
+class Transaction:
+    """From prepare to commit or rollback it holds the fabric's lock; `close` lets go, and changes nothing."""
+
+    def __init__(self, order: Order, where: Where) -> None:
+        """Prepare: refuse what can't be, and hold what is planned. Nothing is changed. Raises NetfabError."""
+        self.order = order
+        self._where = where._replace(lock_timeout=order.lock_timeout)
+        name = order.fabric.name
+        with ExitStack() as stack:
+            stack.enter_context(locked_fabric(name, self._where))
+            self._store = stack.enter_context(opened_store(where))
+            self._host = stack.enter_context(opened_host(name, where))
+            self._record, self._leases = self._store.record(name), self._store.leases(name)
+            self._refuse_stale()
+            refuse_another(self._record, order.record.file, order.take_over)
+            self._last = last_applied(self._store, name)
+            try:
+                self._store.claim(name, order.wants)
+                refuse_busy(order.published, self._host.held())
+                observed = self._host.observe(name, (order.fabric, self._last))
+                self.before = observed.own
+                self.changes = engine.changes_for(order.fabric, observed)
+                self._host.prepare(self.changes)
+            except BaseException:
+                self._give_leases_back()
+                raise
+            self._steps = dict(zip(STEPS, for_peers(self.changes), strict=True))
+            self._begun = False
+            self._stack = stack.pop_all()
+
+    def _refuse_stale(self) -> None:
+        part = self._store.part(self.order.fabric.name)
+        if (part.generation if part else 0) != self.order.base:
+            raise StaleBase("another controller applied this fabric meanwhile", hint="apply again")
+
+    def count(self) -> dict[str, int]:
+        """How many changes each step has; a step without any need not be taken."""
+        return {step: len(changes) for step, changes in self._steps.items()}
+
+    def apply(self, step: str) -> int:
+        """Take one step; how many changes it had. On a failure everything here is as it was before."""
+        self._begin()
+        try:
+            engine.run(tuple(order(self._steps[step])), self._host, self._where.progress)
+            if step == OWN or not self._steps[OWN]:
+                engine.verify(self.order.fabric, self._host, self.changes)
+                run_commands(self.order.record, self.changes, self._where)
+        except BaseException as failure:
+            self.rollback(failure)
+            if isinstance(failure, NetfabError):
+                failure.undone = True
+            raise
+        return len(self._steps[step])
+
+    def _begin(self) -> None:
+        """Write down what is begun, before the first change."""
+        if not self._begun:
+            self._begun = True
+            name = self.order.fabric.name
+            known = self._store.part(name) or Part(self.order.host, 0, "")
+            if self._record is None:
+                self._store.commit(self.order.record, self.order.wants)
+            self._store.keep_part(name, known._replace(undecided=self.order.undecided()))
+
+    def rollback(self, why: BaseException) -> None:
+        """Back to what was here before, and let go. Raises UndoFailed."""
+        try:
+            if self._begun:
+                engine.undo(self.before, self._host, (self.order.fabric, self._last), why)
+            self._give_leases_back()
+        finally:
+            self.close()
+
+    def _give_leases_back(self) -> None:
+        with suppress(StoreError):  # what failed first is what the user has to know
+            name = self.order.fabric.name
+            if self._record is None:
+                self._store.forget(name)
+                return
+            part = self._store.part(name)
+            self._store.commit(self._record, self._leases, part and part._replace(undecided=""))
+
+    def commit(self) -> None:
+        """It is decided: tell the neighbours, keep it, and let go. Raises StoreError."""
+        try:
+            self._host.announce(self.order.fabric, self.changes)
+            decide(self.order, self._store, self._where)
+        finally:
+            self.close()
+
+    def abandon(self) -> None:
+        """Nobody says what is to become of it: leases of what was not begun are free, the rest stays so."""
+        if not self._begun:
+            self._give_leases_back()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._stack.close()
+
+    def check(self) -> None:
+        """Raises Interrupted when a signal has come."""
+        self._host.interrupts.check()
+
+
+def decide(order: Order, store: Store, where: Where) -> None:
+    """What is on this host is what should be: keep it. Raises StoreError."""
+    if order.fabric:
+        part = Part(order.host, order.generation, order.transaction)
+        remember(order.record, order.fabric, order.wants, store, where, part)
+    else:
+        withdraw(where.run, order.fabric.name)
+        store.forget(order.fabric.name)

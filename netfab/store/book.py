@@ -1,0 +1,79 @@
+"""What a controller remembers of fabrics on other hosts: which these are, and what was decided last.
+
+A file for each fabric. The hosts know all the rest; with the book lost, the topology file finds them again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from netfab.errors import StoreError
+from netfab.plan.facts import Lease
+
+
+class Entry(NamedTuple):
+    """One fabric. `hosts` says how each is reached: `root@ADDRESS`, or "" for this machine."""
+
+    name: str
+    file: str  # absolute path, "-" for standard input
+    user: int
+    hosts: Mapping[str, str]
+    generation: int  # of the last apply that was decided
+    transaction: str
+    summary: Mapping[str, Any]  # of all hosts together; each node's has its `host`
+    leases: frozenset[Lease] = frozenset()
+
+
+class Book:
+    """Entries in a directory that only its owner may enter. Every method raises StoreError."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def entry(self, fabric: str) -> Entry | None:
+        """What is known of the fabric of that name."""
+        path = self._path(fabric)
+        try:
+            with open(path, encoding="utf-8") as file:
+                found = json.load(file)
+            leases = frozenset(Lease(*lease) for lease in found.pop("leases"))
+            return Entry(**found, leases=leases)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise StoreError(f"{path}: {error}", hint="remove it, and `netfab apply` again") from error
+
+    def entries(self) -> list[Entry]:
+        """All of them, by name."""
+        names: list[str] = []
+        with suppress(FileNotFoundError, PermissionError):
+            names = sorted(name[:-5] for name in os.listdir(self._directory) if name.endswith(".json"))
+        return [entry for name in names if (entry := self.entry(name)) is not None]
+
+    def keep(self, entry: Entry) -> None:
+        """Write it, whole or not at all; after a power cut it is there."""
+        path = self._path(entry.name)
+        try:
+            os.makedirs(self._directory, 0o700, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            with os.fdopen(os.open(f"{path}.new", flags, 0o600), "w", encoding="utf-8") as file:
+                json.dump({**entry._asdict(), "leases": sorted(entry.leases)}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(f"{path}.new", path)
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}", hint="make room, or it writable") from error
+
+    def forget(self, fabric: str) -> None:
+        """The fabric is gone from all of its hosts."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path(fabric))
+        with suppress(OSError):  # other fabrics are there, or nothing ever was
+            os.rmdir(self._directory)
+
+    def _path(self, fabric: str) -> str:
+        return f"{self._directory}/{fabric}.json"

@@ -1,0 +1,203 @@
+"""Far hosts over a real OpenSSH: nothing is there but sshd and python3; the installed command does it all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from far import Far, ssh_command, start_sshd
+from far_shop import TEXT
+
+from netfab.remote.bundle import bundle
+
+COMMAND = Path(sys.executable).with_name("netfab")
+ONE = """
+name: shop
+networks:
+  lan: {}
+nodes:
+  web: {networks: [lan], command: [sh, -c, "echo hello; exec sleep 1000"]}
+  db: {networks: [lan]}
+"""
+THERE = "root@192.0.2.1"
+Netfab = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def netfab(fars: dict[str, Far], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Netfab:
+    """The installed command, in a directory with topology.yaml, where ssh finds both hosts."""
+    for far in fars.values():
+        start_sshd(far, tmp_path)
+    monkeypatch.setenv("NETFAB_SSH_COMMAND", ssh_command(tmp_path))
+    (tmp_path / "topology.yaml").write_text(ONE)
+
+    def run(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        ran = subprocess.run([COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ran.returncode == code, (
+            f"netfab {' '.join(words)}: exit {ran.returncode}\n{ran.stdout}{ran.stderr}"
+        )
+        return ran
+
+    return run
+
+
+def test_a_fabric_is_made_and_looked_at_and_destroyed_on_a_far_host(
+    netfab: Netfab, fars: dict[str, Far]
+) -> None:
+    assert "Applied: " in netfab("apply", "--ssh", THERE).stdout
+    assert fars["h1"].nodes() == {"shop.web", "shop.db"}
+    assert "No changes" in netfab("apply", "--ssh", THERE).stdout
+    assert json.loads(netfab("status", "-o", "json").stdout)["nodes"]["web"]["state"] == "running"
+    netfab("diff", "--ssh", THERE)
+    netfab("drift")
+    netfab("destroy")
+    assert fars["h1"].left() == []
+
+
+def test_what_others_change_there_is_named_and_repaired(netfab: Netfab, fars: dict[str, Far]) -> None:
+    netfab("apply", "--ssh", THERE)
+    fars["h1"].run("ip", "-n", "shop.web", "link", "set", "eth0", "down")
+
+    assert f"veth eth0 of web: down -> up on {THERE}" in netfab("drift", code=2).stdout
+    netfab("reconcile")
+    netfab("drift")
+
+
+def test_a_command_runs_in_a_node_there(netfab: Netfab) -> None:
+    netfab("apply", "--ssh", THERE)
+
+    assert netfab("exec", "db", "hostname").stdout == "db\n"
+    assert netfab("exec", "web", "sh", "-c", "exit 7", code=7).stdout == ""
+    assert "no such" in netfab("exec", "web", "no such", code=127).stderr
+
+
+def test_what_a_node_there_writes_is_printed(netfab: Netfab) -> None:
+    netfab("apply", "--ssh", THERE)
+
+    assert netfab("logs", "web").stdout == "hello\n"
+    assert netfab("logs").stdout == "hello\n"
+
+
+def test_a_program_there_is_stopped_and_started(netfab: Netfab) -> None:
+    netfab("apply", "--ssh", THERE)
+
+    netfab("stop", "web")
+    assert json.loads(netfab("ps", "-a", "-o", "json").stdout)["nodes"][0]["state"] == "stopped"
+    netfab("start", "web")
+    assert json.loads(netfab("ps", "-o", "json").stdout)["nodes"][0]["state"] == "running"
+
+
+def test_a_far_host_keeps_what_it_was_sent_by_its_digest(netfab: Netfab, fars: dict[str, Far]) -> None:
+    netfab("plan", "--ssh", THERE)
+
+    kept = fars["h1"].call(lambda: {
+        name: {
+            str(path.relative_to(f"/var/cache/netfab/{name}")): path.read_text()
+            for path in sorted(Path(f"/var/cache/netfab/{name}").rglob("*.py"))
+        }
+        for name in os.listdir("/var/cache/netfab")
+    })  # fmt: skip
+    assert list(kept) == [bundle().sha]
+    (modules,) = kept.values()
+    ordered = {name: modules[name] for name in json.loads(bundle_text())}
+    assert hashlib.sha256(json.dumps(ordered).encode()).hexdigest() == bundle().sha
+
+
+def bundle_text() -> bytes:
+    import zlib
+
+    return zlib.decompress(bundle().packed)
+
+
+def test_what_a_far_host_is_sent_is_less_than_a_megabyte() -> None:
+    assert len(bundle().packed) < 1 << 20
+
+
+@pytest.mark.skipif(not find_spec("netfab.plan.placement"), reason="hosts are not planned yet")
+def test_both_hosts_of_a_file_are_reached(netfab: Netfab, fars: dict[str, Far], tmp_path: Path) -> None:
+    (tmp_path / "topology.yaml").write_text(TEXT)
+
+    netfab("apply")
+
+    assert fars["h1"].nodes() == {"shop.web"}
+    assert fars["h2"].nodes() == {"shop.db"}
+    assert netfab("exec", "db", "hostname").stdout == "db\n"
+
+
+def test_a_host_key_that_is_another_stops_all(netfab: Netfab, tmp_path: Path, fars: dict[str, Far]) -> None:
+    known = tmp_path / "known_hosts"
+    (tmp_path / "other").mkdir()
+    subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", str(tmp_path / "other/key")], check=True)
+    known.write_text(f"192.0.2.1 {(tmp_path / 'other/key.pub').read_text()}")
+
+    failed = netfab("apply", "--ssh", THERE, code=1)
+
+    assert "Host key verification failed" in failed.stderr
+    assert fars["h1"].left() == []
+
+
+def test_a_login_that_is_refused_is_told_in_sshs_words(netfab: Netfab, tmp_path: Path) -> None:
+    (tmp_path / "user.pub").write_text("")
+
+    assert "Permission denied (publickey)" in netfab("apply", "--ssh", THERE, code=1).stderr
+
+
+def test_a_host_that_is_not_there_is_told_in_sshs_words(netfab: Netfab, tmp_path: Path) -> None:
+    failed = netfab("apply", "--ssh", "root@127.0.0.1", code=1)
+
+    assert (
+        "netfab: error: root@127.0.0.1: ssh: connect to host 127.0.0.1 port 22: Connection refused"
+        in failed.stderr
+    )
+
+
+def test_a_destination_is_no_option_of_ssh(netfab: Netfab) -> None:
+    assert "nothing that ssh could log in to" in netfab("apply", "--ssh=-oProxyCommand=id", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [
+        ("", "there is no python3"),
+        ("import sys; sys.version_info = (3, 9, 2)", "python3 is 3.9.2 there, and netfab needs 3.11"),
+        ("import os; os.geteuid = lambda: 1000", "sudo"),
+    ],
+)
+def test_a_far_python_that_can_not_do_it_is_told(
+    netfab: Netfab, fars: dict[str, Far], tmp_path: Path, python: str, said: str
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    if python:
+        script = f'#!/bin/sh\nshift 3\nexec /usr/bin/python3 -I -S -c "{python}; $1"\n'
+        (programs / "python3").write_text(script)
+        (programs / "python3").chmod(0o755)
+    restart_with(fars["h1"], tmp_path, f"SetEnv PATH={programs}")
+
+    assert said in netfab("apply", "--ssh", THERE, code=1).stderr
+
+
+def test_what_a_far_shell_prints_is_passed_over(netfab: Netfab, fars: dict[str, Far], tmp_path: Path) -> None:
+    restart_with(fars["h1"], tmp_path, 'ForceCommand echo welcome; eval "$SSH_ORIGINAL_COMMAND"')
+
+    netfab("apply", "--ssh", THERE)
+
+    assert fars["h1"].nodes() == {"shop.web", "shop.db"}
+
+
+def restart_with(far: Far, directory: Path, line: str) -> None:
+    """Start its sshd again with one more line of configuration."""
+    assert far.sshd is not None
+    far.sshd.kill()
+    far.sshd.wait()
+    (directory / f"{far.name}.key").unlink()
+    (directory / f"{far.name}.key.pub").unlink()
+    (directory / "known_hosts").write_text("")
+    start_sshd(far, directory, line)

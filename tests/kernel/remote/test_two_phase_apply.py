@@ -1,0 +1,183 @@
+"""One apply to several hosts: all of them or none, whatever fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from far import Far
+from far_shop import Shop, lines, one_more
+
+from netfab import across, fabric
+from netfab.errors import NetfabError
+from netfab.remote.channel import Transport
+from netfab.remote.party import Connect
+from netfab.where import HERE, Where, opened_book
+
+EMPTY: list[str] = []
+
+
+class Down:
+    """A way to a host that is down."""
+
+    def __init__(self) -> None:
+        self.reading, writing = os.pipe()
+        os.close(writing)
+        self.writing = os.open(os.devnull, os.O_WRONLY)
+
+    def greet(self, line: bytes) -> bytes | None:
+        raise AssertionError("it is down")
+
+    def last_words(self) -> NetfabError:
+        return NetfabError("it is down")
+
+    def hang_up(self) -> None:
+        os.close(self.reading)
+        os.close(self.writing)
+
+    def wait(self) -> None:
+        pass
+
+
+def but_not(down: str, way: Connect) -> Connect:
+    def connect(host: str, destination: str, where: Where) -> Transport:
+        return Down() if host == down else way(host, destination, where)
+
+    return connect
+
+
+def test_each_host_gets_its_own_nodes(shop: Shop, fars: dict[str, Far]) -> None:
+    shop.apply()
+
+    assert fars["h1"].nodes() == {"shop.web"}
+    assert fars["h2"].nodes() == {"shop.db"}
+
+
+def test_a_second_apply_changes_nothing(shop: Shop) -> None:
+    shop.apply()
+
+    assert shop.apply() == []
+
+
+def test_a_plan_says_what_apply_does_on_which_host_and_changes_nothing(
+    shop: Shop, fars: dict[str, Far]
+) -> None:
+    topology = shop.write()
+
+    planned = across.plan(topology, across.hosts_of(topology), way=shop.way)
+
+    assert fars["h1"].left() == fars["h2"].left() == EMPTY
+    assert sorted(shop.apply()) == sorted(lines(planned.changes))
+
+
+def test_a_host_that_refuses_leaves_all_as_they_were(shop: Shop, fars: dict[str, Far]) -> None:
+    fars["h2"].run("ip", "netns", "add", "shop.db")
+    before = fars["h2"].left()
+
+    with pytest.raises(NetfabError, match=r"h2: can't create namespace shop\.db") as failure:
+        shop.apply()
+
+    assert failure.value.undone
+    assert fars["h1"].left() == EMPTY
+    assert fars["h2"].left() == before
+    assert across.known("shop") is None
+
+
+def test_a_host_that_fails_half_way_leaves_all_as_they_were(shop: Shop, fars: dict[str, Far]) -> None:
+    shop.apply()
+
+    with pytest.raises(NetfabError, match="h2: bad: exec") as failure:
+        shop.apply(lambda text: one_more(f"{text}  bad: {{networks: [lan], runs_on: h2, exec: [[false]]}}\n"))
+
+    assert failure.value.undone
+    assert fars["h1"].nodes() == {"shop.web"}
+    assert fars["h2"].nodes() == {"shop.db"}
+    assert shop.apply() == []
+
+
+def test_a_host_that_is_down_is_one_error_and_nothing_changes(shop: Shop, fars: dict[str, Far]) -> None:
+    shop.way = but_not("h2", shop.way)
+
+    with pytest.raises(NetfabError, match=r"^h2: it is down$"):
+        shop.apply()
+
+    assert fars["h1"].left() == EMPTY
+
+
+def test_a_host_that_was_down_is_completed_by_a_later_apply(shop: Shop, fars: dict[str, Far]) -> None:
+    shop.apply()
+    up, shop.way = shop.way, but_not("h2", shop.way)
+    more = "  more: {networks: [lan], runs_on: h2}\n"
+    shop.apply(lambda text: one_more(text) + more, skip_unreachable=True)
+    assert fars["h1"].nodes() == {"shop.web", "shop.log"}
+    assert fars["h2"].nodes() == {"shop.db"}
+
+    shop.way = up
+    changes = shop.apply(lambda text: one_more(text) + more)
+
+    assert {line.partition(":")[0] for line in changes} == {"h2"}
+    assert fars["h2"].nodes() == {"shop.db", "shop.more"}
+
+
+def test_a_host_that_the_file_no_longer_has_is_cleared(shop: Shop, fars: dict[str, Far]) -> None:
+    shop.apply()
+
+    shop.apply(lambda text: text.replace("runs_on: h2", "runs_on: h1").replace("  h2:", "  #"))
+
+    assert fars["h1"].nodes() == {"shop.web", "shop.db"}
+    assert fars["h2"].left() == EMPTY
+    assert set(shop.entry.hosts) == {"h1"}
+
+
+def test_destroy_leaves_nothing_on_any_host(shop: Shop, fars: dict[str, Far]) -> None:
+    shop.apply()
+
+    across.destroy(shop.entry, way=shop.way)
+
+    assert fars["h1"].left() == fars["h2"].left() == EMPTY
+    assert across.known("shop") is None
+
+
+def test_what_others_change_on_a_host_is_named_and_repaired(shop: Shop, fars: dict[str, Far]) -> None:
+    shop.apply()
+    fars["h2"].run("ip", "-n", "shop.db", "link", "set", "eth0", "down")
+
+    assert "h2: update veth eth0 of db" in lines(across.drift(shop.entry, way=shop.way))
+    across.reconcile(shop.entry, way=shop.way)
+    assert across.drift(shop.entry, way=shop.way) == []
+
+
+def test_status_says_on_which_host_each_node_is(shop: Shop) -> None:
+    shop.apply()
+
+    found = across.status(shop.entry, way=shop.way)
+
+    assert {name: node["host"] for name, node in found["nodes"].items()} == {"web": "h1", "db": "h2"}
+    assert found["differs"] == 0
+
+
+def test_a_host_knows_its_part_by_itself(shop: Shop, fars: dict[str, Far]) -> None:
+    shop.apply()
+
+    found = fars["h2"].call(lambda: fabric.status("shop"))
+    fars["h2"].call(lambda: len(fabric.destroy("shop").changes))
+
+    assert list(found["nodes"]) == ["db"]
+    assert fars["h2"].left() == EMPTY
+
+
+def test_another_controller_plans_from_what_the_hosts_hold(shop: Shop, fars: dict[str, Far]) -> None:
+    shop.apply()
+    opened_book(HERE).forget("shop")
+
+    assert shop.apply(take_over=True) == []
+
+
+def test_a_file_of_another_controller_does_not_eat_the_fabric(shop: Shop, tmp_path: Path) -> None:
+    shop.apply()
+    shop.directory = tmp_path / "copy"
+    shop.directory.mkdir()
+
+    with pytest.raises(NetfabError, match="was applied from"):
+        shop.apply()
