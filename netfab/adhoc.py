@@ -125,13 +125,14 @@ def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) ->
 def create_bridge(name: str, where: Where = HERE) -> Outcome:
     """Make a bridge as Docker makes docker0, on a subnet that overlaps nothing here.
 
-    One that is there stays as it is.
+    One that is there stays as it is. Raises NetfabError.
     """
     need_root("bridge create")
     with _alone(where):
         there, asked = far_sides(where), _asked(where)
         if name in there.bridges and name not in asked.made:
             return Outcome((), ())
+        name = pipework.interface(name)
         return Outcome((), _applied(asked._replace(made=asked.made | {name}), there, where))
 
 
