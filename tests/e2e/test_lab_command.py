@@ -86,6 +86,22 @@ def test_a_lab_exits_with_its_commands_code(lab: Lab, command: list[str], code: 
     lab.netfab("lab", "topology.yaml", "--", *command, code=code)
 
 
+def test_a_lab_takes_the_file_and_a_name_as_others_do(lab: Lab) -> None:
+    lab.write(PAIR, "a.yaml")
+    lab.write(PAIR, "b.yaml")
+
+    found = lab.netfab("lab", "-f", "b.yaml", "--name", "other", "--", "ls", "/run/netns")
+
+    assert found.out.split() == ["other.a", "other.b"]
+
+
+@pytest.mark.parametrize("words", [["--nonsense"], ["-x", "topology.yaml"], ["--nonsense", "--", "true"]])
+def test_an_option_that_a_lab_does_not_have_is_wrong_usage(lab: Lab, words: list[str]) -> None:
+    lab.write(PAIR)
+
+    assert "No such option" in lab.netfab("lab", *words, code=2).err
+
+
 def test_a_lab_finds_its_file_as_others_do(lab: Lab) -> None:
     lab.write(PAIR)
 
