@@ -25,6 +25,7 @@ from netfab.objects.vxlan import ID as VXLAN_ID
 from netfab.objects.wire import AF_INET, AF_INET6, MARK, number, parse_hops
 from netfab.plan.facts import Device, Facts
 from netfab.plan.subnets import Reservation
+from netfab.system.files import read_of_others
 
 PODMAN_NETWORKS = "/etc/containers/networks"
 DAEMONS = ("/run/docker.sock", "/run/podman/podman.sock")  # that speak Docker's API
@@ -170,8 +171,8 @@ def _mtu(found: list[Link], name: str) -> int:
 def nameservers() -> Iterator[str]:
     """The upstreams this host resolves through; behind systemd-resolved's stub, the ones it uses."""
     for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
-        with suppress(OSError), open(path, errors="replace") as file:
-            for line in file:
+        with suppress(OSError):
+            for line in read_of_others(path).decode(errors="replace").splitlines():
                 words = line.split()
                 if len(words) > 1 and words[0] == "nameserver":
                     with suppress(ValueError):
@@ -179,16 +180,17 @@ def nameservers() -> Iterator[str]:
 
 
 def _machine() -> str:
-    with suppress(OSError), open("/etc/machine-id") as file:
-        return file.read().strip()
+    with suppress(OSError):
+        return read_of_others("/etc/machine-id").decode(errors="replace").strip()
     return os.uname().nodename
 
 
 def _podman() -> Iterator[Reservation]:
     with suppress(OSError), os.scandir(PODMAN_NETWORKS) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            with suppress(OSError, ValueError), open(entry.path) as file:
-                yield from _subnets(json.loads(file.read(_CONFIGURATION)), "subnets", "subnet", "podman")
+            with suppress(OSError, ValueError, RecursionError):
+                network = json.loads(read_of_others(entry.path, _CONFIGURATION))
+                yield from _subnets(network, "subnets", "subnet", "podman")
 
 
 def _docker() -> Iterator[Reservation]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -99,3 +100,29 @@ def test_what_the_host_refuses_to_route_is_not_free(host: LocalHost, kind: str, 
 
     assert Reservation(ip_network(prefix), f"refused by a {kind} route of this host") in taken
     assert [held for held in taken if held.prefix.prefixlen == 0] == []
+
+
+TRAPS = {
+    "a pipe that nobody writes to": "mkfifo {}",
+    "a device": "ln -s /dev/zero {}",
+    "deep": "yes '[' | head -n 100000 > {}",
+    "no UTF-8": "head -c 100 /dev/urandom > {}",
+    "nonsense": """echo '[7, null, {{"subnets": [{{"subnet": 5}}, 7]}}]' > {}""",
+}
+
+
+@pytest.mark.parametrize("path", ["/etc/containers/networks/a.json", "/etc/resolv.conf", "/etc/machine-id"])
+@pytest.mark.parametrize("trap", TRAPS)
+def test_files_of_others_are_neither_waited_for_nor_believed(host: LocalHost, path: str, trap: str) -> None:
+    before = host.facts().reservations
+    directory = os.path.dirname(path)
+    subprocess.run(
+        ["sh", "-ec", f"mount -t tmpfs none /etc; mkdir -p {directory}; {TRAPS[trap].format(path)}"],
+        check=True,
+    )
+    signal.alarm(20)  # ends a wait, and the test
+
+    after = host.facts().reservations
+
+    signal.alarm(0)
+    assert [held for held in after if held not in before] == []
