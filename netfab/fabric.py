@@ -17,7 +17,8 @@ from netfab.engine.diff import Change
 from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.info import info
-from netfab.look import bridges, inspect, name_of, plan_data, status, topology_of, warnings
+from netfab.inspection import inspect
+from netfab.look import bridges, name_of, plan_data, status, topology_of, warnings
 from netfab.nics import as_they_came_back
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric

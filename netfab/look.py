@@ -1,4 +1,4 @@
-"""What there is of fabrics, as plain data: `status`, `ls`, `inspect`, `bridges`, and plans as JSON.
+"""What there is of fabrics, as plain data: `status`, `ls`, `bridges`, and plans as JSON.
 
 Only reads.
 """
@@ -110,33 +110,6 @@ def namespace_of_node(fabric: str, node: str, found: dict[str, Any]) -> Name:
     if found["guest"]:
         return Name("namespace", f"{fabric}.{node}")
     return Name("namespace", os.path.basename(found["namespace"]))
-
-
-def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
-    """Whatever has that name: a fabric, FABRIC/NODE, a node, a network, an interface of the host."""
-    with opened_store(where) as store:
-        known = store.records()
-    fabric_name, _, short = what.rpartition("/")
-    for record in known:
-        found = json.loads(record.summary)
-        if what == record.name:
-            return {"fabric": record.name, "file": record.file, **found}
-        if fabric_name not in ("", record.name):
-            continue
-        for kind in ("nodes", "networks"):
-            if short in found[kind]:
-                return {"fabric": record.name, "kind": kind[:-1], "name": short, **found[kind][short]}
-        for thing in Fabric.from_json(record.desired, KINDS).values():
-            if Name(HOST, short) in thing.names:
-                return {
-                    "fabric": record.name,
-                    "kind": type(thing).__name__.lower(),
-                    "name": short,
-                    "is": str(thing),
-                }
-    raise NetfabError(
-        f"there is nothing called {what}", hint="`netfab ls` and `netfab status` list what there is"
-    )
 
 
 def bridges(where: Where = HERE) -> list[dict[str, Any]]:

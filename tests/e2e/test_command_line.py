@@ -518,3 +518,31 @@ def test_a_full_disk_behind_stdout_is_an_error_of_every_command(lab: Lab, words:
         1,
         "netfab: error: can't write to standard output: No space left on device\n",
     )
+
+
+def test_what_two_fabrics_have_is_inspected_by_its_fabric(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+    lab.netfab("apply", "--name", "second")
+
+    refused = lab.netfab("inspect", "web", code=1)
+
+    assert "web may be pair/web and second/web\nhint: name one: netfab inspect pair/web" in refused.err
+    assert lab.netfab("inspect", "second/web").json["fabric"] == "second"
+
+
+def test_inspect_shows_a_thing_as_it_is(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+    before = lab.netfab("inspect", "br-lan").json
+
+    lab.shell("ip link set br-lan mtu 1400; ip netns del pair.web")
+    changed = lab.netfab("inspect", "br-lan").json
+    lab.shell("ip link del br-lan")
+
+    assert (before["is"], before["differs"]) == (before["wanted"], "")
+    assert (changed["is"]["mtu"], changed["differs"]) == (1400, "mtu 1400 -> 1500")
+    assert lab.netfab("inspect", "br-lan").json["is"] is None
+    assert lab.netfab("inspect", "lan").json["is"] is None
+    assert lab.netfab("inspect", "web").json["state"] == "missing"
+    assert lab.netfab("inspect", "client").json["state"] == "up"
