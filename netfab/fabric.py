@@ -42,6 +42,7 @@ from netfab.where import (
     last_of_any,
     last_published,
     locked_fabric,
+    need_kernel,
     need_root,
     opened_host,
     opened_store,
@@ -139,6 +140,7 @@ def apply(
     NetfabError when nothing was changed, or all was undone; UndoFailed says what is left.
     """
     need_root("apply")
+    need_kernel()
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record, leases = store.record(name), store.leases(name)
@@ -302,6 +304,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     A program that was stopped or paused by name stays so, until a reboot.
     """
     need_root("reconcile")
+    need_kernel()
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record = _with_nics_as_they_are(known_record(store, name), host, store)
         wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)

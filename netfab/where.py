@@ -6,12 +6,13 @@ Nothing here changes anything but the store's own existence.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netfab.engine.apply import Progress, no_progress
-from netfab.errors import NetfabError, NotRoot, StoreError
+from netfab.errors import NetfabError, NotRoot, StoreError, Unsupported
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.local import LocalHost
 from netfab.hosts.lock import locked
@@ -25,6 +26,9 @@ from netfab.store.store import NO_SENSE, Record, Store
 
 if TYPE_CHECKING:
     from netfab.store.book import Book
+
+
+OLDEST_KERNEL = (6, 1)
 
 
 def _quiet(_: str) -> None:
@@ -55,6 +59,17 @@ def need_root(command: str) -> None:
     """Raises NotRoot for whoever is not."""
     if os.geteuid() != 0:
         raise NotRoot("needs root", hint=f"sudo netfab {command} …, or `netfab lab`, which needs none")
+
+
+def need_kernel() -> None:
+    """Raises Unsupported for a kernel that is older than any that was tried; all can be ended on it."""
+    found = re.match(r"(\d+)\.(\d+)", release := os.uname().release)
+    if found and tuple(map(int, found.groups())) < OLDEST_KERNEL:
+        oldest = ".".join(map(str, OLDEST_KERNEL))
+        raise Unsupported(
+            f"this kernel is {release}, and netfab needs {oldest} or newer",
+            hint="Debian 12 and Ubuntu 24.04 have such; `netfab doctor` tries what this one can do",
+        )
 
 
 def opened_book(where: Where) -> Book:

@@ -8,16 +8,21 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
+import shop
 from examples import FABRIC, FILE, fabric, namespace, veth
 from machine import differences, snapshot
 from test_damage import WHOLE
 
+from netfab import fabric as api
 from netfab.engine.apply import apply
+from netfab.errors import Unsupported
 from netfab.hosts.local import LocalHost
 from netfab.objects.base import Name, node_space
 from netfab.plan.subnets import Reservation
+from netfab.where import need_kernel
 
 
 @pytest.mark.parametrize(
@@ -126,3 +131,33 @@ def test_files_of_others_are_neither_waited_for_nor_believed(host: LocalHost, pa
 
     signal.alarm(0)
     assert [held for held in after if held not in before] == []
+
+
+def as_on(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = os.uname()
+    told = os.uname_result((found.sysname, found.nodename, release, found.version, found.machine))
+    monkeypatch.setattr(os, "uname", lambda: told)
+
+
+@pytest.mark.parametrize("release", ["5.15.0-91-generic", "6.0.19", "4.18.0-553.el8.x86_64"])
+def test_a_kernel_that_is_too_old_is_refused_by_name_and_hinders_no_destroy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, release: str
+) -> None:
+    topology, file = shop.topology(tmp_path)
+    before = snapshot()
+    api.apply(topology, file)
+    as_on(release, monkeypatch)
+
+    for command in (lambda: api.apply(topology, file), lambda: api.reconcile("shop")):
+        with pytest.raises(Unsupported, match=rf"this kernel is {release}, and netfab needs 6\.1 or newer"):
+            command()
+    api.destroy("shop")
+
+    assert [line for line in differences(before, snapshot()) if "/var/lib/netfab" not in line] == []
+
+
+@pytest.mark.parametrize("release", ["6.1.0-18-amd64", "6.18.5", "10.0", "unheard of"])
+def test_a_kernel_that_is_new_enough_is_not(monkeypatch: pytest.MonkeyPatch, release: str) -> None:
+    as_on(release, monkeypatch)
+
+    need_kernel()
