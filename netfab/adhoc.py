@@ -8,21 +8,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING, NamedTuple
 
 from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
-from netfab.engine.diff import Change
-from netfab.errors import AddressTaken, NetfabError, StoreError
-from netfab.farside import FarSides, far_sides, named, refuse_vlan, way_to
+from netfab.engine.diff import Change, as_applied
+from netfab.errors import AddressTaken, GuestGone, NetfabError, StoreError, UnknownGuest
+from netfab.farside import FarSides, far_sides, named, refuse_silent_switch, vlan_on, way_to
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
-from netfab.objects.base import Fabric
+from netfab.objects.kinds import KINDS
 from netfab.topology import pipework
-from netfab.topology.adhoc import BRIDGE, NAME, NOWHERE, Asked, Attachment, Standing, in_subnet, topology_of
+from netfab.topology.adhoc import (
+    NAME,
+    NOWHERE,
+    ON_BRIDGES,
+    Asked,
+    Attachment,
+    Standing,
+    in_subnet,
+    topology_of,
+)
 from netfab.where import HERE, Where, last_applied, need_root, opened_store
 
 if TYPE_CHECKING:
@@ -49,6 +58,8 @@ class Outcome(NamedTuple):
 
     attachments: tuple[Attachment, ...]
     changes: tuple[Change, ...]
+    gone: tuple[Attachment, ...] = ()  # forgotten meanwhile: their guests are there no more
+    warnings: tuple[str, ...] = ()
 
 
 def wish_of(
@@ -77,10 +88,10 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
     Raises NetfabError when nothing was changed, or all was undone.
     """
     need_root("attach")
-    with _alone(where):
+    with alone(where):
         guest = visits.find(wish.guest, where)
         there = far_sides(where)
-        asked = _asked(where)
+        asked = asked_for(where)
         wanted = _attachment(wish, guest, there)
         before = asked.attachments.get(wanted.key)
         if before is not None and not replace and _differs(before, wanted):
@@ -92,7 +103,7 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
         last = max((one.number for one in asked.attachments.values()), default=0)
         wanted = wanted._replace(number=before.number if before and not replace else last + 1)
         asked = asked._replace(attachments={**asked.attachments, wanted.key: wanted})
-        return Outcome((wanted,), _applied(asked, there, where, dry_run))
+        return applied(asked, there, where, dry_run)._replace(attachments=(wanted,))
 
 
 def run_tool(name: str, guest: str, words: Iterable[str], family: str = "", where: Where = HERE) -> int:
@@ -111,15 +122,15 @@ def wait_for(interface: str, seconds: float | None) -> None:
 def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) -> Outcome:
     """Take away what `attach` gave, also from a guest that is gone. What is not there is fine."""
     need_root("detach")
-    with _alone(where):
-        asked, there = _asked(where), far_sides(where)
+    with alone(where):
+        asked, there = asked_for(where), far_sides(where)
         label, name = _label(guest, asked.attachments.values(), where), named(bridge, there)
         going = tuple(
             one
             for one in asked.attachments.values()
             if one.guest == label and one.bridge == name and interface in ("", one.interface)
         )
-        return Outcome(going, _applied(_less(asked, going), there, where))
+        return applied(_less(asked, going), there, where)._replace(attachments=going)
 
 
 def create_bridge(name: str, where: Where = HERE) -> Outcome:
@@ -128,27 +139,28 @@ def create_bridge(name: str, where: Where = HERE) -> Outcome:
     One that is there stays as it is. Raises NetfabError.
     """
     need_root("bridge create")
-    with _alone(where):
-        there, asked = far_sides(where), _asked(where)
+    with alone(where):
+        there, asked = far_sides(where), asked_for(where)
         if name in there.bridges and name not in asked.made:
             return Outcome((), ())
         name = pipework.interface(name)
-        return Outcome((), _applied(asked._replace(made=asked.made | {name}), there, where))
+        return applied(asked._replace(made=asked.made | {name}), there, where)
 
 
 def delete_bridge(name: str, where: Where = HERE) -> Outcome:
     """Take away what `create_bridge` made. Raises NetfabError while something is attached to it."""
     need_root("bridge delete")
-    with _alone(where):
-        asked = _asked(where)
+    with alone(where):
+        asked = asked_for(where)
         if name not in asked.made:
             raise NetfabError(
                 f"`netfab bridge create` did not make {name}",
                 hint=f"it made {', '.join(sorted(asked.made)) or 'none'}",
             )
-        if users := [_who(one) for one in asked.attachments.values() if one.bridge == name]:
+        users = [_who(one) for one in asked.attachments.values() if one.bridge == name]
+        if users := [*users, *(nic for nic, bridge in asked.uplinks.items() if bridge == name)]:
             raise NetfabError(f"{name} has {', '.join(users)}", hint="netfab detach")
-        return Outcome((), _applied(asked._replace(made=asked.made - {name}), far_sides(where), where))
+        return applied(asked._replace(made=asked.made - {name}), far_sides(where), where)
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
@@ -164,34 +176,42 @@ def _detach_all(name: str, where: Where) -> None:
     with opened_store(where) as store:
         record = store.record(name)
     mine = {found["bridge"] for found in json.loads(record.summary)["networks"].values()} if record else set()
-    with _alone(where):
-        asked = _asked(where)
-        if going := [one for one in asked.attachments.values() if one.bridge in mine]:
-            _applied(_less(asked, going), far_sides(where), where)
+    with alone(where):
+        asked = asked_for(where)
+        going = [one for one in asked.attachments.values() if one.bridge in mine]
+        staying = {nic: bridge for nic, bridge in asked.uplinks.items() if bridge not in mine}
+        if going or staying != asked.uplinks:
+            applied(_less(asked, going)._replace(uplinks=staying), far_sides(where), where)
 
 
-def reconcile(name: str, where: Where = HERE) -> Applied:
+def reconcile(name: str, where: Where = HERE) -> Outcome:
     """As fabric.reconcile does; what is attached, again from what was asked for, as guests run now."""
     if name != NAME:
-        return fabric.reconcile(name, where)
+        return Outcome((), fabric.reconcile(name, where).changes)
     need_root("reconcile")
-    with _alone(where):
-        return Applied(Fabric(NAME), _applied(_asked(where), far_sides(where), where))
+    with alone(where):
+        return applied(asked_for(where), far_sides(where), where)
+
+
+def titles(where: Where = HERE) -> dict[str, str]:
+    """What people call the guests that something is attached to, by their labels, which may be long."""
+    return {one.guest: one.title for one in asked_for(where).attachments.values()}
 
 
 def attachments(where: Where = HERE) -> list[Attachment]:
     """All that there is, in the order in which they came."""
-    return sorted(_asked(where).attachments.values(), key=lambda one: one.number)
+    return sorted(asked_for(where).attachments.values(), key=lambda one: one.number)
 
 
 @contextmanager
-def _alone(where: Where) -> Iterator[None]:
+def alone(where: Where) -> Iterator[None]:
     """One command at a time reads what is attached and applies it with its own change."""
     with locked(f"{where.run}/{NAME}.attachments.lock", where.lock_timeout, where.waiting):
         yield
 
 
-def _asked(where: Where) -> Asked:
+def asked_for(where: Where) -> Asked:
+    """All that was asked for, and not taken back."""
     with opened_store(where) as store:
         return shared.asked(store)
 
@@ -201,21 +221,31 @@ def _less(asked: Asked, going: Iterable[Attachment]) -> Asked:
     return asked._replace(attachments={key: one for key, one in asked.attachments.items() if key not in keys})
 
 
-def _applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) -> tuple[Change, ...]:
-    """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would."""
+def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) -> Outcome:
+    """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would.
+
+    With what is forgotten with its guest.
+    """
     states = dict(_states({one.guest for one in asked.attachments.values()}, where))
     still = {key: one for key, one in asked.attachments.items() if one.guest in states}
+    gone = tuple(one for key, one in asked.attachments.items() if key not in still)
     running = {guest for guest, runs in states.items() if runs}
     standing = {
-        name: Standing(found["own"], found["mtu"], found["shared"]) for name, found in there.bridges.items()
+        name: Standing(found["own"], found["mtu"], found["shared"], found["openvswitch"])
+        for name, found in there.bridges.items()
     }
+    refuse_silent_switch(still.values())
     topology = topology_of(asked._replace(attachments=still), running, standing, there.nics)
     try:
         if dry_run:
-            return fabric.plan(topology, where).changes
+            proposal = fabric.plan(topology, "", where)
+            return Outcome((), proposal.changes, gone, proposal.plan.warnings)
+        with opened_store(where) as store:
+            last = last_applied(store, NAME, KINDS)
         if not (topology.networks or topology.asked):
-            return fabric.destroy(NAME, where).changes
-        return fabric.apply(topology, "", where)[1].changes
+            return Outcome((), as_applied(fabric.destroy(NAME, where).changes, last), gone)
+        plan, done = fabric.apply(topology, "", where)
+        return Outcome((), as_applied(done.changes, last), gone, plan.warnings)
     except NetfabError as error:
         for each in getattr(error, "errors", (error,)):
             each.at = None if each.at == NOWHERE else each.at
@@ -237,8 +267,8 @@ def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
     """The wish with every address's length, and the way to what it is plugged into."""
     name = named(wish.bridge, there)
     way = way_to(name, wish.moves, there)
-    refuse_vlan(wish.vlan, name, way)
-    if wish.host_link and way != BRIDGE:
+    vlan = vlan_on(name, way, wish.vlan, there)
+    if wish.host_link and way not in ON_BRIDGES:
         raise NetfabError(f"-l {wish.host_link}: on a NIC there is no host's end that could have a name")
     found = there.bridges.get(name)
     subnets = [ip_interface(text) for text in found["addresses"]] if found else []
@@ -252,7 +282,7 @@ def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
         guest.label,
         wish.interface,
         name,
-        guest.name,
+        guest.label if guest.kind == "pid" else guest.name,
         tuple(map(str, interfaces)),
         tuple(map(str, wish.addressing.gateways)),
         wish.mac,
@@ -262,6 +292,7 @@ def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
         wish.addressing.dhcp_options,
         wish.rate,
         way=way,
+        vlan=vlan,
     )
 
 
@@ -275,27 +306,35 @@ def _who(one: Attachment) -> str:
 
 def _words(one: Attachment) -> str:
     gateways = "".join(f"@{gateway}" for gateway in one.gateways)
-    return f"{one.bridge} {' '.join(one.addresses) or one.dhcp or '0/0'}{gateways}"
+    vlan = f" @{one.vlan}" if one.vlan else ""
+    return f"{one.bridge} {' '.join(one.addresses) or one.dhcp or '0/0'}{gateways}{vlan}"
 
 
 def _refuse_taken(wanted: Attachment, known: Iterable[Attachment], where: Where) -> None:
-    """An address on a bridge is one holder's. Raises AddressTaken."""
+    """An address on a bridge is one holder's in each VLAN. Raises AddressTaken."""
     holders = {
         ip_interface(text).ip: _who(one)
         for one in known
-        if one.bridge == wanted.bridge and one.key != wanted.key
+        if (one.bridge, one.vlan) == (wanted.bridge, wanted.vlan) and one.key != wanted.key
         for text in one.addresses
     }
     with opened_store(where) as store:
-        holders |= shared.held_on_bridges(store, NAME).get(wanted.bridge, {})
+        holders |= {} if wanted.vlan else shared.held_on_bridges(store, NAME).get(wanted.bridge, {})
     for text in wanted.addresses:
         if holder := holders.get(ip_interface(text).ip):
             raise AddressTaken(f"{text.partition('/')[0]} on {wanted.bridge} is {holder}")
 
 
-def _label(word: str, known: Iterable[Attachment], where: Where) -> str:
+def _label(word: str, known: Collection[Attachment], where: Where) -> str:
     """The guest that a word means, which may be gone: then by what was kept of it."""
-    meant = {one.guest for one in known if word in (one.guest, one.title, one.guest.partition(":")[2])}
+    from netfab.guests.guest import is_full_id
+
+    ids = {one.guest: one.guest.partition(":")[2] for one in known}
+    meant = {one.guest for one in known if word in (one.guest, one.title, ids[one.guest])}
+    meant = meant or {label for label, text in ids.items() if is_full_id(text) and text.startswith(word)}
     if len(meant) == 1:
         return meant.pop()
-    return visits.find(word, where).label
+    try:
+        return visits.find(word, where).label
+    except (UnknownGuest, GuestGone):  # and so nothing is attached to it
+        return word

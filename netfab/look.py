@@ -32,11 +32,13 @@ from netfab.where import (
     opened_host,
     opened_store,
     records_of_any,
+    refuse_another,
 )
 
 if TYPE_CHECKING:
     from netfab.hosts.local import LocalHost
     from netfab.runtime.status import Status
+    from netfab.store.store import Record
 
 
 def status(name: str, where: Where = HERE) -> dict[str, Any]:
@@ -50,7 +52,13 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
 
     with opened_store(where) as store, opened_host(name, where) as host:
         record = known_record(store, name)
-        found: dict[str, Any] = {"version": 1, "fabric": name, "file": record.file, "user": record.user}
+        found: dict[str, Any] = {
+            "version": 1,
+            "fabric": name,
+            "file": record.file,
+            "user": record.user,
+            "whole": record.whole,
+        }
         found |= json.loads(record.summary)
         if os.geteuid() != 0:
             for node in found["nodes"].values():
@@ -150,15 +158,18 @@ def plan_data(
 def name_of(file: str, where: Where = HERE) -> str:
     """The fabric that was applied from a file, or that the file says it is; it may be wrong, or gone.
 
-    `-` is standard input. "" where nothing says a name.
+    `-` is standard input. "" where nothing says a name. Raises AppliedElsewhere where the fabric of that name
+    is another file's.
     """
     from netfab.topology.load import default_name
     from netfab.topology.source import Source
 
-    path = os.path.abspath(file)
-    applied = {entry.name for entry in opened_book(where).entries() if entry.file == path}
+    path = file if file == "-" else os.path.abspath(file)
+    known: dict[str, Record] = {}
     with suppress(StoreError):  # a broken store hinders no destroy
-        applied |= {record.name for record in records_of_any(where) if record.file == path}
+        known = {record.name: record for record in records_of_any(where)}
+    applied = {record.name for record in known.values() if record.file == path != "-"}
+    applied |= {entry.name for entry in opened_book(where).entries() if entry.file == path}
     if len(applied) == 1:
         return applied.pop()
     try:
@@ -167,4 +178,6 @@ def name_of(file: str, where: Where = HERE) -> str:
     except (OSError, NetfabError):
         tree = None
     written = getattr(getattr(tree, "values", {}).get("name"), "text", "")
-    return written or default_name(file, os.path.dirname(path))
+    name = written or default_name(file, os.path.dirname(path))
+    refuse_another(known.get(name), path)
+    return name

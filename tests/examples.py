@@ -7,14 +7,18 @@ differ.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import openvswitch
 from dhcp_servers import end_clients, serving
+from lacking import skip_without
 
+from netfab.kernel.lending import await_addresses
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nics import nics
 from netfab.objects.address import Address, address_name
@@ -24,25 +28,32 @@ from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.dhcp import Dhcp
 from netfab.objects.expressions import ACCEPT, DROP, match, meta
 from netfab.objects.file import File
+from netfab.objects.filtering import Filtering
 from netfab.objects.firewall import Chain, Firewall, Rule, Set
 from netfab.objects.guest import Guest
-from netfab.objects.link import Settings, group_of
+from netfab.objects.link import Settings, group_of, moved_mark
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.namespace import Namespace
 from netfab.objects.neighbour import Neighbour
 from netfab.objects.nic import Nic
 from netfab.objects.original import Original
+from netfab.objects.ovsbridge import OvsBridge
+from netfab.objects.ovsdb import FEATURE as OPEN_VSWITCH
+from netfab.objects.ovsport import OvsPort
 from netfab.objects.port import Port
 from netfab.objects.qdisc import Qdisc
 from netfab.objects.route import Hop, Route
 from netfab.objects.sysctl import Sysctl
+from netfab.objects.uplink import Uplink
 from netfab.objects.veth import End, Veth
+from netfab.objects.vlan import Vlan
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
 
 FABRIC = "shop"
 GROUP = group_of(FABRIC)
 BR0, BR1 = Name("host", "br0"), Name("host", "br1")
+OVS0, OVS1 = Name("host", "ovs0"), Name("host", "ovs1")
 WEB, DB = node_space(FABRIC, "web"), node_space(FABRIC, "db")
 WEB_HOST = Name("host", "nfweb")
 WEB_ETH0, WEB_ETH1, DB_ETH1 = Name(WEB, "eth0"), Name(WEB, "eth1"), Name(DB, "eth1")
@@ -121,6 +132,13 @@ def in_guest(netns: str = "blue", last: int = 2) -> tuple[Any, ...]:
 
 def here(example: Example) -> Example:
     """The example with the guests and NICs that it speaks of, made where the caller is; and a DHCP server."""
+    features = {
+        getattr(thing, "feature", "") for one in (example.before, example.after) for thing in one.values()
+    } - {""}
+    if features == {OPEN_VSWITCH}:
+        openvswitch.start()
+    elif features:
+        skip_without(*features)
     staged = example._replace(before=_on_stage(example.before), after=_on_stage(example.after))
     if any(isinstance(thing, Dhcp) for thing in (*example.before.values(), *example.after.values())):
         subprocess.run(["ip", "-n", "behind-ens1", "address", "add", "10.0.0.1/24", "dev", "far"], check=True)
@@ -131,25 +149,29 @@ def here(example: Example) -> Example:
 def gone() -> None:
     """End the processes that there are of examples in the host where the caller is."""
     end_clients()
+    openvswitch.stop()
     while SERVERS:
         with SERVERS.pop() as server:
             server.kill()
 
 
 def _on_stage(wanted: Fabric) -> Fabric:
-    return Fabric(wanted.name, map(_made, wanted.values()))
+    ours = {name for thing in wanted.values() for name in thing.names}
+    return Fabric(wanted.name, (_made(thing, ours) for thing in wanted.values()))
 
 
-def _made(thing: Any) -> Any:
-    if isinstance(thing, Macvlan | Nic | Vxlan):
+def _made(thing: Any, ours: Collection[Name]) -> Any:
+    if isinstance(thing, Nic | Uplink | Vxlan) or (isinstance(thing, Macvlan) and thing.nic not in ours):
         return _plugged(thing)
     return _begun(thing) if isinstance(thing, Guest) else thing
 
 
 def _plugged(thing: Any) -> Any:
-    name = thing.name if isinstance(thing, Nic) else _below(thing).text
+    name = _plug(thing)
     if not os.path.exists(f"/run/netns/behind-{name}"):
         _plug_in(name)
+        if isinstance(thing, Uplink):
+            _address(name)
     if isinstance(thing, Macvlan | Vxlan):
         return thing
     netlink = Netlink()
@@ -157,6 +179,12 @@ def _plugged(thing: Any) -> Any:
         return thing._replace(original=nics(netlink, [name])[name].original)
     finally:
         netlink.close()
+
+
+def _plug(thing: Any) -> str:
+    if isinstance(thing, Uplink):
+        return thing.nic
+    return thing.name if isinstance(thing, Nic) else _below(thing).text
 
 
 def _below(thing: Macvlan | Vxlan) -> Name:
@@ -175,6 +203,11 @@ def _begun(thing: Guest) -> Guest:
 
 def macvlan(link: Name = WEB_ETH0, nic: str = "ens1") -> Macvlan:
     return Macvlan(End(link, "02:00:00:00:03:01", 1500), Name("host", nic), GROUP)
+
+
+def vlan(**fields: Any) -> Vlan:
+    end = End(Name("host", "nfweb.20"), "02:00:00:00:01:01", 1500, settings=Settings())
+    return Vlan(end, WEB_HOST, 20, GROUP)._replace(**fields)
 
 
 def nic(link: Name = WEB_ETH0, name: str = "ens1") -> Nic:
@@ -196,6 +229,31 @@ def _plug_in(name: str) -> None:
     subprocess.run(["ip", "link", "add", name, "type", "veth", *far], check=True)
     subprocess.run(["ip", "link", "set", name, "addrgenmode", "none", "up"], check=True)
     subprocess.run(["ip", "-n", machine, "link", "set", "far", "up"], check=True)
+
+
+def uplink(nic: str = "ens1", **fields: Any) -> Uplink:
+    """Likewise."""
+    original = Original("veth", 0, "", 0, 0, True)
+    return Uplink(nic, BR0, moved_mark(FABRIC, nic), original)._replace(**fields)
+
+
+def _address(name: str) -> None:
+    """What a NIC has that serves a host."""
+    last = name[-1]
+    for words in (
+        ["address", "add", f"198.51.10{last}.1/24", "dev", name],
+        ["address", "add", f"198.51.10{last}.7/24", "dev", name, "label", f"{name}:web"],
+        ["address", "add", f"2001:db8:{last}::1/64", "dev", name, "nodad"],
+        ["route", "add", "default", "via", f"198.51.10{last}.9", "metric", f"5{last}"],
+        ["route", "add", "10.9.0.0/16", "via", f"198.51.10{last}.9", "table", f"9{last}", "mtu", "1300"],
+        ["-6", "route", "add", "default", "via", f"2001:db8:{last}::9", "metric", f"7{last}"],
+    ):
+        subprocess.run(["ip", *words], check=True)
+    netlink = Netlink()
+    try:  # what is compared later has the route that the kernel makes in its own time
+        await_addresses(netlink, socket.if_nametoindex(name))
+    finally:
+        netlink.close()
 
 
 def fabric(*objects: Any) -> Fabric:
@@ -294,6 +352,31 @@ def _nics() -> Iterator[Example]:
     yield Example(Nic, "ended in a guest", fabric(guest(), nic(at_guest), held), fabric())
 
 
+def _vlans() -> Iterator[Example]:
+    base = vlan()
+    around = (namespace(), veth())
+    yield from _variations(
+        Vlan,
+        base,
+        lambda it: fabric(*around, it),
+        vlan=30,
+        end=base.end._replace(link=Name("host", "nfweb.x"), mtu=1400, mac="02:00:00:00:01:09", up=False),
+    )
+    carried = Macvlan(End(WEB_ETH1, "02:00:00:00:03:01", 1500), base.end.link, GROUP)
+    yield Example(Vlan, "below a macvlan", fabric(*around), fabric(*around, base, carried))
+    yield Example(Vlan, "ended", fabric(*around, base, carried), fabric(*around))
+
+
+def _uplinks() -> Iterator[Example]:
+    other = bridge(BR1, mac="02:00:00:00:00:02")
+    yield from _variations(
+        Uplink, uplink(), lambda it: fabric(bridge(), other, it), bridge=BR1, isolated=True
+    )
+    others = uplink("ens2")
+    yield Example(Uplink, "nic", fabric(bridge(), uplink()), fabric(bridge(), others))
+    yield Example(Uplink, "ended", fabric(bridge(), uplink(), address("10.0.0.1/24", BR0)), fabric(bridge()))
+
+
 def _tunnels() -> Iterator[Example]:
     base, peer, other = vxlan(), ip_address("192.0.2.12"), ip_address("192.0.2.13")
     fields = {
@@ -358,6 +441,7 @@ def every_example() -> list[Example]:
     a, b = veth().a, veth().b
     on = (namespace(), bridge(), veth())
     addressed = (*on, address())
+    switches = tuple(OvsBridge(link, "netdev", FABRIC) for link in (OVS0, OVS1))
     second = address("10.0.1.2/24")
     ways = (Hop(ip_address("10.0.0.1"), WEB_ETH0), Hop(ip_address("10.0.0.3"), WEB_ETH0, 2))
     six = (*on, address("fd00::2/64"), address("fe80::2/64"))
@@ -421,6 +505,7 @@ def every_example() -> list[Example]:
         *_small_mtus(),
         *_macvlans(),
         *_nics(),
+        *_uplinks(),
         *_tunnels(),
         *_variations(
             Port,
@@ -429,6 +514,24 @@ def every_example() -> list[Example]:
             bridge=BR1,
             isolated=True,
             hairpin=True,
+        ),
+        *_variations(Filtering, Filtering(BR0), lambda it: fabric(bridge(), it)),
+        *_variations(Port, port(vlan=20), lambda it: fabric(*on, Filtering(BR0), it), vlan=30),
+        Example(Port, "vlan", fabric(*on, port()), fabric(*on, Filtering(BR0), port(vlan=20))),
+        *_vlans(),
+        *_variations(OvsBridge, OvsBridge(OVS0, "netdev", FABRIC), fabric, link=OVS1),
+        *_variations(
+            OvsPort,
+            OvsPort(WEB_HOST, OVS0, FABRIC),
+            lambda it: fabric(namespace(), veth(), *switches, it),
+            bridge=OVS1,
+            vlan=20,
+        ),
+        Example(
+            OvsPort,
+            "a bridge",
+            fabric(*on, port()),
+            fabric(*on, switches[0], OvsPort(WEB_HOST, OVS0, FABRIC, 20)),
         ),
         *_variations(
             Address,

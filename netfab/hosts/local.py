@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Collection, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from errno import ENOENT
 from ipaddress import IPv6Address
@@ -22,10 +22,10 @@ from netfab.kernel.facts import bridges, gather
 from netfab.kernel.marks import Marked, marked
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
-from netfab.kernel.nics import nics
+from netfab.kernel.nics import barred, nics
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
-from netfab.objects.base import HOST, Dump, Fabric, Name, Op
+from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Name, Op
 from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.guest import Guest
@@ -34,6 +34,7 @@ from netfab.objects.link import group_of
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.nic import Nic
 from netfab.objects.veth import Veth
+from netfab.objects.vlan import Vlan
 from netfab.plan.facts import Facts, FoundNic
 from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
@@ -62,18 +63,19 @@ class LocalHost:
     ) -> None:
         self.fabric = fabric
         self.interrupts = Interrupts()
+        self.waiting_for: Callable[[str], None] = lambda _: None  # told what a longer wait is for
         self._namespaces = Namespaces(_open_guest)
         self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}/etc")
         paths = Paths(fabric, run_directory, state_directory)
-        self._programs = Programs(paths, self._namespaces, lambda: self.interrupts.check())
-        self._clients = Clients(
-            f"{run_directory}/{fabric}/dhcp", self._namespaces, lambda: self.interrupts.check()
-        )
+        talk = lambda: self.interrupts.check(), lambda what: self.waiting_for(what)
+        self._programs = Programs(paths, self._namespaces, *talk)
+        self._clients = Clients(f"{run_directory}/{fabric}/dhcp", self._namespaces, *talk)
         handlers = self._programs.handlers | self._clients.handlers
         self._executor = Executor(self._namespaces, self._before, handlers)
         self._hook = hook
         self._monitor: Monitor | None = None
         self._tables: Sequence[Any] = ()
+        self._facts, self._dump = Facts(), EMPTY  # as they were last read
 
     def __enter__(self) -> Self:
         return self
@@ -102,17 +104,24 @@ class LocalHost:
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
         containers, supervised = self._programs.read(frozenset() if spaces is None else _running(known))
-        return dump._replace(
+        self._dump = dump._replace(
             containers=containers,
             supervised=supervised,
             clients=tuple(self._clients.read()),
             held=self._programs.held(),
         )
+        return self._dump
+
+    def fingerprint(self) -> str:
+        """What the last readings, of facts and of the fabric, are known by."""
+        from netfab.hosts.fingerprint import fingerprint
+
+        return fingerprint(self._facts, self._dump)
 
     def forget(self) -> None:
         """Let go of what was read, which is much of a large fabric; the next reading is of all of it."""
         self._observer.forget()
-        self._tables = ()
+        self._tables, self._dump = (), EMPTY
 
     def start(self, names: Sequence[str]) -> None:
         """Start programs as they were started before; return when they are ready. Raises NetfabError."""
@@ -146,9 +155,14 @@ class LocalHost:
         """Every NIC in this namespace, with the addresses and routes of those that are moving."""
         return nics(self._namespaces.socket(HOST), moving)
 
+    def barred(self) -> dict[str, str]:
+        """Every link in this namespace that is no NIC which a fabric could have, and why."""
+        return barred(self._namespaces.socket(HOST))
+
     def facts(self) -> Facts:
         """What the planner is told of this host."""
-        return gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
+        self._facts = gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
+        return self._facts
 
     def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
         """Tell the neighbours of addresses that the fabric's guests were just given."""
@@ -160,7 +174,7 @@ class LocalHost:
         macs = {
             end.link: end.mac
             for thing in fabric.values()
-            if isinstance(thing, Veth | Macvlan | Nic)
+            if isinstance(thing, Veth | Vlan | Macvlan | Nic)
             for end in thing.ends
         }
         for link, addresses in new.items():
@@ -173,6 +187,10 @@ class LocalHost:
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """Nothing that a later step relies on may be missing once the first visible one is made."""
+        for feature, thing in {feature: thing for thing, feature in reversed([*_featured(changes)])}.items():
+            from netfab.kernel.features import refuse_without  # few need any
+
+            refuse_without(feature, str(thing))
         prepare_directory()
         tables = [change.after for change in changes if isinstance(change.after, Firewall)]
         if tables:
@@ -199,6 +217,13 @@ class LocalHost:
         select.select([self._monitor], [], [], min(seconds, 0.05))
         self._monitor.drain()
         self.interrupts.check()
+
+
+def _featured(changes: Sequence[Change]) -> Iterator[tuple[Any, str]]:
+    """What is to be, and needs something that not every host has, and that."""
+    for change in changes:
+        if feature := getattr(change.after, "feature", ""):
+            yield change.after, feature
 
 
 def _running(known: Sequence[Fabric]) -> frozenset[str]:

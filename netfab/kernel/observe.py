@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from netfab.kernel import openvswitch
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, rules_of
@@ -18,11 +19,14 @@ from netfab.objects.base import HOST, Dump, Fabric, Name, Space
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.guest import Guest
 from netfab.objects.link import (
+    AF_SPEC,
     IFALIAS,
     LOOPBACK_IFINDEX,
     MASTER,
     Link,
+    is_moved_by,
     marked_links,
+    moved_mark,
     of_a_fabric,
     owned,
     related,
@@ -31,15 +35,19 @@ from netfab.objects.macvlan import Macvlan
 from netfab.objects.neighbour import WANTED as WANTED_OF_NEIGHBOURS
 from netfab.objects.neighbour import Neighbour, NeighbourMessage
 from netfab.objects.nic import Nic
+from netfab.objects.ovsdb import Switch, SwitchPort
 from netfab.objects.passage import CHAIN, TABLE
+from netfab.objects.port import Entry, default_vlans, entries
 from netfab.objects.qdisc import Qdisc, QdiscMessage
 from netfab.objects.route import RouteMessage
+from netfab.objects.uplink import Lent, Uplink
 from netfab.objects.wire import (
     AF_BRIDGE,
     IFADDR,
     IFINFO,
     MARK,
     NDMSG,
+    RT_SCOPE_HOST,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNEIGH,
@@ -52,9 +60,15 @@ from netfab.objects.wire import (
     text,
 )
 
-EXT_MASK, SKIP_STATS = 29, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
+EXT_MASK, BRVLAN, SKIP_STATS = 29, 0x2, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN, RTEXT_FILTER_SKIP_STATS
 ALL_LINKS = (
     IFINFO.pack(0, 0, 0, 0, 0) + b"\x08\0" + EXT_MASK.to_bytes(2, "little") + SKIP_STATS.to_bytes(4, "little")
+)
+_ALL_VLANS = (
+    IFINFO.pack(AF_BRIDGE, 0, 0, 0, 0)
+    + b"\x08\0"
+    + EXT_MASK.to_bytes(2, "little")
+    + BRVLAN.to_bytes(4, "little")
 )
 _LO = IFINFO.pack(0, 0, LOOPBACK_IFINDEX, 0, 0) + ALL_LINKS[IFINFO.size :]
 ALL_ADDRESSES = IFADDR.pack(0, 0, 0, 0, 0)
@@ -81,8 +95,14 @@ def addresses(netlink: Netlink) -> list[AddressMessage]:
 
 
 def _marked_addresses(netlink: Netlink) -> list[AddressMessage]:
-    """Those that netfab gave: two of three are lo's."""
-    return [message for message in addresses(netlink) if message.marked]
+    """Those that netfab gave; the kernel's own, two of three, are lo's and of another scope."""
+    found = (
+        AddressMessage(family, length, index, parse(data, start + IFADDR.size, end, WANTED))
+        for data, start, end in netlink.dump(RTM_GETADDR, ALL_ADDRESSES)
+        for family, length, _, scope, index in (IFADDR.unpack_from(data, start),)
+        if scope != RT_SCOPE_HOST
+    )
+    return [message for message in found if message.marked]
 
 
 def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
@@ -92,6 +112,15 @@ def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
         for data, start, end in netlink.dump(RTM_GETROUTE, _ROUTES if ours else ALL_ROUTES)
         for family, length, _, _, table, protocol, _, kind, _ in (RTMSG.unpack_from(data, start),)
     ]
+
+
+def vlans(netlink: Netlink) -> dict[int, tuple[Entry, ...]]:
+    """The VLANs of every port of a bridge in the socket's namespace, and of every bridge, by ifindex."""
+    return {
+        index: entries(parse(data, start + IFINFO.size, end).get(AF_SPEC, b""))
+        for data, start, end in netlink.dump(RTM_GETLINK, _ALL_VLANS)
+        for _, _, index, _, _ in (IFINFO.unpack_from(data, start),)
+    }
 
 
 def qdiscs(netlink: Netlink) -> list[QdiscMessage]:
@@ -144,6 +173,8 @@ class Observer:
         self._neighbours: list[NeighbourMessage] = []
         self._tables: list[Any] = []
         self._foreign_tables: list[tuple[str, str]] = []
+        self._switches: tuple[Switch, ...] = ()
+        self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
 
     def read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
@@ -178,6 +209,10 @@ class Observer:
         self._guests = self._living(known)
         self._inside = any(type(thing) in (Macvlan, Nic) for one in known for thing in one.values())
         self._spaces = self._read_spaces(fabric, only)
+        if only is None or HOST in only:
+            self._switches = openvswitch.read() or ()
+            filters = default_vlans(self._spaces[HOST].links)
+            self._vlans = vlans(self._namespaces.socket(HOST)) if filters else {}
         own = {
             space: found
             for space, found in self._spaces.items()
@@ -208,11 +243,36 @@ class Observer:
             nics={
                 thing.name: thing.original for one in known for thing in one.values() if type(thing) is Nic
             },
+            uplinks=dict(self._uplinks(fabric, known)),
             tables=self._tables,
+            switches=self._switches,
+            vlans=self._vlans,
+            passages=self._passages,
             guests=self._guests,
             neighbours=self._neighbours,
             qdiscs=self._read_qdiscs(known, own, only),
         )
+
+    def _uplinks(self, fabric: str, known: Sequence[Fabric]) -> Iterator[tuple[str, Lent]]:
+        """NICs with the fabric's mark that are known to be lent to a bridge, or are on one of its own."""
+        host = self._spaces[HOST].links
+        marked = [link for link in host if is_moved_by(link, fabric)]
+        if not marked:
+            return
+        from netfab.kernel.uplinks import lent
+
+        bridges = {link.ifindex: link for link in host if link.kind == "bridge"}
+        for nic in marked:
+            meant = [
+                thing
+                for one in known
+                for thing in one.values()
+                if type(thing) is Uplink and moved_mark(fabric, thing.nic) == text(nic.attrs[IFALIAS])
+            ]
+            own = bridges.get(number(nic.attrs.get(MASTER, b"")))
+            if meant or (own is not None and owned(own, fabric)):
+                found = lent(self._namespaces.socket(HOST), nic, host, meant)
+                yield text(nic.attrs[IFALIAS]).removeprefix(moved_mark(fabric)), found
 
     def _read_qdiscs(
         self, known: Sequence[Fabric], own: dict[str, Space], only: frozenset[str] | None
@@ -318,6 +378,9 @@ class Observer:
             bridge = own.get(number(link.attrs.get(MASTER, b"")))
             if bridge is not None and not related(link, fabric):
                 found.setdefault(Name(HOST, bridge), []).append(f"{link.name}, {_holder(link)}")
+        for switch in self._switches:
+            if others := switch.others(fabric) if switch.fabric == fabric else ():
+                found[Name(HOST, switch.name)] = [f"{port.name}, {_owner(port)}" for port in others]
         return {name: "; ".join(links) for name, links in found.items()}
 
 
@@ -340,6 +403,10 @@ def _holder(link: Link) -> str:
     if of_a_fabric(link):
         return f"another fabric's {link.kind} ({label or 'no label'})"
     return f"a {link.kind or 'network device'} that netfab did not make"
+
+
+def _owner(port: SwitchPort) -> str:
+    return f"a port of fabric {port.fabric}" if port.fabric else "a port that netfab did not make"
 
 
 def _files(directory: str) -> Iterator[tuple[str, tuple[int, str]]]:

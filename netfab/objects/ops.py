@@ -46,6 +46,32 @@ class DelLink(NamedTuple):
         return self.link.space
 
 
+class AwaitCarrier(NamedTuple):
+    """Wait until a bridge carries what one of its ports does; no longer than that port has a carrier."""
+
+    bridge: Name
+    port: Name
+    space: str = HOST
+
+    def __str__(self) -> str:
+        return f"wait for {self.bridge}"
+
+
+class AwaitAddresses(NamedTuple):
+    """Wait until the kernel takes what comes for the IPv6 addresses that a link was just given."""
+
+    link: Name
+    space: str = HOST
+
+
+class CopyNeighbours(NamedTuple):
+    """Have a link know the neighbours that another one knows: nothing depends on it but a question less."""
+
+    source: Name
+    target: Name
+    space: str = HOST
+
+
 class WriteFile(NamedTuple):
     """Write in place (a bind mount of the file must see it), creating parents."""
 
@@ -69,6 +95,18 @@ class WriteSysctl(NamedTuple):
     key: str
     value: str
     optional: bool = False  # fine where the kernel has no such file (IPv6 turned off)
+
+
+class Ovs(NamedTuple):
+    """One transaction of Open vSwitch: all of it, or nothing."""
+
+    commands: tuple[tuple[str, ...], ...]  # of ovs-vsctl(8)
+    doing: str
+    ends: bool = False  # fine when what it is about is gone already
+    space: str = HOST
+
+    def __str__(self) -> str:
+        return self.doing
 
 
 class DropRules(NamedTuple):

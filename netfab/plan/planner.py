@@ -6,13 +6,14 @@ The same input gives the same plan. What to choose is layout.py's; this file onl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from netfab.errors import PlanError, raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
-from netfab.plan import hosts, network, nics, node
+from netfab.plan import hosts, network, nics, node, uplink, vlans
 from netfab.plan.containers import commands, containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
@@ -24,6 +25,7 @@ from netfab.plan.protection import firewalls, hairpins, held_ports, lease_of, pu
 from netfab.plan.refusals import idle_between_links, refuse_reserved, without_program
 from netfab.plan.routes import is_here, routes_of, with_way_out
 from netfab.plan.seats import routers
+from netfab.topology.grammar import tag_of
 from netfab.topology.schema import Bridged, HostMode, Link, Network, NoneMode, Publish, Topology
 
 
@@ -48,7 +50,8 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     """
     refuse_reserved(topology)
     _refuse_several_hosts(topology)
-    raise_all(nics.unusable(topology, facts))
+    raise_all(chain(nics.unusable(topology, facts), uplink.unusable(topology, facts)))
+    facts = uplink.with_uplinks(facts, topology)
     return plan_of(topology, lay_out(topology, leases, facts), facts, run_directory)
 
 
@@ -61,7 +64,11 @@ def _refuse_several_hosts(topology: Topology) -> None:
 
 def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str) -> Plan:
     """The plan of what is chosen for the host that it is seen from. Raises PlanError."""
-    made = list(objects(topology, layout, facts))
+    facts = uplink.through_bridges(facts, [(held.wish, held.bridge) for held in layout.segments.values()])
+    made = [
+        network.for_ways_out(thing, layout.segments.values(), facts)
+        for thing in objects(topology, layout, facts)
+    ]
     addresses = [thing for thing in made if isinstance(thing, Address)]
     routes = list(routes_in_guests(topology, routes_of(topology, layout, addresses)))
     way_out = with_way_out(topology, layout, routes)
@@ -75,7 +82,7 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
     here = [segment for segment in layout.segments.values() if segment.here]
     borrowed = list(network.borrowed_for(here, facts))
     bridges = [thing for thing in made if isinstance(thing, Bridge)]
-    tables = firewalls(topology, layout, routes, ports, network.opened(borrowed), bridges)
+    tables = firewalls(topology, layout, routes, ports, network.opened(borrowed), bridges, facts)
     programs = containers(topology, layout, names)
     ways = network.passages(topology.name, here, facts)
     wants = (
@@ -95,6 +102,7 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
         *idle_between_links(topology),
         *without_program(topology),
         *nics.warnings(topology, facts),
+        *uplink.warnings(topology, facts),
     )
     guests = {each.name: facts.guests[each.attach].path for each in topology.nodes.values() if each.attach}
     return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout), guests)
@@ -106,6 +114,7 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
     for segment in layout.segments.values():
         if isinstance(segment.wish, Network) and segment.here:
             yield from network.bridge_of(topology.name, segment, segment.wish, facts)
+    yield from network.filtering_for(layout)
     yield from tunnel_objects(topology, layout, facts)
     for wish in (one for one in topology.nodes.values() if layout.has(one.name)):
         interfaces = layout.nics[wish.name]
@@ -119,8 +128,9 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
             yield from node.loopback_of(topology.name, wish.name, layout.loopbacks.get(wish.name, ()))
             for nic in interfaces:
                 yield from nic_objects(topology, layout, nic, forwarding, facts)
+    yield from vlans.objects(topology, layout, forwarding, facts)
     for segment, ends in node.links_of(layout):
-        if len(ends) == 2:
+        if len(ends) == 2 and not tag_of(ends[0].name):
             yield node.cable_between(topology.name, ends, segment, forwarding, facts)
 
 
@@ -130,8 +140,9 @@ def nic_objects(
     """An interface's cable and place on the bridge, or its NIC; its addresses. A link's cable is of both."""
     segment = layout.segments[nic.segment]
     if isinstance(segment.wish, Network):
-        yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding, facts)
-        yield network.port_of(nic, segment, segment.wish)
+        if not tag_of(nic.name):
+            yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding, facts)
+        yield network.port_of(topology.name, nic, segment, segment.wish, facts)
     elif segment.wish.outside is not None:
         router = nic.node in forwarding
         yield from nics.objects(topology.name, nic, segment.wish.outside, segment, router, facts)
@@ -187,6 +198,7 @@ def _node_summary(topology: Topology, plan: Plan, name: str) -> dict[str, Any]:
         "namespace": namespace,
         "guest": holder.attach,
         "interfaces": interfaces,
+        "published": [str(port) for port in topology.nodes[name].publish],
         "hostname": holder.hostname or holder.name,
         **plan.names[name]._asdict(),
     }

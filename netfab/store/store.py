@@ -5,6 +5,7 @@ The interface; sqlite.py is one implementation, public.py the reading half of an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
@@ -12,6 +13,7 @@ from netfab.plan.facts import HeldSubnet, Lease
 
 # What the reading of something damaged raises, which was JSON of ours.
 NO_SENSE = ValueError, TypeError, LookupError, AttributeError, RecursionError
+_BEGUN = ',"whole":false}'
 
 
 class Record(NamedTuple):
@@ -28,6 +30,15 @@ class Record(NamedTuple):
     summary: str
     commands: str = "{}"
     topology: str = ""  # unknown: applied in parts, or by the words of a command
+
+    @property
+    def whole(self) -> bool:
+        """Whether it was ever applied to its end; else its first apply was killed, and left some of it."""
+        return not self.desired.endswith(_BEGUN)
+
+    def begun(self) -> Record:
+        """The record before the first apply has come to its end."""
+        return self._replace(desired=f'{{"name":{json.dumps(self.name)},"objects":[]{_BEGUN}')
 
 
 class Part(NamedTuple):
@@ -66,6 +77,9 @@ class Store(Protocol):
 
     def borrowed(self, besides: str) -> dict[str, str]:
         """Sysctls of the host that other fabrics borrow: key -> what it was before the first of them."""
+
+    def contents(self) -> list[tuple[str | int, ...]]:
+        """All that anybody may plan from: rows that differ whenever it does."""
 
     def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
         """Hold these too.

@@ -26,6 +26,7 @@ NO_INTERFACE_NAMES: Final = frozenset({"lo", "all", "default"})
 _MICROSECONDS: Final = {"us": 1, "ms": 1000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
 MAX_DURATION: Final = 10**12  # microseconds, eleven days
 MAX_RATE: Final = 10**14  # bits per second
+MIN_MEMORY: Final = 6 << 20  # bytes; docker's
 MAX_SIZE: Final = 2**49  # bytes; as a float, in which sizes are read, still exact
 _BITS: Final = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "tbit": 10**12}  # tc(8): decimal
 _BYTES: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}  # powers of two, as docker's
@@ -132,8 +133,14 @@ def interface_name(text: str) -> str:
 
 def vlan_id(interface: str) -> int | None:
     """N of an interface named BASE.N, which is VLAN N on the cable BASE."""
-    match = re.fullmatch(r".+\.([1-9][0-9]{0,3})", interface)
+    match = re.fullmatch(r".+\.([1-9][0-9]{0,3})", interface) if "." in interface else None
     return int(match[1]) if match and int(match[1]) <= 4094 else None
+
+
+def tag_of(interface: str) -> tuple[str, int] | None:
+    """(BASE, N) of an interface that is VLAN N on the cable BASE; None for any other."""
+    vlan = vlan_id(interface)
+    return None if vlan is None else (interface.rpartition(".")[0], vlan)
 
 
 def is_range(text: str) -> bool:
@@ -252,6 +259,16 @@ def size(text: str) -> int:
     value = round(measure[0] * 2 ** _BYTES[measure[1].rstrip("ib")]) if measure else 0
     if not 1 <= value <= MAX_SIZE:
         raise Wrong(f"{quoted(text)} is no size; write a number with k, m or g: `64m`")
+    return value
+
+
+def memory(text: str) -> int:
+    """Bytes of a limit on a program's memory: docker's least is 6m, too, as less starts nothing."""
+    value = size(text)
+    if value < MIN_MEMORY:
+        raise Wrong(
+            f"{quoted(text)} is too little to start a program; write `{size_text(MIN_MEMORY)}` or more"
+        )
     return value
 
 

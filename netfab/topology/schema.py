@@ -125,6 +125,7 @@ class Port(NamedTuple):
     spoof: Literal["deny", "allow"] = "deny"
     allow: tuple[str, ...] = ()  # addresses, prefixes and MACs in canonical text
     masquerade: bool = False
+    vlan: int = 0  # whose frames it has, untagged; 0: those of the bridge; no file says so
     host_link: str = ""  # the host's end of the cable, where it is not planned; no file says so
     impairment: Impairment = Impairment()
 
@@ -145,6 +146,15 @@ class Publish(NamedTuple):
     node_port: int
     protocol: Literal["tcp", "udp", "sctp"]
     at: Location
+
+    def __str__(self) -> str:
+        return f"{self.before}{self.host_port}:{self.node_port}/{self.protocol}"
+
+    @property
+    def before(self) -> str:
+        """The host's address as it is written before the ports."""
+        address = self.host_address
+        return "" if address is None else f"[{address}]:" if address.version == 6 else f"{address}:"
 
 
 class RouteWish(NamedTuple):
@@ -278,6 +288,7 @@ class Network(NamedTuple):
     hosts: tuple[str, ...] = ()
     vxlan: VxlanWish | None = VxlanWish()  # None: it stays on one host
     encrypt: bool = False
+    openvswitch: bool = False  # its bridge is of Open vSwitch; no file says so
     guarded: bool = True  # False: no rule of ours is about it; no file says so
 
 
@@ -360,6 +371,7 @@ class Topology(NamedTuple):
     store: str
     reserved: tuple[Reserved, ...]
     include: tuple[str, ...] = ()  # reserved
+    origin: str = ""  # what tells its file from all others; "" where it does not follow from that alone
     asked: tuple[
         tuple[str, str, str], ...
     ] = ()  # (kind, key, text) of leases that stand for a command's words
