@@ -40,6 +40,7 @@ class Outcome(NamedTuple):
     summary: Mapping[str, Any]
     changes: Changes
     warnings: tuple[str, ...]
+    plans: Mapping[str, Plan]
 
 
 def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
@@ -205,6 +206,7 @@ def _outcome(
         summary_of(topology, planned),
         _with_hosts(changes),
         (*planned.warnings, *dict.fromkeys(told)),
+        planned.plans,
     )
 
 

@@ -53,11 +53,11 @@ def _inside(topology: Topology, path: str, command: list[str], options: dict[str
 
         where = fabric.Where(options["state_dir"], options["run_dir"])
         if topology.hosts:
-            from netfab import simulate
+            from netfab import across, simulate
 
             simulate.begin(topology)
-            plans = simulate.apply(topology, absolute(path), where)
-            show.warn(tuple(dict.fromkeys(told for plan in plans.values() for told in plan.warnings)))
+            outcome = across.apply(topology, across.hosts_of(topology), absolute(path), where)
+            show.warn(outcome.warnings)
         else:
             proposed, _ = fabric.apply(topology, absolute(path), where)
             show.warn(proposed.warnings)
