@@ -23,6 +23,7 @@ from netfab.remote.coordinator import transact
 from netfab.remote.messages import PROTOCOL, Message, StaleBase
 from netfab.remote.orders import Planned, entry_for, last_of, leases_of, orders_for, summary_of
 from netfab.remote.party import Connect, Party, answers, connect, party, unreachable
+from netfab.remote.reach import refuse_narrow
 from netfab.runtime.paths import RUN_DIRECTORY
 from netfab.store.book import Book, Entry
 from netfab.topology.schema import Topology
@@ -88,7 +89,8 @@ def apply(
                     left = cleared.keys() & planned.said
                     hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
                     decided = partial(book.keep, begun._replace(hosts=hosts_then))
-                    changes = transact(together, orders, where, decided)
+                    check = partial(refuse_narrow, together, topology, planned.plans)
+                    changes = transact(together, orders, where, check, decided)
             except StaleBase:
                 if attempt == ATTEMPTS - 1:
                     raise

@@ -23,16 +23,22 @@ Changes = list[dict[str, Any]]  # as `describe` has them
 
 
 def transact(
-    party: Party, orders: Mapping[str, Order], where: Where, decided: Callable[[], None]
+    party: Party,
+    orders: Mapping[str, Order],
+    where: Where,
+    check: Callable[[Mapping[str, Message]], None],
+    decided: Callable[[], None],
 ) -> dict[str, Changes]:
     """Carry the orders out, on all of their hosts or on none; what each host changed.
 
-    `decided` is called once there is no way back. Raises NetfabError, StaleBase when another controller was
-    first; UndoFailed where something is left.
+    `check` is told what all have prepared, and raises where that can't be; `decided` is called once there is
+    no way back. Raises NetfabError, StaleBase when another controller was first; UndoFailed where something
+    is left.
     """
     prepared = _prepare(party, orders, where)
     begun: set[str] = set()
     try:
+        check(prepared)
         for step in STEPS:
             doing = [host for host in orders if prepared[host]["steps"].get(step)]
             begun.update(doing)
