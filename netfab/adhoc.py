@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING, NamedTuple
 
 from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
-from netfab.engine.diff import Change
-from netfab.errors import AddressTaken, NetfabError
+from netfab.engine.diff import Change, as_applied
+from netfab.errors import AddressTaken, GuestGone, NetfabError, UnknownGuest
 from netfab.farside import FarSides, far_sides, named, refuse_vlan, way_to
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
-from netfab.objects.base import Fabric
+from netfab.objects.kinds import KINDS
 from netfab.topology import pipework
 from netfab.topology.adhoc import BRIDGE, NAME, NOWHERE, Asked, Attachment, Standing, in_subnet, topology_of
 from netfab.where import HERE, Where, last_applied, need_root, opened_store
@@ -49,6 +49,8 @@ class Outcome(NamedTuple):
 
     attachments: tuple[Attachment, ...]
     changes: tuple[Change, ...]
+    gone: tuple[Attachment, ...] = ()  # forgotten meanwhile: their guests are there no more
+    warnings: tuple[str, ...] = ()
 
 
 def wish_of(
@@ -77,10 +79,10 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
     Raises NetfabError when nothing was changed, or all was undone.
     """
     need_root("attach")
-    with _alone(where):
+    with alone(where):
         guest = visits.find(wish.guest, where)
         there = far_sides(where)
-        asked = _asked(where)
+        asked = asked_for(where)
         wanted = _attachment(wish, guest, there)
         before = asked.attachments.get(wanted.key)
         if before is not None and not replace and _differs(before, wanted):
@@ -92,7 +94,7 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
         last = max((one.number for one in asked.attachments.values()), default=0)
         wanted = wanted._replace(number=before.number if before and not replace else last + 1)
         asked = asked._replace(attachments={**asked.attachments, wanted.key: wanted})
-        return Outcome((wanted,), _applied(asked, there, where, dry_run))
+        return applied(asked, there, where, dry_run)._replace(attachments=(wanted,))
 
 
 def run_tool(name: str, guest: str, words: Iterable[str], family: str = "", where: Where = HERE) -> int:
@@ -111,15 +113,15 @@ def wait_for(interface: str, seconds: float | None) -> None:
 def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) -> Outcome:
     """Take away what `attach` gave, also from a guest that is gone. What is not there is fine."""
     need_root("detach")
-    with _alone(where):
-        asked, there = _asked(where), far_sides(where)
+    with alone(where):
+        asked, there = asked_for(where), far_sides(where)
         label, name = _label(guest, asked.attachments.values(), where), named(bridge, there)
         going = tuple(
             one
             for one in asked.attachments.values()
             if one.guest == label and one.bridge == name and interface in ("", one.interface)
         )
-        return Outcome(going, _applied(_less(asked, going), there, where))
+        return applied(_less(asked, going), there, where)._replace(attachments=going)
 
 
 def create_bridge(name: str, where: Where = HERE) -> Outcome:
@@ -128,26 +130,27 @@ def create_bridge(name: str, where: Where = HERE) -> Outcome:
     One that is there stays as it is.
     """
     need_root("bridge create")
-    with _alone(where):
-        there, asked = far_sides(where), _asked(where)
+    with alone(where):
+        there, asked = far_sides(where), asked_for(where)
         if name in there.bridges and name not in asked.made:
             return Outcome((), ())
-        return Outcome((), _applied(asked._replace(made=asked.made | {name}), there, where))
+        return applied(asked._replace(made=asked.made | {name}), there, where)
 
 
 def delete_bridge(name: str, where: Where = HERE) -> Outcome:
     """Take away what `create_bridge` made. Raises NetfabError while something is attached to it."""
     need_root("bridge delete")
-    with _alone(where):
-        asked = _asked(where)
+    with alone(where):
+        asked = asked_for(where)
         if name not in asked.made:
             raise NetfabError(
                 f"`netfab bridge create` did not make {name}",
                 hint=f"it made {', '.join(sorted(asked.made)) or 'none'}",
             )
-        if users := [_who(one) for one in asked.attachments.values() if one.bridge == name]:
+        users = [_who(one) for one in asked.attachments.values() if one.bridge == name]
+        if users := [*users, *(nic for nic, bridge in asked.uplinks.items() if bridge == name)]:
             raise NetfabError(f"{name} has {', '.join(users)}", hint="netfab detach")
-        return Outcome((), _applied(asked._replace(made=asked.made - {name}), far_sides(where), where))
+        return applied(asked._replace(made=asked.made - {name}), far_sides(where), where)
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
@@ -156,35 +159,43 @@ def destroy(name: str, where: Where = HERE) -> Applied:
     with opened_store(where) as store:
         record = store.record(name)
     mine = {found["bridge"] for found in json.loads(record.summary)["networks"].values()} if record else set()
-    with _alone(where):
-        asked = _asked(where)
-        if going := [one for one in asked.attachments.values() if one.bridge in mine]:
-            _applied(_less(asked, going), far_sides(where), where)
+    with alone(where):
+        asked = asked_for(where)
+        going = [one for one in asked.attachments.values() if one.bridge in mine]
+        staying = {nic: bridge for nic, bridge in asked.uplinks.items() if bridge not in mine}
+        if going or staying != asked.uplinks:
+            applied(_less(asked, going)._replace(uplinks=staying), far_sides(where), where)
     return fabric.destroy(name, where, force=True)
 
 
-def reconcile(name: str, where: Where = HERE) -> Applied:
+def reconcile(name: str, where: Where = HERE) -> Outcome:
     """As fabric.reconcile does; what is attached, again from what was asked for, as guests run now."""
     if name != NAME:
-        return fabric.reconcile(name, where)
+        return Outcome((), fabric.reconcile(name, where).changes)
     need_root("reconcile")
-    with _alone(where):
-        return Applied(Fabric(NAME), _applied(_asked(where), far_sides(where), where))
+    with alone(where):
+        return applied(asked_for(where), far_sides(where), where)
+
+
+def titles(where: Where = HERE) -> dict[str, str]:
+    """What people call the guests that something is attached to, by their labels, which may be long."""
+    return {one.guest: one.title for one in asked_for(where).attachments.values()}
 
 
 def attachments(where: Where = HERE) -> list[Attachment]:
     """All that there is, in the order in which they came."""
-    return sorted(_asked(where).attachments.values(), key=lambda one: one.number)
+    return sorted(asked_for(where).attachments.values(), key=lambda one: one.number)
 
 
 @contextmanager
-def _alone(where: Where) -> Iterator[None]:
+def alone(where: Where) -> Iterator[None]:
     """One command at a time reads what is attached and applies it with its own change."""
     with locked(f"{where.run}/{NAME}.attachments.lock", where.lock_timeout, where.waiting):
         yield
 
 
-def _asked(where: Where) -> Asked:
+def asked_for(where: Where) -> Asked:
+    """All that was asked for, and not taken back."""
     with opened_store(where) as store:
         return shared.asked(store)
 
@@ -194,10 +205,14 @@ def _less(asked: Asked, going: Iterable[Attachment]) -> Asked:
     return asked._replace(attachments={key: one for key, one in asked.attachments.items() if key not in keys})
 
 
-def _applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) -> tuple[Change, ...]:
-    """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would."""
+def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) -> Outcome:
+    """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would.
+
+    With what is forgotten with its guest.
+    """
     states = dict(_states({one.guest for one in asked.attachments.values()}, where))
     still = {key: one for key, one in asked.attachments.items() if one.guest in states}
+    gone = tuple(one for key, one in asked.attachments.items() if key not in still)
     running = {guest for guest, runs in states.items() if runs}
     standing = {
         name: Standing(found["own"], found["mtu"], found["shared"]) for name, found in there.bridges.items()
@@ -205,10 +220,14 @@ def _applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False)
     topology = topology_of(asked._replace(attachments=still), running, standing, there.nics)
     try:
         if dry_run:
-            return fabric.plan(topology, where).changes
+            proposal = fabric.plan(topology, "", where)
+            return Outcome((), proposal.changes, gone, proposal.plan.warnings)
+        with opened_store(where) as store:
+            last = last_applied(store, NAME, KINDS)
         if not (topology.networks or topology.asked):
-            return fabric.destroy(NAME, where).changes
-        return fabric.apply(topology, "", where)[1].changes
+            return Outcome((), as_applied(fabric.destroy(NAME, where).changes, last), gone)
+        plan, done = fabric.apply(topology, "", where)
+        return Outcome((), as_applied(done.changes, last), gone, plan.warnings)
     except NetfabError as error:
         for each in getattr(error, "errors", (error,)):
             each.at = None if each.at == NOWHERE else each.at
@@ -245,7 +264,7 @@ def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
         guest.label,
         wish.interface,
         name,
-        guest.name,
+        guest.label if guest.kind == "pid" else guest.name,
         tuple(map(str, interfaces)),
         tuple(map(str, wish.addressing.gateways)),
         wish.mac,
@@ -286,9 +305,16 @@ def _refuse_taken(wanted: Attachment, known: Iterable[Attachment], where: Where)
             raise AddressTaken(f"{text.partition('/')[0]} on {wanted.bridge} is {holder}")
 
 
-def _label(word: str, known: Iterable[Attachment], where: Where) -> str:
+def _label(word: str, known: Collection[Attachment], where: Where) -> str:
     """The guest that a word means, which may be gone: then by what was kept of it."""
-    meant = {one.guest for one in known if word in (one.guest, one.title, one.guest.partition(":")[2])}
+    from netfab.guests.guest import is_full_id
+
+    ids = {one.guest: one.guest.partition(":")[2] for one in known}
+    meant = {one.guest for one in known if word in (one.guest, one.title, ids[one.guest])}
+    meant = meant or {label for label, text in ids.items() if is_full_id(text) and text.startswith(word)}
     if len(meant) == 1:
         return meant.pop()
-    return visits.find(word, where).label
+    try:
+        return visits.find(word, where).label
+    except (UnknownGuest, GuestGone):  # and so nothing is attached to it
+        return word

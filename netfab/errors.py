@@ -97,6 +97,18 @@ class Locked(NetfabError):
     """Another command holds the fabric."""
 
 
+class AppliedElsewhere(NetfabError):
+    """A fabric of that name was applied from another file: a second checkout must not eat the first one's."""
+
+    def __init__(self, fabric: str, applied: str, file: str) -> None:
+        super().__init__(
+            f"fabric {fabric} was applied from {applied or 'no file'}, not from {file}",
+            hint="--name NAME makes a second fabric of this file;"
+            " --take-over means that this file replaces the other",
+        )
+        self.fabric = fabric
+
+
 class ForeignObject(NetfabError):
     """A name that is needed is held by something that netfab did not make."""
 
@@ -122,7 +134,13 @@ class UndoFailed(ApplyFailed):
 
 
 class Interrupted(NetfabError):
-    """A signal came; what was begun is undone."""
+    """A signal came; what was begun is undone. Carries its number."""
+
+    def __init__(self, number: int) -> None:
+        from signal import Signals
+
+        super().__init__(f"interrupted by {Signals(number).name}")
+        self.number = number
 
 
 class NotRoot(NetfabError):
@@ -157,10 +175,9 @@ class ContainerFailed(NetfabError):
 class NotReady(NetfabError):
     """A node did not become ready in time, or ended before. Carries its last lines of output."""
 
-    def __init__(self, name: str, reason: str, lines: tuple[str, ...]) -> None:
-        super().__init__(
-            "\n".join((f"{name} is not ready: {reason}", *(f"  {name} | {line}" for line in lines)))
-        )
+    def __init__(self, name: str, reason: str, lines: tuple[str, ...], hint: str = "") -> None:
+        told = (f"{name} is not ready: {reason}", *(f"  {name} | {line}" for line in lines))
+        super().__init__("\n".join(told), hint=hint)
         self.name, self.reason, self.lines = name, reason, lines
 
 

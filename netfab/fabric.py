@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from netfab import shared
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied
-from netfab.engine.diff import Change
+from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.info import info
+from netfab.kernel.inhabitants import inhabitants
 from netfab.look import bridges, inspect, name_of, plan_data, status, topology_of
 from netfab.nics import as_they_came_back
 from netfab.nodes import execute, logs, programs, run_commands
@@ -27,15 +28,16 @@ from netfab.plan.nics import claims
 from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
+from netfab.seal import MOST, origin_of, seal, with_origin
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Part, Record, Store
+from netfab.topology.adhoc import NAME as ADHOC
 from netfab.topology.schema import FileWish, Topology
 from netfab.visits import as_they_are_now
 from netfab.where import (
     HERE,
     Where,
     applying_user,
-    known_record,
     last_applied,
     last_of_any,
     locked_fabric,
@@ -43,6 +45,8 @@ from netfab.where import (
     opened_host,
     opened_store,
     records,
+    refuse_another,
+    whole_record,
 )
 
 if TYPE_CHECKING:
@@ -60,7 +64,9 @@ __all__ = [
     "destroy",
     "drift",
     "execute",
+    "go_back",
     "info",
+    "inhabitants",
     "inspect",
     "load",
     "logs",
@@ -73,6 +79,7 @@ __all__ = [
     "recover",
     "status",
     "topology_of",
+    "validate",
 ]
 
 
@@ -89,10 +96,18 @@ def load(file: str, name: str | None = None) -> Topology:
         return _with_sources(parse(sys.stdin.buffer.read(), "-", os.getcwd(), os.environ, name))
     try:
         with open(file, "rb") as opened:
-            text = opened.read((4 << 20) + 1)
+            text = opened.read(MOST + 1)
     except OSError as error:
         raise NetfabError(f"{file}: {error.strerror}") from error
-    return _with_sources(parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name))
+    topology = parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name)
+    return _with_sources(with_origin(topology, origin_of(text, file, name)))
+
+
+def validate(topology: Topology) -> None:
+    """Raises NetfabError for what can't be planned on any host; what a host must be asked for is `plan`'s."""
+    from netfab.plan.layout import refuse_on_every_host
+
+    refuse_on_every_host(topology)
 
 
 def _with_sources(topology: Topology) -> Topology:
@@ -135,10 +150,12 @@ def apply(
     need_root("apply")
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
-        record, leases = store.record(name), store.leases(name)
+        found, leases = store.record(name), store.leases(name)
+        record = found if found and found.whole else None
+        begun = found is not record  # by an apply that was killed: the state before is the one before that
         written, topology = topology, shared.joined(topology, shared.networks_of(store))
-        refuse_another(record, file, take_over)
-        if record is None and not second:
+        refuse_another(found, file, take_over)
+        if found is None and not second:
             _refuse_renamed(name, file, store)
         last = last_applied(store, name)
         try:
@@ -151,15 +168,19 @@ def apply(
                 name,
                 file,
                 applying_user(),
-                Fabric(name).to_json(),
+                "",
                 summary_of(topology, proposed, record),
                 commands_of(proposed, record),
-            )
+            ).begun()
             if record is None:  # from here on there may be something of it, whatever happens to us
                 store.commit(made, proposed.wants)
-            proposed = with_renames(proposed, record, made.summary)
-            desired = _aim(proposed, host, last, saved)
-            applied = engine.apply(desired, host, (last,), where.progress)
+            warnings, proposed = proposed.warnings, with_renames(proposed, record, made.summary)
+            desired = _aim(proposed, host, last, saved, begun)
+            back = (lambda: Fabric(name)) if begun else None
+            applied = engine.apply(desired, host, (last,), where.progress, back)
+            if begun:
+                applied = applied._replace(before=Fabric(name))
+            shown = host.fingerprint() if topology.origin and proposed.nodes is None else ""
             host.forget()  # what is written next takes as much memory again
             with _undone_on_failure(applied, host, (desired, last)):
                 run_commands(made, applied.changes, where)
@@ -172,12 +193,19 @@ def apply(
                     remember(made, within(proposed, _desired(record, name)), wants, store, where)
         except UndoFailed:
             raise
-        except BaseException:
+        except BaseException as failure:
+            if begun and isinstance(failure, NetfabError) and failure.undone:
+                failure.undone, found = False, None
+                failure.hint = (
+                    "nothing is left, neither of this apply nor of the one before, which was killed"
+                )
             with suppress(StoreError):  # what failed first is what the user has to know
-                store.commit(record, leases) if record else store.forget(name)
+                store.commit(found, leases) if found else store.forget(name)
             raise
         host.wait_ready(proposed.fabric)
         host.announce(proposed.fabric, applied.changes)
+        if shown:
+            seal(name, topology.origin, shown, warnings, store, where)
         return proposed, applied
 
 
@@ -205,15 +233,15 @@ def _is_known(record: Record | None, made: Record) -> bool:
     return record._replace(desired=made.desired, topology="") == made
 
 
-def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None) -> Fabric:
-    """What should be: a part of a plan leaves the rest as it is now.
+def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None, begun: bool) -> Fabric:
+    """What should be: a part of a plan leaves the rest as it is now, unless that is what a killed apply left.
 
     Raises NetfabError where a saved plan was another, or of something else.
     """
     if proposed.nodes is None and saved is None:
         return proposed.fabric
     observed = host.observe(last.name, (proposed.fabric, last)).own
-    desired = within(proposed, observed)
+    desired = within(proposed, Fabric(last.name) if begun else observed)
     if saved is not None:
         from netfab.saved import refuse_moved
 
@@ -275,6 +303,17 @@ def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
         return applied
 
 
+def go_back(record: Record, leases: frozenset[Lease], where: Where = HERE) -> Applied:
+    """Make the fabric, and what is kept of it, as it was when it had that record and these leases."""
+    name = record.name
+    with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
+        wanted = as_they_are_now(_desired(record, name), where)
+        applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
+        store.commit(record, leases)
+        publish(where.run, public_record(record, wanted), leases)
+        return applied
+
+
 def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     """What others changed since the last apply: how to make it as it was. No file needed.
 
@@ -282,9 +321,12 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     """
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
-        wanted = as_they_are_now(Fabric.from_json(known_record(store, name).desired, KINDS), where)
-        wanted = host.as_left(wanted)
-        return engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
+        if name == ADHOC and store.record(name) is None:
+            return ()
+        last = Fabric.from_json(whole_record(store, name).desired, KINDS)
+        wanted = host.as_left(as_they_are_now(last, where))
+        changes = engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
+        return as_applied(changes, last)
 
 
 def reconcile(name: str, where: Where = HERE) -> Applied:
@@ -295,7 +337,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     """
     need_root("reconcile")
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
-        record = _with_nics_as_they_are(known_record(store, name), host, store)
+        record = _with_nics_as_they_are(whole_record(store, name), host, store)
         wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
         left, last = host.as_left(wanted), last_applied(store, name)
         applied = engine.apply(left, host, (last,), where.progress)
@@ -353,13 +395,3 @@ def _refuse_renamed(name: str, file: str, store: Store) -> None:
                 hint=f"`netfab destroy {other.name}` first;"
                 f" or, for a second fabric of this file, --name {name}",
             )
-
-
-def refuse_another(record: Record | None, file: str, take_over: bool) -> None:
-    """A second checkout of a file must not eat the first one's fabric."""
-    if record is not None and record.file != file and not take_over:
-        raise NetfabError(
-            f"fabric {record.name} was applied from {record.file}, not from {file}",
-            hint="--name NAME makes a second fabric of this file; "
-            "--take-over means that this file replaces the other",
-        )

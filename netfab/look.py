@@ -18,7 +18,17 @@ from netfab.plan.planner import Plan, summary
 from netfab.runtime.paths import Paths
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
-from netfab.where import HERE, Where, known_record, need_root, opened_book, opened_host, opened_store, records
+from netfab.where import (
+    HERE,
+    Where,
+    known_record,
+    need_root,
+    opened_book,
+    opened_host,
+    opened_store,
+    records,
+    refuse_another,
+)
 
 if TYPE_CHECKING:
     from netfab.runtime.status import Status
@@ -35,7 +45,13 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
 
     with opened_store(where) as store, opened_host(name, where) as host:
         record = known_record(store, name)
-        found: dict[str, Any] = {"version": 1, "fabric": name, "file": record.file, "user": record.user}
+        found: dict[str, Any] = {
+            "version": 1,
+            "fabric": name,
+            "file": record.file,
+            "user": record.user,
+            "whole": record.whole,
+        }
         found |= json.loads(record.summary)
         if os.geteuid() != 0:
             for node in found["nodes"].values():
@@ -148,13 +164,15 @@ def plan_data(
 def name_of(file: str, where: Where = HERE) -> str:
     """The fabric that was applied from a file, or that the file says it is; it may be wrong, or gone.
 
-    `-` is standard input. "" where nothing says a name.
+    `-` is standard input. "" where nothing says a name. Raises AppliedElsewhere where the fabric of that name
+    is another file's.
     """
     from netfab.topology.load import default_name
     from netfab.topology.source import Source
 
-    path = os.path.abspath(file)
-    applied = {record.name for record in records(where) if record.file == path}
+    path = file if file == "-" else os.path.abspath(file)
+    known = {record.name: record for record in records(where)}
+    applied = {record.name for record in known.values() if record.file == path}
     applied |= {entry.name for entry in opened_book(where).entries() if entry.file == path}
     if len(applied) == 1:
         return applied.pop()
@@ -164,4 +182,6 @@ def name_of(file: str, where: Where = HERE) -> str:
     except (OSError, NetfabError):
         tree = None
     written = getattr(getattr(tree, "values", {}).get("name"), "text", "")
-    return written or default_name(file, os.path.dirname(path))
+    name = written or default_name(file, os.path.dirname(path))
+    refuse_another(known.get(name), path)
+    return name

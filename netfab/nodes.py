@@ -12,6 +12,7 @@ from netfab.errors import NetfabError
 from netfab.kernel.netns import Namespaces
 from netfab.runtime.paths import Paths
 from netfab.store.store import Record
+from netfab.topology.suggest import nearest
 from netfab.visits import namespace_of_guest
 from netfab.where import HERE, Where, need_root, opened_store, records
 
@@ -32,7 +33,21 @@ def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]
     if found:
         names = ", ".join(f"{record.name}/{name}" for record, _, _ in found)
         raise NetfabError(f"{name} is a node of several fabrics: {names}", hint="name one of these")
-    raise NetfabError(f"there is no node {node}", hint="`netfab status` lists what there is")
+    raise no_such_node(node, where)
+
+
+def no_such_node(node: str, where: Where = HERE) -> NetfabError:
+    """With the node that was probably meant, of any fabric or of the one that is named."""
+    fabric, _, name = node.rpartition("/")
+    known = {
+        one: f"{fabric}/{one}" if fabric else one
+        for record in records(where)
+        if fabric in ("", record.name)
+        for one in json.loads(record.summary)["nodes"]
+    }
+    near = known.get(nearest(name, known), "")
+    meant = f"did you mean `{near}`?" if near else "`netfab status` lists what there is"
+    return NetfabError(f"there is no node {node}", hint=meant if known else "`netfab ls` lists the fabrics")
 
 
 def execute(
@@ -118,6 +133,7 @@ def programs(where: Where = HERE) -> list[dict[str, Any]]:
     """Every node's program on this host, as `ps -o json` prints it."""
     from netfab.runtime.status import status as containers
 
+    need_root("ps")
     return [
         {
             "fabric": record.name,
@@ -138,15 +154,24 @@ def programs(where: Where = HERE) -> list[dict[str, Any]]:
 def logs(
     nodes: Iterable[str], where: Where = HERE, lines: int | None = None, follow: bool = False
 ) -> Iterator[tuple[str, bytes]]:
-    """(node, line) of what nodes of one fabric wrote; with `follow` until all of them have ended."""
+    """(node, line) of what these nodes wrote; with `follow` until all of them have ended.
+
+    Nodes of several fabrics are called FABRIC/NODE.
+    """
     from netfab.runtime import logs as runtime
 
     need_root("logs")
-    found = [node_of(node, where) for node in nodes]
-    for fabric in dict.fromkeys(record.name for record, _, _ in found):
-        names = [name for record, name, _ in found if record.name == fabric]
+    found = list(
+        dict.fromkeys((record.name, name) for record, name, _ in (node_of(node, where) for node in nodes))
+    )
+    fabrics = dict.fromkeys(fabric for fabric, _ in found)
+    for fabric in fabrics:
+        called = {
+            name: f"{fabric}/{name}" if len(fabrics) > 1 else name for of, name in found if of == fabric
+        }
         paths = Paths(fabric, where.run, where.state)
         if follow:
-            yield from ((line.name, line.text) for line in runtime.follow(paths, names, lines))
+            yield from ((called[line.name], line.text) for line in runtime.follow(paths, list(called), lines))
         else:
-            yield from ((name, line) for name in names for line in runtime.tail(paths, name, lines))
+            for name in called:
+                yield from ((called[name], line) for line in runtime.tail(paths, name, lines))

@@ -16,7 +16,7 @@ from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
 from netfab.errors import LeaseConflict, NetfabError
 from netfab.hosts.local import LocalHost
-from netfab.nics import nics_of
+from netfab.nics import barred, nics_of
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Asked, Facts, Lease, asked_by
@@ -29,7 +29,7 @@ from netfab.plan.subnets import Reservation
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
 from netfab.visits import guests_of, refuse_unfound
-from netfab.where import HERE, Where, last_applied, opened_host, opened_store
+from netfab.where import HERE, Where, last_applied, opened_host, opened_store, refuse_another
 
 ATTEMPTS = 20  # at planning, when other processes claim what was planned
 
@@ -49,15 +49,23 @@ class Proposal(NamedTuple):
     reasons: tuple[str, ...] = ()
 
 
-def plan(topology: Topology, where: Where = HERE, why: bool = False, only: Collection[str] = ()) -> Proposal:
+def plan(
+    topology: Topology,
+    file: str,
+    where: Where = HERE,
+    why: bool = False,
+    only: Collection[str] = (),
+    take_over: bool = False,
+) -> Proposal:
     """Plan, and compare with the kernel; without root, with what was last applied. Changes nothing.
 
     With `why`, also the reason for each subnet: what was rejected, and who holds it. With `only`, nothing but
-    what those nodes have or need.
+    what those nodes have or need. With `take_over`, also where the fabric was applied from another file.
     """
     with opened_store(where) as store, opened_host(topology.name, where) as host:
         topology = shared.joined(topology, shared.networks_of(store))
         record, leases = store.record(topology.name), store.leases(topology.name)
+        refuse_another(record, file, take_over)
         facts = _facts(topology, host, store, leases, where, _nodes(topology, only, record))
         proposed = _planned(topology, leases, facts, where, only, record)
         proposed = with_renames(proposed, record, summary_of(topology, proposed, record))
@@ -173,6 +181,7 @@ def facts_of(
         ),
         guests=guests,
         nics=nics_of(asked, host, store),
+        barred=barred(asked, host),
         held=shared.held_on_bridges(store, name),
     )
     return all_of_it, unfound

@@ -20,7 +20,18 @@ def asked(store: Store) -> Asked:
     leases = store.leases(NAME)
     kept = [Attachment.from_json(lease.value) for lease in leases if lease.kind == "attachment"]
     made = frozenset(lease.key for lease in leases if lease.kind == "made")
-    return Asked({one.key: one for one in kept}, made)
+    uplinks = {lease.key: lease.value for lease in leases if lease.kind == "uplink"}
+    return Asked({one.key: one for one in kept}, made, uplinks)
+
+
+def fabric_of_bridge(store: Store, bridge: str) -> str:
+    """The file's network that has that bridge, in words; "" = none."""
+    for record in store.records():
+        if record.name != NAME:
+            for name, found in json.loads(record.summary)["networks"].items():
+                if found["bridge"] == bridge and not found["external"]:
+                    return f"network {name} of fabric {record.name}"
+    return ""
 
 
 def held_on_bridges(store: Store, besides: str) -> dict[str, dict[Address, str]]:

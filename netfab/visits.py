@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import GuestGone, NetfabError, UnknownGuest, raise_all
@@ -23,7 +23,9 @@ def guests_of(
     asked: Asked, store: Store, fabric: str, where: Where
 ) -> tuple[dict[str, FoundGuest], dict[str, NetfabError]]:
     """The containers that are asked for, by the words for them, and why some are not found."""
-    known = guests_in(last_applied(store, fabric)) if asked.guests or asked.former else {}
+    if not (asked.guests or asked.former):
+        return {}, {}
+    known, find = guests_in(last_applied(store, fabric)), _finder(where)
     found: dict[str, FoundGuest] = {}
     errors: dict[str, NetfabError] = {}
     for word in asked.former:
@@ -32,7 +34,7 @@ def guests_of(
     for word in asked.guests:
         try:
             run = run_of(known[word], where) if word in known else None
-            found[word] = FoundGuest(*run[1:]) if run else _fact(find(word, where))
+            found[word] = FoundGuest(*run[1:]) if run else _fact(find(word))
         except NetfabError as error:
             errors[word] = error
     return found, errors
@@ -53,9 +55,14 @@ def guests_in(fabric: Fabric) -> dict[str, Guest]:
 
 def find(word: str, where: Where) -> FoundRun:
     """The guest that is meant, as it runs now. Raises NoGuest, and its kin."""
-    from netfab.guests.find import find as find_guest
+    return _finder(where)(word)
 
-    return find_guest(word, _sources(where))
+
+def _finder(where: Where) -> Callable[[str], FoundRun]:
+    """`find` for many words: whoever has a list of guests is asked for it once."""
+    from netfab.guests.find import finder
+
+    return finder(_sources(where))
 
 
 def runs(word: str, where: Where) -> bool:

@@ -45,7 +45,7 @@ def watch(names: Iterable[str], told: Told, every: float = 10.0, where: Where = 
     with _signals() as stop:
         while True:
             began = monotonic()
-            for name in wanted or [record.name for record in records(where)]:
+            for name in wanted or [one.name for one in records(where) if one.whole or one.name == NAME]:
                 _look(name, told, where)
             took = monotonic() - began
             ends = list(_ends_of_guests(where))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netfab.engine.apply import Progress, no_progress
-from netfab.errors import NetfabError, NotRoot, StoreError
+from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.local import LocalHost
 from netfab.hosts.lock import locked
@@ -22,6 +22,7 @@ from netfab.objects.kinds import ASKED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
 from netfab.store.store import Record, Store
+from netfab.topology.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from netfab.store.book import Book
@@ -37,7 +38,7 @@ class Where(NamedTuple):
     state: str = STATE_DIRECTORY
     run: str = RUN_DIRECTORY
     lock_timeout: float = 60.0  # seconds
-    waiting: Callable[[str], None] = _quiet  # told who holds a lock that we wait for
+    waiting: Callable[[str], None] = _quiet  # told what we wait for: who holds a lock, a node to be ready
     progress: Progress = no_progress
     hook: Hook = no_hook  # before each step: -vv prints it, and tests spoil it here
 
@@ -92,7 +93,7 @@ def records(where: Where = HERE) -> list[Record]:
 def opened_host(name: str, where: Where) -> Iterator[LocalHost]:
     """This host, for one fabric; a signal meanwhile is answered between two steps. Raises Interrupted."""
     with deferred() as interrupts, LocalHost(name, where.run, where.hook, where.state) as host:
-        host.interrupts = interrupts
+        host.interrupts, host.waiting_for = interrupts, where.waiting
         yield host
 
 
@@ -107,11 +108,28 @@ def known_record(store: Store, name: str) -> Record:
     """The fabric's record. Raises NetfabError where there is none."""
     record = store.record(name)
     if record is None:
-        names = ", ".join(record.name for record in store.records()) or "none"
+        names = [record.name for record in store.records()]
+        listed = f"there are {', '.join(names)}" if names else "`netfab apply FILE` makes one"
+        raise NetfabError(f"there is no fabric {name} on this host", hint=did_you_mean(name, names) or listed)
+    return record
+
+
+def whole_record(store: Store, name: str) -> Record:
+    """The record of what was applied to its end. Raises NetfabError where there is none."""
+    record = known_record(store, name)
+    if not record.whole:
+        apply = f"apply {record.file}" if record.file else f"reconcile {name}"
         raise NetfabError(
-            f"there is no fabric {name} on this host", hint=f"`netfab ls` lists what there is: {names}"
+            f"fabric {name} is not applied whole: its first apply still runs, or was killed",
+            hint=f"`netfab {apply}` makes it whole, `netfab destroy {name}` removes what there is",
         )
     return record
+
+
+def refuse_another(record: Record | None, file: str, take_over: bool = False) -> None:
+    """Raises AppliedElsewhere unless the fabric, if there is one, is that file's, or is to become it."""
+    if record is not None and record.file != file and not take_over:
+        raise AppliedElsewhere(record.name, record.file, file)
 
 
 def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) -> Fabric:

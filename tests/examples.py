@@ -7,6 +7,7 @@ differ.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 from dhcp_servers import end_clients, serving
 
+from netfab.kernel.lending import await_addresses
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nics import nics
 from netfab.objects.address import Address, address_name
@@ -26,7 +28,7 @@ from netfab.objects.expressions import ACCEPT, DROP, match, meta
 from netfab.objects.file import File
 from netfab.objects.firewall import Chain, Firewall, Rule, Set
 from netfab.objects.guest import Guest
-from netfab.objects.link import Settings, group_of
+from netfab.objects.link import Settings, group_of, moved_mark
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.namespace import Namespace
 from netfab.objects.neighbour import Neighbour
@@ -36,6 +38,7 @@ from netfab.objects.port import Port
 from netfab.objects.qdisc import Qdisc
 from netfab.objects.route import Hop, Route
 from netfab.objects.sysctl import Sysctl
+from netfab.objects.uplink import Uplink
 from netfab.objects.veth import End, Veth
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
@@ -141,15 +144,17 @@ def _on_stage(wanted: Fabric) -> Fabric:
 
 
 def _made(thing: Any) -> Any:
-    if isinstance(thing, Macvlan | Nic | Vxlan):
+    if isinstance(thing, Macvlan | Nic | Uplink | Vxlan):
         return _plugged(thing)
     return _begun(thing) if isinstance(thing, Guest) else thing
 
 
 def _plugged(thing: Any) -> Any:
-    name = thing.name if isinstance(thing, Nic) else _below(thing).text
+    name = _plug(thing)
     if not os.path.exists(f"/run/netns/behind-{name}"):
         _plug_in(name)
+        if isinstance(thing, Uplink):
+            _address(name)
     if isinstance(thing, Macvlan | Vxlan):
         return thing
     netlink = Netlink()
@@ -157,6 +162,12 @@ def _plugged(thing: Any) -> Any:
         return thing._replace(original=nics(netlink, [name])[name].original)
     finally:
         netlink.close()
+
+
+def _plug(thing: Any) -> str:
+    if isinstance(thing, Uplink):
+        return thing.nic
+    return thing.name if isinstance(thing, Nic) else _below(thing).text
 
 
 def _below(thing: Macvlan | Vxlan) -> Name:
@@ -196,6 +207,31 @@ def _plug_in(name: str) -> None:
     subprocess.run(["ip", "link", "add", name, "type", "veth", *far], check=True)
     subprocess.run(["ip", "link", "set", name, "addrgenmode", "none", "up"], check=True)
     subprocess.run(["ip", "-n", machine, "link", "set", "far", "up"], check=True)
+
+
+def uplink(nic: str = "ens1", **fields: Any) -> Uplink:
+    """Likewise."""
+    original = Original("veth", 0, "", 0, 0, True)
+    return Uplink(nic, BR0, moved_mark(FABRIC, nic), original)._replace(**fields)
+
+
+def _address(name: str) -> None:
+    """What a NIC has that serves a host."""
+    last = name[-1]
+    for words in (
+        ["address", "add", f"198.51.10{last}.1/24", "dev", name],
+        ["address", "add", f"198.51.10{last}.7/24", "dev", name, "label", f"{name}:web"],
+        ["address", "add", f"2001:db8:{last}::1/64", "dev", name, "nodad"],
+        ["route", "add", "default", "via", f"198.51.10{last}.9", "metric", f"5{last}"],
+        ["route", "add", "10.9.0.0/16", "via", f"198.51.10{last}.9", "table", f"9{last}", "mtu", "1300"],
+        ["-6", "route", "add", "default", "via", f"2001:db8:{last}::9", "metric", f"7{last}"],
+    ):
+        subprocess.run(["ip", *words], check=True)
+    netlink = Netlink()
+    try:  # what is compared later has the route that the kernel makes in its own time
+        await_addresses(netlink, socket.if_nametoindex(name))
+    finally:
+        netlink.close()
 
 
 def fabric(*objects: Any) -> Fabric:
@@ -292,6 +328,16 @@ def _nics() -> Iterator[Example]:
     held = address("10.0.0.2/24", at_guest)
     yield Example(Nic, "in a guest", fabric(), fabric(guest(), nic(at_guest), held))
     yield Example(Nic, "ended in a guest", fabric(guest(), nic(at_guest), held), fabric())
+
+
+def _uplinks() -> Iterator[Example]:
+    other = bridge(BR1, mac="02:00:00:00:00:02")
+    yield from _variations(
+        Uplink, uplink(), lambda it: fabric(bridge(), other, it), bridge=BR1, isolated=True
+    )
+    others = uplink("ens2")
+    yield Example(Uplink, "nic", fabric(bridge(), uplink()), fabric(bridge(), others))
+    yield Example(Uplink, "ended", fabric(bridge(), uplink(), address("10.0.0.1/24", BR0)), fabric(bridge()))
 
 
 def _tunnels() -> Iterator[Example]:
@@ -421,6 +467,7 @@ def every_example() -> list[Example]:
         *_small_mtus(),
         *_macvlans(),
         *_nics(),
+        *_uplinks(),
         *_tunnels(),
         *_variations(
             Port,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from netfab.cli.fabric import output_json, where_of
-from netfab.cli.options import lock_option
+from netfab.cli.options import changing, confirm_option, lock_option, probe_option
 
 
 @click.command("attach", context_settings={"ignore_unknown_options": True})
@@ -65,15 +65,18 @@ def attach_command(
     if not words:
         raise click.UsageError("BRIDGE, GUEST and an address are due; `0/0` is none")
     wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0, rate, moves)
-    (attachment,), changes = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
+    (attachment,), changes, gone, _ = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
+    if not (dry_run or ctx.obj["quiet"]):
+        show.say_gone(gone)
     if output != "table":
         show.show_data({"version": 1, **_row(attachment), "changes": show.describe(changes)}, output, list)
     elif dry_run or ctx.obj["verbose"]:
         show.show_changes(changes, not dry_run, attachment.key)
-    elif not ctx.obj["quiet"] and not changes:
-        click.echo(
-            f"No changes. {attachment.interface} of {attachment.title} is attached to {bridge}.", err=True
-        )
+    elif not ctx.obj["quiet"]:
+        same = "" if changes else "No changes. "
+        has = f", {' '.join(attachment.addresses)}" if attachment.addresses else ""
+        told = f"{same}{attachment.interface} of {attachment.title} is attached to {attachment.bridge}{has}."
+        click.echo(show.printable(told), err=True)
 
 
 @click.command("detach")
@@ -83,15 +86,63 @@ def attach_command(
 @lock_option
 @click.pass_context
 def detach_command(ctx: click.Context, bridge: str, guest: str, interface: str, lock_timeout: float) -> None:
-    """Take away what `attach` gave, also when the container is gone. What isn't there is fine."""
-    from netfab import adhoc
+    """Take away what `attach` gave, also when the container is gone. What isn't there is fine.
+
+    With the name of a NIC that `uplink` made a port of BRIDGE: give the NIC back all that it had.
+    """
+    from netfab import adhoc, uplink
     from netfab.cli import show
 
-    going, changes = adhoc.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
+    titles = adhoc.titles(where_of(ctx))
+    nic, outcome = uplink.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
+    going, changes, gone, _ = outcome
     if ctx.obj["verbose"]:
-        show.show_changes(changes, True, guest)
-    elif not going and not ctx.obj["quiet"]:
-        click.echo(f"Nothing of {guest} is attached to {bridge}.", err=True)
+        show.show_changes(changes, True, guest, titles)
+    if not ctx.obj["quiet"]:
+        show.say_gone(gone)
+        for one in going:
+            click.echo(
+                show.printable(f"{one.interface} of {one.title} is detached from {one.bridge}."), err=True
+            )
+        if nic:
+            click.echo(show.printable(f"{nic} has its addresses and routes back from {bridge}."), err=True)
+        elif not going:
+            click.echo(show.printable(f"Nothing of {guest} is attached to {bridge}."), err=True)
+
+
+@click.command("uplink")
+@click.argument("bridge")
+@click.argument("nic")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@confirm_option
+@probe_option
+@lock_option
+@click.pass_context
+def uplink_command(
+    ctx: click.Context,
+    bridge: str,
+    nic: str,
+    dry_run: bool,
+    confirm: float | None,
+    probe: Any,
+    lock_timeout: float,
+) -> None:
+    """Make a NIC of this host a port of a bridge, which gets the NIC's addresses and routes.
+
+    `netfab detach BRIDGE NIC` gives them back. The bridge is made when its name begins with br.
+    """
+    from netfab import uplink
+    from netfab.cli import show
+
+    where = where_of(ctx, lock_timeout)
+    with changing(ctx, uplink.NAME, None if dry_run else confirm, probe, where) as attempt:
+        outcome = uplink.uplink(bridge, nic, where, dry_run)
+        attempt.changed = bool(outcome.changes)
+    show.warn(outcome.warnings)
+    if dry_run or ctx.obj["verbose"]:
+        show.show_changes(outcome.changes, not dry_run, bridge)
+    elif not (outcome.changes or ctx.obj["quiet"]):
+        click.echo(f"No changes. {nic} is the uplink of {bridge}.", err=True)
 
 
 @click.command("attachments")
@@ -138,11 +189,16 @@ def bridge_create_command(ctx: click.Context, name: str, lock_timeout: float) ->
     On a subnet that overlaps nothing here, with its first address, which is a gateway to the outside. A
     bridge that is there is left as it is.
     """
-    from netfab import adhoc
+    from netfab import adhoc, fabric
+    from netfab.cli import show
 
-    outcome = adhoc.create_bridge(name, where_of(ctx, lock_timeout))
-    if not outcome.changes and not ctx.obj["quiet"]:
-        click.echo(f"{name} is there already; it is left as it is.", err=True)
+    where = where_of(ctx, lock_timeout)
+    outcome = adhoc.create_bridge(name, where)
+    if not ctx.obj["quiet"]:
+        show.say_gone(outcome.gone)
+        addresses = next(", ".join(b["addresses"]) for b in fabric.bridges(where) if b["bridge"] == name)
+        same = "" if outcome.changes else "No changes. "
+        click.echo(f"{same}{name} is there, with {addresses or 'no address'}.", err=True)
 
 
 @bridge_command.command("delete")
@@ -152,8 +208,12 @@ def bridge_create_command(ctx: click.Context, name: str, lock_timeout: float) ->
 def bridge_delete_command(ctx: click.Context, name: str, lock_timeout: float) -> None:
     """Take away what `bridge create` made."""
     from netfab import adhoc
+    from netfab.cli import show
 
-    adhoc.delete_bridge(name, where_of(ctx, lock_timeout))
+    outcome = adhoc.delete_bridge(name, where_of(ctx, lock_timeout))
+    if not ctx.obj["quiet"]:
+        show.say_gone(outcome.gone)
+        click.echo(f"{name} is gone.", err=True)
 
 
 @click.command("watch")

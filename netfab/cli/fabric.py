@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any
 
 import click
@@ -14,14 +15,26 @@ from netfab.cli.files import (
     absolute,
     entry_of,
     fabric_name,
+    fabrics_to_destroy,
     file_argument,
     file_option,
     find_file,
+    missing_file,
     name_option,
 )
-from netfab.cli.options import lock_option, only_option, skip_option, ssh_option
+from netfab.cli.options import (
+    changing,
+    confirm_option,
+    lock_option,
+    only_option,
+    probe_option,
+    skip_option,
+    ssh_option,
+    take_over_option,
+)
 from netfab.errors import NetfabError, raise_all
 
+NOTHING: tuple[Any, ...] = ()
 EXAMPLE = """\
 # A network with two nodes. `netfab apply` makes it, `netfab destroy` removes it.
 name: {name}
@@ -51,8 +64,8 @@ output_json = click.option(
 
 def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
     """The Where of fabric.py that the global options ask for."""
-    from netfab import fabric
     from netfab.cli.show import progress_bar
+    from netfab.where import Where
 
     options = ctx.obj
 
@@ -60,12 +73,23 @@ def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
         if not options["quiet"]:
             click.echo(f"waiting for {holder}", err=True)
 
-    where = fabric.Where(options["state_dir"], options["run_dir"], lock_timeout, waiting)
+    where = Where(options["state_dir"], options["run_dir"], lock_timeout, waiting)
     if not options["quiet"]:
         where = where._replace(progress=progress_bar())
     if options["verbose"] > 1:
         where = where._replace(hook=_say_step)
     return where
+
+
+def titles_of(name: str, where: Any) -> dict[str, str]:
+    """What people call the guests of the ad-hoc fabric; nothing of any other."""
+    from netfab.topology.adhoc import NAME
+
+    if name != NAME:
+        return {}
+    from netfab.adhoc import titles
+
+    return titles(where)
 
 
 def _say_step(op: Any) -> bool:
@@ -93,13 +117,13 @@ def init_command(file: str) -> None:
 @file_option
 @name_option
 @click.option("-d", "detach", is_flag=True, hidden=True, help="Accepted for fingers that know compose.")
-@click.option(
-    "--take-over", is_flag=True, help="This file replaces the one that the fabric was applied from."
-)
+@take_over_option
 @only_option
 @click.option(
     "--plan", "plan_file", metavar="P", help="What `plan --save P` saved, if nothing has changed since."
 )
+@confirm_option
+@probe_option
 @ssh_option
 @skip_option
 @lock_option
@@ -114,6 +138,8 @@ def apply_command(
     take_over: bool,
     only: tuple[str, ...],
     plan_file: str | None,
+    confirm: float | None,
+    probe: Any,
     ssh: str | None,
     skip_unreachable: bool,
     lock_timeout: float,
@@ -124,10 +150,10 @@ def apply_command(
     What the file no longer has goes, too. Returns when every interface carries traffic. On a failure
     everything is as it was before.
     """
-    from netfab import fabric
     from netfab.cli import show
+    from netfab.seal import unchanged
 
-    saved = None
+    saved, where = None, where_of(ctx, lock_timeout)
     if plan_file is None:
         path = find_file(file, file_option)
     elif file_option or name or only or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE:
@@ -137,30 +163,40 @@ def apply_command(
 
         saved = read_plan(plan_file)
         path, name, only = saved.file, saved.name, saved.only
-    topology, where = fabric.load(path, name), where_of(ctx, lock_timeout)
-    if ssh or topology.hosts:
-        from netfab.cli import across
+    plain = saved is None and not only and not ssh and output == "table"
+    warnings, changes = unchanged(path, name, where) if plain else None, NOTHING
+    if warnings is None:
+        from netfab import fabric
 
-        across.refuse({"only": only, "plan": saved})
-        across.apply(
-            ctx,
-            topology,
-            path,
-            where,
-            ssh=ssh,
-            output=output,
-            take_over=take_over,
-            skip_unreachable=skip_unreachable,
-        )
-        return
-    proposed, applied = fabric.apply(topology, absolute(path), where, take_over, bool(name), only, saved)
-    show.warn(proposed.warnings)
+        topology = fabric.load(path, name)
+        if ssh or topology.hosts:
+            from netfab.cli import across
+
+            across.refuse({"only": only, "plan": saved, "confirm": confirm})
+            across.apply(
+                ctx,
+                topology,
+                path,
+                where,
+                ssh=ssh,
+                output=output,
+                take_over=take_over,
+                skip_unreachable=skip_unreachable,
+            )
+            return
+        with changing(ctx, topology.name, confirm, probe, where) as attempt:
+            proposed, applied = fabric.apply(
+                topology, absolute(path), where, take_over, bool(name), only, saved
+            )
+            attempt.changed = bool(applied.changes)
+        warnings, changes = proposed.warnings, applied.changes
+    show.warn(warnings)
     if output != "table":
-        show.show_data(fabric.plan_data(topology, proposed, applied.changes), output, list)
+        show.show_data(fabric.plan_data(topology, proposed, changes), output, list)
     elif ctx.obj["verbose"]:
-        show.show_changes(applied.changes, True, path)
+        show.show_changes(changes, True, path)
     elif not ctx.obj["quiet"]:
-        click.echo(show.closing(show.describe(applied.changes), True, path))
+        click.echo(show.closing(show.describe(changes), True, path))
 
 
 @click.command("plan")
@@ -173,6 +209,7 @@ def apply_command(
 @click.option(
     "--exit-code", "--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to change."
 )
+@take_over_option
 @only_option
 @click.option("--save", metavar="P", help="Keep the plan in that file, for `apply --plan P`. Needs root.")
 @ssh_option
@@ -186,6 +223,7 @@ def plan_command(
     name: str | None,
     why: bool,
     exit_code: bool,
+    take_over: bool,
     only: tuple[str, ...],
     save: str | None,
     ssh: str | None,
@@ -194,7 +232,7 @@ def plan_command(
 ) -> None:
     """Show what `apply FILE` would change. Needs no root and changes nothing."""
     path = find_file(file, file_option)
-    _plan(ctx, path, name, output, why, exit_code, only, save, ssh, skip_unreachable)
+    _plan(ctx, path, name, output, why, exit_code, only, save, ssh, skip_unreachable, take_over)
 
 
 @click.command("diff")
@@ -230,6 +268,7 @@ def _plan(
     save: str | None = None,
     ssh: str | None = None,
     skip_unreachable: bool = False,
+    take_over: bool = False,
 ) -> None:
     from netfab import fabric
     from netfab.cli import show
@@ -238,14 +277,14 @@ def _plan(
     if ssh or topology.hosts:
         from netfab.cli import across
 
-        across.refuse({"only": only, "save": save, "why": why})
+        across.refuse({"only": only, "save": save, "why": why, "take-over": take_over})
         changes = across.plan(
             topology, path, where, ssh=ssh, output=output, skip_unreachable=skip_unreachable
         )
         if exit_code and changes:
             raise SystemExit(2)
         return
-    proposal = fabric.plan(topology, where, why, only)
+    proposal = fabric.plan(topology, absolute(path), where, why, only, take_over)
     if save is not None:
         from netfab.saved import save_plan
 
@@ -267,7 +306,7 @@ def _plan(
 
 
 @click.command("destroy")
-@click.argument("target", required=False, metavar="[FILE|NAME]", shell_complete=complete.files_and_fabrics)
+@click.argument("targets", nargs=-1, metavar="[FILE|NAME]...", shell_complete=complete.files_and_fabrics)
 @file_option
 @click.option("--all", "everything", is_flag=True, help="All fabrics that you applied.")
 @click.option("--everyone", is_flag=True, help="All fabrics of this host, whoever applied them.")
@@ -278,7 +317,7 @@ def _plan(
 @click.pass_context
 def destroy_command(
     ctx: click.Context,
-    target: str | None,
+    targets: tuple[str, ...],
     file_option: str | None,
     everything: bool,
     everyone: bool,
@@ -287,44 +326,67 @@ def destroy_command(
     skip_unreachable: bool,
     lock_timeout: float,
 ) -> None:
-    """Remove a fabric, by NAME or FILE; nothing of it stays. What isn't there is fine."""
-    from netfab import fabric
+    """Remove fabrics, by NAME or FILE; nothing of them stays. What isn't there is fine.
 
+    Left out: the fabric that was applied from a file of this directory or below it.
+    """
     where = where_of(ctx, lock_timeout)
     if not (everything or everyone):
-        _destroy(ctx, fabric_name(target, where, file_option), where, force, skip_unreachable)
-        return
-    if target or file_option:
+        names = fabrics_to_destroy(targets, file_option, where)
+        told = "Nothing to destroy."
+    elif targets or file_option:
         raise click.UsageError("--all and --everyone take no FILE or NAME")
-    names = [r.name for r in fabric.records(where) if everyone or r.user == fabric.applying_user()]
+    else:
+        names = _all_fabrics(where, everyone, yes)
+        told = "There is no fabric on this host." if everyone else "There is no fabric of yours."
     if not names and not ctx.obj["quiet"]:
-        click.echo("There is no fabric on this host." if everyone else "There is no fabric of yours.")
-    if names and not yes:
-        click.confirm(f"destroy {', '.join(names)}?", abort=True, err=True)
+        click.echo(told)
     errors = []
-    for name in names:
+    for name, target in names.items():
         try:
-            _destroy(ctx, name, where, force, skip_unreachable)
+            _destroy(ctx, name, target, where, force, skip_unreachable)
         except NetfabError as error:
             errors.append(error)
     raise_all(errors)
 
 
-def _destroy(ctx: click.Context, name: str, where: Any, force: bool, skip_unreachable: bool) -> None:
+def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
+    """The user's fabrics, or everyone's, unless the answer to the question is no."""
+    from netfab import fabric
+
+    names = [r.name for r in fabric.records(where) if everyone or r.user == fabric.applying_user()]
+    if names and not yes:
+        click.echo(f"destroy {', '.join(names)}? [y/N]: ", nl=False, err=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            click.echo(err=True)  # whoever closed it has typed no end of the line
+        if answer.strip().lower() not in ("y", "yes"):
+            raise NetfabError("nothing was destroyed", hint="--yes does not ask")
+    return {name: name for name in names}
+
+
+def _destroy(
+    ctx: click.Context, name: str, target: str, where: Any, force: bool, skip_unreachable: bool
+) -> None:
     from netfab import adhoc, fabric
     from netfab.cli import show
 
     if entry := entry_of(name, where):
         from netfab import across
 
-        changes = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable)
-        told = changes
+        told = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable)
     else:
+        before = fabric.inhabitants(name)
         told = show.describe((adhoc.destroy(name, where) if force else fabric.destroy(name, where)).changes)
+        if not ctx.obj["quiet"]:
+            show.say_inhabitants([one for one in before if one.stays])
     if ctx.obj["verbose"]:
         show.show_described(told, True, name)
     elif not ctx.obj["quiet"]:
         click.echo(f"Destroyed {name}." if told else f"Nothing of {name} is there.")
+        if not told:
+            for line in missing_file(target, name, where):
+                click.echo(show.printable(line), err=True)
 
 
 @click.command("drift")
@@ -347,7 +409,7 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
     if output != "table":
         show.show_data({"version": 1, "fabric": found, "changes": changes}, output, list)
     else:
-        show.show_described(changes, False, found)
+        show.show_described(changes, False, found, titles_of(found, where))
     if changes:
         raise SystemExit(2)
 
@@ -367,20 +429,42 @@ def reconcile_command(
 
     where = where_of(ctx, lock_timeout)
     names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
-    repaired = []
+    repaired, errors = [], []
     for one in names:
-        if entry := None if everything else entry_of(one, where):
-            from netfab import across
+        gone: tuple[Any, ...] = ()
+        titles = titles_of(one, where)
+        try:
+            if entry := None if everything else entry_of(one, where):
+                from netfab import across
 
-            changes = across.reconcile(entry, where)
-        else:
-            changes = show.describe(adhoc.reconcile(one, where).changes)
-        repaired.append({"fabric": one, "changes": changes})
+                changes = across.reconcile(entry, where)
+            else:
+                outcome = adhoc.reconcile(one, where)
+                changes, gone = show.describe(outcome.changes), outcome.gone
+        except NetfabError as error:
+            errors.append(error)
+            continue
+        forgotten = [{"guest": a.guest, "name": a.title, "interface": a.interface} for a in gone]
+        repaired.append({"fabric": one, "changes": changes, "gone": forgotten})
         if output == "table" and not ctx.obj["quiet"]:
-            show.show_described(changes, True, one)
-    if output != "table":
+            show.show_described(changes, True, one, titles)
+            show.say_gone(gone)
+    if output != "table" and (everything or repaired):
         data = {"fabrics": repaired} if everything else repaired[0]
         show.show_data({"version": 1, **data}, output, list)
+    raise_all(errors)
+
+
+@click.command("confirm")
+@click.argument("name", required=False)
+@click.pass_context
+def confirm_command(ctx: click.Context, name: str | None) -> None:
+    """Keep what was changed with `--confirm`. Given over a new connection, it shows that there is a way."""
+    from netfab.confirm import confirm
+
+    kept = confirm(name, where_of(ctx))
+    if not ctx.obj["quiet"]:
+        click.echo(f"Confirmed {kept}.", err=True)
 
 
 @click.command("recover")
@@ -400,17 +484,18 @@ def recover_command(ctx: click.Context) -> None:
 @click.pass_context
 def validate_command(ctx: click.Context, file: str | None, file_option: str | None, output: str) -> None:
     """Check a topology file: all of its errors in one run."""
+    from netfab import fabric
     from netfab.cli import show
-    from netfab.fabric import load
 
     path = find_file(file, file_option)
-    topology = load(path)
+    topology = fabric.load(path)
+    fabric.validate(topology)
     show.warn(f"{key.at}: {key.key} is right, and not supported yet" for key in topology.reserved)
     counts = {part: len(getattr(topology, part)) for part in ("networks", "nodes", "links")}
     if output != "table":
         show.show_data({"version": 1, "fabric": topology.name, "file": path, **counts}, output, list)
     elif not ctx.obj["quiet"]:
-        told = ", ".join(f"{count} {part}" for part, count in counts.items())
+        told = ", ".join(f"{count} {part[:-1] if count == 1 else part}" for part, count in counts.items())
         click.echo(f"{path} is valid: {told}.")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from netfab.errors import NetfabError, Several
+from netfab.errors import Interrupted, NetfabError, Several
 
 
 def show_bug(error: Exception) -> int:
@@ -42,6 +42,11 @@ def show_error(error: NetfabError, as_json: bool = False) -> None:
         click.echo("Everything is as it was before.", err=True)
 
 
+def exit_code(error: NetfabError) -> int:
+    """1; as a shell says it, 130 or 143, where SIGINT or SIGTERM came."""
+    return 128 + error.number if isinstance(error, Interrupted) else 1
+
+
 def error_data(error: NetfabError) -> dict[str, Any]:
     """An error as `-o json` prints it; null for the place of one that is in no file."""
     file, line, column, path = error.at or (None, None, None, None)
@@ -59,7 +64,7 @@ def printable(text: str) -> str:
     """Text from a file or the kernel, safe for a terminal: control and bidi characters are escaped."""
     return "".join(
         char
-        if char == "\n" or char.isprintable()
+        if char in "\n\t" or char.isprintable()
         else char.encode("unicode_escape", "backslashreplace").decode()
         for char in text
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from glob import glob
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from netfab.cli import complete
-from netfab.errors import NetfabError
+from netfab.errors import AppliedElsewhere, NetfabError
 
 if TYPE_CHECKING:
     from netfab.remote.nodes import There
@@ -31,6 +32,10 @@ file_option = click.option(
 name_option = click.option("--name", help="The fabric's name, instead of the file's own.")
 
 
+class NoFile(NetfabError):
+    """FILE was left out, and this directory has none, or several."""
+
+
 def find_file(argument: str | None, option: str | None = None) -> str:
     """The topology file: as given, else the one in this directory. Raises NetfabError.
 
@@ -47,8 +52,8 @@ def find_file(argument: str | None, option: str | None = None) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise NetfabError(f"which file? There are {', '.join(found)}", hint="name one: netfab apply FILE")
-    raise NetfabError("there is no topology.yaml here", hint="`netfab init` writes one to start from")
+        raise NoFile(f"which file? There are {', '.join(found)}", hint="name one: netfab apply FILE")
+    raise NoFile("there is no topology.yaml here", hint="`netfab init` writes one to start from")
 
 
 def is_file(argument: str) -> bool:
@@ -56,27 +61,97 @@ def is_file(argument: str) -> bool:
     return "/" in argument or argument.endswith((".yaml", ".yml")) or argument == "-"
 
 
-def fabric_name(argument: str | None, where: Any, option: str | None = None) -> str:
+def fabric_name(argument: str | None, where: Any) -> str:
     """A fabric by NAME, by FILE, by the file in this directory, or the only one that there is."""
-    from netfab.topology.grammar import NO_FABRIC_NAMES
+    from netfab.topology.adhoc import NAME as ADHOC
 
-    if argument and not is_file(argument) and not option:
+    if argument and not is_file(argument):
         return valid_name(argument)
-    if file := option or argument or os.environ.get(FILE_VARIABLE):
-        return _named_in(file, where)
-    records = [record for record in known_fabrics(where) if record.name not in NO_FABRIC_NAMES]
+    if file := argument or os.environ.get(FILE_VARIABLE):
+        return _name_of(file, where)
+    records = _applied_from_files(where)
     here = [record for record in records if os.path.dirname(record.file) == os.getcwd()]
     if len(here) == 1:
         return here[0].name
     if len(records) == 1:
         return records[0].name
-    try:
-        return _named_in(find_file(None), where)
-    except NetfabError:
-        pass
+    with suppress(NoFile):
+        return _name_of(find_file(None), where)
+    if not records and any(record.name == ADHOC for record in known_fabrics(where)):
+        return ADHOC
     if not records:
         raise NetfabError("there is no fabric on this host", hint="`netfab apply FILE` makes one")
-    raise NetfabError(f"which fabric? There are {', '.join(record.name for record in records)}")
+    raise _which(records)
+
+
+def fabrics_to_destroy(targets: Sequence[str], option: str | None, where: Any) -> dict[str, str]:
+    """Each fabric, and the FILE or NAME that means it.
+
+    Left out: what was applied from a file of this directory, or is the only one from below it; nothing where
+    there is no fabric. One that was applied from elsewhere has to be named.
+    """
+    files = [option] if option else []
+    if not targets and not option and os.environ.get(FILE_VARIABLE):
+        files = [os.environ[FILE_VARIABLE]]
+    if targets or files:
+        return {_name_of(file, where): file for file in files} | {
+            fabric_name(target, where): target for target in targets
+        }
+    records = _applied_from_files(where)
+    here = [record.name for record in records if os.path.dirname(record.file) == os.getcwd()]
+    if len(here) == 1:
+        return {here[0]: here[0]}
+    with suppress(NoFile):
+        file = find_file(None)
+        return {_name_of(file, where): file}
+    below = [record.name for record in records if record.file.startswith(f"{os.getcwd()}/")]
+    if len(below) == 1:
+        return {below[0]: below[0]}
+    if not records:
+        return {}
+    raise _which(records)
+
+
+def _which(records: Sequence[Record | Entry]) -> NetfabError:
+    command = click.get_current_context().info_name
+    names = [record.name for record in records]
+    is_one = f"is {names[0]}" if len(names) == 1 else f"are {', '.join(names)}"
+    return NetfabError(f"which fabric? There {is_one}", hint=f"name one: netfab {command} {names[0]}")
+
+
+def _name_of(file: str, where: Any) -> str:
+    """The fabric of a file, which may be gone. Raises NetfabError where that can't be told.
+
+    Raises AppliedElsewhere, with the way to mean the fabric of that name all the same.
+    """
+    from netfab import fabric
+
+    try:
+        name = fabric.name_of(file, where)
+    except AppliedElsewhere as error:
+        error.hint = f"netfab {click.get_current_context().info_name} {error.fabric}"
+        raise
+    if not name:
+        raise NetfabError(f"{file} does not say which fabric it is", hint="`netfab ls` lists their names")
+    return valid_name(name)
+
+
+def missing_file(target: str, name: str, where: Any) -> Iterator[str]:
+    """What to say where a FILE or NAME means nothing that is or was there."""
+    from netfab.topology.suggest import did_you_mean
+
+    if is_file(target) and target != "-" and not os.path.exists(target):
+        yield f"there is no file {target}, and no fabric {name}"
+    with suppress(NetfabError):  # a broken store hinders no destroy
+        if hint := did_you_mean(name, [one.name for one in known_fabrics(where)]):
+            yield f"hint: {hint}"
+
+
+def _applied_from_files(where: Any) -> list[Record | Entry]:
+    """Those that topology files describe."""
+    from netfab.topology.grammar import NO_FABRIC_NAMES
+
+    return [one for one in known_fabrics(where) if one.name not in NO_FABRIC_NAMES]
 
 
 def known_fabrics(where: Any) -> list[Record | Entry]:
@@ -105,16 +180,6 @@ def far_nodes(nodes: Iterable[str], where: Any) -> dict[str, There]:
     from netfab.remote.nodes import find
 
     return find(nodes, where)
-
-
-def _named_in(file: str, where: Any) -> str:
-    """The fabric of a file, which may be gone. Raises NetfabError where that can't be told."""
-    from netfab import fabric
-
-    name = fabric.name_of(file, where)
-    if not name:
-        raise NetfabError(f"{file} does not say which fabric it is", hint="`netfab ls` lists their names")
-    return valid_name(name)
 
 
 def valid_name(text: str) -> str:

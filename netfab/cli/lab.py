@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import click
 
-from netfab.cli.failures import show_bug, show_error
+from netfab.cli.fabric import where_of
+from netfab.cli.failures import exit_code, show_bug, show_error
 from netfab.cli.files import find_file, is_file
 from netfab.errors import NetfabError
 from netfab.topology.schema import Topology
@@ -41,17 +41,23 @@ def lab_command(ctx: click.Context, name: str | None, arguments: tuple[str, ...]
         words.pop(0)
     path = find_file(file)
     topology = fabric.load(path)
-    raise SystemExit(sandbox.run(lambda: _inside(topology, path, words or shell, ctx.obj), topology.name))
+    if not words and not ctx.obj["quiet"]:
+        welcome = f"{topology.name} is up, in a sandbox that ends with this shell: `exit` leaves it"
+    else:
+        welcome = ""
+    raise SystemExit(
+        sandbox.run(lambda: _inside(topology, path, words or shell, ctx, welcome), topology.name)
+    )
 
 
-def _inside(topology: Topology, path: str, command: list[str], options: dict[str, Any]) -> int:
+def _inside(topology: Topology, path: str, command: list[str], ctx: click.Context, welcome: str) -> int:
     """In the sandbox: apply, run, and say what the command said."""
     try:
         from netfab import fabric
         from netfab.cli import show
         from netfab.cli.files import absolute
 
-        where = fabric.Where(options["state_dir"], options["run_dir"])
+        where = where_of(ctx)
         if topology.hosts:
             from netfab import across, simulate
 
@@ -63,9 +69,11 @@ def _inside(topology: Topology, path: str, command: list[str], options: dict[str
             show.warn(proposed.warnings)
     except NetfabError as error:
         show_error(error)
-        return 1
+        return exit_code(error)
     except Exception as error:  # this is a process of its own: nobody else shows it
         return show_bug(error)
+    if welcome:
+        click.echo(welcome, err=True)
     return _run(command)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from netfab import __version__
 from netfab.cli import complete
-from netfab.cli.fabric import note_output, output_json, where_of
+from netfab.cli.fabric import note_output, output_json, titles_of, where_of
 from netfab.cli.files import (
     entry_of,
     fabric_name,
@@ -45,13 +45,28 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
         return
     found = _status_of(name, where)
     if output == "table":
-        click.echo(show.printable(f"fabric {found['fabric']}, from {found['file']}"))
-    show.show_data(found, output, lambda: _status_rows(found))
+        of = f"from {found['file']}" if found["file"] else "of `netfab attach`"
+        click.echo(show.printable(f"fabric {found['fabric']}, {of}"))
+    titles = titles_of(found["fabric"], where)
+    show.show_data(found, output, lambda: _status_rows(found, titles))
     if "differs" not in found and not ctx.obj["quiet"]:
         click.echo("as last applied; as root, as the kernel has it", err=True)
-    if found.get("differs"):
+    _say_begun(found)
+    if found.get("whole", True) and found.get("differs"):
         click.echo(
-            f"{found['differs']} objects are not as they were applied; `netfab drift` names them", err=True
+            f"{found['differs']} {'object is' if found['differs'] == 1 else 'objects are'} not as applied;"
+            f" `netfab drift {found['fabric']}` says what is different",
+            err=True,
+        )
+
+
+def _say_begun(found: dict[str, Any]) -> None:
+    """Of a fabric whose first apply has not come to its end."""
+    if not found.get("whole", True):
+        click.echo(
+            f"{found['fabric']} is not applied whole: its first apply still runs, or was killed;"
+            f" `netfab drift {found['fabric']}` says what to do",
+            err=True,
         )
 
 
@@ -66,16 +81,20 @@ def _status_of(name: str, where: Any) -> dict[str, Any]:
     return fabric.status(name, where)
 
 
-def _status_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
-    head = "NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED"
-    yield ("HOST", *head) if "hosts" in found else head
+def _status_rows(found: dict[str, Any], titles: Mapping[str, str]) -> Iterator[Sequence[str]]:
+    """With a column of hosts where there are several, and one of published ports where there are any."""
+    published = {name: ", ".join(node.get("published", ())) for name, node in found["nodes"].items()}
+    head = ("NODE", "STATE", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "DROPPED")
+    ends = ("PUBLISHED",) if any(published.values()) else ()
+    yield ("HOST", *head, *ends) if "hosts" in found else (*head, *ends)
     for name, node in found["nodes"].items():
         rows = node["interfaces"] or [{"name": "-", "network": "-", "addresses": [], "mac": "-"}]
         for interface in rows:
             addresses = ", ".join(interface["addresses"]) or "-"
             where = interface["name"], interface["network"], addresses, interface["mac"]
-            row = name, node["state"], *where, str(interface.get("dropped", "-"))
-            yield (node["host"], *row) if "hosts" in found else row
+            row = [titles.get(name, name), node["state"], *where, str(interface.get("dropped", "-"))]
+            row += [published[name] or "-"] * len(ends)
+            yield [node["host"], *row] if "hosts" in found else row
 
 
 @click.command("ls")
@@ -87,6 +106,8 @@ def ls_command(ctx: click.Context, output: str) -> None:
 
     where = where_of(ctx)
     found = [_status_of(one.name, where) for one in known_fabrics(where)]
+    for each in found:
+        _say_begun(each)
     rows = [(f["fabric"], str(len(f["nodes"])), str(len(f["networks"])), f["file"]) for f in found]
     show.show_data(
         {"version": 1, "fabrics": found}, output, lambda: [("FABRIC", "NODES", "NETWORKS", "FILE"), *rows]
@@ -101,12 +122,15 @@ def ls_command(ctx: click.Context, output: str) -> None:
 def ip_command(ctx: click.Context, node: str, network: str | None, output: str) -> None:
     """Print the addresses of NODE (or FABRIC/NODE), one a line; with NETWORK, only those there."""
     from netfab.cli import show
+    from netfab.topology.suggest import did_you_mean
 
     where = where_of(ctx)
     name, _, short = node.rpartition("/")
     nodes = _status_of(name or fabric_name(None, where), where)["nodes"]
     if short not in nodes:
-        raise NetfabError(f"there is no node {short}", hint=f"there are {', '.join(nodes)}")
+        raise NetfabError(
+            f"there is no node {short}", hint=did_you_mean(short, nodes) or f"there are {', '.join(nodes)}"
+        )
     interfaces = [i for i in nodes[short]["interfaces"] if network in (None, i["network"])]
     if not interfaces:
         raise NetfabError(f"{short} is not on network {network}" if network else f"{short} has no interface")

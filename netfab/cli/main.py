@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from netfab import __version__
-from netfab.cli.failures import show_bug, show_error
-from netfab.errors import Interrupted, NetfabError
+from netfab.cli.failures import exit_code, show_bug, show_error
+from netfab.errors import NetfabError
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 
 # Where each command is defined; a module is imported when one of its commands is called, and for --help of
@@ -25,6 +25,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "diff": ("fabric", "Like `plan --exit-code`."),
         "drift": ("fabric", "Show what others changed since the last apply."),
         "reconcile": ("fabric", "Repair what others changed since the last apply."),
+        "confirm": ("fabric", "Keep what was changed with --confirm."),
         "recover": ("fabric", "Rebuild a lost store from what the kernel shows."),
         "validate": ("fabric", "Check a topology file."),
         "config": ("fabric", "Print the file with everything expanded and every default filled in."),
@@ -57,10 +58,12 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "attach": ("attach", "Give a running container an interface on a bridge."),
         "detach": ("attach", "Take away what `attach` gave."),
         "attachments": ("attach", "List what is attached to containers that others run."),
+        "uplink": ("attach", "Make a NIC a port of a bridge, with its addresses and routes."),
         "watch": ("attach", "Repair what others change, as it happens."),
         "bridge": ("attach", "Make a bridge as Docker makes docker0, or take it away."),
         "lab": ("lab", "Run a topology, and a command, in a sandbox; needs no root."),
         "completion": ("look", "Print a completion script for bash, zsh or fish."),
+        "help": ("main", "Print what a command does, as its --help."),
     },
 }
 ALIASES = {"up": "apply", "down": "destroy"}
@@ -105,6 +108,17 @@ class Sections(click.Group):
                 return found if name in OPTIONS_ARE_THE_COMMANDS else _talkative(found)
         return None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name[:1] != "-" and self.get_command(ctx, name) is None:
+            from netfab.topology.suggest import did_you_mean
+
+            hint = did_you_mean(name, (*self.list_commands(ctx), *ALIASES))
+            ctx.fail(f"there is no command {name}; {hint or '`netfab --help` lists them'}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, commands in SECTIONS.items():
             with formatter.section(section):
@@ -127,6 +141,20 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
     ctx.obj.update(options)
 
 
+@click.command("help")
+@click.argument("command", required=False)
+@click.pass_context
+def help_command(ctx: click.Context, command: str | None) -> None:
+    """Print what COMMAND does, as its --help; without COMMAND, what there is."""
+    parent = ctx.parent or ctx
+    if command is None:
+        click.echo(cli.get_help(parent))
+        return
+    name, found, _ = cli.resolve_command(parent, [command])
+    if found is not None:
+        click.echo(found.get_help(click.Context(found, info_name=name, parent=parent)))
+
+
 def _exit_code(error: click.ClickException, words: Sequence[str]) -> int:
     """2 for wrong usage; but 1, as terraform has it, where 2 says that there is something to change."""
     ctx = error.ctx if isinstance(error, click.UsageError) else None
@@ -136,7 +164,7 @@ def _exit_code(error: click.ClickException, words: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 fine, 1 it failed, 2 usage, 130 interrupted."""
+    """Entry point. Exit codes: 0 fine, 1 it failed, 2 usage, 130 or 143 interrupted."""
     gc.disable()  # a command is short; the collector is four fifths of the time for 25,000 objects
     said: dict[str, Any] = {}
     try:
@@ -148,7 +176,7 @@ def main() -> None:
         code = 130
     except NetfabError as error:
         show_error(error, as_json=said.get("output") == "json")
-        code = 130 if isinstance(error, Interrupted) else 1
+        code = exit_code(error)
     except BrokenPipeError:
         sys.stderr.close()
         code = 1

@@ -12,7 +12,7 @@ import click
 from netfab.cli import complete
 from netfab.cli.fabric import output_json, where_of
 from netfab.cli.failures import show_error
-from netfab.cli.files import far_nodes
+from netfab.cli.files import far_nodes, known_fabrics
 from netfab.errors import ContainerFailed, NetfabError
 
 ENDED = ("exited", "stopped")
@@ -132,15 +132,14 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[Sequence[str]]:
 @click.command("logs")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until they end.")
 @click.option("-n", "--tail", type=int, help="Only the last so many lines.")
-@click.argument("nodes", nargs=-1, shell_complete=complete.nodes)
+@click.argument("nodes", nargs=-1, metavar="[NODE|FABRIC]...", shell_complete=complete.nodes)
 @click.pass_context
 def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tuple[str, ...]) -> None:
-    """Print what nodes wrote; without NODE all of a fabric's, with their names."""
+    """Print what nodes wrote: NODE, FABRIC/NODE, or all of a FABRIC; else of all, with their names."""
     from netfab import fabric
 
     where = where_of(ctx)
-    if not nodes:
-        nodes = tuple(f"{one['fabric']}/{one['node']}" for one in _all_programs(where))
+    nodes = tuple(_expanded(nodes, where))
     if not nodes:
         raise NetfabError("no node of this host has a program")
     out = sys.stdout.buffer
@@ -156,6 +155,18 @@ def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tupl
         remote.logs(far.values(), where, tell, tail, follow)
     for name, line in fabric.logs([node for node in nodes if node not in far], where, tail, follow):
         tell(name, line)
+
+
+def _expanded(words: tuple[str, ...], where: Any) -> Iterator[str]:
+    """Nodes as they are; of a fabric all nodes with programs; of no words those of every fabric."""
+    fabrics = {one.name for one in known_fabrics(where)}
+    every = _all_programs(where) if not words or not fabrics.isdisjoint(words) else []
+    names = {one["node"] for one in every}
+    for word in words or sorted({one["fabric"] for one in every}):
+        if word in fabrics and (not words or word not in names):
+            yield from (f"{word}/{one['node']}" for one in every if one["fabric"] == word)
+        else:
+            yield word
 
 
 def _all_programs(where: Any) -> list[dict[str, Any]]:

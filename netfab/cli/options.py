@@ -1,18 +1,54 @@
-"""Options that mean the same wherever they are given: `--only`, `--lock-timeout`."""
+"""Options that mean the same wherever they are given: `--only`, `--lock-timeout`, `--confirm` and others."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import click
 
 
-def _seconds(_: click.Context, __: click.Parameter, value: str) -> float:
+def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
     """A number of seconds, or a time as topology files have it: `60`, `60s`, `500ms`, `2m`."""
     from netfab.topology import grammar
 
+    if value is None:
+        return None
     try:
         return grammar.seconds(f"{value}s" if value.replace(".", "", 1).isdecimal() else value)
     except grammar.Wrong as wrong:
         raise click.BadParameter(str(wrong)) from wrong
+
+
+def _address(_: click.Context, __: click.Parameter, value: str | None) -> Any:
+    from netfab.topology import addresses, grammar
+
+    try:
+        return None if value is None else addresses.host_address(value)
+    except grammar.Wrong as wrong:
+        raise click.BadParameter(str(wrong)) from wrong
+
+
+@contextmanager
+def changing(ctx: click.Context, name: str, confirm: float | None, probe: Any, where: Any) -> Iterator[Any]:
+    """Within this, the change that the command makes; `--confirm` takes it back unless it is confirmed."""
+    if confirm is None:
+        if probe is not None:
+            raise click.UsageError("--probe goes with --confirm")
+        yield SimpleNamespace(changed=True)
+        return
+    from netfab.confirm import Terms, armed
+
+    with armed(name, Terms(confirm, probe), where) as attempt:
+        yield attempt
+    if attempt.changed and not ctx.obj["quiet"]:
+        answer = f"; so does an answer of {probe}" if probe else ""
+        click.echo(
+            f"`netfab confirm {name}`, over a new connection and within {confirm:g} s, keeps it{answer}.",
+            err=True,
+        )
 
 
 def _node_names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -27,6 +63,9 @@ only_option = click.option(
     metavar="NODE,…",
     callback=_node_names,
     help="Only what these nodes have or need; everything else stays as it is.",
+)
+take_over_option = click.option(
+    "--take-over", is_flag=True, help="This file replaces the one that the fabric was applied from."
 )
 ssh_option = click.option(
     "--ssh",
@@ -46,4 +85,16 @@ lock_option = click.option(
     default="60s",
     show_default=True,
     help="How long to wait for another command.",
+)
+confirm_option = click.option(
+    "--confirm",
+    callback=_seconds,
+    metavar="TIME",
+    help="Take the change back unless `netfab confirm` comes within that time, over a new connection.",
+)
+probe_option = click.option(
+    "--probe",
+    callback=_address,
+    metavar="ADDR",
+    help="With --confirm: also confirmed when ADDR answers a ping.",
 )

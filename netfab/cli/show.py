@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,21 +18,30 @@ from netfab.engine.apply import Progress, no_progress
 from netfab.engine.diff import Change
 from netfab.engine.diff import describe as describe
 
+if TYPE_CHECKING:
+    from netfab.kernel.inhabitants import Inhabitant
+    from netfab.topology.adhoc import Attachment
+
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red"}
+_NONE: Mapping[str, str] = {}
 _SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
 
 
-def show_changes(changes: Iterable[Change], done: bool, source: str) -> None:
-    """One line for each, and the closing line."""
-    show_described(describe(changes), done, source)
+def show_changes(
+    changes: Iterable[Change], done: bool, source: str, titles: Mapping[str, str] = _NONE
+) -> None:
+    """One line for each, and the closing line. `titles`: of guests, in place of their ids."""
+    show_described(describe(changes), done, source, titles)
 
 
-def show_described(found: Sequence[Mapping[str, Any]], done: bool, source: str) -> None:
+def show_described(
+    found: Sequence[Mapping[str, Any]], done: bool, source: str, titles: Mapping[str, str] = _NONE
+) -> None:
     """The same, of changes as `describe` has them; those with a `host` tell it."""
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
     for change in found:
         sign = _SIGNS[change["action"]]
-        line = f"{sign:>3} {change['kind']} {change['name']}"
+        line = f"{sign:>3} {change['kind']} {titled(change['name'], titles)}"
         if change["why"] and change["action"] != "create":
             line += f": {change['why']}"
         if change["restarts"]:
@@ -40,6 +49,13 @@ def show_described(found: Sequence[Mapping[str, Any]], done: bool, source: str) 
         line += f" on {change['host']}" if "host" in change else ""
         click.echo(click.style(printable(line), fg=_COLOURS[sign]) if colour else printable(line))
     click.echo(closing(found, done, source))
+
+
+def titled(text: str, titles: Mapping[str, str]) -> str:
+    """The text with guests as people call them."""
+    for label, title in titles.items():
+        text = text.replace(label, title)
+    return text
 
 
 def closing(found: Sequence[Mapping[str, Any]], done: bool, source: str) -> str:
@@ -55,6 +71,22 @@ def closing(found: Sequence[Mapping[str, Any]], done: bool, source: str) -> str:
     if done:
         return f"Applied: {add} added, {change} changed, {drop} destroyed."
     return f"Plan: {add} to add, {change} to change, {drop} to destroy."
+
+
+def say_gone(gone: Iterable[Attachment]) -> None:
+    """On stderr, what was attached to guests that there are no more."""
+    for one in gone:
+        told = f"{one.interface} of {one.title} is forgotten: that guest is gone"
+        click.echo(printable(told), err=True)
+
+
+def say_inhabitants(left: Sequence[Inhabitant]) -> None:
+    """On stderr, which processes are still in nodes that are gone."""
+    for name in dict.fromkeys(one.name for one in left):
+        pids = [str(one.pid) for one in left if one.name == name]
+        are = "1 process is" if len(pids) == 1 else f"{len(pids)} processes are"
+        told = f"{are} still in what was {name}, whose namespace lasts as long: {', '.join(pids)}"
+        click.echo(printable(told), err=True)
 
 
 def warn(warnings: Iterable[str]) -> None:

@@ -126,7 +126,7 @@ def apply(
     before = observed.own
     phases = phases_for(desired, observed, force)
     if not phases:
-        settle(desired, host, observed, frozenset())
+        settle(desired, host, observed)
         return Applied(before, ())
     changes = tuple(change for phase in phases for change in phase)
     host.prepare(changes)
@@ -169,7 +169,7 @@ def verify(desired: Fabric, host: Host, changes: Sequence[Change]) -> None:
     spaces = {HOST}.union(*map(spaces_of, changed))
     observed = host.observe(desired.name, (desired,), spaces)
     compare(desired, observed)
-    settle(desired, host, observed, spaces)
+    settle(desired, host, observed)
 
 
 def compare(desired: Fabric, observed: Observed) -> None:
@@ -180,8 +180,8 @@ def compare(desired: Fabric, observed: Observed) -> None:
         raise ApplyFailed(f"the kernel does not show what was applied: {told}{more}")
 
 
-def settle(desired: Fabric, host: Host, observed: Observed, spaces: Set[str]) -> None:
-    """Wait for what is made and not ready yet.
+def settle(desired: Fabric, host: Host, observed: Observed) -> None:
+    """Wait for what is made and not ready yet; only the spaces that it is in are read again.
 
     Raises ApplyFailed when it takes too long, or changes meanwhile.
     """
@@ -190,7 +190,7 @@ def settle(desired: Fabric, host: Host, observed: Observed, spaces: Set[str]) ->
         if monotonic() > deadline:
             raise ApplyFailed(f"not ready after {SETTLE:.0f} s: {', '.join(map(str, sorted(waiting)))}")
         host.wait(deadline - monotonic())
-        observed = host.observe(desired.name, (desired,), spaces | {link.space for link in waiting})
+        observed = host.observe(desired.name, (desired,), {link.space for link in waiting})
         compare(desired, observed)
 
 

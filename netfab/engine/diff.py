@@ -113,6 +113,16 @@ def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:
     return found
 
 
+def as_applied(changes: Iterable[Change], last: Fabric) -> tuple[Change, ...]:
+    """The changes, for people: what is to end as it was applied, where only a part of it can be read yet."""
+    return tuple(
+        change._replace(before=last.get(change.before.names[0], change.before))
+        if change.after is None
+        else change
+        for change in changes
+    )
+
+
 def describe(changes: Iterable[Change]) -> list[dict[str, Any]]:
     """Changes as plain data, for people and for JSON: a replacement is one, not a delete and a create."""
     found: dict[Name, dict[str, Any]] = {}

@@ -28,6 +28,7 @@ from netfab.runtime.spawn import reset_signals
 from netfab.system import linux
 from netfab.system.process import close_on_exec_from
 
+LONG = 2.0  # seconds of waiting, after which that is said
 PATIENCE = 30.0  # seconds until somebody must have offered a lease
 FAREWELL = 5.0  # seconds for giving it back
 _PROGRAMS = {
@@ -122,10 +123,17 @@ def _client(path: str) -> Client | None:
         return None
 
 
-def start(directory: str, wanted: Wanted, netns: int, check: Callable[[], None]) -> None:
+def start(
+    directory: str,
+    wanted: Wanted,
+    netns: int,
+    check: Callable[[], None],
+    waiting_for: Callable[[str], None] = lambda _: None,
+) -> None:
     """Start a client in that network namespace, and return when it has a lease.
 
-    `check` is called while we wait, and raises when a signal has come. Raises Unsupported without a client,
+    `check` is called while we wait, and raises when a signal has come;
+    `waiting_for` is told, once, when it takes long. Raises Unsupported without a client,
     NetfabError when nobody offers a lease.
     """
     name, command = _program(wanted.client)
@@ -142,7 +150,7 @@ def start(directory: str, wanted: Wanted, netns: int, check: Callable[[], None])
     if child == 0:
         _become(argv, directory, wanted, name, netns)
     try:
-        _wait_for_lease(wanted, netns, child, check, place)
+        _wait_for_lease(wanted, netns, child, check, waiting_for, place)
     except BaseException:
         stop(directory, wanted.key)
         raise
@@ -218,13 +226,23 @@ def _hide_the_hosts_files(directory: str) -> None:
         linux.mount("/dev/null", resolv, flags=linux.MS_BIND)
 
 
-def _wait_for_lease(wanted: Wanted, netns: int, child: int, check: Callable[[], None], place: str) -> None:
+def _wait_for_lease(
+    wanted: Wanted,
+    netns: int,
+    child: int,
+    check: Callable[[], None],
+    waiting_for: Callable[[str], None],
+    place: str,
+) -> None:
     """Until the script has done what a lease asks for. Raises NetfabError, and what `check` raises."""
-    deadline = monotonic() + PATIENCE
+    deadline, silent = monotonic() + PATIENCE, True
     monitor = _monitor_in(netns)
     try:
         while not os.path.exists(f"{place}/bound"):
             check()
+            if silent and monotonic() > deadline - PATIENCE + LONG:
+                silent = False
+                waiting_for(f"a DHCP lease for {wanted.asked[0]}")
             if os.waitpid(child, os.WNOHANG)[0]:
                 raise NetfabError(f"{wanted.interface}: the DHCP client ended: {_last_words(place)}")
             if monotonic() > deadline:

@@ -8,9 +8,10 @@ nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from errno import EACCES, ECONNREFUSED, ENOENT, ENOTDIR, EPERM
+from functools import cache, partial
 
 from netfab.errors import NetfabError, NoAnswer, NoGuest, UnknownGuest
 from netfab.guests.guest import Candidate, Guest, Source, is_full_id
@@ -27,19 +28,37 @@ def find(word: str, sources: Sources) -> Guest:
 
     A whole id or a name goes before the beginning of an id. Raises NoGuest, GuestGone, NoAnswer.
     """
-    candidate = meant(word, sources)
-    try:
-        return candidate.guest()
-    except OSError as error:
-        raise NoGuest(f"{candidate}: {error.strerror or error}") from error
+    return finder(sources)(word)
+
+
+def finder(sources: Sources) -> Callable[[str], Guest]:
+    """`find` for many words: whoever has a list of guests is asked for it once."""
+    ask = _asked_once(sources)
+
+    def found(word: str) -> Guest:
+        candidate = _meant(word, sources, ask)
+        try:
+            return candidate.guest()
+        except OSError as error:
+            raise NoGuest(f"{candidate}: {error.strerror or error}") from error
+
+    return found
 
 
 def meant(word: str, sources: Sources) -> Candidate:
     """What `find` asks for its process, be there one or not. Raises NoGuest."""
+    return _meant(word, sources, _asked_once(sources))
+
+
+def _asked_once(sources: Sources) -> Callable[[str], _Answers]:
+    return cache(partial(_Answers, sources=sources))
+
+
+def _meant(word: str, sources: Sources, ask: Callable[[str], _Answers]) -> Candidate:
     kind, name = _kind_and_name(word)
     if not name or not name.isprintable():
         raise NoGuest(f"{word!r} names no guest", hint=_WORDS)
-    return _given(kind, name, sources) or _chosen(name, _Answers(kind, sources))
+    return _given(kind, name, sources) or _chosen(name, ask(kind))
 
 
 def everyone(sources: Sources) -> Iterator[Guest]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from errno import ENOTTY
 from typing import NamedTuple
 
-from netfab.errors import GuestGone, NoGuest
+from netfab.errors import GuestGone, NoGuest, UnknownGuest
 from netfab.guests.guest import Candidate, Guest, guest_of_process, refuse_our_own
 from netfab.runtime.record import start_ticks
 from netfab.system import linux
@@ -95,7 +95,7 @@ class Processes(NamedTuple):
         if pid == 1:
             raise NoGuest("process 1 is this machine itself")
         if start_ticks(pid) is None:
-            raise NoGuest(f"there is no process {pid}")
+            raise UnknownGuest(f"there is no process {pid}")
         return guest_of_process(candidate, pid)
 
 
@@ -125,7 +125,7 @@ def _guest_at(candidate: Candidate, path: str) -> Guest:
     try:
         fd = open_bound(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NoGuest(f"there is no namespace at {path}", hint=_LISTED) from error
+        raise UnknownGuest(f"there is no namespace at {path}", hint=_LISTED) from error
     try:
         found = os.fstat(fd)
     finally:

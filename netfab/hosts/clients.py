@@ -17,9 +17,16 @@ from netfab.objects.ops import StartClient, StopClient
 class Clients:
     """One fabric's; their files are below its run directory."""
 
-    def __init__(self, directory: str, namespaces: Namespaces, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        directory: str,
+        namespaces: Namespaces,
+        check: Callable[[], None],
+        waiting_for: Callable[[str], None],
+    ) -> None:
         self._directory = directory
         self._namespaces = namespaces
+        self._waiting_for = waiting_for  # told what a longer wait is for
         self._check = check  # called while we wait; raises Interrupted when a signal has come
         self.handlers: dict[type[Any], Handler] = {StartClient: self._start, StopClient: self._stop}
 
@@ -41,7 +48,7 @@ class Clients:
             try:
                 netns = self._namespaces.open(thing.link.space.removeprefix("node "))
                 try:
-                    dhcp.start(self._directory, _wanted(thing), netns, self._check)
+                    dhcp.start(self._directory, _wanted(thing), netns, self._check, self._waiting_for)
                 finally:
                     os.close(netns)
             except (NetfabError, OSError) as error:

@@ -30,7 +30,7 @@ class Interrupts:
         """Raises Interrupted, once, when a signal has come."""
         if self._pending is not None and not self._raised:
             self._raised = True
-            raise Interrupted(f"interrupted by {signal.Signals(self._pending).name}")
+            raise Interrupted(self._pending)
 
 
 @contextmanager

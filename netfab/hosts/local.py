@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from contextlib import suppress
 from errno import ENOENT
 from ipaddress import IPv6Address
@@ -21,10 +21,10 @@ from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
-from netfab.kernel.nics import nics
+from netfab.kernel.nics import barred, nics
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
-from netfab.objects.base import HOST, Dump, Fabric, Name, Op
+from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Name, Op
 from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.guest import Guest
@@ -61,18 +61,19 @@ class LocalHost:
     ) -> None:
         self.fabric = fabric
         self.interrupts = Interrupts()
+        self.waiting_for: Callable[[str], None] = lambda _: None  # told what a longer wait is for
         self._namespaces = Namespaces(_open_guest)
         self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}/etc")
         paths = Paths(fabric, run_directory, state_directory)
-        self._programs = Programs(paths, self._namespaces, lambda: self.interrupts.check())
-        self._clients = Clients(
-            f"{run_directory}/{fabric}/dhcp", self._namespaces, lambda: self.interrupts.check()
-        )
+        talk = lambda: self.interrupts.check(), lambda what: self.waiting_for(what)
+        self._programs = Programs(paths, self._namespaces, *talk)
+        self._clients = Clients(f"{run_directory}/{fabric}/dhcp", self._namespaces, *talk)
         handlers = self._programs.handlers | self._clients.handlers
         self._executor = Executor(self._namespaces, self._before, handlers)
         self._hook = hook
         self._monitor: Monitor | None = None
         self._tables: Sequence[Any] = ()
+        self._facts, self._dump = Facts(), EMPTY  # as they were last read
 
     def __enter__(self) -> Self:
         return self
@@ -100,17 +101,24 @@ class LocalHost:
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
         containers, supervised = self._programs.read(frozenset() if spaces is None else _running(known))
-        return dump._replace(
+        self._dump = dump._replace(
             containers=containers,
             supervised=supervised,
             clients=tuple(self._clients.read()),
             held=self._programs.held(),
         )
+        return self._dump
+
+    def fingerprint(self) -> str:
+        """What the last readings, of facts and of the fabric, are known by."""
+        from netfab.hosts.fingerprint import fingerprint
+
+        return fingerprint(self._facts, self._dump)
 
     def forget(self) -> None:
         """Let go of what was read, which is much of a large fabric; the next reading is of all of it."""
         self._observer.forget()
-        self._tables = ()
+        self._tables, self._dump = (), EMPTY
 
     def start(self, names: Sequence[str]) -> None:
         """Start programs as they were started before; return when they are ready. Raises NetfabError."""
@@ -140,9 +148,14 @@ class LocalHost:
         """Every NIC in this namespace, with the addresses and routes of those that are moving."""
         return nics(self._namespaces.socket(HOST), moving)
 
+    def barred(self) -> dict[str, str]:
+        """Every link in this namespace that is no NIC which a fabric could have, and why."""
+        return barred(self._namespaces.socket(HOST))
+
     def facts(self) -> Facts:
         """What the planner is told of this host."""
-        return gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
+        self._facts = gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
+        return self._facts
 
     def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
         """Tell the neighbours of addresses that the fabric's guests were just given."""

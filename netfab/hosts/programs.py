@@ -33,10 +33,17 @@ _ONCE = ("no", "on-failure")  # restart policies under which a program may end f
 class Programs:
     """One fabric's containers as objects of the engine."""
 
-    def __init__(self, paths: Paths, namespaces: Namespaces, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        namespaces: Namespaces,
+        check: Callable[[], None],
+        waiting_for: Callable[[str], None],
+    ) -> None:
         self._paths = paths
         self._namespaces = namespaces
         self._check = check  # called while we wait; raises Interrupted when a signal has come
+        self._waiting_for = waiting_for  # told what a longer wait is for
         self.handlers: dict[type[Any], Handler] = {
             StartContainer: self._start,
             ChangeContainer: self._change,
@@ -110,7 +117,7 @@ class Programs:
                 ready.Node(one.name, netns, tuple(ready.Probe(*probe) for probe in one.ready), one.addresses)
                 for one, netns in zip(wanted, descriptors, strict=True)
             ]
-            ready.wait_ready(self._paths, nodes, self._check)
+            ready.wait_ready(self._paths, nodes, self._check, self._waiting_for)
         finally:
             for netns in descriptors:
                 os.close(netns)

@@ -24,6 +24,9 @@ from netfab.kernel.observe import links
 from netfab.objects.base import HOST, Name, Op
 from netfab.objects.link import GROUP, IFALIAS, LOOPBACK_IFINDEX, Link, scratch_of
 from netfab.objects.ops import (
+    AwaitAddresses,
+    AwaitCarrier,
+    CopyNeighbours,
     DelLink,
     DelNamespace,
     DropRules,
@@ -259,6 +262,13 @@ class Executor:
             return self._fds[name]
         return LOOPBACK_IFINDEX if name.text == "lo" else self._index[name]
 
+    def _of(self, link: Name) -> int:
+        """The index of a link that has to be there. Raises OSError."""
+        try:
+            return self._resolve(link)
+        except KeyError as error:
+            raise OSError(ENODEV, f"there is no {link}") from error
+
     def _sweep(self, space: str, steps: Steps, failed: Failures, beside: Errand) -> None:
         """Delete links: one by one each costs an RCU grace period; those of a group go together for one.
 
@@ -320,6 +330,20 @@ class Executor:
                 os.close(self._namespaces.open(guest.name.text))
             case DelNamespace(name):
                 self._namespaces.delete(name)
+            case AwaitCarrier(bridge, port, space):
+                from netfab.kernel.lending import await_carrier
+
+                await_carrier(self._namespaces.socket(space), self._of(bridge), self._of(port))
+            case AwaitAddresses(link, space):
+                from netfab.kernel.lending import await_addresses
+
+                with suppress(OSError):  # it is gone
+                    await_addresses(self._namespaces.socket(space), self._of(link))
+            case CopyNeighbours(source, target, space):
+                from netfab.kernel.lending import copy_neighbours
+
+                with suppress(OSError, KernelRefused):  # whoever is not known is asked for
+                    copy_neighbours(self._namespaces.socket(space), self._of(source), self._of(target))
             case WriteFile(path, mode, content):
                 write_file(path, mode, content)
             case RemoveFile(path):

@@ -18,7 +18,8 @@ from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import rules_of
 from netfab.kernel.observe import addresses, links, routes
 from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
-from netfab.objects.link import LOOPBACK_IFINDEX, MASTER, Link, owned
+from netfab.objects.bridge import STP_STATE
+from netfab.objects.link import LOOPBACK_IFINDEX, MASTER, Link, is_moved_by, owned
 from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.route import RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
 from netfab.objects.vxlan import ID as VXLAN_ID
@@ -99,7 +100,8 @@ def _borrowable(uplinks: list[str]) -> Iterator[tuple[str, str]]:
 def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
     """Every bridge of the socket's namespace: its addresses, ports, MTU and MAC, by name.
 
-    Whether the fabric made it (`own`), and whether others put ports on it (`shared`).
+    Whether it is up, and has spanning tree (`stp`); whether the fabric made it (`own`), and whether others
+    put ports on it (`shared`).
     """
     found = links(netlink)
     held = addresses(netlink)
@@ -113,8 +115,10 @@ def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
             "ports": [link.name for link in ports],
             "mtu": bridge.mtu,
             "mac": bridge.mac,
+            "up": bridge.up,
+            "stp": bool(number(bridge.info_data().get(STP_STATE, b""))),
             "own": owned(bridge, fabric),
-            "shared": not all(owned(link, fabric) for link in ports),
+            "shared": not all(owned(link, fabric) or is_moved_by(link, fabric) for link in ports),
         }
         for bridge in found
         if bridge.kind == "bridge"

@@ -72,7 +72,10 @@ def _try_all() -> Iterator[Feature]:
         )
     if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
         yield _feature(
-            "host's own root", False, "all that fails below", "--privileged, or run netfab on the host"
+            "root in a container",
+            os.geteuid() != 0 or _capable(),
+            "all that fails below",
+            "--privileged, or run netfab on the host",
         )
     userns = _works(become_root)
     yield _feature(
@@ -139,6 +142,14 @@ def _nft() -> Iterator[Feature]:
             ran = subprocess.run([path, "-f", "-"], input=rules, text=True, capture_output=True, check=False)
             cure = "modprobe nf_tables nft_ct" + (" nf_conntrack_bridge" if family == "bridge" else "")
             yield _feature(f"nft {family}", ran.returncode == 0, "firewall", cure)
+
+
+def _capable() -> bool:
+    """Whether this process has what a container's root mostly lacks: CAP_NET_ADMIN and CAP_SYS_ADMIN."""
+    found = int(
+        next(line for line in _read("/proc/self/status").splitlines() if line[:7] == "CapEff:")[7:], 16
+    )
+    return bool(found >> 12 & 1 and found >> 21 & 1)
 
 
 def _overlay() -> bool:

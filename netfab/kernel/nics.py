@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.observe import ALL_ADDRESSES, ALL_LINKS, ALL_ROUTES
-from netfab.objects.link import IFALIAS, LOOPBACK_IFINDEX, MASTER, MOVED, Link, of_a_fabric
-from netfab.objects.original import Original, kept_address, kept_routes
-from netfab.objects.wire import IFINFO, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, number
-from netfab.plan.facts import FoundNic
+from netfab.objects.kept import KeptAddress, KeptRoute, kept_address, kept_routes
+from netfab.objects.link import IFALIAS, LINK, LOOPBACK_IFINDEX, MASTER, MOVED, Link, of_a_fabric
+from netfab.objects.original import Original
+from netfab.objects.wire import IFINFO, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, number, text
+from netfab.plan.facts import FoundNic, Stacked
 
 
 def nics(netlink: Netlink, moving: Collection[str] = ()) -> dict[str, FoundNic]:
@@ -24,18 +26,50 @@ def nics(netlink: Netlink, moving: Collection[str] = ()) -> dict[str, FoundNic]:
             _whole(netlink, link, names) if link.name in moving else Original.of(link),
             hardware,
             names.get(number(link.attrs.get(MASTER, b"")), ""),
+            tuple(_stacked(link, links)),
+            os.path.exists(f"/sys/class/net/{link.name}/phy80211"),
         )
         for hardware, link in links
-        if link.ifindex != LOOPBACK_IFINDEX and link.kind != "bridge" and not _ours(link)
+        if not _barred(link)
     }
 
 
+def barred(netlink: Netlink) -> dict[str, str]:
+    """Every link of the socket's namespace that is no NIC which a fabric could have, and why."""
+    return {link.name: why for _, link in _links(netlink) if (why := _barred(link))}
+
+
+def _barred(link: Link) -> str:
+    alias = text(link.attrs.get(IFALIAS, b""))
+    if link.ifindex == LOOPBACK_IFINDEX:
+        return "the loopback interface"
+    if alias.startswith(MOVED):
+        return f"in use by fabric {alias.removeprefix(MOVED).partition(' ')[0]}"
+    if of_a_fabric(link):
+        return f"a {link.kind} that a fabric made ({alias or 'no label'})"
+    return "a bridge" if link.kind == "bridge" else ""
+
+
+def _stacked(nic: Link, links: Iterable[tuple[int, Link]]) -> Iterator[Stacked]:
+    """Links on the NIC: VLANs, macvlans. A veth's other end is none."""
+    names = {link.ifindex: link.name for _, link in links}
+    for _, link in links:
+        if link.kind != "veth" and link is not nic and number(link.attrs.get(LINK, b"")) == nic.ifindex:
+            yield Stacked(link.name, link.kind, names.get(number(link.attrs.get(MASTER, b"")), ""))
+
+
 def _whole(netlink: Netlink, link: Link, names: Mapping[int, str]) -> Original:
-    addresses = (kept_address(*message) for message in netlink.dump(RTM_GETADDR, ALL_ADDRESSES))
-    return Original.of(link)._replace(
-        addresses=tuple(found[1] for found in addresses if found and found[0] == link.ifindex),
-        routes=kept_routes(netlink.dump(RTM_GETROUTE, ALL_ROUTES), link.ifindex, names),
-    )
+    addresses, routes = belongings(netlink, link.ifindex, names)
+    return Original.of(link)._replace(addresses=addresses, routes=routes)
+
+
+def belongings(
+    netlink: Netlink, ifindex: int, names: Mapping[int, str]
+) -> tuple[tuple[KeptAddress, ...], tuple[KeptRoute, ...]]:
+    """The addresses and routes of a link, less what the kernel makes by itself."""
+    kept = (kept_address(*message) for message in netlink.dump(RTM_GETADDR, ALL_ADDRESSES))
+    addresses = tuple(found[1] for found in kept if found and found[0] == ifindex)
+    return addresses, kept_routes(netlink.dump(RTM_GETROUTE, ALL_ROUTES), ifindex, names, addresses)
 
 
 def _links(netlink: Netlink) -> Iterator[tuple[int, Link]]:
@@ -43,7 +77,3 @@ def _links(netlink: Netlink) -> Iterator[tuple[int, Link]]:
     for data, start, end in netlink.dump(RTM_GETLINK, ALL_LINKS):
         _, hardware, index, flags, _ = IFINFO.unpack_from(data, start)
         yield hardware, Link.parse(index, flags, data, start + IFINFO.size, end, whole=True)
-
-
-def _ours(link: Link) -> bool:
-    return of_a_fabric(link) or link.attrs.get(IFALIAS, b"").startswith(MOVED.encode())

@@ -22,7 +22,9 @@ from netfab.objects.link import (
     LOOPBACK_IFINDEX,
     MASTER,
     Link,
+    is_moved_by,
     marked_links,
+    moved_mark,
     of_a_fabric,
     owned,
     related,
@@ -34,12 +36,14 @@ from netfab.objects.nic import Nic
 from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.qdisc import Qdisc, QdiscMessage
 from netfab.objects.route import RouteMessage
+from netfab.objects.uplink import Lent, Uplink
 from netfab.objects.wire import (
     AF_BRIDGE,
     IFADDR,
     IFINFO,
     MARK,
     NDMSG,
+    RT_SCOPE_HOST,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNEIGH,
@@ -81,8 +85,14 @@ def addresses(netlink: Netlink) -> list[AddressMessage]:
 
 
 def _marked_addresses(netlink: Netlink) -> list[AddressMessage]:
-    """Those that netfab gave: two of three are lo's."""
-    return [message for message in addresses(netlink) if message.marked]
+    """Those that netfab gave; the kernel's own, two of three, are lo's and of another scope."""
+    found = (
+        AddressMessage(family, length, index, parse(data, start + IFADDR.size, end, WANTED))
+        for data, start, end in netlink.dump(RTM_GETADDR, ALL_ADDRESSES)
+        for family, length, _, scope, index in (IFADDR.unpack_from(data, start),)
+        if scope != RT_SCOPE_HOST
+    )
+    return [message for message in found if message.marked]
 
 
 def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
@@ -206,11 +216,34 @@ class Observer:
             nics={
                 thing.name: thing.original for one in known for thing in one.values() if type(thing) is Nic
             },
+            uplinks=dict(self._uplinks(fabric, known)),
             tables=self._tables,
+            passages=self._passages,
             guests=self._guests,
             neighbours=self._neighbours,
             qdiscs=self._read_qdiscs(known, own, only),
         )
+
+    def _uplinks(self, fabric: str, known: Sequence[Fabric]) -> Iterator[tuple[str, Lent]]:
+        """NICs with the fabric's mark that are known to be lent to a bridge, or are on one of its own."""
+        host = self._spaces[HOST].links
+        marked = [link for link in host if is_moved_by(link, fabric)]
+        if not marked:
+            return
+        from netfab.kernel.uplinks import lent
+
+        bridges = {link.ifindex: link for link in host if link.kind == "bridge"}
+        for nic in marked:
+            meant = [
+                thing
+                for one in known
+                for thing in one.values()
+                if type(thing) is Uplink and moved_mark(fabric, thing.nic) == text(nic.attrs[IFALIAS])
+            ]
+            own = bridges.get(number(nic.attrs.get(MASTER, b"")))
+            if meant or (own is not None and owned(own, fabric)):
+                found = lent(self._namespaces.socket(HOST), nic, host, meant)
+                yield text(nic.attrs[IFALIAS]).removeprefix(moved_mark(fabric)), found
 
     def _read_qdiscs(
         self, known: Sequence[Fabric], own: dict[str, Space], only: frozenset[str] | None

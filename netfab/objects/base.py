@@ -134,8 +134,12 @@ class Dump(NamedTuple):
     clients: Iterable[Any] = ()  # a Dhcp for each client that lives
     guests: Mapping[str, Any] = {}  # space -> the Guest that it is
     nics: Mapping[str, Any] = {}  # name of a NIC that is moved, or was to be -> the Original that it has
+    uplinks: Mapping[str, Any] = {}  # name of a NIC -> the Lent that it is, or was to be
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor
     held: Sequence[str] | None = None  # ports that the supervisor holds; None: there is nothing of such
+
+
+EMPTY = Dump("", {}, {}, (), frozenset(), {}, {}, {})
 
 
 class Fabric(dict[Name, Any]):

@@ -118,10 +118,10 @@ class Bridge(NamedTuple):
         ]
 
     def _ipv6(self) -> Iterator[Op]:
-        accept = str(int(self.settings.accept_ra))
+        # 2: also where it forwards (Documentation/networking/ip-sysctl.rst).
         for key, value in (
-            ("accept_ra", accept),
-            ("accept_redirects", accept),
+            ("accept_ra", "2" if self.settings.accept_ra else "0"),
+            ("accept_redirects", str(int(self.settings.accept_ra))),
             ("force_forwarding", str(int(self.settings.forwarding6))),
         ):
             yield WriteSysctl(self.link.space, f"net/ipv6/conf/{self.link.text}/{key}", value, True)

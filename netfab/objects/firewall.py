@@ -340,6 +340,8 @@ def _parts(value: Any) -> list[Any]:
 
 def _read_part(part: Any) -> str:
     match part:
+        case str():
+            return part
         case {"prefix": {"addr": address, "len": length}}:
             return f"{address}/{length}"
         case {"goto": {"target": target}}:

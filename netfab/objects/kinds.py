@@ -24,6 +24,7 @@ from netfab.objects.qdisc import Qdisc
 from netfab.objects.route import Route
 from netfab.objects.supervisor import Supervisor
 from netfab.objects.sysctl import Sysctl
+from netfab.objects.uplink import Uplink
 from netfab.objects.veth import Veth
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import VxlanFdb
@@ -39,6 +40,7 @@ KINDS: tuple[type[Any], ...] = (
     Nic,
     Vxlan,
     Port,
+    Uplink,
     VxlanFdb,
     BridgeFdb,
     Neighbour,
@@ -53,5 +55,5 @@ KINDS: tuple[type[Any], ...] = (
     Container,
     Supervisor,
 )
-# What can only be read by asking for each, and what has to be looked for in namespaces that end.
-ASKED = (Guest, Sysctl, Borrowed, Qdisc, Macvlan, Nic, Neighbour)
+# What can only be read by asking for each, and what has to be looked for elsewhere than in what ends.
+ASKED = (Guest, Sysctl, Borrowed, Qdisc, Macvlan, Nic, Uplink, Neighbour)

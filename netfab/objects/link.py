@@ -24,6 +24,7 @@ from netfab.objects.wire import (
     Request,
     Value,
     attributes,
+    inside,
     number,
     parse,
     text,
@@ -35,6 +36,8 @@ ADDRESS, IFNAME, MTU, LINK, MASTER = 1, 3, 4, 5, 10
 OPERSTATE, LINKINFO, IFALIAS, AF_SPEC, GROUP, NET_NS_FD = 16, 18, 20, 26, 27, 28
 NUM_TX_QUEUES, NUM_RX_QUEUES = 31, 32
 INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
+BRPORT_STATE, BRPORT_HAIRPIN, BRPORT_LEARNING = 1, 4, 8  # IFLA_BRPORT_MODE is hairpin mode
+BRPORT_NEIGH_SUPPRESS, BRPORT_ISOLATED = 32, 33
 INET_CONF = 1  # IFLA_INET_CONF
 INET6_CONF, INET6_ADDR_GEN_MODE = 2, 8
 CONF_FORWARDING, CONF_RP_FILTER, CONF_PROMOTE_SECONDARIES = 1, 8, 20  # linux/ip.h, IPV4_DEVCONF_*
@@ -46,7 +49,21 @@ CONF6_ACCEPT_RA, CONF6_ACCEPT_REDIRECTS, CONF6_FORCE_FORWARDING = (
 )  # linux/ipv6.h, DEVCONF_*, counted from 0
 ADDR_GEN_NONE = 1
 OPERSTATE_UP = 6  # RFC 2863
-WANTED = frozenset({ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO, IFALIAS, AF_SPEC, GROUP})
+_KIND, DATA = inside(LINKINFO, INFO_KIND), inside(LINKINFO, INFO_DATA)
+_SLAVE_KIND = inside(LINKINFO, INFO_SLAVE_KIND)
+_CONF, _CONF6 = inside(AF_SPEC, AF_INET, INET_CONF), inside(AF_SPEC, AF_INET6, INET6_CONF)
+
+
+def in_port(which: int) -> int:
+    """Where in a link is what IFLA_BRPORT_* says of it as a bridge's port."""
+    return inside(LINKINFO, INFO_SLAVE_DATA, which)
+
+
+_OF_PORTS = (BRPORT_STATE, BRPORT_HAIRPIN, BRPORT_LEARNING, BRPORT_NEIGH_SUPPRESS, BRPORT_ISOLATED)
+WANTED = frozenset(
+    {ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, IFALIAS, GROUP}
+    | {_KIND, DATA, _SLAVE_KIND, _CONF, _CONF6, *map(in_port, _OF_PORTS)}
+)
 WANTED_OF_LO = frozenset({IFNAME, GROUP})
 LOOPBACK_IFINDEX = 1  # net/flow.h
 
@@ -79,17 +96,17 @@ class Link(NamedTuple):
     kind: str  # bridge, veth ...; "" for hardware
     settings: Settings
     attrs: dict[int, bytes]  # what else is of WANTED; of a lo of WANTED_OF_LO
-    info: dict[int, bytes]  # of IFLA_LINKINFO
 
     @classmethod
     def parse(cls, ifindex: int, flags: int, data: bytes, start: int, end: int, whole: bool = False) -> Link:
         """From the attributes in data[start:end]; `whole`: with what its settings are read from."""
         attrs = parse(data, start, end, WANTED if ifindex != LOOPBACK_IFINDEX else WANTED_OF_LO)
-        nested = attrs.pop(LINKINFO, b"")
-        info = parse(nested, 0, len(nested))
-        group, kind = number(attrs.get(GROUP, b"")), text(info.get(INFO_KIND, b""))
-        settings = _settings_of(attrs.get(AF_SPEC, b"") if whole else attrs.pop(AF_SPEC, b""))
-        return cls(ifindex, flags, text(attrs.pop(IFNAME)), group, kind, settings, attrs, info)
+        group, kind = number(attrs.get(GROUP, b"")), text(attrs.pop(_KIND, b""))
+        has_ipv6 = _CONF6 in attrs
+        settings = _settings(attrs.pop(_CONF, b""), attrs.pop(_CONF6, b""), has_ipv6)
+        if whole:
+            attrs |= parse(data, start, end, frozenset({AF_SPEC}))
+        return cls(ifindex, flags, text(attrs.pop(IFNAME)), group, kind, settings, attrs)
 
     @property
     def up(self) -> bool:
@@ -106,10 +123,15 @@ class Link(NamedTuple):
         """aa:bb:cc:dd:ee:ff; "" for a link without one."""
         return self.attrs.get(ADDRESS, b"").hex(":")
 
-    def info_data(self, which: int = INFO_DATA, wanted: frozenset[int] | None = None) -> dict[int, bytes]:
-        """Attributes of IFLA_INFO_DATA or IFLA_INFO_SLAVE_DATA."""
-        data = self.info.get(which, b"")
-        return parse(data, 0, len(data), wanted)
+    @property
+    def slave_kind(self) -> str:
+        """What it is a port of: bridge, bond ...; "" for none."""
+        return text(self.attrs.get(_SLAVE_KIND, b""))
+
+    def info_data(self) -> dict[int, bytes]:
+        """Attributes of IFLA_INFO_DATA."""
+        data = self.attrs.get(DATA, b"")
+        return parse(data, 0, len(data))
 
 
 class Settings(NamedTuple):
@@ -133,17 +155,12 @@ class Settings(NamedTuple):
         return fields(before, self, {"forwarding6": "IPv6 forwarding"})
 
 
-def _settings_of(families: bytes) -> Settings:
-    """What IFLA_AF_SPEC says of both families; IFLA_INET_CONF is an array of s32 counted from 1."""
-    spec = parse(families, 0, len(families))
-    inet, inet6 = spec.get(AF_INET, b""), spec.get(AF_INET6, b"")
-    conf = parse(inet, 0, len(inet)).get(INET_CONF, b"")
-    return _settings(conf, parse(inet6, 0, len(inet6)).get(INET6_CONF, b""), AF_INET6 in spec)
-
-
 @cache
 def _settings(conf: bytes, conf6: bytes, has_ipv6: bool) -> Settings:
-    """From IFLA_INET_CONF and IFLA_INET6_CONF: most links of a host have the same."""
+    """From IFLA_INET_CONF, an array of s32 counted from 1, and IFLA_INET6_CONF.
+
+    Most links of a host have the same.
+    """
 
     def ipv4(which: int) -> int:
         return number(conf[4 * which - 4 : 4 * which])
@@ -184,6 +201,11 @@ def related(link: Link, fabric: str) -> bool:
 def moved_mark(fabric: str, name: str = "") -> str:
     """The alias of a NIC of the host, of that name there, that the fabric moved (objects/nic.py)."""
     return f"{MOVED}{fabric} {name}"
+
+
+def is_moved_by(link: Link, fabric: str) -> bool:
+    """Whether it is a NIC of the host that the fabric moved, or lent to a bridge."""
+    return text(link.attrs.get(IFALIAS, b"")).startswith(moved_mark(fabric))
 
 
 def set_link(link: Name, attrs: tuple[tuple[int, Value], ...], doing: str) -> Request:

@@ -46,6 +46,32 @@ class DelLink(NamedTuple):
         return self.link.space
 
 
+class AwaitCarrier(NamedTuple):
+    """Wait until a bridge carries what one of its ports does; no longer than that port has a carrier."""
+
+    bridge: Name
+    port: Name
+    space: str = HOST
+
+    def __str__(self) -> str:
+        return f"wait for {self.bridge}"
+
+
+class AwaitAddresses(NamedTuple):
+    """Wait until the kernel takes what comes for the IPv6 addresses that a link was just given."""
+
+    link: Name
+    space: str = HOST
+
+
+class CopyNeighbours(NamedTuple):
+    """Have a link know the neighbours that another one knows: nothing depends on it but a question less."""
+
+    source: Name
+    target: Name
+    space: str = HOST
+
+
 class WriteFile(NamedTuple):
     """Write in place (a bind mount of the file must see it), creating parents."""
 

@@ -7,19 +7,24 @@ from typing import NamedTuple, Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.link import (
+    BRPORT_HAIRPIN,
+    BRPORT_ISOLATED,
+    BRPORT_LEARNING,
+    BRPORT_NEIGH_SUPPRESS,
+    BRPORT_STATE,
     INFO_SLAVE_DATA,
     INFO_SLAVE_KIND,
     LINKINFO,
     MASTER,
+    in_port,
     own_links,
     set_link,
 )
-from netfab.objects.wire import IFF_LOWER_UP, number, text, u8, u32
+from netfab.objects.wire import IFF_LOWER_UP, number, u8, u32
 
-BRPORT_STATE, BRPORT_HAIRPIN, BRPORT_LEARNING = 1, 4, 8  # IFLA_BRPORT_MODE is hairpin mode
-BRPORT_NEIGH_SUPPRESS, BRPORT_ISOLATED = 32, 33
 _MODES = (BRPORT_ISOLATED, BRPORT_HAIRPIN, BRPORT_LEARNING, BRPORT_NEIGH_SUPPRESS)  # as Port has them
 _BORN = (False, False, True, False)  # what a new port has of them
+_STATE, *_READ = (in_port(which) for which in (BRPORT_STATE, *_MODES))
 FORWARDING = 3  # linux/if_bridge.h, BR_STATE_FORWARDING
 
 
@@ -81,11 +86,8 @@ class Port(NamedTuple):
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
         for space, link in own_links(dump):
-            if (master := number(link.attrs.get(MASTER, b""))) and text(
-                link.info.get(INFO_SLAVE_KIND, b"")
-            ) == "bridge":
-                data = link.info_data(INFO_SLAVE_DATA, frozenset(_MODES))
-                modes = (bool(number(data.get(mode, b""))) for mode in _MODES)
+            if (master := number(link.attrs.get(MASTER, b""))) and link.slave_kind == "bridge":
+                modes = (bool(number(link.attrs.get(mode, b""))) for mode in _READ)
                 yield cls(Name(space, link.name), dump.links[space, master], *modes)
 
     @classmethod
@@ -94,10 +96,10 @@ class Port(NamedTuple):
             (space, link.ifindex) for space, found in dump.spaces.items() for link in found.links if link.up
         }
         for space, link in own_links(dump):
-            if link.up and link.flags & IFF_LOWER_UP and (space, number(link.attrs.get(MASTER, b""))) in up:
-                data = link.info_data(INFO_SLAVE_DATA, frozenset({BRPORT_STATE}))
-                if BRPORT_STATE in data and number(data[BRPORT_STATE]) != FORWARDING:
-                    yield Name(space, link.name)
+            works = link.up and link.flags & IFF_LOWER_UP
+            waits = _STATE in link.attrs and number(link.attrs[_STATE]) != FORWARDING
+            if works and waits and (space, number(link.attrs.get(MASTER, b""))) in up:
+                yield Name(space, link.name)
 
     def __str__(self) -> str:
         return f"port {self.link}"

@@ -8,6 +8,7 @@ encoded. About seventeen times faster than a general library, which is the indep
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ NLM_F_DUMP = 0x300
 NEW = NLM_F_CREATE | NLM_F_EXCL
 
 AF_INET, AF_BRIDGE, AF_INET6 = 2, 7, 10
-RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253  # linux/rtnetlink.h
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254  # linux/rtnetlink.h
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000  # linux/if.h
 
 IFINFO = Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
@@ -33,6 +34,7 @@ IFADDR = Struct("=BBBBi")  # ifaddrmsg: family, prefixlen, flags, scope, index
 RTMSG = Struct("=BBBBBBBBI")  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 NDMSG = Struct("=BxxxiHBB")  # ndmsg: family, ifindex, state, flags, type
 TCMSG = Struct("=BxxxiIII")  # tcmsg: family, ifindex, handle, parent, info
+NDMSG = Struct("=BxxxiHBB")  # ndmsg: family, ifindex, state, flags, type
 NEXTHOP = Struct("=HBBi")  # rtnexthop: len, flags, hops, ifindex
 _HEADER = Struct("=IHHII")  # nlmsghdr: len, type, flags, seq, pid
 _ATTR = Struct("=HH")
@@ -154,19 +156,28 @@ class _Layout(NamedTuple):
 
     headers: Struct
     expected: tuple[int, ...]  # what `headers` reads where the attributes lie so
-    kinds: tuple[int, ...]
+    paths: tuple[int, ...]
     values: Struct
 
     @classmethod
-    def of(cls, start: int, found: list[tuple[int, int, int]], wanted: frozenset[int] | None) -> _Layout:
-        """Of attributes that were found behind `start`: (header, beginning and end of the value) of each."""
-        kept = [one for one in found if wanted is None or _kind(one[0]) in wanted]
+    def of(cls, start: int, found: list[_Found], wanted: frozenset[int] | None) -> _Layout:
+        """Of attributes that were found behind `start`."""
+        kept = [one for one in found if wanted is None or one.path in wanted]
         return cls(
-            _format(start, [(begin - 4, begin, "I") for _, begin, _ in found]),
-            tuple(header for header, _, _ in found),
-            tuple(_kind(header) for header, _, _ in kept),
-            _format(start, [(begin, end, f"{end - begin}s") for _, begin, end in kept]),
+            _format(start, [(one.begin - 4, one.begin, "I") for one in found]),
+            tuple(one.header for one in found),
+            tuple(one.path for one in kept),
+            _format(start, [(one.begin, one.end, f"{one.end - one.begin}s") for one in kept]),
         )
+
+
+class _Found(NamedTuple):
+    """An attribute, and where its value begins and ends."""
+
+    path: int
+    header: int
+    begin: int
+    end: int
 
 
 def _format(at: int, parts: list[tuple[int, int, str]]) -> Struct:
@@ -178,43 +189,64 @@ def _format(at: int, parts: list[tuple[int, int, str]]) -> Struct:
     return Struct(out)
 
 
-_LAYOUTS: dict[tuple[int, frozenset[int] | None], _Layout] = {}  # by the length of what they are of
+_LAYOUTS: dict[tuple[int, frozenset[int] | None], list[_Layout]] = {}  # by the length of what they are of
+_FEW = 8  # layouts of one length that are remembered: names are padded, so each length of theirs has its own
+
+
+def inside(*kinds: int) -> int:
+    """The path to a nested attribute, the outermost type first, as `parse` has it: that of no type alone."""
+    path = 0
+    for kind in kinds:
+        path = path << 16 | kind
+    return path
 
 
 def parse(data: bytes, start: int, end: int, wanted: frozenset[int] | None = None) -> dict[int, bytes]:
     """Attributes by type, the last of a type winning; nested ones stay bytes until somebody parses them.
 
-    With `wanted` only those types, and no further than the last of them that is found: a link has forty
-    attributes. Most messages of one length have their attributes in the same places, which are remembered.
+    With `wanted` only those types, and those that are nested by their paths, and no further than the last of
+    them that is found: a link has forty attributes. What is wanted has nothing wanted inside. Most messages
+    of one length have their attributes in the same few ways, which are remembered.
     """
-    layout = _LAYOUTS.get((end - start, wanted))
-    if layout is not None and layout.headers.unpack_from(data, start) == layout.expected:
-        return dict(zip(layout.kinds, layout.values.unpack_from(data, start), strict=True))
+    layouts = _LAYOUTS.setdefault((end - start, wanted), [])
+    for layout in layouts:
+        if layout.headers.unpack_from(data, start) == layout.expected:
+            return dict(zip(layout.paths, layout.values.unpack_from(data, start), strict=True))
     found = _found(data, start, end, wanted)
-    if layout is None:
-        _LAYOUTS[end - start, wanted] = _Layout.of(start, found, wanted)
-    return {
-        _kind(header): data[begin:end]
-        for header, begin, end in found
-        if wanted is None or _kind(header) in wanted
-    }
+    if len(layouts) < _FEW:
+        layouts.append(_Layout.of(start, found, wanted))
+    return {one.path: data[one.begin : one.end] for one in found if wanted is None or one.path in wanted}
 
 
-def _found(data: bytes, start: int, end: int, wanted: frozenset[int] | None) -> list[tuple[int, int, int]]:
-    """(header, beginning and end of the value) of each attribute, up to the last of the wanted ones."""
-    found = []
-    left = set(wanted or ())
+def _found(data: bytes, start: int, end: int, wanted: frozenset[int] | None, outer: int = 0) -> list[_Found]:
+    """The attributes within the one of path `outer`, up to the last of the wanted ones."""
+    found: list[_Found] = []
+    left = set(_ways(wanted or frozenset(), outer))
     while start + 4 <= end:
         (header,) = _U32.unpack_from(data, start)
         length = header & 0xFFFF
         if not 4 <= length <= end - start:
             break
-        found.append((header, start + 4, start + length))
-        left.discard(_kind(header))
+        path = outer << 16 | _kind(header)
+        found.append(_Found(path, header, start + 4, start + length))
+        if path in left and wanted is not None and path not in wanted:
+            found += _found(data, start + 4, start + length, wanted, path)
+        left.discard(path)
         if wanted is not None and not left:
             break
         start += (length + 3) & ~3
     return found
+
+
+@cache
+def _ways(wanted: frozenset[int], outer: int) -> frozenset[int]:
+    """The paths, one step inside of `outer`, that are wanted or lead to what is."""
+    ways = set()
+    for path in wanted:
+        while path and path >> 16 != outer:
+            path >>= 16
+        ways.add(path)
+    return frozenset(ways - {0})
 
 
 def _kind(header: int) -> int:

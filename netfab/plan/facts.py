@@ -23,13 +23,23 @@ class FoundGuest(NamedTuple):
     started: str
 
 
+class Stacked(NamedTuple):
+    """A link on top of a NIC."""
+
+    name: str
+    kind: str  # vlan, macvlan ...
+    master: str  # the bridge that it is a port of, or the like
+
+
 class FoundNic(NamedTuple):
     """A link of the host that an interface of a node can send through, or that can be moved into it."""
 
     original: Original  # as it is, or was before we moved it
     hardware: int = 1  # ARPHRD_*, net/if_arp.h
     master: str = ""  # the bridge, bond or the like that it is a port of
-    moved: bool = False  # by this fabric
+    stacked: tuple[Stacked, ...] = ()
+    wireless: bool = False
+    moved: bool = False  # by this fabric, or lent to a bridge
 
 
 class Device(NamedTuple):
@@ -56,6 +66,7 @@ class Facts(NamedTuple):
     held: Mapping[str, Mapping[Address, str]] = {}  # bridge -> others' addresses there, and whose
     guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
     nics: Mapping[str, FoundNic] = {}  # by their names on the host; only where the topology speaks of any
+    barred: Mapping[str, str] = {}  # links that are no such NICs, and why; likewise
     devices: tuple[Device, ...] = ()  # those with addresses
     vnis: tuple[tuple[int, str], ...] = ()  # of tunnels that are not this fabric's, and whose they are
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
@@ -66,30 +77,31 @@ class Asked(NamedTuple):
 
     guests: tuple[str, ...] = ()  # words of `attach`: as they run now
     former: tuple[str, ...] = ()  # as they were when they were attached, if they ever were
-    nics: bool = False  # whether there is a link to any
-    moving: tuple[str, ...] = ()  # NICs that are to be moved
+    nics: bool = False  # whether there is a link to any, or an uplink
+    moving: tuple[str, ...] = ()  # NICs that are to be moved, or lent to a bridge
 
 
 def asked_by(topology: Topology, nodes: Container[str]) -> Asked:
     """What has to be looked for before these nodes can be planned."""
     outsides = [link.outside for link in topology.links if link.outside is not None]
+    lent = [nic for network in topology.networks.values() for host, nic in network.uplink if not host]
     attached = [node for node in topology.nodes.values() if node.attach]
     return Asked(
         tuple(dict.fromkeys(node.attach for node in attached if node.name in nodes)),
         tuple(dict.fromkeys(node.attach for node in attached if node.name not in nodes)),
-        any(outside.kind != "host" for outside in outsides),
-        tuple(outside.device for outside in outsides if outside.kind == "nic"),
+        bool(lent) or any(outside.kind != "host" for outside in outsides),
+        (*(outside.device for outside in outsides if outside.kind == "nic"), *lent),
     )
 
 
 class Lease(NamedTuple):
     """What the planner chose once and keeps.
 
-    `kind` is subnet, shared, address, bridge, vni, publish, borrowed, attachment, made or inside. A `subnet`
-    overlaps no other of the host; a `shared` one was written where the host has no part in it, and may;
-    `inside` is what a kill would leave in a namespace, to be looked for there. Keys: SEGMENT/FAMILY,
-    SEGMENT/NODE#N/FAMILY, SEGMENT/@HOST/FAMILY, NETWORK, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE,
-    a bridge, a link.
+    `kind` is subnet, shared, address, bridge, mac, vni, publish, borrowed, attachment, made, uplink or
+    inside. A `subnet` overlaps no other of the host; a `shared` one was written where the host has no part in
+    it, and may; `inside` is what a kill would leave in a namespace or on a bridge, to be looked for there.
+    Keys: SEGMENT/FAMILY, SEGMENT/NODE#N/FAMILY, SEGMENT/@HOST/FAMILY, NETWORK (bridge, mac, vni),
+    PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE, a bridge, a NIC, a link.
     """
 
     kind: str

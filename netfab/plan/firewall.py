@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from netfab.objects.firewall import OPEN, Element, Firewall, Set, prefix_part, table_name
 from netfab.objects.link import group_of
-from netfab.plan.firewall_rules import LOOPBACK, PUBLISHING, WAYS_OUT, forward, strangers
+from netfab.plan.firewall_rules import LOOPBACK, PUBLISHING, forward, strangers, uplinked, ways_out
 
 EVERYWHERE = "*"  # no interface has this name
 _NONE: Mapping[int, Sequence[str]] = {}
@@ -30,6 +30,9 @@ class Area(NamedTuple):
     masquerade: bool = True
     internal: bool = False
     isolated: bool = False
+    uplink: bool = False  # a NIC of the host is a port of it: it is also the host's way out
+    members: tuple[IPv4Network | IPv6Network, ...] = ()  # then: what of it is not outside
+    passes: bool = False  # and what comes by that NIC the host forwards without our doing
 
     @property
     def open(self) -> bool:
@@ -70,13 +73,17 @@ def firewall(
     """
     if not areas:
         return
+    tracked = any(area.open for area in areas)
     chains = [forward(group_of(fabric), [(family, EVERYWHERE in on) for family, on in uplinks.items() if on])]
     sets = list(_between(areas))
     for family, on in uplinks.items():
         if on and EVERYWHERE not in on:
             sets.append(Set(f"uplinks{family}", ("ifname",)).holding((name,) for name in on))
-    if any(area.open for area in areas):
-        chains += WAYS_OUT
+    if any(area.uplink for area in areas):
+        chains += uplinked(group_of(fabric), tracked)
+        sets += _uplinked(areas)
+    if tracked:
+        chains += ways_out(any(area.uplink for area in areas))
         own = Set("gateways", ("ifname", "ether_addr")).holding((area.bridge, area.mac) for area in areas)
         sets += [own, *_masqueraded(areas), *_hairpins(areas, published)]
         if published:
@@ -112,30 +119,65 @@ def _between(areas: Sequence[Area]) -> Iterator[Set]:
     yield Set("inside", ("ifname",)).holding((area.bridge,) for area in areas)
 
 
+def _uplinked(areas: Sequence[Area]) -> Iterator[Set]:
+    """Bridges that are also ways out: who is a member, and what is passed on between members and others."""
+    verdict, here = ("verdict",), [area for area in areas if area.uplink]
+    yield Set("ways-out", ("ifname",)).holding((area.bridge,) for area in here)
+    yield Set("passing", ("ifname",)).holding((area.bridge,) for area in here if area.passes)
+    yield Set("apart", ("ifname",), verdict).holding((area.bridge, _among(area)) for area in here)
+    yield Set("from-member", ("ifname",), verdict).holding((area.bridge, _out_of(area)) for area in here)
+    yield Set("to-member", ("ifname",), verdict).holding((area.bridge, _into(area)) for area in here)
+    yield Set("stations", ("ifname", "ether_addr")).holding((area.bridge, area.mac) for area in here)
+    for version in (4, 6):
+        held = Set(f"members{version}", ("ifname", f"ipv{version}_addr"), flags=("interval",))
+        yield held.holding(
+            (area.bridge, prefix_part(prefix))
+            for area in here
+            for prefix in apart(area.members)
+            if prefix.version == version
+        )
+
+
 def _same(area: Area) -> Element:
     # Where bridge-nf-call-iptables is on, bridged frames come here, too. On a network whose gateway is the
     # host all ports are isolated from each other: nothing stops here that the bridge would let through.
-    return area.bridge, area.bridge, "drop" if area.isolated and area.gateway else "accept"
+    return area.bridge, area.bridge, "goto beside" if area.uplink else _among(area)
 
 
 def _leaving(area: Area) -> Element:
-    return area.bridge, "goto leave" if area.open else "drop"
+    return area.bridge, "goto from-outside" if area.uplink else _out_of(area)
 
 
 def _entering(area: Area) -> Element:
-    return area.bridge, "drop" if not area.open else "goto enter" if area.masquerade else "goto enter-routed"
+    return area.bridge, "goto to-outside" if area.uplink else _into(area)
+
+
+def _among(area: Area) -> str:
+    return "drop" if area.isolated and area.gateway else "accept"
+
+
+def _out_of(area: Area) -> str:
+    return "goto leave" if area.open else "drop"
+
+
+def _into(area: Area) -> str:
+    return "drop" if not area.open else "goto enter" if area.masquerade else "goto enter-routed"
 
 
 def _masqueraded(areas: Iterable[Area]) -> Iterator[Set]:
     """Sources that leave under the host's address; of IPv6 only those that nobody outside could answer."""
     prefixes = [prefix for area in areas if area.open and area.masquerade for prefix in area.prefixes]
-    four = collapse_addresses(prefix for prefix in prefixes if isinstance(prefix, IPv4Network))
-    six = collapse_addresses(
-        prefix for prefix in prefixes if isinstance(prefix, IPv6Network) and prefix.subnet_of(_ULA)
-    )
+    six = [prefix for prefix in prefixes if isinstance(prefix, IPv6Network) and prefix.subnet_of(_ULA)]
+    four = [prefix for prefix in prefixes if prefix.version == 4]
     for version, found in ((4, four), (6, six)):
         held = Set(f"masqueraded{version}", (f"ipv{version}_addr",), flags=("interval",))
-        yield held.holding((prefix_part(prefix),) for prefix in found)
+        yield held.holding((prefix_part(prefix),) for prefix in apart(found))
+
+
+def apart(prefixes: Iterable[IPv4Network | IPv6Network]) -> Iterator[IPv4Network | IPv6Network]:
+    """Without overlap, which the kernel refuses in a set of prefixes."""
+    yield from collapse_addresses(prefix for prefix in prefixes if isinstance(prefix, IPv4Network))
+    yield from collapse_addresses(prefix for prefix in prefixes if isinstance(prefix, IPv6Network))
 
 
 def _hairpins(areas: Iterable[Area], published: Sequence[PublishedPort]) -> Iterator[Set]:

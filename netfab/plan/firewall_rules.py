@@ -93,13 +93,66 @@ def strangers(ports: Iterable[int], vnis: Iterable[int]) -> Chain:
     return Chain("strangers", rules, "filter", "input", FILTER, "accept")
 
 
-_LEAVE = Chain(
-    "leave",
-    (
-        Rule.of(match(_OUT, "@open"), ct_status("dnat"), ACCEPT),  # to what is published, and its answers
-        Rule.of(match(_OUT, "@inside"), COUNT, DROP),
-    ),
+_LEAVE_RULES = (
+    Rule.of(match(_OUT, "@open"), ct_status("dnat"), ACCEPT),  # to what is published, and its answers
+    Rule.of(match(_OUT, "@inside"), COUNT, DROP),
 )
+
+
+_LEAVE = Chain("leave", _LEAVE_RULES)
+
+
+def _member(link: Expression, version: int, field: str, op: str = "==") -> Expression:
+    """Whether that address is of the network of that bridge, or only behind its NIC."""
+    return match(together(link, header(_PROTOCOLS[version], field)), f"@members{version}", op)
+
+
+def uplinked(group: int, tracked: bool) -> tuple[Chain, ...]:
+    """What is forwarded by a bridge with a NIC of the host as a port: its members' packets, and others'.
+
+    The outside is treated as behind a NIC that is no port; `tracked`: also where it is we who forward.
+    """
+    new = ct_state("invalid", "new", "untracked")
+    opened = match(_IN, "@passing", "!="), _by_a_fabric("oifgroup", "!="), new, COUNT, DROP
+    closed = (Rule.of(*opened),) if tracked else ()
+    from_member, to_member = verdict_of(_IN, "@from-member"), verdict_of(_OUT, "@to-member")
+    return (
+        Chain(
+            "from-outside",
+            (
+                *(Rule.of(_member(_IN, version, "saddr"), from_member) for version in (4, 6)),
+                Rule.of(verdict_of(_OUT, "@entering")),
+                Rule.of(of_fabric("oifgroup", group), COUNT, DROP),
+                *closed,
+            ),
+        ),
+        Chain("to-outside", tuple(Rule.of(_member(_OUT, version, "daddr"), to_member) for version in (4, 6))),
+        Chain(
+            "beside",
+            (
+                # With bridge-nf-call-iptables, what the bridge itself passes on.
+                Rule.of(match(together(_IN, header("ether", "daddr")), "@stations", "!="), ACCEPT),
+                *(
+                    Rule.of(
+                        _member(_IN, version, "saddr"),
+                        _member(_OUT, version, "daddr"),
+                        verdict_of(_IN, "@apart"),
+                    )
+                    for version in (4, 6)
+                ),
+                *(Rule.of(_member(_IN, version, "saddr"), from_member) for version in (4, 6)),
+                *(Rule.of(_member(_OUT, version, "daddr"), to_member) for version in (4, 6)),
+                *closed,
+            ),
+        ),
+    )
+
+
+def _to_way_out(version: int) -> tuple[Expression, Expression]:
+    """Go on only if the packet leaves by a bridge with a NIC, and for none of that bridge's network."""
+    return match(_OUT, "@ways-out"), _member(_OUT, version, "daddr", "!=")
+
+
 _ENTER = Chain(
     "enter",
     (
@@ -124,14 +177,13 @@ def _masquerade(version: int) -> Rule:
     return Rule.of(match(_IN, "@inside"), match(_OUT, "@inside", "!="), source, MASQUERADE)
 
 
-_POSTROUTING = Chain(
-    "postrouting",
-    (_hairpin(4), _hairpin(6), _masquerade(4), _masquerade(6)),
-    "nat",
-    "postrouting",
-    SRCNAT,
-    "accept",
-)
+def _masquerade_by_bridge(version: int) -> Rule:
+    source = match(header(_PROTOCOLS[version], "saddr"), f"@masqueraded{version}")
+    return Rule.of(match(_IN, "@inside"), *_to_way_out(version), source, MASQUERADE)
+
+
+_TRANSLATED = (_hairpin(4), _hairpin(6), _masquerade(4), _masquerade(6))
+_POSTROUTING = Chain("postrouting", _TRANSLATED, "nat", "postrouting", SRCNAT, "accept")
 
 
 def _no_loopback(field: str) -> Rule:
@@ -190,7 +242,18 @@ _BRIDGED = Chain(
     "accept",
 )
 
-WAYS_OUT = (_BRIDGED, _LEAVE, _ENTER, _ENTER_ROUTED, _POSTROUTING)
+
+def ways_out(by_bridges: bool) -> tuple[Chain, ...]:
+    """What networks with a way out need; `by_bridges`: some bridge of ours is one."""
+    leave, translated = _LEAVE, _POSTROUTING
+    if by_bridges:
+        published, inside = _LEAVE_RULES
+        out = [Rule.of(*_to_way_out(version), ACCEPT) for version in (4, 6)]
+        leave = leave._replace(rules=(published, *out, inside))
+        translated = translated._replace(rules=(*_TRANSLATED, *map(_masquerade_by_bridge, (4, 6))))
+    return _BRIDGED, leave, _ENTER, _ENTER_ROUTED, translated
+
+
 PUBLISHING = (
     _RAW,
     _PUBLISH,

@@ -7,7 +7,7 @@ ports only: foreign bridges and other fabrics' stay untouched. Every drop is cou
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal, NamedTuple
 
 from netfab.objects.expressions import (
@@ -27,6 +27,7 @@ from netfab.objects.expressions import (
 )
 from netfab.objects.firewall import Chain, Element, Firewall, Rule, Set, prefix_part, table_name
 from netfab.objects.link import group_of
+from netfab.plan.firewall import apart
 from netfab.plan.firewall_rules import of_fabric
 
 # linux/netfilter_bridge.h, NF_BR_PRI_NAT_DST_BRIDGED: before IP hooks that a bridge may call.
@@ -49,16 +50,22 @@ class GuardedPort(NamedTuple):
     guard: Literal["all", "mac", "none"] = "all"
 
 
-def guard(fabric: str, ports: Sequence[GuardedPort], tunnels: Sequence[str] = ()) -> Iterator[Firewall]:
+def guard(
+    fabric: str, ports: Sequence[GuardedPort], tunnels: Sequence[str] = (), uplinked: bool = False
+) -> Iterator[Firewall]:
     """The fabric's `bridge` table; none where no port is guarded. Ports of ours that it misses are mute.
 
-    What comes from `tunnels` was looked at where it was sent.
+    What comes from `tunnels` was looked at where it was sent. `uplinked`: a NIC of the host is a port, too.
+    Of what comes by it only what would make routes is refused.
     """
     guarded = [port for port in ports if port.guard != "none"]
     if not guarded and not tunnels:
         return
     free = [*tunnels, *(port.link for port in ports if port.guard == "none")]
-    chains = (_prerouting(group_of(fabric)), _GUEST, _GUEST_ARP, _GUEST_IP, _GUEST_IP6, _STATION, _REFUSE)
+    chains = (
+        *(_prerouting(group_of(fabric)), _GUEST, _GUEST_ARP, _GUEST_IP, _GUEST_IP6, _STATION, _REFUSE),
+        *((_FORWARD,) if uplinked else ()),
+    )
     stations = (
         (port.link, mac, "goto guest" if port.guard == "all" else "goto station")
         for port in guarded
@@ -166,6 +173,22 @@ _GUEST_IP6 = Chain(
     ),
 )
 _STATION = Chain("station", (_NO_DHCP_SERVER, _NO_DHCPV6_SERVER, _NO_ROUTER, _NO_TAG))
+# What routers beyond a NIC advertise is for the host; our nodes have their routes from us.
+_FORWARD = Chain(
+    "forward",
+    (
+        Rule.of(
+            match(meta("oifname"), f"@{GUARDED}"),
+            match(meta("protocol"), "ip6"),
+            match(header("icmpv6", "type"), {"set": [ROUTER_ADVERTISEMENT, REDIRECT]}),
+            DROP,
+        ),
+    ),
+    "filter",
+    "forward",
+    0,
+    "accept",
+)
 _REFUSE = Chain("refuse", (Rule.of(match(meta("iifname"), f"@{GUARDED}"), DROP), Rule.of(DROP)))
 
 
@@ -221,12 +244,6 @@ def _routed(version: int, ports: Iterable[GuardedPort]) -> Set:
         (port.link, prefix_part(prefix))
         for port in ports
         if port.guard == "all" and port.routed
-        for prefix in _apart(port.routed)
+        for prefix in apart(port.routed)
         if prefix.version == version
     )
-
-
-def _apart(prefixes: Iterable[IPv4Network | IPv6Network]) -> Iterator[IPv4Network | IPv6Network]:
-    """Without overlap, which the kernel refuses in a set of prefixes."""
-    yield from collapse_addresses(prefix for prefix in prefixes if isinstance(prefix, IPv4Network))
-    yield from collapse_addresses(prefix for prefix in prefixes if isinstance(prefix, IPv6Network))

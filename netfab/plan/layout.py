@@ -23,9 +23,10 @@ from netfab.plan.facts import Facts, Lease
 from netfab.plan.mtu import IPV6_MTU, port_mtu, segment_mtu
 from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
-from netfab.plan.refusals import refuse_before
+from netfab.plan.refusals import on_every_host, refuse_before
 from netfab.plan.seats import Seat, host_reach, host_seats, seats_of, wishes
 from netfab.plan.tunnels import Tunnel
+from netfab.plan.uplink import held_by_host, nic_of, original_of
 from netfab.topology.schema import (
     PLANNED,
     Address,
@@ -50,6 +51,7 @@ class Segment(NamedTuple):
     gateways: tuple[Address, ...]  # what its members' default routes point at, one per family; () = none
     mtu: int
     ipv6: bool  # is on: with a prefix, or, without IPv4, link-local only
+    station: str = ""  # the bridge's MAC, once it was a NIC's; "" = derived
     # Of a topology with `hosts`: those that it is on, with their bridges' addresses; whether the one that is
     # planned for is one of them; and how it gets from one to another.
     hosts: Mapping[str, tuple[Assigned, ...]] = {}
@@ -104,9 +106,7 @@ def lay_out(
     spans = spans or {}
     held = {(lease.kind, lease.key): lease.value for lease in leases}
     seats = seats_of(topology)
-    by_segment: dict[str, list[Seat]] = {name: [] for name, _ in wishes(topology)}
-    for seat in seats:
-        by_segment[seat.segment].append(seat)
+    by_segment = _by_segment(topology, seats)
     refuse_before(topology, by_segment, facts)
     prefixes = choose_prefixes(topology, by_segment, host_reach(topology, by_segment), held, facts)
     bridges = _bridges(topology, held, facts)
@@ -124,7 +124,8 @@ def lay_out(
         on_hosts = host_seats(wish, span.hosts)
         try:
             pools = [Addresses(prefix, range_of(wish, prefix)) for prefix in prefixes.of(name)]
-            hold_foreign(pools, facts.held.get(bridges.get(name, ""), {}), wish)
+            others = {**facts.held.get(bridges.get(name, ""), {}), **held_by_host(wish, facts)}
+            hold_foreign(pools, others, wish)
             host, gateways = ((), ()) if on_hosts else gateways_of(wish, pools)
             chosen = addresses_of([*on_hosts, *by_segment[name]], wish, pools, held, wants)
         except NetfabError as error:
@@ -135,6 +136,8 @@ def lay_out(
             gateways = node_gateways(wish.gateway.node, by_segment[name], chosen)
         own, mtu = tuple(pool.prefix for pool in pools), segment_mtu(wish, span.facts)
         ipv6 = span.facts.ipv6 and mtu >= IPV6_MTU and _takes_ipv6(own)
+        if station := _station(wish, held, facts):
+            wants.add(Lease("mac", name, station))
         segments[name] = Segment(
             name,
             wish,
@@ -144,6 +147,7 @@ def lay_out(
             gateways,
             mtu,
             ipv6,
+            station,
             hosts={on: chosen.get(f"{name}/@{on}", ()) for on in span.hosts},
             tunnel=span.tunnel,
         )
@@ -158,9 +162,34 @@ def lay_out(
     return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes)
 
 
+def refuse_on_every_host(topology: Topology) -> None:
+    """Raises PlanError and its kin for what can't be planned whatever a host has; none is asked."""
+    if topology.reserved:  # what these mean is not known yet
+        return
+    by_segment = _by_segment(topology, seats_of(topology))
+    raise_all(on_every_host(topology, by_segment))
+    choose_prefixes(topology, by_segment, host_reach(topology, by_segment), {}, Facts())
+
+
+def _by_segment(topology: Topology, seats: Iterable[Seat]) -> dict[str, list[Seat]]:
+    found: dict[str, list[Seat]] = {name: [] for name, _ in wishes(topology)}
+    for seat in seats:
+        found[seat.segment].append(seat)
+    return found
+
+
 def _takes_ipv6(prefixes: tuple[Prefix, ...]) -> bool:
     versions = {prefix.version for prefix in prefixes}
     return 6 in versions or not versions
+
+
+def _station(wish: Network | Link, held: Mapping[tuple[str, str], str], facts: Facts) -> str:
+    """A bridge keeps the MAC of the NIC that it had.
+
+    Changed while that goes back, it would be learnt by neighbours, who then find nobody there.
+    """
+    original = original_of(wish, facts)
+    return original.mac if original else held.get(("mac", wish.name), "")
 
 
 def _bridges(topology: Topology, held: Mapping[tuple[str, str], str], facts: Facts) -> dict[str, str]:
@@ -193,7 +222,9 @@ def _nic(fabric: str, seat: Seat, segment: Segment, addresses: tuple[Assigned, .
 
 
 def _mac(fabric: str, seat: Seat, wish: Network | Link, facts: Facts) -> str:
-    """A NIC keeps its own; behind one, machines with the same file must differ."""
+    """A NIC keeps its own; behind one, machines with the same file, or the same containers, must differ."""
+    if nic_of(wish) or (isinstance(wish, Network) and not wish.guarded):
+        return mac_of(facts.machine, fabric, seat.node, seat.name)
     outside = wish.outside if isinstance(wish, Link) else None
     if outside is None or outside.kind == "host":
         return mac_of(fabric, seat.node, seat.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from netfab.objects.link import Settings
 from netfab.plan.facts import Facts
+from netfab.plan.uplink import original_of
 from netfab.topology.schema import Link, Network, Planned, Port
 
 IPV6_MTU = 1280  # below, a link has no IPv6 (RFC 8200, section 5)
@@ -15,6 +16,8 @@ def segment_mtu(wish: Network | Link, facts: Facts) -> int:
         return wish.mtu
     if isinstance(wish, Link) and wish.outside is not None and wish.outside.kind != "host":
         return facts.nics[wish.outside.device].original.mtu
+    if original := original_of(wish, facts):
+        return original.mtu
     return max(facts.mtu, IPV6_MTU)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 
 from netfab.objects.address import Address, link_local
 from netfab.objects.base import HOST, KernelObject, Name
@@ -18,7 +18,8 @@ from netfab.plan.layout import Nic, Segment
 from netfab.plan.mtu import settings_for
 from netfab.plan.names import bridge_mac
 from netfab.plan.seats import host_is_gateway
-from netfab.topology.schema import Network, NodeGateway
+from netfab.plan.uplink import forwards, nic_of, original_of, rp_filter, uplink_of
+from netfab.topology.schema import Link, Network, NodeGateway
 
 
 def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> Iterator[KernelObject]:
@@ -26,12 +27,19 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
 
     A bridge that is somebody else's stays as it is.
     """
+    yield from uplink_of(fabric, network, segment.bridge, facts)
     link = Name(HOST, segment.bridge)
     if network.external:
         return
-    mac = bridge_mac(facts.machine, fabric, network.name)
+    original = original_of(network, facts)
+    mac = segment.station or bridge_mac(facts.machine, fabric, network.name)
     here = host_is_gateway(network)
-    settings = Settings(forwarding=here, forwarding6=here and segment.ipv6 and forces(facts))
+    settings = Settings(
+        forwarding=here or forwards(original),
+        rp_filter=rp_filter(original),
+        forwarding6=here and segment.ipv6 and forces(facts),
+        accept_ra=bool(original and original.accept_ra),
+    )
     settings = settings_for(segment.mtu, facts, settings)
     yield Bridge(link, mac, segment.mtu, group_of(fabric), settings=settings)
     for interface in segment.host_addresses:
@@ -54,14 +62,39 @@ def leads_out(segment: Segment) -> bool:
     return host_is_gateway(segment.wish) and isinstance(segment.wish, Network) and not segment.wish.internal
 
 
-def borrowed_for(segments: Iterable[Segment], facts: Facts) -> Iterator[Borrowed]:
+def families_out(segments: Iterable[Segment]) -> set[int]:
+    """The families of which the host passes packets between these networks and the outside."""
+    return {prefix.version for segment in segments if leads_out(segment) for prefix in segment.prefixes}
+
+
+def for_ways_out(thing: KernelObject, segments: Collection[Segment], facts: Facts) -> KernelObject:
+    """What ways out change: a bridge by which the host goes out passes on what comes back."""
+    if isinstance(thing, Bridge) and thing.link.text in facts.uplinks:
+        families, settings = families_out(segments), thing.settings
+        return thing._replace(
+            settings=settings._replace(
+                forwarding=settings.forwarding or 4 in families,
+                forwarding6=settings.forwarding6 or (6 in families and forces(facts)),
+            )
+        )
+    return thing
+
+
+def _is_external(wish: Network | Link) -> bool:
+    return isinstance(wish, Network) and bool(wish.external)
+
+
+def borrowed_for(segments: Collection[Segment], facts: Facts) -> Iterator[Borrowed]:
     """What forwarding between these networks and the outside changes on the host: its uplinks' own switches.
 
     Never the global one of IPv4; that of IPv6 where the kernel has no switch per interface (before 6.17).
     """
-    families = {prefix.version for segment in segments if leads_out(segment) for prefix in segment.prefixes}
+    families = families_out(segments)
     wanted: list[tuple[str, str]] = []
+    own = {segment.bridge for segment in segments if nic_of(segment.wish) and not _is_external(segment.wish)}
     for device in facts.uplinks:
+        if device in own:  # which has its switches from us
+            continue
         if 4 in families:
             wanted.append((f"net/ipv4/conf/{device}/forwarding", "1"))
         if 6 in families and forces(facts):

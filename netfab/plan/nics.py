@@ -15,6 +15,7 @@ from netfab.objects.guest import Guest
 from netfab.objects.link import Settings, group_of
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.nic import Nic as MovedNic
+from netfab.objects.uplink import Uplink
 from netfab.objects.veth import End, Veth
 from netfab.plan.facts import Facts, FoundNic, Lease
 from netfab.plan.layout import Nic, Segment
@@ -50,11 +51,13 @@ def objects(
 def claims(fabric: Fabric) -> Iterator[Lease]:
     """What has to be known before it is made, lest a kill leaves it where nobody looks.
 
-    A NIC that is moved, with what it had; a macvlan in a guest, which no end of ours takes along.
+    A NIC that is moved or lent, with what it had; a macvlan in a guest, which no end of ours takes along.
     """
     guests = {thing.space: thing for thing in fabric.values() if isinstance(thing, Guest)}
     for thing in fabric.values():
-        if isinstance(thing, MovedNic) or (isinstance(thing, Macvlan) and thing.end.link.space in guests):
+        if isinstance(thing, Uplink):
+            yield Lease("inside", str(thing), Fabric(fabric.name, [thing]).to_json())
+        elif isinstance(thing, MovedNic) or (isinstance(thing, Macvlan) and thing.end.link.space in guests):
             there = [guest] if (guest := guests.get(thing.end.link.space)) else []
             yield Lease("inside", str(thing.end.link), Fabric(fabric.name, [*there, thing]).to_json())
 

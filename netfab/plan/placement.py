@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from itertools import chain
 
 from netfab.errors import NetfabError, PlanError, raise_all
-from netfab.plan import nics
+from netfab.plan import nics, uplink
 from netfab.plan.facts import Facts, Lease, same_port
 from netfab.plan.layout import Layout, Segment, Span, lay_out
 from netfab.plan.planner import Plan, plan_of
@@ -36,7 +36,13 @@ def plan_hosts(
     known = tuple(leases)
     placement = place(topology)
     there = {host: facts[host] for host in topology.hosts if host in facts}
-    raise_all(chain(_unusable_nics(topology, placement, there), _published_twice(topology, placement)))
+    raise_all(
+        chain(
+            _unusable_nics(topology, placement, there),
+            _published_twice(topology, placement),
+            uplink.unsupported(topology),
+        )
+    )
     tunnels = tunnels_of(topology, placement, there, known)
     together = _together(topology, there)
     spans = {

@@ -6,13 +6,14 @@ The same input gives the same plan. What to choose is layout.py's; this file onl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from netfab.errors import PlanError, raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
-from netfab.plan import hosts, network, nics, node
+from netfab.plan import hosts, network, nics, node, uplink
 from netfab.plan.containers import commands, containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
@@ -48,7 +49,8 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     """
     refuse_reserved(topology)
     _refuse_several_hosts(topology)
-    raise_all(nics.unusable(topology, facts))
+    raise_all(chain(nics.unusable(topology, facts), uplink.unusable(topology, facts)))
+    facts = uplink.with_uplinks(facts, topology)
     return plan_of(topology, lay_out(topology, leases, facts), facts, run_directory)
 
 
@@ -61,7 +63,11 @@ def _refuse_several_hosts(topology: Topology) -> None:
 
 def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str) -> Plan:
     """The plan of what is chosen for the host that it is seen from. Raises PlanError."""
-    made = list(objects(topology, layout, facts))
+    facts = uplink.through_bridges(facts, [(held.wish, held.bridge) for held in layout.segments.values()])
+    made = [
+        network.for_ways_out(thing, layout.segments.values(), facts)
+        for thing in objects(topology, layout, facts)
+    ]
     addresses = [thing for thing in made if isinstance(thing, Address)]
     routes = list(routes_in_guests(topology, routes_of(topology, layout, addresses)))
     way_out = with_way_out(topology, layout, routes)
@@ -75,7 +81,7 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
     here = [segment for segment in layout.segments.values() if segment.here]
     borrowed = list(network.borrowed_for(here, facts))
     bridges = [thing for thing in made if isinstance(thing, Bridge)]
-    tables = firewalls(topology, layout, routes, ports, network.opened(borrowed), bridges)
+    tables = firewalls(topology, layout, routes, ports, network.opened(borrowed), bridges, facts)
     programs = containers(topology, layout, names)
     ways = network.passages(topology.name, here, facts)
     wants = (
@@ -95,6 +101,7 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
         *idle_between_links(topology),
         *without_program(topology),
         *nics.warnings(topology, facts),
+        *uplink.warnings(topology, facts),
     )
     guests = {each.name: facts.guests[each.attach].path for each in topology.nodes.values() if each.attach}
     return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout), guests)
@@ -187,6 +194,7 @@ def _node_summary(topology: Topology, plan: Plan, name: str) -> dict[str, Any]:
         "namespace": namespace,
         "guest": holder.attach,
         "interfaces": interfaces,
+        "published": [str(port) for port in topology.nodes[name].publish],
         "hostname": holder.hostname or holder.name,
         **plan.names[name]._asdict(),
     }

@@ -24,6 +24,7 @@ from netfab.plan.overlay import peers_of, tunnels_here
 from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.plan.tunnels import Tunnel
+from netfab.plan.uplink import address_of, forwards, nic_of, original_of
 from netfab.topology.schema import Address, Network, Node, Prefix, Publish, Topology
 
 _ALL = {4: "0.0.0.0", 6: "::"}  # the addresses of the host, to bind(2)
@@ -37,12 +38,18 @@ def firewalls(
     published: Sequence[PublishedPort],
     uplinks: Mapping[int, Sequence[str]],
     bridges: Iterable[Bridge],
+    facts: Facts,
 ) -> Iterator[Firewall]:
     """The fabric's tables on this host, which has these bridges of the fabric's."""
     macs = {bridge.link.text: bridge.mac for bridge in bridges}
     behind = _behind(routes)
     areas = [
-        _area(segment, segment.wish, macs[segment.bridge], behind.get(segment.bridge, []))
+        _with_uplink(
+            _area(segment, segment.wish, macs[segment.bridge], behind.get(segment.bridge, [])),
+            layout,
+            segment,
+            facts,
+        )
         for segment in layout.segments.values()
         if isinstance(segment.wish, Network)
         and segment.here
@@ -52,8 +59,9 @@ def firewalls(
     tunnels = tunnels_here(layout)
     # What the first no longer lets through from a tunnel can't come in any more when the second stops
     # looking at it.
+    uplinked = any(nic_of(network) for network in topology.networks.values())
     devices = [tunnel.device for _, tunnel in tunnels]
-    yield from guard(topology.name, list(_guarded(topology, layout, routes)), devices)
+    yield from guard(topology.name, list(_guarded(topology, layout, routes)), devices, uplinked)
     yield from firewall(topology.name, areas, published, uplinks, _ends_of(topology, layout, tunnels))
 
 
@@ -144,6 +152,25 @@ def _area(segment: Segment, network: Network, mac: str, behind: Iterable[Prefix]
         network.masquerade,
         network.internal,
         network.isolated,
+    )
+
+
+def _with_uplink(area: Area, layout: Layout, segment: Segment, facts: Facts) -> Area:
+    """The area as one that has a NIC of the host as a port.
+
+    On a subnet that is the NIC's, too, only the addresses of its nodes are its own.
+    """
+    original = original_of(segment.wish, facts)
+    if original is None:
+        return area
+    here = [nic for nics in layout.nics.values() for nic in nics if nic.segment == segment.name]
+    nodes = tuple(ip_network(interface.ip) for nic in here for interface in nic.addresses)
+    outside = [
+        prefix for kept in original.addresses for prefix in area.prefixes if address_of(kept) in prefix
+    ]
+    members = [prefix for prefix in area.prefixes if prefix not in outside]
+    return area._replace(
+        uplink=True, passes=forwards(original), members=(*members, *(nodes if outside else ()))
     )
 
 

@@ -40,14 +40,19 @@ def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
     """Raises PlanError or Unsupported, for all at once."""
     raise_all(
         chain(
-            _crowds(topology, seats),
             _missing_bridges(topology, facts),
             _without_ipv6(topology, seats, facts),
             _small_mtus(topology, seats, facts),
-            _ways_out_that_are_none(topology, seats),
-            _masqueraded_gateways(topology, seats),
+            on_every_host(topology, seats),
         )
     )
+
+
+def on_every_host(topology: Topology, seats: Seats) -> Iterator[PlanError]:
+    """What no host could make good."""
+    yield from _crowds(topology, seats)
+    yield from _ways_out_that_are_none(topology, seats)
+    yield from _masqueraded_gateways(topology, seats)
 
 
 # Keys of a node that say how its program runs; on a node without one they do nothing.
@@ -156,6 +161,8 @@ def _has_gateway(wish: Network | Link) -> bool:
     """Whether somebody who is no router of ours takes default routes there."""
     if isinstance(wish, Link) or wish.internal:
         return False
+    if isinstance(wish.external, str):  # another fabric's, which is not known yet
+        return True
     if isinstance(wish.gateway, HostGateway) and wish.external:
         return bool(wish.gateway.addresses)
     return isinstance(wish.gateway, HostGateway | ExternalGateway)

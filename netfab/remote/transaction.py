@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_type_hints
 from netfab.engine import apply as engine
 from netfab.engine.diff import for_peers, order
 from netfab.errors import NetfabError, StoreError
-from netfab.fabric import refuse_another, remember
+from netfab.fabric import remember
 from netfab.hosts.ports import refuse_busy
 from netfab.nodes import run_commands
 from netfab.objects.base import Fabric
@@ -25,7 +25,15 @@ from netfab.store.public import withdraw
 from netfab.store.store import Part, Record, Store
 from netfab.topology import grammar
 from netfab.topology.schema import Publish
-from netfab.where import Where, applying_user, last_applied, locked_fabric, opened_host, opened_store
+from netfab.where import (
+    Where,
+    applying_user,
+    last_applied,
+    locked_fabric,
+    opened_host,
+    opened_store,
+    refuse_another,
+)
 
 PEERS, OWN = STEPS = ("peers", "own")  # each is taken on all hosts before the next one is on any
 

@@ -54,6 +54,7 @@ class Streams(NamedTuple):
 
 
 OWN_STREAMS = Streams()  # the caller's
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TIMED_OUT = 124  # exit status, as of timeout(1)
 
 Run = Callable[[Streams], Iterator[str]]  # the steps of the child, as in spawn.py
@@ -90,7 +91,7 @@ def run_in_container(
             run_or_report(_become_helper(request, report, terminal, streams), report)
         os.close(report)
         report = -1
-        with _passing_signals(child, terminal):
+        with _passing_signals(lambda number: _signal_helper(child, number, terminal)):
             return _wait(name, child, listen)
     finally:
         os.close(request)
@@ -129,24 +130,47 @@ def main(request: str, report: str) -> None:
     os._exit(code)
 
 
+class _HungUp(Exception):
+    """A signal came that ends the use of a terminal."""
+
+
 @contextmanager
-def _passing_signals(child: int, terminal: bool) -> Iterator[None]:
-    """Signals that end us go to the helper, and what it runs, instead; a terminal's are its own already."""
+def _passing_signals(passed: Callable[[int], None]) -> Iterator[None]:
+    """Signals that end us are passed on instead, to what we wait for; an ignored one stays ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def passed(number: int, _: object) -> None:
-        with suppress(ProcessLookupError):
-            if not terminal:
-                os.killpg(child, number)
-
-    before = {number: signal.signal(number, passed) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda which, _: passed(which))
+        for number in _ENDING
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _signal_helper(child: int, number: int, terminal: bool) -> None:
+    """And what it runs, which is in its process group; an interrupt of our terminal is its own already."""
+    with suppress(ProcessLookupError):
+        if not terminal:
+            os.killpg(child, number)
+        elif number != signal.SIGINT:
+            os.kill(child, number)
+
+
+def _signal_command(child: int, number: int, stdin: int) -> None:
+    """An interrupt of a terminal comes to the command by itself: both are in one process group."""
+    if number != signal.SIGINT or not os.isatty(stdin):
+        with suppress(ProcessLookupError):
+            os.kill(child, number)
+
+
+def _hang_up(number: int) -> None:
+    if number != signal.SIGINT:
+        raise _HungUp
 
 
 def _run_beside(
@@ -176,6 +200,7 @@ def _run_beside(
 
     def enter(streams: Streams) -> Iterator[str]:
         yield "join its cgroups"
+        die_with_parent()
         hide_from_ptrace()
         join_cgroups(tuple(cgroups.join_paths(leaves)))
         yield "enter its namespaces"
@@ -239,6 +264,7 @@ def run_in_namespace(
 
     def enter(streams: Streams) -> Iterator[str]:
         yield "enter its network"
+        die_with_parent()
         linux.setns(netns, linux.CLONE_NEWNET)
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS)
         linux.mount("", "/", flags=linux.MS_SLAVE | linux.MS_REC)
@@ -264,7 +290,9 @@ def _connect(streams: Streams) -> None:
 
 
 def _outlive(child: int) -> None:
-    """Wait for the command, then end as it did. The terminal's interrupts are the command's, not ours."""
+    """Wait for the command, then end as it did. Signals to our process group are the command's, not ours."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
     os.closerange(3, 1 << 16)
     os._exit(_exit_code(child))
 
@@ -277,15 +305,17 @@ def _exit_code(pid: int) -> int:
 def _run(name: str, enter: Run, terminal: bool, streams: Streams, timeout: float | None = None) -> int:
     if not terminal:
         child, report = _fork(enter, streams)
-        overdue = timeout is not None and not _ends_within(child, timeout)
-        if overdue:
-            os.kill(child, signal.SIGKILL)
-        code = _wait(name, child, report)
+        with _passing_signals(lambda number: _signal_command(child, number, streams.stdin)):
+            overdue = timeout is not None and not _ends_within(child, timeout)
+            if overdue:
+                os.kill(child, signal.SIGKILL)
+            code = _wait(name, child, report)
         return TIMED_OUT if overdue else code
     with tty.Pair(streams.stdin) as pair:
         child, report = _fork(enter, Streams(pair.slave, pair.slave, pair.slave, terminal=True))
-        pair.relay(child, streams.stdin, streams.stdout)
-        return _wait(name, child, report)
+        with suppress(_HungUp), _passing_signals(_hang_up):
+            pair.relay(child, streams.stdin, streams.stdout)
+    return _wait(name, child, report)  # who had the terminal has been told by now that it is gone
 
 
 def _ends_within(child: int, seconds: float) -> bool:

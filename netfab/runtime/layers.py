@@ -65,8 +65,10 @@ class Layers(NamedTuple):
     read_only_in_proc: tuple[str, ...]
 
     def of(self, image: str) -> tuple[Part, ...]:
-        """`host`, or an absolute directory."""
-        return self.host if image == "host" else (Part((self.directory_base, image), ""),)
+        """`host`, as it is now (a disk may have been unmounted and its directory removed); or a directory."""
+        if image != "host":
+            return (Part((self.directory_base, image), ""),)
+        return tuple(part for part in self.host if os.path.isdir(part.lower[-1]))
 
 
 def make_layers(paths: Paths, scratch: str, initial_user_namespace: bool) -> Layers:

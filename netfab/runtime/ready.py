@@ -24,6 +24,7 @@ from netfab.system import linux
 _LINES = 20  # of output, that a failure shows
 _TRY = 5.0  # seconds that one connection or command may take
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25  # seconds
+LONG = 2.0  # seconds of waiting, after which it is said for what
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
@@ -51,32 +52,47 @@ def _go_on() -> None:
     pass
 
 
-def wait_ready(paths: Paths, nodes: Iterable[Node], between: Callable[[], None] = _go_on) -> None:
+def _say_nothing(_: str) -> None:
+    pass
+
+
+def wait_ready(
+    paths: Paths,
+    nodes: Iterable[Node],
+    between: Callable[[], None] = _go_on,
+    waiting_for: Callable[[str], None] = _say_nothing,
+) -> None:
     """Return when every probe of every node holds. Raises NotReady for the first node that fails.
 
-    `between` is called before each pause; what it raises ends the wait.
+    `between` is called before each pause; what it raises ends the wait. `waiting_for` is told, once, what a
+    longer wait is for.
     """
+    silent = True
     begun, pause = time.monotonic(), _FIRST_PAUSE
     waiting = [(node, probe, _check_of(paths, node, probe)) for node in nodes for probe in node.probes]
     while waiting := [(node, probe, check) for node, probe, check in waiting if not check()]:
         for node, probe, _ in waiting:
             _raise_if_hopeless(paths, node, probe, time.monotonic() - begun)
         between()
+        if silent and time.monotonic() - begun > LONG:
+            silent = False
+            waiting_for(", ".join(f"{node.name} ({_described(probe)})" for node, probe, _ in waiting))
         time.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 def _raise_if_hopeless(paths: Paths, node: Node, probe: Probe, waited: float) -> None:
-    status = status_of(paths, node.name)
+    status, hint = status_of(paths, node.name), ""
     if status is not None and status.over:
         code = "unknown" if status.exit_code is None else status.exit_code
         reason = f"it ended, exit status {code}{': ' + status.error if status.error else ''}"
     elif waited >= probe.within:
         reason = f"{_described(probe)} did not hold within {probe.within:g} s"
+        hint = f"`within: {2 * probe.within:g}s` in its `ready` waits longer"
     else:
         return
     lines = tuple(line.decode(errors="replace") for line in tail(paths, node.name, _LINES))
-    raise NotReady(node.name, reason, lines)
+    raise NotReady(node.name, reason, lines, hint)
 
 
 def _described(probe: Probe) -> str:

@@ -32,6 +32,7 @@ from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, FAILED, MESSAGE_LIMI
 from netfab.runtime.rotation import trim
 from netfab.runtime.timers import Timers
 from netfab.system import linux
+from netfab.system.mounts import NSFS_MAGIC, filesystem_magic
 from netfab.system.process import user_namespace_is_initial
 
 _FIRST_REQUEST = 30.0  # seconds to wait for the client that started us
@@ -208,12 +209,24 @@ def leave_namespaces_of_nodes() -> None:
     with suppress(OSError):  # not a mount point: no node was bound there
         linux.umount("/run/netns")
     for point in _bound_namespaces():
-        with suppress(OSError):  # below a sandbox's own /run, or a more powerful user's: they stay, and cost
+        with suppress(OSError):  # gone meanwhile, or locked: in a user namespace, what was there before it
             linux.umount(point)
 
 
 def _bound_namespaces() -> Iterator[str]:
-    return (point for point, fstype in reversed(mount_points()) if fstype == "nsfs")
+    """Those that can be seen: of one below another mount, the path leads elsewhere or nowhere."""
+    return (point for point, fstype in reversed(mount_points()) if fstype == "nsfs" and _is_namespace(point))
+
+
+def _is_namespace(path: str) -> bool:
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return filesystem_magic(fd) == NSFS_MAGIC
+    finally:
+        os.close(fd)
 
 
 def _listen(paths: Paths) -> socket.socket:

@@ -17,6 +17,8 @@ from netfab.plan.facts import HeldSubnet, Lease
 from netfab.store.store import Record
 from netfab.system.files import public_directory
 
+SEAL = "seal.json"  # in the fabric's own directory, and no public matter (netfab/seal.py)
+
 
 class PublicView:
     """The reading half of a Store, from the files in the run directory."""
@@ -133,8 +135,8 @@ def _parts(record: Record, leases: frozenset[Lease]) -> Iterator[str]:
 
 
 def withdraw(directory: str, fabric: str) -> None:
-    """Remove the fabric's file, and the directories that nothing is left in."""
-    for name in (f"{fabric}.json", f"{fabric}.json.new"):
+    """Remove the fabric's file, its seal, and the directories that nothing is left in."""
+    for name in (f"{fabric}.json", f"{fabric}.json.new", f"{fabric}/{SEAL}", f"{fabric}/{SEAL}.new"):
         with suppress(FileNotFoundError):
             os.unlink(f"{directory}/{name}")
     for emptied in (f"{directory}/{fabric}/etc", f"{directory}/{fabric}", directory):

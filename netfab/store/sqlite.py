@@ -132,6 +132,17 @@ class SqliteStore:
             )
             return dict(rows.fetchall())
 
+    def contents(self) -> list[tuple[str | int, ...]]:
+        """All that anybody may plan from: rows that differ whenever it does."""
+        with self._as_store_error():
+            fabrics = self._db.execute(
+                "SELECT name, file, user, length(desired), summary, commands, length(topology) FROM fabrics"
+                " ORDER BY name"
+            )
+            leases = self._db.execute("SELECT * FROM leases ORDER BY fabric, kind, key")
+            parts = self._db.execute("SELECT * FROM parts ORDER BY fabric")
+            return [*fabrics, *leases, *parts]
+
     def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
         """Hold these too; LeaseConflict when another fabric was first."""
         wanted = frozenset(wants)

@@ -5,10 +5,13 @@ The interface; sqlite.py is one implementation, public.py the reading half of an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from netfab.plan.facts import HeldSubnet, Lease
+
+_BEGUN = ',"whole":false}'
 
 
 class Record(NamedTuple):
@@ -25,6 +28,15 @@ class Record(NamedTuple):
     summary: str
     commands: str = "{}"
     topology: str = ""  # unknown: applied in parts, or by the words of a command
+
+    @property
+    def whole(self) -> bool:
+        """Whether it was ever applied to its end; else its first apply was killed, and left some of it."""
+        return not self.desired.endswith(_BEGUN)
+
+    def begun(self) -> Record:
+        """The record before the first apply has come to its end."""
+        return self._replace(desired=f'{{"name":{json.dumps(self.name)},"objects":[]{_BEGUN}')
 
 
 class Part(NamedTuple):
@@ -63,6 +75,9 @@ class Store(Protocol):
 
     def borrowed(self, besides: str) -> dict[str, str]:
         """Sysctls of the host that other fabrics borrow: key -> what it was before the first of them."""
+
+    def contents(self) -> list[tuple[str | int, ...]]:
+        """All that anybody may plan from: rows that differ whenever it does."""
 
     def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
         """Hold these too.

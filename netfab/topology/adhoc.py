@@ -80,11 +80,13 @@ class Asked(NamedTuple):
 
     attachments: Mapping[str, Attachment] = {}  # by key
     made: frozenset[str] = frozenset()  # bridges that were asked for themselves, with a subnet
+    uplinks: Mapping[str, str] = {}  # NIC -> the bridge that it is a port of
 
     def leases(self) -> Iterator[tuple[str, str, str]]:
         """(kind, key, text) of what the store keeps of it."""
         yield from (("attachment", key, one.to_json()) for key, one in self.attachments.items())
         yield from (("made", name, "") for name in self.made)
+        yield from (("uplink", nic, bridge) for nic, bridge in self.uplinks.items())
 
 
 class Standing(NamedTuple):
@@ -104,7 +106,10 @@ def topology_of(
     """
     known = sorted(asked.attachments.values(), key=lambda one: one.number)
     present = [one for one in known if one.guest in running and (one.way == BRIDGE or one.bridge in nics)]
-    names = dict.fromkeys([*sorted(asked.made), *(one.bridge for one in known if one.way == BRIDGE)])
+    uplinks = {bridge: nic for nic, bridge in asked.uplinks.items() if nic in nics}
+    names = dict.fromkeys(
+        [*sorted(asked.made), *(one.bridge for one in known if one.way == BRIDGE), *sorted(uplinks)]
+    )
     names |= dict.fromkeys(name for name, there in bridges.items() if there.own and there.shared)
     guests = dict.fromkeys(one.guest for one in present)
     return Topology(
@@ -113,9 +118,11 @@ def topology_of(
         pools=default_pools(NOWHERE),
         avoid=(),
         networks={
-            name: Network(name, _PLACES, bridge=name)
-            if name in asked.made
-            else _network(name, bridges.get(name))
+            name: (
+                Network(name, _PLACES, bridge=name)
+                if name in asked.made
+                else _network(name, bridges.get(name))
+            )._replace(uplink=((("", uplinks[name]),) if name in uplinks else ()))
             for name in names
         },
         nodes={guest: _node(guest, [one for one in present if one.guest == guest]) for guest in guests},

@@ -203,9 +203,7 @@ def _dealt(members: list[Node]) -> list[str]:
 
 
 def _published(publish: Publish, host_ports: str, node_ports: str) -> str:
-    address = publish.host_address
-    before = "" if address is None else f"[{address}]:" if address.version == 6 else f"{address}:"
-    return f"{before}{host_ports}:{node_ports}/{publish.protocol}"
+    return f"{publish.before}{host_ports}:{node_ports}/{publish.protocol}"
 
 
 def _node(node: Node) -> Plain:

@@ -26,6 +26,7 @@ NO_INTERFACE_NAMES: Final = frozenset({"lo", "all", "default"})
 _MICROSECONDS: Final = {"us": 1, "ms": 1000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
 MAX_DURATION: Final = 10**12  # microseconds, eleven days
 MAX_RATE: Final = 10**14  # bits per second
+MIN_MEMORY: Final = 6 << 20  # bytes; docker's
 MAX_SIZE: Final = 2**49  # bytes; as a float, in which sizes are read, still exact
 _BITS: Final = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "tbit": 10**12}  # tc(8): decimal
 _BYTES: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}  # powers of two, as docker's
@@ -252,6 +253,16 @@ def size(text: str) -> int:
     value = round(measure[0] * 2 ** _BYTES[measure[1].rstrip("ib")]) if measure else 0
     if not 1 <= value <= MAX_SIZE:
         raise Wrong(f"{quoted(text)} is no size; write a number with k, m or g: `64m`")
+    return value
+
+
+def memory(text: str) -> int:
+    """Bytes of a limit on a program's memory: docker's least is 6m, too, as less starts nothing."""
+    value = size(text)
+    if value < MIN_MEMORY:
+        raise Wrong(
+            f"{quoted(text)} is too little to start a program; write `{size_text(MIN_MEMORY)}` or more"
+        )
     return value
 
 

@@ -44,7 +44,7 @@ NETWORK: Final[Meanings] = {
     "isolated": "Its ports reach only the gateway, not each other.",
     "masquerade": "Whether what leaves takes the host's address; `false`: routed, reachable from outside.",
     "external": "`true`: the bridge is somebody else's, and gets only ports; or FABRIC/NETWORK.",
-    "uplink": "Interface of the host that joins the bridge; or one for each host, by its name.",
+    "uplink": "NIC of the host that becomes a port of the bridge, which gets its addresses and routes.",
     "hosts": "Hosts that have the bridge even without members.",
     "vxlan": "How it spans hosts; `none`: it does not.",
     "encrypt": "Whether it is encrypted between hosts.",

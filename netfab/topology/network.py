@@ -91,6 +91,7 @@ def _external(text: str) -> str:
 def _uplink(tree: Tree, path: str, run: Run) -> tuple[tuple[str, str], ...]:
     """A NIC on this host, or one for each host by name."""
     if type(tree) is Map:
+        run.reserve("uplink", tree, path)
         return _UPLINKS.read(tree, path, run)
     return (("", INTERFACE_NAME.read(tree, path, run)),)
 
@@ -114,7 +115,7 @@ NETWORK: Final[dict[str, Reader[Any]]] = {
         {"true": True, "false": False},
         scalar(_external, pattern(f"{NAME}/{NAME}")),
     ),
-    "uplink": reserved("uplink", Reader(_uplink, {"anyOf": [INTERFACE_NAME.schema, _UPLINKS.schema]}), ()),
+    "uplink": Reader(_uplink, {"anyOf": [INTERFACE_NAME.schema, _UPLINKS.schema]}),
     "hosts": listed(_HOST),
     "vxlan": words({"none": None}, Reader(_vxlan, record_schema(_VXLAN, meanings.VXLAN))),
     "encrypt": reserved("encrypt", FLAG, False),

@@ -288,7 +288,7 @@ NODE: Final[dict[str, Reader[Any]]] = {
     "sysctls": named(grammar.sysctl, scalar(str, ANY_SCALAR), data=True),
     "cap_add": listed(scalar(grammar.capability, ANY_SCALAR)),
     "cap_drop": listed(scalar(grammar.capability, ANY_SCALAR)),
-    "memory": scalar(grammar.size, pattern(r"\d+(\.\d+)?([kmgtKMGT]?(i?[bB])?)")),
+    "memory": scalar(grammar.memory, pattern(r"\d+(\.\d+)?([kmgtKMGT]?(i?[bB])?)")),
     "cpus": scalar(grammar.processors, {"type": ["number", "string"]}),
     "pids": bounded(1, 2**22),
     "restart": scalar(grammar.restart, pattern(r"no|always|unless-stopped|on-failure(:\d+)?")),

@@ -268,9 +268,9 @@ def words(meanings: Mapping[str, Any], other: Reader[T]) -> Reader[T]:
             try:
                 return other.read(tree, path, run)
             except TopologyError as error:
-                if type(tree) is Scalar:
-                    too = " and ".join(f"`{word}`" for word in meanings)
-                    error = run.error(tree, path, f"{error.message}; {too} would be right too")
+                if type(tree) is Scalar and not any(map(str.isdigit, tree.text)):  # it is meant as a word
+                    here = ", ".join(f"`{word}`" for word in meanings)
+                    error = run.error(tree, path, f"{error.message}; the words here are {here}")
                 raise error from None
         meaning: T = meanings[tree.text]
         return meaning

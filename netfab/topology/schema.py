@@ -146,6 +146,15 @@ class Publish(NamedTuple):
     protocol: Literal["tcp", "udp", "sctp"]
     at: Location
 
+    def __str__(self) -> str:
+        return f"{self.before}{self.host_port}:{self.node_port}/{self.protocol}"
+
+    @property
+    def before(self) -> str:
+        """The host's address as it is written before the ports."""
+        address = self.host_address
+        return "" if address is None else f"[{address}]:" if address.version == 6 else f"{address}:"
+
 
 class RouteWish(NamedTuple):
     """A written route: `10.9.0.0/16 via hub dev eth1 metric 50`. No destination: the default one."""
@@ -360,6 +369,7 @@ class Topology(NamedTuple):
     store: str
     reserved: tuple[Reserved, ...]
     include: tuple[str, ...] = ()  # reserved
+    origin: str = ""  # what tells its file from all others; "" where it does not follow from that alone
     asked: tuple[
         tuple[str, str, str], ...
     ] = ()  # (kind, key, text) of leases that stand for a command's words

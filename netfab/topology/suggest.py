@@ -49,6 +49,12 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"unknown key; the keys here are {listed}"
 
 
+def did_you_mean(text: str, known: Collection[str]) -> str:
+    """A hint, where a known name looks like it; else nothing."""
+    near = nearest(text, known)
+    return f"did you mean `{near}`?" if near else ""
+
+
 def nearest(text: str, known: Collection[str]) -> str:
     """The known name that looks most like it; nothing where none does, or where there are too many."""
     from difflib import get_close_matches  # 3 ms, which only an error pays

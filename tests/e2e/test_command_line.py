@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from lab import COMMAND, Lab
+from lab import COMMAND, Lab, Result
 from machine import differences
 
 PAIR = """\
@@ -93,7 +95,15 @@ def test_the_plan_of_a_running_program_says_that_it_restarts(lab: Lab) -> None:
 def test_the_file_is_found_when_it_is_left_out(lab: Lab, name: str) -> None:
     lab.write(PAIR, name)
 
-    assert lab.netfab("validate").out == f"{name} is valid: 1 networks, 2 nodes, 0 links.\n"
+    assert lab.netfab("validate").out == f"{name} is valid: 1 network, 2 nodes, 0 links.\n"
+
+
+def test_validate_finds_subnets_that_overlap(lab: Lab) -> None:
+    lab.write("networks: {a: {subnet: 10.8.0.0/16}, b: {subnet: 10.8.1.0/24}}\nnodes: {}\n")
+
+    told = lab.netfab("validate", code=1).err
+
+    assert "topology.yaml:1:50: networks.b.subnet: 10.8.1.0/24 overlaps 10.8.0.0/16, network a" in told
 
 
 def test_topology_yaml_wins_over_other_files(lab: Lab) -> None:
@@ -289,10 +299,12 @@ def test_destroy_all_asks_unless_yes(lab: Lab) -> None:
     lab.netfab("apply")
     lab.netfab("apply", "--name", "second")
 
-    lab.netfab("destroy", "--all", input="n\n", code=130)
+    lab.netfab("destroy", "--all", input="n\n", code=1)
+    closed = lab.netfab("destroy", "--all", code=1)
     kept = lab.netfab("ls", "-o", "json").json["fabrics"]
     lab.netfab("destroy", "--all", "--yes")
 
+    assert closed.err.startswith("destroy pair, second? [y/N]: \nnetfab: error: nothing was destroyed\n")
     assert len(kept) == 2
     assert lab.netfab("ls", "-o", "json").json["fabrics"] == []
 
@@ -313,6 +325,95 @@ def test_destroy_all_takes_those_that_the_user_applied_and_everyone_takes_all(la
     assert after_all == ["second"]
     assert nobodys == "There is no fabric of yours.\n"
     assert left() == []
+
+
+def app(lab: Lab, directory: str) -> Path:
+    """A directory with a topology file; in all of these, it is of a fabric called `app`."""
+    there = lab.directory / directory / "app"
+    there.mkdir(parents=True)
+    (there / "topology.yaml").write_text("networks: {lan: {}}\n")
+    return there
+
+
+def in_directory(lab: Lab, directory: Path | str, *words: str) -> Result:
+    return lab.run("env", f"--chdir={directory}", *lab.words(*words))
+
+
+@pytest.mark.parametrize(
+    "words", [["destroy"], ["destroy", "topology.yaml"], ["plan"], ["diff"]], ids=" ".join
+)
+def test_a_fabric_of_another_file_is_not_what_a_file_of_the_same_name_means(
+    lab: Lab, words: list[str]
+) -> None:
+    a, b = app(lab, "a"), app(lab, "b")
+    in_directory(lab, a, "apply")
+    before = lab.state()
+
+    result = in_directory(lab, b, *words)
+
+    assert result.code == 1
+    assert f"fabric app was applied from {a}/topology.yaml, not from {b}/topology.yaml" in result.err
+    assert differences(before, lab.state()) == []
+    if words[0] == "destroy":
+        assert "hint: netfab destroy app\n" in result.err
+
+
+def test_by_its_name_a_fabric_is_destroyed_from_anywhere(lab: Lab) -> None:
+    in_directory(lab, app(lab, "a"), "apply")
+
+    assert in_directory(lab, app(lab, "b"), "destroy", "app").out == "Destroyed app.\n"
+
+
+def test_plan_shows_what_take_over_would_do(lab: Lab) -> None:
+    in_directory(lab, app(lab, "a"), "apply")
+
+    assert "No changes." in in_directory(lab, app(lab, "b"), "plan", "--take-over").out
+
+
+def test_destroy_without_a_name_takes_what_was_applied_from_here_or_below(lab: Lab) -> None:
+    in_directory(lab, app(lab, "a"), "apply")
+    (lab.directory / "empty").mkdir()
+
+    elsewhere = in_directory(lab, lab.directory / "empty", "destroy")
+    root = in_directory(lab, "/", "destroy")
+    above = lab.netfab("destroy")
+
+    for refused in (elsewhere, root):
+        assert (refused.code, refused.err) == (
+            1,
+            "netfab: error: which fabric? There is app\nhint: name one: netfab destroy app\n",
+        )
+    assert above.out == "Destroyed app.\n"
+
+
+def test_destroy_of_a_file_here_is_of_no_other_fabric(lab: Lab) -> None:
+    in_directory(lab, app(lab, "a"), "apply")
+    lab.write(PAIR)
+
+    assert lab.netfab("destroy").out == "Nothing of pair is there.\n"
+
+
+def test_destroy_without_any_fabric_is_fine(lab: Lab) -> None:
+    assert lab.netfab("destroy").out == "Nothing to destroy.\n"
+
+
+def test_destroy_of_a_file_that_is_not_there_says_so(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+
+    file, name = lab.netfab("destroy", "pear.yaml"), lab.netfab("destroy", "pear")
+
+    assert file.err == "there is no file pear.yaml, and no fabric pear\nhint: did you mean `pair`?\n"
+    assert name.err == "hint: did you mean `pair`?\n"
+
+
+def test_destroy_takes_several(lab: Lab) -> None:
+    lab.write(PAIR)
+    for name in ("one", "two", "three"):
+        lab.netfab("apply", "--name", name)
+
+    assert lab.netfab("destroy", "one", "two").out == "Destroyed one.\nDestroyed two.\n"
+    assert [found["fabric"] for found in lab.netfab("ls", "-o", "json").json["fabrics"]] == ["three"]
 
 
 def test_destroy_takes_a_name_or_all_not_both(lab: Lab) -> None:
@@ -475,3 +576,52 @@ def test_a_closed_pipe_is_no_traceback(lab: Lab) -> None:
 
     assert result.out.count("\n") == 1
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["destory"], "did you mean `destroy`?"),
+        (["exec", "clent", "true"], "hint: did you mean `client`?"),
+        (["exec", "pair/clent", "true"], "hint: did you mean `pair/client`?"),
+        (["logs", "clent"], "hint: did you mean `client`?"),
+        (["ip", "clent"], "hint: did you mean `client`?"),
+        (["status", "pear"], "hint: did you mean `pair`?"),
+        (["drift", "pear"], "hint: did you mean `pair`?"),
+        (["stop", "clent"], "hint: did you mean `client`?"),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)
+def test_what_was_probably_meant_is_told(lab: Lab, words: list[str], meant: str) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+
+    result = lab.run(*lab.words(*words))
+
+    assert result.code == (2 if words == ["destory"] else 1)
+    assert meant in result.err
+
+
+def test_help_is_a_command_too(lab: Lab) -> None:
+    assert lab.netfab("help", "apply").out == lab.netfab("apply", "--help").out
+    assert lab.netfab("help").out == lab.netfab("--help").out
+    assert "did you mean `apply`?" in lab.netfab("help", "aply", code=2).err
+
+
+def test_status_and_inspect_show_published_ports_where_there_are_any(lab: Lab) -> None:
+    lab.write(PAIR.replace("web: {", "web: {publish: ['127.0.0.1:8080:80'], "))
+    lab.netfab("apply")
+
+    head, row, _ = lab.netfab("status").out.splitlines()[1:]
+
+    assert (head.split()[-1], row.split()[-1]) == ("PUBLISHED", "127.0.0.1:8080:80/tcp")
+    assert lab.netfab("inspect", "web").json["published"] == ["127.0.0.1:8080:80/tcp"]
+
+
+def test_one_object_is_one(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+    lab.shell("ip link set br-lan mtu 1400")
+
+    told = "1 object is not as applied; `netfab drift pair` says what is different\n"
+    assert lab.netfab("status").err == told

@@ -69,7 +69,7 @@ def test_reconcile_prints_what_it_repaired(lab: Lab) -> None:
     every = lab.netfab("reconcile", "--all", "-o", "json").json
 
     assert (one["version"], one["fabric"], one["changes"][0]["name"]) == (1, "shop", "br-front")
-    assert every == {"version": 1, "fabrics": [{"fabric": "shop", "changes": []}]}
+    assert every == {"version": 1, "fabrics": [{"fabric": "shop", "changes": [], "gone": []}]}
 
 
 def test_whatever_prints_data_prints_it_as_json(lab: Lab) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from lab import COMMAND, Lab, Result
+from lab import COMMAND, Lab, Result, throwaway_host
 from machine import differences
 
 NOBODY = 65534
@@ -29,7 +30,7 @@ mount -t cgroup -o freezer none /sys/fs/cgroup/freezer
 """
 # The interpreter may lie where an ordinary user can't read: everything that it will need is imported first.
 AS_NOBODY = f"""\
-import ctypes, difflib, encodings, importlib, os, pkgutil, shlex, sqlite3, subprocess, sys
+import ctypes, difflib, encodings, importlib, os, pkgutil, shlex, sqlite3, subprocess, sys, textwrap
 import click.shell_completion, netfab, yaml
 for package in (netfab, encodings):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
@@ -41,6 +42,17 @@ for option in ({NO_NEW_PRIVS}, {DUMPABLE}):
     ctypes.CDLL(None, use_errno=True).prctl(option, 1, 0, 0, 0)
 sys.argv = ["netfab", *sys.argv[1:]]
 main()
+"""
+
+
+PROGRAM = "name: one\nnodes: {a: {mode: none, command: [sleep, '1000'], ready: {exec: ['true']}}}\n"
+NAMED_NAMESPACES = """
+    ip netns add foo
+    mkdir -p /run/docker/netns
+    cd /run/docker/netns
+    for name in abc def; do touch $name; mount --bind /proc/self/ns/net $name; done
+    mount -t tmpfs tmpfs /run/docker/netns
+    touch /run/docker/netns/abc
 """
 
 
@@ -178,6 +190,25 @@ def test_an_ordinary_user_without_new_privileges_has_a_lab(open_directory: Lab) 
 
 
 @pytest.mark.parametrize(
+    "user", [[], ["unshare", "--user", "--map-root-user"]], ids=["root", "user namespace"]
+)
+def test_a_labs_programs_run_on_a_host_with_named_namespaces(lab: Lab, user: list[str]) -> None:
+    lab.write(PROGRAM)
+    lab.shell(NAMED_NAMESPACES)
+
+    result = lab.run(*user, *lab.words("lab", "topology.yaml", "--", "true"))
+
+    assert (result.code, result.err) == (0, "")
+
+
+def test_a_program_runs_beside_a_hosts_namespaces_below_another_mount(lab: Lab) -> None:
+    lab.write(PROGRAM)
+    lab.shell(NAMED_NAMESPACES)
+
+    lab.netfab("apply")
+
+
+@pytest.mark.parametrize(
     "words", [["apply"], ["destroy", "pair"], ["drift", "pair"], ["reconcile", "pair"], ["recover"]]
 )
 def test_without_root_the_hint_says_what_to_do(open_directory: Lab, words: list[str]) -> None:
@@ -263,3 +294,70 @@ def test_what_everybody_may_read_holds_no_environment(open_directory: Lab) -> No
 
     assert "/run/netfab/x.json:" in told
     assert "hush" not in told
+
+
+PROGRAMS = """\
+name: shop
+networks: {lan: {}}
+nodes:
+  web: {networks: [lan], command: [sleep, '1000'], publish: ['127.0.0.1:8080:80']}
+  client: {networks: [lan]}
+"""
+FOR_EVERYBODY = [
+    *(["status"], ["status", "shop"], ["status", "-o", "json"], ["ls"], ["ls", "-o", "json"]),
+    *(["inspect", "web"], ["inspect", "shop"], ["ip", "web"], ["graph"], ["bridges"], ["attachments"]),
+    *(["plan"], ["plan", "--why"], ["validate"], ["config"], ["schema"], ["doctor"], ["version"]),
+    *(["completion", "bash"], ["lab", "--help"]),
+]
+FOR_ROOT = [
+    *(["apply"], ["destroy"], ["destroy", "shop"], ["destroy", "--everyone", "--yes"]),
+    *(["drift"], ["reconcile"], ["reconcile", "--all"], ["recover"], ["watch"], ["plan", "--save", "p"]),
+    *(["ps"], ["ps", "-a"], ["logs"], ["logs", "web"], ["logs", "-f", "web"], ["exec", "web", "true"]),
+    *(["exec", "client", "true"], ["shell", "client"], ["start", "web"], ["stop", "web"], ["restart", "web"]),
+    *(["kill", "web"], ["pause", "web"], ["unpause", "web"], ["attach", "br1", "web", "10.1.2.3/24"]),
+    *(["attach", "route", "web", "show"], ["detach", "br1", "web"], ["bridge", "create", "br9"]),
+    *(["bridge", "delete", "br9"],),
+]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A host on which root has applied a fabric with a program, in a directory that everybody may read."""
+    with throwaway_host(tmp_path_factory.mktemp("shop")) as lab:
+        lab.directory.chmod(0o755)
+        lab.write(PROGRAMS)
+        lab.netfab("apply")
+        yield lab
+
+
+@pytest.mark.parametrize("words", FOR_EVERYBODY, ids=" ".join)
+def test_looking_needs_no_root(shop: Lab, words: list[str]) -> None:
+    result = as_nobody(shop, *words)
+
+    assert (result.code, "error" in result.err) == (0, False), result.err
+
+
+@pytest.mark.parametrize("words", FOR_ROOT, ids=" ".join)
+def test_what_needs_root_says_so_and_nothing_else(shop: Lab, words: list[str]) -> None:
+    result = as_nobody(shop, *words)
+
+    assert (result.code, result.err[:25]) == (1, "netfab: error: needs root"), result.err
+
+
+def test_the_shell_of_a_lab_says_that_it_is_one(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    shell = lab.netfab("lab", input="exit 5\n", code=5, env={"SHELL": "/bin/sh"})
+    command = lab.netfab("lab", "--", "true")
+
+    assert shell.err == "pair is up, in a sandbox that ends with this shell: `exit` leaves it\n"
+    assert command.err == ""
+
+
+def test_a_lab_that_is_interrupted_while_it_applies_ends_with_130(lab: Lab) -> None:
+    lab.write(PROGRAM.replace("{exec: ['true']}", "{tcp: 80, within: 600s}"))
+    process = lab.start(*lab.words("lab", "topology.yaml", "--", "true"))
+    assert process.stderr is not None
+    assert process.stderr.readline() == "waiting for a (tcp 80)\n"
+
+    assert lab.interrupt(process, signal.SIGINT).code == 130

@@ -135,7 +135,9 @@ def without_logs(state: dict[str, frozenset[object]]) -> dict[str, frozenset[obj
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_a_signal_during_apply_undoes_it_and_exits_with_130(lab: Lab, number: signal.Signals) -> None:
+def test_a_signal_during_apply_undoes_it_and_exits_as_a_shell_says_it(
+    lab: Lab, number: signal.Signals
+) -> None:
     before = lab.state()
     lab.write("name: x\nnetworks: {lan: {}}\nnodes: {n1..400: {networks: [lan]}}\n")
 
@@ -144,7 +146,7 @@ def test_a_signal_during_apply_undoes_it_and_exits_with_130(lab: Lab, number: si
     assert process.stderr.readline() != ""  # the first message to the kernel is on its way
     result = lab.interrupt(process, number)
 
-    assert result.code == 130
+    assert result.code == 128 + number
     assert "a mistake in netfab" not in result.err
     assert differences(before, lab.state()) == []
 
@@ -160,7 +162,7 @@ def test_a_signal_while_waiting_for_a_node_undoes_the_apply(lab: Lab, number: si
         continue
     result = lab.interrupt(process, number)
 
-    assert result.code == 130
+    assert result.code == 128 + number
     assert differences(without_logs(before), without_logs(lab.state())) == []
 
 
@@ -342,3 +344,76 @@ def test_ps_lists_programs(lab: Lab) -> None:
 
     assert (found["fabric"], found["node"], found["state"]) == ("x", "a", "running")
     assert found["command"] == ["sleep", "1000"]
+
+
+def slow(script: str, ready: str) -> str:
+    command = json.dumps(["sh", "-c", f"{script}; sleep 1000"])
+    return f"name: slow\nnodes: {{a: {{mode: none, command: {command}, ready: {ready}}}}}\n"
+
+
+def test_a_longer_wait_for_a_node_is_told(lab: Lab) -> None:
+    lab.write(slow("sleep 3; echo up", "{log: up}"))
+
+    assert lab.netfab("apply").err == "waiting for a (log 'up')\n"
+
+
+def test_a_node_that_is_not_ready_in_time_is_told_with_what_waits_longer(lab: Lab) -> None:
+    lab.write(slow("printf 'a\\tb\\n'", "{tcp: 80, within: 1s}"))
+
+    told = lab.netfab("apply", code=1).err
+
+    assert "a is not ready: tcp 80 did not hold within 1 s\n  a | a\tb\n" in told
+    assert "hint: `within: 2s` in its `ready` waits longer\n" in told
+
+
+def test_logs_of_a_fabric_are_of_all_its_nodes_and_named_when_there_are_several(lab: Lab) -> None:
+    for name in ("one", "two"):
+        text = slow(f"echo of {name}", "{log: of}").replace("name: slow", f"name: {name}")
+        lab.write(text, f"{name}.yaml")
+        lab.netfab("apply", f"{name}.yaml")
+
+    assert lab.netfab("logs", "one").out == "of one\n"
+    assert lab.netfab("logs").out == "one/a | of one\ntwo/a | of two\n"
+    assert lab.netfab("logs", "two/a").out == "of two\n"
+
+
+NODES = "name: x\nnodes:\n  empty: {mode: none}\n  program: {mode: none, command: [sleep, '1000']}\n"
+TELLS = "trap 'echo told; exit 9' TERM HUP; echo up; while :; do read line || sleep 0.05; done"
+
+
+@pytest.mark.parametrize("node", ["program", "empty"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
+def test_a_signal_that_ends_exec_is_its_commands(lab: Lab, node: str, number: signal.Signals) -> None:
+    lab.write(NODES)
+    lab.netfab("apply")
+    process = lab.start(*lab.words("exec", node, "sh", "-c", TELLS))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+
+    result = lab.interrupt(process, number)
+
+    assert (result.code, result.out) == (9, "told\n")
+
+
+@pytest.mark.parametrize("node", ["program", "empty"])
+def test_a_command_does_not_outlive_the_exec_that_is_killed(lab: Lab, node: str) -> None:
+    lab.write(NODES)
+    lab.netfab("apply")
+    process = lab.start(*lab.words("exec", node, "sh", "-c", "echo up; exec sleep 4242"))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+
+    lab.interrupt(process, signal.SIGKILL)
+
+    lab.shell("while pgrep -fx 'sleep 4242'; do sleep 0.05; done")
+
+
+def test_destroy_says_which_processes_are_still_in_its_nodes(lab: Lab) -> None:
+    lab.write(NODES)
+    lab.netfab("apply")
+    lab.netfab("exec", "empty", "sh", "-c", "setsid sleep 2424 >/dev/null 2>&1 </dev/null &")
+    pid = lab.shell("until pgrep -fx 'sleep 2424'; do sleep 0.05; done").strip()
+
+    result = lab.netfab("destroy")
+
+    assert result.err == f"1 process is still in what was x.empty, whose namespace lasts as long: {pid}\n"

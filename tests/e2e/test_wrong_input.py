@@ -33,7 +33,6 @@ WRONG_USAGE = [
     ["apply", "--name"],
     ["apply", "-o", "xml"],
     ["plan", "-o", "toml"],
-    ["destroy", "a", "b"],
     ["exec"],
     ["exec", "web"],
     ["exec", "web", "client", "--"],

@@ -538,3 +538,19 @@ def test_the_lowest_rate_there_is_can_be_kept(blue: str) -> None:
 def qdiscs(guest: str) -> str:
     command = ["tc", "-n", guest, "qdisc", "show", "dev", "eth1"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_guest_that_is_gone_is_told_by_the_command_that_forgets_it(blue: str) -> None:
+    attach("br7", blue, "10.7.0.2/24")
+    ip("netns", "delete", "blue")
+
+    assert [one.title for one in adhoc.reconcile("adhoc").gone] == ["blue"]
+    assert adhoc.reconcile("adhoc").gone == ()
+
+
+def test_detach_from_a_guest_that_nobody_knows_is_fine(blue: str) -> None:
+    attach("br7", blue, "10.7.0.2/24")
+
+    assert adhoc.detach("br7", "netns:bl").attachments == ()
+    assert adhoc.detach("br7", "pid:999999999").attachments == ()
+    assert len(adhoc.attachments()) == 1

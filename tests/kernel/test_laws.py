@@ -20,6 +20,7 @@ from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.nic import Nic
+from netfab.objects.uplink import Uplink
 
 EXAMPLES = every_example()
 of_every_kind = pytest.mark.parametrize("example", EXAMPLES, ids=str)
@@ -161,7 +162,9 @@ def test_a_kill_at_any_step_is_cleaned_by_destroy(
 
 def _claimed(wanted: Fabric) -> Fabric:
     """What the store has of a fabric before anything of it is made (plan/nics.py, claims)."""
-    return Fabric(FABRIC, (thing for thing in wanted.values() if type(thing) in (Guest, Macvlan, Nic)))
+    return Fabric(
+        FABRIC, (thing for thing in wanted.values() if type(thing) in (Guest, Macvlan, Nic, Uplink))
+    )
 
 
 def _apply_killed(example: Example, step: int) -> None:

@@ -88,7 +88,7 @@ def test_reading_while_others_change_sees_a_fabric_or_none_and_never_fails(tmp_p
 
     changing = _in_another_process(change)
     while os.waitpid(changing, os.WNOHANG)[0] == 0:
-        fabric.plan(shop)
+        fabric.plan(shop, file)
         fabric.bridges()
         fabric.records()
 

@@ -11,7 +11,7 @@ from examples import BR1, FILE, WEB_ETH0, bridge, fabric, namespace, veth
 from netfab.engine.apply import Observed, apply
 from netfab.engine.diff import Change
 from netfab.errors import ApplyFailed, ForeignObject, KernelRefused
-from netfab.objects.base import Fabric, Name
+from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.file import File
 
 
@@ -47,6 +47,22 @@ class MemoryHost:
         raise AssertionError("nothing here takes time")
 
 
+class SlowHost(MemoryHost):
+    """A host in memory on which a link takes a while until it carries traffic."""
+
+    def __init__(self, unsettled: Name) -> None:
+        super().__init__(fabric())
+        self.unsettled = frozenset({unsettled})
+        self.read: list[Set[str] | None] = []
+
+    def observe(self, name: str, known: Sequence[Fabric], spaces: Set[str] | None = None) -> Observed:
+        self.read.append(spaces)
+        return super().observe(name, known)._replace(unsettled=self.unsettled)
+
+    def wait(self, seconds: float) -> None:
+        self.unsettled = frozenset()
+
+
 BEFORE = fabric(bridge())
 AFTER = fabric(bridge(mtu=1400), bridge(BR1, mac="02:00:00:00:00:02"), File(FILE, "secret"))
 
@@ -71,6 +87,14 @@ def test_an_undo_that_fails_however_is_told_together_with_the_first_failure(seco
 
     assert str(failed.value) == f"first: No space left on device (ENOSPC); and undoing it failed: {second}"
     assert "netfab destroy" in failed.value.hint
+
+
+def test_while_a_link_settles_only_its_own_namespace_is_read_again() -> None:
+    host = SlowHost(WEB_ETH0)
+
+    apply(fabric(bridge(), namespace(), veth()), host)
+
+    assert host.read == [None, {HOST, WEB_ETH0.space}, {WEB_ETH0.space}]
 
 
 def test_what_is_in_the_way_is_refused_before_anything_is_run() -> None:

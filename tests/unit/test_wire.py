@@ -15,6 +15,7 @@ from netfab.objects.wire import (
     Request,
     attributes,
     encode,
+    inside,
     mac,
     messages,
     number,
@@ -61,6 +62,22 @@ def test_a_nested_value_is_read_back_level_by_level() -> None:
 
     assert inner[1] == b"veth"
     assert parse(inner[2], 0, len(inner[2])) == {1: b"\x01", 2: b"\x01\x02"}
+
+
+def test_a_nested_attribute_is_asked_for_by_its_path_and_found_wherever_it_lies() -> None:
+    kind, state = inside(18, 1), inside(18, 5, 3)
+    laid_out = [
+        ((3, b"br0"), (18, ((1, b"veth"), (5, ((2, u32(9)), (3, u32(4)))))), (20, b"a label")),
+        ((20, b"a label"), (18, ((5, ((3, u32(4)), (2, u32(9)))), (1, b"veth"))), (3, b"br0")),
+    ]
+
+    read = [
+        parse(data, 0, len(data), frozenset({3, kind, state}))
+        for attrs in (*laid_out, *laid_out)  # the second time by the layouts that are remembered
+        for data in (attributes(attrs, resolve),)
+    ]
+
+    assert read == [{3: b"br0", kind: b"veth", state: u32(4)}] * 4
 
 
 def test_the_flags_for_nesting_and_byte_order_are_no_part_of_an_attributes_type() -> None:

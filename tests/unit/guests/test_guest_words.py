@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from errno import EACCES
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfab.errors import NoGuest, StoreError
-from netfab.guests.find import everyone, find, meant
+from netfab.guests.find import everyone, find, finder, meant
 from netfab.guests.namespaces import Node
 from netfab.guests.sources import Sources, sources_of
 
@@ -254,3 +255,15 @@ def test_who_is_only_roots_to_ask_is_said_to_be(nobody: Sources, monkeypatch: py
 
     with pytest.raises(NoGuest, match=r"^no guest web: asked podman \(root's to ask\)$"):
         find("podman:web", nobody)
+
+
+def test_a_daemon_is_asked_once_for_its_list_whatever_many_words_mean(nobody: Sources) -> None:
+    asked: list[str] = []
+    answer = containers(container(), container(OTHER, "db"))
+
+    with serving(Path(nobody.docker[0]), lambda target: asked.append(target) or answer(target)):
+        find = finder(nobody)
+        for word in ("docker:web", "docker:db"):
+            outcome(partial(find, word))
+
+    assert [target for target in asked if target.startswith("/containers/json")] == ["/containers/json?all=1"]

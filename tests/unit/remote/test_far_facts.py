@@ -11,7 +11,8 @@ from examples import every_example
 from netfab.errors import Location
 from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
-from netfab.objects.original import Kept, Original
+from netfab.objects.kept import KeptRoute
+from netfab.objects.original import Original
 from netfab.plan.facts import Facts, FoundGuest, FoundNic, Lease
 from netfab.plan.subnets import Reservation
 from netfab.remote.bundle import bundle
@@ -36,7 +37,7 @@ FACTS = Facts(
     guests={"docker:web": FoundGuest("docker:web", "/run/netns/x", 7, "1234")},
     nics={
         "eth1": FoundNic(
-            Original("", 3, "02:00:00:00:00:01", 1500, 0, True, routes=(Kept((1, 2), ((1, "0a"),)),))
+            Original("", 3, "02:00:00:00:00:01", 1500, 0, True, routes=(KeptRoute((1, 2), ((1, "0a"),)),))
         )
     },
 )

@@ -50,7 +50,7 @@ def test_odd_texts_and_scales_load_again_to_the_same(text: str) -> None:
         ("ready: {tcp: 80, within: 1.5s}", "within: 1500ms"),
         ("ready: {tcp: 80, within: 2h}", "within: 7200s"),
         ("memory: 536870912", "memory: 512m"),
-        ("memory: 1000", "memory: 1000"),
+        ("memory: 10000001", "memory: 10000001"),
         ("cpus: 1.50", "cpus: 1.5"),
         ("networks: {n: {delay: 20000us}}", "delay: 20ms"),
         ("networks: {n: {rate: 100000kbit}}", "rate: 100mbit"),

@@ -1,0 +1,240 @@
+"""`--confirm`: a change that is taken back unless somebody says, or an address shows, that all is well.
+
+A child that outlives the connection holds what was before, and applies it when its time is over. The command
+tells it how that went; when it dies before, the child takes the way back at once.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from ipaddress import IPv4Address, IPv6Address
+from time import monotonic
+from typing import NamedTuple
+
+from netfab import adhoc, fabric
+from netfab.errors import NetfabError, UndoFailed
+from netfab.plan.facts import Lease
+from netfab.store.store import Record
+from netfab.system.files import public_directory
+from netfab.topology.adhoc import NAME
+from netfab.where import Where, need_root, opened_store
+
+PROBING = 0.5  # seconds between two looks whether the address answers
+_APPLIED, _NOTHING = b"+", b"-"
+_CONFIRMED, _TOO_EARLY, _SAME_CONNECTION = b"confirmed", b"early", b"same"
+_SUFFIX = ".confirm"
+_CERTAIN = Record("", "", 0, "", "")  # there is nothing to take back
+_GONE = Record("", "", 0, "", "", "gone")  # another command took it away meanwhile
+ATTEMPTS = 3  # at the way back
+
+
+class Terms(NamedTuple):
+    """How long the child waits once the change is made, and for whom."""
+
+    seconds: float
+    probe: IPv4Address | IPv6Address | None = None
+
+
+class Before(NamedTuple):
+    """A fabric as the store had it."""
+
+    name: str
+    record: Record | None
+    leases: frozenset[Lease]
+
+
+class Attempt:
+    """The change that is about to be made."""
+
+    changed = True
+
+
+@contextmanager
+def armed(name: str, terms: Terms, where: Where) -> Iterator[Attempt]:
+    """Within this, change that fabric. Raises NetfabError, with nothing begun, while another change waits."""
+    need_root("apply --confirm")
+    with opened_store(where) as store:
+        before = Before(name, store.record(name), store.leases(name))
+    door, (reading, writing) = _door(name, where), os.pipe()
+    if _forked():
+        os.close(writing)
+        _wait(before, terms, where, door, reading)
+    os.close(reading)
+    door.close()
+    attempt = Attempt()
+    try:
+        yield attempt
+        os.write(writing, _APPLIED if attempt.changed else _NOTHING)
+    except UndoFailed:
+        raise
+    except BaseException:
+        os.write(writing, _NOTHING)  # all is as it was
+        raise
+    finally:
+        os.close(writing)
+
+
+def confirm(name: str | None, where: Where) -> str:
+    """Say that the host is still there; the fabric whose change stays. Raises NetfabError."""
+    need_root("confirm")
+    with suppress(FileNotFoundError):
+        files = sorted(file.name for file in os.scandir(where.run) if file.name.endswith(_SUFFIX))
+        for one in [file.removesuffix(_SUFFIX) for file in files] if name is None else [name]:
+            said = _asked(_path(one, where))
+            if said == _CONFIRMED:
+                return one
+            if said == _SAME_CONNECTION:
+                raise NetfabError(
+                    f"fabric {one}: this is the connection that it was changed over",
+                    hint="a new one shows that this host can be reached: open it, and confirm there",
+                )
+            if said == _TOO_EARLY:
+                raise NetfabError(f"fabric {one} is being changed", hint="confirm when that is done")
+    raise NetfabError(
+        f"no change of fabric {name} waits to be confirmed" if name else "no change waits to be confirmed",
+        hint="what was not confirmed in time is taken back",
+    )
+
+
+def _path(name: str, where: Where) -> str:
+    return f"{where.run}/{name}{_SUFFIX}"
+
+
+def _door(name: str, where: Where) -> socket.socket:
+    """Where `confirm` knocks. Raises NetfabError."""
+    path = _path(name, where)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        public_directory(where.run)
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as other:
+            other.connect(path)
+            raise NetfabError(
+                f"a change of fabric {name} waits to be confirmed", hint=f"netfab confirm {name}"
+            )
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        door.bind(path)
+        os.chmod(path, 0o600)
+        door.listen()
+    except OSError as error:
+        raise NetfabError(f"{path}: {error}") from error
+    return door
+
+
+def _asked(path: str) -> bytes:
+    """What the child at that door says; b"" where there is none any more."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(10)
+        line.connect(path)
+        line.sendall(_connection() + b"\n")
+        return line.recv(100)
+    return b""
+
+
+def _connection() -> bytes:
+    """What tells one ssh connection from another; b"" for who is on the machine (ssh(1))."""
+    return os.environb.get(b"SSH_CONNECTION", b"").replace(b"\n", b" ")
+
+
+def _forked() -> bool:
+    """True in a child that no end of a session, terminal or parent ends."""
+    first = os.fork()
+    if first:
+        os.waitpid(first, 0)
+        return False
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(nowhere, standard)
+    os.chdir("/")
+    return True
+
+
+def _wait(before: Before, terms: Terms, where: Where, door: socket.socket, told: int) -> None:
+    """The child. Never returns."""
+    code = 1
+    try:
+        known = _is_wanted(before.name, terms, where, door, told)
+        door.close()
+        with suppress(OSError):
+            os.unlink(_path(before.name, where))
+            os.rmdir(where.run)  # where nothing else is in it
+        code = 0 if known is _CERTAIN or _is_taken_back(before, known, where) else 1
+    finally:
+        os._exit(code)
+
+
+def _is_taken_back(before: Before, applied: Record | None, where: Where) -> bool:
+    """Whether it could be; who has to know otherwise reads the system's log."""
+    from syslog import LOG_DAEMON, LOG_ERR, syslog
+
+    for _ in range(ATTEMPTS):
+        try:
+            _go_back(before, applied, where._replace(lock_timeout=600.0))
+        except NetfabError as error:
+            syslog(LOG_DAEMON | LOG_ERR, f"netfab: taking fabric {before.name} back: {error}")
+        else:
+            return True
+    return False
+
+
+def _is_wanted(name: str, terms: Terms, where: Where, door: socket.socket, told: int) -> Record | None:
+    """_CERTAIN when the change stays; else the record of what is to be taken back; None: of no whole."""
+    applied: Record | None = None
+    deadline: float | None = None
+    waiting: list[int] = [told, door.fileno()]
+    while True:
+        left = None if deadline is None else deadline - monotonic()
+        if left is not None and left <= 0:
+            return applied
+        looks = left is not None and terms.probe is not None
+        ready = select.select(waiting, [], [], min(left or 0, PROBING) if looks else left)[0]
+        if told in ready:
+            said = os.read(told, 1)
+            if said != _APPLIED:
+                return _CERTAIN if said == _NOTHING else None
+            with opened_store(where) as store:
+                applied = store.record(name) or _GONE
+            deadline, waiting = monotonic() + terms.seconds, [door.fileno()]
+        elif door.fileno() in ready:
+            if _is_confirmed(door, applied is not None):
+                return _CERTAIN
+        elif looks and terms.probe is not None:
+            from netfab.kernel.echo import answers
+
+            if answers(terms.probe, PROBING):
+                return _CERTAIN
+
+
+def _is_confirmed(door: socket.socket, applied: bool) -> bool:
+    """Answer one who knocked."""
+    with suppress(OSError), door.accept()[0] as line:
+        line.settimeout(1)
+        theirs, ours = line.recv(1000).rstrip(b"\n"), _connection()
+        answer = _CONFIRMED if applied else _TOO_EARLY
+        if ours and theirs == ours:
+            answer = _SAME_CONNECTION
+        line.sendall(answer)
+        return answer == _CONFIRMED
+    return False
+
+
+def _go_back(before: Before, applied: Record | None, where: Where) -> None:
+    """Make the fabric what it was, unless another command has changed it since. Raises NetfabError."""
+    with adhoc.alone(where) if before.name == NAME else nullcontext():
+        with opened_store(where) as store:
+            if applied is not None and store.record(before.name) != applied:
+                return
+        if before.record is None:
+            fabric.destroy(before.name, where)
+        else:
+            fabric.go_back(before.record, before.leases, where)

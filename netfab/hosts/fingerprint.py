@@ -1,0 +1,45 @@
+"""What a reading of the host is known by: two with the same fingerprint show nothing that differs.
+
+Planning is a function of facts, and what a kind reads is one of the dump; so it is enough that these are the
+same. What the kernel counts by itself is left out: a bridge's timers, and the counters of rules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netfab.objects.base import Dump, Space
+from netfab.objects.bridge import Bridge
+from netfab.objects.digest import digest
+from netfab.objects.firewall import Firewall
+from netfab.objects.link import DATA, Link
+from netfab.plan.facts import Facts
+
+_READ_BY_THEIR_KINDS = (Bridge, Firewall)
+# Of a dump: those two kinds' own, and what is found from the rest of it.
+_LEFT_OUT = {"spaces", "tables", "links", "marked", "owned"}
+
+
+def fingerprint(facts: Facts, dump: Dump) -> str:
+    """Hexadecimal, the same in every process."""
+    told = (
+        *facts._replace(links=frozenset()),
+        sorted(facts.links),
+        [(name, _told(found)) for name, found in dump.spaces.items()],
+        [tuple(kind.read(dump)) for kind in _READ_BY_THEIR_KINDS],
+        [value for name, value in dump._asdict().items() if name not in _LEFT_OUT],
+    )
+    return digest(repr(told).encode(errors="surrogateescape")).hex()
+
+
+def _told(space: Space) -> tuple[Any, ...]:
+    """As plain tuples, which are written out twice as fast."""
+    links = [(*link[:5], *link.settings, _steady(link)) for link in space.links]
+    return links, [tuple(message) for message in space.addresses], [tuple(route) for route in space.routes]
+
+
+def _steady(link: Link) -> dict[int, bytes]:
+    """Its attributes, less those of a bridge in which timers run."""
+    if link.kind != "bridge":
+        return link.attrs
+    return {kind: value for kind, value in link.attrs.items() if kind != DATA}

@@ -1,0 +1,278 @@
+"""Addresses and routes that somebody else gave a link, as the kernel told them: to give them back, or on.
+
+Whatever the kernel does not make by itself is kept with all that it was asked for by: labels, peers, metrics,
+tables, next hops. Pure; the messages come from kernel/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from ipaddress import ip_address, ip_network
+from struct import unpack_from
+from typing import NamedTuple, Self
+
+from netfab.objects.address import IFA_ADDRESS, IFA_F_NODAD, IFA_F_PERMANENT, IFA_FLAGS, IFA_LOCAL, IFA_PROTO
+from netfab.objects.base import HOST, Name
+from netfab.objects.route import RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, UNICAST
+from netfab.objects.wire import (
+    AF_INET,
+    AF_INET6,
+    IFADDR,
+    MARK,
+    NEW,
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    RT_SCOPE_LINK,
+    RTM_DELADDR,
+    RTM_DELROUTE,
+    RTM_NEWADDR,
+    RTM_NEWROUTE,
+    RTMSG,
+    Body,
+    Hops,
+    Request,
+    Value,
+    number,
+    parse,
+    parse_hops,
+    text,
+    u32,
+)
+
+NLM_F_APPEND = 0x800
+IFA_LABEL, IFA_CACHEINFO = 3, 6
+IFA_F_TEMPORARY = 0x01  # of IPv6: a privacy address, which the kernel makes and renews by itself
+IFA_F_NOPREFIXROUTE = 0x200  # who gave the address made the route to its prefix, too
+RTPROT_KERNEL, RTPROT_RA = 2, 9  # routes that come with an address or a link, or were advertised
+RTNH_F_ONLINK = 4
+RTA_SRC, RTA_PREFSRC, RTA_METRICS, RTA_FLOW, RTA_CACHEINFO, RTA_TABLE = 2, 7, 8, 11, 12, 15
+RTA_VIA, RTA_PREF, RTA_ENCAP_TYPE, RTA_ENCAP, RTA_EXPIRES = 18, 20, 21, 22, 23
+# What a route is asked for by; the rest of a dump is what the kernel tells of it.
+_ASKED = {RTA_DST, RTA_SRC, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_FLOW, RTA_TABLE}
+_ASKED |= {RTA_VIA, RTA_PREF, RTA_ENCAP_TYPE, RTA_ENCAP}
+_MAIN = 254  # RT_TABLE_MAIN
+_TICKS = 100  # of rta_expires in a second: USER_HZ
+_IFNAMSIZ = 15
+
+_VIAS = {RTA_GATEWAY, RTA_VIA}
+
+Attrs = tuple[tuple[int, str], ...]  # type and value, in hexadecimal
+Hopped = tuple[tuple[str, int, Attrs], ...]  # link ("" = the one that is meant) and weight of each next hop
+_Prefix = tuple[int, bytes, int]  # family, its first bytes, length
+
+
+class KeptAddress(NamedTuple):
+    """An address, as the kernel told it."""
+
+    header: tuple[int, ...]  # the fixed fields, less the link's index
+    attrs: Attrs
+
+    @property
+    def identity(self) -> Hashable:
+        """What there is one of on a link."""
+        found = dict(self.attrs)
+        return self.header[:2], found.get(IFA_LOCAL, found.get(IFA_ADDRESS)), found.get(IFA_ADDRESS)
+
+    @property
+    def lapses(self) -> bool:
+        """Whether it goes by itself, unless somebody renews it."""
+        return not number(bytes.fromhex(dict(self.attrs).get(IFA_FLAGS, ""))) & IFA_F_PERMANENT
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether netfab gave it."""
+        return dict(self.attrs).get(IFA_PROTO) == bytes((MARK,)).hex()
+
+    def on(self, link: str, home: str) -> Self:
+        """As another link can have it: a label begins with the name of its link."""
+        attrs = dict(self.attrs)
+        label = text(bytes.fromhex(attrs.pop(IFA_LABEL, "")))
+        moved = f"{link}{label.removeprefix(home)}" if label.startswith(home) else label
+        if label not in ("", home) and len(moved) <= _IFNAMSIZ:
+            attrs[IFA_LABEL] = (moved.encode() + b"\0").hex()
+        return self._replace(attrs=tuple(attrs.items()))
+
+    @property
+    def comes_with_carrier(self) -> bool:
+        """Whether the kernel makes it whenever the link gets a carrier."""
+        return self.header[3] == RT_SCOPE_LINK
+
+    @property
+    def _given(self) -> Attrs:
+        """IPv6 without duplicate detection: what was ours a moment ago must not wait to be used."""
+        if self.header[0] != AF_INET6:
+            return self.attrs
+        flags = number(bytes.fromhex(dict(self.attrs)[IFA_FLAGS])) | IFA_F_NODAD
+        return tuple({**dict(self.attrs), IFA_FLAGS: u32(flags).hex()}.items())
+
+    @property
+    def has_other_flags(self) -> bool:
+        """Whether it is given otherwise than it was."""
+        return self._given != self.attrs
+
+    def settle(self, link: Name) -> Request:
+        """The flags that it had, to an address that was given."""
+        doing = f"settle the {self} of {link}"
+        body = self._body(link, self.attrs)
+        return Request(link.space, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body, doing=doing)
+
+    def give(self, link: Name) -> Request:
+        """To that link."""
+        doing = f"give {link} the {self}"
+        return Request(link.space, RTM_NEWADDR, NEW, self._body(link, self._given), doing=doing, there=True)
+
+    def take(self, link: Name) -> Request:
+        """From that link."""
+        which = tuple(pair for pair in self.attrs if pair[0] in (IFA_LOCAL, IFA_ADDRESS))
+        doing = f"take the {self} from {link}"
+        return Request(link.space, RTM_DELADDR, 0, self._body(link, which), doing=doing)
+
+    def _body(self, link: Name, attrs: Attrs) -> Body:
+        return Body(IFADDR, (*self.header, link), _bytes(attrs))
+
+    def __str__(self) -> str:
+        found = dict(self.attrs)
+        address = ip_address(bytes.fromhex(found.get(IFA_LOCAL) or found[IFA_ADDRESS]))
+        return f"address {address}/{self.header[1]}"
+
+
+class KeptRoute(NamedTuple):
+    """A route, as the kernel told it."""
+
+    header: tuple[int, ...]  # the fixed fields
+    attrs: Attrs
+    hops: Hopped = ()  # of a multipath route
+    in_front: bool = False  # of others to the same destination
+
+    @property
+    def identity(self) -> Hashable:
+        """What there is one of on a link."""
+        return self.header, frozenset(self.attrs), frozenset(self.hops)
+
+    @property
+    def lapses(self) -> bool:
+        """Whether it goes by itself, unless somebody renews it."""
+        return RTA_EXPIRES in dict(self.attrs) or self.header[5] == RTPROT_RA
+
+    @property
+    def comes_with_carrier(self) -> bool:
+        """Whether the kernel makes it whenever the link gets a carrier."""
+        return False
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether netfab made it."""
+        return self.header[5] == MARK
+
+    def give(self, link: Name) -> Request:
+        """To that link, before or behind others to the same destination, as it was."""
+        # Without EXCL only the very same route is refused (EEXIST).
+        flags = NLM_F_CREATE if self.in_front else NLM_F_CREATE | NLM_F_APPEND
+        doing = f"give {link} the {self}"
+        return Request(link.space, RTM_NEWROUTE, flags, self._body(link), doing=doing, there=True)
+
+    def take(self, link: Name) -> Request:
+        """From that link."""
+        return Request(link.space, RTM_DELROUTE, 0, self._body(link), doing=f"take the {self} from {link}")
+
+    def _body(self, link: Name) -> Body:
+        way: tuple[int, Value] = (RTA_OIF, link)
+        if self.hops:
+            hops = (
+                (Name(HOST, name) if name else link, weight, _bytes(attrs))
+                for name, weight, attrs in self.hops
+            )
+            way = RTA_MULTIPATH, Hops(tuple(hops))
+        return Body(RTMSG, self.header, (*_bytes(self.attrs), way))
+
+    def __str__(self) -> str:
+        found = {kind: bytes.fromhex(value) for kind, value in self.attrs}
+        to = f"{ip_address(found[RTA_DST])}/{self.header[1]}" if RTA_DST in found else "default"
+        via = f" via {ip_address(found[RTA_GATEWAY])}" if RTA_GATEWAY in found else ""
+        table = number(found.get(RTA_TABLE, b"")) or self.header[4]
+        return f"route {to}{via}{'' if table == _MAIN else f' table {table}'}"
+
+
+Kept = KeptAddress | KeptRoute
+
+
+def kept_address(data: bytes, start: int, end: int) -> tuple[int, KeptAddress] | None:
+    """(link's index, address) of an RTM_NEWADDR; None for what comes back by itself."""
+    *header, index = IFADDR.unpack_from(data, start)
+    attrs = parse(data, start + IFADDR.size, end)
+    if header[0] == AF_INET6 and number(attrs[IFA_FLAGS]) & IFA_F_TEMPORARY:
+        return None
+    return index, KeptAddress(tuple(header), _hex(attrs))
+
+
+def kept_routes(
+    messages: Iterable[tuple[bytes, int, int]],
+    nic: int,
+    names: Mapping[int, str],
+    addresses: Iterable[KeptAddress],
+) -> tuple[KeptRoute, ...]:
+    """The routes, of a dump of RTM_NEWROUTE, that go when the link of that index, with these addresses, does.
+
+    First those that the gateways of others are behind. The kernel drops a multipath route of IPv4 with any of
+    its links, of one of IPv6 the link's hops only.
+    """
+    found: list[KeptRoute] = []
+    seen: set[Hashable] = set()
+    given = set(_given_prefixes(addresses))
+    for data, start, end in messages:
+        header = RTMSG.unpack_from(data, start)
+        attrs = parse(data, start + RTMSG.size, end)
+        hops = tuple(
+            ("" if index == nic else names.get(index, "?"), weight, _hex(_asked(hop)))
+            for index, weight, hop in parse_hops(attrs.get(RTA_MULTIPATH, b""))
+            if index == nic or header[0] == AF_INET
+        )
+        place = *header[:5], attrs.get(RTA_TABLE), attrs.get(RTA_DST), attrs.get(RTA_PRIORITY)
+        through = number(attrs.get(RTA_OIF, b"")) == nic or any(not link for link, _, _ in hops)
+        if through and not _comes_by_itself(header, attrs, given):
+            found.append(_route_of(header, attrs, hops, header[0] == AF_INET and place not in seen))
+        seen.add(place)
+    return tuple(sorted(found, key=lambda route: bool(route.hops or _VIAS & dict(route.attrs).keys())))
+
+
+def _given_prefixes(addresses: Iterable[KeptAddress]) -> Iterator[_Prefix]:
+    """Those for which the kernel was told to make no route: NetworkManager makes it, in the kernel's name."""
+    for address in addresses:
+        found = dict(address.attrs)
+        if number(bytes.fromhex(found.get(IFA_FLAGS, ""))) & IFA_F_NOPREFIXROUTE:
+            family, length, *_ = address.header
+            packed = bytes.fromhex(found[IFA_ADDRESS])
+            yield family, ip_network((packed, length), strict=False).network_address.packed, length
+
+
+def _comes_by_itself(header: tuple[int, ...], attrs: Mapping[int, bytes], given: Collection[_Prefix]) -> bool:
+    family, length, _, _, table, protocol, _, kind, _ = header
+    if protocol != RTPROT_KERNEL:
+        return False
+    return not (kind == UNICAST and table == _MAIN and (family, attrs.get(RTA_DST), length) in given)
+
+
+def _route_of(header: tuple[int, ...], attrs: Mapping[int, bytes], hops: Hopped, in_front: bool) -> KeptRoute:
+    *fields, flags = header
+    asked = _asked(attrs)
+    if (expires := _expires(attrs)) > 0:
+        asked[RTA_EXPIRES] = u32(expires)
+    return KeptRoute((*fields, flags & RTNH_F_ONLINK), _hex(asked), hops, in_front)
+
+
+def _asked(attrs: Mapping[int, bytes]) -> dict[int, bytes]:
+    return {kind: value for kind, value in attrs.items() if kind in _ASKED}
+
+
+def _expires(attrs: Mapping[int, bytes]) -> int:
+    """Seconds that a route has left, as one that a router advertised; 0: it stays."""
+    info = attrs.get(RTA_CACHEINFO, b"")
+    return int(unpack_from("=i", info, 8)[0]) // _TICKS if len(info) >= 12 else 0
+
+
+def _hex(attrs: Mapping[int, bytes]) -> Attrs:
+    return tuple((kind, value.hex()) for kind, value in attrs.items())
+
+
+def _bytes(attrs: Attrs) -> tuple[tuple[int, Value], ...]:
+    return tuple((kind, bytes.fromhex(value)) for kind, value in attrs)

@@ -1,0 +1,89 @@
+"""What attach, detach and their kin say: one line of what was done, and of guests that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from lab import Lab
+
+
+@pytest.fixture
+def blue(lab: Lab) -> Lab:
+    lab.shell("ip netns add blue; ip link add br1 type bridge; ip link set br1 up")
+    return lab
+
+
+@pytest.fixture
+def process(blue: Lab) -> Iterator[str]:
+    """`pid:N` of a process with a network of its own."""
+    started = blue.start("unshare", "--net", "sh", "-c", "echo $$; read end")
+    assert started.stdout is not None
+    yield f"pid:{started.stdout.readline().strip()}"
+    started.communicate("")
+
+
+def end(lab: Lab, process: str) -> None:
+    lab.shell(f"kill -9 {process[4:]}; while test -e /proc/{process[4:]}; do sleep 0.01; done")
+
+
+def test_what_was_attached_and_detached_is_told_unless_it_is_to_be_quiet(blue: Lab) -> None:
+    attached = blue.netfab("attach", "br1", "netns:blue", "10.7.0.2/24")
+    again = blue.netfab("attach", "br1", "netns:blue", "10.7.0.2/24")
+    detached = blue.netfab("detach", "br1", "blue")
+    quiet = blue.netfab("--quiet", "attach", "br1", "blue", "10.7.0.2/24")
+
+    assert attached[1:] == ("", "eth1 of blue is attached to br1, 10.7.0.2/24.\n")
+    assert again[1:] == ("", "No changes. eth1 of blue is attached to br1, 10.7.0.2/24.\n")
+    assert detached[1:] == ("", "eth1 of blue is detached from br1.\n")
+    assert quiet[1:] == ("", "")
+
+
+def test_a_bridge_that_is_made_or_taken_away_is_told(lab: Lab) -> None:
+    assert lab.netfab("bridge", "create", "br9").err == "br9 is there, with 10.0.0.1/24.\n"
+    assert lab.netfab("bridge", "create", "br9").err == "No changes. br9 is there, with 10.0.0.1/24.\n"
+    assert lab.netfab("bridge", "delete", "br9").err == "br9 is gone.\n"
+
+
+def test_reconcile_says_which_guest_is_gone(blue: Lab, process: str) -> None:
+    blue.netfab("attach", "br1", process, "10.7.0.2/24")
+    end(blue, process)
+
+    result = blue.netfab("reconcile", "adhoc")
+
+    assert result.err == f"eth1 of {process} is forgotten: that guest is gone\n"
+    assert blue.netfab("attachments", "-o", "json").json["attachments"] == []
+
+
+@pytest.mark.parametrize("guest", ["process", "netns:blue"])
+def test_detach_from_a_guest_that_is_gone_and_forgotten_is_fine(blue: Lab, process: str, guest: str) -> None:
+    word = process if guest == "process" else guest
+    blue.netfab("attach", "br1", word, "10.7.0.2/24")
+    end(blue, process)
+    blue.shell("ip netns delete blue")
+    blue.netfab("reconcile", "adhoc")
+
+    assert blue.netfab("detach", "br1", word).err == f"Nothing of {word} is attached to br1.\n"
+
+
+def test_drift_names_the_interface_of_a_guest_that_is_gone(blue: Lab) -> None:
+    blue.netfab("attach", "br1", "netns:blue", "10.7.0.2/24")
+    holder = blue.start("ip", "netns", "exec", "blue", "sh", "-c", "echo up; read end")  # its veth stays
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    blue.shell("ip netns delete blue")
+
+    drift = blue.netfab("drift", "adhoc", code=2)
+    holder.communicate("")
+
+    assert "- veth eth1 of blue\n" in drift.out
+
+
+def test_what_is_attached_has_no_file_and_is_drift_of_nothing_when_there_is_none(blue: Lab) -> None:
+    nothing = blue.netfab("drift", "adhoc")
+    blue.netfab("attach", "br1", "netns:blue", "10.7.0.2/24")
+    status = blue.netfab("status", "adhoc")
+
+    assert nothing.out == "No changes. The kernel matches adhoc.\n"
+    assert status.out.startswith("fabric adhoc, of `netfab attach`\n")
+    assert status.out.splitlines()[2].startswith("blue ")

@@ -1,0 +1,166 @@
+"""`--confirm`: what is not confirmed in time is taken back, by a process that nobody's end ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+from shop import TEXT, topology
+
+from netfab import confirm, fabric, uplink
+from netfab.confirm import Terms, armed
+from netfab.errors import NetfabError
+from netfab.objects.base import Op
+from netfab.topology.adhoc import NAME
+from netfab.where import HERE, Where
+
+PATIENCE = 30  # seconds, for what hangs
+LONG, SHORT = Terms(600), Terms(0.2)
+MACHINE = """
+ip netns add lan
+ip link add ens1 type veth peer name far netns lan
+ip link set ens1 up
+ip -n lan link set far up
+ip -n lan address add 198.51.100.9/24 dev far
+ip address add 198.51.100.1/24 dev ens1
+ip route add default via 198.51.100.9
+"""
+
+
+@pytest.fixture(autouse=True)
+def machine() -> Iterator[None]:
+    """The LAN; and what still waits at the end is confirmed, so that no process is left."""
+    subprocess.run(["sh", "-ec", MACHINE], check=True)
+    yield
+    with suppress(NetfabError):
+        confirm.confirm(None, HERE)
+
+
+def lend(terms: Terms, where: Where = HERE) -> None:
+    with armed(NAME, terms, HERE):
+        uplink.uplink("br0", "ens1", where)
+
+
+def addresses(link: str) -> list[str]:
+    shown = subprocess.run(
+        ["ip", "-4", "-o", "address", "show", link], capture_output=True, text=True, check=False
+    )
+    return [line.split()[3] for line in shown.stdout.splitlines()]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = monotonic() + PATIENCE
+    while not condition():
+        assert monotonic() < deadline, "it never came"
+        sleep(0.01)
+
+
+def is_over() -> bool:
+    return not os.path.exists(f"{HERE.run}/{NAME}.confirm") and not os.path.exists(f"{HERE.run}/{NAME}.lock")
+
+
+def test_what_is_not_confirmed_is_taken_back_and_nothing_is_left() -> None:
+    lend(SHORT)
+
+    until(lambda: addresses("ens1") == ["198.51.100.1/24"] and addresses("br0") == [])
+    until(is_over)
+    assert fabric.records() == []
+
+
+def test_what_is_confirmed_stays() -> None:
+    lend(LONG)
+
+    assert confirm.confirm(None, HERE) == NAME
+
+    until(is_over)
+    assert addresses("br0") == ["198.51.100.1/24"]
+    with pytest.raises(NetfabError, match="no change waits to be confirmed"):
+        confirm.confirm(None, HERE)
+
+
+def test_the_connection_that_it_was_changed_over_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.7 50000 198.51.100.1 22")
+    lend(LONG)
+
+    with pytest.raises(NetfabError, match="this is the connection that it was changed over"):
+        confirm.confirm(NAME, HERE)
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.7 50001 198.51.100.1 22")
+
+    assert confirm.confirm(NAME, HERE) == NAME
+
+
+def test_an_address_that_answers_confirms() -> None:
+    lend(LONG._replace(probe=ip_address("198.51.100.9")))
+
+    until(is_over)
+    assert addresses("br0") == ["198.51.100.1/24"]
+
+
+def test_an_address_that_does_not_answer_confirms_nothing() -> None:
+    lend(SHORT._replace(probe=ip_address("198.51.100.77")))
+
+    until(lambda: addresses("ens1") == ["198.51.100.1/24"] and addresses("br0") == [])
+
+
+@pytest.mark.parametrize("step", [1, 9, 11, 14, 18])
+def test_a_command_that_is_killed_half_way_is_taken_back_at_once(step: int) -> None:
+    count = 0
+
+    def hook(_: Op) -> bool:
+        nonlocal count
+        count += 1
+        return count == step and os.kill(os.getpid(), signal.SIGKILL) is None
+
+    child = os.fork()
+    if child == 0:
+        lend(LONG, Where(hook=hook))
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+    until(lambda: addresses("ens1") == ["198.51.100.1/24"] and addresses("br0") == [])
+    until(is_over)
+
+
+def test_a_change_that_failed_waits_for_nobody() -> None:
+    with pytest.raises(NetfabError, match="no NIC ens9"), armed(NAME, LONG, HERE):
+        uplink.uplink("br0", "ens9")
+
+    until(is_over)
+
+
+def test_a_second_change_waits_for_the_first_to_be_confirmed() -> None:
+    lend(LONG)
+
+    with pytest.raises(NetfabError, match="a change of fabric adhoc waits to be confirmed"):
+        lend(LONG)
+
+
+def test_what_another_command_made_since_is_left_alone() -> None:
+    lend(Terms(1))
+    uplink.detach("br0", "ens1")
+    uplink.uplink("br1", "ens1")
+
+    until(is_over)
+    assert addresses("br1") == ["198.51.100.1/24"]
+
+
+def test_a_topology_becomes_what_it_was_before(tmp_path: Path) -> None:
+    before = topology(tmp_path)
+    fabric.apply(*before)
+    record = fabric.records()[0]
+    after = topology(tmp_path, text=TEXT.replace("lan: {}", "lan: {mtu: 1400}"))
+
+    with armed("shop", SHORT, HERE):
+        fabric.apply(*after)
+
+    until(lambda: fabric.records() == [record])
+    until(lambda: not os.path.exists(f"{HERE.run}/shop.lock"))
+    assert fabric.drift("shop") == ()
+    assert fabric.apply(*before)[1].changes == ()
