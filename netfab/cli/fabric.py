@@ -25,6 +25,7 @@ from netfab.cli.files import (
 from netfab.cli.options import (
     changing,
     confirm_option,
+    host_option,
     lock_option,
     only_option,
     probe_option,
@@ -125,6 +126,7 @@ def init_command(file: str) -> None:
 @confirm_option
 @probe_option
 @ssh_option
+@host_option
 @skip_option
 @lock_option
 @output_json
@@ -141,6 +143,7 @@ def apply_command(
     confirm: float | None,
     probe: Any,
     ssh: str | None,
+    host: str | None,
     skip_unreachable: bool,
     lock_timeout: float,
     output: str,
@@ -163,13 +166,13 @@ def apply_command(
 
         saved = read_plan(plan_file)
         path, name, only = saved.file, saved.name, saved.only
-    plain = saved is None and not only and not ssh and output == "table"
+    plain = saved is None and not (only or ssh or host) and output == "table"
     warnings, changes = unchanged(path, name, where) if plain else None, NOTHING
     if warnings is None:
         from netfab import fabric
 
         topology = fabric.load(path, name)
-        if ssh or topology.hosts:
+        if ssh or host or topology.hosts:
             from netfab.cli import across
 
             across.refuse({"only": only, "plan": saved, "confirm": confirm})
@@ -179,6 +182,7 @@ def apply_command(
                 path,
                 where,
                 ssh=ssh,
+                host=host,
                 output=output,
                 take_over=take_over,
                 skip_unreachable=skip_unreachable,
@@ -213,6 +217,7 @@ def apply_command(
 @only_option
 @click.option("--save", metavar="P", help="Keep the plan in that file, for `apply --plan P`. Needs root.")
 @ssh_option
+@host_option
 @skip_option
 @output_json
 @click.pass_context
@@ -227,12 +232,13 @@ def plan_command(
     only: tuple[str, ...],
     save: str | None,
     ssh: str | None,
+    host: str | None,
     skip_unreachable: bool,
     output: str,
 ) -> None:
     """Show what `apply FILE` would change. Needs no root and changes nothing."""
     path = find_file(file, file_option)
-    _plan(ctx, path, name, output, why, exit_code, only, save, ssh, skip_unreachable, take_over)
+    _plan(ctx, path, name, output, why, exit_code, only, save, ssh, host, skip_unreachable, take_over)
 
 
 @click.command("diff")
@@ -240,6 +246,7 @@ def plan_command(
 @file_option
 @name_option
 @ssh_option
+@host_option
 @skip_option
 @output_json
 @click.pass_context
@@ -249,12 +256,13 @@ def diff_command(
     file_option: str | None,
     name: str | None,
     ssh: str | None,
+    host: str | None,
     skip_unreachable: bool,
     output: str,
 ) -> None:
     """Show what `apply FILE` would change; exit with 2 when there is something."""
     path = find_file(file, file_option)
-    _plan(ctx, path, name, output, exit_code=True, ssh=ssh, skip_unreachable=skip_unreachable)
+    _plan(ctx, path, name, output, exit_code=True, ssh=ssh, host=host, skip_unreachable=skip_unreachable)
 
 
 def _plan(
@@ -267,6 +275,7 @@ def _plan(
     only: tuple[str, ...] = (),
     save: str | None = None,
     ssh: str | None = None,
+    host: str | None = None,
     skip_unreachable: bool = False,
     take_over: bool = False,
 ) -> None:
@@ -274,12 +283,19 @@ def _plan(
     from netfab.cli import show
 
     topology, where = fabric.load(path, name), where_of(ctx)
-    if ssh or topology.hosts:
+    if ssh or host or topology.hosts:
         from netfab.cli import across
 
-        across.refuse({"only": only, "save": save, "why": why, "take-over": take_over})
+        across.refuse({"only": only, "save": save, "take-over": take_over})
         changes = across.plan(
-            topology, path, where, ssh=ssh, output=output, skip_unreachable=skip_unreachable
+            topology,
+            path,
+            where,
+            ssh=ssh,
+            host=host,
+            why=why,
+            output=output,
+            skip_unreachable=skip_unreachable,
         )
         if exit_code and changes:
             raise SystemExit(2)

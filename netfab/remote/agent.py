@@ -18,12 +18,14 @@ from netfab.kernel.drops import input_drops
 from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
 from netfab.objects.kinds import KINDS
+from netfab.objects.vxlan import Vxlan
 from netfab.plan.facts import Asked
 from netfab.proposal import facts_of
 from netfab.remote.messages import PROTOCOL, BadMessage, Message, failure, field
 from netfab.remote.probe import Peer, Probe
 from netfab.remote.transaction import STEPS, Transaction, decide, order_of
 from netfab.shared import networks_of
+from netfab.store.store import Record
 from netfab.topology import grammar
 from netfab.where import Where, last_applied, locked_fabric, opened_host, opened_store
 
@@ -100,6 +102,7 @@ class Agent:
                 "facts": plain(facts),
                 "unfound": {word: [error.message, error.hint] for word, error in unfound.items()},
                 "networks": networks_of(store),
+                "mtus": _tunnel_mtus(record),
             }
 
     def _compare(self, message: Message) -> Iterator[Message]:
@@ -224,6 +227,14 @@ def _name_in(message: Message) -> str:
         return grammar.name(field(message, "fabric", str))
     except grammar.Wrong as wrong:
         raise BadMessage(f"this is no fabric's name: {wrong}") from wrong
+
+
+def _tunnel_mtus(record: Record | None) -> dict[str, int]:
+    """By the device, as they were applied last."""
+    if record is None or not Fabric.mentioned(record.desired, Vxlan):
+        return {}
+    tunnels = Fabric.from_json(record.desired, [Vxlan]).values()
+    return {thing.end.link.text: thing.end.mtu for thing in tunnels}
 
 
 def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
