@@ -46,6 +46,7 @@ __all__ = [
     "topology_of",
 ]
 
+_NOT_DECIDED = ""  # as the transaction of an entry
 ATTEMPTS = 5  # at an apply, when other controllers are first
 
 
@@ -170,12 +171,14 @@ def _wait_until_ready(together: Party, name: str, plans: Mapping[str, Plan]) -> 
 def _in_the_book(begun: Entry, entry: Entry | None, where: Where) -> Iterator[Book]:
     """The book, which has all hosts before one of them is changed: so `destroy` finds them, come what may."""
     book = opened_book(where)
-    if entry is None or begun.hosts != entry.hosts:
-        book.keep(begun._replace(generation=begun.generation - 1, transaction=""))
+    kept = entry is None or begun.hosts != entry.hosts
+    if kept:
+        book.keep(begun._replace(generation=begun.generation - 1, transaction=_NOT_DECIDED))
     try:
         yield book
     except NetfabError as failure:
-        if failure.undone:
+        now = book.entry(begun.name) if kept and failure.undone else None
+        if now is not None and now.transaction == _NOT_DECIDED:  # else another controller's is there
             book.keep(entry) if entry else book.forget(begun.name)
         raise
 

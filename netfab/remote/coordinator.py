@@ -13,7 +13,7 @@ from typing import Any
 
 from netfab.errors import Locked, NetfabError, UndoFailed, raise_all
 from netfab.objects.decode import plain
-from netfab.remote.messages import Message
+from netfab.remote.messages import Message, StaleBase
 from netfab.remote.party import Party, answers
 from netfab.remote.transaction import STEPS, Order
 from netfab.where import Where
@@ -55,6 +55,8 @@ def _prepare(party: Party, orders: Mapping[str, Order], where: Where) -> dict[st
     """All hosts hold what is planned, and their locks. Raises NetfabError when none does."""
     try:
         said = party.ask({host: prepare_message(order, 0) for host, order in orders.items()})
+        if stale := [answer for answer in said.values() if isinstance(answer, StaleBase)]:
+            raise stale[0]  # whatever else is wrong: what was planned is not worth it
         try:
             return answers(said)
         except NetfabError as failure:
