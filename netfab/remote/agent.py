@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from netfab import __version__, adhoc, fabric, lifecycle
+from netfab import __version__, fabric
 from netfab.engine import apply as engine
 from netfab.engine.diff import describe
 from netfab.errors import ApplyFailed, NetfabError
@@ -238,9 +238,10 @@ def _tunnel_mtus(record: Record | None) -> dict[str, int]:
 
 
 def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
-    function = getattr(lifecycle, name)
-
     def call(arguments: Message, where: Where) -> Any:
+        from netfab import lifecycle
+
+        function = getattr(lifecycle, name)
         more = {key: arguments[key] for key in ("timeout", "number") if key in arguments}
         return function(map(str, arguments.get("nodes", ())), where, **more)
 
@@ -249,8 +250,11 @@ def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
 
 def _destroy(arguments: Message, where: Where) -> Any:
     name = str(arguments["fabric"])
-    forced = arguments.get("force") is True
-    return describe((adhoc.destroy if forced else fabric.destroy)(name, where).changes)
+    if arguments.get("force") is True:
+        from netfab import adhoc
+
+        return describe(adhoc.destroy(name, where).changes)
+    return describe(fabric.destroy(name, where).changes)
 
 
 _FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {

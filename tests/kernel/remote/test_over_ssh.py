@@ -14,7 +14,7 @@ import pytest
 from far import Far, far_hosts, ssh_command, start_sshd
 from far_shop import TEXT
 
-from netfab.remote.bundle import bundle
+from netfab.remote.bundle import bundle, packed
 
 COMMAND = Path(sys.executable).with_name("netfab")
 TWO_HOSTS = Path(__file__).parents[3] / "topologies" / "two-hosts.yaml"
@@ -106,18 +106,12 @@ def test_a_far_host_keeps_what_it_was_sent_by_its_digest(netfab: Netfab, fars: d
     })  # fmt: skip
     assert list(kept) == [bundle().sha]
     (modules,) = kept.values()
-    ordered = {name: modules[name] for name in json.loads(bundle_text())}
+    ordered = {name: modules[name] for name in json.loads(bundle().data)}
     assert hashlib.sha256(json.dumps(ordered).encode()).hexdigest() == bundle().sha
 
 
-def bundle_text() -> bytes:
-    import zlib
-
-    return zlib.decompress(bundle().packed)
-
-
 def test_what_a_far_host_is_sent_is_less_than_a_megabyte() -> None:
-    assert len(bundle().packed) < 1 << 20
+    assert len(packed(bundle())) < 1 << 20
 
 
 def test_both_hosts_of_a_file_are_reached(netfab: Netfab, fars: dict[str, Far], tmp_path: Path) -> None:
