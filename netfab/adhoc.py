@@ -17,12 +17,21 @@ from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import AddressTaken, GuestGone, NetfabError, UnknownGuest
-from netfab.farside import FarSides, far_sides, named, refuse_vlan, way_to
+from netfab.farside import FarSides, far_sides, named, refuse_silent_switch, vlan_on, way_to
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
 from netfab.objects.kinds import KINDS
 from netfab.topology import pipework
-from netfab.topology.adhoc import BRIDGE, NAME, NOWHERE, Asked, Attachment, Standing, in_subnet, topology_of
+from netfab.topology.adhoc import (
+    NAME,
+    NOWHERE,
+    ON_BRIDGES,
+    Asked,
+    Attachment,
+    Standing,
+    in_subnet,
+    topology_of,
+)
 from netfab.where import HERE, Where, last_applied, need_root, opened_store
 
 if TYPE_CHECKING:
@@ -215,8 +224,10 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
     gone = tuple(one for key, one in asked.attachments.items() if key not in still)
     running = {guest for guest, runs in states.items() if runs}
     standing = {
-        name: Standing(found["own"], found["mtu"], found["shared"]) for name, found in there.bridges.items()
+        name: Standing(found["own"], found["mtu"], found["shared"], found["openvswitch"])
+        for name, found in there.bridges.items()
     }
+    refuse_silent_switch(still.values())
     topology = topology_of(asked._replace(attachments=still), running, standing, there.nics)
     try:
         if dry_run:
@@ -249,8 +260,8 @@ def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
     """The wish with every address's length, and the way to what it is plugged into."""
     name = named(wish.bridge, there)
     way = way_to(name, wish.moves, there)
-    refuse_vlan(wish.vlan, name, way)
-    if wish.host_link and way != BRIDGE:
+    vlan = vlan_on(name, way, wish.vlan, there)
+    if wish.host_link and way not in ON_BRIDGES:
         raise NetfabError(f"-l {wish.host_link}: on a NIC there is no host's end that could have a name")
     found = there.bridges.get(name)
     subnets = [ip_interface(text) for text in found["addresses"]] if found else []
@@ -274,6 +285,7 @@ def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
         wish.addressing.dhcp_options,
         wish.rate,
         way=way,
+        vlan=vlan,
     )
 
 
@@ -287,19 +299,20 @@ def _who(one: Attachment) -> str:
 
 def _words(one: Attachment) -> str:
     gateways = "".join(f"@{gateway}" for gateway in one.gateways)
-    return f"{one.bridge} {' '.join(one.addresses) or one.dhcp or '0/0'}{gateways}"
+    vlan = f" @{one.vlan}" if one.vlan else ""
+    return f"{one.bridge} {' '.join(one.addresses) or one.dhcp or '0/0'}{gateways}{vlan}"
 
 
 def _refuse_taken(wanted: Attachment, known: Iterable[Attachment], where: Where) -> None:
-    """An address on a bridge is one holder's. Raises AddressTaken."""
+    """An address on a bridge is one holder's in each VLAN. Raises AddressTaken."""
     holders = {
         ip_interface(text).ip: _who(one)
         for one in known
-        if one.bridge == wanted.bridge and one.key != wanted.key
+        if (one.bridge, one.vlan) == (wanted.bridge, wanted.vlan) and one.key != wanted.key
         for text in one.addresses
     }
     with opened_store(where) as store:
-        holders |= shared.held_on_bridges(store, NAME).get(wanted.bridge, {})
+        holders |= {} if wanted.vlan else shared.held_on_bridges(store, NAME).get(wanted.bridge, {})
     for text in wanted.addresses:
         if holder := holders.get(ip_interface(text).ip):
             raise AddressTaken(f"{text.partition('/')[0]} on {wanted.bridge} is {holder}")

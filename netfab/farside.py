@@ -5,18 +5,23 @@ Only reads; what is made of the answer is adhoc.py's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from netfab.errors import NetfabError, Unsupported
+from netfab.errors import NetfabError
+from netfab.kernel.features import refuse_without
+from netfab.kernel.openvswitch import refuse_absent
 from netfab.nics import moved_nics
+from netfab.objects.filtering import FEATURE as FILTERING
+from netfab.objects.vlan import FEATURE as TAGGING
 from netfab.plan.facts import FoundNic
 from netfab.plan.nics import unfit
 from netfab.topology import pipework
-from netfab.topology.adhoc import BRIDGE, MACVLAN, MOVED, NAME
+from netfab.topology.adhoc import BRIDGE, MACVLAN, MOVED, NAME, SWITCH, Attachment
 from netfab.where import Where, opened_host, opened_store
 
 OPENVSWITCH = "openvswitch"  # the kind of the interface that stands for a bridge of Open vSwitch
+FIRST_VLAN = 1  # what all of a bridge is in, where nobody says otherwise
 
 
 class FarSides(NamedTuple):
@@ -49,20 +54,17 @@ def named(word: str, there: FarSides) -> str:
 def way_to(name: str, moves: bool, there: FarSides) -> str:
     """How an interface gets there. Raises NetfabError where there is no way."""
     found = there.nics.get(name)
-    if name in there.bridges or (found is None and name.startswith("br")):
+    if name in there.bridges or (found is None and name.startswith(("br", "ovs"))):
         if moves:
             raise NetfabError(f"--direct-phys moves a NIC, and {name} is a bridge")
-        return BRIDGE
-    if found.original.kind == OPENVSWITCH if found else name.startswith("ovs"):
-        raise Unsupported(
-            f"{name} would be a bridge of Open vSwitch, which is not supported yet",
-            hint="a Linux bridge does the same here; a new one's name begins with br",
-        )
+        return _way_to_bridge(name, there)
     if found is None:
         raise NetfabError(
             f"there is no bridge or NIC {name} on this host",
-            hint="a new bridge is made when its name begins with br",
+            hint="a new bridge is made when its name begins with br, or with ovs, of Open vSwitch",
         )
+    if found.original.kind == OPENVSWITCH:
+        refuse_absent(f"{name} is of Open vSwitch")
     if wrong := unfit(name, moves, there.nics, ()):
         raise wrong
     if not moves and not found.original.up:
@@ -73,19 +75,42 @@ def way_to(name: str, moves: bool, there: FarSides) -> str:
     return MOVED if moves else MACVLAN
 
 
-def refuse_vlan(vlan: int, name: str, way: str) -> None:
-    """VLANs need a kernel that tags frames, on a NIC as on a bridge that filters. Raises Unsupported."""
-    from netfab.kernel.features import can_make
+def _way_to_bridge(name: str, there: FarSides) -> str:
+    """By what it is; a new one's name says what it is to be. Raises Unsupported."""
+    if there.bridges[name]["openvswitch"] if name in there.bridges else name.startswith("ovs"):
+        refuse_absent(f"{name} is to be a bridge of Open vSwitch")
+        return SWITCH
+    return BRIDGE
 
-    if not vlan:
-        return
-    if way == BRIDGE:
-        pipework.refuse_vlan(vlan, name)
-    if not can_make("vlan"):
-        raise Unsupported(
-            f"VLAN {vlan} on {name}: this kernel lacks 802.1q", hint="`modprobe 8021q`, where it is a module"
+
+def refuse_silent_switch(attachments: Iterable[Attachment]) -> None:
+    """What is on a bridge of Open vSwitch can be neither read nor kept while that does not run."""
+    for one in attachments:
+        if one.way == SWITCH:
+            refuse_absent(f"{one.interface} of {one.title} is attached to {one.bridge}")
+
+
+def vlan_on(name: str, way: str, vlan: int, there: FarSides) -> int:
+    """The VLAN that an interface there is to be put into; 0 where it is in that anyway.
+
+    Raises NetfabError where it can't be: netfab changes no bridge of others, and not every kernel tags.
+    """
+    if not vlan or way == SWITCH:
+        return vlan
+    what = f"VLAN {vlan} on {name}"
+    if way == MOVED:
+        raise NetfabError(f"{what}: --direct-phys moves the NIC with all its VLANs", hint="leave it out")
+    if way == MACVLAN:
+        refuse_without(TAGGING, what)
+        return vlan
+    found = there.bridges.get(name)
+    filtering = found is not None and found["vlan"] is not None
+    if vlan == (found["vlan"] if found and filtering else FIRST_VLAN):
+        return 0
+    refuse_without(FILTERING, what)
+    if found and not found["own"] and not filtering:
+        raise NetfabError(
+            f"{what}: {name} does not filter VLANs, and netfab changes no bridge that it did not make",
+            hint=f"`ip link set {name} type bridge vlan_filtering 1`",
         )
-    raise Unsupported(
-        f"VLAN {vlan} on {name}: VLANs of a NIC are not supported yet",
-        hint=f"`ip link add link {name} name {name}.{vlan} type vlan id {vlan}`, and attach that",
-    )
+    return vlan

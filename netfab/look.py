@@ -172,7 +172,7 @@ def name_of(file: str, where: Where = HERE) -> str:
 
     path = file if file == "-" else os.path.abspath(file)
     known = {record.name: record for record in records(where)}
-    applied = {record.name for record in known.values() if record.file == path}
+    applied = {record.name for record in known.values() if record.file == path != "-"}
     applied |= {entry.name for entry in opened_book(where).entries() if entry.file == path}
     if len(applied) == 1:
         return applied.pop()

@@ -161,14 +161,11 @@ def logs(
     from netfab.runtime import logs as runtime
 
     need_root("logs")
-    found = list(
-        dict.fromkeys((record.name, name) for record, name, _ in (node_of(node, where) for node in nodes))
-    )
-    fabrics = dict.fromkeys(fabric for fabric, _ in found)
+    found = [node_of(node, where) for node in nodes]
+    fabrics = dict.fromkeys(record.name for record, _, _ in found)
     for fabric in fabrics:
-        called = {
-            name: f"{fabric}/{name}" if len(fabrics) > 1 else name for of, name in found if of == fabric
-        }
+        names = [name for record, name, _ in found if record.name == fabric]
+        called = {name: f"{fabric}/{name}" if len(fabrics) > 1 else name for name in names}
         paths = Paths(fabric, where.run, where.state)
         if follow:
             yield from ((called[line.name], line.text) for line in runtime.follow(paths, list(called), lines))

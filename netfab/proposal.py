@@ -10,7 +10,6 @@ import os
 from collections.abc import Collection
 from typing import NamedTuple
 
-from netfab import shared
 from netfab.engine import apply as engine
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
@@ -26,6 +25,7 @@ from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
 from netfab.plan.renames import renamed
 from netfab.plan.subnets import Reservation
+from netfab.shared import held_on_bridges, joined, networks_of
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
 from netfab.visits import guests_of, refuse_unfound
@@ -63,7 +63,7 @@ def plan(
     what those nodes have or need. With `take_over`, also where the fabric was applied from another file.
     """
     with opened_store(where) as store, opened_host(topology.name, where) as host:
-        topology = shared.joined(topology, shared.networks_of(store))
+        topology = joined(topology, networks_of(store))
         record, leases = store.record(topology.name), store.leases(topology.name)
         refuse_another(record, file, take_over)
         facts = _facts(topology, host, store, leases, where, _nodes(topology, only, record))
@@ -182,6 +182,6 @@ def facts_of(
         guests=guests,
         nics=nics_of(asked, host, store),
         barred=barred(asked, host),
-        held=shared.held_on_bridges(store, name),
+        held=held_on_bridges(store, name),
     )
     return all_of_it, unfound

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import openvswitch
 from dhcp_servers import end_clients, serving
+from lacking import skip_without
 
 from netfab.kernel.lending import await_addresses
 from netfab.kernel.netlink import Netlink
@@ -26,6 +28,7 @@ from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.dhcp import Dhcp
 from netfab.objects.expressions import ACCEPT, DROP, match, meta
 from netfab.objects.file import File
+from netfab.objects.filtering import Filtering
 from netfab.objects.firewall import Chain, Firewall, Rule, Set
 from netfab.objects.guest import Guest
 from netfab.objects.link import Settings, group_of, moved_mark
@@ -34,18 +37,23 @@ from netfab.objects.namespace import Namespace
 from netfab.objects.neighbour import Neighbour
 from netfab.objects.nic import Nic
 from netfab.objects.original import Original
+from netfab.objects.ovsbridge import OvsBridge
+from netfab.objects.ovsdb import FEATURE as OPEN_VSWITCH
+from netfab.objects.ovsport import OvsPort
 from netfab.objects.port import Port
 from netfab.objects.qdisc import Qdisc
 from netfab.objects.route import Hop, Route
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.uplink import Uplink
 from netfab.objects.veth import End, Veth
+from netfab.objects.vlan import Vlan
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
 
 FABRIC = "shop"
 GROUP = group_of(FABRIC)
 BR0, BR1 = Name("host", "br0"), Name("host", "br1")
+OVS0, OVS1 = Name("host", "ovs0"), Name("host", "ovs1")
 WEB, DB = node_space(FABRIC, "web"), node_space(FABRIC, "db")
 WEB_HOST = Name("host", "nfweb")
 WEB_ETH0, WEB_ETH1, DB_ETH1 = Name(WEB, "eth0"), Name(WEB, "eth1"), Name(DB, "eth1")
@@ -124,6 +132,13 @@ def in_guest(netns: str = "blue", last: int = 2) -> tuple[Any, ...]:
 
 def here(example: Example) -> Example:
     """The example with the guests and NICs that it speaks of, made where the caller is; and a DHCP server."""
+    features = {
+        getattr(thing, "feature", "") for one in (example.before, example.after) for thing in one.values()
+    } - {""}
+    if features == {OPEN_VSWITCH}:
+        openvswitch.start()
+    elif features:
+        skip_without(*features)
     staged = example._replace(before=_on_stage(example.before), after=_on_stage(example.after))
     if any(isinstance(thing, Dhcp) for thing in (*example.before.values(), *example.after.values())):
         subprocess.run(["ip", "-n", "behind-ens1", "address", "add", "10.0.0.1/24", "dev", "far"], check=True)
@@ -134,17 +149,19 @@ def here(example: Example) -> Example:
 def gone() -> None:
     """End the processes that there are of examples in the host where the caller is."""
     end_clients()
+    openvswitch.stop()
     while SERVERS:
         with SERVERS.pop() as server:
             server.kill()
 
 
 def _on_stage(wanted: Fabric) -> Fabric:
-    return Fabric(wanted.name, map(_made, wanted.values()))
+    ours = {name for thing in wanted.values() for name in thing.names}
+    return Fabric(wanted.name, (_made(thing, ours) for thing in wanted.values()))
 
 
-def _made(thing: Any) -> Any:
-    if isinstance(thing, Macvlan | Nic | Uplink | Vxlan):
+def _made(thing: Any, ours: Collection[Name]) -> Any:
+    if isinstance(thing, Nic | Uplink | Vxlan) or (isinstance(thing, Macvlan) and thing.nic not in ours):
         return _plugged(thing)
     return _begun(thing) if isinstance(thing, Guest) else thing
 
@@ -186,6 +203,11 @@ def _begun(thing: Guest) -> Guest:
 
 def macvlan(link: Name = WEB_ETH0, nic: str = "ens1") -> Macvlan:
     return Macvlan(End(link, "02:00:00:00:03:01", 1500), Name("host", nic), GROUP)
+
+
+def vlan(**fields: Any) -> Vlan:
+    end = End(Name("host", "nfweb.20"), "02:00:00:00:01:01", 1500, settings=Settings())
+    return Vlan(end, WEB_HOST, 20, GROUP)._replace(**fields)
 
 
 def nic(link: Name = WEB_ETH0, name: str = "ens1") -> Nic:
@@ -330,6 +352,21 @@ def _nics() -> Iterator[Example]:
     yield Example(Nic, "ended in a guest", fabric(guest(), nic(at_guest), held), fabric())
 
 
+def _vlans() -> Iterator[Example]:
+    base = vlan()
+    around = (namespace(), veth())
+    yield from _variations(
+        Vlan,
+        base,
+        lambda it: fabric(*around, it),
+        vlan=30,
+        end=base.end._replace(link=Name("host", "nfweb.x"), mtu=1400, mac="02:00:00:00:01:09", up=False),
+    )
+    carried = Macvlan(End(WEB_ETH1, "02:00:00:00:03:01", 1500), base.end.link, GROUP)
+    yield Example(Vlan, "below a macvlan", fabric(*around), fabric(*around, base, carried))
+    yield Example(Vlan, "ended", fabric(*around, base, carried), fabric(*around))
+
+
 def _uplinks() -> Iterator[Example]:
     other = bridge(BR1, mac="02:00:00:00:00:02")
     yield from _variations(
@@ -404,6 +441,7 @@ def every_example() -> list[Example]:
     a, b = veth().a, veth().b
     on = (namespace(), bridge(), veth())
     addressed = (*on, address())
+    switches = tuple(OvsBridge(link, "netdev", FABRIC) for link in (OVS0, OVS1))
     second = address("10.0.1.2/24")
     ways = (Hop(ip_address("10.0.0.1"), WEB_ETH0), Hop(ip_address("10.0.0.3"), WEB_ETH0, 2))
     six = (*on, address("fd00::2/64"), address("fe80::2/64"))
@@ -476,6 +514,24 @@ def every_example() -> list[Example]:
             bridge=BR1,
             isolated=True,
             hairpin=True,
+        ),
+        *_variations(Filtering, Filtering(BR0), lambda it: fabric(bridge(), it)),
+        *_variations(Port, port(vlan=20), lambda it: fabric(*on, Filtering(BR0), it), vlan=30),
+        Example(Port, "vlan", fabric(*on, port()), fabric(*on, Filtering(BR0), port(vlan=20))),
+        *_vlans(),
+        *_variations(OvsBridge, OvsBridge(OVS0, "netdev", FABRIC), fabric, link=OVS1),
+        *_variations(
+            OvsPort,
+            OvsPort(WEB_HOST, OVS0, FABRIC),
+            lambda it: fabric(namespace(), veth(), *switches, it),
+            bridge=OVS1,
+            vlan=20,
+        ),
+        Example(
+            OvsPort,
+            "a bridge",
+            fabric(*on, port()),
+            fabric(*on, switches[0], OvsPort(WEB_HOST, OVS0, FABRIC, 20)),
         ),
         *_variations(
             Address,

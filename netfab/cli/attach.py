@@ -45,7 +45,7 @@ def attach_command(
     lock_timeout: float,
     output: str,
 ) -> None:
-    """Give a running container an interface on a bridge, which is made when its name begins with br.
+    """Give a running container an interface on a bridge, made when its name begins with br (or ovs).
 
     BRIDGE may be a NIC instead, which it then shares (macvlan), or mac:ADDRESS of either.
     GUEST is a container of Docker, podman, runc, crun or LXC by name or id, a node, pid:PID or netns:NAME.

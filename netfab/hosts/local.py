@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import suppress
 from errno import ENOENT
 from ipaddress import IPv6Address
@@ -33,6 +33,7 @@ from netfab.objects.link import group_of
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.nic import Nic
 from netfab.objects.veth import Veth
+from netfab.objects.vlan import Vlan
 from netfab.plan.facts import Facts, FoundNic
 from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
@@ -167,7 +168,7 @@ class LocalHost:
         macs = {
             end.link: end.mac
             for thing in fabric.values()
-            if isinstance(thing, Veth | Macvlan | Nic)
+            if isinstance(thing, Veth | Vlan | Macvlan | Nic)
             for end in thing.ends
         }
         for link, addresses in new.items():
@@ -180,6 +181,10 @@ class LocalHost:
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """Nothing that a later step relies on may be missing once the first visible one is made."""
+        for feature, thing in {feature: thing for thing, feature in reversed([*_featured(changes)])}.items():
+            from netfab.kernel.features import refuse_without  # few need any
+
+            refuse_without(feature, str(thing))
         prepare_directory()
         tables = [change.after for change in changes if isinstance(change.after, Firewall)]
         if tables:
@@ -200,6 +205,13 @@ class LocalHost:
         select.select([self._monitor], [], [], min(seconds, 0.05))
         self._monitor.drain()
         self.interrupts.check()
+
+
+def _featured(changes: Sequence[Change]) -> Iterator[tuple[Any, str]]:
+    """What is to be, and needs something that not every host has, and that."""
+    for change in changes:
+        if feature := getattr(change.after, "feature", ""):
+            yield change.after, feature
 
 
 def _running(known: Sequence[Fabric]) -> frozenset[str]:

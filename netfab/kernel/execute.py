@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from netfab.errors import ForeignObject, KernelRefused
-from netfab.kernel import nft
+from netfab.kernel import nft, openvswitch
 from netfab.kernel.holders import holder
 from netfab.kernel.netlink import BATCH, Netlink
 from netfab.kernel.netns import GuestWentAway, Namespaces
@@ -33,6 +33,7 @@ from netfab.objects.ops import (
     EnterGuest,
     NewNamespace,
     Nft,
+    Ovs,
     RemoveFile,
     ResetSysctl,
     WriteFile,
@@ -362,6 +363,8 @@ class Executor:
             case Nft(commands, _, ends):
                 with suppress(*([FileNotFoundError] if ends else [])):
                     nft.load(commands)
+            case Ovs(commands, _, ends):
+                openvswitch.change(commands, ends)
             case DropRules(family, table, chain, comment):
                 nft.drop_rules(family, table, chain, comment)
             case _:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from netfab.errors import NoAnswer
+from netfab.kernel import openvswitch
 from netfab.kernel.drops import sees_bridged_frames
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import rules_of
@@ -21,10 +22,11 @@ from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
 from netfab.objects.bridge import STP_STATE
 from netfab.objects.link import LOOPBACK_IFINDEX, MASTER, Link, is_moved_by, owned
 from netfab.objects.passage import CHAIN, TABLE
+from netfab.objects.port import default_vlans
 from netfab.objects.route import RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
 from netfab.objects.vxlan import ID as VXLAN_ID
 from netfab.objects.wire import AF_INET, AF_INET6, number, parse_hops
-from netfab.plan.facts import Device, Facts
+from netfab.plan.facts import Device, Facts, OpenVSwitch
 from netfab.plan.subnets import Reservation
 
 PODMAN_NETWORKS = "/etc/containers/networks"
@@ -59,6 +61,7 @@ def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
         sysctls=dict(_borrowable(uplinks)),
         docker=tuple(_docker_chains(found)),
         bridged_frames=sees_bridged_frames(),
+        openvswitch=_open_vswitch(),
         devices=tuple(_devices_with_addresses(netlink, found, own)),
         vnis=tuple(
             (number(link.info_data()[VXLAN_ID]), f"{link.name}'s on this host")
@@ -76,6 +79,13 @@ def _devices_with_addresses(netlink: Netlink, found: list[Link], own: set[int]) 
     for link in found:
         if link.ifindex in held and link.ifindex not in own and link.ifindex != LOOPBACK_IFINDEX:
             yield Device(link.name, link.mtu, tuple(held[link.ifindex]))
+
+
+def _open_vswitch() -> OpenVSwitch | None:
+    found = openvswitch.read()
+    if found is None:
+        return None
+    return OpenVSwitch(openvswitch.datapath(), {switch.name: switch.datapath for switch in found})
 
 
 def _docker_chains(found: list[Link]) -> Iterator[str]:
@@ -100,30 +110,47 @@ def _borrowable(uplinks: list[str]) -> Iterator[tuple[str, str]]:
 def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
     """Every bridge of the socket's namespace: its addresses, ports, MTU and MAC, by name.
 
-    Whether it is up, and has spanning tree (`stp`); whether the fabric made it (`own`), and whether others
-    put ports on it (`shared`).
+    Whether it is up, and has spanning tree (`stp`); whether it is of Open vSwitch, whether the fabric made it
+    (`own`), and whether others put ports on it (`shared`); where it filters VLANs, that of what says nothing
+    else (`vlan`).
     """
     found = links(netlink)
     held = addresses(netlink)
-    return {
-        bridge.name: {
+
+    filters = default_vlans(found)
+
+    def told(bridge: Link, ports: Iterable[str], own: bool, shared: bool, switch: bool) -> dict[str, Any]:
+        return {
             "addresses": [
                 f"{ip_address(message.attrs.get(IFA_LOCAL) or message.attrs[IFA_ADDRESS])}/{message.length}"
                 for message in held
                 if message.ifindex == bridge.ifindex
             ],
-            "ports": [link.name for link in ports],
+            "ports": list(ports),
             "mtu": bridge.mtu,
             "mac": bridge.mac,
             "up": bridge.up,
-            "stp": bool(number(bridge.info_data().get(STP_STATE, b""))),
-            "own": owned(bridge, fabric),
-            "shared": not all(owned(link, fabric) or is_moved_by(link, fabric) for link in ports),
+            "stp": bool(number(bridge.info_data().get(STP_STATE, b""))) and not switch,
+            "own": own,
+            "shared": shared,
+            "openvswitch": switch,
+            "vlan": filters.get(bridge.ifindex),
         }
-        for bridge in found
-        if bridge.kind == "bridge"
-        for ports in ([link for link in found if number(link.attrs.get(MASTER, b"")) == bridge.ifindex],)
-    }
+
+    known = {}
+    for bridge in (link for link in found if link.kind == "bridge"):
+        ports = [link for link in found if number(link.attrs.get(MASTER, b"")) == bridge.ifindex]
+        shared = not all(owned(link, fabric) or is_moved_by(link, fabric) for link in ports)
+        known[bridge.name] = told(
+            bridge, (link.name for link in ports), owned(bridge, fabric), shared, switch=False
+        )
+    by_name = {link.name: link for link in found}
+    for switch in openvswitch.read() or ():
+        if (link := by_name.get(switch.name)) is not None:  # else it could not set it up
+            names = (port.name for port in switch.ports if port.name != switch.name)
+            shared = bool(switch.others(fabric))
+            known[switch.name] = told(link, names, switch.fabric == fabric, shared, switch=True)
+    return known
 
 
 def _routed(table: list[RouteMessage], names: dict[int, str], own: set[int]) -> Iterator[Reservation]:

@@ -10,12 +10,18 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from netfab.errors import Unsupported
+from netfab.kernel import openvswitch
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import PROGRAMS
 from netfab.kernel.observe import links
 from netfab.kernel.userns import become_root
 from netfab.objects.base import HOST, Name
+from netfab.objects.filtering import FEATURE as FILTERING
+from netfab.objects.filtering import VLAN_FILTERING
 from netfab.objects.link import IFNAME, INFO_DATA, INFO_KIND, LINK, LINKINFO
+from netfab.objects.ovsdb import FEATURE as OPEN_VSWITCH
+from netfab.objects.vlan import FEATURE as TAGGING
+from netfab.objects.vlan import VLAN_ID
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, encode, u8, u16, u32
 from netfab.system import linux
 
@@ -47,15 +53,24 @@ def examine() -> list[Feature]:
     return [Feature(*feature) for feature in json.loads(text or "[]")]
 
 
-def can_make(kind: str) -> bool:
-    """Whether the kernel makes links of that kind, one of those tried here; tried in a child process."""
+def refuse_without(feature: str, what: str) -> None:
+    """Raises Unsupported where there is no such thing, as the `feature` of a kind of objects calls it."""
+    if feature == OPEN_VSWITCH:
+        openvswitch.refuse_absent(what)
+        return
+    kind, data, cure = _OPTIONAL[feature]
+    if not _can_make(kind, data):
+        raise Unsupported(f"{what}: this kernel lacks {feature}", hint=cure)
+
+
+def _can_make(kind: str, data: tuple[tuple[int, Value], ...]) -> bool:
+    """Whether the kernel makes such a link; tried in a child process."""
     child = os.fork()
     if child == 0:
         try:
             linux.unshare(linux.CLONE_NEWNET)
             netlink = Netlink()
-            refused = [_make(netlink, each, data) for each, _, data in _KINDS if each in ("veth", kind)]
-            os._exit(int(any(refused)))
+            os._exit(int(any((_make(netlink, "veth", ()), _make(netlink, kind, data)))))
         finally:
             os._exit(1)
     return os.waitpid(child, 0)[1] == 0
@@ -95,9 +110,12 @@ def _try_all() -> Iterator[Feature]:
     for kind, needed, data in _KINDS:
         errno = _make(netlink, kind, data)
         yield _feature(kind, errno == 0, needed, f"modprobe {_MODULES.get(kind, kind)}")
-    errno = _make(netlink, "bridge", ((7, u8(1)),), "brv")  # IFLA_BR_VLAN_FILTERING
+    errno = _make(netlink, "bridge", ((VLAN_FILTERING, u8(1)),), "brv")
     yield _feature(
         "bridge vlan_filtering", errno == 0, "VLANs on a bridge", "a kernel with BRIDGE_VLAN_FILTERING"
+    )
+    yield _feature(
+        "Open vSwitch", openvswitch.lives(), "bridges named ovs*", "install and start openvswitch-switch"
     )
     yield from _nft()
     yield _feature("overlayfs", _overlay(), "containers (image: host)", "modprobe overlay")
@@ -111,9 +129,18 @@ _KINDS: tuple[tuple[str, str, tuple[tuple[int, Value], ...]], ...] = (
     ("macvlan", "attach to a NIC", ((1, u32(4)),)),  # IFLA_MACVLAN_MODE: bridge
     ("ifb", "impairments", ()),
     ("dummy", "nothing that netfab needs", ()),
-    ("vlan", "interfaces named BASE.N", ((1, u16(10)),)),  # IFLA_VLAN_ID
+    ("vlan", "interfaces named BASE.N", ((VLAN_ID, u16(10)),)),
 )
 _MODULES = {"vlan": "8021q"}
+# What few need, and not every kernel has: how to try it, and what to do.
+_OPTIONAL: dict[str, tuple[str, tuple[tuple[int, Value], ...], str]] = {
+    FILTERING: (
+        "bridge",
+        ((VLAN_FILTERING, u8(1)),),
+        "a kernel with CONFIG_BRIDGE_VLAN_FILTERING; or a bridge of its own for each VLAN",
+    ),
+    TAGGING: ("vlan", ((VLAN_ID, u16(10)),), "`modprobe 8021q`, where it is a module"),
+}
 
 
 def _make(netlink: Netlink, kind: str, data: tuple[tuple[int, Value], ...], name: str = "") -> int:

@@ -10,6 +10,7 @@ from netfab.kernel.observe import ALL_ADDRESSES, ALL_LINKS, ALL_ROUTES
 from netfab.objects.kept import KeptAddress, KeptRoute, kept_address, kept_routes
 from netfab.objects.link import IFALIAS, LINK, LOOPBACK_IFINDEX, MASTER, MOVED, Link, of_a_fabric
 from netfab.objects.original import Original
+from netfab.objects.vlan import VLAN_ID
 from netfab.objects.wire import IFINFO, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, number, text
 from netfab.plan.facts import FoundNic, Stacked
 
@@ -28,6 +29,7 @@ def nics(netlink: Netlink, moving: Collection[str] = ()) -> dict[str, FoundNic]:
             names.get(number(link.attrs.get(MASTER, b"")), ""),
             tuple(_stacked(link, links)),
             os.path.exists(f"/sys/class/net/{link.name}/phy80211"),
+            tag=_tag(link, names),
         )
         for hardware, link in links
         if not _barred(link)
@@ -77,3 +79,9 @@ def _links(netlink: Netlink) -> Iterator[tuple[int, Link]]:
     for data, start, end in netlink.dump(RTM_GETLINK, ALL_LINKS):
         _, hardware, index, flags, _ = IFINFO.unpack_from(data, start)
         yield hardware, Link.parse(index, flags, data, start + IFINFO.size, end, whole=True)
+
+
+def _tag(link: Link, names: Mapping[int, str]) -> tuple[str, int] | None:
+    if link.kind != "vlan":
+        return None
+    return names.get(number(link.attrs.get(LINK, b"")), ""), number(link.info_data().get(VLAN_ID, b""))

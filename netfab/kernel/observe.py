@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from netfab.kernel import openvswitch
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, rules_of
@@ -18,6 +19,7 @@ from netfab.objects.base import HOST, Dump, Fabric, Name, Space
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.guest import Guest
 from netfab.objects.link import (
+    AF_SPEC,
     IFALIAS,
     LOOPBACK_IFINDEX,
     MASTER,
@@ -33,7 +35,9 @@ from netfab.objects.macvlan import Macvlan
 from netfab.objects.neighbour import WANTED as WANTED_OF_NEIGHBOURS
 from netfab.objects.neighbour import Neighbour, NeighbourMessage
 from netfab.objects.nic import Nic
+from netfab.objects.ovsdb import Switch, SwitchPort
 from netfab.objects.passage import CHAIN, TABLE
+from netfab.objects.port import Entry, default_vlans, entries
 from netfab.objects.qdisc import Qdisc, QdiscMessage
 from netfab.objects.route import RouteMessage
 from netfab.objects.uplink import Lent, Uplink
@@ -56,9 +60,15 @@ from netfab.objects.wire import (
     text,
 )
 
-EXT_MASK, SKIP_STATS = 29, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
+EXT_MASK, BRVLAN, SKIP_STATS = 29, 0x2, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN, RTEXT_FILTER_SKIP_STATS
 ALL_LINKS = (
     IFINFO.pack(0, 0, 0, 0, 0) + b"\x08\0" + EXT_MASK.to_bytes(2, "little") + SKIP_STATS.to_bytes(4, "little")
+)
+_ALL_VLANS = (
+    IFINFO.pack(AF_BRIDGE, 0, 0, 0, 0)
+    + b"\x08\0"
+    + EXT_MASK.to_bytes(2, "little")
+    + BRVLAN.to_bytes(4, "little")
 )
 _LO = IFINFO.pack(0, 0, LOOPBACK_IFINDEX, 0, 0) + ALL_LINKS[IFINFO.size :]
 ALL_ADDRESSES = IFADDR.pack(0, 0, 0, 0, 0)
@@ -102,6 +112,15 @@ def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
         for data, start, end in netlink.dump(RTM_GETROUTE, _ROUTES if ours else ALL_ROUTES)
         for family, length, _, _, table, protocol, _, kind, _ in (RTMSG.unpack_from(data, start),)
     ]
+
+
+def vlans(netlink: Netlink) -> dict[int, tuple[Entry, ...]]:
+    """The VLANs of every port of a bridge in the socket's namespace, and of every bridge, by ifindex."""
+    return {
+        index: entries(parse(data, start + IFINFO.size, end).get(AF_SPEC, b""))
+        for data, start, end in netlink.dump(RTM_GETLINK, _ALL_VLANS)
+        for _, _, index, _, _ in (IFINFO.unpack_from(data, start),)
+    }
 
 
 def qdiscs(netlink: Netlink) -> list[QdiscMessage]:
@@ -152,6 +171,8 @@ class Observer:
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
         self._neighbours: list[NeighbourMessage] = []
         self._tables: list[Any] = []
+        self._switches: tuple[Switch, ...] = ()
+        self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
 
     def read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
@@ -186,6 +207,10 @@ class Observer:
         self._guests = self._living(known)
         self._inside = any(type(thing) in (Macvlan, Nic) for one in known for thing in one.values())
         self._spaces = self._read_spaces(fabric, only)
+        if only is None or HOST in only:
+            self._switches = openvswitch.read() or ()
+            filters = default_vlans(self._spaces[HOST].links)
+            self._vlans = vlans(self._namespaces.socket(HOST)) if filters else {}
         own = {
             space: found
             for space, found in self._spaces.items()
@@ -218,6 +243,8 @@ class Observer:
             },
             uplinks=dict(self._uplinks(fabric, known)),
             tables=self._tables,
+            switches=self._switches,
+            vlans=self._vlans,
             passages=self._passages,
             guests=self._guests,
             neighbours=self._neighbours,
@@ -342,6 +369,9 @@ class Observer:
             bridge = own.get(number(link.attrs.get(MASTER, b"")))
             if bridge is not None and not related(link, fabric):
                 found.setdefault(Name(HOST, bridge), []).append(f"{link.name}, {_holder(link)}")
+        for switch in self._switches:
+            if others := switch.others(fabric) if switch.fabric == fabric else ():
+                found[Name(HOST, switch.name)] = [f"{port.name}, {_owner(port)}" for port in others]
         return {name: "; ".join(links) for name, links in found.items()}
 
 
@@ -364,6 +394,10 @@ def _holder(link: Link) -> str:
     if of_a_fabric(link):
         return f"another fabric's {link.kind} ({label or 'no label'})"
     return f"a {link.kind or 'network device'} that netfab did not make"
+
+
+def _owner(port: SwitchPort) -> str:
+    return f"a port of fabric {port.fabric}" if port.fabric else "a port that netfab did not make"
 
 
 def _files(directory: str) -> Iterator[tuple[str, tuple[int, str]]]:

@@ -62,8 +62,9 @@ class Op(Protocol):
 class KernelObject(Protocol):
     """One thing that a kernel holds. Kinds are hashable tuples; their class name is their kind's name.
 
-    A kind may have more: `public`, `asks`, `restarts`, `is_satisfied_by`, `differs_from` (difference.py), and
-    `for_peers`: other hosts of the fabric rely on it, so it is made before anything that they would reach.
+    A kind may have more: `public`, `asks`, `feature`, `restarts`, `is_satisfied_by`, `differs_from`
+    (difference.py), and `for_peers`: other hosts of the fabric rely on it, so it is made before anything that
+    they would reach.
     """
 
     @property
@@ -136,6 +137,8 @@ class Dump(NamedTuple):
     nics: Mapping[str, Any] = {}  # name of a NIC that is moved, or was to be -> the Original that it has
     uplinks: Mapping[str, Any] = {}  # name of a NIC -> the Lent that it is, or was to be
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor
+    vlans: Mapping[int, tuple[Any, ...]] = {}  # ifindex of a port of the host -> an Entry of each VLAN
+    switches: Sequence[Any] = ()  # a Switch each, those of Open vSwitch
     held: Sequence[str] | None = None  # ports that the supervisor holds; None: there is nothing of such
 
 

@@ -11,6 +11,7 @@ from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.container import Container
 from netfab.objects.dhcp import Dhcp
 from netfab.objects.file import File
+from netfab.objects.filtering import Filtering
 from netfab.objects.firewall import Firewall
 from netfab.objects.guest import Guest
 from netfab.objects.held import HeldPorts
@@ -18,6 +19,8 @@ from netfab.objects.macvlan import Macvlan
 from netfab.objects.namespace import Namespace
 from netfab.objects.neighbour import Neighbour
 from netfab.objects.nic import Nic
+from netfab.objects.ovsbridge import OvsBridge
+from netfab.objects.ovsport import OvsPort
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
 from netfab.objects.qdisc import Qdisc
@@ -26,6 +29,7 @@ from netfab.objects.supervisor import Supervisor
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.uplink import Uplink
 from netfab.objects.veth import Veth
+from netfab.objects.vlan import Vlan
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import VxlanFdb
 
@@ -35,11 +39,15 @@ KINDS: tuple[type[Any], ...] = (
     Sysctl,
     Borrowed,
     Bridge,
+    Filtering,
+    OvsBridge,
     Veth,
+    Vlan,
     Macvlan,
     Nic,
     Vxlan,
     Port,
+    OvsPort,
     Uplink,
     VxlanFdb,
     BridgeFdb,

@@ -9,22 +9,10 @@ from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
 from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
-from netfab.objects.link import (
-    ADDRESS,
-    GROUP,
-    INFO_DATA,
-    INFO_KIND,
-    LINK,
-    LINKINFO,
-    MTU,
-    NET_NS_FD,
-    own_links,
-    set_link,
-    set_up,
-)
+from netfab.objects.link import INFO_DATA, INFO_KIND, LINK, LINKINFO, NET_NS_FD, own_links
 from netfab.objects.ops import DelLink
 from netfab.objects.veth import End, carries_soon
-from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, mac, number, u32
+from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, number, u32
 
 MACVLAN_MODE = 1
 BRIDGE = 4  # MACVLAN_MODE_BRIDGE: those of one NIC reach each other, as on a bridge
@@ -82,19 +70,7 @@ class Macvlan(NamedTuple):
         ]
 
     def update(self, before: Self) -> list[Op]:
-        attrs = (
-            (GROUP, u32(self.group)),
-            (ADDRESS, mac(self.end.mac)),
-            (MTU, u32(self.end.mtu)),
-            self._info(),
-        )
-        ops = [
-            set_link(self.end.link, attrs, f"update {self}"),
-            *self.end.set(self._label, before.end.settings),
-        ]
-        if before.end.up and not self.end.up:
-            ops.append(set_up(self.end.link, False, str(self)))
-        return ops
+        return self.end.update(before.end, self.group, self._label, self._info())
 
     def _info(self) -> tuple[int, Value]:
         return LINKINFO, ((INFO_KIND, b"macvlan"), (INFO_DATA, ((MACVLAN_MODE, u32(self.mode)),)))

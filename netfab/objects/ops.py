@@ -97,6 +97,18 @@ class WriteSysctl(NamedTuple):
     optional: bool = False  # fine where the kernel has no such file (IPv6 turned off)
 
 
+class Ovs(NamedTuple):
+    """One transaction of Open vSwitch: all of it, or nothing."""
+
+    commands: tuple[tuple[str, ...], ...]  # of ovs-vsctl(8)
+    doing: str
+    ends: bool = False  # fine when what it is about is gone already
+    space: str = HOST
+
+    def __str__(self) -> str:
+        return self.doing
+
+
 class DropRules(NamedTuple):
     """Delete the rules of a foreign nft chain that carry our comment."""
 

@@ -1,12 +1,14 @@
-"""Port: a link's place on a bridge (linux/if_link.h, IFLA_BRPORT_*)."""
+"""Port: a link's place on a bridge and its VLAN (linux/if_bridge.h; linux/if_link.h, IFLA_BRPORT_*)."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
 
-from netfab.objects.base import Dump, Name, Op
+from netfab.objects.base import HOST, Dump, Name, Op
+from netfab.objects.filtering import FEATURE, VLAN_FILTERING, filtering_name
 from netfab.objects.link import (
+    AF_SPEC,
     BRPORT_HAIRPIN,
     BRPORT_ISOLATED,
     BRPORT_LEARNING,
@@ -16,16 +18,42 @@ from netfab.objects.link import (
     INFO_SLAVE_KIND,
     LINKINFO,
     MASTER,
+    Link,
     in_port,
     own_links,
     set_link,
+    set_up,
 )
-from netfab.objects.wire import IFF_LOWER_UP, number, u8, u32
+from netfab.objects.wire import (
+    AF_BRIDGE,
+    IFF_LOWER_UP,
+    IFINFO,
+    RTM_DELLINK,
+    RTM_SETLINK,
+    Body,
+    Request,
+    every,
+    number,
+    u8,
+    u16,
+    u32,
+)
 
 _MODES = (BRPORT_ISOLATED, BRPORT_HAIRPIN, BRPORT_LEARNING, BRPORT_NEIGH_SUPPRESS)  # as Port has them
 _BORN = (False, False, True, False)  # what a new port has of them
 _STATE, *_READ = (in_port(which) for which in (BRPORT_STATE, *_MODES))
 FORWARDING = 3  # linux/if_bridge.h, BR_STATE_FORWARDING
+DEFAULT_PVID = 39  # IFLA_BR_VLAN_DEFAULT_PVID: the VLAN of what says nothing else
+VLAN_INFO = 2  # IFLA_BRIDGE_VLAN_INFO: struct bridge_vlan_info
+ACCESS = 1 << 1 | 1 << 2  # BRIDGE_VLAN_INFO_PVID, _UNTAGGED: what comes without a tag is in it, and goes so
+_FIRST, _LAST = 1 << 3, 1 << 4  # BRIDGE_VLAN_INFO_RANGE_BEGIN, _END
+MOST_VLAN = 4094
+OTHERWISE = -1  # a trunk, or no VLAN at all: nothing that we make
+
+
+def port_name(link: Name) -> Name:
+    """What a link has one of, on whichever kind of bridge."""
+    return Name(f"port {link.space}", link.text)
 
 
 class Port(NamedTuple):
@@ -37,18 +65,20 @@ class Port(NamedTuple):
     hairpin: bool = False  # a frame may go back to where it came from
     learning: bool = True  # which MACs are behind it, by what they send
     neigh_suppress: bool = False  # what the bridge knows of who is behind it, it answers itself
+    vlan: int = 0  # all it has is that VLAN, without a tag; 0: the bridge's default
 
     @property
     def fixed(self) -> Hashable:
-        return ()
+        return self.vlan  # what leaves the bridge leaves its VLANs
 
     @property
     def names(self) -> tuple[Name, ...]:
-        return (Name(f"port {self.link.space}", self.link.text),)
+        return (port_name(self.link),)
 
     @property
     def needs(self) -> tuple[Name, ...]:
-        return self.link, self.bridge
+        # A bridge of others filters as they say; of ours, no port of a VLAN is there before or after it does.
+        return self.link, self.bridge, *((filtering_name(self.bridge),) if self.vlan else ())
 
     @property
     def after(self) -> tuple[Name, ...]:
@@ -59,8 +89,26 @@ class Port(NamedTuple):
     def within(self) -> tuple[Name, ...]:
         return (self.link,)
 
+    @property
+    def feature(self) -> str:
+        """What not every kernel has."""
+        return FEATURE if self.vlan else ""
+
     def create(self) -> list[Op]:
-        return self._enslave() + ([] if self._modes == _BORN else self._set_modes())
+        made = self._enslave() + ([] if self._modes == _BORN else self._set_modes())
+        if not self.vlan:
+            return made
+        # Every port begins in the bridge's default VLAN: down it hears nobody there.
+        up, down = (set_up(self.link, on, str(self.link)) for on in (True, False))
+        return [down, *made, *self._tag(), up]
+
+    def _tag(self) -> Iterator[Op]:
+        """From whatever VLANs it is in to the one."""
+        every_one = (VLAN_INFO, u16(_FIRST) + u16(1)), (VLAN_INFO, u16(_LAST) + u16(MOST_VLAN))
+        only = ((VLAN_INFO, u16(ACCESS) + u16(self.vlan)),)
+        for kind, vlans in ((RTM_DELLINK, every_one), (RTM_SETLINK, only)):
+            body = Body(IFINFO, (AF_BRIDGE, 0, self.link, 0, 0), ((AF_SPEC, vlans),))
+            yield Request(self.link.space, kind, 0, body, doing=f"put {self.link} into VLAN {self.vlan}")
 
     def update(self, before: Self) -> list[Op]:
         move = self.bridge != before.bridge
@@ -85,10 +133,16 @@ class Port(NamedTuple):
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
+        defaults = default_vlans(dump.spaces[HOST].links) if HOST in dump.spaces else {}
         for space, link in own_links(dump):
             if (master := number(link.attrs.get(MASTER, b""))) and link.slave_kind == "bridge":
                 modes = (bool(number(link.attrs.get(mode, b""))) for mode in _READ)
-                yield cls(Name(space, link.name), dump.links[space, master], *modes)
+                isolated, hairpin, learning, suppress = modes
+                vlan = 0
+                if space == HOST and master in defaults:
+                    vlan = _access(dump.vlans.get(link.ifindex, ()), defaults[master])
+                bridge = dump.links[space, master]
+                yield cls(Name(space, link.name), bridge, isolated, hairpin, learning, suppress, vlan)
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
@@ -103,3 +157,35 @@ class Port(NamedTuple):
 
     def __str__(self) -> str:
         return f"port {self.link}"
+
+
+class Entry(NamedTuple):
+    """A VLAN that a port is in: struct bridge_vlan_info."""
+
+    flags: int
+    vlan: int
+
+
+def entries(spec: bytes) -> tuple[Entry, ...]:
+    """From the IFLA_AF_SPEC of a bridge's port, as it is dumped by itself."""
+    return tuple(
+        Entry(number(info[:2]), number(info[2:])) for info in every(spec, VLAN_INFO) if len(info) == 4
+    )
+
+
+def default_vlans(links: Iterable[Link]) -> dict[int, int]:
+    """By the ifindex of each bridge that filters VLANs, the one of what says nothing else; 0: none."""
+    return {
+        link.ifindex: number(data.get(DEFAULT_PVID, b""))
+        for link in links
+        if link.kind == "bridge"
+        for data in (link.info_data(),)
+        if number(data.get(VLAN_FILTERING, b""))
+    }
+
+
+def _access(found: Sequence[Entry], default: int) -> int:
+    """What a Port has as its `vlan`."""
+    if found == ((ACCESS, default),) or (not found and not default):
+        return 0
+    return found[0].vlan if len(found) == 1 and found[0].flags == ACCESS else OTHERWISE

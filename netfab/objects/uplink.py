@@ -22,6 +22,7 @@ from netfab.objects.link import (
     LINKINFO,
     MASTER,
     Link,
+    in_port,
     moved_mark,
     set_link,
     set_up,
@@ -29,8 +30,6 @@ from netfab.objects.link import (
 from netfab.objects.ops import AwaitAddresses, AwaitCarrier, CopyNeighbours
 from netfab.objects.original import Original
 from netfab.objects.wire import Request, number, u8, u32
-
-_MODES = frozenset({BRPORT_ISOLATED})
 
 
 class Uplink(NamedTuple):
@@ -120,8 +119,7 @@ class Uplink(NamedTuple):
         for name, lent in dump.uplinks.items():
             mark = moved_mark(dump.fabric, name)
             if lent.nic.attrs.get(IFALIAS, b"").rstrip(b"\0") == mark.encode():
-                data = lent.nic.info_data(INFO_SLAVE_DATA, _MODES)
-                isolated = bool(number(data.get(BRPORT_ISOLATED, b"")))
+                isolated = bool(number(lent.nic.attrs.get(in_port(BRPORT_ISOLATED), b"")))
                 yield cls(name, lent.bridge, mark, lent.original, isolated, tuple(lent.misplaced(name)))
 
     @classmethod

@@ -90,6 +90,14 @@ class End(NamedTuple):
             ops.append(set_up(self.link, True, str(self.link)))
         return ops
 
+    def update(self, before: Self, group: int, label: str, *more: tuple[int, Value]) -> list[Op]:
+        """From `before`, the same link, to this; with `more` attributes that it has."""
+        attrs = ((GROUP, u32(group)), (ADDRESS, mac(self.mac)), (MTU, u32(self.mtu)), *more)
+        ops = [set_link(self.link, attrs, f"update {self.link}"), *self.set(label, before.settings)]
+        if before.up and not self.up:
+            ops.append(set_up(self.link, False, str(self.link)))
+        return ops
+
     def differs_from(self, before: Self) -> Iterator[str]:
         """What is different, for people."""
         return fields(before, self, {"link": "", "mac": "MAC", "up": UP})
@@ -162,10 +170,7 @@ class Veth(NamedTuple):
         ops: list[Op] = []
         for end, was in ((self.a, before.a), (self.b, before.b)):
             if end != was or self.group != before.group:
-                attrs = ((GROUP, u32(self.group)), (ADDRESS, mac(end.mac)), (MTU, u32(end.mtu)))
-                ops += [set_link(end.link, attrs, f"update {end.link}"), *end.set(self._label, was.settings)]
-                if was.up and not end.up:
-                    ops.append(set_up(end.link, False, str(end.link)))
+                ops += end.update(was, self.group, self._label)
         return ops
 
     def delete(self) -> list[Op]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from netfab.objects.base import Name
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
@@ -216,6 +216,11 @@ def parse(data: bytes, start: int, end: int, wanted: frozenset[int] | None = Non
     if len(layouts) < _FEW:
         layouts.append(_Layout.of(start, found, wanted))
     return {one.path: data[one.begin : one.end] for one in found if wanted is None or one.path in wanted}
+
+
+def every(data: bytes, wanted: int) -> list[bytes]:
+    """The values of all attributes of one type, in order."""
+    return [data[one.begin : one.end] for one in _found(data, 0, len(data), None) if one.path == wanted]
 
 
 def _found(data: bytes, start: int, end: int, wanted: frozenset[int] | None, outer: int = 0) -> list[_Found]:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from netfab.objects.original import Original
 from netfab.plan.subnets import Reservation
-from netfab.topology.schema import Address, Topology
+from netfab.topology.grammar import vlan_id
+from netfab.topology.schema import Address, Network, Topology
 
 
 class FoundGuest(NamedTuple):
@@ -40,6 +41,14 @@ class FoundNic(NamedTuple):
     stacked: tuple[Stacked, ...] = ()
     wireless: bool = False
     moved: bool = False  # by this fabric, or lent to a bridge
+    tag: tuple[str, int] | None = None  # (NIC, VLAN) of which it is a link
+
+
+class OpenVSwitch(NamedTuple):
+    """What runs of it."""
+
+    datapath: str  # of new bridges: system (in the kernel) or netdev (in a process); "" where none can be
+    bridges: Mapping[str, str]  # the datapath of each
 
 
 class Device(NamedTuple):
@@ -66,6 +75,7 @@ class Facts(NamedTuple):
     held: Mapping[str, Mapping[Address, str]] = {}  # bridge -> others' addresses there, and whose
     guests: Mapping[str, FoundGuest] = {}  # by the word that a node's `attach` has for it
     nics: Mapping[str, FoundNic] = {}  # by their names on the host; only where the topology speaks of any
+    openvswitch: OpenVSwitch | None = None  # None: it does not run
     barred: Mapping[str, str] = {}  # links that are no such NICs, and why; likewise
     devices: tuple[Device, ...] = ()  # those with addresses
     vnis: tuple[tuple[int, str], ...] = ()  # of tunnels that are not this fabric's, and whose they are
@@ -92,6 +102,21 @@ def asked_by(topology: Topology, nodes: Container[str]) -> Asked:
         bool(lent) or any(outside.kind != "host" for outside in outsides),
         (*(outside.device for outside in outsides if outside.kind == "nic"), *lent),
     )
+
+
+def switched(network: Network, facts: Facts) -> bool:
+    """Whether its bridge is of Open vSwitch."""
+    there = facts.openvswitch.bridges if facts.openvswitch else ()
+    return network.openvswitch or (bool(network.external) and network.bridge in there)
+
+
+def nic_below(device: str, nics: Mapping[str, FoundNic]) -> tuple[str, int]:
+    """The NIC that `eth0` is, or `eth0.30` a VLAN of; and the VLAN, where no link is there for it, else 0."""
+    base, vlan = device.rpartition(".")[0], vlan_id(device)
+    if device in nics or vlan is None or base not in nics:
+        return device, 0
+    there = [name for name, found in nics.items() if found.tag == (base, vlan)]
+    return (there[0], 0) if there else (base, vlan)
 
 
 class Lease(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netfab.objects.link import Settings
-from netfab.plan.facts import Facts
+from netfab.plan.facts import Facts, nic_below
 from netfab.plan.uplink import original_of
 from netfab.topology.schema import Link, Network, Planned, Port
 
@@ -15,7 +15,7 @@ def segment_mtu(wish: Network | Link, facts: Facts) -> int:
     if isinstance(wish, Network) and not isinstance(wish.mtu, Planned):
         return wish.mtu
     if isinstance(wish, Link) and wish.outside is not None and wish.outside.kind != "host":
-        return facts.nics[wish.outside.device].original.mtu
+        return facts.nics[nic_below(wish.outside.device, facts.nics)[0]].original.mtu
     if original := original_of(wish, facts):
         return original.mtu
     return max(facts.mtu, IPV6_MTU)

@@ -16,6 +16,12 @@ def _digest(*parts: str) -> bytes:
     return digest("/".join(parts).encode())
 
 
+def vlan_link(fabric: str, nic: str, vlan: int, taken: Container[str]) -> str:
+    """The host's link for a VLAN of a NIC: eth0.20, as people say, where that is short enough and free."""
+    name = f"{nic}.{vlan}"
+    return name if len(name) <= IFNAMSIZ and name not in taken else host_link(fabric, nic, str(vlan))
+
+
 def mac_of(*parts: str) -> str:
     """A locally administered unicast MAC (IEEE 802, section 8.2): 02 and five bytes of a hash."""
     return (b"\x02" + _digest(*parts)[:5]).hex(":")

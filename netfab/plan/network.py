@@ -8,13 +8,16 @@ from netfab.objects.address import Address, link_local
 from netfab.objects.base import HOST, KernelObject, Name
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.bridge import Bridge
+from netfab.objects.filtering import Filtering
 from netfab.objects.firewall import table_name
 from netfab.objects.link import Settings, group_of
+from netfab.objects.ovsbridge import OvsBridge
+from netfab.objects.ovsport import OvsPort
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
-from netfab.plan.facts import Facts
+from netfab.plan.facts import Facts, switched
 from netfab.plan.firewall import EVERYWHERE
-from netfab.plan.layout import Nic, Segment
+from netfab.plan.layout import Layout, Nic, Segment
 from netfab.plan.mtu import settings_for
 from netfab.plan.names import bridge_mac
 from netfab.plan.seats import host_is_gateway
@@ -31,6 +34,10 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
     link = Name(HOST, segment.bridge)
     if network.external:
         return
+    if network.openvswitch and facts.openvswitch:
+        there = facts.openvswitch.bridges.get(segment.bridge, facts.openvswitch.datapath)
+        yield OvsBridge(link, there, fabric)
+        return
     original = original_of(network, facts)
     mac = segment.station or bridge_mac(facts.machine, fabric, network.name)
     here = host_is_gateway(network)
@@ -46,6 +53,16 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
         yield Address(link, interface.ip, interface.network.prefixlen)
     if segment.ipv6 and segment.host_addresses:
         yield Address(link, link_local(mac), 64)
+
+
+def filtering_for(layout: Layout) -> Iterator[Filtering]:
+    """Where bridges of ours have ports of VLANs."""
+    tagged = {nic.segment for nics in layout.nics.values() for nic in nics if nic.port.vlan}
+    for segment in layout.segments.values():
+        wish = segment.wish
+        ours = isinstance(wish, Network) and not (wish.external or wish.openvswitch)
+        if ours and segment.here and segment.name in tagged:
+            yield Filtering(Name(HOST, segment.bridge))
 
 
 def for_published(thing: KernelObject, localnet: Container[str], hairpins: Container[str]) -> KernelObject:
@@ -135,7 +152,10 @@ def forces(facts: Facts) -> bool:
     return "net/ipv6/conf/all/force_forwarding" in facts.sysctls
 
 
-def port_of(nic: Nic, segment: Segment, network: Network) -> Port:
+def port_of(fabric: str, nic: Nic, segment: Segment, network: Network, facts: Facts) -> Port | OvsPort:
     """The place of a member's cable on the bridge. The gateway's is never isolated: everybody talks to it."""
+    link, bridge = Name(HOST, nic.host_link), Name(HOST, segment.bridge)
+    if switched(network, facts):
+        return OvsPort(link, bridge, fabric, nic.port.vlan)
     isolated = network.isolated and network.gateway != NodeGateway(nic.node)
-    return Port(Name(HOST, nic.host_link), Name(HOST, segment.bridge), isolated)
+    return Port(link, bridge, isolated, vlan=nic.port.vlan)

@@ -17,10 +17,11 @@ from netfab.objects.macvlan import Macvlan
 from netfab.objects.nic import Nic as MovedNic
 from netfab.objects.uplink import Uplink
 from netfab.objects.veth import End, Veth
-from netfab.plan.facts import Facts, FoundNic, Lease
+from netfab.objects.vlan import Vlan
+from netfab.plan.facts import Facts, FoundNic, Lease, nic_below
 from netfab.plan.layout import Nic, Segment
 from netfab.plan.mtu import IPV6_MTU, port_mtu, settings_for
-from netfab.plan.names import mac_of
+from netfab.plan.names import mac_of, vlan_link
 from netfab.plan.node import end_of
 from netfab.topology.schema import PLANNED, Outside, Planned, Topology
 
@@ -33,6 +34,14 @@ def objects(
     """A node's interface, and what it is plugged into on the host, where that is ours."""
     end, link = end_of(fabric, nic, segment, router, facts), Name(HOST, outside.device)
     if outside.kind == "macvlan":
+        below, vlan = nic_below(outside.device, facts.nics)
+        link = Name(HOST, below)
+        if vlan:
+            link = Name(HOST, vlan_link(fabric, below, vlan, facts.links))
+            original = facts.nics[below].original
+            settings = settings_for(original.mtu, facts, Settings())
+            upper = End(link, original.mac, original.mtu, settings=settings)
+            yield Vlan(upper, Name(HOST, below), vlan, group_of(fabric))
         yield Macvlan(end, link, group_of(fabric))
     elif outside.kind == "nic":
         yield MovedNic(outside.device, end, group_of(fabric), facts.nics[outside.device].original)
@@ -65,7 +74,7 @@ def claims(fabric: Fabric) -> Iterator[Lease]:
 def unusable(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
     """Ends on NICs that can't be had."""
     outsides = [link.outside for link in topology.links if link.outside is not None]
-    uses = Counter(outside.device for outside in outsides)
+    uses = Counter(nic_below(outside.device, facts.nics)[0] for outside in outsides)
     for link in topology.links:
         outside = link.outside
         if outside is None:
@@ -74,7 +83,8 @@ def unusable(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
         if outside.kind == "host":
             continue
         at = outside.at.of("node")
-        wrong = unfit(outside.device, outside.kind == "nic", facts.nics, facts.uplinks)
+        below, _ = nic_below(outside.device, facts.nics) if outside.kind == "macvlan" else (outside.device, 0)
+        wrong = unfit(below, outside.kind == "nic", facts.nics, facts.uplinks)
         if wrong is not None:
             wrong.at = at
             yield wrong
@@ -82,9 +92,9 @@ def unusable(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
             yield PlanError(f"{outside.device} can't be moved into a node and be used elsewhere, too", at=at)
         else:
             mtu = next((end.port.mtu for end in link.ends if not end.is_outside), 0)
-            most = facts.nics[outside.device].original.mtu
+            most = facts.nics[below].original.mtu
             if outside.kind == "macvlan" and not isinstance(mtu, Planned) and mtu > most:
-                yield PlanError(f"an MTU of {mtu} is more than {outside.device} has, {most}", at=at)
+                yield PlanError(f"an MTU of {mtu} is more than {below} has, {most}", at=at)
 
 
 def _written_for_nobody(outside: Outside) -> Iterator[PlanError]:
@@ -124,6 +134,6 @@ def warnings(topology: Topology, facts: Facts) -> Iterator[str]:
     """NICs that are down: what is on them has no carrier."""
     for link in topology.links:
         if link.outside is not None and link.outside.kind == "macvlan":
-            device = link.outside.device
+            device, _ = nic_below(link.outside.device, facts.nics)
             if not facts.nics[device].original.up:
                 yield f"{device} is down, so nothing passes it; `ip link set {device} up`"

@@ -18,6 +18,7 @@ from netfab.objects.borrowed import Borrowed
 from netfab.objects.container import Container
 from netfab.objects.firewall import Firewall
 from netfab.objects.held import HeldPorts
+from netfab.objects.ovsport import OvsPort
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
 from netfab.objects.route import Route
@@ -153,7 +154,11 @@ def _own(fabric: Fabric, nodes: Set[str]) -> list[Any]:
         if (thing.name in nodes if isinstance(thing, Container) else spaces.intersection(spaces_of(thing)))
     ]
     ends = {name for thing in found for name in thing.names if name.space == HOST}
-    return found + [thing for thing in fabric.values() if not ends.isdisjoint(thing.needs)]
+    while ends:  # a port is on a cable, or on a VLAN of one
+        more = [thing for thing in fabric.values() if not ends.isdisjoint(thing.needs)]
+        found += more
+        ends = {name for thing in more for name in thing.names if name.space == HOST}
+    return found
 
 
 def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[Any]:
@@ -174,7 +179,7 @@ def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[A
             return programs
         if isinstance(thing, HeldPorts):
             return any(node.publish for name in nodes if (node := topology.nodes.get(name)))
-        return not isinstance(thing, Port) and not links.isdisjoint((*thing.names, *thing.needs))
+        return not isinstance(thing, Port | OvsPort) and not links.isdisjoint((*thing.names, *thing.needs))
 
     found = own | files | {name for name, thing in plan.fabric.items() if shared(thing)}
     holders = {held: name for name, thing in plan.fabric.items() for held in thing.names}

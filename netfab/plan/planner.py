@@ -13,7 +13,7 @@ from netfab.errors import PlanError, raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
-from netfab.plan import hosts, network, nics, node, uplink
+from netfab.plan import hosts, network, nics, node, uplink, vlans
 from netfab.plan.containers import commands, containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
@@ -25,6 +25,7 @@ from netfab.plan.protection import firewalls, hairpins, held_ports, lease_of, pu
 from netfab.plan.refusals import idle_between_links, refuse_reserved, without_program
 from netfab.plan.routes import is_here, routes_of, with_way_out
 from netfab.plan.seats import routers
+from netfab.topology.grammar import tag_of
 from netfab.topology.schema import Bridged, HostMode, Link, Network, NoneMode, Publish, Topology
 
 
@@ -113,6 +114,7 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
     for segment in layout.segments.values():
         if isinstance(segment.wish, Network) and segment.here:
             yield from network.bridge_of(topology.name, segment, segment.wish, facts)
+    yield from network.filtering_for(layout)
     yield from tunnel_objects(topology, layout, facts)
     for wish in (one for one in topology.nodes.values() if layout.has(one.name)):
         interfaces = layout.nics[wish.name]
@@ -126,8 +128,9 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
             yield from node.loopback_of(topology.name, wish.name, layout.loopbacks.get(wish.name, ()))
             for nic in interfaces:
                 yield from nic_objects(topology, layout, nic, forwarding, facts)
+    yield from vlans.objects(topology, layout, forwarding, facts)
     for segment, ends in node.links_of(layout):
-        if len(ends) == 2:
+        if len(ends) == 2 and not tag_of(ends[0].name):
             yield node.cable_between(topology.name, ends, segment, forwarding, facts)
 
 
@@ -137,8 +140,9 @@ def nic_objects(
     """An interface's cable and place on the bridge, or its NIC; its addresses. A link's cable is of both."""
     segment = layout.segments[nic.segment]
     if isinstance(segment.wish, Network):
-        yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding, facts)
-        yield network.port_of(nic, segment, segment.wish)
+        if not tag_of(nic.name):
+            yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding, facts)
+        yield network.port_of(topology.name, nic, segment, segment.wish, facts)
     elif segment.wish.outside is not None:
         router = nic.node in forwarding
         yield from nics.objects(topology.name, nic, segment.wish.outside, segment, router, facts)

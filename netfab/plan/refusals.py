@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from netfab.errors import NetfabError, PlanError, Unsupported, raise_all
-from netfab.plan.facts import Facts
+from netfab.plan.facts import Facts, switched
 from netfab.plan.mtu import IPV6_MTU, port_mtu, segment_mtu
 from netfab.plan.seats import Seat, argv_of, routers, wishes
+from netfab.plan.tags import conflicts
 from netfab.topology.schema import (
     ExternalGateway,
     HostGateway,
@@ -41,6 +42,8 @@ def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
     raise_all(
         chain(
             _missing_bridges(topology, facts),
+            _new_open_vswitch(topology, facts),
+            _on_open_vswitch(topology, seats, facts),
             _without_ipv6(topology, seats, facts),
             _small_mtus(topology, seats, facts),
             on_every_host(topology, seats),
@@ -53,6 +56,7 @@ def on_every_host(topology: Topology, seats: Seats) -> Iterator[PlanError]:
     yield from _crowds(topology, seats)
     yield from _ways_out_that_are_none(topology, seats)
     yield from _masqueraded_gateways(topology, seats)
+    yield from conflicts(topology, seats)
 
 
 # Keys of a node that say how its program runs; on a node without one they do nothing.
@@ -99,6 +103,40 @@ def _missing_bridges(topology: Topology, facts: Facts) -> Iterator[PlanError]:
                 f"this host has no {network.bridge}, and `external: true` says that somebody made it",
                 at=network.at.of("bridge"),
                 hint="leave `external` out to have the bridge made",
+            )
+
+
+def _new_open_vswitch(topology: Topology, facts: Facts) -> Iterator[Unsupported]:
+    """Bridges of Open vSwitch that would pass nothing, or not TCP."""
+    for network in topology.networks.values():
+        if not network.openvswitch or network.external:
+            continue
+        if facts.openvswitch is None:
+            yield Unsupported(f"{network.bridge}: Open vSwitch does not run here", at=network.at.own)
+        elif not facts.openvswitch.bridges.get(str(network.bridge), facts.openvswitch.datapath):
+            yield Unsupported(
+                f"{network.bridge}: this kernel lacks the module openvswitch, and by itself Open vSwitch "
+                "passes TCP between guests only with userspace-tso-enable",
+                at=network.at.own,
+                hint="`modprobe openvswitch`; or `ovs-vsctl set Open_vSwitch . "
+                "other_config:userspace-tso-enable=true`, and start it again",
+            )
+
+
+def _on_open_vswitch(topology: Topology, seats: Seats, facts: Facts) -> Iterator[PlanError]:
+    """Promises that nothing keeps on a bridge whose frames no rule of nft sees."""
+    for name, network in topology.networks.items():
+        if not (network.guarded and switched(network, facts)):
+            continue
+        what = f"{network.bridge} is a bridge of Open vSwitch"
+        if network.isolated:
+            at = network.at.of("isolated")
+            yield PlanError(f"{what}, where netfab keeps no ports apart", at=at)
+        if any(seat.port.spoof == "deny" for seat in seats[name]):
+            yield PlanError(
+                f"{what}, where netfab can't keep a port to its own addresses",
+                at=network.at.of("bridge"),
+                hint="`spoof: allow` on the network says that it need not",
             )
 
 

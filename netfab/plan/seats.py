@@ -8,6 +8,7 @@ from ipaddress import ip_interface
 from itertools import count
 from typing import Literal, NamedTuple
 
+from netfab.topology.grammar import tag_of
 from netfab.topology.schema import (
     PLANNED,
     Address,
@@ -88,7 +89,8 @@ def seats_of(topology: Topology) -> list[Seat]:
     seats = []
     for node in topology.nodes.values():
         entries = [*node.attachments, *linked.get(node.name, ())]
-        written = {port.name for _, port, _ in entries if port.name is not PLANNED}
+        written = {port.name for _, port, _ in entries if not isinstance(port.name, Planned)}
+        written |= {tag[0] for name in written if (tag := tag_of(name))}
         free = (name for n in count(1 if node.attach else 0) if (name := f"eth{n}") not in written)
         again: dict[str, int] = {}
         for segment, port, at in entries:

@@ -32,7 +32,8 @@ from netfab.topology.schema import (
 from netfab.topology.schema import Attachment as Seat
 
 NAME = "adhoc"  # no file can have it
-BRIDGE, MACVLAN, MOVED = "bridge", "macvlan", "nic"  # ways out of a guest
+BRIDGE, SWITCH, MACVLAN, MOVED = "bridge", "openvswitch", "macvlan", "nic"  # ways out of a guest
+ON_BRIDGES = (BRIDGE, SWITCH)
 NOWHERE = Location("", 0, 0, "")  # no file says so
 _PLACES = Places(NOWHERE)
 
@@ -54,6 +55,7 @@ class Attachment(NamedTuple):
     rate: int = 0  # bits a second that the guest may send; 0 = any number
     number: int = 0  # the order in which they came: the last gateway counts
     way: str = BRIDGE
+    vlan: int = 0  # 0 = the bridge's default, or no tag
 
     @property
     def key(self) -> str:
@@ -95,6 +97,7 @@ class Standing(NamedTuple):
     own: bool
     mtu: int
     shared: bool = False
+    openvswitch: bool = False
 
 
 def topology_of(
@@ -105,12 +108,14 @@ def topology_of(
     A bridge that we made and others use stays.
     """
     known = sorted(asked.attachments.values(), key=lambda one: one.number)
-    present = [one for one in known if one.guest in running and (one.way == BRIDGE or one.bridge in nics)]
+    present = [one for one in known if one.guest in running and (one.way in ON_BRIDGES or one.bridge in nics)]
     uplinks = {bridge: nic for nic, bridge in asked.uplinks.items() if nic in nics}
     names = dict.fromkeys(
-        [*sorted(asked.made), *(one.bridge for one in known if one.way == BRIDGE), *sorted(uplinks)]
+        [*sorted(asked.made), *(one.bridge for one in known if one.way in ON_BRIDGES), *sorted(uplinks)]
     )
     names |= dict.fromkeys(name for name, there in bridges.items() if there.own and there.shared)
+    switches = {one.bridge for one in known if one.way == SWITCH}
+    switches |= {name for name, there in bridges.items() if there.openvswitch}
     guests = dict.fromkeys(one.guest for one in present)
     return Topology(
         name=NAME,
@@ -121,12 +126,12 @@ def topology_of(
             name: (
                 Network(name, _PLACES, bridge=name)
                 if name in asked.made
-                else _network(name, bridges.get(name))
+                else _network(name, bridges.get(name), name in switches)
             )._replace(uplink=((("", uplinks[name]),) if name in uplinks else ()))
             for name in names
         },
         nodes={guest: _node(guest, [one for one in present if one.guest == guest]) for guest in guests},
-        links=tuple(_link(one) for one in present if one.way != BRIDGE),
+        links=tuple(_link(one) for one in present if one.way not in ON_BRIDGES),
         hosts={},
         checks=(),
         store="sqlite",
@@ -135,7 +140,7 @@ def topology_of(
     )
 
 
-def _network(bridge: str, standing: Standing | None) -> Network:
+def _network(bridge: str, standing: Standing | None, switch: bool) -> Network:
     there = standing is not None and not standing.own
     return Network(
         bridge,
@@ -145,6 +150,7 @@ def _network(bridge: str, standing: Standing | None) -> Network:
         gateway=NoGateway(),
         mtu=standing.mtu if standing is not None and there else PLANNED,
         external=there,
+        openvswitch=switch,
         guarded=False,
     )
 
@@ -155,14 +161,17 @@ def _node(guest: str, attachments: list[Attachment]) -> Node:
         guest,
         1,
         _PLACES,
-        attachments=tuple(Seat(one.bridge, _port(one), _PLACES) for one in attachments if one.way == BRIDGE),
+        attachments=tuple(
+            Seat(one.bridge, _port(one), _PLACES) for one in attachments if one.way in ON_BRIDGES
+        ),
         routes=tuple(_routes(attachments)),
         attach=guest,
     )
 
 
 def _link(one: Attachment) -> Link:
-    ends = Endpoint(one.guest, _port(one), _PLACES), Endpoint(f"{one.way}:{one.bridge}", Port(), _PLACES)
+    device = f"{one.bridge}.{one.vlan}" if one.vlan else one.bridge
+    ends = Endpoint(one.guest, _port(one), _PLACES), Endpoint(f"{one.way}:{device}", Port(), _PLACES)
     return Link(ends, (), 1, _PLACES)
 
 
@@ -179,6 +188,7 @@ def _port(one: Attachment) -> Port:
         mtu=one.mtu or PLANNED,
         spoof="allow",
         host_link=one.host_link,
+        vlan=one.vlan,
         impairment=Impairment(rate=one.rate),
     )
 

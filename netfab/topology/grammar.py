@@ -133,8 +133,14 @@ def interface_name(text: str) -> str:
 
 def vlan_id(interface: str) -> int | None:
     """N of an interface named BASE.N, which is VLAN N on the cable BASE."""
-    match = re.fullmatch(r".+\.([1-9][0-9]{0,3})", interface)
+    match = re.fullmatch(r".+\.([1-9][0-9]{0,3})", interface) if "." in interface else None
     return int(match[1]) if match and int(match[1]) <= 4094 else None
+
+
+def tag_of(interface: str) -> tuple[str, int] | None:
+    """(BASE, N) of an interface that is VLAN N on the cable BASE; None for any other."""
+    vlan = vlan_id(interface)
+    return None if vlan is None else (interface.rpartition(".")[0], vlan)
 
 
 def is_range(text: str) -> bool:

@@ -56,8 +56,8 @@ def _end(tree: Tree, path: str, run: Run) -> End:
 
 def _node_and_name(tree: Tree, path: str, run: Run) -> tuple[str, dict[str, Any]]:
     node, name = parsed(phrases.link_end, tree, path, run)
-    interface = node.partition(":")[2]
-    if grammar.vlan_id(name or interface) is not None:
+    kind, _, interface = node.partition(":")
+    if kind == "host" and grammar.vlan_id(interface) is not None:
         run.reserve("VLAN name", tree, path)
     return node, {} if name is None else {"name": name}
 

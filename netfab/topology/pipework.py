@@ -126,15 +126,6 @@ def rate(text: str) -> int:
     return _parsed(grammar.rate, text)
 
 
-def refuse_vlan(vlan: int, bridge: str) -> None:
-    """A Linux bridge tags frames of a port where it filters VLANs, which not every kernel can."""
-    if vlan:
-        raise Unsupported(
-            f"VLAN {vlan} on {bridge}: VLANs of a Linux bridge are not supported yet",
-            hint=f"a bridge of its own for VLAN {vlan} does the same",
-        )
-
-
 def _parsed(parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)

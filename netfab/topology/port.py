@@ -69,18 +69,6 @@ RATE: Final = scalar(grammar.rate, pattern(r"\d+(\.\d+)?([kmgt]?bit)"))
 MTU: Final = words({"auto": PLANNED}, bounded(68, 65535))  # RFC 791 to what a veth takes (drivers/net/veth.c)
 
 
-def _interface_name() -> Reader[str]:
-    plain = scalar(grammar.interface_name, pattern(INTERFACE))
-
-    def read(tree: Tree, path: str, run: Run) -> str:
-        name = plain.read(tree, path, run)
-        if grammar.vlan_id(name) is not None:
-            run.reserve("VLAN name", tree, path)
-        return name
-
-    return Reader(read, plain.schema)
-
-
 IMPAIRMENTS: Final[dict[str, Reader[int]]] = {
     key: reader if key == "rate" else reserved(key, reader, 0)
     for key, reader in {
@@ -93,7 +81,7 @@ IMPAIRMENTS: Final[dict[str, Reader[int]]] = {
         "corrupt": SHARE,
     }.items()
 }
-INTERFACE_NAME: Final = _interface_name()
+INTERFACE_NAME: Final = scalar(grammar.interface_name, pattern(INTERFACE))
 PORT: Final[dict[str, Reader[Any]]] = {
     "ip": _ip(_interfaces()),
     "mac": scalar(addresses.mac, pattern(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")),

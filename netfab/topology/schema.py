@@ -125,6 +125,7 @@ class Port(NamedTuple):
     spoof: Literal["deny", "allow"] = "deny"
     allow: tuple[str, ...] = ()  # addresses, prefixes and MACs in canonical text
     masquerade: bool = False
+    vlan: int = 0  # whose frames it has, untagged; 0: those of the bridge; no file says so
     host_link: str = ""  # the host's end of the cable, where it is not planned; no file says so
     impairment: Impairment = Impairment()
 
@@ -287,6 +288,7 @@ class Network(NamedTuple):
     hosts: tuple[str, ...] = ()
     vxlan: VxlanWish | None = VxlanWish()  # None: it stays on one host
     encrypt: bool = False
+    openvswitch: bool = False  # its bridge is of Open vSwitch; no file says so
     guarded: bool = True  # False: no rule of ours is about it; no file says so
 
 

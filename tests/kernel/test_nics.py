@@ -399,11 +399,6 @@ REFUSALS = {
         lambda: attach("mac:02:00:5e:00:00:99", "blue", "198.51.100.3/24"),
         "no bridge or NIC of this host has the MAC 02:00:5e:00:00:99",
     ),
-    "Open vSwitch": (
-        "",
-        lambda: attach("ovs0", "blue", "198.51.100.3/24"),
-        "ovs0 would be a bridge of Open vSwitch, which is not supported yet",
-    ),
     "the only way out": (
         "ip address add 198.51.100.1/24 dev ens1; ip route add default via 198.51.100.9",
         lambda: attach("ens1", "blue", "198.51.100.3/24", moves=True),
@@ -444,12 +439,6 @@ def test_what_cannot_be_had_of_a_nic_is_refused_before_anything_is_made(what: st
     assert str(caught.value).startswith(told)
     assert adhoc.attachments() == []
     assert inside("blue") == ""
-
-
-@pytest.mark.usefixtures("machine")
-def test_a_vlan_on_a_nic_is_refused_by_name() -> None:
-    with pytest.raises(NetfabError, match=r"VLAN 10 on ens1: (this kernel lacks 802.1q|VLANs of a NIC are)"):
-        attach("ens1", "blue", "198.51.100.3/24", "@10")
 
 
 @pytest.mark.usefixtures("machine")

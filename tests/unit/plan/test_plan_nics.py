@@ -14,7 +14,9 @@ from netfab.objects.macvlan import Macvlan
 from netfab.objects.nic import Nic
 from netfab.objects.original import Original
 from netfab.objects.veth import End, Veth
+from netfab.objects.vlan import Vlan
 from netfab.plan.facts import FoundNic
+from netfab.plan.names import vlan_link
 from netfab.plan.planner import Plan, summary
 from netfab.plan.subnets import Reservation
 
@@ -181,4 +183,46 @@ def test_the_summary_names_the_far_side() -> None:
 
     assert summary(read(text), plan)["links"] == [
         {"endpoints": ["r:eth0", "macvlan:eth0"], "addresses": [["10.0.0.0/31"], []]}
+    ]
+
+
+def vlan_of(plan: Plan) -> tuple[str, str, int]:
+    (found,) = of_kind(plan, Vlan)
+    return found.end.link.text, found.base.text, found.vlan
+
+
+def test_a_link_to_a_vlan_of_a_nic_is_on_a_link_of_its_own_that_all_share() -> None:
+    plan = on_nic("[[r, macvlan:eth0.30], [s, macvlan:eth0.30]]")
+
+    assert vlan_of(plan) == ("eth0.30", "eth0", 30)
+    assert {found.nic.text for found in of_kind(plan, Macvlan)} == {"eth0.30"}
+    assert {found.end.mtu for found in of_kind(plan, Macvlan)} == {1400}
+
+
+def test_a_vlan_that_others_have_a_link_for_is_used_under_their_name() -> None:
+    nics = {"eth0": ETH0, "office": ETH0._replace(tag=("eth0", 30))}
+
+    plan = on_nic("[[r, macvlan:eth0.30]]", nics=nics)
+
+    assert of_kind(plan, Vlan) == []
+    assert [found.nic.text for found in of_kind(plan, Macvlan)] == ["office"]
+
+
+def test_a_nic_whose_name_looks_like_a_vlan_is_itself() -> None:
+    plan = on_nic("[[r, macvlan:eth0.30]]", nics={"eth0": ETH0, "eth0.30": ETH0})
+
+    assert of_kind(plan, Vlan) == []
+
+
+@pytest.mark.parametrize(("nic", "taken"), [("enp175s0f1np1", ""), ("eth0", "eth0.4001")])
+def test_a_vlans_link_has_a_name_of_ours_where_the_usual_one_can_not_be(nic: str, taken: str) -> None:
+    name = vlan_link("lab", nic, 4001, {taken})
+
+    assert name.startswith("nf")
+    assert len(name) <= 15
+
+
+def test_a_vlan_of_a_nic_that_is_moved_away_can_not_be_had() -> None:
+    assert refusals("[[r, nic:eth0], [s, macvlan:eth0.30]]") == [
+        "lab.yaml:3:13: links[0].endpoints[1]: eth0 can't be moved into a node and be used elsewhere, too"
     ]

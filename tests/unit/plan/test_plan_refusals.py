@@ -20,7 +20,6 @@ RESERVED = {
     "reorder": "links: [{endpoints: [x, y], reorder: 1%}]",
     "corrupt": "links: [{endpoints: [x, y], corrupt: 1%}]",
     "masquerade": "nodes: {x: {networks: {a: {masquerade: true}}}}",
-    "VLAN name": "nodes: {x: {networks: {a: {name: eth0.10}}}}",
     "uplink": "networks: {a: {uplink: {h1: eth0}}}\nhosts: {h1: {}}",
     "control": "networks: {a: {vxlan: {control: evpn}}}",
     "encrypt": "networks: {a: {encrypt: true}}",

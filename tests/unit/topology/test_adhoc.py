@@ -34,6 +34,8 @@ def asked(*attachments: Attachment) -> Asked:
         st.lists(st.text()).map(tuple),
         st.integers(),
         st.integers(),
+        st.text(),
+        st.integers(),
     )
 )
 def test_an_attachment_is_kept_and_read_back(one: Attachment) -> None:

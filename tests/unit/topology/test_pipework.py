@@ -6,13 +6,12 @@ from ipaddress import ip_address, ip_interface
 
 import pytest
 
-from netfab.errors import NetfabError, Unsupported
+from netfab.errors import NetfabError
 from netfab.topology.pipework import (
     NoNetmask,
     addressing,
     mac_and_vlan,
     mac_of_string,
-    refuse_vlan,
     sorted_out,
 )
 
@@ -97,8 +96,3 @@ def test_what_is_no_address_is_refused(word: str) -> None:
 def test_a_family_that_does_not_fit_is_refused(family: str, word: str) -> None:
     with pytest.raises(NetfabError):
         addressing([word], family)
-
-
-def test_a_vlan_on_a_linux_bridge_is_refused_by_name() -> None:
-    with pytest.raises(Unsupported, match="VLAN 42 on br0"):
-        refuse_vlan(42, "br0")

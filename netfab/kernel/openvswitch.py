@@ -1,0 +1,132 @@
+"""Open vSwitch, by its own program: what bridges it has, and one transaction to change them (ovs-vsctl(8)).
+
+What its rows mean is objects/ovsdb.py's business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from errno import EIO, ENOENT, ETIMEDOUT
+from typing import TYPE_CHECKING
+
+from netfab.errors import Unsupported
+from netfab.kernel.netlink import Netlink
+from netfab.objects.ovsdb import COLUMNS, Switch, switches
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
+
+PROGRAMS = ("/usr/bin/ovs-vsctl", "/usr/local/bin/ovs-vsctl")
+DIRECTORY = "/run/openvswitch"  # where its daemons listen
+DATABASE = f"{DIRECTORY}/db.sock"
+TIMEOUT = 10  # seconds for an answer
+CHECKSUMS = "userspace-tso-enable"  # which also has it mind checksums
+_NETLINK_GENERIC, _GENL_ID_CTRL, _GETFAMILY, _FAMILY_NAME = 16, 16, 3, 2  # linux/genetlink.h
+_FAMILY = b"ovs_datapath\0"  # linux/openvswitch.h
+_NOT_SET_UP = "Error detected while setting up"  # what it says of what it keeps, and ends with 0
+
+
+def read() -> tuple[Switch, ...] | None:
+    """Every bridge that it has; None where it does not run. Raises OSError for an answer that is none."""
+    if not os.path.exists(DATABASE):
+        return None
+    tables = [
+        word
+        for table, columns in COLUMNS.items()
+        for word in ("--", f"--columns={','.join(columns)}", "list", table)
+    ]
+    ran = _run(("--format=json", *tables))
+    if ran is None or ran.returncode:
+        return None
+    try:
+        return switches(ran.stdout)
+    except (ValueError, LookupError, TypeError) as error:
+        raise OSError(EIO, f"Open vSwitch's answer makes no sense: {error!r}") from error
+
+
+def change(commands: Iterable[Sequence[str]], ends: bool = False) -> None:
+    """Carry out one transaction, and wait until it has effect. Raises OSError with Open vSwitch's own words.
+
+    `ends`: what is taken away is gone at once, also where the process that would notice does not run.
+    """
+    words = [word for command in commands for word in ("--", *command)]
+    ran = _run(("--no-wait", *words) if ends and not lives() else words)
+    if ran is None:
+        raise OSError(ENOENT, "there is no Open vSwitch")
+    told = ran.stderr.partition("\n")[0].removeprefix("ovs-vsctl: ")
+    if ran.returncode < 0:
+        raise OSError(ETIMEDOUT, f"Open vSwitch gave no answer within {TIMEOUT} s")
+    if ran.returncode or (_NOT_SET_UP in told and not ends):
+        raise OSError(EIO, told or f"ovs-vsctl ended with status {ran.returncode}")
+
+
+def lives() -> bool:
+    """Whether the process that switches runs: it listens."""
+    import socket
+
+    with suppress(OSError):
+        for name in os.listdir(DIRECTORY):
+            if name.startswith("ovs-vswitchd.") and name.endswith(".ctl"):
+                with suppress(OSError), socket.socket(socket.AF_UNIX) as asked:
+                    asked.connect(f"{DIRECTORY}/{name}")
+                    return True
+    return False
+
+
+def refuse_absent(what: str) -> None:
+    """Raises Unsupported where Open vSwitch does not run; `what` would need it."""
+    if _program() and os.path.exists(DATABASE) and lives():
+        return
+    hint = "start it: `systemctl start openvswitch-switch`" if _program() else "install openvswitch-switch"
+    raise Unsupported(
+        f"{what}: Open vSwitch does not run here",
+        hint=f"{hint}; or a Linux bridge, whose name begins with br",
+    )
+
+
+def datapath() -> str:
+    """Where new bridges switch: `system`, in the kernel; where that lacks the module `netdev`, in a process.
+
+    "" where the process would pass no TCP between veths, whose checksums are left to hardware, unless it is
+    told to mind them (measured with 3.1).
+    """
+    if _in_kernel():
+        return "system"
+    ran = _run(("--", "--if-exists", "get", "Open_vSwitch", ".", f"other_config:{CHECKSUMS}"))
+    return "netdev" if ran is not None and "true" in ran.stdout else ""
+
+
+def _in_kernel() -> bool:
+    """Whether the kernel has its module, or can load it."""
+    netlink = Netlink(_NETLINK_GENERIC)
+    attr = (4 + len(_FAMILY)).to_bytes(2, "little") + _FAMILY_NAME.to_bytes(2, "little") + _FAMILY
+    try:
+        netlink.get(_GENL_ID_CTRL, bytes((_GETFAMILY, 1, 0, 0)) + attr + bytes(-len(attr) % 4))
+    except OSError:
+        return False
+    finally:
+        netlink.close()
+    return True
+
+
+def _program() -> str:
+    return next((path for path in PROGRAMS if os.access(path, os.X_OK)), "")
+
+
+def _run(words: Sequence[str]) -> CompletedProcess[str] | None:
+    """None where there is no such program."""
+    import subprocess
+
+    if not (program := _program()):
+        return None
+    return subprocess.run(
+        [program, f"--timeout={TIMEOUT}", *words],
+        env={"LC_ALL": "C", "OVS_RUNDIR": DIRECTORY},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
