@@ -6,7 +6,7 @@ import os
 
 import click
 
-from netfab.cli.fabric import where_of
+from netfab.cli.context import where_of
 from netfab.cli.failures import exit_code, show_bug, show_error
 from netfab.cli.files import find_file, is_file
 from netfab.errors import NetfabError

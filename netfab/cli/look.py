@@ -10,7 +10,7 @@ import click
 
 from netfab import __version__
 from netfab.cli import complete
-from netfab.cli.fabric import note_output, output_json, titles_of, where_of
+from netfab.cli.context import note_output, output_json, titles_of, where_of
 from netfab.cli.files import (
     entry_of,
     fabric_name,

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from netfab.cli import complete
-from netfab.cli.fabric import output_json, where_of
+from netfab.cli.context import output_json, where_of
 from netfab.cli.failures import show_error
 from netfab.cli.files import far_nodes, known_fabrics
 from netfab.errors import ContainerFailed, NetfabError
