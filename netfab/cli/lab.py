@@ -6,7 +6,7 @@ import os
 
 import click
 
-from netfab.cli.fabric import where_of
+from netfab.cli.context import where_of
 from netfab.cli.failures import exit_code, show_bug, show_error
 from netfab.cli.files import file_option, find_file, is_file, name_option
 from netfab.errors import NetfabError
@@ -68,11 +68,11 @@ def _inside(topology: Topology, path: str, command: list[str], ctx: click.Contex
 
         where = where_of(ctx)
         if topology.hosts:
-            from netfab import simulate
+            from netfab import across, simulate
 
             simulate.begin(topology)
-            plans = simulate.apply(topology, absolute(path), where)
-            show.warn(tuple(dict.fromkeys(told for plan in plans.values() for told in plan.warnings)))
+            outcome = across.apply(topology, across.hosts_of(topology), absolute(path), where)
+            show.warn(outcome.warnings)
         else:
             proposed, _ = fabric.apply(topology, absolute(path), where)
             show.warn(proposed.warnings)

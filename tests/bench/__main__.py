@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import apply
+import hosts
 import planning
 import runtime
 import startup
@@ -15,7 +16,9 @@ from frame import Row, main
 def measure(directory: Path, rounds: int) -> list[Row]:
     """Every row, the short ones first."""
     return [
-        row for part in (startup, planning, sweep, apply, runtime) for row in part.measure(directory, rounds)
+        row
+        for part in (startup, planning, sweep, apply, runtime, hosts)
+        for row in part.measure(directory, rounds)
     ]
 
 

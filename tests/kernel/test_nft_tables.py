@@ -17,7 +17,7 @@ from netfab.engine.diff import diff
 from netfab.errors import KernelRefused, NetfabError, Unsupported
 from netfab.hosts.local import LocalHost
 from netfab.kernel import nft
-from netfab.kernel.drops import ForwardDrop, legacy_drops, nft_drops
+from netfab.kernel.drops import Drop, legacy_drops, nft_drops
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, Name
 from netfab.objects.firewall import MARK, Firewall
@@ -178,7 +178,7 @@ def test_a_foreign_chain_that_drops_what_is_forwarded_is_found(lab: Lab) -> None
     )
 
     assert list(nft_drops(nft.ruleset())) == [
-        ForwardDrop("nft table ip filter", "FORWARD", "its policy is drop", docker_user=True)
+        Drop("nft table ip filter", "FORWARD", "its policy is drop", docker_user=True)
     ]
 
 
