@@ -13,7 +13,7 @@ from netfab.errors import NetfabError
 # What they print, they have done: they go on, and it is said on stderr.
 THAT_CHANGE = frozenset({
     "apply", "attach", "bridge", "destroy", "detach", "kill", "pause", "reconcile", "recover", "restart",
-    "start", "stop", "unpause",
+    "start", "stop", "unpause", "uplink", "confirm",
 })  # fmt: skip
 
 
