@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -19,6 +18,8 @@ from netfab.where import HERE, Where, records
 
 def info(where: Where = HERE) -> dict[str, Any]:
     """As plain data; memory in bytes. `programs` are those of all fabrics, by their state."""
+    import platform  # takes 5 ms
+
     known = records(where)
     return {
         "netfab": __version__,

@@ -80,21 +80,16 @@ class Far:
 
 
 @contextmanager
-def far_hosts(*names: str) -> Iterator[dict[str, Far]]:
-    """Hosts 192.0.2.1, .2 and so on; the test's own namespace has 192.0.2.254, and a bridge between all."""
+def far_hosts(*names: str, first: int = 1) -> Iterator[dict[str, Far]]:
+    """Hosts 192.0.2.FIRST and so on; the test's own namespace has 192.0.2.254, and a bridge between all."""
     _ip(
         "link add wire type bridge forward_delay 0", "address add 192.0.2.254/24 dev wire", "link set wire up"
     )
     made: dict[str, Far] = {}
     try:
-        for number, name in enumerate(names, 1):
-            far = Far(name, _holder(), f"192.0.2.{number}")
-            made[name] = far
-            _ip(
-                f"link add to-{name} type veth peer name wire0 netns {far.pid}",
-                f"link set to-{name} master wire up",
-            )
-            far.run("sh", "-ec", f"ip address add {far.address}/24 dev wire0; ip link set wire0 up")
+        for number, name in enumerate(names, first):
+            made[name] = Far(name, _holder(), f"192.0.2.{number}")
+            _plug_in(made[name])
         yield made
     finally:
         for far in made.values():
@@ -103,6 +98,27 @@ def far_hosts(*names: str) -> Iterator[dict[str, Far]]:
                 far.sshd.wait()
             _end_all(far)
         _ip("link delete wire")
+
+
+def reboot(far: Far) -> None:
+    """Everything ends there, and of its files only /var/lib stays."""
+    kept = subprocess.run(["tar", "-C/var/lib", "-c", "."], preexec_fn=far.enter, stdout=-1, check=True)
+    _end_all(far)
+    _ip(f"link delete to-{far.name}")
+    far.sshd = None
+    far.pid = _holder()
+    subprocess.run(["tar", "-C/var/lib", "-x"], preexec_fn=far.enter, input=kept.stdout, check=True)
+    _plug_in(far)
+
+
+def _plug_in(far: Far) -> None:
+    """Its wire, and its addresses, which are what they were before it was started again."""
+    mac = f"02:00:00:00:02:{int(far.address.rpartition('.')[2]):02x}"
+    _ip(
+        f"link add to-{far.name} type veth peer name wire0 address {mac} netns {far.pid}",
+        f"link set to-{far.name} master wire up",
+    )
+    far.run("sh", "-ec", f"ip address add {far.address}/24 dev wire0; ip link set wire0 up")
 
 
 def _holder() -> int:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from textwrap import dedent
 from typing import TypeVar
 
-from netfab import simulate
+from netfab import across, simulate
 from netfab.hosts import simulated
 from netfab.plan.planner import Plan
 from netfab.system import linux
 from netfab.topology.load import load
 from netfab.topology.schema import Topology
-from netfab.where import HERE
 
 T = TypeVar("T")
 
@@ -27,8 +26,8 @@ class Hosts:
         """Begin the hosts of that file, and apply it."""
         topology = read(text)
         self._held = simulate.begin(topology)
-        self.plans = simulate.apply(topology, "lab.yaml", HERE)
         self.fabric = topology.name
+        self.apply(text)
 
     def close(self) -> None:
         """Let go of them."""
@@ -37,7 +36,9 @@ class Hosts:
 
     def apply(self, text: str) -> None:
         """Another file for the same hosts."""
-        self.plans = simulate.apply(read(text), "lab.yaml", HERE)
+        topology = read(text)
+        outcome = across.apply(topology, across.hosts_of(topology), "lab.yaml")
+        self.plans: Mapping[str, Plan] = outcome.plans
 
     def run(self, host: str, *argv: str, check: bool = True) -> str:
         """A program on a host; what it says."""

@@ -31,6 +31,7 @@ def apply(
     where: Where,
     *,
     ssh: str | None,
+    host: str | None,
     output: str,
     take_over: bool,
     skip_unreachable: bool,
@@ -38,14 +39,18 @@ def apply(
     """`netfab apply`."""
     from netfab import across
 
-    outcome = across.apply(
-        topology,
-        across.hosts_of(topology, ssh or ""),
-        absolute(path),
-        where,
-        take_over=take_over,
-        skip_unreachable=skip_unreachable,
-    )
+    if host:
+        _refuse_together(ssh, skip_unreachable)
+        outcome = across.apply_alone(topology, host, absolute(path), where, take_over=take_over)
+    else:
+        outcome = across.apply(
+            topology,
+            across.hosts_of(topology, ssh or ""),
+            absolute(path),
+            where,
+            take_over=take_over,
+            skip_unreachable=skip_unreachable,
+        )
     show.warn(outcome.warnings)
     if output != "table":
         show.show_data(_data(topology, outcome), output, list)
@@ -55,19 +60,39 @@ def apply(
         click.echo(show.closing(outcome.changes, True, path))
 
 
+def _refuse_together(ssh: str | None, skip_unreachable: bool) -> None:
+    for option, value in (("ssh", ssh), ("skip-unreachable", skip_unreachable)):
+        if value:
+            raise click.UsageError(f"--host asks no other host, and so has no --{option}")
+
+
 def plan(
-    topology: Topology, path: str, where: Where, *, ssh: str | None, output: str, skip_unreachable: bool
+    topology: Topology,
+    path: str,
+    where: Where,
+    *,
+    ssh: str | None,
+    host: str | None,
+    why: bool,
+    output: str,
+    skip_unreachable: bool,
 ) -> bool:
     """`netfab plan`; whether there is something to change."""
     from netfab import across
 
-    hosts = across.hosts_of(topology, ssh or "")
-    outcome = across.plan(topology, hosts, where, skip_unreachable=skip_unreachable)
+    if host:
+        _refuse_together(ssh, skip_unreachable)
+        outcome = across.plan_alone(topology, host, where)
+    else:
+        hosts = across.hosts_of(topology, ssh or "")
+        outcome = across.plan(topology, hosts, where, why=why, skip_unreachable=skip_unreachable)
     show.warn(outcome.warnings)
     if output != "table":
         show.show_data(_data(topology, outcome), output, list)
     else:
         show.show_described(outcome.changes, False, path)
+        for reason in outcome.reasons:
+            click.echo(show.printable(reason))
     return bool(outcome.changes)
 
 
@@ -77,6 +102,6 @@ def _data(topology: Topology, outcome: Outcome) -> dict[str, Any]:
         "fabric": topology.name,
         **outcome.summary,
         "changes": list(outcome.changes),
-        "reasons": [],
+        "reasons": list(outcome.reasons),
         "warnings": list(outcome.warnings),
     }

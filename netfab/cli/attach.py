@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from netfab.cli.fabric import output_json, where_of
+from netfab.cli.context import output_json, where_of
 from netfab.cli.options import changing, confirm_option, lock_option, probe_option
 
 

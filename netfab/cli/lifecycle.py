@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from netfab.cli import complete
-from netfab.cli.fabric import where_of
+from netfab.cli.context import where_of
 from netfab.cli.files import far_nodes
 
 _nodes = click.argument("nodes", nargs=-1, required=True, metavar="NODE…", shell_complete=complete.nodes)

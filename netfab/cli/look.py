@@ -10,7 +10,7 @@ import click
 
 from netfab import __version__
 from netfab.cli import complete
-from netfab.cli.fabric import note_output, output_json, titles_of, where_of
+from netfab.cli.context import note_output, output_json, titles_of, where_of
 from netfab.cli.files import (
     entry_of,
     fabric_name,
@@ -35,13 +35,12 @@ from netfab.errors import NetfabError
 @click.pass_context
 def status_command(ctx: click.Context, name: str | None, output: str) -> None:
     """Show a fabric: its nodes, interfaces and networks."""
-    from netfab import fabric
     from netfab.cli import show
 
     where = where_of(ctx)
     name = fabric_name(name, where)
     if output == "topology":
-        click.echo(fabric.topology_of(name, where), nl=False)
+        click.echo(_topology_of(name, where), nl=False)
         return
     found = _status_of(name, where)
     if output == "table":
@@ -49,6 +48,7 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
         click.echo(show.printable(f"fabric {found['fabric']}, {of}"))
     titles = titles_of(found["fabric"], where)
     show.show_data(found, output, lambda: _status_rows(found, titles))
+    show.warn(found.get("warnings", ()))
     if "differs" not in found and not ctx.obj["quiet"]:
         click.echo("as last applied; as root, as the kernel has it", err=True)
     _say_begun(found)
@@ -68,6 +68,16 @@ def _say_begun(found: dict[str, Any]) -> None:
             f" `netfab drift {found['fabric']}` says what to do",
             err=True,
         )
+
+
+def _topology_of(name: str, where: Any) -> str:
+    if entry := entry_of(name, where):
+        from netfab import across
+
+        return across.topology_of(entry)
+    from netfab import fabric
+
+    return fabric.topology_of(name, where)
 
 
 def _status_of(name: str, where: Any) -> dict[str, Any]:

@@ -10,11 +10,10 @@ from typing import Any
 import click
 
 from netfab.cli import complete
-from netfab.cli.fabric import output_json, where_of
+from netfab.cli.context import output_json, where_of
 from netfab.cli.failures import show_error
 from netfab.cli.files import far_nodes, known_fabrics
 from netfab.errors import ContainerFailed, NetfabError
-from netfab.runtime.paths import SIMULATED_HOSTS
 
 ENDED = ("exited", "stopped")
 
@@ -81,10 +80,6 @@ def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options:
             from netfab.remote.nodes import execute
 
             return execute(far[node], command, where, **options)
-        if os.path.isdir(SIMULATED_HOSTS):
-            from netfab import simulate
-
-            simulate.enter_host_of(node, where)
         return fabric.execute(node, command, where, **options)
     except ContainerFailed as error:
         show_error(error)

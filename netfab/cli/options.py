@@ -73,6 +73,11 @@ ssh_option = click.option(
     envvar="NETFAB_SSH",
     help="All of it on that host: root@ADDRESS, or a name of ~/.ssh/config. It needs sshd and python3.",
 )
+host_option = click.option(
+    "--host",
+    metavar="HOST",
+    help="Only that host's part of the file, on this machine; no other host is asked.",
+)
 skip_option = click.option(
     "--skip-unreachable",
     is_flag=True,

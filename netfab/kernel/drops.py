@@ -1,4 +1,4 @@
-"""What chains of others would drop of what this host forwards: nft's, and those of iptables before nf_tables.
+"""What chains of others would drop of what this host forwards or gets: nft's, and those of old iptables.
 
 Any base chain's drop is final, whatever our own table accepts. Only reads; nothing of others is changed here.
 """
@@ -11,7 +11,7 @@ from contextlib import suppress
 from errno import EINVAL
 from typing import Any, NamedTuple
 
-from netfab.errors import ForeignObject, KernelRefused, raise_all
+from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel import nft
 from netfab.objects.firewall import table_name
 
@@ -19,8 +19,8 @@ LEGACY = {"ip_tables_names": "iptables-legacy", "ip6_tables_names": "ip6tables-l
 DIRECTORIES = "/usr/sbin", "/sbin"
 
 
-class ForwardDrop(NamedTuple):
-    """A foreign base chain that drops what is forwarded."""
+class Drop(NamedTuple):
+    """A foreign base chain that drops what comes to its hook."""
 
     table: str  # with the tool that shows it: "nft table ip filter"
     chain: str
@@ -29,23 +29,24 @@ class ForwardDrop(NamedTuple):
     accepted: frozenset[str] = frozenset()  # interfaces that rules of the table accept by name
 
 
-def refuse_foreign_drops(bridges: frozenset[str]) -> None:
-    """Raises ForeignObject where a chain of others would drop what these bridges forward.
+def foreign_drops(bridges: frozenset[str]) -> list[ForeignObject]:
+    """What chains of others would drop of what these bridges forward.
 
-    Not for Docker's, through which we make a way ourselves, nor where a rule of that table accepts them by
+    Not Docker's, through which we make a way ourselves, nor those of a table of which a rule accepts them by
     name.
     """
     names = ", ".join(sorted(bridges))
-    raise_all(
+    rules = nft.ruleset() if nft.others_see_what_is_forwarded() else []
+    return [
         ForeignObject(
             f"chain {drop.chain} of {drop.table} drops what this host forwards: {drop.why}",
             hint="a drop is final, whatever netfab's own table accepts:"
             f" add rules to {drop.table} that accept {names} (as incoming and as outgoing interface),"
             " or use networks without a way out (`internal: true`)",
         )
-        for drop in (*nft_drops(nft.ruleset()), *legacy_drops())
+        for drop in (*nft_drops(rules), *legacy_drops())
         if not drop.docker_user and not bridges <= drop.accepted
-    )
+    ]
 
 
 def sees_bridged_frames() -> bool:
@@ -57,20 +58,25 @@ def sees_bridged_frames() -> bool:
     return False
 
 
-def nft_drops(ruleset: Iterable[Any]) -> Iterator[ForwardDrop]:
-    """Chains of others at the forward hook that end in a drop or a reject, in a listing of nft's."""
+def input_drops() -> list[Drop]:
+    """Chains of others that drop what comes to this host itself, unless a rule of theirs accepts it."""
+    return [*nft_drops(nft.ruleset(), "input"), *legacy_drops("INPUT")]
+
+
+def nft_drops(ruleset: Iterable[Any], hook: str = "forward") -> Iterator[Drop]:
+    """Chains of others at that hook that end in a drop or a reject, in a listing of nft's."""
     things = [(kind, body) for item in ruleset for kind, body in item.items()]
     chains = [body for kind, body in things if kind == "chain"]
     docker = {(chain["family"], chain["table"]) for chain in chains if chain["name"] == "DOCKER-USER"}
     rules = [body for kind, body in things if kind == "rule"]
     final = {(rule["family"], rule["table"], rule["chain"]) for rule in rules if _ends(rule)}
     for chain in chains:
-        if chain.get("hook") == "forward" and not chain["table"].startswith(table_name("")):
+        if chain.get("hook") == hook and not chain["table"].startswith(table_name("")):
             family, table = chain["family"], chain["table"]
             if why := _why(chain.get("policy") == "drop", (family, table, chain["name"]) in final):
                 accepted = frozenset(_accepted(rules, (family, table)))
                 docker_user = (family, table) in docker
-                yield ForwardDrop(f"nft table {family} {table}", chain["name"], why, docker_user, accepted)
+                yield Drop(f"nft table {family} {table}", chain["name"], why, docker_user, accepted)
 
 
 def _why(policy: bool, rule: bool) -> str:
@@ -95,8 +101,8 @@ def _ends(rule: Any) -> bool:
     return bool(kinds) and kinds[-1] in ("drop", "reject") and set(kinds[:-1]) <= {"counter", "log"}
 
 
-def legacy_drops() -> Iterator[ForwardDrop]:
-    """FORWARD chains of iptables-legacy that end so; none is found where that program is not installed.
+def legacy_drops(chain: str = "FORWARD") -> Iterator[Drop]:
+    """Chains of iptables-legacy that end so; none is found where that program is not installed.
 
     Raises KernelRefused.
     """
@@ -108,7 +114,7 @@ def legacy_drops() -> Iterator[ForwardDrop]:
             continue
         program = next((path for path in _programs(f"{tool}-save") if os.access(path, os.X_OK)), "")
         if filtering and program:
-            yield from saved_drops(tool, _saved(program))
+            yield from saved_drops(tool, _saved(program), chain)
 
 
 def _programs(name: str) -> Iterator[str]:
@@ -128,14 +134,14 @@ def _saved(program: str) -> str:
     return done.stdout
 
 
-def saved_drops(tool: str, saved: str) -> Iterator[ForwardDrop]:
+def saved_drops(tool: str, saved: str, chain: str = "FORWARD") -> Iterator[Drop]:
     """What `legacy_drops` finds in what iptables-save printed of the filter table (iptables-save(8))."""
     from shlex import split  # as it quotes comments
 
     lines = [split(line) for line in saved.splitlines() if line[:1] in (":", "-")]
-    policy = any(line[:2] == [":FORWARD", "DROP"] for line in lines)
+    policy = any(line[:2] == [f":{chain}", "DROP"] for line in lines)
     rules = [_without_comment(line[1:]) for line in lines if line[0] == "-A"]
-    final = any(rule[:2] == ["FORWARD", "-j"] and rule[2] in ("DROP", "REJECT") for rule in rules)
+    final = any(rule[:2] == [chain, "-j"] and rule[2] in ("DROP", "REJECT") for rule in rules)
     if why := _why(policy, final):
         named = (
             interface
@@ -144,7 +150,7 @@ def saved_drops(tool: str, saved: str) -> Iterator[ForwardDrop]:
             for before, option, interface in zip(rule, rule[1:], rule[2:], strict=False)
             if option in ("-i", "-o") and before != "!"
         )
-        yield ForwardDrop(f"{tool} table filter", "FORWARD", why, accepted=frozenset(named))
+        yield Drop(f"{tool} table filter", chain, why, accepted=frozenset(named))
 
 
 def _without_comment(rule: list[str]) -> list[str]:

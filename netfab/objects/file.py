@@ -18,6 +18,11 @@ class File(NamedTuple):
     mode: int = 0o644
 
     @property
+    def for_peers(self) -> bool:
+        """The names of others: programs know them before these come."""
+        return True
+
+    @property
     def fixed(self) -> Hashable:
         return ()
 

@@ -46,7 +46,7 @@ def plan_hosts(
         )
     )
     tunnels = tunnels_of(topology, placement, there, known)
-    together = _together(topology, there)
+    together = of_all(topology, there)
     spans = {
         name: Span(hosts, _facts_of(hosts, tunnels.get(name), together, there), tunnels.get(name))
         for name, hosts in placement.segments.items()
@@ -92,7 +92,7 @@ def _published_twice(topology: Topology, placement: Placement) -> Iterator[Netfa
             taken[host].append((node.name, key))
 
 
-def _together(topology: Topology, facts: Mapping[str, Facts]) -> Facts:
+def of_all(topology: Topology, facts: Mapping[str, Facts]) -> Facts:
     """What has to be avoided on all hosts."""
     held: dict[str, dict[Address, str]] = {}
     for own in facts.values():

@@ -1,7 +1,6 @@
 """The agent: answers a controller about the host that it runs on, and changes it when told to.
 
-Verbs and their answers (CONTROL in docs/hosts.rst has them in order): hello, compare, prepare, probe, apply,
-commit, rollback, hold, ready, call, logs. At any time it has one transaction, or none.
+docs/hosts.rst has the verbs and their answers. At any time it has one transaction, or none.
 """
 
 from __future__ import annotations
@@ -11,18 +10,22 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from netfab import __version__, adhoc, fabric, lifecycle
+from netfab import __version__, fabric
 from netfab.engine import apply as engine
 from netfab.engine.diff import describe
 from netfab.errors import ApplyFailed, NetfabError
+from netfab.kernel.drops import input_drops
 from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
 from netfab.objects.kinds import KINDS
+from netfab.objects.vxlan import Vxlan
 from netfab.plan.facts import Asked
 from netfab.proposal import facts_of
 from netfab.remote.messages import PROTOCOL, BadMessage, Message, failure, field
+from netfab.remote.probe import Peer, Probe
 from netfab.remote.transaction import STEPS, Transaction, decide, order_of
 from netfab.shared import networks_of
+from netfab.store.store import Record
 from netfab.topology import grammar
 from netfab.where import Where, last_applied, locked_fabric, opened_host, opened_store
 
@@ -36,10 +39,13 @@ class Agent:
     def __init__(self, where: Where) -> None:
         self._where = where
         self.transaction: Transaction | None = None
+        self._probed: Probe | None = None
         self._verbs: dict[str, Callable[[Message], Iterator[Message]]] = {
             "hello": self._hello,
             "compare": self._compare,
             "prepare": self._prepare,
+            "listen": self._listen,
+            "probe": self._probe,
             "apply": self._apply,
             "commit": self._commit,
             "rollback": self._rollback,
@@ -55,6 +61,8 @@ class Agent:
             verb = self._verbs.get(message["verb"])
             if verb is None:
                 raise BadMessage(f"there is no verb {message['verb'][:40]!r}")
+            if message["verb"] not in _WHILE_PROBED:
+                self._end_probe()
             yield from verb(message)
         except NetfabError as error:
             yield failure(error)
@@ -63,6 +71,7 @@ class Agent:
 
     def let_go(self) -> None:
         """The controller is gone: free what is prepared; what is applied stays as it is, undecided."""
+        self._end_probe()
         if self.transaction is not None:
             transaction, self.transaction = self.transaction, None
             transaction.abandon()
@@ -93,6 +102,7 @@ class Agent:
                 "facts": plain(facts),
                 "unfound": {word: [error.message, error.hint] for word, error in unfound.items()},
                 "networks": networks_of(store),
+                "mtus": _tunnel_mtus(record),
             }
 
     def _compare(self, message: Message) -> Iterator[Message]:
@@ -109,6 +119,35 @@ class Agent:
         self.transaction = made
         changes = describe(made.changes)
         yield {"verb": "prepared", "changes": changes, "steps": made.count(), "lock_ttl": LOCK_TTL}
+
+    def _listen(self, message: Message) -> Iterator[Message]:
+        """Wait for what `probe` has others send; where nothing has the port that is asked for, there."""
+        self._end_probe()
+        address, port = field(message, "address", str), field(message, "port", int)
+        try:
+            self._probed = Probe(address, port, field(message, "token", str))
+        except (OSError, ValueError, OverflowError) as error:
+            raise NetfabError(f"can't listen at {address} port {port}: {error}") from error
+        yield {"verb": "listening", "port": self._probed.port}
+
+    def _probe(self, message: Message) -> Iterator[Message]:
+        """What came of each peer, and, where that is nothing, who would drop it here."""
+        if self._probed is None:
+            raise BadMessage("nobody listens here")
+        try:
+            said = field(message, "peers", dict)
+            peers = {name: _PEER([each[key] for key in Peer._fields]) for name, each in said.items()}
+            got = self._probed.exchange(field(message, "me", str), peers, field(message, "seconds", float))
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise BadMessage(f"this is no probe: {error!r}") from error
+        silent = any(peer.wanted and not got[name] for name, peer in peers.items())
+        drops = [f"chain {one.chain} of {one.table}: {one.why}" for one in (input_drops() if silent else ())]
+        yield {"verb": "probed", "got": got, "drops": drops}
+
+    def _end_probe(self) -> None:
+        if self._probed is not None:
+            self._probed.close()
+            self._probed = None
 
     def _apply(self, message: Message) -> Iterator[Message]:
         step = field(message, "step", str)
@@ -178,6 +217,10 @@ class Agent:
         yield {"verb": "ended"}
 
 
+_WHILE_PROBED = ("listen", "probe", "hold")
+_PEER = decoder(Peer)
+
+
 def _name_in(message: Message) -> str:
     """The fabric that is meant: its name becomes part of paths. Raises BadMessage."""
     try:
@@ -186,10 +229,19 @@ def _name_in(message: Message) -> str:
         raise BadMessage(f"this is no fabric's name: {wrong}") from wrong
 
 
-def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
-    function = getattr(lifecycle, name)
+def _tunnel_mtus(record: Record | None) -> dict[str, int]:
+    """By the device, as they were applied last."""
+    if record is None or not Fabric.mentioned(record.desired, Vxlan):
+        return {}
+    tunnels = Fabric.from_json(record.desired, [Vxlan]).values()
+    return {thing.end.link.text: thing.end.mtu for thing in tunnels}
 
+
+def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
     def call(arguments: Message, where: Where) -> Any:
+        from netfab import lifecycle
+
+        function = getattr(lifecycle, name)
         more = {key: arguments[key] for key in ("timeout", "number") if key in arguments}
         return function(map(str, arguments.get("nodes", ())), where, **more)
 
@@ -198,8 +250,11 @@ def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
 
 def _destroy(arguments: Message, where: Where) -> Any:
     name = str(arguments["fabric"])
-    forced = arguments.get("force") is True
-    return describe((adhoc.destroy if forced else fabric.destroy)(name, where).changes)
+    if arguments.get("force") is True:
+        from netfab import adhoc
+
+        return describe(adhoc.destroy(name, where).changes)
+    return describe(fabric.destroy(name, where).changes)
 
 
 _FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {

@@ -50,14 +50,14 @@ def receive(size: int) -> bytes:
     return b"".join(parts)
 
 
-def install(place: str, size: int, sha: str) -> None:
+def install(place: str, sha: str) -> None:
     """Take the modules, see whether they are what was announced, and put them there, whole or not at all."""
     import hashlib
     import shutil
     import tempfile
     import zlib
 
-    data = zlib.decompress(receive(size))
+    data = zlib.decompress(receive(int(receive(8))))
     if hashlib.sha256(data).hexdigest() != sha:
         unfit("what arrived is not what was sent", "try again")
     made = tempfile.mkdtemp(dir=CACHE)
@@ -73,8 +73,8 @@ def install(place: str, size: int, sha: str) -> None:
         shutil.rmtree(made)
 
 
-def go(size: int, sha: str, arguments: object) -> None:
-    """Become the agent. `size` bytes are to come where they are asked for."""
+def go(sha: str, arguments: object) -> None:
+    """Become the agent."""
     if sys.version_info < OLDEST:
         found = ".".join(str(number) for number in sys.version_info[:3])
         unfit(f"python3 is {found} there, and netfab needs 3.11", "install a newer Python there")
@@ -89,7 +89,7 @@ def go(size: int, sha: str, arguments: object) -> None:
             unfit(f"{CACHE} is not safe there: others may write to it", "remove it")
         if not os.path.isdir(place):
             say(verb="need", sha=sha)
-            install(place, size, sha)
+            install(place, sha)
     except (OSError, ValueError) as error:
         unfit(f"can't keep netfab in {CACHE} there: {error}", "make room, or it writable")
     sys.path.insert(0, place)

@@ -15,10 +15,16 @@ _NOT_THERE = ("cli",)  # what only a controller needs
 
 
 class Bundle(NamedTuple):
-    """path -> text, in one order; `packed` is what travels."""
+    """path -> text, in one order, as JSON."""
 
     sha: str
-    packed: bytes
+    data: bytes
+
+
+def packed(made: Bundle) -> bytes:
+    """What travels: the size of the rest in eight digits, and the rest."""
+    small = zlib.compress(made.data, 6)
+    return b"%08d" % len(small) + small
 
 
 @cache
@@ -33,4 +39,4 @@ def bundle() -> Bundle:
                 with open(path, encoding="utf-8") as file:
                     modules[os.path.join("netfab", os.path.relpath(path, _ROOT))] = file.read()
     data = json.dumps(modules).encode()
-    return Bundle(digest(data).hex(), zlib.compress(data, 6))
+    return Bundle(digest(data).hex(), data)

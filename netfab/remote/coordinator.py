@@ -13,7 +13,7 @@ from typing import Any
 
 from netfab.errors import Locked, NetfabError, UndoFailed, raise_all
 from netfab.objects.decode import plain
-from netfab.remote.messages import Message
+from netfab.remote.messages import Message, StaleBase
 from netfab.remote.party import Party, answers
 from netfab.remote.transaction import STEPS, Order
 from netfab.where import Where
@@ -23,16 +23,22 @@ Changes = list[dict[str, Any]]  # as `describe` has them
 
 
 def transact(
-    party: Party, orders: Mapping[str, Order], where: Where, decided: Callable[[], None]
+    party: Party,
+    orders: Mapping[str, Order],
+    where: Where,
+    check: Callable[[Mapping[str, Message]], None],
+    decided: Callable[[], None],
 ) -> dict[str, Changes]:
     """Carry the orders out, on all of their hosts or on none; what each host changed.
 
-    `decided` is called once there is no way back. Raises NetfabError, StaleBase when another controller was
-    first; UndoFailed where something is left.
+    `check` is told what all have prepared, and raises where that can't be; `decided` is called once there is
+    no way back. Raises NetfabError, StaleBase when another controller was first; UndoFailed where something
+    is left.
     """
     prepared = _prepare(party, orders, where)
     begun: set[str] = set()
     try:
+        check(prepared)
         for step in STEPS:
             doing = [host for host in orders if prepared[host]["steps"].get(step)]
             begun.update(doing)
@@ -49,6 +55,8 @@ def _prepare(party: Party, orders: Mapping[str, Order], where: Where) -> dict[st
     """All hosts hold what is planned, and their locks. Raises NetfabError when none does."""
     try:
         said = party.ask({host: prepare_message(order, 0) for host, order in orders.items()})
+        if stale := [answer for answer in said.values() if isinstance(answer, StaleBase)]:
+            raise stale[0]  # whatever else is wrong: what was planned is not worth it
         try:
             return answers(said)
         except NetfabError as failure:

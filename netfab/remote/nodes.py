@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from netfab import nodes as local
 from netfab.errors import NetfabError
+from netfab.hosts import simulated
 from netfab.remote.party import Connect, connect, party
 from netfab.remote.ssh import Ssh, command
 from netfab.store.book import Entry
@@ -63,6 +64,9 @@ def _find(word: str, entries: Iterable[Entry]) -> list[There]:
 
 def execute(there: There, argv: tuple[str, ...], where: Where, **options: Any) -> int:
     """Run a command in the node; its exit status. Standard input, output and errors are ours."""
+    if there.host in simulated.names():
+        with simulated.inside(there.host):
+            return local.execute(there.name, argv, where, **options)
     if not there.destination:
         return local.execute(there.name, argv, where, **options)
     _install(there, where)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from netfab.objects.base import Fabric
-from netfab.plan.facts import Lease
+from netfab.plan.facts import Facts, Lease
 from netfab.plan.planner import Plan, summary
 from netfab.remote.messages import Message
 from netfab.remote.transaction import Order
@@ -26,6 +26,8 @@ class Planned(NamedTuple):
     plans: Mapping[str, Plan]
     said: Mapping[str, Message]  # what each host answered to hello
     warnings: tuple[str, ...]  # hosts that were left out
+    facts: Mapping[str, Facts]
+    leases: frozenset[Lease]  # what the fabric held before
 
 
 def last_of(said: Mapping[str, Message]) -> Message:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from netfab.errors import NetfabError, raise_all
+from netfab.hosts import simulated
 from netfab.hosts.interrupt import Interrupts, deferred
 from netfab.remote.channel import Channel, Transport, Unreachable, ask
 from netfab.remote.forked import Forked
@@ -18,7 +20,9 @@ Connect = Callable[[str, str, Where], Transport]  # a host's name, how it is rea
 
 
 def connect(host: str, destination: str, where: Where) -> Transport:
-    """By ssh, or, without a destination, on this machine."""
+    """By ssh, or, without a destination, on this machine; in a lab by entering the simulated host."""
+    if host in simulated.names():
+        return Forked(where, partial(simulated.enter, host))
     return Ssh(destination) if destination else Forked(where)
 
 

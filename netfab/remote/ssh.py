@@ -16,7 +16,7 @@ from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.remote import bootstrap
-from netfab.remote.bundle import bundle
+from netfab.remote.bundle import bundle, packed
 from netfab.remote.messages import BadMessage, decode, excerpt
 
 COMMAND = "NETFAB_SSH_COMMAND"
@@ -49,8 +49,7 @@ def _far_command(arguments: dict[str, Any]) -> str:
     """One word for the far shell, whichever it is: no quotes inside, no line's end."""
     with open(bootstrap.__file__, encoding="utf-8") as file:
         text = file.read()
-    sent = bundle()
-    call = f"go({len(sent.packed)}, {sent.sha!r}, {arguments!r})"
+    call = f"go({bundle().sha!r}, {arguments!r})"
     inner = base64.b64encode(f"{text}\n\n{call}\n".encode()).decode()
     return f"exec python3 -I -S -c 'import base64;exec(base64.b64decode(\"{inner}\"))'"
 
@@ -87,7 +86,7 @@ class Ssh:
                 raise NetfabError(f"its shell says more than can be meant: {excerpt(line)}") from error
             return b""
         if message["verb"] == "need":
-            return bundle().packed
+            return packed(bundle())
         if message["verb"] == "unfit":
             raise NetfabError(str(message.get("why")), hint=str(message.get("hint", "")))
         self._greeted = message["verb"] == "agent"

@@ -26,6 +26,7 @@ class Entry(NamedTuple):
     transaction: str
     summary: Mapping[str, Any]  # of all hosts together; each node's has its `host`
     leases: frozenset[Lease] = frozenset()
+    topology: str = ""  # the whole file as `netfab config` prints it; unknown before an apply came to its end
 
 
 class Book:
@@ -60,11 +61,12 @@ class Book:
         try:
             os.makedirs(self._directory, 0o700, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            with os.fdopen(os.open(f"{path}.new", flags, 0o600), "w", encoding="utf-8") as file:
+            new = f"{path}.{os.getpid()}"  # two controllers may write at once
+            with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
                 json.dump({**entry._asdict(), "leases": sorted(entry.leases)}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(f"{path}.new", path)
+            os.replace(new, path)
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}", hint="make room, or it writable") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import apply
+import hosts
 import overlay
 import planning
 import runtime
@@ -17,7 +18,7 @@ def measure(directory: Path, rounds: int) -> list[Row]:
     """Every row, the short ones first."""
     return [
         row
-        for part in (startup, planning, sweep, overlay, apply, runtime)
+        for part in (startup, planning, sweep, overlay, apply, runtime, hosts)
         for row in part.measure(directory, rounds)
     ]
 

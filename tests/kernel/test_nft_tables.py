@@ -17,10 +17,10 @@ from netfab.engine.diff import diff
 from netfab.errors import KernelRefused, NetfabError, Unsupported
 from netfab.hosts.local import LocalHost
 from netfab.kernel import nft
-from netfab.kernel.drops import ForwardDrop, legacy_drops, nft_drops
+from netfab.kernel.drops import Drop, legacy_drops, nft_drops
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, Name
-from netfab.objects.firewall import Firewall
+from netfab.objects.firewall import MARK, Firewall
 
 
 @pytest.fixture
@@ -119,7 +119,10 @@ def instead_of_nft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     """Put a shell script in its place, where there are tables to list."""
 
     def replace(script: str) -> None:
-        made = "; ".join(f"add table {family} netfab-{FABRIC}" for family in ("inet", "bridge"))
+        made = "; ".join(
+            f"add table {table}; add chain {table} {MARK}"
+            for table in (f"inet netfab-{FABRIC}", f"bridge netfab-{FABRIC}")
+        )
         subprocess.run([nft.program(), made], check=True)
         path = tmp_path / "nft"
         path.write_text(f"#!/bin/sh\n{script}\n")
@@ -175,7 +178,7 @@ def test_a_foreign_chain_that_drops_what_is_forwarded_is_found(lab: Lab) -> None
     )
 
     assert list(nft_drops(nft.ruleset())) == [
-        ForwardDrop("nft table ip filter", "FORWARD", "its policy is drop", docker_user=True)
+        Drop("nft table ip filter", "FORWARD", "its policy is drop", docker_user=True)
     ]
 
 

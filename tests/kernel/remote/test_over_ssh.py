@@ -7,17 +7,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from far import Far, ssh_command, start_sshd
+from far import Far, far_hosts, ssh_command, start_sshd
 from far_shop import TEXT
 
-from netfab.remote.bundle import bundle
+from netfab.remote.bundle import bundle, packed
 
 COMMAND = Path(sys.executable).with_name("netfab")
+TWO_HOSTS = Path(__file__).parents[3] / "topologies" / "two-hosts.yaml"
 ONE = """
 name: shop
 networks:
@@ -106,21 +106,14 @@ def test_a_far_host_keeps_what_it_was_sent_by_its_digest(netfab: Netfab, fars: d
     })  # fmt: skip
     assert list(kept) == [bundle().sha]
     (modules,) = kept.values()
-    ordered = {name: modules[name] for name in json.loads(bundle_text())}
+    ordered = {name: modules[name] for name in json.loads(bundle().data)}
     assert hashlib.sha256(json.dumps(ordered).encode()).hexdigest() == bundle().sha
 
 
-def bundle_text() -> bytes:
-    import zlib
-
-    return zlib.decompress(bundle().packed)
-
-
 def test_what_a_far_host_is_sent_is_less_than_a_megabyte() -> None:
-    assert len(bundle().packed) < 1 << 20
+    assert len(packed(bundle())) < 1 << 20
 
 
-@pytest.mark.skipif(not find_spec("netfab.plan.placement"), reason="hosts are not planned yet")
 def test_both_hosts_of_a_file_are_reached(netfab: Netfab, fars: dict[str, Far], tmp_path: Path) -> None:
     (tmp_path / "topology.yaml").write_text(TEXT)
 
@@ -129,6 +122,50 @@ def test_both_hosts_of_a_file_are_reached(netfab: Netfab, fars: dict[str, Far], 
     assert fars["h1"].nodes() == {"shop.web"}
     assert fars["h2"].nodes() == {"shop.db"}
     assert netfab("exec", "db", "hostname").stdout == "db\n"
+    assert netfab("status", "-o", "topology").stdout == netfab("config").stdout
+    assert "lan: 10.0.0.0/24, leased to it before" in netfab("plan", "--why").stdout
+
+
+def test_a_host_that_is_down_is_left_out_and_completed_once_it_is_back(
+    netfab: Netfab, fars: dict[str, Far], tmp_path: Path
+) -> None:
+    (tmp_path / "topology.yaml").write_text(TEXT)
+    assert fars["h2"].sshd is not None
+    fars["h2"].sshd.kill()
+    fars["h2"].sshd.wait()
+
+    assert "192.0.2.2 port 22: Connection refused" in netfab("apply", code=1).stderr
+    assert fars["h1"].left() == []
+    assert "warning: h2 was left out" in netfab("apply", "--skip-unreachable").stderr
+    assert fars["h1"].nodes() == {"shop.web"}
+    restart(fars["h2"], tmp_path)
+    netfab("apply")
+    assert fars["h2"].nodes() == {"shop.db"}
+
+
+@pytest.fixture
+def pair(sandbox: None) -> Iterator[dict[str, Far]]:
+    """The two hosts of two-hosts.yaml."""
+    with far_hosts("h1", "h2", first=11) as made:
+        yield made
+
+
+def test_the_file_of_the_readme_is_applied_unchanged_on_this_machine_and_one_behind_ssh(
+    pair: dict[str, Far], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_sshd(pair["h2"], tmp_path)
+    monkeypatch.setenv("NETFAB_SSH_COMMAND", ssh_command(tmp_path))
+
+    pair["h1"].run(str(COMMAND), "apply", str(TWO_HOSTS))
+
+    assert pair["h1"].nodes() == {"two-hosts.client"}
+    assert pair["h2"].nodes() == {"two-hosts.web"}
+    said = pair["h1"].run(str(COMMAND), "exec", "client", "curl", "-s", "http://web/")
+    assert said == "hello from web\n"
+    alone = pair["h1"].run(str(COMMAND), "apply", "--host", "h1", str(TWO_HOSTS))
+    assert "No changes" in alone
+    pair["h1"].run(str(COMMAND), "destroy", "two-hosts")
+    assert pair["h1"].left() == pair["h2"].left() == []
 
 
 def test_a_host_key_that_is_another_stops_all(netfab: Netfab, tmp_path: Path, fars: dict[str, Far]) -> None:
@@ -197,7 +234,13 @@ def restart_with(far: Far, directory: Path, line: str) -> None:
     assert far.sshd is not None
     far.sshd.kill()
     far.sshd.wait()
+    restart(far, directory, line)
+
+
+def restart(far: Far, directory: Path, *lines: str) -> None:
+    """Start its sshd again, with another key, which is known."""
     (directory / f"{far.name}.key").unlink()
     (directory / f"{far.name}.key.pub").unlink()
-    (directory / "known_hosts").write_text("")
-    start_sshd(far, directory, line)
+    others = (directory / "known_hosts").read_text().splitlines(keepends=True)
+    (directory / "known_hosts").write_text("".join(one for one in others if far.address not in one.split()))
+    start_sshd(far, directory, *lines)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from netfab.kernel.drops import ForwardDrop, nft_drops, saved_drops
+from netfab.kernel.drops import Drop, nft_drops, saved_drops
 
 
 def chain(name: str = "FORWARD", table: str = "filter", **fields: Any) -> dict[str, Any]:
@@ -29,7 +29,7 @@ ONLY_TCP = {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right":
 def test_a_chain_whose_rule_drops_everything_is_found(rules: list[Any]) -> None:
     found = list(nft_drops([chain(), *rules]))
 
-    assert found == [ForwardDrop("nft table ip filter", "FORWARD", ALL)]
+    assert found == [Drop("nft table ip filter", "FORWARD", ALL)]
 
 
 def test_a_policy_is_found_and_that_docker_leaves_room_for_others() -> None:
@@ -39,7 +39,7 @@ def test_a_policy_is_found_and_that_docker_leaves_room_for_others() -> None:
         )
     )
 
-    assert found == [ForwardDrop("nft table ip filter", "FORWARD", "its policy is drop", docker_user=True)]
+    assert found == [Drop("nft table ip filter", "FORWARD", "its policy is drop", docker_user=True)]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ COMMIT
 """
 
 
-def legacy(policy: str, *rules: str) -> list[ForwardDrop]:
+def legacy(policy: str, *rules: str) -> list[Drop]:
     return list(saved_drops("iptables-legacy", SAVED.format(policy=policy, rules="\n".join(rules))))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from ipaddress import ip_address, ip_network
 
 from examples import every_example
@@ -84,7 +83,7 @@ def test_what_is_undecided_is_the_order_less_what_is_of_the_moment() -> None:
 
 
 def test_a_far_host_gets_no_module_that_needs_what_it_lacks() -> None:
-    modules = json.loads(zlib.decompress(bundle().packed))
+    modules = json.loads(bundle().data)
 
     assert "netfab/remote/agent.py" in modules
     assert not [name for name in modules if name.startswith("netfab/cli/") or "__pycache__" in name]

@@ -1,0 +1,238 @@
+"""`apply`, `plan` and `diff`: a topology file and what there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from netfab.cli.context import output_json, where_of
+from netfab.cli.files import (
+    absolute,
+    file_argument,
+    file_option,
+    find_file,
+    name_option,
+)
+from netfab.cli.options import (
+    changing,
+    confirm_option,
+    host_option,
+    lock_option,
+    only_option,
+    probe_option,
+    skip_option,
+    ssh_option,
+    take_over_option,
+)
+
+NOTHING: tuple[Any, ...] = ()
+
+
+@click.command("apply")
+@file_argument
+@file_option
+@name_option
+@click.option("-d", "detach", is_flag=True, hidden=True, help="Accepted for fingers that know compose.")
+@take_over_option
+@only_option
+@click.option(
+    "--plan", "plan_file", metavar="P", help="What `plan --save P` saved, if nothing has changed since."
+)
+@confirm_option
+@probe_option
+@ssh_option
+@host_option
+@skip_option
+@lock_option
+@output_json
+@click.pass_context
+def apply_command(
+    ctx: click.Context,
+    file: str | None,
+    file_option: str | None,
+    name: str | None,
+    detach: bool,
+    take_over: bool,
+    only: tuple[str, ...],
+    plan_file: str | None,
+    confirm: float | None,
+    probe: Any,
+    ssh: str | None,
+    host: str | None,
+    skip_unreachable: bool,
+    lock_timeout: float,
+    output: str,
+) -> None:
+    """Make the kernel match a topology file, and read it back.
+
+    What the file no longer has goes, too. Returns when every interface carries traffic. On a failure
+    everything is as it was before.
+    """
+    from netfab.cli import show
+    from netfab.seal import unchanged
+
+    saved, where = None, where_of(ctx, lock_timeout)
+    if plan_file is None:
+        path = find_file(file, file_option)
+    elif file_option or name or only or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE:
+        raise click.UsageError("a saved plan has FILE, --name and --only of its own")
+    else:
+        from netfab.saved import read_plan
+
+        saved = read_plan(plan_file)
+        path, name, only = saved.file, saved.name, saved.only
+    plain = saved is None and not (only or ssh or host) and output == "table"
+    warnings, changes = unchanged(path, name, where) if plain else None, NOTHING
+    if warnings is None:
+        from netfab import fabric
+
+        topology = fabric.load(path, name)
+        if ssh or host or topology.hosts:
+            from netfab.cli import across
+
+            across.refuse({"only": only, "plan": saved, "confirm": confirm})
+            across.apply(
+                ctx,
+                topology,
+                path,
+                where,
+                ssh=ssh,
+                host=host,
+                output=output,
+                take_over=take_over,
+                skip_unreachable=skip_unreachable,
+            )
+            return
+        with changing(ctx, topology.name, confirm, probe, where) as attempt:
+            proposed, applied = fabric.apply(
+                topology, absolute(path), where, take_over, bool(name), only, saved
+            )
+            attempt.changed = bool(applied.changes)
+        warnings, changes = proposed.warnings, applied.changes
+    show.warn(warnings)
+    if output != "table":
+        show.show_data(fabric.plan_data(topology, proposed, changes), output, list)
+    elif ctx.obj["verbose"]:
+        show.show_changes(changes, True, path)
+    elif not ctx.obj["quiet"]:
+        click.echo(show.closing(show.describe(changes), True, path))
+
+
+@click.command("plan")
+@file_argument
+@file_option
+@name_option
+@click.option(
+    "--why", is_flag=True, help="Also say why each subnet was chosen, what was rejected, and who holds it."
+)
+@click.option(
+    "--exit-code", "--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to change."
+)
+@take_over_option
+@only_option
+@click.option("--save", metavar="P", help="Keep the plan in that file, for `apply --plan P`. Needs root.")
+@ssh_option
+@host_option
+@skip_option
+@output_json
+@click.pass_context
+def plan_command(
+    ctx: click.Context,
+    file: str | None,
+    file_option: str | None,
+    name: str | None,
+    why: bool,
+    exit_code: bool,
+    take_over: bool,
+    only: tuple[str, ...],
+    save: str | None,
+    ssh: str | None,
+    host: str | None,
+    skip_unreachable: bool,
+    output: str,
+) -> None:
+    """Show what `apply FILE` would change. Needs no root and changes nothing."""
+    path = find_file(file, file_option)
+    _plan(ctx, path, name, output, why, exit_code, only, save, ssh, host, skip_unreachable, take_over)
+
+
+@click.command("diff")
+@file_argument
+@file_option
+@name_option
+@ssh_option
+@host_option
+@skip_option
+@output_json
+@click.pass_context
+def diff_command(
+    ctx: click.Context,
+    file: str | None,
+    file_option: str | None,
+    name: str | None,
+    ssh: str | None,
+    host: str | None,
+    skip_unreachable: bool,
+    output: str,
+) -> None:
+    """Show what `apply FILE` would change; exit with 2 when there is something."""
+    path = find_file(file, file_option)
+    _plan(ctx, path, name, output, exit_code=True, ssh=ssh, host=host, skip_unreachable=skip_unreachable)
+
+
+def _plan(
+    ctx: click.Context,
+    path: str,
+    name: str | None,
+    output: str,
+    why: bool = False,
+    exit_code: bool = False,
+    only: tuple[str, ...] = (),
+    save: str | None = None,
+    ssh: str | None = None,
+    host: str | None = None,
+    skip_unreachable: bool = False,
+    take_over: bool = False,
+) -> None:
+    from netfab import fabric
+    from netfab.cli import show
+
+    topology, where = fabric.load(path, name), where_of(ctx)
+    if ssh or host or topology.hosts:
+        from netfab.cli import across
+
+        across.refuse({"only": only, "save": save, "take-over": take_over})
+        changes = across.plan(
+            topology,
+            path,
+            where,
+            ssh=ssh,
+            host=host,
+            why=why,
+            output=output,
+            skip_unreachable=skip_unreachable,
+        )
+        if exit_code and changes:
+            raise SystemExit(2)
+        return
+    proposal = fabric.plan(topology, absolute(path), where, why, only, take_over)
+    if save is not None:
+        from netfab.saved import save_plan
+
+        save_plan(save, proposal, absolute(path), name, only)
+    show.warn(proposal.plan.warnings)
+    if output != "table":
+        show.show_data(
+            fabric.plan_data(topology, proposal.plan, proposal.changes, proposal.reasons), output, list
+        )
+    else:
+        source = path if proposal.live else f"{path} as last applied"
+        show.show_changes(proposal.changes, False, source)
+        if not proposal.live:
+            click.echo("compared with what was last applied; as root, with the kernel", err=True)
+        for reason in proposal.reasons:
+            click.echo(show.printable(reason))
+    if exit_code and proposal.changes:
+        raise SystemExit(2)

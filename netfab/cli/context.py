@@ -1,0 +1,58 @@
+"""What every command has: where netfab keeps what it knows, and the form of what is printed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+def note_output(ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
+    """Errors are shown in the same form."""
+    ctx.obj["output"] = value
+    return value
+
+
+output_json = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    callback=note_output,
+    help="Print data in this form; errors, too, where it is json.",
+)
+
+
+def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
+    """The Where of fabric.py that the global options ask for."""
+    from netfab.cli.show import progress_bar
+    from netfab.where import Where
+
+    options = ctx.obj
+
+    def waiting(holder: str) -> None:
+        if not options["quiet"]:
+            click.echo(f"waiting for {holder}", err=True)
+
+    where = Where(options["state_dir"], options["run_dir"], lock_timeout, waiting)
+    if not options["quiet"]:
+        where = where._replace(progress=progress_bar())
+    if options["verbose"] > 1:
+        where = where._replace(hook=_say_step)
+    return where
+
+
+def _say_step(op: Any) -> bool:
+    click.echo(f"  {getattr(op, 'doing', '') or op}", err=True)
+    return False
+
+
+def titles_of(name: str, where: Any) -> dict[str, str]:
+    """What people call the guests of the ad-hoc fabric; nothing of any other."""
+    from netfab.topology.adhoc import NAME
+
+    if name != NAME:
+        return {}
+    from netfab.adhoc import titles
+
+    return titles(where)

@@ -1,0 +1,106 @@
+"""`destroy`: nothing of a fabric stays."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from netfab.cli import complete
+from netfab.cli.context import where_of
+from netfab.cli.files import (
+    entry_of,
+    fabrics_to_destroy,
+    file_option,
+    missing_file,
+)
+from netfab.cli.options import (
+    lock_option,
+    skip_option,
+)
+from netfab.errors import NetfabError, raise_all
+
+
+@click.command("destroy")
+@click.argument("targets", nargs=-1, metavar="[FILE|NAME]...", shell_complete=complete.files_and_fabrics)
+@file_option
+@click.option("--all", "everything", is_flag=True, help="All fabrics that you applied.")
+@click.option("--everyone", is_flag=True, help="All fabrics of this host, whoever applied them.")
+@click.option("-y", "--yes", is_flag=True, help="With --all and --everyone: don't ask.")
+@click.option("--force", is_flag=True, help="Also what is attached to its bridges.")
+@skip_option
+@lock_option
+@click.pass_context
+def destroy_command(
+    ctx: click.Context,
+    targets: tuple[str, ...],
+    file_option: str | None,
+    everything: bool,
+    everyone: bool,
+    yes: bool,
+    force: bool,
+    skip_unreachable: bool,
+    lock_timeout: float,
+) -> None:
+    """Remove fabrics, by NAME or FILE; nothing of them stays. What isn't there is fine.
+
+    Left out: the fabric that was applied from a file of this directory or below it.
+    """
+    where = where_of(ctx, lock_timeout)
+    if not (everything or everyone):
+        names = fabrics_to_destroy(targets, file_option, where)
+        told = "Nothing to destroy."
+    elif targets or file_option:
+        raise click.UsageError("--all and --everyone take no FILE or NAME")
+    else:
+        names = _all_fabrics(where, everyone, yes)
+        told = "There is no fabric on this host." if everyone else "There is no fabric of yours."
+    if not names and not ctx.obj["quiet"]:
+        click.echo(told)
+    errors = []
+    for name, target in names.items():
+        try:
+            _destroy(ctx, name, target, where, force, skip_unreachable)
+        except NetfabError as error:
+            errors.append(error)
+    raise_all(errors)
+
+
+def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
+    """The user's fabrics, or everyone's, unless the answer to the question is no."""
+    from netfab import fabric
+
+    names = [r.name for r in fabric.records_of_any(where) if everyone or r.user == fabric.applying_user()]
+    if names and not yes:
+        click.echo(f"destroy {', '.join(names)}? [y/N]: ", nl=False, err=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            click.echo(err=True)  # whoever closed it has typed no end of the line
+        if answer.strip().lower() not in ("y", "yes"):
+            raise NetfabError("nothing was destroyed", hint="--yes does not ask")
+    return {name: name for name in names}
+
+
+def _destroy(
+    ctx: click.Context, name: str, target: str, where: Any, force: bool, skip_unreachable: bool
+) -> None:
+    from netfab import adhoc, fabric
+    from netfab.cli import show
+
+    if entry := entry_of(name, where):
+        from netfab import across
+
+        told = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable)
+    else:
+        before = fabric.inhabitants(name)
+        told = show.describe((adhoc.destroy(name, where) if force else fabric.destroy(name, where)).changes)
+        if not ctx.obj["quiet"]:
+            show.say_inhabitants([one for one in before if one.stays])
+    if ctx.obj["verbose"]:
+        show.show_described(told, True, name)
+    elif not ctx.obj["quiet"]:
+        click.echo(f"Destroyed {name}." if told else f"Nothing of {name} is there.")
+        if not told:
+            for line in missing_file(target, name, where):
+                click.echo(show.printable(line), err=True)

@@ -1,0 +1,110 @@
+"""Commands that need no file: what others changed, and as it was again; `confirm` and `recover`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from netfab.cli import complete
+from netfab.cli.context import output_json, titles_of, where_of
+from netfab.cli.files import (
+    entry_of,
+    fabric_name,
+)
+from netfab.cli.options import (
+    lock_option,
+)
+from netfab.errors import NetfabError, raise_all
+
+
+@click.command("drift")
+@click.argument("name", required=False, shell_complete=complete.fabrics)
+@output_json
+@click.pass_context
+def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
+    """Show what others changed since the last apply; exit with 2 when there is something. Needs no file."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    where = where_of(ctx)
+    found = fabric_name(name, where)
+    warnings: list[str] = []
+    if entry := entry_of(found, where):
+        from netfab import across
+
+        changes = across.drift(entry, where)
+    else:
+        changes = show.describe(fabric.drift(found, where))
+        warnings = list(fabric.warnings(found, where))
+    show.warn(warnings)
+    if output != "table":
+        data = {"fabric": found, "changes": changes, "warnings": warnings}
+        show.show_data({"version": 1, **data}, output, list)
+    else:
+        show.show_described(changes, False, found, titles_of(found, where))
+    if changes:
+        raise SystemExit(2)
+
+
+@click.command("reconcile")
+@click.argument("name", required=False, shell_complete=complete.fabrics)
+@click.option("--all", "everything", is_flag=True, help="Every fabric of this host, as at boot.")
+@lock_option
+@output_json
+@click.pass_context
+def reconcile_command(
+    ctx: click.Context, name: str | None, everything: bool, lock_timeout: float, output: str
+) -> None:
+    """Repair what others changed since the last apply; after a reboot, everything."""
+    from netfab import adhoc, fabric
+    from netfab.cli import show
+
+    where = where_of(ctx, lock_timeout)
+    names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
+    repaired, errors = [], []
+    for one in names:
+        gone: tuple[Any, ...] = ()
+        titles = titles_of(one, where)
+        try:
+            if entry := None if everything else entry_of(one, where):
+                from netfab import across
+
+                changes = across.reconcile(entry, where)
+            else:
+                outcome = adhoc.reconcile(one, where)
+                changes, gone = show.describe(outcome.changes), outcome.gone
+        except NetfabError as error:
+            errors.append(error)
+            continue
+        forgotten = [{"guest": a.guest, "name": a.title, "interface": a.interface} for a in gone]
+        repaired.append({"fabric": one, "changes": changes, "gone": forgotten})
+        if output == "table" and not ctx.obj["quiet"]:
+            show.show_described(changes, True, one, titles)
+            show.say_gone(gone)
+    if output != "table" and (everything or repaired):
+        data = {"fabrics": repaired} if everything else repaired[0]
+        show.show_data({"version": 1, **data}, output, list)
+    raise_all(errors)
+
+
+@click.command("confirm")
+@click.argument("name", required=False)
+@click.pass_context
+def confirm_command(ctx: click.Context, name: str | None) -> None:
+    """Keep what was changed with `--confirm`. Given over a new connection, it shows that there is a way."""
+    from netfab.confirm import confirm
+
+    kept = confirm(name, where_of(ctx))
+    if not ctx.obj["quiet"]:
+        click.echo(f"Confirmed {kept}.", err=True)
+
+
+@click.command("recover")
+@click.pass_context
+def recover_command(ctx: click.Context) -> None:
+    """Rebuild a lost or broken store from what is published in the run directory and shown by the kernel."""
+    from netfab import fabric
+
+    for line in fabric.recover(where_of(ctx)):
+        click.echo(line)

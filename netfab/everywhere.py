@@ -1,0 +1,115 @@
+"""The API's half that each host of a fabric answers for itself: status, drift, reconcile, destroy and others.
+
+across.py re-exports it. What a host says is put together here, with its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from netfab.errors import NetfabError
+from netfab.remote.meeting import greeted, tell_what_was_decided
+from netfab.remote.messages import Message
+from netfab.remote.party import Connect, Party, connect, party
+from netfab.store.book import Entry
+from netfab.where import HERE, Where, opened_book
+
+Changes = list[dict[str, Any]]  # as `describe` has them, each with its `host`
+
+
+@contextmanager
+def _those_of(
+    entry: Entry, where: Where, way: Connect, skip_unreachable: bool = False
+) -> Iterator[tuple[Party, dict[str, Message]]]:
+    """All hosts of a fabric, who have heard what was decided last."""
+    with party(entry.hosts, where, way) as together:
+        said = greeted(together, entry.name, {}, skip_unreachable)
+        tell_what_was_decided(together, entry.name, said)
+        yield together, said
+
+
+def _on_each(
+    function: str, entry: Entry, where: Where, way: Connect, skip_unreachable: bool = False, **arguments: Any
+) -> dict[str, Any]:
+    with _those_of(entry, where, way, skip_unreachable) as (together, _):
+        return together.call(function, {"fabric": entry.name, **arguments})
+
+
+def drift(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> Changes:
+    """What others changed on any host since the last apply."""
+    return with_hosts(_on_each("drift", entry, where, way))
+
+
+def reconcile(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> Changes:
+    """Repair what others changed; each host by itself, from what it has in its own store."""
+    return with_hosts(_on_each("reconcile", entry, where, way))
+
+
+def with_hosts(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> Changes:
+    return [{**one, "host": host} for host, several in found.items() for one in several]
+
+
+def destroy(
+    entry: Entry,
+    where: Where = HERE,
+    *,
+    force: bool = False,
+    skip_unreachable: bool = False,
+    way: Connect = connect,
+) -> Changes:
+    """Leave nothing of the fabric on any host. The book keeps hosts that were not reached.
+
+    Nothing is changed where one is not reached, and that is not to be skipped.
+    """
+    with party(entry.hosts, where, way) as together:
+        greeted(together, entry.name, {}, skip_unreachable)
+        found = together.call("destroy", {"fabric": entry.name, "force": force})
+    left = {host: ssh for host, ssh in entry.hosts.items() if host not in found}
+    if left:
+        opened_book(where).keep(entry._replace(hosts=left))
+    else:
+        opened_book(where).forget(entry.name)
+    return with_hosts(found)
+
+
+def status(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> dict[str, Any]:
+    """What there is of a fabric, as `status -o json` prints it; each node has its `host`."""
+    together: dict[str, Any] = {
+        "version": 1,
+        "fabric": entry.name,
+        "file": entry.file,
+        "user": entry.user,
+        "hosts": dict(entry.hosts),
+        "networks": {},
+        "nodes": {},
+        "links": [],
+        "differs": 0,
+    }
+    for host, found in _on_each("status", entry, where, way).items():
+        together["networks"] |= found["networks"]
+        together["nodes"] |= {name: {**node, "host": host} for name, node in found["nodes"].items()}
+        together["links"] += [link for link in found["links"] if link not in together["links"]]
+        together["differs"] += found["differs"]
+    rank = {name: number for number, name in enumerate(entry.summary["nodes"])}
+    together["nodes"] = dict(sorted(together["nodes"].items(), key=lambda item: rank.get(item[0], len(rank))))
+    return together
+
+
+def programs(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> list[dict[str, Any]]:
+    """Every program of the fabric, as `ps -o json` prints it, with its host."""
+    found = _on_each("programs", entry, where, way)
+    return [
+        {**one, "host": host} for host, ran in found.items() for one in ran if one["fabric"] == entry.name
+    ]
+
+
+def topology_of(entry: Entry) -> str:
+    """The file that the fabric was last applied from, whatever became of that. Raises NetfabError."""
+    if not entry.topology:
+        raise NetfabError(
+            f"nothing is known of the file of fabric {entry.name}: its last apply did not come to its end",
+            hint=f"`netfab config {entry.file}` prints what is in it now",
+        )
+    return entry.topology

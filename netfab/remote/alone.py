@@ -1,0 +1,80 @@
+"""One host's part of a topology, planned there without asking the others.
+
+What is leased or written is the same for everybody. What would be chosen by what the others have is refused,
+with what to write; how large a frame gets to them is known from what was applied here before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from netfab.errors import NetfabError, PlanError
+from netfab.plan.facts import Device, Facts, Lease
+from netfab.plan.planner import Plan
+from netfab.plan.runs_on import place
+from netfab.plan.tunnels import OVERHEAD
+from netfab.topology.schema import PLANNED, Network, Topology
+
+_OR = ", or apply to all hosts once"
+
+
+def facts_of_others(
+    topology: Topology, host: str, leases: Iterable[Lease], applied: Mapping[str, int]
+) -> dict[str, Facts]:
+    """What is known of the other hosts. `applied`: MTUs of tunnels that are here, by device."""
+    mtus, spanning = _mtus(topology, leases, applied), _spanning(topology)
+    found: dict[str, Facts] = {}
+    for other in topology.hosts.values():
+        if other.name != host and other.address is not None:
+            overhead = OVERHEAD[other.address.version]
+            known = [mtus[name] for name, hosts in spanning if other.name in hosts and name in mtus]
+            device = Device("", max(known, default=1500 - overhead) + overhead, (other.address,))
+            found[other.name] = Facts(devices=(device,))
+    return found
+
+
+def undetermined(
+    topology: Topology, host: str, plan: Plan, leases: Iterable[Lease], applied: Mapping[str, int]
+) -> Iterator[NetfabError]:
+    """What of the plan another host might choose otherwise."""
+    held = frozenset(leases)
+    keys, mtus = {(lease.kind, lease.key) for lease in held}, _mtus(topology, held, applied)
+    for demand in plan.layout.prefixes.demands:
+        chosen = plan.layout.prefixes.chosen[demand.key]
+        leased = {("subnet", demand.key), ("shared", demand.key)} & keys
+        if chosen != demand.fixed and not leased:
+            message = f"the subnet of {demand.segment} depends on what the other hosts have"
+            yield PlanError(message, at=demand.at, hint=f"write `subnet: {chosen}`{_OR}")
+    for name, hosts in _spanning(topology):
+        network = topology.networks[name]
+        if host in hosts and ("vni", name) not in keys and _vni(network) is PLANNED:
+            message = f"the VNI of {name} depends on what the other hosts have"
+            yield PlanError(message, at=network.at.own, hint=f"write `vxlan: {{vni: 1000}}`{_OR}")
+        if host in hosts and name not in mtus:
+            message = f"the MTU of {name} depends on the interfaces of the other hosts"
+            mtu = plan.layout.segments[name].mtu
+            yield PlanError(message, at=network.at.own, hint=f"write `mtu: {mtu}`{_OR}")
+
+
+def _spanning(topology: Topology) -> list[tuple[str, tuple[str, ...]]]:
+    """The networks that have tunnels, and their hosts."""
+    placement = place(topology)
+    return [
+        (network.name, placement.segments[network.name])
+        for network in topology.networks.values()
+        if network.vxlan is not None and len(placement.segments[network.name]) > 1
+    ]
+
+
+def _mtus(topology: Topology, leases: Iterable[Lease], applied: Mapping[str, int]) -> dict[str, int]:
+    """By network, as written, or as applied."""
+    vnis = {lease.key: f"vx{lease.value}" for lease in leases if lease.kind == "vni"}
+    found = {name: applied[vnis[name]] for name in vnis if vnis[name] in applied}
+    for network in topology.networks.values():
+        if isinstance(network.mtu, int):
+            found[network.name] = network.mtu
+    return found
+
+
+def _vni(network: Network) -> object:
+    return network.vxlan.vni if network.vxlan else None

@@ -1,0 +1,43 @@
+"""The first words with all hosts of a fabric: who answers, what it knows, and what was decided meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from netfab.errors import NetfabError, raise_all
+from netfab.objects.decode import plain
+from netfab.plan.facts import Asked
+from netfab.remote.messages import PROTOCOL, Message
+from netfab.remote.orders import last_of
+from netfab.remote.party import Party, answers, unreachable
+
+
+def greeted(
+    together: Party, name: str, asked: Mapping[str, Asked] = {}, skip_unreachable: bool = False
+) -> dict[str, Message]:
+    """What every host says of itself; of those that are not reached nothing, or it is an error."""
+    hello = {"verb": "hello", "fabric": name}
+    said = together.ask(
+        {host: {**hello, "asked": plain(asked.get(host, Asked()))} for host in together.channels}
+    )
+    away = unreachable(said)
+    if skip_unreachable and len(away) < len(said):
+        together.leave_out(away)
+        said = {host: answer for host, answer in said.items() if host not in away}
+    found = answers(said)
+    raise_all(
+        NetfabError(f"{host} speaks version {answer.get('protocol')} of the protocol, and we {PROTOCOL}")
+        for host, answer in found.items()
+        if answer.get("protocol") != PROTOCOL
+    )
+    return found
+
+
+def tell_what_was_decided(together: Party, name: str, said: Mapping[str, Message]) -> None:
+    """A host that applied something and did not hear that it was committed, while another did, is told."""
+    decided = {answer["transaction"] for answer in said.values()} - {""}
+    late = {host: answer for host, answer in said.items() if answer["undecided"] in decided}
+    commit = {"verb": "commit", "fabric": name}
+    together.ask_all({host: {**commit, "transaction": late[host]["undecided"]} for host in late})
+    for answer in late.values():
+        answer["generation"] = last_of(said)["generation"]
