@@ -209,22 +209,25 @@ def plan(
     entry = known(topology.name, where)
     with party(hosts, where, way) as together:
         made = planned(topology, together, hosts, entry, skip_unreachable, only)
-        outcome = _compared(topology, together, made)
-        return outcome._replace(reasons=tuple(_reasons(topology, made))) if why else outcome
+        return _compared(topology, together, made, why)
 
 
-def plan_alone(topology: Topology, host: str, where: Where = HERE, *, way: Connect = connect) -> Outcome:
+def plan_alone(
+    topology: Topology, host: str, where: Where = HERE, *, why: bool = False, way: Connect = connect
+) -> Outcome:
     """What apply_alone would change. Changes nothing."""
     with party(_only(topology, host), where, way) as together:
-        return _compared(topology, together, planned_alone(topology, together, host))
+        made = planned_alone(topology, together, host)
+        return _compared(topology, together, made, why)
 
 
-def _compared(topology: Topology, together: Party, made: Planned) -> Outcome:
+def _compared(topology: Topology, together: Party, made: Planned, why: bool) -> Outcome:
     said = together.ask_all({
         host: {"verb": "compare", "fabric": json.loads(desired_on(host, made).to_json())}
         for host in made.plans
     })  # fmt: skip
-    return _outcome(topology, made, {host: answer["changes"] for host, answer in said.items()})
+    outcome = _outcome(topology, made, {host: answer["changes"] for host, answer in said.items()})
+    return outcome._replace(reasons=tuple(_reasons(topology, made))) if why else outcome
 
 
 def _reasons(topology: Topology, made: Planned) -> Iterable[str]:

@@ -85,7 +85,7 @@ def plan(
 
     if host:
         _refuse_together(ssh, skip_unreachable, only)
-        outcome = across.plan_alone(topology, host, where)
+        outcome = across.plan_alone(topology, host, where, why=why)
     else:
         hosts = across.hosts_of(topology, ssh or "")
         outcome = across.plan(topology, hosts, where, why=why, skip_unreachable=skip_unreachable, only=only)

@@ -209,3 +209,12 @@ def test_a_node_that_the_file_no_longer_has_goes_by_its_name_wherever_it_is(
     assert fars["h1"].nodes() == {"shop.web", "shop.log"}
     assert fars["h2"].nodes() == set()
     assert shop.entry.summary["nodes"].keys() == {"web", "log"}
+
+
+def test_two_hosts_that_would_both_be_this_machine_are_refused(shop: Shop) -> None:
+    topology = shop.write(
+        lambda text: text.replace(", ssh: root@192.0.2.1", "").replace(", ssh: root@192.0.2.2", "")
+    )
+
+    with pytest.raises(NetfabError, match="h1 and h2 have no `ssh`, and this machine is one host"):
+        across.hosts_of(topology)
