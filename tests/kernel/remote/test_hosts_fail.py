@@ -150,3 +150,15 @@ def test_a_connection_that_is_cut_at_any_message_changes_nothing_or_is_made_good
     assert outcomes[0] == (False, True)
     assert outcomes[-1] == (True, False)
     assert outcomes == sorted(outcomes, key=lambda outcome: outcome[0])  # no way back once it was decided
+
+
+def test_addresses_stay_where_another_controller_was_last(shop: Shop) -> None:
+    shop.apply()
+    ours = shop.entry
+    shop.apply(one_more)
+    before = shop.entry.summary["nodes"]["log"]["addresses"]
+    opened_book(HERE).keep(ours)  # as it is where nobody knows of that
+
+    shop.apply(lambda text: one_more(text).replace("  web:", "  a: {networks: [lan], runs_on: h1}\n  web:"))
+
+    assert shop.entry.summary["nodes"]["log"]["addresses"] == before
