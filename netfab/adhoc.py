@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING, NamedTuple
 
 from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
-from netfab.errors import AddressTaken, GuestGone, NetfabError, UnknownGuest
+from netfab.errors import AddressTaken, GuestGone, NetfabError, StoreError, UnknownGuest
 from netfab.farside import FarSides, far_sides, named, refuse_silent_switch, vlan_on, way_to
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
@@ -136,13 +136,14 @@ def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) ->
 def create_bridge(name: str, where: Where = HERE) -> Outcome:
     """Make a bridge as Docker makes docker0, on a subnet that overlaps nothing here.
 
-    One that is there stays as it is.
+    One that is there stays as it is. Raises NetfabError.
     """
     need_root("bridge create")
     with alone(where):
         there, asked = far_sides(where), asked_for(where)
         if name in there.bridges and name not in asked.made:
             return Outcome((), ())
+        name = pipework.interface(name)
         return applied(asked._replace(made=asked.made | {name}), there, where)
 
 
@@ -163,8 +164,15 @@ def delete_bridge(name: str, where: Where = HERE) -> Outcome:
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
-    """Destroy a fabric, with what is attached to its bridges."""
+    """Destroy a fabric, with what is attached to its bridges; a broken store hinders nothing."""
     need_root("destroy")
+    with suppress(StoreError):
+        _detach_all(name, where)
+    return fabric.destroy(name, where, force=True)
+
+
+def _detach_all(name: str, where: Where) -> None:
+    """Take away what is attached to a fabric's bridges."""
     with opened_store(where) as store:
         record = store.record(name)
     mine = {found["bridge"] for found in json.loads(record.summary)["networks"].values()} if record else set()
@@ -174,7 +182,6 @@ def destroy(name: str, where: Where = HERE) -> Applied:
         staying = {nic: bridge for nic, bridge in asked.uplinks.items() if bridge not in mine}
         if going or staying != asked.uplinks:
             applied(_less(asked, going)._replace(uplinks=staying), far_sides(where), where)
-    return fabric.destroy(name, where, force=True)
 
 
 def reconcile(name: str, where: Where = HERE) -> Outcome:

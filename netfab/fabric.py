@@ -17,8 +17,9 @@ from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.info import info
+from netfab.inspection import inspect
 from netfab.kernel.inhabitants import inhabitants
-from netfab.look import bridges, inspect, name_of, plan_data, status, topology_of
+from netfab.look import bridges, name_of, plan_data, status, topology_of, warnings
 from netfab.nics import as_they_came_back
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
@@ -32,6 +33,7 @@ from netfab.seal import MOST, origin_of, seal, with_origin
 from netfab.store.public import PublicView, publish, withdraw
 from netfab.store.store import Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
+from netfab.topology.grammar import NO_FABRIC_NAMES
 from netfab.topology.schema import FileWish, Topology
 from netfab.visits import as_they_are_now
 from netfab.where import (
@@ -40,11 +42,14 @@ from netfab.where import (
     applying_user,
     last_applied,
     last_of_any,
+    last_published,
     locked_fabric,
+    need_kernel,
     need_root,
     opened_host,
     opened_store,
     records,
+    records_of_any,
     refuse_another,
     whole_record,
 )
@@ -76,10 +81,12 @@ __all__ = [
     "programs",
     "reconcile",
     "records",
+    "records_of_any",
     "recover",
     "status",
     "topology_of",
     "validate",
+    "warnings",
 ]
 
 
@@ -148,6 +155,7 @@ def apply(
     NetfabError when nothing was changed, or all was undone; UndoFailed says what is left.
     """
     need_root("apply")
+    need_kernel()
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         found, leases = store.record(name), store.leases(name)
@@ -178,6 +186,8 @@ def apply(
             desired = _aim(proposed, host, last, saved, begun)
             back = (lambda: Fabric(name)) if begun else None
             applied = engine.apply(desired, host, (last,), where.progress, back)
+            if not applied.changes:  # else that was looked at before the first of them
+                raise_all(host.foreign_drops(desired.values()))
             if begun:
                 applied = applied._replace(before=Fabric(name))
             shown = host.fingerprint() if topology.origin and proposed.nodes is None else ""
@@ -336,6 +346,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     A program that was stopped or paused by name stays so, until a reboot.
     """
     need_root("reconcile")
+    need_kernel()
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record = _with_nics_as_they_are(whole_record(store, name), host, store)
         wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
@@ -376,14 +387,29 @@ def recover(where: Where = HERE) -> list[str]:
         lines.append(f"{error}; kept as {set_aside(where.state)}")
     view = PublicView(where.run)
     with opened_store(where) as store:
-        for record in view.records():
+        for record in view.records_that_are_whole():
             if store.record(record.name) is None:
-                published = Fabric.from_json(record.desired, KINDS)
+                published = last_published(record.name, where, KINDS)
                 with opened_host(record.name, where) as host:
                     shown = host.observe(record.name, (published,)).own
                 store.commit(record._replace(desired=shown.to_json()), view.leases(record.name))
                 lines.append(f"recovered fabric {record.name}, applied from {record.file}")
+        lines += _beyond_recovery(store, where)
     return lines or ["nothing to recover: the store is whole"]
+
+
+def _beyond_recovery(store: Store, where: Where) -> Iterator[str]:
+    """What the kernel shows of fabrics that are neither in the store nor published whole, and what to do."""
+    with opened_host("", where) as host:
+        found = host.marked(NO_FABRIC_NAMES)
+    for name in found.fabrics:
+        if store.record(name) is None:
+            yield (
+                f"fabric {name} is on this host, and its record is lost: `netfab apply` of its file takes it"
+                f" up again, `netfab destroy {name}` removes it"
+            )
+    for link in found.nameless:
+        yield f"{link} is of a fabric whose name is lost: `netfab destroy` with its file or name removes it"
 
 
 def _refuse_renamed(name: str, file: str, store: Store) -> None:

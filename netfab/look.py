@@ -1,4 +1,4 @@
-"""What there is of fabrics, as plain data: `status`, `ls`, `inspect`, `bridges`, and plans as JSON.
+"""What there is of fabrics, as plain data: `status`, `ls`, `bridges`, and plans as JSON.
 
 Only reads.
 """
@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from netfab.engine.diff import Change, describe, diff
-from netfab.errors import NetfabError
-from netfab.objects.base import HOST, Fabric, Name
+from netfab.errors import NetfabError, StoreError
+from netfab.objects.base import Fabric, Name
+from netfab.objects.firewall import Firewall
 from netfab.objects.kinds import KINDS
+from netfab.plan.facts import Lease
 from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
+from netfab.plan.prefixes import shadowed
 from netfab.runtime.paths import Paths
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
@@ -26,12 +31,14 @@ from netfab.where import (
     opened_book,
     opened_host,
     opened_store,
-    records,
+    records_of_any,
     refuse_another,
 )
 
 if TYPE_CHECKING:
+    from netfab.hosts.local import LocalHost
     from netfab.runtime.status import Status
+    from netfab.store.store import Record
 
 
 def status(name: str, where: Where = HERE) -> dict[str, Any]:
@@ -56,11 +63,13 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
         if os.geteuid() != 0:
             for node in found["nodes"].values():
                 node |= {"state": "applied", "ready": None, "pid": None}
+            found["warnings"] = list(shadowed(store.leases(name), host.facts().reservations))
             return found
         wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
         present = host.observe(name, (wanted,)).own
         as_left = host.as_left(wanted)
         dropped = host.dropped()
+        found["warnings"] = list(_warnings(store.leases(name), wanted, host))
     found["differs"] = len(describe(diff(as_left, present)))
     running = containers(Paths(name, where.run, where.state))
     for short, node in found["nodes"].items():
@@ -73,6 +82,18 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
         for interface in node["interfaces"]:
             interface["dropped"] = dropped.get(host_link(name, short, interface["name"]), 0)
     return found
+
+
+def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
+    """What of this host has come in the way of a fabric, of which itself nothing has changed."""
+    with opened_store(where) as store, opened_host(name, where) as host:
+        wanted = Fabric.from_json(known_record(store, name).desired, [Firewall])
+        return tuple(_warnings(store.leases(name), wanted, host))
+
+
+def _warnings(leases: Iterable[Lease], wanted: Fabric, host: LocalHost) -> Iterator[str]:
+    yield from shadowed(leases, host.facts().reservations)
+    yield from (error.message for error in host.foreign_drops(wanted.values()))
 
 
 def topology_of(name: str, where: Where = HERE) -> str:
@@ -97,33 +118,6 @@ def namespace_of_node(fabric: str, node: str, found: dict[str, Any]) -> Name:
     if found["guest"]:
         return Name("namespace", f"{fabric}.{node}")
     return Name("namespace", os.path.basename(found["namespace"]))
-
-
-def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
-    """Whatever has that name: a fabric, FABRIC/NODE, a node, a network, an interface of the host."""
-    with opened_store(where) as store:
-        known = store.records()
-    fabric_name, _, short = what.rpartition("/")
-    for record in known:
-        found = json.loads(record.summary)
-        if what == record.name:
-            return {"fabric": record.name, "file": record.file, **found}
-        if fabric_name not in ("", record.name):
-            continue
-        for kind in ("nodes", "networks"):
-            if short in found[kind]:
-                return {"fabric": record.name, "kind": kind[:-1], "name": short, **found[kind][short]}
-        for thing in Fabric.from_json(record.desired, KINDS).values():
-            if Name(HOST, short) in thing.names:
-                return {
-                    "fabric": record.name,
-                    "kind": type(thing).__name__.lower(),
-                    "name": short,
-                    "is": str(thing),
-                }
-    raise NetfabError(
-        f"there is nothing called {what}", hint="`netfab ls` and `netfab status` list what there is"
-    )
 
 
 def bridges(where: Where = HERE) -> list[dict[str, Any]]:
@@ -171,7 +165,9 @@ def name_of(file: str, where: Where = HERE) -> str:
     from netfab.topology.source import Source
 
     path = file if file == "-" else os.path.abspath(file)
-    known = {record.name: record for record in records(where)}
+    known: dict[str, Record] = {}
+    with suppress(StoreError):  # a broken store hinders no destroy
+        known = {record.name: record for record in records_of_any(where)}
     applied = {record.name for record in known.values() if record.file == path != "-"}
     applied |= {entry.name for entry in opened_book(where).entries() if entry.file == path}
     if len(applied) == 1:

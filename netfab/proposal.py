@@ -74,6 +74,9 @@ def plan(
         observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
         wanted = within(proposed, observed.own)
         changes = engine.changes_for(wanted if live else wanted.public(), observed)
+        if live:
+            hindered = (error.message for error in host.foreign_drops(wanted.values()))
+            proposed = proposed._replace(warnings=(*proposed.warnings, *hindered))
         keys = (lease.key for lease in leases)
         told = tuple(reasons(topology, proposed.layout.prefixes, facts, keys)) if why else ()
         return Proposal(topology, proposed, changes, live, wanted, observed.own, told)

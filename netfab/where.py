@@ -6,12 +6,13 @@ Nothing here changes anything but the store's own existence.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netfab.engine.apply import Progress, no_progress
-from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError
+from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError, Unsupported
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.local import LocalHost
 from netfab.hosts.lock import locked
@@ -21,11 +22,14 @@ from netfab.objects.borrowed import Borrowed
 from netfab.objects.kinds import ASKED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
-from netfab.store.store import Record, Store
+from netfab.store.store import NO_SENSE, Record, Store
 from netfab.topology.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from netfab.store.book import Book
+
+
+OLDEST_KERNEL = (6, 1)
 
 
 def _quiet(_: str) -> None:
@@ -58,6 +62,17 @@ def need_root(command: str) -> None:
         raise NotRoot("needs root", hint=f"sudo netfab {command} …, or `netfab lab`, which needs none")
 
 
+def need_kernel() -> None:
+    """Raises Unsupported for a kernel that is older than any that was tried; all can be ended on it."""
+    found = re.match(r"(\d+)\.(\d+)", release := os.uname().release)
+    if found and tuple(map(int, found.groups())) < OLDEST_KERNEL:
+        oldest = ".".join(map(str, OLDEST_KERNEL))
+        raise Unsupported(
+            f"this kernel is {release}, and netfab needs {oldest} or newer",
+            hint="Debian 12 and Ubuntu 24.04 have such; `netfab doctor` tries what this one can do",
+        )
+
+
 def opened_book(where: Where) -> Book:
     """What a controller remembers of fabrics on other hosts; that of an ordinary user is below its home."""
     from netfab.store.book import Book
@@ -87,6 +102,19 @@ def records(where: Where = HERE) -> list[Record]:
     """Every fabric that was applied on this host."""
     with opened_store(where) as store:
         return store.records()
+
+
+def records_of_any(where: Where = HERE) -> list[Record]:
+    """As the store has them; when that can't be read, as they were published.
+
+    Raises StoreError where nothing can be read of either.
+    """
+    try:
+        return records(where)
+    except StoreError:
+        if published := PublicView(where.run).records_that_are_whole():
+            return published
+        raise
 
 
 @contextmanager
@@ -152,10 +180,15 @@ def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) ->
 
 
 def last_of_any(name: str, where: Where, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
-    """As the store has it; when that can't be read, as it was published."""
-    try:
-        with opened_store(where) as store:
-            return last_applied(store, name, kinds)
-    except StoreError:
-        published: Any = PublicView(where.run)
+    """As the store has it; when that can't be read, as it was published; when neither can, nothing."""
+    with suppress(StoreError, *NO_SENSE), opened_store(where) as store:
+        return last_applied(store, name, kinds)
+    return last_published(name, where, kinds)
+
+
+def last_published(name: str, where: Where, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
+    """As everybody may know it; nothing where that can't be read."""
+    published: Any = PublicView(where.run)
+    with suppress(StoreError, *NO_SENSE):
         return last_applied(published, name, kinds)
+    return Fabric(name)

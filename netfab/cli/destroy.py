@@ -71,7 +71,7 @@ def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
     """The user's fabrics, or everyone's, unless the answer to the question is no."""
     from netfab import fabric
 
-    names = [r.name for r in fabric.records(where) if everyone or r.user == fabric.applying_user()]
+    names = [r.name for r in fabric.records_of_any(where) if everyone or r.user == fabric.applying_user()]
     if names and not yes:
         click.echo(f"destroy {', '.join(names)}? [y/N]: ", nl=False, err=True)
         answer = sys.stdin.readline()

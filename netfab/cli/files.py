@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netfab.cli import complete
-from netfab.errors import AppliedElsewhere, NetfabError
+from netfab.errors import AppliedElsewhere, NetfabError, StoreError
 
 if TYPE_CHECKING:
     from netfab.remote.nodes import There
@@ -108,6 +108,7 @@ def fabrics_to_destroy(targets: Sequence[str], option: str | None, where: Any) -
     if len(below) == 1:
         return {below[0]: below[0]}
     if not records:
+        known_fabrics(where)  # raises StoreError where nobody can tell
         return {}
     raise _which(records)
 
@@ -148,10 +149,12 @@ def missing_file(target: str, name: str, where: Any) -> Iterator[str]:
 
 
 def _applied_from_files(where: Any) -> list[Record | Entry]:
-    """Those that topology files describe."""
+    """Those that topology files describe; none where that can't be read: it hinders no destroy."""
     from netfab.topology.grammar import NO_FABRIC_NAMES
 
-    return [one for one in known_fabrics(where) if one.name not in NO_FABRIC_NAMES]
+    with suppress(StoreError):
+        return [one for one in known_fabrics(where) if one.name not in NO_FABRIC_NAMES]
+    return []
 
 
 def known_fabrics(where: Any) -> list[Record | Entry]:
@@ -161,7 +164,7 @@ def known_fabrics(where: Any) -> list[Record | Entry]:
 
     entries = opened_book(where).entries()
     spread = {entry.name for entry in entries}
-    return [*(record for record in fabric.records(where) if record.name not in spread), *entries]
+    return [*(record for record in fabric.records_of_any(where) if record.name not in spread), *entries]
 
 
 def entry_of(name: str, where: Any) -> Entry | None:

@@ -8,15 +8,17 @@ import click
 
 from netfab.cli.context import where_of
 from netfab.cli.failures import exit_code, show_bug, show_error
-from netfab.cli.files import find_file, is_file
+from netfab.cli.files import file_option, find_file, is_file, name_option
 from netfab.errors import NetfabError
 from netfab.topology.schema import Topology
 
 
-@click.command("lab", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command("lab", context_settings={"allow_interspersed_args": False})
+@file_option
+@name_option
 @click.option(
     "--enter",
-    "name",
+    "joined",
     is_flag=False,
     flag_value="",
     metavar="[NAME]",
@@ -24,7 +26,13 @@ from netfab.topology.schema import Topology
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def lab_command(ctx: click.Context, name: str | None, arguments: tuple[str, ...]) -> None:
+def lab_command(
+    ctx: click.Context,
+    file_option: str | None,
+    name: str | None,
+    joined: str | None,
+    arguments: tuple[str, ...],
+) -> None:
     """Apply FILE in a sandbox, run CMD (else a shell) beside it, and leave nothing: lab [FILE] [-- CMD…].
 
     Needs no root. Exits with CMD's code. From a second terminal: lab --enter [NAME] [-- CMD…].
@@ -34,13 +42,14 @@ def lab_command(ctx: click.Context, name: str | None, arguments: tuple[str, ...]
 
     words = list(arguments)
     shell = [os.environ.get("SHELL", "/bin/sh")]
-    if name is not None:
-        raise SystemExit(sandbox.join(labs.find(name), lambda: _run(words or shell)))
-    file = words.pop(0) if words and words[0] != "--" and is_file(words[0]) else None
+    if joined is not None:
+        raise SystemExit(sandbox.join(labs.find(joined), lambda: _run(words or shell)))
+    named = not file_option and words and words[0] != "--" and is_file(words[0])
+    file = words.pop(0) if named else None
     if words[:1] == ["--"]:
         words.pop(0)
-    path = find_file(file)
-    topology = fabric.load(path)
+    path = find_file(file, file_option)
+    topology = fabric.load(path, name)
     if not words and not ctx.obj["quiet"]:
         welcome = f"{topology.name} is up, in a sandbox that ends with this shell: `exit` leaves it"
     else:

@@ -48,6 +48,7 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
         click.echo(show.printable(f"fabric {found['fabric']}, {of}"))
     titles = titles_of(found["fabric"], where)
     show.show_data(found, output, lambda: _status_rows(found, titles))
+    show.warn(found.get("warnings", ()))
     if "differs" not in found and not ctx.obj["quiet"]:
         click.echo("as last applied; as root, as the kernel has it", err=True)
     _say_begun(found)

@@ -29,14 +29,18 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
 
     where = where_of(ctx)
     found = fabric_name(name, where)
+    warnings: list[str] = []
     if entry := entry_of(found, where):
         from netfab import across
 
         changes = across.drift(entry, where)
     else:
         changes = show.describe(fabric.drift(found, where))
+        warnings = list(fabric.warnings(found, where))
+    show.warn(warnings)
     if output != "table":
-        show.show_data({"version": 1, "fabric": found, "changes": changes}, output, list)
+        data = {"fabric": found, "changes": changes, "warnings": warnings}
+        show.show_data({"version": 1, **data}, output, list)
     else:
         show.show_described(changes, False, found, titles_of(found, where))
     if changes:

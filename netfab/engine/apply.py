@@ -12,7 +12,16 @@ from time import monotonic
 from typing import NamedTuple, Protocol
 
 from netfab.engine.diff import Change, diff, order
-from netfab.errors import ApplyFailed, ForeignObject, KernelRefused, NetfabError, UndoFailed, raise_all
+from netfab.errors import (
+    ApplyFailed,
+    ForeignObject,
+    Interrupted,
+    KernelRefused,
+    NetfabError,
+    Several,
+    UndoFailed,
+    raise_all,
+)
 from netfab.objects.base import HOST, Fabric, Name, spaces_of
 
 SETTLE = 10.0  # seconds that a link may take until it carries traffic
@@ -25,6 +34,7 @@ class Observed(NamedTuple):
     foreign: Mapping[Name, str]  # name -> its holder, in words
     unsettled: frozenset[Name] = frozenset()  # links
     leaning: Mapping[Name, str] = {}  # what others' things hang on -> these, in words
+    gone: Mapping[Name, NetfabError] = {}  # what was known, and nobody can make again -> what to tell of it
 
 
 class Host(Protocol):
@@ -134,11 +144,24 @@ def apply(
         run(phases, host, progress)
         verify(desired, host, changes)
     except BaseException as failure:
-        undo(before if back is None else back(), host, (desired, *known), failure)
+        gone = undo(before if back is None else back(), host, (desired, *known), failure)
         if isinstance(failure, NetfabError):
             failure.undone = True
+            if not isinstance(failure, Interrupted):
+                _raise_for_what_went_away(desired, gone, failure)
         raise
     return Applied(before, changes)
+
+
+def _raise_for_what_went_away(
+    desired: Fabric, gone: Mapping[Name, NetfabError], failure: NetfabError
+) -> None:
+    """One reason in the place of all that followed from it."""
+    reasons = [reason for name, reason in gone.items() if name in desired]
+    if reasons:
+        told = reasons[0] if len(reasons) == 1 else Several(reasons)
+        told.undone = failure.undone
+        raise told from failure
 
 
 def run(phases: Sequence[Sequence[Change]], host: Host, progress: Progress = no_progress) -> None:
@@ -200,13 +223,20 @@ def _waiting(desired: Fabric, observed: Observed) -> frozenset[Name]:
     return observed.unsettled.intersection(name for thing in desired.values() for name in thing.names)
 
 
-def undo(before: Fabric, host: Host, known: Sequence[Fabric], failure: BaseException) -> None:
-    """Back to the state before. Raises UndoFailed, from `failure`, when that fails too."""
+def undo(
+    before: Fabric, host: Host, known: Sequence[Fabric], failure: BaseException
+) -> Mapping[Name, NetfabError]:
+    """Back to the state before, less what went away meanwhile, which is returned.
+
+    Raises UndoFailed, from `failure`, when that fails too.
+    """
     try:
         now = host.observe(before.name, (before, *known))
-        changes = diff(before, now.own)
+        left = before.without(now.gone) if now.gone else before
+        changes = diff(left, now.own)
         run(tuple(order(changes)), host)
-        verify(before, host, changes)
+        verify(left, host, changes)
+        return now.gone
     except Exception as second:  # whatever it is: both failures have to be told
         raise UndoFailed(
             f"{failure}; and undoing it failed: {second}",

@@ -108,7 +108,7 @@ def key_of(space: str, link: str) -> str:
 
 def read(directory: str) -> Iterator[Client]:
     """Every client that lives."""
-    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for name in sorted(entry.name for entry in entries if entry.name.endswith(".json")):
             client = _client(f"{directory}/{name}")
             if client is not None and client.lives:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from errno import ENOENT
 from ipaddress import IPv6Address
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
-from netfab.errors import NetfabError
+from netfab.errors import ForeignObject, GuestGone, NetfabError, raise_all
 from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
@@ -19,6 +19,7 @@ from netfab.kernel import drops, nft
 from netfab.kernel.announce import advertise, arp_requests
 from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
+from netfab.kernel.marks import Marked, marked
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.nics import barred, nics
@@ -94,7 +95,8 @@ class LocalHost:
         wanted = known[0] if known else Fabric(name)
         own = wanted.sharing(thing for kind in KINDS for thing in kind.read(dump))
         unsettled = frozenset(link for kind in KINDS for link in kind.unsettled(dump))
-        return Observed(own, self._observer.foreign(name), unsettled, self._observer.leaning(name))
+        gone = {guest.name: GuestGone(guest.label) for guest in self._observer.gone}
+        return Observed(own, self._observer.foreign(name), unsettled, self._observer.leaning(name), gone)
 
     def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
         """What observe reads, raw."""
@@ -145,6 +147,10 @@ class LocalHost:
         """Every bridge in this namespace, with its addresses, ports and MTU."""
         return bridges(self.fabric, self._namespaces.socket(HOST))
 
+    def marked(self, usual: frozenset[str]) -> Marked:
+        """Fabrics of which there is something here, whatever a store has; `usual` names are tried, too."""
+        return marked(self._namespaces, usual)
+
     def nics(self, moving: Collection[str] = ()) -> dict[str, FoundNic]:
         """Every NIC in this namespace, with the addresses and routes of those that are moving."""
         return nics(self._namespaces.socket(HOST), moving)
@@ -189,8 +195,14 @@ class LocalHost:
         tables = [change.after for change in changes if isinstance(change.after, Firewall)]
         if tables:
             nft.program()
-        if tables and (drops.sees_bridged_frames() or any(table.forwards for table in tables)):
-            drops.refuse_foreign_drops(frozenset(name for table in tables for name in table.bridges))
+            raise_all(self.foreign_drops(tables))
+
+    def foreign_drops(self, things: Iterable[Any]) -> list[ForeignObject]:
+        """What chains of others would drop of what the firewall among these objects lets through."""
+        tables = [thing for thing in things if isinstance(thing, Firewall)]
+        if not tables or not (drops.sees_bridged_frames() or any(table.forwards for table in tables)):
+            return []
+        return drops.foreign_drops(frozenset(name for table in tables for name in table.bridges))
 
     def run(self, phase: Sequence[Change]) -> list[Exception | None]:
         """Carry out a phase."""

@@ -63,7 +63,7 @@ class Programs:
         found = self._status()
         supervised = bool(found) and (all(one.over for one in found.values()) or self._is_supervised())
         containers = [_container(one, name in just_started) for name, one in found.items()]
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             left = sorted(set(os.listdir(self._paths.layers)) - set(found))
             containers += [Container(self._paths.fabric, name, (), state=ENDED) for name in left]
         return containers, supervised

@@ -7,6 +7,7 @@ clean up. Root needs nothing else; an ordinary user gets a user namespace around
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, enco
 from netfab.runtime.cgroups import mounted, sweep_groups
 from netfab.runtime.freezer import thaw_all
 from netfab.system import linux
+from netfab.system.process import signal_with_parent
 
 PRIVATE = ("/run", "/var/lib")
 
@@ -85,7 +87,14 @@ def run(inside: Callable[[], int], name: str = "") -> int:
     """
     become_root()
     linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
-    child = _forked(lambda: _first_process(inside, name))
+    held, holding = os.pipe()
+
+    def first() -> int:
+        os.close(holding)
+        _end_with_holder(held)
+        return _first_process(inside, name)
+
+    child = _forked(first)
     _pass_signals_to(child)
     _, status = os.waitpid(child, 0)
     sweep_groups(mounted())  # the machine's cgroups are the one thing that a sandbox shares
@@ -113,6 +122,19 @@ def _forked(inside: Callable[[], int]) -> int:
         finally:
             os._exit(code)  # whatever happened: this process must not go on as a second parent
     return child
+
+
+def _end_with_holder(held: int) -> None:
+    """Process 1 ends when its parent does, however. `held`: a pipe whose other end the parent has."""
+
+    def end(*_: object) -> None:
+        thaw_all(mounted())
+        os._exit(128 + signal.SIGKILL)
+
+    signal.signal(signal.SIGUSR1, end)
+    signal_with_parent(signal.SIGUSR1)
+    if select.select([held], [], [], 0)[0]:  # it ended before we could be told
+        end()
 
 
 def _first_process(inside: Callable[[], int], name: str) -> int:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from errno import EINVAL
 from typing import Any, NamedTuple
 
-from netfab.errors import ForeignObject, KernelRefused, raise_all
+from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel import nft
 from netfab.objects.firewall import table_name
 
@@ -29,23 +29,24 @@ class Drop(NamedTuple):
     accepted: frozenset[str] = frozenset()  # interfaces that rules of the table accept by name
 
 
-def refuse_foreign_drops(bridges: frozenset[str]) -> None:
-    """Raises ForeignObject where a chain of others would drop what these bridges forward.
+def foreign_drops(bridges: frozenset[str]) -> list[ForeignObject]:
+    """What chains of others would drop of what these bridges forward.
 
-    Not for Docker's, through which we make a way ourselves, nor where a rule of that table accepts them by
+    Not Docker's, through which we make a way ourselves, nor those of a table of which a rule accepts them by
     name.
     """
     names = ", ".join(sorted(bridges))
-    raise_all(
+    rules = nft.ruleset() if nft.others_see_what_is_forwarded() else []
+    return [
         ForeignObject(
             f"chain {drop.chain} of {drop.table} drops what this host forwards: {drop.why}",
             hint="a drop is final, whatever netfab's own table accepts:"
             f" add rules to {drop.table} that accept {names} (as incoming and as outgoing interface),"
             " or use networks without a way out (`internal: true`)",
         )
-        for drop in (*nft_drops(nft.ruleset()), *legacy_drops())
+        for drop in (*nft_drops(rules), *legacy_drops())
         if not drop.docker_user and not bridges <= drop.accepted
-    )
+    ]
 
 
 def sees_bridged_frames() -> bool:

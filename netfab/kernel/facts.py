@@ -23,11 +23,12 @@ from netfab.objects.bridge import STP_STATE
 from netfab.objects.link import LOOPBACK_IFINDEX, MASTER, Link, is_moved_by, owned
 from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.port import default_vlans
-from netfab.objects.route import RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
+from netfab.objects.route import KIND_NAMES, RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
 from netfab.objects.vxlan import ID as VXLAN_ID
-from netfab.objects.wire import AF_INET, AF_INET6, number, parse_hops
+from netfab.objects.wire import AF_INET, AF_INET6, MARK, number, parse_hops
 from netfab.plan.facts import Device, Facts, OpenVSwitch
 from netfab.plan.subnets import Reservation
+from netfab.system.files import read_of_others
 
 PODMAN_NETWORKS = "/etc/containers/networks"
 DAEMONS = ("/run/docker.sock", "/run/podman/podman.sock")  # that speak Docker's API
@@ -156,8 +157,10 @@ def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
 def _routed(table: list[RouteMessage], names: dict[int, str], own: set[int]) -> Iterator[Reservation]:
     for route in table:
         devices = _devices(route)
-        if route.kind != UNICAST or route.length <= 1 or (devices and own.issuperset(devices)):
+        if route.kind not in KIND_NAMES or route.length <= 1 or (devices and own.issuperset(devices)):
             continue  # 0/0, 0/1 and 128/1 are ways out, not networks
+        if route.kind != UNICAST and route.protocol == MARK:
+            continue  # some fabric's, whose subnets are known
         if RTA_DST not in route.attrs or route.family not in (AF_INET, AF_INET6):
             continue
         prefix = _network(route)
@@ -167,7 +170,10 @@ def _routed(table: list[RouteMessage], names: dict[int, str], own: set[int]) -> 
             and not any(prefix.version == never.version and prefix.overlaps(never) for never in _NEVER)
         ):
             through = ", ".join(dict.fromkeys(names.get(index, "?") for index in devices))
-            yield Reservation(prefix, f"routed via {through} on this host")
+            refused = f"refused by a {KIND_NAMES[route.kind]} route of this host"
+            yield Reservation(
+                prefix, f"routed via {through} on this host" if route.kind == UNICAST else refused
+            )
 
 
 def _network(route: RouteMessage) -> IPv4Network | IPv6Network:
@@ -196,8 +202,8 @@ def _mtu(found: list[Link], name: str) -> int:
 def nameservers() -> Iterator[str]:
     """The upstreams this host resolves through; behind systemd-resolved's stub, the ones it uses."""
     for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
-        with suppress(OSError), open(path, errors="replace") as file:
-            for line in file:
+        with suppress(OSError):
+            for line in read_of_others(path).decode(errors="replace").splitlines():
                 words = line.split()
                 if len(words) > 1 and words[0] == "nameserver":
                     with suppress(ValueError):
@@ -205,16 +211,17 @@ def nameservers() -> Iterator[str]:
 
 
 def _machine() -> str:
-    with suppress(OSError), open("/etc/machine-id") as file:
-        return file.read().strip()
+    with suppress(OSError):
+        return read_of_others("/etc/machine-id").decode(errors="replace").strip()
     return os.uname().nodename
 
 
 def _podman() -> Iterator[Reservation]:
     with suppress(OSError), os.scandir(PODMAN_NETWORKS) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            with suppress(OSError, ValueError), open(entry.path) as file:
-                yield from _subnets(json.loads(file.read(_CONFIGURATION)), "subnets", "subnet", "podman")
+            with suppress(OSError, ValueError, RecursionError):
+                network = json.loads(read_of_others(entry.path, _CONFIGURATION))
+                yield from _subnets(network, "subnets", "subnet", "podman")
 
 
 def _docker() -> Iterator[Reservation]:

@@ -18,7 +18,7 @@ from typing import Any
 from netfab.kernel.netlink import Netlink
 from netfab.objects.base import HOST, Name
 from netfab.objects.link import GROUP
-from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode, u32
+from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode, no_name, u32
 from netfab.system import linux
 from netfab.system.files import public_directory
 
@@ -140,7 +140,7 @@ class Namespaces:
             mark = Request(
                 space, RTM_NEWLINK, 0, Body(IFINFO, (0, 0, 1, IFF_UP, IFF_UP), ((GROUP, u32(group)),))
             )
-            refused = netlink.batch([(1, encode(mark, _no_name, 1))])
+            refused = netlink.batch([(1, encode(mark, no_name, 1))])
             if refused:
                 raise OSError(*refused[1])
             linux.mount("/proc/thread-self/ns/net", path, flags=linux.MS_BIND)
@@ -167,7 +167,7 @@ class Namespaces:
 
     def named(self, prefix: str) -> Iterator[tuple[str, str]]:
         """(name, NAMESPACE, LEFTOVER or FOREIGN) of everything in /run/netns that begins so."""
-        with suppress(FileNotFoundError), os.scandir(DIRECTORY) as entries:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(DIRECTORY) as entries:
             for name in sorted(entry.name for entry in entries if entry.name.startswith(prefix)):
                 with suppress(FileNotFoundError):  # ended meanwhile
                     yield name, _what_is(f"{DIRECTORY}/{name}")
@@ -211,7 +211,3 @@ def _clear_the_way(path: str) -> None:
     with suppress(FileNotFoundError):
         if _what_is(path) == LEFTOVER:
             os.unlink(path)
-
-
-def _no_name(name: Name) -> int:
-    raise LookupError(name)

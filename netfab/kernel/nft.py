@@ -19,8 +19,8 @@ from typing import Any, Self
 
 from netfab.errors import KernelRefused, Unsupported
 from netfab.kernel.netlink import NETLINK_NETFILTER, Netlink
-from netfab.objects.firewall import table_name
-from netfab.objects.wire import parse, text
+from netfab.objects.firewall import MARK, table_name
+from netfab.objects.wire import attributes, no_name, parse, text
 
 PROGRAMS = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
 TIMEOUT = 30.0  # seconds; a large foreign ruleset is read before each transaction
@@ -29,6 +29,8 @@ _ENVIRONMENT = {"LC_ALL": "C"}
 _FAMILIES = {1: "inet", 7: "bridge"}  # linux/netfilter.h, NFPROTO_*
 _NFGENMSG = Struct("=BBH")  # family, version, res_id
 _GET_TABLES, _TABLE_NAME = 10 << 8 | 1, 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE; NFTA_TABLE_NAME
+_GET_CHAIN, _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK = 10 << 8 | 4, 1, 3, 4
+_HOOK_NUMBER, _FORWARD = 1, 2  # NFTA_HOOK_HOOKNUM; NF_INET_FORWARD, which is NF_BR_FORWARD, too
 _ABSENT = {ENOENT, EOPNOTSUPP, EPROTONOSUPPORT}  # no such table, or a kernel that can't have any
 
 
@@ -61,9 +63,13 @@ class Listing:
 
     def __init__(self, fabric: str) -> None:
         self._table = table_name(fabric)
+        self.foreign: list[tuple[str, str]] = []  # (family, name): a table of that name that is not ours
         self._runs: dict[str, _Run] = {}
         with suppress(Unsupported):  # no nft, no tables of ours; who wants one is told by `load`
             for family in _families_with(self._table):
+                if not is_marked(family, self._table):
+                    self.foreign.append((family, self._table))
+                    continue
                 self._runs[family] = _Run(program(), ("-j", "list", "table", family, self._table))
 
     def __enter__(self) -> Self:
@@ -93,7 +99,41 @@ class Listing:
 
 
 def _families_with(table: str) -> list[str]:
-    """The families in which that table is; both where the kernel does not say (linux/nfnetlink.h)."""
+    """The families in which that table is; both where the kernel does not say."""
+    try:
+        return [family for family, name in tables_there() if name == table]
+    except KernelRefused:
+        return list(_FAMILIES.values())
+
+
+def tables_there() -> list[tuple[str, str]]:
+    """Every table of the families that fabrics use, (family, name).
+
+    Raises KernelRefused where the kernel does not say.
+    """
+    return [
+        (_FAMILIES[family], text(attrs.get(_TABLE_NAME, b"")))
+        for family, attrs in _dumped(_GET_TABLES)
+        if family in _FAMILIES
+    ]
+
+
+def others_see_what_is_forwarded() -> bool:
+    """Whether there is any chain at a forward hook but fabrics'; also where the kernel does not say."""
+    try:
+        chains = _dumped(_GET_CHAIN)
+    except KernelRefused:
+        return True
+    return any(
+        int.from_bytes(parse(hook, 0, len(hook)).get(_HOOK_NUMBER, b"")) == _FORWARD
+        and not text(attrs.get(_CHAIN_TABLE, b"")).startswith(table_name(""))
+        for _, attrs in chains
+        if (hook := attrs.get(_CHAIN_HOOK))
+    )
+
+
+def _dumped(kind: int) -> list[tuple[int, dict[int, bytes]]]:
+    """(family, attributes) of every table, or chain; of none where there is no nftables. linux/nfnetlink.h"""
     try:
         netlink = Netlink(NETLINK_NETFILTER)
     except OSError as error:
@@ -101,17 +141,24 @@ def _families_with(table: str) -> list[str]:
             raise
         return []
     try:
-        answers = netlink.dump(_GET_TABLES, bytes(_NFGENMSG.size))
-        tables = [(data[start], parse(data, start + _NFGENMSG.size, end)) for data, start, end in answers]
-    except KernelRefused:
-        return list(_FAMILIES.values())
+        answers = netlink.dump(kind, bytes(_NFGENMSG.size))
+        return [(data[start], parse(data, start + _NFGENMSG.size, end)) for data, start, end in answers]
     finally:
         netlink.close()
-    return [
-        _FAMILIES[family]
-        for family, attrs in tables
-        if family in _FAMILIES and text(attrs.get(_TABLE_NAME, b"")) == table
-    ]
+
+
+def is_marked(family: str, table: str) -> bool:
+    """Whether the table has the chain that ours are made with; also where the kernel does not say."""
+    number = next(number for number, name in _FAMILIES.items() if name == family)
+    netlink = Netlink(NETLINK_NETFILTER)
+    try:
+        named = attributes(((_CHAIN_TABLE, table), (_CHAIN_NAME, MARK)), no_name)
+        netlink.get(_GET_CHAIN, _NFGENMSG.pack(number, 0, 0) + named)
+    except OSError as error:
+        return error.errno != ENOENT
+    finally:
+        netlink.close()
+    return True
 
 
 def _parsed(printed: bytes) -> Any:

@@ -167,10 +167,12 @@ class Observer:
         self._spaces: dict[str, Space] = {}
         self._qdiscs: dict[str, list[QdiscMessage]] = {}
         self._guests: dict[str, Guest] = {}  # those that live, by their space
+        self.gone: list[Guest] = []  # those known that don't, by the last reading
         self._inside = False  # whether something in a namespace has to be looked for, even when that ends
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
         self._neighbours: list[NeighbourMessage] = []
         self._tables: list[Any] = []
+        self._foreign_tables: list[tuple[str, str]] = []
         self._switches: tuple[Switch, ...] = ()
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
@@ -181,7 +183,7 @@ class Observer:
             return self._read(fabric, known, only)
         with Listing(fabric) as listing:  # nft works while the links are read
             dump = self._read(fabric, known, only)
-            self._tables = listing.tables()
+            self._tables, self._foreign_tables = listing.tables(), listing.foreign
             self._passages = docker_rules(dump.spaces[HOST].links)
         return dump._replace(tables=self._tables, passages=self._passages)
 
@@ -295,11 +297,15 @@ class Observer:
     def _living(self, known: Sequence[Fabric]) -> dict[str, Guest]:
         """The known guests that live; of two in one place the last one: it was there first."""
         found: dict[str, Guest] = {}
+        ended: dict[str, Guest] = {}
         for guest in (thing for one in known for thing in one.values() if type(thing) is Guest):
-            with suppress(OSError):
+            try:
                 self._namespaces.adopt(guest)
                 os.close(self._namespaces.open(guest.name.text))
                 found[guest.space] = guest
+            except OSError:
+                ended[guest.space] = guest
+        self.gone = [guest for space, guest in ended.items() if space not in found]
         for guest in found.values():
             self._namespaces.adopt(guest)
         return found
@@ -345,7 +351,10 @@ class Observer:
 
     def foreign(self, fabric: str) -> dict[Name, str]:
         """Names on this host that somebody else holds, and who, by the last reading."""
-        held: dict[Name, str] = {}
+        held = {
+            Name("firewall", family): f"one that netfab did not make, {table}"
+            for family, table in self._foreign_tables
+        }
         for space, found in self._spaces.items():
             for link in found.links:
                 if not owned(link, fabric):
@@ -401,7 +410,7 @@ def _owner(port: SwitchPort) -> str:
 
 
 def _files(directory: str) -> Iterator[tuple[str, tuple[int, str]]]:
-    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
                 with open(entry.path, encoding="utf-8", errors="surrogateescape", newline="") as file:

@@ -25,6 +25,8 @@ class Name(NamedTuple):
     text: str
 
     def __str__(self) -> str:
+        if self.space == "firewall":
+            return f"the {self.text} table"
         return self.text if self.space in (HOST, "namespace") else f"{self.text} of {node_of(self.space)}"
 
 

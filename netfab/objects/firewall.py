@@ -18,6 +18,9 @@ from netfab.objects.digest import digest
 from netfab.objects.expressions import Expression
 from netfab.objects.ops import Nft
 
+# An empty chain that nothing jumps to, made with the table: what has none of that name is not ours. nft 1.0.6
+# has no other mark that JSON can set: it leaves out the comment of a table.
+MARK = "netfab"
 OPEN = "open"  # the set of bridges that have a way out
 Element = tuple[str, ...]  # the parts of its key, then those of its data
 
@@ -27,7 +30,7 @@ _PROTOCOL_NAMES = {str(number): name for name, number in _PROTOCOLS.items()}
 
 
 def table_name(fabric: str) -> str:
-    """The name of a fabric's tables; it is what marks them as ours."""
+    """The name of a fabric's tables."""
     return f"netfab-{fabric}"
 
 
@@ -148,14 +151,15 @@ class Firewall(NamedTuple):
         for listing in dump.tables:
             things = [(kind, body) for item in listing["nftables"] for kind, body in item.items()]
             (table,) = (body for kind, body in things if kind == "table")
-            rules: dict[str, list[Rule]] = {body["name"]: [] for kind, body in things if kind == "chain"}
+            chains = [body for kind, body in things if kind == "chain" and body["name"] != MARK]
+            rules: dict[str, list[Rule]] = {body["name"]: [] for body in chains}
             for kind, body in things:
-                if kind == "rule":
+                if kind == "rule" and body["chain"] != MARK:
                     rules[body["chain"]].append(_read_rule(body))
             yield cls(
                 table["family"],
                 table["name"],
-                tuple(_read_chain(body, rules[body["name"]]) for kind, body in things if kind == "chain"),
+                tuple(_read_chain(body, rules[body["name"]]) for body in chains),
                 tuple(_read_set(body) for kind, body in things if kind in ("set", "map")),
                 bool(table.get("flags")),  # nft 1.0.6 prints no true word; only `dormant` outlives its setter
             )
@@ -181,7 +185,8 @@ class Firewall(NamedTuple):
     def _additions(self) -> Iterator[Mapping[str, Any]]:
         """Chains come first: the verdicts in a map name them, and they have to exist by then."""
         here = {"family": self.family, "table": self.table}
-        yield {"add": {"table": {"family": self.family, "name": self.table}}}
+        yield {"create": {"table": {"family": self.family, "name": self.table}}}  # never takes one over
+        yield {"add": {"chain": {**here, "name": MARK}}}
         for chain in self.chains:
             hook = {"type": chain.type, "hook": chain.hook, "prio": chain.priority, "policy": chain.policy}
             yield {"add": {"chain": {**here, "name": chain.name, **(hook if chain.hook else {})}}}

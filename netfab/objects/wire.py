@@ -118,6 +118,11 @@ def attributes(attrs: tuple[tuple[int, Value], ...], resolve: Resolve) -> bytes:
     return bytes(out)
 
 
+def no_name(name: Name) -> int:
+    """For messages that mean nothing by its name."""
+    raise LookupError(name)
+
+
 def _encoded(value: str | tuple[Any, ...], resolve: Resolve) -> bytes:
     if isinstance(value, str):
         return value.encode() + b"\0"

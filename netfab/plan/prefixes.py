@@ -169,11 +169,23 @@ def _clash(demand: Demand, prefix: Prefix, others: Overlaps) -> Iterator[SubnetT
         return
 
 
+def shadowed(leases: Iterable[Lease], reservations: Iterable[Reservation]) -> Iterator[str]:
+    """What appeared over the subnets that a fabric holds, without its topology."""
+    theirs = Overlaps(reservations)
+    for lease in sorted(leases):
+        if lease.kind == "subnet":
+            yield from _told(ip_network(lease.value), lease.key.rpartition("/")[0], theirs)
+
+
+def _told(prefix: Prefix, segment: str, theirs: Overlaps) -> Iterator[str]:
+    for other in theirs.of(prefix):
+        also = f"{other.prefix}, {other.holder}"
+        yield f"{prefix} of {segment} is now also {also}; nothing moves by itself"
+
+
 def _shadows(demands: Iterable[Demand], chosen: Mapping[str, Prefix], theirs: Overlaps) -> Iterator[str]:
     """What appeared over a held lease: a VPN that was dialled later, say."""
     for demand in demands:
         prefix = chosen.get(demand.key)
         if prefix is not None and (demand.with_host or prefix != demand.fixed):
-            for other in theirs.of(prefix):
-                also = f"{other.prefix}, {other.holder}"
-                yield f"{prefix} of {demand.segment} is now also {also}; nothing moves by itself"
+            yield from _told(prefix, demand.segment, theirs)

@@ -188,7 +188,7 @@ def _not_held(held: str, number: int) -> NetfabError:
 def release_ports(paths: Paths) -> None:
     """Hold no port any more; with no program either, nothing is left of the supervisor."""
     hold_ports(paths, ())
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         os.unlink(paths.ports)
     _tidy(paths)
 
@@ -204,13 +204,13 @@ def _tidy(paths: Paths) -> None:
 def _is_empty(directory: str) -> bool:
     try:
         return not os.listdir(directory)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
 
 
 def _remove_supervisor(paths: Paths) -> None:
     """Wait until it has ended, then remove its files and the directories that are empty without them."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         lock = os.open(paths.lock, os.O_RDWR | os.O_CLOEXEC)
         fcntl.flock(lock, fcntl.LOCK_EX)
         for file in (paths.socket, paths.supervisor_log, paths.lock):

@@ -84,7 +84,7 @@ def held(paths: Paths) -> tuple[str, ...] | None:
     """What the supervisor holds, without asking it; None where there is nothing of held ports."""
     try:
         ports = _read(paths.ports)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         return ()

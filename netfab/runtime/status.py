@@ -39,7 +39,7 @@ def status(paths: Paths) -> dict[str, Status]:
     """Every container of the fabric that was started and not removed, by name."""
     try:
         names = sorted(os.listdir(paths.records))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     found = ((name, status_of(paths, name)) for name in names)
     return {name: one for name, one in found if one is not None}

@@ -18,7 +18,7 @@ def remove_tree(path: str) -> None:
     """rm -rf; fine where there is nothing."""
     try:
         top = os.open(path, _DIRECTORY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     try:
         fresh = _names_of_our_own()

@@ -10,11 +10,10 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import ip_network
-from typing import Any
 
 from netfab.errors import StoreError
 from netfab.plan.facts import HeldSubnet, Lease
-from netfab.store.store import Record
+from netfab.store.store import NO_SENSE, Record
 from netfab.system.files import public_directory
 
 SEAL = "seal.json"  # in the fabric's own directory, and no public matter (netfab/seal.py)
@@ -32,16 +31,24 @@ class PublicView:
     def record(self, fabric: str) -> Record | None:
         """What was last applied under that name."""
         found = self._read(fabric)
-        return Record(*found["record"]) if found else None
+        return found[0] if found else None
 
     def records(self) -> list[Record]:
         """All fabrics, by name."""
         return [record for fabric in self._fabrics() if (record := self.record(fabric)) is not None]
 
+    def records_that_are_whole(self) -> list[Record]:
+        """All fabrics, by name, but for those whose files are damaged."""
+        found = []
+        for fabric in self._fabrics():
+            with suppress(StoreError):
+                found.append(self.record(fabric))
+        return [record for record in found if record is not None]
+
     def leases(self, fabric: str) -> frozenset[Lease]:
         """What the fabric holds."""
         found = self._read(fabric)
-        return frozenset(Lease(*lease) for lease in found["leases"]) if found else frozenset()
+        return found[1] if found else frozenset()
 
     def held(self, besides: str) -> list[HeldSubnet]:
         """Subnets that all other fabrics hold."""
@@ -88,16 +95,41 @@ class PublicView:
             return sorted(name[:-5] for name in os.listdir(self._directory) if name.endswith(".json"))
         return []
 
-    def _read(self, fabric: str) -> dict[str, Any] | None:
+    def _read(self, fabric: str) -> tuple[Record, frozenset[Lease]] | None:
         path = f"{self._directory}/{fabric}.json"
         try:
             with open(path) as file:
-                found: dict[str, Any] = json.load(file)
-        except FileNotFoundError:
+                return _parsed(fabric, file.read())
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: {error}", hint="`sudo netfab apply` writes it anew") from error
-        return found
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}") from error
+        except NO_SENSE as error:
+            raise StoreError(
+                f"{path} is damaged: {error}", hint="`sudo netfab apply` writes it anew"
+            ) from error
+
+
+def _parsed(fabric: str, text: str) -> tuple[Record, frozenset[Lease]]:
+    """A published file, but for its objects, which are many. Raises NO_SENSE."""
+    found = json.loads(text)
+    record = Record(*found["record"])
+    leases = frozenset(Lease(*map(_text, lease)) for lease in found["leases"])
+    if record.name != fabric:
+        raise ValueError(f"it is of fabric {record.name}")
+    summary = json.loads(record.summary)
+    for text in (record.file, record.desired, record.commands, *summary["nodes"], *summary["networks"]):
+        _text(text)
+    for lease in leases:
+        if lease.kind == "subnet":
+            ip_network(lease.value)
+    return record, leases
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
@@ -137,7 +169,7 @@ def _parts(record: Record, leases: frozenset[Lease]) -> Iterator[str]:
 def withdraw(directory: str, fabric: str) -> None:
     """Remove the fabric's file, its seal, and the directories that nothing is left in."""
     for name in (f"{fabric}.json", f"{fabric}.json.new", f"{fabric}/{SEAL}", f"{fabric}/{SEAL}.new"):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             os.unlink(f"{directory}/{name}")
     for emptied in (f"{directory}/{fabric}/etc", f"{directory}/{fabric}", directory):
         with suppress(OSError):

@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 
 from netfab.plan.facts import HeldSubnet, Lease
 
+# What the reading of something damaged raises, which was JSON of ours.
+NO_SENSE = ValueError, TypeError, LookupError, AttributeError, RecursionError
 _BEGUN = ',"whole":false}'
 
 

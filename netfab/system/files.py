@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 from contextlib import suppress
+from errno import EINVAL, ENOTDIR
 
 from netfab.system.libc import checked, libc
 
@@ -16,12 +18,29 @@ _FALLOC_FL_PUNCH_HOLE = 0x2
 
 
 def public_directory(path: str) -> None:
-    """Make a directory, and those above it, that everybody may read, whatever this process's umask."""
+    """Make a directory, and those above it, that everybody may read, whatever this process's umask.
+
+    Raises OSError; NotADirectoryError for what is there and is none.
+    """
     if not os.path.isdir(path):
         public_directory(os.path.dirname(os.path.abspath(path)))
         with suppress(FileExistsError):
             os.mkdir(path)
             os.chmod(path, 0o755)
+        if not os.path.isdir(path):
+            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), path)
+
+
+def read_of_others(path: str, most: int = 1 << 20) -> bytes:
+    """The first `most` bytes of a plain file that others write; a pipe or device there is not waited for.
+
+    Raises OSError.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(EINVAL, "no plain file", path)
+        return file.read(most)
 
 
 def punch_hole(fd: int, length: int) -> None:

@@ -92,7 +92,12 @@ def hide_from_ptrace() -> None:
 
 def die_with_parent() -> None:
     """SIGKILL when the parent ends. Forgotten when the user changes, so call it after that."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal_with_parent(signal.SIGKILL)
+
+
+def signal_with_parent(number: signal.Signals) -> None:
+    """That signal when the parent ends, from then on; also for process 1 of a namespace that handles it."""
+    _prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def forbid_new_privileges() -> None:

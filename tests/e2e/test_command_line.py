@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -576,6 +577,75 @@ def test_a_closed_pipe_is_no_traceback(lab: Lab) -> None:
 
     assert result.out.count("\n") == 1
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("verbose", [[], ["-v"]])
+@pytest.mark.parametrize(
+    "stdout",
+    ["os.open('/dev/full', os.O_WRONLY)", "[os.close(end) or other for end, other in [os.pipe()]][0]"],
+    ids=["a full disk", "a pipe that nobody reads"],
+)
+def test_what_a_command_did_is_said_on_stderr_where_stdout_can_t_be_written_to(
+    lab: Lab, stdout: str, verbose: list[str]
+) -> None:
+    lab.write(PAIR)
+
+    def with_lost_output(*words: str) -> str:
+        script = f"import os, sys; os.dup2({stdout}, 1); os.execv(sys.argv[1], sys.argv[1:])"
+        result = lab.run(sys.executable, "-c", script, *lab.words(*words))
+        assert result.code == 1, result.err
+        return result.err
+
+    applied = with_lost_output("apply", *verbose)
+    assert lab.netfab("apply").out.startswith("No changes.")
+    destroyed = with_lost_output("destroy", *verbose)
+
+    assert applied.splitlines()[-2].startswith("Applied: ")
+    assert "netfab: error: can't write to standard output: " in applied
+    assert destroyed.splitlines()[-2].startswith(("Destroyed pair.", "Applied: "))
+    assert "mistake" not in applied + destroyed
+
+
+@pytest.mark.parametrize(
+    "words", [["plan"], ["--help"], ["schema"], ["config"], ["version"], ["plan", "-o", "json"]], ids=str
+)
+def test_a_full_disk_behind_stdout_is_an_error_of_every_command(lab: Lab, words: list[str]) -> None:
+    lab.write(PAIR)
+
+    result = lab.run("bash", "-c", f"{COMMAND} {' '.join(words)} > /dev/full")
+
+    assert (result.code, result.err) == (
+        1,
+        "netfab: error: can't write to standard output: No space left on device\n",
+    )
+
+
+def test_what_two_fabrics_have_is_inspected_by_its_fabric(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+    lab.netfab("apply", "--name", "second")
+
+    refused = lab.netfab("inspect", "web", code=1)
+
+    assert "web may be pair/web and second/web\nhint: name one: netfab inspect pair/web" in refused.err
+    assert lab.netfab("inspect", "second/web").json["fabric"] == "second"
+
+
+def test_inspect_shows_a_thing_as_it_is(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.netfab("apply")
+    before = lab.netfab("inspect", "br-lan").json
+
+    lab.shell("ip link set br-lan mtu 1400; ip netns del pair.web")
+    changed = lab.netfab("inspect", "br-lan").json
+    lab.shell("ip link del br-lan")
+
+    assert (before["is"], before["differs"]) == (before["wanted"], "")
+    assert (changed["is"]["mtu"], changed["differs"]) == (1400, "mtu 1400 -> 1500")
+    assert lab.netfab("inspect", "br-lan").json["is"] is None
+    assert lab.netfab("inspect", "lan").json["is"] is None
+    assert lab.netfab("inspect", "web").json["state"] == "missing"
+    assert lab.netfab("inspect", "client").json["state"] == "up"
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ def test_the_file_of_what_is_applied_plans_to_no_changes(lab: Lab, file: Path) -
 
     lab.write(lab.netfab("status", file.stem, "-o", "topology").out)
 
-    assert lab.netfab("diff", "topology.yaml").out == "No changes. The kernel matches topology.yaml.\n"
+    planned = lab.netfab("plan", "--take-over", "topology.yaml").out
+    assert planned == "No changes. The kernel matches topology.yaml.\n"
 
 
 @each_file

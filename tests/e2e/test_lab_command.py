@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -10,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from lab import COMMAND, Lab, Result, throwaway_host
+from lab import COMMAND, Lab, Result, child_of, throwaway_host
 from machine import differences
+from managers import until
 
 NOBODY = 65534
 NO_NEW_PRIVS, DUMPABLE = 38, 4  # linux/prctl.h; the second as after an execve, or /proc/self would be root's
@@ -95,6 +97,22 @@ def test_a_lab_exits_with_its_commands_code(lab: Lab, command: list[str], code: 
     lab.netfab("lab", "topology.yaml", "--", *command, code=code)
 
 
+def test_a_lab_takes_the_file_and_a_name_as_others_do(lab: Lab) -> None:
+    lab.write(PAIR, "a.yaml")
+    lab.write(PAIR, "b.yaml")
+
+    found = lab.netfab("lab", "-f", "b.yaml", "--name", "other", "--", "ls", "/run/netns")
+
+    assert found.out.split() == ["other.a", "other.b"]
+
+
+@pytest.mark.parametrize("words", [["--nonsense"], ["-x", "topology.yaml"], ["--nonsense", "--", "true"]])
+def test_an_option_that_a_lab_does_not_have_is_wrong_usage(lab: Lab, words: list[str]) -> None:
+    lab.write(PAIR)
+
+    assert "No such option" in lab.netfab("lab", *words, code=2).err
+
+
 def test_a_lab_finds_its_file_as_others_do(lab: Lab) -> None:
     lab.write(PAIR)
 
@@ -130,6 +148,23 @@ def test_a_second_terminal_enters_a_running_lab_with_or_without_its_name(lab: La
     assert "pair" in named.out
     assert "you have no lab other; there are pair (process " in other.err
     assert differences(before, lab.state()) == []
+
+
+@pytest.mark.parametrize("paused", ["", " && {command} pause a"], ids=["running", "paused"])
+def test_a_lab_whose_holder_is_killed_ends_with_all_that_runs_in_it(lab: Lab, paused: str) -> None:
+    lab.write("name: pair\nnodes: {a: {command: [sleep, '1000']}}\n")
+    before = lab.state()
+    script = f"true{paused.format(command=COMMAND)}; echo up; sleep 1000"
+    process = lab.start(*lab.words("lab", "topology.yaml", "--", "sh", "-c", script))
+    assert process.stdout is not None
+    while process.stdout.readline() not in ("up\n", ""):
+        pass
+
+    os.kill(child_of(process.pid), signal.SIGKILL)
+
+    assert process.stdout.read() == ""  # everybody who could write has ended
+    process.communicate()
+    until(lambda: differences(before, lab.state()) == [], "the sandbox is gone")
 
 
 def test_a_lab_ends_with_its_command_although_a_program_is_paused(lab: Lab) -> None:

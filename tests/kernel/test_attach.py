@@ -80,6 +80,17 @@ def gateways(guest: str) -> list[str]:
     return [line.split()[2] for line in ip("-n", guest, "route", "show", "default").splitlines()]
 
 
+@pytest.mark.parametrize("name", ["br%d", "bad name!", "a-name-that-is-too-long", "..", "lo", ""])
+def test_a_bridge_has_a_name_that_an_interface_can_have(name: str) -> None:
+    before = host_state()
+
+    with pytest.raises(NetfabError) as refused:
+        adhoc.create_bridge(name)
+
+    assert not refused.value.undone, "it was made, and taken back"
+    assert differences(before, host_state()) == []
+
+
 def test_an_mtu_too_small_for_ipv6_does_for_ipv4(blue: str) -> None:
     attach("br1", blue, "10.0.0.2/24", mtu=600)
 

@@ -1,4 +1,4 @@
-"""kill -9 between any two system calls of a command: apply, change, destroy. The next one makes it good.
+"""kill -9 between any two system calls of a command: apply, destroy, attach … The next one makes it good.
 
 The hook of the other tests comes before each step; here the command dies before every call into the kernel
 that changes something, also those for locks, files, the store and namespaces.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +20,7 @@ import pytest
 from machine import differences, snapshot
 from shop import TEXT, topology
 
-from netfab import fabric
+from netfab import adhoc, fabric
 from netfab.hosts.sandbox import throwaway
 from netfab.topology.schema import Topology
 
@@ -151,3 +153,66 @@ def test_a_command_killed_between_any_two_calls_is_made_good_by_the_next(
             assert differences(empty, _all_but_the_store(snapshot())) == [], point
     assert reached
     record_property("crash points", reached)
+
+
+def _attach(*words: str, replace: bool = False) -> adhoc.Outcome:
+    return adhoc.attach(adhoc.wish_of("br7", "netns:guest", words), replace=replace)
+
+
+def _detach() -> adhoc.Outcome:
+    return adhoc.detach("br7", "netns:guest")
+
+
+def _damage() -> None:
+    subprocess.run(["ip", "link", "del", "br7"], check=True)
+    subprocess.run(["ip", "-n", "guest", "route", "flush", "proto", "110"], check=True)
+
+
+WORDS = "10.7.0.2/24@10.7.0.1", "fd00::2/64"
+ADHOC: dict[str, tuple[Job, Job, Job]] = {  # what was done before, what is killed, and what is done next
+    "attach": (lambda: None, lambda: _attach(*WORDS), lambda: _attach(*WORDS)),
+    "another": (
+        lambda: _attach(*WORDS),
+        lambda: _attach("10.7.0.3/24", replace=True),
+        lambda: _attach("10.7.0.3/24", replace=True),
+    ),
+    "detach": (lambda: _attach(*WORDS), _detach, _detach),
+    "reconcile": (
+        lambda: (_attach(*WORDS), _damage()),
+        lambda: adhoc.reconcile("adhoc"),
+        lambda: adhoc.reconcile("adhoc"),
+    ),
+}
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("command", ADHOC)
+def test_what_is_done_to_a_guest_is_made_good_by_the_next_command_wherever_it_was_killed(
+    command: str, part: int, record_property: Callable[[str, object], None]
+) -> None:
+    first, killed, then = ADHOC[command]
+    with _host_with_a_guest():
+        first()
+        points = range(1 + part, _calls(killed) + 1, PARTS)
+
+    reached = 0
+    for point in points:
+        with _host_with_a_guest():
+            empty = _all_but_the_store(snapshot())
+            first()
+            reached += _killed_at(point, killed)
+            then()
+            if command != "detach":
+                assert fabric.drift("adhoc") == (), point
+            _detach()
+            assert adhoc.attachments() == [], point
+            assert differences(empty, _all_but_the_store(snapshot())) == [], point
+    assert reached
+    record_property("crash points", reached)
+
+
+@contextmanager
+def _host_with_a_guest() -> Iterator[None]:
+    with throwaway():
+        subprocess.run(["ip", "netns", "add", "guest"], check=True)
+        yield

@@ -6,7 +6,19 @@ import subprocess
 from ipaddress import ip_address, ip_network
 
 import pytest
-from examples import BR0, FABRIC, WEB_ETH0, address, bridge, fabric, namespace, port, route, veth
+from examples import (
+    BR0,
+    FABRIC,
+    WEB_ETH0,
+    address,
+    bridge,
+    fabric,
+    firewall,
+    namespace,
+    port,
+    route,
+    veth,
+)
 from machine import differences, snapshot
 from test_damage import DB_IP, WEB_IP, WHOLE, shell
 
@@ -23,7 +35,7 @@ THROUGH_BR0 = Route(HOST, ip_network("10.9.0.0/16"), (Hop(ip_address("10.0.0.2")
                     (address_name(BR0, ip_address("10.0.0.1"), 24),))  # fmt: skip
 IN_THE_WAY = [
     ("ip link add br0 type bridge", "create bridge br0: br0 is a bridge that netfab did not make"),
-    ("ip link add br0 type bridge", "create bridge br0: br0 is a bridge that netfab did not make"),
+    ("ip link add br0 type veth peer name x", "create bridge br0: br0 is a veth that netfab did not make"),
     (
         f"ip link add br0 type bridge; ip link set br0 group {group_of('other')} alias netfab:other/lan",
         "create bridge br0: br0 is another fabric's bridge (netfab:other/lan)",
@@ -65,6 +77,37 @@ def test_what_has_a_name_that_is_needed_is_named_with_its_holder_and_left_alone(
     assert differences(before, snapshot()) == []
     apply(fabric(), host, [WHOLE])
     assert differences(before, snapshot()) == []
+
+
+def _ruleset() -> str:
+    return subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        f"table inet netfab-{FABRIC} {{ }}",
+        f'table inet netfab-{FABRIC} {{ chain mine {{ counter comment "keep me"; }}; }}',
+        f"table inet netfab-{FABRIC} {{ chain forward {{ type filter hook forward priority 0; }}; }}",
+        f"table inet netfab-{FABRIC} {{ flags dormant; }}",
+    ],
+)
+def test_a_table_of_somebody_elses_is_named_and_the_same_before_and_after(
+    host: LocalHost, table: str
+) -> None:
+    wanted = fabric(bridge(), firewall(), firewall(family="bridge"))
+    subprocess.run(["nft", table], check=True)
+    before, rules = snapshot(), _ruleset()
+
+    with pytest.raises(ForeignObject) as refused:
+        apply(wanted, host)
+    apply(fabric(), host, [wanted])
+
+    assert str(refused.value) == (
+        f"can't create firewall inet netfab-{FABRIC}: the inet table is one that netfab did not make,"
+        f" netfab-{FABRIC}"
+    )
+    assert (differences(before, snapshot()), _ruleset()) == ([], rules)
 
 
 def test_all_that_is_in_the_way_is_named_at_once(host: LocalHost) -> None:

@@ -20,7 +20,7 @@ from netfab.kernel import nft
 from netfab.kernel.drops import Drop, legacy_drops, nft_drops
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, Name
-from netfab.objects.firewall import Firewall
+from netfab.objects.firewall import MARK, Firewall
 
 
 @pytest.fixture
@@ -119,7 +119,10 @@ def instead_of_nft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     """Put a shell script in its place, where there are tables to list."""
 
     def replace(script: str) -> None:
-        made = "; ".join(f"add table {family} netfab-{FABRIC}" for family in ("inet", "bridge"))
+        made = "; ".join(
+            f"add table {table}; add chain {table} {MARK}"
+            for table in (f"inet netfab-{FABRIC}", f"bridge netfab-{FABRIC}")
+        )
         subprocess.run([nft.program(), made], check=True)
         path = tmp_path / "nft"
         path.write_text(f"#!/bin/sh\n{script}\n")

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
+import shop
 from examples import FABRIC, FILE, fabric, namespace, veth
 from machine import differences, snapshot
 from test_damage import WHOLE
 
+from netfab import fabric as api
 from netfab.engine.apply import apply
+from netfab.errors import Unsupported
 from netfab.hosts.local import LocalHost
 from netfab.objects.base import Name, node_space
+from netfab.plan.subnets import Reservation
+from netfab.where import need_kernel
 
 
 @pytest.mark.parametrize(
@@ -84,3 +92,72 @@ def test_there_may_be_more_nodes_than_files_that_may_be_open(monkeypatch: pytest
 
         assert host.observe(FABRIC).own == many
         apply(fabric(), host)
+
+
+@pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit"])
+@pytest.mark.parametrize("prefix", ["10.0.0.0/16", "fd00:1::/48"])
+def test_what_the_host_refuses_to_route_is_not_free(host: LocalHost, kind: str, prefix: str) -> None:
+    family = "-6" if ":" in prefix else "-4"
+    for route in (prefix, "default"):
+        subprocess.run(["ip", family, "route", "add", kind, route], check=True)
+
+    taken = host.facts().reservations
+
+    assert Reservation(ip_network(prefix), f"refused by a {kind} route of this host") in taken
+    assert [held for held in taken if held.prefix.prefixlen == 0] == []
+
+
+TRAPS = {
+    "a pipe that nobody writes to": "mkfifo {}",
+    "a device": "ln -s /dev/zero {}",
+    "deep": "yes '[' | head -n 100000 > {}",
+    "no UTF-8": "head -c 100 /dev/urandom > {}",
+    "nonsense": """echo '[7, null, {{"subnets": [{{"subnet": 5}}, 7]}}]' > {}""",
+}
+
+
+@pytest.mark.parametrize("path", ["/etc/containers/networks/a.json", "/etc/resolv.conf", "/etc/machine-id"])
+@pytest.mark.parametrize("trap", TRAPS)
+def test_files_of_others_are_neither_waited_for_nor_believed(host: LocalHost, path: str, trap: str) -> None:
+    before = host.facts().reservations
+    directory = os.path.dirname(path)
+    subprocess.run(
+        ["sh", "-ec", f"mount -t tmpfs none /etc; mkdir -p {directory}; {TRAPS[trap].format(path)}"],
+        check=True,
+    )
+    signal.alarm(20)  # ends a wait, and the test
+
+    after = host.facts().reservations
+
+    signal.alarm(0)
+    assert [held for held in after if held not in before] == []
+
+
+def as_on(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = os.uname()
+    told = os.uname_result((found.sysname, found.nodename, release, found.version, found.machine))
+    monkeypatch.setattr(os, "uname", lambda: told)
+
+
+@pytest.mark.parametrize("release", ["5.15.0-91-generic", "6.0.19", "4.18.0-553.el8.x86_64"])
+def test_a_kernel_that_is_too_old_is_refused_by_name_and_hinders_no_destroy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, release: str
+) -> None:
+    topology, file = shop.topology(tmp_path)
+    before = snapshot()
+    api.apply(topology, file)
+    as_on(release, monkeypatch)
+
+    for command in (lambda: api.apply(topology, file), lambda: api.reconcile("shop")):
+        with pytest.raises(Unsupported, match=rf"this kernel is {release}, and netfab needs 6\.1 or newer"):
+            command()
+    api.destroy("shop")
+
+    assert [line for line in differences(before, snapshot()) if "/var/lib/netfab" not in line] == []
+
+
+@pytest.mark.parametrize("release", ["6.1.0-18-amd64", "6.18.5", "10.0", "unheard of"])
+def test_a_kernel_that_is_new_enough_is_not(monkeypatch: pytest.MonkeyPatch, release: str) -> None:
+    as_on(release, monkeypatch)
+
+    need_kernel()

@@ -19,7 +19,7 @@ from netfab.store.public import PublicView, publish
 from netfab.store.sqlite import _VERSIONS, VERSION, SqliteStore, set_aside
 from netfab.store.store import Record
 
-SHOP = Record("shop", "/srv/shop.yaml", 1000, '{"name":"shop","objects":[]}', '{"nodes":{}}')
+SHOP = Record("shop", "/srv/shop.yaml", 1000, '{"name":"shop","objects":[]}', '{"nodes":{},"networks":{}}')
 LAN, WEB = Lease("subnet", "lan/4", "10.1.0.0/24"), Lease("address", "lan/web/eth0/4", "10.1.0.2")
 
 
@@ -310,3 +310,31 @@ def test_a_published_file_that_is_another_is_written_anew(tmp_path: Path, found:
     publish(str(tmp_path), SHOP, frozenset({LAN}))
 
     assert (tmp_path / "shop.json").read_text() == whole
+
+
+DAMAGES = [
+    "garbage",
+    "{}",
+    "[]",
+    "7",
+    '{"record": [], "leases": []}',
+    '{"record": ["shop", "f", 0, "{}", "{}", "{}"], "leases": []}',
+    '{"record": ["shop", "f", 0, 5, "{\\"nodes\\": {}, \\"networks\\": {}}", "{}"], "leases": []}',
+    '{"record": ["shop", "f", 0, "{}", "{\\"nodes\\": {}, \\"networks\\": {}}", "{}"], "leases": [["a"]]}',
+    '{"record": ["other", "f", 0, "{}", "{\\"nodes\\": {}, \\"networks\\": {}}", "{}"], "leases": []}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage[:70])
+def test_a_published_file_that_is_damaged_is_named_and_the_others_are_read(
+    tmp_path: Path, damage: str
+) -> None:
+    publish(str(tmp_path), SHOP._replace(name="other"), frozenset({LAN}))
+    (tmp_path / "shop.json").write_text(damage)
+
+    view = PublicView(str(tmp_path))
+    for read in (lambda: view.record("shop"), lambda: view.leases("shop"), view.records):
+        with pytest.raises(StoreError, match=r"/shop\.json is damaged: "):
+            read()
+    assert [record.name for record in view.records_that_are_whole()] == ["other"]

@@ -152,7 +152,7 @@ def test_a_table_that_was_read_can_be_written_again() -> None:
 def test_chains_are_made_before_the_verdicts_that_name_them() -> None:
     kinds = [kind for _, kind in commands(TABLE.create())]
 
-    assert kinds == ["table", "chain", "chain", "map", "set", "set", "map", "rule", "rule", "rule"]
+    assert kinds == ["table", *["chain"] * 3, "map", "set", "set", "map", "rule", "rule", "rule"]
 
 
 @pytest.mark.parametrize(

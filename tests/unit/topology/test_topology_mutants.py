@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from topology_samples import EVERY_KEY, TOPOLOGIES, load_text, without_places
 
 from netfab.errors import NetfabError
+from netfab.plan.facts import Facts, FoundGuest
+from netfab.plan.planner import plan
 from netfab.topology.config import config
 
-MUTANTS = int(os.environ.get("NETFAB_TEST_MUTANTS", "2000"))  # a nightly run takes 100,000
+MUTANTS = int(os.environ.get("NETFAB_TEST_MUTANTS", "10000"))  # a nightly run takes 100,000
+PARTS = 4  # that run in parallel
 GOOD = [EVERY_KEY.encode(), *(file.read_bytes() for file in sorted(TOPOLOGIES.glob("*.yaml")))]
 SPICE = (
     b'null ~ {n} {node} {ip:x} .. 1..3 1..9999999 &a *a <<: [] {} \'\' "\\e" "\\0" ::1 - : ! !!x ${X} ${ $$ '
@@ -46,7 +49,7 @@ def mutants(seed: int, count: int) -> Iterator[bytes]:
 
 
 def check(text: bytes) -> bool:
-    """Whether it loads; then also that it can be written out and loads again to the same."""
+    """Whether it loads; then also that it can be planned, and written out and loaded again to the same."""
     message = ""
     try:
         topology = load_text(text)
@@ -56,13 +59,25 @@ def check(text: bytes) -> bool:
         assert message.replace("\n", "").isprintable()
         return False
     assert without_places(load_text(config(topology))) == without_places(topology)
+    guests = {
+        node.attach: FoundGuest(node.attach, "/proc/1/ns/net", 1, "1") for node in topology.nodes.values()
+    }
+    told = ""
+    try:
+        plan(topology, (), Facts(guests=guests, uplinks=("eth0",)), "/run/netfab")
+    except NetfabError as error:
+        told = str(error)
+    assert told == "" or told.replace("\n", "").isprintable()
     return True
 
 
-def test_a_damaged_file_is_a_topology_or_an_error() -> None:
-    loaded = sum(check(text) for text in mutants(seed=7, count=MUTANTS))
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_damaged_file_is_a_topology_that_can_be_planned_or_an_error(part: int) -> None:
+    count = MUTANTS // PARTS
 
-    assert 0 < loaded < MUTANTS
+    loaded = sum(check(text) for text in mutants(seed=part, count=count))
+
+    assert 0 < loaded < count
 
 
 @settings(max_examples=300, deadline=None)

@@ -114,8 +114,8 @@ def test_depth_is_limited_also_through_aliases() -> None:
         read(f"a: &a {inner}\nb: {'[' * 20}*a{']' * 20}\n")
     with pytest.raises(TopologyError, match="nested more than 32 deep"):
         read("[" * 100)
-    with pytest.raises(TopologyError, match="exceeded maximum nesting depth"):
-        read("[" * 100_000)
+    with pytest.raises(TopologyError, match=r"nested more than 32 deep|exceeded maximum nesting depth"):
+        read("[" * 100_000)  # libyaml has a limit of its own, or has not
 
 
 @pytest.mark.parametrize(

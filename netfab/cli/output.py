@@ -1,0 +1,59 @@
+"""Standard output, which may be a full disk, or a pipe that nobody reads: what is lost there is told."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import suppress
+from errno import EPIPE
+
+from netfab.errors import NetfabError
+
+# What they print, they have done: they go on, and it is said on stderr.
+THAT_CHANGE = frozenset({
+    "apply", "attach", "bridge", "destroy", "detach", "kill", "pause", "reconcile", "recover", "restart",
+    "start", "stop", "unpause", "uplink", "confirm",
+})  # fmt: skip
+
+
+class Output(io.FileIO):
+    """The file behind sys.stdout; `lost` is why it could not be written to."""
+
+    lost: OSError | None = None
+    diverts = False  # to stderr, once it is lost; else whoever writes is told
+    muted = False
+
+    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
+        """As of any file, but for what is above."""
+        if self.lost is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.lost = error
+                if not self.diverts:
+                    raise
+        if not self.muted:
+            with suppress(OSError):
+                os.write(2, data)
+        return len(data)
+
+
+def standard_output() -> Output:
+    """From now on sys.stdout is that."""
+    output = Output(sys.stdout.fileno(), "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(output),
+        sys.stdout.encoding,
+        sys.stdout.errors,
+        line_buffering=bool(sys.stdout.line_buffering),
+    )
+    return output
+
+
+def error_of(lost: OSError, done: bool) -> NetfabError | None:
+    """What to say of it; None where it is a pipe that nobody reads on, and nothing else is to be said."""
+    if lost.errno == EPIPE and not done:
+        return None
+    told = "; what was done is above" if done else ""
+    return NetfabError(f"can't write to standard output: {lost.strerror}{told}")

@@ -1,0 +1,85 @@
+"""A store that is broken, lost, full or a newer one: `destroy` works, `recover` says what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from lab import Lab
+from machine import differences
+
+PAIR = """\
+name: pair
+networks: {lan: {}}
+nodes:
+  web: {networks: [lan]}
+  client: {networks: [lan]}
+"""
+STATE, PUBLISHED = "/var/lib/netfab", "/run/netfab/pair.json"
+SMALL_DISK = f"mkdir -p {STATE} && mount -t tmpfs -o size=256k,mode=700 tmpfs {STATE}"
+TROUBLES = {
+    "corrupt": f"head -c 9000 /dev/zero > {STATE}/store.sqlite; rm -f {STATE}/*-wal {STATE}/*-shm",
+    "read-only": f"mount -o remount,ro {STATE}",
+    "full": f"dd if=/dev/zero of={STATE}/filler bs=1k 2> /dev/null || true",
+    "unsafe": f"chmod 777 {STATE}",
+    "newer": f"""python3 -c 'import sqlite3
+sqlite3.connect("{STATE}/store.sqlite").execute("PRAGMA user_version = 99")'""",
+}
+NO_OBJECTS = '{"record": ["pair", "f", 0, "{}", "{"nodes": {}, "networks": {}}", "{}"], "leases": []}'
+DAMAGES = ["garbage", "[]", NO_OBJECTS]
+
+
+def _on_the_network(lab: Lab) -> Mapping[str, frozenset[object]]:
+    return {what: things for what, things in lab.state().items() if what not in (STATE, "mounts")}
+
+
+def _applied(lab: Lab) -> Mapping[str, frozenset[object]]:
+    """The state before a fabric was applied, on a disk of its own."""
+    lab.shell(SMALL_DISK)
+    before = _on_the_network(lab)
+    lab.write(PAIR)
+    lab.netfab("apply")
+    return before
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("topology.yaml",), ("pair",), ("--force",), ("--all", "--yes")], ids=str
+)
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_destroy_removes_all_whatever_is_wrong_with_the_store(
+    lab: Lab, trouble: str, words: tuple[str, ...]
+) -> None:
+    before = _applied(lab)
+    lab.shell(TROUBLES[trouble])
+
+    result = lab.netfab("destroy", *words, code=1)
+
+    assert "fabric pair is gone from this host, but not from the store" in result.err
+    assert differences(before, _on_the_network(lab)) == []
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=["garbage", "another shape", "no objects"])
+def test_destroy_and_recover_work_where_also_the_published_file_is_damaged(lab: Lab, damage: str) -> None:
+    before = _applied(lab)
+    lab.shell(TROUBLES["corrupt"])
+    (lab.directory / "damage").write_text(damage)
+    lab.shell(f"cp damage {PUBLISHED}")
+
+    lab.netfab("destroy", code=1)
+
+    assert differences(before, _on_the_network(lab)) == []
+    lab.shell(f"mkdir -p /run/netfab; cp damage {PUBLISHED}")
+    assert "store.broken" in lab.netfab("recover").out
+
+
+def test_recover_names_fabrics_of_which_only_the_kernel_knows_and_the_hint_works(lab: Lab) -> None:
+    before = _applied(lab)
+    lab.shell(f"rm -rf {STATE}/* /run/netfab")
+
+    told = lab.netfab("recover").out
+
+    assert told.startswith("fabric pair is on this host, and its record is lost: ")
+    lab.netfab("apply")
+    assert lab.netfab("recover").out == "nothing to recover: the store is whole\n"
+    lab.netfab("destroy", "pair")
+    assert differences(before, _on_the_network(lab)) == []
