@@ -7,7 +7,7 @@ agent.py's business, how all agree is coordinator.py's; what each answers for it
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from netfab.plan.planner import Plan
 from netfab.plan.prefixes import reasons
 from netfab.remote.coordinator import transact
 from netfab.remote.messages import StaleBase
-from netfab.remote.orders import Planned, entry_for, orders_for, summary_of
+from netfab.remote.orders import Planned, desired_on, entry_for, orders_for, summary_of
 from netfab.remote.party import Connect, Party, connect, party
 from netfab.remote.planning import planned, planned_alone
 from netfab.remote.reach import refuse_narrow
@@ -95,25 +95,28 @@ def apply(
     *,
     take_over: bool = False,
     skip_unreachable: bool = False,
+    only: Collection[str] = (),
     way: Connect = connect,
 ) -> Outcome:
     """Make all hosts match the topology, or change none.
 
     Hosts that the fabric is on and that the file no longer has are cleared. `skip_unreachable`: hosts that
-    can't be reached stay as they are, until a later apply. Raises NetfabError.
+    can't be reached stay as they are, until a later apply; `only`: nothing but what those nodes have or need.
+    Raises NetfabError.
     """
     entry = known(topology.name, where)
-    cleared = {host: ssh for host, ssh in (entry.hosts if entry else {}).items() if host not in hosts}
+    gone = {host: ssh for host, ssh in (entry.hosts if entry else {}).items() if host not in hosts}
+    cleared = {} if only else gone
     with party({**hosts, **cleared}, where, way) as together:
         for attempt in range(ATTEMPTS):
-            made = planned(topology, together, hosts, entry, skip_unreachable)
-            begun = entry_for(topology, file, {**hosts, **cleared}, made, entry)
+            made = planned(topology, together, hosts, entry, skip_unreachable, only)
+            begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
             orders = dict(orders_for(topology, made, begun, take_over, cleared))
             try:
                 with _in_the_book(begun, entry, where) as book:
                     left = cleared.keys() & made.said
                     hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
-                    text = _text_of(topology)
+                    text = _text_of(topology) if not only else entry.topology if entry else ""
                     decided = partial(book.keep, begun._replace(hosts=hosts_then, topology=text))
                     check = partial(refuse_narrow, together, topology, made.plans)
                     changes = transact(together, orders, where, check, decided)
@@ -196,6 +199,7 @@ def plan(
     *,
     why: bool = False,
     skip_unreachable: bool = False,
+    only: Collection[str] = (),
     way: Connect = connect,
 ) -> Outcome:
     """What apply would change, on each host. Changes nothing.
@@ -204,23 +208,26 @@ def plan(
     """
     entry = known(topology.name, where)
     with party(hosts, where, way) as together:
-        made = planned(topology, together, hosts, entry, skip_unreachable)
-        outcome = _compared(topology, together, made)
-        return outcome._replace(reasons=tuple(_reasons(topology, made))) if why else outcome
+        made = planned(topology, together, hosts, entry, skip_unreachable, only)
+        return _compared(topology, together, made, why)
 
 
-def plan_alone(topology: Topology, host: str, where: Where = HERE, *, way: Connect = connect) -> Outcome:
+def plan_alone(
+    topology: Topology, host: str, where: Where = HERE, *, why: bool = False, way: Connect = connect
+) -> Outcome:
     """What apply_alone would change. Changes nothing."""
     with party(_only(topology, host), where, way) as together:
-        return _compared(topology, together, planned_alone(topology, together, host))
+        made = planned_alone(topology, together, host)
+        return _compared(topology, together, made, why)
 
 
-def _compared(topology: Topology, together: Party, made: Planned) -> Outcome:
+def _compared(topology: Topology, together: Party, made: Planned, why: bool) -> Outcome:
     said = together.ask_all({
-        host: {"verb": "compare", "fabric": json.loads(plan.fabric.to_json())}
-        for host, plan in made.plans.items()
+        host: {"verb": "compare", "fabric": json.loads(desired_on(host, made).to_json())}
+        for host in made.plans
     })  # fmt: skip
-    return _outcome(topology, made, {host: answer["changes"] for host, answer in said.items()})
+    outcome = _outcome(topology, made, {host: answer["changes"] for host, answer in said.items()})
+    return outcome._replace(reasons=tuple(_reasons(topology, made))) if why else outcome
 
 
 def _reasons(topology: Topology, made: Planned) -> Iterable[str]:

@@ -119,6 +119,9 @@ def _plug_in(far: Far) -> None:
         f"link set to-{far.name} master wire up",
     )
     far.run("sh", "-ec", f"ip address add {far.address}/24 dev wire0; ip link set wire0 up")
+    far.run(
+        "ping", "-q", "-c1", "-i0.2", "-w30", "192.0.2.254"
+    )  # until the bridge's port lets frames through
 
 
 def _holder() -> int:

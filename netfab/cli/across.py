@@ -35,12 +35,13 @@ def apply(
     output: str,
     take_over: bool,
     skip_unreachable: bool,
+    only: tuple[str, ...],
 ) -> None:
     """`netfab apply`."""
     from netfab import across
 
     if host:
-        _refuse_together(ssh, skip_unreachable)
+        _refuse_together(ssh, skip_unreachable, only)
         outcome = across.apply_alone(topology, host, absolute(path), where, take_over=take_over)
     else:
         outcome = across.apply(
@@ -50,6 +51,7 @@ def apply(
             where,
             take_over=take_over,
             skip_unreachable=skip_unreachable,
+            only=only,
         )
     show.warn(outcome.warnings)
     if output != "table":
@@ -60,10 +62,10 @@ def apply(
         click.echo(show.closing(outcome.changes, True, path))
 
 
-def _refuse_together(ssh: str | None, skip_unreachable: bool) -> None:
-    for option, value in (("ssh", ssh), ("skip-unreachable", skip_unreachable)):
+def _refuse_together(ssh: str | None, skip_unreachable: bool, only: tuple[str, ...]) -> None:
+    for option, value in (("ssh", ssh), ("skip-unreachable", skip_unreachable), ("only", only)):
         if value:
-            raise click.UsageError(f"--host asks no other host, and so has no --{option}")
+            raise click.UsageError(f"--host makes the whole part of that host, and has no --{option}")
 
 
 def plan(
@@ -76,16 +78,17 @@ def plan(
     why: bool,
     output: str,
     skip_unreachable: bool,
+    only: tuple[str, ...],
 ) -> bool:
     """`netfab plan`; whether there is something to change."""
     from netfab import across
 
     if host:
-        _refuse_together(ssh, skip_unreachable)
-        outcome = across.plan_alone(topology, host, where)
+        _refuse_together(ssh, skip_unreachable, only)
+        outcome = across.plan_alone(topology, host, where, why=why)
     else:
         hosts = across.hosts_of(topology, ssh or "")
-        outcome = across.plan(topology, hosts, where, why=why, skip_unreachable=skip_unreachable)
+        outcome = across.plan(topology, hosts, where, why=why, skip_unreachable=skip_unreachable, only=only)
     show.warn(outcome.warnings)
     if output != "table":
         show.show_data(_data(topology, outcome), output, list)

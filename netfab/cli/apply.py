@@ -92,7 +92,7 @@ def apply_command(
         if ssh or host or topology.hosts:
             from netfab.cli import across
 
-            across.refuse({"only": only, "plan": saved, "confirm": confirm})
+            across.refuse({"plan": saved, "confirm": confirm})
             across.apply(
                 ctx,
                 topology,
@@ -103,6 +103,7 @@ def apply_command(
                 output=output,
                 take_over=take_over,
                 skip_unreachable=skip_unreachable,
+                only=only,
             )
             return
         with changing(ctx, topology.name, confirm, probe, where) as attempt:
@@ -203,7 +204,7 @@ def _plan(
     if ssh or host or topology.hosts:
         from netfab.cli import across
 
-        across.refuse({"only": only, "save": save, "take-over": take_over})
+        across.refuse({"save": save, "take-over": take_over})
         changes = across.plan(
             topology,
             path,
@@ -213,6 +214,7 @@ def _plan(
             why=why,
             output=output,
             skip_unreachable=skip_unreachable,
+            only=only,
         )
         if exit_code and changes:
             raise SystemExit(2)

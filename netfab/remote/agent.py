@@ -43,6 +43,7 @@ class Agent:
         self._verbs: dict[str, Callable[[Message], Iterator[Message]]] = {
             "hello": self._hello,
             "compare": self._compare,
+            "observe": self._observe,
             "prepare": self._prepare,
             "listen": self._listen,
             "probe": self._probe,
@@ -98,6 +99,7 @@ class Agent:
                 "transaction": part.transaction if part else "",
                 "undecided": undecided,
                 "summary": json.loads(record.summary) if record else {},
+                "commands": json.loads(record.commands) if record else {},
                 "leases": plain(leases),
                 "facts": plain(facts),
                 "unfound": {word: [error.message, error.hint] for word, error in unfound.items()},
@@ -111,6 +113,13 @@ class Agent:
         with opened_store(self._where) as store, opened_host(desired.name, self._where) as host:
             observed = host.observe(desired.name, (desired, last_applied(store, desired.name, KINDS)))
             yield {"verb": "compared", "changes": describe(engine.changes_for(desired, observed))}
+
+    def _observe(self, message: Message) -> Iterator[Message]:
+        """What there is of a fabric, read as for an apply of that one. Holds nothing."""
+        desired = Fabric.from_json(json.dumps(field(message, "fabric", dict)), KINDS)
+        with opened_store(self._where) as store, opened_host(desired.name, self._where) as host:
+            observed = host.observe(desired.name, (desired, last_applied(store, desired.name, KINDS)))
+            yield {"verb": "observed", "fabric": json.loads(observed.own.to_json())}
 
     def _prepare(self, message: Message) -> Iterator[Message]:
         if self.transaction is not None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from netfab.objects.base import Fabric
 from netfab.plan.facts import Facts, Lease
+from netfab.plan.part import commands_within, leases_within, summary_within, within
 from netfab.plan.planner import Plan, summary
 from netfab.remote.messages import Message
 from netfab.remote.transaction import Order
@@ -28,6 +29,17 @@ class Planned(NamedTuple):
     warnings: tuple[str, ...]  # hosts that were left out
     facts: Mapping[str, Facts]
     leases: frozenset[Lease]  # what the fabric held before
+    there: Mapping[str, Fabric] = {}  # what is on each host, where only a part is planned
+
+
+def desired_on(host: str, planned: Planned) -> Fabric:
+    """What should be there: its plan, or what there is with its part of a plan put in."""
+    made = planned.plans[host]
+    return made.fabric if made.nodes is None else within(made, planned.there[host])
+
+
+def _wants_on(host: str, planned: Planned) -> frozenset[Lease]:
+    return leases_within(planned.plans[host], (Lease(*lease) for lease in planned.said[host]["leases"]))
 
 
 def last_of(said: Mapping[str, Message]) -> Message:
@@ -51,7 +63,7 @@ def entry_for(
     generation = max(
         entry.generation if entry else 0, *(said["generation"] for said in planned.said.values())
     )
-    leases = {lease for made in planned.plans.values() for lease in made.wants if lease.kind not in _OWN}
+    leases = {lease for host in planned.plans for lease in _wants_on(host, planned) if lease.kind not in _OWN}
     return Entry(
         topology.name,
         file,
@@ -70,13 +82,10 @@ def orders_for(
     """What each host is told; those that the file no longer has are told of an empty fabric."""
     source = entry.file if entry.file == "-" else f"{os.uname().nodename}:{entry.file}"
     for host, said in planned.said.items():
-        made = planned.plans.get(host)
-        chosen = json.dumps(
-            _summary_on(topology, made) if made else {"networks": {}, "nodes": {}, "links": []}
-        )
-        commands = json.dumps(made.commands if made else {})
-        empty = Fabric(topology.name)
-        record = Record(topology.name, source, 0, empty.to_json(), chosen, commands)
+        made, empty = planned.plans.get(host), Fabric(topology.name)
+        chosen = _summary_on(topology, host, planned) if made else {"networks": {}, "nodes": {}, "links": []}
+        commands = commands_within(made, said["commands"]) if made else {}
+        record = Record(topology.name, source, 0, empty.to_json(), json.dumps(chosen), json.dumps(commands))
         yield (
             host,
             Order(
@@ -85,8 +94,8 @@ def orders_for(
                 said["generation"],
                 entry.generation,
                 record,
-                made.fabric if made else empty,
-                made.wants if made else frozenset(),
+                desired_on(host, planned) if made else empty,
+                _wants_on(host, planned) if made else frozenset(),
                 made.published if made else (),
                 take_over or host in cleared,
                 0.0,
@@ -94,17 +103,18 @@ def orders_for(
         )
 
 
-def _summary_on(topology: Topology, made: Plan) -> dict[str, Any]:
+def _summary_on(topology: Topology, host: str, planned: Planned) -> Mapping[str, Any]:
     """A host's own nodes, and the networks that they are on."""
+    made = planned.plans[host]
     here = {name: node for name, node in topology.nodes.items() if name in made.names}
-    return summary(topology._replace(nodes=here), made)
+    return summary_within(made, summary(topology._replace(nodes=here), made), planned.said[host]["summary"])
 
 
 def summary_of(topology: Topology, planned: Planned) -> dict[str, Any]:
     """That of all hosts together; each node with its host."""
     together: dict[str, Any] = {"networks": {}, "nodes": {}, "links": []}
-    for host, made in planned.plans.items():
-        chosen = _summary_on(topology, made)
+    for host in planned.plans:
+        chosen = _summary_on(topology, host, planned)
         together["networks"] |= chosen["networks"]
         together["nodes"] |= {name: {**node, "host": host} for name, node in chosen["nodes"].items()}
         together["links"] += [link for link in chosen["links"] if link not in together["links"]]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
 
 from netfab import shared
 from netfab.errors import NetfabError, raise_all
+from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder
+from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Asked, Facts, asked_by
+from netfab.plan.part import nodes_of, part_of
 from netfab.plan.placement import plan_hosts
+from netfab.plan.planner import Plan
 from netfab.plan.planner import plan as plan_for_one
 from netfab.plan.runs_on import place
 from netfab.remote.alone import facts_of_others, undetermined
@@ -29,9 +34,11 @@ def planned(
     hosts: Collection[str],
     entry: Entry | None,
     skip_unreachable: bool = False,
+    only: Collection[str] = (),
 ) -> Planned:
-    """Ask every host who it is, and plan for those that answer. Raises NetfabError."""
-    asked = _asked(topology, hosts)
+    """Ask every host who it is, and plan for those that answer; `only` some nodes. Raises NetfabError."""
+    applied = entry.summary["nodes"] if entry else ()
+    asked = _asked(topology, hosts, nodes_of(topology, only, applied) if only else topology.nodes)
     said = greeted(together, topology.name, asked, skip_unreachable)
     out = tuple(f"{host} was left out: it is not reached" for host in hosts if host not in said)
     tell_what_was_decided(together, topology.name, said)
@@ -47,12 +54,24 @@ def planned(
         (host,) = facts
         topology = shared.joined(topology, said[host]["networks"])
         plans = {host: plan_for_one(topology, leases, facts[host], run)}
-    return Planned(plans, said, out, facts, leases)
+    if not only:
+        return Planned(plans, said, out, facts, leases)
+    parts = {host: part_of(topology, plan, only, applied) for host, plan in plans.items()}
+    return Planned(parts, said, out, facts, leases, _what_is_there(together, parts))
+
+
+def _what_is_there(together: Party, parts: Mapping[str, Plan]) -> dict[str, Fabric]:
+    """The fabric as it is on each host."""
+    questions = {
+        host: {"verb": "observe", "fabric": json.loads(part.fabric.to_json())} for host, part in parts.items()
+    }
+    said = together.ask_all(questions)
+    return {host: Fabric.from_json(json.dumps(answer["fabric"]), KINDS) for host, answer in said.items()}
 
 
 def planned_alone(topology: Topology, together: Party, host: str) -> Planned:
     """Ask that host alone, and plan for it. Raises NetfabError where others would have to be asked."""
-    said = greeted(together, topology.name, _asked(topology, [host]))
+    said = greeted(together, topology.name, _asked(topology, [host], topology.nodes))
     refuse_unfound(topology, {word: NetfabError(*told) for word, told in said[host]["unfound"].items()})
     facts, leases = _facts(said[host]["facts"]), leases_of(said, None)
     applied = {str(device): int(mtu) for device, mtu in said[host]["mtus"].items()}
@@ -62,11 +81,12 @@ def planned_alone(topology: Topology, together: Party, host: str) -> Planned:
     return Planned({host: plan}, said, (), {host: facts}, leases)
 
 
-def _asked(topology: Topology, hosts: Collection[str]) -> dict[str, Asked]:
-    """What each host is to say of guests and NICs: those of its own nodes."""
+def _asked(topology: Topology, hosts: Collection[str], nodes: Collection[str]) -> dict[str, Asked]:
+    """What each host is to say of guests and NICs: those of its own nodes, of these."""
     if not topology.hosts:
-        return dict.fromkeys(hosts, asked_by(topology, topology.nodes))
+        return dict.fromkeys(hosts, asked_by(topology, nodes))
     runs_on = place(topology).nodes
     return {
-        host: asked_by(topology, [node for node, where in runs_on.items() if where == host]) for host in hosts
+        host: asked_by(topology, [node for node, where in runs_on.items() if where == host and node in nodes])
+        for host in hosts
     }

@@ -104,6 +104,7 @@ class _Question:
             self._round({way: _rungs(*bound) for way, bound in bounds.items()})
             narrowed = {way: _narrowed(*bound, self._got[way]) for way, bound in bounds.items()}
             bounds = {way: bound for way, bound in narrowed.items() if bound[0] + 1 < bound[1]}
+        self._round({way: whole[way] for way in self._missing()})  # it may have come up meanwhile
         told: set[frozenset[str]] = set()
         for way in self._missing():
             if (error := self._error(way)) is not None and frozenset(way[:2]) not in told:

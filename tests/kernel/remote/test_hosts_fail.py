@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -78,7 +79,12 @@ def test_both_sides_of_a_partition_go_on_and_no_address_is_given_twice_after_it(
 
 
 def test_of_two_controllers_at_once_both_succeed_and_one_is_last(shop: Shop, fars: dict[str, Far]) -> None:
-    children = [in_a_child(lambda change=change: shop.apply(change)) for change in (one_more, cache)]
+    file = str(shop.directory / "shop.yaml")
+    topologies = [shop.write(change) for change in (one_more, cache)]
+    children = [
+        in_a_child(lambda wanted=wanted: across.apply(wanted, across.hosts_of(wanted), file, way=shop.way))
+        for wanted in topologies
+    ]
 
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
     assert (fars["h1"].nodes(), fars["h2"].nodes()) in [
@@ -95,7 +101,10 @@ def in_a_child(job: Callable[[], object]) -> int:
         try:
             job()
             code = 0
+        except NetfabError as failure:
+            print(failure)
         finally:
+            sys.stdout.flush()
             os._exit(code)
     return child
 
@@ -150,3 +159,15 @@ def test_a_connection_that_is_cut_at_any_message_changes_nothing_or_is_made_good
     assert outcomes[0] == (False, True)
     assert outcomes[-1] == (True, False)
     assert outcomes == sorted(outcomes, key=lambda outcome: outcome[0])  # no way back once it was decided
+
+
+def test_addresses_stay_where_another_controller_was_last(shop: Shop) -> None:
+    shop.apply()
+    ours = shop.entry
+    shop.apply(one_more)
+    before = shop.entry.summary["nodes"]["log"]["addresses"]
+    opened_book(HERE).keep(ours)  # as it is where nobody knows of that
+
+    shop.apply(lambda text: one_more(text).replace("  web:", "  a: {networks: [lan], runs_on: h1}\n  web:"))
+
+    assert shop.entry.summary["nodes"]["log"]["addresses"] == before

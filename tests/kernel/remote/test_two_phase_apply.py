@@ -202,3 +202,40 @@ def test_a_file_of_another_controller_does_not_eat_the_fabric(shop: Shop, tmp_pa
 
     with pytest.raises(NetfabError, match="was applied from"):
         shop.apply()
+
+
+def test_a_part_is_applied_where_its_nodes_are_and_all_others_stay(shop: Shop, fars: dict[str, Far]) -> None:
+    shop.apply()
+    before = shop.entry
+
+    more = "  later: {networks: [lan], runs_on: h2}\n"
+
+    changes = shop.apply(lambda text: one_more(text) + more, only=["log"])
+
+    assert "h1: create namespace shop.log" in changes
+    assert fars["h1"].nodes() == {"shop.web", "shop.log"}
+    assert fars["h2"].nodes() == {"shop.db"}
+    assert shop.entry.summary["nodes"].keys() == {"web", "db", "log"}
+    assert shop.entry.leases > before.leases
+    assert shop.apply(lambda text: one_more(text) + more, only=["log", "web"]) == []
+
+
+def test_a_node_that_the_file_no_longer_has_goes_by_its_name_wherever_it_is(
+    shop: Shop, fars: dict[str, Far]
+) -> None:
+    shop.apply(one_more)
+
+    shop.apply(lambda text: text.replace("  db: {networks: [lan], runs_on: h2}\n", ""), only=["db"])
+
+    assert fars["h1"].nodes() == {"shop.web", "shop.log"}
+    assert fars["h2"].nodes() == set()
+    assert shop.entry.summary["nodes"].keys() == {"web", "log"}
+
+
+def test_two_hosts_that_would_both_be_this_machine_are_refused(shop: Shop) -> None:
+    topology = shop.write(
+        lambda text: text.replace(", ssh: root@192.0.2.1", "").replace(", ssh: root@192.0.2.2", "")
+    )
+
+    with pytest.raises(NetfabError, match="h1 and h2 have no `ssh`, and this machine is one host"):
+        across.hosts_of(topology)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,21 @@ def test_a_broken_entry_is_named(tmp_path: Path, text: str) -> None:
 
     with pytest.raises(StoreError, match=r"shop\.json: "):
         Book(str(tmp_path)).entry("shop")
+
+
+def test_two_controllers_may_write_at_once(tmp_path: Path) -> None:
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                for _ in range(100):
+                    Book(str(tmp_path)).keep(SHOP)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    assert os.listdir(tmp_path) == [f"{SHOP.name}.json"]
