@@ -87,7 +87,8 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
 def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
     """What of this host has come in the way of a fabric, of which itself nothing has changed."""
     with opened_store(where) as store, opened_host(name, where) as host:
-        wanted = Fabric.from_json(known_record(store, name).desired, [Firewall])
+        record = store.record(name)
+        wanted = Fabric.from_json(record.desired, [Firewall]) if record else Fabric(name)
         return tuple(_warnings(store.leases(name), wanted, host))
 
 
