@@ -170,7 +170,7 @@ class Observer:
         self.gone: list[Guest] = []  # those known that don't, by the last reading
         self._inside = False  # whether something in a namespace has to be looked for, even when that ends
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
-        self._neighbours: list[NeighbourMessage] = []
+        self._neighbours: dict[str, list[NeighbourMessage]] = {}
         self._tables: list[Any] = []
         self._foreign_tables: list[tuple[str, str]] = []
         self._switches: tuple[Switch, ...] = ()
@@ -189,7 +189,7 @@ class Observer:
 
     def forget(self) -> None:
         """Keep nothing of what was read."""
-        self._spaces, self._tables, self._passages = {}, [], []
+        self._spaces, self._tables, self._passages, self._neighbours = {}, [], [], {}
 
     def host_links(self) -> list[Link]:
         """The host's links; the next reading takes them as read, as a dump of a thousand takes its time."""
@@ -220,8 +220,6 @@ class Observer:
         }
         linked = [(space, link) for space, found in own.items() for link in found.links]
         marked = marked_links(fabric, own)
-        if only is None or HOST in only:
-            self._neighbours = self._read_neighbours(marked, known)
         return Dump(
             fabric=fabric,
             spaces=own,
@@ -249,7 +247,7 @@ class Observer:
             vlans=self._vlans,
             passages=self._passages,
             guests=self._guests,
-            neighbours=self._neighbours,
+            neighbours=self._read_neighbours(marked, known, own, only),
             qdiscs=self._read_qdiscs(known, own, only),
         )
 
@@ -286,13 +284,20 @@ class Observer:
         return {space: found for space, found in self._qdiscs.items() if space in own}
 
     def _read_neighbours(
-        self, marked: Iterable[tuple[str, Link]], known: Sequence[Fabric]
-    ) -> list[NeighbourMessage]:
-        """The host's, where the fabric has a tunnel, or had one."""
-        tunnels = any(space == HOST and link.kind == "vxlan" for space, link in marked)
-        if tunnels or any(type(thing) is Neighbour for one in known for thing in one.values()):
-            return neighbours(self._namespaces.socket(HOST))
-        return []
+        self,
+        marked: Iterable[tuple[str, Link]],
+        known: Sequence[Fabric],
+        own: dict[str, Space],
+        only: frozenset[str] | None,
+    ) -> dict[str, list[NeighbourMessage]]:
+        """Of the spaces in which some are known to be, or a tunnel is: they cost a dump of their own."""
+        asked = {thing.link.space for one in known for thing in one.values() if type(thing) is Neighbour}
+        asked |= {space for space, link in marked if link.kind == "vxlan"}
+        for space in (asked | self._neighbours.keys()) & own.keys():
+            if only is None or space in only:
+                with suppress(FileNotFoundError):
+                    self._neighbours[space] = neighbours(self._namespaces.socket(space))
+        return {space: found for space, found in self._neighbours.items() if space in own}
 
     def _living(self, known: Sequence[Fabric]) -> dict[str, Guest]:
         """The known guests that live; of two in one place the last one: it was there first."""

@@ -133,7 +133,9 @@ class Dump(NamedTuple):
     containers: Iterable[Any] = ()  # every container that there is anything of
     passages: Sequence[Any] = ()  # rules of Docker's chain for the rules of others, as nft prints them
     qdiscs: Mapping[str, Sequence[Any]] = {}  # space -> a QdiscMessage each, where somebody asks for them
-    neighbours: Sequence[Any] = ()  # a NeighbourMessage each, of the host, where the fabric has tunnels
+    neighbours: Mapping[
+        str, Sequence[Any]
+    ] = {}  # space -> a NeighbourMessage each, where somebody asks for them
     clients: Iterable[Any] = ()  # a Dhcp for each client that lives
     guests: Mapping[str, Any] = {}  # space -> the Guest that it is
     nics: Mapping[str, Any] = {}  # name of a NIC that is moved, or was to be -> the Original that it has

@@ -98,11 +98,12 @@ class Neighbour(NamedTuple):
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
-        for message in dump.neighbours:
-            marked = message.attrs.get(NDA_PROTOCOL, b"")[:1] == u8(MARK)
-            if marked and message.family != AF_BRIDGE and (HOST, message.ifindex) in dump.owned:
-                address, lladdr = message.attrs[NDA_DST], message.attrs.get(NDA_LLADDR, b"")
-                yield cls(dump.links[HOST, message.ifindex], ip_address(address), lladdr.hex(":"))
+        for space, found in dump.neighbours.items():
+            for message in found:
+                marked = message.attrs.get(NDA_PROTOCOL, b"")[:1] == u8(MARK)
+                if marked and message.family != AF_BRIDGE and (space, message.ifindex) in dump.owned:
+                    address, lladdr = message.attrs[NDA_DST], message.attrs.get(NDA_LLADDR, b"")
+                    yield cls(dump.links[space, message.ifindex], ip_address(address), lladdr.hex(":"))
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
@@ -130,7 +131,7 @@ def request(
 def entries(dump: Dump) -> Iterator[tuple[Name, NeighbourMessage]]:
     """(tunnel, entry) of every forwarding entry about our tunnels on the host that nobody learned."""
     tunnels = {link.ifindex: Name(HOST, link.name) for space, link in dump.marked if link.kind == "vxlan"}
-    for message in dump.neighbours:
+    for message in dump.neighbours.get(HOST, ()):
         static = message.state & (NUD_PERMANENT | NUD_NOARP) and not message.flags & NTF_EXT_LEARNED
         if message.family == AF_BRIDGE and message.ifindex in tunnels and static:
             yield tunnels[message.ifindex], message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 
 from netfab.objects.address import Address, address_name
@@ -10,6 +10,7 @@ from netfab.objects.base import HOST, Fabric, KernelObject, Name, node_space
 from netfab.objects.bridge import Bridge
 from netfab.objects.link import Settings, group_of
 from netfab.objects.namespace import Namespace
+from netfab.objects.neighbour import Neighbour
 from netfab.objects.port import Port
 from netfab.objects.route import DEFAULT_METRIC6, Hop, Route
 from netfab.objects.veth import End, Veth
@@ -33,6 +34,7 @@ def _objects(topology: Topology) -> Iterator[KernelObject]:
     yield Bridge(BRIDGE, mac_of(NAME), MTU, group_of(NAME))
     for host in topology.hosts.values():
         yield from _host(host)
+        yield from _others(host, topology.hosts)
 
 
 def _host(host: HostEntry) -> Iterator[KernelObject]:
@@ -48,3 +50,13 @@ def _host(host: HostEntry) -> Iterator[KernelObject]:
         through = (address_name(link, host.address, length),)
         destination, metric = _ANYWHERE[host.address.version]
         yield Route(link.space, destination, (Hop(None, link),), metric, through)
+
+
+def _others(host: HostEntry, hosts: Mapping[str, HostEntry]) -> Iterator[KernelObject]:
+    """Where the others are. What they found out would be counted together, as they share one kernel."""
+    link = Name(node_space(NAME, host.name), NIC)
+    for other in hosts.values():
+        if other is host or other.address is None or host.address is None:
+            continue
+        if other.address.version == host.address.version:
+            yield Neighbour(link, other.address, mac_of(NAME, other.name))

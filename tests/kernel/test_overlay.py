@@ -133,6 +133,13 @@ def test_nodes_reach_each_other_from_every_host_to_every_other(begun: Begun, cou
             assert one == other or ping(hosts, f"n{one}", f"n{other}"), (one, other)
 
 
+def test_fifty_hosts_share_a_kernel_that_remembers_a_thousand_neighbours(begun: Begun) -> None:
+    hosts = begun(fleet(50))  # whose tunnels are tried from each to each
+
+    for one, other in ("n1", "n50"), ("n50", "n25"), ("n25", "n1"):
+        assert ping(hosts, one, other)
+
+
 @pytest.mark.parametrize("count", [3, 10])
 def test_a_known_address_costs_nothing_on_the_underlay_but_its_packets(begun: Begun, count: int) -> None:
     from scapy.layers.inet import ICMP, IP
