@@ -130,11 +130,15 @@ def in_guest(netns: str = "blue", last: int = 2) -> tuple[Any, ...]:
     return guest(netns), veth(b=veth().b._replace(link=GUEST_ETH1)), port(), held, way
 
 
+def features_of(example: Example) -> set[str]:
+    """What not every host has, and it needs."""
+    things = (*example.before.values(), *example.after.values())
+    return {thing.feature for thing in things if getattr(thing, "feature", "")}
+
+
 def here(example: Example) -> Example:
     """The example with the guests and NICs that it speaks of, made where the caller is; and a DHCP server."""
-    features = {
-        getattr(thing, "feature", "") for one in (example.before, example.after) for thing in one.values()
-    } - {""}
+    features = features_of(example)
     if features == {OPEN_VSWITCH}:
         openvswitch.start()
     elif features:
