@@ -150,20 +150,16 @@ def _holder() -> int:
 
 
 def _end_all(far: Far) -> None:
-    """The holder and what was started in its network: agents, supervisors and their programs."""
-    there = os.stat(f"/proc/{far.pid}/ns/mnt")
-    mine = [far.pid]
-    for entry in os.listdir("/proc"):
-        if entry.isdecimal() and int(entry) not in (far.pid, os.getpid()):
-            try:
-                found = os.stat(f"/proc/{entry}/ns/mnt")
-            except OSError:
-                continue
-            if os.path.samestat(found, there):
-                mine.append(int(entry))
-    for pid in mine:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    """The holder and what was started there: agents, supervisors, and their programs in their own mounts."""
+    nodes = Path(f"/proc/{far.pid}/root/run/netns")
+    there = [nodes / name for name in os.listdir(nodes)] if nodes.is_dir() else []
+    there += [Path(f"/proc/{far.pid}/ns/{kind}") for kind in ("mnt", "net")]
+    theirs = {(found.st_dev, found.st_ino) for found in map(os.stat, there)}
+    for entry in filter(str.isdecimal, os.listdir("/proc")):
+        with suppress(OSError):
+            own = [os.stat(f"/proc/{entry}/ns/{kind}") for kind in ("mnt", "net")]
+            if int(entry) != os.getpid() and any((found.st_dev, found.st_ino) in theirs for found in own):
+                os.kill(int(entry), signal.SIGKILL)
     os.waitpid(far.pid, 0)
 
 
