@@ -11,7 +11,7 @@ import select
 import signal
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from itertools import pairwise
@@ -152,7 +152,7 @@ def _run(ways: list[Way], ready: int) -> dict[Way, Heard]:
     return {line.way: line.heard() for line in lines}
 
 
-def _until(lines: list[_Line], over, seconds: float) -> None:  # type: ignore[no-untyped-def]
+def _until(lines: list[_Line], over: Callable[[], bool], seconds: float) -> None:
     begin = monotonic()
     turn = 0
     while not over() and monotonic() < begin + seconds:

@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from errno import EPIPE
+from typing import Any
 
 from netfab.errors import NetfabError
 
@@ -24,7 +25,7 @@ class Output(io.FileIO):
     diverts = False  # to stderr, once it is lost; else whoever writes is told
     muted = False
 
-    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
+    def write(self, data: Any, /) -> int:  # anything with bytes: a type for that came with Python 3.12
         """As of any file, but for what is above."""
         if self.lost is None:
             try:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from netfab.objects.firewall import Chain, Element, Firewall
 from netfab.objects.firewall import Set as NftSet
 from netfab.plan.guard import with_advertisements
+from netfab.topology.addresses import is_within
 
 
 def shared_table(planned: Firewall, there: Firewall | None, about: Set[str]) -> Firewall:
@@ -67,7 +68,7 @@ def _shared_set(
 
     def holds_ours(element: Element) -> bool:
         around = _prefix(element) if "interval" in planned.flags and len(element) == 1 else None
-        return around is not None and any(_holds(around, prefix) for prefix in prefixes)
+        return around is not None and any(is_within(prefix, around) for prefix in prefixes)
 
     kept = [element for element in there.elements if not is_ours(element)]
     ours = [element for element in planned.elements if is_ours(element) or holds_ours(element)]
@@ -81,7 +82,7 @@ def _apart(elements: Iterable[Element]) -> Iterator[Element]:
         prefix = _prefix(element)
         if prefix is None:
             yield element
-        elif outer is None or outer[0][:-1] != element[:-1] or not _holds(outer[1], prefix):
+        elif outer is None or outer[0][:-1] != element[:-1] or not is_within(prefix, outer[1]):
             outer = element, prefix
             yield element
 
@@ -99,7 +100,3 @@ def _prefix(element: Element) -> IPv4Network | IPv6Network | None:
         return ip_network(element[-1])
     except ValueError:
         return None
-
-
-def _holds(outer: IPv4Network | IPv6Network, inner: IPv4Network | IPv6Network) -> bool:
-    return outer.version == inner.version and inner.subnet_of(outer)  # type: ignore[arg-type]  # of one family

@@ -251,7 +251,7 @@ def _without(prefix: Prefix, parts: Iterable[Prefix]) -> Iterator[Prefix]:
     """The prefix less the one of those parts that is in it."""
     for part in parts:
         if part.version == prefix.version:
-            yield from prefix.address_exclude(part)  # type: ignore[arg-type]  # of one family
+            yield from prefix.address_exclude(part)  # type: ignore[arg-type]  # `version` says one family
             return
     yield prefix
 

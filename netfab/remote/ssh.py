@@ -58,7 +58,7 @@ class Ssh:
     """A Transport to an agent on a far host."""
 
     def __init__(self, destination: str) -> None:
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # `wait` closes it
         self._noise = 0
         self._greeted = False
         pipe = subprocess.PIPE

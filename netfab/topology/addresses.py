@@ -143,3 +143,10 @@ def allowed(text: str) -> str:
     if re.fullmatch(_MAC, text.lower().replace("-", ":")):
         return mac(text)
     return str(prefix(text) if "/" in text else address(text))
+
+
+def is_within(inner: Prefix, outer: Prefix) -> bool:
+    """Whether one prefix is part of another, or the same."""
+    if isinstance(inner, IPv4Network):
+        return isinstance(outer, IPv4Network) and inner.subnet_of(outer)
+    return isinstance(outer, IPv6Network) and inner.subnet_of(outer)

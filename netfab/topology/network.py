@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from netfab.topology import addresses, grammar, meanings
+from netfab.topology.addresses import is_within
 from netfab.topology.grammar import INTERFACE, NAME, Wrong
 from netfab.topology.port import FLAG, INTERFACE_NAME, MTU, SHARED, bounded
 from netfab.topology.reading import (
@@ -211,7 +212,7 @@ def _ranges(network: Network) -> Iterator[str]:
         families.add(part.version)
         if subnet is None:
             yield f"the range {part} needs a written `subnet:` that it is part of"
-        elif not part.subnet_of(subnet):  # type: ignore[arg-type]  # of one family
+        elif not is_within(part, subnet):
             yield f"the range {part} is no part of the subnet {subnet}"
 
 

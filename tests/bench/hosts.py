@@ -96,6 +96,7 @@ def beside_the_slowest() -> list[float]:
             busy[channel.host] += perf_counter() - asked[channel.host]
             yield message
 
+    # As they are, with a watch around them; this process does nothing else afterwards.
     Channel.say, Channel.read = said, heard  # type: ignore[method-assign]
     start = perf_counter()
     across.apply(topology, across.hosts_of(topology), "lab.yaml")
@@ -114,7 +115,7 @@ def one_node_more() -> list[float]:
         asked[channel.host] += message["verb"] == "apply"
         say(channel, message)
 
-    Channel.say = counted  # type: ignore[method-assign]
+    Channel.say = counted  # type: ignore[method-assign]  # as it is, and counted
     more = read(fleet(MANY, more="more: {networks: [lan], runs_on: h1}"))
     outcome = across.apply(more, across.hosts_of(more), "lab.yaml")
     others = [change for change in outcome.changes if change["host"] != "h1"]

@@ -11,6 +11,7 @@ from time import process_time
 
 from frame import NETFAB, Row, Samples, at_most, main, progress, run, topology
 
+from netfab.errors import Location
 from netfab.plan.facts import Device, Facts
 from netfab.plan.placement import plan_hosts
 from netfab.plan.subnets import Reservation, Space
@@ -56,7 +57,7 @@ def measure(directory: Path, rounds: int) -> list[Row]:
 def planning(subnets: int) -> float:
     """CPU seconds for that many /28s in a pool in which every other one of twice as many is held."""
     taken = [Reservation(IPv4Network((0x0A000000 + 32 * held, 28)), "bench") for held in range(subnets)]
-    pools = [Pool(IPv4Network("10.0.0.0/8"), 28, None)]  # type: ignore[arg-type]  # written nowhere
+    pools = [Pool(IPv4Network("10.0.0.0/8"), 28, Location("", 0, 0, ""))]
     with cpu_time() as spent:
         space = Space(4, pools, taken)
         for _ in range(subnets):

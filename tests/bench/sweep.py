@@ -51,7 +51,7 @@ def _deleting(phases: list[list[Deletion]]) -> float:
         host.dump()
         start = perf_counter()
         for phase in phases:
-            assert not any(host.run(phase)), "the kernel refused a delete"  # type: ignore[arg-type]
+            assert not any(host.run(phase)), "the kernel refused a delete"  # type: ignore[arg-type]  # changes, as far as `run` looks
         return perf_counter() - start
 
 

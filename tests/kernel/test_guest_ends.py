@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_a_guest_that_ends_at_any_step_of_attach_is_said_to_have_gone_and_nothin
     before = state()
     for number in range(1, count + 1):
         with guest() as pid:
-            hook, _ = hook_at(number, lambda pid=pid: end(pid))  # type: ignore[misc]
+            hook, _ = hook_at(number, partial(end, pid))
 
             with pytest.raises(GuestGone, match=f"^the guest went away: pid:{pid}$") as told:
                 attached(pid, hook)
