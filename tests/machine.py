@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from netfab.kernel.dumps import addresses, links, routes
 from netfab.kernel.netlink import Netlink
-from netfab.kernel.observe import addresses, links, routes
 from netfab.objects.link import ADDRESS, GROUP, IFALIAS, LINK, MASTER, MTU
 
 _LINK_ATTRS = (MTU, LINK, MASTER, IFALIAS, GROUP, ADDRESS)  # no counters, no carrier

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel import nft, openvswitch
+from netfab.kernel.dumps import links
 from netfab.kernel.holders import holder
 from netfab.kernel.netlink import BATCH, Netlink
 from netfab.kernel.netns import GuestWentAway, Namespaces
-from netfab.kernel.observe import links
 from netfab.objects.base import HOST, Name, Op
 from netfab.objects.link import GROUP, IFALIAS, LOOPBACK_IFINDEX, Link, scratch_of
 from netfab.objects.ops import (

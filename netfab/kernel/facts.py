@@ -15,9 +15,9 @@ from typing import Any
 from netfab.errors import NoAnswer
 from netfab.kernel import openvswitch
 from netfab.kernel.drops import sees_bridged_frames
+from netfab.kernel.dumps import addresses, links, routes
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import rules_of
-from netfab.kernel.observe import addresses, links, routes
 from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
 from netfab.objects.bridge import STP_STATE
 from netfab.objects.link import LOOPBACK_IFINDEX, MASTER, Link, is_moved_by, owned

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from netfab.errors import Unsupported
 from netfab.kernel import openvswitch
+from netfab.kernel.dumps import links
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import PROGRAMS
-from netfab.kernel.observe import links
 from netfab.kernel.userns import become_root
 from netfab.objects.base import HOST, Name
 from netfab.objects.filtering import FEATURE as FILTERING

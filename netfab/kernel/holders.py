@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+from netfab.kernel.dumps import addresses, links, routes
 from netfab.kernel.netlink import Netlink
-from netfab.kernel.observe import addresses, links, routes
 from netfab.objects.address import IFA_LOCAL
 from netfab.objects.link import IFNAME
 from netfab.objects.route import RTA_DST, RTA_OIF, RTA_PRIORITY

@@ -7,8 +7,8 @@ import select
 from errno import ENETDOWN
 from time import monotonic, sleep
 
+from netfab.kernel.dumps import ALL_LINKS, addresses
 from netfab.kernel.netlink import Monitor, Netlink
-from netfab.kernel.observe import ALL_LINKS, addresses
 from netfab.objects.address import IFA_ADDRESS, IFA_F_TENTATIVE, IFA_FLAGS, IFA_LOCAL
 from netfab.objects.link import OPERSTATE, OPERSTATE_UP, Link
 from netfab.objects.route import RTA_DST, RTA_OIF

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from netfab.kernel.dumps import links, read_mark
 from netfab.kernel.netns import NAMESPACE, Namespaces
 from netfab.kernel.nft import is_marked, tables_there
-from netfab.kernel.observe import links, read_mark
 from netfab.objects.base import HOST
 from netfab.objects.firewall import table_name
 from netfab.objects.link import Link, group_of, of_a_fabric, scratch_of

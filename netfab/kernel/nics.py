@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from netfab.kernel.dumps import ALL_ADDRESSES, ALL_LINKS, ALL_ROUTES
 from netfab.kernel.netlink import Netlink
-from netfab.kernel.observe import ALL_ADDRESSES, ALL_LINKS, ALL_ROUTES
 from netfab.objects.kept import KeptAddress, KeptRoute, kept_address, kept_routes
 from netfab.objects.link import IFALIAS, LINK, LOOPBACK_IFINDEX, MASTER, MOVED, Link, of_a_fabric
 from netfab.objects.original import Original

@@ -11,17 +11,23 @@ from contextlib import suppress
 from typing import Any
 
 from netfab.kernel import openvswitch
-from netfab.kernel.netlink import Netlink
+from netfab.kernel.dumps import (
+    links,
+    marked_addresses,
+    neighbours,
+    qdiscs,
+    read_mark,
+    read_space,
+    routes,
+    vlans,
+)
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, rules_of
-from netfab.objects.address import WANTED, AddressMessage
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.guest import Guest
 from netfab.objects.link import (
-    AF_SPEC,
     IFALIAS,
-    LOOPBACK_IFINDEX,
     MASTER,
     Link,
     is_moved_by,
@@ -32,128 +38,17 @@ from netfab.objects.link import (
     related,
 )
 from netfab.objects.macvlan import Macvlan
-from netfab.objects.neighbour import WANTED as WANTED_OF_NEIGHBOURS
 from netfab.objects.neighbour import Neighbour, NeighbourMessage
 from netfab.objects.nic import Nic
 from netfab.objects.ovsdb import Switch, SwitchPort
 from netfab.objects.passage import CHAIN, TABLE
-from netfab.objects.port import Entry, default_vlans, entries
+from netfab.objects.port import Entry, default_vlans
 from netfab.objects.qdisc import Qdisc, QdiscMessage
-from netfab.objects.route import RouteMessage
 from netfab.objects.uplink import Lent, Uplink
 from netfab.objects.wire import (
-    AF_BRIDGE,
-    IFADDR,
-    IFINFO,
-    MARK,
-    NDMSG,
-    RT_SCOPE_HOST,
-    RTM_GETADDR,
-    RTM_GETLINK,
-    RTM_GETNEIGH,
-    RTM_GETQDISC,
-    RTM_GETROUTE,
-    RTMSG,
-    TCMSG,
     number,
-    parse,
     text,
 )
-
-EXT_MASK, BRVLAN, SKIP_STATS = 29, 0x2, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN, RTEXT_FILTER_SKIP_STATS
-ALL_LINKS = (
-    IFINFO.pack(0, 0, 0, 0, 0) + b"\x08\0" + EXT_MASK.to_bytes(2, "little") + SKIP_STATS.to_bytes(4, "little")
-)
-_ALL_VLANS = (
-    IFINFO.pack(AF_BRIDGE, 0, 0, 0, 0)
-    + b"\x08\0"
-    + EXT_MASK.to_bytes(2, "little")
-    + BRVLAN.to_bytes(4, "little")
-)
-_LO = IFINFO.pack(0, 0, LOOPBACK_IFINDEX, 0, 0) + ALL_LINKS[IFINFO.size :]
-ALL_ADDRESSES = IFADDR.pack(0, 0, 0, 0, 0)
-_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, MARK, 0, 0, 0)  # with strict checking: only those of our protocol
-ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
-
-
-def links(netlink: Netlink) -> list[Link]:
-    """Every link of the socket's namespace."""
-    return [
-        Link.parse(index, flags, data, start + IFINFO.size, end)
-        for data, start, end in netlink.dump(RTM_GETLINK, ALL_LINKS)
-        for _, _, index, flags, _ in (IFINFO.unpack_from(data, start),)
-    ]
-
-
-def addresses(netlink: Netlink) -> list[AddressMessage]:
-    """Every address of the socket's namespace."""
-    return [
-        AddressMessage(family, length, index, parse(data, start + IFADDR.size, end, WANTED))
-        for data, start, end in netlink.dump(RTM_GETADDR, ALL_ADDRESSES)
-        for family, length, _, _, index in (IFADDR.unpack_from(data, start),)
-    ]
-
-
-def _marked_addresses(netlink: Netlink) -> list[AddressMessage]:
-    """Those that netfab gave; the kernel's own, two of three, are lo's and of another scope."""
-    found = (
-        AddressMessage(family, length, index, parse(data, start + IFADDR.size, end, WANTED))
-        for data, start, end in netlink.dump(RTM_GETADDR, ALL_ADDRESSES)
-        for family, length, _, scope, index in (IFADDR.unpack_from(data, start),)
-        if scope != RT_SCOPE_HOST
-    )
-    return [message for message in found if message.marked]
-
-
-def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
-    """Routes of the socket's namespace: those that carry our protocol, or all."""
-    return [
-        RouteMessage(family, length, table, protocol, kind, parse(data, start + RTMSG.size, end))
-        for data, start, end in netlink.dump(RTM_GETROUTE, _ROUTES if ours else ALL_ROUTES)
-        for family, length, _, _, table, protocol, _, kind, _ in (RTMSG.unpack_from(data, start),)
-    ]
-
-
-def vlans(netlink: Netlink) -> dict[int, tuple[Entry, ...]]:
-    """The VLANs of every port of a bridge in the socket's namespace, and of every bridge, by ifindex."""
-    return {
-        index: entries(parse(data, start + IFINFO.size, end).get(AF_SPEC, b""))
-        for data, start, end in netlink.dump(RTM_GETLINK, _ALL_VLANS)
-        for _, _, index, _, _ in (IFINFO.unpack_from(data, start),)
-    }
-
-
-def qdiscs(netlink: Netlink) -> list[QdiscMessage]:
-    """Every queueing discipline of the socket's namespace."""
-    return [
-        QdiscMessage(index, parent, parse(data, start + TCMSG.size, end))
-        for data, start, end in netlink.dump(RTM_GETQDISC, bytes(TCMSG.size))
-        for _, index, _, parent, _ in (TCMSG.unpack_from(data, start),)
-    ]
-
-
-def neighbours(netlink: Netlink) -> list[NeighbourMessage]:
-    """Every forwarding entry of the bridges and tunnels of the socket's namespace, and every neighbour."""
-    return [
-        NeighbourMessage(
-            family, index, state, flags, parse(data, start + NDMSG.size, end, WANTED_OF_NEIGHBOURS)
-        )
-        for of in (AF_BRIDGE, 0)
-        for data, start, end in netlink.dump(RTM_GETNEIGH, NDMSG.pack(of, 0, 0, 0, 0))
-        for family, index, state, flags, _ in (NDMSG.unpack_from(data, start),)
-    ]
-
-
-def read_space(netlink: Netlink) -> Space:
-    """One namespace."""
-    return Space(links(netlink), _marked_addresses(netlink), routes(netlink))
-
-
-def read_mark(netlink: Netlink) -> Space:
-    """One namespace, of which nothing matters but whose it is: its lo."""
-    data, start, end = netlink.get(RTM_GETLINK, _LO)
-    _, _, index, flags, _ = IFINFO.unpack_from(data, start)
-    return Space([Link.parse(index, flags, data, start + IFINFO.size, end)], [], [])
 
 
 class Observer:
@@ -203,7 +98,7 @@ class Observer:
         if space != HOST or self._host_links is None:
             return read_space(netlink)
         found, self._host_links = self._host_links, None
-        return Space(found, _marked_addresses(netlink), routes(netlink))
+        return Space(found, marked_addresses(netlink), routes(netlink))
 
     def _read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
         self._guests = self._living(known)

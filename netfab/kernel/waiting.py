@@ -5,8 +5,8 @@ from __future__ import annotations
 import select
 from time import monotonic
 
+from netfab.kernel.dumps import links
 from netfab.kernel.netlink import Monitor, Netlink
-from netfab.kernel.observe import links
 from netfab.objects.wire import IFF_LOWER_UP, IFF_UP
 
 

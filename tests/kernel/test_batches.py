@@ -23,9 +23,9 @@ from netfab.errors import Interrupted, KernelRefused, NetfabError
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.local import LocalHost
 from netfab.hosts.sandbox import throwaway
+from netfab.kernel.dumps import links
 from netfab.kernel.execute import RACES, Hook
 from netfab.kernel.netlink import NLM_F_DUMP_INTR, Netlink
-from netfab.kernel.observe import links
 from netfab.objects.base import Fabric, Op
 from netfab.objects.wire import NLM_F_CREATE, RTM_NEWLINK
 

@@ -14,9 +14,9 @@ from netfab.errors import GuestGone, NoGuest
 from netfab.guests.find import everyone, find
 from netfab.guests.opening import open_namespace
 from netfab.guests.sources import Sources
+from netfab.kernel.dumps import links
 from netfab.kernel.facts import gather
 from netfab.kernel.netlink import Netlink
-from netfab.kernel.observe import links
 from netfab.plan.subnets import Reservation
 
 HERE = Sources()

@@ -1,0 +1,124 @@
+"""One dump of each sort of thing that a network namespace has, as the kinds read them. Only reads."""
+
+from __future__ import annotations
+
+from netfab.kernel.netlink import Netlink
+from netfab.objects.address import WANTED, AddressMessage
+from netfab.objects.base import Space
+from netfab.objects.link import AF_SPEC, LOOPBACK_IFINDEX, Link
+from netfab.objects.neighbour import WANTED as WANTED_OF_NEIGHBOURS
+from netfab.objects.neighbour import NeighbourMessage
+from netfab.objects.port import Entry, entries
+from netfab.objects.qdisc import QdiscMessage
+from netfab.objects.route import RouteMessage
+from netfab.objects.wire import (
+    AF_BRIDGE,
+    IFADDR,
+    IFINFO,
+    MARK,
+    NDMSG,
+    RT_SCOPE_HOST,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_GETQDISC,
+    RTM_GETROUTE,
+    RTMSG,
+    TCMSG,
+    parse,
+)
+
+EXT_MASK, BRVLAN, SKIP_STATS = 29, 0x2, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN, RTEXT_FILTER_SKIP_STATS
+ALL_LINKS = (
+    IFINFO.pack(0, 0, 0, 0, 0) + b"\x08\0" + EXT_MASK.to_bytes(2, "little") + SKIP_STATS.to_bytes(4, "little")
+)
+_ALL_VLANS = (
+    IFINFO.pack(AF_BRIDGE, 0, 0, 0, 0)
+    + b"\x08\0"
+    + EXT_MASK.to_bytes(2, "little")
+    + BRVLAN.to_bytes(4, "little")
+)
+_LO = IFINFO.pack(0, 0, LOOPBACK_IFINDEX, 0, 0) + ALL_LINKS[IFINFO.size :]
+ALL_ADDRESSES = IFADDR.pack(0, 0, 0, 0, 0)
+_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, MARK, 0, 0, 0)  # with strict checking: only those of our protocol
+ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def links(netlink: Netlink) -> list[Link]:
+    """Every link of the socket's namespace."""
+    return [
+        Link.parse(index, flags, data, start + IFINFO.size, end)
+        for data, start, end in netlink.dump(RTM_GETLINK, ALL_LINKS)
+        for _, _, index, flags, _ in (IFINFO.unpack_from(data, start),)
+    ]
+
+
+def addresses(netlink: Netlink) -> list[AddressMessage]:
+    """Every address of the socket's namespace."""
+    return [
+        AddressMessage(family, length, index, parse(data, start + IFADDR.size, end, WANTED))
+        for data, start, end in netlink.dump(RTM_GETADDR, ALL_ADDRESSES)
+        for family, length, _, _, index in (IFADDR.unpack_from(data, start),)
+    ]
+
+
+def marked_addresses(netlink: Netlink) -> list[AddressMessage]:
+    """Those that netfab gave; the kernel's own, two of three, are lo's and of another scope."""
+    found = (
+        AddressMessage(family, length, index, parse(data, start + IFADDR.size, end, WANTED))
+        for data, start, end in netlink.dump(RTM_GETADDR, ALL_ADDRESSES)
+        for family, length, _, scope, index in (IFADDR.unpack_from(data, start),)
+        if scope != RT_SCOPE_HOST
+    )
+    return [message for message in found if message.marked]
+
+
+def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
+    """Routes of the socket's namespace: those that carry our protocol, or all."""
+    return [
+        RouteMessage(family, length, table, protocol, kind, parse(data, start + RTMSG.size, end))
+        for data, start, end in netlink.dump(RTM_GETROUTE, _ROUTES if ours else ALL_ROUTES)
+        for family, length, _, _, table, protocol, _, kind, _ in (RTMSG.unpack_from(data, start),)
+    ]
+
+
+def vlans(netlink: Netlink) -> dict[int, tuple[Entry, ...]]:
+    """The VLANs of every port of a bridge in the socket's namespace, and of every bridge, by ifindex."""
+    return {
+        index: entries(parse(data, start + IFINFO.size, end).get(AF_SPEC, b""))
+        for data, start, end in netlink.dump(RTM_GETLINK, _ALL_VLANS)
+        for _, _, index, _, _ in (IFINFO.unpack_from(data, start),)
+    }
+
+
+def qdiscs(netlink: Netlink) -> list[QdiscMessage]:
+    """Every queueing discipline of the socket's namespace."""
+    return [
+        QdiscMessage(index, parent, parse(data, start + TCMSG.size, end))
+        for data, start, end in netlink.dump(RTM_GETQDISC, bytes(TCMSG.size))
+        for _, index, _, parent, _ in (TCMSG.unpack_from(data, start),)
+    ]
+
+
+def neighbours(netlink: Netlink) -> list[NeighbourMessage]:
+    """Every forwarding entry of the bridges and tunnels of the socket's namespace, and every neighbour."""
+    return [
+        NeighbourMessage(
+            family, index, state, flags, parse(data, start + NDMSG.size, end, WANTED_OF_NEIGHBOURS)
+        )
+        for of in (AF_BRIDGE, 0)
+        for data, start, end in netlink.dump(RTM_GETNEIGH, NDMSG.pack(of, 0, 0, 0, 0))
+        for family, index, state, flags, _ in (NDMSG.unpack_from(data, start),)
+    ]
+
+
+def read_space(netlink: Netlink) -> Space:
+    """One namespace."""
+    return Space(links(netlink), marked_addresses(netlink), routes(netlink))
+
+
+def read_mark(netlink: Netlink) -> Space:
+    """One namespace, of which nothing matters but whose it is: its lo."""
+    data, start, end = netlink.get(RTM_GETLINK, _LO)
+    _, _, index, flags, _ = IFINFO.unpack_from(data, start)
+    return Space([Link.parse(index, flags, data, start + IFINFO.size, end)], [], [])
