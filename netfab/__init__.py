@@ -1,6 +1,6 @@
 """netfab: networks of containers, from one file.
 
-The public API is that of fabric.py, lifecycle.py and saved.py, imported when it is used.
+The public API is that of fabric.py, and of what it need not wait for; imported when it is used.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ __version__ = "0.1.0.dev0"
 
 _ELSEWHERE = dict.fromkeys(("kill", "pause", "restart", "start", "stop", "unpause"), "netfab.lifecycle")
 _ELSEWHERE |= dict.fromkeys(("SavedPlan", "read_plan", "save_plan"), "netfab.saved")
+_ELSEWHERE |= {"info": "netfab.overview", "inspect": "netfab.inspection", "recover": "netfab.recovery"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,10 @@
-"""The public API: load, plan, apply, destroy, status and their kin, as short functions that join the rooms.
+"""The public API: plan, apply, destroy, reconcile and their kin, as short functions that join the rooms.
 
 Every function takes a `Where`; nothing is global: a sandbox, a test and this machine are the same to it.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -16,9 +15,8 @@ from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
 from netfab.hosts.local import LocalHost
-from netfab.info import info
-from netfab.inspection import inspect
 from netfab.kernel.inhabitants import inhabitants
+from netfab.loading import load
 from netfab.look import bridges, name_of, plan_data, status, topology_of, warnings
 from netfab.nics import as_they_came_back
 from netfab.nodes import execute, logs, programs, run_commands
@@ -29,12 +27,11 @@ from netfab.plan.nics import claims
 from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
-from netfab.seal import MOST, origin_of, seal, with_origin
-from netfab.store.public import PublicView, publish, withdraw
+from netfab.seal import seal
+from netfab.store.public import publish, withdraw
 from netfab.store.store import Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
-from netfab.topology.grammar import NO_FABRIC_NAMES
-from netfab.topology.schema import FileWish, Topology
+from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
 from netfab.where import (
     HERE,
@@ -42,7 +39,6 @@ from netfab.where import (
     applying_user,
     last_applied,
     last_of_any,
-    last_published,
     locked_fabric,
     need_kernel,
     need_root,
@@ -70,9 +66,7 @@ __all__ = [
     "drift",
     "execute",
     "go_back",
-    "info",
     "inhabitants",
-    "inspect",
     "load",
     "logs",
     "name_of",
@@ -82,7 +76,6 @@ __all__ = [
     "reconcile",
     "records",
     "records_of_any",
-    "recover",
     "status",
     "topology_of",
     "validate",
@@ -90,52 +83,11 @@ __all__ = [
 ]
 
 
-def load(file: str, name: str | None = None) -> Topology:
-    """Read and check a topology file, `-` for standard input.
-
-    Raises TopologyError, or Several of them; NetfabError where a file can't be read.
-    """
-    from netfab.topology.load import load as parse
-
-    if file == "-":
-        import sys
-
-        return _with_sources(parse(sys.stdin.buffer.read(), "-", os.getcwd(), os.environ, name))
-    try:
-        with open(file, "rb") as opened:
-            text = opened.read(MOST + 1)
-    except OSError as error:
-        raise NetfabError(f"{file}: {error.strerror}") from error
-    topology = parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name)
-    return _with_sources(with_origin(topology, origin_of(text, file, name)))
-
-
 def validate(topology: Topology) -> None:
     """Raises NetfabError for what can't be planned on any host; what a host must be asked for is `plan`'s."""
     from netfab.plan.layout import refuse_on_every_host
 
     refuse_on_every_host(topology)
-
-
-def _with_sources(topology: Topology) -> Topology:
-    """The topology with every `source` of `files` read, so that planning needs no file but this one."""
-    errors: list[NetfabError] = []
-
-    def read(wish: FileWish) -> FileWish:
-        if wish.source is None:
-            return wish
-        try:
-            with open(wish.source, "rb") as file:
-                return wish._replace(content=file.read().decode("utf-8", "surrogateescape"))
-        except OSError as error:
-            errors.append(NetfabError(f"{wish.source}: {error.strerror}", at=wish.at))
-            return wish
-
-    if not any(file.source for node in topology.nodes.values() for file in node.files):
-        return topology
-    nodes = {name: node._replace(files=tuple(map(read, node.files))) for name, node in topology.nodes.items()}
-    raise_all(errors)
-    return topology._replace(nodes=nodes)
 
 
 def apply(
@@ -370,46 +322,6 @@ def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Rec
     others = {lease for lease in store.leases(record.name) if lease.kind != "inside"}
     store.commit(kept, others.union(claims(now)))
     return kept
-
-
-def recover(where: Where = HERE) -> list[str]:
-    """Rebuild a store that is lost or broken; what was done about it, a line each.
-
-    Leases come from what is published, the objects from what the kernel shows.
-    """
-    need_root("recover")
-    from netfab.store.sqlite import SqliteStore, set_aside
-
-    lines = []
-    try:
-        SqliteStore(where.state).close()
-    except StoreError as error:
-        lines.append(f"{error}; kept as {set_aside(where.state)}")
-    view = PublicView(where.run)
-    with opened_store(where) as store:
-        for record in view.records_that_are_whole():
-            if store.record(record.name) is None:
-                published = last_published(record.name, where, KINDS)
-                with opened_host(record.name, where) as host:
-                    shown = host.observe(record.name, (published,)).own
-                store.commit(record._replace(desired=shown.to_json()), view.leases(record.name))
-                lines.append(f"recovered fabric {record.name}, applied from {record.file}")
-        lines += _beyond_recovery(store, where)
-    return lines or ["nothing to recover: the store is whole"]
-
-
-def _beyond_recovery(store: Store, where: Where) -> Iterator[str]:
-    """What the kernel shows of fabrics that are neither in the store nor published whole, and what to do."""
-    with opened_host("", where) as host:
-        found = host.marked(NO_FABRIC_NAMES)
-    for name in found.fabrics:
-        if store.record(name) is None:
-            yield (
-                f"fabric {name} is on this host, and its record is lost: `netfab apply` of its file takes it"
-                f" up again, `netfab destroy {name}` removes it"
-            )
-    for link in found.nameless:
-        yield f"{link} is of a fabric whose name is lost: `netfab destroy` with its file or name removes it"
 
 
 def _refuse_renamed(name: str, file: str, store: Store) -> None:

@@ -153,11 +153,11 @@ def ip_command(ctx: click.Context, node: str, network: str | None, output: str) 
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), callback=note_output)
 @click.pass_context
 def inspect_command(ctx: click.Context, what: str, output: str | None) -> None:
-    """Print what netfab keeps of an object: a node, a network, a link's or bridge's name, or a fabric."""
-    from netfab import fabric
+    """Print an object as it should be and as it is: a node, a network, a link, a bridge, or a fabric."""
     from netfab.cli import show
+    from netfab.inspection import inspect
 
-    show.show_data(fabric.inspect(what, where_of(ctx)), output or "json", list)
+    show.show_data(inspect(what, where_of(ctx)), output or "json", list)
 
 
 @click.command("bridges")
@@ -223,10 +223,10 @@ def version_command(output: str) -> None:
 @click.pass_context
 def info_command(ctx: click.Context, output: str) -> None:
     """Print what this host has, and how much netfab has there."""
-    from netfab import fabric
     from netfab.cli import show
+    from netfab.overview import info
 
-    found = fabric.info(where_of(ctx))
+    found = info(where_of(ctx))
     show.show_data({"version": 1, **found}, output, lambda: _info_rows(found))
 
 

@@ -104,7 +104,8 @@ def confirm_command(ctx: click.Context, name: str | None) -> None:
 @click.pass_context
 def recover_command(ctx: click.Context) -> None:
     """Rebuild a lost or broken store from what is published in the run directory and shown by the kernel."""
-    from netfab import fabric
 
-    for line in fabric.recover(where_of(ctx)):
+    from netfab.recovery import recover
+
+    for line in recover(where_of(ctx)):
         click.echo(line)

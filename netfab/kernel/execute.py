@@ -1,7 +1,8 @@
-"""Carry out the steps of a phase: batches per namespace, links deleted together, files and sysctls.
+"""Carry out the steps of a phase: batches per namespace, links deleted together.
 
 A phase runs in rounds: each change's next steps in one namespace stay together; all namespaces of a round
-come first, then the host. A change whose step failed sends nothing more.
+come first, then the host. A change whose step failed sends nothing more. What is no message to rtnetlink is
+steps.py's.
 """
 
 from __future__ import annotations
@@ -16,28 +17,16 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from netfab.errors import ForeignObject, KernelRefused
-from netfab.kernel import nft, openvswitch
 from netfab.kernel.dumps import links
 from netfab.kernel.holders import holder
 from netfab.kernel.netlink import BATCH, Netlink
 from netfab.kernel.netns import GuestWentAway, Namespaces
+from netfab.kernel.steps import carry_out
 from netfab.objects.base import HOST, Name, Op
 from netfab.objects.link import GROUP, IFALIAS, LOOPBACK_IFINDEX, Link, scratch_of
 from netfab.objects.ops import (
-    AwaitAddresses,
-    AwaitCarrier,
-    CopyNeighbours,
     DelLink,
     DelNamespace,
-    DropRules,
-    EnterGuest,
-    NewNamespace,
-    Nft,
-    Ovs,
-    RemoveFile,
-    ResetSysctl,
-    WriteFile,
-    WriteSysctl,
 )
 from netfab.objects.wire import (
     IFINFO,
@@ -52,7 +41,6 @@ from netfab.objects.wire import (
     text,
     u32,
 )
-from netfab.system.files import public_directory
 
 CLEANUP = 5.0  # seconds that the kernel may take to end what is in a namespace
 RACES = 5  # for indexes, against other programs, in one batch
@@ -152,7 +140,9 @@ class Executor:
         for number, op in steps:
             if failed[number] is None:
                 try:
-                    self._carry_out(op)
+                    if self._hook(op):
+                        raise OSError(EIO, os.strerror(EIO))
+                    carry_out(op, self._namespaces, self._of)
                 except OSError as error:
                     failed[number] = error
 
@@ -319,62 +309,6 @@ class Executor:
         self._send(space, requests, failed)
         self._send(space, [(first, _delete_group(space, scratch_of(group)))], failed, beside)
 
-    def _carry_out(self, op: Op) -> None:
-        """One step that is no rtnetlink message. Raises OSError."""
-        if self._hook(op):
-            raise OSError(EIO, os.strerror(EIO))
-        match op:
-            case NewNamespace(name, group):
-                self._namespaces.create(name, group)
-            case EnterGuest(guest):
-                self._namespaces.adopt(guest)
-                os.close(self._namespaces.open(guest.name.text))
-            case DelNamespace(name):
-                self._namespaces.delete(name)
-            case AwaitCarrier(bridge, port, space):
-                from netfab.kernel.lending import await_carrier
-
-                await_carrier(self._namespaces.socket(space), self._of(bridge), self._of(port))
-            case AwaitAddresses(link, space):
-                from netfab.kernel.lending import await_addresses
-
-                with suppress(OSError):  # it is gone
-                    await_addresses(self._namespaces.socket(space), self._of(link))
-            case CopyNeighbours(source, target, space):
-                from netfab.kernel.lending import copy_neighbours
-
-                with suppress(OSError, KernelRefused):  # whoever is not known is asked for
-                    copy_neighbours(self._namespaces.socket(space), self._of(source), self._of(target))
-            case WriteFile(path, mode, content):
-                write_file(path, mode, content)
-            case RemoveFile(path):
-                with suppress(FileNotFoundError):
-                    os.unlink(path)
-                with suppress(OSError):  # other files of the fabric are still in it
-                    os.rmdir(os.path.dirname(path))
-                    os.rmdir(os.path.dirname(os.path.dirname(path)))
-            case WriteSysctl(space, key, value, optional):
-                with self._namespaces.inside(space), suppress(*([FileNotFoundError] if optional else [])):
-                    _write_sysctl(key, value)
-            case ResetSysctl(space, key):
-                value = self._pristine(key)
-                with self._namespaces.inside(space):
-                    _write_sysctl(key, value)
-            case Nft(commands, _, ends):
-                with suppress(*([FileNotFoundError] if ends else [])):
-                    nft.load(commands)
-            case Ovs(commands, _, ends):
-                openvswitch.change(commands, ends)
-            case DropRules(family, table, chain, comment):
-                nft.drop_rules(family, table, chain, comment)
-            case _:
-                raise AssertionError(f"no way to carry out {op}")
-
-    def _pristine(self, key: str) -> str:
-        """What a new namespace of this host has."""
-        with self._namespaces.inside_new(), open(f"/proc/sys/{key}") as file:
-            return file.read()
-
 
 def _lost_the_race(refusal: Refusal) -> bool:
     """Whether the ifindex may be what was taken. A link that is moved has its name changed after the move."""
@@ -406,18 +340,3 @@ def _regroup(link: Name, group: int) -> Request:
 def _ends(request: Request) -> bool:
     """Whether it is fine when what the request is about is gone already."""
     return request.ends or request.type in (RTM_DELLINK, RTM_DELADDR, RTM_DELROUTE)
-
-
-def write_file(path: str, mode: int, content: str) -> None:
-    """In place, not by rename: a bind mount of the file shows the old one for ever after a rename."""
-    public_directory(os.path.dirname(path))
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        os.fchmod(fd, mode)
-        file.write(content)
-        file.truncate()
-
-
-def _write_sysctl(key: str, value: str) -> None:
-    with open(f"/proc/sys/{key}", "w") as file:
-        file.write(value)

@@ -14,6 +14,7 @@ from shop import topology
 from netfab import fabric
 from netfab.errors import NetfabError, StoreError
 from netfab.fabric import Where
+from netfab.recovery import recover
 from netfab.system import linux
 from netfab.topology.schema import Topology
 
@@ -131,7 +132,7 @@ def test_a_broken_store_is_refused_with_its_cure_and_the_cure_works(shop: tuple[
 
     with pytest.raises(StoreError) as refused:
         fabric.apply(*shop)
-    lines = fabric.recover()
+    lines = recover()
 
     assert "netfab recover" in refused.value.hint
     assert any("store.broken" in line for line in lines)

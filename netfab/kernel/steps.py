@@ -1,0 +1,99 @@
+"""Single steps, which are no message to rtnetlink: namespaces, files, sysctls, nft, Open vSwitch, waiting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from netfab.errors import KernelRefused
+from netfab.kernel import nft, openvswitch
+from netfab.kernel.netns import Namespaces
+from netfab.objects.base import Name, Op
+from netfab.objects.ops import (
+    AwaitAddresses,
+    AwaitCarrier,
+    CopyNeighbours,
+    DelNamespace,
+    DropRules,
+    EnterGuest,
+    NewNamespace,
+    Nft,
+    Ovs,
+    RemoveFile,
+    ResetSysctl,
+    WriteFile,
+    WriteSysctl,
+)
+from netfab.system.files import public_directory
+
+
+def carry_out(op: Op, namespaces: Namespaces, index_of: Callable[[Name], int]) -> None:
+    """One step. `index_of` raises OSError for a link that is not there, as this does for what fails."""
+    match op:
+        case NewNamespace(name, group):
+            namespaces.create(name, group)
+        case EnterGuest(guest):
+            namespaces.adopt(guest)
+            os.close(namespaces.open(guest.name.text))
+        case DelNamespace(name):
+            namespaces.delete(name)
+        case AwaitCarrier(bridge, port, space):
+            from netfab.kernel.lending import await_carrier
+
+            await_carrier(namespaces.socket(space), index_of(bridge), index_of(port))
+        case AwaitAddresses(link, space):
+            from netfab.kernel.lending import await_addresses
+
+            with suppress(OSError):  # it is gone
+                await_addresses(namespaces.socket(space), index_of(link))
+        case CopyNeighbours(source, target, space):
+            from netfab.kernel.lending import copy_neighbours
+
+            with suppress(OSError, KernelRefused):  # whoever is not known is asked for
+                copy_neighbours(namespaces.socket(space), index_of(source), index_of(target))
+        case WriteFile(path, mode, content):
+            _write_file(path, mode, content)
+        case RemoveFile(path):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            with suppress(OSError):  # other files of the fabric are still in it
+                os.rmdir(os.path.dirname(path))
+                os.rmdir(os.path.dirname(os.path.dirname(path)))
+        case WriteSysctl(space, key, value, optional):
+            with namespaces.inside(space), suppress(*([FileNotFoundError] if optional else [])):
+                _write_sysctl(key, value)
+        case ResetSysctl(space, key):
+            value = _pristine(key, namespaces)
+            with namespaces.inside(space):
+                _write_sysctl(key, value)
+        case Nft(commands, _, ends):
+            with suppress(*([FileNotFoundError] if ends else [])):
+                nft.load(commands)
+        case Ovs(commands, _, ends):
+            openvswitch.change(commands, ends)
+        case DropRules(family, table, chain, comment):
+            nft.drop_rules(family, table, chain, comment)
+        case _:
+            raise AssertionError(f"no way to carry out {op}")
+
+
+def _pristine(key: str, namespaces: Namespaces) -> str:
+    """What a new namespace of this host has."""
+    with namespaces.inside_new(), open(f"/proc/sys/{key}") as file:
+        return file.read()
+
+
+def _write_file(path: str, mode: int, content: str) -> None:
+    """In place, not by rename: a bind mount of the file shows the old one for ever after a rename."""
+    public_directory(os.path.dirname(path))
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        os.fchmod(fd, mode)
+        file.write(content)
+        file.truncate()
+
+
+def _write_sysctl(key: str, value: str) -> None:
+    with open(f"/proc/sys/{key}", "w") as file:
+        file.write(value)

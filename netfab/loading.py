@@ -1,0 +1,53 @@
+"""A topology and the files that it names, read, so that planning needs no file.
+
+fabric.py re-exports `load`. What the text means is topology/'s.
+"""
+
+from __future__ import annotations
+
+import os
+
+from netfab.errors import NetfabError, raise_all
+from netfab.seal import MOST, origin_of, with_origin
+from netfab.topology.schema import FileWish, Topology
+
+
+def load(file: str, name: str | None = None) -> Topology:
+    """Read and check a topology file, `-` for standard input.
+
+    Raises TopologyError, or Several of them; NetfabError where a file can't be read.
+    """
+    from netfab.topology.load import load as parse
+
+    if file == "-":
+        import sys
+
+        return _with_sources(parse(sys.stdin.buffer.read(), "-", os.getcwd(), os.environ, name))
+    try:
+        with open(file, "rb") as opened:
+            text = opened.read(MOST + 1)
+    except OSError as error:
+        raise NetfabError(f"{file}: {error.strerror}") from error
+    topology = parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name)
+    return _with_sources(with_origin(topology, origin_of(text, file, name)))
+
+
+def _with_sources(topology: Topology) -> Topology:
+    """The topology with every `source` of `files` read, so that planning needs no file but this one."""
+    errors: list[NetfabError] = []
+
+    def read(wish: FileWish) -> FileWish:
+        if wish.source is None:
+            return wish
+        try:
+            with open(wish.source, "rb") as file:
+                return wish._replace(content=file.read().decode("utf-8", "surrogateescape"))
+        except OSError as error:
+            errors.append(NetfabError(f"{wish.source}: {error.strerror}", at=wish.at))
+            return wish
+
+    if not any(file.source for node in topology.nodes.values() for file in node.files):
+        return topology
+    nodes = {name: node._replace(files=tuple(map(read, node.files))) for name, node in topology.nodes.items()}
+    raise_all(errors)
+    return topology._replace(nodes=nodes)
