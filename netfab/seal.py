@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from netfab import __version__
 from netfab.objects.digest import digest
+from netfab.objects.firewall import Firewall
 from netfab.store.public import SEAL
 from netfab.store.store import Store
 from netfab.system.files import public_directory
@@ -72,8 +73,9 @@ def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None
             with locked_fabric(fabric, where), opened_host(fabric, where) as host:
                 if sealed.asked == _asked(origin, store, where):
                     host.facts()
-                    host.dump((last_applied(store, fabric),))
-                    if sealed.found == host.fingerprint():
+                    dump = host.dump((last_applied(store, fabric),))
+                    hindered = host.foreign_drops(Firewall.read(dump))  # told by apply itself
+                    if sealed.found == host.fingerprint() and not hindered:
                         return sealed.warnings
     return None
 

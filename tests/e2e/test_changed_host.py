@@ -43,6 +43,7 @@ def test_what_came_in_the_way_since_the_last_apply_is_a_warning(
 
 
 def test_apply_without_changes_is_refused_where_a_chain_of_others_would_drop_its_traffic(shop: Lab) -> None:
+    shop.netfab("apply")
     shop.shell(DROP)
 
     refused = shop.netfab("apply", code=1)

@@ -66,6 +66,14 @@ def test_no_seal_holds_where_the_host_is_not_as_it_was_left(
     assert fabric.apply(fabric.load(file), file)[1].changes
 
 
+def test_no_seal_holds_where_a_chain_of_others_drops_what_is_forwarded(tmp_path: Path) -> None:
+    file = applied(tmp_path)
+
+    run("nft", "table ip ufw { chain FORWARD { type filter hook forward priority 0; policy drop; }; }")
+
+    assert unchanged(file, None, HERE) is None
+
+
 def test_no_seal_holds_for_a_file_that_was_written_to(tmp_path: Path) -> None:
     file = applied(tmp_path)
 
