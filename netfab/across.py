@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from netfab.errors import NetfabError
 from netfab.everywhere import Changes, destroy, drift, programs, reconcile, status, topology_of, with_hosts
+from netfab.fabric import text_of
 from netfab.hosts import simulated
 from netfab.objects.container import Container
 from netfab.plan.placement import of_all
@@ -116,7 +117,7 @@ def apply(
                 with _in_the_book(begun, entry, where) as book:
                     left = cleared.keys() & made.said
                     hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
-                    text = _text_of(topology) if not only else entry.topology if entry else ""
+                    text = text_of(topology) if not only else entry.topology if entry else ""
                     decided = partial(book.keep, begun._replace(hosts=hosts_then, topology=text))
                     check = partial(refuse_narrow, together, topology, made.plans)
                     changes = transact(together, orders, where, check, decided)
@@ -184,12 +185,6 @@ def _in_the_book(begun: Entry, entry: Entry | None, where: Where) -> Iterator[Bo
         if now is not None and now.transaction == _NOT_DECIDED:  # else another controller's is there
             book.keep(entry) if entry else book.forget(begun.name)
         raise
-
-
-def _text_of(topology: Topology) -> str:
-    from netfab.topology.config import config
-
-    return config(topology)
 
 
 def plan(

@@ -149,7 +149,7 @@ def apply(
                 wants = leases_within(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
                     if not only:
-                        made = made._replace(topology=_text_of(written) if file else "")
+                        made = made._replace(topology=text_of(written) if file else "")
                     elif record and not applied.changes:
                         made = made._replace(topology=record.topology)
                     remember(made, within(proposed, _desired(record, name)), wants, store, where)
@@ -182,7 +182,8 @@ def _undone_on_failure(applied: Applied, host: LocalHost, known: tuple[Fabric, .
         raise
 
 
-def _text_of(topology: Topology) -> str:
+def text_of(topology: Topology) -> str:
+    """The whole file, as it is kept for `status -o topology`."""
     from netfab.topology.config import config
 
     return config(topology)

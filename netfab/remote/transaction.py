@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 from netfab.engine import apply as engine
 from netfab.engine.diff import for_peers, order
-from netfab.errors import NetfabError, StoreError
+from netfab.errors import NetfabError, StoreError, raise_all
 from netfab.fabric import remember
 from netfab.hosts.ports import refuse_busy
 from netfab.nodes import run_commands
@@ -30,6 +30,7 @@ from netfab.where import (
     applying_user,
     last_applied,
     locked_fabric,
+    need_kernel,
     opened_host,
     opened_store,
     refuse_another,
@@ -84,6 +85,8 @@ class Transaction:
 
     def __init__(self, order: Order, where: Where) -> None:
         """Prepare: refuse what can't be, and hold what is planned. Nothing is changed. Raises NetfabError."""
+        if order.fabric:  # what is to be ended can be on any
+            need_kernel()
         self.order = order
         self._where = where._replace(lock_timeout=order.lock_timeout)
         name = order.fabric.name
@@ -102,6 +105,8 @@ class Transaction:
                 self.before = observed.own
                 self.changes = engine.changes_for(order.fabric, observed)
                 self._host.prepare(self.changes)
+                if not self.changes:  # else `prepare` looked at that
+                    raise_all(self._host.foreign_drops(order.fabric.values()))
             except BaseException:
                 self._give_leases_back()
                 raise

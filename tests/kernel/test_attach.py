@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from multiprocessing import get_context
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kills import is_killed
 from machine import differences, snapshot
 from pyroute2 import IPRoute, NetNS
 
@@ -369,47 +370,20 @@ def test_damage_is_drift_and_repaired(blue: str, damage: tuple[str, ...]) -> Non
     assert fabric.drift("adhoc") == ()
 
 
-def _kill_at(step: int) -> Callable[[object], bool]:
-    count = 0
-
-    def hook(_: object) -> bool:
-        nonlocal count
-        count += 1
-        return os.kill(os.getpid(), 9) or True if count == step else False
-
-    return hook
-
-
-def _in_a_child(act: Callable[[], object]) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            act()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return os.waitpid(child, 0)[1]
-
-
 @pytest.mark.parametrize("verb", ["attach", "detach"])
 def test_a_kill_at_any_step_is_cleaned_by_detach(blue: str, verb: str) -> None:
+    words = "br7", blue, "10.7.0.2/24@10.7.0.1"
     before = host_state()
-    step = 0
-    while True:
+    step, killed = 0, True
+    while killed:
         step += 1
         if verb == "detach":
-            attach("br7", blue, "10.7.0.2/24@10.7.0.1")
-        where = fabric.HERE._replace(hook=_kill_at(step))
-        act = (
-            (lambda where=where: attach("br7", blue, "10.7.0.2/24@10.7.0.1", where=where))
-            if verb == "attach"
-            else (lambda where=where: adhoc.detach("br7", blue, where=where))
-        )
-        ended = _in_a_child(act)
+            attach(*words)
+            killed = is_killed(step, lambda where: adhoc.detach("br7", blue, where=where))
+        else:
+            killed = is_killed(step, lambda where: attach(*words, where=where))
         adhoc.detach("br7", blue)
         assert differences(before, host_state()) == [], step
-        if ended == 0:
-            break
     assert step > 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,12 +11,12 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from kills import is_killed
 from shop import TEXT, topology
 
 from netfab import confirm, fabric, uplink
 from netfab.confirm import Terms, armed
 from netfab.errors import NetfabError
-from netfab.objects.base import Op
 from netfab.topology.adhoc import NAME
 from netfab.where import HERE, Where
 
@@ -111,18 +110,7 @@ def test_an_address_that_does_not_answer_confirms_nothing() -> None:
 
 @pytest.mark.parametrize("step", [1, 9, 11, 14, 18])
 def test_a_command_that_is_killed_half_way_is_taken_back_at_once(step: int) -> None:
-    count = 0
-
-    def hook(_: Op) -> bool:
-        nonlocal count
-        count += 1
-        return count == step and os.kill(os.getpid(), signal.SIGKILL) is None
-
-    child = os.fork()
-    if child == 0:
-        lend(LONG, Where(hook=hook))
-        os._exit(0)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert is_killed(step, lambda where: lend(LONG, where))
 
     until(lambda: addresses("ens1") == ["198.51.100.1/24"] and addresses("br0") == [])
     until(is_over)

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+from kills import is_killed
 from machine import differences, snapshot
 from shop import TEXT, topology
 
 from netfab import fabric
 from netfab.errors import NetfabError, SubnetTaken
-from netfab.kernel.execute import Hook
-from netfab.objects.base import Op
 from netfab.topology.schema import Topology
 
 Applied = tuple[Topology, str]
 FAILS = TEXT.replace("web: {", "web: {exec: [['false']], ")
 NEVER_WHOLE = "fabric shop is not applied whole: its first apply still runs, or was killed"
-
-
-def dying(step: int) -> Hook:
-    """Kills this process before that step."""
-    left = iter(range(step))
-
-    def hook(_: Op) -> bool:
-        if next(left, None) is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return False
-
-    return hook
 
 
 def kernel() -> dict[str, frozenset[object]]:
@@ -44,13 +29,7 @@ def kernel() -> dict[str, frozenset[object]]:
 def shop(host: object, tmp_path: Path) -> Applied:
     """Some of it is there: the fourth step was the last."""
     wanted = topology(tmp_path)
-    child = os.fork()
-    if child == 0:
-        try:
-            fabric.apply(*wanted, fabric.HERE._replace(hook=dying(4)))
-        finally:
-            os._exit(1)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert is_killed(5, lambda where: fabric.apply(*wanted, where))
     return wanted
 
 

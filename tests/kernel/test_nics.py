@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -15,12 +14,12 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from kills import is_killed
 from machine import differences, snapshot
 
 from netfab import adhoc, fabric
 from netfab.errors import NetfabError
 from netfab.hosts.sandbox import throwaway
-from netfab.kernel.execute import Hook
 from netfab.kernel.netns import Namespaces
 from netfab.objects.base import HOST
 from netfab.topology.load import load
@@ -322,7 +321,7 @@ def test_a_kill_at_any_step_of_a_move_loses_nothing(record_property: Callable[[s
                 sh(MACHINE + BELONGINGS)
                 told = everything()
                 first()
-                assert _is_killed(step, job)
+                assert is_killed(step, job)
 
                 detach()
 
@@ -335,7 +334,7 @@ def test_a_kill_at_any_step_of_a_move_loses_nothing(record_property: Callable[[s
 @pytest.mark.usefixtures("machine")
 def test_a_kill_leaves_no_macvlan_that_detach_does_not_find() -> None:
     for step in range(1, 5):
-        assert _is_killed(step, lambda where: attach("ens1", "blue", "198.51.100.3/24", where=where))
+        assert is_killed(step, lambda where: attach("ens1", "blue", "198.51.100.3/24", where=where))
 
         detach()
 
@@ -355,27 +354,6 @@ def _steps(job: Callable[[Where], None], first: Callable[[], None]) -> int:
         first()
         job(Where(hook=counting))
     return count
-
-
-def _is_killed(step: int, job: Callable[[Where], object]) -> bool:
-    """In a process of its own, which ends before that step."""
-    count = 0
-
-    def hook(op: object) -> bool:
-        nonlocal count
-        count += 1
-        if count == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return False
-
-    killing: Hook = hook
-    child = os.fork()
-    if child == 0:
-        try:
-            job(Where(hook=killing))
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 REFUSALS = {

@@ -5,16 +5,15 @@ A NIC here is a veth, whose other end is in a namespace that stands for the LAN.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from kills import is_killed
 from pings import Way, pings
 
 from netfab import adhoc, fabric, uplink
@@ -285,31 +284,11 @@ def test_a_kill_at_any_step_loses_nothing(
             sh(MACHINE + BELONGINGS)
             told = everything()
             first()
-            killed = _is_killed(step, job)
+            killed = is_killed(step, job)
             uplink.detach("br0", "ens1")
             becomes(told, step)
     record_property("crash points", step - 1)
     assert step > 20
-
-
-def _is_killed(step: int, job: Callable[[Where], object]) -> bool:
-    """In a process of its own, which ends before that step."""
-    count = 0
-
-    def hook(op: object) -> bool:
-        nonlocal count
-        count += 1
-        if count == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return False
-
-    child = os.fork()
-    if child == 0:
-        try:
-            job(Where(hook=hook))
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.usefixtures("machine")

@@ -239,3 +239,17 @@ def test_two_hosts_that_would_both_be_this_machine_are_refused(shop: Shop) -> No
 
     with pytest.raises(NetfabError, match="h1 and h2 have no `ssh`, and this machine is one host"):
         across.hosts_of(topology)
+
+
+def test_a_chain_of_others_that_drops_what_a_host_forwards_stops_also_an_apply_without_changes(
+    shop: Shop, fars: dict[str, Far]
+) -> None:
+    shop.apply()
+    fars["h1"].run(
+        "nft", "add table ip ufw; add chain ip ufw FORWARD { type filter hook forward priority 0; }"
+    )
+    assert shop.apply() == EMPTY
+    fars["h1"].run("nft", "chain ip ufw FORWARD { policy drop; }")
+
+    with pytest.raises(NetfabError, match="chain FORWARD of nft table ip ufw drops what this host forwards"):
+        shop.apply()
