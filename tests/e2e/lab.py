@@ -224,7 +224,10 @@ def _write(pipe: int, data: bytes) -> None:
 
 def _state() -> dict[str, frozenset[object]]:
     found = snapshot()
-    ruleset = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    # Stateless: what a rule has counted meanwhile is no difference.
+    ruleset = subprocess.run(
+        ["nft", "--stateless", "list", "ruleset"], capture_output=True, text=True, check=True
+    ).stdout
     found["firewall"] = frozenset([ruleset])
     found["processes"] = frozenset(_programs())
     found["sysctls"] = frozenset(_sysctls())
