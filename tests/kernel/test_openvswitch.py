@@ -7,9 +7,10 @@ from typing import Any
 
 import openvswitch
 import pytest
+from kills import is_killed
 from machine import differences
 from openvswitch import vsctl
-from test_attach import _in_a_child, _kill_at, addresses, attach, attributes, host_state, ip
+from test_attach import addresses, attach, attributes, host_state, ip
 from test_nics import reaches
 
 from netfab import adhoc, fabric
@@ -161,15 +162,14 @@ def test_a_port_of_somebody_else_keeps_a_bridge_that_attach_made() -> None:
 @pytest.mark.parametrize("verb", ["attach", "detach"])
 def test_a_kill_at_any_step_is_cleaned_by_detach(verb: str) -> None:
     before = state()
-    step, ended = 0, 1
-    while ended:
+    step, killed = 0, True
+    while killed:
         step += 1
-        where = fabric.HERE._replace(hook=_kill_at(step))
         if verb == "attach":
-            ended = _in_a_child(lambda where=where: attach("ovs0", BLUE, *WORDS, where=where))
+            killed = is_killed(step, lambda where: attach("ovs0", BLUE, *WORDS, where=where))
         else:
             attach("ovs0", BLUE, *WORDS)
-            ended = _in_a_child(lambda where=where: adhoc.detach("ovs0", BLUE, where=where))
+            killed = is_killed(step, lambda where: adhoc.detach("ovs0", BLUE, where=where))
         adhoc.detach("ovs0", BLUE)
         assert differences(before, state()) == [], step
     assert step > 2
