@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from netfab import __version__, fabric
+from netfab.diagnose.trials import Trial
 from netfab.engine import apply as engine
 from netfab.engine.diff import describe
 from netfab.errors import ApplyFailed, NetfabError
@@ -266,12 +267,20 @@ def _destroy(arguments: Message, where: Where) -> Any:
     return describe(fabric.destroy(name, where).changes)
 
 
+def _tried(arguments: Message, where: Where) -> Any:
+    from netfab.checks import tried
+
+    trials = decoder(tuple[Trial, ...])(arguments["trials"])
+    return plain(tried(str(arguments["fabric"]), trials, where))
+
+
 _FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {
     "status": lambda arguments, where: fabric.status(str(arguments["fabric"]), where),
     "drift": lambda arguments, where: describe(fabric.drift(str(arguments["fabric"]), where)),
     "reconcile": lambda arguments, where: describe(fabric.reconcile(str(arguments["fabric"]), where).changes),
     "programs": lambda _, where: fabric.programs(where),
     "destroy": _destroy,
+    "tried": _tried,
     **{name: _lifecycle(name) for name in ("start", "stop", "restart", "kill", "pause", "unpause")},
 }
 
