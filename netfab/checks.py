@@ -19,9 +19,8 @@ from netfab.diagnose.trials import SILENT, Address, Trial, Verdict, names_in
 from netfab.errors import NetfabError
 from netfab.kernel.attempts import connection, datagram
 from netfab.kernel.echo import answering, hops
-from netfab.kernel.netns import Namespaces
+from netfab.nodes import THE_HOST, opened_namespace
 from netfab.system import linux
-from netfab.visits import namespace_of_guest
 from netfab.where import HERE, Where, known_record, need_root, opened_store
 
 _AT_ONCE = 32  # attempts; most of one is waiting
@@ -49,7 +48,7 @@ def tried(fabric: str, trials: Sequence[Trial], where: Where = HERE) -> list[Ver
         nodes = json.loads(known_record(store, fabric).summary)["nodes"]
     with ExitStack() as stack, ThreadPoolExecutor(_AT_ONCE) as threads:
         inside = {
-            name: stack.enter_context(_opened(name, nodes.get(name), where))
+            name: stack.enter_context(_opened(fabric, name, nodes.get(name), where))
             for name in {end for trial in trials for end in (trial.source, trial.receiver) if end}
         }
         jobs = [threads.submit(_judged, several, inside) for several in _together(trials)]
@@ -58,25 +57,19 @@ def tried(fabric: str, trials: Sequence[Trial], where: Where = HERE) -> list[Ver
 
 
 @contextmanager
-def _opened(name: str, node: Mapping[str, Any] | None, where: Where) -> Iterator[_Node]:
-    netns = -1
+def _opened(fabric: str, name: str, node: Mapping[str, Any] | None, where: Where) -> Iterator[_Node]:
+    """A node, or, without one, the host."""
+    netns = opened_namespace(fabric, name, node or THE_HOST, where)
     try:
-        if node is None or not (node["namespace"] or node["guest"]):
-            netns = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        elif node["guest"]:
-            netns = namespace_of_guest(node["guest"], where)
-        else:
-            netns = Namespaces.open_bound(os.path.basename(node["namespace"]))
         names = {}
         if node is not None and node["hosts"]:
             with open(node["hosts"], encoding="utf-8") as file:
                 names = names_in(file.read())
         yield _Node(netns, names)
-    except OSError as error:
-        raise NetfabError(f"{name} is not as it was applied: {error.strerror}: {error.filename}") from error
+    except FileNotFoundError as error:
+        raise NetfabError(f"the hosts file of {name} is gone", hint=f"netfab reconcile {fabric}") from error
     finally:
-        if netns >= 0:
-            os.close(netns)
+        os.close(netns)
 
 
 def _together(trials: Iterable[Trial]) -> list[list[Trial]]:

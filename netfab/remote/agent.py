@@ -55,6 +55,7 @@ class Agent:
             "ready": self._ready,
             "call": self._call,
             "logs": self._logs,
+            "capture": self._capture,
         }
 
     def answers(self, message: Message) -> Iterator[Message]:
@@ -224,6 +225,14 @@ class Agent:
         nodes, follow = map(str, field(message, "nodes", list)), field(message, "follow", bool)
         for node, line in fabric.logs(nodes, self._where, message.get("lines"), follow):
             yield {"verb": "line", "node": node, "text": line.decode("utf-8", "surrogateescape")}
+        yield {"verb": "ended"}
+
+    def _capture(self, message: Message) -> Iterator[Message]:
+        """Frames as they come, until the controller goes."""
+        node, interface, filter = (field(message, key, str) for key in ("node", "interface", "filter"))
+        for heard in fabric.capture(node, interface, filter, self._where):
+            frames = [[*each[:-1], each.data.hex()] for each in heard.frames]
+            yield {"verb": "line", "frames": frames, "lost": heard.lost}
         yield {"verb": "ended"}
 
 
