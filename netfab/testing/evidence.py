@@ -21,8 +21,10 @@ def keep(fabric: Fabric, directory: Path, again: str) -> None:
     """Write all that may tell the cause. again: the command that runs the test again."""
     directory.mkdir(parents=True, exist_ok=True)
     topology = directory / "topology.yaml"
-    topology.write_text(fabric.text)
-    (directory / "graph.mermaid").write_text(fabric.graph)
+    with suppress(*HANGS):
+        text, graph = fabric.shown()
+        topology.write_text(text)
+        (directory / "graph.mermaid").write_text(graph)
     (directory / "timeline.txt").write_text("".join(_timeline(fabric)))
     (directory / "reproduce.txt").write_text(f"{again}\nnetfab lab {shlex.quote(str(topology))}\n")
     for name, content in (("status.json", _status), ("why.txt", _why)):

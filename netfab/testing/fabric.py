@@ -98,15 +98,9 @@ class Fabric:
         """What was planned, as `netfab status -o json` has it."""
         return self._applied.summary
 
-    @property
-    def text(self) -> str:
-        """The whole topology, as `netfab config` prints it."""
-        return self._applied.text
-
-    @property
-    def graph(self) -> str:
-        """Who is joined with whom, for mermaid."""
-        return self._applied.graph
+    def shown(self) -> tuple[str, str]:
+        """The whole topology, as `netfab config` prints it, and its graph for mermaid."""
+        return self.sandbox.call(inside.shown, *self._given, dict(os.environ))
 
     @property
     def nodes(self) -> dict[str, Node]:

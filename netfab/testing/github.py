@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+_ANYWHERE = ("%", "%25"), ("\r", "%0D"), ("\n", "%0A")
+_IN_PROPERTIES = (":", "%3A"), (",", "%2C")
+
 
 def annotation(report: pytest.TestReport) -> str:
     """A workflow command (docs.github.com: workflow commands, `error`)."""
-    file, line, _ = report.location
-    place = f"file={file},line={(line or 0) + 1},title={_escaped(report.nodeid)}"
-    return f"::error {place}::{_escaped(_message(report))}"
+    file, begin, _ = report.location
+    crash = getattr(report.longrepr, "reprcrash", None)
+    line = crash.lineno if crash is not None and crash.path.endswith(file) else (begin or 0) + 1
+    title = _escaped(report.nodeid, (*_ANYWHERE, *_IN_PROPERTIES))
+    return f"::error file={file},line={line},title={title}::{_escaped(_message(report), _ANYWHERE)}"
 
 
 def summary(report: pytest.TestReport, kept: str) -> str:
@@ -29,7 +35,7 @@ def _message(report: pytest.TestReport) -> str:
     return crash.message if crash is not None else str(report.longrepr)
 
 
-def _escaped(text: str) -> str:
-    for character, code in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), (":", "%3A"), (",", "%2C")):
+def _escaped(text: str, codes: Iterable[tuple[str, str]]) -> str:
+    for character, code in codes:
         text = text.replace(character, code)
     return text

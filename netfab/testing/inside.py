@@ -39,14 +39,12 @@ class Place(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What came of a topology. `summary`: as `status -o json` has it; `text`: the whole file."""
+    """What came of a topology. `summary`: as `status -o json` has it."""
 
     fabric: str
     summary: Mapping[str, Any]
     hosts: tuple[str, ...]
     checks: tuple[str, ...]
-    text: str
-    graph: str  # mermaid's
 
 
 class Reached(NamedTuple):
@@ -62,8 +60,6 @@ _hosts: list[int] = []  # what simulated hosts last as long as: this process's, 
 
 def apply(text: str, file: str, directory: str, environ: Mapping[str, str]) -> Applied:
     """Make the sandbox match the topology; its hosts, if it has any, are simulated. Raises NetfabError."""
-    from netfab.diagnose.graph import mermaid
-
     topology = _loaded(text, file, directory, environ)
     if topology.hosts:
         from netfab import across, simulate
@@ -75,8 +71,15 @@ def apply(text: str, file: str, directory: str, environ: Mapping[str, str]) -> A
         api.apply(topology, file)
         summary = _summary(topology.name)
     checks = tuple(map(check_text, topology.checks))
-    text = api.text_of(topology)
-    return Applied(topology.name, summary, tuple(topology.hosts), checks, text, mermaid(topology))
+    return Applied(topology.name, summary, tuple(topology.hosts), checks)
+
+
+def shown(text: str, file: str, directory: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """The whole topology, as `netfab config` prints it, and its graph for mermaid."""
+    from netfab.diagnose.graph import mermaid
+
+    topology = _loaded(text, file, directory, environ)
+    return api.text_of(topology), mermaid(topology)
 
 
 def plan(text: str, file: str, directory: str, environ: Mapping[str, str]) -> list[str]:

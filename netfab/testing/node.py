@@ -35,6 +35,7 @@ class Verdict:
         if self.holds:
             return self.sentence
         told = self.reason.partition("\nthe way")[0].splitlines()
+        told = told[1:] or told  # the first line of why's says it again
         return f"not so: {self.sentence}: {'; '.join(line.strip() for line in told)}"
 
     def __str__(self) -> str:

@@ -20,6 +20,7 @@ MARKER = (
     " `requires` names what the kernel must have"
 )
 KEPT = "netfab-artefacts"  # the property of a report that says where they are
+_FAILED = pytest.StashKey[bool]()
 _MADE = pytest.StashKey[list[Any]]()  # what the factory made for a test
 
 
@@ -98,10 +99,11 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     fabrics = _fabrics(item)
-    failed = fabrics and call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception)
-    if failed and call.when != "teardown":
+    skipped = call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception)
+    if fabrics and call.excinfo is not None and not skipped and call.when != "teardown":
+        item.stash[_FAILED] = True
         _keep(item, fabrics)
-    if call.when == "teardown" and KEPT in dict(item.user_properties):
+    if call.when == "teardown" and item.stash.get(_FAILED, False):
         for fabric in fabrics:
             fabric.rebuild_when_used()
     return (yield)
