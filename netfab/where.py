@@ -129,11 +129,11 @@ def locked_book(fabric: str, store: Etcd | None, where: Where) -> Iterator[Book 
     from netfab.store import etcd_lock
     from netfab.store.etcd import Client
     from netfab.store.shared import SharedBook
+    from netfab.store.shared_keys import Keys
 
     client = Client(store)
     try:
-        key = f"{store.prefix}/locks/{fabric}"
-        with etcd_lock.held(client, key, where.lock_timeout, where.waiting) as lock:
+        with etcd_lock.held(client, Keys(store).lock(fabric), where.lock_timeout, where.waiting) as lock:
             yield SharedBook(client, opened_book(where), lock)
     finally:
         client.close()

@@ -15,6 +15,7 @@ from far_shop import TEXT, lines, one_more
 from processes import in_processes
 
 from netfab import across, fabric
+from netfab.cli import files
 from netfab.errors import AppliedElsewhere, Locked, NetfabError, StoreError, StoreUnreachable
 from netfab.remote import serve
 from netfab.remote.forked import Forked
@@ -345,3 +346,38 @@ def test_a_host_that_is_another_controllers_own_machine_is_not_taken_for_this_on
         ):
             c2.apply(text)
         patched.setattr(os, "uname", real)
+
+
+def test_a_controller_that_never_applied_a_file_finds_its_fabric_by_it(
+    c1: Controller, c2: Controller
+) -> None:
+    c1.apply()
+    c2.topology(SHARED)
+    assert across.known("shop", c2.where) is None
+
+    files._ask_about(f"{c2.directory}/shop.yaml", c2.where)
+
+    assert across.known("shop", c2.where) == c1.entry()
+
+
+def test_what_one_controller_had_by_itself_goes_on_in_a_shared_store(
+    c1: Controller, c2: Controller, member: Cluster
+) -> None:
+    c1.apply(TEXT)
+    before = addresses(c1.entry())
+
+    changes = c1.apply(take_over=True)
+
+    assert changes == EMPTY
+    assert addresses(c1.entry()) == before
+    assert c1.entry().store == STORE
+    assert c2.apply() == EMPTY
+
+
+def test_a_file_that_no_longer_names_the_store_of_its_fabric_is_refused(c1: Controller) -> None:
+    c1.apply()
+
+    with pytest.raises(NetfabError, match=f"shop is in {STORE}, and this file names no store") as told:
+        c1.apply(TEXT)
+
+    assert told.value.hint == "`netfab destroy shop` first"
