@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 from etcd_cluster import Cluster, Net, Place, cluster, wait_until_it_answers
@@ -19,6 +20,7 @@ from netfab.plan.facts import Lease
 from netfab.store import etcd, etcd_lock
 from netfab.store.book import Book, Entry
 from netfab.store.etcd import Client, put, read
+from netfab.store.etcd_wire import Refused, Wire
 from netfab.store.shared import SharedBook
 from netfab.topology.schema import Etcd
 
@@ -235,3 +237,32 @@ def _enable_users(client: Client) -> None:
         ("enable", {}),
     ):  # fmt: skip
         client._call(f"auth/{verb}", words)
+
+
+def test_a_member_that_was_started_anew_is_asked_over_a_new_connection(net: Net) -> None:
+    with cluster(Place("127.0.0.1", net.enter)) as made:
+        client = Client(made.store)
+        wait_until_it_answers(client, made)
+        client.transact((), [put(KEY, "kept")])
+        made.kill(1)
+        made.start(1)
+        made.wait_for(1)
+
+        assert client.transact((), [read(KEY)]).found[0].value == "kept"
+
+
+def test_members_that_have_no_leader_are_asked_until_there_is_one(
+    three: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = Wire.ask, []
+
+    def ask(wire: Wire, *said: Any) -> Any:
+        asked.append(wire.endpoint)
+        if len(asked) <= 6:
+            raise Refused(wire.endpoint, "etcdserver: no leader", 14)
+        return real(wire, *said)
+
+    monkeypatch.setattr(Wire, "ask", ask)
+    Client(three.store).transact((), [put(KEY, "written")])
+
+    assert asked[:3] == asked[3:6] == list(three.store.endpoints)

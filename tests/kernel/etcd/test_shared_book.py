@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from ipaddress import ip_network
 from random import Random
+from typing import Any
 
 import pytest
 from etcd_cluster import Cluster, Net, Place, cluster, wait_until_it_answers
@@ -16,6 +17,7 @@ from netfab.errors import LeaseConflict, StoreError
 from netfab.plan.facts import HeldSubnet, Lease
 from netfab.store.book import Entry, Others
 from netfab.store.etcd import Client, put, read_below
+from netfab.store.etcd_wire import Wire
 from netfab.store.shared import SharedBook
 from netfab.topology.schema import Etcd
 
@@ -236,3 +238,34 @@ def test_members_that_are_killed_in_turn_while_processes_claim_lose_and_double_n
     subnets = [one.prefix for one in held(opened).subnets]
     assert codes == [0] * 20
     assert len(subnets) == len(set(subnets)) == 400
+
+
+def test_an_answer_that_is_lost_at_any_word_is_asked_for_again_and_nothing_is_done_twice(
+    opened: Open, client: Client, store: Etcd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Wire.ask
+    first, moved = entry("shop", LAN), entry("shop", LAN._replace(value="10.7.0.0/24"), VNI, generation=2)
+    words, number = [0], 0
+
+    def ask(wire: Wire, *said: Any) -> Any:
+        answer = real(wire, *said)
+        words[0] += 1
+        if words[0] == number:
+            raise TimeoutError("the answer is lost")
+        return answer
+
+    monkeypatch.setattr(Wire, "ask", ask)
+    while words[0] >= number:
+        words[0], number = 0, number + 1
+        decide(opened, first)
+        with opened("shop") as book:
+            book.begin(moved, before := book.entry("shop"))
+            book.take_back(moved, before)
+            assert book.entry("shop") == first
+        decide(opened, moved)
+        with opened("shop") as book:
+            assert book.entry("shop") == moved
+            assert [str(one.prefix) for one in book.others("").subnets] == ["10.7.0.0/24"]
+            book.forget("shop")
+        assert client.transact((), [read_below(store.prefix)]).found == ()
+    assert number > 20
