@@ -23,6 +23,7 @@ from netfab.everywhere import (
     refuse_home,
     status,
     topology_of,
+    tried,
     with_hosts,
 )
 from netfab.fabric import text_of
@@ -59,6 +60,7 @@ __all__ = [
     "reconcile",
     "status",
     "topology_of",
+    "tried",
 ]
 
 ATTEMPTS = 100  # at an apply, when other controllers are first; each time one of them has got what it wants

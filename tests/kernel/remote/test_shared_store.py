@@ -381,3 +381,13 @@ def test_a_file_that_no_longer_names_the_store_of_its_fabric_is_refused(c1: Cont
         c1.apply(TEXT)
 
     assert told.value.hint == "`netfab destroy shop` first"
+
+
+def test_an_apply_that_takes_longer_than_a_lock_lives_keeps_it(
+    c1: Controller, fars: dict[str, Far], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(etcd_lock, "TTL", 1)
+
+    c1.apply(f"{SHARED}  slow: {{networks: [lan], runs_on: h2, exec: [[sleep, '2.5']]}}\n")
+
+    assert fars["h2"].nodes() == {"shop.db", "shop.slow"}
