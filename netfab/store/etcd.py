@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
@@ -79,8 +78,7 @@ class Client:
 
     def revoke(self, lease: int) -> None:
         """End it, and what is under it."""
-        with suppress(Refused):  # it has ended by itself
-            self._call("lease/revoke", {"ID": lease})
+        self._call("lease/revoke", {"ID": lease})
 
     def _call(self, verb: str, words: Json, patience: float = 0) -> Json:
         """What the first member says that can say something."""

@@ -53,7 +53,7 @@ class Lock:
             )
 
     def release(self) -> None:
-        """Let go of it; where etcd can't be told, it ends by itself."""
+        """Let go of it; where etcd can't be told, or it is lost already, it ends by itself."""
         with suppress(StoreError):
             self._client.revoke(self._lease)
 

@@ -269,3 +269,28 @@ def test_an_answer_that_is_lost_at_any_word_is_asked_for_again_and_nothing_is_do
             book.forget("shop")
         assert client.transact((), [read_below(store.prefix)]).found == ()
     assert number > 20
+
+
+def test_a_write_that_arrives_once_more_when_all_is_decided_changes_nothing(
+    opened: Open, client: Client, store: Etcd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that nobody waited for any longer passes it on when it can."""
+    real, said = Client._call, []
+
+    def call(asked: Client, verb: str, words: Any, *more: Any) -> Any:
+        said.append((verb, words))
+        return real(asked, verb, words, *more)
+
+    decide(opened, entry("shop", LAN))
+    moved = entry("shop", LAN, generation=2)._replace(hosts={"h1": "", "h2": "root@h2"})
+    with opened("shop") as book:
+        monkeypatch.setattr(Client, "_call", call)
+        book.begin(moved, book.entry("shop"))
+        book.keep(moved)
+        monkeypatch.setattr(Client, "_call", real)
+        before = client.transact((), [read_below(store.prefix)]).found
+
+        for verb, words in said:
+            client._call(verb, words)
+
+        assert client.transact((), [read_below(store.prefix)]).found == before
