@@ -59,9 +59,11 @@ class Keys(NamedTuple):
     def read_entry(self, found: etcd.Found) -> Entry:
         """Raises StoreError."""
         try:
-            return entry_of(json.loads(_unpacked(self._said(found)["packed"])))
+            entry = entry_of(json.loads(_unpacked(self._said(found)["packed"])))
+            _refuse_senseless(entry, found.key.removeprefix(self.entry("")))
         except NO_SENSE as error:
             raise self._senseless(found.key, error) from error
+        return entry
 
     def read_held(self, reply: etcd.Reply) -> dict[str, Leases]:
         """What each fabric holds. Raises StoreError."""
@@ -76,6 +78,7 @@ class Keys(NamedTuple):
         try:
             leases = frozenset(Lease(*lease) for lease in self._said(found)["leases"])
             for lease in leases:
+                _texts(*lease)
                 int(lease.value) if lease.kind == "vni" else ip_network(lease.value)
         except NO_SENSE as error:
             raise self._senseless(found.key, error) from error
@@ -96,6 +99,23 @@ class Keys(NamedTuple):
             f"{key} in {self.store} is damaged: {error}",
             hint=f"`etcdctl del {key}`, and `netfab apply` of that fabric at once writes it anew",
         )
+
+
+def _refuse_senseless(entry: Entry, fabric: str) -> None:
+    """What others wrote is used as it is: it becomes part of paths, and of command lines. Raises NO_SENSE."""
+    if entry.name != fabric:
+        raise ValueError(f"it is of fabric {entry.name}")
+    _texts(entry.file, entry.transaction, entry.topology, entry.store, entry.home)
+    _texts(*entry.hosts.keys(), *entry.hosts.values(), *(part for lease in entry.leases for part in lease))
+    _texts(*(node["host"] for node in entry.summary["nodes"].values()))
+    if not (isinstance(entry.generation, int) and isinstance(entry.user, int)):
+        raise TypeError("its numbers are none")
+
+
+def _texts(*values: object) -> None:
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError(f"{value!r} is no text")
 
 
 def _unpacked(text: str) -> bytes:

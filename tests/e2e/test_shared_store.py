@@ -32,14 +32,11 @@ def shop(lab: Lab) -> Lab:
 def test_it_is_applied_looked_at_and_destroyed_as_any(shop: Lab) -> None:
     before = shop.state()
 
-    assert "  + bridge" in shop.netfab("plan", "shop.yaml").out
     shop.netfab("apply", "shop.yaml")
     assert shop.netfab("apply", "shop.yaml").out == "No changes. The kernel matches shop.yaml.\n"
     shop.netfab("exec", "client", "ping", "-c1", "web")
-    assert shop.netfab("drift").out.startswith("No changes")
     status = shop.netfab("status", "-o", "json").json
     assert list(status["nodes"]) == ["web", "client"]
-    assert [record["fabric"] for record in shop.netfab("ls", "-o", "json").json["fabrics"]] == ["shop"]
     shop.shell("ip -n shop.web link set eth0 down")
     assert "~ veth eth0 of web" in shop.netfab("-v", "reconcile").out
     shop.netfab("destroy")

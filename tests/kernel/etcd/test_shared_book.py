@@ -211,7 +211,7 @@ def _claim_twenty(opened: Open, fabric: str, gate: int, lowest: bool = True) -> 
 
 def test_fifty_processes_claim_a_thousand_leases_without_a_double(opened: Open) -> None:
     codes = in_processes([
-        lambda gate, number=number: _claim_twenty(opened, f"fabric{number}", gate, number % 3 == 0)
+        lambda gate, number=number: _claim_twenty(opened, f"fabric{number}", gate, number % 5 == 0)
         for number in range(50)
     ])  # fmt: skip
 
