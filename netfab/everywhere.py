@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from netfab.diagnose.trials import Trial, Verdict
@@ -71,7 +71,6 @@ def destroy(
     Nothing is changed where one is not reached, and that is not to be skipped. A store that is lost hinders
     nothing; StoreError then says what is still held there.
     """
-    refuse_home(entry, entry.hosts)
     with ExitStack() as stack:
         copy, lost = opened_book(where), None
         book: Book | SharedBook = copy
@@ -80,13 +79,15 @@ def destroy(
             entry = book.entry(entry.name) or entry
         except StoreError as error:
             lost = error
+        refuse_home(entry, entry.hosts)
         with party(entry.hosts, where, way, book.keep_alive) as together:
             greeted(together, entry.name, {}, skip_unreachable)
             found = together.call("destroy", {"fabric": entry.name, "force": force})
         left = entry._replace(hosts={host: ssh for host, ssh in entry.hosts.items() if host not in found})
         lost = lost or _forgotten(left, book)
         if lost is not None:
-            copy.keep(left)
+            with suppress(StoreError):
+                copy.keep(left)
             raise _still_held(left, lost) from lost
     return with_hosts(found)
 

@@ -13,9 +13,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from netfab.errors import StoreError
-from netfab.hosts import sandbox
 from netfab.store.etcd import Client, read
-from netfab.system import linux
 from netfab.system.process import signal_with_parent
 from netfab.topology.schema import Etcd
 
@@ -112,42 +110,3 @@ def wait_until_it_answers(client: Client, made: Cluster) -> None:
             return
         except StoreError:
             assert monotonic() < end, made.log()
-
-
-class Net:
-    """A network namespace that a process holds."""
-
-    def __init__(self) -> None:
-        reading, writing = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            try:
-                os.close(reading)
-                signal_with_parent(signal.SIGKILL)
-                sandbox.enter()
-                os.write(writing, b"+")
-                os.close(writing)
-                signal.pause()
-            finally:
-                os._exit(0)
-        os.close(writing)
-        assert os.read(reading, 1) == b"+"
-        os.close(reading)
-
-    def enter(self) -> None:
-        """This process, there."""
-        fd = os.open(f"/proc/{self._pid}/ns/net", os.O_RDONLY)
-        linux.setns(fd, linux.CLONE_NEWNET)
-        os.close(fd)
-
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        """This thread there, and back again."""
-        with sandbox.excursion():
-            self.enter()
-            yield
-
-    def end(self) -> None:
-        """Let go of it."""
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)

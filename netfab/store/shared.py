@@ -67,10 +67,17 @@ class SharedBook:
         self._copy.keep(entry)
 
     def settle(self, entry: Entry) -> None:
-        """Hosts have what was decided, so it holds exactly that."""
+        """Hosts have what was decided, so it holds exactly that. Raises StoreError."""
         wants = _exclusive(entry)
-        if self._begun_with is not None and not self._begun_with <= wants:
+        if self._begun_with is None or self._begun_with <= wants:
+            return
+        try:
             self._write(entry.name, [self._keys.put_held(entry.name, wants)])
+        except (StoreError, Locked) as error:
+            raise StoreError(
+                f"fabric {entry.name} is applied, and what it let go of is still held: {error.message}",
+                hint="`netfab apply` again frees it",
+            ) from error
 
     def take_back(self, entry: Entry, before: Entry | None) -> None:
         """Nothing of what was begun is left on any host. What can't be let go of stays held."""

@@ -10,6 +10,7 @@ import json
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from functools import cache
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from netfab.topology.schema import Etcd
 MOST = 64 << 20  # bytes of an entry
 _VERSION = 1
 Leases = frozenset[Lease]
+_prefix = cache(ip_network)  # which takes most of the time of a claim, and of the next one after another's
 
 
 class Keys(NamedTuple):
@@ -79,7 +81,7 @@ class Keys(NamedTuple):
             leases = frozenset(Lease(*lease) for lease in self._said(found)["leases"])
             for lease in leases:
                 _texts(*lease)
-                int(lease.value) if lease.kind == "vni" else ip_network(lease.value)
+                int(lease.value) if lease.kind == "vni" else _prefix(lease.value)
         except NO_SENSE as error:
             raise self._senseless(found.key, error) from error
         return leases
@@ -135,7 +137,7 @@ def others(held: Mapping[str, Leases], besides: str) -> Others:
     theirs = [(name, lease) for name in sorted(held) if name != besides for lease in sorted(held[name])]
     return Others(
         tuple(
-            HeldSubnet(name, lease.key.rpartition("/")[0], ip_network(lease.value))
+            HeldSubnet(name, lease.key.rpartition("/")[0], _prefix(lease.value))
             for name, lease in theirs
             if lease.kind == "subnet"
         ),

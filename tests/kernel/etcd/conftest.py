@@ -8,7 +8,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from etcd_cluster import Cluster, Net, Place, cluster, wait_until_it_answers
+from etcd_cluster import Cluster, Place, cluster, wait_until_it_answers
+from far import Far, lone_host
 
 from netfab.store import etcd_lock
 from netfab.store.book import Book
@@ -21,14 +22,13 @@ _prefixes = count()
 
 
 @pytest.fixture(scope="module")
-def net() -> Iterator[Net]:
-    made = Net()
-    yield made
-    made.end()
+def net() -> Iterator[Far]:
+    with lone_host() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def members(net: Net) -> Iterator[Cluster]:
+def members(net: Far) -> Iterator[Cluster]:
     with cluster(*(Place(f"127.0.0.{number}", net.enter) for number in (1, 2, 3))) as made:
         with net.inside():
             wait_until_it_answers(Client(made.store), made)
@@ -36,7 +36,7 @@ def members(net: Net) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def store(sandbox: None, net: Net, members: Cluster) -> Iterator[Etcd]:
+def store(sandbox: None, net: Far, members: Cluster) -> Iterator[Etcd]:
     """A part of it that is this test's, which is where the members are."""
     with net.inside():
         yield members.store._replace(prefix=f"/test{next(_prefixes)}")

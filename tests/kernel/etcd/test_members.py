@@ -12,8 +12,8 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from etcd_cluster import Cluster, Net, Place, cluster, wait_until_it_answers
-from far import far_hosts
+from etcd_cluster import Cluster, Place, cluster, wait_until_it_answers
+from far import Far, far_hosts, lone_host
 
 from netfab.errors import LeaseConflict, StoreError, StoreUnreachable
 from netfab.plan.facts import Lease
@@ -34,15 +34,13 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def net(sandbox: None) -> Iterator[Net]:
-    made = Net()
-    with made.inside():
+def net(sandbox: None) -> Iterator[Far]:
+    with lone_host() as made, made.inside():
         yield made
-    made.end()
 
 
 @pytest.fixture
-def three(net: Net) -> Iterator[Cluster]:
+def three(net: Far) -> Iterator[Cluster]:
     with cluster(*(Place(f"127.0.0.{number}", net.enter) for number in (1, 2, 3))) as made:
         wait_until_it_answers(Client(made.store), made)
         yield made
@@ -75,7 +73,7 @@ def test_without_most_of_its_members_each_is_named_with_what_it_says(three: Clus
     assert "more than half of the members" in caught.value.hint
 
 
-def test_where_nobody_listens_it_is_told_at_once(net: Net) -> None:
+def test_where_nobody_listens_it_is_told_at_once(net: Far) -> None:
     began = monotonic()
 
     with pytest.raises(StoreUnreachable, match=r"127\.0\.0\.1:2379: Connection refused"):
@@ -123,7 +121,7 @@ def outcome(job: object) -> str:
     return "done"
 
 
-def test_what_is_no_etcd_is_told_with_the_version_that_is_needed(net: Net, tmp_path: Path) -> None:
+def test_what_is_no_etcd_is_told_with_the_version_that_is_needed(net: Far, tmp_path: Path) -> None:
     server = subprocess.Popen(
         [sys.executable, "-m", "http.server", "2379", "--directory", str(tmp_path)],
         stderr=subprocess.DEVNULL,
@@ -164,7 +162,7 @@ def authority(tmp_path: Path) -> Path:
 
 
 def test_tls_with_certificates_of_both_ends_and_what_is_said_where_they_are_wrong(
-    net: Net, authority: Path
+    net: Far, authority: Path
 ) -> None:
     paths = {name: str(authority / f"{name}.pem") for name in ("ca", "other", "server", "client")}
     more = ("--cert-file", paths["server"], "--key-file", str(authority / "server.key"),
@@ -199,7 +197,7 @@ def refusal(store: Etcd) -> str:
     return f"{caught.value.message}\n{caught.value.hint}"
 
 
-def test_a_user_with_a_password_reads_and_writes_what_its_role_has(net: Net, tmp_path: Path) -> None:
+def test_a_user_with_a_password_reads_and_writes_what_its_role_has(net: Far, tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("secret\n")
     with cluster(Place("127.0.0.1", net.enter)) as made:
@@ -239,7 +237,7 @@ def _enable_users(client: Client) -> None:
         client._call(f"auth/{verb}", words)
 
 
-def test_a_member_that_was_started_anew_is_asked_over_a_new_connection(net: Net) -> None:
+def test_a_member_that_was_started_anew_is_asked_over_a_new_connection(net: Far) -> None:
     with cluster(Place("127.0.0.1", net.enter)) as made:
         client = Client(made.store)
         wait_until_it_answers(client, made)

@@ -10,7 +10,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from etcd_cluster import Cluster, Net, Place, cluster, wait_until_it_answers
+from etcd_cluster import Cluster, Place, cluster, wait_until_it_answers
+from far import Far
 from processes import in_processes
 
 from netfab.errors import LeaseConflict, StoreError
@@ -170,7 +171,7 @@ def test_an_entry_that_etcd_takes_for_too_large_is_refused_with_the_option_that_
     assert "--max-request-bytes" in caught.value.hint
 
 
-def test_a_store_that_is_full_is_told_with_the_way_to_make_room(net: Net, sandbox: None) -> None:
+def test_a_store_that_is_full_is_told_with_the_way_to_make_room(net: Far, sandbox: None) -> None:
     with (
         cluster(Place("127.0.0.9", net.enter), more=("--quota-backend-bytes", "65536")) as full,
         net.inside(),
@@ -199,7 +200,7 @@ def _claim_twenty(opened: Open, fabric: str, gate: int, lowest: bool = True) -> 
         before = book.entry(fabric)
         while True:
             taken = {int(one.prefix.network_address) >> 8 for one in book.others(fabric).subnets}
-            free = [number for number in range(10 << 16, 11 << 16) if number not in taken]
+            free = [number for number in range(10 << 16, (10 << 16) + 2000) if number not in taken]
             chosen = free[:20] if lowest else random.sample(free, 20)
             wants = (Lease("subnet", f"n{at}/4", str(ip_network((at << 8, 24)))) for at in chosen)
             made = entry(fabric, *wants)
