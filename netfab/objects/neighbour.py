@@ -129,9 +129,9 @@ def request(
 
 
 def entries(dump: Dump) -> Iterator[tuple[Name, NeighbourMessage]]:
-    """(tunnel, entry) of every forwarding entry about our tunnels on the host that nobody learned."""
-    tunnels = {link.ifindex: Name(HOST, link.name) for space, link in dump.marked if link.kind == "vxlan"}
+    """(link, entry) of every forwarding entry about our links on the host that nobody learned."""
+    own = {link.ifindex: Name(HOST, link.name) for space, link in dump.marked if space == HOST}
     for message in dump.neighbours.get(HOST, ()):
         static = message.state & (NUD_PERMANENT | NUD_NOARP) and not message.flags & NTF_EXT_LEARNED
-        if message.family == AF_BRIDGE and message.ifindex in tunnels and static:
-            yield tunnels[message.ifindex], message
+        if message.family == AF_BRIDGE and message.ifindex in own and static:
+            yield own[message.ifindex], message

@@ -12,6 +12,7 @@ from netfab.objects.neighbour import (
     NDA_IFINDEX,
     NDA_LLADDR,
     NTF_SELF,
+    NUD_NOARP,
     NUD_PERMANENT,
     SET,
     entries,
@@ -87,7 +88,8 @@ class VxlanFdb(NamedTuple):
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
         for tunnel, message in entries(dump):
-            if message.flags & NTF_SELF and NDA_DST in message.attrs:
+            # FRR's zebra says of its flood lists that they are no neighbours; ours are not of that state.
+            if message.flags & NTF_SELF and NDA_DST in message.attrs and not message.state & NUD_NOARP:
                 peer, index = ip_address(message.attrs[NDA_DST]), message.attrs.get(NDA_IFINDEX)
                 device = dump.links.get((HOST, number(index))) if index else None
                 yield cls(tunnel, message.attrs[NDA_LLADDR].hex(":"), peer, device)

@@ -15,6 +15,7 @@ from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
 from netfab.plan import hosts, network, nics, node, uplink, vlans
 from netfab.plan.containers import commands, containers
+from netfab.plan.evpn import evpn_objects, own_entries
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
 from netfab.plan.guests import addresses_in_guest, guest_of, routes_in_guests
@@ -101,8 +102,10 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
         | {Lease(*asked) for asked in topology.asked}
     )
     held = held_ports(topology.name, ports)
+    speaking = (*own_entries(layout), *evpn_objects(topology, layout, facts))
     fabric = Fabric(
-        topology.name, [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes]
+        topology.name,
+        [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes, *speaking],
     )
     for entries in entries_here(layout, common.far):
         fabric.update(entries)
