@@ -24,6 +24,7 @@ from netfab.runtime.paths import Paths
 _DOOR = "run/frr/bgpd.vty"  # in the container
 _ANSWER = 5.0  # seconds
 _PATIENCE = 10.0  # seconds until it listens, or has heard its peers
+_LONG = 4.0  # seconds of waiting, after which that is said: sessions take two or three
 _GLANCE = 0.02  # seconds between two looks at that
 _DONE = b"\0\0\0"
 
@@ -48,9 +49,11 @@ class Speaker:
 
     def wait_for_peers(self) -> None:
         """Until each has said all that it has to say; one that is down says nothing, and others go on."""
-        deadline = time.monotonic() + _PATIENCE
-        while (silent := self._silent()) and time.monotonic() < deadline:
-            self._waiting_for(f"BGP of {', '.join(silent)}")
+        begun, told = time.monotonic(), False
+        while (silent := self._silent()) and (waited := time.monotonic() - begun) < _PATIENCE:
+            if waited > _LONG and not told:
+                told = True
+                self._waiting_for(f"what {', '.join(silent)} says by BGP")
             self._check()
             time.sleep(_GLANCE)
 

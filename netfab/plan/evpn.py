@@ -15,10 +15,10 @@ from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.container import Container
 from netfab.objects.neighbour import Neighbour
 from netfab.objects.supervisor import Supervisor
-from netfab.plan.facts import Facts
+from netfab.plan.facts import Facts, Lease
 from netfab.plan.layout import Layout, Segment
 from netfab.plan.overlay import station_of
-from netfab.plan.speakers import speakers
+from netfab.plan.speakers import PORT, port_key, speakers
 from netfab.topology.schema import Address, Topology
 
 ASN = 64512  # the first for private use (RFC 6996); nobody but the fabric's own hosts hears of it
@@ -43,15 +43,17 @@ wait -n
 """
 
 
-def evpn_objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:
+def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:
     """FRR on this host, where it has to be, what it is told, and what it is to tell others of."""
-    speaking = speakers(topology, {name: segment.hosts for name, segment in layout.segments.items()})
+    speaking = _speaking(topology, layout)
     if layout.host not in speaking:
         return
     host = topology.hosts[layout.host]
     assert facts.frr is not None  # else it was refused (speakers.py)
     assert host.address is not None
-    yield _daemons(topology.name, facts.frr.directory, host.address)
+    tunnels = [segment.tunnel.device for segment in _segments(layout) if segment.tunnel and segment.here]
+    daemons = _daemons(topology.name, facts.frr.directory, host.address)
+    yield daemons._replace(uses=tuple(tunnels))
     yield Supervisor(topology.name)
     told = [segment for segment in _segments(layout) if host.reflector or segment.here]
     yield Bgp(topology.name, tuple(sorted(_statements(host.address, told))))
@@ -61,6 +63,16 @@ def evpn_objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[K
             client = host.reflector and not peer.reflector
             words = _session(peer.address, host.address, client)
             yield BgpPeer(topology.name, str(peer.address), tuple(sorted(words)))
+
+
+def claims(topology: Topology, layout: Layout) -> Iterator[Lease]:
+    """What keeps another fabric from speaking here, too."""
+    if layout.host in _speaking(topology, layout):
+        yield Lease("publish", port_key(topology.hosts[layout.host]), str(PORT))
+
+
+def _speaking(topology: Topology, layout: Layout) -> tuple[str, ...]:
+    return speakers(topology, {name: segment.hosts for name, segment in layout.segments.items()})
 
 
 def own_entries(layout: Layout) -> Iterator[KernelObject]:

@@ -13,9 +13,8 @@ from netfab.errors import PlanError, raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
-from netfab.plan import hosts, network, nics, node, uplink, vlans
+from netfab.plan import evpn, hosts, network, nics, node, uplink, vlans
 from netfab.plan.containers import commands, containers
-from netfab.plan.evpn import evpn_objects, own_entries
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
 from netfab.plan.guests import addresses_in_guest, guest_of, routes_in_guests
@@ -100,9 +99,10 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
         | {lease_of(wish) for _, wish in published}
         | {Lease(*asked) for asked in topology.asked}
+        | set(evpn.claims(topology, layout))
     )
     held = held_ports(topology.name, ports)
-    speaking = (*own_entries(layout), *evpn_objects(topology, layout, facts))
+    speaking = (*evpn.own_entries(layout), *evpn.objects(topology, layout, facts))
     fabric = Fabric(
         topology.name,
         [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes, *speaking],

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from netfab.errors import NetfabError, PlanError, Unsupported
-from netfab.plan.facts import Facts
-from netfab.topology.schema import Network, Topology
+from netfab.plan.facts import Facts, same_port
+from netfab.topology.schema import HostEntry, Network, Topology
+
+PORT = 179  # TCP; RFC 4271, section 8.2.1
 
 
 def by_bgp(network: Network) -> bool:
@@ -37,16 +39,31 @@ def dumb(
     """Hosts that would have to speak, and can't."""
     for name in speakers(topology, segments):
         host = topology.hosts[name]
-        at = host.at.of("address")
-        if host.address is not None and host.address.version == 6:
+        if host.address is None:
+            if host.reflector:
+                yield PlanError(f"{name} is a reflector, and has no `address` to reach it at", at=host.at.own)
+        elif host.address.version == 6:
             message = f"{name} is at {host.address}, and FRR's EVPN has tunnels over IPv4 only"
-            yield Unsupported(message, at=at, hint="leave `control` out, or give the hosts IPv4 addresses")
-        elif host.address is None and host.reflector:
-            yield PlanError(f"{name} is a reflector, and has no `address` to reach it at", at=at)
-        elif name in facts and (frr := facts[name].frr) is None:
-            message = f"FRR (zebra, bgpd) is not installed on host {name}"
-            yield Unsupported(message, at=host.at.own, hint="apt-get install frr")
-        elif name in facts and frr is not None and frr.runs:
-            message = f"FRR runs on host {name} already, and netfab does not share it"
-            hint = "`systemctl disable --now frr`, or leave `control` out"
-            yield Unsupported(message, at=host.at.own, hint=hint)
+            hint = "leave `control` out, or give the hosts IPv4 addresses"
+            yield Unsupported(message, at=host.at.of("address"), hint=hint)
+        elif name in facts:
+            yield from _can_not_speak(host, facts[name])
+
+
+def _can_not_speak(host: HostEntry, facts: Facts) -> Iterator[NetfabError]:
+    if facts.frr is None:
+        message = f"FRR (zebra, bgpd) is not installed on host {host.name}"
+        yield Unsupported(message, at=host.at.own, hint="apt-get install frr")
+    elif facts.frr.runs:
+        message = f"FRR runs on host {host.name} already, and netfab does not share it"
+        hint = "`systemctl disable --now frr`, or leave `control` out"
+        yield Unsupported(message, at=host.at.own, hint=hint)
+    for key, fabric in facts.published.items():
+        if same_port(key, port_key(host)):
+            message = f"{host.name} is to speak BGP at port {PORT}, which is fabric {fabric}'s there"
+            yield PlanError(message, at=host.at.own, hint="leave `control` out")
+
+
+def port_key(host: HostEntry) -> str:
+    """Where it listens, as leases have it: it can't be had twice."""
+    return f"tcp/{host.address}/{PORT}"

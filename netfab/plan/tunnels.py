@@ -193,6 +193,21 @@ def vni_key(network: Network) -> str:
     return _by_bgp(network.name) if by_bgp(network) else network.name
 
 
+def _still_of_another_control(
+    network: Network, vni: int | Planned | None, held: Mapping[str, int]
+) -> Iterator[PlanError]:
+    """What is in the tunnel that there is would come in the way of the new one's."""
+    at = network.at.of("vxlan") if "vxlan" in network.at.keys else network.at.own
+    before = held.get(network.name if by_bgp(network) else _by_bgp(network.name))
+    if before is not None and before == vni:
+        message = f"VNI {vni} of {network.name} is that of its tunnel by another `control`"
+        yield PlanError(message, at=at, hint="write another `vni`, or leave it out")
+    elif before is not None and network.vxlan is not None and network.vxlan.control == "static":
+        message = f"{network.name} is there by `control: evpn`, and can't become static where it is"
+        hint = "leave it out for one apply, or give it another name"
+        yield PlanError(message, at=at, hint=hint)
+
+
 def _by_bgp(name: str) -> str:
     return f"{name} evpn"
 
@@ -212,13 +227,8 @@ def _vnis(
     for name, network in spanning.items():
         wanted = network.vxlan.vni if network.vxlan else PLANNED
         vni = held.get(vni_key(network)) if wanted is PLANNED else wanted
+        errors += _still_of_another_control(network, vni, held)
         if vni is not None:
-            if vni in (held.get(key) for key in (name, _by_bgp(name)) if key != vni_key(network)):
-                message = (
-                    f"VNI {vni} of {name} is that of its tunnel by another `control`, which is still there"
-                )
-                hint = "write another `vni`, or leave it out"
-                errors.append(PlanError(message, at=network.at.of("vxlan"), hint=hint))
             if vni in taken:
                 at = network.at.of("vxlan")
                 errors.append(PlanError(f"VNI {vni}, for network {name}, is {taken[vni]}", at=at))
