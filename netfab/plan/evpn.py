@@ -29,14 +29,15 @@ _HOLD = 9  # seconds of silence after which a peer is taken for dead; it is hear
 _GROUPS = "root:x:0:\nfrrvty:x:0:root\n"
 _KEPT = "/etc/bgpd.conf"  # what it is to begin with when it starts again
 _RUN = "/etc/run-frr"
+# zebra opens its own door when it serves at the other: bgpd tries that once, and then again after ten seconds.
 # bgpd ends first: then zebra takes back what it wrote for it.
 _SCRIPT = f"""\
 trap 'kill $bgpd; wait $bgpd; kill $zebra; wait $zebra' TERM
-mkdir -p /run/frr; : >>{_KEPT}
+rm -rf /run/frr; mkdir -p /run/frr; : >>{_KEPT}
 common="-u root -g root -P 0 --log stdout --vty_socket /run/frr -z /run/frr/zserv.api"
 "$1/zebra" $common -f /dev/null -i /run/frr/zebra.pid &
 zebra=$!
-until [ -S /run/frr/zserv.api ]; do kill -0 $zebra || exit 1; sleep 0.01; done
+until [ -S /run/frr/zebra.vty ]; do kill -0 $zebra || exit 1; sleep 0.01; done
 "$1/bgpd" $common -f {_KEPT} -i /run/frr/bgpd.pid -l "$2" &
 bgpd=$!
 wait -n
@@ -115,6 +116,7 @@ def _statements(address: Address, told: Iterable[Segment]) -> Iterator[Statement
 
     A network's route target is what FRR derives from its VNI (RFC 8365, section 5.1.2.1).
     """
+    yield ("bgp route-map delay-timer 1",)  # seconds from a network that is new to when others hear of it
     yield (_UNDER,)
     yield _UNDER, f"bgp router-id {address}"
     yield _UNDER, "no bgp default ipv4-unicast"
