@@ -29,7 +29,7 @@ _HOLD = 9  # seconds of silence after which a peer is taken for dead; it is hear
 _GROUPS = "root:x:0:\nfrrvty:x:0:root\n"
 _KEPT = "/etc/bgpd.conf"  # what it is to begin with when it starts again
 _RUN = "/etc/run-frr"
-# zebra opens its own door when it serves at the other: bgpd tries that once, and then again after ten seconds.
+# zebra opens its own door when it serves at the other; bgpd tries that one, and again only after ten seconds.
 # bgpd ends first: then zebra takes back what it wrote for it.
 _SCRIPT = f"""\
 trap 'kill $bgpd; wait $bgpd; kill $zebra; wait $zebra' TERM

@@ -5,20 +5,33 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from simulated_hosts import Hosts, fleet
+from kills import is_killed
+from machine import differences, snapshot
+from simulated_hosts import Hosts, fleet, read
 from test_overlay import ping, ping_address, send_arp, vni, wait_until, wire
 
 from netfab import fabric
+from netfab.engine import apply as engine
+from netfab.errors import NetfabError
 from netfab.hosts import simulated
 from netfab.hosts.local import LocalHost
-from netfab.objects.bgp import DAEMONS
+from netfab.objects.base import Fabric
+from netfab.objects.bgp import DAEMONS, Bgp
+from netfab.objects.bgp_peer import BgpPeer
+from netfab.objects.container import Container
+from netfab.objects.supervisor import Supervisor
 from netfab.objects.vxlan_fdb import VxlanFdb
+from netfab.plan.facts import Device, Facts, Frr
+from netfab.plan.placement import plan_hosts
+from netfab.runtime.paths import RUN_DIRECTORY
+from netfab.where import HERE, Where
 
 BY_BGP = "{vxlan: {control: evpn}}"
 
@@ -67,7 +80,8 @@ def test_hosts_tell_each_other_who_is_where() -> None:
     from scapy.layers.l2 import ARP
     from scapy.layers.vxlan import VXLAN
 
-    with begun(fleet(3, network=BY_BGP)) as hosts:
+    beside = "networks: {other: {hosts: [h1, h2]}, lan:"
+    with begun(fleet(3, network=BY_BGP).replace("networks: {lan:", beside)) as hosts:
         with wire("h1") as frames:
             for other in ("n2", "n3"):
                 assert ping(hosts, "n1", other)
@@ -85,7 +99,11 @@ def test_hosts_tell_each_other_who_is_where() -> None:
         known = {hosts.address(node) for node in ("n1", "n2", "n3")}
         assert not known & {wanted for wanted, _ in asked_for}
         with simulated.inside("h1"), LocalHost("lab") as there:
-            assert not [one for one in there.observe("lab").own.values() if isinstance(one, VxlanFdb)]
+            static = [one.link.text for one in there.observe("lab").own.values() if isinstance(one, VxlanFdb)]
+        other = hosts.plan("n1").layout.segments["other"].tunnel
+        assert other is not None
+        assert set(static) == {other.device}
+        assert "extern_learn" not in hosts.run("h1", "bridge", "fdb", "show", "dev", other.device)
         assert drift("h1") == drift("h2") == []
 
 
@@ -164,3 +182,68 @@ def test_destroy_leaves_nothing_of_frr() -> None:
         assert hosts.run("h1", "find", "/run", "-not", "-type", "d") == ""
         assert hosts.run("h1", "ip", "-4", "route", "show", "table", "all", "dev", "eth0") == before
         assert "proto zebra" not in hosts.run("h1", "ip", "neighbour", "show")
+
+
+def of_one_host() -> tuple[Fabric, Fabric]:
+    """What FRR of one host is and is told; and with another peer and another network."""
+    topology = read(fleet(3, network=BY_BGP))
+    frr = Frr("/usr/lib/frr", runs=False)
+    known = {
+        name: Facts(devices=(Device("eth0", 1500, (host.address,)),), frr=frr)
+        for name, host in topology.hosts.items()
+        if host.address
+    }
+    planned = plan_hosts(topology, (), known, RUN_DIRECTORY)["h1"].fabric.values()
+    things = [thing for thing in planned if isinstance(thing, Bgp | BgpPeer | Supervisor)]
+    things += [t._replace(uses=()) for t in planned if isinstance(t, Container)]
+    peers = [thing for thing in things if isinstance(thing, BgpPeer)]
+    (bgp,) = (thing for thing in things if isinstance(thing, Bgp))
+    fewer = tuple(statement for statement in bgp.statements if "extcommunity-list" not in statement[0])
+    changed = [bgp._replace(statements=fewer), *(t for t in things if t not in (bgp, peers[0]))]
+    return Fabric("lab", things), Fabric("lab", changed)
+
+
+def test_what_frr_is_told_reads_back_and_is_made_good_wherever_a_command_was_killed(
+    record_property: Callable[[str, object], None],
+) -> None:
+    before, after = of_one_host()
+    subprocess.run(["ip", "address", "add", "192.0.2.1/32", "dev", "lo"], check=True)
+    empty, nothing = snapshot(), Fabric("lab")
+
+    def make(wanted: Fabric) -> Callable[[Where], None]:
+        def job(where: Where) -> None:
+            with LocalHost("lab", hook=where.hook) as host:
+                engine.apply(wanted, host, [before])
+
+        return job
+
+    def is_there(wanted: Fabric) -> bool:
+        with LocalHost("lab") as host:
+            return host.observe("lab", [before]).own == wanted
+
+    swept = 0
+    for first, killed in ((nothing, before), (before, after), (before, nothing)):
+        step = 1
+        make(first)(HERE)
+        while is_killed(step, make(killed)):
+            make(killed)(HERE)
+            assert is_there(killed), step
+            make(first)(HERE)
+            assert is_there(first), step
+            swept, step = swept + 1, step + 1
+    make(nothing)(HERE)
+    assert differences(empty, snapshot()) == []
+    record_property("crash points", swept)
+
+
+def test_what_bgpd_does_not_take_is_told_in_its_words_and_undone() -> None:
+    before, _ = of_one_host()
+    (bgp,) = (thing for thing in before.values() if isinstance(thing, Bgp))
+    wrong = Fabric("lab", [*before.values(), bgp._replace(statements=(("bgp nonsense",),))])
+    subprocess.run(["ip", "address", "add", "192.0.2.1/32", "dev", "lo"], check=True)
+    empty = snapshot()
+
+    with LocalHost("lab") as host, pytest.raises(NetfabError, match="bgpd refuses `bgp nonsense`"):
+        engine.apply(wrong, host)
+
+    assert differences(empty, snapshot()) == []
