@@ -82,6 +82,9 @@ def test_hosts_tell_each_other_who_is_where() -> None:
 
     beside = "networks: {other: {hosts: [h1, h2]}, lan:"
     with begun(fleet(3, network=BY_BGP).replace("networks: {lan:", beside)) as hosts:
+        known = {hosts.address(node) for node in ("n1", "n2", "n3")}
+        for host in ("h1", "h2", "h3"):
+            wait_until(lambda host=host: known <= set(hosts.run(host, "ip", "neighbour", "show").split()))
         with wire("h1") as frames:
             for other in ("n2", "n3"):
                 assert ping(hosts, "n1", other)
@@ -96,7 +99,6 @@ def test_hosts_tell_each_other_who_is_where() -> None:
         assert {f[IP].dst for f in echoes} == {"192.0.2.1", "192.0.2.2", "192.0.2.3"}
         nobody = {pair: n for pair, n in asked_for.items() if pair[0] == "10.0.0.250"}
         assert nobody == {("10.0.0.250", "192.0.2.2"): 1, ("10.0.0.250", "192.0.2.3"): 1}
-        known = {hosts.address(node) for node in ("n1", "n2", "n3")}
         assert not known & {wanted for wanted, _ in asked_for}
         with simulated.inside("h1"), LocalHost("lab") as there:
             static = [one.link.text for one in there.observe("lab").own.values() if isinstance(one, VxlanFdb)]
