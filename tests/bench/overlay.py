@@ -29,7 +29,7 @@ from netfab.hosts import simulated
 from netfab.hosts.local import LocalHost
 from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.link import MASTER, Link, group_of
-from netfab.objects.neighbour import NUD_NOARP, NUD_PERMANENT
+from netfab.objects.neighbour import NTF_EXT_LEARNED, NUD_NOARP, NUD_PERMANENT
 from netfab.objects.veth import End
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import VxlanFdb
@@ -255,9 +255,10 @@ def _ask(raw: socket.socket, address: str, monitors: list[socket.socket], stoppe
 
 
 def _is_change(message: bytes) -> bool:
-    """Not of a neighbour that the kernel knows by itself."""
+    """Not of a neighbour that the kernel knows by itself, or by FRR."""
     _, kind = unpack_from("=IH", message)
-    return kind != RTM_NEWNEIGH or bool(unpack_from("=H", message, 24)[0] & (NUD_PERMANENT | NUD_NOARP))
+    state, flags = unpack_from("=HB", message, 24) if kind == RTM_NEWNEIGH else (NUD_PERMANENT, 0)
+    return bool(state & (NUD_PERMANENT | NUD_NOARP)) and not flags & NTF_EXT_LEARNED
 
 
 def _is_up(message: bytes) -> str:
