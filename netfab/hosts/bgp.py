@@ -6,20 +6,21 @@ ends with a zero byte; so does the answer, with three and a status (lib/vty.c, v
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from errno import ECONNREFUSED
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
 from netfab.kernel.execute import Failures, Handler, Steps
 from netfab.objects.bgp import DAEMONS
 from netfab.objects.ops import TellBgp
 from netfab.runtime.paths import Paths
+
+if TYPE_CHECKING:
+    import socket
 
 _DOOR = "run/frr/bgpd.vty"  # in the container
 _ANSWER = 5.0  # seconds
@@ -59,6 +60,8 @@ class Speaker:
 
     def _silent(self) -> list[str]:
         """Peers of which the end of what they had to say has not come (RFC 4724, section 2)."""
+        import json
+
         with suppress(OSError, NetfabError, ValueError), self._door() as door:
             peers = json.loads(_ask(door, "show bgp neighbors json"))
             return [address for address, peer in peers.items() if not _has_spoken(peer)]
@@ -91,6 +94,8 @@ class Speaker:
             time.sleep(_GLANCE)
 
     def _opened(self) -> socket.socket:
+        import socket  # for the few fabrics that speak BGP
+
         from netfab.runtime.status import status_of
 
         found = status_of(self._paths, DAEMONS)
