@@ -65,7 +65,7 @@ def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
         docker=tuple(_docker_chains(found)),
         bridged_frames=sees_bridged_frames(),
         openvswitch=_open_vswitch(),
-        frr=_frr(),
+        frr=frr(),
         devices=tuple(_devices_with_addresses(netlink, found, own)),
         vnis=tuple(
             (number(link.info_data()[VXLAN_ID]), f"{link.name}'s on this host")
@@ -93,7 +93,8 @@ def _open_vswitch() -> OpenVSwitch | None:
     return OpenVSwitch(openvswitch.datapath(), {switch.name: switch.datapath for switch in found})
 
 
-def _frr() -> Frr | None:
+def frr() -> Frr | None:
+    """FRR's zebra and bgpd, where they are installed."""
     for directory in _FRR:
         if all(os.access(f"{directory}/{daemon}", os.X_OK) for daemon in ("zebra", "bgpd")):
             return Frr(directory, _listens(_ZEBRA))

@@ -15,6 +15,8 @@ from netfab.objects.ops import TellBgp
 DAEMONS = "host.frr"  # the container that they run in; no node is called that
 ROUTER = "router bgp "
 EVPN = "address-family l2vpn evpn"
+LIST = "netfab"  # of what others may be told of
+_TOLD = f"bgp extcommunity-list standard {LIST}"
 _OURS = (ROUTER, "bgp ", "route-map ")  # the rest is a daemon's own: its version, its name
 _NEIGHBOR = "neighbor "
 
@@ -72,6 +74,17 @@ class Bgp(NamedTuple):
 
     def __str__(self) -> str:
         return f"bgp of {self.fabric}"
+
+
+def may_tell(asn: int, vni: int) -> str:
+    """The statement that others may be told of a network, whose routes FRR marks so (RFC 8365, 5.1.2)."""
+    return f"{_TOLD} seq {vni} permit rt {asn}:{vni}"
+
+
+def vnis_told(text: str) -> frozenset[int]:
+    """The networks that others are told of."""
+    lines = (line for line in text.splitlines() if line.startswith(_TOLD))
+    return frozenset(int(line.rpartition(":")[2]) for line in lines)
 
 
 def statements_in(text: str) -> Iterator[Statement]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from netfab.objects.base import HOST, KernelObject, Name
-from netfab.objects.bgp import DAEMONS, EVPN, ROUTER, Bgp, Statement
+from netfab.objects.bgp import DAEMONS, EVPN, LIST, ROUTER, Bgp, Statement, may_tell
 from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.container import Container
@@ -22,7 +22,7 @@ from netfab.plan.speakers import PORT, port_key, speakers
 from netfab.topology.schema import Address, Topology
 
 ASN = 64512  # the first for private use (RFC 6996); nobody but the fabric's own hosts hears of it
-_LIST = _MAP = "netfab"
+_MAP = LIST
 _UNDER = f"{ROUTER}{ASN}"
 _HOLD = 9  # seconds of silence after which a peer is taken for dead; it is heard of every third of these
 # Only root is in the container, and FRR wants who may use its doors to be in this group.
@@ -123,11 +123,10 @@ def _statements(address: Address, told: Iterable[Segment]) -> Iterator[Statement
     yield _UNDER, EVPN, "advertise-all-vni"
     yield _UNDER, EVPN, "advertise-svi-ip"
     yield (f"route-map {_MAP} permit 1",)
-    yield f"route-map {_MAP} permit 1", f"match extcommunity {_LIST}"
+    yield f"route-map {_MAP} permit 1", f"match extcommunity {LIST}"
     for segment in told:
         assert segment.tunnel is not None
-        vni = segment.tunnel.vni
-        yield (f"bgp extcommunity-list standard {_LIST} seq {vni} permit rt {ASN}:{vni}",)
+        yield (may_tell(ASN, segment.tunnel.vni),)
 
 
 def _session(peer: Address, own: Address, client: bool) -> Iterator[Statement]:
