@@ -8,6 +8,7 @@ import apply
 import hosts
 import overlay
 import planning
+import plugin
 import runtime
 import startup
 import sweep
@@ -18,7 +19,7 @@ def measure(directory: Path, rounds: int) -> list[Row]:
     """Every row, the short ones first."""
     return [
         row
-        for part in (startup, planning, sweep, overlay, apply, runtime, hosts)
+        for part in (startup, planning, sweep, overlay, apply, runtime, plugin, hosts)
         for row in part.measure(directory, rounds)
     ]
 
