@@ -42,7 +42,7 @@ links: [[r, b]]
 
 
 def main(door: int, parent: int) -> None:
-    """Fork a sandbox for each socket that comes through the door, until who opened it is gone."""
+    """Give a sandbox to whoever asks at the door, until who opened it is gone."""
     opener = os.pidfd_open(parent)
     callers = socket.socket(fileno=door)
     line = Line(callers)
@@ -55,11 +55,12 @@ def main(door: int, parent: int) -> None:
     _rehearse()
     gc.freeze()  # a fork that collects garbage would copy all that it looks at
     line.tell(None)
-    while opener not in select.select([door, opener], [], [])[0]:
-        data, fds, _, _ = socket.recv_fds(callers, 1, 1)
-        if not data:
+    while True:
+        ready = _forked_sandbox(callers)  # before it is asked for: it gets ready while a test runs
+        if opener in select.select([door, opener], [], [])[0] or not callers.recv(1):
             return
-        _fork_sandbox(fds[0], callers)
+        socket.send_fds(callers, [b"+"], [ready.fileno()])
+        ready.close()
         while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG):
             pass
 
@@ -75,18 +76,20 @@ def _rehearse() -> None:
         fabric.destroy(inside.apply(_REHEARSAL, "rehearsal", "/", {}).fabric)
 
 
-def _fork_sandbox(fd: int, callers: socket.socket) -> None:
+def _forked_sandbox(callers: socket.socket) -> socket.socket:
+    """The end at which one is called that nobody has called yet."""
     broker = os.getpid()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork():
-        os.close(fd)
-        return
+        theirs.close()
+        return ours
     code = 1
     try:
         callers.close()
+        ours.close()
         signal_with_parent(signal.SIGTERM)
         if os.getppid() == broker:
-            calls = socket.socket(fileno=fd)
-            code = sandbox.run(lambda: _serve(calls))
+            code = sandbox.run(lambda: _serve(theirs))
     finally:
         os._exit(code)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -186,14 +185,13 @@ def execute(line: Line, fds: list[int], place: Place, argv: tuple[str, ...], env
             except EOFError:  # nobody listens; it runs on
                 heard.remove(line.fileno())
             else:
-                os.killpg(child, number) if number == signal.SIGKILL else os.kill(child, number)
+                os.kill(child, number)
     line.tell(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def _become(line: Line, fds: list[int], place: Place, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
     code = 1
     try:
-        os.setsid()
         for number, fd in enumerate(fds):
             os.dup2(fd, number)
             os.close(fd)

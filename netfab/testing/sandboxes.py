@@ -23,9 +23,7 @@ class Sandbox:
 
     def __init__(self) -> None:
         """Raises NetfabError: Unsupported where this user may not have one."""
-        self._calls, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            _broker().fork(theirs)
+        self._calls = _broker().sandbox()
 
     def call(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """What that function of a module returns in there, or raises."""
@@ -83,7 +81,7 @@ class _Broker:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
-        self._door, theirs = socket.socketpair()
+        self._door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             # Its own session: an interrupt at the terminal is pytest's, which then ends what it began.
             self._process = subprocess.Popen(
@@ -95,9 +93,13 @@ class _Broker:
             )
         _heard(Line(self._door))
 
-    def fork(self, calls: socket.socket) -> None:
-        """A sandbox that takes its calls from there."""
-        socket.send_fds(self._door, [b"+"], [calls.fileno()])
+    def sandbox(self) -> socket.socket:
+        """Where a new one is called. Any thread may ask: all are alike, whoever gets which."""
+        self._door.send(b"+")
+        _, fds, _, _ = socket.recv_fds(self._door, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        if not fds:
+            raise NetfabError("the broker, which makes sandboxes, has ended")
+        return socket.socket(fileno=fds[0])
 
     def lives(self) -> bool:
         return self.owner == os.getpid() and self._process.poll() is None

@@ -170,6 +170,9 @@ def test_groups_of_a_partition_reach_only_themselves(netfab_module: Fabric) -> N
         assert netfab_module["peer"].cannot_reach("web")
         assert netfab_module["db1"].cannot_reach("r")
 
+    with netfab_module.partition(["web", "r", "db1", "db2"], ["peer"]):
+        assert netfab_module["peer"].cannot_reach("r")
+
     assert netfab_module["web"].reaches("db1", within=1)
     assert netfab_module["peer"].reaches("db2", within=1)
 
