@@ -1,7 +1,7 @@
 """Fixtures of the pytest plugin, as an ordinary user has them, beside `ip -batch` and its processes.
 
-A cycle is up and down. Both let the kernel take the namespaces away behind their backs; the next round begins
-when it has.
+A cycle is up and down, one after the other, as tests are: the kernel still takes away the namespaces of the
+last one while the next begins, of both.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 
 from frame import PYTHON, YARDSTICKS, Row, Samples, at_least, at_most, fresh_machine, main, progress, run
@@ -37,10 +38,10 @@ def measure(directory: Path, rounds: int) -> list[Row]:
         for nodes in SIZES:
             with fresh_machine():
                 told = run(*USER, PYTHON, YARDSTICKS / "fixtures.py", str(nodes), str(CYCLES)).output
-            cycles = sorted(map(float, told.split()))
-            samples.add(f"{nodes} nodes", cycles[len(cycles) // 2])
+            samples.add(f"{nodes} nodes", median(map(float, told.split())))
             with fresh_machine():
-                samples.add(f"ip -batch, {nodes} nodes", _ip_batch(nodes))
+                cycles = [_ip_batch(nodes) for _ in range(CYCLES + 1)][1:]
+            samples.add(f"ip -batch, {nodes} nodes", median(cycles))
         samples.add("tests", _tests_a_second())
         samples.add("unused", _unused(directory))
     return list(_rows(samples))
