@@ -13,13 +13,14 @@ from typing import NamedTuple
 from netfab.engine import apply as engine
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
-from netfab.errors import LeaseConflict, NetfabError
+from netfab.errors import LeaseConflict, NetfabError, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.nics import barred, nics_of
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Asked, Facts, Lease, asked_by
 from netfab.plan.part import commands_within, nodes_of, part_of, summary_within, within
+from netfab.plan.part_kept import NOTHING, beside, taken
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
@@ -116,7 +117,13 @@ def _planned(
     proposed = plan_topology(topology, leases, facts, where.run)
     if not only:
         return proposed
-    return part_of(topology, proposed, only, _applied_nodes(record))
+    there = json.loads(record.summary) if record else NOTHING
+    nodes = nodes_of(topology, only, there["nodes"])
+    if (besides := beside(facts, proposed.layout, leases, nodes, there)) != facts:
+        proposed = plan_topology(topology, leases, besides, where.run)
+    part = part_of(topology, proposed, only, there["nodes"])
+    raise_all(taken(topology, part, there))
+    return part
 
 
 def _nodes(topology: Topology, only: Collection[str], record: Record | None) -> Collection[str]:

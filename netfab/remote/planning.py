@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from netfab import shared
 from netfab.errors import NetfabError, raise_all
 from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder
 from netfab.objects.kinds import KINDS
-from netfab.plan.facts import Asked, Facts, asked_by
+from netfab.plan.facts import Asked, Facts, Lease, asked_by
 from netfab.plan.part import nodes_of, part_of
+from netfab.plan.part_kept import NOTHING, beside, taken
 from netfab.plan.placement import plan_hosts
 from netfab.plan.planner import Plan
 from netfab.plan.planner import plan as plan_for_one
@@ -48,16 +50,41 @@ def planned(
         refuse_unfound(topology, unfound)
     facts = {host: _facts(answer["facts"]) for host, answer in there.items()}
     leases, run = leases_of(said, entry), next(iter(said.values()), {}).get("run", RUN_DIRECTORY)
-    if topology.hosts:
-        plans = plan_hosts(topology, leases, facts, run)
-    else:
+    if not topology.hosts:
         (host,) = facts
         topology = shared.joined(topology, said[host]["networks"])
-        plans = {host: plan_for_one(topology, leases, facts[host], run)}
+    plans = _plans(topology, leases, facts, run)
     if not only:
         return Planned(plans, said, out, facts, leases)
-    parts = {host: part_of(topology, plan, only, applied) for host, plan in plans.items()}
+    parts = _parts(topology, leases, facts, run, plans, only, entry.summary if entry else NOTHING)
     return Planned(parts, said, out, facts, leases, _what_is_there(together, parts))
+
+
+def _plans(
+    topology: Topology, leases: frozenset[Lease], facts: Mapping[str, Facts], run: str
+) -> Mapping[str, Plan]:
+    if topology.hosts:
+        return plan_hosts(topology, leases, facts, run)
+    return {host: plan_for_one(topology, leases, own, run) for host, own in facts.items()}
+
+
+def _parts(
+    topology: Topology,
+    leases: frozenset[Lease],
+    facts: Mapping[str, Facts],
+    run: str,
+    plans: Mapping[str, Plan],
+    only: Collection[str],
+    there: Mapping[str, Any],
+) -> dict[str, Plan]:
+    """Of each host's plan what these nodes have or need. Raises NetfabError."""
+    nodes = nodes_of(topology, only, there["nodes"])
+    besides = {host: beside(own, plans[host].layout, leases, nodes, there) for host, own in facts.items()}
+    if besides != facts:
+        plans = _plans(topology, leases, besides, run)
+    parts = {host: part_of(topology, plan, only, there["nodes"]) for host, plan in plans.items()}
+    raise_all(error for part in parts.values() for error in taken(topology, part, there))
+    return parts
 
 
 def _what_is_there(together: Party, parts: Mapping[str, Plan]) -> dict[str, Fabric]:
