@@ -18,7 +18,7 @@ from netfab.hosts.local import LocalHost
 from netfab.kernel.inhabitants import inhabitants
 from netfab.loading import load
 from netfab.look import bridges, name_of, plan_data, status, topology_of, warnings
-from netfab.nics import as_they_came_back
+from netfab.nics import as_they_came_back, without_unplugged
 from netfab.nodes import execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
@@ -280,14 +280,15 @@ def go_back(record: Record, leases: frozenset[Lease], where: Where = HERE) -> Ap
 def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     """What others changed since the last apply: how to make it as it was. No file needed.
 
-    A program that was stopped or paused by name is as it should be.
+    A program that was stopped or paused by name is as it should be; a NIC that was lent and is gone is for
+    `warnings` to tell.
     """
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
         if name == ADHOC and store.record(name) is None:
             return ()
         last = Fabric.from_json(whole_record(store, name).desired, KINDS)
-        wanted = host.as_left(as_they_are_now(last, where))
+        wanted = host.as_left(without_unplugged(as_they_are_now(last, where), host))
         changes = engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
         return as_applied(changes, last)
 
@@ -303,6 +304,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record = _with_nics_as_they_are(whole_record(store, name), host, store)
         wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
+        wanted = without_unplugged(wanted, host)
         left, last = host.as_left(wanted), last_applied(store, name)
         applied = engine.apply(left, host, (last,), where.progress)
         with _undone_on_failure(applied, host, (left, last)):

@@ -33,10 +33,8 @@ class FarSides(NamedTuple):
 
 def far_sides(where: Where) -> FarSides:
     """Those of this host."""
-    with opened_store(where) as store:
-        moved = moved_nics(NAME, store)
-    with opened_host(NAME, where) as host:
-        return FarSides(host.bridges(), moved | host.nics())
+    with opened_store(where) as store, opened_host(NAME, where) as host:
+        return FarSides(host.bridges(), moved_nics(host, store) | host.nics())
 
 
 def named(word: str, there: FarSides) -> str:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from netfab.engine.diff import Change, describe, diff
 from netfab.errors import NetfabError, StoreError
+from netfab.nics import told_unplugged
 from netfab.objects.base import Fabric, Name
 from netfab.objects.firewall import Firewall
 from netfab.objects.kinds import KINDS
+from netfab.objects.uplink import Uplink
 from netfab.plan.facts import Lease
 from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
@@ -88,12 +90,13 @@ def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
     """What of this host has come in the way of a fabric, of which itself nothing has changed."""
     with opened_store(where) as store, opened_host(name, where) as host:
         record = store.record(name)
-        wanted = Fabric.from_json(record.desired, [Firewall]) if record else Fabric(name)
+        wanted = Fabric.from_json(record.desired, [Firewall, Uplink]) if record else Fabric(name)
         return tuple(_warnings(store.leases(name), wanted, host))
 
 
 def _warnings(leases: Iterable[Lease], wanted: Fabric, host: LocalHost) -> Iterator[str]:
     yield from shadowed(leases, host.facts().reservations)
+    yield from told_unplugged(leases, wanted, host)
     yield from (error.message for error in host.foreign_drops(wanted.values()))
 
 

@@ -149,17 +149,21 @@ def uplink_command(
 @output_json
 @click.pass_context
 def attachments_command(ctx: click.Context, output: str) -> None:
-    """List what is attached to containers that others run."""
-    from netfab import adhoc
+    """List what is attached to containers that others run, and the NICs that bridges have (`uplink`)."""
+    from netfab import adhoc, uplink
     from netfab.cli import show
 
+    lent = [one._asdict() for one in uplink.uplinks(where_of(ctx))]
     rows = [_row(one) for one in adhoc.attachments(where_of(ctx))]
     table = [
         (row["bridge"], row["name"], row["guest"], row["interface"], " ".join(row["addresses"]) or "-")
         for row in rows
     ]
+    table += [
+        (row["bridge"], row["nic"], "uplink, gone" if row["gone"] else "uplink", "-", "-") for row in lent
+    ]
     head = ("BRIDGE", "NAME", "GUEST", "INTERFACE", "ADDRESSES")
-    show.show_data({"version": 1, "attachments": rows}, output, lambda: [head, *table])
+    show.show_data({"version": 1, "attachments": rows, "uplinks": lent}, output, lambda: [head, *table])
 
 
 def _row(one: Any) -> dict[str, Any]:

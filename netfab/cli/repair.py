@@ -74,6 +74,7 @@ def reconcile_command(
             else:
                 outcome = adhoc.reconcile(one, where)
                 changes, gone = show.describe(outcome.changes), outcome.gone
+                show.warn(fabric.warnings(one, where))
         except NetfabError as error:
             errors.append(error)
             continue

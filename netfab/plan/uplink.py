@@ -17,7 +17,7 @@ from netfab.objects.kept import KeptAddress
 from netfab.objects.link import CONF_FORWARDING, CONF_RP_FILTER, moved_mark
 from netfab.objects.original import Original
 from netfab.objects.uplink import Uplink
-from netfab.plan.facts import Facts, FoundNic
+from netfab.plan.facts import Facts, FoundNic, switched
 from netfab.plan.subnets import Reservation
 from netfab.topology.schema import Address, ExternalGateway, Link, Network, Planned, Topology
 
@@ -114,6 +114,8 @@ def unusable(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
 
 def _unfit(nic: str, network: Network, facts: Facts) -> NetfabError | None:
     """What speaks against that NIC, as an error without a place."""
+    if switched(network, facts):
+        return on_switch(str(network.bridge), nic)
     found = facts.nics.get(nic)
     if found is None and nic in facts.barred:
         return PlanError(f"{nic} can't be an uplink: it is {facts.barred[nic]}")
@@ -131,6 +133,14 @@ def _unfit(nic: str, network: Network, facts: Facts) -> NetfabError | None:
     if found.hardware != ETHERNET:
         return Unsupported(f"{nic} is no Ethernet, and a bridge has no other ports")
     return _stacked(nic, network, found)
+
+
+def on_switch(bridge: str, nic: str) -> Unsupported:
+    """What speaks against an uplink of a bridge of Open vSwitch."""
+    return Unsupported(
+        f"{bridge} is a bridge of Open vSwitch, to which netfab lends no NIC yet",
+        hint=f"`ovs-vsctl add-port {bridge} {nic}` makes one a port that has no addresses",
+    )
 
 
 def _stacked(nic: str, network: Network, found: FoundNic) -> PlanError | None:

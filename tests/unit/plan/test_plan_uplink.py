@@ -15,7 +15,7 @@ from netfab.objects.bridge import Bridge
 from netfab.objects.kept import KeptAddress
 from netfab.objects.original import Original
 from netfab.objects.uplink import Uplink
-from netfab.plan.facts import FoundNic, Stacked
+from netfab.plan.facts import FoundNic, OpenVSwitch, Stacked
 from netfab.plan.planner import Plan
 from netfab.plan.subnets import Reservation
 
@@ -135,6 +135,14 @@ def test_a_leased_address_is_told_of() -> None:
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+    "Open vSwitch": (
+        {
+            "networks": LAN.replace("uplink", "external: true, spoof: allow, bridge: sw1, uplink"),
+            "links": frozenset({"sw1"}),
+            "openvswitch": OpenVSwitch("system", {"sw1": "system"}),
+        },
+        "sw1 is a bridge of Open vSwitch, to which netfab lends no NIC yet",
+    ),
     "unknown": ({"nics": {}}, "this host has no NIC eth0"),
     "barred": ({"nics": {}, "barred": {"eth0": "a bridge"}}, "eth0 can't be an uplink: it is a bridge"),
     "a port": ({"nics": {"eth0": ETH0._replace(master="bond0")}}, "eth0 is a port of bond0"),
