@@ -84,8 +84,11 @@ def attach_command(
 @click.argument("guest")
 @click.option("-i", "interface", default="", help="Only this interface; left out: all on the bridge.")
 @lock_option
+@output_json
 @click.pass_context
-def detach_command(ctx: click.Context, bridge: str, guest: str, interface: str, lock_timeout: float) -> None:
+def detach_command(
+    ctx: click.Context, bridge: str, guest: str, interface: str, lock_timeout: float, output: str
+) -> None:
     """Take away what `attach` gave, also when the container is gone. What isn't there is fine.
 
     With the name of a NIC that `uplink` made a port of BRIDGE: give the NIC back all that it had.
@@ -96,6 +99,14 @@ def detach_command(ctx: click.Context, bridge: str, guest: str, interface: str, 
     titles = adhoc.titles(where_of(ctx))
     nic, outcome = uplink.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
     going, changes, gone, _ = outcome
+    if output != "table":
+        data = {
+            "detached": [_row(one) for one in going],
+            "nic": nic or None,
+            "changes": show.describe(changes),
+        }
+        show.show_data({"version": 1, **data, "gone": [_row(one) for one in gone]}, output, list)
+        return
     if ctx.obj["verbose"]:
         show.show_changes(changes, True, guest, titles)
     if not ctx.obj["quiet"]:

@@ -19,7 +19,6 @@ from netfab.engine.diff import Change
 from netfab.engine.diff import describe as describe
 
 if TYPE_CHECKING:
-    from netfab.kernel.inhabitants import Inhabitant
     from netfab.topology.adhoc import Attachment
 
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red"}
@@ -80,10 +79,10 @@ def say_gone(gone: Iterable[Attachment]) -> None:
         click.echo(printable(told), err=True)
 
 
-def say_inhabitants(left: Sequence[Inhabitant]) -> None:
+def say_inhabitants(left: Sequence[Mapping[str, Any]]) -> None:
     """On stderr, which processes are still in nodes that are gone."""
-    for name in dict.fromkeys(one.name for one in left):
-        pids = [str(one.pid) for one in left if one.name == name]
+    for name in dict.fromkeys(one["namespace"] for one in left):
+        pids = [str(one["pid"]) for one in left if one["namespace"] == name]
         are = "1 process is" if len(pids) == 1 else f"{len(pids)} processes are"
         told = f"{are} still in what was {name}, whose namespace lasts as long: {', '.join(pids)}"
         click.echo(printable(told), err=True)
