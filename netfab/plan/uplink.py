@@ -19,6 +19,7 @@ from netfab.objects.original import Original
 from netfab.objects.uplink import Uplink
 from netfab.plan.facts import Facts, FoundNic, switched
 from netfab.plan.subnets import Reservation
+from netfab.topology.grammar import tag_of
 from netfab.topology.schema import Address, ExternalGateway, Link, Network, Planned, Topology
 
 ETHERNET = 1  # ARPHRD_ETHER, net/if_arp.h
@@ -120,7 +121,9 @@ def _unfit(nic: str, network: Network, facts: Facts) -> NetfabError | None:
     if found is None and nic in facts.barred:
         return PlanError(f"{nic} can't be an uplink: it is {facts.barred[nic]}")
     if found is None:
-        return PlanError(f"this host has no NIC {nic}")
+        base, vlan = tag_of(nic) or ("", 0)
+        makes = f"`ip link add link {base} name {nic} type vlan id {vlan}` makes that VLAN of {base}"
+        return PlanError(f"this host has no NIC {nic}", hint=makes if base in facts.nics else "")
     if found.moved:
         return None
     if found.master:

@@ -470,3 +470,17 @@ def test_a_nic_of_one_fabric_is_no_other_ones_and_a_files_bridge_is_the_files() 
     sh("ip link add ens2 type veth peer name far2 netns lan; ip link set ens2 up")
     with pytest.raises(NetfabError, match="br-back is network back of fabric shop"):
         uplink.uplink("br-back", "ens2")
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_nic_with_the_name_of_a_vlan_is_lent_like_any() -> None:
+    sh("ip link add ens1.30 type veth peer name far30 netns lan; ip link set ens1.30 up")
+    sh("ip address add 203.0.113.1/24 dev ens1.30; ip -n lan link set far30 up")
+    sh("ip -n lan address add 203.0.113.9/24 dev far30")
+
+    uplink.uplink("br0", "ens1.30")
+    reached = reaches("lan", "203.0.113.1")
+    uplink.detach("br0", "ens1.30")
+
+    assert reached
+    assert addresses("ens1.30") == ["203.0.113.1/24"]

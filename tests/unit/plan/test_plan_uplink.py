@@ -175,6 +175,17 @@ def test_what_can_not_be_an_uplink_is_refused_by_name_and_place(what: str) -> No
     assert said.startswith("lab.yaml:2:")
 
 
+def test_a_vlan_of_a_nic_is_lent_where_it_is_there_and_else_is_told_how_to_make() -> None:
+    text = LAN.replace("eth0", "eth0.30")
+
+    (lent,) = of_kind(on_lan(text, nics={"eth0": ETH0, "eth0.30": ETH0}), Uplink)
+    with pytest.raises(NetfabError, match=r"this host has no NIC eth0\.30") as caught:
+        on_lan(text)
+
+    assert lent.nic == "eth0.30"
+    assert caught.value.hint == "`ip link add link eth0 name eth0.30 type vlan id 30` makes that VLAN of eth0"
+
+
 def test_a_nic_is_one_networks_only() -> None:
     with pytest.raises(Several, match="eth0 can't be an uplink and be used elsewhere, too"):
         on_lan(f"{LAN}, other: {{uplink: eth0}}")
