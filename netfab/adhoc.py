@@ -92,7 +92,7 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
         guest = visits.find(wish.guest, where)
         there = far_sides(where)
         asked = asked_for(where)
-        wanted = _attachment(wish, guest, there)
+        wanted = _attachment(wish, guest, there, where)
         before = asked.attachments.get(wanted.key)
         if before is not None and not replace and _differs(before, wanted):
             raise NetfabError(
@@ -263,7 +263,7 @@ def _states(guests: Iterable[str], where: Where) -> Iterator[tuple[str, bool]]:
             yield label, runs
 
 
-def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
+def _attachment(wish: Wish, guest: FoundRun, there: FarSides, where: Where) -> Attachment:
     """The wish with every address's length, and the way to what it is plugged into."""
     name = named(wish.bridge, there)
     way = way_to(name, wish.moves, there)
@@ -272,6 +272,8 @@ def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
         raise NetfabError(f"-l {wish.host_link}: on a NIC there is no host's end that could have a name")
     found = there.bridges.get(name)
     subnets = [ip_interface(text) for text in found["addresses"]] if found else []
+    with opened_store(where) as store:
+        subnets += shared.subnets_of_bridge(store, name)
     interfaces = list(wish.addressing.interfaces)
     for address in wish.addressing.plain:
         interface = in_subnet(address, subnets)
