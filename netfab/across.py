@@ -13,9 +13,20 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from netfab.errors import NetfabError
-from netfab.everywhere import Changes, destroy, drift, programs, reconcile, status, topology_of, with_hosts
+from netfab.everywhere import (
+    Changes,
+    destroy,
+    drift,
+    programs,
+    reconcile,
+    status,
+    topology_of,
+    tried,
+    with_hosts,
+)
 from netfab.fabric import text_of
 from netfab.hosts import simulated
+from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.container import Container
 from netfab.plan.placement import of_all
 from netfab.plan.planner import Plan
@@ -45,6 +56,7 @@ __all__ = [
     "reconcile",
     "status",
     "topology_of",
+    "tried",
 ]
 
 _NOT_DECIDED = ""  # as the transaction of an entry
@@ -162,13 +174,13 @@ def _only(topology: Topology, host: str) -> dict[str, str]:
 
 
 def _wait_until_ready(together: Party, name: str, plans: Mapping[str, Plan]) -> None:
-    """Until all programs are that say when they are."""
-    waiting = [
-        host
-        for host, made in plans.items()
-        if any(isinstance(thing, Container) and thing.ready for thing in made.fabric.values())
-    ]
+    """Until all programs are that say when they are, and hosts hear of each other."""
+    waiting = [host for host, made in plans.items() if any(map(_takes_time, made.fabric.values()))]
     together.ask_all({host: {"verb": "ready", "fabric": name} for host in waiting})
+
+
+def _takes_time(thing: Any) -> bool:
+    return isinstance(thing, BgpPeer) or (isinstance(thing, Container) and bool(thing.ready))
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def beside(facts: Facts, layout: Layout, leases: Collection[Lease], nodes: Set[s
     vnis = [
         (int(lease.value), f"network {lease.key}{_KEPT}")
         for lease in sorted(leases)
-        if lease.kind == "vni" and lease.key not in layout.segments
+        if lease.kind == "vni" and lease not in layout.wants
     ]
     subnets = _subnets(layout, leases, nodes, _prefixes(layout, leases, kept, there))
     return facts._replace(held=held, vnis=(*facts.vnis, *vnis), reservations=(*facts.reservations, *subnets))

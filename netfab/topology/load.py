@@ -11,14 +11,15 @@ from itertools import chain
 from typing import Any, Final
 
 from netfab.errors import TopologyError, raise_all
-from netfab.topology import addresses, grammar, meanings, phrases
+from netfab.topology import addresses, grammar, meanings
+from netfab.topology.checks import CHECKS, expanded, unknown_ends
 from netfab.topology.grammar import NAME, Wrong, shown
 from netfab.topology.link import LINK_DEFAULTS, LINK_SCHEMA, links_of
 from netfab.topology.merge import filled_tree, merged, part
 from netfab.topology.network import NETWORK, network_of
 from netfab.topology.node import NODE
 from netfab.topology.nodes import Nodes, Ports
-from netfab.topology.port import SHARED, bounded
+from netfab.topology.port import FLAG, SHARED, bounded
 from netfab.topology.reading import (
     ANY_SCALAR,
     ENTRY_WEIGHT,
@@ -41,7 +42,7 @@ from netfab.topology.reading import (
     reserved,
     scalar,
 )
-from netfab.topology.references import broken_references, unknown_check_ends, unknown_placeholders
+from netfab.topology.references import broken_references, unknown_placeholders
 from netfab.topology.rules import contradictions
 from netfab.topology.schema import (
     Attachment,
@@ -84,16 +85,12 @@ def _default_size(prefix: Prefix) -> int:
     return max(prefix.prefixlen, _PLANNED_SIZES[prefix.version])
 
 
-def _check(text: str) -> str:
-    phrases.check(text)
-    return " ".join(text.split())
-
-
 _PREFIX: Final = scalar(addresses.subnet, pattern(r"[0-9a-fA-F:.]+/\d+"))
 _POOL: Final[dict[str, Reader[Any]]] = {"prefix": _PREFIX, "size": bounded(8, 127)}
 _HOST: Final[dict[str, Reader[Any]]] = {
     "address": scalar(addresses.host_address, pattern("[0-9a-fA-F:.]+")),
     "ssh": scalar(str, ANY_SCALAR),
+    "reflector": FLAG,
 }
 _KIND: Final[dict[str, Reader[Any]]] = {**NODE, "kind": refused("a kind has no kind; they are one level")}
 _DEFAULTS: Final[dict[str, Reader[Any]]] = {**NODE, **NETWORK}
@@ -117,7 +114,7 @@ TOP: Final[dict[str, Reader[Any]]] = {
     "nodes": _entries(record_schema(NODE, meanings.NODE), _RANGE),
     "links": Reader(list_of, {"type": ["array", "null"], "items": LINK_SCHEMA}),
     "hosts": _entries(record_schema(_HOST, meanings.HOST)),
-    "checks": reserved("checks", listed(scalar(_check, ANY_SCALAR)), ()),
+    "checks": CHECKS,
     "include": reserved("include", listed(scalar(str, ANY_SCALAR)), ()),
 }
 
@@ -181,7 +178,7 @@ class _Loading:
             nodes=with_gateways(self._networks, nodes.nodes, self._ports),
             links=tuple(self._links),
             hosts=self._hosts,
-            checks=values.get("checks", ()),
+            checks=expanded(values.get("checks", ()), nodes.bases),
             store=values.get("store", "sqlite"),
             reserved=(),
             include=values.get("include", ()),
@@ -189,7 +186,7 @@ class _Loading:
         for error in chain(
             broken_references(topology, nodes.bases, self._unread),
             unknown_placeholders(topology, nodes.bases, self._unread),
-            unknown_check_ends(topology, nodes.bases, self._unread),
+            unknown_ends(topology, self._unread),
             contradictions(topology, self._unread),
         ):
             run.note(error)
@@ -252,7 +249,11 @@ class _Loading:
         parsed(grammar.name, place, path, self._run)
         record = read_record(_HOST, map_of(tree, path, self._run), path, self._run)
         self._hosts[key] = HostEntry(
-            key, record.values.get("address"), record.values.get("ssh", ""), record.at
+            key,
+            record.values.get("address"),
+            record.values.get("ssh", ""),
+            record.at,
+            record.values.get("reflector", False),
         )
 
     def _fabric_name(self) -> str:

@@ -391,7 +391,7 @@ def test_every_key_whose_effect_comes_later_is_listed_with_its_place() -> None:
     reserved = load_text(EVERY_KEY).reserved
 
     assert {each.key for each in reserved} == {
-        "store", "include", "uplink", "encrypt", "delay", "loss", "devices", "image", "checks",
+        "store", "include", "uplink", "encrypt", "delay", "loss", "devices", "image",
     }  # fmt: skip
     assert [str(each.at) for each in reserved if each.key == "encrypt"] == ["t.yaml:25:14"]
 
@@ -400,7 +400,6 @@ def test_every_key_whose_effect_comes_later_is_listed_with_its_place() -> None:
     ("text", "key"),
     [
         ("networks: {a: {}}\nnodes: {r: {networks: {a: {masquerade: true}}}}", "masquerade"),
-        ("networks: {a: {vxlan: {control: evpn}}}", "control"),
         ("networks: {a: {jitter: 1ms}}", "jitter"),
         ("networks: {a: {duplicate: 1%}}", "duplicate"),
         ("networks: {a: {reorder: 1%}}", "reorder"),
