@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.everywhere import Changes, destroy, drift, programs, reconcile, status, topology_of, with_hosts
@@ -28,6 +28,7 @@ from netfab.remote.planning import planned, planned_alone
 from netfab.remote.reach import refuse_narrow
 from netfab.store.book import Book, Entry
 from netfab.topology.schema import Topology
+from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, opened_book
 
 __all__ = [

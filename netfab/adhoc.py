@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_interface
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
@@ -32,6 +32,7 @@ from netfab.topology.adhoc import (
     in_subnet,
     topology_of,
 )
+from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, last_applied, need_root, opened_store
 
 if TYPE_CHECKING:

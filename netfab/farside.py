@@ -6,7 +6,7 @@ Only reads; what is made of the answer is adhoc.py's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.kernel.features import refuse_without
@@ -18,6 +18,7 @@ from netfab.plan.facts import FoundNic
 from netfab.plan.nics import unfit
 from netfab.topology import pipework
 from netfab.topology.adhoc import BRIDGE, MACVLAN, MOVED, NAME, SWITCH, Attachment
+from netfab.tuples import NamedTuple
 from netfab.where import Where, opened_host, opened_store
 
 OPENVSWITCH = "openvswitch"  # the kind of the interface that stands for a bridge of Open vSwitch

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from netfab.engine.apply import Progress, no_progress
 from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError, Unsupported
@@ -24,6 +24,7 @@ from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
 from netfab.store.store import NO_SENSE, Record, Store
 from netfab.topology.suggest import did_you_mean
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from netfab.store.book import Book

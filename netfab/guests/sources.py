@@ -6,7 +6,6 @@ Says who is asked and in which order; asks nobody.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
 from netfab.guests.engine import Engine
 from netfab.guests.guest import Source
@@ -14,6 +13,7 @@ from netfab.guests.lxc import Lxc
 from netfab.guests.namespaces import NamedNamespaces, Node, Nodes
 from netfab.guests.oci import Podman, crun, runc
 from netfab.kernel.facts import DAEMONS
+from netfab.tuples import NamedTuple
 
 
 def _no_nodes() -> Iterable[Node]:

@@ -14,7 +14,7 @@ from errno import EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT,
 from functools import partial
 from itertools import groupby
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel.dumps import links
@@ -41,6 +41,7 @@ from netfab.objects.wire import (
     text,
     u32,
 )
+from netfab.tuples import NamedTuple
 
 CLEANUP = 5.0  # seconds that the kernel may take to end what is in a namespace
 RACES = 5  # for indexes, against other programs, in one batch

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 from netfab.objects.decode import decoder
+from netfab.tuples import NamedTuple
 
 HOST = "host"
 EVERY = "*"  # in `after`: every name of that space

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import NamedTuple
 
 from netfab.runtime.spec import Spec
+from netfab.tuples import NamedTuple
 
 RUNNING, RESTARTING, EXITED = "running", "restarting", "exited"
 

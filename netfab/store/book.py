@@ -9,10 +9,11 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import StoreError
 from netfab.plan.facts import Lease
+from netfab.tuples import NamedTuple
 
 
 class Entry(NamedTuple):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from hashlib import md5
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from netfab.errors import NetfabError, Unsupported
 from netfab.topology import addresses, grammar
 from netfab.topology.grammar import Wrong, interface_name, quoted
 from netfab.topology.schema import Address, Interface
+from netfab.tuples import NamedTuple
 
 T = TypeVar("T")
 FAMILIES = {"4": 4, "inet": 4, "6": 6, "inet6": 6}
