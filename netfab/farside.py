@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from netfab.errors import NetfabError
-from netfab.kernel.features import refuse_without
 from netfab.kernel.openvswitch import refuse_absent
 from netfab.nics import moved_nics
 from netfab.objects.filtering import FEATURE as FILTERING
@@ -101,6 +100,8 @@ def vlan_on(name: str, way: str, vlan: int, there: FarSides) -> int:
     what = f"VLAN {vlan} on {name}"
     if way == MOVED:
         raise NetfabError(f"{what}: --direct-phys moves the NIC with all its VLANs", hint="leave it out")
+    from netfab.kernel.features import refuse_without
+
     if way == MACVLAN:
         refuse_without(TAGGING, what)
         return vlan

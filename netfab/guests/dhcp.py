@@ -23,9 +23,10 @@ from typing import Any
 
 from netfab.errors import NetfabError, Unsupported
 from netfab.kernel.netlink import Monitor
-from netfab.runtime.record import boot_id, replace_file, start_ticks
+from netfab.runtime.record import replace_file
 from netfab.runtime.spawn import reset_signals
 from netfab.system import linux
+from netfab.system.proc import boot_id, start_ticks
 from netfab.system.process import close_on_exec_from
 from netfab.tuples import NamedTuple
 

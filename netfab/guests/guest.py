@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from netfab.errors import GuestGone, NoGuest
-from netfab.runtime.record import start_ticks
+from netfab.system.proc import start_ticks
 from netfab.tuples import NamedTuple
 
 _FULL_ID = re.compile("[0-9a-f]{64}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from hashlib import md5
 from typing import TypeVar
 
 from netfab.errors import NetfabError, Unsupported
@@ -109,6 +108,8 @@ def _split_last(word: str) -> tuple[str, str, str]:
 
 def mac_of_string(text: str) -> str:
     """As `echo STRING | md5sum` has it: 02 and the first five bytes (locally administered, unicast)."""
+    from hashlib import md5
+
     return (b"\x02" + md5(f"{text}\n".encode(), usedforsecurity=False).digest()[:5]).hex(":")
 
 
