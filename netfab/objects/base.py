@@ -203,7 +203,7 @@ class Fabric(dict[Name, Any]):
 
         Fields that the text does not have keep their defaults.
         """
-        by_name = {kind.__name__: decoder(kind) for kind in kinds}
+        by_name = {kind.__name__: kind for kind in kinds}
         parsed = json.loads(text)
         found = ((by_name[kind], fields) for kind, fields in parsed["objects"] if kind in by_name)
-        return cls(parsed["name"], (decode(fields) for decode, fields in found))
+        return cls(parsed["name"], (decoder(kind)(fields) for kind, fields in found))
