@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from glob import glob
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,6 +45,8 @@ def find_file(argument: str | None, option: str | None = None) -> str:
     for name in ("topology.yaml", "topology.yml"):
         if os.path.exists(name):
             return name
+    from glob import glob
+
     found = sorted({*glob("*.netfab.yaml"), *glob("*.netfab.yml")})
     if not found:
         found = sorted({*glob("*.yaml"), *glob("*.yml")})
