@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from netfab.engine.diff import Change
 from netfab.errors import NetfabError
 from netfab.kernel.netns import Namespaces
 from netfab.runtime.paths import Paths
 from netfab.store.store import Record
 from netfab.topology.suggest import nearest
-from netfab.visits import namespace_of_guest
 from netfab.where import HERE, Where, need_root, opened_store, records
+
+if TYPE_CHECKING:
+    from netfab.engine.diff import Change
 
 
 def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]]:
@@ -106,11 +107,12 @@ def _in_namespace(
     from netfab.runtime.exec import run_in_namespace
 
     try:
-        netns = (
-            namespace_of_guest(found["guest"], where)
-            if found["guest"]
-            else Namespaces.open_bound(os.path.basename(found["namespace"]))
-        )
+        if found["guest"]:
+            from netfab.visits import namespace_of_guest
+
+            netns = namespace_of_guest(found["guest"], where)
+        else:
+            netns = Namespaces.open_bound(os.path.basename(found["namespace"]))
     except OSError as error:
         raise NetfabError(
             f"the namespace of {name} is gone: {error.strerror}", hint=f"netfab reconcile {fabric}"

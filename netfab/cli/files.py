@@ -160,12 +160,11 @@ def _applied_from_files(where: Any) -> list[Record | Entry]:
 
 def known_fabrics(where: Any) -> list[Record | Entry]:
     """Every fabric of this host, and of the hosts that it controls."""
-    from netfab import fabric
-    from netfab.where import opened_book
+    from netfab.where import opened_book, records_of_any
 
     entries = opened_book(where).entries()
     spread = {entry.name for entry in entries}
-    return [*(record for record in fabric.records_of_any(where) if record.name not in spread), *entries]
+    return [*(record for record in records_of_any(where) if record.name not in spread), *entries]
 
 
 def entry_of(name: str, where: Any) -> Entry | None:

@@ -194,8 +194,9 @@ def main() -> int:
         code = exit_code(error)
     except Exception as error:  # the last resort: a user is never shown a traceback unasked
         code = 1 if error is output.lost or _shown_as_file(error) else show_bug(error)
-    with suppress(OSError):
-        sys.stdout.flush()
+    if output.lost is None:
+        with suppress(OSError):
+            sys.stdout.flush()
     if output.lost is not None:
         code = code or 1
         output.muted = True

@@ -23,7 +23,7 @@ from netfab.kernel.netlink import BATCH, Netlink
 from netfab.kernel.netns import GuestWentAway, Namespaces
 from netfab.kernel.nft import load
 from netfab.kernel.steps import carry_out
-from netfab.objects.base import HOST, Name, Op
+from netfab.objects.base import HOST, Hook, Name, Op
 from netfab.objects.link import GROUP, IFALIAS, LOOPBACK_IFINDEX, Link, scratch_of
 from netfab.objects.ops import DelLink, DelNamespace, Nft
 from netfab.objects.wire import (
@@ -49,12 +49,6 @@ Steps = Sequence[tuple[int, Any]]  # (number of the change, step)
 Failures = list[Exception | None]  # of each change
 Handler = Callable[[Steps, Failures], None]
 Errand = Callable[[], None]  # what is done while the kernel is busy; it sends nothing to rtnetlink
-Hook = Callable[[Op], bool]  # before each step; True spoils it, so that the kernel refuses it
-
-
-def no_hook(_: Op) -> bool:
-    """Spoils nothing."""
-    return False
 
 
 class Refusal(NamedTuple):

@@ -8,7 +8,7 @@ a socket or a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
 from typing import Any, Protocol, Self
 
@@ -60,6 +60,14 @@ class Op(Protocol):
 
     @property
     def space(self) -> str: ...
+
+
+Hook = Callable[[Op], bool]  # before each step; True spoils it, so that the kernel refuses it
+
+
+def no_hook(_: Op) -> bool:
+    """Spoils nothing."""
+    return False
 
 
 class KernelObject(Protocol):

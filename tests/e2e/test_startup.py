@@ -65,6 +65,15 @@ def test_an_apply_that_changes_nothing_does_not_import_the_planner(lab: Lab) -> 
     assert found & (HEAVY | OTHERS | GUESTS | {"netfab.fabric", "netfab.plan.planner", "yaml"}) == set()
 
 
+def test_commands_that_need_the_store_only_import_nothing_that_plans_or_changes(lab: Lab) -> None:
+    lab.write(SMALL)
+    lab.netfab("apply", "topology.yaml")
+
+    found = imported(lab, "ps") | imported(lab, "exec", "a", "true")
+
+    assert found & {"netfab.fabric", "netfab.kernel.execute", "netfab.objects.kinds", "yaml"} == set()
+
+
 def test_attach_imports_no_file_of_a_topology_and_nobody_who_is_not_asked(lab: Lab) -> None:
     guest = lab.start("unshare", "--net", "sh", "-c", "echo $$; exec sleep 1000")
     assert guest.stdout is not None
