@@ -26,6 +26,7 @@ from netfab.everywhere import (
 )
 from netfab.fabric import text_of
 from netfab.hosts import simulated
+from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.container import Container
 from netfab.plan.placement import of_all
 from netfab.plan.planner import Plan
@@ -174,13 +175,13 @@ def _only(topology: Topology, host: str) -> dict[str, str]:
 
 
 def _wait_until_ready(together: Party, name: str, plans: Mapping[str, Plan]) -> None:
-    """Until all programs are that say when they are."""
-    waiting = [
-        host
-        for host, made in plans.items()
-        if any(isinstance(thing, Container) and thing.ready for thing in made.fabric.values())
-    ]
+    """Until all programs are that say when they are, and hosts hear of each other."""
+    waiting = [host for host, made in plans.items() if any(map(_takes_time, made.fabric.values()))]
     together.ask_all({host: {"verb": "ready", "fabric": name} for host in waiting})
+
+
+def _takes_time(thing: Any) -> bool:
+    return isinstance(thing, BgpPeer) or (isinstance(thing, Container) and bool(thing.ready))
 
 
 @contextmanager

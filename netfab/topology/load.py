@@ -19,7 +19,7 @@ from netfab.topology.merge import filled_tree, merged, part
 from netfab.topology.network import NETWORK, network_of
 from netfab.topology.node import NODE
 from netfab.topology.nodes import Nodes, Ports
-from netfab.topology.port import SHARED, bounded
+from netfab.topology.port import FLAG, SHARED, bounded
 from netfab.topology.reading import (
     ANY_SCALAR,
     ENTRY_WEIGHT,
@@ -90,6 +90,7 @@ _POOL: Final[dict[str, Reader[Any]]] = {"prefix": _PREFIX, "size": bounded(8, 12
 _HOST: Final[dict[str, Reader[Any]]] = {
     "address": scalar(addresses.host_address, pattern("[0-9a-fA-F:.]+")),
     "ssh": scalar(str, ANY_SCALAR),
+    "reflector": FLAG,
 }
 _KIND: Final[dict[str, Reader[Any]]] = {**NODE, "kind": refused("a kind has no kind; they are one level")}
 _DEFAULTS: Final[dict[str, Reader[Any]]] = {**NODE, **NETWORK}
@@ -248,7 +249,11 @@ class _Loading:
         parsed(grammar.name, place, path, self._run)
         record = read_record(_HOST, map_of(tree, path, self._run), path, self._run)
         self._hosts[key] = HostEntry(
-            key, record.values.get("address"), record.values.get("ssh", ""), record.at
+            key,
+            record.values.get("address"),
+            record.values.get("ssh", ""),
+            record.at,
+            record.values.get("reflector", False),
         )
 
     def _fabric_name(self) -> str:

@@ -128,6 +128,7 @@ POOL: Final[Meanings] = {
 HOST: Final[Meanings] = {
     "address": "Address of its end of tunnels.",
     "ssh": "How to log in: root@ADDRESS. Left out: this machine.",
+    "reflector": "Whether it passes on what the others say by BGP: each talks to the reflectors only.",
 }
 
 TOP: Final[Meanings] = {

@@ -348,6 +348,7 @@ class HostEntry(NamedTuple):
     address: Address | None
     ssh: str
     at: Places
+    reflector: bool = False  # passes on what one host's BGP says to the others
 
 
 class Reserved(NamedTuple):

@@ -21,7 +21,6 @@ RESERVED = {
     "corrupt": "links: [{endpoints: [x, y], corrupt: 1%}]",
     "masquerade": "nodes: {x: {networks: {a: {masquerade: true}}}}",
     "uplink": "networks: {a: {uplink: {h1: eth0}}}\nhosts: {h1: {}}",
-    "control": "networks: {a: {vxlan: {control: evpn}}}",
     "encrypt": "networks: {a: {encrypt: true}}",
     "devices": "nodes: {x: {devices: [/dev/net/tun]}}",
     "image": "nodes: {x: {image: 'alpine:3'}}",
