@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
-from typing import NamedTuple
 
 from netfab.engine import apply as engine
 from netfab.engine.apply import Observed
@@ -20,7 +19,6 @@ from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Asked, Facts, Lease, asked_by
 from netfab.plan.part import commands_within, nodes_of, part_of, summary_within, within
-from netfab.plan.part_kept import NOTHING, beside, taken
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
@@ -29,6 +27,7 @@ from netfab.plan.subnets import Reservation
 from netfab.shared import held_on_bridges, joined, networks_of
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
+from netfab.tuples import NamedTuple
 from netfab.visits import guests_of, refuse_unfound
 from netfab.where import HERE, Where, last_applied, opened_host, opened_store, refuse_another
 
@@ -117,6 +116,8 @@ def _planned(
     proposed = plan_topology(topology, leases, facts, where.run)
     if not only:
         return proposed
+    from netfab.plan.part_kept import NOTHING, beside, taken
+
     there = json.loads(record.summary) if record else NOTHING
     nodes = nodes_of(topology, only, there["nodes"])
     if (besides := beside(facts, proposed.layout, leases, nodes, there)) != facts:

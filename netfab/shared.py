@@ -34,15 +34,13 @@ def fabric_of_bridge(store: Store, bridge: str) -> str:
     return ""
 
 
-def subnets_of_bridge(store: Store, bridge: str) -> list[Interface]:
-    """What the networks of files have on that bridge, also where no address of the host says so."""
-    return [
-        ip_interface(text)
-        for networks in networks_of(store).values()
-        for found in networks.values()
-        if found["bridge"] == bridge
-        for text in found["subnets"]
-    ]
+def subnets_on_bridges(store: Store) -> dict[str, list[Interface]]:
+    """By bridge, what networks of files have there, also where no address of the host says so."""
+    subnets: dict[str, list[Interface]] = {}
+    for networks in networks_of(store).values():
+        for found in networks.values():
+            subnets.setdefault(found["bridge"], []).extend(map(ip_interface, found["subnets"]))
+    return subnets
 
 
 def held_on_bridges(store: Store, besides: str) -> dict[str, dict[Address, str]]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from netfab import adhoc, shared
 from netfab.adhoc import Outcome
 from netfab.errors import NetfabError
-from netfab.farside import FarSides, far_sides, named
+from netfab.farside import FarSides, named
 from netfab.nics import unplugged
 from netfab.objects.original import Original
 from netfab.plan.facts import FoundNic
 from netfab.plan.uplink import on_switch
 from netfab.topology import pipework
 from netfab.topology.adhoc import NAME
+from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, need_root, opened_host, opened_store
 
 __all__ = ["NAME", "Lent", "detach", "uplink", "uplinks"]
@@ -28,7 +27,7 @@ def uplink(bridge: str, nic: str, where: Where = HERE, dry_run: bool = False) ->
     """
     need_root("uplink")
     with adhoc.alone(where):
-        there, asked = far_sides(where), adhoc.asked_for(where)
+        there, asked = adhoc.what_there_is(where)
         name, port = named(bridge, there), pipework.interface(nic)
         _refuse(name, port, asked.uplinks.get(port, ""), there, where)
         if others := [other for other, on in asked.uplinks.items() if on == name and other != port]:
@@ -91,7 +90,7 @@ def detach(bridge: str, word: str, interface: str = "", where: Where = HERE) -> 
     """
     need_root("detach")
     with adhoc.alone(where):
-        there, asked = far_sides(where), adhoc.asked_for(where)
+        there, asked = adhoc.what_there_is(where)
         name = named(bridge, there)
         if asked.uplinks.get(word) == name and not interface:
             left = {nic: on for nic, on in asked.uplinks.items() if nic != word}

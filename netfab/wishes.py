@@ -5,16 +5,18 @@ Only reads; what becomes of it is adhoc.py's.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_interface
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from netfab import shared, visits
+from netfab import visits
 from netfab.errors import AddressTaken, GuestGone, NetfabError, UnknownGuest
 from netfab.farside import FarSides, named, vlan_on, way_to
 from netfab.topology import pipework
-from netfab.topology.adhoc import NAME, ON_BRIDGES, Attachment, in_subnet
-from netfab.where import Where, opened_store
+from netfab.topology.adhoc import ON_BRIDGES, Attachment, in_subnet
+from netfab.topology.schema import Address, Interface
+from netfab.tuples import NamedTuple
+from netfab.where import Where
 
 if TYPE_CHECKING:
     from netfab.guests.guest import Guest as FoundRun
@@ -55,8 +57,13 @@ def wish_of(
     return Wish(bridge, guest, addressing, pipework.interface(interface), mac, mtu, link, bits, vlan, moves)
 
 
-def attachment_of(wish: Wish, guest: FoundRun, there: FarSides, where: Where) -> Attachment:
-    """The wish with every address's length, and the way to what it is plugged into."""
+def attachment_of(
+    wish: Wish, guest: FoundRun, there: FarSides, networks: Mapping[str, list[Interface]]
+) -> Attachment:
+    """The wish with every address's length, and the way to what it is plugged into.
+
+    `networks`: by bridge, the subnets that networks of files have there.
+    """
     name = named(wish.bridge, there)
     way = way_to(name, wish.moves, there)
     vlan = vlan_on(name, way, wish.vlan, there)
@@ -64,8 +71,7 @@ def attachment_of(wish: Wish, guest: FoundRun, there: FarSides, where: Where) ->
         raise NetfabError(f"-l {wish.host_link}: on a NIC there is no host's end that could have a name")
     found = there.bridges.get(name)
     subnets = [ip_interface(text) for text in found["addresses"]] if found else []
-    with opened_store(where) as store:
-        subnets += shared.subnets_of_bridge(store, name)
+    subnets += networks.get(name, [])
     interfaces = list(wish.addressing.interfaces)
     for address in wish.addressing.plain:
         interface = in_subnet(address, subnets)
@@ -104,16 +110,20 @@ def words_of(one: Attachment) -> str:
     return f"{one.bridge} {' '.join(one.addresses) or one.dhcp or '0/0'}{gateways}{vlan}"
 
 
-def refuse_taken(wanted: Attachment, known: Iterable[Attachment], where: Where) -> None:
-    """An address on a bridge is one holder's in each VLAN. Raises AddressTaken."""
+def refuse_taken(
+    wanted: Attachment, known: Iterable[Attachment], held: Mapping[str, Mapping[Address, str]]
+) -> None:
+    """An address on a bridge is one holder's in each VLAN. Raises AddressTaken.
+
+    `held`: by bridge, whose addresses other fabrics have there.
+    """
     holders = {
         ip_interface(text).ip: who(one)
         for one in known
         if (one.bridge, one.vlan) == (wanted.bridge, wanted.vlan) and one.key != wanted.key
         for text in one.addresses
     }
-    with opened_store(where) as store:
-        holders |= {} if wanted.vlan else shared.held_on_bridges(store, NAME).get(wanted.bridge, {})
+    holders |= {} if wanted.vlan else held.get(wanted.bridge, {})
     for text in wanted.addresses:
         if holder := holders.get(ip_interface(text).ip):
             raise AddressTaken(f"{text.partition('/')[0]} on {wanted.bridge} is {holder}")

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from errno import EINVAL
-from typing import NamedTuple
 
 from netfab.errors import Unsupported
 from netfab.kernel import openvswitch
@@ -41,6 +40,7 @@ from netfab.objects.wire import (
     u32,
 )
 from netfab.system import linux
+from netfab.tuples import NamedTuple
 
 
 class Feature(NamedTuple):

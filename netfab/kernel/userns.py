@@ -7,10 +7,10 @@ import pwd
 import subprocess
 from contextlib import suppress
 from errno import EINVAL, ENOSPC, EPERM
-from typing import NamedTuple
 
 from netfab.errors import Unsupported
 from netfab.system import linux
+from netfab.tuples import NamedTuple
 
 _MAPPERS = "/usr/bin/newuidmap", "/usr/bin/newgidmap"
 

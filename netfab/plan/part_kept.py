@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from ipaddress import ip_address, ip_network
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError, PlanError
 from netfab.plan.facts import Facts, Lease, same_port
@@ -20,6 +20,7 @@ from netfab.plan.seats import LOOPBACKS
 from netfab.plan.subnets import Reservation
 from netfab.topology.addresses import is_within
 from netfab.topology.schema import Address, Network, NodeGateway, Prefix, Topology
+from netfab.tuples import NamedTuple
 
 Summary = Mapping[str, Any]
 NOTHING: Summary = {"networks": {}, "nodes": {}}
