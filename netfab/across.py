@@ -21,11 +21,14 @@ from netfab.plan.placement import of_all
 from netfab.plan.planner import Plan
 from netfab.plan.prefixes import reasons
 from netfab.remote.coordinator import transact
-from netfab.remote.messages import StaleBase
+from netfab.remote.meeting import greeted
+from netfab.remote.messages import Message, StaleBase
 from netfab.remote.orders import Planned, desired_on, entry_for, orders_for, summary_of
-from netfab.remote.party import Connect, Party, connect, party
-from netfab.remote.planning import planned, planned_alone
+from netfab.remote.party import Connect, Party, connect, connect_anew, party
+from netfab.remote.planning import planned, planned_alone, what_is_there
 from netfab.remote.reach import refuse_narrow
+from netfab.saved import Part, SavedPlan, refuse_moved
+from netfab.secret import secret_alone, secret_of
 from netfab.store.book import Book, Entry
 from netfab.topology.schema import Topology
 from netfab.where import HERE, Where, opened_book
@@ -35,6 +38,7 @@ __all__ = [
     "Outcome",
     "apply",
     "apply_alone",
+    "confirmed",
     "destroy",
     "drift",
     "hosts_of",
@@ -59,6 +63,7 @@ class Outcome(NamedTuple):
     warnings: tuple[str, ...]
     plans: Mapping[str, Plan]
     reasons: tuple[str, ...] = ()
+    parts: Mapping[str, Part] = {}  # by host, for a plan that is to be saved
 
 
 def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
@@ -97,30 +102,38 @@ def apply(
     take_over: bool = False,
     skip_unreachable: bool = False,
     only: Collection[str] = (),
+    saved: SavedPlan | None = None,
+    confirm: float = 0.0,
     way: Connect = connect,
+    way_anew: Connect = connect_anew,
 ) -> Outcome:
     """Make all hosts match the topology, or change none.
 
     Hosts that the fabric is on and that the file no longer has are cleared. `skip_unreachable`: hosts that
-    can't be reached stay as they are, until a later apply; `only`: nothing but what those nodes have or need.
-    Raises NetfabError.
+    can't be reached stay as they are, until a later apply; `only`: nothing but what those nodes have or need;
+    `saved`: nothing at all unless file and kernels are as they were when that plan was saved; `confirm`:
+    seconds after which each host goes back, unless `confirmed` comes before. Raises NetfabError.
     """
     entry = known(topology.name, where)
     gone = {host: ssh for host, ssh in (entry.hosts if entry else {}).items() if host not in hosts}
     cleared = {} if only else gone
+    secret = secret_of(topology, where)
     with party({**hosts, **cleared}, where, way) as together:
         for attempt in range(ATTEMPTS):
-            made = planned(topology, together, hosts, entry, skip_unreachable, only)
+            made = planned(topology, together, hosts, entry, skip_unreachable, only, secret)
             begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
-            orders = dict(orders_for(topology, made, begun, take_over, cleared))
+            orders = dict(orders_for(topology, made, begun, take_over, cleared, confirm))
             try:
                 with _in_the_book(begun, entry, where) as book:
+                    if secret:
+                        book.keep_secret(topology.name, secret)
                     left = cleared.keys() & made.said
                     hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
                     text = text_of(topology) if not only else entry.topology if entry else ""
                     decided = partial(book.keep, begun._replace(hosts=hosts_then, topology=text))
-                    check = partial(refuse_narrow, together, topology, made.plans)
-                    changes = transact(together, orders, where, check, decided)
+                    check = partial(_check, together, topology, made, saved)
+                    anew = partial(_anew, topology.name, begun.hosts, where, way_anew)
+                    changes = transact(together, orders, where, check, decided, anew)
             except StaleBase:
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -128,6 +141,43 @@ def apply(
                 _wait_until_ready(together, topology.name, made.plans)
                 return _outcome(topology, made, changes)
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _anew(
+    name: str, hosts: Mapping[str, str], where: Where, way: Connect, asked: Collection[str]
+) -> Iterator[Party]:
+    """Those of the hosts, reached again. Raises NetfabError where one is not."""
+    with party({host: hosts[host] for host in asked}, where, way) as together:
+        greeted(together, name)
+        yield together
+
+
+def confirmed(entry: Entry, where: Where = HERE, *, way: Connect = connect_anew) -> None:
+    """Keep what was applied with `confirm`, on all hosts; on none where one is not reached.
+
+    Raises NetfabError.
+    """
+    with _anew(entry.name, entry.hosts, where, way, entry.hosts) as together:
+        together.call("confirm", {"fabric": entry.name})
+
+
+def _check(
+    together: Party,
+    topology: Topology,
+    made: Planned,
+    saved: SavedPlan | None,
+    prepared: Mapping[str, Message],
+) -> None:
+    """Raises NetfabError where what all have prepared can't be, or is not what was saved."""
+    if saved is not None:
+        refuse_moved(saved, _parts(together, made, list(prepared)))
+    refuse_narrow(together, topology, made.plans, prepared)
+
+
+def _parts(together: Party, made: Planned, waiting: Collection[str] = ()) -> dict[str, Part]:
+    there = what_is_there(together, made.plans, waiting)
+    return {host: Part.of(plan, desired_on(host, made), there[host]) for host, plan in made.plans.items()}
 
 
 def apply_alone(
@@ -144,10 +194,11 @@ def apply_alone(
     Raises NetfabError where that would be chosen by what the others have.
     """
     with party(_only(topology, host), where, way) as together:
-        made = planned_alone(topology, together, host)
+        made = planned_alone(topology, together, host, secret_alone(topology, where))
         begun = entry_for(topology, file, {host: ""}, made, None)
         orders = dict(orders_for(topology, made, begun, take_over, ()))
-        changes = transact(together, orders, where, lambda _: None, lambda: None)
+        anew = partial(_anew, topology.name, {host: ""}, where, way)
+        changes = transact(together, orders, where, lambda _: None, lambda: None, anew)
         _wait_until_ready(together, topology.name, made.plans)
         return _outcome(topology, made, changes)
 
@@ -195,16 +246,24 @@ def plan(
     why: bool = False,
     skip_unreachable: bool = False,
     only: Collection[str] = (),
+    saving: bool = False,
     way: Connect = connect,
 ) -> Outcome:
     """What apply would change, on each host. Changes nothing.
 
-    With `why`, also the reason for each subnet: what was rejected, and who on which host holds it.
+    With `why`, also the reason for each subnet: what was rejected, and who on which host holds it. With
+    `saving`, also what is to be saved; keys of what is encrypted are made for good then.
     """
     entry = known(topology.name, where)
     with party(hosts, where, way) as together:
-        made = planned(topology, together, hosts, entry, skip_unreachable, only)
-        return _compared(topology, together, made, why)
+        secret = secret_of(topology, where)
+        made = planned(topology, together, hosts, entry, skip_unreachable, only, secret)
+        outcome = _compared(topology, together, made, why)
+        if not saving:
+            return outcome
+        if secret:
+            opened_book(where).keep_secret(topology.name, secret)
+        return outcome._replace(parts=_parts(together, made))
 
 
 def plan_alone(
@@ -212,7 +271,7 @@ def plan_alone(
 ) -> Outcome:
     """What apply_alone would change. Changes nothing."""
     with party(_only(topology, host), where, way) as together:
-        made = planned_alone(topology, together, host)
+        made = planned_alone(topology, together, host, secret_alone(topology, where))
         return _compared(topology, together, made, why)
 
 

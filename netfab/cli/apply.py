@@ -77,12 +77,12 @@ def apply_command(
     if plan_file is None:
         path = find_file(file, file_option)
     elif file_option or name or only or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE:
-        raise click.UsageError("a saved plan has FILE, --name and --only of its own")
+        raise click.UsageError("a saved plan has FILE, --name, --only and --ssh of its own")
     else:
         from netfab.saved import read_plan
 
         saved = read_plan(plan_file)
-        path, name, only = saved.file, saved.name, saved.only
+        path, name, only, ssh = saved.file, saved.name, saved.only, saved.ssh
     plain = saved is None and not (only or ssh or host) and output == "table"
     warnings, changes = unchanged(path, name, where) if plain else None, NOTHING
     if warnings is None:
@@ -92,7 +92,7 @@ def apply_command(
         if ssh or host or topology.hosts:
             from netfab.cli import across
 
-            across.refuse({"plan": saved, "confirm": confirm})
+            across.refuse({"probe": probe})
             across.apply(
                 ctx,
                 topology,
@@ -104,6 +104,8 @@ def apply_command(
                 take_over=take_over,
                 skip_unreachable=skip_unreachable,
                 only=only,
+                saved=saved,
+                confirm=confirm,
             )
             return
         with changing(ctx, topology.name, confirm, probe, where) as attempt:
@@ -204,7 +206,7 @@ def _plan(
     if ssh or host or topology.hosts:
         from netfab.cli import across
 
-        across.refuse({"save": save, "take-over": take_over})
+        across.refuse({"take-over": take_over})
         changes = across.plan(
             topology,
             path,
@@ -215,6 +217,8 @@ def _plan(
             output=output,
             skip_unreachable=skip_unreachable,
             only=only,
+            name=name,
+            save=save,
         )
         if exit_code and changes:
             raise SystemExit(2)
