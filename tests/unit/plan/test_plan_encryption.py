@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
 import pytest
-from test_placement import SPANNING, TWO, facts, of_kind, planned
+from test_placement import SPANNING, TWO, facts, of_kind, planned, read
 
 from netfab.errors import NetfabError
 from netfab.objects.firewall import Firewall
@@ -17,6 +17,7 @@ from netfab.objects.xfrm_state import XfrmState
 from netfab.plan.encryption import LEASE
 from netfab.plan.facts import Esp, Facts, Lease
 from netfab.plan.overhead import OVERHEAD, overlay_mtu, packet_around
+from netfab.plan.part import part_of, within
 from netfab.plan.planner import Plan
 
 ENCRYPTED = TWO + SPANNING % "encrypt: true"
@@ -213,3 +214,25 @@ def test_a_network_on_one_host_is_not_encrypted() -> None:
     text = TWO + "networks: {lan: {encrypt: true}}\nnodes: {n: {networks: [lan], runs_on: h1}}"
 
     assert of_kind(encrypted(text=text)["h1"], XfrmPolicy) == []
+
+
+def test_a_part_has_all_keys_of_its_host_and_none_of_those_before() -> None:
+    topology = read(ENCRYPTED)
+    before, after = encrypted(), encrypted(secret=OTHER_SECRET, leases=leases_of(encrypted()))
+
+    part = part_of(topology, after["h1"], ["n1"])
+
+    kinds = (XfrmState, XfrmPolicy)
+    put = within(part, before["h1"].fabric)
+    assert [thing for thing in put.values() if isinstance(thing, kinds)] == [
+        thing for thing in after["h1"].fabric.values() if isinstance(thing, kinds)
+    ]
+
+
+def test_a_part_of_what_is_not_encrypted_leaves_keys_as_they_are() -> None:
+    text = f"""{TWO}networks: {{a: {{encrypt: true, vxlan: {{port: 4790}}}}, b: {{}}}}
+nodes: {{n1: {{networks: [b], runs_on: h1}}, n2..3: {{networks: [a, b], runs_on: [h2, h1]}}}}"""
+
+    part = part_of(read(text), encrypted(text=text)["h1"], ["n1"])
+
+    assert of_kind(part, XfrmState) == []
