@@ -90,7 +90,7 @@ def through_themselves(
     for host, own in seen.items():
         below = underlay(ends.get(host), facts[host])
         for network in own.networks.values():
-            if below is not None and nic_of(network) == below.name:
+            if below is not None and (nic := nic_of(network)) and nic == below.name:
                 yield PlanError(
                     f"{below.name} of {host} has {ends[host]}, which its tunnels go by, and can't be a port",
                     at=topology.networks[network.name].at.of("uplink"),

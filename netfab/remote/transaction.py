@@ -53,8 +53,8 @@ class Order(NamedTuple):
     published: tuple[Publish, ...]
     take_over: bool
     lock_timeout: float  # seconds
-    confirm: float  # seconds in which somebody has to say that it stays; 0: nobody has to
-    by_ssh: bool  # whether a change of the host's NICs may cut the controller off
+    confirm: float = 0.0  # seconds in which somebody has to say that it stays; 0: nobody has to
+    by_ssh: bool = False  # whether a change of the host's NICs may cut the controller off
 
     def undecided(self) -> str:
         """What is kept of it until it is decided."""
