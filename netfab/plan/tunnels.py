@@ -71,9 +71,9 @@ def tunnels_of(
     for name, network in spanning.items():
         ports = [a.port for node in topology.nodes.values() for a in node.attachments if a.network == name]
         by_group = network.vxlan is not None and network.vxlan.control == "multicast"
-        unknown = by_group or bool(network.uplink)  # nobody can say who is behind a NIC
-        learning = unknown or (any(map(_moves, ports)) and not by_bgp(network))
-        quiet = not unknown and not any(port.allow or port.spoof == "allow" for port in ports)
+        lan = bool(network.uplink)  # nobody can say who is on it
+        learning = by_group or ((lan or any(map(_moves, ports))) and not by_bgp(network))
+        quiet = not (by_group or lan or any(port.allow or port.spoof == "allow" for port in ports))
         assert network.vxlan is not None
         hosts = [topology.hosts[host] for host in placement.segments[name]]
         ends = {host.name: host.address for host in hosts if host.address}
