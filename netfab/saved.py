@@ -13,12 +13,13 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from netfab.errors import NetfabError, NotRoot, raise_all
 from netfab.objects.base import Fabric
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal
+from netfab.tuples import NamedTuple
 
 VERSION = 1
 MAX_SIZE = 256 << 20  # bytes; a thousand nodes take one MiB

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import NamedTuple
 
 from netfab.errors import Unsupported
 from netfab.kernel import openvswitch
@@ -28,6 +27,7 @@ from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, 
 from netfab.objects.xfrm import FEATURE as ESP
 from netfab.objects.xfrm_state import KEY, XfrmState
 from netfab.system import linux
+from netfab.tuples import NamedTuple
 
 
 class Feature(NamedTuple):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from struct import Struct
-from typing import NamedTuple
 
 from netfab.objects.wire import AF_INET, AF_INET6, attributes, no_name
+from netfab.tuples import NamedTuple
 
 NEWSA, DELSA, GETSA, NEWPOLICY, DELPOLICY, GETPOLICY = 16, 17, 18, 19, 20, 21
 TEMPLATES, AEAD, REPLAY_ESN = 5, 18, 23  # XFRMA_TMPL, XFRMA_ALG_AEAD, XFRMA_REPLAY_ESN_VAL

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects import xfrm
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.ops import Xfrm
 from netfab.objects.wire import NEW
+from netfab.tuples import NamedTuple
 
 POLICIES = "ipsec"  # the space of their names
 _DIRECTIONS = {xfrm.IN: "in", xfrm.OUT: "out"}

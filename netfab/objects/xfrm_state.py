@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects import xfrm
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.ops import Xfrm
 from netfab.objects.wire import NEW
+from netfab.tuples import NamedTuple
 
 ALGORITHM = "rfc4106(gcm(aes))"
 KEY = 36  # bytes: of AES-256, and the salt of its nonces

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
-from typing import NamedTuple
 
 from netfab.errors import NetfabError, PlanError, Unsupported
 from netfab.objects.base import Fabric, KernelObject
@@ -21,6 +20,7 @@ from netfab.objects.xfrm_state import KEY, WINDOW, XfrmState, state_name
 from netfab.plan.facts import Esp, Facts, Lease
 from netfab.plan.tunnels import Tunnel
 from netfab.topology.schema import Address, Topology
+from netfab.tuples import NamedTuple
 
 LEASE = "esp"
 _ALL_UNDERWAY = 1 << 31  # packets: never so many are between a host that sends and one that receives

@@ -6,13 +6,13 @@ Each host is then planned for as one that is alone (uplink.py). That frames do n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from netfab.errors import PlanError
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.tunnels import Tunnel, underlay
 from netfab.plan.uplink import held_by_host, nic_of, original_of
 from netfab.topology.schema import Address, Network, Topology
+from netfab.tuples import NamedTuple
 
 
 class Behind(NamedTuple):
