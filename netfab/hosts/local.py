@@ -121,7 +121,11 @@ class LocalHost:
         return fingerprint(self._facts, self._dump)
 
     def forget(self) -> None:
-        """Let go of what was read, which is much of a large fabric; the next reading is of all of it."""
+        """Let go of what was read, which is much of a large fabric, and of what was ended.
+
+        The next reading is of all of it.
+        """
+        self._namespaces.let_go_of_ended()
         self._observer.forget()
         self._tables, self._dump = (), EMPTY
 

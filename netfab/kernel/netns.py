@@ -42,6 +42,7 @@ class Namespaces:
         self._guests: dict[str, Any] = {}  # by the name of their namespace
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._sockets: dict[str, Netlink] = {HOST: Netlink()}
+        self._ended: list[Netlink] = []  # what keeps namespaces that were ended
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             with suppress(OSError, ValueError):
@@ -50,10 +51,16 @@ class Namespaces:
 
     def close(self) -> None:
         """Let go of every namespace."""
+        self.let_go_of_ended()
         for netlink in self._sockets.values():
             netlink.close()
         self._sockets.clear()
         os.close(self._home)
+
+    def let_go_of_ended(self) -> None:
+        """Have the kernel clean up what was in the namespaces that were ended."""
+        while self._ended:
+            self._ended.pop().close()
 
     def socket(self, space: str) -> Netlink:
         """The rtnetlink socket of a space, opened when it is first asked for.
@@ -68,7 +75,8 @@ class Namespaces:
         return found
 
     def _keep(self, space: str, netlink: Netlink) -> None:
-        if len(self._sockets) >= self._most:
+        if len(self._sockets) + len(self._ended) >= self._most:
+            self.let_go_of_ended()
             for other in [other for other in self._sockets if other != HOST]:
                 self._sockets.pop(other).close()
         self._sockets[space] = netlink
@@ -153,9 +161,13 @@ class Namespaces:
         self._keep(space, netlink)
 
     def delete(self, name: Name) -> None:
-        """Unmount a namespace and remove its file; that it is gone already is fine."""
+        """Unmount a namespace and remove its file; that it is gone already is fine.
+
+        A socket in it keeps it until this command has read back what it did: cleaning up, the kernel has
+        rtnetlink for itself, a thousand namespaces for more than a tenth of a second.
+        """
         if (netlink := self._sockets.pop(f"node {name.text}", None)) is not None:
-            netlink.close()
+            self._ended.append(netlink)
         path = f"{DIRECTORY}/{name.text}"
         with suppress(FileNotFoundError):
             try:
