@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from netfab.errors import NetfabError
 from netfab.everywhere import Changes, destroy, drift, programs, reconcile, status, topology_of, with_hosts
-from netfab.fabric import text_of
 from netfab.hosts import simulated
 from netfab.objects.container import Container
 from netfab.plan.placement import of_all
@@ -27,6 +26,7 @@ from netfab.remote.party import Connect, Party, connect, party
 from netfab.remote.planning import planned, planned_alone
 from netfab.remote.reach import refuse_narrow
 from netfab.store.book import Book, Entry
+from netfab.topology.kept import kept_text
 from netfab.topology.schema import Topology
 from netfab.where import HERE, Where, opened_book
 
@@ -117,7 +117,7 @@ def apply(
                 with _in_the_book(begun, entry, where) as book:
                     left = cleared.keys() & made.said
                     hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
-                    text = text_of(topology) if not only else entry.topology if entry else ""
+                    text = kept_text(topology) if not only else entry.topology if entry else ""
                     decided = partial(book.keep, begun._replace(hosts=hosts_then, topology=text))
                     check = partial(refuse_narrow, together, topology, made.plans)
                     changes = transact(together, orders, where, check, decided)

@@ -31,6 +31,7 @@ from netfab.seal import seal
 from netfab.store.public import publish, withdraw
 from netfab.store.store import Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
+from netfab.topology.kept import kept_text
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
 from netfab.where import (
@@ -149,10 +150,11 @@ def apply(
                 wants = leases_within(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
                     if not only:
-                        made = made._replace(topology=text_of(written) if file else "")
+                        made = made._replace(topology=kept_text(written) if file else "")
                     elif record and not applied.changes:
                         made = made._replace(topology=record.topology)
-                    remember(made, within(proposed, _desired(record, name)), wants, store, where)
+                    there = Fabric(name) if proposed.nodes is None else _desired(record, name)
+                    remember(made, within(proposed, there), wants, store, where)
         except UndoFailed:
             raise
         except BaseException as failure:
@@ -180,13 +182,6 @@ def _undone_on_failure(applied: Applied, host: LocalHost, known: tuple[Fabric, .
         engine.undo(applied.before, host, known, failure)
         failure.undone = True
         raise
-
-
-def text_of(topology: Topology) -> str:
-    """The whole file, as it is kept for `status -o topology`."""
-    from netfab.topology.config import config
-
-    return config(topology)
 
 
 def _is_known(record: Record | None, made: Record) -> bool:

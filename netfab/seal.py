@@ -41,8 +41,8 @@ def origin_of(text: bytes, file: str, name: str | None) -> str:
     return digest(asked.encode(errors="surrogateescape") + b"\0" + text).hex()
 
 
-def with_origin(topology: Topology, origin: str) -> Topology:
-    """The topology with its origin, where nothing else has to be asked for.
+def with_origin(topology: Topology, origin: str, text: str) -> Topology:
+    """The topology with its origin, and its text, where nothing else has to be asked for.
 
     Not so: what is in other files and on other hosts, which guests and NICs there are, and whether programs
     are ready.
@@ -54,9 +54,9 @@ def with_origin(topology: Topology, origin: str) -> Topology:
     nics = any(link.outside is not None for link in topology.links) or any(
         network.uplink for network in topology.networks.values()
     )
-    if asking or nics or topology.hosts:
+    if asking or nics or topology.hosts or not origin:
         return topology
-    return topology._replace(origin=origin)
+    return topology._replace(origin=origin, text=text)
 
 
 def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None:

@@ -26,7 +26,7 @@ class Entry(NamedTuple):
     transaction: str
     summary: Mapping[str, Any]  # of all hosts together; each node's has its `host`
     leases: frozenset[Lease] = frozenset()
-    topology: str = ""  # the whole file as `netfab config` prints it; unknown before an apply came to its end
+    topology: str = ""  # what topology/kept.py keeps of the file; unknown before an apply came to its end
 
 
 class Book:
