@@ -143,7 +143,8 @@ def apply(
                 raise_all(host.foreign_drops(desired.values()))
             if begun:
                 applied = applied._replace(before=Fabric(name))
-            shown = host.fingerprint() if topology.origin and proposed.nodes is None else ""
+            sealing = topology.origin and proposed.nodes is None
+            shown = host.fingerprint(desired.values()) if sealing else ""  # desired is what was read
             host.forget()  # what is written next takes as much memory again
             with _undone_on_failure(applied, host, (desired, last)):
                 run_commands(made, applied.changes, where)

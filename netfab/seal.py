@@ -74,8 +74,9 @@ def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None
                 if sealed.asked == _asked(origin, store, where):
                     host.facts()
                     dump = host.dump((last_applied(store, fabric),))
-                    hindered = host.foreign_drops(Firewall.read(dump))  # told by apply itself
-                    if sealed.found == host.fingerprint() and not hindered:
+                    tables = tuple(Firewall.read(dump))
+                    hindered = host.foreign_drops(tables)  # told by apply itself
+                    if sealed.found == host.fingerprint(tables) and not hindered:
                         return sealed.warnings
     return None
 

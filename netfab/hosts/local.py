@@ -114,11 +114,12 @@ class LocalHost:
         )
         return self._dump
 
-    def fingerprint(self) -> str:
-        """What the last readings, of facts and of the fabric, are known by."""
+    def fingerprint(self, things: Iterable[Any]) -> str:
+        """What the last readings, of facts and of the fabric, are known by; its tables are among `things`."""
         from netfab.hosts.fingerprint import fingerprint
 
-        return fingerprint(self._facts, self._dump)
+        tables = [thing for thing in things if isinstance(thing, Firewall)]
+        return fingerprint(self._facts, self._dump, tables)
 
     def forget(self) -> None:
         """Let go of what was read, which is much of a large fabric, and of what was ended.
