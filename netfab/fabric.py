@@ -24,6 +24,7 @@ from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Lease
 from netfab.plan.nics import claims
+from netfab.plan.node import has_namespace
 from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
@@ -111,6 +112,8 @@ def apply(
     need_kernel()
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
+        if not only:
+            host.expect(name for name, node in topology.nodes.items() if has_namespace(node))
         found, leases = store.record(name), store.leases(name)
         record = found if found and found.whole else None
         begun = found is not record  # by an apply that was killed: the state before is the one before that

@@ -166,6 +166,11 @@ class LocalHost:
         """Every link in this namespace that is no NIC which a fabric could have, and why."""
         return barred(self._namespaces.socket(HOST))
 
+    def expect(self, nodes: Iterable[str]) -> None:
+        """Begin to make the namespaces that these nodes lack; nobody sees them before they are made."""
+        names = (f"{self.fabric}.{node}" for node in nodes)
+        self._namespaces.expect(names, group_of(self.fabric))
+
     def facts(self) -> Facts:
         """What the planner is told of this host."""
         self._facts = gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
