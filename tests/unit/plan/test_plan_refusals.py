@@ -26,7 +26,6 @@ RESERVED = {
     "devices": "nodes: {x: {devices: [/dev/net/tun]}}",
     "image": "nodes: {x: {image: 'alpine:3'}}",
     "store": "store: etcd://h1:2379",
-    "checks": "checks: [x reaches y]",
     "include": "include: [base.yaml]",
 }
 SHARED = {
