@@ -17,6 +17,7 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from netfab.errors import ForeignObject, KernelRefused
+from netfab.kernel import nft
 from netfab.kernel.dumps import links
 from netfab.kernel.holders import holder
 from netfab.kernel.netlink import BATCH, Netlink
@@ -27,6 +28,7 @@ from netfab.objects.link import GROUP, IFALIAS, LOOPBACK_IFINDEX, Link, scratch_
 from netfab.objects.ops import (
     DelLink,
     DelNamespace,
+    Nft,
 )
 from netfab.objects.wire import (
     IFINFO,
@@ -126,6 +128,8 @@ class Executor:
                 self._send(space, together, failed)
             elif kind is DelLink:
                 self._sweep(space, together, failed, partial(self._each, ending, failed))
+            elif kind is Nft:
+                self._load(together, failed)
             elif kind in self._handlers:
                 spoiled = [self._hook(op) for _, op in together]
                 if not any(spoiled):
@@ -145,6 +149,24 @@ class Executor:
                     carry_out(op, self._namespaces, self._of)
                 except OSError as error:
                     failed[number] = error
+
+    def _load(self, steps: Steps, failed: Failures) -> None:
+        """Transactions of nft as one, as the kernel waits for a grace period behind each.
+
+        Where it is refused, nothing is done yet: one by one they tell which of them is at fault.
+        """
+        spoiled = {number for number, op in steps if self._hook(op)}
+        if not spoiled and len(steps) > 1:
+            with suppress(OSError):
+                nft.load(*(op.commands for _, op in steps))
+                return
+        for number, op in steps:
+            try:
+                if number in spoiled:
+                    raise OSError(EIO, os.strerror(EIO))
+                carry_out(op, self._namespaces, self._of)
+            except OSError as error:
+                failed[number] = error
 
     def _send(self, space: str, steps: Steps, failed: Failures, beside: Errand | None = None) -> None:
         """Requests to rtnetlink, in batches; `beside` the first of which something else is done.

@@ -249,7 +249,7 @@ def _compact(value: Any) -> str:
 
 
 def _transaction(commands: Iterable[Mapping[str, Any]]) -> str:
-    return _compact({"nftables": list(commands)})
+    return _compact(list(commands))
 
 
 def _written_rule(rule: Rule) -> Mapping[str, Any]:

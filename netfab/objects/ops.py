@@ -204,7 +204,7 @@ class ResetSysctl(NamedTuple):
 class Nft(NamedTuple):
     """One transaction of nft: all of it, or nothing."""
 
-    commands: str  # JSON; libnftables-json(5)
+    commands: str  # a JSON array; libnftables-json(5)
     doing: str
     ends: bool = False  # fine when what it is about is gone already
     space: str = HOST

@@ -57,9 +57,7 @@ class Passage(NamedTuple):
 
     def create(self) -> list[Op]:
         rules = [self._rule(self.bridge, self.uplink), self._rule(self.uplink, self.bridge)]
-        return [
-            Nft(json.dumps({"nftables": [{"insert": {"rule": rule}} for rule in rules]}), f"create {self}")
-        ]
+        return [Nft(json.dumps([{"insert": {"rule": rule}} for rule in rules]), f"create {self}")]
 
     def _rule(self, coming: str, going: str) -> dict[str, object]:
         expressions: list[dict[str, object]] = [

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from errno import EPROTONOSUPPORT
+from errno import EINVAL, EPROTONOSUPPORT
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from shop import topology
 from small_lab import FABRIC, Lab, listed
 
+from netfab import fabric
 from netfab.engine.apply import apply
 from netfab.engine.diff import diff
 from netfab.errors import KernelRefused, NetfabError, Unsupported
@@ -112,6 +114,35 @@ def test_without_nft_a_firewall_is_refused_with_the_cure(lab: Lab, monkeypatch: 
 
     assert refused.value.hint == "install nftables"
     assert lab.host.observe(FABRIC).own == Fabric(FABRIC)
+
+
+def test_all_tables_come_and_go_in_one_transaction_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, together = nft.load, list[int]()
+    monkeypatch.setattr(nft, "load", lambda *several: together.append(len(several)) or load(*several))
+
+    fabric.apply(*topology(tmp_path))
+    fabric.destroy("shop")
+
+    assert together == [2, 2]
+
+
+def test_what_is_refused_together_is_tried_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = nft.load
+
+    def only_one(*several: str) -> None:
+        if len(several) > 1:
+            raise OSError(EINVAL, "too many")
+        load(*several)
+
+    monkeypatch.setattr(nft, "load", only_one)
+
+    fabric.apply(*topology(tmp_path))
+
+    assert fabric.drift("shop") == ()
 
 
 @pytest.fixture
