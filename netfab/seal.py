@@ -73,7 +73,7 @@ def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None
             with locked_fabric(fabric, where), opened_host(fabric, where) as host:
                 if sealed.asked == _asked(origin, store, where):
                     host.facts()
-                    dump = host.dump((last_applied(store, fabric),))
+                    dump = host.glance((last_applied(store, fabric),))
                     tables = tuple(Firewall.read(dump))
                     hindered = host.foreign_drops(tables)  # told by apply itself
                     if sealed.found == host.fingerprint(tables) and not hindered:

@@ -17,6 +17,7 @@ from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
 from netfab.kernel import drops, nft
 from netfab.kernel.announce import advertise, announce_for, arp_requests
+from netfab.kernel.dumps import glance
 from netfab.kernel.execute import Executor, Hook, no_hook
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.marks import Marked, marked
@@ -103,9 +104,16 @@ class LocalHost:
     def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
         """What observe reads, raw."""
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
+        return self._with_programs(dump, frozenset() if spaces is None else _running(known))
+
+    def glance(self, known: Sequence[Fabric]) -> Dump:
+        """The same, of nodes' namespaces nothing but what they are known by: enough for a fingerprint."""
+        return self._with_programs(self._observer.read(self.fabric, known, None, glance), frozenset())
+
+    def _with_programs(self, dump: Dump, running: frozenset[str]) -> Dump:
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
-        containers, supervised = self._programs.read(frozenset() if spaces is None else _running(known))
+        containers, supervised = self._programs.read(running)
         self._dump = dump._replace(
             containers=containers,
             supervised=supervised,
