@@ -39,6 +39,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "ip": ("look", "Print the addresses of a node."),
         "graph": ("look", "Print a topology as a mermaid or dot graph."),
         "check": ("check", "Try who reaches whom, as the file's `checks` say."),
+        "why": ("why", "Say whether A reaches B, by which way, or what is wrong."),
         "capture": ("capture", "Print or write the frames that pass a node's interfaces."),
         "bridges": ("look", "List the bridges of this host, their owners and ports."),
         "doctor": ("look", "Try what this kernel and host can do."),

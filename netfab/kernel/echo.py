@@ -59,6 +59,17 @@ def hops(address: Address, seconds: float) -> tuple[Address | None, ...]:
     return tuple(map(found.get, range(1, reached + 1))) if reached <= MOST_HOPS else ()
 
 
+def passes(address: Address, size: int, seconds: float) -> bool:
+    """Whether a packet of `size` bytes is answered that nobody may cut (RFC 1191, RFC 8201)."""
+    begun = monotonic()
+    with _Echo({address.version}, size - _HEADER[address.version] - 8) as echo:
+        while (left := begun + seconds - monotonic()) > 0:
+            echo.send(address, 0)
+            if any(answer.replies for answer in echo.heard(min(left, _AGAIN), enough=1)):
+                return True
+    return False
+
+
 class _Answer(NamedTuple):
     sender: Address
     distance: int  # the hop limit that was sent; 0 is the kernel's own
@@ -69,9 +80,13 @@ class _Answer(NamedTuple):
 class _Echo:
     """Sockets for echo requests whose answers are told from those to others."""
 
-    def __init__(self, versions: Iterable[int]) -> None:
+    def __init__(self, versions: Iterable[int], payload: int = 0) -> None:
         self._ours = os.urandom(2)
+        self._payload = bytes(payload)
         self._doors: Mapping[int, socket.socket] = {version: _raw(version) for version in versions}
+        if payload:
+            for version, door in self._doors.items():
+                door.setsockopt(*_NEVER_CUT[version])
 
     def __enter__(self) -> _Echo:
         return self
@@ -88,7 +103,9 @@ class _Echo:
         limit = struct.pack("i", distance)
         ancillary = [(level, option, limit)] if distance else []
         with suppress(OSError):  # no way there now: nobody answers
-            self._doors[version].sendmsg([_request(_REQUEST[version], ours)], ancillary, 0, (str(address), 0))
+            self._doors[version].sendmsg(
+                [_request(_REQUEST[version], ours + self._payload)], ancillary, 0, (str(address), 0)
+            )
 
     def heard(self, seconds: float, enough: int | None = None) -> Iterable[_Answer]:
         """What comes within that time; `enough`: no more than so many replies."""
@@ -118,14 +135,19 @@ class _Echo:
 _HOP_LIMIT = {4: (socket.IPPROTO_IP, socket.IP_TTL), 6: (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)}
 
 
+# IP_MTU_DISCOVER and IPV6_MTU_DISCOVER: IP_PMTUDISC_PROBE, which is DF whatever was learned (linux/in.h).
+_NEVER_CUT = {4: (socket.IPPROTO_IP, 10, 3), 6: (socket.IPPROTO_IPV6, 23, 3)}
+
+
 def _raw(version: int) -> socket.socket:
     if version == 4:
         return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     return socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)  # the kernel sums it up
 
 
-def _request(kind: int, ours: bytes) -> bytes:
+def _request(kind: int, rest: bytes) -> bytes:
+    """The message; the checksum is that of zeros beyond identifier and number (RFC 1071)."""
     head = struct.pack("!BB", kind, 0)
-    total = sum(struct.unpack("!3H", head + ours))
+    total = sum(struct.unpack("!3H", head + rest[:4]))
     total = (total & 0xFFFF) + (total >> 16)
-    return head + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + ours
+    return head + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + rest

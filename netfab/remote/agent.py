@@ -283,6 +283,12 @@ def _tried(arguments: Message, where: Where) -> Any:
     return plain(tried(str(arguments["fabric"]), trials, where))
 
 
+def _asked(arguments: Message, where: Where) -> Any:
+    from netfab.remote.asking import answered
+
+    return answered(arguments, where)
+
+
 _FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {
     "status": lambda arguments, where: fabric.status(str(arguments["fabric"]), where),
     "drift": lambda arguments, where: describe(fabric.drift(str(arguments["fabric"]), where)),
@@ -290,6 +296,7 @@ _FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {
     "programs": lambda _, where: fabric.programs(where),
     "destroy": _destroy,
     "tried": _tried,
+    "ask": _asked,
     **{name: _lifecycle(name) for name in ("start", "stop", "restart", "kill", "pause", "unpause")},
 }
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
-from netfab.errors import TopologyError
+from netfab.errors import Location, TopologyError
 from netfab.topology.addresses import address
 from netfab.topology.grammar import Wrong, duration_text, name, node_name, port_number, quoted, seconds
-from netfab.topology.reading import ANY_SCALAR, Reader, Run, listed, parsed
+from netfab.topology.reading import ANY_SCALAR, Reader, Run, checked, listed, text_of
 from netfab.topology.schema import Check, Topology
 from netfab.topology.suggest import nearest
 from netfab.topology.tree import Tree
@@ -20,8 +21,12 @@ _SENTENCE = r"(\S+) (reaches|does not reach) (\S+)(?: on (tcp|udp)/(\d+))?(?: vi
 
 
 def _read(tree: Tree, path: str, run: Run) -> Check:
-    fields = parsed(_fields, tree, path, run)
-    return Check(**fields, at=run.at(tree, path))
+    return checked(partial(parsed_check, at=run.at(tree, path)), text_of(tree, path, run), tree, path, run)
+
+
+def parsed_check(text: str, at: Location) -> Check:
+    """A sentence. Raises Wrong."""
+    return Check(**_fields(text), at=at)
 
 
 def _fields(text: str) -> dict[str, Any]:
