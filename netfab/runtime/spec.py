@@ -58,6 +58,7 @@ class Spec(NamedTuple):
     ready: tuple[tuple[Any, ...], ...] = ()  # ready.Probe's fields
     addresses: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """One line, in the order of the fields."""
@@ -80,7 +81,7 @@ class Spec(NamedTuple):
     def changeable(self) -> Spec:
         """This spec without what changes while the process runs: two that are equal need no new process."""
         return self._replace(
-            memory=None, cpus=None, pids=None, restart="no", ready=(), addresses=(), depends_on=()
+            memory=None, cpus=None, pids=None, restart="no", ready=(), addresses=(), depends_on=(), uses=()
         )
 
 
