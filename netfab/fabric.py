@@ -160,8 +160,8 @@ def apply(
                         made = made._replace(topology=kept_text(written) if file else "")
                     elif record and not applied.changes:
                         made = made._replace(topology=record.topology)
-                    there = Fabric(name) if proposed.nodes is None else _desired(record, name)
-                    remember(made, within(proposed, there), wants, store, where)
+                    kept = proposed.fabric if not only else within(proposed, _desired(record, name))
+                    remember(made, kept, wants, store, where)
         except UndoFailed:
             raise
         except BaseException as failure:

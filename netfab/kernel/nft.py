@@ -50,13 +50,16 @@ def version() -> str:
     return "" if status else printed.decode(errors="replace").split()[1].removeprefix("v")
 
 
-def load(*commands: str) -> None:
-    """Carry out JSON arrays of commands in one transaction: all, or nothing.
+def load(*transactions: str) -> None:
+    """Carry out these, JSON, as one transaction.
 
     Raises OSError with nft's own words; Unsupported without nft.
     """
-    together = ",".join(several[1:-1] for several in commands)
-    status, _, words = _Run(program(), ("-j", "-f", "-"), f'{{"nftables":[{together}]}}'.encode()).result()
+    text, *more = transactions
+    if more:
+        commands = [command for each in transactions for command in json.loads(each)["nftables"]]
+        text = json.dumps({"nftables": commands})
+    status, _, words = _Run(program(), ("-j", "-f", "-"), text.encode()).result()
     if status:
         raise OSError(_errno_of(words), _reason_of(words) or f"nft ended with status {status}")
 
@@ -218,7 +221,7 @@ def drop_rules(family: str, table: str, chain: str, comment: str) -> None:
     where = {"family": family, "table": table, "chain": chain}
     gone = [rule["handle"] for rule in rules_of(family, table, chain) or () if rule.get("comment") == comment]
     if gone:
-        load(json.dumps([{"delete": {"rule": {**where, "handle": handle}}} for handle in gone]))
+        load(json.dumps({"nftables": [{"delete": {"rule": {**where, "handle": handle}}} for handle in gone]}))
 
 
 class _Run:

@@ -4,9 +4,10 @@ Plain data; kernel/ and runtime/ carry them out. Together with wire.Request this
 for. As in topology/schema.py, annotations are no texts: defining these takes half as long.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.objects.base import HOST, Name
+from netfab.tuples import NamedTuple
 
 
 class NewNamespace(NamedTuple):
@@ -216,7 +217,7 @@ class ResetSysctl(NamedTuple):
 class Nft(NamedTuple):
     """One transaction of nft: all of it, or nothing."""
 
-    commands: str  # a JSON array; libnftables-json(5)
+    commands: str  # JSON; libnftables-json(5)
     doing: str
     ends: bool = False  # fine when what it is about is gone already
     space: str = HOST

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.firewall import table_name
 from netfab.objects.ops import DropRules, Nft
+from netfab.tuples import NamedTuple
 
 TABLE, CHAIN = "filter", "DOCKER-USER"
 
@@ -57,7 +58,9 @@ class Passage(NamedTuple):
 
     def create(self) -> list[Op]:
         rules = [self._rule(self.bridge, self.uplink), self._rule(self.uplink, self.bridge)]
-        return [Nft(json.dumps([{"insert": {"rule": rule}} for rule in rules]), f"create {self}")]
+        return [
+            Nft(json.dumps({"nftables": [{"insert": {"rule": rule}} for rule in rules]}), f"create {self}")
+        ]
 
     def _rule(self, coming: str, going: str) -> dict[str, object]:
         expressions: list[dict[str, object]] = [

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from errno import EINVAL, EPROTONOSUPPORT
+from errno import EPROTONOSUPPORT
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from shop import topology
 from small_lab import FABRIC, Lab, listed
 
-from netfab import fabric
 from netfab.engine.apply import apply
-from netfab.engine.diff import diff
+from netfab.engine.diff import diff, order
 from netfab.errors import KernelRefused, NetfabError, Unsupported
 from netfab.hosts.local import LocalHost
 from netfab.kernel import nft
@@ -116,35 +114,6 @@ def test_without_nft_a_firewall_is_refused_with_the_cure(lab: Lab, monkeypatch: 
     assert lab.host.observe(FABRIC).own == Fabric(FABRIC)
 
 
-def test_all_tables_come_and_go_in_one_transaction_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load, together = nft.load, list[int]()
-    monkeypatch.setattr(nft, "load", lambda *several: together.append(len(several)) or load(*several))
-
-    fabric.apply(*topology(tmp_path))
-    fabric.destroy("shop")
-
-    assert together == [2, 2]
-
-
-def test_what_is_refused_together_is_tried_one_by_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load = nft.load
-
-    def only_one(*several: str) -> None:
-        if len(several) > 1:
-            raise OSError(EINVAL, "too many")
-        load(*several)
-
-    monkeypatch.setattr(nft, "load", only_one)
-
-    fabric.apply(*topology(tmp_path))
-
-    assert fabric.drift("shop") == ()
-
-
 @pytest.fixture
 def instead_of_nft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Put a shell script in its place, where there are tables to list."""
@@ -183,6 +152,45 @@ def test_nft_is_not_started_where_there_is_no_table_of_ours(
 
     with LocalHost("other") as other:
         assert other.observe("other").own == {}
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many transactions each start of nft was given."""
+    found: list[int] = []
+    carried_out = nft.load
+
+    def load(*transactions: str) -> None:
+        found.append(len(transactions))
+        carried_out(*transactions)
+
+    for module in ("execute", "nft"):
+        monkeypatch.setattr(f"netfab.kernel.{module}.load", load)
+    return found
+
+
+TABLES = Fabric(FABRIC, (Firewall(family, f"netfab-{FABRIC}") for family in ("inet", "bridge")))
+
+
+def test_all_tables_are_made_by_one_start_of_nft_and_ended_by_another(
+    host: LocalHost, loads: list[int]
+) -> None:
+    apply(TABLES, host)
+    apply(Fabric(FABRIC), host)
+
+    assert loads == [2, 2]
+
+
+def test_a_table_that_is_refused_does_not_take_others_with_it(host: LocalHost, loads: list[int]) -> None:
+    (phase,) = order(diff(TABLES, Fabric(FABRIC)))
+    host.observe(FABRIC)
+    subprocess.run([nft.program(), f"add table bridge netfab-{FABRIC}"], check=True)
+
+    made, refused = host.run(phase)
+
+    assert made is None
+    assert "File exists" in str(refused)
+    assert loads == [2, 1, 1]
 
 
 def test_an_nft_that_hangs_is_ended_and_named(

@@ -127,7 +127,12 @@ def changed(index: int, kind: str, **fields: Any) -> list[dict[str, Any]]:
 def commands(ops: list[Any]) -> list[tuple[str, str]]:
     """(verb, kind) of each command of a transaction."""
     (op,) = ops
-    return [(verb, kind) for item in json.loads(op.commands) for verb, body in item.items() for kind in body]
+    return [
+        (verb, kind)
+        for item in json.loads(op.commands)["nftables"]
+        for verb, body in item.items()
+        for kind in body
+    ]
 
 
 def test_a_table_is_read_as_it_was_written() -> None:
@@ -215,7 +220,7 @@ def test_other_elements_are_exchanged_without_touching_rules() -> None:
 
     key = {"concat": ["nf1", "02:00:00:00:00:01"]}
     here = {"family": "bridge", "table": "netfab-shop", "name": "ports"}
-    assert json.loads(op.commands) == [
+    assert json.loads(op.commands)["nftables"] == [
         {"delete": {"element": {**here, "elem": [[key, {"goto": {"target": "refuse"}}]]}}},
         {"add": {"element": {**here, "elem": [[key, {"accept": None}]]}}},
     ]
@@ -226,7 +231,7 @@ def test_a_chain_with_other_rules_gets_them_anew_while_the_table_stands() -> Non
 
     (op,) = after.update(TABLE)
 
-    flush, add = json.loads(op.commands)
+    flush, add = json.loads(op.commands)["nftables"]
     assert flush == {"flush": {"chain": {**HERE, "name": "refuse"}}}
     assert add["add"]["rule"]["expr"] == [ACCEPT]
 
