@@ -208,9 +208,9 @@ def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None,
     observed = host.observe(last.name, (proposed.fabric, last)).own
     desired = within(proposed, Fabric(last.name) if begun else observed)
     if saved is not None:
-        from netfab.saved import refuse_moved
+        from netfab.saved import Part, refuse_moved
 
-        refuse_moved(saved, proposed, desired, observed)
+        refuse_moved(saved, {"": Part.of(proposed, desired, observed)})
     return desired
 
 
@@ -268,13 +268,15 @@ def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
         return applied
 
 
-def go_back(record: Record, leases: frozenset[Lease], where: Where = HERE) -> Applied:
-    """Make the fabric, and what is kept of it, as it was when it had that record and these leases."""
+def go_back(
+    record: Record, leases: frozenset[Lease], where: Where = HERE, part: Part | None = None
+) -> Applied:
+    """Make the fabric, and what is kept of it, as it was when it had that record, leases and part."""
     name = record.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         wanted = as_they_are_now(_desired(record, name), where)
         applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
-        store.commit(record, leases)
+        store.commit(record, leases, part)
         publish(where.run, public_record(record, wanted), leases)
         return applied
 

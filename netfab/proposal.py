@@ -186,5 +186,6 @@ def facts_of(
         nics=nics_of(asked, host, store),
         barred=barred(asked, host),
         held=held_on_bridges(store, name),
+        esp=host.esp() if asked.esp else None,
     )
     return all_of_it, unfound

@@ -40,7 +40,7 @@ from netfab.objects.neighbour import Neighbour
 from netfab.objects.nic import Nic
 from netfab.objects.veth import Veth
 from netfab.objects.vlan import Vlan
-from netfab.plan.facts import Facts, FoundNic
+from netfab.plan.facts import Esp, Facts, FoundNic
 from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
 
@@ -192,6 +192,15 @@ class LocalHost:
         """What the planner is told of this host."""
         self._facts = gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
         return self._facts
+
+    def esp(self) -> Esp:
+        """What this host has of ESP, whoever made it."""
+        from netfab.kernel.features import has_esp  # few networks are encrypted
+        from netfab.kernel.xfrm import states
+        from netfab.objects.xfrm_state import XfrmState, counted
+
+        found = {XfrmState.of(message).names[0].text: counted(message) for message in states()}
+        return Esp(has_esp(), found)
 
     def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
         """Tell the neighbours of addresses that the fabric's guests were just given, or nodes on other hosts.

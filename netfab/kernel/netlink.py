@@ -16,7 +16,7 @@ from netfab.errors import KernelRefused
 from netfab.objects.wire import NLM_F_DUMP, NLM_F_REQUEST, messages, parse
 from netfab.system import linux
 
-NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
+NETLINK_ROUTE, NETLINK_XFRM, NETLINK_NETFILTER = 0, 6, 12
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
 SIOCGSKNS = 0x894C  # linux/sockios.h
 NLMSG_ERROR, NLMSG_DONE = 2, 3

@@ -49,6 +49,7 @@ class Common(NamedTuple):
 
     table: HostsTable
     far: FarEntries = {}
+    encrypted: Mapping[str, Fabric] = {}  # by host, what has its packets to others encrypted
 
 
 def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_directory: str) -> Plan:
@@ -110,6 +111,7 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
     )
     for entries in entries_here(layout, common.far):
         fabric.update(entries)
+    fabric.update(common.encrypted.get(layout.host, {}))
     wants |= set(nics.claims(fabric))
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
     warnings = (
