@@ -23,6 +23,7 @@ from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
 from netfab.plan.prefixes import shadowed
 from netfab.runtime.paths import Paths
+from netfab.topology.kept import whole_text
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
 from netfab.where import (
@@ -111,7 +112,7 @@ def topology_of(name: str, where: Where = HERE) -> str:
             f"nothing is known of the file of fabric {name}: it was applied in parts, or of none",
             hint=f"`netfab config {record.file}` prints what is in it now" if record.file else "",
         )
-    return record.topology
+    return whole_text(record.topology, record.file, name)
 
 
 def _does_its_work(program: Status) -> bool:

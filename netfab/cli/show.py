@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import click
 from netfab.cli.failures import printable as printable
 from netfab.engine.apply import Progress, no_progress
 from netfab.engine.diff import Change
+from netfab.engine.diff import counts_of as counts_of
 from netfab.engine.diff import describe as describe
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def show_described(
             line += " (restarts its program)" if change["action"] != "delete" else " (stops its program)"
         line += f" on {change['host']}" if "host" in change else ""
         click.echo(click.style(printable(line), fg=_COLOURS[sign]) if colour else printable(line))
-    click.echo(closing(found, done, source))
+    click.echo(closing(Counter(change["action"] for change in found), done, source))
 
 
 def titled(text: str, titles: Mapping[str, str]) -> str:
@@ -57,16 +59,12 @@ def titled(text: str, titles: Mapping[str, str]) -> str:
     return text
 
 
-def closing(found: Sequence[Mapping[str, Any]], done: bool, source: str) -> str:
+def closing(counts: Mapping[str, int], done: bool, source: str) -> str:
     """`Plan: 3 to add, 1 to change, 0 to destroy.`, or that nothing is to be done."""
-    if not found:
+    if not counts:
         return f"No changes. The kernel matches {source}."
-    counts = {action: sum(change["action"] == action for change in found) for action in _SIGNS}
-    add, change, drop = (
-        counts["create"] + counts["replace"],
-        counts["update"],
-        counts["delete"] + counts["replace"],
-    )
+    create, change, delete, replace = (counts.get(action, 0) for action in _SIGNS)
+    add, drop = create + replace, delete + replace
     if done:
         return f"Applied: {add} added, {change} changed, {drop} destroyed."
     return f"Plan: {add} to add, {change} to change, {drop} to destroy."
