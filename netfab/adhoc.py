@@ -8,49 +8,58 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from ipaddress import ip_interface
-from typing import TYPE_CHECKING, NamedTuple
 
 from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
-from netfab.errors import AddressTaken, GuestGone, NetfabError, StoreError, UnknownGuest
-from netfab.farside import FarSides, far_sides, named, refuse_silent_switch, vlan_on, way_to
+from netfab.errors import NetfabError, StoreError
+from netfab.farside import FarSides, far_sides, named, refuse_silent_switch
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
+from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.topology import pipework
 from netfab.topology.adhoc import (
     NAME,
     NOWHERE,
-    ON_BRIDGES,
     Asked,
     Attachment,
     Standing,
-    in_subnet,
     topology_of,
 )
+from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, last_applied, need_root, opened_store
+from netfab.wishes import (
+    Wish,
+    attachment_of,
+    differs,
+    label_of,
+    refuse_taken,
+    who,
+    wish_of,
+    words_of,
+)
 
-if TYPE_CHECKING:
-    from netfab.guests.guest import Guest as FoundRun
-
-
-class Wish(NamedTuple):
-    """What `netfab attach` was told."""
-
-    bridge: str
-    guest: str
-    addressing: pipework.Addressing
-    interface: str = pipework.DEFAULT_INTERFACE
-    mac: str = ""
-    mtu: int = 0
-    host_link: str = ""
-    rate: int = 0  # bits a second
-    vlan: int = 0
-    moves: bool = False  # the NIC itself, in place of a macvlan on it
+__all__ = [
+    "Outcome",
+    "Wish",
+    "alone",
+    "applied",
+    "asked_for",
+    "attach",
+    "attachments",
+    "create_bridge",
+    "delete_bridge",
+    "destroy",
+    "detach",
+    "reconcile",
+    "run_tool",
+    "titles",
+    "wait_for",
+    "wish_of",
+]
 
 
 class Outcome(NamedTuple):
@@ -62,26 +71,6 @@ class Outcome(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def wish_of(
-    bridge: str,
-    guest: str,
-    words: Iterable[str],
-    interface: str = pipework.DEFAULT_INTERFACE,
-    host_link: str = "",
-    family: str = "",
-    mtu: int = 0,
-    rate: str = "",
-    moves: bool = False,
-) -> Wish:
-    """From the words of the command, which stand in any order. Raises NetfabError."""
-    addresses, stations = pipework.sorted_out(words)
-    mac, vlan = pipework.mac_and_vlan(stations[0]) if stations else ("", 0)
-    addressing = pipework.addressing(addresses, family)
-    link = pipework.interface(host_link) if host_link else ""
-    bits = pipework.rate(rate) if rate else 0
-    return Wish(bridge, guest, addressing, pipework.interface(interface), mac, mtu, link, bits, vlan, moves)
-
-
 def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool = False) -> Outcome:
     """Give a running container one more interface. The same again changes nothing.
 
@@ -90,16 +79,17 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
     need_root("attach")
     with alone(where):
         guest = visits.find(wish.guest, where)
-        there = far_sides(where)
-        asked = asked_for(where)
-        wanted = _attachment(wish, guest, there)
+        with opened_store(where) as store:
+            there, asked = far_sides(store, where), shared.asked(store)
+            held, subnets = shared.held_on_bridges(store, NAME), shared.subnets_on_bridges(store)
+        wanted = attachment_of(wish, guest, there, subnets)
         before = asked.attachments.get(wanted.key)
-        if before is not None and not replace and _differs(before, wanted):
+        if before is not None and not replace and differs(before, wanted):
             raise NetfabError(
-                f"{wish.interface} of {guest.name} is attached already, otherwise: {_words(before)}",
+                f"{wish.interface} of {guest.name} is attached already, otherwise: {words_of(before)}",
                 hint="--replace changes it; -i IF gives it another interface",
             )
-        _refuse_taken(wanted, asked.attachments.values(), where)
+        refuse_taken(wanted, asked.attachments.values(), held)
         last = max((one.number for one in asked.attachments.values()), default=0)
         wanted = wanted._replace(number=before.number if before and not replace else last + 1)
         asked = asked._replace(attachments={**asked.attachments, wanted.key: wanted})
@@ -123,8 +113,8 @@ def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) ->
     """Take away what `attach` gave, also from a guest that is gone. What is not there is fine."""
     need_root("detach")
     with alone(where):
-        asked, there = asked_for(where), far_sides(where)
-        label, name = _label(guest, asked.attachments.values(), where), named(bridge, there)
+        there, asked = what_there_is(where)
+        label, name = label_of(guest, asked.attachments.values(), where), named(bridge, there)
         going = tuple(
             one
             for one in asked.attachments.values()
@@ -140,7 +130,7 @@ def create_bridge(name: str, where: Where = HERE) -> Outcome:
     """
     need_root("bridge create")
     with alone(where):
-        there, asked = far_sides(where), asked_for(where)
+        there, asked = what_there_is(where)
         if name in there.bridges and name not in asked.made:
             return Outcome((), ())
         name = pipework.interface(name)
@@ -151,16 +141,16 @@ def delete_bridge(name: str, where: Where = HERE) -> Outcome:
     """Take away what `create_bridge` made. Raises NetfabError while something is attached to it."""
     need_root("bridge delete")
     with alone(where):
-        asked = asked_for(where)
+        there, asked = what_there_is(where)
         if name not in asked.made:
             raise NetfabError(
                 f"`netfab bridge create` did not make {name}",
                 hint=f"it made {', '.join(sorted(asked.made)) or 'none'}",
             )
-        users = [_who(one) for one in asked.attachments.values() if one.bridge == name]
+        users = [who(one) for one in asked.attachments.values() if one.bridge == name]
         if users := [*users, *(nic for nic, bridge in asked.uplinks.items() if bridge == name)]:
             raise NetfabError(f"{name} has {', '.join(users)}", hint="netfab detach")
-        return applied(asked._replace(made=asked.made - {name}), far_sides(where), where)
+        return applied(asked._replace(made=asked.made - {name}), there, where)
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
@@ -177,11 +167,11 @@ def _detach_all(name: str, where: Where) -> None:
         record = store.record(name)
     mine = {found["bridge"] for found in json.loads(record.summary)["networks"].values()} if record else set()
     with alone(where):
-        asked = asked_for(where)
+        there, asked = what_there_is(where)
         going = [one for one in asked.attachments.values() if one.bridge in mine]
         staying = {nic: bridge for nic, bridge in asked.uplinks.items() if bridge not in mine}
         if going or staying != asked.uplinks:
-            applied(_less(asked, going)._replace(uplinks=staying), far_sides(where), where)
+            applied(_less(asked, going)._replace(uplinks=staying), there, where)
 
 
 def reconcile(name: str, where: Where = HERE) -> Outcome:
@@ -190,7 +180,8 @@ def reconcile(name: str, where: Where = HERE) -> Outcome:
         return Outcome((), fabric.reconcile(name, where).changes)
     need_root("reconcile")
     with alone(where):
-        return applied(asked_for(where), far_sides(where), where)
+        there, asked = what_there_is(where)
+        return applied(asked, there, where)
 
 
 def titles(where: Where = HERE) -> dict[str, str]:
@@ -210,6 +201,12 @@ def alone(where: Where) -> Iterator[None]:
         yield
 
 
+def what_there_is(where: Where) -> tuple[FarSides, Asked]:
+    """All that there is to plug into, and all that is plugged in."""
+    with opened_store(where) as store:
+        return far_sides(store, where), shared.asked(store)
+
+
 def asked_for(where: Where) -> Asked:
     """All that was asked for, and not taken back."""
     with opened_store(where) as store:
@@ -226,7 +223,9 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
 
     With what is forgotten with its guest.
     """
-    states = dict(_states({one.guest for one in asked.attachments.values()}, where))
+    with opened_store(where) as store:
+        last = last_applied(store, NAME, KINDS)
+    states = dict(_states({one.guest for one in asked.attachments.values()}, last, where))
     still = {key: one for key, one in asked.attachments.items() if one.guest in states}
     gone = tuple(one for key, one in asked.attachments.items() if key not in still)
     running = {guest for guest, runs in states.items() if runs}
@@ -240,8 +239,6 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
         if dry_run:
             proposal = fabric.plan(topology, "", where)
             return Outcome((), proposal.changes, gone, proposal.plan.warnings)
-        with opened_store(where) as store:
-            last = last_applied(store, NAME, KINDS)
         if not (topology.networks or topology.asked):
             return Outcome((), as_applied(fabric.destroy(NAME, where).changes, last), gone)
         plan, done = fabric.apply(topology, "", where)
@@ -252,89 +249,11 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
         raise
 
 
-def _states(guests: Iterable[str], where: Where) -> Iterator[tuple[str, bool]]:
-    """Each guest that there still is, and whether it runs."""
-    with opened_store(where) as store:
-        known = visits.guests_in(last_applied(store, NAME))
+def _states(guests: Iterable[str], last: Fabric, where: Where) -> Iterator[tuple[str, bool]]:
+    """Each guest that there still is, and whether it runs; of those of the last apply nobody is asked."""
+    known = visits.guests_in(last)
     for label in guests:
-        last = known.get(label)
-        runs = visits.run_of(last, where) is not None if last else visits.runs(label, where)
+        before = known.get(label)
+        runs = visits.run_of(before, where) is not None if before else visits.runs(label, where)
         if runs or visits.there_is(label, where):
             yield label, runs
-
-
-def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
-    """The wish with every address's length, and the way to what it is plugged into."""
-    name = named(wish.bridge, there)
-    way = way_to(name, wish.moves, there)
-    vlan = vlan_on(name, way, wish.vlan, there)
-    if wish.host_link and way not in ON_BRIDGES:
-        raise NetfabError(f"-l {wish.host_link}: on a NIC there is no host's end that could have a name")
-    found = there.bridges.get(name)
-    subnets = [ip_interface(text) for text in found["addresses"]] if found else []
-    interfaces = list(wish.addressing.interfaces)
-    for address in wish.addressing.plain:
-        interface = in_subnet(address, subnets)
-        if interface is None:
-            raise pipework.NoNetmask(address)
-        interfaces.append(interface)
-    return Attachment(
-        guest.label,
-        wish.interface,
-        name,
-        guest.label if guest.kind == "pid" else guest.name,
-        tuple(map(str, interfaces)),
-        tuple(map(str, wish.addressing.gateways)),
-        wish.mac,
-        wish.mtu,
-        wish.host_link,
-        wish.addressing.dhcp,
-        wish.addressing.dhcp_options,
-        wish.rate,
-        way=way,
-        vlan=vlan,
-    )
-
-
-def _differs(before: Attachment, wanted: Attachment) -> bool:
-    return before._replace(number=0, title="") != wanted._replace(number=0, title="")
-
-
-def _who(one: Attachment) -> str:
-    return f"{one.interface} of {one.title}"
-
-
-def _words(one: Attachment) -> str:
-    gateways = "".join(f"@{gateway}" for gateway in one.gateways)
-    vlan = f" @{one.vlan}" if one.vlan else ""
-    return f"{one.bridge} {' '.join(one.addresses) or one.dhcp or '0/0'}{gateways}{vlan}"
-
-
-def _refuse_taken(wanted: Attachment, known: Iterable[Attachment], where: Where) -> None:
-    """An address on a bridge is one holder's in each VLAN. Raises AddressTaken."""
-    holders = {
-        ip_interface(text).ip: _who(one)
-        for one in known
-        if (one.bridge, one.vlan) == (wanted.bridge, wanted.vlan) and one.key != wanted.key
-        for text in one.addresses
-    }
-    with opened_store(where) as store:
-        holders |= {} if wanted.vlan else shared.held_on_bridges(store, NAME).get(wanted.bridge, {})
-    for text in wanted.addresses:
-        if holder := holders.get(ip_interface(text).ip):
-            raise AddressTaken(f"{text.partition('/')[0]} on {wanted.bridge} is {holder}")
-
-
-def _label(word: str, known: Collection[Attachment], where: Where) -> str:
-    """The guest that a word means, which may be gone: then by what was kept of it."""
-    from netfab.guests.guest import is_full_id
-
-    ids = {one.guest: one.guest.partition(":")[2] for one in known}
-    meant = {one.guest for one in known if word in (one.guest, one.title, ids[one.guest])}
-    meant = meant or {label for label, text in ids.items() if is_full_id(text) and text.startswith(word)}
-    if len(meant) == 1:
-        return meant.pop()
-    try:
-        return visits.find(word, where).label
-    except (UnknownGuest, GuestGone):  # and so nothing is attached to it
-        return word

@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
-from typing import NamedTuple
 
 from netfab.engine import apply as engine
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
-from netfab.errors import LeaseConflict, NetfabError
+from netfab.errors import LeaseConflict, NetfabError, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.nics import barred, nics_of
 from netfab.objects.base import Fabric
@@ -28,6 +27,7 @@ from netfab.plan.subnets import Reservation
 from netfab.shared import held_on_bridges, joined, networks_of
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
+from netfab.tuples import NamedTuple
 from netfab.visits import guests_of, refuse_unfound
 from netfab.where import HERE, Where, last_applied, opened_host, opened_store, refuse_another
 
@@ -116,7 +116,15 @@ def _planned(
     proposed = plan_topology(topology, leases, facts, where.run)
     if not only:
         return proposed
-    return part_of(topology, proposed, only, _applied_nodes(record))
+    from netfab.plan.part_kept import NOTHING, beside, taken
+
+    there = json.loads(record.summary) if record else NOTHING
+    nodes = nodes_of(topology, only, there["nodes"])
+    if (besides := beside(facts, proposed.layout, leases, nodes, there)) != facts:
+        proposed = plan_topology(topology, leases, besides, where.run)
+    part = part_of(topology, proposed, only, there["nodes"])
+    raise_all(taken(topology, part, there))
+    return part
 
 
 def _nodes(topology: Topology, only: Collection[str], record: Record | None) -> Collection[str]:
@@ -186,5 +194,6 @@ def facts_of(
         nics=nics_of(asked, host, store),
         barred=barred(asked, host),
         held=held_on_bridges(store, name),
+        esp=host.esp() if asked.esp else None,
     )
     return all_of_it, unfound

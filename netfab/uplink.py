@@ -5,14 +5,17 @@ from __future__ import annotations
 from netfab import adhoc, shared
 from netfab.adhoc import Outcome
 from netfab.errors import NetfabError
-from netfab.farside import FarSides, far_sides, named
+from netfab.farside import FarSides, named
+from netfab.nics import unplugged
 from netfab.objects.original import Original
 from netfab.plan.facts import FoundNic
+from netfab.plan.uplink import on_switch
 from netfab.topology import pipework
 from netfab.topology.adhoc import NAME
-from netfab.where import HERE, Where, need_root, opened_store
+from netfab.tuples import NamedTuple
+from netfab.where import HERE, Where, need_root, opened_host, opened_store
 
-__all__ = ["NAME", "detach", "uplink"]
+__all__ = ["NAME", "Lent", "detach", "uplink", "uplinks"]
 _UNKNOWN = FoundNic(Original("", 0, "", 0, 0, False))  # what is no NIC, the planner refuses by its name
 
 
@@ -24,7 +27,7 @@ def uplink(bridge: str, nic: str, where: Where = HERE, dry_run: bool = False) ->
     """
     need_root("uplink")
     with adhoc.alone(where):
-        there, asked = far_sides(where), adhoc.asked_for(where)
+        there, asked = adhoc.what_there_is(where)
         name, port = named(bridge, there), pipework.interface(nic)
         _refuse(name, port, asked.uplinks.get(port, ""), there, where)
         if others := [other for other, on in asked.uplinks.items() if on == name and other != port]:
@@ -35,11 +38,29 @@ def uplink(bridge: str, nic: str, where: Where = HERE, dry_run: bool = False) ->
         return adhoc.applied(wanted, there._replace(nics={port: _UNKNOWN, **there.nics}), where, dry_run)
 
 
+class Lent(NamedTuple):
+    """A NIC that a bridge has, and whether it is gone from this host."""
+
+    bridge: str
+    nic: str
+    gone: bool
+
+
+def uplinks(where: Where = HERE) -> list[Lent]:
+    """All that there are, by bridge."""
+    asked = adhoc.asked_for(where)
+    with opened_host(NAME, where) as host:
+        gone = unplugged(asked.uplinks, host)
+    return sorted(Lent(bridge, nic, nic in gone) for nic, bridge in asked.uplinks.items())
+
+
 def _refuse(bridge: str, nic: str, before: str, there: FarSides, where: Where) -> None:
     """What only this host can tell. Raises NetfabError."""
     found = there.bridges.get(bridge)
     if before not in ("", bridge):
         raise NetfabError(f"{nic} is the uplink of {before}", hint=f"`netfab detach {before} {nic}` first")
+    if found is None and bridge.startswith("ovs"):
+        raise on_switch(bridge, nic)
     if found is None and not bridge.startswith("br"):
         raise NetfabError(
             f"there is no bridge {bridge} on this host",
@@ -69,7 +90,7 @@ def detach(bridge: str, word: str, interface: str = "", where: Where = HERE) -> 
     """
     need_root("detach")
     with adhoc.alone(where):
-        there, asked = far_sides(where), adhoc.asked_for(where)
+        there, asked = adhoc.what_there_is(where)
         name = named(bridge, there)
         if asked.uplinks.get(word) == name and not interface:
             left = {nic: on for nic, on in asked.uplinks.items() if nic != word}

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.difference import changed
 from netfab.objects.digest import digest
 from netfab.objects.expressions import Expression
 from netfab.objects.ops import Nft
+from netfab.tuples import NamedTuple
 
 # An empty chain that nothing jumps to, made with the table: what has none of that name is not ours. nft 1.0.6
 # has no other mark that JSON can set: it leaves out the comment of a table.
@@ -331,11 +332,13 @@ def _wrapping(element: Any) -> Mapping[str, Any]:
 
 def _read_element(element: Any, key: Sequence[str], data: Sequence[str]) -> Element:
     value, *result = element if data else [element]
-    types = (*key, *data)
     parts = _parts(_wrapping(value).get("val", value)) + [part for found in result for part in _parts(found)]
+    read = tuple(part if type(part) is str else _read_part(part) for part in parts)
+    if "inet_proto" not in key and "inet_proto" not in data:
+        return read
     return tuple(
         _PROTOCOL_NAMES.get(part, part) if kind == "inet_proto" else part
-        for kind, part in zip(types, map(_read_part, parts), strict=False)
+        for kind, part in zip((*key, *data), read, strict=False)
     )
 
 

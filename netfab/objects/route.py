@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.address import Address, address_name
 from netfab.objects.base import HOST, Dump, Name, Op, namespace_of, node_of
@@ -30,6 +30,7 @@ from netfab.objects.wire import (
     parse_hops,
     u32,
 )
+from netfab.tuples import NamedTuple
 
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 4, 5, 6, 9
 TABLE_MAIN = 254
@@ -182,9 +183,11 @@ def through(hops: Iterable[Hop], addresses: dict[Name, list[Address]]) -> tuple[
             if hop.via is None or (hop.via.version == address.address.version and _within(hop.via, address))
         ]
         if fitting:
-            lowest = min(
-                fitting, key=lambda address: (address.address.version, address.address, address.length)
-            )
+            lowest = fitting[0]  # nearly always the only one
+            if len(fitting) > 1:
+                lowest = min(
+                    fitting, key=lambda address: (address.address.version, address.address, address.length)
+                )
             found.add(address_name(hop.link, lowest.address, lowest.length))
     return tuple(sorted(found))
 
@@ -210,7 +213,8 @@ def _hops(message: RouteMessage, space: str, dump: Dump) -> Iterator[Hop]:
 def _ours(message: RouteMessage, space: str, dump: Dump) -> bool:
     """On the host, other fabrics' routes carry the same protocol; ours leave through our own links."""
     devices = [number(message.attrs[RTA_OIF])] if RTA_OIF in message.attrs else []
-    devices += [index for index, _, _ in parse_hops(message.attrs.get(RTA_MULTIPATH, b""))]
+    if RTA_MULTIPATH in message.attrs:
+        devices += [index for index, _, _ in parse_hops(message.attrs[RTA_MULTIPATH])]
     return all((space, device) in dump.owned for device in devices) and (space != HOST or bool(devices))
 
 

@@ -16,9 +16,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
-from netfab.errors import ContainerFailed, NetfabError
+from netfab.errors import BECOME, ContainerFailed, NetfabError
 from netfab.runtime import cgroups, sealed, tty
 from netfab.runtime.confine import every_right, give_up, lock, rights_with
 from netfab.runtime.identity import identify
@@ -38,6 +37,7 @@ from netfab.runtime.spec import capabilities_of
 from netfab.runtime.status import PAUSED, status_of
 from netfab.system import linux
 from netfab.system.process import clone, die_with_parent, hide_from_ptrace
+from netfab.tuples import NamedTuple
 
 _JOINED = (
     linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWPID | linux.CLONE_NEWNET
@@ -212,7 +212,7 @@ def _run_beside(
         linux.setns(pidfd, linux.CLONE_NEWCGROUP)
         yield "find its user"
         identity = identify(os.open("/", os.O_PATH | os.O_CLOEXEC), "" if privileged else spec.user)
-        yield "give up its rights"
+        yield BECOME
         _connect(streams)
         give_up(rights, identity)
         die_with_parent()

@@ -15,9 +15,9 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
-from netfab.errors import ContainerFailed
+from netfab.errors import BECOME, ContainerFailed
 from netfab.runtime import rootfs
 from netfab.runtime.confine import Rights, give_up, lock
 from netfab.runtime.identity import Identity, identify
@@ -26,6 +26,7 @@ from netfab.runtime.spec import DEFAULT_ENV, Spec
 from netfab.system import linux
 from netfab.system.mounts import RESOLVE_BENEATH, open_below
 from netfab.system.process import clone, close_on_exec_from, hide_from_ptrace
+from netfab.tuples import NamedTuple
 
 _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWPID
 _REPORT_LIMIT = 4096  # bytes
@@ -141,7 +142,7 @@ def _become(birth: Birth, log: int, channel: int) -> Iterator[str]:
     yield "open its output"
     null = open_below(root, "dev/null", os.O_RDONLY, RESOLVE_BENEATH)
     connect_output(null, log, log)
-    yield "give up its rights"
+    yield BECOME
     resource.setrlimit(resource.RLIMIT_NOFILE, birth.open_files)
     give_up(birth.rights, user)
     enter_directory(spec.workdir)

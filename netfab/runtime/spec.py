@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
+from netfab.tuples import NamedTuple
 
 
 class Mount(NamedTuple):
@@ -217,6 +218,7 @@ DEVICE_LINKS = (
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
     ("core", "/proc/kcore"),
+    ("console", "null"),  # for programs that insist on one; the host's own is nobody's business
 )
 
 MASKED_IN_PROC = tuple(

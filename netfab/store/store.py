@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from netfab.plan.facts import HeldSubnet, Lease
+from netfab.tuples import NamedTuple
 
 # What the reading of something damaged raises, which was JSON of ours.
 NO_SENSE = ValueError, TypeError, LookupError, AttributeError, RecursionError
@@ -20,7 +21,7 @@ class Record(NamedTuple):
     """One fabric that was applied.
 
     Three are JSON: its last desired objects, what status shows, and the commands to be run in nodes without
-    a program when they are made. The last is the whole file as `netfab config` prints it.
+    a program when they are made. The last is what topology/kept.py keeps of the file.
     """
 
     name: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
+from netfab.tuples import NamedTuple
 
 DEFAULT = "topology.yaml"  # beside the test
 

@@ -11,7 +11,7 @@ import select
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab import fabric as api
 from netfab.errors import Location, NetfabError
@@ -26,6 +26,7 @@ from netfab.testing.line import Line, failure
 from netfab.topology.checks import check_text, parsed_check
 from netfab.topology.grammar import Wrong
 from netfab.topology.schema import Check, Topology
+from netfab.tuples import NamedTuple
 from netfab.where import HERE
 
 
@@ -76,9 +77,10 @@ def apply(text: str, file: str, directory: str, environ: Mapping[str, str]) -> A
 def shown(text: str, file: str, directory: str, environ: Mapping[str, str]) -> tuple[str, str]:
     """The whole topology, as `netfab config` prints it, and its graph for mermaid."""
     from netfab.diagnose.graph import mermaid
+    from netfab.topology.config import config
 
     topology = _loaded(text, file, directory, environ)
-    return api.text_of(topology), mermaid(topology)
+    return config(topology), mermaid(topology)
 
 
 def plan(text: str, file: str, directory: str, environ: Mapping[str, str]) -> list[str]:

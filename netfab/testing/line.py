@@ -10,9 +10,10 @@ import select
 import socket
 import struct
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
+from netfab.tuples import NamedTuple
 
 _HEAD = struct.Struct("=Q")  # bytes of the message that follows
 _MOST = 16  # file descriptors with one message

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPConnection
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from netfab.errors import NetfabError
 from netfab.testing import inside
@@ -16,6 +16,7 @@ from netfab.testing.captured import Captured
 from netfab.testing.connection import Connection
 from netfab.testing.link import Undo
 from netfab.testing.programs import Failed, Program, Result
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from netfab.testing.fabric import Fabric

@@ -102,7 +102,10 @@ def pytest_runtest_makereport(
     skipped = call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception)
     if fabrics and call.excinfo is not None and not skipped and call.when != "teardown":
         item.stash[_FAILED] = True
-        _keep(item, fabrics)
+        try:
+            _keep(item, fabrics)
+        except Exception as error:  # it must not hide what the test failed with
+            item.add_report_section(call.when, "netfab", f"artefacts could not be kept: {error!r}")
     if call.when == "teardown" and item.stash.get(_FAILED, False):
         for fabric in fabrics:
             fabric.rebuild_when_used()

@@ -9,12 +9,13 @@ import signal
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, cast
 
 from netfab.system.files import watch, watch_init
 from netfab.testing import inside
 from netfab.testing.inside import Place
 from netfab.testing.sandboxes import Sandbox
+from netfab.tuples import NamedTuple
 
 _IN_MODIFY = 0x2  # linux/inotify.h
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from ipaddress import ip_network
 from itertools import pairwise, product
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from netfab.errors import TopologyError
 from netfab.topology import grammar, meanings, phrases
@@ -29,6 +29,7 @@ from netfab.topology.schema import Endpoint, Interface, Link, Places, Port, Pref
 from netfab.topology.subnets import SUBNETS, Subnets, subnets_of
 from netfab.topology.tree import Map, Sequence, Tree
 from netfab.topology.unread import keys_of
+from netfab.tuples import NamedTuple
 
 PLANNED_SIZES: Final[dict[Literal[4, 6], int | None]] = {4: 31, 6: 127}  # RFC 3021, RFC 6164
 _END_PATTERN: Final = f"({NAME}|host|nic|macvlan)(:{INTERFACE})?"
@@ -57,8 +58,10 @@ def _end(tree: Tree, path: str, run: Run) -> End:
 def _node_and_name(tree: Tree, path: str, run: Run) -> tuple[str, dict[str, Any]]:
     node, name = parsed(phrases.link_end, tree, path, run)
     kind, _, interface = node.partition(":")
-    if kind == "host" and grammar.vlan_id(interface) is not None:
-        run.reserve("VLAN name", tree, path)
+    if kind == "host" and (tag := grammar.tag_of(interface)):
+        base, vlan = tag
+        message = f"{grammar.quoted(node)} is a new cable's end, and can't be VLAN {vlan} of another"
+        raise run.error(tree, path, f"{message}; `macvlan:{interface}` is on VLAN {vlan} of {base}")
     return node, {} if name is None else {"name": name}
 
 
