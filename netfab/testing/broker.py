@@ -30,7 +30,8 @@ _USED = (  # by nearly every sandbox: imported once, before any of them
     "netfab.store.sqlite",
     "netfab.topology.load",
     "netfab.runtime.exec",
-    "netfab.testing.inside",
+    "netfab.testing.asked",
+    "netfab.testing.whole",
     "netfab.testing.servers",
 )
 _REHEARSAL = """
@@ -70,10 +71,10 @@ def _rehearse() -> None:
     for module in _USED:
         import_module(module)
     from netfab import fabric
-    from netfab.testing import inside
+    from netfab.testing import whole
 
     with suppress(NetfabError):  # what is wrong with this host, the first test is told
-        fabric.destroy(inside.apply(_REHEARSAL, "rehearsal", "/", {}).fabric)
+        fabric.destroy(whole.apply(_REHEARSAL, "rehearsal", "/", {}).fabric)
 
 
 def _forked_sandbox(callers: socket.socket) -> socket.socket:

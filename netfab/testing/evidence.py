@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from netfab.errors import NetfabError
-from netfab.testing import inside
+from netfab.testing import whole
 from netfab.testing.fabric import Fabric
 
 HANGS = (NetfabError, OSError, EOFError)  # when the sandbox itself is gone: what can be kept is kept
@@ -48,14 +48,14 @@ def _timeline(fabric: Fabric) -> Iterator[str]:
 
 
 def _status(fabric: Fabric) -> str:
-    found = fabric.sandbox.call(inside.status, fabric.name, fabric.hosts)
+    found = fabric.sandbox.call(whole.status, fabric.name, fabric.hosts)
     return json.dumps(found, indent=1) + "\n"
 
 
 def _why(fabric: Fabric) -> str:
     """What did not hold when it was tried, and what has changed since it was applied."""
     told = [str(verdict) for verdict in fabric.failures]
-    told += fabric.sandbox.call(inside.drift, fabric.name, fabric.hosts)
+    told += fabric.sandbox.call(whole.drift, fabric.name, fabric.hosts)
     return "\n".join(told or ["nothing that was tried failed, and all is as it was applied"]) + "\n"
 
 
@@ -66,7 +66,7 @@ def _logs(fabric: Fabric, directory: Path) -> None:
         head = f"$ {shlex.join(program.argv)}\n"
         texts[f"{program.node}-{number}.txt"] = f"{head}{program.out}{program.err}"
     with suppress(*HANGS):
-        texts |= fabric.sandbox.call(inside.logs, fabric.name, fabric.hosts)
+        texts |= fabric.sandbox.call(whole.logs, fabric.name, fabric.hosts)
     _write(directory, {name: text.encode() for name, text in texts.items()})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.plan.underlay import NAME as UNDERLAY
-from netfab.testing import inside, recorder, split
+from netfab.testing import asked, inside, recorder, split, whole
 from netfab.testing.given import Given, given
 from netfab.testing.inside import Place
 from netfab.testing.line import Line
@@ -48,7 +48,7 @@ class Fabric:
 
     def _apply(self) -> None:
         text, file, directory = self._given
-        self._applied = self._sandbox.call(inside.apply, text, file, directory, dict(os.environ))
+        self._applied = self._sandbox.call(whole.apply, text, file, directory, dict(os.environ))
         self._names.clear()
         self.note("applied")
 
@@ -100,7 +100,7 @@ class Fabric:
 
     def shown(self) -> tuple[str, str]:
         """The whole topology, as `netfab config` prints it, and its graph for mermaid."""
-        return self.sandbox.call(inside.shown, *self._given, dict(os.environ))
+        return self.sandbox.call(whole.shown, *self._given, dict(os.environ))
 
     @property
     def nodes(self) -> dict[str, Node]:
@@ -159,7 +159,7 @@ class Fabric:
     def plan(self, topology: str | Path | Mapping[str, Any]) -> list[str]:
         """What `apply` would change, a line each: `create veth eth0 of web`."""
         text, file, directory = given(topology, Path(self._given.directory) / self._given.file)
-        return self.sandbox.call(inside.plan, text, file, directory, dict(os.environ))
+        return self.sandbox.call(whole.plan, text, file, directory, dict(os.environ))
 
     def check(self, *sentences: str) -> None:
         """Try these sentences, or the `checks` of its file: `web reaches db on tcp/5432 within 2s`.
@@ -174,7 +174,7 @@ class Fabric:
         """What comes of one sentence of `checks`."""
         source = sentence.split()[0] if sentence.split() else ""
         place = self.place(source) if source in self.summary["nodes"] else Place(self.name, "host")
-        found = self.sandbox.call(inside.tried, place, sentence, self.hosts)
+        found = self.sandbox.call(asked.tried, place, sentence, self.hosts)
         verdict = Verdict(sentence, found.holds, found.why or found.reason)
         self.note(repr(verdict))
         if not verdict:
@@ -184,7 +184,7 @@ class Fabric:
     def why(self, source: Node | str, target: Node | str, port: str = "") -> str:
         """Whether one reaches the other, by which way, and the first thing that is wrong: `netfab why`."""
         sentence = f"{source} reaches {target}" + f" on {port}" * bool(port)
-        return self.sandbox.call(inside.why, self.place(str(source)), sentence, self.hosts)
+        return self.sandbox.call(asked.why, self.place(str(source)), sentence, self.hosts)
 
     def partition(self, *groups: Sequence[Node | str]) -> Undo:
         """Split it: nobody reaches who is in another group, at once; in a `with`, until its end.
@@ -218,5 +218,5 @@ class Fabric:
         """All as it was applied: parts joined, cables plugged in, whatever a program changed undone."""
         if self.hosts:
             self.sandbox.call(split.mend, UNDERLAY)
-        self.sandbox.call(inside.reconcile, self.name, self.hosts)
+        self.sandbox.call(whole.reconcile, self.name, self.hosts)
         self.note("healed")
