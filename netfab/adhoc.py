@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING, NamedTuple
 
-from netfab import fabric, shared, visits
+from netfab import containers, fabric, shared, visits
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import AddressTaken, GuestGone, NetfabError, StoreError, UnknownGuest
@@ -21,7 +21,7 @@ from netfab.farside import FarSides, far_sides, named, refuse_silent_switch, vla
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
 from netfab.objects.kinds import KINDS
-from netfab.topology import pipework
+from netfab.topology import default, pipework
 from netfab.topology.adhoc import (
     NAME,
     NOWHERE,
@@ -186,6 +186,8 @@ def _detach_all(name: str, where: Where) -> None:
 
 def reconcile(name: str, where: Where = HERE) -> Outcome:
     """As fabric.reconcile does; what is attached, again from what was asked for, as guests run now."""
+    if name == default.NAME:
+        return Outcome((), containers.reconcile(where))
     if name != NAME:
         return Outcome((), fabric.reconcile(name, where).changes)
     need_root("reconcile")

@@ -55,6 +55,14 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "pause": ("lifecycle", "Halt all processes of nodes."),
         "unpause": ("lifecycle", "Let them go on."),
     },
+    "Container": {
+        "run": ("run", "Run a program in a container of its own."),
+        "wait": ("container", "Wait until nodes' programs have ended; print how."),
+        "rm": ("container", "Remove containers of `run`."),
+        "prune": ("container", "Remove containers of `run` that have ended."),
+        "stats": ("container", "Show what nodes' programs use."),
+        "cp": ("container", "Copy files between a node and this host."),
+    },
     "Host": {
         "attach": ("attach", "Give a running container an interface on a bridge."),
         "detach": ("attach", "Take away what `attach` gave."),
@@ -70,7 +78,12 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
 ALIASES = {"up": "apply", "down": "destroy"}
 
 
-OPTIONS_ARE_THE_COMMANDS = ("exec", "lab", "shell")  # what follows them is somebody else's command line
+OPTIONS_ARE_THE_COMMANDS = (
+    "exec",
+    "lab",
+    "run",
+    "shell",
+)  # what follows them is somebody else's command line
 
 
 def _talkative(command: click.Command) -> click.Command:

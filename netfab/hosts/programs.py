@@ -175,7 +175,8 @@ class Programs:
         from netfab.runtime import client
 
         with _failing_together(steps, failed):
-            client.ensure_supervisor(self._paths)
+            if not all(one.over for one in self._status().values()):
+                client.ensure_supervisor(self._paths)
 
     def _hold(self, steps: Steps, failed: Failures) -> None:
         from netfab.runtime import client

@@ -58,6 +58,12 @@ class Container(NamedTuple):
     addresses: tuple[str, ...] = ()  # its node's: where probes look besides loopback
     depends_on: tuple[str, ...] = ()
     state: str = RUNNING  # or paused or stopped by a user; ended: otherwise than it should, or never begun
+    read_only: bool = False
+    init: bool = False
+    terminal: bool = False
+    stdin: str = ""  # "", once or open
+    separate: bool = False
+    remove: bool = False
 
     @property
     def fixed(self) -> Hashable:

@@ -222,7 +222,7 @@ def _run_beside(
         yield "lock its rights"
         lock(rights)
         yield "run"
-        execute(argv, environment(spec.env, identity, spec.hostname or spec.name))
+        execute(argv, environment(spec.env, identity, spec.hostname or spec.name, terminal))
 
     try:
         return _run(name, enter, terminal, streams, timeout)

@@ -17,11 +17,13 @@ from typing import TypeVar
 
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import cgroups, freezer, record
+from netfab.runtime.handled import handles
 from netfab.runtime.launcher import Launcher
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record
 from netfab.runtime.spawn import Birth, Newborn, await_exec, permit, spawn
 from netfab.runtime.spec import Restart
+from netfab.runtime.terminals import Terminals
 from netfab.runtime.timers import Timers
 from netfab.system.process import exit_status_of_stranger
 
@@ -56,6 +58,7 @@ class Keeper:
     ) -> None:
         self._paths, self._poll, self._timers, self._on_end = paths, poll, timers, on_end
         self._by_pidfd: dict[int, Container] = {}
+        self.terminals = Terminals(poll)
         self.containers: dict[str, Container] = {}
         self.launcher: Launcher  # once the mount namespace is ready, which is after adopt()
 
@@ -160,11 +163,14 @@ class Keeper:
         failed: dict[str, NetfabError] = {}
         for container, newborn in newborns:
             try:
-                await_exec(newborn)
+                terminal = await_exec(newborn)
             except ContainerFailed as error:
                 self._unwatch(container)
                 os.waitpid(newborn.pid, 0)
                 failed[container.name] = self._fail(container, error)
+            else:
+                if terminal is not None:
+                    self.terminals.add(container.name, terminal, self._paths.log(container.name))
         return failed
 
     def _fail(self, container: Container, error: OSError | NetfabError) -> NetfabError:
@@ -197,6 +203,7 @@ class Keeper:
         """A process is over: write down how, and start it again if that is its policy."""
         container = self._by_pidfd[pidfd]
         code = self._exit_code(container)
+        self.terminals.finish(container.name)
         self._unwatch(container)
         self._conclude(container, code)
 
@@ -262,7 +269,7 @@ class Keeper:
         self._write(container)
 
     def _end_process(self, container: Container, timeout: float) -> None:
-        if timeout <= 0 or not handles_term(container.record.pid):
+        if timeout <= 0 or not handles(container.record.pid, signal.SIGTERM):
             signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
         else:
             signal.pidfd_send_signal(container.pidfd, signal.SIGTERM)
@@ -282,7 +289,9 @@ class Keeper:
         return self._attempt_each(names, partial(self._send, number=number))
 
     def _send(self, container: Container, number: int) -> None:
-        ends = number == signal.SIGKILL or (number == signal.SIGTERM and handles_term(container.record.pid))
+        ends = number == signal.SIGKILL or (
+            number == signal.SIGTERM and handles(container.record.pid, signal.SIGTERM)
+        )
         if ends:
             self._mark_stopped(container)
         signal.pidfd_send_signal(container.pidfd, number)
@@ -372,16 +381,6 @@ def _attempt(
         except (OSError, NetfabError) as error:
             wrong.append((container, error))
     return made, wrong
-
-
-def handles_term(pid: int) -> bool:
-    """Whether a first process would notice SIGTERM: the kernel drops what pid 1 does not handle."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigCgt:", "SigBlk:"))]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return any(mask & 1 << (signal.SIGTERM - 1) for mask in masks)
 
 
 def _open_or_none(path: str) -> int | None:

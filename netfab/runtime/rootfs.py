@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from netfab.runtime.identity import identify
 from netfab.runtime.layers import Layers, Part
-from netfab.runtime.spec import DEVICE_LINKS, DEVICES, Mount, Spec
+from netfab.runtime.spec import DEVICE_LINKS, DEVICES, INIT, Mount, Spec
 from netfab.system import linux
 from netfab.system.mounts import (
     AT_FDCWD,
@@ -38,6 +38,7 @@ from netfab.system.mounts import (
     open_below,
     pivot_root,
     restrict_mount,
+    restrict_only,
 )
 
 _IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
@@ -180,6 +181,27 @@ def _mount_cgroups(sys: int, mounts: tuple[tuple[str, str], ...]) -> None:
         for fstype, controllers in mounts:
             options = tuple((controller, None) for controller in controllers.split(",") if controller)
             _mount_in_new(below, controllers or "unified", fstype, _READ_ONLY, options)
+
+
+def bind_init(root: int, program: str) -> None:
+    """Show an init of the host's in /dev, which is our own."""
+    dev = open_below(root, "dev", os.O_PATH | os.O_DIRECTORY, _STRICT)
+    os.close(os.open(INIT, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o755, dir_fd=dev))
+    mount = clone_mount(AT_FDCWD, program)
+    restrict_mount(mount, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+    attach_mount(mount, dev, INIT)
+
+
+def make_read_only(root: int, parts: tuple[Part, ...]) -> None:
+    """The root and the host's other file systems below it; nothing that is mounted on them."""
+    for target in ("", *(part.target for part in parts if part.target)):
+        mount = open_below(root, target or ".", os.O_PATH, _STRICT)
+        try:
+            restrict_only(mount, MOUNT_ATTR_RDONLY)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # nothing could be mounted there
+                raise
+        os.close(mount)
 
 
 def bind_mounts(root: int, spec: Spec) -> None:

@@ -18,6 +18,24 @@ from types import FrameType, TracebackType
 
 _CHUNK = 1 << 16
 _END_OF_INPUT = b"\x04"
+_DETACH = b"\x10\x11"  # ctrl-p ctrl-q, docker's
+
+
+class Keys:
+    """Finds the keys by which a person leaves a program to itself; of two, the first waits for the second."""
+
+    def __init__(self) -> None:
+        self.complete = False
+        self._begun = False
+
+    def passed(self, data: bytes) -> bytes:
+        """What of it is the program's."""
+        if self._begun:
+            data = _DETACH[:1] + data
+        before, found, _ = data.partition(_DETACH)
+        self.complete = bool(found)
+        self._begun = not found and before.endswith(_DETACH[:1])
+        return before[:-1] if self._begun else before
 
 
 class Pair:
@@ -29,7 +47,7 @@ class Pair:
     def __enter__(self) -> Pair:
         self._master, self.slave = os.openpty()
         if os.isatty(self._like):
-            _copy_size(self._like, self._master)
+            copy_size(self._like, self._master)
         return self
 
     def __exit__(
@@ -45,7 +63,7 @@ class Pair:
         self.slave = -1
         pidfd = os.pidfd_open(child)
         try:
-            with _raw(stdin), _resized(stdin, self._master):
+            with raw(stdin), _resized(stdin, self._master):
                 self._copy(pidfd, stdin, stdout)
         finally:
             os.close(pidfd)
@@ -58,7 +76,7 @@ class Pair:
             ready = {fd for fd, _ in poll.poll()}
             if stdin in ready:
                 data = os.read(stdin, _CHUNK)
-                _write(self._master, data or _END_OF_INPUT)
+                write(self._master, data or _END_OF_INPUT)
                 if not data:
                     poll.unregister(stdin)
             if self._master in ready:
@@ -72,18 +90,19 @@ class Pair:
             data = os.read(self._master, _CHUNK)
         except OSError:  # EIO: nobody has the other end any more
             return False
-        _write(stdout, data)
+        write(stdout, data)
         return bool(data)
 
 
-def _write(fd: int, data: bytes) -> None:
+def write(fd: int, data: bytes) -> None:
+    """All of it."""
     left = memoryview(data)
     while left:
         left = left[os.write(fd, left) :]
 
 
 @contextmanager
-def _raw(fd: int) -> Iterator[None]:
+def raw(fd: int) -> Iterator[None]:
     """Every key goes through as it is, if that is a terminal at all."""
     if not os.isatty(fd):
         yield
@@ -96,7 +115,8 @@ def _raw(fd: int) -> Iterator[None]:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
-def _copy_size(fd: int, master: int) -> None:
+def copy_size(fd: int, master: int) -> None:
+    """Give a terminal the size of another. Raises OSError."""
     fcntl.ioctl(master, termios.TIOCSWINSZ, fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
 
 
@@ -107,11 +127,11 @@ def _resized(fd: int, master: int) -> Iterator[None]:
         yield
         return
 
-    def copy_size(number: int, frame: FrameType | None) -> None:
-        _copy_size(fd, master)
+    def follow(number: int, frame: FrameType | None) -> None:
+        copy_size(fd, master)
 
-    _copy_size(fd, master)  # it may have changed since the pair was made
-    before = signal.signal(signal.SIGWINCH, copy_size)
+    copy_size(fd, master)  # it may have changed since the pair was made
+    before = signal.signal(signal.SIGWINCH, follow)
     try:
         yield
     finally:

@@ -106,6 +106,12 @@ def restrict_mount(mount: int, attributes: int) -> None:
     _mount_setattr(mount, b"", AT_EMPTY_PATH | AT_RECURSIVE, ctypes.byref(attr), ctypes.sizeof(attr))
 
 
+def restrict_only(mount: int, attributes: int) -> None:
+    """Set MOUNT_ATTR_* on one mount, wherever it is attached, and on nothing below it."""
+    attr = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
+    _mount_setattr(mount, b"", AT_EMPTY_PATH, ctypes.byref(attr), ctypes.sizeof(attr))
+
+
 def open_below(root: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
     """openat2(2): open a path that RESOLVE_* keeps below `root`. Always close-on-exec."""
     how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, mode, resolve)  # struct open_how

@@ -75,6 +75,8 @@ NODE: Final[Meanings] = {
     "hostname": "Left out: the node's name.",
     "user": "USER[:GROUP] that its program runs as.",
     "workdir": "Directory that its program starts in.",
+    "read_only": "Whether its root can't be written to; what is mounted there can.",
+    "init": "Whether process 1 is an init, which reaps, and passes signals on to the program.",
     "sysctls": "Sysctls of its namespace.",
     "cap_add": "Capabilities on top of the default ones.",
     "cap_drop": "Capabilities less than the default ones.",

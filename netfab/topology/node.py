@@ -285,6 +285,8 @@ NODE: Final[dict[str, Reader[Any]]] = {
     "hostname": scalar(grammar.hostname, ANY_SCALAR),
     "user": scalar(grammar.user, ANY_SCALAR),
     "workdir": scalar(phrases.absolute, ANY_SCALAR),
+    "read_only": FLAG,
+    "init": FLAG,
     "sysctls": named(grammar.sysctl, scalar(str, ANY_SCALAR), data=True),
     "cap_add": listed(scalar(grammar.capability, ANY_SCALAR)),
     "cap_drop": listed(scalar(grammar.capability, ANY_SCALAR)),
