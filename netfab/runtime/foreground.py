@@ -263,14 +263,14 @@ class _Input:
             if not data:
                 return True
             self._waiting = data if self._keys is None else self._keys.passed(data)
-            if self._keys is not None and self._keys.complete:
-                raise Detached
         try:
             self._waiting = self._waiting[os.write(self._to, self._waiting) :] if self._waiting else b""
         except BlockingIOError:
-            pass
+            return False
         except OSError:  # nobody reads any more
             return True
+        if self._keys is not None and self._keys.complete and not self._waiting:
+            raise Detached
         return False
 
     def close(self) -> None:
