@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import click
 
 from netfab.cli import complete
-from netfab.cli.context import where_of
+from netfab.cli.context import output_json, where_of
 from netfab.cli.options import lock_option
 from netfab.errors import NetfabError
 
@@ -54,3 +57,72 @@ def prune_command(ctx: click.Context, force: bool, lock_timeout: float) -> None:
             raise NetfabError("nothing was removed", hint="--force does not ask")
     for name in containers.prune(where_of(ctx, lock_timeout)):
         click.echo(name)
+
+
+@click.command("stats")
+@click.option("--no-stream", "once", is_flag=True, help="Only once.")
+@output_json
+@click.argument("nodes", nargs=-1, metavar="[NODE]...", shell_complete=complete.nodes)
+@click.pass_context
+def stats_command(ctx: click.Context, once: bool, output: str, nodes: tuple[str, ...]) -> None:
+    """Show what the programs of NODEs use, every second until it is ended; of all that run.
+
+    CPU is of one processor, what was received and sent since the node's network was made.
+    """
+    from netfab.cli import show
+    from netfab.inside import stats
+
+    for found in stats(nodes, where_of(ctx)):
+        if sys.stdout.isatty() and not once and output == "table":
+            click.clear()
+        show.show_data({"version": 1, "nodes": found}, output, partial(_stats_rows, found))
+        if once:
+            return
+
+
+def _stats_rows(found: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
+    from netfab.topology.grammar import size_text
+
+    yield "FABRIC", "NODE", "CPU %", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS"
+    for one in found:
+        yield (
+            one["fabric"],
+            one["node"],
+            f"{one['cpu_percent']:.2f}",
+            _bytes(one["memory"]),
+            size_text(one["memory_limit"]) if one["memory_limit"] else "-",
+            _bytes(one["received"]),
+            _bytes(one["sent"]),
+            str(one["pids"]),
+        )
+
+
+def _bytes(number: float) -> str:
+    """With three digits, as docker has it: 1.21MiB."""
+    power = min((int(number).bit_length() - 1) // 10, 3) if number >= 1 else 0
+    return f"{number / 1024**power:.4g}{('B', 'KiB', 'MiB', 'GiB')[power]}"
+
+
+@click.command("cp")
+@click.argument("source", metavar="SOURCE|NODE:PATH")
+@click.argument("target", metavar="NODE:PATH|TARGET")
+@click.pass_context
+def cp_command(ctx: click.Context, source: str, target: str) -> None:
+    """Copy files between a node that runs and this host, as docker does; links are copied, not followed.
+
+    Devices, pipes and sockets are left out, and no set-user-ID bit is taken along. `DIR/.` is what is in DIR.
+    """
+    from netfab.inside import copy_in, copy_out
+
+    where, (out, inner) = where_of(ctx), (_of_node(source), _of_node(target))
+    if (out is None) == (inner is None):
+        raise click.UsageError("one of the two is NODE:PATH, the other one a path of this host")
+    left_out = copy_out(*out, target, where) if out else copy_in(source, *(inner or ("", "")), where)
+    for name in left_out:
+        click.echo(f"{name} is no file, directory or link, and was left out", err=True)
+
+
+def _of_node(text: str) -> tuple[str, str] | None:
+    """NODE:PATH, which a path of this host with a colon is, too, unless it begins with `/` or `.`."""
+    node, colon, path = text.partition(":")
+    return (node, path) if colon and node and text[0] not in "/." else None

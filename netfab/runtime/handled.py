@@ -10,7 +10,7 @@ _WAITS = {"x86_64": "128", "aarch64": "137"}.get(os.uname().machine, "")  # rt_s
 def handles(pid: int, number: int) -> bool:
     """Whether it handles the signal, blocks it, or waits for signals; False when it is gone.
 
-    proc_pid_status(5). What an init waits for (sigtimedwait(2): tini does) is shown as blocked only in between.
+    proc_pid_status(5). What tini waits for by sigtimedwait(2) is shown as blocked only in between.
     """
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
