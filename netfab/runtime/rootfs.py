@@ -26,10 +26,6 @@ from netfab.system.mounts import (
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
     PROC_SUPER_MAGIC,
-    RESOLVE_BENEATH,
-    RESOLVE_IN_ROOT,
-    RESOLVE_NO_MAGICLINKS,
-    RESOLVE_NO_SYMLINKS,
     SYSFS_MAGIC,
     attach_mount,
     clone_mount,
@@ -39,9 +35,8 @@ from netfab.system.mounts import (
     pivot_root,
     restrict_mount,
 )
+from netfab.system.trees import IN_ROOT, STRICT, make_directories
 
-_IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-_STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
 _LOCKED_DOWN = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _READ_ONLY = MOUNT_ATTR_RDONLY | _LOCKED_DOWN
 _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
@@ -56,7 +51,7 @@ def mount_root(parts: tuple[Part, ...], layers: Layers, private: str) -> int:
         return _mount_parts(parts, layers, private)
     root = _attach_root(_overlay(parts[0], layers, private), layers)
     for part in parts[1:]:
-        attach_mount(_overlay(part, layers, private), open_below(root, part.target, os.O_PATH, _STRICT))
+        attach_mount(_overlay(part, layers, private), open_below(root, part.target, os.O_PATH, STRICT))
     return root
 
 
@@ -87,7 +82,7 @@ def _attach_where_allowed(part: Part, layers: Layers, private: str, root: int) -
         if error.errno != errno.EINVAL:  # something is mounted below it: it stays empty
             raise
         return
-    attach_mount(mount, open_below(root, part.target, os.O_PATH, _STRICT))
+    attach_mount(mount, open_below(root, part.target, os.O_PATH, STRICT))
 
 
 def _overlay(part: Part, layers: Layers, private: str) -> int:
@@ -138,10 +133,10 @@ def mount_kernel_filesystems(root: int, layers: Layers, cgroup_mounts: tuple[tup
 def _mount_on_directory(root: int, name: str, fstype: str, attributes: int, options: Options = ()) -> int:
     """A new file system on a directory of an image, which must not be a symlink."""
     try:
-        target = open_below(root, name, os.O_PATH | os.O_DIRECTORY, _STRICT)
+        target = open_below(root, name, os.O_PATH | os.O_DIRECTORY, STRICT)
     except FileNotFoundError:
         os.mkdir(name, 0o755, dir_fd=root)
-        target = open_below(root, name, os.O_PATH | os.O_DIRECTORY, _STRICT)
+        target = open_below(root, name, os.O_PATH | os.O_DIRECTORY, STRICT)
     mount = new_mount(fstype, attributes, options)
     attach_mount(mount, target)
     os.close(target)
@@ -206,30 +201,14 @@ def _bind(root: int, mount: Mount) -> None:
 def _open_or_make(root: int, path: str, directory: bool) -> int:
     """O_PATH descriptor of a path in the root, made if it is missing; symlinks stay inside the root."""
     try:
-        return open_below(root, path, os.O_PATH, _IN_ROOT)
+        return open_below(root, path, os.O_PATH, IN_ROOT)
     except FileNotFoundError:
         if directory:
             return make_directories(root, path)
         parent = make_directories(root, os.path.dirname(path))
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
         os.close(os.open(os.path.basename(path), flags, 0o644, dir_fd=parent))
-        return open_below(root, path, os.O_PATH, _IN_ROOT)
-
-
-def make_directories(root: int, path: str) -> int:
-    """mkdir -p inside the root; an O_PATH descriptor of the last directory."""
-    flags = os.O_PATH | os.O_DIRECTORY
-    here = open_below(root, ".", flags, _IN_ROOT)
-    parts = [part for part in path.split("/") if part]
-    for end, name in enumerate(parts, 1):
-        try:
-            following = open_below(root, "/".join(parts[:end]), flags, _IN_ROOT)
-        except FileNotFoundError:
-            os.mkdir(name, 0o755, dir_fd=here)
-            following = open_below(here, name, flags, _STRICT)
-        os.close(here)
-        here = following
-    return here
+        return open_below(root, path, os.O_PATH, IN_ROOT)
 
 
 def write_files(root: int, spec: Spec) -> None:

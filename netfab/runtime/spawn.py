@@ -26,6 +26,7 @@ from netfab.runtime.spec import DEFAULT_ENV, Spec
 from netfab.system import linux
 from netfab.system.mounts import RESOLVE_BENEATH, open_below
 from netfab.system.process import clone, close_on_exec_from, hide_from_ptrace
+from netfab.system.trees import make_directories
 
 _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWPID
 _REPORT_LIMIT = 4096  # bytes
@@ -135,7 +136,7 @@ def _become(birth: Birth, log: int, channel: int) -> Iterator[str]:
     yield "find its user"
     user = identify(root, spec.user)
     yield "make its working directory"
-    os.close(rootfs.make_directories(root, spec.workdir))
+    os.close(make_directories(root, spec.workdir))
     yield "enter its root"
     rootfs.enter_root(root)
     yield "open its output"
