@@ -55,6 +55,17 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "pause": ("lifecycle", "Halt all processes of nodes."),
         "unpause": ("lifecycle", "Let them go on."),
     },
+    "Image": {
+        "images": ("images", "List the images of this host."),
+        "pull": ("images", "Bring images of registries here."),
+        "push": ("images", "Give an image to a registry."),
+        "tag": ("images", "Give an image another name."),
+        "rmi": ("images", "Remove images, or names of theirs."),
+        "prune": ("images", "Remove images that nothing names or uses."),
+        "search": ("images", "List the images of a registry."),
+        "import": ("images", "Make an image from a root file system's tar."),
+        "load": ("images", "Bring the images of an archive here."),
+    },
     "Host": {
         "attach": ("attach", "Give a running container an interface on a bridge."),
         "detach": ("attach", "Take away what `attach` gave."),

@@ -15,6 +15,7 @@ from netfab.images.registry import Registry
 from netfab.images.registry import push as push_to
 from netfab.images.settings import settings
 from netfab.images.taking import about, take
+from netfab.topology.image import Reference
 
 if TYPE_CHECKING:
     from netfab.images import Place
@@ -24,6 +25,7 @@ class Pulled(NamedTuple):
     """What is here now."""
 
     image: Image
+    name: Reference
     digest: str  # what the registry has by that name
     new: bool  # whether it was not here by that name
 
@@ -39,11 +41,19 @@ def pull(where: Place, name: str) -> Pulled:
         image = take(where, layout, registry, names, str(wanted))
         found = image_of(where.state, image)
         assert found is not None, "what was taken in just now is here"
-        return Pulled(found, registry.digest, image != before)
+        return Pulled(found, wanted, registry.digest, image != before)
 
 
-def push(where: Place, name: str, told: Callable[[Descriptor, bool], None]) -> str:
-    """Give the registry in the name the image of that name; the digest it has there. Raises NetfabError."""
+class Pushed(NamedTuple):
+    """What a registry has now."""
+
+    name: Reference
+    digest: str
+    size: int  # bytes of the manifest
+
+
+def push(where: Place, name: str, told: Callable[[Descriptor, bool], None]) -> Pushed:
+    """Give the registry in the name the image of that name. Raises NetfabError."""
     wanted = named(name)
     if wanted.digest:
         raise NetfabError(f"{name}: what is pushed has a tag, and no digest")
@@ -53,4 +63,5 @@ def push(where: Place, name: str, told: Callable[[Descriptor, bool], None]) -> s
         with open(layout.blob(known.manifest), "rb") as file:
             manifest = parse(file.read())
         assert isinstance(manifest, Manifest), "what is kept of an image is its manifest"
-        return push_to(wanted, manifest, layout, settings(), told).digest
+        with about(str(wanted)):
+            return Pushed(wanted, manifest.digest, push_to(wanted, manifest, layout, settings(), told))

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 from netfab.errors import NetfabError
@@ -131,21 +131,17 @@ def _servers(reference: Reference, settings: Settings, say: Callable[[str], None
     yield Server(reference.registry, settings.may_be_insecure(reference.registry), scope)
 
 
-class Pushed(NamedTuple):
-    """What a registry has now."""
-
-    digest: str
-    size: int  # bytes of the manifest
-
-
 def push(
     reference: Reference,
     manifest: Manifest,
     layout: Layout,
     settings: Settings,
     told: Callable[[Descriptor, bool], None],
-) -> Pushed:
-    """Give the registry the image. `told` of each blob whether it was there already. Raises NetfabError."""
+) -> int:
+    """Give the registry the image; bytes of its manifest.
+
+    `told` of each blob whether it was there already. Raises NetfabError.
+    """
     scope = f"repository:{reference.repository}:pull,push"
     server = Server(reference.registry, settings.may_be_insecure(reference.registry), scope)
     for blob in dict.fromkeys((*manifest.layers, manifest.config)):
@@ -157,7 +153,7 @@ def push(
         text = file.read()
     path = f"/v2/{reference.repository}/manifests/{reference.wanted}"
     with server.ask("PUT", path, {"Content-Type": manifest.media_type}, text, fine=(200, 201, 202)):
-        return Pushed(manifest.digest, len(text))
+        return len(text)
 
 
 def _has(server: Server, reference: Reference, blob: Descriptor) -> bool:

@@ -41,6 +41,7 @@ class Container(NamedTuple):
     env: tuple[tuple[str, str], ...] = ()
     user: str = ""
     workdir: str = "/"
+    stop_signal: str = ""  # "": SIGTERM
     hostname: str = ""
     mounts: tuple[tuple[str, str, bool], ...] = ()
     cap_add: tuple[str, ...] = ()

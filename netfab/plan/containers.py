@@ -53,6 +53,7 @@ def _container(
         env=tuple((key, fill(value)) for key, value in node.env),
         user=node.user,
         workdir=node.workdir or "/",
+        stop_signal=node.stop_signal,
         hostname="" if in_host else node.hostname or node.name,
         mounts=tuple((mount.source, mount.target, mount.read_only) for mount in node.mounts),
         cap_add=node.cap_add,

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import cgroups, freezer, record
+from netfab.runtime.handled import handles
 from netfab.runtime.launcher import Launcher
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record
@@ -262,10 +263,11 @@ class Keeper:
         self._write(container)
 
     def _end_process(self, container: Container, timeout: float) -> None:
-        if timeout <= 0 or not handles_term(container.record.pid):
+        number = stop_signal(record.read_spec(self._paths.spec(container.name)).stop_signal)
+        if timeout <= 0 or not handles(container.record.pid, number):
             signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
         else:
-            signal.pidfd_send_signal(container.pidfd, signal.SIGTERM)
+            signal.pidfd_send_signal(container.pidfd, number)
             self._timers.after(timeout, lambda: self._kill_if_running(container))
         if container.record.paused:  # what is frozen does not answer
             self._thaw(container)
@@ -282,7 +284,9 @@ class Keeper:
         return self._attempt_each(names, partial(self._send, number=number))
 
     def _send(self, container: Container, number: int) -> None:
-        ends = number == signal.SIGKILL or (number == signal.SIGTERM and handles_term(container.record.pid))
+        ends = number == signal.SIGKILL or (
+            number == signal.SIGTERM and handles(container.record.pid, signal.SIGTERM)
+        )
         if ends:
             self._mark_stopped(container)
         signal.pidfd_send_signal(container.pidfd, number)
@@ -374,14 +378,14 @@ def _attempt(
     return made, wrong
 
 
-def handles_term(pid: int) -> bool:
-    """Whether a first process would notice SIGTERM: the kernel drops what pid 1 does not handle."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigCgt:", "SigBlk:"))]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return any(mask & 1 << (signal.SIGTERM - 1) for mask in masks)
+def stop_signal(text: str) -> int:
+    """The number of SIGQUIT, QUIT or 3; SIGTERM for what names none."""
+    name = text.upper().removeprefix("SIG")
+    if name.isdecimal() and 0 < int(name) <= signal.SIGRTMAX:
+        return int(name)
+    if name.startswith("RTMIN+") and name[6:].isdecimal():
+        return signal.SIGRTMIN + int(name[6:])
+    return getattr(signal.Signals, f"SIG{name}", signal.SIGTERM)
 
 
 def _open_or_none(path: str) -> int | None:

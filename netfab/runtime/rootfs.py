@@ -42,6 +42,8 @@ _READ_ONLY = MOUNT_ATTR_RDONLY | _LOCKED_DOWN
 _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
 _KERNEL_MAGICS = (PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC)
 
+_LONGEST_OPTION = 255  # bytes; fsconfig(2)
+
 Options = tuple[tuple[str, str | None], ...]  # of a file system; without a value: a flag
 
 
@@ -94,18 +96,28 @@ def _overlay(part: Part, layers: Layers, private: str) -> int:
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in paths]
     *lower, upper, work = (f"/proc/self/fd/{fd}" for fd in fds)
     trust: Options = (("userxattr", None),) if not layers.initial_user_namespace else ()
-    options = (
-        ("lowerdir", ":".join(lower)),
-        ("upperdir", upper),
-        ("workdir", work),
-        ("volatile", None),
-        *trust,
-    )
+    above: Options = (("upperdir", upper), ("workdir", work), ("volatile", None), *trust)
     try:
-        return new_mount("overlay", MOUNT_ATTR_NODEV, options)
+        if len(joined := ":".join(lower)) <= _LONGEST_OPTION:
+            return new_mount("overlay", MOUNT_ATTR_NODEV, (("lowerdir", joined), *above))
+        return _overlay_of_many(tuple(lower), above, layers.root)
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _overlay_of_many(lower: tuple[str, ...], above: Options, scratch: str) -> int:
+    """An image's layers, more than an option holds: one by one, which kernels before 6.7 don't know."""
+    try:
+        return new_mount("overlay", MOUNT_ATTR_NODEV, (*(("lowerdir+", path) for path in lower), *above))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    options = [f"{key}={value}" if value else key for key, value in (("lowerdir", ":".join(lower)), *above)]
+    linux.mount("overlay", scratch, "overlay", linux.MS_NODEV, ",".join(options))  # a page: 220 layers
+    mount = clone_mount(AT_FDCWD, scratch)
+    linux.umount(scratch)
+    return mount
 
 
 def mount_kernel_filesystems(root: int, layers: Layers, cgroup_mounts: tuple[tuple[str, str], ...]) -> None:

@@ -246,6 +246,7 @@ class Node(NamedTuple):
     hostname: str = ""  # "" = the node's name
     user: str = ""
     workdir: str = ""
+    stop_signal: str = ""  # its image's; no file says so
     sysctls: tuple[tuple[str, str], ...] = ()
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
