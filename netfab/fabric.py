@@ -27,6 +27,7 @@ from netfab.plan.nics import claims
 from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
+from netfab.pulling import with_its_images
 from netfab.seal import seal
 from netfab.store.public import publish, withdraw
 from netfab.store.store import Part, Record, Store
@@ -108,12 +109,17 @@ def apply(
     """
     need_root("apply")
     need_kernel()
-    name = topology.name
-    with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
+    name, written = topology.name, topology
+    with (
+        with_its_images(topology, where, only) as topology,
+        locked_fabric(name, where),
+        opened_store(where) as store,
+        opened_host(name, where) as host,
+    ):
         found, leases = store.record(name), store.leases(name)
         record = found if found and found.whole else None
         begun = found is not record  # by an apply that was killed: the state before is the one before that
-        written, topology = topology, shared.joined(topology, shared.networks_of(store))
+        topology = shared.joined(topology, shared.networks_of(store))
         refuse_another(found, file, take_over)
         if found is None and not second:
             _refuse_renamed(name, file, store)

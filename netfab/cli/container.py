@@ -44,19 +44,27 @@ def rm_command(ctx: click.Context, force: bool, lock_timeout: float, nodes: tupl
 
 
 @click.command("prune")
+@click.option("-a", "--all", "everything", is_flag=True, help="All images that no fabric uses.")
 @click.option("-f", "--force", is_flag=True, help="Don't ask.")
 @lock_option
 @click.pass_context
-def prune_command(ctx: click.Context, force: bool, lock_timeout: float) -> None:
-    """Remove all containers of `run` that don't run."""
+def prune_command(ctx: click.Context, everything: bool, force: bool, lock_timeout: float) -> None:
+    """Remove all containers of `run` that don't run; then images without a name that no fabric uses."""
     from netfab import containers
+    from netfab.cli.images import say_removed, size
+    from netfab.images.removal import prune
+    from netfab.pulling import used
 
+    where = where_of(ctx, lock_timeout)
     if not force:
-        click.echo("remove all containers that have ended? [y/N]: ", nl=False, err=True)
+        click.echo("remove what has ended and what nothing uses? [y/N]: ", nl=False, err=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise NetfabError("nothing was removed", hint="--force does not ask")
-    for name in containers.prune(where_of(ctx, lock_timeout)):
-        click.echo(name)
+    for name in containers.prune(where):
+        click.echo(f"Deleted: {name}")
+    removed = prune(where, used(where), everything)
+    say_removed(removed)
+    click.echo(f"Total reclaimed space: {size(removed.bytes)}")
 
 
 @click.command("stats")

@@ -110,8 +110,8 @@ def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
 
 
 def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
-    """What the words mean, with what the image says where they don't."""
-    from netfab import images
+    """What the words mean; the image by its digest."""
+    from netfab import containers, images
     from netfab.topology import default
     from netfab.topology.schema import ByCommand
 
@@ -119,13 +119,19 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
         raise NetfabError("standard input is no terminal", hint="leave -t out")
     if words["remove"] and words["restart"] not in ("", "no"):
         raise NetfabError("conflicting options: --restart and --rm")
-    image = None if words["image"] == "host" else images.resolve(where, words["image"])
-    says = image.config if image else images.Config()
+    image = words["image"]
+    program = words["entrypoint"] or words["command"]
+    if image != "host":
+        found = images.resolve(where, image)
+        image, program = found.digest, program or found.config.argv
+    if not program:
+        raise NetfabError(f"which program? {words['image']} names none", hint="netfab run IMAGE CMD…")
     keys: dict[str, Any] = {key: words[key] for key in _AS_TYPED if words[key]}
     keys |= {key: list(words[key]) for key in _LISTS if words[key]}
     keys |= {key: "true" for key in _FLAGS if words[key]}
     keys["mounts"] = [os.path.abspath(text) if text[:1] == "." else text for text in words["mounts"]]
-    keys = {"user": says.user, "workdir": says.workdir} | keys
+    if words["entrypoint"] is not None:
+        keys["entrypoint"] = [words["entrypoint"]] if words["entrypoint"] else "none"
     port = {key: words[key] for key in ("mac",) if words[key]}
     if addresses := [words[key] for key in ("ip", "ip6") if words[key]]:
         port["ip"] = addresses
@@ -135,19 +141,14 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
         keys["mode"] = net
     if port or not own:
         keys |= default.on_its_network(port)
-    entrypoint = says.entrypoint if words["entrypoint"] is None else _words_of(words["entrypoint"])
-    from_image = says.cmd if words["entrypoint"] is None else ()
-    argv = (*entrypoint, *(words["command"] or from_image))
-    if not argv:
-        raise NetfabError(f"which program? {words['image']} names none", hint="netfab run IMAGE CMD…")
     return default.Wanted(
         words["name"],
         {key: value for key, value in keys.items() if value},
-        image.digest if image else "host",
+        image,
         words["image"],
-        argv,
-        (*says.env, *_variables(words["env"])),
-        "" if own else containers_network(net, where),
+        words["command"] or None,
+        tuple(_variables(words["env"])),
+        "" if own else containers.network(net, where),
         ByCommand(
             terminal=words["terminal"],
             stdin=("open" if detach else "once") if words["interactive"] else "",
@@ -155,17 +156,6 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
             remove=words["remove"] and detach,
         ),
     )
-
-
-def containers_network(word: str, where: Any) -> str:
-    """The network that --network means."""
-    from netfab import containers
-
-    return containers.network(word, where)
-
-
-def _words_of(entrypoint: str) -> tuple[str, ...]:
-    return (entrypoint,) if entrypoint else ()
 
 
 def _variables(texts: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from netfab.images.config import Config as Config
 from netfab.images.layout import Image as Image
 from netfab.images.layout import image_of as image_of
+from netfab.topology.program import Config as Config
 
 
 class Place(Protocol):

@@ -8,30 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
+from netfab.topology.program import Config
 
 MAX_LAYERS = 500  # OVL_MAX_STACK of the kernel's overlayfs
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
-
-
-class Config(NamedTuple):
-    """What an image says of its program; all of it only where nobody else says otherwise."""
-
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
-    user: str = ""  # user[:group], names or numbers of the image
-    workdir: str = ""  # absolute; "": the root
-    stop_signal: str = ""  # SIGQUIT, or a number; "": SIGTERM
-    architecture: str = ""
-    labels: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def argv(self) -> tuple[str, ...]:
-        """Its program, when nothing else is asked for."""
-        return self.entrypoint + self.cmd
 
 
 class BadImage(NetfabError):

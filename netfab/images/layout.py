@@ -16,7 +16,8 @@ import os
 from typing import Any, NamedTuple
 
 from netfab.errors import NetfabError
-from netfab.images.config import Config, config_of, diff_ids_of
+from netfab.images.config import config_of, diff_ids_of
+from netfab.topology.program import Config
 
 MOST = 4 << 20  # bytes of a manifest or a config
 

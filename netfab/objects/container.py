@@ -64,6 +64,7 @@ class Container(NamedTuple):
     stdin: str = ""  # "", once or open
     separate: bool = False
     remove: bool = False
+    stop_signal: str = ""  # "": SIGTERM
 
     @property
     def fixed(self) -> Hashable:

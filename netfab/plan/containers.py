@@ -55,6 +55,7 @@ def _container(
         workdir=node.workdir or "/",
         read_only=node.read_only,
         init=node.init,
+        stop_signal=node.stop_signal,
         hostname="" if in_host else node.hostname or node.name,
         mounts=tuple((mount.source, mount.target, mount.read_only) for mount in node.mounts),
         cap_add=node.cap_add,

@@ -269,10 +269,11 @@ class Keeper:
         self._write(container)
 
     def _end_process(self, container: Container, timeout: float) -> None:
-        if timeout <= 0 or not handles(container.record.pid, signal.SIGTERM):
+        number = stop_signal(record.read_spec(self._paths.spec(container.name)).stop_signal)
+        if timeout <= 0 or not handles(container.record.pid, number):
             signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
         else:
-            signal.pidfd_send_signal(container.pidfd, signal.SIGTERM)
+            signal.pidfd_send_signal(container.pidfd, number)
             self._timers.after(timeout, lambda: self._kill_if_running(container))
         if container.record.paused:  # what is frozen does not answer
             self._thaw(container)
@@ -381,6 +382,16 @@ def _attempt(
         except (OSError, NetfabError) as error:
             wrong.append((container, error))
     return made, wrong
+
+
+def stop_signal(text: str) -> int:
+    """The number of SIGQUIT, QUIT or 3; SIGTERM for what names none."""
+    name = text.upper().removeprefix("SIG")
+    if name.isdecimal() and 0 < int(name) <= signal.SIGRTMAX:
+        return int(name)
+    if name.startswith("RTMIN+") and name[6:].isdecimal():
+        return signal.SIGRTMIN + int(name[6:])
+    return getattr(signal.Signals, f"SIG{name}", signal.SIGTERM)
 
 
 def _open_or_none(path: str) -> int | None:

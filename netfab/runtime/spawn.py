@@ -28,6 +28,7 @@ from netfab.runtime.spec import DEFAULT_ENV, INIT, Spec
 from netfab.system import linux
 from netfab.system.mounts import RESOLVE_BENEATH, open_below
 from netfab.system.process import clone, close_on_exec_from, hide_from_ptrace
+from netfab.system.trees import make_directories
 
 _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWPID
 _REPORT_LIMIT = 4096  # bytes
@@ -169,7 +170,7 @@ def _become(birth: Birth, streams: tuple[int | None, int, int], channel: socket.
     yield "find its user"
     user = identify(root, spec.user)
     yield "make its working directory"
-    os.close(rootfs.make_directories(root, spec.workdir))
+    os.close(make_directories(root, spec.workdir))
     if spec.read_only:
         yield "make its root read-only"
         rootfs.make_read_only(root, birth.parts)

@@ -37,12 +37,13 @@ class Spec(NamedTuple):
     fabric: str
     name: str
     argv: tuple[str, ...]
-    image: str = "host"  # or a directory's absolute path
+    image: str = "host"  # or an image's id, `sha256:…`; or a directory's absolute path
     env: tuple[tuple[str, str], ...] = ()
     user: str = ""  # user[:group], names or numbers of the container; "": root
     workdir: str = "/"
     read_only: bool = False  # its root; what is mounted on it is not
     init: bool = False  # process 1 is an init of the host's, which reaps and passes signals on
+    stop_signal: str = ""  # SIGQUIT, or a number; "": SIGTERM
     hostname: str = ""  # "": the name
     mounts: tuple[Mount, ...] = ()
     cap_add: tuple[str, ...] = ()

@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
     keys: dict[str, Any]  # of a node, as files have them; its one network, whatever it is, is called `net`
     image: str  # host, a directory, or an image's id
     title: str  # how the image was called
-    command: tuple[str, ...]
+    command: tuple[str, ...] | None  # None: the image's own
     env: tuple[tuple[str, str], ...] = ()
     network: str = OWN  # or FABRIC/NETWORK; "": none that is a bridge
     asked: ByCommand = ByCommand()
@@ -58,7 +58,7 @@ class Wanted(NamedTuple):
         """The inverse of to_json."""
         read = cls(*json.loads(text))
         return read._replace(
-            command=tuple(read.command),
+            command=read.command and tuple(read.command),
             env=tuple((name, value) for name, value in read.env),
             asked=ByCommand(*read.asked),
         )

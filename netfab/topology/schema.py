@@ -260,6 +260,7 @@ class Node(NamedTuple):
     workdir: str = ""
     read_only: bool = False
     init: bool = False
+    stop_signal: str = ""  # its image's; no file says so
     sysctls: tuple[tuple[str, str], ...] = ()
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
