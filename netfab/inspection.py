@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from netfab.errors import NetfabError
@@ -12,9 +13,14 @@ from netfab.look import status
 from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.difference import difference
 from netfab.objects.kinds import KINDS
+from netfab.runtime.paths import Paths
+from netfab.runtime.status import Status, status_of
 from netfab.store.store import Record
 from netfab.visits import as_they_are_now
 from netfab.where import HERE, Where, opened_host, opened_store
+
+# Of a Spec: what the node says itself.
+_INTERNAL = frozenset({"fabric", "name", "netns", "hosts_file", "resolv_conf", "addresses", "hostname"})
 
 
 class Match(NamedTuple):
@@ -70,7 +76,36 @@ def _links(record: Record, name: str) -> Iterator[Any]:
 
 def _node(found: Match, where: Where) -> dict[str, Any]:
     node: dict[str, Any] = status(found.record.name, where)["nodes"][found.name]
-    return node
+    program = (
+        None if os.geteuid() else status_of(Paths(found.record.name, where.run, where.state), found.name)
+    )
+    return node | ({"program": _program(program)} if program else {})
+
+
+def _program(one: Status) -> dict[str, Any]:
+    """How a node's program fares, and what it was started with."""
+    fared: dict[str, Any] = {
+        "state": one.state,
+        "pid": one.pid or None,
+        "exit_code": one.exit_code,
+        "oom": one.oom,
+        "error": one.error,
+        "restarts": one.restarts,
+        "started": _time(one.started),
+        "ended": _time(one.ended),
+    }
+    return fared | {
+        key: _jsonable(value) for key, value in one.spec._asdict().items() if key not in _INTERNAL
+    }
+
+
+def _time(seconds: float) -> str | None:
+    """As RFC 3339 has it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds") if seconds else None
+
+
+def _jsonable(value: Any) -> Any:
+    return json.loads(json.dumps(value))
 
 
 def _network(found: Match, where: Where) -> dict[str, Any]:

@@ -38,7 +38,6 @@ def test_what_is_typed_reaches_the_program_and_ends_with_the_typist(lab: Lab) ->
 REFUSED = (
     ("host /none", 127, "/none: No such file or directory"),
     ("host /etc", 126, "Permission denied"),
-    ("./nowhere true", 125, "nowhere"),
     ("host", 125, "which program?"),
     ("-p 80 host true", 125, "--publish: `80` publishes nothing"),
     ("--memory much host true", 125, "--memory: "),
@@ -59,6 +58,7 @@ def test_what_can_not_be_run_is_said_and_leaves_nothing(lab: Lab) -> None:
         assert told in failed.err
         assert "Traceback" not in failed.err
     assert differences(before, lab.state()) == []
+    assert "nowhere" in lab.netfab("run", "./nowhere", "true", code=125).err
 
 
 def test_the_default_network_is_made_as_dockers_on_a_range_that_nobody_uses(lab: Lab) -> None:
@@ -91,7 +91,8 @@ def test_run_starts_no_other_container_and_rm_takes_what_has_ended(lab: Lab) -> 
     assert found["failed"]["exit_code"] == 3
     assert "nap runs" in lab.netfab("rm", "failed", "nap", code=1).err
     assert lab.netfab("wait", "failed").out == "3\n"
-    assert lab.netfab("prune", "--force").out.split() == ["failed", "busy"]
+    assert lab.netfab("ps", "-q").out == "default/nap\n"
+    assert "Deleted: failed\nDeleted: busy\n" in lab.netfab("prune", "--force").out
     assert lab.netfab("rm", "-f", "nap").out == "nap\n"
     assert containers(lab) == {}
 
@@ -237,3 +238,58 @@ def test_names_are_made_up_and_each_is_its_own(lab: Lab) -> None:
         f"there is a container {made[0]} already"
         in lab.netfab("run", "--name", made[0], "host", "true", code=125).err
     )
+
+
+def test_stats_and_inspect_say_how_a_container_fares(lab: Lab) -> None:
+    lab.netfab("run", "-d", "--name", "busy", "-m", "64m", "host", "sh", "-c", "while :; do :; done")
+    lab.netfab("run", "-d", "--name", "idle", "--restart", "unless-stopped", "host", "sleep", "1000")
+
+    found = {one["node"]: one for one in lab.netfab("stats", "--no-stream", "-o", "json").json["nodes"]}
+    program = lab.netfab("inspect", "idle").json["program"]
+
+    assert found["busy"]["cpu_percent"] > 5 * found["idle"]["cpu_percent"]
+    assert found["busy"]["memory_limit"] == 64 << 20
+    assert (found["idle"]["pids"], 0 < found["idle"]["memory"] < 8 << 20) == (1, True)
+    assert (program["state"], program["restart"], program["argv"]) == (
+        "running", "unless-stopped", ["sleep", "1000"],
+    )  # fmt: skip
+
+
+def test_cp_copies_both_ways_into_directories_and_in_place(lab: Lab) -> None:
+    (lab.directory / "tree/sub").mkdir(parents=True)
+    (lab.directory / "tree/sub/a").write_text("hello\n")
+    (lab.directory / "tree/link").symlink_to("sub/a")
+    lab.netfab("run", "-d", "--name", "a", "host", "sleep", "1000")
+
+    lab.netfab("cp", "tree", "a:/srv")
+    lab.netfab("cp", "tree/.", "a:/srv/flat")
+    lab.netfab("cp", "tree/sub/a", "a:/bin")  # a link to /usr/bin, which it stays
+
+    assert (
+        lab.netfab("exec", "a", "cat", "/srv/tree/link", "/srv/flat/sub/a", "/usr/bin/a").out == "hello\n" * 3
+    )
+    assert lab.netfab("exec", "a", "stat", "-c", "%u:%g", "/srv/tree/sub/a").out == "0:0\n"
+    lab.netfab("cp", "a:/srv/tree", "back")
+    lab.netfab("cp", "a:/srv/tree/sub/a", ".")
+    assert (lab.directory / "back/sub/a").read_text() == (lab.directory / "a").read_text() == "hello\n"
+    assert (lab.directory / "back/link").readlink() == (lab.directory / "tree/link").readlink()
+    assert "No such file" in lab.netfab("cp", "a:/nothing", ".", code=1).err
+
+
+def test_cp_is_not_led_out_of_a_container_by_its_links_nor_makes_what_is_special(lab: Lab) -> None:
+    (lab.directory / "a").write_text("mine\n")
+    (lab.directory / "host").mkdir()
+    lab.netfab("run", "-d", "--name", "a", "--cap-add", "MKNOD", "host", "sh", "-c", f"""
+        ln -s {lab.directory}/host /out; ln -s /proc/1/root/{lab.directory}/host /proc-out
+        mkdir /d; mkfifo /d/pipe; ln -s /etc/shadow /d/shadow; cp /bin/true /d/suid; chmod 6755 /d/suid
+        exec sleep 1000""")  # fmt: skip
+    lab.shell(f"until {' '.join(lab.words('exec', 'a', 'test', '-u', '/d/suid'))}; do :; done")
+
+    for path in ("/out/", "/proc-out/", "/out/../../../../../a"):
+        lab.run(*lab.words("cp", "a", f"a:{path}"))
+    copied = lab.netfab("cp", "a:/d", "got")
+
+    assert list((lab.directory / "host").iterdir()) == []  # CVE-2019-14271, and its like
+    assert "pipe is no file" in copied.err
+    assert (lab.directory / "got/suid").stat().st_mode & 0o7777 == 0o755
+    assert (lab.directory / "got/shadow").is_symlink()
