@@ -76,9 +76,8 @@ def _links(record: Record, name: str) -> Iterator[Any]:
 
 def _node(found: Match, where: Where) -> dict[str, Any]:
     node: dict[str, Any] = status(found.record.name, where)["nodes"][found.name]
-    program = (
-        None if os.geteuid() else status_of(Paths(found.record.name, where.run, where.state), found.name)
-    )
+    paths = Paths(found.record.name, where.run, where.state)
+    program = None if os.geteuid() else status_of(paths, found.name)
     return node | ({"program": _program(program)} if program else {})
 
 
@@ -94,18 +93,13 @@ def _program(one: Status) -> dict[str, Any]:
         "started": _time(one.started),
         "ended": _time(one.ended),
     }
-    return fared | {
-        key: _jsonable(value) for key, value in one.spec._asdict().items() if key not in _INTERNAL
-    }
+    asked = {key: value for key, value in one.spec._asdict().items() if key not in _INTERNAL}
+    return fared | json.loads(json.dumps(asked))  # tuples as lists, for every form of output
 
 
 def _time(seconds: float) -> str | None:
     """As RFC 3339 has it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds") if seconds else None
-
-
-def _jsonable(value: Any) -> Any:
-    return json.loads(json.dumps(value))
 
 
 def _network(found: Match, where: Where) -> dict[str, Any]:

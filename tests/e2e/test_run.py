@@ -265,9 +265,8 @@ def test_cp_copies_both_ways_into_directories_and_in_place(lab: Lab) -> None:
     lab.netfab("cp", "tree/.", "a:/srv/flat")
     lab.netfab("cp", "tree/sub/a", "a:/bin")  # a link to /usr/bin, which it stays
 
-    assert (
-        lab.netfab("exec", "a", "cat", "/srv/tree/link", "/srv/flat/sub/a", "/usr/bin/a").out == "hello\n" * 3
-    )
+    copies = ("/srv/tree/link", "/srv/flat/sub/a", "/usr/bin/a")
+    assert lab.netfab("exec", "a", "cat", *copies).out == "hello\n" * 3
     assert lab.netfab("exec", "a", "stat", "-c", "%u:%g", "/srv/tree/sub/a").out == "0:0\n"
     lab.netfab("cp", "a:/srv/tree", "back")
     lab.netfab("cp", "a:/srv/tree/sub/a", ".")
