@@ -94,7 +94,8 @@ def _program(one: Status) -> dict[str, Any]:
         "ended": _time(one.ended),
     }
     asked = {key: value for key, value in one.spec._asdict().items() if key not in _INTERNAL}
-    return fared | json.loads(json.dumps(asked))  # tuples as lists, for every form of output
+    plain: dict[str, Any] = json.loads(json.dumps(asked))  # tuples as lists, for every form of output
+    return fared | plain
 
 
 def _time(seconds: float) -> str | None:

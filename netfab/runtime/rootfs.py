@@ -139,6 +139,7 @@ def mount_kernel_filesystems(root: int, layers: Layers, cgroup_mounts: tuple[tup
     for below, masked in ((proc, layers.masked_in_proc), (sys, layers.masked_in_sys)):
         for name, is_directory in masked:
             cover = clone_mount(AT_FDCWD, layers.empty) if is_directory else clone_mount(dev, "null")
+            restrict_mount(cover, MOUNT_ATTR_RDONLY)
             attach_mount(cover, below, name)
     _mount_cgroups(sys, cgroup_mounts)
 
