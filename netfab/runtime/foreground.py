@@ -43,9 +43,10 @@ class View(NamedTuple):
     stderr: int = 2
     pipe: int = -1  # to where what is typed goes; of a terminal, that is asked for
     terminal: bool = False
+    heard: bool = True  # signals to who looks are the program's
 
 
-NOTHING = View(None, -1, -1)
+NOTHING = View(None, -1, -1, heard=False)
 
 
 def pipe_to(paths: Paths, name: str) -> int:
@@ -121,7 +122,7 @@ class _Look:
         if not self._view.terminal:
             if stdin is not None:
                 self._input = _Input(stdin, self._view.pipe)
-            with self._hearing(() if self._view == NOTHING else _PASSED_ON):
+            with self._hearing(_PASSED_ON if self._view.heard else ()):
                 yield
             return
         with connect(self._paths) as door:
@@ -142,11 +143,12 @@ class _Look:
             for number in numbers
             if signal.getsignal(number) != signal.SIG_IGN
         }
-        woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False) if before else -1
         try:
             yield
         finally:
-            signal.set_wakeup_fd(woken)
+            if before:
+                signal.set_wakeup_fd(woken)
             for number, handler in before.items():
                 signal.signal(number, handler)
             os.close(self._signals)
