@@ -111,7 +111,7 @@ def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
 
 def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
     """What the words mean; the image by its digest."""
-    from netfab import containers, images
+    from netfab import containers
     from netfab.topology import default
     from netfab.topology.schema import ByCommand
 
@@ -122,7 +122,9 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
     image = words["image"]
     program = words["entrypoint"] or words["command"]
     if image != "host":
-        found = images.resolve(where, image)
+        from netfab.images import resolve
+
+        found = resolve(where, image)
         image, program = found.digest, program or found.config.argv
     if not program:
         raise NetfabError(f"which program? {words['image']} names none", hint="netfab run IMAGE CMD…")

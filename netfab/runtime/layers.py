@@ -16,7 +16,6 @@ from contextlib import suppress
 from errno import ENOENT
 from typing import NamedTuple
 
-from netfab.images.layout import image_of
 from netfab.runtime.paths import Paths
 from netfab.runtime.spec import (
     HIDDEN_DIRECTORIES,
@@ -76,6 +75,8 @@ class Layers(NamedTuple):
             return tuple(part for part in self.host if os.path.isdir(part.lower[-1]))
         if not image.startswith("sha256:"):
             return (Part((self.directory_base, image), ""),)
+        from netfab.images.layout import image_of  # with `re`, a sixth of what a supervisor's start takes
+
         found = image_of(self.state, image)
         if found is None:
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT), image)
