@@ -114,7 +114,7 @@ def write_docker_archive(path: Path, made: Iterable[tuple[str, Made]]) -> Path:
         entries += [file(digest.removeprefix("sha256:"), data) for digest, data in one.blobs.items()]
         manifest.append({
             "Config": one.id.removeprefix("sha256:"),
-            "RepoTags": [name],
+            "RepoTags": [name if ":" in name else f"{name}:latest"],
             "Layers": [digest.removeprefix("sha256:") for digest in layers],
         })  # fmt: skip
     path.write_bytes(layer(*entries, file("manifest.json", json.dumps(manifest).encode())))

@@ -36,9 +36,7 @@ def pull(where: Place, name: str) -> Pulled:
     wanted = named(name)
     with using(where) as layout:
         before = read(layout).names.get(key_of(wanted))
-        with about(str(wanted)):
-            registry = Registry(wanted, settings(), where.say)
-        with closing(registry):
+        with about(str(wanted)), closing(Registry(wanted, settings(), where.say)) as registry:
             names = {key_of(wanted), key_of(wanted._replace(digest=registry.digest))}
             image = take(where, layout, registry, names, str(wanted))
         found = image_of(where.state, image)

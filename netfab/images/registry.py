@@ -24,7 +24,7 @@ from netfab.topology.image import HUB, Reference
 
 _PIECE = 1 << 18  # bytes
 _ATTEMPTS = 3  # at a blob without a byte more
-_PAGE, _MOST_PAGES = 100, 10_000  # repositories of a catalog
+_MOST_PAGES = 10_000  # of a catalog
 _Got = TypeVar("_Got")
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
 
@@ -179,15 +179,18 @@ def _upload(server: Server, reference: Reference, blob: Descriptor, layout: Layo
         pass
 
 
-def search(registry: str, term: str, settings: Settings) -> Iterator[str]:
-    """Names of the registry's repositories that have the term in them. Raises NetfabError."""
+def search(registry: str, term: str, settings: Settings, page: int = 100) -> Iterator[str]:
+    """Names of the registry's repositories that have the term in them, asked for in pages.
+
+    Raises NetfabError.
+    """
     if registry == HUB:
         raise NetfabError(
             "docker.io lists its images to nobody",
             hint="a registry of one's own: `netfab search HOST[/TERM]`",
         )
     server = Server(registry, settings.may_be_insecure(registry), "registry:catalog:*")
-    path: str | None = f"/v2/_catalog?n={_PAGE}"
+    path: str | None = f"/v2/_catalog?n={page}"
     for _ in range(_MOST_PAGES):
         if path is None:
             return
