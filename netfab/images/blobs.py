@@ -29,7 +29,6 @@ class Part:
     def __init__(self, fd: int, path: str, digest: str, size: int) -> None:
         self._fd, self._path, self._digest, self._size = fd, path, digest, size
         self._hash = hashlib.sha256()
-        self.begins_with_old = False  # some of it came in an earlier attempt
         self.have = 0  # bytes
 
     def read_what_is_there(self) -> None:
@@ -37,14 +36,13 @@ class Part:
         while piece := os.pread(self._fd, _PIECE, self.have):
             self._hash.update(piece)
             self.have += len(piece)
-        self.begins_with_old = self.have > 0
         if self.have > self._size:
             self.restart()
 
     def restart(self) -> None:
         """Nothing of it is here."""
         os.ftruncate(self._fd, 0)
-        self._hash, self.have, self.begins_with_old = hashlib.sha256(), 0, False
+        self._hash, self.have = hashlib.sha256(), 0
 
     def write(self, pieces: Iterator[bytes], told: Callable[[int], None]) -> None:
         """The next bytes. Raises WrongContent as soon as there are too many."""

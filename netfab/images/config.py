@@ -36,8 +36,6 @@ def config_of(config: Mapping[str, Any]) -> Config:
         _text(said, "User"),
         workdir if workdir.startswith("/") else f"/{workdir}" if workdir else "",
         _text(said, "StopSignal"),
-        _text(config, "architecture"),
-        tuple((said.get("Labels") or {}).items()),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from netfab.errors import NetfabError
@@ -35,10 +36,9 @@ def pull(where: Place, name: str) -> Pulled:
     wanted = named(name)
     with using(where) as layout:
         before = read(layout).names.get(key_of(wanted))
-        with about(str(wanted)):
-            registry = Registry(wanted, settings(), where.say)
-        names = {key_of(wanted), key_of(wanted._replace(digest=registry.digest))}
-        image = take(where, layout, registry, names, str(wanted))
+        with about(str(wanted)), closing(Registry(wanted, settings(), where.say)) as registry:
+            names = {key_of(wanted), key_of(wanted._replace(digest=registry.digest))}
+            image = take(where, layout, registry, names, str(wanted))
         found = image_of(where.state, image)
         assert found is not None, "what was taken in just now is here"
         return Pulled(found, wanted, registry.digest, image != before)

@@ -67,6 +67,20 @@ class Server:
         finally:
             response.close()
 
+    def read(self, response: Response, most: int) -> bytes:
+        """The whole body. Raises RegistryError for one that is larger."""
+        found = bytearray()
+        for piece in response.stream(1 << 16):
+            found += piece
+            if len(found) > most:
+                raise RegistryError(f"{self.registry}: the answer is larger than {most >> 20} MiB")
+        return bytes(found)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for pool in self._pools.values():
+            pool.clear()
+
     def _answer(self, method: str, path: str, headers: dict[str, str], body: Any) -> Response:
         """Logs in when that is asked for, once."""
         start = body.tell() if hasattr(body, "tell") else 0
@@ -211,13 +225,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).rpartition(">: ")[2] or type(error).__name__
-
-
-def read_all(response: Response, most: int) -> bytes:
-    """The whole body. Raises RegistryError for one that is larger."""
-    found = bytearray()
-    for piece in response.stream(1 << 16):
-        found += piece
-        if len(found) > most:
-            raise RegistryError(f"the answer is larger than {most >> 20} MiB")
-    return bytes(found)

@@ -34,7 +34,11 @@ def install(layout: Layout, blob: str, diff_id: str, check: Callable[[], None]) 
         try:
             wait_for(fd, fcntl.LOCK_EX, check)
             if _is_at(fd, new):
-                _write(layout, blob, diff_id, fd, check)
+                try:
+                    _write(layout, blob, diff_id, fd, check)
+                except NetfabError:
+                    os.rmdir(new)
+                    raise
                 os.rename(new, path)
         finally:
             os.close(fd)

@@ -30,7 +30,7 @@ from netfab.images.layout import Image, Layout, image_of
 from netfab.images.locks import using
 from netfab.images.naming import named
 from netfab.images.streams import compression_of, pieces_of
-from netfab.images.taking import take
+from netfab.images.taking import about, take
 from netfab.topology.grammar import Wrong
 from netfab.topology.image import Source, reference
 
@@ -46,7 +46,7 @@ def load(place: Place, source: Source) -> Image:
         known = already_loaded(layout, source)
         if known is not None:
             return known
-        with opened(layout, source) as (found, stamp):
+        with about(str(source)), opened(layout, source) as (found, stamp):
             wanted = _one_of(found, source)
             image = take(place, layout, FileSupply(wanted), (), str(source))  # names stay what they are
         with changing(layout) as index:
@@ -60,9 +60,9 @@ def load_all(place: Place, path: str) -> list[tuple[str, list[str]]]:
 
     `-`: standard input. Raises NetfabError; BadImage for a tar that is a root file system.
     """
-    with using(place) as layout, opened(layout, Source("path", path)) as (found, _):
+    with using(place) as layout, about(path), opened(layout, Source("path", path)) as (found, _):
         if any(one.is_root for one in found):
-            raise BadImage(f"{path} is no archive of images", hint="`netfab import` takes a root file system")
+            raise BadImage("this is no archive of images", hint="`netfab import` takes a root file system")
         done = []
         for one in found:
             names = _names(one)
@@ -72,7 +72,7 @@ def load_all(place: Place, path: str) -> list[tuple[str, list[str]]]:
 
 def import_root(place: Place, path: str, name: str, config: Mapping[str, Any]) -> str:
     """The tar of a root file system as an image; its id. `-`: standard input. Raises NetfabError."""
-    with using(place) as layout, _file(layout, path) as file:
+    with using(place) as layout, about(path), _file(layout, path) as file:
         found = of_root(file, diff_id_of(file), config)
         return take(place, layout, FileSupply(found), [str(named(name))] if name else [], path)
 
@@ -102,13 +102,11 @@ def opened(layout: Layout, source: Source) -> Iterator[tuple[Sequence[Found], Fi
     """The images in a file or directory, and what that is known by. Raises NetfabError."""
     if source.place != "-" and os.path.isdir(source.place):
         if source.kind not in ("oci", "path"):
-            raise BadImage(f"{source.place} is a directory, and no {source.kind}")
+            raise BadImage(f"this is a directory, and no {source.kind}")
         yield list(of_oci(Directory(source.place))), stamp_of(source)
         return
     if source.kind == "oci":
-        raise BadImage(
-            f"{source.place} is no directory", hint=f"write `oci-archive:{source.place}` for a file"
-        )
+        raise BadImage("this is no directory", hint=f"write `oci-archive:{source.place}` for a file")
     stamp = None if source.place == "-" else stamp_of(source)
     with _file(layout, source.place) as file, _plain(layout, file) as plain:
         yield _images_in(file, plain, source), stamp
@@ -126,7 +124,7 @@ def _images_in(file: IO[bytes], plain: IO[bytes], source: Source) -> Sequence[Fo
 
 @contextmanager
 def _file(layout: Layout, path: str) -> Iterator[IO[bytes]]:
-    """The file, open; of standard input a copy. Raises NetfabError."""
+    """The file, open; of standard input a copy. Raises OSError."""
     if path == "-":
         with tempfile.TemporaryFile(dir=layout.root) as copy:
             while piece := sys.stdin.buffer.read(1 << 20):
@@ -134,11 +132,7 @@ def _file(layout: Layout, path: str) -> Iterator[IO[bytes]]:
             copy.seek(0)
             yield copy
         return
-    try:
-        file = open(path, "rb")  # noqa: SIM115 (the error is only of opening)
-    except OSError as error:
-        raise NetfabError(f"{path}: {error.strerror}") from error
-    with file:
+    with open(path, "rb") as file:
         yield file
 
 
@@ -166,8 +160,8 @@ def _one_of(found: Sequence[Found], source: Source) -> Found:
     if len(wanted) == 1:
         return wanted[0]
     names = ", ".join(name for one in found for name in one.names) or "no names"
-    what = f"no image {source.which}" if source.which else f"{len(found)} images"
-    raise BadImage(f"{source.place} has {what}", hint=f"say which, after a colon; there: {names}")
+    what = f"no image {source.which}" if source.which else f"not one image but {len(found)}"
+    raise BadImage(f"there is {what}", hint=f"say which, after a colon; there: {names}")
 
 
 def _is_called(one: Found, which: str) -> bool:

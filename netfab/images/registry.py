@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 from netfab.errors import NetfabError
 from netfab.images.blobs import Part, WrongContent, digest_of
 from netfab.images.config import BadImage
-from netfab.images.http import RegistryError, Response, Server, read_all
+from netfab.images.http import RegistryError, Response, Server
 from netfab.images.layout import MOST, Layout
 from netfab.images.manifests import INDEXES, MANIFESTS, Descriptor, Manifest, for_machine, parse
 from netfab.images.settings import Settings
@@ -24,7 +24,7 @@ from netfab.topology.image import HUB, Reference
 
 _PIECE = 1 << 18  # bytes
 _ATTEMPTS = 3  # at a blob without a byte more
-_PAGE, _MOST_PAGES = 100, 10_000  # repositories of a catalog
+_MOST_PAGES = 10_000  # of a catalog
 _Got = TypeVar("_Got")
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
 
@@ -46,6 +46,8 @@ class Registry:
             try:
                 return get(server)
             except (RegistryError, BadImage) as error:
+                if isinstance(error, BadImage):
+                    error.message = f"{server.registry}: {error.message}"
                 if len(self._servers) == 1:
                     raise
                 self._say(f"mirror {error.message}; trying {self._servers[1].registry}")
@@ -60,25 +62,30 @@ class Registry:
             text, kind = self._document(server, wanted, wanted)
             found = parse(text, kind)
         if not isinstance(found, Manifest):
-            raise BadImage(f"{server.registry}: an index leads to another index")
+            raise BadImage("an index leads to another index")
         return found, text
 
     def _document(self, server: Server, wanted: str, digest: str) -> tuple[bytes, str]:
         """A manifest or index, and what it came as; it has that digest, if one is given."""
         path = f"/v2/{self._reference.repository}/manifests/{wanted}"
         with server.ask("GET", path, {"Accept": _ACCEPT}) as response:
-            text = read_all(response, MOST)
+            text = server.read(response, MOST)
             kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
         if digest and digest_of(text) != digest:
-            raise WrongContent(f"{server.registry}: what came as {digest} is {digest_of(text)}")
+            raise WrongContent(f"what came as {digest} is {digest_of(text)}")
         return text, kind
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for server in self._servers:
+            server.close()
 
     def fetch(self, blob: Descriptor, part: Part, told: Callable[[int], None]) -> None:
         """Write the blob, from where it stopped. Raises NetfabError."""
         self._from_first(lambda server: self._fetch(server, blob, part, told))
 
     def _fetch(self, server: Server, blob: Descriptor, part: Part, told: Callable[[int], None]) -> None:
-        left = _ATTEMPTS
+        left, begun = _ATTEMPTS, part.have > 0
         while not part.is_whole:
             had = part.have
             try:
@@ -87,13 +94,12 @@ class Registry:
                 left = _ATTEMPTS if part.have > had else left - 1
                 if error.status or not left:
                     raise
-        old = part.begins_with_old
         try:
             part.finish()
-        except WrongContent as error:
-            if not old:
-                raise WrongContent(f"{server.registry}: {error.message}") from error
-            self._fetch(server, blob, part, told)  # the part from an earlier attempt was wrong
+        except WrongContent:
+            if not begun:
+                raise
+            self._fetch(server, blob, part, told)  # what another had sent was wrong, or this
 
     def _go_on(self, server: Server, blob: Descriptor, part: Part, told: Callable[[int], None]) -> None:
         path = f"/v2/{self._reference.repository}/blobs/{blob.digest}"
@@ -103,10 +109,7 @@ class Registry:
                 part.restart()
                 if response.status != 200:
                     raise RegistryError(f"{server.registry}: it can't go on where it stopped")
-            try:
-                part.write(response.stream(_PIECE), told)
-            except WrongContent as error:
-                raise WrongContent(f"{server.registry}: {error.message}") from error
+            part.write(response.stream(_PIECE), told)
         if not part.is_whole:
             raise RegistryError(f"{server.registry}: {blob.digest} ends after {part.have} bytes")
 
@@ -176,20 +179,23 @@ def _upload(server: Server, reference: Reference, blob: Descriptor, layout: Layo
         pass
 
 
-def search(registry: str, term: str, settings: Settings) -> Iterator[str]:
-    """Names of the registry's repositories that have the term in them. Raises NetfabError."""
+def search(registry: str, term: str, settings: Settings, page: int = 100) -> Iterator[str]:
+    """Names of the registry's repositories that have the term in them, asked for in pages.
+
+    Raises NetfabError.
+    """
     if registry == HUB:
         raise NetfabError(
             "docker.io lists its images to nobody",
             hint="a registry of one's own: `netfab search HOST[/TERM]`",
         )
     server = Server(registry, settings.may_be_insecure(registry), "registry:catalog:*")
-    path: str | None = f"/v2/_catalog?n={_PAGE}"
+    path: str | None = f"/v2/_catalog?n={page}"
     for _ in range(_MOST_PAGES):
         if path is None:
             return
         with server.ask("GET", path) as response:
-            text, link = read_all(response, MOST), response.headers.get("Link", "")
+            text, link = server.read(response, MOST), response.headers.get("Link", "")
         try:
             names = [str(name) for name in json.loads(text)["repositories"] or ()]
         except (ValueError, LookupError, TypeError) as error:

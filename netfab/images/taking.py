@@ -76,16 +76,15 @@ def take(place: Place, layout: Layout, supply: Supply, names: Iterable[str], wha
     """Bring the image here and call it that; its id. Raises NetfabError."""
     manifest = supply.manifest
     meter = Meter(place, what, sum(blob.size for blob in (manifest.config, *manifest.layers)))
-    with about(what):
-        config = _config(layout, supply, manifest, meter)
-        config_of(config)  # refused here, not when it is to run
-        diff_ids = diff_ids_of(config)
-        if len(diff_ids) != len(manifest.layers):
-            told = f"{len(manifest.layers)} layers, and its config {len(diff_ids)}"
-            raise BadImage(f"this image's manifest has {told}")
-        _keep_manifest(layout, manifest, supply.text)
-        _bring_layers(layout, supply, tuple(zip(manifest.layers, diff_ids, strict=True)), meter)
-        _note(layout, manifest, diff_ids, str(config.get("created") or ""), names)
+    config = _config(layout, supply, manifest, meter)
+    config_of(config)  # refused here, not when it is to run
+    diff_ids = diff_ids_of(config)
+    if len(diff_ids) != len(manifest.layers):
+        told = f"{len(manifest.layers)} layers, and its config {len(diff_ids)}"
+        raise BadImage(f"this image's manifest has {told}")
+    _keep_manifest(layout, manifest, supply.text)
+    _bring_layers(layout, supply, tuple(zip(manifest.layers, diff_ids, strict=True)), meter)
+    _note(layout, manifest, diff_ids, str(config.get("created") or ""), names)
     return manifest.config.digest
 
 
@@ -95,10 +94,11 @@ def about(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
+        place = f"{error.filename}: " if error.filename not in (None, what) else ""
         raise NetfabError(f"{what}: {place}{error.strerror}") from error
     except NetfabError as error:
-        error.message = f"{what}: {error.message}"
+        if not error.message.startswith(f"{what}: "):
+            error.message = f"{what}: {error.message}"
         raise
 
 

@@ -86,10 +86,16 @@ class _Tree:
             try:
                 fd = open_below(self._root, path, os.O_RDONLY | os.O_DIRECTORY, IN_ROOT)
             except FileNotFoundError:
-                os.close(make_directories(self._root, path))
+                self._make_directories(path)
                 fd = open_below(self._root, path, os.O_RDONLY | os.O_DIRECTORY, IN_ROOT)
             self._parents[path] = fd
         return self._parents[path]
+
+    def _make_directories(self, path: str) -> None:
+        try:
+            os.close(make_directories(self._root, path))
+        except FileExistsError as error:
+            raise BadImage(f"{path} in this layer leads by a symlink to what it does not have") from error
 
     def _forget_parents(self) -> None:
         while len(self._parents) > 1:

@@ -69,7 +69,7 @@ def reference(text: str) -> Reference:
     if not re.fullmatch(rf"(?:{_HOST})(?::[0-9]{{1,5}})?", registry):
         raise Wrong(f"{quoted(text)}: {quoted(registry)} is no registry; write `HOST` or `HOST:PORT`")
     if not re.fullmatch(rf"{_COMPONENT}(?:/{_COMPONENT})*", path) or len(path) > MAX_REPOSITORY:
-        raise Wrong(f"{quoted(text)} is no image's name; write `alpine`, `alpine:3.20` or `HOST/NAME:TAG`")
+        raise Wrong(f"{quoted(text)} is no image; write `alpine:3.20`, `HOST/NAME:TAG` or a path `./root`")
     if colon and not re.fullmatch(_TAG, tag):
         raise Wrong(f"{quoted(text)}: {quoted(tag)} is no tag")
     return Reference(registry, path, tag or ("" if digest else "latest"), digest)

@@ -61,7 +61,7 @@ GATEWAY: Final[Meanings] = {"external": "Address of a router that netfab does no
 NODE: Final[Meanings] = {
     "kind": "One of `kinds`, whose keys this node has unless it writes them itself.",
     "image": "`host`: the host's own files, read-only below a private layer; a registry's NAME[:TAG|@DIGEST];"
-    " docker-archive:FILE, oci-archive:FILE, oci:DIR; a root file system's directory or tar.",
+    " `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE`; the directory or tar of a root file system.",
     "command": "Its program: a list, or a text for the shell; `none`: no program. Left out: the image's.",
     "entrypoint": "What stands before the command.",
     "mode": "`bridge`; `host`: the host's network; `none`: none; `container:NODE`: that node's network.",

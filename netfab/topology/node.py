@@ -121,11 +121,6 @@ COMMAND: Final[Reader[Command]] = Reader(_command, {"anyOf": [ANY_SCALAR, _ARGUM
 
 def _image(tree: Tree, path: str, run: Run) -> str:
     """`host`, a path, an archive, or a registry's name; what is relative becomes absolute."""
-    text = text_of(tree, path, run)
-    if not text or " " in text:
-        raise run.error(
-            tree, path, f"{quoted(text)} is no image; write `host`, a path `./root` or a registry's name"
-        )
     return parsed(lambda text: str(source(text, run.directory)), tree, path, run)
 
 

@@ -14,8 +14,6 @@ class Config(NamedTuple):
     user: str = ""  # user[:group], names or numbers of the image
     workdir: str = ""  # absolute; "": the root
     stop_signal: str = ""  # SIGQUIT, or a number; "": SIGTERM
-    architecture: str = ""
-    labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def argv(self) -> tuple[str, ...]:

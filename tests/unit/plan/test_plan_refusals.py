@@ -24,7 +24,6 @@ RESERVED = {
     "control": "networks: {a: {vxlan: {control: evpn}}}",
     "encrypt": "networks: {a: {encrypt: true}}",
     "devices": "nodes: {x: {devices: [/dev/net/tun]}}",
-    "image": "nodes: {x: {image: 'alpine:3'}}",
     "store": "store: etcd://h1:2379",
     "checks": "checks: [x reaches y]",
     "include": "include: [base.yaml]",
