@@ -68,15 +68,14 @@ def measure(directory: Path, rounds: int) -> list[Row]:
         ),
         at_most("memory of the supervisor", samples.median("supervisor") / MEBIBYTE, 12, " MiB"),
         at_most(f"netfab processes for {NODES} containers", samples.median("processes"), 1, ""),
-        at_most("memory of an idle container, its program included", samples.median("idle") / 1024, 300, " KiB"),
+        at_most("memory of an idle container, program included", samples.median("idle") / 1024, 300, " KiB"),
         at_most(
-            "one cold `netfab run --rm host true` against crun run", samples.ratio("run true", "crun true"), 5,
+            "one `netfab run --rm host true` against crun run", samples.ratio("run true", "crun true"), 5,
             detail=f"{samples.median('run true') * 1000:.0f} ms",
         ),
         at_most("the same against podman run", samples.ratio("run true", "podman true"), 0.9),
-        at_most(
-            "`exec true`, beyond nsenter", (samples.median("exec") - samples.median("nsenter")) * 1000, 90, " ms"
-        ),
+        at_most("`exec true`, beyond nsenter", (samples.median("exec") - samples.median("nsenter")) * 1e3, 90,
+                " ms"),
     ]  # fmt: skip
 
 
