@@ -12,7 +12,7 @@ import select
 import signal
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
@@ -57,40 +57,50 @@ class Pair:
         if self.slave != -1:
             os.close(self.slave)
 
-    def relay(self, child: int, stdin: int, stdout: int) -> None:
-        """Copy until the command has ended and all that it wrote is shown."""
+    def relay(self, child: int, stdin: int, stdout: int, leave: Callable[[], None] | None = None) -> None:
+        """Copy until the command has ended and all that it wrote is shown.
+
+        `leave`: called when the keys come that leave it to itself; from then on what it writes goes nowhere.
+        """
         os.close(self.slave)
         self.slave = -1
         pidfd = os.pidfd_open(child)
         try:
             with raw(stdin), _resized(stdin, self._master):
-                self._copy(pidfd, stdin, stdout)
+                left = self._copy(pidfd, stdin, stdout, None if leave is None else Keys())
+            if left and leave is not None:
+                leave()
+                self._copy(pidfd, None, None, None)
         finally:
             os.close(pidfd)
 
-    def _copy(self, pidfd: int, stdin: int, stdout: int) -> None:
+    def _copy(self, pidfd: int, stdin: int | None, stdout: int | None, keys: Keys | None) -> bool:
+        """Until it is over; or, which is True, until the keys are complete."""
         poll = select.poll()
-        for fd in (self._master, pidfd, stdin):
+        for fd in (self._master, pidfd, *([] if stdin is None else [stdin])):
             poll.register(fd, select.POLLIN)
         while True:
             ready = {fd for fd, _ in poll.poll()}
-            if stdin in ready:
+            if stdin is not None and stdin in ready:
                 data = os.read(stdin, _CHUNK)
-                write(self._master, data or _END_OF_INPUT)
+                write(self._master, (keys.passed(data) if keys else data) if data else _END_OF_INPUT)
+                if keys is not None and keys.complete:
+                    return True
                 if not data:
                     poll.unregister(stdin)
             if self._master in ready:
                 if not self._show(stdout):
-                    return
+                    return False
             elif pidfd in ready:  # over, and nothing more to show: others may hold the terminal open
-                return
+                return False
 
-    def _show(self, stdout: int) -> bool:
+    def _show(self, stdout: int | None) -> bool:
         try:
             data = os.read(self._master, _CHUNK)
         except OSError:  # EIO: nobody has the other end any more
             return False
-        write(stdout, data)
+        if stdout is not None:
+            write(stdout, data)
         return bool(data)
 
 

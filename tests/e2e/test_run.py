@@ -191,6 +191,17 @@ def test_a_terminal_has_a_size_job_control_and_keys_that_leave_it(lab: Lab) -> N
     assert containers(lab) == {}  # nobody is there to remove it but the supervisor
 
 
+def test_the_keys_that_leave_a_command_leave_it_running(lab: Lab) -> None:
+    lab.netfab("run", "-d", "--name", "a", "host", "sleep", "1000")
+    with at_terminal(lab, "exec", "-it", "a", "sh", "-i") as person:
+        person.reads("# ")
+        person.types("until test -e /go; do sleep 0.01; done; seq 100000; touch /done\n\x10\x11")
+        assert person.ends() == 0
+
+    lab.netfab("exec", "a", "touch", "/go")
+    lab.shell(f"until {' '.join(lab.words('exec', 'a', 'test', '-e', '/done'))}; do :; done")
+
+
 def test_a_container_that_is_not_to_stay_goes_also_when_nobody_looks(lab: Lab) -> None:
     before = lab.state()
     lab.netfab(
