@@ -138,19 +138,16 @@ class _Look:
     def _hearing(self, numbers: Iterable[signal.Signals]) -> Iterator[None]:
         """Signals become bytes of a pipe, but for those that are ignored."""
         self._signals, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        before = {
-            number: signal.signal(number, lambda *_: None)
-            for number in numbers
-            if signal.getsignal(number) != signal.SIG_IGN
-        }
-        woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False) if before else -1
+        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+        woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False) if heard else -1
+        before = {number: signal.signal(number, lambda *_: None) for number in heard}
         try:
             yield
         finally:
-            if before:
-                signal.set_wakeup_fd(woken)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            if heard:
+                signal.set_wakeup_fd(woken)
             os.close(self._signals)
             os.close(write)
 
