@@ -241,6 +241,16 @@ def test_run_is_undone_by_destroy_and_reconcile_makes_it_again_as_after_a_reboot
     assert differences(before, lab.state()) == []
 
 
+def test_what_a_container_is_told_in_its_variables_is_nobody_elses_to_read(lab: Lab) -> None:
+    lab.netfab("run", "-d", "--name", "a", "-e", "PASSWORD=hunter2", "host", "sleep", "1000")
+
+    told = lab.run("setpriv", "--reuid=65534", "--clear-groups", "grep", "-rs", "hunter2", "/run", "/var/lib")
+
+    assert told.out == ""
+    assert "hunter2" in lab.netfab("exec", "a", "sh", "-c", "echo $PASSWORD").out
+    assert "a" in lab.shell("cat /run/netfab/default.json")
+
+
 def test_names_are_made_up_and_each_is_its_own(lab: Lab) -> None:
     made = [lab.netfab("run", "-d", "--network", "none", "host", "true").out.strip() for _ in range(2)]
 
