@@ -313,3 +313,29 @@ def test_cp_is_not_led_out_of_a_container_by_its_links_nor_makes_what_is_special
     assert "pipe is no file" in copied.err
     assert (lab.directory / "got/suid").stat().st_mode & 0o7777 == 0o755
     assert (lab.directory / "got/shadow").is_symlink()
+
+
+def test_an_image_says_what_the_command_does_not(lab: Lab) -> None:
+    lab.shell(
+        "mkdir -p root/bin; cp /bin/busybox root/bin; ln -s busybox root/bin/sh; tar -C root -cf root.tar ."
+    )
+    changes = (
+        'ENTRYPOINT ["/bin/sh", "-c"]',
+        'CMD ["echo $COLOUR, $(pwd)"]',
+        "ENV COLOUR=blue",
+        "WORKDIR /bin",
+    )
+    lab.netfab("import", *(word for change in changes for word in ("-c", change)), "root.tar", "box:1")
+
+    assert lab.netfab("run", "--rm", "box:1").out == "blue, /bin\n"
+    assert (
+        lab.netfab("run", "--rm", "-e", "COLOUR=red", "-w", "/", "box:1", "echo $COLOUR; pwd").out
+        == "red\n/\n"
+    )
+    assert lab.netfab("run", "--rm", "--entrypoint", "/bin/busybox", "box:1", "echo", "hi").out == "hi\n"
+    lab.netfab("run", "-d", "--name", "a", "box:1", "read forever")
+    assert "box:1" not in lab.netfab("rmi", "box:1", code=1).out
+    assert lab.netfab("ps", "-a", "-o", "json").json["nodes"][0]["image"].startswith("sha256:")
+    lab.netfab("rm", "-f", "a")
+    lab.netfab("rmi", "box:1")
+    assert "box:1" in lab.netfab("run", "box:1", code=125).err
