@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from containers import PYTHON, Containers
 from netfab.errors import Unsupported
 from netfab.runtime import client, foreground
 from netfab.runtime.logs import tail
+from netfab.runtime.terminals import Terminals
 from netfab.runtime.tty import Keys
 from netfab.system.process import user_namespace_is_initial
 
@@ -65,6 +67,19 @@ def test_what_is_written_to_a_terminal_is_logged_to_the_last_byte(containers: Co
     text = containers.shell("seq 20000; printf end", terminal=True)
 
     assert text.replace("\r", "") == "".join(f"{number}\n" for number in range(1, 20001)) + "end\n"
+
+
+def test_what_is_left_in_a_terminal_is_logged_before_its_end_is_told(tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    terminals = Terminals(select.epoll())
+    terminals.add("web", master, str(tmp_path / "log"))
+    os.write(slave, b"last words")
+    os.close(slave)
+
+    terminals.finish("web")
+
+    assert (tmp_path / "log").read_bytes() == b"last words"
+    assert terminals.of("web") is None
 
 
 def test_a_root_that_is_read_only_is_so_everywhere_and_its_mounts_are_not(
