@@ -89,6 +89,10 @@ class StoreError(NetfabError):
     """What netfab remembers can't be read or written."""
 
 
+class StoreUnreachable(StoreError):
+    """No member of the store that controllers share answers as it should."""
+
+
 class LeaseConflict(StoreError):
     """Another process claimed an overlapping lease first; planning again finds another."""
 

@@ -44,8 +44,8 @@ def origin_of(text: bytes, file: str, name: str | None) -> str:
 def with_origin(topology: Topology, origin: str) -> Topology:
     """The topology with its origin, where nothing else has to be asked for.
 
-    Not so: what is in other files and on other hosts, what images, guests and NICs there are, and whether
-    programs are ready.
+    Not so: what is in other files, on other hosts and in a shared store, which images, guests and NICs there
+    are, and whether programs are ready.
     """
     asking = any(
         node.attach or node.ready or node.image != "host" or any(file.source for file in node.files)
@@ -54,7 +54,7 @@ def with_origin(topology: Topology, origin: str) -> Topology:
     nics = any(link.outside is not None for link in topology.links) or any(
         network.uplink for network in topology.networks.values()
     )
-    if asking or nics or topology.hosts:
+    if asking or nics or topology.hosts or topology.store:
         return topology
     return topology._replace(origin=origin)
 

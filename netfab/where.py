@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netfab.engine.apply import Progress, no_progress
-from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError, Unsupported
+from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError, StoreUnreachable, Unsupported
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.local import LocalHost
 from netfab.hosts.lock import locked
@@ -26,7 +26,9 @@ from netfab.store.store import NO_SENSE, Record, Store
 from netfab.topology.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from netfab.store.book import Book
+    from netfab.store.book import Book, Entry
+    from netfab.store.shared import SharedBook
+    from netfab.topology.schema import Etcd
 
 
 OLDEST_KERNEL = (6, 1)
@@ -82,6 +84,60 @@ def opened_book(where: Where) -> Book:
         return Book(f"{where.state}/controller")
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return Book(f"{data}/netfab/controller")
+
+
+def store_of(entry: Entry) -> Etcd | None:
+    """The store that controllers of a fabric share. Raises StoreError where the book is damaged."""
+    from netfab.topology import grammar
+
+    try:
+        return grammar.store(entry.store or "sqlite")
+    except grammar.Wrong as wrong:
+        raise StoreError(f"the book's entry of fabric {entry.name}: {wrong}") from wrong
+
+
+def known_entry(name: str, where: Where) -> Entry | None:
+    """What is known of a fabric on other hosts; if its store can't be reached, what was known here last."""
+    entry = opened_book(where).entry(name)
+    if entry is None or not entry.store:
+        return entry
+    store = store_of(entry)
+    assert store is not None
+    with suppress(StoreUnreachable), shared_book(store, where) as book:
+        return book.entry(name)
+    return entry
+
+
+@contextmanager
+def shared_book(store: Etcd, where: Where) -> Iterator[SharedBook]:
+    """What all controllers know, to read. Raises StoreError."""
+    from netfab.store.etcd import Client
+    from netfab.store.shared import SharedBook
+
+    client = Client(store)
+    try:
+        yield SharedBook(client, opened_book(where))
+    finally:
+        client.close()
+
+
+@contextmanager
+def locked_book(fabric: str, store: Etcd | None, where: Where) -> Iterator[Book | SharedBook]:
+    """The book, to write of that fabric; in a shared one, nobody else does. Raises Locked, StoreError."""
+    if store is None:
+        yield opened_book(where)
+        return
+    from netfab.store import etcd_lock
+    from netfab.store.etcd import Client
+    from netfab.store.shared import SharedBook
+    from netfab.store.shared_keys import Keys
+
+    client = Client(store)
+    try:
+        with etcd_lock.held(client, Keys(store).lock(fabric), where.lock_timeout, where.waiting) as lock:
+            yield SharedBook(client, opened_book(where), lock)
+    finally:
+        client.close()
 
 
 @contextmanager
@@ -155,7 +211,7 @@ def whole_record(store: Store, name: str) -> Record:
     return record
 
 
-def refuse_another(record: Record | None, file: str, take_over: bool = False) -> None:
+def refuse_another(record: Record | Entry | None, file: str, take_over: bool = False) -> None:
     """Raises AppliedElsewhere unless the fabric, if there is one, is that file's, or is to become it."""
     if record is not None and record.file != file and not take_over:
         raise AppliedElsewhere(record.name, record.file, file)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from netfab.errors import Unsupported
 from netfab.kernel import openvswitch
 from netfab.kernel.dumps import links
+from netfab.kernel.facts import frr
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import PROGRAMS
 from netfab.kernel.userns import become_root
@@ -117,6 +118,7 @@ def _try_all() -> Iterator[Feature]:
     yield _feature(
         "Open vSwitch", openvswitch.lives(), "bridges named ovs*", "install and start openvswitch-switch"
     )
+    yield _feature("FRR", frr() is not None, "`control: evpn`", "apt install frr")
     yield from _nft()
     yield _feature("overlayfs", _overlay(), "containers (image: host)", "modprobe overlay")
     yield from _cgroups()

@@ -143,6 +143,7 @@ class Dump(NamedTuple):
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor
     vlans: Mapping[int, tuple[Any, ...]] = {}  # ifindex of a port of the host -> an Entry of each VLAN
     switches: Sequence[Any] = ()  # a Switch each, those of Open vSwitch
+    bgp: str = ""  # the configuration of the host's bgpd that is the fabric's, as it runs; "": none runs
     held: Sequence[str] | None = None  # ports that the supervisor holds; None: there is nothing of such
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Self
 
-from netfab.objects.base import EVERY, Dump, Name, Op, namespace_of
+from netfab.objects.base import EVERY, HOST, Dump, Name, Op, namespace_of
 from netfab.objects.difference import changed, fields
 from netfab.objects.ops import ChangeContainer, HaltContainer, PauseContainer, StartContainer, StopContainer
 
@@ -57,6 +57,7 @@ class Container(NamedTuple):
     ready: tuple[Probe, ...] = ()
     addresses: tuple[str, ...] = ()  # its node's: where probes look besides loopback
     depends_on: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()  # links of the host that it writes to: it ends before they do
     state: str = RUNNING  # or paused or stopped by a user; ended: otherwise than it should, or never begun
     read_only: bool = False
     init: bool = False
@@ -69,7 +70,15 @@ class Container(NamedTuple):
     @property
     def fixed(self) -> Hashable:
         return self._replace(
-            memory=None, cpus=None, pids=None, restart="", ready=(), addresses=(), depends_on=(), state=""
+            memory=None,
+            cpus=None,
+            pids=None,
+            restart="",
+            ready=(),
+            addresses=(),
+            depends_on=(),
+            uses=(),
+            state="",
         )
 
     @property
@@ -89,6 +98,7 @@ class Container(NamedTuple):
         network = (f"address {space}", f"route {space} main", f"sysctl {space}", "port host", "file")
         return (
             *(Name("container", name) for name in self.depends_on),
+            *(name for link in self.uses for name in (Name(HOST, link), Name(f"port {HOST}", link))),
             *(Name(kind, EVERY) for kind in network),
         )
 

@@ -129,9 +129,15 @@ def request(
 
 
 def entries(dump: Dump) -> Iterator[tuple[Name, NeighbourMessage]]:
-    """(tunnel, entry) of every forwarding entry about our tunnels on the host that nobody learned."""
-    tunnels = {link.ifindex: Name(HOST, link.name) for space, link in dump.marked if link.kind == "vxlan"}
+    """(link, entry) of every forwarding entry about our links on the host that nobody learned.
+
+    One about a node that moved here was FRR's before, and says so until the node is heard (br_fdb_update,
+    net/bridge/br_fdb.c); FRR's own are about tunnels.
+    """
+    own = {link.ifindex: link for space, link in dump.marked if space == HOST}
     for message in dump.neighbours.get(HOST, ()):
-        static = message.state & (NUD_PERMANENT | NUD_NOARP) and not message.flags & NTF_EXT_LEARNED
-        if message.family == AF_BRIDGE and message.ifindex in tunnels and static:
-            yield tunnels[message.ifindex], message
+        if message.family == AF_BRIDGE and message.ifindex in own:
+            link = own[message.ifindex]
+            learned = message.flags & NTF_EXT_LEARNED and link.kind == "vxlan"
+            if message.state & (NUD_PERMANENT | NUD_NOARP) and not learned:
+                yield Name(HOST, link.name), message

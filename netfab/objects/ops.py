@@ -179,6 +179,18 @@ class StopClient(NamedTuple):
     space: str = HOST
 
 
+class TellBgp(NamedTuple):
+    """Statements for the host's bgpd, each with those that it stands under; kept for when it starts again."""
+
+    statements: tuple[tuple[str, ...], ...]
+    doing: str
+    ends: bool = False  # fine when what it is about is gone already
+    space: str = HOST
+
+    def __str__(self) -> str:
+        return self.doing
+
+
 class HoldPorts(NamedTuple):
     """Have the fabric's supervisor hold these ports of the host, and no others."""
 

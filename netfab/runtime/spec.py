@@ -65,6 +65,7 @@ class Spec(NamedTuple):
     stdin: str = ""  # "": /dev/null; once: a pipe that ends with its writer; open: one that never ends
     separate: bool = False  # what goes to 2 has a log of its own
     remove: bool = False  # nothing is to stay of it when it has ended
+    uses: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """One line, in the order of the fields."""
@@ -87,7 +88,7 @@ class Spec(NamedTuple):
     def changeable(self) -> Spec:
         """This spec without what changes while the process runs: two that are equal need no new process."""
         return self._replace(
-            memory=None, cpus=None, pids=None, restart="no", ready=(), addresses=(), depends_on=()
+            memory=None, cpus=None, pids=None, restart="no", ready=(), addresses=(), depends_on=(), uses=()
         )
 
 

@@ -134,7 +134,7 @@ def topology_of(
         links=tuple(_link(one) for one in present if one.way not in ON_BRIDGES),
         hosts={},
         checks=(),
-        store="sqlite",
+        store=None,
         reserved=(),
         asked=tuple(asked.leases()),
     )

@@ -98,7 +98,7 @@ def topology_of(wanted: Iterable[Wanted], networks: Iterable[str]) -> Topology:
         links=(),
         hosts={},
         checks=(),
-        store="sqlite",
+        store=None,
         reserved=tuple(run.reserved),
         asked=tuple(("container", one.name, one.to_json()) for one in known),
     )
