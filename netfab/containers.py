@@ -145,9 +145,10 @@ def _alone(where: Where) -> Iterator[None]:
 
 
 def _asked_for(where: Where) -> Asked:
+    """All that there are, in the order in which they came."""
     with opened_store(where) as store:
         kept = (lease.value for lease in store.leases(NAME) if lease.kind == "container")
-        return {one.name: one for one in map(Wanted.from_json, kept)}
+        return {one.name: one for one in sorted(map(Wanted.from_json, kept), key=lambda one: one.number)}
 
 
 def _networks(where: Where) -> dict[str, str]:
