@@ -13,7 +13,7 @@ import click
 from netfab.cli.context import where_of
 from netfab.cli.failures import show_error
 from netfab.cli.options import lock_option
-from netfab.errors import ContainerFailed, NetfabError, Several
+from netfab.errors import ContainerFailed, Interrupted, NetfabError, Several
 
 FAILED = 125  # exit status where it is not the program's: docker's own
 _OPTIONS = {  # what a topology file calls it, and how it is written here
@@ -70,6 +70,8 @@ def run_command(ctx: click.Context, /, detach: bool, lock_timeout: float, **word
     except ContainerFailed as error:
         show_error(error)
         code = error.exit_code
+    except Interrupted:
+        raise
     except NetfabError as error:
         show_error(_in_words_of_options(error))
         code = FAILED
