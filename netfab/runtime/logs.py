@@ -107,8 +107,10 @@ class _Followed:
         self._fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
 
     def begin(self, lines: int | None) -> Iterator[Line]:
-        """The last lines that are there, all for None; `more` goes on behind them."""
+        """The last lines that are there, all for None; `more` goes on behind them, also within one."""
         found, self._offset = _last_lines(self._fd, lines)
+        if found and os.pread(self._fd, 1, self._offset - 1) != b"\n":
+            self._partial = found.pop()
         yield from (Line(self.name, text) for text in found)
 
     def is_over(self) -> bool:

@@ -42,6 +42,20 @@ def test_a_guest_that_makes_its_log_endless_costs_no_more_than_a_long_one(contai
     assert len(b"".join(tail(containers.paths, "web"))) <= 4 * LOG_LIMIT
 
 
+def test_a_line_that_is_half_written_when_following_begins_is_told_whole(containers: Containers) -> None:
+    containers.start(
+        "sh", "-c", "printf 'one\\nhal'; until test -e /go; do sleep 0.01; done; echo f; echo two"
+    )
+    while containers.tail() != ["one", "hal"]:
+        continue
+
+    said = follow(containers.paths, ["web"])
+    first = next(said).text
+    containers.exec("touch", "/go")
+
+    assert [first, *(line.text for line in said)] == [b"one", b"half", b"two"]
+
+
 def test_a_line_without_end_is_told_in_parts(containers: Containers) -> None:
     script = "echo up; while test ! -e /go; do sleep 0.01; done; head -c 3000000 /dev/zero"
     containers.start("sh", "-c", script)
