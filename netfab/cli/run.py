@@ -83,7 +83,9 @@ def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
     from netfab.runtime import foreground
     from netfab.runtime.paths import Paths
     from netfab.topology.default import NAME
+    from netfab.where import need_root
 
+    need_root("run")
     wanted = _wanted(words, detach, where)
     paths, view = Paths(NAME, where.run, where.state), foreground.View(None, terminal=words["terminal"])
 
@@ -114,45 +116,21 @@ def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
 def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
     """What the words mean; the image by its digest."""
     from netfab import containers
-    from netfab.topology import default
+    from netfab.topology.default import Wanted
     from netfab.topology.schema import ByCommand
 
     if words["terminal"] and words["interactive"] and not detach and not sys.stdin.isatty():
         raise NetfabError("standard input is no terminal", hint="leave -t out")
     if words["remove"] and words["restart"] not in ("", "no"):
         raise NetfabError("conflicting options: --restart and --rm")
-    image = words["image"]
-    program = words["entrypoint"] or words["command"]
-    if image != "host":
-        from netfab.images import resolve
-
-        found = resolve(where, image)
-        image, program = found.digest, program or found.config.argv
-    if not program:
-        raise NetfabError(f"which program? {words['image']} names none", hint="netfab run IMAGE CMD…")
-    keys: dict[str, Any] = {key: words[key] for key in _AS_TYPED if words[key]}
-    keys |= {key: list(words[key]) for key in _LISTS if words[key]}
-    keys |= {key: "true" for key in _FLAGS if words[key]}
-    keys["mounts"] = [os.path.abspath(text) if text[:1] == "." else text for text in words["mounts"]]
-    if words["entrypoint"] is not None:
-        keys["entrypoint"] = [words["entrypoint"]] if words["entrypoint"] else "none"
-    port = {key: words[key] for key in ("mac",) if words[key]}
-    if addresses := [words[key] for key in ("ip", "ip6") if words[key]]:
-        port["ip"] = addresses
-    net = words["network"]
-    own = net in ("host", "none") or net.startswith("container:")
-    if own:
-        keys["mode"] = net
-    if port or not own:
-        keys |= default.on_its_network(port)
-    return default.Wanted(
+    return Wanted(
         words["name"],
-        {key: value for key, value in keys.items() if value},
-        image,
+        {key: value for key, value in {**_keys(words), **_network(words)}.items() if value},
+        _image(words, where),
         words["image"],
         words["command"] or None,
         tuple(_variables(words["env"])),
-        "" if own else containers.network(net, where),
+        "" if _is_mode(words["network"]) else containers.network(words["network"], where),
         ByCommand(
             terminal=words["terminal"],
             stdin=("open" if detach else "once") if words["interactive"] else "",
@@ -160,6 +138,44 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
             remove=words["remove"] and detach,
         ),
     )
+
+
+def _keys(words: dict[str, Any]) -> dict[str, Any]:
+    """The keys that a topology file would have, but for those of its network."""
+    keys: dict[str, Any] = {key: words[key] for key in _AS_TYPED}
+    keys |= {key: list(words[key]) for key in _LISTS}
+    keys |= {key: "true" for key in _FLAGS if words[key]}
+    keys["mounts"] = [os.path.abspath(text) if text[:1] == "." else text for text in words["mounts"]]
+    if words["entrypoint"] is not None:
+        keys["entrypoint"] = [words["entrypoint"]] if words["entrypoint"] else "none"
+    return keys
+
+
+def _network(words: dict[str, Any]) -> dict[str, Any]:
+    """Its mode, or its port on a network; both where that was typed, which the reader then refuses."""
+    from netfab.topology.default import on_its_network
+
+    mode = {"mode": words["network"]} if _is_mode(words["network"]) else {}
+    port = {"mac": words["mac"], "ip": [words[key] for key in ("ip", "ip6") if words[key]]}
+    port = {key: value for key, value in port.items() if value}
+    return mode if mode and not port else {**mode, **on_its_network(port)}
+
+
+def _is_mode(network: str) -> bool:
+    return network in ("host", "none") or network.startswith("container:")
+
+
+def _image(words: dict[str, Any], where: Any) -> str:
+    """`host`, a directory, or an id of what is here. Raises NetfabError where nothing says what to run."""
+    image, program = words["image"], words["entrypoint"] or words["command"]
+    if image != "host":
+        from netfab.images import resolve
+
+        found = resolve(where, image)
+        image, program = found.digest, program or found.config.argv
+    if not program:
+        raise NetfabError(f"which program? {words['image']} names none", hint="netfab run IMAGE CMD…")
+    return str(image)
 
 
 def _variables(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
