@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from netfab.errors import LeaseConflict, NetfabError
 from netfab.everywhere import (
@@ -41,6 +41,7 @@ from netfab.remote.planning import planned, planned_alone
 from netfab.remote.reach import refuse_narrow
 from netfab.store.book import Book, Entry, Others
 from netfab.topology.schema import Topology
+from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, known_entry, locked_book, refuse_another, shared_book
 
 if TYPE_CHECKING:

@@ -161,7 +161,8 @@ def apply(
                         made = made._replace(topology=text_of(written) if file else "")
                     elif record and not applied.changes:
                         made = made._replace(topology=record.topology)
-                    remember(made, within(proposed, _desired(record, name)), wants, store, where)
+                    kept = proposed.fabric if not only else within(proposed, _desired(record, name))
+                    remember(made, kept, wants, store, where)
         except UndoFailed:
             raise
         except BaseException as failure:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.look import status
@@ -16,6 +16,7 @@ from netfab.objects.kinds import KINDS
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import Status, status_of
 from netfab.store.store import Record
+from netfab.tuples import NamedTuple
 from netfab.visits import as_they_are_now
 from netfab.where import HERE, Where, opened_host, opened_store
 

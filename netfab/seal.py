@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab import __version__
 from netfab.objects.digest import digest
@@ -20,6 +19,7 @@ from netfab.store.public import SEAL
 from netfab.store.store import Store
 from netfab.system.files import public_directory
 from netfab.topology.schema import Topology
+from netfab.tuples import NamedTuple
 from netfab.where import Where, applying_user, last_applied, locked_fabric, opened_host, opened_store
 
 MOST = 4 << 20  # bytes that a topology file may have

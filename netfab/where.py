@@ -9,23 +9,21 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from netfab.engine.apply import Progress, no_progress
 from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError, StoreUnreachable, Unsupported
 from netfab.hosts.interrupt import deferred
-from netfab.hosts.local import LocalHost
 from netfab.hosts.lock import locked
-from netfab.kernel.execute import Hook, no_hook
-from netfab.objects.base import Fabric
-from netfab.objects.borrowed import Borrowed
-from netfab.objects.kinds import ASKED
+from netfab.objects.base import Fabric, Hook, no_hook
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
 from netfab.store.store import NO_SENSE, Record, Store
 from netfab.topology.suggest import did_you_mean
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
+    from netfab.hosts.local import LocalHost
     from netfab.store.book import Book, Entry
     from netfab.store.shared import SharedBook
     from netfab.topology.schema import Etcd
@@ -177,6 +175,8 @@ def records_of_any(where: Where = HERE) -> list[Record]:
 @contextmanager
 def opened_host(name: str, where: Where) -> Iterator[LocalHost]:
     """This host, for one fabric; a signal meanwhile is answered between two steps. Raises Interrupted."""
+    from netfab.hosts.local import LocalHost  # many commands only look into the store
+
     with deferred() as interrupts, LocalHost(name, where.run, where.hook, where.state) as host:
         host.interrupts, host.waiting_for = interrupts, where.waiting
         yield host
@@ -217,13 +217,17 @@ def refuse_another(record: Record | Entry | None, file: str, take_over: bool = F
         raise AppliedElsewhere(record.name, record.file, file)
 
 
-def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
-    """What is of these kinds in the fabric as it was last applied; empty when it never was.
+def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] | None = None) -> Fabric:
+    """What is of these kinds, or of those that are ASKED for, in the fabric as it was last applied.
 
+    Empty when it never was.
     What an apply that was killed had claimed to borrow, or to put into a namespace, counts, too; what others
     still borrow does not, so that the last to go puts it back.
     """
-    record = store.record(name)
+    from netfab.objects.borrowed import Borrowed
+    from netfab.objects.kinds import ASKED
+
+    record, kinds = store.record(name), ASKED if kinds is None else kinds
     mentioned = [kind for kind in kinds if record and Fabric.mentioned(record.desired, kind)]
     last = Fabric.from_json(record.desired, mentioned) if record and mentioned else Fabric(name)
     leases = store.leases(name)
@@ -236,14 +240,14 @@ def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) ->
     return Fabric(name, (thing for thing in known.values() if getattr(thing, "key", None) not in others))
 
 
-def last_of_any(name: str, where: Where, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
+def last_of_any(name: str, where: Where, kinds: Iterable[type[Any]] | None = None) -> Fabric:
     """As the store has it; when that can't be read, as it was published; when neither can, nothing."""
     with suppress(StoreError, *NO_SENSE), opened_store(where) as store:
         return last_applied(store, name, kinds)
     return last_published(name, where, kinds)
 
 
-def last_published(name: str, where: Where, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
+def last_published(name: str, where: Where, kinds: Iterable[type[Any]] | None = None) -> Fabric:
     """As everybody may know it; nothing where that can't be read."""
     published: Any = PublicView(where.run)
     with suppress(StoreError, *NO_SENSE):

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from glob import glob
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,6 +46,8 @@ def find_file(argument: str | None, option: str | None = None) -> str:
     for name in ("topology.yaml", "topology.yml"):
         if os.path.exists(name):
             return name
+    from glob import glob
+
     found = sorted({*glob("*.netfab.yaml"), *glob("*.netfab.yml")})
     if not found:
         found = sorted({*glob("*.yaml"), *glob("*.yml")})
@@ -196,12 +197,11 @@ def _applied_from_files(where: Any) -> list[Record | Entry]:
 
 def known_fabrics(where: Any) -> list[Record | Entry]:
     """Every fabric of this host, and of the hosts that it controls."""
-    from netfab import fabric
-    from netfab.where import opened_book
+    from netfab.where import opened_book, records_of_any
 
     entries = opened_book(where).entries()
     spread = {entry.name for entry in entries}
-    return [*(record for record in fabric.records_of_any(where) if record.name not in spread), *entries]
+    return [*(record for record in records_of_any(where) if record.name not in spread), *entries]
 
 
 def entry_of(name: str, where: Any) -> Entry | None:

@@ -18,7 +18,7 @@ from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
 from netfab.kernel import drops, nft
 from netfab.kernel.announce import advertise, announce_for, arp_requests
-from netfab.kernel.execute import Executor, Hook, no_hook
+from netfab.kernel.execute import Executor
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.marks import Marked, marked
 from netfab.kernel.netlink import Monitor
@@ -26,7 +26,7 @@ from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.nics import barred, nics
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
-from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Name, Op
+from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Name, Op, no_hook
 from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.bridge import Bridge
 from netfab.objects.container import RUNNING, Container

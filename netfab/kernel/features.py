@@ -7,7 +7,6 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.errors import Unsupported
 from netfab.kernel import openvswitch
@@ -25,6 +24,7 @@ from netfab.objects.vlan import FEATURE as TAGGING
 from netfab.objects.vlan import VLAN_ID
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, encode, u8, u16, u32
 from netfab.system import linux
+from netfab.tuples import NamedTuple
 
 
 class Feature(NamedTuple):

@@ -4,9 +4,10 @@ Plain data; kernel/ and runtime/ carry them out. Together with wire.Request this
 for. As in topology/schema.py, annotations are no texts: defining these takes half as long.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.objects.base import HOST, Name
+from netfab.tuples import NamedTuple
 
 
 class NewNamespace(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.bgp import vnis_told
@@ -30,6 +30,7 @@ from netfab.objects.wire import (
     mac,
     number,
 )
+from netfab.tuples import NamedTuple
 
 EVERYBODY = "00:00:00:00:00:00"  # the flood list: broadcast, multicast, and what nobody is known to have
 

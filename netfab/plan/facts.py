@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import NamedTuple
 
 from netfab.objects.original import Original
 from netfab.plan.subnets import Reservation
 from netfab.topology.grammar import vlan_id
 from netfab.topology.schema import Address, Network, Topology
+from netfab.tuples import NamedTuple
 
 
 class FoundGuest(NamedTuple):

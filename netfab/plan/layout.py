@@ -7,7 +7,6 @@ are routing.py's, objects are network.py's and node.py's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.plan.addresses import Addresses, Assigned
@@ -38,6 +37,7 @@ from netfab.topology.schema import (
     Prefix,
     Topology,
 )
+from netfab.tuples import NamedTuple
 
 
 class Segment(NamedTuple):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
-from typing import NamedTuple
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.digest import digest
@@ -16,6 +15,7 @@ from netfab.plan.mtu import IPV6_MTU
 from netfab.plan.runs_on import Placement
 from netfab.plan.speakers import by_bgp, dumb
 from netfab.topology.schema import PLANNED, Address, HostEntry, Network, Planned, Port, Topology
+from netfab.tuples import NamedTuple
 
 _GROUPS, _GROUPS6 = IPv4Network("239.192.0.0/14"), IPv6Network("ff18::/96")
 OVERHEAD = {4: 50, 6: 70}  # bytes of the outer headers; RFC 7348, section 5

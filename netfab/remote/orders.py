@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.objects.base import Fabric
 from netfab.plan.facts import Facts, Lease
@@ -16,6 +16,7 @@ from netfab.remote.transaction import Order
 from netfab.store.book import Entry, source
 from netfab.store.store import Record
 from netfab.topology.schema import Topology
+from netfab.tuples import NamedTuple
 from netfab.where import applying_user
 
 _OWN = ("publish", "borrowed", "inside")  # leases that are one host's own

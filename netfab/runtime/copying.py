@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import ExitStack
-from typing import NamedTuple
 
 from netfab.errors import NetfabError
 from netfab.system.mounts import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, open_below
+from netfab.tuples import NamedTuple
 
 _IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

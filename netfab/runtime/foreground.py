@@ -13,7 +13,6 @@ import signal
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
 from netfab.errors import NetfabError
 from netfab.runtime import client, tty
@@ -23,6 +22,7 @@ from netfab.runtime.paths import Paths
 from netfab.runtime.protocol import MESSAGE_LIMIT
 from netfab.runtime.status import Status, connect, status_of
 from netfab.system import files
+from netfab.tuples import NamedTuple
 
 _CHUNK = 1 << 16
 _PASSED_ON = (

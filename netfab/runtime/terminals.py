@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import select
 from contextlib import suppress
-from typing import NamedTuple
+
+from netfab.tuples import NamedTuple
 
 _CHUNK = 1 << 16
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.runtime import cgroups
 from netfab.runtime.cgroups import Hierarchies, Leaf
-from netfab.runtime.record import stat_fields
 from netfab.runtime.status import Status
+from netfab.system.proc import stat_fields
+from netfab.tuples import NamedTuple
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -10,11 +10,12 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import StoreError
 from netfab.plan.facts import HeldSubnet, Lease
 from netfab.store.store import NO_SENSE
+from netfab.tuples import NamedTuple
 
 
 class Entry(NamedTuple):

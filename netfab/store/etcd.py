@@ -10,12 +10,13 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import StoreError, StoreUnreachable
 from netfab.store.etcd_wire import NO_TOKEN, Refused, Wire, reason_of
 from netfab.store.store import NO_SENSE
 from netfab.topology.schema import Etcd
+from netfab.tuples import NamedTuple
 
 PATIENCE = 15.0  # seconds; a cluster that lost its leader has another one sooner
 ATTEMPT = 5.0  # seconds for one member

@@ -12,7 +12,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from functools import cache
 from ipaddress import ip_network
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import StoreError
 from netfab.plan.facts import HeldSubnet, Lease
@@ -20,6 +20,7 @@ from netfab.store import etcd
 from netfab.store.book import Entry, Others, entry_of
 from netfab.store.store import NO_SENSE
 from netfab.topology.schema import Etcd
+from netfab.tuples import NamedTuple
 
 MOST = 64 << 20  # bytes of an entry
 _VERSION = 1

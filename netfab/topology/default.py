@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from netfab.errors import Location, NetfabError, TopologyError, raise_all
 from netfab.topology.nodes import Nodes, Ports
@@ -26,6 +26,7 @@ from netfab.topology.schema import (
 )
 from netfab.topology.tree import Map, Scalar, Sequence, Tree
 from netfab.topology.unread import Unread
+from netfab.tuples import NamedTuple
 
 NAME: Final = "default"  # no file can have it
 OWN: Final = "bridge"  # the network of those that name no other, as docker calls it

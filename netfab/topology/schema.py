@@ -12,9 +12,10 @@ No `from __future__ import annotations` here: annotations as texts are compiled,
 from collections.abc import Mapping
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from netfab.errors import Location
+from netfab.tuples import NamedTuple
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
