@@ -20,7 +20,10 @@ from netfab.objects.container import Container
 from netfab.plan.placement import of_all
 from netfab.plan.planner import Plan
 from netfab.plan.prefixes import reasons
+from netfab.plan.runs_on import place
+from netfab.pulling import as_far_as_they_are_here, with_its_images
 from netfab.remote.coordinator import transact
+from netfab.remote.images import give
 from netfab.remote.messages import StaleBase
 from netfab.remote.orders import Planned, desired_on, entry_for, orders_for, summary_of
 from netfab.remote.party import Connect, Party, connect, party
@@ -108,16 +111,21 @@ def apply(
     entry = known(topology.name, where)
     gone = {host: ssh for host, ssh in (entry.hosts if entry else {}).items() if host not in hosts}
     cleared = {} if only else gone
-    with party({**hosts, **cleared}, where, way) as together:
+    written = topology
+    with (
+        with_its_images(topology, where, only) as topology,
+        party({**hosts, **cleared}, where, way) as together,
+    ):
         for attempt in range(ATTEMPTS):
             made = planned(topology, together, hosts, entry, skip_unreachable, only)
+            give(together, made.plans, where)
             begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
             orders = dict(orders_for(topology, made, begun, take_over, cleared))
             try:
                 with _in_the_book(begun, entry, where) as book:
                     left = cleared.keys() & made.said
                     hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
-                    text = text_of(topology) if not only else entry.topology if entry else ""
+                    text = text_of(written) if not only else entry.topology if entry else ""
                     decided = partial(book.keep, begun._replace(hosts=hosts_then, topology=text))
                     check = partial(refuse_narrow, together, topology, made.plans)
                     changes = transact(together, orders, where, check, decided)
@@ -143,13 +151,21 @@ def apply_alone(
 
     Raises NetfabError where that would be chosen by what the others have.
     """
-    with party(_only(topology, host), where, way) as together:
+    with (
+        with_its_images(topology, where, _nodes_on(topology, host)) as topology,
+        party(_only(topology, host), where, way) as together,
+    ):
         made = planned_alone(topology, together, host)
         begun = entry_for(topology, file, {host: ""}, made, None)
         orders = dict(orders_for(topology, made, begun, take_over, ()))
         changes = transact(together, orders, where, lambda _: None, lambda: None)
         _wait_until_ready(together, topology.name, made.plans)
         return _outcome(topology, made, changes)
+
+
+def _nodes_on(topology: Topology, host: str) -> list[str]:
+    """The nodes that the host runs."""
+    return [node for node, on in place(topology).nodes.items() if on == host]
 
 
 def _only(topology: Topology, host: str) -> dict[str, str]:
@@ -202,26 +218,31 @@ def plan(
     With `why`, also the reason for each subnet: what was rejected, and who on which host holds it.
     """
     entry = known(topology.name, where)
+    topology, missing = as_far_as_they_are_here(topology, where, only)
     with party(hosts, where, way) as together:
         made = planned(topology, together, hosts, entry, skip_unreachable, only)
-        return _compared(topology, together, made, why)
+        return _compared(topology, together, made, why, missing)
 
 
 def plan_alone(
     topology: Topology, host: str, where: Where = HERE, *, why: bool = False, way: Connect = connect
 ) -> Outcome:
     """What apply_alone would change. Changes nothing."""
+    topology, missing = as_far_as_they_are_here(topology, where, _nodes_on(topology, host))
     with party(_only(topology, host), where, way) as together:
         made = planned_alone(topology, together, host)
-        return _compared(topology, together, made, why)
+        return _compared(topology, together, made, why, missing)
 
 
-def _compared(topology: Topology, together: Party, made: Planned, why: bool) -> Outcome:
+def _compared(
+    topology: Topology, together: Party, made: Planned, why: bool, missing: Iterable[str]
+) -> Outcome:
     said = together.ask_all({
         host: {"verb": "compare", "fabric": json.loads(desired_on(host, made).to_json())}
         for host in made.plans
     })  # fmt: skip
     outcome = _outcome(topology, made, {host: answer["changes"] for host, answer in said.items()})
+    outcome = outcome._replace(warnings=(*outcome.warnings, *missing))
     return outcome._replace(reasons=tuple(_reasons(topology, made))) if why else outcome
 
 

@@ -18,7 +18,7 @@ from netfab.plan.images import Meant, wanted, with_images, without_any_program
 from netfab.plan.part import nodes_of
 from netfab.topology.image import ID
 from netfab.topology.schema import Node, Topology
-from netfab.where import Where, records
+from netfab.where import Where, need_root, records
 
 
 @contextmanager
@@ -31,6 +31,7 @@ def with_its_images(topology: Topology, where: Where, only: Collection[str] = ()
     if not images:
         yield topology
         return
+    need_root("apply")
     with using(where):
         known = dict(_each(images, lambda name: resolve(where, name, "/")))
         raise_all(without_any_program(topology, known))

@@ -17,6 +17,7 @@ from netfab.images.blobs import Part, digest_of
 from netfab.images.config import BadImage
 from netfab.images.layout import MOST, hex_of
 from netfab.images.manifests import (
+    ARCHITECTURES,
     Descriptor,
     Manifest,
     for_machine,
@@ -220,7 +221,7 @@ def of_root(file: IO[bytes], diff_id: str, config: Mapping[str, Any]) -> Found:
     files = OneFile(file)
     layer = _descriptor(files, "")
     made = {
-        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
+        "architecture": ARCHITECTURES.get(os.uname().machine, os.uname().machine),
         "config": dict(config),
         "os": "linux",
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
