@@ -13,7 +13,17 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from netfab.errors import NetfabError
-from netfab.everywhere import Changes, destroy, drift, programs, reconcile, status, topology_of, with_hosts
+from netfab.everywhere import (
+    Changes,
+    destroy,
+    drift,
+    programs,
+    reconcile,
+    status,
+    topology_of,
+    tried,
+    with_hosts,
+)
 from netfab.fabric import text_of
 from netfab.hosts import simulated
 from netfab.objects.container import Container
@@ -48,6 +58,7 @@ __all__ = [
     "reconcile",
     "status",
     "topology_of",
+    "tried",
 ]
 
 _NOT_DECIDED = ""  # as the transaction of an entry

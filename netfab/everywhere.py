@@ -5,11 +5,13 @@ across.py re-exports it. What a host says is put together here, with its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from netfab.diagnose.trials import Trial, Verdict
 from netfab.errors import NetfabError
+from netfab.objects.decode import plain
 from netfab.remote.meeting import greeted, tell_what_was_decided
 from netfab.remote.messages import Message
 from netfab.remote.party import Connect, Party, connect, party
@@ -103,6 +105,39 @@ def programs(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> li
     return [
         {**one, "host": host} for host, ran in found.items() for one in ran if one["fabric"] == entry.name
     ]
+
+
+def tried(
+    entry: Entry, trials: Sequence[Trial], where: Where = HERE, *, way: Connect = connect
+) -> list[Verdict]:
+    """What comes of each, tried where its source is; what is tried from the host, from every one."""
+    nodes = entry.summary["nodes"]
+    begins = {host: [each for each in trials if _begins_on(each, host, nodes)] for host in entry.hosts}
+    found: dict[Trial, Verdict] = {}
+    with party({host: entry.hosts[host] for host in entry.hosts if begins[host]}, where, way) as together:
+        said = together.ask_all(
+            {
+                host: {"verb": "call", "function": "tried", "arguments": _asked(entry, host, begins[host])}
+                for host in together.channels
+            }
+        )
+    for host, answer in said.items():
+        for trial, verdict in zip(begins[host], map(Verdict._make, answer["value"]), strict=True):
+            if trial not in found or not verdict.holds:
+                found[trial] = verdict
+    return [found[trial] for trial in trials]
+
+
+def _begins_on(trial: Trial, host: str, nodes: Mapping[str, Any]) -> bool:
+    return trial.source not in nodes or nodes[trial.source]["host"] == host
+
+
+def _asked(entry: Entry, host: str, trials: Iterable[Trial]) -> dict[str, Any]:
+    """The trials as they are told; who receives on another host can't be looked at from here."""
+    nodes = entry.summary["nodes"]
+    here = {name for name, node in nodes.items() if node["host"] == host}
+    told = [each if each.receiver in here else each._replace(receiver="") for each in trials]
+    return {"fabric": entry.name, "trials": plain(told)}
 
 
 def topology_of(entry: Entry) -> str:

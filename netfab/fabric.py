@@ -19,7 +19,7 @@ from netfab.kernel.inhabitants import inhabitants
 from netfab.loading import load
 from netfab.look import bridges, name_of, plan_data, status, topology_of, warnings
 from netfab.nics import as_they_came_back
-from netfab.nodes import execute, logs, programs, run_commands
+from netfab.nodes import capture, execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Lease
@@ -63,6 +63,7 @@ __all__ = [
     "apply",
     "applying_user",
     "bridges",
+    "capture",
     "destroy",
     "drift",
     "execute",

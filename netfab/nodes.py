@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netfab.engine.diff import Change
-from netfab.errors import NetfabError
+from netfab.errors import Interrupted, NetfabError
+from netfab.hosts.interrupt import deferred
 from netfab.kernel.netns import Namespaces
 from netfab.runtime.paths import Paths
 from netfab.store.store import Record
 from netfab.topology.suggest import nearest
 from netfab.visits import namespace_of_guest
 from netfab.where import HERE, Where, need_root, opened_store, records
+
+if TYPE_CHECKING:
+    from netfab.kernel.capture import Frame
+
+THE_HOST: Mapping[str, Any] = {"guest": "", "namespace": ""}  # as the summary of a node in its namespace
+_GLANCE = 0.2  # seconds after which a signal that came is seen
 
 
 def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]]:
@@ -105,16 +113,7 @@ def _in_namespace(
     """Run a command in the namespace of a node that has no program."""
     from netfab.runtime.exec import run_in_namespace
 
-    try:
-        netns = (
-            namespace_of_guest(found["guest"], where)
-            if found["guest"]
-            else Namespaces.open_bound(os.path.basename(found["namespace"]))
-        )
-    except OSError as error:
-        raise NetfabError(
-            f"the namespace of {name} is gone: {error.strerror}", hint=f"netfab reconcile {fabric}"
-        ) from error
+    netns = opened_namespace(fabric, name, found, where)
     try:
         return run_in_namespace(
             netns,
@@ -127,6 +126,57 @@ def _in_namespace(
         )
     finally:
         os.close(netns)
+
+
+def opened_namespace(fabric: str, name: str, found: Mapping[str, Any], where: Where = HERE) -> int:
+    """A file descriptor of the namespace that a node is in, by its summary. Raises NetfabError."""
+    try:
+        if found["guest"]:
+            return namespace_of_guest(found["guest"], where)
+        if not found["namespace"]:  # it is in the host's
+            return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        return Namespaces.open_bound(os.path.basename(found["namespace"]))
+    except OSError as error:
+        raise NetfabError(
+            f"the namespace of {name} is gone: {error.strerror}", hint=f"netfab reconcile {fabric}"
+        ) from error
+
+
+class Heard(NamedTuple):
+    """Frames, and for how many there was no room so far."""
+
+    frames: list[Frame]
+    lost: int
+
+
+def capture(node: str, interface: str, filter: str, where: Where = HERE) -> Iterator[Heard]:
+    """The frames that pass a node's interface, or, without one, all of them, as they come, until a signal.
+
+    node: also `host`. From the first item on, which is empty, none is missed. Raises NetfabError.
+    """
+    from netfab.kernel.capture import Capture
+
+    need_root("capture")
+    fabric, name, found = ("", node, THE_HOST) if node == "host" else _named(node, where)
+    netns = opened_namespace(fabric, name, found, where)
+    try:
+        capture = Capture(netns, interface, filter)
+    finally:
+        os.close(netns)
+    with capture, deferred() as interrupts:
+        yield Heard([], 0)
+        with suppress(Interrupted):
+            while True:
+                capture.wait(_GLANCE)
+                interrupts.check()
+                if frames := list(capture.frames()):
+                    yield Heard(frames, capture.lost)
+        yield Heard(list(capture.frames()), capture.lost)
+
+
+def _named(node: str, where: Where) -> tuple[str, str, Mapping[str, Any]]:
+    record, name, found = node_of(node, where)
+    return record.name, name, found
 
 
 def programs(where: Where = HERE) -> list[dict[str, Any]]:

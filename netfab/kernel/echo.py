@@ -1,4 +1,4 @@
-"""One echo request: whether an address answers (RFC 792, RFC 4443). Needs root."""
+"""Echo requests: who answers, and by which hops it is reached (RFC 792, RFC 4443). Needs root."""
 
 from __future__ import annotations
 
@@ -6,35 +6,148 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from time import monotonic
+from typing import NamedTuple
 
+Address = IPv4Address | IPv6Address
+MOST_HOPS = 30  # as traceroute(8) has it
 _REQUEST, _REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
+_EXCEEDED = {4: 11, 6: 3}
+_HEADER = {4: 20, 6: 40}  # of the packet that an error quotes
+_AGAIN = 0.25  # seconds after which who is silent is asked again
 
 
-def answers(address: IPv4Address | IPv6Address, seconds: float) -> bool:
+def answers(address: Address, seconds: float) -> bool:
     """Whether it does, within that time."""
-    version = address.version
-    if version == 4:
-        door = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-    else:
-        door = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)  # the kernel sums it up
-    ours = os.urandom(4)
-    deadline = monotonic() + seconds
-    with door:
-        with suppress(OSError):  # no way there now: nobody answers
-            door.sendto(_request(_REQUEST[version], ours), (str(address), 0))
-        while (left := deadline - monotonic()) > 0 and select.select([door], [], [], left)[0]:
-            data, (sender, *_) = door.recvfrom(2000)
-            message = data[(data[0] & 15) * 4 :] if version == 4 else data
-            if message[:1] == bytes((_REPLY[version],)) and message[4:8] == ours and sender == str(address):
+    return bool(answering([address], seconds))
+
+
+def answering(addresses: Collection[Address], seconds: float) -> dict[Address, float]:
+    """Those that answer within that time, and after how many seconds each did."""
+    found: dict[Address, float] = {}
+    begun = monotonic()
+    with _Echo({address.version for address in addresses}) as echo:
+        while (left := begun + seconds - monotonic()) > 0 and len(found) < len(set(addresses)):
+            for address in addresses:
+                if address not in found:
+                    echo.send(address, 0)
+            for answer in echo.heard(min(left, _AGAIN), enough=len(set(addresses)) - len(found)):
+                if answer.replies and answer.sender in addresses:
+                    found.setdefault(answer.sender, answer.at - begun)
+    return found
+
+
+def hops(address: Address, seconds: float) -> tuple[Address | None, ...]:
+    """The routers on the way to an address that answers, then itself; None where one is silent.
+
+    Nothing where the address does not answer within that time.
+    """
+    found: dict[int, Address] = {}
+    with _Echo({address.version}) as echo:
+        for distance in range(1, MOST_HOPS + 1):
+            echo.send(address, distance)
+        reached = MOST_HOPS + 1
+        for answer in echo.heard(seconds):
+            found[answer.distance] = answer.sender
+            if answer.replies:
+                reached = min(reached, answer.distance)
+            if found.keys() >= set(range(1, reached + 1)):
+                break
+    return tuple(map(found.get, range(1, reached + 1))) if reached <= MOST_HOPS else ()
+
+
+def passes(address: Address, size: int, seconds: float) -> bool:
+    """Whether a packet of `size` bytes is answered that nobody may cut (RFC 1191, RFC 8201)."""
+    begun = monotonic()
+    with _Echo({address.version}, size - _HEADER[address.version] - 8) as echo:
+        while (left := begun + seconds - monotonic()) > 0:
+            echo.send(address, 0)
+            if any(answer.replies for answer in echo.heard(min(left, _AGAIN), enough=1)):
                 return True
     return False
 
 
-def _request(kind: int, ours: bytes) -> bytes:
+class _Answer(NamedTuple):
+    sender: Address
+    distance: int  # the hop limit that was sent; 0 is the kernel's own
+    replies: bool  # or a router says that the hop limit was used up
+    at: float
+
+
+class _Echo:
+    """Sockets for echo requests whose answers are told from those to others."""
+
+    def __init__(self, versions: Iterable[int], payload: int = 0) -> None:
+        self._ours = os.urandom(2)
+        self._payload = bytes(payload)
+        self._doors: Mapping[int, socket.socket] = {version: _raw(version) for version in versions}
+        if payload:
+            for version, door in self._doors.items():
+                door.setsockopt(*_NEVER_CUT[version])
+
+    def __enter__(self) -> _Echo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for door in self._doors.values():
+            door.close()
+
+    def send(self, address: Address, distance: int) -> None:
+        """A request that `distance` routers may pass on; 0: as many as usual."""
+        version = address.version
+        ours = self._ours + struct.pack("!H", distance)
+        level, option = _HOP_LIMIT[version]
+        limit = struct.pack("i", distance)
+        ancillary = [(level, option, limit)] if distance else []
+        with suppress(OSError):  # no way there now: nobody answers
+            self._doors[version].sendmsg(
+                [_request(_REQUEST[version], ours + self._payload)], ancillary, 0, (str(address), 0)
+            )
+
+    def heard(self, seconds: float, enough: int | None = None) -> Iterable[_Answer]:
+        """What comes within that time; `enough`: no more than so many replies."""
+        deadline = monotonic() + seconds
+        replies = 0
+        while replies != enough and (left := deadline - monotonic()) > 0:
+            for door in select.select(list(self._doors.values()), [], [], left)[0]:
+                if answer := self._read(door):
+                    replies += answer.replies
+                    yield answer
+
+    def _read(self, door: socket.socket) -> _Answer | None:
+        data, (sender, *_) = door.recvfrom(2000)
+        version = 6 if door.family == socket.AF_INET6 else 4
+        message = data[(data[0] & 15) * 4 :] if version == 4 else data
+        replies = message[:1] == bytes((_REPLY[version],))
+        if not replies:
+            if message[:1] != bytes((_EXCEEDED[version],)):
+                return None
+            message = message[8 + _HEADER[version] :]  # the request that came to its end
+        if message[4:6] != self._ours:
+            return None
+        (distance,) = struct.unpack("!H", message[6:8])
+        return _Answer(ip_address(sender.partition("%")[0]), distance, replies, monotonic())
+
+
+_HOP_LIMIT = {4: (socket.IPPROTO_IP, socket.IP_TTL), 6: (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)}
+
+
+# IP_MTU_DISCOVER and IPV6_MTU_DISCOVER: IP_PMTUDISC_PROBE, which is DF whatever was learned (linux/in.h).
+_NEVER_CUT = {4: (socket.IPPROTO_IP, 10, 3), 6: (socket.IPPROTO_IPV6, 23, 3)}
+
+
+def _raw(version: int) -> socket.socket:
+    if version == 4:
+        return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    return socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)  # the kernel sums it up
+
+
+def _request(kind: int, rest: bytes) -> bytes:
+    """The message; the checksum is that of zeros beyond identifier and number (RFC 1071)."""
     head = struct.pack("!BB", kind, 0)
-    total = sum(struct.unpack("!3H", head + ours))
+    total = sum(struct.unpack("!3H", head + rest[:4]))
     total = (total & 0xFFFF) + (total >> 16)
-    return head + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + ours
+    return head + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + rest

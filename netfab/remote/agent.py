@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from netfab import __version__, fabric
+from netfab.diagnose.trials import Trial
 from netfab.engine import apply as engine
 from netfab.engine.diff import describe
 from netfab.errors import ApplyFailed, NetfabError
@@ -60,6 +61,7 @@ class Agent:
             "take": self._take,
             "unpack": self._unpack,
             "logs": self._logs,
+            "capture": self._capture,
         }
 
     def answers(self, message: Message) -> Iterator[Message]:
@@ -258,6 +260,14 @@ class Agent:
             yield {"verb": "line", "node": node, "text": line.decode("utf-8", "surrogateescape")}
         yield {"verb": "ended"}
 
+    def _capture(self, message: Message) -> Iterator[Message]:
+        """Frames as they come, until the controller goes."""
+        node, interface, filter = (field(message, key, str) for key in ("node", "interface", "filter"))
+        for heard in fabric.capture(node, interface, filter, self._where):
+            frames = [[*each[:-1], each.data.hex()] for each in heard.frames]
+            yield {"verb": "line", "frames": frames, "lost": heard.lost}
+        yield {"verb": "ended"}
+
 
 _WHILE_PROBED = ("listen", "probe", "hold")
 _PEER = decoder(Peer)
@@ -306,12 +316,27 @@ def _destroy(arguments: Message, where: Where) -> Any:
     return describe(fabric.destroy(name, where).changes)
 
 
+def _tried(arguments: Message, where: Where) -> Any:
+    from netfab.checks import tried
+
+    trials = decoder(tuple[Trial, ...])(arguments["trials"])
+    return plain(tried(str(arguments["fabric"]), trials, where))
+
+
+def _asked(arguments: Message, where: Where) -> Any:
+    from netfab.remote.asking import answered
+
+    return answered(arguments, where)
+
+
 _FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {
     "status": lambda arguments, where: fabric.status(str(arguments["fabric"]), where),
     "drift": lambda arguments, where: describe(fabric.drift(str(arguments["fabric"]), where)),
     "reconcile": lambda arguments, where: describe(fabric.reconcile(str(arguments["fabric"]), where).changes),
     "programs": lambda _, where: fabric.programs(where),
     "destroy": _destroy,
+    "tried": _tried,
+    "ask": _asked,
     **{name: _lifecycle(name) for name in ("start", "stop", "restart", "kill", "pause", "unpause")},
 }
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from netfab import nodes as local
 from netfab.errors import NetfabError
 from netfab.hosts import simulated
+from netfab.kernel.capture import Frame
+from netfab.remote.messages import Message
 from netfab.remote.party import Connect, connect, party
 from netfab.remote.ssh import Ssh, command
 from netfab.store.book import Entry
@@ -105,6 +107,34 @@ def logs(
                 questions,
                 tell=lambda _, line: tell(line["node"], line["text"].encode("utf-8", "surrogateescape")),
             )
+
+
+def capture(
+    there: There,
+    interface: str,
+    filter: str,
+    where: Where,
+    tell: Callable[[local.Heard], None],
+    way: Connect = connect,
+) -> None:
+    """Tell of frames as `nodes.capture` does, until a signal comes: raises Interrupted then."""
+    question = {
+        "verb": "capture",
+        "node": there.name,
+        "interface": interface,
+        "filter": filter,
+        "follow": True,
+    }
+    with party({there.host: there.destination}, where, way) as together:
+        together.ask_all({there.host: question}, tell=lambda _, line: tell(_heard(line)))
+
+
+def _heard(line: Message) -> local.Heard:
+    frames = [
+        Frame(interface, time, outgoing, bytes.fromhex(data))
+        for interface, time, outgoing, data in line["frames"]
+    ]
+    return local.Heard(frames, line["lost"])
 
 
 def act(verb: str, nodes: Iterable[There], where: Where, way: Connect = connect, **more: Any) -> None:

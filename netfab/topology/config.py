@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from netfab.topology import grammar
+from netfab.topology.checks import check_text
 from netfab.topology.port import IMPAIRMENTS
 from netfab.topology.schema import (
     PLANNED,
@@ -54,7 +55,7 @@ def config(topology: Topology) -> str:
         "networks": {network.name: _network(network) for network in topology.networks.values()},
         "nodes": _nodes(topology.nodes.values()),
         "links": [_link(link) for link in topology.links],
-        "checks": list(topology.checks),
+        "checks": [check_text(each) for each in topology.checks],
         "include": list(topology.include),
     }
     return yaml_text(_less_empty(said))

@@ -11,7 +11,8 @@ from itertools import chain
 from typing import Any, Final
 
 from netfab.errors import TopologyError, raise_all
-from netfab.topology import addresses, grammar, meanings, phrases
+from netfab.topology import addresses, grammar, meanings
+from netfab.topology.checks import CHECKS, expanded, unknown_ends
 from netfab.topology.grammar import NAME, Wrong, shown
 from netfab.topology.link import LINK_DEFAULTS, LINK_SCHEMA, links_of
 from netfab.topology.merge import filled_tree, merged, part
@@ -41,7 +42,7 @@ from netfab.topology.reading import (
     reserved,
     scalar,
 )
-from netfab.topology.references import broken_references, unknown_check_ends, unknown_placeholders
+from netfab.topology.references import broken_references, unknown_placeholders
 from netfab.topology.rules import contradictions
 from netfab.topology.schema import (
     Attachment,
@@ -84,11 +85,6 @@ def _default_size(prefix: Prefix) -> int:
     return max(prefix.prefixlen, _PLANNED_SIZES[prefix.version])
 
 
-def _check(text: str) -> str:
-    phrases.check(text)
-    return " ".join(text.split())
-
-
 _PREFIX: Final = scalar(addresses.subnet, pattern(r"[0-9a-fA-F:.]+/\d+"))
 _POOL: Final[dict[str, Reader[Any]]] = {"prefix": _PREFIX, "size": bounded(8, 127)}
 _HOST: Final[dict[str, Reader[Any]]] = {
@@ -117,7 +113,7 @@ TOP: Final[dict[str, Reader[Any]]] = {
     "nodes": _entries(record_schema(NODE, meanings.NODE), _RANGE),
     "links": Reader(list_of, {"type": ["array", "null"], "items": LINK_SCHEMA}),
     "hosts": _entries(record_schema(_HOST, meanings.HOST)),
-    "checks": reserved("checks", listed(scalar(_check, ANY_SCALAR)), ()),
+    "checks": CHECKS,
     "include": reserved("include", listed(scalar(str, ANY_SCALAR)), ()),
 }
 
@@ -181,7 +177,7 @@ class _Loading:
             nodes=with_gateways(self._networks, nodes.nodes, self._ports),
             links=tuple(self._links),
             hosts=self._hosts,
-            checks=values.get("checks", ()),
+            checks=expanded(values.get("checks", ()), nodes.bases),
             store=values.get("store", "sqlite"),
             reserved=(),
             include=values.get("include", ()),
@@ -189,7 +185,7 @@ class _Loading:
         for error in chain(
             broken_references(topology, nodes.bases, self._unread),
             unknown_placeholders(topology, nodes.bases, self._unread),
-            unknown_check_ends(topology, nodes.bases, self._unread),
+            unknown_ends(topology, self._unread),
             contradictions(topology, self._unread),
         ):
             run.note(error)

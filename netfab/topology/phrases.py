@@ -1,4 +1,4 @@
-"""Texts of several words: publish, mounts, routes, readiness, link ends and the sentences of `checks`."""
+"""Texts of several words: publish, mounts, routes, readiness and link ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from netfab.errors import Location
 from netfab.topology.addresses import address, host_address, prefix
 from netfab.topology.grammar import (
     Wrong,
-    duration,
     interface_name,
-    name,
     node_name,
     port_number,
     quoted,
@@ -206,31 +204,3 @@ def link_end(text: str) -> tuple[str, str | None]:
         interface_name(interface)
         return text, None
     return node_name(node), interface_name(interface) if colon else None
-
-
-class Check(NamedTuple):
-    """`web reaches db on tcp/5432 within 2s`."""
-
-    source: str
-    target: str
-
-
-def check(text: str) -> Check:
-    """`web reaches db on tcp/5432 within 2s`, `a does not reach b`."""
-    words = text.split()
-    match = re.fullmatch(
-        r"(\S+) (?:reaches|does not reach) (\S+)(?: on (?:tcp|udp)/(\d+))?(?: within (\S+))?", " ".join(words)
-    )
-    if match is None:
-        raise Wrong(
-            f"{quoted(text)} is no check; "
-            "write `web reaches db on tcp/5432 within 2s` or `a does not reach b`"
-        )
-    source, target, port, within = match.groups()
-    for end in (source, target):
-        address(end) if ":" in end or end[0].isdigit() else name(end)
-    if port:
-        port_number(port)
-    if within:
-        duration(within)
-    return Check(source, target)

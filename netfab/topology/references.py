@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from netfab.errors import Location, TopologyError
-from netfab.topology import phrases
 from netfab.topology.grammar import quoted, shown
 from netfab.topology.nodes import texts_of
 from netfab.topology.schema import (
@@ -209,17 +208,3 @@ def interface_names(node: Node, links: Iterable[Link]) -> list[str]:
     taken = {name for name in written if name is not PLANNED}
     free = (name for n in range(len(written) * 2) if (name := f"eth{n}") not in taken)
     return [next(free) if name is PLANNED else str(name) for name in written]
-
-
-def unknown_check_ends(
-    topology: Topology, bases: Mapping[str, tuple[str, ...]], unread: Unread
-) -> Iterator[TopologyError]:
-    """A and B of `checks`: nodes, addresses, host, internet."""
-    names = Names(topology, bases, unread)
-    for index, text in enumerate(topology.checks):
-        sentence = phrases.check(text)
-        for name in (sentence.source, sentence.target):
-            known = {*topology.nodes, *bases, "host", "internet"}
-            if name[0].isalpha() and ":" not in name:
-                at = topology.at.of("checks")
-                yield from names.missing("node", name, known, at._replace(path=f"checks[{index}]"))

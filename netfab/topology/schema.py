@@ -357,6 +357,19 @@ class Reserved(NamedTuple):
     at: Location
 
 
+class Check(NamedTuple):
+    """A sentence of `checks`, of one node and one other end: `web reaches db on tcp/5432 via r within 2s`."""
+
+    source: str  # a node, its address, or `host`: tried from inside it
+    target: str  # a node, an address, `host` or `internet`
+    reaches: bool  # or does not
+    protocol: Literal["icmp", "tcp", "udp"]
+    port: int  # 0: icmp, an echo
+    via: str  # a node; "" is any way
+    within: float | None  # seconds; None: one try
+    at: Location
+
+
 class Topology(NamedTuple):
     """A whole file."""
 
@@ -368,7 +381,7 @@ class Topology(NamedTuple):
     nodes: Mapping[str, Node]  # in file order
     links: tuple[Link, ...]
     hosts: Mapping[str, HostEntry]
-    checks: tuple[str, ...]
+    checks: tuple[Check, ...]
     store: str
     reserved: tuple[Reserved, ...]
     include: tuple[str, ...] = ()  # reserved

@@ -25,7 +25,6 @@ RESERVED = {
     "encrypt": "networks: {a: {encrypt: true}}",
     "devices": "nodes: {x: {devices: [/dev/net/tun]}}",
     "store": "store: etcd://h1:2379",
-    "checks": "checks: [x reaches y]",
     "include": "include: [base.yaml]",
 }
 SHARED = {

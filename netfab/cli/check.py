@@ -1,0 +1,145 @@
+"""`check`: whether who should reach whom does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from netfab.cli.context import output_json, where_of
+from netfab.cli.files import entry_of, file_argument, file_option, find_file, is_file, name_option, valid_name
+from netfab.errors import NetfabError
+
+if TYPE_CHECKING:
+    from netfab.diagnose.trials import Trial, Verdict
+    from netfab.topology.schema import Topology
+
+_SIGNS = {True: "yes", False: "no", None: "."}  # None: itself
+
+
+@click.command("check")
+@file_argument
+@file_option
+@name_option
+@click.option("--junit", metavar="F", help="Also write the results to this file, as JUnit's XML.")
+@click.option("--pairs", is_flag=True, help="Instead, print who reaches whom: every node and every other.")
+@output_json
+@click.pass_context
+def check_command(
+    ctx: click.Context,
+    file: str | None,
+    file_option: str | None,
+    name: str | None,
+    junit: str | None,
+    pairs: bool,
+    output: str,
+) -> None:
+    """Try the `checks` of FILE, or of the fabric NAME as it was applied, from inside its nodes.
+
+    Exits with 1 when one does not hold.
+    """
+    from netfab.cli import show
+    from netfab.diagnose.trials import every_pair, trials_of
+
+    where = where_of(ctx)
+    topology = _topology(file_option or file, name, where)
+    summary = _summary(topology.name, where)
+    trials = list(every_pair(summary) if pairs else trials_of(topology.checks, summary))
+    if not trials:
+        raise NetfabError(
+            f"there is nothing to check in fabric {topology.name}",
+            hint="write `checks: [web reaches db on tcp/5432]` in its file, or give --pairs",
+        )
+    found = _tried(topology.name, trials, where)
+    if junit:
+        _write_junit(junit, topology.name, found)
+    if pairs:
+        reached = _by_source(trials, found)
+        data = {"version": 1, "fabric": topology.name, "pairs": reached}
+        show.show_data(data, output, lambda: _matrix(reached))
+        return
+    data = {"version": 1, "fabric": topology.name, "checks": [verdict._asdict() for verdict in found]}
+    show.show_data(data, output, lambda: _rows(found))
+    failed = sum(not verdict.holds for verdict in found)
+    if not ctx.obj["quiet"]:
+        said = "1 check" if len(found) == 1 else f"{len(found)} checks"
+        click.echo(f"{said}, {failed} failed", err=True)
+    raise SystemExit(1 if failed else 0)
+
+
+def _topology(argument: str | None, name: str | None, where: Any) -> Topology:
+    """That of a FILE, or the one that the fabric NAME was applied from."""
+    from netfab import fabric
+    from netfab.topology.load import load
+
+    if argument and not is_file(argument):
+        entry = entry_of(valid_name(argument), where)
+        text = entry.topology if entry else fabric.topology_of(argument, where)
+        return load(text.encode(), argument, "/", {})
+    return fabric.load(find_file(argument), name)
+
+
+def _summary(name: str, where: Any) -> dict[str, Any]:
+    import json
+
+    from netfab.where import known_record, opened_store
+
+    if entry := entry_of(name, where):
+        return dict(entry.summary)
+    with opened_store(where) as store:
+        found: dict[str, Any] = json.loads(known_record(store, name).summary)
+    return found
+
+
+def _tried(name: str, trials: Sequence[Trial], where: Any) -> list[Verdict]:
+    if entry := entry_of(name, where):
+        from netfab import across
+
+        return across.tried(entry, trials, where)
+    from netfab.checks import tried
+
+    return tried(name, trials, where)
+
+
+def _rows(found: Sequence[Verdict]) -> Iterator[Sequence[str]]:
+    yield "CHECK", "RESULT", "TIME", "WHY"
+    for verdict in found:
+        result = "ok" if verdict.holds else "FAILED"
+        yield verdict.sentence, result, f"{verdict.seconds * 1000:.1f} ms", verdict.reason
+
+
+def _by_source(trials: Sequence[Trial], found: Sequence[Verdict]) -> dict[str, dict[str, bool]]:
+    reached: dict[str, dict[str, bool]] = {}
+    for trial, verdict in zip(trials, found, strict=True):
+        reached.setdefault(trial.source, {})[trial.target] = verdict.holds
+    return reached
+
+
+def _matrix(reached: Mapping[str, Mapping[str, bool]]) -> Iterator[Sequence[str]]:
+    yield "FROM", *reached
+    for source, targets in reached.items():
+        yield source, *(_SIGNS[targets.get(name)] for name in reached)
+
+
+def _write_junit(path: str, name: str, found: Sequence[Verdict]) -> None:
+    from xml.etree import ElementTree
+
+    suite = ElementTree.Element(
+        "testsuite",
+        name=name,
+        tests=str(len(found)),
+        failures=str(sum(not verdict.holds for verdict in found)),
+        time=f"{sum(verdict.seconds for verdict in found):.3f}",
+    )
+    for verdict in found:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=name, name=verdict.sentence, time=f"{verdict.seconds:.3f}"
+        )
+        if not verdict.holds:
+            ElementTree.SubElement(case, "failure", message=verdict.reason)
+    try:
+        with open(path, "wb") as file:
+            ElementTree.ElementTree(suite).write(file, "utf-8", xml_declaration=True)
+    except OSError as error:
+        raise NetfabError(f"{path}: {error.strerror}") from error

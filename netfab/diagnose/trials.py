@@ -1,0 +1,89 @@
+"""From the sentences of `checks` to what is tried where, and from what came of it to a verdict; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, NamedTuple
+
+from netfab.topology.checks import HOST, INTERNET, check_text, is_address
+from netfab.topology.schema import Check
+
+Address = IPv4Address | IPv6Address
+SILENT = 1.0  # seconds after which who did not answer is taken not to be reached
+PUBLIC = ("1.1.1.1", "8.8.8.8", "9.9.9.9", "2606:4700:4700::1111")  # resolvers that answer an echo
+
+
+class Trial(NamedTuple):
+    """What is tried from inside one node. Plain data: another host's agent is told it so."""
+
+    sentence: str
+    source: str  # a node, or `host`
+    target: str  # asked of the hosts file of the source, if that has it
+    addresses: tuple[str, ...]  # else these
+    receiver: str  # the node that they are of, or ""
+    reaches: bool
+    protocol: str
+    port: int
+    via: tuple[str, ...]  # the addresses of the node that the way leads through
+    within: float  # seconds in which it comes to hold; 0: one try
+
+
+class Verdict(NamedTuple):
+    """What came of a trial. `reason`: why it failed, or ""."""
+
+    sentence: str
+    holds: bool
+    reason: str
+    seconds: float  # until an answer, or until it was given up
+
+
+def trials_of(checks: Iterable[Check], summary: Mapping[str, Any]) -> Iterator[Trial]:
+    """Of sentences about a fabric whose summary, as the store has it, is that."""
+    nodes = summary["nodes"]
+    owners = {address: name for name in nodes for address in addresses_of(nodes[name])}
+    gateways = (each for network in summary["networks"].values() for each in network["gateways"])
+    outside = {HOST: tuple(each for each in gateways if each not in owners), INTERNET: PUBLIC}
+    for check in checks:
+        receiver = owners.get(check.target, check.target)
+        if receiver in nodes and not is_address(check.target):
+            addresses = addresses_of(nodes[receiver])
+        else:
+            addresses = outside.get(check.target, (check.target,))
+        yield Trial(
+            check_text(check),
+            owners.get(check.source, check.source),
+            check.target,
+            addresses,
+            receiver if receiver in nodes else "",
+            check.reaches,
+            check.protocol,
+            check.port,
+            addresses_of(nodes[check.via]) if check.via else (),
+            check.within or 0.0,
+        )
+
+
+def every_pair(summary: Mapping[str, Any]) -> Iterator[Trial]:
+    """Whether each node that has addresses reaches each other one."""
+    having = {name: addresses for name, node in summary["nodes"].items() if (addresses := addresses_of(node))}
+    for source in having:
+        for target, addresses in having.items():
+            if source != target:
+                sentence = f"{source} reaches {target}"
+                yield Trial(sentence, source, target, addresses, target, True, "icmp", 0, (), 0.0)
+
+
+def addresses_of(node: Mapping[str, Any]) -> tuple[str, ...]:
+    """Every address of a node, as its summary has it."""
+    return tuple(address for found in node["addresses"].values() for address in found)
+
+
+def names_in(hosts_file: str) -> dict[str, tuple[str, ...]]:
+    """The addresses of each name (hosts(5)), in the file's order."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in hosts_file.splitlines():
+        address, *names = line.partition("#")[0].split() or [""]
+        for name in names:
+            found[name] = (*found.get(name, ()), address)
+    return found

@@ -1,0 +1,90 @@
+"""Attempts to reach a port of an address from the namespace of the calling thread, and what came of them."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address
+from time import monotonic
+
+from netfab.system import linux
+
+_ETH_P_ALL = 3  # linux/if_ether.h
+_OUTGOING = 4  # PACKET_OUTGOING, linux/if_packet.h
+
+
+def connection(address: IPv4Address | IPv6Address, port: int, seconds: float) -> str:
+    """Why a TCP connection can't be made within that time; "" where it can."""
+    try:
+        socket.create_connection((str(address), port), seconds).close()
+    except TimeoutError:
+        return f"{address} did not answer within {seconds:g} s"
+    except ConnectionRefusedError:
+        return f"{address} refused the connection: nothing listens on its tcp/{port}"
+    except OSError as error:
+        return f"{address}: {error.strerror}"
+    return ""
+
+
+def datagram(address: IPv4Address | IPv6Address, port: int, seconds: float, target: int | None = None) -> str:
+    """Why a UDP datagram does not arrive where a program waits for it; "" where it does.
+
+    It arrives where an answer comes, or where it is seen in `target`, the receiver's network namespace, and
+    is not refused. Silence says nothing.
+    """
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as door, _witness(target) as witness:
+        door.connect((str(address), port))
+        ours = door.getsockname()[1]
+        deadline, seen = monotonic() + seconds, False
+        try:
+            door.send(b"")
+            while (left := deadline - monotonic()) > 0:
+                waiting = [door, *witness] if not seen else [door]
+                ready, _, _ = select.select(waiting, [], [], min(left, _REFUSAL) if seen else left)
+                if door in ready:
+                    door.recv(1)
+                    return ""
+                if not ready and seen:
+                    return ""
+                seen = seen or any(_is_ours(each.recvfrom(200), ours, port) for each in ready)
+        except ConnectionRefusedError:
+            return f"{address} refused it: nothing listens on its udp/{port}"
+        except OSError as error:
+            return f"{address}: {error.strerror}"
+    if target is None:
+        return f"{address} did not answer within {seconds:g} s, which with udp says nothing for sure"
+    return f"nothing arrived at {address} within {seconds:g} s"
+
+
+_REFUSAL = 0.05  # seconds in which a kernel that got a datagram says that nothing waits for it
+
+
+@contextmanager
+def _witness(netns: int | None) -> Iterator[list[socket.socket]]:
+    """A socket that sees every frame that comes into a namespace; none where there is none to look at."""
+    if netns is None:
+        yield []
+        return
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        linux.setns(netns, linux.CLONE_NEWNET)
+        try:
+            door = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
+        finally:
+            linux.setns(home, linux.CLONE_NEWNET)
+    finally:
+        os.close(home)
+    with door:
+        yield [door]
+
+
+def _is_ours(received: tuple[bytes, tuple[str, int, int, int, bytes]], ours: int, port: int) -> bool:
+    """Whether a frame without its link header is our datagram, on its way in."""
+    data, (_, _, kind, _, _) = received
+    head = (data[0] & 15) * 4 if data[:1] and data[0] >> 4 == 4 else 40
+    return kind != _OUTGOING and data[head : head + 4] == struct.pack("!HH", ours, port)

@@ -1,0 +1,151 @@
+"""Frames as they pass the interfaces of a network namespace (packet(7)).
+
+From the moment that a Capture is made, every frame is kept until it is read; `lost` counts those for which
+there was no room.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from netfab.errors import NetfabError
+from netfab.system import linux
+from netfab.system.pcap import EVERYTHING, NOTHING, WHOLE, attach, compiled
+
+ROOM = 64 << 20  # bytes of frames that wait to be read
+_ETH_P_ALL = 3  # linux/if_ether.h
+_SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 263, 6, 8  # linux/socket.h, linux/if_packet.h
+_SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 35, 33  # asm-generic/socket.h
+_OUTGOING = 4  # PACKET_OUTGOING
+_AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata
+_VLAN_VALID, _TPID_VALID = 0x10, 0x40  # TP_STATUS_VLAN_VALID, TP_STATUS_VLAN_TPID_VALID
+
+
+class Frame(NamedTuple):
+    """A frame, whole, as it was on the wire."""
+
+    interface: str
+    time: int  # nanoseconds since 1970
+    outgoing: bool
+    data: bytes
+
+
+class Capture:
+    """What passes from now on in the namespace behind a file descriptor, or at one interface of it."""
+
+    def __init__(self, netns: int, interface: str = "", filter: str = "") -> None:
+        """Raises NetfabError: no such interface, a filter that makes no sense."""
+        program = compiled(filter) if filter else b""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            linux.setns(netns, linux.CLONE_NEWNET)
+            kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+            self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETH_P_ALL))
+            names = [name for _, name in socket.if_nameindex()]
+        finally:
+            linux.setns(home, linux.CLONE_NEWNET)
+            os.close(home)
+        self.lost = 0
+        try:
+            self._prepare(interface, program)
+        except OSError as error:
+            self.close()
+            known = ", ".join(names)
+            raise NetfabError(
+                f"can't capture at {interface or 'all interfaces'}: {error.strerror}",
+                hint=f"there is {known}",
+            ) from error
+
+    def _prepare(self, interface: str, program: bytes) -> None:
+        """What came before the socket is as it should be is thrown away."""
+        attach(self._socket, NOTHING)
+        if interface:
+            self._socket.bind((interface, _ETH_P_ALL))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        with suppress(PermissionError):  # the host's limit holds then
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, ROOM)
+        for _ in self.frames():
+            pass
+        self.lost = 0
+        attach(self._socket, program or EVERYTHING)
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hear no more; what was not read is lost."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """To wait with: readable when there is a frame."""
+        return self._socket.fileno()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether a frame came within that time."""
+        return bool(select.select([self._socket], [], [], seconds)[0])
+
+    def frames(self) -> Iterator[Frame]:
+        """What has come and was not read yet."""
+        while True:
+            try:
+                data, ancillary, _, address = self._socket.recvmsg(WHOLE, 256)
+            except BlockingIOError:
+                break
+            except OSError:  # the interface went down or away: what came before is whole
+                continue
+            yield self._frame(data, ancillary, address)
+        _, dropped = struct.unpack("=II", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
+        self.lost += dropped
+
+    def _frame(
+        self, data: bytes, ancillary: list[tuple[int, int, bytes]], address: tuple[str, int, int, int, bytes]
+    ) -> Frame:
+        time = 0
+        for level, kind, value in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
+                seconds, nanoseconds = struct.unpack("=qq", value)
+                time = seconds * 10**9 + nanoseconds
+            elif (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA):
+                data = _tagged(data, value)
+        name, _, kind, *_ = address
+        return Frame(name, time, kind == _OUTGOING, data)
+
+
+def _tagged(data: bytes, auxdata: bytes) -> bytes:
+    """The frame with the VLAN tag that the kernel took from it."""
+    status, _, _, _, _, tag, protocol = _AUXDATA.unpack(auxdata[: _AUXDATA.size])
+    if not status & _VLAN_VALID:
+        return data
+    tpid = protocol if status & _TPID_VALID else 0x8100
+    return data[:12] + struct.pack("!HH", tpid, tag) + data[12:]
+
+
+def settle(rounds: int = 8) -> None:
+    """Return when what was sent in this namespace before, to nodes of the same machine, has arrived.
+
+    What a veth hands on waits in its processor's queue (net/core/dev.c: netif_rx), and so does what lo
+    hands on: when a datagram over lo has come on each processor, all that was before it has been dealt with.
+    Each hop is another round.
+    """
+    before = os.sched_getaffinity(0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
+        door.bind(("127.0.0.1", 0))
+        door.connect(door.getsockname())
+        try:
+            for _ in range(rounds):
+                for processor in before:
+                    os.sched_setaffinity(0, {processor})
+                    door.send(b"x")
+                    door.recv(1)
+        finally:
+            os.sched_setaffinity(0, before)

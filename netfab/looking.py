@@ -1,0 +1,150 @@
+"""What can be asked of a fabric on this host, to find out why a packet does not arrive. Only reads.
+
+Plain data goes in and out: of other hosts, their agents are asked the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+
+from netfab.checks import tried
+from netfab.diagnose.trials import SILENT, Trial, Verdict, names_in
+from netfab.diagnose.walk import HOST
+from netfab.engine.diff import describe, diff
+from netfab.errors import NetfabError
+from netfab.kernel import view as kernel
+from netfab.kernel.echo import passes
+from netfab.kernel.trace import Dropped, tracing
+from netfab.nodes import THE_HOST, opened_namespace
+from netfab.objects.address import Address
+from netfab.objects.base import HOST as HOST_SPACE
+from netfab.objects.base import Fabric, node_of
+from netfab.objects.kinds import KINDS
+from netfab.objects.port import Port
+from netfab.objects.veth import Veth
+from netfab.objects.view import Program, Space, View, Way
+from netfab.objects.vxlan import Vxlan
+from netfab.runtime.paths import Paths
+from netfab.system import linux
+from netfab.visits import as_they_are_now
+from netfab.where import HERE, Where, known_record, need_root, opened_host, opened_store
+
+_TRACED = 2.0  # seconds in which a packet that is dropped comes by
+
+
+class Here(NamedTuple):
+    """A fabric on this host, and what can be asked of it. Another host's agent answers the same."""
+
+    fabric: str
+    where: Where = HERE
+
+    def look(self) -> View:
+        """What there is of it. Raises NetfabError where there is no such fabric."""
+        from netfab.runtime.status import status as containers
+
+        need_root("why")
+        fabric, where = self
+        with opened_store(where) as store, opened_host(fabric, where) as host:
+            record = known_record(store, fabric)
+            wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
+            present = host.observe(fabric, (wanted,)).own
+            changes = describe(diff(host.as_left(wanted), present))
+        nodes = json.loads(record.summary)["nodes"]
+        programs = containers(Paths(fabric, where.run, where.state))
+        vxlans = {thing.end.link: thing for thing in wanted.values() if type(thing) is Vxlan}
+        return View(
+            spaces=dict(self._spaces(nodes)),
+            names={name: names for name, node in nodes.items() if (names := _names(node)) is not None},
+            programs={name: Program(one.state, one.exit_code) for name, one in programs.items()},
+            drift=tuple(
+                f"{each['kind']} {each['name']}: {each['why'] or each['action']}" for each in changes
+            ),
+            owners={
+                str(thing.address): (_node(thing.link.space), thing.link.text)
+                for thing in wanted.values()
+                if type(thing) is Address
+            },
+            cables=tuple(
+                (_node(thing.a.link.space), thing.a.link.text, _node(thing.b.link.space), thing.b.link.text)
+                for thing in wanted.values()
+                if type(thing) is Veth
+            ),
+            tunnels={
+                thing.bridge.text: thing.link.text
+                for thing in wanted.values()
+                if type(thing) is Port and thing.link in vxlans
+            },
+            vtep=next((str(vxlan.local) for vxlan in vxlans.values()), ""),
+        )
+
+    def _spaces(self, nodes: Mapping[str, Any]) -> Iterator[tuple[str, Space]]:
+        for name in (HOST, *nodes):
+            with suppress(NetfabError), self._inside(name, nodes):
+                yield name, kernel.read()
+
+    def way(self, node: str, target: str, source: str, incoming: int) -> Way:
+        """What the kernel does there with a packet; `incoming`: the link that it came in by, or 0."""
+        with self._inside(node):
+            return kernel.way(ip_address(target), ip_address(source) if source else None, incoming)
+
+    def tried(self, trial: Trial) -> Verdict:
+        """What comes of it."""
+        (verdict,) = tried(self.fabric, [trial], self.where)
+        return verdict
+
+    def passes(self, node: str, address: str, size: int) -> bool:
+        """Whether a packet of so many bytes comes from a node to an address, and one back."""
+        with self._inside(node):
+            return passes(ip_address(address), size, SILENT)
+
+    def dropped(
+        self, nodes: Sequence[str], packets: str, frames: str, trial: Trial
+    ) -> tuple[str, Dropped] | None:
+        """The node in which a rule drops what matches (kernel/trace.py) while that is tried, and the rule."""
+        with ExitStack() as stack:
+            traced = []
+            for node in nodes:
+                with self._inside(node):
+                    traced.append((node, stack.enter_context(tracing(packets, frames))))
+            deadline = time.monotonic() + _TRACED
+            while time.monotonic() < deadline:
+                self.tried(trial)
+            ends = [(node, end) for node, tracer in traced if (end := tracer.dropped())]
+        return ends[0] if ends else None
+
+    @contextmanager
+    def _inside(self, node: str, nodes: Mapping[str, Any] | None = None) -> Iterator[None]:
+        """This thread in the node's network."""
+        if nodes is None:
+            with opened_store(self.where) as store:
+                nodes = json.loads(known_record(store, self.fabric).summary)["nodes"]
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            netns = opened_namespace(self.fabric, node, nodes[node] if node else THE_HOST, self.where)
+            try:
+                linux.setns(netns, linux.CLONE_NEWNET)
+                yield
+            finally:
+                os.close(netns)
+                linux.setns(home, linux.CLONE_NEWNET)
+        finally:
+            os.close(home)
+
+
+def _node(space: str) -> str:
+    return HOST if space == HOST_SPACE else node_of(space)
+
+
+def _names(node: Mapping[str, Any]) -> dict[str, tuple[str, ...]] | None:
+    """Those of its hosts file; nothing where it is gone."""
+    if not node["hosts"]:
+        return {}
+    with suppress(OSError), open(node["hosts"], encoding="utf-8") as file:
+        return names_in(file.read())
+    return None

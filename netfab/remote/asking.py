@@ -1,0 +1,68 @@
+"""What looking.py answers of a fabric, asked of another host's agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from netfab.diagnose.trials import Trial, Verdict
+from netfab.kernel.trace import Dropped
+from netfab.looking import Here
+from netfab.objects.decode import decoder, plain
+from netfab.objects.view import View, Way
+from netfab.remote.messages import BadMessage, Message
+from netfab.remote.party import Party
+from netfab.where import Where
+
+_TRIAL = decoder(Trial)
+_DECODERS: Mapping[str, Callable[[Any], Any]] = {
+    "look": decoder(View),
+    "way": decoder(Way),
+    "tried": decoder(Verdict),
+    "passes": bool,
+    "dropped": lambda found: found and (found[0], Dropped(*found[1])),
+}
+
+
+class There(NamedTuple):
+    """A fabric on another host, as `Here` is one on this."""
+
+    party: Party
+    host: str
+    fabric: str
+
+    def look(self) -> View:
+        found: View = self._ask("look")
+        return found
+
+    def way(self, node: str, target: str, source: str, incoming: int) -> Way:
+        found: Way = self._ask("way", node, target, source, incoming)
+        return found
+
+    def tried(self, trial: Trial) -> Verdict:
+        found: Verdict = self._ask("tried", trial)
+        return found
+
+    def passes(self, node: str, address: str, size: int) -> bool:
+        found: bool = self._ask("passes", node, address, size)
+        return found
+
+    def dropped(
+        self, nodes: Sequence[str], packets: str, frames: str, trial: Trial
+    ) -> tuple[str, Dropped] | None:
+        found: tuple[str, Dropped] | None = self._ask("dropped", nodes, packets, frames, trial)
+        return found
+
+    def _ask(self, question: str, *words: Any) -> Any:
+        arguments = {"fabric": self.fabric, "question": question, "words": plain(words)}
+        return _DECODERS[question](self.party.call("ask", arguments, [self.host])[self.host])
+
+
+def answered(arguments: Message, where: Where) -> Any:
+    """The agent's side. Raises BadMessage."""
+    question, words = str(arguments["question"]), list(arguments["words"])
+    if question not in _DECODERS:
+        raise BadMessage(f"there is no question {question[:40]!r}")
+    if question in ("tried", "dropped"):
+        words[-1] = _TRIAL(words[-1])
+    return plain(getattr(Here(str(arguments["fabric"]), where), question)(*words))

@@ -1,0 +1,294 @@
+"""`netfab why A B`: whether A reaches B, by which way; where not, the first thing that is wrong. Only reads.
+
+First it is tried. Where that fails, diagnose/walk.py walks there and back over what the kernels have; where
+that finds nothing, nft traces who drops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from netfab.diagnose.trials import Trial, Verdict, addresses_of, trials_of
+from netfab.diagnose.walk import HOST, Cable, Finding, Hop, Owner, Place, Walked, World, name_of, walk
+from netfab.errors import NetfabError
+from netfab.kernel.trace import Dropped
+from netfab.objects.firewall import table_name
+from netfab.objects.view import Link, View, Way
+from netfab.topology.checks import HOST as THE_HOST
+from netfab.topology.checks import INTERNET, is_address
+from netfab.topology.schema import Check
+from netfab.topology.suggest import did_you_mean
+
+
+class Asked(Protocol):
+    """A host that can be asked: looking.py's `Here`, or another by its agent."""
+
+    def look(self) -> View: ...
+    def way(self, node: str, target: str, source: str, incoming: int) -> Way: ...
+    def tried(self, trial: Trial) -> Verdict: ...
+    def passes(self, node: str, address: str, size: int) -> bool: ...
+    def dropped(
+        self, nodes: Sequence[str], packets: str, frames: str, trial: Trial
+    ) -> tuple[str, Dropped] | None: ...
+
+
+class Answer(NamedTuple):
+    """Whether it does, how far, and the first thing that is wrong."""
+
+    reaches: bool
+    hops: tuple[Hop, ...]
+    cause: Finding | None
+
+
+def why(check: Check, fabric: str, summary: Mapping[str, Any], hosts: Mapping[str, Asked]) -> Answer:
+    """Of a sentence that says who reaches whom. `hosts`: by name; "" is the only one."""
+    nodes = summary["nodes"]
+    if not is_address(check.target) and check.target not in (*nodes, THE_HOST, INTERNET):
+        hint = did_you_mean(check.target, nodes) or "netfab status"
+        raise NetfabError(f"there is no node {check.target} in fabric {fabric}", hint=hint)
+    if not is_address(check.source) and check.source not in (*nodes, THE_HOST):
+        raise NetfabError(
+            f"no node of fabric {fabric} is {check.source}, and nothing can be tried from there"
+        )
+    (trial,) = trials_of([check], summary)
+    asking = _Asking(trial, fabric, nodes, hosts)
+    gone = next(asking.gone(), None)
+    if gone or not hosts[asking.begin.host].tried(asking.told).holds:
+        cause = gone or next(asking.causes())
+        return Answer(False, asking.there.hops, _with_cure(cause, asking.world.views, fabric))
+    return Answer(True, asking.there.hops, next(asking.doubts(), None))
+
+
+class _Asking:
+    """One question: what was tried, and all that is known of both ends."""
+
+    def __init__(
+        self, trial: Trial, fabric: str, nodes: Mapping[str, Any], hosts: Mapping[str, Asked]
+    ) -> None:
+        self.trial, self.fabric, self._nodes, self._hosts = trial, fabric, nodes, hosts
+        self.world = _world({host: asked.look() for host, asked in hosts.items()}, hosts)
+        self.begin = self._place(trial.source)
+        self.end = self._place(trial.receiver) if trial.receiver else None
+        here = self.end is not None and self.end.host == self.begin.host
+        self.told = trial if here else trial._replace(receiver="")
+        self.address = self._address()
+        self.there = walk(self.world, self.begin, self.address) if self.address else Walked((), None)
+
+    def _place(self, node: str) -> Place:
+        """Where a node's network is: its own, or that of the node whose it shares, or the host's."""
+        if node == THE_HOST or node not in self._nodes:
+            return Place(next(iter(self._hosts)), HOST)
+        found = self._nodes[node]
+        host = found.get("host", "")
+        if not found["namespace"] and not found["guest"]:
+            return Place(host, HOST)
+        holder = next(name for name, each in self._nodes.items() if each["namespace"] == found["namespace"])
+        return Place(host, holder)
+
+    def _names(self) -> Mapping[str, tuple[str, ...]] | None:
+        return self.world.views[self.begin.host].names.get(self.trial.source, {})
+
+    def _address(self) -> str:
+        """Where a program in the source would look first."""
+        names = self._names() or {}
+        return next(iter(names.get(self.trial.target, ()) or self.trial.addresses), "")
+
+    def gone(self) -> Iterator[Finding]:
+        """Ends in which nothing can be tried."""
+        for place in (self.begin, self.end):
+            if place is not None and self.world.space(place) is None:
+                yield Finding(f"the namespace of {name_of(place)} is gone")
+
+    def causes(self) -> Iterator[Finding]:
+        """What is wrong, the first thing first."""
+        yield from self._of_names()
+        if self.there.wrong:
+            drift = any(view.drift for view in self.world.views.values())
+            separate = self.there.wrong.no_route and self.trial.receiver and not drift
+            yield self._separate() if separate else self.there.wrong
+        yield from self._of_the_way_back()
+        yield from self._of_the_underlay()
+        yield from self._of_the_program()
+        yield from self.doubts()
+        yield from self._of_rules()
+        for view in self.world.views.values():
+            yield from (Finding(f"it is not as it was applied: {line}") for line in view.drift)
+        yield Finding("nothing that netfab looks at is wrong", "netfab capture, at both ends")
+
+    def _of_names(self) -> Iterator[Finding]:
+        source, target = self.trial.source, self.trial.target
+        if target not in self._nodes or source not in self._nodes:
+            return
+        if source not in self.world.views[self.begin.host].names:
+            yield Finding(f"the hosts file of {source} is gone")
+        names = self._names() or {}
+        if not self.trial.addresses:
+            yield Finding(f"{target} has no address", f"`networks` of {target}")
+        elif names and target not in names:
+            yield self._separate()
+        elif wrong := [each for each in names.get(target, ()) if each not in self.trial.addresses]:
+            planned = ", ".join(self.trial.addresses)
+            yield Finding(f"{source} takes {target} to be at {wrong[0]}, and it is at {planned}")
+
+    def _separate(self) -> Finding:
+        both = [
+            ", ".join(self._nodes.get(name, _NOWHERE)["addresses"]) or "the host's networks"
+            for name in (self.trial.source, self.trial.target)
+        ]
+        return Finding(
+            f"nothing in the file joins {both[0]}, where {self.trial.source} is, and {both[1]},"
+            f" where {self.trial.target} is",
+            "a network that both are on, or a node that is the `gateway` of both networks",
+        )
+
+    def _of_the_way_back(self) -> Iterator[Finding]:
+        if self.end is None or not self.there.hops:
+            return
+        first = self.there.hops[0]
+        way = self.world.way(self.begin, self.address, "", 0)
+        source = way.source or next(iter(addresses_of(self._nodes.get(self.trial.source, _NOWHERE))), "")
+        if not source:
+            yield Finding(f"{first.interface} of {name_of(self.begin)} has no address to send from")
+            return
+        back = walk(self.world, self.end, source, self.address)
+        if back.wrong:
+            yield back.wrong._replace(what=f"on the way back, {back.wrong.what}")
+
+    def _of_the_underlay(self) -> Iterator[Finding]:
+        if self.end is None or self.end.host == self.begin.host:
+            return
+        vtep = self.world.vteps[self.end.host]
+        for line in self.world.views[self.end.host].drift:
+            if line.startswith("firewall") and "peers" in line:
+                yield Finding(f"{self.end.host} takes no tunnel's packets from {self.begin.host}: {line}")
+        if vtep and not self._hosts[self.begin.host].passes(HOST, vtep, _SMALL):
+            yield Finding(
+                f"{self.begin.host} does not reach {self.end.host} at {vtep}, the address of the tunnel",
+                "the network between the hosts",
+            )
+
+    def _of_the_program(self) -> Iterator[Finding]:
+        """Whether somebody waits at the port, at an address that can be reached."""
+        trial, space = self.trial, self.world.space(self.end) if self.end else None
+        if not trial.port or space is None:
+            return
+        program = self.world.views[self.end.host].programs.get(trial.receiver) if self.end else None
+        at = [
+            one.address for one in space.listeners if (one.protocol, one.port) == (trial.protocol, trial.port)
+        ]
+        if self.address in at or "" in at:
+            return
+        if at:
+            yield Finding(
+                f"{trial.receiver} listens on {trial.protocol}/{trial.port} at {', '.join(at)} only",
+                f"let it listen at {self.address}, or at every address",
+            )
+        elif program is not None and program.state not in ("running", "paused"):
+            code = "unknown" if program.exit_code is None else program.exit_code
+            yield Finding(
+                f"the program of {trial.receiver} has ended, exit status {code}",
+                f"netfab logs {trial.receiver}; netfab start {trial.receiver}",
+            )
+        else:
+            yield Finding(f"nothing listens on {trial.protocol}/{trial.port} in {trial.receiver}")
+
+    def doubts(self) -> Iterator[Finding]:
+        """What lets a first answer through, and not what comes after it."""
+        program = self.world.views[self.begin.host].programs.get(self.trial.receiver)
+        if self.end is not None and program is not None and program.state == "paused":
+            yield Finding(
+                f"the program of {self.trial.receiver} is paused", f"netfab unpause {self.trial.receiver}"
+            )
+        size = self._largest()
+        if self.end is None or size <= _SMALL or not self._passes(_SMALL) or self._passes(size):
+            return
+        narrow = next((hop.narrow for hop in self.there.hops if hop.narrow), "")
+        yield Finding(narrow or f"packets of {size} bytes are not answered, and small ones are: an MTU hole")
+
+    def _passes(self, size: int) -> bool:
+        return self._hosts[self.begin.host].passes(self.begin.node, self.address, size)
+
+    def _largest(self) -> int:
+        """Bytes of the largest packet that every interface on the way would send."""
+        sizes = [
+            link.mtu
+            for hop in self.there.hops
+            if (space := self.world.space(hop.place)) and (link := space.link(hop.interface)) and link.mtu
+        ]
+        return min(sizes, default=0)
+
+    def _of_rules(self) -> Iterator[Finding]:
+        """Who drops it, in the namespaces that it passes."""
+        if not self.address:
+            return
+        family = "ip6" if ":" in self.address else "ip"
+        places = [self.begin, *(hop.to for hop in self.there.hops)]
+        nodes = dict.fromkeys([*(each.node for each in places if each.host == self.begin.host), HOST])
+        way = self.world.way(self.begin, self.address, "", 0)
+        first, last = self._link(self.begin, way.link), self._holder()
+        matches = [(f"{family} daddr {self.address}", first)]
+        if way.source:
+            matches += [(f"{family} saddr {self.address} {family} daddr {way.source}", last)]
+        for packets, link in matches:
+            frames = f"ether saddr {link.mac}" if link is not None and link.mac else packets
+            found = self._hosts[self.begin.host].dropped(list(nodes), packets, frames, self.told)
+            if found:
+                yield self._rule(Place(self.begin.host, found[0]), found[1])
+
+    def _link(self, place: Place, ifindex: int) -> Link | None:
+        space = self.world.space(place)
+        return space.at(ifindex) if space else None
+
+    def _holder(self) -> Link | None:
+        """Who has the address."""
+        space = self.world.space(self.end) if self.end else None
+        return space.holder(self.address) if space else None
+
+    def _rule(self, place: Place, end: Dropped) -> Finding:
+        rule = f"`{end.rule}`" if end.rule else "its policy is drop"
+        if end.table == table_name(self.fabric):
+            if end.family == "bridge":
+                return Finding(
+                    f"{self.trial.source} sends what its port may not, an address or MAC that is not its own:"
+                    f" netfab's guard drops it, {rule}",
+                    "`allow: [ADDRESS]` or `spoof: allow` of that port",
+                )
+            return Finding(
+                f"netfab's firewall drops it in {end.chain}: {rule}", "a router node that joins the networks"
+            )
+        return Finding(
+            f"chain {end.chain} of table {end.family} {end.table} of {name_of(place)} drops it: {rule}",
+            "a rule before it that accepts; whoever made that table knows why",
+        )
+
+
+_NOWHERE: Mapping[str, Any] = {"addresses": {}}
+_SMALL = 100  # bytes, of a packet that fits everywhere
+
+
+def _world(views: Mapping[str, View], hosts: Mapping[str, Asked]) -> World:
+    cables = {}
+    for host, view in views.items():
+        for one, first, other, second in view.cables:
+            cables[Place(host, one), first] = Cable(Place(host, other), second)
+            cables[Place(host, other), second] = Cable(Place(host, one), first)
+    return World(
+        views,
+        {
+            address: Owner(Place(host, node), interface)
+            for host, view in views.items()
+            for address, (node, interface) in view.owners.items()
+        },
+        cables,
+        {(host, bridge): tunnel for host, view in views.items() for bridge, tunnel in view.tunnels.items()},
+        {host: view.vtep for host, view in views.items()},
+        lambda place, target, source, incoming: hosts[place.host].way(place.node, target, source, incoming),
+    )
+
+
+def _with_cure(cause: Finding, views: Mapping[str, View], fabric: str) -> Finding:
+    """What others changed, netfab mends."""
+    if cause.cure or not any(view.drift for view in views.values()):
+        return cause
+    return cause._replace(cure=f"netfab reconcile {fabric}")

@@ -1,0 +1,124 @@
+"""`netfab check`: sentences tried from inside the nodes, on one host and on several."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from lab import COMMAND, Lab
+
+SHOP = """\
+name: shop
+networks: {{front: {{gateway: r}}, back: {{gateway: r}}, island: {{internal: true}}}}
+nodes:
+  r: {{}}
+  web:
+    networks: [front]
+    command: [python3, -c, "{program}"]
+    ready: {{tcp: 80}}
+  db: {{networks: [back]}}
+  app: {{networks: [back], scale: 2}}
+  lone: {{networks: [island]}}
+checks: [{checks}]
+"""
+# A server of HTTP, and one of UDP that never answers.
+SERVER = (
+    "import http.server, socket; d = socket.socket(type=socket.SOCK_DGRAM); d.bind(('', 5353)); "
+    "http.server.test(port=80)"
+)
+HOLDING = (
+    "db reaches web on tcp/80 via r within 5s",
+    "db reaches web on udp/5353",
+    "app reaches web via r",
+    "lone does not reach web",
+    "db does not reach web on tcp/81",
+    "db does not reach web on udp/81",
+    "lone reaches host",
+    "host reaches lone",
+    "lone does not reach internet",
+)
+FAILING = {
+    "db reaches app via r": "is reached directly",
+    "db reaches web on tcp/81": "nothing listens on its tcp/81",
+    "db reaches web on udp/81": "nothing listens on its udp/81",
+    "db does not reach web": "answered",
+    "web reaches lone": "did not answer within 1 s",
+    "db reaches internet": "did not answer within 1 s",
+}
+
+
+@pytest.fixture
+def shop(lab: Lab) -> Lab:
+    checks = ", ".join((*HOLDING, *FAILING))
+    lab.write(SHOP.format(program=SERVER, checks=checks))
+    lab.netfab("apply")
+    return lab
+
+
+def test_what_holds_is_told_from_what_does_not_and_why(shop: Lab) -> None:
+    found = shop.netfab("check", "-o", "json", code=1).json["checks"]
+
+    reasons = {each["sentence"]: each["reason"] for each in found}
+    scaled = {sentence.replace("app", f"app-{n}", 1) for sentence in (*HOLDING, *FAILING) for n in (1, 2)}
+    assert reasons.keys() == scaled
+    for sentence, reason in reasons.items():
+        expected = FAILING.get(sentence.replace("app-1", "app").replace("app-2", "app"), "")
+        assert expected in reason, sentence
+        assert bool(reason) == bool(expected), sentence
+
+
+def test_each_result_is_a_case_of_the_junit_file(shop: Lab) -> None:
+    shop.netfab("check", "--junit", "results.xml", code=1)
+
+    suite = ElementTree.parse(shop.directory / "results.xml").getroot()
+    failed = [case.get("name") for case in suite if case.find("failure") is not None]
+    assert suite.get("failures") == str(len(failed))
+    assert failed == [
+        sentence.replace("app", f"app-{n}", 1)
+        for sentence in FAILING
+        for n in ((1, 2) if "app" in sentence else (1,))
+    ]
+
+
+def test_pairs_are_who_reaches_whom(shop: Lab) -> None:
+    found = shop.netfab("check", "--pairs", "-o", "json").json["pairs"]
+
+    assert found["db"] == {"r": True, "web": True, "app-1": True, "app-2": True, "lone": False}
+    assert not any(found["lone"].values())
+
+
+def test_what_holds_within_a_time_is_waited_for(lab: Lab) -> None:
+    late = "import http.server, time; time.sleep(1); http.server.test(port=80)"
+    text = SHOP.format(program=late, checks="db reaches web on tcp/80 within 30s, db reaches web on tcp/80")
+    lab.write(text.replace("    ready: {tcp: 80}\n", ""))
+    lab.netfab("apply")
+
+    waited, at_once = lab.netfab("check", "-o", "json", code=1).json["checks"]
+
+    assert waited["holds"]
+    assert not at_once["holds"]
+
+
+def test_a_fabric_that_is_not_there_can_not_be_checked(lab: Lab) -> None:
+    lab.write(SHOP.format(program="", checks="db reaches web"))
+
+    assert "there is no fabric shop" in lab.netfab("check", code=1).err
+
+
+def test_a_file_without_checks_says_what_to_write(lab: Lab) -> None:
+    lab.write("networks: {lan: {}}\nnodes: {a: {networks: [lan]}}\nname: small\n")
+    lab.netfab("apply")
+
+    assert "hint: write `checks:" in lab.netfab("check", code=1).err
+
+
+def test_checks_are_tried_where_the_nodes_are(lab: Lab) -> None:
+    two_hosts = (Path(__file__).parents[2] / "topologies" / "two-hosts.yaml").read_text()
+    lab.write(two_hosts + "checks: [client reaches web on tcp/80, web does not reach client on tcp/80]\n")
+
+    script = f"{COMMAND} check -o json && {COMMAND} check --pairs"
+    result = lab.netfab("lab", "topology.yaml", "--", "sh", "-ec", script)
+
+    assert '"holds": true' in result.out
+    assert "client  .       yes" in result.out

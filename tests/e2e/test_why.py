@@ -1,0 +1,212 @@
+"""`netfab why`: the cause of each fault is named, in the words of the file; a healthy pair's way is shown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from lab import COMMAND, Lab
+
+SHOP = """\
+name: shop
+networks:
+  front: {subnet: 10.1.0.0/24, gateway: r}
+  back: {subnet: 10.2.0.0/24, gateway: r}
+  island: {subnet: 10.3.0.0/24, internal: true}
+nodes:
+  r: {}
+  web: {networks: [front]}
+  db:
+    networks: [back]
+    command: [python3, -m, http.server, "80"]
+    ready: tcp/80
+  idle: {networks: [back]}
+  lone: {networks: [island]}
+"""
+IN = "ip netns exec shop."
+RULES = "add table inet theirs; add chain inet theirs {hook} {{ type filter hook {hook} priority 0; }};"
+
+# What somebody did, what must be named, and the port that is asked for where that is not 80.
+FAULTS = {
+    "an interface is down": (f"{IN}db ip link set eth0 down", "eth0 of db is down"),
+    "the asking node's own interface is down": (f"{IN}web ip link set eth0 down", "eth0 of web is down"),
+    "the host's end is down": ("ip link set $(outer db) down", ", the other end of eth0 of db, is down"),
+    "a port is off its bridge": (
+        "ip link set $(outer db) nomaster",
+        "the host's end of eth0 of db, is on no bridge",
+    ),
+    "a port is on another bridge": (
+        "ip link set $(outer db) master br-front",
+        "eth1 of r is on br-back, and eth0 of db is on br-front",
+    ),
+    "a port does not forward": (
+        "bridge link set dev $(outer db) state 0",
+        "of br-back, eth0 of db, does not forward",
+    ),
+    "the bridge is down": ("ip link set br-back down", "bridge br-back is down"),
+    "an address is gone": (f"{IN}db ip address flush dev eth0", "eth0 of db does not have 10.2.0.2"),
+    "the default route is gone": (f"{IN}web ip route del default", "web has no route to 10.2.0.2"),
+    "the way back is gone": (
+        f"{IN}db ip route del default",
+        "on the way back, db has no route to 10.1.0.2",
+    ),
+    "a route swallows": (
+        f"{IN}r ip route add blackhole 10.2.0.2/32",
+        "a route of r to 10.2.0.2 swallows it",
+    ),
+    "a route leads to nobody": (
+        f"{IN}web ip route add 10.2.0.0/24 via 10.1.0.99",
+        "nobody has 10.1.0.99",
+    ),
+    "the router does not forward": (
+        f"{IN}r sh -c 'for f in /proc/sys/net/ipv4/conf/*/forwarding; do echo 0 > $f; done'",
+        "r does not forward IPv4",
+    ),
+    "the router is strict about where from": (
+        f"{IN}r sh -c 'echo 1 > /proc/sys/net/ipv4/conf/eth0/rp_filter; "
+        "ip route add 10.1.0.2/32 via 10.2.0.3'",
+        "r drops what comes from 10.1.0.2 by eth0: its own way there is another one",
+    ),
+    "a neighbour is fixed elsewhere": (
+        f"{IN}r ip neighbour replace 10.2.0.2 lladdr 02:00:00:00:00:99 dev eth1",
+        "r takes 10.2.0.2 to be at 02:00:00:00:00:99",
+    ),
+    "the forwarding table is fixed elsewhere": (
+        "bridge fdb replace $(mac db) dev $(outer idle) master static sticky",
+        "eth0 of db, to be behind",
+    ),
+    "a rule of others in the router drops": (
+        f"{IN}r nft '{RULES.format(hook='forward')} add rule inet theirs forward tcp dport 80 drop'",
+        "chain forward of table inet theirs of r drops it: `tcp dport 80 drop`",
+    ),
+    "a rule of others in the node drops": (
+        f"{IN}db nft '{RULES.format(hook='input')} add rule inet theirs input tcp dport 80 drop'",
+        "chain input of table inet theirs of db drops it",
+    ),
+    "a rule of others drops what comes back": (
+        f"{IN}db nft '{RULES.format(hook='output')} add rule inet theirs output tcp sport 80 drop'",
+        "chain output of table inet theirs of db drops it",
+    ),
+    "the node sends from an address that is not its own": (
+        f"{IN}web ip address add 10.1.0.77/24 dev eth0; "
+        f"{IN}web ip route replace default via 10.1.0.1 src 10.1.0.77",
+        "web sends what its port may not",
+    ),
+    "a link lets less pass": (
+        "ip link set $(outer db) mtu 1300",
+        "passes 1300 bytes, and eth1 of r sends up to 1500",
+    ),
+    "nobody listens": ("true", "nothing listens on tcp/81 in db", "tcp/81"),
+    "the program has ended": ("netfab stop db", "the program of db has ended"),
+    "the program is paused": ("netfab pause db", "the program of db is paused"),
+    "the hosts file says otherwise": (
+        "sed -i 's/10.2.0.2/10.2.0.9/' $(hosts)",
+        "web takes db to be at 10.2.0.9, and it is at 10.2.0.2",
+    ),
+    "the namespace is gone": ("ip netns del shop.db", "the namespace of db is gone"),
+}
+HELPERS = f"""
+netfab() {{ {COMMAND} "$@"; }}
+outer() {{ ip -o link show group $(ip -o link show br-back | sed 's/.*group \\([^ ]*\\).*/\\1/') |
+    sed -n "s/^[0-9]*: \\(nf[0-9a-f]*\\)@.*link-netns shop.$1.*/\\1/p"; }}
+mac() {{ ip netns exec shop.$1 cat /sys/class/net/eth0/address; }}
+hosts() {{ netfab status shop -o json | sed -n 's/.*"hosts": "\\(.*\\)".*/\\1/p' | sort -u; }}
+"""
+
+
+@pytest.fixture
+def shop(lab: Lab) -> Lab:
+    lab.write(SHOP)
+    lab.netfab("apply")
+    return lab
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_cause_is_named(shop: Lab, fault: str) -> None:
+    done, cause, port = (*FAULTS[fault], "tcp/80")[:3]
+    shop.shell(HELPERS + done)
+
+    answer = shop.netfab("why", "web", "db", port, "-o", "json", code=1).json
+
+    assert cause in answer["cause"]["what"]
+
+
+def test_the_way_of_a_healthy_pair_is_shown(shop: Lab) -> None:
+    assert shop.netfab("why", "web", "db", "tcp/80").out == (
+        "web reaches db on tcp/80\n"
+        "the way:\n"
+        "  web eth0 -> br-front -> eth0 r\n"
+        "  r eth1 -> br-back -> eth0 db\n"
+    )
+
+
+def test_networks_that_nothing_joins_are_told_from_broken_ones(shop: Lab) -> None:
+    said = shop.netfab("why", "lone", "db", code=1).out
+
+    assert "nothing in the file joins island, where lone is, and back, where db is" in said
+
+
+def test_nothing_is_changed_by_asking(shop: Lab) -> None:
+    shop.shell(f"{IN}r nft '{RULES.format(hook='forward')} add rule inet theirs forward tcp dport 80 drop'")
+    before = shop.state()
+
+    shop.netfab("why", "web", "db", "tcp/80", code=1)
+    shop.netfab("why", "web", "db", "tcp/81", code=1)
+
+    assert shop.state() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["web", "nobody"], "there is no node nobody"),
+        (["nobody", "web"], "there is no node nobody"),
+        (["web", "db", "tcp"], "is no check"),
+    ],
+)
+def test_what_can_not_be_asked_is_told(shop: Lab, words: list[str], told: str) -> None:
+    assert told in shop.run(*shop.words("why", *words)).err
+
+
+PAIR = """\
+name: pair
+hosts: {h1: {address: 192.0.2.11}, h2: {address: 192.0.2.12, ssh: root@192.0.2.12}}
+networks: {lan: {subnet: 10.1.0.0/24}}
+nodes:
+  a: {networks: [lan]}
+  b: {networks: {lan: {ip: 10.1.0.11}}, runs_on: h2}
+"""
+# What was done on one of two hosts, and what must be named.
+FAR_FAULTS = {
+    "ip link set vx1 down": ("h1", "vx1, the tunnel of br-lan on h1, is down"),
+    "bridge fdb del $mac dev vx1 dst 192.0.2.12; bridge fdb del 00:00:00:00:00:00 dev vx1 dst 192.0.2.12": (
+        "h1",
+        "vx1 on h1 does not know of h2, 192.0.2.12",
+    ),
+    "bridge fdb del $mac dev vx1 dst 192.0.2.12; bridge fdb add $mac dev vx1 dst 192.0.2.99": (
+        "h1",
+        "to 192.0.2.99, not to h2, 192.0.2.12",
+    ),
+    "ip link set vx1 mtu 1300": ("h1", "passes 1300 bytes, and eth0 of a sends up to 1450"),
+    "nft flush set inet netfab-pair peers4": ("h2", "h2 takes no tunnel's packets from h1"),
+    "ip link set eth0 down": ("h2", "h1 does not reach h2 at 192.0.2.12"),
+}
+
+
+def test_the_cause_is_named_across_hosts(lab: Lab) -> None:
+    lab.write(PAIR)
+    script = "mac=$(ip netns exec underlay.h2 nsenter --mount=/run/netfab-hosts/h2 ip netns exec pair.b"
+    script += " cat /sys/class/net/eth0/address)\n"
+    for done, (host, _) in FAR_FAULTS.items():
+        inside = f"nsenter --net=/run/netns/underlay.{host} --mount=/run/netfab-hosts/{host}"
+        script += f"mac=$mac {inside} sh -ec '{done}'; {COMMAND} why a b -o json | tr -d '\\n' || :; echo\n"
+        script += f"{inside} ip link set eth0 up; {COMMAND} -q reconcile pair > /dev/null\n"
+
+    result = lab.netfab("lab", "topology.yaml", "--", "bash", "-ec", script + f"{COMMAND} why a b")
+
+    *answers, healthy, head, way = result.out.splitlines()
+    causes = [json.loads(answer)["cause"]["what"] for answer in answers]
+    for (_, expected), cause in zip(FAR_FAULTS.values(), causes, strict=True):
+        assert expected in cause
+    assert (healthy, head) == ("a reaches b", "the way:")
+    assert way == "  a eth0 -> br-lan -> vx1 -> br-lan of h2 -> eth0 b"
