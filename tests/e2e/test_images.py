@@ -182,6 +182,9 @@ def test_import_makes_an_image_with_what_change_says(lab: Lab) -> None:
     lab.netfab("apply", "--name", "t")
 
     assert made.startswith("sha256:")
+    told = lab.netfab("inspect", "rooty").json
+    assert (told["kind"], told["id"], told["names"]) == ("image", made.strip(), ["rooty:latest"])
+    assert told["config"]["config"] == {"Cmd": ["/bin/busybox", "echo", "hi"]}
     assert made.strip() != digest_of(root)
     assert lab.netfab("logs", "a").out == "hi\n"
     shown = lab.netfab("images").out.splitlines()

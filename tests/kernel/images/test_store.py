@@ -20,6 +20,7 @@ from netfab.images.loading import load_all
 from netfab.images.locks import alone, using
 from netfab.images.naming import images, tag
 from netfab.images.removal import prune, remove
+from netfab.system import linux
 from netfab.where import Where
 
 BASE = layer(directory("d"), file("d/a", b"a" * 5000), file("d/b", b"b"))
@@ -193,14 +194,14 @@ def test_a_full_disk_is_told_and_leaves_no_half(where: Where) -> None:
     large = image(layer(file("a", os.urandom(3 << 20))))
     archive = str(write_docker_archive(Path("/var/lib/archive.tar"), [("large", large)]))
     os.makedirs(where.state)
-    os.system(f"mount -t tmpfs -o size=4m tmpfs {where.state}")
+    linux.mount("tmpfs", where.state, "tmpfs", data="size=4m")
 
     with pytest.raises(NetfabError, match="No space left on device"):
         load_all(where, archive)
 
     assert images(where) == []
     assert [name for name in os.listdir(Layout(where.state).layers) if not name.endswith(".new")] == []
-    os.system(f"mount -o remount,size=16m {where.state}")
+    linux.mount("", where.state, flags=linux.MS_REMOUNT, data="size=16m")
     load_all(where, archive)
     assert len(files_of(where, "large")["a"]) == 3 << 20
 
