@@ -7,18 +7,20 @@ agent.py's business, how all agree is coordinator.py's; what each answers for it
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from netfab.errors import NetfabError
+from netfab.errors import LeaseConflict, NetfabError
 from netfab.everywhere import (
     Changes,
     destroy,
     drift,
     programs,
     reconcile,
+    refuse_home,
     status,
     topology_of,
     tried,
@@ -26,6 +28,7 @@ from netfab.everywhere import (
 )
 from netfab.fabric import text_of
 from netfab.hosts import simulated
+from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.container import Container
 from netfab.plan.placement import of_all
 from netfab.plan.planner import Plan
@@ -39,9 +42,13 @@ from netfab.remote.orders import Planned, desired_on, entry_for, orders_for, sum
 from netfab.remote.party import Connect, Party, connect, party
 from netfab.remote.planning import planned, planned_alone
 from netfab.remote.reach import refuse_narrow
-from netfab.store.book import Book, Entry
+from netfab.store.book import Book, Entry, Others
 from netfab.topology.schema import Topology
-from netfab.where import HERE, Where, opened_book
+from netfab.tuples import NamedTuple
+from netfab.where import HERE, Where, known_entry, locked_book, refuse_another, shared_book
+
+if TYPE_CHECKING:
+    from netfab.store.shared import SharedBook
 
 __all__ = [
     "Changes",
@@ -61,8 +68,7 @@ __all__ = [
     "tried",
 ]
 
-_NOT_DECIDED = ""  # as the transaction of an entry
-ATTEMPTS = 5  # at an apply, when other controllers are first
+ATTEMPTS = 100  # at an apply, when other controllers are first; each time one of them has got what it wants
 
 
 class Outcome(NamedTuple):
@@ -78,8 +84,8 @@ class Outcome(NamedTuple):
 def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
     """The hosts that a topology is for, and how each is reached; none: it is for this machine alone.
 
-    `destination`: where all of it goes. Raises NetfabError where the file says otherwise, or means one
-    machine by two hosts.
+    `destination`: where all of it goes. Where others share the store, this machine is a host like any. Raises
+    NetfabError where the file says otherwise, or means one machine by two hosts.
     """
     found = {host.name: host.ssh for host in topology.hosts.values()}
     if destination and found:
@@ -94,12 +100,14 @@ def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
             at=topology.hosts[here[1]].at.own,
             hint="write how the others are reached: `ssh: root@ADDRESS`; `netfab lab` simulates all",
         )
+    if not found and not destination and topology.store is not None:
+        return {os.uname().nodename: ""}
     return {destination: destination} if destination else found
 
 
 def known(name: str, where: Where = HERE) -> Entry | None:
     """What this controller knows of a fabric on other hosts."""
-    return opened_book(where).entry(name)
+    return known_entry(name, where)
 
 
 def apply(
@@ -119,34 +127,66 @@ def apply(
     can't be reached stay as they are, until a later apply; `only`: nothing but what those nodes have or need.
     Raises NetfabError.
     """
-    entry = known(topology.name, where)
-    gone = {host: ssh for host, ssh in (entry.hosts if entry else {}).items() if host not in hosts}
-    cleared = {} if only else gone
-    written = topology
-    with (
-        with_its_images(topology, where, only) as topology,
-        party({**hosts, **cleared}, where, way) as together,
-    ):
-        for attempt in range(ATTEMPTS):
-            made = planned(topology, together, hosts, entry, skip_unreachable, only)
-            give(together, made.plans, where)
-            begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
-            orders = dict(orders_for(topology, made, begun, take_over, cleared))
-            try:
-                with _in_the_book(begun, entry, where) as book:
-                    left = cleared.keys() & made.said
-                    hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
-                    text = text_of(written) if not only else entry.topology if entry else ""
-                    decided = partial(book.keep, begun._replace(hosts=hosts_then, topology=text))
-                    check = partial(refuse_narrow, together, topology, made.plans)
-                    changes = transact(together, orders, where, check, decided)
-            except StaleBase:
-                if attempt == ATTEMPTS - 1:
-                    raise
-            else:
-                _wait_until_ready(together, topology.name, made.plans)
-                return _outcome(topology, made, changes)
+    with with_its_images(topology, where, only) as by_digest:
+        text = text_of(topology) if not only else None
+        return _apply(by_digest, text, hosts, file, where, take_over, skip_unreachable, only, way)
+
+
+def _apply(
+    topology: Topology,
+    text: str | None,
+    hosts: Mapping[str, str],
+    file: str,
+    where: Where,
+    take_over: bool,
+    skip_unreachable: bool,
+    only: Collection[str],
+    way: Connect,
+) -> Outcome:
+    """`text`: the whole file, as it was written, where all of it is applied."""
+    with locked_book(topology.name, topology.store, where) as book:
+        entry = book.entry(topology.name)
+        _refuse_elsewhere(topology, hosts, file, entry, take_over)
+        gone = {host: ssh for host, ssh in (entry.hosts if entry else {}).items() if host not in hosts}
+        cleared = {} if only else gone
+        with party({**hosts, **cleared}, where, way, book.keep_alive) as together:
+            for attempt in range(ATTEMPTS):
+                others = book.others(topology.name)
+                made = planned(topology, together, hosts, entry, others, skip_unreachable, only)
+                give(together, made.plans, where)
+                begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
+                orders = dict(orders_for(topology, made, begun, take_over, cleared))
+                left = cleared.keys() & made.said
+                hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
+                whole = text if text is not None else entry.topology if entry else ""
+                decided = begun._replace(hosts=hosts_then, topology=whole)
+                check = partial(refuse_narrow, together, topology, made.plans)
+                try:
+                    with _begun(book, begun, entry):
+                        changes = transact(together, orders, where, check, partial(book.keep, decided))
+                except (StaleBase, LeaseConflict):
+                    if attempt == ATTEMPTS - 1:
+                        raise
+                else:
+                    _wait_until_ready(together, topology.name, made.plans)
+                    book.settle(decided)
+                    return _outcome(topology, made, changes)
     raise AssertionError("unreachable")
+
+
+def _refuse_elsewhere(
+    topology: Topology, hosts: Mapping[str, str], file: str, entry: Entry | None, take_over: bool
+) -> None:
+    """Raises NetfabError where the fabric is another controller's in a way that this one can't go on from."""
+    if entry is None or not entry.store:
+        return
+    if topology.store is None:
+        raise NetfabError(
+            f"fabric {topology.name} is in {entry.store}, and this file names no store",
+            hint=f"`netfab destroy {topology.name}` first",
+        )
+    refuse_another(entry, file, take_over)
+    refuse_home(entry, {**entry.hosts, **hosts})
 
 
 def apply_alone(
@@ -162,6 +202,7 @@ def apply_alone(
 
     Raises NetfabError where that would be chosen by what the others have.
     """
+    _refuse_alone(topology)
     with (
         with_its_images(topology, where, _nodes_on(topology, host)) as topology,
         party(_only(topology, host), where, way) as together,
@@ -172,6 +213,15 @@ def apply_alone(
         changes = transact(together, orders, where, lambda _: None, lambda: None)
         _wait_until_ready(together, topology.name, made.plans)
         return _outcome(topology, made, changes)
+
+
+def _refuse_alone(topology: Topology) -> None:
+    if topology.store is not None:
+        raise NetfabError(
+            "--host asks nobody, and `store` has everybody ask",
+            at=topology.at.of("store"),
+            hint="apply without it; --skip-unreachable leaves out hosts that are down",
+        )
 
 
 def _nodes_on(topology: Topology, host: str) -> list[str]:
@@ -189,28 +239,24 @@ def _only(topology: Topology, host: str) -> dict[str, str]:
 
 
 def _wait_until_ready(together: Party, name: str, plans: Mapping[str, Plan]) -> None:
-    """Until all programs are that say when they are."""
-    waiting = [
-        host
-        for host, made in plans.items()
-        if any(isinstance(thing, Container) and thing.ready for thing in made.fabric.values())
-    ]
+    """Until all programs are that say when they are, and hosts hear of each other."""
+    waiting = [host for host, made in plans.items() if any(map(_takes_time, made.fabric.values()))]
     together.ask_all({host: {"verb": "ready", "fabric": name} for host in waiting})
 
 
+def _takes_time(thing: Any) -> bool:
+    return isinstance(thing, BgpPeer) or (isinstance(thing, Container) and bool(thing.ready))
+
+
 @contextmanager
-def _in_the_book(begun: Entry, entry: Entry | None, where: Where) -> Iterator[Book]:
-    """The book, which has all hosts before one of them is changed: so `destroy` finds them, come what may."""
-    book = opened_book(where)
-    kept = entry is None or begun.hosts != entry.hosts
-    if kept:
-        book.keep(begun._replace(generation=begun.generation - 1, transaction=_NOT_DECIDED))
+def _begun(book: Book | SharedBook, begun: Entry, entry: Entry | None) -> Iterator[None]:
+    """The book has what is begun, until that is taken back."""
+    book.begin(begun, entry)
     try:
-        yield book
+        yield
     except NetfabError as failure:
-        now = book.entry(begun.name) if kept and failure.undone else None
-        if now is not None and now.transaction == _NOT_DECIDED:  # else another controller's is there
-            book.keep(entry) if entry else book.forget(begun.name)
+        if failure.undone:
+            book.take_back(begun, entry)
         raise
 
 
@@ -228,17 +274,26 @@ def plan(
 
     With `why`, also the reason for each subnet: what was rejected, and who on which host holds it.
     """
-    entry = known(topology.name, where)
+    entry, others = _known_by_all(topology, where)
     topology, missing = as_far_as_they_are_here(topology, where, only)
     with party(hosts, where, way) as together:
-        made = planned(topology, together, hosts, entry, skip_unreachable, only)
+        made = planned(topology, together, hosts, entry, others, skip_unreachable, only)
         return _compared(topology, together, made, why, missing)
+
+
+def _known_by_all(topology: Topology, where: Where) -> tuple[Entry | None, Others]:
+    """The entry, and what other fabrics hold."""
+    if topology.store is None:
+        return known(topology.name, where), Others()
+    with shared_book(topology.store, where) as book:
+        return book.entry(topology.name), book.others(topology.name)
 
 
 def plan_alone(
     topology: Topology, host: str, where: Where = HERE, *, why: bool = False, way: Connect = connect
 ) -> Outcome:
     """What apply_alone would change. Changes nothing."""
+    _refuse_alone(topology)
     topology, missing = as_far_as_they_are_here(topology, where, _nodes_on(topology, host))
     with party(_only(topology, host), where, way) as together:
         made = planned_alone(topology, together, host)

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from ipaddress import IPv4Address, IPv6Address
 from time import monotonic
-from typing import NamedTuple
 
 from netfab import adhoc, fabric
 from netfab.errors import NetfabError, UndoFailed
@@ -22,6 +21,7 @@ from netfab.plan.facts import Lease
 from netfab.store.store import Record
 from netfab.system.files import public_directory
 from netfab.topology.adhoc import NAME
+from netfab.tuples import NamedTuple
 from netfab.where import Where, need_root, opened_store
 
 PROBING = 0.5  # seconds between two looks whether the address answers

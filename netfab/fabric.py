@@ -13,7 +13,7 @@ from netfab import shared
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
-from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
+from netfab.errors import NetfabError, StoreError, UndoFailed, Unsupported, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.kernel.inhabitants import inhabitants
 from netfab.loading import load
@@ -110,6 +110,8 @@ def apply(
     """
     need_root("apply")
     need_kernel()
+    if topology.store is not None:
+        raise Unsupported("a fabric of a shared store is across.apply's", at=topology.at.of("store"))
     name, written = topology.name, topology
     with (
         with_its_images(topology, where, only) as topology,
@@ -159,7 +161,8 @@ def apply(
                         made = made._replace(topology=text_of(written) if file else "")
                     elif record and not applied.changes:
                         made = made._replace(topology=record.topology)
-                    remember(made, within(proposed, _desired(record, name)), wants, store, where)
+                    kept = proposed.fabric if not only else within(proposed, _desired(record, name))
+                    remember(made, kept, wants, store, where)
         except UndoFailed:
             raise
         except BaseException as failure:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
-from typing import NamedTuple
 
 from netfab.engine import apply as engine
 from netfab.engine.apply import Observed
@@ -29,6 +28,7 @@ from netfab.pulling import as_far_as_they_are_here
 from netfab.shared import held_on_bridges, joined, networks_of
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
+from netfab.tuples import NamedTuple
 from netfab.visits import guests_of, refuse_unfound
 from netfab.where import HERE, Where, last_applied, opened_host, opened_store, refuse_another
 

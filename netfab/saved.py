@@ -13,12 +13,13 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError, NotRoot
 from netfab.objects.base import Fabric
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal
+from netfab.tuples import NamedTuple
 
 VERSION = 1
 MAX_SIZE = 256 << 20  # bytes; a thousand nodes take one MiB

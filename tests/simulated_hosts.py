@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from textwrap import dedent
 from typing import TypeVar
 
-from netfab import across, simulate
+from netfab import across, fabric, simulate
 from netfab.hosts import simulated
 from netfab.plan.planner import Plan
+from netfab.runtime.paths import RUN_DIRECTORY
 from netfab.system import linux
 from netfab.topology.load import load
 from netfab.topology.schema import Topology
@@ -28,6 +29,13 @@ class Hosts:
         self._held = simulate.begin(topology)
         self.fabric = topology.name
         self.apply(text)
+
+    def destroy(self) -> None:
+        """The fabric on each host: what it runs in the background doesn't end with the host."""
+        for host in simulated.names():
+            with simulated.inside(host):
+                if os.path.isdir(f"{RUN_DIRECTORY}/{self.fabric}"):
+                    fabric.destroy(self.fabric)
 
     def close(self) -> None:
         """Let go of them."""

@@ -21,7 +21,9 @@ def refuse(words: Mapping[str, Any]) -> None:
     """Raises NetfabError for options that are about one host only."""
     for option, value in words.items():
         if value:
-            raise NetfabError(f"--{option} is not supported for a fabric on other hosts yet")
+            raise NetfabError(
+                f"--{option} is not supported yet for a fabric on other hosts, or of a shared store"
+            )
 
 
 def apply(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -89,7 +90,7 @@ def apply_command(
         from netfab import fabric
 
         topology = fabric.load(path, name)
-        if ssh or host or topology.hosts:
+        if ssh or host or topology.hosts or topology.store:
             from netfab.cli import across
 
             across.refuse({"plan": saved, "confirm": confirm})
@@ -201,7 +202,12 @@ def _plan(
     from netfab.cli import show
 
     topology, where = fabric.load(path, name), where_of(ctx)
-    if ssh or host or topology.hosts:
+    file = absolute(path)
+    if topology.store and not (ssh or host or topology.hosts) and os.geteuid() != 0:
+        from netfab.store import book
+
+        file = book.source(file, str(topology.store), "")  # compared with what everybody may read
+    elif ssh or host or topology.hosts or topology.store:
         from netfab.cli import across
 
         across.refuse({"save": save, "take-over": take_over})
@@ -219,7 +225,7 @@ def _plan(
         if exit_code and changes:
             raise SystemExit(2)
         return
-    proposal = fabric.plan(topology, absolute(path), where, why, only, take_over)
+    proposal = fabric.plan(topology, file, where, why, only, take_over)
     if save is not None:
         from netfab.saved import save_plan
 
@@ -233,7 +239,8 @@ def _plan(
         source = path if proposal.live else f"{path} as last applied"
         show.show_changes(proposal.changes, False, source)
         if not proposal.live:
-            click.echo("compared with what was last applied; as root, with the kernel", err=True)
+            more = " and with the store" if topology.store else ""
+            click.echo(f"compared with what was last applied; as root, with the kernel{more}", err=True)
         for reason in proposal.reasons:
             click.echo(show.printable(reason))
     if exit_code and proposal.changes:

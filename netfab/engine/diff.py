@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.objects.base import EVERY, Fabric, Name, Op
 from netfab.objects.difference import difference
+from netfab.tuples import NamedTuple
 
 
 class Change(NamedTuple):

@@ -12,12 +12,13 @@ from typing import Any, Self
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
 from netfab.errors import ForeignObject, GuestGone, NetfabError, raise_all
+from netfab.hosts.bgp import Speaker
 from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
 from netfab.kernel import drops, nft
 from netfab.kernel.announce import advertise, announce_for, arp_requests
-from netfab.kernel.execute import Executor, Hook, no_hook
+from netfab.kernel.execute import Executor
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.marks import Marked, marked
 from netfab.kernel.netlink import Monitor
@@ -25,7 +26,8 @@ from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.nics import barred, nics
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
-from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Name, Op
+from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Name, Op, no_hook
+from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.bridge import Bridge
 from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
@@ -72,7 +74,8 @@ class LocalHost:
         talk = lambda: self.interrupts.check(), lambda what: self.waiting_for(what)
         self._programs = Programs(paths, self._namespaces, *talk)
         self._clients = Clients(f"{run_directory}/{fabric}/dhcp", self._namespaces, *talk)
-        handlers = self._programs.handlers | self._clients.handlers
+        self._speaker = Speaker(paths, *talk)
+        handlers = self._programs.handlers | self._clients.handlers | self._speaker.handlers
         self._executor = Executor(self._namespaces, self._before, handlers)
         self._hook = hook
         self._monitor: Monitor | None = None
@@ -111,6 +114,7 @@ class LocalHost:
             supervised=supervised,
             clients=tuple(self._clients.read()),
             held=self._programs.held(),
+            bgp=self._speaker.read(),
         )
         return self._dump
 
@@ -142,8 +146,13 @@ class LocalHost:
         return self._programs.held() or ()
 
     def wait_ready(self, fabric: Fabric) -> None:
-        """Return when every program of the fabric is ready. Raises NetfabError."""
+        """Return when every program of the fabric is ready, and hosts hear of each other.
+
+        Raises NetfabError.
+        """
         self._programs.wait_ready(thing for thing in fabric.values() if isinstance(thing, Container))
+        if any(isinstance(thing, BgpPeer) for thing in fabric.values()):
+            self._speaker.wait_for_peers()
 
     def bridges(self) -> dict[str, dict[str, Any]]:
         """Every bridge in this namespace, with its addresses, ports and MTU."""

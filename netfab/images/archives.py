@@ -11,7 +11,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, Protocol
 
 from netfab.images.blobs import Part, digest_of
 from netfab.images.config import BadImage
@@ -26,6 +26,7 @@ from netfab.images.manifests import (
     parse,
 )
 from netfab.images.streams import Stream, compression_of
+from netfab.tuples import NamedTuple
 
 _PIECE = 1 << 20  # bytes
 _HEADERS = 1 << 20  # bytes of one name in the tar

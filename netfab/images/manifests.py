@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from netfab.images.blobs import digest_of
 from netfab.images.config import MAX_LAYERS, BadImage
+from netfab.tuples import NamedTuple
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"

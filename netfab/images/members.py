@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from netfab.images.config import BadImage
 from netfab.images.headers import Header
 from netfab.images.streams import Stream
+from netfab.tuples import NamedTuple
 
 Kind = Literal["file", "directory", "symlink", "hardlink", "fifo", "whiteout", "opaque"]
 

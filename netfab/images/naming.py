@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
 from netfab.images.index import Index, Known, changing, read
@@ -11,6 +11,7 @@ from netfab.images.layout import Layout, read_config
 from netfab.topology.grammar import Wrong
 from netfab.topology.image import Reference, reference
 from netfab.topology.suggest import did_you_mean
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from netfab.images import Place

@@ -26,13 +26,15 @@ from netfab.objects.port import default_vlans
 from netfab.objects.route import KIND_NAMES, RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
 from netfab.objects.vxlan import ID as VXLAN_ID
 from netfab.objects.wire import AF_INET, AF_INET6, IFF_MULTICAST, MARK, number, parse_hops
-from netfab.plan.facts import Device, Facts, OpenVSwitch
+from netfab.plan.facts import Device, Facts, Frr, OpenVSwitch
 from netfab.plan.subnets import Reservation
 from netfab.system.files import read_of_others
 
 PODMAN_NETWORKS = "/etc/containers/networks"
 DAEMONS = ("/run/docker.sock", "/run/podman/podman.sock")  # that speak Docker's API
 _CONFIGURATION = 8 << 20  # bytes of a file of Podman's
+_FRR = ("/usr/lib/frr", "/usr/libexec/frr")  # Debian's, Fedora's
+_ZEBRA = "/run/frr/zserv.api"  # where the system's own listens
 _NEVER = (ip_network("127.0.0.0/8"), ip_network("169.254.0.0/16"), ip_network("224.0.0.0/4"))
 
 
@@ -63,6 +65,7 @@ def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
         docker=tuple(_docker_chains(found)),
         bridged_frames=sees_bridged_frames(),
         openvswitch=_open_vswitch(),
+        frr=frr(),
         devices=tuple(_devices_with_addresses(netlink, found, own)),
         vnis=tuple(
             (number(link.info_data()[VXLAN_ID]), f"{link.name}'s on this host")
@@ -88,6 +91,23 @@ def _open_vswitch() -> OpenVSwitch | None:
     if found is None:
         return None
     return OpenVSwitch(openvswitch.datapath(), {switch.name: switch.datapath for switch in found})
+
+
+def frr() -> Frr | None:
+    """FRR's zebra and bgpd, where they are installed."""
+    for directory in _FRR:
+        if all(os.access(f"{directory}/{daemon}", os.X_OK) for daemon in ("zebra", "bgpd")):
+            return Frr(directory, _listens(_ZEBRA))
+    return None
+
+
+def _listens(path: str) -> bool:
+    if not os.path.exists(path):
+        return False
+    import socket  # where FRR runs
+
+    with socket.socket(socket.AF_UNIX) as door:
+        return door.connect_ex(path) == 0
 
 
 def _docker_chains(found: list[Link]) -> Iterator[str]:

@@ -7,11 +7,11 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.errors import Unsupported
 from netfab.kernel import openvswitch
 from netfab.kernel.dumps import links
+from netfab.kernel.facts import frr
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import PROGRAMS
 from netfab.kernel.userns import become_root
@@ -24,6 +24,7 @@ from netfab.objects.vlan import FEATURE as TAGGING
 from netfab.objects.vlan import VLAN_ID
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, encode, u8, u16, u32
 from netfab.system import linux
+from netfab.tuples import NamedTuple
 
 
 class Feature(NamedTuple):
@@ -117,6 +118,7 @@ def _try_all() -> Iterator[Feature]:
     yield _feature(
         "Open vSwitch", openvswitch.lives(), "bridges named ovs*", "install and start openvswitch-switch"
     )
+    yield _feature("FRR", frr() is not None, "`control: evpn`", "apt install frr")
     yield from _nft()
     yield _feature("overlayfs", _overlay(), "containers (image: host)", "modprobe overlay")
     yield from _cgroups()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op, namespace_of
 from netfab.objects.difference import UP, Words, fields
@@ -25,6 +25,7 @@ from netfab.objects.link import (
 )
 from netfab.objects.ops import DelLink, WriteSysctl
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, mac, number, u8, u32
+from netfab.tuples import NamedTuple
 
 FORWARD_DELAY, STP_STATE, MCAST_SNOOPING = 1, 5, 23
 _WORDS: Words = {

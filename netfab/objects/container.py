@@ -7,11 +7,12 @@ done its work counts as running.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
-from netfab.objects.base import EVERY, Dump, Name, Op, namespace_of
+from netfab.objects.base import EVERY, HOST, Dump, Name, Op, namespace_of
 from netfab.objects.difference import changed, fields
 from netfab.objects.ops import ChangeContainer, HaltContainer, PauseContainer, StartContainer, StopContainer
+from netfab.tuples import NamedTuple
 
 RUNNING, PAUSED, STOPPED, ENDED = "running", "paused", "stopped", "ended"
 _DOWN = (STOPPED, ENDED)
@@ -58,12 +59,21 @@ class Container(NamedTuple):
     ready: tuple[Probe, ...] = ()
     addresses: tuple[str, ...] = ()  # its node's: where probes look besides loopback
     depends_on: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()  # links of the host that it writes to: it ends before they do
     state: str = RUNNING  # or paused or stopped by a user; ended: otherwise than it should, or never begun
 
     @property
     def fixed(self) -> Hashable:
         return self._replace(
-            memory=None, cpus=None, pids=None, restart="", ready=(), addresses=(), depends_on=(), state=""
+            memory=None,
+            cpus=None,
+            pids=None,
+            restart="",
+            ready=(),
+            addresses=(),
+            depends_on=(),
+            uses=(),
+            state="",
         )
 
     @property
@@ -83,6 +93,7 @@ class Container(NamedTuple):
         network = (f"address {space}", f"route {space} main", f"sysctl {space}", "port host", "file")
         return (
             *(Name("container", name) for name in self.depends_on),
+            *(name for link in self.uses for name in (Name(HOST, link), Name(f"port {HOST}", link))),
             *(Name(kind, EVERY) for kind in network),
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from netfab.objects.address import Address
+from netfab.objects.bgp import Bgp
+from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.bridge import Bridge
 from netfab.objects.bridge_fdb import BridgeFdb
@@ -62,6 +64,8 @@ KINDS: tuple[type[Any], ...] = (
     HeldPorts,
     Container,
     Supervisor,
+    Bgp,
+    BgpPeer,
 )
 # What can only be read by asking for each, and what has to be looked for elsewhere than in what ends.
 ASKED = (Guest, Sysctl, Borrowed, Qdisc, Macvlan, Nic, Uplink, Neighbour)

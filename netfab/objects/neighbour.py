@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.wire import (
@@ -26,6 +26,7 @@ from netfab.objects.wire import (
     mac,
     u8,
 )
+from netfab.tuples import NamedTuple
 
 NDA_DST, NDA_LLADDR, NDA_IFINDEX, NDA_MASTER, NDA_PROTOCOL = 1, 2, 8, 9, 12
 WANTED = frozenset({NDA_DST, NDA_LLADDR, NDA_IFINDEX, NDA_MASTER, NDA_PROTOCOL})
@@ -129,9 +130,15 @@ def request(
 
 
 def entries(dump: Dump) -> Iterator[tuple[Name, NeighbourMessage]]:
-    """(tunnel, entry) of every forwarding entry about our tunnels on the host that nobody learned."""
-    tunnels = {link.ifindex: Name(HOST, link.name) for space, link in dump.marked if link.kind == "vxlan"}
+    """(link, entry) of every forwarding entry about our links on the host that nobody learned.
+
+    One about a node that moved here was FRR's before, and says so until the node is heard (br_fdb_update,
+    net/bridge/br_fdb.c); FRR's own are about tunnels.
+    """
+    own = {link.ifindex: link for space, link in dump.marked if space == HOST}
     for message in dump.neighbours.get(HOST, ()):
-        static = message.state & (NUD_PERMANENT | NUD_NOARP) and not message.flags & NTF_EXT_LEARNED
-        if message.family == AF_BRIDGE and message.ifindex in tunnels and static:
-            yield tunnels[message.ifindex], message
+        if message.family == AF_BRIDGE and message.ifindex in own:
+            link = own[message.ifindex]
+            learned = message.flags & NTF_EXT_LEARNED and link.kind == "vxlan"
+            if message.state & (NUD_PERMANENT | NUD_NOARP) and not learned:
+                yield Name(HOST, link.name), message

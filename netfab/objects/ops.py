@@ -4,9 +4,10 @@ Plain data; kernel/ and runtime/ carry them out. Together with wire.Request this
 for. As in topology/schema.py, annotations are no texts: defining these takes half as long.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.objects.base import HOST, Name
+from netfab.tuples import NamedTuple
 
 
 class NewNamespace(NamedTuple):
@@ -177,6 +178,18 @@ class StopClient(NamedTuple):
 
     client: Any
     space: str = HOST
+
+
+class TellBgp(NamedTuple):
+    """Statements for the host's bgpd, each with those that it stands under; kept for when it starts again."""
+
+    statements: tuple[tuple[str, ...], ...]
+    doing: str
+    ends: bool = False  # fine when what it is about is gone already
+    space: str = HOST
+
+    def __str__(self) -> str:
+        return self.doing
 
 
 class HoldPorts(NamedTuple):

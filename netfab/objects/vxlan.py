@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.link import (
@@ -21,6 +21,7 @@ from netfab.objects.link import (
 from netfab.objects.ops import DelLink
 from netfab.objects.veth import End
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, mac, number, u8, u32
+from netfab.tuples import NamedTuple
 
 ID, MULTICAST, LINK, LOCAL, TTL, LEARNING, PORT, MULTICAST6, LOCAL6, UDP_CSUM = (
     1,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
+from netfab.objects.bgp import vnis_told
 from netfab.objects.neighbour import (
     NDA_DST,
     NDA_IFINDEX,
@@ -17,6 +18,7 @@ from netfab.objects.neighbour import (
     entries,
     request,
 )
+from netfab.objects.vxlan import ID
 from netfab.objects.wire import (
     AF_BRIDGE,
     NLM_F_APPEND,
@@ -28,6 +30,7 @@ from netfab.objects.wire import (
     mac,
     number,
 )
+from netfab.tuples import NamedTuple
 
 EVERYBODY = "00:00:00:00:00:00"  # the flood list: broadcast, multicast, and what nobody is known to have
 
@@ -86,8 +89,10 @@ class VxlanFdb(NamedTuple):
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
+        by_bgp = _written_by_frr(dump) if dump.bgp else ()
         for tunnel, message in entries(dump):
-            if message.flags & NTF_SELF and NDA_DST in message.attrs:
+            frrs = tunnel in by_bgp and message.attrs[NDA_LLADDR].hex(":") == EVERYBODY
+            if message.flags & NTF_SELF and NDA_DST in message.attrs and not frrs:
                 peer, index = ip_address(message.attrs[NDA_DST]), message.attrs.get(NDA_IFINDEX)
                 device = dump.links.get((HOST, number(index))) if index else None
                 yield cls(tunnel, message.attrs[NDA_LLADDR].hex(":"), peer, device)
@@ -99,3 +104,13 @@ class VxlanFdb(NamedTuple):
     def __str__(self) -> str:
         what = "flood" if self.mac == EVERYBODY else f"fdb {self.mac}"
         return f"{what} to {self.peer} by {self.link}"
+
+
+def _written_by_frr(dump: Dump) -> frozenset[Name]:
+    """Tunnels whose flood list is FRR's own: others tell it who is to be there."""
+    vnis = vnis_told(dump.bgp)
+    return frozenset(
+        Name(HOST, link.name)
+        for space, link in dump.marked
+        if space == HOST and link.kind == "vxlan" and number(link.info_data()[ID]) in vnis
+    )

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import NamedTuple
 
 from netfab.objects.original import Original
 from netfab.plan.subnets import Reservation
 from netfab.topology.grammar import vlan_id
 from netfab.topology.schema import Address, Network, Topology
+from netfab.tuples import NamedTuple
 
 
 class FoundGuest(NamedTuple):
@@ -51,6 +51,13 @@ class OpenVSwitch(NamedTuple):
     bridges: Mapping[str, str]  # the datapath of each
 
 
+class Frr(NamedTuple):
+    """FRR, as it is installed."""
+
+    directory: str  # of its daemons
+    runs: bool  # a zebra of somebody else's
+
+
 class Device(NamedTuple):
     """A link of the host that is not the fabric's, with its addresses."""
 
@@ -81,6 +88,7 @@ class Facts(NamedTuple):
     devices: tuple[Device, ...] = ()  # those with addresses
     vnis: tuple[tuple[int, str], ...] = ()  # of tunnels that are not this fabric's, and whose they are
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
+    frr: Frr | None = None  # None: it is not installed
 
 
 class Asked(NamedTuple):

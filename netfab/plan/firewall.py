@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
-from typing import NamedTuple
 
 from netfab.objects.firewall import OPEN, Element, Firewall, Set, prefix_part, table_name
 from netfab.objects.link import group_of
 from netfab.plan.firewall_rules import LOOPBACK, PUBLISHING, forward, strangers, uplinked, ways_out
+from netfab.tuples import NamedTuple
 
 EVERYWHERE = "*"  # no interface has this name
 _NONE: Mapping[int, Sequence[str]] = {}

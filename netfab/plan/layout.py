@@ -6,8 +6,7 @@ are routing.py's, objects are network.py's and node.py's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.plan.addresses import Addresses, Assigned
@@ -25,7 +24,7 @@ from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
 from netfab.plan.refusals import on_every_host, refuse_before
 from netfab.plan.seats import Seat, host_reach, host_seats, seats_of, wishes
-from netfab.plan.tunnels import Tunnel
+from netfab.plan.tunnels import Tunnel, vni_key
 from netfab.plan.uplink import held_by_host, nic_of, original_of
 from netfab.topology.schema import (
     PLANNED,
@@ -38,6 +37,7 @@ from netfab.topology.schema import (
     Prefix,
     Topology,
 )
+from netfab.tuples import NamedTuple
 
 
 class Segment(NamedTuple):
@@ -113,11 +113,7 @@ def lay_out(
     prefixes = choose_prefixes(topology, by_segment, host_reach(topology, by_segment), held, facts)
     bridges = _bridges(topology, held, facts)
     wants = {*prefixes.wants(), *(Lease("bridge", name, bridge) for name, bridge in bridges.items())}
-    wants |= {
-        Lease("vni", name, str(span.tunnel.vni) if span.tunnel else held["vni", name])
-        for name, span in spans.items()
-        if span.tunnel or ("vni", name) in held
-    }
+    wants |= set(_vni_leases(topology, spans, held))
     segments: dict[str, Segment] = {}
     addresses: dict[str, tuple[Assigned, ...]] = {}
     errors: list[NetfabError] = []
@@ -162,6 +158,17 @@ def lay_out(
         nics[seat.node].append(nic)
     by_node = {node: tuple(of) for node, of in nics.items()}
     return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes, here=by_node)
+
+
+def _vni_leases(
+    topology: Topology, spans: Mapping[str, Span], held: Mapping[tuple[str, str], str]
+) -> Iterator[Lease]:
+    """Of those that have tunnels; what a network that is on one host for now has is kept for it."""
+    for name, span in spans.items():
+        network = topology.networks.get(name)
+        key = vni_key(network) if network else name
+        if span.tunnel or ("vni", key) in held:
+            yield Lease("vni", key, str(span.tunnel.vni) if span.tunnel else held["vni", key])
 
 
 def refuse_on_every_host(topology: Topology) -> None:

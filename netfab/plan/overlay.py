@@ -1,13 +1,13 @@
 """A network's tunnel on one host: its link, and where everybody on the other hosts is.
 
-Nothing is asked or learned over the underlay: every host is told of each MAC and address of the others.
+Nothing is asked or learned over the underlay: every host is told of each MAC and address of the others. Or of
+its own only, and they tell each other (evpn.py).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from netfab.objects.address import link_local
 from netfab.objects.base import HOST, Fabric, KernelObject, Name
@@ -19,11 +19,12 @@ from netfab.objects.veth import NEW_LINK, End
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
 from netfab.plan.facts import Facts
-from netfab.plan.layout import Layout, Segment
+from netfab.plan.layout import Layout, Nic, Segment
 from netfab.plan.mtu import IPV6_MTU, settings_for
 from netfab.plan.names import bridge_mac, mac_of
 from netfab.plan.tunnels import Tunnel, underlay
 from netfab.topology.schema import Address, Topology
+from netfab.tuples import NamedTuple
 
 _TTL = 64  # to a group; the kernel's default of 1 ends at the first router
 
@@ -57,7 +58,8 @@ def tunnel_objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator
 def entries_here(layout: Layout, far: FarEntries) -> Iterator[Fabric]:
     """What this host is told of the others on its networks."""
     for segment, _ in tunnels_here(layout):
-        yield from (entries for host, entries in far[segment.name].items() if host != layout.host)
+        told = far.get(segment.name, {})
+        yield from (entries for host, entries in told.items() if host != layout.host)
 
 
 def _link_of(
@@ -82,7 +84,7 @@ def far_entries(topology: Topology, layout: Layout) -> FarEntries:
     stations = _stations(topology, layout)
     found: dict[str, dict[str, Fabric]] = {}
     for name, segment in layout.segments.items():
-        if (tunnel := segment.tunnel) is not None:
+        if (tunnel := segment.tunnel) is not None and not tunnel.by_bgp:
             found[name] = {
                 host: Fabric(topology.name, _entries(segment, tunnel, host, stations[name, host]))
                 for host in segment.hosts
@@ -114,10 +116,14 @@ def _stations(topology: Topology, layout: Layout) -> Mapping[tuple[str, str], li
                 found[name, host].append(_station(mac, [interface.ip for interface in own], segment.ipv6))
     for node, nics in layout.nics.items():
         for nic in nics:
-            ipv6 = layout.segments[nic.segment].ipv6 and nic.mtu >= IPV6_MTU
-            addresses = [interface.ip for interface in nic.addresses]
-            found[nic.segment, layout.runs_on[node]].append(_station(nic.mac, addresses, ipv6))
+            found[nic.segment, layout.runs_on[node]].append(station_of(nic, layout.segments[nic.segment]))
     return found
+
+
+def station_of(nic: Nic, segment: Segment) -> Station:
+    """A node's place on a network."""
+    ipv6 = segment.ipv6 and nic.mtu >= IPV6_MTU
+    return _station(nic.mac, [interface.ip for interface in nic.addresses], ipv6)
 
 
 def _station(mac: str, addresses: Iterable[Address], ipv6: bool) -> Station:

@@ -15,6 +15,8 @@ from typing import Any
 from netfab.errors import PlanError
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, Fabric, Name, node_space, spaces_of
+from netfab.objects.bgp import Bgp
+from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.container import Container
 from netfab.objects.firewall import Firewall
@@ -185,7 +187,8 @@ def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[A
     others = _macs(plan, plan.layout.nics.keys() - nodes)
     files = {Name("file", path) for name in nodes for path in plan.names.get(name, ())}
     own = {thing.names[0] for thing in _own(plan.fabric, nodes)}
-    programs = any(isinstance(plan.fabric[name], Container) for name in own)
+    speaking = any(tunnel.by_bgp for tunnel in _tunnels(plan))
+    programs = speaking or any(isinstance(plan.fabric[name], Container) for name in own)
 
     def shared(thing: Any) -> bool:
         if isinstance(thing, Passage):
@@ -194,6 +197,8 @@ def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[A
             return bool(bridges)
         if isinstance(thing, Supervisor):
             return programs
+        if isinstance(thing, Bgp | BgpPeer):
+            return speaking
         if isinstance(thing, HeldPorts):
             return any(topology.nodes[name].publish for name in nodes & plan.layout.here.keys())
         if isinstance(thing, Told) and thing.mac in others:

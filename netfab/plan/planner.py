@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import PlanError, raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
-from netfab.plan import hosts, network, nics, node, uplink, vlans
+from netfab.plan import evpn, hosts, network, nics, node, uplink, vlans
 from netfab.plan.containers import commands, containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
@@ -27,6 +27,7 @@ from netfab.plan.routes import is_here, routes_of, with_way_out
 from netfab.plan.seats import routers
 from netfab.topology.grammar import tag_of
 from netfab.topology.schema import Bridged, HostMode, Link, Network, NoneMode, Publish, Topology
+from netfab.tuples import NamedTuple
 
 
 class Plan(NamedTuple):
@@ -99,10 +100,13 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
         | {lease_of(wish) for _, wish in published}
         | {Lease(*asked) for asked in topology.asked}
+        | set(evpn.claims(topology, layout))
     )
     held = held_ports(topology.name, ports)
+    speaking = (*evpn.own_entries(layout), *evpn.objects(topology, layout, facts))
     fabric = Fabric(
-        topology.name, [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes]
+        topology.name,
+        [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes, *speaking],
     )
     for entries in entries_here(layout, common.far):
         fabric.update(entries)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from netfab.errors import Location, NetfabError, PlanError, raise_all
 from netfab.plan.seats import segment_names
 from netfab.topology.schema import ContainerMode, HostGateway, Network, Node, Topology
+from netfab.tuples import NamedTuple
 
 
 class Placement(NamedTuple):

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
-from typing import NamedTuple
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.digest import digest
 from netfab.plan.facts import Device, Facts, Lease
 from netfab.plan.mtu import IPV6_MTU
 from netfab.plan.runs_on import Placement
+from netfab.plan.speakers import by_bgp, dumb
 from netfab.topology.schema import PLANNED, Address, HostEntry, Network, Planned, Port, Topology
+from netfab.tuples import NamedTuple
 
 _GROUPS, _GROUPS6 = IPv4Network("239.192.0.0/14"), IPv6Network("ff18::/96")
 OVERHEAD = {4: 50, 6: 70}  # bytes of the outer headers; RFC 7348, section 5
@@ -31,6 +32,7 @@ class Tunnel(NamedTuple):
     suppress: bool  # bridges answer for those on other hosts
     ends: Mapping[str, Address]  # of each of its hosts, on the underlay
     multicast: Address | None  # where all of them listen; None: each is sent its own copy
+    by_bgp: bool = False  # hosts find out from each other who is where: no peer is written down
 
     @property
     def device(self) -> str:
@@ -57,6 +59,7 @@ def tunnels_of(
     }
     used = dict.fromkeys(host for name in spanning for host in placement.segments[name])
     raise_all(_unfit_hosts(topology, used, facts))
+    raise_all(dumb(topology, placement.segments, facts))
     errors: list[NetfabError] = []
     mtus: dict[str, int] = {}
     for name, network in spanning.items():
@@ -72,13 +75,14 @@ def tunnels_of(
     for name, network in spanning.items():
         ports = [a.port for node in topology.nodes.values() for a in node.attachments if a.network == name]
         by_group = network.vxlan is not None and network.vxlan.control == "multicast"
-        learning = by_group or any(map(_moves, ports))
+        learning = by_group or (any(map(_moves, ports)) and not by_bgp(network))
         quiet = not by_group and not any(port.allow or port.spoof == "allow" for port in ports)
         assert network.vxlan is not None
         hosts = [topology.hosts[host] for host in placement.segments[name]]
         ends = {host.name: host.address for host in hosts if host.address}
         group = multicast_group(topology.name, next(iter(ends.values())).version) if by_group else None
-        found[name] = Tunnel(vnis[name], network.vxlan.port, mtus[name], learning, quiet, ends, group)
+        bgp, port = by_bgp(network), network.vxlan.port
+        found[name] = Tunnel(vnis[name], port, mtus[name], learning, quiet, ends, group, bgp)
     return found
 
 
@@ -180,6 +184,34 @@ def _wrong_mtu(network: Network, most: int, hosts: list[HostEntry]) -> Iterator[
         yield PlanError(message, at=network.at.own, hint=f"write `mtu: {most}` if that is what you want")
 
 
+def vni_key(network: Network) -> str:
+    """What a network's VNI is leased under.
+
+    What FRR wrote into a tunnel is FRR's, which takes it away when it ends: another `control` has another
+    tunnel.
+    """
+    return _by_bgp(network.name) if by_bgp(network) else network.name
+
+
+def _still_of_another_control(
+    network: Network, vni: int | Planned | None, held: Mapping[str, int]
+) -> Iterator[PlanError]:
+    """What is in the tunnel that there is would come in the way of the new one's."""
+    at = network.at.of("vxlan") if "vxlan" in network.at.keys else network.at.own
+    before = held.get(network.name if by_bgp(network) else _by_bgp(network.name))
+    if before is not None and before == vni:
+        message = f"VNI {vni} of {network.name} is that of its tunnel by another `control`"
+        yield PlanError(message, at=at, hint="write another `vni`, or leave it out")
+    elif before is not None and network.vxlan is not None and network.vxlan.control == "static":
+        message = f"{network.name} is there by `control: evpn`, and can't become static where it is"
+        hint = "leave it out for one apply, or give it another name"
+        yield PlanError(message, at=at, hint=hint)
+
+
+def _by_bgp(name: str) -> str:
+    return f"{name} evpn"
+
+
 def _vnis(
     topology: Topology,
     spanning: Mapping[str, Network],
@@ -194,7 +226,8 @@ def _vnis(
     found: dict[str, int] = {}
     for name, network in spanning.items():
         wanted = network.vxlan.vni if network.vxlan else PLANNED
-        vni = held.get(name) if wanted is PLANNED else wanted
+        vni = held.get(vni_key(network)) if wanted is PLANNED else wanted
+        errors += _still_of_another_control(network, vni, held)
         if vni is not None:
             if vni in taken:
                 at = network.at.of("vxlan")
@@ -202,6 +235,6 @@ def _vnis(
             taken[vni] = f"network {name}"
             found[name] = vni
     # One that is leased to a network that is on one host for now is kept for it.
-    kept = {vni for name, vni in held.items() if name in topology.networks}
+    kept = {vni for key, vni in held.items() if key.split()[0] in topology.networks}
     free = (vni for vni in VNIS if vni not in taken and vni not in kept)
     return {name: found[name] if name in found else next(free) for name in spanning}

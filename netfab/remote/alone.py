@@ -12,7 +12,7 @@ from netfab.errors import NetfabError, PlanError
 from netfab.plan.facts import Device, Facts, Lease
 from netfab.plan.planner import Plan
 from netfab.plan.runs_on import place
-from netfab.plan.tunnels import OVERHEAD
+from netfab.plan.tunnels import OVERHEAD, vni_key
 from netfab.topology.schema import PLANNED, Network, Topology
 
 _OR = ", or apply to all hosts once"
@@ -47,7 +47,7 @@ def undetermined(
             yield PlanError(message, at=demand.at, hint=f"write `subnet: {chosen}`{_OR}")
     for name, hosts in _spanning(topology):
         network = topology.networks[name]
-        if host in hosts and ("vni", name) not in keys and _vni(network) is PLANNED:
+        if host in hosts and ("vni", vni_key(network)) not in keys and _vni(network) is PLANNED:
             message = f"the VNI of {name} depends on what the other hosts have"
             yield PlanError(message, at=network.at.own, hint=f"write `vxlan: {{vni: 1000}}`{_OR}")
         if host in hosts and name not in mtus:
@@ -68,7 +68,7 @@ def _spanning(topology: Topology) -> list[tuple[str, tuple[str, ...]]]:
 
 def _mtus(topology: Topology, leases: Iterable[Lease], applied: Mapping[str, int]) -> dict[str, int]:
     """By network, as written, or as applied."""
-    vnis = {lease.key: f"vx{lease.value}" for lease in leases if lease.kind == "vni"}
+    vnis = {lease.key.split()[0]: f"vx{lease.value}" for lease in leases if lease.kind == "vni"}
     found = {name: applied[vnis[name]] for name in vnis if vnis[name] in applied}
     for network in topology.networks.values():
         if isinstance(network.mtu, int):

@@ -16,12 +16,13 @@ from netfab.plan.placement import plan_hosts
 from netfab.plan.planner import Plan
 from netfab.plan.planner import plan as plan_for_one
 from netfab.plan.runs_on import place
+from netfab.plan.subnets import Reservation
 from netfab.remote.alone import facts_of_others, undetermined
 from netfab.remote.meeting import greeted, tell_what_was_decided
 from netfab.remote.orders import Planned, leases_of
 from netfab.remote.party import Party
 from netfab.runtime.paths import RUN_DIRECTORY
-from netfab.store.book import Entry
+from netfab.store.book import Entry, Others
 from netfab.topology.schema import Topology
 from netfab.visits import refuse_unfound
 
@@ -33,10 +34,14 @@ def planned(
     together: Party,
     hosts: Collection[str],
     entry: Entry | None,
+    others: Others,
     skip_unreachable: bool = False,
     only: Collection[str] = (),
 ) -> Planned:
-    """Ask every host who it is, and plan for those that answer; `only` some nodes. Raises NetfabError."""
+    """Ask every host who it is, and plan for those that answer; `only` some nodes.
+
+    `others`: what else is held than hosts know. Raises NetfabError.
+    """
     applied = entry.summary["nodes"] if entry else ()
     asked = _asked(topology, hosts, nodes_of(topology, only, applied) if only else topology.nodes)
     said = greeted(together, topology.name, asked, skip_unreachable)
@@ -46,7 +51,7 @@ def planned(
     for answer in there.values():
         unfound = {word: NetfabError(*told) for word, told in answer["unfound"].items()}
         refuse_unfound(topology, unfound)
-    facts = {host: _facts(answer["facts"]) for host, answer in there.items()}
+    facts = {host: _with_others(_facts(answer["facts"]), others) for host, answer in there.items()}
     leases, run = leases_of(said, entry), next(iter(said.values()), {}).get("run", RUN_DIRECTORY)
     if topology.hosts:
         plans = plan_hosts(topology, leases, facts, run)
@@ -58,6 +63,18 @@ def planned(
         return Planned(plans, said, out, facts, leases)
     parts = {host: part_of(topology, plan, only, applied) for host, plan in plans.items()}
     return Planned(parts, said, out, facts, leases, _what_is_there(together, parts))
+
+
+def _with_others(facts: Facts, others: Others) -> Facts:
+    """What a host says, with what is held elsewhere."""
+    known = {reservation.prefix for reservation in facts.reservations}
+    held = tuple(
+        Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
+        for subnet in others.subnets
+        if subnet.prefix not in known
+    )
+    vnis = tuple((vni, f"fabric {fabric}'s") for vni, fabric in others.vnis.items())
+    return facts._replace(reservations=held + facts.reservations, vnis=(*facts.vnis, *vnis))
 
 
 def _what_is_there(together: Party, parts: Mapping[str, Plan]) -> dict[str, Fabric]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import Location, NetfabError, raise_all
 from netfab.plan.planner import Plan
@@ -17,6 +17,7 @@ from netfab.plan.tunnels import OVERHEAD
 from netfab.remote.messages import BadMessage, Message, field
 from netfab.remote.party import Party
 from netfab.topology.schema import Topology
+from netfab.tuples import NamedTuple
 
 ROUND = 1.0  # seconds that a host waits for what others send
 _SEARCHES = 3  # of so many rounds, each with _RUNGS sizes between what passes and what doesn't: 16 ** 3

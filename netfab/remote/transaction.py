@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, get_type_hints
 
 from netfab.engine import apply as engine
 from netfab.engine.diff import for_peers, order
@@ -25,6 +25,7 @@ from netfab.store.public import withdraw
 from netfab.store.store import Part, Record, Store
 from netfab.topology import grammar
 from netfab.topology.schema import Publish
+from netfab.tuples import NamedTuple
 from netfab.where import (
     Where,
     applying_user,

@@ -14,7 +14,6 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from errno import ENOENT
-from typing import NamedTuple
 
 from netfab.images.layout import image_of
 from netfab.runtime.paths import Paths
@@ -29,6 +28,7 @@ from netfab.runtime.spec import (
 )
 from netfab.system import linux
 from netfab.system.trees import remove_tree
+from netfab.tuples import NamedTuple
 
 _MOUNT_POINTS = ("proc", "sys", "dev", "etc")
 _EMPTY_FILES = ("etc/hosts", "etc/resolv.conf")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
+from netfab.tuples import NamedTuple
 
 
 class Mount(NamedTuple):
@@ -59,6 +60,7 @@ class Spec(NamedTuple):
     ready: tuple[tuple[Any, ...], ...] = ()  # ready.Probe's fields
     addresses: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """One line, in the order of the fields."""
@@ -81,7 +83,7 @@ class Spec(NamedTuple):
     def changeable(self) -> Spec:
         """This spec without what changes while the process runs: two that are equal need no new process."""
         return self._replace(
-            memory=None, cpus=None, pids=None, restart="no", ready=(), addresses=(), depends_on=()
+            memory=None, cpus=None, pids=None, restart="no", ready=(), addresses=(), depends_on=(), uses=()
         )
 
 

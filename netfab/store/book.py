@@ -1,6 +1,7 @@
 """What a controller remembers of fabrics on other hosts: which these are, and what was decided last.
 
 A file for each fabric. The hosts know all the rest; with the book lost, the topology file finds them again.
+Where controllers share a store (shared.py), this is a copy, by which a fabric is found when it is named.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import StoreError
-from netfab.plan.facts import Lease
+from netfab.plan.facts import HeldSubnet, Lease
+from netfab.store.store import NO_SENSE
+from netfab.tuples import NamedTuple
 
 
 class Entry(NamedTuple):
@@ -27,6 +30,39 @@ class Entry(NamedTuple):
     summary: Mapping[str, Any]  # of all hosts together; each node's has its `host`
     leases: frozenset[Lease] = frozenset()
     topology: str = ""  # the whole file as `netfab config` prints it; unknown before an apply came to its end
+    store: str = ""  # that controllers share, as it is written; "": none
+    home: str = ""  # which machine is meant by a host that is reached by nothing
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it; `entry_of` reads it."""
+        return {**self._asdict(), "leases": sorted(self.leases)}
+
+
+class Others(NamedTuple):
+    """What fabrics besides one's own hold in a store that controllers share."""
+
+    subnets: tuple[HeldSubnet, ...] = ()
+    vnis: Mapping[int, str] = {}  # VNI -> fabric
+
+
+NOT_DECIDED = ""  # as the transaction of an entry
+
+
+def source(file: str, store: str, home: str) -> str:
+    """The name that hosts know a file by which a controller has: anybody's, where they share a store."""
+    return file if file == "-" else f"{'etcd' if store else home}:{file}"
+
+
+def undecided(entry: Entry) -> Entry:
+    """While it is being applied."""
+    return entry._replace(generation=entry.generation - 1, transaction=NOT_DECIDED)
+
+
+def entry_of(plain: Mapping[str, Any]) -> Entry:
+    """Raises NO_SENSE."""
+    found = dict(plain)
+    leases = frozenset(Lease(*lease) for lease in found.pop("leases"))
+    return Entry(**found, leases=leases)
 
 
 class Book:
@@ -40,12 +76,10 @@ class Book:
         path = self._path(fabric)
         try:
             with open(path, encoding="utf-8") as file:
-                found = json.load(file)
-            leases = frozenset(Lease(*lease) for lease in found.pop("leases"))
-            return Entry(**found, leases=leases)
+                return entry_of(json.load(file))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        except (OSError, *NO_SENSE) as error:
             raise StoreError(f"{path}: {error}", hint="remove it, and `netfab apply` again") from error
 
     def entries(self) -> list[Entry]:
@@ -63,12 +97,33 @@ class Book:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
             new = f"{path}.{os.getpid()}"  # two controllers may write at once
             with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
-                json.dump({**entry._asdict(), "leases": sorted(entry.leases)}, file)
+                json.dump(entry.plain(), file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(new, path)
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}", hint="make room, or it writable") from error
+
+    def others(self, besides: str) -> Others:
+        """Nothing: hosts know what is held on them, and refuse what can't be held, too."""
+        return Others()
+
+    def begin(self, entry: Entry, before: Entry | None) -> None:
+        """An apply begins: all hosts are known before one is changed, so `destroy` finds them all."""
+        if before is None or entry.hosts != before.hosts:
+            self.keep(undecided(entry))
+
+    def take_back(self, entry: Entry, before: Entry | None) -> None:
+        """Nothing of what was begun is left on any host."""
+        now = self.entry(entry.name)
+        if now is not None and now.transaction == NOT_DECIDED:  # else another controller's is there
+            self.keep(before) if before else self.forget(entry.name)
+
+    def settle(self, entry: Entry) -> None:
+        """Hosts let go of what they no longer have by themselves."""
+
+    def keep_alive(self) -> None:
+        """Nobody waits for us here: hosts have locks of their own."""
 
     def forget(self, fabric: str) -> None:
         """The fabric is gone from all of its hosts."""

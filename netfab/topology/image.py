@@ -6,10 +6,11 @@ Pure text. Whether there is such an image, and what is in it, is images/' busine
 from __future__ import annotations
 
 import re
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from netfab.topology import phrases
 from netfab.topology.grammar import Wrong, quoted
+from netfab.tuples import NamedTuple
 
 Kind = Literal["host", "path", "docker-archive", "oci-archive", "oci", "id", "name"]
 

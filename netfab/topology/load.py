@@ -19,7 +19,7 @@ from netfab.topology.merge import filled_tree, merged, part
 from netfab.topology.network import NETWORK, network_of
 from netfab.topology.node import NODE
 from netfab.topology.nodes import Nodes, Ports
-from netfab.topology.port import SHARED, bounded
+from netfab.topology.port import FLAG, SHARED, bounded
 from netfab.topology.reading import (
     ANY_SCALAR,
     ENTRY_WEIGHT,
@@ -90,6 +90,7 @@ _POOL: Final[dict[str, Reader[Any]]] = {"prefix": _PREFIX, "size": bounded(8, 12
 _HOST: Final[dict[str, Reader[Any]]] = {
     "address": scalar(addresses.host_address, pattern("[0-9a-fA-F:.]+")),
     "ssh": scalar(str, ANY_SCALAR),
+    "reflector": FLAG,
 }
 _KIND: Final[dict[str, Reader[Any]]] = {**NODE, "kind": refused("a kind has no kind; they are one level")}
 _DEFAULTS: Final[dict[str, Reader[Any]]] = {**NODE, **NETWORK}
@@ -108,7 +109,7 @@ TOP: Final[dict[str, Reader[Any]]] = {
     "avoid": listed(scalar(addresses.prefix, pattern(r"[0-9a-fA-F:.]+/\d+"))),
     "defaults": Reader(map_of, record_schema(_DEFAULTS, {**meanings.NODE, **meanings.NETWORK})),
     "kinds": _entries(record_schema(_KIND, meanings.NODE)),
-    "store": reserved("store", scalar(grammar.store, pattern("sqlite|etcd://.*")), "sqlite"),
+    "store": scalar(grammar.store, pattern("sqlite|etcds?://.+")),
     "networks": _entries(record_schema(NETWORK, meanings.NETWORK), _RANGE),
     "nodes": _entries(record_schema(NODE, meanings.NODE), _RANGE),
     "links": Reader(list_of, {"type": ["array", "null"], "items": LINK_SCHEMA}),
@@ -178,10 +179,12 @@ class _Loading:
             links=tuple(self._links),
             hosts=self._hosts,
             checks=expanded(values.get("checks", ()), nodes.bases),
-            store=values.get("store", "sqlite"),
+            store=values.get("store"),
             reserved=(),
             include=values.get("include", ()),
         )
+        if topology.store is not None and not self._name and "name" not in self._top.at.keys:
+            run.error_at(self._top.at.of("store"), "fabrics in a shared store say their names: write `name:`")
         for error in chain(
             broken_references(topology, nodes.bases, self._unread),
             unknown_placeholders(topology, nodes.bases, self._unread),
@@ -248,7 +251,11 @@ class _Loading:
         parsed(grammar.name, place, path, self._run)
         record = read_record(_HOST, map_of(tree, path, self._run), path, self._run)
         self._hosts[key] = HostEntry(
-            key, record.values.get("address"), record.values.get("ssh", ""), record.at
+            key,
+            record.values.get("address"),
+            record.values.get("ssh", ""),
+            record.at,
+            record.values.get("reflector", False),
         )
 
     def _fabric_name(self) -> str:

@@ -129,6 +129,7 @@ POOL: Final[Meanings] = {
 HOST: Final[Meanings] = {
     "address": "Address of its end of tunnels.",
     "ssh": "How to log in: root@ADDRESS. Left out: this machine.",
+    "reflector": "Whether it passes on what the others say by BGP: each talks to the reflectors only.",
 }
 
 TOP: Final[Meanings] = {
@@ -137,7 +138,7 @@ TOP: Final[Meanings] = {
     "avoid": "Prefixes that are never chosen, on top of what the host routes or resolves through.",
     "defaults": "Keys of nodes and networks, for all that have them and don't write them.",
     "kinds": "Sets of node keys, by the names that `kind:` gives.",
-    "store": "Where netfab keeps what it knows.",
+    "store": "Where leases and locks are: on each host (`sqlite`), or in an etcd: `etcd://HOST:PORT,HOST:PORT`.",
     "networks": "Networks, by name; each is a bridge of the host.",
     "nodes": "Nodes, by name; `leaf1..4` is four of them.",
     "links": "Cables between two nodes.",

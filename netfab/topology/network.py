@@ -48,9 +48,7 @@ _HOST: Final = scalar(grammar.name, pattern(NAME))
 _VXLAN: Final[dict[str, Reader[Any]]] = {
     "vni": bounded(1, 2**24 - 1),  # RFC 7348, section 5
     "port": bounded(1, 65535),
-    "control": reserved(
-        "control", choice({word: word for word in ("static", "multicast", "evpn")}), "static", "multicast"
-    ),
+    "control": choice({word: word for word in ("static", "multicast", "evpn")}),
 }
 
 

@@ -1,0 +1,147 @@
+"""FRR's bgpd as objects of the engine: its configuration is read from it while it runs, and changed so.
+
+It runs in a container of the fabric (plan/evpn.py). Its door is the socket that vtysh(1) uses, too: a command
+ends with a zero byte; so does the answer, with three and a status (lib/vty.c, vtysh/vtysh.c).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from errno import ECONNREFUSED
+from typing import TYPE_CHECKING, Any
+
+from netfab.errors import NetfabError
+from netfab.kernel.execute import Failures, Handler, Steps
+from netfab.objects.bgp import DAEMONS
+from netfab.objects.ops import TellBgp
+from netfab.runtime.paths import Paths
+
+if TYPE_CHECKING:
+    import socket
+
+_DOOR = "run/frr/bgpd.vty"  # in the container
+_ANSWER = 5.0  # seconds
+_PATIENCE = 10.0  # seconds until it listens, or has heard its peers
+_LONG = 4.0  # seconds of waiting, after which that is said: sessions take two or three
+_GLANCE = 0.02  # seconds between two looks at that
+_DONE = b"\0\0\0"
+
+
+class Speaker:
+    """One fabric's."""
+
+    def __init__(self, paths: Paths, check: Callable[[], None], waiting_for: Callable[[str], None]) -> None:
+        self._paths = paths
+        self._check = check  # called while we wait; raises Interrupted when a signal has come
+        self._waiting_for = waiting_for  # told what a longer wait is for
+        self.handlers: dict[type[Any], Handler] = {TellBgp: self._tell}
+
+    def read(self) -> str:
+        """Its configuration; nothing where it does not run."""
+        if not os.path.exists(self._paths.record(DAEMONS)):
+            return ""
+        with suppress(OSError, NetfabError), self._door() as door:
+            _ask(door, "enable")
+            return _ask(door, "show running-config")
+        return ""
+
+    def wait_for_peers(self) -> None:
+        """Until each has said all that it has to say; one that is down says nothing, and others go on."""
+        begun, told = time.monotonic(), False
+        while (silent := self._silent()) and (waited := time.monotonic() - begun) < _PATIENCE:
+            if waited > _LONG and not told:
+                told = True
+                self._waiting_for(f"what {', '.join(silent)} says by BGP")
+            self._check()
+            time.sleep(_GLANCE)
+
+    def _silent(self) -> list[str]:
+        """Peers of which the end of what they had to say has not come (RFC 4724, section 2)."""
+        import json
+
+        with suppress(OSError, NetfabError, ValueError), self._door() as door:
+            peers = json.loads(_ask(door, "show bgp neighbors json"))
+            return [address for address, peer in peers.items() if not _has_spoken(peer)]
+        return []
+
+    def _tell(self, steps: Steps, failed: Failures) -> None:
+        """All statements; then it writes down what it has, for when it starts again."""
+        ending = all(op.ends for _, op in steps)
+        try:
+            with self._door(0.0 if ending else _PATIENCE) as door:
+                _ask(door, "enable")
+                for number, op in steps:
+                    failed[number] = _refusal(door, op)
+                _ask(door, "end")
+                _ask(door, "write file")
+        except (NetfabError, OSError) as error:
+            if not ending:
+                failed[steps[0][0]] = error
+
+    def _door(self, patience: float = 0.0) -> socket.socket:
+        """Its door, once it has one. Raises OSError."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return self._opened()
+            except OSError as error:
+                if time.monotonic() >= deadline:
+                    raise OSError(error.errno, f"bgpd does not listen: {error.strerror}") from error
+            self._check()
+            time.sleep(_GLANCE)
+
+    def _opened(self) -> socket.socket:
+        import socket  # for the few fabrics that speak BGP
+
+        from netfab.runtime.status import status_of
+
+        found = status_of(self._paths, DAEMONS)
+        if found is None or not found.pid:
+            raise OSError(ECONNREFUSED, os.strerror(ECONNREFUSED))
+        door = socket.socket(socket.AF_UNIX)
+        try:
+            door.settimeout(_ANSWER)
+            door.connect(f"/proc/{found.pid}/root/{_DOOR}")
+        except OSError:
+            door.close()
+            raise
+        return door
+
+
+def _has_spoken(peer: Any) -> bool:
+    if not isinstance(peer, dict) or "bgpState" not in peer:
+        return True  # what else there is in that answer
+    ended = peer.get("gracefulRestartInfo", {}).get("endOfRibRecv", {})
+    return peer["bgpState"] == "Established" and bool(ended.get("l2VpnEvpn"))
+
+
+def _refusal(door: socket.socket, op: TellBgp) -> NetfabError | None:
+    """What bgpd has against the first statement that it does not take."""
+    for statement in op.statements:
+        try:
+            for command in ("end", "configure terminal", *statement):
+                _ask(door, command)
+        except NetfabError as error:
+            if not op.ends:
+                return error
+    return None
+
+
+def _ask(door: socket.socket, command: str) -> str:
+    """What it says to a command.
+
+    Raises NetfabError where that is a refusal, OSError where it says nothing.
+    """
+    door.sendall(command.encode() + b"\0")
+    answer = bytearray()
+    while answer[-4:-1] != _DONE:
+        if not (data := door.recv(1 << 16)):
+            raise OSError(ECONNREFUSED, "bgpd hung up")
+        answer += data
+    said = answer[:-4].decode(errors="replace").strip()
+    if answer[-1]:
+        raise NetfabError(f"bgpd refuses `{command}`: {said.removeprefix('% ') or answer[-1]}")
+    return said
