@@ -33,7 +33,10 @@ from netfab.objects.container import Container
 from netfab.plan.placement import of_all
 from netfab.plan.planner import Plan
 from netfab.plan.prefixes import reasons
+from netfab.plan.runs_on import place
+from netfab.pulling import as_far_as_they_are_here, with_its_images
 from netfab.remote.coordinator import transact
+from netfab.remote.images import give
 from netfab.remote.messages import StaleBase
 from netfab.remote.orders import Planned, desired_on, entry_for, orders_for, summary_of
 from netfab.remote.party import Connect, Party, connect, party
@@ -124,6 +127,23 @@ def apply(
     can't be reached stay as they are, until a later apply; `only`: nothing but what those nodes have or need.
     Raises NetfabError.
     """
+    with with_its_images(topology, where, only) as by_digest:
+        text = text_of(topology) if not only else None
+        return _apply(by_digest, text, hosts, file, where, take_over, skip_unreachable, only, way)
+
+
+def _apply(
+    topology: Topology,
+    text: str | None,
+    hosts: Mapping[str, str],
+    file: str,
+    where: Where,
+    take_over: bool,
+    skip_unreachable: bool,
+    only: Collection[str],
+    way: Connect,
+) -> Outcome:
+    """`text`: the whole file, as it was written, where all of it is applied."""
     with locked_book(topology.name, topology.store, where) as book:
         entry = book.entry(topology.name)
         _refuse_elsewhere(topology, hosts, file, entry, take_over)
@@ -133,12 +153,13 @@ def apply(
             for attempt in range(ATTEMPTS):
                 others = book.others(topology.name)
                 made = planned(topology, together, hosts, entry, others, skip_unreachable, only)
+                give(together, made.plans, where)
                 begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
                 orders = dict(orders_for(topology, made, begun, take_over, cleared))
                 left = cleared.keys() & made.said
                 hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
-                text = text_of(topology) if not only else entry.topology if entry else ""
-                decided = begun._replace(hosts=hosts_then, topology=text)
+                whole = text if text is not None else entry.topology if entry else ""
+                decided = begun._replace(hosts=hosts_then, topology=whole)
                 check = partial(refuse_narrow, together, topology, made.plans)
                 try:
                     with _begun(book, begun, entry):
@@ -182,7 +203,10 @@ def apply_alone(
     Raises NetfabError where that would be chosen by what the others have.
     """
     _refuse_alone(topology)
-    with party(_only(topology, host), where, way) as together:
+    with (
+        with_its_images(topology, where, _nodes_on(topology, host)) as topology,
+        party(_only(topology, host), where, way) as together,
+    ):
         made = planned_alone(topology, together, host)
         begun = entry_for(topology, file, {host: ""}, made, None)
         orders = dict(orders_for(topology, made, begun, take_over, ()))
@@ -198,6 +222,11 @@ def _refuse_alone(topology: Topology) -> None:
             at=topology.at.of("store"),
             hint="apply without it; --skip-unreachable leaves out hosts that are down",
         )
+
+
+def _nodes_on(topology: Topology, host: str) -> list[str]:
+    """The nodes that the host runs."""
+    return [node for node, on in place(topology).nodes.items() if on == host]
 
 
 def _only(topology: Topology, host: str) -> dict[str, str]:
@@ -246,9 +275,10 @@ def plan(
     With `why`, also the reason for each subnet: what was rejected, and who on which host holds it.
     """
     entry, others = _known_by_all(topology, where)
+    topology, missing = as_far_as_they_are_here(topology, where, only)
     with party(hosts, where, way) as together:
         made = planned(topology, together, hosts, entry, others, skip_unreachable, only)
-        return _compared(topology, together, made, why)
+        return _compared(topology, together, made, why, missing)
 
 
 def _known_by_all(topology: Topology, where: Where) -> tuple[Entry | None, Others]:
@@ -264,17 +294,21 @@ def plan_alone(
 ) -> Outcome:
     """What apply_alone would change. Changes nothing."""
     _refuse_alone(topology)
+    topology, missing = as_far_as_they_are_here(topology, where, _nodes_on(topology, host))
     with party(_only(topology, host), where, way) as together:
         made = planned_alone(topology, together, host)
-        return _compared(topology, together, made, why)
+        return _compared(topology, together, made, why, missing)
 
 
-def _compared(topology: Topology, together: Party, made: Planned, why: bool) -> Outcome:
+def _compared(
+    topology: Topology, together: Party, made: Planned, why: bool, missing: Iterable[str]
+) -> Outcome:
     said = together.ask_all({
         host: {"verb": "compare", "fabric": json.loads(desired_on(host, made).to_json())}
         for host in made.plans
     })  # fmt: skip
     outcome = _outcome(topology, made, {host: answer["changes"] for host, answer in said.items()})
+    outcome = outcome._replace(warnings=(*outcome.warnings, *missing))
     return outcome._replace(reasons=tuple(_reasons(topology, made))) if why else outcome
 
 

@@ -36,7 +36,7 @@ class Match(NamedTuple):
 
 
 def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
-    """A fabric, FABRIC/NODE, a node, a network, an interface of the host.
+    """A fabric, FABRIC/NODE, a node, a network, an interface of the host, an image.
 
     Raises NetfabError where nothing has that name, or things of several fabrics have.
     """
@@ -45,6 +45,8 @@ def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
     if any(record.name == what for record in known):
         return status(what, where)
     matches = [match for record in known if (match := _match(record, what)) is not None]
+    if not matches and (image := _image(what, where)) is not None:
+        return image
     if not matches:
         hint = "`netfab ls` and `netfab status` list what there is"
         raise NetfabError(f"there is nothing called {what}", hint=hint)
@@ -54,6 +56,16 @@ def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
     (found,) = matches
     data = {"fabric": found.record.name, "kind": found.kind, "name": found.name}
     return data | {"node": _node, "network": _network, "interface": _interface}[found.kind](found, where)
+
+
+def _image(what: str, where: Where) -> dict[str, Any] | None:
+    """An image of this host, for root."""
+    if os.geteuid() != 0:
+        return None
+    from netfab.images.naming import described
+
+    found = described(where, what)
+    return None if found is None else {"kind": "image", **found}
 
 
 def _match(record: Record, what: str) -> Match | None:

@@ -16,9 +16,8 @@ from netfab.images import Image, find, resolve
 from netfab.images.locks import using
 from netfab.plan.images import Meant, wanted, with_images, without_any_program
 from netfab.plan.part import nodes_of
-from netfab.topology.image import ID
 from netfab.topology.schema import Node, Topology
-from netfab.where import Where, records
+from netfab.where import Where, need_root, records
 
 
 @contextmanager
@@ -31,6 +30,7 @@ def with_its_images(topology: Topology, where: Where, only: Collection[str] = ()
     if not images:
         yield topology
         return
+    need_root("apply")
     with using(where):
         known = dict(_each(images, lambda name: resolve(where, name, "/")))
         raise_all(without_any_program(topology, known))
@@ -88,4 +88,6 @@ def _each(
 
 def used(where: Where) -> frozenset[str]:
     """The ids of all images that fabrics of this host were applied with. Raises StoreError."""
+    from netfab.topology.image import ID
+
     return frozenset(image for record in records(where) for image in re.findall(ID, record.desired))

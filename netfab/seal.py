@@ -44,7 +44,7 @@ def origin_of(text: bytes, file: str, name: str | None) -> str:
 def with_origin(topology: Topology, origin: str) -> Topology:
     """The topology with its origin, where nothing else has to be asked for.
 
-    Not so: what is in other files, on other hosts and in a shared store, which images, guests and NICs there
+    Not so: what is in other files, on other hosts and in a shared store, what images, guests and NICs there
     are, and whether programs are ready.
     """
     asking = any(

@@ -154,7 +154,7 @@ def ip_command(ctx: click.Context, node: str, network: str | None, output: str) 
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), callback=note_output)
 @click.pass_context
 def inspect_command(ctx: click.Context, what: str, output: str | None) -> None:
-    """Print an object as it should be and as it is: a node, a network, a link, a bridge, or a fabric."""
+    """Print an object as it should be and as it is: a node, network, link, bridge, or fabric; or an image."""
     from netfab.cli import show
     from netfab.inspection import inspect
 

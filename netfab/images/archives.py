@@ -11,12 +11,13 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, Protocol
 
 from netfab.images.blobs import Part, digest_of
 from netfab.images.config import BadImage
 from netfab.images.layout import MOST, hex_of
 from netfab.images.manifests import (
+    ARCHITECTURES,
     Descriptor,
     Manifest,
     for_machine,
@@ -25,6 +26,7 @@ from netfab.images.manifests import (
     parse,
 )
 from netfab.images.streams import Stream, compression_of
+from netfab.tuples import NamedTuple
 
 _PIECE = 1 << 20  # bytes
 _HEADERS = 1 << 20  # bytes of one name in the tar
@@ -220,7 +222,7 @@ def of_root(file: IO[bytes], diff_id: str, config: Mapping[str, Any]) -> Found:
     files = OneFile(file)
     layer = _descriptor(files, "")
     made = {
-        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
+        "architecture": ARCHITECTURES.get(os.uname().machine, os.uname().machine),
         "config": dict(config),
         "os": "linux",
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},

@@ -13,10 +13,11 @@ import json
 import os
 import re
 import subprocess
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.topology.image import HUB
+from netfab.tuples import NamedTuple
 
 _HUB_KEY = "https://index.docker.io/v1/"  # what docker login calls docker.io
 _HELPER_TIMEOUT = 60  # seconds; one may ask for a password

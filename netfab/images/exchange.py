@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from netfab.errors import NetfabError
 from netfab.images.index import read
@@ -17,6 +17,7 @@ from netfab.images.registry import push as push_to
 from netfab.images.settings import settings
 from netfab.images.taking import about, take
 from netfab.topology.image import Reference
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from netfab.images import Place

@@ -11,11 +11,12 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.images.layout import Layout
 from netfab.images.locks import wait_for
+from netfab.tuples import NamedTuple
 
 
 class Known(NamedTuple):

@@ -17,12 +17,13 @@ from netfab.system.files import sync_filesystem
 from netfab.system.trees import remove_at
 
 
-def install(layout: Layout, blob: str, diff_id: str, check: Callable[[], None]) -> None:
+def install(layout: Layout, blob: str, diff_id: str, check: Callable[[], None]) -> int:
     """Unpack the layer that the blob with that digest is, unless it is here; its tar must have that diff id.
 
-    `check` is called now and then, and may raise. Raises BadImage, NetfabError.
+    The bytes of its tar, 0 where it was here. `check` is called now and then, and may raise. Raises BadImage,
+    NetfabError.
     """
-    path = layout.layer(diff_id)
+    path, size = layout.layer(diff_id), 0
     while not os.path.isdir(path):
         new = f"{path}.new"
         with suppress(FileExistsError):
@@ -35,13 +36,14 @@ def install(layout: Layout, blob: str, diff_id: str, check: Callable[[], None]) 
             wait_for(fd, fcntl.LOCK_EX, check)
             if _is_at(fd, new):
                 try:
-                    _write(layout, blob, diff_id, fd, check)
+                    size = _write(layout, blob, diff_id, fd, check)
                 except NetfabError:
                     os.rmdir(new)
                     raise
                 os.rename(new, path)
         finally:
             os.close(fd)
+    return size
 
 
 def _is_at(fd: int, path: str) -> bool:
@@ -50,7 +52,7 @@ def _is_at(fd: int, path: str) -> bool:
     return False
 
 
-def _write(layout: Layout, blob: str, diff_id: str, directory: int, check: Callable[[], None]) -> None:
+def _write(layout: Layout, blob: str, diff_id: str, directory: int, check: Callable[[], None]) -> int:
     _empty(directory)  # of what a killed process left there
     try:
         with open(layout.blob(blob), "rb", buffering=0) as file:
@@ -60,6 +62,7 @@ def _write(layout: Layout, blob: str, diff_id: str, directory: int, check: Calla
         if found != diff_id:
             raise BadImage(f"layer {blob} unpacks to {found}, and its image says {diff_id}")
         sync_filesystem(directory)  # or a power cut could leave empty files in a layer that counts as whole
+        return stream.tell()
     except NetfabError:
         _empty(directory)
         raise

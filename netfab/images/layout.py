@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.images.config import config_of, diff_ids_of
 from netfab.topology.program import Config
+from netfab.tuples import NamedTuple
 
 MOST = 4 << 20  # bytes of a manifest or a config
 

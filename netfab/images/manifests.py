@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from netfab.images.blobs import digest_of
 from netfab.images.config import MAX_LAYERS, BadImage
+from netfab.tuples import NamedTuple
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
@@ -22,7 +23,7 @@ INDEXES: Final = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
 _COMPRESSED: Final = {"": "", "gzip": "+gzip", "zstd": "+zstd"}
-_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 _MOST_BYTES: Final = 1 << 40  # of a blob
 
@@ -113,7 +114,7 @@ def _choice(said: Any) -> Choice:
 
 def for_machine(choices: Iterable[Choice], machine: str) -> Descriptor:
     """The image for a machine, as uname(1) says it. Raises BadImage."""
-    wanted, found = _ARCHITECTURES.get(machine, machine), tuple(choices)
+    wanted, found = ARCHITECTURES.get(machine, machine), tuple(choices)
     for choice in found:
         if (choice.architecture, choice.system) == (wanted, "linux"):
             return choice.image

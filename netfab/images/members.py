@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from netfab.images.config import BadImage
+from netfab.images.headers import Header
 from netfab.images.streams import Stream
+from netfab.tuples import NamedTuple
 
 Kind = Literal["file", "directory", "symlink", "hardlink", "fifo", "whiteout", "opaque"]
 
@@ -53,7 +55,7 @@ def members(stream: Stream) -> Iterator[Member]:
     """All members, each to be dealt with before the next is asked for. Raises BadImage."""
     source: Any = stream  # tarfile asks of it just what it has
     try:
-        with tarfile.open(fileobj=source, mode="r:", encoding="utf-8") as tar:
+        with tarfile.open(fileobj=source, mode="r:", encoding="utf-8", tarinfo=Header) as tar:
             for _ in range(_MOST_MEMBERS):
                 found = tar.next()
                 if found is None:

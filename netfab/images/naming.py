@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
 from netfab.images.index import Index, Known, changing, read
-from netfab.images.layout import Layout
+from netfab.images.layout import Layout, read_config
 from netfab.topology.grammar import Wrong
 from netfab.topology.image import Reference, reference
 from netfab.topology.suggest import did_you_mean
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from netfab.images import Place
@@ -74,6 +75,19 @@ def tag(where: Place, word: str, name: str) -> None:
     found = known_id(read(layout), word)
     with changing(layout) as index:
         index.names[str(wanted)] = found
+
+
+def described(where: Place, word: str) -> dict[str, Any] | None:
+    """All that is known of an image, as plain data; None where there is none. Raises NetfabError."""
+    layout = Layout(where.state)
+    index = read(layout)
+    found = id_of(index, word)
+    config = None if found is None else read_config(layout, found)
+    if found is None or config is None:
+        return None
+    known = index.images[found]
+    data = {"id": found, "names": index.names_of(found), "manifest": known.manifest, "size": known.size}
+    return {**data, "layers": known.layers, "config": config}
 
 
 class Listed(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from netfab.errors import NetfabError
 from netfab.images.index import Index, changing
@@ -19,6 +19,7 @@ from netfab.images.naming import known_id, named
 from netfab.system.trees import remove_tree
 from netfab.topology.grammar import Wrong
 from netfab.topology.image import reference
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from netfab.images import Place

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_address, ip_network
-from typing import NamedTuple
 
 from netfab.errors import NetfabError
+from netfab.tuples import NamedTuple
 
 FILES = ("/etc/netfab/registries.json", "/etc/docker/daemon.json")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -83,8 +83,9 @@ def take(place: Place, layout: Layout, supply: Supply, names: Iterable[str], wha
         told = f"{len(manifest.layers)} layers, and its config {len(diff_ids)}"
         raise BadImage(f"this image's manifest has {told}")
     _keep_manifest(layout, manifest, supply.text)
-    _bring_layers(layout, supply, tuple(zip(manifest.layers, diff_ids, strict=True)), meter)
-    _note(layout, manifest, diff_ids, str(config.get("created") or ""), names)
+    wanted = tuple(zip(manifest.layers, diff_ids, strict=True))
+    sizes = _bring_layers(layout, supply, wanted, meter)
+    _note(layout, manifest, diff_ids, sizes, str(config.get("created") or ""), names)
     return manifest.config.digest
 
 
@@ -136,18 +137,20 @@ def _bring(layout: Layout, supply: Supply, blob: Descriptor, meter: Meter) -> No
 
 def _bring_layers(
     layout: Layout, supply: Supply, wanted: tuple[tuple[Descriptor, str], ...], meter: Meter
-) -> None:
-    """All of them, some at once. The first error stops the others."""
+) -> dict[str, int]:
+    """All of them, some at once. The first error stops the others.
 
-    def bring(blob: Descriptor, diff_id: str) -> None:
+    The sizes of the tars of those that were unpacked, by digests.
+    """
+
+    def bring(blob: Descriptor, diff_id: str) -> tuple[str, int]:
         _bring(layout, supply, blob, meter)
-        layers.install(layout, blob.digest, diff_id, meter.check)
+        return blob.digest, layers.install(layout, blob.digest, diff_id, meter.check)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         jobs = [pool.submit(bring, *each) for each in dict.fromkeys(wanted)]
         try:
-            for job in jobs:
-                job.result()
+            return dict(job.result() for job in jobs)
         except BaseException:
             meter.stopping = True
             for job in jobs:
@@ -164,10 +167,16 @@ def _first_error(jobs: Iterable[Any]) -> BaseException:
 
 
 def _note(
-    layout: Layout, manifest: Manifest, diff_ids: tuple[str, ...], created: str, names: Iterable[str]
+    layout: Layout,
+    manifest: Manifest,
+    diff_ids: tuple[str, ...],
+    sizes: Mapping[str, int],
+    created: str,
+    names: Iterable[str],
 ) -> None:
     known = read(layout).images.get(manifest.config.digest)
-    size = known.size if known else sum(layers.tar_size(layout, blob.digest) for blob in manifest.layers)
+    blobs = [blob.digest for blob in manifest.layers]
+    size = known.size if known else sum(sizes[blob] or layers.tar_size(layout, blob) for blob in blobs)
     with changing(layout) as index:
         index.images[manifest.config.digest] = Known(manifest.digest, diff_ids, size, created)
         index.names.update(dict.fromkeys(names, manifest.config.digest))

@@ -7,11 +7,11 @@ same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from netfab.errors import PlanError
 from netfab.topology.program import Config
 from netfab.topology.schema import Node, Topology
+from netfab.tuples import NamedTuple
 
 
 class Meant(NamedTuple):

@@ -6,16 +6,21 @@ Pure text. Whether there is such an image, and what is in it, is images/' busine
 from __future__ import annotations
 
 import re
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from netfab.topology import phrases
 from netfab.topology.grammar import Wrong, quoted
+from netfab.tuples import NamedTuple
 
 Kind = Literal["host", "path", "docker-archive", "oci-archive", "oci", "id", "name"]
 
 HUB: Final = "docker.io"
 ID: Final = "sha256:[0-9a-f]{64}"  # of an image: the digest of its config
-_ARCHIVES: Final = ("docker-archive", "oci-archive", "oci")
+_ARCHIVES: Final[dict[str, Kind]] = {
+    "docker-archive": "docker-archive",
+    "oci-archive": "oci-archive",
+    "oci": "oci",
+}
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _HOST: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\]"
 _TAG: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
@@ -105,10 +110,7 @@ def source(text: str, directory: str) -> Source:
         if not path:
             raise Wrong(f"{quoted(text)}: a path is due after `{kind}:`")
         place = path if phrases.is_path(path) else f"./{path}"
-        found: Kind = (
-            "docker-archive" if kind == _ARCHIVES[0] else "oci-archive" if kind == _ARCHIVES[1] else "oci"
-        )
-        return Source(found, phrases.path(place, directory), which)
+        return Source(_ARCHIVES[kind], phrases.path(place, directory), which)
     if re.fullmatch(ID, text):
         return Source("id", text)
     return Source("name", str(reference(text)))

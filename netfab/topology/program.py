@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from netfab.tuples import NamedTuple
 
 
 class Config(NamedTuple):

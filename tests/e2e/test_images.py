@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import Lab
+from lab import COMMAND, Lab
 from made_images import busybox, directory, file, image, layer, symlink, write_docker_archive
 
 from netfab.images.blobs import digest_of
@@ -182,8 +182,24 @@ def test_import_makes_an_image_with_what_change_says(lab: Lab) -> None:
     lab.netfab("apply", "--name", "t")
 
     assert made.startswith("sha256:")
+    told = lab.netfab("inspect", "rooty").json
+    assert (told["kind"], told["id"], told["names"]) == ("image", made.strip(), ["rooty:latest"])
+    assert told["config"]["config"] == {"Cmd": ["/bin/busybox", "echo", "hi"]}
     assert made.strip() != digest_of(root)
     assert lab.netfab("logs", "a").out == "hi\n"
     shown = lab.netfab("images").out.splitlines()
     assert shown[0].split() == ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
     assert shown[1].split()[:4] == ["rooty", "latest", made[7:19], "N/A"]
+
+
+def test_a_far_host_is_given_the_image_that_was_meant_here(lab: Lab) -> None:
+    archive(lab, "a/web:1", web())
+    hosts = "hosts: {h1: {address: 192.0.2.11}, h2: {address: 192.0.2.12, ssh: root@h2}}"
+    text = WEB.replace("name: shop", hosts).replace("env:", "runs_on: h2, env:")
+    lab.write(text.replace("IMAGE", "docker-archive:web.tar"), "shop.yaml")
+    script = "netfab exec client curl -s http://web/; netfab plan shop.yaml"
+
+    path = f"{COMMAND.parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+    said = lab.netfab("lab", "shop.yaml", "--", "sh", "-ec", script, env={"PATH": path})
+
+    assert said.out == "helloNo changes. The kernel matches shop.yaml.\n"

@@ -185,6 +185,10 @@ def endless(request: Request) -> bool:
     return True
 
 
+def endless_blobs(request: Request) -> bool:
+    return "/blobs/" in request.path and endless(request)
+
+
 def truncates(request: Request) -> bool:
     """A third of it, with the right length."""
     registry: Registry = request.server.registry  # type: ignore[attr-defined]
@@ -200,7 +204,7 @@ def talks_nonsense(request: Request) -> bool:
     return "/manifests/" in request.path and request.answer(200, b'{"layers": 7}')
 
 
-WRONG = [lies, endless, truncates, is_broken, talks_nonsense]
+WRONG = [lies, endless, endless_blobs, truncates, is_broken, talks_nonsense]
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -355,6 +359,15 @@ def test_a_redirect_gets_neither_name_nor_token(where: Where, registry: Registri
 def test_two_pulls_of_one_image_at_once_bring_it_once(where: Where, registry: Registries) -> None:
     there = registry(v1=LARGE)
     gate = threading.Barrier(2)
+    (blob,) = [digest for digest, data in LARGE.blobs.items() if len(data) > 1 << 20]
+
+    def slowly(request: Request) -> bool:
+        """The layer comes once both have asked for the image."""
+        while blob in request.path and len(there.asked_for("/manifests/")) < 2:
+            os.sched_yield()
+        return False
+
+    there.rules = [slowly]
     failed: list[BaseException] = []
 
     def job() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import threading
@@ -20,6 +21,7 @@ from netfab.images.loading import load_all
 from netfab.images.locks import alone, using
 from netfab.images.naming import images, tag
 from netfab.images.removal import prune, remove
+from netfab.system import linux
 from netfab.where import Where
 
 BASE = layer(directory("d"), file("d/a", b"a" * 5000), file("d/b", b"b"))
@@ -50,7 +52,7 @@ def files_of(where: Where, name: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in paths}
 
 
-KILLED_AT = ("open", "mkdir", "write", "pwrite", "rename", "ftruncate")
+KILLED_AT = ("open", "mkdir", "write", "pwrite", "rename", "ftruncate", "unlink", "rmdir")
 
 
 def is_killed(step: int, job: Callable[[], Any]) -> bool:
@@ -103,17 +105,37 @@ def test_a_kill_at_any_step_leaves_no_half_and_the_next_load_is_whole(
     record_property("kills of a load", step - 1)
 
 
-def test_a_kill_at_any_step_of_a_removal_leaves_what_the_next_prune_finds(
-    load: Callable[..., Where],
+def test_a_kill_at_any_step_of_a_removal_leaves_no_half_of_a_layer(
+    load: Callable[..., Where], record_property: Callable[[str, object], None]
 ) -> None:
     step, killed = 1, True
     while killed:
         where = load(one=ONE, two=TWO)
-        killed = is_killed(step, lambda where=where: remove(where, ["one"], ()))  # type: ignore[misc]
-        assert files_of(where, "two")["two"] == b""
-        prune(where, ())
-        assert find(where, "one") is None or files_of(where, "one")["one"] == b""
+        killed = is_killed(step, lambda where=where: remove(where, ["one", "two"], ()))  # type: ignore[misc]
+        load(one=ONE)
+        assert files_of(where, "one") == {"a": b"a" * 5000, "b": b"b", "one": b""}
         step += 1
+    prune(where, ())
+    assert len(left(where)) == 6
+    record_property("kills of a removal", step - 2)
+
+
+def test_what_a_killed_unpacking_left_is_not_in_the_layer(load: Callable[..., Where]) -> None:
+    where = load(one=ONE)
+    remove(where, ["one"], ())
+    (top, *_) = image_of_layers(where)
+    Path(f"{top}.new/d").mkdir(parents=True)
+    Path(f"{top}.new/d/of a liar").touch()
+
+    load(one=ONE)
+
+    assert "of a liar" not in files_of(where, "one")
+
+
+def image_of_layers(where: Where) -> list[str]:
+    """Where the layers of ONE belong."""
+    diff_ids = json.loads(ONE.blobs[ONE.id])["rootfs"]["diff_ids"]
+    return [Layout(where.state).layer(diff_id) for diff_id in diff_ids]
 
 
 def test_an_image_goes_with_its_last_name_and_shared_layers_with_their_last_image(
@@ -193,14 +215,14 @@ def test_a_full_disk_is_told_and_leaves_no_half(where: Where) -> None:
     large = image(layer(file("a", os.urandom(3 << 20))))
     archive = str(write_docker_archive(Path("/var/lib/archive.tar"), [("large", large)]))
     os.makedirs(where.state)
-    os.system(f"mount -t tmpfs -o size=4m tmpfs {where.state}")
+    linux.mount("tmpfs", where.state, "tmpfs", data="size=4m")
 
     with pytest.raises(NetfabError, match="No space left on device"):
         load_all(where, archive)
 
     assert images(where) == []
     assert [name for name in os.listdir(Layout(where.state).layers) if not name.endswith(".new")] == []
-    os.system(f"mount -o remount,size=16m {where.state}")
+    linux.mount("", where.state, flags=linux.MS_REMOUNT, data="size=16m")
     load_all(where, archive)
     assert len(files_of(where, "large")["a"]) == 3 << 20
 
