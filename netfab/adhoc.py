@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING
 
-from netfab import containers, fabric, shared, visits
+from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import AddressTaken, GuestGone, NetfabError, StoreError, UnknownGuest
@@ -22,7 +22,7 @@ from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
-from netfab.topology import default, pipework
+from netfab.topology import pipework
 from netfab.topology.adhoc import (
     NAME,
     NOWHERE,
@@ -190,9 +190,12 @@ def _detach_all(name: str, where: Where) -> None:
 
 def reconcile(name: str, where: Where = HERE) -> Outcome:
     """As fabric.reconcile does; what is attached, again from what was asked for, as guests run now."""
-    if name == default.NAME:
-        return Outcome((), containers.reconcile(where))
     if name != NAME:
+        from netfab import containers
+        from netfab.topology.default import NAME as DEFAULT
+
+        if name == DEFAULT:
+            return Outcome((), containers.reconcile(where))
         return Outcome((), fabric.reconcile(name, where).changes)
     need_root("reconcile")
     with alone(where):

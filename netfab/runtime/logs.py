@@ -67,10 +67,11 @@ def _last_lines(fd: int, lines: int | None) -> tuple[list[bytes], int]:
 
 def next_byte(fd: int, offset: int) -> int:
     """The offset of the first byte from there on that was written: after the hole that rotation made."""
+    size = os.fstat(fd).st_size  # first: what is written from here on is behind it
     try:
         return os.lseek(fd, offset, os.SEEK_DATA)
     except OSError:  # ENXIO: nothing but a hole, or nothing at all
-        return os.fstat(fd).st_size
+        return max(offset, size)
 
 
 def follow(paths: Paths, names: Iterable[str], lines: int | None = None) -> Iterator[Line]:

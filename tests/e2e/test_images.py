@@ -123,9 +123,9 @@ def test_an_archive_runs_without_a_registry(lab: Lab, form: str) -> None:
     (line,) = lab.netfab("images", "-a", "-o", "json").json["images"]
     used = lab.netfab("rmi", line["id"][7:19], code=1)
     assert "is used by a fabric" in used.err
-    lab.netfab("prune", "-a")
+    lab.netfab("prune", "-a", "--force")
     lab.netfab("destroy", "shop")
-    assert line["id"] in lab.netfab("prune", "-a").out
+    assert line["id"] in lab.netfab("prune", "-a", "--force").out
     assert os.listdir(f"/proc/{lab.pid}/root/var/lib/netfab/images/blobs") == []
 
 
