@@ -51,8 +51,7 @@ def measure(directory: Path, rounds: int) -> list[Row]:
             single(samples)
         with fresh_machine(), bundle(directory, ["true"]) as crun:
             samples.add("crun true", run("crun", "run", "--bundle", crun, "bench-true").seconds)
-        with fresh_machine():
-            samples.add("podman true", run(*PODMAN, directory / "bundle" / "rootfs", "true").seconds)
+            samples.add("podman true", run(*PODMAN, crun / "rootfs", "true").seconds)
         with fresh_machine(), bundle(directory) as crun:
             try:
                 samples.add("crun", run("sh", YARDSTICKS / "crun.sh", crun, str(FEW)).seconds / FEW)
