@@ -26,7 +26,6 @@ from netfab.everywhere import (
     tried,
     with_hosts,
 )
-from netfab.fabric import text_of
 from netfab.hosts import simulated
 from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.container import Container
@@ -37,15 +36,19 @@ from netfab.plan.runs_on import place
 from netfab.pulling import as_far_as_they_are_here, with_its_images
 from netfab.remote.coordinator import transact
 from netfab.remote.images import give
-from netfab.remote.messages import StaleBase
+from netfab.remote.meeting import greeted
+from netfab.remote.messages import Message, StaleBase
 from netfab.remote.orders import Planned, desired_on, entry_for, orders_for, summary_of
-from netfab.remote.party import Connect, Party, connect, party
-from netfab.remote.planning import planned, planned_alone
+from netfab.remote.party import Connect, Party, connect, connect_anew, party
+from netfab.remote.planning import planned, planned_alone, what_is_there
 from netfab.remote.reach import refuse_narrow
+from netfab.saved import Part, SavedPlan, refuse_moved
+from netfab.secret import secret_alone, secret_of
 from netfab.store.book import Book, Entry, Others
+from netfab.topology.kept import kept_text
 from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
-from netfab.where import HERE, Where, known_entry, locked_book, refuse_another, shared_book
+from netfab.where import HERE, Where, known_entry, locked_book, opened_book, refuse_another, shared_book
 
 if TYPE_CHECKING:
     from netfab.store.shared import SharedBook
@@ -55,6 +58,7 @@ __all__ = [
     "Outcome",
     "apply",
     "apply_alone",
+    "confirmed",
     "destroy",
     "drift",
     "hosts_of",
@@ -79,6 +83,7 @@ class Outcome(NamedTuple):
     warnings: tuple[str, ...]
     plans: Mapping[str, Plan]
     reasons: tuple[str, ...] = ()
+    parts: Mapping[str, Part] = {}  # by host, for a plan that is to be saved
 
 
 def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
@@ -119,51 +124,47 @@ def apply(
     take_over: bool = False,
     skip_unreachable: bool = False,
     only: Collection[str] = (),
+    saved: SavedPlan | None = None,
+    confirm: float = 0.0,
     way: Connect = connect,
+    way_anew: Connect = connect_anew,
 ) -> Outcome:
     """Make all hosts match the topology, or change none.
 
     Hosts that the fabric is on and that the file no longer has are cleared. `skip_unreachable`: hosts that
-    can't be reached stay as they are, until a later apply; `only`: nothing but what those nodes have or need.
-    Raises NetfabError.
+    can't be reached stay as they are, until a later apply; `only`: nothing but what those nodes have or need;
+    `saved`: nothing at all unless file and kernels are as they were when that plan was saved; `confirm`:
+    seconds after which each host goes back, unless `confirmed` comes before. Raises NetfabError.
     """
-    with with_its_images(topology, where, only) as by_digest:
-        text = text_of(topology) if not only else None
-        return _apply(by_digest, text, hosts, file, where, take_over, skip_unreachable, only, way)
-
-
-def _apply(
-    topology: Topology,
-    text: str | None,
-    hosts: Mapping[str, str],
-    file: str,
-    where: Where,
-    take_over: bool,
-    skip_unreachable: bool,
-    only: Collection[str],
-    way: Connect,
-) -> Outcome:
-    """`text`: the whole file, as it was written, where all of it is applied."""
-    with locked_book(topology.name, topology.store, where) as book:
+    written = topology
+    with (
+        with_its_images(topology, where, only) as topology,
+        locked_book(topology.name, topology.store, where) as book,
+    ):
         entry = book.entry(topology.name)
         _refuse_elsewhere(topology, hosts, file, entry, take_over)
         gone = {host: ssh for host, ssh in (entry.hosts if entry else {}).items() if host not in hosts}
         cleared = {} if only else gone
+        secret = secret_of(topology, where)
         with party({**hosts, **cleared}, where, way, book.keep_alive) as together:
             for attempt in range(ATTEMPTS):
                 others = book.others(topology.name)
-                made = planned(topology, together, hosts, entry, others, skip_unreachable, only)
+                made = planned(topology, together, hosts, entry, others, skip_unreachable, only, secret)
                 give(together, made.plans, where)
                 begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
-                orders = dict(orders_for(topology, made, begun, take_over, cleared))
+                orders = dict(orders_for(topology, made, begun, take_over, cleared, confirm))
                 left = cleared.keys() & made.said
                 hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
-                whole = text if text is not None else entry.topology if entry else ""
-                decided = begun._replace(hosts=hosts_then, topology=whole)
-                check = partial(refuse_narrow, together, topology, made.plans)
+                text = kept_text(written) if not only else entry.topology if entry else ""
+                decided = begun._replace(hosts=hosts_then, topology=text)
+                check = partial(_check, together, topology, made, saved)
+                anew = partial(_anew, topology.name, begun.hosts, where, way_anew)
                 try:
                     with _begun(book, begun, entry):
-                        changes = transact(together, orders, where, check, partial(book.keep, decided))
+                        if secret:
+                            opened_book(where).keep_secret(topology.name, secret)
+                        keep = partial(book.keep, decided)
+                        changes = transact(together, orders, where, check, keep, anew)
                 except (StaleBase, LeaseConflict):
                     if attempt == ATTEMPTS - 1:
                         raise
@@ -172,6 +173,43 @@ def _apply(
                     book.settle(decided)
                     return _outcome(topology, made, changes)
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _anew(
+    name: str, hosts: Mapping[str, str], where: Where, way: Connect, asked: Collection[str]
+) -> Iterator[Party]:
+    """Those of the hosts, reached again. Raises NetfabError where one is not."""
+    with party({host: hosts[host] for host in asked}, where, way) as together:
+        greeted(together, name)
+        yield together
+
+
+def confirmed(entry: Entry, where: Where = HERE, *, way: Connect = connect_anew) -> None:
+    """Keep what was applied with `confirm`, on all hosts; on none where one is not reached.
+
+    Raises NetfabError.
+    """
+    with _anew(entry.name, entry.hosts, where, way, entry.hosts) as together:
+        together.call("confirm", {"fabric": entry.name})
+
+
+def _check(
+    together: Party,
+    topology: Topology,
+    made: Planned,
+    saved: SavedPlan | None,
+    prepared: Mapping[str, Message],
+) -> None:
+    """Raises NetfabError where what all have prepared can't be, or is not what was saved."""
+    if saved is not None:
+        refuse_moved(saved, _parts(together, made, list(prepared)))
+    refuse_narrow(together, topology, made.plans, prepared)
+
+
+def _parts(together: Party, made: Planned, waiting: Collection[str] = ()) -> dict[str, Part]:
+    there = what_is_there(together, made.plans, waiting)
+    return {host: Part.of(plan, desired_on(host, made), there[host]) for host, plan in made.plans.items()}
 
 
 def _refuse_elsewhere(
@@ -207,10 +245,11 @@ def apply_alone(
         with_its_images(topology, where, _nodes_on(topology, host)) as topology,
         party(_only(topology, host), where, way) as together,
     ):
-        made = planned_alone(topology, together, host)
+        made = planned_alone(topology, together, host, secret_alone(topology, where))
         begun = entry_for(topology, file, {host: ""}, made, None)
         orders = dict(orders_for(topology, made, begun, take_over, ()))
-        changes = transact(together, orders, where, lambda _: None, lambda: None)
+        anew = partial(_anew, topology.name, {host: ""}, where, way)
+        changes = transact(together, orders, where, lambda _: None, lambda: None, anew)
         _wait_until_ready(together, topology.name, made.plans)
         return _outcome(topology, made, changes)
 
@@ -268,17 +307,25 @@ def plan(
     why: bool = False,
     skip_unreachable: bool = False,
     only: Collection[str] = (),
+    saving: bool = False,
     way: Connect = connect,
 ) -> Outcome:
     """What apply would change, on each host. Changes nothing.
 
-    With `why`, also the reason for each subnet: what was rejected, and who on which host holds it.
+    With `why`, also the reason for each subnet: what was rejected, and who on which host holds it. With
+    `saving`, also what is to be saved; keys of what is encrypted are made for good then.
     """
     entry, others = _known_by_all(topology, where)
     topology, missing = as_far_as_they_are_here(topology, where, only)
     with party(hosts, where, way) as together:
-        made = planned(topology, together, hosts, entry, others, skip_unreachable, only)
-        return _compared(topology, together, made, why, missing)
+        secret = secret_of(topology, where)
+        made = planned(topology, together, hosts, entry, others, skip_unreachable, only, secret)
+        outcome = _compared(topology, together, made, why, missing)
+        if not saving:
+            return outcome
+        if secret:
+            opened_book(where).keep_secret(topology.name, secret)
+        return outcome._replace(parts=_parts(together, made))
 
 
 def _known_by_all(topology: Topology, where: Where) -> tuple[Entry | None, Others]:
@@ -296,7 +343,7 @@ def plan_alone(
     _refuse_alone(topology)
     topology, missing = as_far_as_they_are_here(topology, where, _nodes_on(topology, host))
     with party(_only(topology, host), where, way) as together:
-        made = planned_alone(topology, together, host)
+        made = planned_alone(topology, together, host, secret_alone(topology, where))
         return _compared(topology, together, made, why, missing)
 
 

@@ -29,7 +29,7 @@ def load(file: str, name: str | None = None) -> Topology:
     except OSError as error:
         raise NetfabError(f"{file}: {error.strerror}") from error
     topology = parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name)
-    return _with_sources(with_origin(topology, origin_of(text, file, name)))
+    return _with_sources(with_origin(topology, origin_of(text, file, name), text.decode("utf-8-sig")))
 
 
 def _with_sources(topology: Topology) -> Topology:

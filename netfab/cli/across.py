@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from netfab.errors import NetfabError
 
 if TYPE_CHECKING:
     from netfab.across import Outcome
+    from netfab.saved import SavedPlan
     from netfab.topology.schema import Topology
     from netfab.where import Where
 
@@ -38,12 +40,14 @@ def apply(
     take_over: bool,
     skip_unreachable: bool,
     only: tuple[str, ...],
+    saved: SavedPlan | None,
+    confirm: float | None,
 ) -> None:
     """`netfab apply`."""
     from netfab import across
 
     if host:
-        _refuse_together(ssh, skip_unreachable, only)
+        _refuse_together(ssh, skip_unreachable, only, plan=saved, confirm=confirm)
         outcome = across.apply_alone(topology, host, absolute(path), where, take_over=take_over)
     else:
         outcome = across.apply(
@@ -54,6 +58,8 @@ def apply(
             take_over=take_over,
             skip_unreachable=skip_unreachable,
             only=only,
+            saved=saved,
+            confirm=confirm or 0.0,
         )
     show.warn(outcome.warnings)
     if output != "table":
@@ -61,11 +67,13 @@ def apply(
     elif ctx.obj["verbose"]:
         show.show_described(outcome.changes, True, path)
     elif not ctx.obj["quiet"]:
-        click.echo(show.closing(outcome.changes, True, path))
+        click.echo(show.closing(Counter(change["action"] for change in outcome.changes), True, path))
+    if confirm and outcome.changes and not ctx.obj["quiet"]:
+        click.echo(f"`netfab confirm {topology.name}`, within {confirm:g} s, keeps it.", err=True)
 
 
-def _refuse_together(ssh: str | None, skip_unreachable: bool, only: tuple[str, ...]) -> None:
-    for option, value in (("ssh", ssh), ("skip-unreachable", skip_unreachable), ("only", only)):
+def _refuse_together(ssh: str | None, skip_unreachable: bool, only: tuple[str, ...], **more: object) -> None:
+    for option, value in {"ssh": ssh, "skip-unreachable": skip_unreachable, "only": only, **more}.items():
         if value:
             raise click.UsageError(f"--host makes the whole part of that host, and has no --{option}")
 
@@ -81,16 +89,30 @@ def plan(
     output: str,
     skip_unreachable: bool,
     only: tuple[str, ...],
+    name: str | None,
+    save: str | None,
 ) -> bool:
     """`netfab plan`; whether there is something to change."""
     from netfab import across
 
     if host:
-        _refuse_together(ssh, skip_unreachable, only)
+        _refuse_together(ssh, skip_unreachable, only, save=save)
         outcome = across.plan_alone(topology, host, where, why=why)
     else:
         hosts = across.hosts_of(topology, ssh or "")
-        outcome = across.plan(topology, hosts, where, why=why, skip_unreachable=skip_unreachable, only=only)
+        outcome = across.plan(
+            topology,
+            hosts,
+            where,
+            why=why,
+            skip_unreachable=skip_unreachable,
+            only=only,
+            saving=save is not None,
+        )
+        if save is not None:
+            from netfab.saved import SavedPlan, write_plan
+
+            write_plan(save, SavedPlan(absolute(path), name, only, outcome.parts, ssh or ""))
     show.warn(outcome.warnings)
     if output != "table":
         show.show_data(_data(topology, outcome), output, list)

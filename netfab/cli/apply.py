@@ -78,12 +78,12 @@ def apply_command(
     if plan_file is None:
         path = find_file(file, file_option)
     elif file_option or name or only or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE:
-        raise click.UsageError("a saved plan has FILE, --name and --only of its own")
+        raise click.UsageError("a saved plan has FILE, --name, --only and --ssh of its own")
     else:
         from netfab.saved import read_plan
 
         saved = read_plan(plan_file)
-        path, name, only = saved.file, saved.name, saved.only
+        path, name, only, ssh = saved.file, saved.name, saved.only, saved.ssh
     plain = saved is None and not (only or ssh or host) and output == "table"
     warnings, changes = unchanged(path, name, where) if plain else None, NOTHING
     if warnings is None:
@@ -93,7 +93,7 @@ def apply_command(
         if ssh or host or topology.hosts or topology.store:
             from netfab.cli import across
 
-            across.refuse({"plan": saved, "confirm": confirm})
+            across.refuse({"probe": probe})
             across.apply(
                 ctx,
                 topology,
@@ -105,6 +105,8 @@ def apply_command(
                 take_over=take_over,
                 skip_unreachable=skip_unreachable,
                 only=only,
+                saved=saved,
+                confirm=confirm,
             )
             return
         with changing(ctx, topology.name, confirm, probe, where) as attempt:
@@ -119,7 +121,7 @@ def apply_command(
     elif ctx.obj["verbose"]:
         show.show_changes(changes, True, path)
     elif not ctx.obj["quiet"]:
-        click.echo(show.closing(show.describe(changes), True, path))
+        click.echo(show.closing(show.counts_of(changes), True, path))
 
 
 @click.command("plan")
@@ -210,7 +212,7 @@ def _plan(
     elif ssh or host or topology.hosts or topology.store:
         from netfab.cli import across
 
-        across.refuse({"save": save, "take-over": take_over})
+        across.refuse({"take-over": take_over})
         changes = across.plan(
             topology,
             path,
@@ -221,6 +223,8 @@ def _plan(
             output=output,
             skip_unreachable=skip_unreachable,
             only=only,
+            name=name,
+            save=save,
         )
         if exit_code and changes:
             raise SystemExit(2)

@@ -17,6 +17,7 @@ from netfab.tuples import NamedTuple
 
 HOST = "host"
 EVERY = "*"  # in `after`: every name of that space
+LASTING = "**"  # the same; and these end only after it
 
 
 class Name(NamedTuple):
@@ -125,6 +126,7 @@ class Space(NamedTuple):
     links: list[Any]
     addresses: list[Any]  # with netfab's mark
     routes: list[Any]  # likewise
+    known_by: bytes = b""  # equal where all of this is; not of the host, where some of it changes by itself
 
 
 class Dump(NamedTuple):
@@ -152,6 +154,7 @@ class Dump(NamedTuple):
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor
     vlans: Mapping[int, tuple[Any, ...]] = {}  # ifindex of a port of the host -> an Entry of each VLAN
     switches: Sequence[Any] = ()  # a Switch each, those of Open vSwitch
+    xfrm: Sequence[Any] = ()  # an XfrmMessage each, those that carry the fabric's mark
     bgp: str = ""  # the configuration of the host's bgpd that is the fabric's, as it runs; "": none runs
     held: Sequence[str] | None = None  # ports that the supervisor holds; None: there is nothing of such
 

@@ -92,7 +92,9 @@ class Bridge(NamedTuple):
         # Spanning tree alone and first: while it is on, the kernel refuses a forward delay of less than 2 s.
         doing = f"update {self}"
         stp = LINKINFO, ((INFO_KIND, b"bridge"), (INFO_DATA, ((STP_STATE, u32(self.stp)),)))
-        attrs = (GROUP, u32(self.group)), (ADDRESS, mac(self.mac)), self._info()
+        # A MAC that is set, be it the same, costs all neighbours, also permanent ones.
+        moved = ((ADDRESS, mac(self.mac)),) if self.mac != before.mac else ()
+        attrs = (GROUP, u32(self.group)), *moved, self._info()
         first = set_link(self.link, (stp,), doing), set_link(self.link, attrs, doing)
         return [*first, *self._set(before.settings)]
 

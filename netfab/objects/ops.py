@@ -214,6 +214,20 @@ class ResetSysctl(NamedTuple):
     key: str
 
 
+class Xfrm(NamedTuple):
+    """One message to NETLINK_XFRM. It may hold a key, and never says so."""
+
+    type: int
+    flags: int
+    body: bytes
+    doing: str
+    ends: bool = False  # fine when what it is about is gone already
+    space: str = HOST
+
+    def __repr__(self) -> str:
+        return self.doing
+
+
 class Nft(NamedTuple):
     """One transaction of nft: all of it, or nothing."""
 

@@ -57,6 +57,7 @@ class TunnelEnds(NamedTuple):
     ports: tuple[int, ...]  # UDP
     vnis: tuple[int, ...]
     peers: frozenset[IPv4Address | IPv6Address]
+    encrypted: tuple[int, ...] = ()  # VNIs that nothing comes to but by our ESP
 
 
 def firewall(
@@ -90,7 +91,7 @@ def firewall(
             chains += PUBLISHING
             sets += _published(published)
     if tunnels is not None:
-        chains.append(strangers(tunnels.ports, tunnels.vnis))
+        chains.append(strangers(tunnels.ports, tunnels.vnis, tunnels.encrypted, group_of(fabric)))
         for version in (4, 6):
             peers = Set(f"peers{version}", (f"ipv{version}_addr",))
             sets.append(peers.holding((str(a),) for a in tunnels.peers if a.version == version))

@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from netfab.hosts import simulated
 from netfab.objects.base import Fabric
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.part import commands_within, leases_within, summary_within, within
@@ -80,7 +81,12 @@ def entry_for(
 
 
 def orders_for(
-    topology: Topology, planned: Planned, entry: Entry, take_over: bool, cleared: Collection[str]
+    topology: Topology,
+    planned: Planned,
+    entry: Entry,
+    take_over: bool,
+    cleared: Collection[str],
+    confirm: float = 0.0,
 ) -> Iterator[tuple[str, Order]]:
     """What each host is told; those that the file no longer has are told of an empty fabric."""
     file = source(entry.file, entry.store, entry.home)
@@ -102,6 +108,8 @@ def orders_for(
                 made.published if made else (),
                 take_over or host in cleared,
                 0.0,
+                confirm,
+                bool(entry.hosts.get(host)) and host not in simulated.names(),
             ),
         )
 

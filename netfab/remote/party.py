@@ -13,7 +13,7 @@ from netfab.hosts.interrupt import Interrupts, deferred
 from netfab.remote.channel import Channel, Transport, Unreachable, ask
 from netfab.remote.forked import Forked
 from netfab.remote.messages import Message
-from netfab.remote.ssh import Ssh
+from netfab.remote.ssh import ANEW, Ssh
 from netfab.where import Where
 
 Connect = Callable[[str, str, Where], Transport]  # a host's name, how it is reached, and where we are
@@ -24,6 +24,13 @@ def connect(host: str, destination: str, where: Where) -> Transport:
     if host in simulated.names():
         return Forked(where, partial(simulated.enter, host))
     return Ssh(destination) if destination else Forked(where)
+
+
+def connect_anew(host: str, destination: str, where: Where) -> Transport:
+    """The same, by a connection that nothing else has: it shows that there is a way."""
+    if host in simulated.names() or not destination:
+        return connect(host, destination, where)
+    return Ssh(destination, ANEW)
 
 
 class Party:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import NoReturn
 
-from netfab.errors import ContainerFailed
+from netfab.errors import BECOME, ContainerFailed
 from netfab.runtime import rootfs
 from netfab.runtime.confine import Rights, give_up, lock
 from netfab.runtime.identity import Identity, identify
@@ -182,7 +182,7 @@ def _become(birth: Birth, streams: tuple[int | None, int, int], channel: socket.
         streams = _terminal(channel, user)
     stdin = open_below(root, "dev/null", os.O_RDONLY, RESOLVE_BENEATH) if streams[0] is None else streams[0]
     connect_output(stdin, *streams[1:])
-    yield "give up its rights"
+    yield BECOME
     resource.setrlimit(resource.RLIMIT_NOFILE, birth.open_files)
     give_up(birth.rights, user)
     enter_directory(spec.workdir)

@@ -17,6 +17,9 @@ from netfab.plan.facts import HeldSubnet, Lease
 from netfab.store.store import NO_SENSE
 from netfab.tuples import NamedTuple
 
+_SECRET = 32  # bytes
+_REMOVE = "remove it: a new one is made"
+
 
 class Entry(NamedTuple):
     """One fabric. `hosts` says how each is reached: `root@ADDRESS`, or "" for this machine."""
@@ -29,7 +32,7 @@ class Entry(NamedTuple):
     transaction: str
     summary: Mapping[str, Any]  # of all hosts together; each node's has its `host`
     leases: frozenset[Lease] = frozenset()
-    topology: str = ""  # the whole file as `netfab config` prints it; unknown before an apply came to its end
+    topology: str = ""  # what topology/kept.py keeps of the file; unknown before an apply came to its end
     store: str = ""  # that controllers share, as it is written; "": none
     home: str = ""  # which machine is meant by a host that is reached by nothing
 
@@ -104,6 +107,48 @@ class Book:
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}", hint="make room, or it writable") from error
 
+    def secret(self, fabric: str) -> bytes | None:
+        """What the fabric's keys are derived from, as it was made here, or put here by its user."""
+        path = self.path_of_secret(fabric)
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), encoding="ascii") as file:
+                found = os.fstat(file.fileno())
+                if found.st_mode & 0o077 or found.st_uid not in (0, os.geteuid()):
+                    raise StoreError(
+                        f"{path} can be read by others", hint="`chmod 600`; or remove it: a new one is made"
+                    )
+                secret = bytes.fromhex(file.read())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: {error}", hint=_REMOVE) from error
+        if len(secret) != _SECRET:
+            raise StoreError(f"{path} has {len(secret)} bytes, not {_SECRET}", hint=_REMOVE)
+        return secret
+
+    def keep_secret(self, fabric: str, secret: bytes) -> None:
+        """Write it, whole or not at all, where there is none yet."""
+        path = self.path_of_secret(fabric)
+        new = f"{path}.{os.getpid()}"
+        try:
+            os.makedirs(self._directory, 0o700, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            with os.fdopen(os.open(new, flags, 0o600), "w", encoding="ascii") as file:
+                file.write(f"{secret.hex()}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):
+                os.link(new, path)
+            os.unlink(new)
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}", hint="make room, or it writable") from error
+        if self.secret(fabric) != secret:
+            raise StoreError(f"{path} was made by another command meanwhile", hint="apply again")
+
+    def path_of_secret(self, fabric: str) -> str:
+        """Where it is."""
+        return f"{self._directory}/{fabric}.key"
+
     def others(self, besides: str) -> Others:
         """Nothing: hosts know what is held on them, and refuse what can't be held, too."""
         return Others()
@@ -127,8 +172,9 @@ class Book:
 
     def forget(self, fabric: str) -> None:
         """The fabric is gone from all of its hosts."""
-        with suppress(FileNotFoundError):
-            os.unlink(self._path(fabric))
+        for path in (self._path(fabric), self.path_of_secret(fabric)):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
         with suppress(OSError):  # other fabrics are there, or nothing ever was
             os.rmdir(self._directory)
 

@@ -22,7 +22,6 @@ from netfab.topology.reading import (
     pattern,
     read_record,
     record_schema,
-    reserved,
     scalar,
     words,
 )
@@ -90,24 +89,15 @@ def _external(text: str) -> str:
 def _uplink(tree: Tree, path: str, run: Run) -> tuple[tuple[str, str], ...]:
     """A NIC on this host, or one for each host by name."""
     if type(tree) is Map:
-        run.reserve("uplink", tree, path)
         return _UPLINKS.read(tree, path, run)
-    return (("", _NIC_NAME.read(tree, path, run)),)
-
-
-def _nic_name(tree: Tree, path: str, run: Run) -> str:
-    name = INTERFACE_NAME.read(tree, path, run)
-    if grammar.vlan_id(name) is not None:
-        run.reserve("VLAN name", tree, path)
-    return name
+    return (("", INTERFACE_NAME.read(tree, path, run)),)
 
 
 def _vxlan(tree: Tree, path: str, run: Run) -> VxlanWish:
     return VxlanWish(**read_record(_VXLAN, map_of(tree, path, run), path, run).values)
 
 
-_NIC_NAME: Final = Reader(_nic_name, INTERFACE_NAME.schema)
-_UPLINKS: Final = named(grammar.name, _NIC_NAME, NAME)
+_UPLINKS: Final = named(grammar.name, INTERFACE_NAME, NAME)
 NETWORK: Final[dict[str, Reader[Any]]] = {
     **SHARED,
     **SUBNETS,
@@ -125,7 +115,7 @@ NETWORK: Final[dict[str, Reader[Any]]] = {
     "uplink": Reader(_uplink, {"anyOf": [INTERFACE_NAME.schema, _UPLINKS.schema]}),
     "hosts": listed(_HOST),
     "vxlan": words({"none": None}, Reader(_vxlan, record_schema(_VXLAN, meanings.VXLAN))),
-    "encrypt": reserved("encrypt", FLAG, False),
+    "encrypt": FLAG,
 }
 _PLAIN: Final = ("bridge", "internal", "isolated", "mtu", "external", "uplink", "hosts", "vxlan", "encrypt")
 

@@ -20,8 +20,6 @@ RESERVED = {
     "reorder": "links: [{endpoints: [x, y], reorder: 1%}]",
     "corrupt": "links: [{endpoints: [x, y], corrupt: 1%}]",
     "masquerade": "nodes: {x: {networks: {a: {masquerade: true}}}}",
-    "uplink": "networks: {a: {uplink: {h1: eth0}}}\nhosts: {h1: {}}",
-    "encrypt": "networks: {a: {encrypt: true}}",
     "devices": "nodes: {x: {devices: [/dev/net/tun]}}",
     "include": "include: [base.yaml]",
 }
