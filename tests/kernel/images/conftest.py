@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,14 +10,6 @@ from made_images import Made
 from registries import Registry
 
 from netfab.where import Where
-
-
-@pytest.fixture(autouse=True)
-def threads(sandbox: None) -> Iterator[None]:
-    """Ended when the test is over: who shares its file system with a thread can't leave its mounts."""
-    yield
-    while len(os.listdir("/proc/self/task")) > 1:  # one that was joined may live for some microseconds
-        os.sched_yield()
 
 
 @pytest.fixture
@@ -36,7 +27,7 @@ def where(sandbox: None, said: list[str], monkeypatch: pytest.MonkeyPatch) -> Wh
 
 
 @pytest.fixture
-def registry(threads: None) -> Iterator[Callable[..., Registry]]:
+def registry(sandbox: None) -> Iterator[Callable[..., Registry]]:
     """Makes registries of images, by tags."""
     made: list[Registry] = []
 

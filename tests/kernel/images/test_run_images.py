@@ -21,7 +21,7 @@ from netfab.where import Where
 
 
 @pytest.fixture
-def containers(where: Where, threads: None) -> Iterator[Containers]:
+def containers(where: Where) -> Iterator[Containers]:
     made = Containers(Path("/var/lib/t"))
     yield made
     made.close()
