@@ -68,9 +68,11 @@ def minding(paths: Paths, name: str) -> Iterator[None]:
         yield
         return
     with door:
-        _ask(door, {"verb": "mind", "name": name})
+        with suppress(ConnectionError):  # it ends at this moment
+            _ask(door, {"verb": "mind", "name": name})
         yield
-        _ask(door, {"verb": "mind", "name": ""})
+        with suppress(ConnectionError):
+            _ask(door, {"verb": "mind", "name": ""})
 
 
 def _ask(door: socket.socket, request: dict[str, str]) -> list[int]:
