@@ -33,19 +33,27 @@ class SavedPlan(NamedTuple):
 
     file: str  # absolute, "-" for standard input
     name: str | None  # `--name`
+    settings: tuple[str, ...]  # `--set`
     only: tuple[str, ...]
     desired: Digests
     observed: Digests
 
 
-def save_plan(path: str, proposal: Proposal, file: str, name: str | None, only: tuple[str, ...]) -> None:
+def save_plan(
+    path: str,
+    proposal: Proposal,
+    file: str,
+    name: str | None,
+    settings: tuple[str, ...],
+    only: tuple[str, ...],
+) -> None:
     """Write it, whole or not at all, for its owner only. Raises NetfabError."""
     if not proposal.live:
         raise NotRoot(
             "needs root: what is saved was compared with the kernel", hint="sudo netfab plan --save …"
         )
     desired = _desired_digests(proposal.plan, proposal.desired)
-    saved = SavedPlan(file, name, only, desired, _digests(proposal.observed))
+    saved = SavedPlan(file, name, settings, only, desired, _digests(proposal.observed))
     new = f"{path}.new"
     try:
         if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
@@ -86,15 +94,16 @@ def _saved(data: Any) -> SavedPlan:
             "version": int(version),
             "file": str(file),
             "name": str() | None as name,
+            "settings": list(settings),
             "only": list(only),
             "desired": dict(desired),
             "observed": dict(observed),
-        } if all(isinstance(node, str) for node in only):
+        } if all(isinstance(text, str) for text in (*settings, *only)):
             if version != VERSION:
                 raise ValueError(f"its version is {version}, not {VERSION}")
             if b"\0" in os.fsencode(file):
                 raise ValueError("its file has no name that there could be")
-            return SavedPlan(file, name, tuple(only), desired, observed)
+            return SavedPlan(file, name, tuple(settings), tuple(only), desired, observed)
     raise ValueError("something is missing")
 
 

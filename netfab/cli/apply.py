@@ -14,6 +14,7 @@ from netfab.cli.files import (
     file_option,
     find_file,
     name_option,
+    set_option,
 )
 from netfab.cli.options import (
     changing,
@@ -34,6 +35,7 @@ NOTHING: tuple[Any, ...] = ()
 @file_argument
 @file_option
 @name_option
+@set_option
 @click.option("-d", "detach", is_flag=True, hidden=True, help="Accepted for fingers that know compose.")
 @take_over_option
 @only_option
@@ -53,6 +55,7 @@ def apply_command(
     file: str | None,
     file_option: str | None,
     name: str | None,
+    settings: tuple[str, ...],
     detach: bool,
     take_over: bool,
     only: tuple[str, ...],
@@ -76,19 +79,25 @@ def apply_command(
     saved, where = None, where_of(ctx, lock_timeout)
     if plan_file is None:
         path = find_file(file, file_option)
-    elif file_option or name or only or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE:
-        raise click.UsageError("a saved plan has FILE, --name and --only of its own")
+    elif (
+        file_option
+        or name
+        or settings
+        or only
+        or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE
+    ):
+        raise click.UsageError("a saved plan has FILE, --name, --set and --only of its own")
     else:
         from netfab.saved import read_plan
 
         saved = read_plan(plan_file)
-        path, name, only = saved.file, saved.name, saved.only
-    plain = saved is None and not (only or ssh or host) and output == "table"
+        path, name, settings, only = saved.file, saved.name, saved.settings, saved.only
+    plain = saved is None and not (settings or only or ssh or host) and output == "table"
     warnings, changes = unchanged(path, name, where) if plain else None, NOTHING
     if warnings is None:
         from netfab import fabric
 
-        topology = fabric.load(path, name)
+        topology = fabric.load(path, name, settings)
         if ssh or host or topology.hosts:
             from netfab.cli import across
 
@@ -125,6 +134,7 @@ def apply_command(
 @file_argument
 @file_option
 @name_option
+@set_option
 @click.option(
     "--why", is_flag=True, help="Also say why each subnet was chosen, what was rejected, and who holds it."
 )
@@ -144,6 +154,7 @@ def plan_command(
     file: str | None,
     file_option: str | None,
     name: str | None,
+    settings: tuple[str, ...],
     why: bool,
     exit_code: bool,
     take_over: bool,
@@ -156,13 +167,16 @@ def plan_command(
 ) -> None:
     """Show what `apply FILE` would change. Needs no root and changes nothing."""
     path = find_file(file, file_option)
-    _plan(ctx, path, name, output, why, exit_code, only, save, ssh, host, skip_unreachable, take_over)
+    _plan(
+        ctx, path, name, settings, output, why, exit_code, only, save, ssh, host, skip_unreachable, take_over
+    )
 
 
 @click.command("diff")
 @file_argument
 @file_option
 @name_option
+@set_option
 @ssh_option
 @host_option
 @skip_option
@@ -173,6 +187,7 @@ def diff_command(
     file: str | None,
     file_option: str | None,
     name: str | None,
+    settings: tuple[str, ...],
     ssh: str | None,
     host: str | None,
     skip_unreachable: bool,
@@ -180,13 +195,24 @@ def diff_command(
 ) -> None:
     """Show what `apply FILE` would change; exit with 2 when there is something."""
     path = find_file(file, file_option)
-    _plan(ctx, path, name, output, exit_code=True, ssh=ssh, host=host, skip_unreachable=skip_unreachable)
+    _plan(
+        ctx,
+        path,
+        name,
+        settings,
+        output,
+        exit_code=True,
+        ssh=ssh,
+        host=host,
+        skip_unreachable=skip_unreachable,
+    )
 
 
 def _plan(
     ctx: click.Context,
     path: str,
     name: str | None,
+    settings: tuple[str, ...],
     output: str,
     why: bool = False,
     exit_code: bool = False,
@@ -200,7 +226,7 @@ def _plan(
     from netfab import fabric
     from netfab.cli import show
 
-    topology, where = fabric.load(path, name), where_of(ctx)
+    topology, where = fabric.load(path, name, settings), where_of(ctx)
     if ssh or host or topology.hosts:
         from netfab.cli import across
 
@@ -223,7 +249,7 @@ def _plan(
     if save is not None:
         from netfab.saved import save_plan
 
-        save_plan(save, proposal, absolute(path), name, only)
+        save_plan(save, proposal, absolute(path), name, settings, only)
     show.warn(proposal.plan.warnings)
     if output != "table":
         show.show_data(

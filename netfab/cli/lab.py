@@ -8,7 +8,7 @@ import click
 
 from netfab.cli.context import where_of
 from netfab.cli.failures import exit_code, show_bug, show_error
-from netfab.cli.files import file_option, find_file, is_file, name_option
+from netfab.cli.files import file_option, find_file, is_file, name_option, set_option
 from netfab.errors import NetfabError
 from netfab.topology.schema import Topology
 
@@ -16,6 +16,7 @@ from netfab.topology.schema import Topology
 @click.command("lab", context_settings={"allow_interspersed_args": False})
 @file_option
 @name_option
+@set_option
 @click.option(
     "--enter",
     "joined",
@@ -30,6 +31,7 @@ def lab_command(
     ctx: click.Context,
     file_option: str | None,
     name: str | None,
+    settings: tuple[str, ...],
     joined: str | None,
     arguments: tuple[str, ...],
 ) -> None:
@@ -49,7 +51,7 @@ def lab_command(
     if words[:1] == ["--"]:
         words.pop(0)
     path = find_file(file, file_option)
-    topology = fabric.load(path, name)
+    topology = fabric.load(path, name, settings)
     if not words and not ctx.obj["quiet"]:
         welcome = f"{topology.name} is up, in a sandbox that ends with this shell: `exit` leaves it"
     else:

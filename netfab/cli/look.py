@@ -18,6 +18,7 @@ from netfab.cli.files import (
     file_option,
     find_file,
     known_fabrics,
+    set_option,
 )
 from netfab.errors import NetfabError
 
@@ -181,13 +182,14 @@ def bridges_command(ctx: click.Context, output: str) -> None:
 @click.command("graph")
 @file_argument
 @file_option
+@set_option
 @click.option("--format", "form", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True)
-def graph_command(file: str | None, file_option: str | None, form: str) -> None:
+def graph_command(file: str | None, file_option: str | None, settings: tuple[str, ...], form: str) -> None:
     """Print a topology as a graph, for mermaid or graphviz."""
     from netfab.diagnose.graph import dot, mermaid
     from netfab.fabric import load
 
-    topology = load(find_file(file, file_option))
+    topology = load(find_file(file, file_option), settings=settings)
     click.echo(mermaid(topology) if form == "mermaid" else dot(topology), nl=False)
 
 

@@ -384,7 +384,6 @@ class Topology(NamedTuple):
     checks: tuple[Check, ...]
     store: str
     reserved: tuple[Reserved, ...]
-    include: tuple[str, ...] = ()  # reserved
     origin: str = ""  # what tells its file from all others; "" where it does not follow from that alone
     asked: tuple[
         tuple[str, str, str], ...

@@ -25,7 +25,6 @@ RESERVED = {
     "devices": "nodes: {x: {devices: [/dev/net/tun]}}",
     "image": "nodes: {x: {image: 'alpine:3'}}",
     "store": "store: etcd://h1:2379",
-    "include": "include: [base.yaml]",
 }
 SHARED = {
     "name": "name: lab",

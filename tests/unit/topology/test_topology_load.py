@@ -391,7 +391,7 @@ def test_every_key_whose_effect_comes_later_is_listed_with_its_place() -> None:
     reserved = load_text(EVERY_KEY).reserved
 
     assert {each.key for each in reserved} == {
-        "store", "include", "uplink", "encrypt", "delay", "loss", "devices", "image",
+        "store", "uplink", "encrypt", "delay", "loss", "devices", "image",
     }  # fmt: skip
     assert [str(each.at) for each in reserved if each.key == "encrypt"] == ["t.yaml:25:14"]
 
