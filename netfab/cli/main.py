@@ -31,6 +31,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "validate": ("topology", "Check a topology file."),
         "config": ("topology", "Print the file with everything expanded and every default filled in."),
         "schema": ("topology", "Print the JSON Schema of a topology file."),
+        "convert": ("convert", "Print a file of compose, containerlab or Kathara as a topology."),
     },
     "Look": {
         "status": ("look", "Show a fabric: its nodes, interfaces and networks."),
