@@ -24,6 +24,12 @@ class Said(str):
 
     at: Location
 
+    def reworded(self, text: str) -> Said:
+        """Another text from the same place."""
+        said = Said(text)
+        said.at = self.at
+        return said
+
 
 class Left(NamedTuple):
     """What was not carried over, and why."""

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from netfab.convert.draft import Converted
-from netfab.plan.facts import Facts
+from netfab.objects.original import Original
+from netfab.plan.facts import Facts, FoundNic
 from netfab.plan.planner import plan
 from netfab.topology.load import load
 from netfab.topology.schema import Topology
 
+NIC = FoundNic(Original("", 2, "00:16:3e:00:00:07", 1500, 0, True))
+
+
+def loaded(found: Converted) -> Topology:
+    """The topology of what was printed."""
+    return load(found.text.encode(), "-", "/lab", {})
+
 
 def planned(found: Converted) -> Topology:
     """The topology of what was printed, seen to plan on some host."""
-    topology = load(found.text.encode(), "-", "/lab", {})
-    plan(topology._replace(reserved=()), (), Facts(), "/run/netfab")
+    topology = loaded(found)
+    plan(
+        topology._replace(reserved=()),
+        (),
+        Facts(nics={"enp0s3": NIC}, links=frozenset({"br-clab"})),
+        "/run/netfab",
+    )
     return topology
 
 
