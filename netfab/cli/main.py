@@ -38,7 +38,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "ls": ("look", "List the fabrics of this host."),
         "inspect": ("look", "Print one object as it should be and as it is."),
         "ip": ("look", "Print the addresses of a node."),
-        "graph": ("look", "Print a topology as a mermaid or dot graph."),
+        "graph": ("look", "Print a topology as a graph, or draw it as SVG or HTML."),
         "check": ("check", "Try who reaches whom, as the file's `checks` say."),
         "why": ("why", "Say whether A reaches B, by which way, or what is wrong."),
         "capture": ("capture", "Print or write the frames that pass a node's interfaces."),

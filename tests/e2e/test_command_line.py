@@ -491,6 +491,13 @@ def test_whatever_has_a_name_can_be_inspected(lab: Lab, what: str) -> None:
     assert lab.netfab("inspect", what).json["fabric"] == "pair"
 
 
+def test_a_graph_is_drawn_with_the_planned_addresses(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    assert "eth0 lan 10." in lab.netfab("graph", "-f", "svg").out
+    assert lab.netfab("graph", "--format", "html").out.startswith("<!doctype html>")
+
+
 def test_a_graph_is_mermaid_or_dot(lab: Lab) -> None:
     lab.write(PAIR)
 
