@@ -6,6 +6,7 @@ The public API is that of fabric.py, and of what it need not wait for; imported 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.machinery import PathFinder
 from typing import Any
 
 __version__ = "0.1.0.dev0"
@@ -19,6 +20,9 @@ _ELSEWHERE |= {"info": "netfab.overview", "inspect": "netfab.inspection", "recov
 def __getattr__(name: str) -> Any:
     if name in _ELSEWHERE:
         return getattr(import_module(_ELSEWHERE[name]), name)
+    # `from netfab import nodes` asks here first, and needs no fabric.py. `plan` is a function there, too.
+    if name != "plan" and PathFinder.find_spec(f"{__name__}.{name}", __path__):
+        raise AttributeError(f"netfab.{name} is a module")
     fabric = import_module("netfab.fabric")
     if name in fabric.__all__:
         return getattr(fabric, name)

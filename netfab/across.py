@@ -7,18 +7,20 @@ agent.py's business, how all agree is coordinator.py's; what each answers for it
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from netfab.errors import NetfabError
+from netfab.errors import LeaseConflict, NetfabError
 from netfab.everywhere import (
     Changes,
     destroy,
     drift,
     programs,
     reconcile,
+    refuse_home,
     status,
     topology_of,
     tried,
@@ -32,20 +34,28 @@ from netfab.plan.placement import of_all
 from netfab.plan.planner import Plan
 from netfab.plan.prefixes import reasons
 from netfab.remote.coordinator import transact
-from netfab.remote.messages import StaleBase
+from netfab.remote.meeting import greeted
+from netfab.remote.messages import Message, StaleBase
 from netfab.remote.orders import Planned, desired_on, entry_for, orders_for, summary_of
-from netfab.remote.party import Connect, Party, connect, party
-from netfab.remote.planning import planned, planned_alone
+from netfab.remote.party import Connect, Party, connect, connect_anew, party
+from netfab.remote.planning import planned, planned_alone, what_is_there
 from netfab.remote.reach import refuse_narrow
-from netfab.store.book import Book, Entry
+from netfab.saved import Part, SavedPlan, refuse_moved
+from netfab.secret import secret_alone, secret_of
+from netfab.store.book import Book, Entry, Others
 from netfab.topology.schema import Topology
-from netfab.where import HERE, Where, opened_book
+from netfab.tuples import NamedTuple
+from netfab.where import HERE, Where, known_entry, locked_book, opened_book, refuse_another, shared_book
+
+if TYPE_CHECKING:
+    from netfab.store.shared import SharedBook
 
 __all__ = [
     "Changes",
     "Outcome",
     "apply",
     "apply_alone",
+    "confirmed",
     "destroy",
     "drift",
     "hosts_of",
@@ -59,8 +69,7 @@ __all__ = [
     "tried",
 ]
 
-_NOT_DECIDED = ""  # as the transaction of an entry
-ATTEMPTS = 5  # at an apply, when other controllers are first
+ATTEMPTS = 100  # at an apply, when other controllers are first; each time one of them has got what it wants
 
 
 class Outcome(NamedTuple):
@@ -71,13 +80,14 @@ class Outcome(NamedTuple):
     warnings: tuple[str, ...]
     plans: Mapping[str, Plan]
     reasons: tuple[str, ...] = ()
+    parts: Mapping[str, Part] = {}  # by host, for a plan that is to be saved
 
 
 def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
     """The hosts that a topology is for, and how each is reached; none: it is for this machine alone.
 
-    `destination`: where all of it goes. Raises NetfabError where the file says otherwise, or means one
-    machine by two hosts.
+    `destination`: where all of it goes. Where others share the store, this machine is a host like any. Raises
+    NetfabError where the file says otherwise, or means one machine by two hosts.
     """
     found = {host.name: host.ssh for host in topology.hosts.values()}
     if destination and found:
@@ -92,12 +102,14 @@ def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
             at=topology.hosts[here[1]].at.own,
             hint="write how the others are reached: `ssh: root@ADDRESS`; `netfab lab` simulates all",
         )
+    if not found and not destination and topology.store is not None:
+        return {os.uname().nodename: ""}
     return {destination: destination} if destination else found
 
 
 def known(name: str, where: Where = HERE) -> Entry | None:
     """What this controller knows of a fabric on other hosts."""
-    return opened_book(where).entry(name)
+    return known_entry(name, where)
 
 
 def apply(
@@ -109,37 +121,102 @@ def apply(
     take_over: bool = False,
     skip_unreachable: bool = False,
     only: Collection[str] = (),
+    saved: SavedPlan | None = None,
+    confirm: float = 0.0,
     way: Connect = connect,
+    way_anew: Connect = connect_anew,
 ) -> Outcome:
     """Make all hosts match the topology, or change none.
 
     Hosts that the fabric is on and that the file no longer has are cleared. `skip_unreachable`: hosts that
-    can't be reached stay as they are, until a later apply; `only`: nothing but what those nodes have or need.
+    can't be reached stay as they are, until a later apply; `only`: nothing but what those nodes have or need;
+    `saved`: nothing at all unless file and kernels are as they were when that plan was saved; `confirm`:
+    seconds after which each host goes back, unless `confirmed` comes before. Raises NetfabError.
+    """
+    with locked_book(topology.name, topology.store, where) as book:
+        entry = book.entry(topology.name)
+        _refuse_elsewhere(topology, hosts, file, entry, take_over)
+        gone = {host: ssh for host, ssh in (entry.hosts if entry else {}).items() if host not in hosts}
+        cleared = {} if only else gone
+        secret = secret_of(topology, where)
+        with party({**hosts, **cleared}, where, way, book.keep_alive) as together:
+            for attempt in range(ATTEMPTS):
+                others = book.others(topology.name)
+                made = planned(topology, together, hosts, entry, others, skip_unreachable, only, secret)
+                begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
+                orders = dict(orders_for(topology, made, begun, take_over, cleared, confirm))
+                left = cleared.keys() & made.said
+                hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
+                text = text_of(topology) if not only else entry.topology if entry else ""
+                decided = begun._replace(hosts=hosts_then, topology=text)
+                check = partial(_check, together, topology, made, saved)
+                anew = partial(_anew, topology.name, begun.hosts, where, way_anew)
+                try:
+                    with _begun(book, begun, entry):
+                        if secret:
+                            opened_book(where).keep_secret(topology.name, secret)
+                        keep = partial(book.keep, decided)
+                        changes = transact(together, orders, where, check, keep, anew)
+                except (StaleBase, LeaseConflict):
+                    if attempt == ATTEMPTS - 1:
+                        raise
+                else:
+                    _wait_until_ready(together, topology.name, made.plans)
+                    book.settle(decided)
+                    return _outcome(topology, made, changes)
+    raise AssertionError("unreachable")
+
+
+@contextmanager
+def _anew(
+    name: str, hosts: Mapping[str, str], where: Where, way: Connect, asked: Collection[str]
+) -> Iterator[Party]:
+    """Those of the hosts, reached again. Raises NetfabError where one is not."""
+    with party({host: hosts[host] for host in asked}, where, way) as together:
+        greeted(together, name)
+        yield together
+
+
+def confirmed(entry: Entry, where: Where = HERE, *, way: Connect = connect_anew) -> None:
+    """Keep what was applied with `confirm`, on all hosts; on none where one is not reached.
+
     Raises NetfabError.
     """
-    entry = known(topology.name, where)
-    gone = {host: ssh for host, ssh in (entry.hosts if entry else {}).items() if host not in hosts}
-    cleared = {} if only else gone
-    with party({**hosts, **cleared}, where, way) as together:
-        for attempt in range(ATTEMPTS):
-            made = planned(topology, together, hosts, entry, skip_unreachable, only)
-            begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
-            orders = dict(orders_for(topology, made, begun, take_over, cleared))
-            try:
-                with _in_the_book(begun, entry, where) as book:
-                    left = cleared.keys() & made.said
-                    hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
-                    text = text_of(topology) if not only else entry.topology if entry else ""
-                    decided = partial(book.keep, begun._replace(hosts=hosts_then, topology=text))
-                    check = partial(refuse_narrow, together, topology, made.plans)
-                    changes = transact(together, orders, where, check, decided)
-            except StaleBase:
-                if attempt == ATTEMPTS - 1:
-                    raise
-            else:
-                _wait_until_ready(together, topology.name, made.plans)
-                return _outcome(topology, made, changes)
-    raise AssertionError("unreachable")
+    with _anew(entry.name, entry.hosts, where, way, entry.hosts) as together:
+        together.call("confirm", {"fabric": entry.name})
+
+
+def _check(
+    together: Party,
+    topology: Topology,
+    made: Planned,
+    saved: SavedPlan | None,
+    prepared: Mapping[str, Message],
+) -> None:
+    """Raises NetfabError where what all have prepared can't be, or is not what was saved."""
+    if saved is not None:
+        refuse_moved(saved, _parts(together, made, list(prepared)))
+    refuse_narrow(together, topology, made.plans, prepared)
+
+
+def _parts(together: Party, made: Planned, waiting: Collection[str] = ()) -> dict[str, Part]:
+    there = what_is_there(together, made.plans, waiting)
+    return {host: Part.of(plan, desired_on(host, made), there[host]) for host, plan in made.plans.items()}
+
+
+def _refuse_elsewhere(
+    topology: Topology, hosts: Mapping[str, str], file: str, entry: Entry | None, take_over: bool
+) -> None:
+    """Raises NetfabError where the fabric is another controller's in a way that this one can't go on from."""
+    if entry is None or not entry.store:
+        return
+    if topology.store is None:
+        raise NetfabError(
+            f"fabric {topology.name} is in {entry.store}, and this file names no store",
+            hint=f"`netfab destroy {topology.name}` first",
+        )
+    refuse_another(entry, file, take_over)
+    refuse_home(entry, {**entry.hosts, **hosts})
 
 
 def apply_alone(
@@ -155,13 +232,24 @@ def apply_alone(
 
     Raises NetfabError where that would be chosen by what the others have.
     """
+    _refuse_alone(topology)
     with party(_only(topology, host), where, way) as together:
-        made = planned_alone(topology, together, host)
+        made = planned_alone(topology, together, host, secret_alone(topology, where))
         begun = entry_for(topology, file, {host: ""}, made, None)
         orders = dict(orders_for(topology, made, begun, take_over, ()))
-        changes = transact(together, orders, where, lambda _: None, lambda: None)
+        anew = partial(_anew, topology.name, {host: ""}, where, way)
+        changes = transact(together, orders, where, lambda _: None, lambda: None, anew)
         _wait_until_ready(together, topology.name, made.plans)
         return _outcome(topology, made, changes)
+
+
+def _refuse_alone(topology: Topology) -> None:
+    if topology.store is not None:
+        raise NetfabError(
+            "--host asks nobody, and `store` has everybody ask",
+            at=topology.at.of("store"),
+            hint="apply without it; --skip-unreachable leaves out hosts that are down",
+        )
 
 
 def _only(topology: Topology, host: str) -> dict[str, str]:
@@ -184,18 +272,14 @@ def _takes_time(thing: Any) -> bool:
 
 
 @contextmanager
-def _in_the_book(begun: Entry, entry: Entry | None, where: Where) -> Iterator[Book]:
-    """The book, which has all hosts before one of them is changed: so `destroy` finds them, come what may."""
-    book = opened_book(where)
-    kept = entry is None or begun.hosts != entry.hosts
-    if kept:
-        book.keep(begun._replace(generation=begun.generation - 1, transaction=_NOT_DECIDED))
+def _begun(book: Book | SharedBook, begun: Entry, entry: Entry | None) -> Iterator[None]:
+    """The book has what is begun, until that is taken back."""
+    book.begin(begun, entry)
     try:
-        yield book
+        yield
     except NetfabError as failure:
-        now = book.entry(begun.name) if kept and failure.undone else None
-        if now is not None and now.transaction == _NOT_DECIDED:  # else another controller's is there
-            book.keep(entry) if entry else book.forget(begun.name)
+        if failure.undone:
+            book.take_back(begun, entry)
         raise
 
 
@@ -207,24 +291,41 @@ def plan(
     why: bool = False,
     skip_unreachable: bool = False,
     only: Collection[str] = (),
+    saving: bool = False,
     way: Connect = connect,
 ) -> Outcome:
     """What apply would change, on each host. Changes nothing.
 
-    With `why`, also the reason for each subnet: what was rejected, and who on which host holds it.
+    With `why`, also the reason for each subnet: what was rejected, and who on which host holds it. With
+    `saving`, also what is to be saved; keys of what is encrypted are made for good then.
     """
-    entry = known(topology.name, where)
+    entry, others = _known_by_all(topology, where)
     with party(hosts, where, way) as together:
-        made = planned(topology, together, hosts, entry, skip_unreachable, only)
-        return _compared(topology, together, made, why)
+        secret = secret_of(topology, where)
+        made = planned(topology, together, hosts, entry, others, skip_unreachable, only, secret)
+        outcome = _compared(topology, together, made, why)
+        if not saving:
+            return outcome
+        if secret:
+            opened_book(where).keep_secret(topology.name, secret)
+        return outcome._replace(parts=_parts(together, made))
+
+
+def _known_by_all(topology: Topology, where: Where) -> tuple[Entry | None, Others]:
+    """The entry, and what other fabrics hold."""
+    if topology.store is None:
+        return known(topology.name, where), Others()
+    with shared_book(topology.store, where) as book:
+        return book.entry(topology.name), book.others(topology.name)
 
 
 def plan_alone(
     topology: Topology, host: str, where: Where = HERE, *, why: bool = False, way: Connect = connect
 ) -> Outcome:
     """What apply_alone would change. Changes nothing."""
+    _refuse_alone(topology)
     with party(_only(topology, host), where, way) as together:
-        made = planned_alone(topology, together, host)
+        made = planned_alone(topology, together, host, secret_alone(topology, where))
         return _compared(topology, together, made, why)
 
 

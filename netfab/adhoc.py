@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from ipaddress import ip_interface
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
@@ -20,6 +20,7 @@ from netfab.errors import AddressTaken, GuestGone, NetfabError, StoreError, Unkn
 from netfab.farside import FarSides, far_sides, named, refuse_silent_switch, vlan_on, way_to
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
+from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.topology import pipework
 from netfab.topology.adhoc import (
@@ -32,6 +33,8 @@ from netfab.topology.adhoc import (
     in_subnet,
     topology_of,
 )
+from netfab.topology.schema import Address
+from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, last_applied, need_root, opened_store
 
 if TYPE_CHECKING:
@@ -90,8 +93,9 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
     need_root("attach")
     with alone(where):
         guest = visits.find(wish.guest, where)
-        there = far_sides(where)
-        asked = asked_for(where)
+        with opened_store(where) as store:
+            there, asked = far_sides(store, where), shared.asked(store)
+            held = shared.held_on_bridges(store, NAME)
         wanted = _attachment(wish, guest, there)
         before = asked.attachments.get(wanted.key)
         if before is not None and not replace and _differs(before, wanted):
@@ -99,7 +103,7 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
                 f"{wish.interface} of {guest.name} is attached already, otherwise: {_words(before)}",
                 hint="--replace changes it; -i IF gives it another interface",
             )
-        _refuse_taken(wanted, asked.attachments.values(), where)
+        _refuse_taken(wanted, asked.attachments.values(), held)
         last = max((one.number for one in asked.attachments.values()), default=0)
         wanted = wanted._replace(number=before.number if before and not replace else last + 1)
         asked = asked._replace(attachments={**asked.attachments, wanted.key: wanted})
@@ -123,7 +127,7 @@ def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) ->
     """Take away what `attach` gave, also from a guest that is gone. What is not there is fine."""
     need_root("detach")
     with alone(where):
-        asked, there = asked_for(where), far_sides(where)
+        there, asked = what_there_is(where)
         label, name = _label(guest, asked.attachments.values(), where), named(bridge, there)
         going = tuple(
             one
@@ -140,7 +144,7 @@ def create_bridge(name: str, where: Where = HERE) -> Outcome:
     """
     need_root("bridge create")
     with alone(where):
-        there, asked = far_sides(where), asked_for(where)
+        there, asked = what_there_is(where)
         if name in there.bridges and name not in asked.made:
             return Outcome((), ())
         name = pipework.interface(name)
@@ -151,7 +155,7 @@ def delete_bridge(name: str, where: Where = HERE) -> Outcome:
     """Take away what `create_bridge` made. Raises NetfabError while something is attached to it."""
     need_root("bridge delete")
     with alone(where):
-        asked = asked_for(where)
+        there, asked = what_there_is(where)
         if name not in asked.made:
             raise NetfabError(
                 f"`netfab bridge create` did not make {name}",
@@ -160,7 +164,7 @@ def delete_bridge(name: str, where: Where = HERE) -> Outcome:
         users = [_who(one) for one in asked.attachments.values() if one.bridge == name]
         if users := [*users, *(nic for nic, bridge in asked.uplinks.items() if bridge == name)]:
             raise NetfabError(f"{name} has {', '.join(users)}", hint="netfab detach")
-        return applied(asked._replace(made=asked.made - {name}), far_sides(where), where)
+        return applied(asked._replace(made=asked.made - {name}), there, where)
 
 
 def destroy(name: str, where: Where = HERE) -> Applied:
@@ -177,11 +181,11 @@ def _detach_all(name: str, where: Where) -> None:
         record = store.record(name)
     mine = {found["bridge"] for found in json.loads(record.summary)["networks"].values()} if record else set()
     with alone(where):
-        asked = asked_for(where)
+        there, asked = what_there_is(where)
         going = [one for one in asked.attachments.values() if one.bridge in mine]
         staying = {nic: bridge for nic, bridge in asked.uplinks.items() if bridge not in mine}
         if going or staying != asked.uplinks:
-            applied(_less(asked, going)._replace(uplinks=staying), far_sides(where), where)
+            applied(_less(asked, going)._replace(uplinks=staying), there, where)
 
 
 def reconcile(name: str, where: Where = HERE) -> Outcome:
@@ -190,7 +194,8 @@ def reconcile(name: str, where: Where = HERE) -> Outcome:
         return Outcome((), fabric.reconcile(name, where).changes)
     need_root("reconcile")
     with alone(where):
-        return applied(asked_for(where), far_sides(where), where)
+        there, asked = what_there_is(where)
+        return applied(asked, there, where)
 
 
 def titles(where: Where = HERE) -> dict[str, str]:
@@ -210,6 +215,12 @@ def alone(where: Where) -> Iterator[None]:
         yield
 
 
+def what_there_is(where: Where) -> tuple[FarSides, Asked]:
+    """All that there is to plug into, and all that is plugged in."""
+    with opened_store(where) as store:
+        return far_sides(store, where), shared.asked(store)
+
+
 def asked_for(where: Where) -> Asked:
     """All that was asked for, and not taken back."""
     with opened_store(where) as store:
@@ -226,7 +237,9 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
 
     With what is forgotten with its guest.
     """
-    states = dict(_states({one.guest for one in asked.attachments.values()}, where))
+    with opened_store(where) as store:
+        last = last_applied(store, NAME, KINDS)
+    states = dict(_states({one.guest for one in asked.attachments.values()}, last, where))
     still = {key: one for key, one in asked.attachments.items() if one.guest in states}
     gone = tuple(one for key, one in asked.attachments.items() if key not in still)
     running = {guest for guest, runs in states.items() if runs}
@@ -240,8 +253,6 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
         if dry_run:
             proposal = fabric.plan(topology, "", where)
             return Outcome((), proposal.changes, gone, proposal.plan.warnings)
-        with opened_store(where) as store:
-            last = last_applied(store, NAME, KINDS)
         if not (topology.networks or topology.asked):
             return Outcome((), as_applied(fabric.destroy(NAME, where).changes, last), gone)
         plan, done = fabric.apply(topology, "", where)
@@ -252,13 +263,12 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
         raise
 
 
-def _states(guests: Iterable[str], where: Where) -> Iterator[tuple[str, bool]]:
-    """Each guest that there still is, and whether it runs."""
-    with opened_store(where) as store:
-        known = visits.guests_in(last_applied(store, NAME))
+def _states(guests: Iterable[str], last: Fabric, where: Where) -> Iterator[tuple[str, bool]]:
+    """Each guest that there still is, and whether it runs; of those of the last apply nobody is asked."""
+    known = visits.guests_in(last)
     for label in guests:
-        last = known.get(label)
-        runs = visits.run_of(last, where) is not None if last else visits.runs(label, where)
+        before = known.get(label)
+        runs = visits.run_of(before, where) is not None if before else visits.runs(label, where)
         if runs or visits.there_is(label, where):
             yield label, runs
 
@@ -310,16 +320,20 @@ def _words(one: Attachment) -> str:
     return f"{one.bridge} {' '.join(one.addresses) or one.dhcp or '0/0'}{gateways}{vlan}"
 
 
-def _refuse_taken(wanted: Attachment, known: Iterable[Attachment], where: Where) -> None:
-    """An address on a bridge is one holder's in each VLAN. Raises AddressTaken."""
+def _refuse_taken(
+    wanted: Attachment, known: Iterable[Attachment], held: Mapping[str, Mapping[Address, str]]
+) -> None:
+    """An address on a bridge is one holder's in each VLAN. Raises AddressTaken.
+
+    `held`: by bridge, whose addresses other fabrics have there.
+    """
     holders = {
         ip_interface(text).ip: _who(one)
         for one in known
         if (one.bridge, one.vlan) == (wanted.bridge, wanted.vlan) and one.key != wanted.key
         for text in one.addresses
     }
-    with opened_store(where) as store:
-        holders |= {} if wanted.vlan else shared.held_on_bridges(store, NAME).get(wanted.bridge, {})
+    holders |= {} if wanted.vlan else held.get(wanted.bridge, {})
     for text in wanted.addresses:
         if holder := holders.get(ip_interface(text).ip):
             raise AddressTaken(f"{text.partition('/')[0]} on {wanted.bridge} is {holder}")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.diagnose.trials import SILENT, Address, Trial, Verdict, names_in
 from netfab.errors import NetfabError
@@ -21,6 +21,7 @@ from netfab.kernel.attempts import connection, datagram
 from netfab.kernel.echo import answering, hops
 from netfab.nodes import THE_HOST, opened_namespace
 from netfab.system import linux
+from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, known_record, need_root, opened_store
 
 _AT_ONCE = 32  # attempts; most of one is waiting

@@ -14,16 +14,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from ipaddress import IPv4Address, IPv6Address
 from time import monotonic
-from typing import NamedTuple
 
 from netfab import adhoc, fabric
 from netfab.errors import NetfabError, UndoFailed
 from netfab.plan.facts import Lease
-from netfab.store.store import Record
+from netfab.store.store import Part, Record
 from netfab.system.files import public_directory
 from netfab.topology.adhoc import NAME
+from netfab.tuples import NamedTuple
 from netfab.where import Where, need_root, opened_store
 
+PATIENCE = 10.0  # seconds for the end of a child that has nothing to do
 PROBING = 0.5  # seconds between two looks whether the address answers
 _APPLIED, _NOTHING = b"+", b"-"
 _CONFIRMED, _TOO_EARLY, _SAME_CONNECTION = b"confirmed", b"early", b"same"
@@ -46,6 +47,7 @@ class Before(NamedTuple):
     name: str
     record: Record | None
     leases: frozenset[Lease]
+    part: Part | None = None  # of a fabric over several hosts
 
 
 class Attempt:
@@ -54,29 +56,54 @@ class Attempt:
     changed = True
 
 
+class Armed:
+    """A child that takes the change back, unless it is told how that went, and then that it is to stay."""
+
+    def __init__(self, before: Before, terms: Terms, where: Where) -> None:
+        """Raises NetfabError while another change waits."""
+        door, (self._line, theirs) = _door(before.name, where), socket.socketpair()
+        if _forked():
+            _keep_only(theirs.fileno(), door.fileno())
+            _wait(before, terms, where, door, theirs.fileno())
+        theirs.close()
+        door.close()
+
+    def applied(self) -> None:
+        """It was made: the time runs from now on."""
+        self._line.sendall(_APPLIED)
+        self.close()
+
+    def nothing(self) -> None:
+        """All is as it was. Returns when the child is gone: another change may come."""
+        self._line.settimeout(PATIENCE)
+        with suppress(OSError):
+            self._line.sendall(_NOTHING)
+            self._line.recv(1)
+        self.close()
+
+    def close(self) -> None:
+        """A child that was told nothing takes the change back now."""
+        self._line.close()
+
+
 @contextmanager
 def armed(name: str, terms: Terms, where: Where) -> Iterator[Attempt]:
     """Within this, change that fabric. Raises NetfabError, with nothing begun, while another change waits."""
     need_root("apply --confirm")
     with opened_store(where) as store:
         before = Before(name, store.record(name), store.leases(name))
-    door, (reading, writing) = _door(name, where), os.pipe()
-    if _forked():
-        os.close(writing)
-        _wait(before, terms, where, door, reading)
-    os.close(reading)
-    door.close()
-    attempt = Attempt()
+    keeper, attempt = Armed(before, terms, where), Attempt()
     try:
         yield attempt
-        os.write(writing, _APPLIED if attempt.changed else _NOTHING)
+        tell = keeper.applied if attempt.changed else keeper.nothing
+        tell()
     except UndoFailed:
         raise
     except BaseException:
-        os.write(writing, _NOTHING)  # all is as it was
+        keeper.nothing()
         raise
     finally:
-        os.close(writing)
+        keeper.close()
 
 
 def confirm(name: str | None, where: Where) -> str:
@@ -159,6 +186,14 @@ def _forked() -> bool:
     return True
 
 
+def _keep_only(*kept: int) -> None:
+    """Let go of what the command had open: a lock that two hold is not let go by one of them."""
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number > 2 and number not in kept:
+            with suppress(OSError):
+                os.close(number)
+
+
 def _wait(before: Before, terms: Terms, where: Where, door: socket.socket, told: int) -> None:
     """The child. Never returns."""
     code = 1
@@ -237,4 +272,4 @@ def _go_back(before: Before, applied: Record | None, where: Where) -> None:
         if before.record is None:
             fabric.destroy(before.name, where)
         else:
-            fabric.go_back(before.record, before.leases, where)
+            fabric.go_back(before.record, before.leases, where, before.part)

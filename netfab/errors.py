@@ -6,7 +6,8 @@ An error is raised where the fact is known and carries its facts; it is shown in
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+from netfab.tuples import NamedTuple
 
 
 class Location(NamedTuple):
@@ -87,6 +88,10 @@ class PoolExhausted(PlanError):
 
 class StoreError(NetfabError):
     """What netfab remembers can't be read or written."""
+
+
+class StoreUnreachable(StoreError):
+    """No member of the store that controllers share answers as it should."""
 
 
 class LeaseConflict(StoreError):

@@ -5,18 +5,22 @@ across.py re-exports it. What a host says is put together here, with its name.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from netfab.diagnose.trials import Trial, Verdict
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, StoreError
 from netfab.objects.decode import plain
 from netfab.remote.meeting import greeted, tell_what_was_decided
 from netfab.remote.messages import Message
 from netfab.remote.party import Connect, Party, connect, party
-from netfab.store.book import Entry
-from netfab.where import HERE, Where, opened_book
+from netfab.store.book import Book, Entry
+from netfab.where import HERE, Where, locked_book, opened_book, store_of
+
+if TYPE_CHECKING:
+    from netfab.store.shared import SharedBook
 
 Changes = list[dict[str, Any]]  # as `describe` has them, each with its `host`
 
@@ -26,6 +30,7 @@ def _those_of(
     entry: Entry, where: Where, way: Connect, skip_unreachable: bool = False
 ) -> Iterator[tuple[Party, dict[str, Message]]]:
     """All hosts of a fabric, who have heard what was decided last."""
+    refuse_home(entry, entry.hosts)
     with party(entry.hosts, where, way) as together:
         said = greeted(together, entry.name, {}, skip_unreachable)
         tell_what_was_decided(together, entry.name, said)
@@ -63,17 +68,57 @@ def destroy(
 ) -> Changes:
     """Leave nothing of the fabric on any host. The book keeps hosts that were not reached.
 
-    Nothing is changed where one is not reached, and that is not to be skipped.
+    Nothing is changed where one is not reached, and that is not to be skipped. A store that is lost hinders
+    nothing; StoreError then says what is still held there.
     """
-    with party(entry.hosts, where, way) as together:
-        greeted(together, entry.name, {}, skip_unreachable)
-        found = together.call("destroy", {"fabric": entry.name, "force": force})
-    left = {host: ssh for host, ssh in entry.hosts.items() if host not in found}
-    if left:
-        opened_book(where).keep(entry._replace(hosts=left))
-    else:
-        opened_book(where).forget(entry.name)
+    with ExitStack() as stack:
+        copy, lost = opened_book(where), None
+        book: Book | SharedBook = copy
+        try:
+            book = stack.enter_context(locked_book(entry.name, store_of(entry), where))
+            entry = book.entry(entry.name) or entry
+        except StoreError as error:
+            lost = error
+        refuse_home(entry, entry.hosts)
+        with party(entry.hosts, where, way, book.keep_alive) as together:
+            greeted(together, entry.name, {}, skip_unreachable)
+            found = together.call("destroy", {"fabric": entry.name, "force": force})
+        left = entry._replace(hosts={host: ssh for host, ssh in entry.hosts.items() if host not in found})
+        lost = lost or _forgotten(left, book)
+        if lost is not None:
+            with suppress(StoreError):
+                copy.keep(left)
+            raise _still_held(left, lost) from lost
     return with_hosts(found)
+
+
+def _forgotten(left: Entry, book: Book | SharedBook) -> StoreError | None:
+    """The book has the hosts that are left, and nothing where none is; or why it could not be told."""
+    try:
+        book.keep(left) if left.hosts else book.forget(left.name)
+    except StoreError as error:
+        return error
+    return None
+
+
+def _still_held(left: Entry, lost: StoreError) -> StoreError:
+    held = sorted(lease for lease in left.leases if lease.kind in ("subnet", "vni"))
+    told = ", ".join(f"VNI {lease.value}" if lease.kind == "vni" else lease.value for lease in held)
+    return StoreError(
+        f"fabric {left.name} is gone from its hosts, but not from the store: {lost.message}",
+        hint=f"`netfab destroy {left.name}` again, when it can be told, frees {told or 'its name'}",
+    )
+
+
+def refuse_home(entry: Entry, hosts: Mapping[str, str]) -> None:
+    """Raises NetfabError where a host was the machine of another controller, and is this one now."""
+    here = os.uname().nodename
+    near = [host for host, ssh in entry.hosts.items() if not ssh and not hosts.get(host)]
+    if entry.store and near and entry.home != here:
+        raise NetfabError(
+            f"{near[0]}, a host of fabric {entry.name}, is {entry.home} itself, and this machine is {here}",
+            hint=f"do it there, or write how {near[0]} is reached from anywhere: `ssh: root@ADDRESS`",
+        )
 
 
 def status(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> dict[str, Any]:

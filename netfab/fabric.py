@@ -13,7 +13,7 @@ from netfab import shared
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
-from netfab.errors import NetfabError, StoreError, UndoFailed, raise_all
+from netfab.errors import NetfabError, StoreError, UndoFailed, Unsupported, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.kernel.inhabitants import inhabitants
 from netfab.loading import load
@@ -109,6 +109,8 @@ def apply(
     """
     need_root("apply")
     need_kernel()
+    if topology.store is not None:
+        raise Unsupported("a fabric of a shared store is across.apply's", at=topology.at.of("store"))
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         found, leases = store.record(name), store.leases(name)
@@ -153,7 +155,8 @@ def apply(
                         made = made._replace(topology=text_of(written) if file else "")
                     elif record and not applied.changes:
                         made = made._replace(topology=record.topology)
-                    remember(made, within(proposed, _desired(record, name)), wants, store, where)
+                    kept = proposed.fabric if not only else within(proposed, _desired(record, name))
+                    remember(made, kept, wants, store, where)
         except UndoFailed:
             raise
         except BaseException as failure:
@@ -207,9 +210,9 @@ def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None,
     observed = host.observe(last.name, (proposed.fabric, last)).own
     desired = within(proposed, Fabric(last.name) if begun else observed)
     if saved is not None:
-        from netfab.saved import refuse_moved
+        from netfab.saved import Part, refuse_moved
 
-        refuse_moved(saved, proposed, desired, observed)
+        refuse_moved(saved, {"": Part.of(proposed, desired, observed)})
     return desired
 
 
@@ -267,13 +270,15 @@ def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
         return applied
 
 
-def go_back(record: Record, leases: frozenset[Lease], where: Where = HERE) -> Applied:
-    """Make the fabric, and what is kept of it, as it was when it had that record and these leases."""
+def go_back(
+    record: Record, leases: frozenset[Lease], where: Where = HERE, part: Part | None = None
+) -> Applied:
+    """Make the fabric, and what is kept of it, as it was when it had that record, leases and part."""
     name = record.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         wanted = as_they_are_now(_desired(record, name), where)
         applied = engine.apply(wanted, host, (last_applied(store, name),), where.progress)
-        store.commit(record, leases)
+        store.commit(record, leases, part)
         publish(where.run, public_record(record, wanted), leases)
         return applied
 

@@ -6,19 +6,20 @@ Only reads; what is made of the answer is adhoc.py's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
-from netfab.kernel.features import refuse_without
 from netfab.kernel.openvswitch import refuse_absent
 from netfab.nics import moved_nics
 from netfab.objects.filtering import FEATURE as FILTERING
 from netfab.objects.vlan import FEATURE as TAGGING
 from netfab.plan.facts import FoundNic
 from netfab.plan.nics import unfit
+from netfab.store.store import Store
 from netfab.topology import pipework
 from netfab.topology.adhoc import BRIDGE, MACVLAN, MOVED, NAME, SWITCH, Attachment
-from netfab.where import Where, opened_host, opened_store
+from netfab.tuples import NamedTuple
+from netfab.where import Where, opened_host
 
 OPENVSWITCH = "openvswitch"  # the kind of the interface that stands for a bridge of Open vSwitch
 FIRST_VLAN = 1  # what all of a bridge is in, where nobody says otherwise
@@ -31,12 +32,10 @@ class FarSides(NamedTuple):
     nics: Mapping[str, FoundNic]  # those that the ad-hoc fabric moved, too
 
 
-def far_sides(where: Where) -> FarSides:
+def far_sides(store: Store, where: Where) -> FarSides:
     """Those of this host."""
-    with opened_store(where) as store:
-        moved = moved_nics(NAME, store)
     with opened_host(NAME, where) as host:
-        return FarSides(host.bridges(), moved | host.nics())
+        return FarSides(host.bridges(), moved_nics(NAME, store) | host.nics())
 
 
 def named(word: str, there: FarSides) -> str:
@@ -100,6 +99,8 @@ def vlan_on(name: str, way: str, vlan: int, there: FarSides) -> int:
     what = f"VLAN {vlan} on {name}"
     if way == MOVED:
         raise NetfabError(f"{what}: --direct-phys moves the NIC with all its VLANs", hint="leave it out")
+    from netfab.kernel.features import refuse_without
+
     if way == MACVLAN:
         refuse_without(TAGGING, what)
         return vlan

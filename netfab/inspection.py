@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.look import status
@@ -13,6 +13,7 @@ from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.difference import difference
 from netfab.objects.kinds import KINDS
 from netfab.store.store import Record
+from netfab.tuples import NamedTuple
 from netfab.visits import as_they_are_now
 from netfab.where import HERE, Where, opened_host, opened_store
 

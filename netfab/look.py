@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from netfab.hosts.local import LocalHost
     from netfab.runtime.status import Status
     from netfab.store.store import Record
+    from netfab.topology.schema import Etcd
 
 
 def status(name: str, where: Where = HERE) -> dict[str, Any]:
@@ -163,7 +164,6 @@ def name_of(file: str, where: Where = HERE) -> str:
     is another file's.
     """
     from netfab.topology.load import default_name
-    from netfab.topology.source import Source
 
     path = file if file == "-" else os.path.abspath(file)
     known: dict[str, Record] = {}
@@ -173,12 +173,28 @@ def name_of(file: str, where: Where = HERE) -> str:
     applied |= {entry.name for entry in opened_book(where).entries() if entry.file == path}
     if len(applied) == 1:
         return applied.pop()
-    try:
-        with open(0 if file == "-" else path, "rb", closefd=file != "-") as opened:
-            tree = Source(opened.read(), file, os.environ).tree
-    except (OSError, NetfabError):
-        tree = None
-    written = getattr(getattr(tree, "values", {}).get("name"), "text", "")
-    name = written or default_name(file, os.path.dirname(path))
+    name = _written("name", file) or default_name(file, os.path.dirname(path))
     refuse_another(known.get(name), path)
     return name
+
+
+def shared_by(file: str) -> tuple[str, Etcd] | None:
+    """The fabric of a file that names a store which controllers share, and that. The rest may be wrong."""
+    from netfab.topology import grammar
+
+    with suppress(grammar.Wrong):
+        name, store = _written("name", file), grammar.store(_written("store", file) or "sqlite")
+        return (grammar.name(name), store) if store else None
+    return None
+
+
+def _written(key: str, file: str) -> str:
+    """What a file says at its top; "" where it doesn't, or can't be read."""
+    from netfab.topology.source import Source
+
+    try:
+        with open(0 if file == "-" else file, "rb", closefd=file != "-") as opened:
+            tree = Source(opened.read(), file, os.environ).tree
+    except (OSError, NetfabError):
+        return ""
+    return str(getattr(getattr(tree, "values", {}).get(key), "text", ""))

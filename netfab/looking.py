@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.checks import tried
 from netfab.diagnose.trials import SILENT, Trial, Verdict, names_in
@@ -32,6 +32,7 @@ from netfab.objects.view import Program, Space, View, Way
 from netfab.objects.vxlan import Vxlan
 from netfab.runtime.paths import Paths
 from netfab.system import linux
+from netfab.tuples import NamedTuple
 from netfab.visits import as_they_are_now
 from netfab.where import HERE, Where, known_record, need_root, opened_host, opened_store
 

@@ -6,19 +6,19 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from netfab.engine.diff import Change
 from netfab.errors import Interrupted, NetfabError
 from netfab.hosts.interrupt import deferred
 from netfab.kernel.netns import Namespaces
 from netfab.runtime.paths import Paths
 from netfab.store.store import Record
 from netfab.topology.suggest import nearest
-from netfab.visits import namespace_of_guest
+from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, need_root, opened_store, records
 
 if TYPE_CHECKING:
+    from netfab.engine.diff import Change
     from netfab.kernel.capture import Frame
 
 THE_HOST: Mapping[str, Any] = {"guest": "", "namespace": ""}  # as the summary of a node in its namespace
@@ -132,6 +132,8 @@ def opened_namespace(fabric: str, name: str, found: Mapping[str, Any], where: Wh
     """A file descriptor of the namespace that a node is in, by its summary. Raises NetfabError."""
     try:
         if found["guest"]:
+            from netfab.visits import namespace_of_guest
+
             return namespace_of_guest(found["guest"], where)
         if not found["namespace"]:  # it is in the host's
             return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
-from typing import NamedTuple
 
 from netfab.engine import apply as engine
 from netfab.engine.apply import Observed
@@ -28,6 +27,7 @@ from netfab.plan.subnets import Reservation
 from netfab.shared import held_on_bridges, joined, networks_of
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
+from netfab.tuples import NamedTuple
 from netfab.visits import guests_of, refuse_unfound
 from netfab.where import HERE, Where, last_applied, opened_host, opened_store, refuse_another
 
@@ -186,5 +186,6 @@ def facts_of(
         nics=nics_of(asked, host, store),
         barred=barred(asked, host),
         held=held_on_bridges(store, name),
+        esp=host.esp() if asked.esp else None,
     )
     return all_of_it, unfound

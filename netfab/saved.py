@@ -1,4 +1,4 @@
-"""A plan in a file: `plan --save P`, `apply --plan P`.
+"""A plan in a file: `plan --save P`, `apply --plan P`; for this host, for others, or for several.
 
 The file does not say what to do: it holds a digest of each object that should be and that is. `apply` plans
 again, and goes on only when that gives the same: so the file keeps no secret, and nobody can put anything
@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, Self
 
-from netfab.errors import NetfabError, NotRoot
+from netfab.errors import NetfabError, NotRoot, raise_all
 from netfab.objects.base import Fabric
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal
+from netfab.tuples import NamedTuple
 
 VERSION = 1
 MAX_SIZE = 256 << 20  # bytes; a thousand nodes take one MiB
@@ -28,15 +29,27 @@ _AGAIN = "`netfab plan --save` writes one"
 Digests = Mapping[str, str]  # by an object as people call it
 
 
+class Part(NamedTuple):
+    """One host's."""
+
+    desired: Digests
+    observed: Digests
+
+    @classmethod
+    def of(cls, plan: Plan, desired: Fabric, observed: Fabric) -> Self:
+        """What should be, by that plan, and what is."""
+        return cls(_desired_digests(plan, desired), _digests(observed))
+
+
 class SavedPlan(NamedTuple):
     """What `apply` was to do, and to what."""
 
     file: str  # absolute, "-" for standard input
     name: str | None  # `--name`
-    settings: tuple[str, ...]  # `--set`
     only: tuple[str, ...]
-    desired: Digests
-    observed: Digests
+    parts: Mapping[str, Part]  # by host; "" is the one that has no name, here or where `ssh` says
+    ssh: str = ""  # `--ssh`
+    settings: tuple[str, ...] = ()  # `--set`
 
 
 def save_plan(
@@ -44,16 +57,20 @@ def save_plan(
     proposal: Proposal,
     file: str,
     name: str | None,
-    settings: tuple[str, ...],
     only: tuple[str, ...],
+    settings: tuple[str, ...] = (),
 ) -> None:
-    """Write it, whole or not at all, for its owner only. Raises NetfabError."""
+    """Write what was proposed for this host. Raises NetfabError."""
     if not proposal.live:
         raise NotRoot(
             "needs root: what is saved was compared with the kernel", hint="sudo netfab plan --save …"
         )
-    desired = _desired_digests(proposal.plan, proposal.desired)
-    saved = SavedPlan(file, name, settings, only, desired, _digests(proposal.observed))
+    part = Part.of(proposal.plan, proposal.desired, proposal.observed)
+    write_plan(path, SavedPlan(file, name, only, {"": part}, settings=settings))
+
+
+def write_plan(path: str, saved: SavedPlan) -> None:
+    """Write it, whole or not at all, for its owner only. Raises NetfabError."""
     new = f"{path}.new"
     try:
         if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
@@ -62,7 +79,8 @@ def save_plan(
             os.unlink(new)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # never what another user put there
         with os.fdopen(os.open(new, flags, 0o600), "w") as opened:
-            json.dump({"version": VERSION, **saved._asdict()}, opened, indent=1)
+            parts = {host: part._asdict() for host, part in saved.parts.items()}
+            json.dump({"version": VERSION, **saved._asdict(), "parts": parts}, opened, indent=1)
         os.replace(new, path)
     except OSError as error:
         raise NetfabError(f"{path}: {error.strerror}") from error
@@ -96,31 +114,49 @@ def _saved(data: Any) -> SavedPlan:
             "name": str() | None as name,
             "settings": list(settings),
             "only": list(only),
-            "desired": dict(desired),
-            "observed": dict(observed),
+            "parts": dict(parts),
+            "ssh": str(ssh),
         } if all(isinstance(text, str) for text in (*settings, *only)):
             if version != VERSION:
                 raise ValueError(f"its version is {version}, not {VERSION}")
             if b"\0" in os.fsencode(file):
                 raise ValueError("its file has no name that there could be")
-            return SavedPlan(file, name, tuple(settings), tuple(only), desired, observed)
+            found = {host: _part(part) for host, part in parts.items()}
+            return SavedPlan(file, name, tuple(only), found, ssh, tuple(settings))
     raise ValueError("something is missing")
 
 
-def refuse_moved(saved: SavedPlan, plan: Plan, desired: Fabric, observed: Fabric) -> None:
-    """Raises NetfabError when the file asks for something else now, or the kernel is not as it was."""
-    _refuse_different("what is planned", saved.desired, _desired_digests(plan, desired))
-    _refuse_different("the kernel", saved.observed, _digests(observed))
+def _part(data: Any) -> Part:
+    match data:
+        case {"desired": dict(desired), "observed": dict(observed)}:
+            return Part(desired, observed)
+    raise ValueError("something is missing in a host's part")
 
 
-def _refuse_different(what: str, before: Digests, now: Digests) -> None:
+def refuse_moved(saved: SavedPlan, parts: Mapping[str, Part]) -> None:
+    """Raises NetfabError when the file asks for something else now, or a kernel is not as it was."""
+    raise_all(_differences(saved.parts, parts))
+
+
+def _differences(before: Mapping[str, Part], now: Mapping[str, Part]) -> Iterator[NetfabError]:
+    for host in before.keys() - now.keys():
+        yield NetfabError(f"this plan was saved for {host or 'this host'}, too", hint=_AGAIN)
+    for host in now.keys() - before.keys():
+        yield NetfabError(f"this plan was not saved for {host or 'this host'}", hint=_AGAIN)
+    for host in before.keys() & now.keys():
+        on = f" on {host}" if host else ""
+        yield from _different(f"what is planned{on}", before[host].desired, now[host].desired)
+        yield from _different(f"the kernel{on}", before[host].observed, now[host].observed)
+
+
+def _different(what: str, before: Digests, now: Digests) -> Iterator[NetfabError]:
     words = {name: "is new" for name in now.keys() - before.keys()}
     words |= {name: "is gone" for name in before.keys() - now.keys()}
     words |= {name: "is different" for name in before.keys() & now.keys() if before[name] != now[name]}
     if words:
         told = "; ".join(f"{name} {words[name]}" for name in sorted(words)[:_TOLD])
         more = f" and {len(words) - _TOLD} more" if len(words) > _TOLD else ""
-        raise NetfabError(f"{what} changed since this plan was saved: {told}{more}", hint=_AGAIN)
+        yield NetfabError(f"{what} changed since this plan was saved: {told}{more}", hint=_AGAIN)
 
 
 def _digests(fabric: Fabric) -> Digests:

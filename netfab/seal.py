@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab import __version__
 from netfab.objects.digest import digest
@@ -20,6 +19,7 @@ from netfab.store.public import SEAL
 from netfab.store.store import Store
 from netfab.system.files import public_directory
 from netfab.topology.schema import Topology
+from netfab.tuples import NamedTuple
 from netfab.where import Where, applying_user, last_applied, locked_fabric, opened_host, opened_store
 
 MOST = 4 << 20  # bytes that a topology file may have
@@ -44,8 +44,8 @@ def origin_of(text: bytes, file: str, name: str | None) -> str:
 def with_origin(topology: Topology, origin: str) -> Topology:
     """The topology with its origin, where nothing else has to be asked for.
 
-    Not so: what is in other files and on other hosts, which guests and NICs there are, and whether programs
-    are ready.
+    Not so: what is in other files, on other hosts and in a shared store, which guests and NICs there are, and
+    whether programs are ready.
     """
     asking = any(
         node.attach or node.ready or any(file.source for file in node.files)
@@ -54,7 +54,7 @@ def with_origin(topology: Topology, origin: str) -> Topology:
     nics = any(link.outside is not None for link in topology.links) or any(
         network.uplink for network in topology.networks.values()
     )
-    if asking or nics or topology.hosts:
+    if asking or nics or topology.hosts or topology.store:
         return topology
     return topology._replace(origin=origin)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netfab import adhoc, shared
 from netfab.adhoc import Outcome
 from netfab.errors import NetfabError
-from netfab.farside import FarSides, far_sides, named
+from netfab.farside import FarSides, named
 from netfab.objects.original import Original
 from netfab.plan.facts import FoundNic
 from netfab.topology import pipework
@@ -24,7 +24,7 @@ def uplink(bridge: str, nic: str, where: Where = HERE, dry_run: bool = False) ->
     """
     need_root("uplink")
     with adhoc.alone(where):
-        there, asked = far_sides(where), adhoc.asked_for(where)
+        there, asked = adhoc.what_there_is(where)
         name, port = named(bridge, there), pipework.interface(nic)
         _refuse(name, port, asked.uplinks.get(port, ""), there, where)
         if others := [other for other, on in asked.uplinks.items() if on == name and other != port]:
@@ -69,7 +69,7 @@ def detach(bridge: str, word: str, interface: str = "", where: Where = HERE) -> 
     """
     need_root("detach")
     with adhoc.alone(where):
-        there, asked = far_sides(where), adhoc.asked_for(where)
+        there, asked = adhoc.what_there_is(where)
         name = named(bridge, there)
         if asked.uplinks.get(word) == name and not interface:
             left = {nic: on for nic, on in asked.uplinks.items() if nic != word}

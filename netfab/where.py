@@ -9,24 +9,24 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from netfab.engine.apply import Progress, no_progress
-from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError, Unsupported
+from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError, StoreUnreachable, Unsupported
 from netfab.hosts.interrupt import deferred
-from netfab.hosts.local import LocalHost
 from netfab.hosts.lock import locked
-from netfab.kernel.execute import Hook, no_hook
-from netfab.objects.base import Fabric
-from netfab.objects.borrowed import Borrowed
-from netfab.objects.kinds import ASKED
+from netfab.objects.base import Fabric, Hook, no_hook
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
 from netfab.store.store import NO_SENSE, Record, Store
 from netfab.topology.suggest import did_you_mean
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from netfab.store.book import Book
+    from netfab.hosts.local import LocalHost
+    from netfab.store.book import Book, Entry
+    from netfab.store.shared import SharedBook
+    from netfab.topology.schema import Etcd
 
 
 OLDEST_KERNEL = (6, 1)
@@ -83,6 +83,60 @@ def opened_book(where: Where) -> Book:
     return Book(f"{data}/netfab/controller")
 
 
+def store_of(entry: Entry) -> Etcd | None:
+    """The store that controllers of a fabric share. Raises StoreError where the book is damaged."""
+    from netfab.topology import grammar
+
+    try:
+        return grammar.store(entry.store or "sqlite")
+    except grammar.Wrong as wrong:
+        raise StoreError(f"the book's entry of fabric {entry.name}: {wrong}") from wrong
+
+
+def known_entry(name: str, where: Where) -> Entry | None:
+    """What is known of a fabric on other hosts; if its store can't be reached, what was known here last."""
+    entry = opened_book(where).entry(name)
+    if entry is None or not entry.store:
+        return entry
+    store = store_of(entry)
+    assert store is not None
+    with suppress(StoreUnreachable), shared_book(store, where) as book:
+        return book.entry(name)
+    return entry
+
+
+@contextmanager
+def shared_book(store: Etcd, where: Where) -> Iterator[SharedBook]:
+    """What all controllers know, to read. Raises StoreError."""
+    from netfab.store.etcd import Client
+    from netfab.store.shared import SharedBook
+
+    client = Client(store)
+    try:
+        yield SharedBook(client, opened_book(where))
+    finally:
+        client.close()
+
+
+@contextmanager
+def locked_book(fabric: str, store: Etcd | None, where: Where) -> Iterator[Book | SharedBook]:
+    """The book, to write of that fabric; in a shared one, nobody else does. Raises Locked, StoreError."""
+    if store is None:
+        yield opened_book(where)
+        return
+    from netfab.store import etcd_lock
+    from netfab.store.etcd import Client
+    from netfab.store.shared import SharedBook
+    from netfab.store.shared_keys import Keys
+
+    client = Client(store)
+    try:
+        with etcd_lock.held(client, Keys(store).lock(fabric), where.lock_timeout, where.waiting) as lock:
+            yield SharedBook(client, opened_book(where), lock)
+    finally:
+        client.close()
+
+
 @contextmanager
 def opened_store(where: Where) -> Iterator[Store]:
     """The store; without root, what was published of it, which can only be read. Raises StoreError."""
@@ -120,6 +174,8 @@ def records_of_any(where: Where = HERE) -> list[Record]:
 @contextmanager
 def opened_host(name: str, where: Where) -> Iterator[LocalHost]:
     """This host, for one fabric; a signal meanwhile is answered between two steps. Raises Interrupted."""
+    from netfab.hosts.local import LocalHost  # many commands only look into the store
+
     with deferred() as interrupts, LocalHost(name, where.run, where.hook, where.state) as host:
         host.interrupts, host.waiting_for = interrupts, where.waiting
         yield host
@@ -154,19 +210,23 @@ def whole_record(store: Store, name: str) -> Record:
     return record
 
 
-def refuse_another(record: Record | None, file: str, take_over: bool = False) -> None:
+def refuse_another(record: Record | Entry | None, file: str, take_over: bool = False) -> None:
     """Raises AppliedElsewhere unless the fabric, if there is one, is that file's, or is to become it."""
     if record is not None and record.file != file and not take_over:
         raise AppliedElsewhere(record.name, record.file, file)
 
 
-def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
-    """What is of these kinds in the fabric as it was last applied; empty when it never was.
+def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] | None = None) -> Fabric:
+    """What is of these kinds, or of those that are ASKED for, in the fabric as it was last applied.
 
+    Empty when it never was.
     What an apply that was killed had claimed to borrow, or to put into a namespace, counts, too; what others
     still borrow does not, so that the last to go puts it back.
     """
-    record = store.record(name)
+    from netfab.objects.borrowed import Borrowed
+    from netfab.objects.kinds import ASKED
+
+    record, kinds = store.record(name), ASKED if kinds is None else kinds
     mentioned = [kind for kind in kinds if record and Fabric.mentioned(record.desired, kind)]
     last = Fabric.from_json(record.desired, mentioned) if record and mentioned else Fabric(name)
     leases = store.leases(name)
@@ -179,14 +239,14 @@ def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] = ASKED) ->
     return Fabric(name, (thing for thing in known.values() if getattr(thing, "key", None) not in others))
 
 
-def last_of_any(name: str, where: Where, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
+def last_of_any(name: str, where: Where, kinds: Iterable[type[Any]] | None = None) -> Fabric:
     """As the store has it; when that can't be read, as it was published; when neither can, nothing."""
     with suppress(StoreError, *NO_SENSE), opened_store(where) as store:
         return last_applied(store, name, kinds)
     return last_published(name, where, kinds)
 
 
-def last_published(name: str, where: Where, kinds: Iterable[type[Any]] = ASKED) -> Fabric:
+def last_published(name: str, where: Where, kinds: Iterable[type[Any]] | None = None) -> Fabric:
     """As everybody may know it; nothing where that can't be read."""
     published: Any = PublicView(where.run)
     with suppress(StoreError, *NO_SENSE):

@@ -7,7 +7,7 @@ that finds nothing, nft traces who drops it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from netfab.diagnose.trials import Trial, Verdict, addresses_of, trials_of
 from netfab.diagnose.walk import HOST, Cable, Finding, Hop, Owner, Place, Walked, World, name_of, walk
@@ -19,6 +19,7 @@ from netfab.topology.checks import HOST as THE_HOST
 from netfab.topology.checks import INTERNET, is_address
 from netfab.topology.schema import Check
 from netfab.topology.suggest import did_you_mean
+from netfab.tuples import NamedTuple
 
 
 class Asked(Protocol):

@@ -49,6 +49,9 @@ from netfab.objects.veth import End, Veth
 from netfab.objects.vlan import Vlan
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
+from netfab.objects.xfrm import IN, OUT
+from netfab.objects.xfrm_policy import XfrmPolicy
+from netfab.objects.xfrm_state import XfrmState
 
 FABRIC = "shop"
 GROUP = group_of(FABRIC)
@@ -448,7 +451,36 @@ def _tunnels() -> Iterator[Example]:
             address=address + 1,
             link=BR1,
         )
+        narrower = on[0]._replace(mtu=1400), *on[1:], there
+        yield Example(Neighbour, "kept by a bridge that changes", fabric(*on, there), fabric(*narrower))
         yield Example(Neighbour, "ended with its tunnel", fabric(*on, there), fabric(bridge(mtu=1450)))
+
+
+def _encryption() -> Iterator[Example]:
+    for local, peer in (("192.0.2.11", "192.0.2.12"), ("2001:db8::11", "2001:db8::12")):
+        ends = ip_address(local), ip_address(peer)
+        policy = XfrmPolicy(OUT, *ends, 4789, GROUP)
+        yield from _variations(
+            XfrmPolicy,
+            policy,
+            fabric,
+            direction=IN,
+            source=ends[0] + 9,
+            destination=ends[1] + 9,
+            port=4790,
+        )
+        state = XfrmState(*ends, 0x10203040, GROUP, "5a" * 36)
+        yield from _variations(
+            XfrmState,
+            state,
+            fabric,
+            source=ends[0] + 9,
+            destination=ends[1] + 9,
+            spi=0x50607080,
+            key="a5" * 36,
+            window=1,
+        )
+        yield Example(XfrmState, "ended", fabric(policy, state), fabric(policy))
 
 
 def every_example() -> list[Example]:
@@ -522,6 +554,7 @@ def every_example() -> list[Example]:
         *_nics(),
         *_uplinks(),
         *_tunnels(),
+        *_encryption(),
         *_variations(
             Port,
             port(),

@@ -37,6 +37,13 @@ class Far:
             os.close(fd)
         os.chdir("/")
 
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """This thread there, and back again."""
+        with sandbox.excursion():
+            self.enter()
+            yield
+
     def run(self, *argv: str, check: bool = True) -> str:
         """A program there; what it prints."""
         ran = subprocess.run(argv, preexec_fn=self.enter, capture_output=True, text=True, check=False)
@@ -98,6 +105,16 @@ def far_hosts(*names: str, first: int = 1) -> Iterator[dict[str, Far]]:
                 far.sshd.wait()
             _end_all(far)
         _ip("link delete wire")
+
+
+@contextmanager
+def lone_host() -> Iterator[Far]:
+    """One that is on no wire."""
+    made = Far("lone", _holder(), "127.0.0.1")
+    try:
+        yield made
+    finally:
+        _end_all(made)
 
 
 def reboot(far: Far) -> None:

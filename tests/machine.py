@@ -7,7 +7,9 @@ from pathlib import Path
 
 from netfab.kernel.dumps import addresses, links, routes
 from netfab.kernel.netlink import Netlink
+from netfab.kernel.xfrm import policies, states
 from netfab.objects.link import ADDRESS, GROUP, IFALIAS, LINK, MASTER, MTU
+from netfab.objects.xfrm import ID, SELECTOR
 
 _LINK_ATTRS = (MTU, LINK, MASTER, IFALIAS, GROUP, ADDRESS)  # no counters, no carrier
 _ADDRESS_ATTRS = (1, 2)  # IFA_ADDRESS, IFA_LOCAL
@@ -36,6 +38,9 @@ def snapshot() -> dict[str, frozenset[object]]:
         }  # fmt: skip
     finally:
         netlink.close()
+    found["ipsec"] = frozenset(
+        (message.type, message.header[: SELECTOR.size + ID.size]) for message in (*states(), *policies())
+    )
     for name in ("/run/netns", "/run/netfab", "/var/lib/netfab"):
         found[name] = (
             frozenset(str(path) for path in Path(name).rglob("*")) if os.path.isdir(name) else frozenset()

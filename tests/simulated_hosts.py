@@ -47,6 +47,7 @@ class Hosts:
         topology = read(text)
         outcome = across.apply(topology, across.hosts_of(topology), "lab.yaml")
         self.plans: Mapping[str, Plan] = outcome.plans
+        self.changes = outcome.changes
 
     def run(self, host: str, *argv: str, check: bool = True) -> str:
         """A program on a host; what it says."""

@@ -13,6 +13,7 @@ from netfab.errors import NetfabError
 
 if TYPE_CHECKING:
     from netfab.across import Outcome
+    from netfab.saved import SavedPlan
     from netfab.topology.schema import Topology
     from netfab.where import Where
 
@@ -21,7 +22,9 @@ def refuse(words: Mapping[str, Any]) -> None:
     """Raises NetfabError for options that are about one host only."""
     for option, value in words.items():
         if value:
-            raise NetfabError(f"--{option} is not supported for a fabric on other hosts yet")
+            raise NetfabError(
+                f"--{option} is not supported yet for a fabric on other hosts, or of a shared store"
+            )
 
 
 def apply(
@@ -36,12 +39,14 @@ def apply(
     take_over: bool,
     skip_unreachable: bool,
     only: tuple[str, ...],
+    saved: SavedPlan | None,
+    confirm: float | None,
 ) -> None:
     """`netfab apply`."""
     from netfab import across
 
     if host:
-        _refuse_together(ssh, skip_unreachable, only)
+        _refuse_together(ssh, skip_unreachable, only, plan=saved, confirm=confirm)
         outcome = across.apply_alone(topology, host, absolute(path), where, take_over=take_over)
     else:
         outcome = across.apply(
@@ -52,6 +57,8 @@ def apply(
             take_over=take_over,
             skip_unreachable=skip_unreachable,
             only=only,
+            saved=saved,
+            confirm=confirm or 0.0,
         )
     show.warn(outcome.warnings)
     if output != "table":
@@ -60,10 +67,12 @@ def apply(
         show.show_described(outcome.changes, True, path)
     elif not ctx.obj["quiet"]:
         click.echo(show.closing(outcome.changes, True, path))
+    if confirm and outcome.changes and not ctx.obj["quiet"]:
+        click.echo(f"`netfab confirm {topology.name}`, within {confirm:g} s, keeps it.", err=True)
 
 
-def _refuse_together(ssh: str | None, skip_unreachable: bool, only: tuple[str, ...]) -> None:
-    for option, value in (("ssh", ssh), ("skip-unreachable", skip_unreachable), ("only", only)):
+def _refuse_together(ssh: str | None, skip_unreachable: bool, only: tuple[str, ...], **more: object) -> None:
+    for option, value in {"ssh": ssh, "skip-unreachable": skip_unreachable, "only": only, **more}.items():
         if value:
             raise click.UsageError(f"--host makes the whole part of that host, and has no --{option}")
 
@@ -79,16 +88,31 @@ def plan(
     output: str,
     skip_unreachable: bool,
     only: tuple[str, ...],
+    name: str | None,
+    settings: tuple[str, ...],
+    save: str | None,
 ) -> bool:
     """`netfab plan`; whether there is something to change."""
     from netfab import across
 
     if host:
-        _refuse_together(ssh, skip_unreachable, only)
+        _refuse_together(ssh, skip_unreachable, only, save=save)
         outcome = across.plan_alone(topology, host, where, why=why)
     else:
         hosts = across.hosts_of(topology, ssh or "")
-        outcome = across.plan(topology, hosts, where, why=why, skip_unreachable=skip_unreachable, only=only)
+        outcome = across.plan(
+            topology,
+            hosts,
+            where,
+            why=why,
+            skip_unreachable=skip_unreachable,
+            only=only,
+            saving=save is not None,
+        )
+        if save is not None:
+            from netfab.saved import SavedPlan, write_plan
+
+            write_plan(save, SavedPlan(absolute(path), name, only, outcome.parts, ssh or "", settings))
     show.warn(outcome.warnings)
     if output != "table":
         show.show_data(_data(topology, outcome), output, list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -86,22 +87,23 @@ def apply_command(
         or only
         or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE
     ):
-        raise click.UsageError("a saved plan has FILE, --name, --set and --only of its own")
+        raise click.UsageError("a saved plan has FILE, --name, --set, --only and --ssh of its own")
     else:
         from netfab.saved import read_plan
 
         saved = read_plan(plan_file)
-        path, name, settings, only = saved.file, saved.name, saved.settings, saved.only
+        path, name, only, ssh = saved.file, saved.name, saved.only, saved.ssh
+        settings = saved.settings
     plain = saved is None and not (settings or only or ssh or host) and output == "table"
     warnings, changes = unchanged(path, name, where) if plain else None, NOTHING
     if warnings is None:
         from netfab import fabric
 
         topology = fabric.load(path, name, settings)
-        if ssh or host or topology.hosts:
+        if ssh or host or topology.hosts or topology.store:
             from netfab.cli import across
 
-            across.refuse({"plan": saved, "confirm": confirm})
+            across.refuse({"probe": probe})
             across.apply(
                 ctx,
                 topology,
@@ -113,6 +115,8 @@ def apply_command(
                 take_over=take_over,
                 skip_unreachable=skip_unreachable,
                 only=only,
+                saved=saved,
+                confirm=confirm,
             )
             return
         with changing(ctx, topology.name, confirm, probe, where) as attempt:
@@ -227,10 +231,15 @@ def _plan(
     from netfab.cli import show
 
     topology, where = fabric.load(path, name, settings), where_of(ctx)
-    if ssh or host or topology.hosts:
+    file = absolute(path)
+    if topology.store and not (ssh or host or topology.hosts) and os.geteuid() != 0:
+        from netfab.store import book
+
+        file = book.source(file, str(topology.store), "")  # compared with what everybody may read
+    elif ssh or host or topology.hosts or topology.store:
         from netfab.cli import across
 
-        across.refuse({"save": save, "take-over": take_over})
+        across.refuse({"take-over": take_over})
         changes = across.plan(
             topology,
             path,
@@ -241,15 +250,18 @@ def _plan(
             output=output,
             skip_unreachable=skip_unreachable,
             only=only,
+            name=name,
+            settings=settings,
+            save=save,
         )
         if exit_code and changes:
             raise SystemExit(2)
         return
-    proposal = fabric.plan(topology, absolute(path), where, why, only, take_over)
+    proposal = fabric.plan(topology, file, where, why, only, take_over)
     if save is not None:
         from netfab.saved import save_plan
 
-        save_plan(save, proposal, absolute(path), name, settings, only)
+        save_plan(save, proposal, absolute(path), name, only, settings)
     show.warn(proposal.plan.warnings)
     if output != "table":
         show.show_data(
@@ -259,7 +271,8 @@ def _plan(
         source = path if proposal.live else f"{path} as last applied"
         show.show_changes(proposal.changes, False, source)
         if not proposal.live:
-            click.echo("compared with what was last applied; as root, with the kernel", err=True)
+            more = " and with the store" if topology.store else ""
+            click.echo(f"compared with what was last applied; as root, with the kernel{more}", err=True)
         for reason in proposal.reasons:
             click.echo(show.printable(reason))
     if exit_code and proposal.changes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -30,6 +29,8 @@ def show_error(error: NetfabError, as_json: bool = False) -> None:
     """`netfab: error: …` for each, and a hint where the cure is known. Never a raw control character."""
     each = error.errors if isinstance(error, Several) else (error,)
     if as_json:
+        import json
+
         click.echo(json.dumps({"version": 1, "errors": [error_data(one) for one in each]}, indent=2))
         return
     for one in each:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from glob import glob
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,6 +52,8 @@ def find_file(argument: str | None, option: str | None = None) -> str:
     for name in ("topology.yaml", "topology.yml"):
         if os.path.exists(name):
             return name
+    from glob import glob
+
     found = sorted({*glob("*.netfab.yaml"), *glob("*.netfab.yml")})
     if not found:
         found = sorted({*glob("*.yaml"), *glob("*.yml")})
@@ -134,6 +135,7 @@ def _name_of(file: str, where: Any) -> str:
     """
     from netfab import fabric
 
+    _ask_about(file, where)
     try:
         name = fabric.name_of(file, where)
     except AppliedElsewhere as error:
@@ -142,6 +144,30 @@ def _name_of(file: str, where: Any) -> str:
     if not name:
         raise NetfabError(f"{file} does not say which fabric it is", hint="`netfab ls` lists their names")
     return valid_name(name)
+
+
+def _ask_about(file: str, where: Any) -> None:
+    """A fabric that another controller applied is known here from now on.
+
+    Raises StoreError where nobody can tell.
+    """
+    from netfab.fabric import records_of_any
+    from netfab.look import shared_by
+    from netfab.where import opened_book, shared_book
+
+    found = shared_by(file) if file != "-" else None
+    if found is None or opened_book(where).entry(found[0]):
+        return
+    name, store = found
+    try:
+        with shared_book(store, where) as book:
+            entry = book.entry(name)
+    except StoreError:
+        if name not in {record.name for record in records_of_any(where)}:
+            raise
+    else:
+        if entry is not None:
+            opened_book(where).keep(entry)
 
 
 def missing_file(target: str, name: str, where: Any) -> Iterator[str]:
@@ -166,19 +192,18 @@ def _applied_from_files(where: Any) -> list[Record | Entry]:
 
 def known_fabrics(where: Any) -> list[Record | Entry]:
     """Every fabric of this host, and of the hosts that it controls."""
-    from netfab import fabric
-    from netfab.where import opened_book
+    from netfab.where import opened_book, records_of_any
 
     entries = opened_book(where).entries()
     spread = {entry.name for entry in entries}
-    return [*(record for record in fabric.records_of_any(where) if record.name not in spread), *entries]
+    return [*(record for record in records_of_any(where) if record.name not in spread), *entries]
 
 
 def entry_of(name: str, where: Any) -> Entry | None:
     """What this controller knows of a fabric on other hosts; None: it is this machine's own."""
-    from netfab.where import opened_book
+    from netfab.where import known_entry
 
-    return opened_book(where).entry(name)
+    return known_entry(name, where)
 
 
 def far_nodes(nodes: Iterable[str], where: Any) -> dict[str, There]:

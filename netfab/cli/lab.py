@@ -52,6 +52,12 @@ def lab_command(
         words.pop(0)
     path = find_file(file, file_option)
     topology = fabric.load(path, name, settings)
+    if topology.store:
+        raise NetfabError(
+            f"a lab is separate from everything, and can't reach {topology.store}",
+            at=topology.at.of("store"),
+            hint="`store: ${STORE:-sqlite}`, and `STORE=etcd://… netfab apply`, is one file for both",
+        )
     if not words and not ctx.obj["quiet"]:
         welcome = f"{topology.name} is up, in a sandbox that ends with this shell: `exit` leaves it"
     else:

@@ -234,7 +234,7 @@ def _planned(topology: Topology, file: str, where: Any) -> Mapping[str, Any]:
     from netfab import fabric
     from netfab.cli import show
 
-    if topology.hosts:
+    if topology.hosts or topology.store:
         return {}
     try:
         proposal = fabric.plan(topology, file, where, take_over=True)

@@ -72,7 +72,7 @@ def _split(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options: Any) -> int:
-    from netfab import fabric
+    from netfab import nodes
 
     where = where_of(ctx)
     try:
@@ -80,7 +80,7 @@ def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options:
             from netfab.remote.nodes import execute
 
             return execute(far[node], command, where, **options)
-        return fabric.execute(node, command, where, **options)
+        return nodes.execute(node, command, where, **options)
     except ContainerFailed as error:
         show_error(error)
         return error.exit_code
@@ -136,7 +136,7 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[Sequence[str]]:
 @click.pass_context
 def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tuple[str, ...]) -> None:
     """Print what nodes wrote: NODE, FABRIC/NODE, or all of a FABRIC; else of all, with their names."""
-    from netfab import fabric
+    from netfab.nodes import logs
 
     where = where_of(ctx)
     nodes = tuple(_expanded(nodes, where))
@@ -153,7 +153,7 @@ def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tupl
         from netfab.remote import nodes as remote
 
         remote.logs(far.values(), where, tell, tail, follow)
-    for name, line in fabric.logs([node for node in nodes if node not in far], where, tail, follow):
+    for name, line in logs([node for node in nodes if node not in far], where, tail, follow):
         tell(name, line)
 
 
@@ -171,13 +171,13 @@ def _expanded(words: tuple[str, ...], where: Any) -> Iterator[str]:
 
 def _all_programs(where: Any) -> list[dict[str, Any]]:
     """Of this host, and of the hosts that it controls."""
-    from netfab import fabric
+    from netfab.nodes import programs
     from netfab.where import opened_book
 
     if not (entries := opened_book(where).entries()):
-        return fabric.programs(where)
+        return programs(where)
     from netfab import across
 
     found = [one for entry in entries for one in across.programs(entry, where)]
     spread = {entry.name for entry in entries}
-    return [*(one for one in fabric.programs(where) if one["fabric"] not in spread), *found]
+    return [*(one for one in programs(where) if one["fabric"] not in spread), *found]

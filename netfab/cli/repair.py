@@ -93,9 +93,16 @@ def reconcile_command(
 @click.pass_context
 def confirm_command(ctx: click.Context, name: str | None) -> None:
     """Keep what was changed with `--confirm`. Given over a new connection, it shows that there is a way."""
-    from netfab.confirm import confirm
+    where = where_of(ctx)
+    if name is not None and (entry := entry_of(name, where)) is not None:
+        from netfab import across
 
-    kept = confirm(name, where_of(ctx))
+        across.confirmed(entry, where)
+        kept = name
+    else:
+        from netfab.confirm import confirm
+
+        kept = confirm(name, where)
     if not ctx.obj["quiet"]:
         click.echo(f"Confirmed {kept}.", err=True)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from ipaddress import ip_interface, ip_network
-from typing import NamedTuple
+
+from netfab.tuples import NamedTuple
 
 _IP = r"ip(?: -[46])?"
 _ADDRESS = rf"{_IP} (?:a|addr|address) (?:a|add|replace) (\S+)(?: (?:brd|broadcast) \S+)? dev (\S+)"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import Location, NetfabError, Several
 from netfab.topology.grammar import MAX_NAME, NO_FABRIC_NAMES, NO_NODE_NAMES, proposed_name, shown
@@ -15,6 +15,7 @@ from netfab.topology.load import load
 from netfab.topology.tree import Map, Scalar, Tree
 from netfab.topology.tree import Sequence as List
 from netfab.topology.yaml_text import yaml_text
+from netfab.tuples import NamedTuple
 
 Draft = dict[str, Any]  # of dicts, lists and Said
 

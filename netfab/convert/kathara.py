@@ -6,12 +6,13 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_interface
-from typing import Final, NamedTuple
+from typing import Final
 
 from netfab.convert.commands import meaning
 from netfab.convert.draft import Converted, Draft, Notes, Said, settled
 from netfab.errors import NetfabError
 from netfab.topology.tree import Scalar
+from netfab.tuples import NamedTuple
 
 _ENTRY: Final = r"\s*([A-Za-z0-9_.-]+)\[\s*(\w+)\s*\]\s*=\s*(.*?)\s*"
 _LAB: Final = r"\s*(LAB_\w+)\s*=\s*(.*?)\s*"

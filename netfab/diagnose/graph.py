@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from netfab.topology.schema import ContainerMode, Network, NodeGateway, Topology
+from netfab.tuples import NamedTuple
 
 
 class Edge(NamedTuple):

@@ -7,7 +7,9 @@ within rows is by barycentres. Lengths are pixels, places are of upper left corn
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+from netfab.tuples import NamedTuple
 
 GAP: Final = 26  # between boxes of a row
 ROW_GAP: Final = 64  # between rows

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from netfab.topology.schema import (
     ContainerMode,
@@ -19,6 +19,7 @@ from netfab.topology.schema import (
     NodeGateway,
     Topology,
 )
+from netfab.tuples import NamedTuple
 
 _MANY: Final = 3  # nodes at the ends of links of one node that are drawn inside of it
 

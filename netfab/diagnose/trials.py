@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.topology.checks import HOST, INTERNET, check_text, is_address
 from netfab.topology.schema import Check
+from netfab.tuples import NamedTuple
 
 Address = IPv4Address | IPv6Address
 SILENT = 1.0  # seconds after which who did not answer is taken not to be reached

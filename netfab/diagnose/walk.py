@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
-from typing import NamedTuple
 
 from netfab.objects.view import FORWARDING, Link, Space, View, Way
+from netfab.tuples import NamedTuple
 
 AF_BRIDGE = 7  # linux/socket.h
 EVERYBODY = "00:00:00:00:00:00"  # where a tunnel sends what is for all, or for somebody unknown

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from netfab.engine.diff import Change, diff, order
 from netfab.errors import (
@@ -23,6 +23,7 @@ from netfab.errors import (
     raise_all,
 )
 from netfab.objects.base import HOST, Fabric, Name, spaces_of
+from netfab.tuples import NamedTuple
 
 SETTLE = 10.0  # seconds that a link may take until it carries traffic
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from netfab.objects.base import EVERY, Fabric, Name, Op
+from netfab.objects.base import EVERY, LASTING, Fabric, Name, Op
 from netfab.objects.difference import difference
+from netfab.tuples import NamedTuple
 
 
 class Change(NamedTuple):
@@ -243,7 +244,7 @@ def _wait_for_what_is_needed(
     for index, change in enumerate(changes):
         if change.after is not None:
             for name in (*change.after.needs, *change.after.after):
-                if name.text != EVERY:
+                if name.text not in (EVERY, LASTING):
                     waits[index].update(makers.get(name, ()))
                 elif members := made_in(name.space):
                     if name.space not in whole:
@@ -260,10 +261,16 @@ def _wait_for_dependants(
         () if change.before is None or change.silent else change.before.needs for change in changes
     )
     followers = _by_name(() if change.after is not None else change.before.after for change in changes)
+    whole: dict[str, int] = {}  # of a space: where in `waits` those are that came after it
+    for name, those in followers.items():
+        if name.text == LASTING:
+            whole[name.space] = len(waits)
+            waits.append(set(those))
     for name, ending in enders.items():
         for index in ending:
             if not changes[index].silent:
                 waits[index].update(users.get(name, ()), followers.get(name, ()))
+                waits[index].update((whole[name.space],) if name.space in whole else ())
 
 
 def _wait_for_names(

@@ -19,14 +19,16 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError, Unsupported
 from netfab.kernel.netlink import Monitor
-from netfab.runtime.record import boot_id, replace_file, start_ticks
+from netfab.runtime.record import replace_file
 from netfab.runtime.spawn import reset_signals
 from netfab.system import linux
+from netfab.system.proc import boot_id, start_ticks
 from netfab.system.process import close_on_exec_from
+from netfab.tuples import NamedTuple
 
 LONG = 2.0  # seconds of waiting, after which that is said
 PATIENCE = 30.0  # seconds until somebody must have offered a lease

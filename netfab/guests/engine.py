@@ -6,11 +6,12 @@ A word never becomes part of a question: containers are listed, then one is aske
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NoAnswer, NoGuest
 from netfab.guests.guest import Candidate, Guest, guest_of_manager, is_full_id, names_in
 from netfab.kernel import daemon
+from netfab.tuples import NamedTuple
 
 
 class Engine(NamedTuple):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from netfab.errors import GuestGone, NoGuest
-from netfab.runtime.record import start_ticks
+from netfab.system.proc import start_ticks
+from netfab.tuples import NamedTuple
 
 _FULL_ID = re.compile("[0-9a-f]{64}")
 _NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.+-]{0,1023}")  # what Docker, Podman, crun or runc may give

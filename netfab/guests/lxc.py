@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from netfab.errors import NoAnswer, NoGuest
 from netfab.guests.guest import Candidate, Guest, guest_of_manager
+from netfab.tuples import NamedTuple
 
 PROGRAM = "/usr/bin/lxc-info"
 _TIMEOUT = 5.0  # seconds

@@ -9,12 +9,12 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from errno import ENOTTY
-from typing import NamedTuple
 
 from netfab.errors import GuestGone, NoGuest, UnknownGuest
 from netfab.guests.guest import Candidate, Guest, guest_of_process, refuse_our_own
-from netfab.runtime.record import start_ticks
 from netfab.system import linux
+from netfab.system.proc import start_ticks
+from netfab.tuples import NamedTuple
 
 _LISTED = "`ip netns` lists those that have names"
 

@@ -11,11 +11,12 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NoAnswer
 from netfab.guests.guest import Candidate, Guest, guest_of_manager, is_full_id, is_name, names_in
-from netfab.runtime.record import start_ticks
+from netfab.system.proc import start_ticks
+from netfab.tuples import NamedTuple
 
 _MOST = 8 << 20  # bytes of a file of theirs
 _LISTS = ("containers.json", "volatile-containers.json")  # `--rm` is volatile

@@ -12,7 +12,7 @@ import select
 from netfab.errors import GuestGone, NotRoot
 from netfab.guests.guest import Guest, refuse_our_own
 from netfab.guests.namespaces import open_bound
-from netfab.runtime.record import start_ticks
+from netfab.system.proc import start_ticks
 
 
 def open_namespace(guest: Guest) -> int:

@@ -6,14 +6,11 @@ Says who is asked and in which order; asks nobody.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
-from netfab.guests.engine import Engine
 from netfab.guests.guest import Source
-from netfab.guests.lxc import Lxc
 from netfab.guests.namespaces import NamedNamespaces, Node, Nodes
-from netfab.guests.oci import Podman, crun, runc
 from netfab.kernel.facts import DAEMONS
+from netfab.tuples import NamedTuple
 
 
 def _no_nodes() -> Iterable[Node]:
@@ -34,6 +31,10 @@ class Sources(NamedTuple):
 
     def all(self) -> tuple[Source, ...]:
         """Everybody who has a list of guests, in the order in which they are asked."""
+        from netfab.guests.engine import Engine
+        from netfab.guests.lxc import Lxc
+        from netfab.guests.oci import Podman, crun, runc
+
         runtimes = crun(self.crun), runc(self.runc)
         return (
             *(Engine("docker", path) for path in self.docker),

@@ -13,10 +13,10 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.errors import NetfabError
 from netfab.system import linux
+from netfab.tuples import NamedTuple
 
 _PREFIX = "netfab-lab"
 _NAMESPACES = {

@@ -18,7 +18,7 @@ from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
 from netfab.kernel import drops, nft
 from netfab.kernel.announce import advertise, announce_for, arp_requests
-from netfab.kernel.execute import Executor, Hook, no_hook
+from netfab.kernel.execute import Executor
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.marks import Marked, marked
 from netfab.kernel.netlink import Monitor
@@ -26,7 +26,7 @@ from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.nics import barred, nics
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
-from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Name, Op
+from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Name, Op, no_hook
 from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.bridge import Bridge
 from netfab.objects.container import RUNNING, Container
@@ -39,7 +39,7 @@ from netfab.objects.neighbour import Neighbour
 from netfab.objects.nic import Nic
 from netfab.objects.veth import Veth
 from netfab.objects.vlan import Vlan
-from netfab.plan.facts import Facts, FoundNic
+from netfab.plan.facts import Esp, Facts, FoundNic
 from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
 
@@ -174,6 +174,15 @@ class LocalHost:
         """What the planner is told of this host."""
         self._facts = gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
         return self._facts
+
+    def esp(self) -> Esp:
+        """What this host has of ESP, whoever made it."""
+        from netfab.kernel.features import has_esp  # few networks are encrypted
+        from netfab.kernel.xfrm import states
+        from netfab.objects.xfrm_state import XfrmState, counted
+
+        found = {XfrmState.of(message).names[0].text: counted(message) for message in states()}
+        return Esp(has_esp(), found)
 
     def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
         """Tell the neighbours of addresses that the fabric's guests were just given, or nodes on other hosts.

@@ -70,6 +70,7 @@ def excursion() -> Iterator[None]:
         for kind, flag in (("net", linux.CLONE_NEWNET), ("mnt", linux.CLONE_NEWNS))
     ]
     directory = os.open(".", os.O_PATH | os.O_CLOEXEC)  # its path may lead through what we may not read
+    linux.unshare(linux.CLONE_FS)  # who shares root and directory with a thread can't leave its mounts
     try:
         yield
     finally:

@@ -12,11 +12,11 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.errors import NetfabError
 from netfab.system import linux
 from netfab.system.pcap import EVERYTHING, NOTHING, WHOLE, attach, compiled
+from netfab.tuples import NamedTuple
 
 ROOM = 64 << 20  # bytes of frames that wait to be read
 _ETH_P_ALL = 3  # linux/if_ether.h

@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from errno import EINVAL
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel import nft
 from netfab.objects.firewall import table_name
+from netfab.tuples import NamedTuple
 
 LEGACY = {"ip_tables_names": "iptables-legacy", "ip6_tables_names": "ip6tables-legacy"}  # /proc/net -> tool
 DIRECTORIES = "/usr/sbin", "/sbin"

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from time import monotonic
-from typing import NamedTuple
+
+from netfab.tuples import NamedTuple
 
 Address = IPv4Address | IPv6Address
 MOST_HOPS = 30  # as traceroute(8) has it

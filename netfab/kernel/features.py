@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from ipaddress import ip_address
 
 from netfab.errors import Unsupported
 from netfab.kernel import openvswitch
@@ -24,7 +24,10 @@ from netfab.objects.ovsdb import FEATURE as OPEN_VSWITCH
 from netfab.objects.vlan import FEATURE as TAGGING
 from netfab.objects.vlan import VLAN_ID
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, encode, u8, u16, u32
+from netfab.objects.xfrm import FEATURE as ESP
+from netfab.objects.xfrm_state import KEY, XfrmState
 from netfab.system import linux
+from netfab.tuples import NamedTuple
 
 
 class Feature(NamedTuple):
@@ -59,22 +62,55 @@ def refuse_without(feature: str, what: str) -> None:
     if feature == OPEN_VSWITCH:
         openvswitch.refuse_absent(what)
         return
+    if feature == ESP:
+        if not has_esp():
+            raise Unsupported(
+                f"{what}: this kernel lacks {ESP}",
+                hint="`modprobe -a esp4 esp6`, where these are modules (CONFIG_INET_ESP and _INET6_ESP)",
+            )
+        return
     kind, data, cure = _OPTIONAL[feature]
     if not _can_make(kind, data):
         raise Unsupported(f"{what}: this kernel lacks {feature}", hint=cure)
 
 
-def _can_make(kind: str, data: tuple[tuple[int, Value], ...]) -> bool:
-    """Whether the kernel makes such a link; tried in a child process."""
+def has_esp() -> bool:
+    """Whether the kernel takes a state of both families; tried in a child process."""
+    return _in_child(_makes_states)
+
+
+def _makes_states() -> bool:
+    from netfab.kernel import xfrm
+
+    for address in ("192.0.2.1", "2001:db8::1"):
+        end = ip_address(address)
+        try:
+            xfrm.send(XfrmState(end, end, 0x1000, 1, "00" * KEY).request())
+        except OSError:
+            return False
+    return True
+
+
+def _in_child(attempt: Callable[[], bool]) -> bool:
+    """What it says in a network namespace of its own."""
     child = os.fork()
     if child == 0:
         try:
             linux.unshare(linux.CLONE_NEWNET)
-            netlink = Netlink()
-            os._exit(int(any((_make(netlink, "veth", ()), _make(netlink, kind, data)))))
+            os._exit(int(not attempt()))
         finally:
             os._exit(1)
     return os.waitpid(child, 0)[1] == 0
+
+
+def _can_make(kind: str, data: tuple[tuple[int, Value], ...]) -> bool:
+    """Whether the kernel makes such a link; tried in a child process."""
+
+    def makes() -> bool:
+        netlink = Netlink()
+        return not any((_make(netlink, "veth", ()), _make(netlink, kind, data)))
+
+    return _in_child(makes)
 
 
 def _try_all() -> Iterator[Feature]:
@@ -115,6 +151,7 @@ def _try_all() -> Iterator[Feature]:
     yield _feature(
         "bridge vlan_filtering", errno == 0, "VLANs on a bridge", "a kernel with BRIDGE_VLAN_FILTERING"
     )
+    yield _feature(ESP, _makes_states(), "`encrypt: true`", "modprobe -a esp4 esp6")
     yield _feature(
         "Open vSwitch", openvswitch.lives(), "bridges named ovs*", "install and start openvswitch-switch"
     )

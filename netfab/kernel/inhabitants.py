@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.kernel.netns import DIRECTORY
+from netfab.tuples import NamedTuple
 
 
 class Inhabitant(NamedTuple):

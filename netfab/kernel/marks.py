@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.kernel.dumps import links, read_mark
 from netfab.kernel.netns import NAMESPACE, Namespaces
@@ -16,6 +15,7 @@ from netfab.kernel.nft import is_marked, tables_there
 from netfab.objects.base import HOST
 from netfab.objects.firewall import table_name
 from netfab.objects.link import Link, group_of, of_a_fabric, scratch_of
+from netfab.tuples import NamedTuple
 
 
 class Marked(NamedTuple):

@@ -48,9 +48,16 @@ def version() -> str:
     return "" if status else printed.decode(errors="replace").split()[1].removeprefix("v")
 
 
-def load(commands: str) -> None:
-    """Carry out one transaction, JSON. Raises OSError with nft's own words; Unsupported without nft."""
-    status, _, words = _Run(program(), ("-j", "-f", "-"), commands.encode()).result()
+def load(*transactions: str) -> None:
+    """Carry out these, JSON, as one transaction.
+
+    Raises OSError with nft's own words; Unsupported without nft.
+    """
+    text, *more = transactions
+    if more:
+        commands = [command for each in transactions for command in json.loads(each)["nftables"]]
+        text = json.dumps({"nftables": commands})
+    status, _, words = _Run(program(), ("-j", "-f", "-"), text.encode()).result()
     if status:
         raise OSError(_errno_of(words), _reason_of(words) or f"nft ended with status {status}")
 

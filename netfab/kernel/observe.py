@@ -23,6 +23,7 @@ from netfab.kernel.dumps import (
 )
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, rules_of
+from netfab.kernel.xfrm import policies, states
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.guest import Guest
@@ -30,6 +31,7 @@ from netfab.objects.link import (
     IFALIAS,
     MASTER,
     Link,
+    group_of,
     is_moved_by,
     marked_links,
     moved_mark,
@@ -49,6 +51,9 @@ from netfab.objects.wire import (
     number,
     text,
 )
+from netfab.objects.xfrm import XfrmMessage
+from netfab.objects.xfrm_policy import XfrmPolicy
+from netfab.objects.xfrm_state import XfrmState
 
 
 class Observer:
@@ -71,6 +76,8 @@ class Observer:
         self._switches: tuple[Switch, ...] = ()
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
+        self._xfrm: list[XfrmMessage] = []
+        self._foreign_xfrm: list[Name] = []
 
     def read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
         """All of the fabric; with `only`, those spaces anew and the rest as it was read last."""
@@ -108,6 +115,7 @@ class Observer:
             self._switches = openvswitch.read() or ()
             filters = default_vlans(self._spaces[HOST].links)
             self._vlans = vlans(self._namespaces.socket(HOST)) if filters else {}
+            self._read_xfrm(fabric)
         own = {
             space: found
             for space, found in self._spaces.items()
@@ -142,6 +150,7 @@ class Observer:
             vlans=self._vlans,
             passages=self._passages,
             guests=self._guests,
+            xfrm=self._xfrm,
             neighbours=self._read_neighbours(marked, known, own, only),
             qdiscs=self._read_qdiscs(known, own, only),
         )
@@ -193,6 +202,17 @@ class Observer:
                 with suppress(FileNotFoundError):
                     self._neighbours[space] = neighbours(self._namespaces.socket(space))
         return {space: found for space, found in self._neighbours.items() if space in own}
+
+    def _read_xfrm(self, fabric: str) -> None:
+        """What of IPsec carries the fabric's mark; of the rest only the names."""
+        self._xfrm, self._foreign_xfrm = [], []
+        for kind, found in ((XfrmState, states()), (XfrmPolicy, policies())):
+            for message in found:
+                thing = kind.of(message)
+                if thing.reqid == group_of(fabric):
+                    self._xfrm.append(message)
+                else:
+                    self._foreign_xfrm.append(thing.names[0])
 
     def _living(self, known: Sequence[Fabric]) -> dict[str, Guest]:
         """The known guests that live; of two in one place the last one: it was there first."""
@@ -255,6 +275,7 @@ class Observer:
             Name("firewall", family): f"one that netfab did not make, {table}"
             for family, table in self._foreign_tables
         }
+        held |= dict.fromkeys(self._foreign_xfrm, "another fabric's, or one that netfab did not make")
         for space, found in self._spaces.items():
             for link in found.links:
                 if not owned(link, fabric):

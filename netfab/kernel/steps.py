@@ -24,6 +24,7 @@ from netfab.objects.ops import (
     ResetSysctl,
     WriteFile,
     WriteSysctl,
+    Xfrm,
 )
 from netfab.system.files import public_directory
 
@@ -70,6 +71,10 @@ def carry_out(op: Op, namespaces: Namespaces, index_of: Callable[[Name], int]) -
         case Nft(commands, _, ends):
             with suppress(*([FileNotFoundError] if ends else [])):
                 nft.load(commands)
+        case Xfrm():
+            from netfab.kernel import xfrm
+
+            xfrm.send(op)
         case Ovs(commands, _, ends):
             openvswitch.change(commands, ends)
         case DropRules(family, table, chain, comment):

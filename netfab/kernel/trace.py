@@ -11,9 +11,9 @@ import select
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
 from netfab.kernel.nft import program
+from netfab.tuples import NamedTuple
 
 _TABLE = "netfab-why"
 _PATIENCE = 5.0  # seconds for nft to begin

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.wire import (
@@ -25,6 +25,7 @@ from netfab.objects.wire import (
     u8,
     u32,
 )
+from netfab.tuples import NamedTuple
 
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
 WANTED = frozenset({IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO})

@@ -8,14 +8,16 @@ a socket or a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 from netfab.objects.decode import decoder
+from netfab.tuples import NamedTuple
 
 HOST = "host"
 EVERY = "*"  # in `after`: every name of that space
+LASTING = "**"  # the same; and these end only after it
 
 
 class Name(NamedTuple):
@@ -59,6 +61,14 @@ class Op(Protocol):
 
     @property
     def space(self) -> str: ...
+
+
+Hook = Callable[[Op], bool]  # before each step; True spoils it, so that the kernel refuses it
+
+
+def no_hook(_: Op) -> bool:
+    """Spoils nothing."""
+    return False
 
 
 class KernelObject(Protocol):
@@ -143,6 +153,7 @@ class Dump(NamedTuple):
     supervised: bool = False  # whether there are containers, and those that live have a living supervisor
     vlans: Mapping[int, tuple[Any, ...]] = {}  # ifindex of a port of the host -> an Entry of each VLAN
     switches: Sequence[Any] = ()  # a Switch each, those of Open vSwitch
+    xfrm: Sequence[Any] = ()  # an XfrmMessage each, those that carry the fabric's mark
     bgp: str = ""  # the configuration of the host's bgpd that is the fabric's, as it runs; "": none runs
     held: Sequence[str] | None = None  # ports that the supervisor holds; None: there is nothing of such
 
@@ -203,7 +214,7 @@ class Fabric(dict[Name, Any]):
 
         Fields that the text does not have keep their defaults.
         """
-        by_name = {kind.__name__: decoder(kind) for kind in kinds}
+        by_name = {kind.__name__: kind for kind in kinds}
         parsed = json.loads(text)
         found = ((by_name[kind], fields) for kind, fields in parsed["objects"] if kind in by_name)
-        return cls(parsed["name"], (decode(fields) for decode, fields in found))
+        return cls(parsed["name"], (decoder(kind)(fields) for kind, fields in found))

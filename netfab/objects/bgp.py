@@ -7,10 +7,11 @@ bgp_peer.py's.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.ops import TellBgp
+from netfab.tuples import NamedTuple
 
 DAEMONS = "host.frr"  # the container that they run in; no node is called that
 ROUTER = "router bgp "

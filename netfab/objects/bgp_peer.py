@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.bgp import Statement, added, peer_of, statements_in, told, turned
 from netfab.objects.ops import TellBgp
+from netfab.tuples import NamedTuple
 
 
 class BgpPeer(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op, namespace_of
 from netfab.objects.difference import UP, Words, fields
@@ -25,6 +25,7 @@ from netfab.objects.link import (
 )
 from netfab.objects.ops import DelLink, WriteSysctl
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, mac, number, u8, u32
+from netfab.tuples import NamedTuple
 
 FORWARD_DELAY, STP_STATE, MCAST_SNOOPING = 1, 5, 23
 _WORDS: Words = {
@@ -91,7 +92,9 @@ class Bridge(NamedTuple):
         # Spanning tree alone and first: while it is on, the kernel refuses a forward delay of less than 2 s.
         doing = f"update {self}"
         stp = LINKINFO, ((INFO_KIND, b"bridge"), (INFO_DATA, ((STP_STATE, u32(self.stp)),)))
-        attrs = (GROUP, u32(self.group)), (ADDRESS, mac(self.mac)), self._info()
+        # A MAC that is set, be it the same, costs all neighbours, also permanent ones.
+        moved = ((ADDRESS, mac(self.mac)),) if self.mac != before.mac else ()
+        attrs = (GROUP, u32(self.group)), *moved, self._info()
         first = set_link(self.link, (stp,), doing), set_link(self.link, attrs, doing)
         return [*first, *self._set(before.settings)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.neighbour import (
@@ -18,6 +18,7 @@ from netfab.objects.neighbour import (
     request,
 )
 from netfab.objects.wire import AF_BRIDGE, RTM_DELNEIGH, RTM_NEWNEIGH, Request, mac, number
+from netfab.tuples import NamedTuple
 
 
 class BridgeFdb(NamedTuple):

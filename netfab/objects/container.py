@@ -7,11 +7,12 @@ done its work counts as running.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import EVERY, HOST, Dump, Name, Op, namespace_of
 from netfab.objects.difference import changed, fields
 from netfab.objects.ops import ChangeContainer, HaltContainer, PauseContainer, StartContainer, StopContainer
+from netfab.tuples import NamedTuple
 
 RUNNING, PAUSED, STOPPED, ENDED = "running", "paused", "stopped", "ended"
 _DOWN = (STOPPED, ENDED)

@@ -6,10 +6,11 @@ What it gets (address, routes) is the client's, not an object of ours: it change
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import EVERY, HOST, Dump, Name, Op
 from netfab.objects.ops import StartClient, StopClient
+from netfab.tuples import NamedTuple
 
 
 class Dhcp(NamedTuple):

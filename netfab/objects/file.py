@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.difference import changed
 from netfab.objects.ops import RemoveFile, WriteFile
+from netfab.tuples import NamedTuple
 
 
 class File(NamedTuple):

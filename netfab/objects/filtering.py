@@ -6,11 +6,12 @@ An object of its own, which ports of a VLAN need: so it is there before they are
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.link import INFO_DATA, INFO_KIND, LINKINFO, own_links, set_link
 from netfab.objects.wire import number, u8
+from netfab.tuples import NamedTuple
 
 VLAN_FILTERING = 7
 FEATURE = "bridge VLAN filtering"

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.difference import changed
 from netfab.objects.digest import digest
 from netfab.objects.expressions import Expression
 from netfab.objects.ops import Nft
+from netfab.tuples import NamedTuple
 
 # An empty chain that nothing jumps to, made with the table: what has none of that name is not ours. nft 1.0.6
 # has no other mark that JSON can set: it leaves out the comment of a table.

@@ -6,10 +6,11 @@ Whose it is (Docker's, podman's, a process's) and how it was found is guests/' b
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.ops import EnterGuest
+from netfab.tuples import NamedTuple
 
 
 class Guest(NamedTuple):

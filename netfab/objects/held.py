@@ -7,10 +7,11 @@ bind the port would hear nothing, and not know why.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.ops import HoldPorts, ReleasePorts
+from netfab.tuples import NamedTuple
 
 
 class HeldPorts(NamedTuple):

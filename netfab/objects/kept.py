@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from struct import unpack_from
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.address import IFA_ADDRESS, IFA_F_NODAD, IFA_F_PERMANENT, IFA_FLAGS, IFA_LOCAL, IFA_PROTO
 from netfab.objects.base import HOST, Name
@@ -38,6 +38,7 @@ from netfab.objects.wire import (
     text,
     u32,
 )
+from netfab.tuples import NamedTuple
 
 NLM_F_APPEND = 0x800
 IFA_LABEL, IFA_CACHEINFO = 3, 6

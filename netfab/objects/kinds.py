@@ -34,6 +34,8 @@ from netfab.objects.veth import Veth
 from netfab.objects.vlan import Vlan
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import VxlanFdb
+from netfab.objects.xfrm_policy import XfrmPolicy
+from netfab.objects.xfrm_state import XfrmState
 
 KINDS: tuple[type[Any], ...] = (
     Namespace,
@@ -47,6 +49,8 @@ KINDS: tuple[type[Any], ...] = (
     Vlan,
     Macvlan,
     Nic,
+    XfrmState,
+    XfrmPolicy,
     Vxlan,
     Port,
     OvsPort,

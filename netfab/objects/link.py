@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.address import Address, link_local
 from netfab.objects.base import Dump, Name, Op, Space
@@ -31,6 +31,7 @@ from netfab.objects.wire import (
     u8,
     u32,
 )
+from netfab.tuples import NamedTuple
 
 ADDRESS, IFNAME, MTU, LINK, MASTER = 1, 3, 4, 5, 10
 OPERSTATE, LINKINFO, IFALIAS, AF_SPEC, GROUP, NET_NS_FD = 16, 18, 20, 26, 27, 28

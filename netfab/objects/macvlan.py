@@ -6,13 +6,14 @@ The NIC is somebody else's, and nothing of it is changed: whether it is up is it
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
 from netfab.objects.link import INFO_DATA, INFO_KIND, LINK, LINKINFO, NET_NS_FD, own_links
 from netfab.objects.ops import DelLink
 from netfab.objects.veth import End, carries_soon
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, number, u32
+from netfab.tuples import NamedTuple
 
 MACVLAN_MODE = 1
 BRIDGE = 4  # MACVLAN_MODE_BRIDGE: those of one NIC reach each other, as on a bridge

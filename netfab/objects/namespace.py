@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.difference import Words, fields
 from netfab.objects.link import GROUP, set_link, set_up
 from netfab.objects.ops import DelNamespace, NewNamespace
 from netfab.objects.wire import u32
+from netfab.tuples import NamedTuple
 
 _WORDS: Words = {
     "group": "mark",

@@ -9,7 +9,7 @@ there by its mark.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
 from netfab.objects.link import (
@@ -27,6 +27,7 @@ from netfab.objects.link import (
 from netfab.objects.original import Original
 from netfab.objects.veth import End
 from netfab.objects.wire import IFINFO, RTM_NEWLINK, Body, Request, Value, mac, u32
+from netfab.tuples import NamedTuple
 
 NEW_IFINDEX = 49  # IFLA_NEW_IFINDEX, linux/if_link.h
 HOME = Name("namespace", HOST)

@@ -4,9 +4,10 @@ Plain data; kernel/ and runtime/ carry them out. Together with wire.Request this
 for. As in topology/schema.py, annotations are no texts: defining these takes half as long.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.objects.base import HOST, Name
+from netfab.tuples import NamedTuple
 
 
 class NewNamespace(NamedTuple):
@@ -211,6 +212,20 @@ class ResetSysctl(NamedTuple):
 
     space: str
     key: str
+
+
+class Xfrm(NamedTuple):
+    """One message to NETLINK_XFRM. It may hold a key, and never says so."""
+
+    type: int
+    flags: int
+    body: bytes
+    doing: str
+    ends: bool = False  # fine when what it is about is gone already
+    space: str = HOST
+
+    def __repr__(self) -> str:
+        return self.doing
 
 
 class Nft(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from struct import unpack_from
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Name, Op
 from netfab.objects.kept import Kept, KeptAddress, KeptRoute
@@ -27,6 +27,7 @@ from netfab.objects.link import (
     set_up,
 )
 from netfab.objects.wire import AF_INET, AF_INET6, Value, mac, number, parse, text, u8, u32
+from netfab.tuples import NamedTuple
 
 CONF_MC_FORWARDING = 2  # a multicast router's own
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.ops import Ovs
 from netfab.objects.ovsdb import FEATURE, mark
+from netfab.tuples import NamedTuple
 
 
 class OvsBridge(NamedTuple):

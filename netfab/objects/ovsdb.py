@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
+
+from netfab.tuples import NamedTuple
 
 FEATURE = "Open vSwitch"
 MARK = "netfab"  # the key among a row's external_ids, whose value is the fabric's name

@@ -6,12 +6,13 @@ The row outlives its link, whose end Open vSwitch only notes: so it is always de
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.ops import Ovs
 from netfab.objects.ovsdb import FEATURE, mark
 from netfab.objects.port import port_name
+from netfab.tuples import NamedTuple
 
 
 class OvsPort(NamedTuple):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.firewall import table_name
 from netfab.objects.ops import DropRules, Nft
+from netfab.tuples import NamedTuple
 
 TABLE, CHAIN = "filter", "DOCKER-USER"
 

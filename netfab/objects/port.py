@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.filtering import FEATURE, VLAN_FILTERING, filtering_name
@@ -38,6 +38,7 @@ from netfab.objects.wire import (
     u16,
     u32,
 )
+from netfab.tuples import NamedTuple
 
 _MODES = (BRPORT_ISOLATED, BRPORT_HAIRPIN, BRPORT_LEARNING, BRPORT_NEIGH_SUPPRESS)  # as Port has them
 _BORN = (False, False, True, False)  # what a new port has of them

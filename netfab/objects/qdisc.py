@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from struct import Struct
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import Dump, Name, Op
 from netfab.objects.wire import (
@@ -21,6 +21,7 @@ from netfab.objects.wire import (
     parse,
     text,
 )
+from netfab.tuples import NamedTuple
 
 TC_H_ROOT = 0xFFFFFFFF
 TCA_KIND, TCA_OPTIONS = 1, 2

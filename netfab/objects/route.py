@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.address import Address, address_name
 from netfab.objects.base import HOST, Dump, Name, Op, namespace_of, node_of
@@ -30,6 +30,7 @@ from netfab.objects.wire import (
     parse_hops,
     u32,
 )
+from netfab.tuples import NamedTuple
 
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 4, 5, 6, 9
 TABLE_MAIN = 254

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import EVERY, Dump, Name, Op
 from netfab.objects.ops import WakeSupervisor
+from netfab.tuples import NamedTuple
 
 
 class Supervisor(NamedTuple):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op, namespace_of, node_of
 from netfab.objects.difference import fields
 from netfab.objects.ops import ResetSysctl, WriteSysctl
+from netfab.tuples import NamedTuple
 
 
 class Sysctl(NamedTuple):

@@ -10,7 +10,7 @@ IPv6 address has no local route until a work queue had its turn, also without du
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.kept import Kept
@@ -30,6 +30,7 @@ from netfab.objects.link import (
 from netfab.objects.ops import AwaitAddresses, AwaitCarrier, CopyNeighbours
 from netfab.objects.original import Original
 from netfab.objects.wire import Request, number, u8, u32
+from netfab.tuples import NamedTuple
 
 
 class Uplink(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
 from netfab.objects.difference import UP, changed, fields, phrases
@@ -47,6 +47,7 @@ from netfab.objects.wire import (
     number,
     u32,
 )
+from netfab.tuples import NamedTuple
 
 VETH_INFO_PEER = 1
 NEW_LINK = Settings(accept_ra=True)  # what a link is born with, as far as netfab relies on it

@@ -6,7 +6,8 @@ Read by kernel/view.py; another host's agent sends it as JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from netfab.tuples import NamedTuple
 
 FORWARDING = 3  # BR_STATE_FORWARDING, linux/if_bridge.h
 

@@ -6,13 +6,14 @@ What is below may be a NIC that is somebody else's: nothing of it is changed.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
 from netfab.objects.link import INFO_DATA, INFO_KIND, LINK, LINKINFO, own_links
 from netfab.objects.ops import DelLink
 from netfab.objects.veth import End, carries_soon
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, number, u16
+from netfab.tuples import NamedTuple
 
 VLAN_ID = 1
 FEATURE = "802.1q"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple, Self
+from typing import Self
 
-from netfab.objects.base import HOST, Dump, Name, Op
+from netfab.objects.base import HOST, LASTING, Dump, Name, Op
 from netfab.objects.link import (
     ADDRESS,
     GROUP,
@@ -21,6 +21,8 @@ from netfab.objects.link import (
 from netfab.objects.ops import DelLink
 from netfab.objects.veth import End
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, mac, number, u8, u32
+from netfab.objects.xfrm_policy import POLICIES
+from netfab.tuples import NamedTuple
 
 ID, MULTICAST, LINK, LOCAL, TTL, LEARNING, PORT, MULTICAST6, LOCAL6, UDP_CSUM = (
     1,
@@ -76,7 +78,8 @@ class Vxlan(NamedTuple):
     @property
     def after(self) -> tuple[Name, ...]:
         # The rule that keeps strangers out is there before the tunnel is, and goes after it.
-        return Name("firewall", "inet"), Name("firewall", "bridge")
+        # So is what has it encrypted.
+        return Name("firewall", "inet"), Name("firewall", "bridge"), Name(POLICIES, LASTING)
 
     @property
     def within(self) -> tuple[Name, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple, Self
+from typing import Self
 
-from netfab.objects.base import HOST, Dump, Name, Op
+from netfab.objects.base import HOST, LASTING, Dump, Name, Op
 from netfab.objects.bgp import vnis_told
 from netfab.objects.neighbour import (
     NDA_DST,
@@ -30,6 +30,8 @@ from netfab.objects.wire import (
     mac,
     number,
 )
+from netfab.objects.xfrm_policy import POLICIES
+from netfab.tuples import NamedTuple
 
 EVERYBODY = "00:00:00:00:00:00"  # the flood list: broadcast, multicast, and what nobody is known to have
 
@@ -65,7 +67,8 @@ class VxlanFdb(NamedTuple):
 
     @property
     def after(self) -> tuple[Name, ...]:
-        return ()
+        # Nothing goes to a peer before it is encrypted, where it is to be.
+        return (Name(POLICIES, LASTING),)
 
     @property
     def within(self) -> tuple[Name, ...]:

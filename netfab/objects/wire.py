@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.objects.base import Name
+from netfab.tuples import NamedTuple
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22

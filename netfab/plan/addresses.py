@@ -5,10 +5,11 @@ Pure. In which order leases, written addresses and free ones are asked for is la
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from netfab.errors import AddressTaken, PlanError, PoolExhausted
 from netfab.topology.schema import Address, Prefix
+from netfab.tuples import NamedTuple
 
 
 class Assigned(NamedTuple):

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from netfab.errors import Location
 from netfab.plan.seats import LOOPBACKS, Seat, planned_loopbacks, wishes
 from netfab.plan.subnets import length_for
 from netfab.topology.schema import Interface, Link, Network, Prefix, SubnetWish, Topology
+from netfab.tuples import NamedTuple
 
 LINK_LENGTH = {4: 31, 6: 127}  # RFC 3021, RFC 6164
 

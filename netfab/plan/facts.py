@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import NamedTuple
 
 from netfab.objects.original import Original
 from netfab.plan.subnets import Reservation
 from netfab.topology.grammar import vlan_id
 from netfab.topology.schema import Address, Network, Topology
+from netfab.tuples import NamedTuple
 
 
 class FoundGuest(NamedTuple):
@@ -67,6 +67,14 @@ class Device(NamedTuple):
     multicast: bool = True
 
 
+class Esp(NamedTuple):
+    """What a host has of IPsec's ESP."""
+
+    works: bool  # the kernel has it
+    # By a state's name: how many packets it has sent, and the number of the last one that it received.
+    counted: Mapping[str, tuple[int, int]]
+
+
 class Facts(NamedTuple):
     """One host, as it was read."""
 
@@ -88,6 +96,7 @@ class Facts(NamedTuple):
     devices: tuple[Device, ...] = ()  # those with addresses
     vnis: tuple[tuple[int, str], ...] = ()  # of tunnels that are not this fabric's, and whose they are
     sysctls: Mapping[str, str] = {}  # that netfab may borrow: key -> what it was before any fabric came
+    esp: Esp | None = None  # None: nobody asked
     frr: Frr | None = None  # None: it is not installed
 
 
@@ -98,6 +107,7 @@ class Asked(NamedTuple):
     former: tuple[str, ...] = ()  # as they were when they were attached, if they ever were
     nics: bool = False  # whether there is a link to any, or an uplink
     moving: tuple[str, ...] = ()  # NICs that are to be moved, or lent to a bridge
+    esp: bool = False  # whether networks are encrypted between hosts
 
 
 def asked_by(topology: Topology, nodes: Container[str]) -> Asked:
@@ -110,6 +120,7 @@ def asked_by(topology: Topology, nodes: Container[str]) -> Asked:
         tuple(dict.fromkeys(node.attach for node in attached if node.name not in nodes)),
         bool(lent) or any(outside.kind != "host" for outside in outsides),
         (*(outside.device for outside in outsides if outside.kind == "nic"), *lent),
+        bool(topology.hosts) and any(network.encrypt for network in topology.networks.values()),
     )
 
 
@@ -131,11 +142,11 @@ def nic_below(device: str, nics: Mapping[str, FoundNic]) -> tuple[str, int]:
 class Lease(NamedTuple):
     """What the planner chose once and keeps.
 
-    `kind` is subnet, shared, address, bridge, mac, vni, publish, borrowed, attachment, made, uplink or
+    `kind` is subnet, shared, address, bridge, mac, vni, esp, publish, borrowed, attachment, made, uplink or
     inside. A `subnet` overlaps no other of the host; a `shared` one was written where the host has no part in
     it, and may; `inside` is what a kill would leave in a namespace or on a bridge, to be looked for there.
     Keys: SEGMENT/FAMILY, SEGMENT/NODE#N/FAMILY, SEGMENT/@HOST/FAMILY, NETWORK (bridge, mac, vni),
-    PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE, a bridge, a NIC, a link.
+    NETWORK/@HOST (mac), HOST HOST, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE, a bridge, a NIC, a link.
     """
 
     kind: str

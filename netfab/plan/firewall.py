@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
-from typing import NamedTuple
 
 from netfab.objects.firewall import OPEN, Element, Firewall, Set, prefix_part, table_name
 from netfab.objects.link import group_of
 from netfab.plan.firewall_rules import LOOPBACK, PUBLISHING, forward, strangers, uplinked, ways_out
+from netfab.tuples import NamedTuple
 
 EVERYWHERE = "*"  # no interface has this name
 _NONE: Mapping[int, Sequence[str]] = {}
@@ -57,6 +57,7 @@ class TunnelEnds(NamedTuple):
     ports: tuple[int, ...]  # UDP
     vnis: tuple[int, ...]
     peers: frozenset[IPv4Address | IPv6Address]
+    encrypted: tuple[int, ...] = ()  # VNIs that nothing comes to but by our ESP
 
 
 def firewall(
@@ -90,7 +91,7 @@ def firewall(
             chains += PUBLISHING
             sets += _published(published)
     if tunnels is not None:
-        chains.append(strangers(tunnels.ports, tunnels.vnis))
+        chains.append(strangers(tunnels.ports, tunnels.vnis, tunnels.encrypted, group_of(fabric)))
         for version in (4, 6):
             peers = Set(f"peers{version}", (f"ipv{version}_addr",))
             sets.append(peers.holding((str(a),) for a in tunnels.peers if a.version == version))

@@ -6,7 +6,7 @@ goes to; what is neither ours nor from an interface that we opened is let throug
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 
 from netfab.objects.expressions import (
@@ -75,16 +75,22 @@ def forward(group: int, opened: Iterable[tuple[int, bool]]) -> Chain:
     return Chain("forward", tuple(rules), "filter", "forward", FILTER, "accept")
 
 
-def strangers(ports: Iterable[int], vnis: Iterable[int]) -> Chain:
+def strangers(ports: Iterable[int], vnis: Iterable[int], encrypted: Sequence[int], reqid: int) -> Chain:
     """What comes to our tunnels from anybody but their peers. Others' tunnels may have the same port.
 
     IPv4 is whole by then; of IPv6 the first fragment may end before the VNI, and a peer's are never in
     fragments (RFC 7348, section 4.3).
+
+    To VNIs that are `encrypted` also what comes from peers, but not by an ESP state of ours, with that reqid.
     """
     here = match(meta("l4proto"), 17), match(header("udp", "dport"), {"set": list(ports)})
     ours = match(raw_header(*_VNI), {"set": list(vnis)})
     fragment = match({"exthdr": {"name": "frag"}}, True)
+    secret = match(raw_header(*_VNI), {"set": list(encrypted)})
+    clear = match({"ipsec": {"key": "reqid", "dir": "in", "spnum": 0}}, reqid, "!=")
+    missing = match(meta("ipsec"), False)
     rules = (
+        *(Rule.of(*here, secret, check, COUNT, DROP) for check in ((missing, clear) if encrypted else ())),
         Rule.of(match(header("ip", "saddr"), "@peers4"), ACCEPT),
         Rule.of(match(header("ip6", "saddr"), "@peers6"), ACCEPT),
         Rule.of(*here, ours, COUNT, DROP),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from netfab.objects.expressions import (
     ACCEPT,
@@ -29,6 +29,7 @@ from netfab.objects.firewall import Chain, Element, Firewall, Rule, Set, prefix_
 from netfab.objects.link import group_of
 from netfab.plan.firewall import apart
 from netfab.plan.firewall_rules import of_fabric
+from netfab.tuples import NamedTuple
 
 # linux/netfilter_bridge.h, NF_BR_PRI_NAT_DST_BRIDGED: before IP hooks that a bridge may call.
 PREROUTING = -300

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
 
 from netfab.objects.file import File
 from netfab.plan.facts import Facts
@@ -13,6 +12,7 @@ from netfab.plan.layout import Layout
 from netfab.plan.names import text_hash
 from netfab.plan.seats import argv_of
 from netfab.topology.schema import Address, ContainerMode, HostMode, Node, Topology
+from netfab.tuples import NamedTuple
 
 _LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 

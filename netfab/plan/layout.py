@@ -7,7 +7,6 @@ are routing.py's, objects are network.py's and node.py's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.plan.addresses import Addresses, Assigned
@@ -26,7 +25,7 @@ from netfab.plan.prefixes import Prefixes, choose_prefixes
 from netfab.plan.refusals import on_every_host, refuse_before
 from netfab.plan.seats import Seat, host_reach, host_seats, seats_of, wishes
 from netfab.plan.tunnels import Tunnel, vni_key
-from netfab.plan.uplink import held_by_host, nic_of, original_of
+from netfab.plan.uplink import held_by_host, original_of
 from netfab.topology.schema import (
     PLANNED,
     Address,
@@ -38,6 +37,7 @@ from netfab.topology.schema import (
     Prefix,
     Topology,
 )
+from netfab.tuples import NamedTuple
 
 
 class Segment(NamedTuple):
@@ -57,6 +57,7 @@ class Segment(NamedTuple):
     hosts: Mapping[str, tuple[Assigned, ...]] = {}
     here: bool = True
     tunnel: Tunnel | None = None
+    stations: Mapping[str, str] = {}  # the station of each of them that has one
 
 
 class Span(NamedTuple):
@@ -65,6 +66,8 @@ class Span(NamedTuple):
     hosts: tuple[str, ...]
     facts: Facts
     tunnel: Tunnel | None = None
+    held: Mapping[Address, str] = {}  # by the hosts themselves, behind NICs that are ports of its bridges
+    stations: Mapping[str, str] = {}  # MACs of bridges that have such a NIC, or had one
 
 
 class Nic(NamedTuple):
@@ -122,7 +125,7 @@ def lay_out(
         on_hosts = host_seats(wish, span.hosts)
         try:
             pools = [Addresses(prefix, range_of(wish, prefix)) for prefix in prefixes.of(name)]
-            others = {**facts.held.get(bridges.get(name, ""), {}), **held_by_host(wish, facts)}
+            others = {**facts.held.get(bridges.get(name, ""), {}), **held_by_host(wish, facts), **span.held}
             hold_foreign(pools, others, wish)
             host, gateways = ((), ()) if on_hosts else gateways_of(wish, pools)
             chosen = addresses_of([*on_hosts, *by_segment[name]], wish, pools, held, wants)
@@ -136,6 +139,7 @@ def lay_out(
         ipv6 = span.facts.ipv6 and mtu >= IPV6_MTU and _takes_ipv6(own)
         if station := _station(wish, held, facts):
             wants.add(Lease("mac", name, station))
+        wants |= {Lease("mac", f"{name}/@{on}", mac) for on, mac in span.stations.items()}
         segments[name] = Segment(
             name,
             wish,
@@ -148,6 +152,7 @@ def lay_out(
             station,
             hosts={on: chosen.get(f"{name}/@{on}", ()) for on in span.hosts},
             tunnel=span.tunnel,
+            stations=span.stations,
         )
     raise_all(errors)
     loopbacks = loopbacks_of(topology, by_segment, prefixes, held, wants)
@@ -232,7 +237,7 @@ def _nic(fabric: str, seat: Seat, segment: Segment, addresses: tuple[Assigned, .
 
 def _mac(fabric: str, seat: Seat, wish: Network | Link, facts: Facts) -> str:
     """A NIC keeps its own; behind one, machines with the same file, or the same containers, must differ."""
-    if nic_of(wish) or (isinstance(wish, Network) and not wish.guarded):
+    if isinstance(wish, Network) and (wish.uplink or not wish.guarded):
         return mac_of(facts.machine, fabric, seat.node, seat.name)
     outside = wish.outside if isinstance(wish, Link) else None
     if outside is None or outside.kind == "host":

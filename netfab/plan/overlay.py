@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from netfab.objects.address import link_local
 from netfab.objects.base import HOST, Fabric, KernelObject, Name
@@ -25,6 +24,7 @@ from netfab.plan.mtu import IPV6_MTU, settings_for
 from netfab.plan.names import bridge_mac, mac_of
 from netfab.plan.tunnels import Tunnel, underlay
 from netfab.topology.schema import Address, Topology
+from netfab.tuples import NamedTuple
 
 _TTL = 64  # to a group; the kernel's default of 1 ends at the first router
 

@@ -26,6 +26,8 @@ from netfab.objects.passage import Passage
 from netfab.objects.port import Port
 from netfab.objects.route import Route
 from netfab.objects.supervisor import Supervisor
+from netfab.objects.xfrm_policy import XfrmPolicy
+from netfab.objects.xfrm_state import XfrmState
 from netfab.plan.facts import Lease
 from netfab.plan.network import opened
 from netfab.plan.nics import claims
@@ -78,7 +80,12 @@ def within(plan: Plan, there: Fabric) -> Fabric:
     own, macs = _own(there, plan.nodes), _macs(plan, plan.nodes)
     told = [thing for thing in there.values() if isinstance(thing, Told) and thing.mac in macs]
     taken = {name for thing in (*put, *own, *told) for name in _exclusive(thing)}
-    left = [thing for thing in there.values() if taken.isdisjoint(_exclusive(thing))]
+    kinds = (XfrmState, XfrmPolicy) if any(isinstance(thing, XfrmState) for thing in put) else ()
+    left = [
+        thing
+        for thing in there.values()
+        if taken.isdisjoint(_exclusive(thing)) and not isinstance(thing, kinds)
+    ]
     return Fabric(there.name, _upheld([*put, *left], there))
 
 
@@ -183,6 +190,7 @@ def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[A
     plan = plan._replace(nodes=nodes)
     bridges = _bridges(plan)
     tunnels = {Name(HOST, tunnel.device) for tunnel in _tunnels(plan)}
+    encrypted = any(tunnel.encrypted for tunnel in _tunnels(plan))  # keys are those of hosts, not of networks
     links = {Name(HOST, bridge) for bridge in bridges} | tunnels
     others = _macs(plan, plan.layout.nics.keys() - nodes)
     files = {Name("file", path) for name in nodes for path in plan.names.get(name, ())}
@@ -201,6 +209,8 @@ def _needed(topology: Topology, plan: Plan, nodes: frozenset[str]) -> Iterator[A
             return speaking
         if isinstance(thing, HeldPorts):
             return any(topology.nodes[name].publish for name in nodes & plan.layout.here.keys())
+        if isinstance(thing, XfrmState | XfrmPolicy):
+            return encrypted
         if isinstance(thing, Told) and thing.mac in others:
             return False
         if isinstance(thing, Port | OvsPort):

@@ -10,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from heapq import heapify, heappop, heappush
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from netfab.topology.schema import Address, Prefix
+from netfab.tuples import NamedTuple
 
 HOST = "host"  # no node has this name
 MULTIPATH = 16  # next hops in one route

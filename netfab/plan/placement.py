@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from itertools import chain
 
 from netfab.errors import NetfabError, PlanError, raise_all
-from netfab.plan import nics, uplink
+from netfab.plan import encryption, nics, uplink, uplinks
 from netfab.plan.facts import Facts, Lease, same_port
 from netfab.plan.hosts import HostsTable
 from netfab.plan.layout import Layout, Segment, Span, lay_out
@@ -23,41 +23,59 @@ from netfab.plan.runs_on import Placement, place
 from netfab.plan.seats import host_is_gateway, segment_names
 from netfab.plan.subnets import Reservation
 from netfab.plan.tunnels import Tunnel, tunnels_of
-from netfab.topology.schema import Address, Topology
+from netfab.plan.uplinks import Behind
+from netfab.topology.schema import Address, Network, Topology
 
 
 def plan_hosts(
-    topology: Topology, leases: Iterable[Lease], facts: Mapping[str, Facts], run_directory: str
+    topology: Topology,
+    leases: Iterable[Lease],
+    facts: Mapping[str, Facts],
+    run_directory: str,
+    secret: bytes = b"",
 ) -> Mapping[str, Plan]:
     """Plan a topology for each of its hosts that there are facts of.
 
+    `secret` is what keys are derived from; unused where no network is encrypted.
     The leases of all are `layout.wants` of any of the plans; what a plan wants besides (ports that it
     publishes, what it borrows) is its host's own. Raises as `plan` does.
     """
     refuse_reserved(topology)
     known = tuple(leases)
     placement = place(topology)
-    there = {host: facts[host] for host in topology.hosts if host in facts}
+    topology = uplinks.by_host(topology, placement.segments)
+    seen = {host: uplinks.seen_from(host, topology) for host in topology.hosts if host in facts}
     raise_all(
         chain(
-            _unusable_nics(topology, placement, there),
+            _unusable_nics(seen, placement, facts),
             _published_twice(topology, placement),
-            uplink.unsupported(topology),
         )
     )
+    there = {host: uplink.with_uplinks(facts[host], own) for host, own in seen.items()}
     tunnels = tunnels_of(topology, placement, there, known)
+    raise_all(
+        chain(
+            uplinks.through_themselves(topology, seen, tunnels, there),
+            encryption.mixed(topology, tunnels),
+            encryption.unsupported(topology, tunnels, there),
+        )
+    )
+    keys = encryption.agreed(topology, tunnels, facts, known, secret)
     together = of_all(topology, there)
-    spans = {
-        name: Span(hosts, _facts_of(hosts, tunnels.get(name), together, there), tunnels.get(name))
-        for name, hosts in placement.segments.items()
-    }
-    layout = lay_out(topology, known, together, spans)._replace(runs_on=placement.nodes)
-    common = Common(HostsTable(topology, layout), far_entries(topology, layout))
+    spans = {}
+    for name, hosts in placement.segments.items():
+        tunnel = tunnels.get(name)
+        own = _facts_of(hosts, tunnel, together, there)
+        spans[name] = _span(hosts, tunnel, own, uplinks.behind(name, hosts, seen, there, known))
+    layout = lay_out(topology, known, together, spans)
+    layout = layout._replace(runs_on=placement.nodes, wants=layout.wants | keys)
+    ways = encryption.encrypted(topology, tunnels, keys, secret)
+    common = Common(HostsTable(topology, layout), far_entries(topology, layout), ways)
     plans = {}
     for host, own in there.items():
         # A machine's id tells one bridge's MAC from another's; here every host knows those of the others.
         named = own._replace(machine=host)
-        plans[host] = plan_of(topology, _seen_from(host, layout), named, run_directory, common)
+        plans[host] = plan_of(seen[host], _seen_from(host, layout, seen[host]), named, run_directory, common)
     return plans
 
 
@@ -71,11 +89,11 @@ def on_host(topology: Topology, placement: Placement, host: str) -> Topology:
 
 
 def _unusable_nics(
-    topology: Topology, placement: Placement, facts: Mapping[str, Facts]
+    seen: Mapping[str, Topology], placement: Placement, facts: Mapping[str, Facts]
 ) -> Iterator[NetfabError]:
-    return chain.from_iterable(
-        nics.unusable(on_host(topology, placement, host), own) for host, own in facts.items()
-    )
+    for host, topology in seen.items():
+        yield from nics.unusable(on_host(topology, placement, host), facts[host])
+        yield from uplink.unusable(on_host(topology, placement, host), facts[host])
 
 
 def _published_twice(topology: Topology, placement: Placement) -> Iterator[NetfabError]:
@@ -119,10 +137,15 @@ def of_all(topology: Topology, facts: Mapping[str, Facts]) -> Facts:
     )
 
 
+def _span(hosts: tuple[str, ...], tunnel: Tunnel | None, own: Facts, behind: Behind) -> Span:
+    """What a network or link on these hosts has to go by."""
+    mtus = (*behind.mtus, *((own.mtu,) if tunnel or not behind.mtus else ()))
+    return Span(hosts, own._replace(mtu=min(mtus)), tunnel, behind.held, behind.stations)
+
+
 def _facts_of(
     hosts: tuple[str, ...], tunnel: Tunnel | None, together: Facts, facts: Mapping[str, Facts]
 ) -> Facts:
-    """What a network or link on these hosts has to go by."""
     if tunnel is not None:
         return together._replace(mtu=tunnel.mtu)
     if len(hosts) == 1 and hosts[0] in facts:
@@ -131,15 +154,19 @@ def _facts_of(
     return together
 
 
-def _seen_from(host: str, layout: Layout) -> Layout:
-    segments = {name: _segment_seen_from(host, segment) for name, segment in layout.segments.items()}
+def _seen_from(host: str, layout: Layout, topology: Topology) -> Layout:
+    segments = {
+        name: _segment_seen_from(host, segment, topology.networks.get(name))
+        for name, segment in layout.segments.items()
+    }
     here = {node: nics for node, nics in layout.nics.items() if layout.runs_on[node] == host}
     return layout._replace(host=host, segments=segments, here=here)
 
 
-def _segment_seen_from(host: str, segment: Segment) -> Segment:
+def _segment_seen_from(host: str, segment: Segment, wish: Network | None) -> Segment:
     """With this host's own addresses; where it has none, those of the first that has are the way out."""
     here = host in segment.hosts
+    segment = segment._replace(wish=wish or segment.wish, station=segment.stations.get(host, ""))
     if not host_is_gateway(segment.wish):
         return segment._replace(here=here)
     own = segment.hosts.get(host, ())

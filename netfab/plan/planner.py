@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import PlanError, raise_all
 from netfab.objects.address import Address
@@ -27,6 +27,7 @@ from netfab.plan.routes import is_here, routes_of, with_way_out
 from netfab.plan.seats import routers
 from netfab.topology.grammar import tag_of
 from netfab.topology.schema import Bridged, HostMode, Link, Network, NoneMode, Publish, Topology
+from netfab.tuples import NamedTuple
 
 
 class Plan(NamedTuple):
@@ -48,6 +49,7 @@ class Common(NamedTuple):
 
     table: HostsTable
     far: FarEntries = {}
+    encrypted: Mapping[str, Fabric] = {}  # by host, what has its packets to others encrypted
 
 
 def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_directory: str) -> Plan:
@@ -109,6 +111,7 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
     )
     for entries in entries_here(layout, common.far):
         fabric.update(entries)
+    fabric.update(common.encrypted.get(layout.host, {}))
     wants |= set(nics.claims(fabric))
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
     warnings = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from netfab.errors import NetfabError, PlanError, SubnetTaken, raise_all
 from netfab.plan.demands import Demand, demands_of
@@ -17,6 +17,7 @@ from netfab.plan.overlaps import Overlaps
 from netfab.plan.seats import Seat, written_loopbacks
 from netfab.plan.subnets import Reservation, Space, rejected, ula
 from netfab.topology.schema import Pool, Prefix, Topology
+from netfab.tuples import NamedTuple
 
 
 class Prefixes(NamedTuple):

@@ -73,7 +73,8 @@ def _ends_of(layout: Layout, tunnels: Iterable[tuple[Segment, Tunnel]]) -> Tunne
     ports = tuple(sorted({tunnel.port for tunnel in found}))
     vnis = tuple(sorted(tunnel.vni for tunnel in found))
     peers = frozenset(a for tunnel in found for host, a in tunnel.ends.items() if host != layout.host)
-    return TunnelEnds(ports, vnis, peers)
+    encrypted = tuple(sorted(tunnel.vni for tunnel in found if tunnel.encrypted))
+    return TunnelEnds(ports, vnis, peers, encrypted)
 
 
 def published_ports(

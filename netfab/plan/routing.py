@@ -22,10 +22,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from netfab.plan.paths import HOST, End, Graph, NextHop, Tree, View
 from netfab.topology.schema import Address, Prefix
+from netfab.tuples import NamedTuple
 
 DEFAULT: dict[int, Prefix] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from netfab.errors import Location, NetfabError, PlanError, raise_all
 from netfab.plan.seats import segment_names
 from netfab.topology.schema import ContainerMode, HostGateway, Network, Node, Topology
+from netfab.tuples import NamedTuple
 
 
 class Placement(NamedTuple):
@@ -82,7 +82,8 @@ def _hosts_of(topology: Topology, network: Network, nodes: Mapping[str, str]) ->
         for a in node.attachments
         if a.network == network.name
     }
-    return tuple(host for host in topology.hosts if host in on or host in network.hosts)
+    named = {*network.hosts, *(host for host, _ in network.uplink)}
+    return tuple(host for host in topology.hosts if host in on or host in named)
 
 
 def _waiting_for_others(topology: Topology, nodes: Mapping[str, str]) -> Iterator[PlanError]:
@@ -109,6 +110,9 @@ def _can_not_span(network: Network, hosts: tuple[str, ...]) -> Iterator[PlanErro
         if len(uplinks) < len(hosts):
             message = f"{network.name} is on {on}, and `vxlan: none` keeps it on one host"
             yield PlanError(message, at=network.at.of("vxlan"))
+        if network.encrypt:
+            message = f"{network.name} goes from host to host by a LAN, where nothing encrypts it"
+            yield PlanError(message, at=network.at.of("encrypt"))
     elif len(uplinks) > 1:
         message = (
             f"{network.name} has a tunnel and an uplink on {_listed(uplinks)}: frames would go round for ever"

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_interface
 from itertools import count
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from netfab.topology.grammar import tag_of
 from netfab.topology.schema import (
@@ -22,6 +22,7 @@ from netfab.topology.schema import (
     Port,
     Topology,
 )
+from netfab.tuples import NamedTuple
 
 LOOPBACKS = "*loopback"  # the segment that planned loopbacks have their addresses from; nobody is on it
 

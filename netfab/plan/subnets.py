@@ -11,11 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from netfab.errors import PoolExhausted
 from netfab.objects.digest import digest
 from netfab.topology.schema import Pool, Prefix
+from netfab.tuples import NamedTuple
 
 HOLDERS_NAMED = 3  # in the error for exhausted pools; the rest is counted
 

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
-from typing import NamedTuple
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.digest import digest
 from netfab.plan.facts import Device, Facts, Lease
 from netfab.plan.mtu import IPV6_MTU
+from netfab.plan.overhead import overlay_mtu
 from netfab.plan.runs_on import Placement
 from netfab.plan.speakers import by_bgp, dumb
 from netfab.topology.schema import PLANNED, Address, HostEntry, Network, Planned, Port, Topology
+from netfab.tuples import NamedTuple
 
 _GROUPS, _GROUPS6 = IPv4Network("239.192.0.0/14"), IPv6Network("ff18::/96")
-OVERHEAD = {4: 50, 6: 70}  # bytes of the outer headers; RFC 7348, section 5
 VNIS = range(1, 1 << 24)
 
 
@@ -33,16 +33,12 @@ class Tunnel(NamedTuple):
     ends: Mapping[str, Address]  # of each of its hosts, on the underlay
     multicast: Address | None  # where all of them listen; None: each is sent its own copy
     by_bgp: bool = False  # hosts find out from each other who is where: no peer is written down
+    encrypted: bool = False
 
     @property
     def device(self) -> str:
         """The name of its link, on every host; no two have one VNI."""
         return f"vx{self.vni}"
-
-
-def overlay_mtu(underlay: int, family: int) -> int:
-    """Largest inner MTU, in bytes, that VXLAN carries unfragmented over an underlay of that MTU."""
-    return underlay - OVERHEAD[family]
 
 
 def tunnels_of(
@@ -66,7 +62,7 @@ def tunnels_of(
         hosts = [topology.hosts[host] for host in placement.segments[name]]
         errors += _two_families(network, hosts)
         errors += _without_multicast(network, hosts, facts)
-        mtus[name] = _inner_mtu(hosts, facts)
+        mtus[name] = _inner_mtu(network, hosts, facts)
         errors += _wrong_mtu(network, mtus[name], hosts)
     held = {lease.key: int(lease.value) for lease in leases if lease.kind == "vni"}
     vnis = _vnis(topology, spanning, held, facts, errors)
@@ -75,14 +71,16 @@ def tunnels_of(
     for name, network in spanning.items():
         ports = [a.port for node in topology.nodes.values() for a in node.attachments if a.network == name]
         by_group = network.vxlan is not None and network.vxlan.control == "multicast"
-        learning = by_group or (any(map(_moves, ports)) and not by_bgp(network))
-        quiet = not by_group and not any(port.allow or port.spoof == "allow" for port in ports)
+        lan = bool(network.uplink)  # nobody can say who is on it
+        learning = by_group or ((lan or any(map(_moves, ports))) and not by_bgp(network))
+        quiet = not (by_group or lan or any(port.allow or port.spoof == "allow" for port in ports))
         assert network.vxlan is not None
         hosts = [topology.hosts[host] for host in placement.segments[name]]
         ends = {host.name: host.address for host in hosts if host.address}
         group = multicast_group(topology.name, next(iter(ends.values())).version) if by_group else None
         bgp, port = by_bgp(network), network.vxlan.port
-        found[name] = Tunnel(vnis[name], port, mtus[name], learning, quiet, ends, group, bgp)
+        ways = learning, quiet, ends, group, bgp, network.encrypt
+        found[name] = Tunnel(vnis[name], port, mtus[name], *ways)
     return found
 
 
@@ -161,14 +159,14 @@ def _without_multicast(
             yield PlanError(message, at=network.at.of("vxlan"), hint="leave `control` out")
 
 
-def _inner_mtu(hosts: list[HostEntry], facts: Mapping[str, Facts]) -> int:
+def _inner_mtu(network: Network, hosts: list[HostEntry], facts: Mapping[str, Facts]) -> int:
     """The smallest of all; of hosts that can't be asked nothing is known."""
     found = [
-        overlay_mtu(device.mtu, host.address.version)
+        overlay_mtu(device.mtu, host.address.version, network.encrypt)
         for host in hosts
         if host.address and host.name in facts and (device := underlay(host.address, facts[host.name]))
     ]
-    return min(found, default=overlay_mtu(1500, 6))
+    return min(found, default=overlay_mtu(1500, 6, network.encrypt))
 
 
 def _wrong_mtu(network: Network, most: int, hosts: list[HostEntry]) -> Iterator[PlanError]:

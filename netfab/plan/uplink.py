@@ -142,17 +142,6 @@ def _stacked(nic: str, network: Network, found: FoundNic) -> PlanError | None:
     return None
 
 
-def unsupported(topology: Topology) -> Iterator[Unsupported]:
-    """Uplinks of a file for several hosts: a NIC is one host's."""
-    for network in topology.networks.values():
-        if nic_of(network):
-            yield Unsupported(
-                "`uplink` is not supported with `hosts` yet",
-                at=network.at.of("uplink"),
-                hint="a file for each host, without `hosts`, has its own",
-            )
-
-
 def warnings(topology: Topology, facts: Facts) -> Iterator[str]:
     """What will not stay as it is moved."""
     for network in topology.networks.values():

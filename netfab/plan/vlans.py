@@ -7,7 +7,6 @@ of the other node. What can't be is tags.py's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from netfab.objects.base import HOST, KernelObject, Name, node_space
 from netfab.objects.link import Settings, group_of
@@ -20,6 +19,7 @@ from netfab.plan.names import host_link, mac_of
 from netfab.plan.node import end_of, links_of
 from netfab.topology.grammar import tag_of
 from netfab.topology.schema import Network, Topology
+from netfab.tuples import NamedTuple
 
 
 class _Side(NamedTuple):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from netfab import __version__, fabric
+from netfab.confirm import confirm
 from netfab.diagnose.trials import Trial
 from netfab.engine import apply as engine
 from netfab.engine.diff import describe
@@ -128,8 +129,8 @@ class Agent:
             raise BadMessage(f"transaction {self.transaction.order.transaction} is not decided yet")
         made = Transaction(order_of(message), self._where)
         self.transaction = made
-        changes = describe(made.changes)
-        yield {"verb": "prepared", "changes": changes, "steps": made.count(), "lock_ttl": LOCK_TTL}
+        told = {"changes": describe(made.changes), "steps": made.count(), "confirm": made.confirm}
+        yield {"verb": "prepared", **told, "lock_ttl": LOCK_TTL}
 
     def _listen(self, message: Message) -> Iterator[Message]:
         """Wait for what `probe` has others send; where nothing has the port that is asked for, there."""
@@ -293,6 +294,7 @@ _FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {
     "status": lambda arguments, where: fabric.status(str(arguments["fabric"]), where),
     "drift": lambda arguments, where: describe(fabric.drift(str(arguments["fabric"]), where)),
     "reconcile": lambda arguments, where: describe(fabric.reconcile(str(arguments["fabric"]), where).changes),
+    "confirm": lambda arguments, where: confirm(str(arguments["fabric"]), where),
     "programs": lambda _, where: fabric.programs(where),
     "destroy": _destroy,
     "tried": _tried,

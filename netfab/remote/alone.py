@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from netfab.errors import NetfabError, PlanError
-from netfab.plan.facts import Device, Facts, Lease
+from netfab.objects.original import Original
+from netfab.plan import encryption, uplinks
+from netfab.plan.facts import Device, Facts, FoundNic, Lease
+from netfab.plan.overhead import packet_around
 from netfab.plan.planner import Plan
 from netfab.plan.runs_on import place
-from netfab.plan.tunnels import OVERHEAD, vni_key
+from netfab.plan.tunnels import vni_key
+from netfab.plan.uplink import nic_of
 from netfab.topology.schema import PLANNED, Network, Topology
 
 _OR = ", or apply to all hosts once"
@@ -23,14 +27,28 @@ def facts_of_others(
 ) -> dict[str, Facts]:
     """What is known of the other hosts. `applied`: MTUs of tunnels that are here, by device."""
     mtus, spanning = _mtus(topology, leases, applied), _spanning(topology)
+    named = uplinks.by_host(topology, place(topology).segments)
     found: dict[str, Facts] = {}
     for other in topology.hosts.values():
         if other.name != host and other.address is not None:
-            overhead = OVERHEAD[other.address.version]
-            known = [mtus[name] for name, hosts in spanning if other.name in hosts and name in mtus]
-            device = Device("", max(known, default=1500 - overhead) + overhead, (other.address,))
-            found[other.name] = Facts(devices=(device,))
+            known = [
+                packet_around(mtus[name], other.address.version, topology.networks[name].encrypt)
+                for name, hosts in spanning
+                if other.name in hosts and name in mtus
+            ]
+            device = Device("", max(known, default=1500), (other.address,))
+            found[other.name] = Facts(devices=(device,), nics=_nics(uplinks.seen_from(other.name, named)))
     return found
+
+
+def _nics(topology: Topology) -> dict[str, FoundNic]:
+    """Those that are ports of bridges there, of which only the MTU matters here, and that is written."""
+    return {
+        nic_of(network): FoundNic(Original("", 0, "", mtu, 0, True))
+        for network in topology.networks.values()
+        if nic_of(network)
+        for mtu in (network.mtu if isinstance(network.mtu, int) else 1500,)
+    }
 
 
 def undetermined(
@@ -45,6 +63,20 @@ def undetermined(
         if chosen != demand.fixed and not leased:
             message = f"the subnet of {demand.segment} depends on what the other hosts have"
             yield PlanError(message, at=demand.at, hint=f"write `subnet: {chosen}`{_OR}")
+    agreed = {lease.key: lease.value for lease in held if lease.kind == encryption.LEASE}
+    for lease in plan.layout.wants:
+        ours = lease.kind == encryption.LEASE and host in lease.key.split()
+        if ours and agreed.get(lease.key, lease.value) != lease.value:
+            yield PlanError(
+                f"the keys that {lease.key.replace(' ', ' and ')} had are used up, or are not here any more",
+                hint="apply to all hosts: they have to have new ones at once",
+            )
+    for name, hosts in place(topology).segments.items():
+        wish = topology.networks.get(name)
+        if wish is not None and wish.uplink and host in hosts and len(hosts) > 1 and wish.mtu is PLANNED:
+            message = f"the MTU of {name} depends on the NICs of the other hosts"
+            hint = f"write `mtu: {plan.layout.segments[name].mtu}`{_OR}"
+            yield PlanError(message, at=wish.at.of("uplink"), hint=hint)
     for name, hosts in _spanning(topology):
         network = topology.networks[name]
         if host in hosts and ("vni", vni_key(network)) not in keys and _vni(network) is PLANNED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.diagnose.trials import Trial, Verdict
 from netfab.kernel.trace import Dropped
@@ -12,6 +12,7 @@ from netfab.objects.decode import decoder, plain
 from netfab.objects.view import View, Way
 from netfab.remote.messages import BadMessage, Message
 from netfab.remote.party import Party
+from netfab.tuples import NamedTuple
 from netfab.where import Where
 
 _TRIAL = decoder(Trial)

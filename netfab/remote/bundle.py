@@ -6,9 +6,9 @@ import json
 import os
 import zlib
 from functools import cache
-from typing import NamedTuple
 
 from netfab.objects.digest import digest
+from netfab.tuples import NamedTuple
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _NOT_THERE = ("cli",)  # what only a controller needs

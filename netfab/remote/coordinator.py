@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from netfab.errors import Locked, NetfabError, UndoFailed, raise_all
@@ -28,26 +29,32 @@ def transact(
     where: Where,
     check: Callable[[Mapping[str, Message]], None],
     decided: Callable[[], None],
+    anew: Callable[[Collection[str]], AbstractContextManager[Party]],
 ) -> dict[str, Changes]:
     """Carry the orders out, on all of their hosts or on none; what each host changed.
 
     `check` is told what all have prepared, and raises where that can't be; `decided` is called once there is
-    no way back. Raises NetfabError, StaleBase when another controller was first; UndoFailed where something
-    is left.
+    no way back. `anew` reaches hosts again that may have cut us off, or raises. Raises NetfabError, StaleBase
+    when another controller was first; UndoFailed where something is left.
     """
     prepared = _prepare(party, orders, where)
     begun: set[str] = set()
-    try:
-        check(prepared)
-        for step in STEPS:
-            doing = [host for host in orders if prepared[host]["steps"].get(step)]
-            begun.update(doing)
-            party.ask_all({host: _about(orders[host], "apply", step=step) for host in doing}, orders)
-        decided()
-    except BaseException as failure:
-        _roll_back(party, orders, begun, failure)
-        raise
-    _commit(party, orders)
+    with ExitStack() as stack:
+        try:
+            check(prepared)
+            for step in STEPS:
+                doing = [host for host in orders if prepared[host]["steps"].get(step)]
+                begun.update(doing)
+                party.ask_all({host: _about(orders[host], "apply", step=step) for host in doing}, orders)
+            doubtful = [host for host in begun if prepared[host]["confirm"] and not orders[host].confirm]
+            again = stack.enter_context(anew(doubtful)) if doubtful else None
+            decided()
+        except BaseException as failure:
+            _roll_back(party, orders, begun, failure)
+            raise
+        _commit(party, orders)
+        if again is not None:
+            again.call("confirm", {"fabric": orders[doubtful[0]].fabric.name})
     return {host: answer["changes"] for host, answer in prepared.items()}
 
 

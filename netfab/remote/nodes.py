@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab import nodes as local
 from netfab.errors import NetfabError
@@ -14,6 +14,7 @@ from netfab.remote.messages import Message
 from netfab.remote.party import Connect, connect, party
 from netfab.remote.ssh import Ssh, command
 from netfab.store.book import Entry
+from netfab.tuples import NamedTuple
 from netfab.where import Where, opened_book
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from netfab.hosts import simulated
 from netfab.objects.base import Fabric
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.part import commands_within, leases_within, summary_within, within
 from netfab.plan.planner import Plan, summary
 from netfab.remote.messages import Message
 from netfab.remote.transaction import Order
-from netfab.store.book import Entry
+from netfab.store.book import Entry, source
 from netfab.store.store import Record
 from netfab.topology.schema import Topology
+from netfab.tuples import NamedTuple
 from netfab.where import applying_user
 
 _OWN = ("publish", "borrowed", "inside")  # leases that are one host's own
@@ -73,19 +75,26 @@ def entry_for(
         os.urandom(8).hex(),
         summary_of(topology, planned),
         frozenset(leases),
+        store=str(topology.store or ""),
+        home=os.uname().nodename,
     )
 
 
 def orders_for(
-    topology: Topology, planned: Planned, entry: Entry, take_over: bool, cleared: Collection[str]
+    topology: Topology,
+    planned: Planned,
+    entry: Entry,
+    take_over: bool,
+    cleared: Collection[str],
+    confirm: float = 0.0,
 ) -> Iterator[tuple[str, Order]]:
     """What each host is told; those that the file no longer has are told of an empty fabric."""
-    source = entry.file if entry.file == "-" else f"{os.uname().nodename}:{entry.file}"
+    file = source(entry.file, entry.store, entry.home)
     for host, said in planned.said.items():
         made, empty = planned.plans.get(host), Fabric(topology.name)
         chosen = _summary_on(topology, host, planned) if made else {"networks": {}, "nodes": {}, "links": []}
         commands = commands_within(made, said["commands"]) if made else {}
-        record = Record(topology.name, source, 0, empty.to_json(), json.dumps(chosen), json.dumps(commands))
+        record = Record(topology.name, file, 0, empty.to_json(), json.dumps(chosen), json.dumps(commands))
         yield (
             host,
             Order(
@@ -99,6 +108,8 @@ def orders_for(
                 made.published if made else (),
                 take_over or host in cleared,
                 0.0,
+                confirm,
+                bool(entry.hosts.get(host)) and host not in simulated.names(),
             ),
         )
 

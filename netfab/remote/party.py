@@ -13,7 +13,7 @@ from netfab.hosts.interrupt import Interrupts, deferred
 from netfab.remote.channel import Channel, Transport, Unreachable, ask
 from netfab.remote.forked import Forked
 from netfab.remote.messages import Message
-from netfab.remote.ssh import Ssh
+from netfab.remote.ssh import ANEW, Ssh
 from netfab.where import Where
 
 Connect = Callable[[str, str, Where], Transport]  # a host's name, how it is reached, and where we are
@@ -26,12 +26,22 @@ def connect(host: str, destination: str, where: Where) -> Transport:
     return Ssh(destination) if destination else Forked(where)
 
 
+def connect_anew(host: str, destination: str, where: Where) -> Transport:
+    """The same, by a connection that nothing else has: it shows that there is a way."""
+    if host in simulated.names() or not destination:
+        return connect(host, destination, where)
+    return Ssh(destination, ANEW)
+
+
 class Party:
     """The conversations with the hosts of one fabric."""
 
-    def __init__(self, channels: Mapping[str, Channel], interrupts: Interrupts) -> None:
+    def __init__(
+        self, channels: Mapping[str, Channel], interrupts: Interrupts, meanwhile: Callable[[], None]
+    ) -> None:
         self.channels = dict(channels)
         self._interrupts = interrupts
+        self._meanwhile = meanwhile
 
     def ask(
         self,
@@ -44,10 +54,16 @@ class Party:
 
         `waiting`: hosts that hold a lock meanwhile.
         """
+
+        def look() -> None:
+            self._meanwhile()
+            if not patient:
+                self._interrupts.check()
+
         found = ask(
             {self.channels[host]: message for host, message in questions.items()},
             [self.channels[host] for host in waiting],
-            (lambda: None) if patient else self._interrupts.check,
+            look,
             lambda channel, message: tell(channel.host, message),
         )
         return {channel.host: answer for channel, answer in found.items()}
@@ -90,11 +106,19 @@ def unreachable(said: Mapping[str, Message | NetfabError]) -> dict[str, Unreacha
 
 
 @contextmanager
-def party(hosts: Mapping[str, str], where: Where, way: Connect = connect) -> Iterator[Party]:
-    """Speak with these hosts, by name and destination; a signal is answered between two words."""
+def party(
+    hosts: Mapping[str, str],
+    where: Where,
+    way: Connect = connect,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Iterator[Party]:
+    """Speak with these hosts, by name and destination; a signal is answered between two words.
+
+    `meanwhile` is called now and then while answers are waited for.
+    """
     channels: dict[str, Channel] = {}
     with deferred() as interrupts:
-        together = Party(channels, interrupts)
+        together = Party(channels, interrupts, meanwhile)
         try:
             for host, destination in hosts.items():
                 together.channels[host] = Channel(host, way(host, destination, where))

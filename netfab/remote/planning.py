@@ -10,18 +10,21 @@ from netfab.errors import NetfabError, raise_all
 from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder
 from netfab.objects.kinds import KINDS
+from netfab.plan import uplinks
 from netfab.plan.facts import Asked, Facts, asked_by
 from netfab.plan.part import nodes_of, part_of
 from netfab.plan.placement import plan_hosts
 from netfab.plan.planner import Plan
 from netfab.plan.planner import plan as plan_for_one
 from netfab.plan.runs_on import place
+from netfab.plan.subnets import Reservation
 from netfab.remote.alone import facts_of_others, undetermined
 from netfab.remote.meeting import greeted, tell_what_was_decided
+from netfab.remote.messages import Message
 from netfab.remote.orders import Planned, leases_of
 from netfab.remote.party import Party
 from netfab.runtime.paths import RUN_DIRECTORY
-from netfab.store.book import Entry
+from netfab.store.book import Entry, Others
 from netfab.topology.schema import Topology
 from netfab.visits import refuse_unfound
 
@@ -33,10 +36,15 @@ def planned(
     together: Party,
     hosts: Collection[str],
     entry: Entry | None,
+    others: Others,
     skip_unreachable: bool = False,
     only: Collection[str] = (),
+    secret: bytes = b"",
 ) -> Planned:
-    """Ask every host who it is, and plan for those that answer; `only` some nodes. Raises NetfabError."""
+    """Ask every host who it is, and plan for those that answer; `only` some nodes.
+
+    `others`: what else is held than hosts know; `secret`: of encrypted networks. Raises NetfabError.
+    """
     applied = entry.summary["nodes"] if entry else ()
     asked = _asked(topology, hosts, nodes_of(topology, only, applied) if only else topology.nodes)
     said = greeted(together, topology.name, asked, skip_unreachable)
@@ -46,10 +54,13 @@ def planned(
     for answer in there.values():
         unfound = {word: NetfabError(*told) for word, told in answer["unfound"].items()}
         refuse_unfound(topology, unfound)
-    facts = {host: _facts(answer["facts"]) for host, answer in there.items()}
+    facts = {host: _with_others(_facts(answer["facts"]), others) for host, answer in there.items()}
+    if any(own.esp is not None and own.esp.counted for own in facts.values()):
+        again = greeted(together, topology.name, asked, skip_unreachable)
+        facts = _received_before_sent(facts, again)
     leases, run = leases_of(said, entry), next(iter(said.values()), {}).get("run", RUN_DIRECTORY)
     if topology.hosts:
-        plans = plan_hosts(topology, leases, facts, run)
+        plans = plan_hosts(topology, leases, facts, run, secret)
     else:
         (host,) = facts
         topology = shared.joined(topology, said[host]["networks"])
@@ -57,26 +68,56 @@ def planned(
     if not only:
         return Planned(plans, said, out, facts, leases)
     parts = {host: part_of(topology, plan, only, applied) for host, plan in plans.items()}
-    return Planned(parts, said, out, facts, leases, _what_is_there(together, parts))
+    return Planned(parts, said, out, facts, leases, what_is_there(together, parts))
 
 
-def _what_is_there(together: Party, parts: Mapping[str, Plan]) -> dict[str, Fabric]:
-    """The fabric as it is on each host."""
+def _with_others(facts: Facts, others: Others) -> Facts:
+    """What a host says, with what is held elsewhere."""
+    known = {reservation.prefix for reservation in facts.reservations}
+    held = tuple(
+        Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
+        for subnet in others.subnets
+        if subnet.prefix not in known
+    )
+    vnis = tuple((vni, f"fabric {fabric}'s") for vni, fabric in others.vnis.items())
+    return facts._replace(reservations=held + facts.reservations, vnis=(*facts.vnis, *vnis))
+
+
+def what_is_there(
+    together: Party, plans: Mapping[str, Plan], waiting: Collection[str] = ()
+) -> dict[str, Fabric]:
+    """The fabric as it is on each host. `waiting`: hosts that hold a lock meanwhile."""
     questions = {
-        host: {"verb": "observe", "fabric": json.loads(part.fabric.to_json())} for host, part in parts.items()
+        host: {"verb": "observe", "fabric": json.loads(made.fabric.to_json())} for host, made in plans.items()
     }
-    said = together.ask_all(questions)
+    said = together.ask_all(questions, waiting)
     return {host: Fabric.from_json(json.dumps(answer["fabric"]), KINDS) for host, answer in said.items()}
 
 
-def planned_alone(topology: Topology, together: Party, host: str) -> Planned:
+def _received_before_sent(facts: Mapping[str, Facts], said: Mapping[str, Message]) -> dict[str, Facts]:
+    """The facts, with what hosts have sent by now: all that had been received before is counted in that."""
+    found = {}
+    for host, own in facts.items():
+        now = _facts(said[host]["facts"]).esp if host in said else None
+        if own.esp is not None and now is not None:
+            counted = {
+                name: (now.counted[name][0], received)
+                for name, (_, received) in own.esp.counted.items()
+                if name in now.counted
+            }
+            own = own._replace(esp=own.esp._replace(counted=counted))
+        found[host] = own
+    return found
+
+
+def planned_alone(topology: Topology, together: Party, host: str, secret: bytes = b"") -> Planned:
     """Ask that host alone, and plan for it. Raises NetfabError where others would have to be asked."""
     said = greeted(together, topology.name, _asked(topology, [host], topology.nodes))
     refuse_unfound(topology, {word: NetfabError(*told) for word, told in said[host]["unfound"].items()})
     facts, leases = _facts(said[host]["facts"]), leases_of(said, None)
     applied = {str(device): int(mtu) for device, mtu in said[host]["mtus"].items()}
     others = facts_of_others(topology, host, leases, applied)
-    plan = plan_hosts(topology, leases, {host: facts, **others}, said[host]["run"])[host]
+    plan = plan_hosts(topology, leases, {host: facts, **others}, said[host]["run"], secret)[host]
     raise_all(undetermined(topology, host, plan, leases, applied))
     return Planned({host: plan}, said, (), {host: facts}, leases)
 
@@ -85,8 +126,12 @@ def _asked(topology: Topology, hosts: Collection[str], nodes: Collection[str]) -
     """What each host is to say of guests and NICs: those of its own nodes, of these."""
     if not topology.hosts:
         return dict.fromkeys(hosts, asked_by(topology, nodes))
-    runs_on = place(topology).nodes
+    placement = place(topology)
+    named = uplinks.by_host(topology, placement.segments)
     return {
-        host: asked_by(topology, [node for node, where in runs_on.items() if where == host and node in nodes])
+        host: asked_by(
+            uplinks.seen_from(host, named),
+            [node for node, where in placement.nodes.items() if where == host and node in nodes],
+        )
         for host in hosts
     }

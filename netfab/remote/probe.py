@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from time import monotonic
-from typing import NamedTuple
+
+from netfab.tuples import NamedTuple
 
 HEADERS = {4: 28, 6: 48}  # bytes of IP and UDP
 # linux/in.h and linux/in6.h: DF is set, and no path MTU that is known already is minded.

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import Location, NetfabError, raise_all
+from netfab.plan.overhead import overlay_mtu, packet_around
 from netfab.plan.planner import Plan
-from netfab.plan.tunnels import OVERHEAD
 from netfab.remote.messages import BadMessage, Message, field
 from netfab.remote.party import Party
 from netfab.topology.schema import Topology
+from netfab.tuples import NamedTuple
 
 ROUND = 1.0  # seconds that a host waits for what others send
 _SEARCHES = 3  # of so many rounds, each with _RUNGS sizes between what passes and what doesn't: 16 ** 3
@@ -38,6 +39,7 @@ class Need(NamedTuple):
     size: int
     network: str
     at: Location | None
+    encrypted: bool = False
 
 
 def ways_of(
@@ -54,7 +56,8 @@ def ways_of(
             address = topology.hosts[receiver].address
             if made and address is not None:
                 way = Way(sender, receiver, tunnel.port)
-                need = Need(segment.mtu + OVERHEAD[address.version], segment.name, segment.wish.at.own)
+                size = packet_around(segment.mtu, address.version, tunnel.encrypted)
+                need = Need(size, segment.name, segment.wish.at.own, tunnel.encrypted)
                 found[way] = max(need, found.get(way, need), key=lambda one: one.size)
     return found
 
@@ -140,12 +143,13 @@ class _Question:
     def _error(self, way: Way) -> NetfabError | None:
         need, got = self._ways[way], self._got[way]
         if got:
-            overhead = OVERHEAD[6 if ":" in self._addresses[way.receiver] else 4]
+            family = 6 if ":" in self._addresses[way.receiver] else 4
+            most = overlay_mtu(got, family, need.encrypted)
             return NetfabError(
                 f"{need.size} bytes have to go from {way.sender} to {way.receiver} in one piece for network"
                 f" {need.network}, and {got} do: what is between them is narrower than their interfaces",
                 at=need.at,
-                hint=f"write `mtu: {got - overhead}` for it, or mend what is between them",
+                hint=f"write `mtu: {most}` for it, or mend what is between them",
             )
         if self._ports[way.receiver] != self._port:  # a firewall may let in what tunnels get, and no more
             return None

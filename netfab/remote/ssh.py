@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from typing import Any
 
 from netfab.errors import NetfabError
@@ -35,13 +36,18 @@ def refuse_destination(text: str) -> None:
         )
 
 
-def command(destination: str, arguments: dict[str, Any], terminal: bool = False) -> list[str]:
-    """The command line of ssh that makes an agent there."""
+ANEW = ("ControlPath=none",)  # a connection of its own, whatever there is already
+
+
+def command(
+    destination: str, arguments: dict[str, Any], terminal: bool = False, more: Iterable[str] = ()
+) -> list[str]:
+    """The command line of ssh that makes an agent there. `more`: options, as in its configuration."""
     refuse_destination(destination)
     ssh = shlex.split(os.environ.get(COMMAND, "")) or ["ssh"]
     options = ("BatchMode=yes", f"ConnectTimeout={CONNECT}", "ForwardAgent=no", "ForwardX11=no")
     alive = f"ServerAliveInterval={_ALIVE[0]}", f"ServerAliveCountMax={_ALIVE[1]}"
-    words = [word for option in (*options, *alive) for word in ("-o", option)]
+    words = [word for option in (*options, *alive, *more) for word in ("-o", option)]
     return [*ssh, *words, "-t" if terminal else "-T", "--", destination, _far_command(arguments)]
 
 
@@ -57,14 +63,14 @@ def _far_command(arguments: dict[str, Any]) -> str:
 class Ssh:
     """A Transport to an agent on a far host."""
 
-    def __init__(self, destination: str) -> None:
+    def __init__(self, destination: str, more: Iterable[str] = ()) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # `wait` closes it
         self._noise = 0
         self._greeted = False
         pipe = subprocess.PIPE
         try:
             self._process = subprocess.Popen(
-                command(destination, {}),
+                command(destination, {}, more=more),
                 stdin=pipe,
                 stdout=pipe,
                 stderr=self._said,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, get_type_hints
 
 from netfab.engine import apply as engine
 from netfab.engine.diff import for_peers, order
@@ -20,11 +20,13 @@ from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Lease
+from netfab.remote.dead_man import CUT_OFF, keeper_for, may_cut_off
 from netfab.remote.messages import BadMessage, Message, StaleBase
 from netfab.store.public import withdraw
 from netfab.store.store import Part, Record, Store
 from netfab.topology import grammar
 from netfab.topology.schema import Publish
+from netfab.tuples import NamedTuple
 from netfab.where import (
     Where,
     applying_user,
@@ -52,6 +54,8 @@ class Order(NamedTuple):
     published: tuple[Publish, ...]
     take_over: bool
     lock_timeout: float  # seconds
+    confirm: float = 0.0  # seconds in which somebody has to say that it stays; 0: nobody has to
+    by_ssh: bool = False  # whether a change of the host's NICs may cut the controller off
 
     def undecided(self) -> str:
         """What is kept of it until it is decided."""
@@ -89,6 +93,15 @@ class Transaction:
             need_kernel()
         self.order = order
         self._where = where._replace(lock_timeout=order.lock_timeout)
+        # A child of its own from before the store is opened: in one that was forked later SQLite hangs.
+        self._keeper = keeper_for(order.fabric, order.confirm, order.by_ssh, where)
+        try:
+            self._prepare(order, where)
+        except BaseException:
+            self._tell_keeper(applied=False)
+            raise
+
+    def _prepare(self, order: Order, where: Where) -> None:
         name = order.fabric.name
         with ExitStack() as stack:
             stack.enter_context(locked_fabric(name, self._where))
@@ -112,6 +125,9 @@ class Transaction:
                 raise
             self._steps = dict(zip(STEPS, for_peers(self.changes), strict=True))
             self._begun = False
+            self.confirm = order.confirm or (CUT_OFF if order.by_ssh and may_cut_off(self.changes) else 0.0)
+            if not self.confirm:
+                self._tell_keeper(applied=False)
             self._stack = stack.pop_all()
 
     def _refuse_stale(self) -> None:
@@ -156,6 +172,7 @@ class Transaction:
             if self._begun:
                 engine.undo(self.before, self._host, (self.order.fabric, self._last), why)
             self._give_leases_back()
+            self._tell_keeper(applied=False)
         finally:
             self.close()
 
@@ -173,6 +190,7 @@ class Transaction:
         try:
             self._host.announce(self.order.fabric, self._steps[OWN])
             decide(self.order, self._store, self._where)
+            self._tell_keeper(applied=True)
         finally:
             self.close()
 
@@ -180,11 +198,19 @@ class Transaction:
         """Nobody says what is to become of it: leases of what was not begun are free, the rest stays so."""
         if not self._begun:
             self._give_leases_back()
+            self._tell_keeper(applied=False)
         self.close()
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Let go of the lock; who may have to take it back does so, unless told otherwise before."""
         self._stack.close()
+        if self._keeper is not None:
+            self._keeper.close()
+
+    def _tell_keeper(self, applied: bool) -> None:
+        if self._keeper is not None:
+            (self._keeper.applied if applied else self._keeper.nothing)()
+            self._keeper = None
 
     def check(self) -> None:
         """Raises Interrupted when a signal has come."""

@@ -12,11 +12,11 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.errors import Unsupported
 from netfab.runtime.paths import Paths
 from netfab.runtime.spec import Spec
+from netfab.tuples import NamedTuple
 
 _OURS = "netfab"
 _CPU_PERIOD = 100_000  # microseconds

@@ -7,12 +7,12 @@ only.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from netfab.runtime.identity import Identity
 from netfab.runtime.seccomp import build
 from netfab.runtime.spec import CAPABILITIES
 from netfab.system import process
+from netfab.tuples import NamedTuple
 
 
 class Rights(NamedTuple):

@@ -16,7 +16,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import cgroups, sealed, tty
@@ -38,6 +37,7 @@ from netfab.runtime.spec import capabilities_of
 from netfab.runtime.status import PAUSED, status_of
 from netfab.system import linux
 from netfab.system.process import clone, die_with_parent, hide_from_ptrace
+from netfab.tuples import NamedTuple
 
 _JOINED = (
     linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWPID | linux.CLONE_NEWNET

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple
 
 from netfab.system.mounts import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, open_below
+from netfab.tuples import NamedTuple
 
 _LIMIT = 1 << 20  # bytes read of either file
 _NOBODY = 0xFFFFFFFF  # no user or group: setresuid(2) takes it for "stay who you are", which is root

@@ -23,6 +23,7 @@ from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record
 from netfab.runtime.spawn import Birth, Newborn, await_exec, permit, spawn
 from netfab.runtime.spec import Restart
 from netfab.runtime.timers import Timers
+from netfab.system.proc import boot_id, start_ticks, zombie_status
 from netfab.system.process import exit_status_of_stranger
 
 _Given = TypeVar("_Given")
@@ -95,7 +96,7 @@ class Keeper:
         if container.record.state == RESTARTING:
             self._restart(container)
         else:
-            status = record.zombie_status(container.record.pid, container.record.start_ticks)
+            status = zombie_status(container.record.pid, container.record.start_ticks)
             self._conclude(container, None if status is None else record.exit_code_of(status))
 
     def start(self, wanted: Mapping[str, int]) -> dict[str, NetfabError]:
@@ -138,8 +139,8 @@ class Keeper:
         container.record = Record(
             RUNNING,
             pid=newborn.pid,
-            start_ticks=record.start_ticks(newborn.pid) or 0,
-            boot_id=record.boot_id(),
+            start_ticks=start_ticks(newborn.pid) or 0,
+            boot_id=boot_id(),
             started=time.time(),
             restarts=container.record.restarts,
         )
@@ -204,7 +205,7 @@ class Keeper:
         known = container.record
         if container.is_child:
             return record.exit_code_of(os.waitpid(known.pid, 0)[1])
-        status = record.zombie_status(known.pid, known.start_ticks)
+        status = zombie_status(known.pid, known.start_ticks)
         if status is None:  # somebody else has waited for it
             status = exit_status_of_stranger(container.pidfd)
         return None if status is None else record.exit_code_of(status)

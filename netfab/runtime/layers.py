@@ -13,7 +13,6 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.runtime.paths import Paths
 from netfab.runtime.spec import (
@@ -27,6 +26,7 @@ from netfab.runtime.spec import (
 )
 from netfab.runtime.trees import remove_tree
 from netfab.system import linux
+from netfab.tuples import NamedTuple
 
 _MOUNT_POINTS = ("proc", "sys", "dev", "etc")
 _EMPTY_FILES = ("etc/hosts", "etc/resolv.conf")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from netfab.runtime.paths import Paths
 from netfab.runtime.rotation import LOG_LIMIT
 from netfab.runtime.status import status_of
 from netfab.system import files
+from netfab.tuples import NamedTuple
 
 _CHUNK = 1 << 16
 _MOST = 4 * LOG_LIMIT  # bytes read back: a guest can make its log seem any length, ftruncate(2)

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from netfab.tuples import NamedTuple
 
 RUN_DIRECTORY = "/run/netfab"
 STATE_DIRECTORY = "/var/lib/netfab"

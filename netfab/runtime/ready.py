@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.errors import NetfabError, NotReady
 from netfab.runtime.exec import Streams, run_in_container
@@ -20,6 +19,7 @@ from netfab.runtime.logs import tail
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import status_of
 from netfab.system import linux
+from netfab.tuples import NamedTuple
 
 _LINES = 20  # of output, that a failure shows
 _TRY = 5.0  # seconds that one connection or command may take

@@ -15,7 +15,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from netfab.errors import ContainerFailed
 from netfab.runtime import rootfs
@@ -26,6 +26,7 @@ from netfab.runtime.spec import DEFAULT_ENV, Spec
 from netfab.system import linux
 from netfab.system.mounts import RESOLVE_BENEATH, open_below
 from netfab.system.process import clone, close_on_exec_from, hide_from_ptrace
+from netfab.tuples import NamedTuple
 
 _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWPID
 _REPORT_LIMIT = 4096  # bytes

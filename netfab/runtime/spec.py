@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from netfab.errors import NetfabError
+from netfab.tuples import NamedTuple
 
 
 class Mount(NamedTuple):

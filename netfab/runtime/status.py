@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from typing import NamedTuple
 
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record, read_record, read_spec
 from netfab.runtime.spec import Spec
+from netfab.tuples import NamedTuple
 
 PAUSED, STOPPED = "paused", "stopped"  # of a record that says running, and exited
 

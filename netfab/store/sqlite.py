@@ -18,6 +18,7 @@ from typing import Self
 
 from netfab.errors import LeaseConflict, StoreError
 from netfab.plan.facts import HeldSubnet, Lease, same_port
+from netfab.store.conflicts import refuse_overlaps, refuse_vnis
 from netfab.store.store import Part, Record
 
 # What each version added to the one before; the first makes the tables.
@@ -152,10 +153,8 @@ class SqliteStore:
             for key, other in self.published(fabric).items():
                 if any(lease.kind == "publish" and same_port(lease.key, key) for lease in wanted):
                     raise LeaseConflict(f"port {key} is published by fabric {other}")
-            for vni, other in self.vnis(fabric).items():
-                if any(lease.kind == "vni" and int(lease.value) == vni for lease in wanted):
-                    raise LeaseConflict(f"VNI {vni} is fabric {other}'s")
-            _refuse_overlaps(wanted, self.held(fabric))
+            refuse_vnis(wanted, self.vnis(fabric))
+            refuse_overlaps(wanted, self.held(fabric))
             self._insert(fabric, wanted)
 
     def commit(self, record: Record, wants: Iterable[Lease], part: Part | None = None) -> None:
@@ -220,29 +219,6 @@ class SqliteStore:
             broken = not isinstance(error, (OSError, sqlite3.OperationalError))
             hint = "`netfab recover` rebuilds it from what the kernel shows" if broken else ""
             raise StoreError(f"{self.path}: {error}", hint=hint) from error
-
-
-def _refuse_overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> None:
-    """Raises LeaseConflict when two of them overlap.
-
-    One sweep over both, in the order of their first addresses.
-    """
-    mine = [HeldSubnet("", lease.key, ip_network(lease.value)) for lease in wanted if lease.kind == "subnet"]
-    spans = [
-        (held.prefix.version, int(held.prefix.network_address), int(held.prefix.broadcast_address), held)
-        for held in (*mine, *others)
-    ]
-    reach: dict[bool, tuple[int, int, HeldSubnet]] = {}  # ours, theirs: family, last address so far, whose
-    for family, first, last, held in sorted(spans, key=lambda span: span[:3]):
-        own = not held.fabric
-        if (before := reach.get(not own)) is not None and before[0] == family and before[1] >= first:
-            ours, theirs = (held, before[2]) if own else (before[2], held)
-            raise LeaseConflict(
-                f"{ours.prefix} for {ours.network} overlaps {theirs.prefix},"
-                f" network {theirs.network} of fabric {theirs.fabric}"
-            )
-        if own not in reach or reach[own][:2] < (family, last):
-            reach[own] = family, last, held
 
 
 @contextmanager

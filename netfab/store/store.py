@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from netfab.plan.facts import HeldSubnet, Lease
+from netfab.tuples import NamedTuple
 
 # What the reading of something damaged raises, which was JSON of ours.
 NO_SENSE = ValueError, TypeError, LookupError, AttributeError, RecursionError

@@ -11,7 +11,6 @@ import fcntl
 import os
 import signal
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from netfab.system.libc import (
     NR_CAPSET,
@@ -23,6 +22,7 @@ from netfab.system.libc import (
     machine,
     system_call,
 )
+from netfab.tuples import NamedTuple
 
 CLONE_PIDFD = 0x00001000  # linux/sched.h
 CLONE_INTO_CGROUP = 0x200000000

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface
-from typing import NamedTuple
 
 from netfab.errors import Location
 from netfab.topology.schema import (
@@ -30,6 +29,7 @@ from netfab.topology.schema import (
     default_pools,
 )
 from netfab.topology.schema import Attachment as Seat
+from netfab.tuples import NamedTuple
 
 NAME = "adhoc"  # no file can have it
 BRIDGE, SWITCH, MACVLAN, MOVED = "bridge", "openvswitch", "macvlan", "nic"  # ways out of a guest
@@ -134,7 +134,7 @@ def topology_of(
         links=tuple(_link(one) for one in present if one.way not in ON_BRIDGES),
         hosts={},
         checks=(),
-        store="sqlite",
+        store=None,
         reserved=(),
         asked=tuple(asked.leases()),
     )

@@ -47,7 +47,7 @@ def config(topology: Topology) -> str:
         "name": topology.name,
         "pools": [{"prefix": str(pool.prefix), "size": str(pool.size)} for pool in topology.pools],
         "avoid": [str(prefix) for prefix in topology.avoid],
-        "store": topology.store,
+        "store": str(topology.store or "sqlite"),
         "hosts": {
             host.name: _less_empty({"address": str(host.address or ""), "ssh": host.ssh})
             for host in topology.hosts.values()

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from netfab.topology.schema import Etcd
 
 
 class Wrong(ValueError):
@@ -347,10 +350,10 @@ def variable(text: str) -> str:
     raise Wrong(f"{quoted(text)} is no variable's name")
 
 
-def store(text: str) -> str:
-    """Where state is kept, as it is written."""
-    if text == "sqlite" or re.fullmatch(
-        r"etcd://[A-Za-z0-9.\[\]:-]+:[0-9]+(,[A-Za-z0-9.\[\]:-]+:[0-9]+)*", text
-    ):
-        return text
-    raise Wrong(f"{quoted(text)} is neither `sqlite` nor `etcd://HOST:PORT,HOST:PORT`")
+def store(text: str) -> Etcd | None:
+    """Where leases and locks are kept; None: on each host by itself."""
+    if text == "sqlite":
+        return None
+    from netfab.topology.etcd import etcd
+
+    return etcd(text)

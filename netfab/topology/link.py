@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from ipaddress import ip_network
 from itertools import pairwise, product
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from netfab.errors import TopologyError
 from netfab.topology import grammar, meanings, phrases
@@ -29,6 +29,7 @@ from netfab.topology.schema import Endpoint, Interface, Link, Places, Port, Pref
 from netfab.topology.subnets import SUBNETS, Subnets, subnets_of
 from netfab.topology.tree import Map, Sequence, Tree
 from netfab.topology.unread import keys_of
+from netfab.tuples import NamedTuple
 
 PLANNED_SIZES: Final[dict[Literal[4, 6], int | None]] = {4: 31, 6: 127}  # RFC 3021, RFC 6164
 _END_PATTERN: Final = f"({NAME}|host|nic|macvlan)(:{INTERFACE})?"

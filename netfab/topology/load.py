@@ -40,7 +40,6 @@ from netfab.topology.reading import (
     read_record,
     record_schema,
     refused,
-    reserved,
     scalar,
 )
 from netfab.topology.references import broken_references, unknown_placeholders
@@ -111,7 +110,7 @@ TOP: Final[dict[str, Reader[Any]]] = {
     "avoid": listed(scalar(addresses.prefix, pattern(r"[0-9a-fA-F:.]+/\d+"))),
     "defaults": Reader(map_of, record_schema(_DEFAULTS, {**meanings.NODE, **meanings.NETWORK})),
     "kinds": _entries(record_schema(_KIND, meanings.NODE)),
-    "store": reserved("store", scalar(grammar.store, pattern("sqlite|etcd://.*")), "sqlite"),
+    "store": scalar(grammar.store, pattern("sqlite|etcds?://.+")),
     "networks": _entries(record_schema(NETWORK, meanings.NETWORK), _RANGE),
     "nodes": _entries(record_schema(NODE, meanings.NODE), _RANGE),
     "links": Reader(list_of, {"type": ["array", "null"], "items": LINK_SCHEMA}),
@@ -192,9 +191,11 @@ class _Loading:
             links=tuple(self._links),
             hosts=self._hosts,
             checks=expanded(values.get("checks", ()), nodes.bases),
-            store=values.get("store", "sqlite"),
+            store=values.get("store"),
             reserved=(),
         )
+        if topology.store is not None and not self._name and "name" not in self._top.at.keys:
+            run.error_at(self._top.at.of("store"), "fabrics in a shared store say their names: write `name:`")
         for error in chain(
             broken_references(topology, nodes.bases, self._unread),
             unknown_placeholders(topology, nodes.bases, self._unread),

@@ -137,7 +137,7 @@ TOP: Final[Meanings] = {
     "avoid": "Prefixes that are never chosen, on top of what the host routes or resolves through.",
     "defaults": "Keys of nodes and networks, for all that have them and don't write them.",
     "kinds": "Sets of node keys, by the names that `kind:` gives.",
-    "store": "Where netfab keeps what it knows.",
+    "store": "Where leases and locks are: on each host (`sqlite`), or in an etcd: `etcd://HOST:PORT,HOST:PORT`.",
     "networks": "Networks, by name; each is a bridge of the host.",
     "nodes": "Nodes, by name; `leaf1..4` is four of them.",
     "links": "Cables between two nodes.",

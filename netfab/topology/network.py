@@ -22,7 +22,6 @@ from netfab.topology.reading import (
     pattern,
     read_record,
     record_schema,
-    reserved,
     scalar,
     words,
 )
@@ -90,7 +89,6 @@ def _external(text: str) -> str:
 def _uplink(tree: Tree, path: str, run: Run) -> tuple[tuple[str, str], ...]:
     """A NIC on this host, or one for each host by name."""
     if type(tree) is Map:
-        run.reserve("uplink", tree, path)
         return _UPLINKS.read(tree, path, run)
     return (("", _NIC_NAME.read(tree, path, run)),)
 
@@ -125,7 +123,7 @@ NETWORK: Final[dict[str, Reader[Any]]] = {
     "uplink": Reader(_uplink, {"anyOf": [INTERFACE_NAME.schema, _UPLINKS.schema]}),
     "hosts": listed(_HOST),
     "vxlan": words({"none": None}, Reader(_vxlan, record_schema(_VXLAN, meanings.VXLAN))),
-    "encrypt": reserved("encrypt", FLAG, False),
+    "encrypt": FLAG,
 }
 _PLAIN: Final = ("bridge", "internal", "isolated", "mtu", "external", "uplink", "hosts", "vxlan", "encrypt")
 

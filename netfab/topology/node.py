@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from netfab.errors import Location, TopologyError
 from netfab.topology import addresses, grammar, meanings, phrases
@@ -43,6 +43,7 @@ from netfab.topology.schema import (
     RouteWish,
 )
 from netfab.topology.tree import Map, Scalar, Sequence, Tree
+from netfab.tuples import NamedTuple
 
 SHELL: Final = ("/bin/sh", "-c")
 NODE_NAME: Final = scalar(grammar.node_name, pattern(NAME))

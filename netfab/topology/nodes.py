@@ -7,7 +7,7 @@ rules.py's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from netfab.errors import Location
 from netfab.topology import grammar
@@ -31,6 +31,7 @@ from netfab.topology.schema import (
 )
 from netfab.topology.suggest import nearest
 from netfab.topology.tree import Map, Scalar, Tree, weight
+from netfab.tuples import NamedTuple
 
 # What a node without a network of its own can't have, as docker refuses it ("conflicting options").
 NETWORK_KEYS: Final = frozenset({"networks", "publish", "hostname", "dns", "routes", "forward", "loopback"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from ipaddress import IPv4Address, IPv6Address
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 from netfab.errors import Location
 from netfab.topology.addresses import address, host_address, prefix
@@ -18,6 +18,7 @@ from netfab.topology.grammar import (
     whole,
 )
 from netfab.topology.schema import DEVICE_ENDS, Address, Mount, Prefix, Publish, Ready, RouteWish
+from netfab.tuples import NamedTuple
 
 ROUTE_KINDS = ("unicast", "blackhole", "unreachable", "prohibit")
 MAX_PATTERN = 1000  # characters of a regular expression

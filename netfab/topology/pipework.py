@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from hashlib import md5
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from netfab.errors import NetfabError, Unsupported
 from netfab.topology import addresses, grammar
 from netfab.topology.grammar import Wrong, interface_name, quoted
 from netfab.topology.schema import Address, Interface
+from netfab.tuples import NamedTuple
 
 T = TypeVar("T")
 FAMILIES = {"4": 4, "inet": 4, "6": 6, "inet6": 6}
@@ -108,6 +108,8 @@ def _split_last(word: str) -> tuple[str, str, str]:
 
 def mac_of_string(text: str) -> str:
     """As `echo STRING | md5sum` has it: 02 and the first five bytes (locally administered, unicast)."""
+    from hashlib import md5
+
     return (b"\x02" + md5(f"{text}\n".encode(), usedforsecurity=False).digest()[:5]).hex(":")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from netfab.topology import addresses, grammar
 from netfab.topology.grammar import INTERFACE
@@ -21,6 +21,7 @@ from netfab.topology.reading import (
 )
 from netfab.topology.schema import PLANNED, Impairment, Interface, Port
 from netfab.topology.tree import Tree
+from netfab.tuples import NamedTuple
 
 
 class Ip(NamedTuple):

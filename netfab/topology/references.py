@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from netfab.errors import Location, TopologyError
 from netfab.topology.grammar import quoted, shown
@@ -20,6 +19,7 @@ from netfab.topology.schema import (
 )
 from netfab.topology.suggest import nearest
 from netfab.topology.unread import Unread
+from netfab.tuples import NamedTuple
 
 _PLACEHOLDER = r"\{(?:ip6?|net|peer):([^{}]*)\}"
 

@@ -12,9 +12,10 @@ No `from __future__ import annotations` here: annotations as texts are compiled,
 from collections.abc import Mapping
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from netfab.errors import Location
+from netfab.tuples import NamedTuple
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -370,6 +371,31 @@ class Check(NamedTuple):
     at: Location
 
 
+ETCD_PREFIX: Final = "/netfab"
+ETCD_OPTIONS: Final = {"ca": "ca", "cert": "cert", "key": "key", "password-file": "password_file"}
+
+
+class Etcd(NamedTuple):
+    """`store: etcd://…`: where controllers share leases and locks. Paths are absolute; "" is none."""
+
+    endpoints: tuple[str, ...]  # HOST:PORT
+    prefix: str = ETCD_PREFIX  # of all keys
+    tls: bool = False
+    user: str = ""
+    password_file: str = ""
+    ca: str = ""  # certificates that the members' are signed by; "": those that the system trusts
+    cert: str = ""  # ours, where etcd asks for one
+    key: str = ""
+
+    def __str__(self) -> str:
+        """As it is written. No secret is in it."""
+        user = f"{self.user}@" if self.user else ""
+        said = [f"{name}={value}" for name, field in ETCD_OPTIONS.items() if (value := getattr(self, field))]
+        options = f"?{'&'.join(said)}" if said else ""
+        prefix = self.prefix if self.prefix != ETCD_PREFIX else ""
+        return f"etcd{'s' if self.tls else ''}://{user}{','.join(self.endpoints)}{prefix}{options}"
+
+
 class Topology(NamedTuple):
     """A whole file."""
 
@@ -382,7 +408,7 @@ class Topology(NamedTuple):
     links: tuple[Link, ...]
     hosts: Mapping[str, HostEntry]
     checks: tuple[Check, ...]
-    store: str
+    store: Etcd | None  # None: each host keeps its own
     reserved: tuple[Reserved, ...]
     origin: str = ""  # what tells its file from all others; "" where it does not follow from that alone
     asked: tuple[

@@ -43,7 +43,7 @@ os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 for option in ({NO_NEW_PRIVS}, {DUMPABLE}):
     ctypes.CDLL(None, use_errno=True).prctl(option, 1, 0, 0, 0)
 sys.argv = ["netfab", *sys.argv[1:]]
-main()
+sys.exit(main())
 """
 
 

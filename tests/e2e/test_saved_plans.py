@@ -123,7 +123,9 @@ HOSTILE: dict[str, Any] = {
     "an impossible file": {"file": "a\0b"},
     "a file that is no text": {"file": "\ud800"},
     "nodes that are no texts": {"only": [1]},
-    "no digests": {"desired": []},
+    "no parts": {"parts": []},
+    "no digests": {"parts": {"": {"desired": []}}},
+    "a way that is no text": {"ssh": 1},
     "a name that is none": {"name": {}},
 }
 

@@ -39,16 +39,12 @@ def run(command):
         sys.stdout.flush()
         if os.fork() == 0:
             sys.argv = ["netfab", *words.split()]
-            try:
-                main()
-            except SystemExit as ended:
-                sys.stdout.flush()
-                os._exit(ended.code or 0)
+            os._exit(main())
         if os.waitstatus_to_exitcode(os.wait()[1]):
             return 1
     return 0
 lab._run = run
-main()
+sys.exit(main())
 """
 
 
@@ -128,7 +124,7 @@ def test_an_ordinary_user_has_all_commands_for_simulated_hosts_too(lab: Lab) -> 
     result = lab.run(
         sys.executable,
         "-c",
-        AS_NOBODY.removesuffix("main()\n") + SEVERAL,
+        AS_NOBODY.removesuffix("sys.exit(main())\n") + SEVERAL,
         *("lab", "topology.yaml", "--", *commands.split()),
     )
 

@@ -24,9 +24,9 @@ from netfab.hosts.interrupt import deferred
 from netfab.hosts.local import LocalHost
 from netfab.hosts.sandbox import throwaway
 from netfab.kernel.dumps import links
-from netfab.kernel.execute import RACES, Hook
+from netfab.kernel.execute import RACES
 from netfab.kernel.netlink import NLM_F_DUMP_INTR, Netlink
-from netfab.objects.base import Fabric, Op
+from netfab.objects.base import Fabric, Hook, Op
 from netfab.objects.wire import NLM_F_CREATE, RTM_NEWLINK
 
 OTHER = fabric(

@@ -15,8 +15,7 @@ from netfab.engine.apply import apply
 from netfab.errors import NetfabError
 from netfab.hosts.local import LocalHost
 from netfab.hosts.sandbox import throwaway
-from netfab.kernel.execute import Hook
-from netfab.objects.base import Fabric
+from netfab.objects.base import Fabric, Hook
 from netfab.objects.guest import Guest
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.nic import Nic

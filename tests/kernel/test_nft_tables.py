@@ -13,7 +13,7 @@ import pytest
 from small_lab import FABRIC, Lab, listed
 
 from netfab.engine.apply import apply
-from netfab.engine.diff import diff
+from netfab.engine.diff import diff, order
 from netfab.errors import KernelRefused, NetfabError, Unsupported
 from netfab.hosts.local import LocalHost
 from netfab.kernel import nft
@@ -152,6 +152,45 @@ def test_nft_is_not_started_where_there_is_no_table_of_ours(
 
     with LocalHost("other") as other:
         assert other.observe("other").own == {}
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many transactions each start of nft was given."""
+    found: list[int] = []
+    carried_out = nft.load
+
+    def load(*transactions: str) -> None:
+        found.append(len(transactions))
+        carried_out(*transactions)
+
+    for module in ("execute", "nft"):
+        monkeypatch.setattr(f"netfab.kernel.{module}.load", load)
+    return found
+
+
+TABLES = Fabric(FABRIC, (Firewall(family, f"netfab-{FABRIC}") for family in ("inet", "bridge")))
+
+
+def test_all_tables_are_made_by_one_start_of_nft_and_ended_by_another(
+    host: LocalHost, loads: list[int]
+) -> None:
+    apply(TABLES, host)
+    apply(Fabric(FABRIC), host)
+
+    assert loads == [2, 2]
+
+
+def test_a_table_that_is_refused_does_not_take_others_with_it(host: LocalHost, loads: list[int]) -> None:
+    (phase,) = order(diff(TABLES, Fabric(FABRIC)))
+    host.observe(FABRIC)
+    subprocess.run([nft.program(), f"add table bridge netfab-{FABRIC}"], check=True)
+
+    made, refused = host.run(phase)
+
+    assert made is None
+    assert "File exists" in str(refused)
+    assert loads == [2, 1, 1]
 
 
 def test_an_nft_that_hangs_is_ended_and_named(

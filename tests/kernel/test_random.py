@@ -19,8 +19,7 @@ from netfab.engine.apply import apply
 from netfab.errors import NetfabError
 from netfab.hosts.local import LocalHost
 from netfab.hosts.sandbox import throwaway
-from netfab.kernel.execute import Hook
-from netfab.objects.base import Fabric, Op
+from netfab.objects.base import Fabric, Hook, Op
 
 FIRST, _, LAST = os.environ.get("NETFAB_SEEDS", "0-39").partition("-")
 histories = pytest.mark.parametrize("seed", range(int(FIRST), int(LAST or FIRST) + 1))

@@ -12,6 +12,8 @@ from examples import (
     BR0,
     BR1,
     FILE,
+    GROUP,
+    TUNNEL,
     WEB,
     WEB_ETH0,
     WEB_ETH1,
@@ -24,6 +26,7 @@ from examples import (
     port,
     route,
     veth,
+    vxlan,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +41,9 @@ from netfab.objects.port import Port
 from netfab.objects.route import Hop
 from netfab.objects.supervisor import Supervisor
 from netfab.objects.veth import End, Veth
+from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
+from netfab.objects.xfrm import OUT
+from netfab.objects.xfrm_policy import XfrmPolicy
 
 SIGNS = {"create": "+", "update": "~", "delete": "-"}
 
@@ -198,6 +204,19 @@ def test_what_comes_after_something_waits_also_for_its_update() -> None:
     desired = fabric(Thing("rules", 1), Thing("port", follows=("rules",)))
 
     assert phases_of(desired, actual) == [["~ thing rules: value 0 -> 1"], ["+ thing port"]]
+
+
+def test_what_came_after_a_whole_space_ends_before_anything_in_it_does() -> None:
+    tunnel, flood = vxlan(), VxlanFdb(TUNNEL, EVERYBODY, ip_address("192.0.2.12"))
+    policy = XfrmPolicy(OUT, ip_address("192.0.2.11"), ip_address("192.0.2.12"), 4789, GROUP)
+
+    assert phases_of(fabric(), fabric(policy, tunnel)) == [[f"- {tunnel}"], [f"- {policy}"]]
+    assert phases_of(fabric(tunnel), fabric(policy, tunnel, flood)) == [[f"- {flood}"], [f"- {policy}"]]
+    assert phases_of(fabric(policy, tunnel, flood), fabric()) == [
+        [f"+ {policy}"],
+        [f"+ {tunnel}"],
+        [f"+ {flood}"],
+    ]
 
 
 def test_what_comes_after_a_whole_space_waits_for_all_in_it_and_a_space_of_nobody_for_nothing() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 from random import Random
 
 import pytest
+from processes import in_processes
 
 from netfab.errors import LeaseConflict, StoreError
 from netfab.plan.facts import HeldSubnet, Lease
@@ -221,26 +222,6 @@ def test_a_store_with_any_byte_changed_answers_or_says_that_it_is_broken(directo
     assert told > 40
 
 
-def _in_processes(jobs: list[Callable[[int], None]]) -> list[int]:
-    """Exit codes of each job in a process of its own; to read what it is given waits for all others."""
-    children = []
-    gate, opening = os.pipe()
-    for job in jobs:
-        child = os.fork()
-        if child == 0:
-            try:
-                os.close(opening)
-                job(gate)
-                os._exit(0)
-            except BaseException as error:
-                os.write(2, f"{type(error).__name__}: {error}\n".encode())
-                os._exit(1)
-        children.append(child)
-    os.close(opening)
-    os.close(gate)
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-
-
 def _claim_twenty(directory: str, fabric: str, gate: int) -> None:
     """As a planner does: the twenty lowest /24s that seem free, all at once, until nobody was first."""
     os.read(gate, 1)
@@ -256,7 +237,7 @@ def _claim_twenty(directory: str, fabric: str, gate: int) -> None:
 
 
 def test_fifty_processes_claim_a_thousand_leases_without_a_double_or_a_locked(directory: str) -> None:
-    codes = _in_processes(
+    codes = in_processes(
         [
             lambda gate, number=number: _claim_twenty(directory, f"fabric{number}", gate)
             for number in range(50)
@@ -279,7 +260,7 @@ def _open_each(directories: list[str], gate: int) -> None:
 def test_processes_that_make_the_same_store_at_once_all_get_it(tmp_path: Path) -> None:
     directories = [str(tmp_path / str(number)) for number in range(40)]
 
-    codes = _in_processes([lambda gate: _open_each(directories, gate)] * 8)
+    codes = in_processes([lambda gate: _open_each(directories, gate)] * 8)
 
     assert codes == [0] * 8
 

@@ -19,8 +19,8 @@ from netfab.guests.namespaces import Node
 from netfab.guests.opening import open_namespace
 from netfab.guests.sources import Sources
 from netfab.kernel import daemon
-from netfab.runtime.record import start_ticks
 from netfab.system import linux
+from netfab.system.proc import start_ticks
 
 HERE = Sources()
 

@@ -61,6 +61,21 @@ def test_a_fabric_is_made_and_looked_at_and_destroyed_on_a_far_host(
     assert fars["h1"].left() == []
 
 
+def test_what_was_saved_is_applied_there_and_stays_when_it_is_confirmed(
+    netfab: Netfab, fars: dict[str, Far]
+) -> None:
+    netfab("plan", "--ssh", THERE, "--save", "p.json")
+
+    applied = netfab("apply", "--plan", "p.json", "--confirm", "60s")
+
+    assert "Applied: " in applied.stdout
+    assert "`netfab confirm shop`, within 60 s, keeps it." in applied.stderr
+    assert netfab("confirm", "shop").stderr == "Confirmed shop.\n"
+    assert fars["h1"].nodes() == {"shop.web", "shop.db"}
+    assert "changed since this plan was saved" in netfab("apply", "--plan", "p.json", code=1).stderr
+    assert "no change of fabric shop waits" in netfab("confirm", "shop", code=1).stderr
+
+
 def test_what_others_change_there_is_named_and_repaired(netfab: Netfab, fars: dict[str, Far]) -> None:
     netfab("apply", "--ssh", THERE)
     fars["h1"].run("ip", "-n", "shop.web", "link", "set", "eth0", "down")

@@ -17,8 +17,7 @@ from netfab.engine.apply import apply, changes_for
 from netfab.errors import NetfabError, PortBusy
 from netfab.hosts.local import LocalHost
 from netfab.hosts.ports import refuse_busy
-from netfab.kernel.execute import Hook, no_hook
-from netfab.objects.base import Fabric
+from netfab.objects.base import Fabric, Hook, no_hook
 from netfab.objects.held import HeldPorts
 from netfab.runtime import client
 from netfab.runtime.ports import held, mark

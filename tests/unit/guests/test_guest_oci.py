@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from netfab.errors import NoAnswer, NoGuest
 from netfab.guests.guest import Candidate
 from netfab.guests.oci import Podman, Runtime, crun, runc
-from netfab.runtime.record import start_ticks
+from netfab.system.proc import start_ticks
 
 # As crun 1.8.1 writes it.
 STATUS = {

@@ -43,13 +43,16 @@ def facts(address: str, mtu: int = 1500, **more: Any) -> Facts:
 
 
 def planned(
-    text: str, leases: Iterable[Lease] = (), given: Mapping[str, Facts] | None = None
+    text: str,
+    leases: Iterable[Lease] = (),
+    given: Mapping[str, Facts] | None = None,
+    secret: bytes = b"",
 ) -> Mapping[str, Plan]:
     topology = read(text)
     known = {
         name: facts(str(host.address)) if host.address else Facts() for name, host in topology.hosts.items()
     }
-    return plan_hosts(topology, leases, {**known, **(given or {})}, RUN)
+    return plan_hosts(topology, leases, {**known, **(given or {})}, RUN, secret)
 
 
 def test_what_hosts_are_told_of_another_is_computed_once_for_all_of_them() -> None:

@@ -20,11 +20,8 @@ RESERVED = {
     "reorder": "links: [{endpoints: [x, y], reorder: 1%}]",
     "corrupt": "links: [{endpoints: [x, y], corrupt: 1%}]",
     "masquerade": "nodes: {x: {networks: {a: {masquerade: true}}}}",
-    "uplink": "networks: {a: {uplink: {h1: eth0}}}\nhosts: {h1: {}}",
-    "encrypt": "networks: {a: {encrypt: true}}",
     "devices": "nodes: {x: {devices: [/dev/net/tun]}}",
     "image": "nodes: {x: {image: 'alpine:3'}}",
-    "store": "store: etcd://h1:2379",
 }
 SHARED = {
     "name": "name: lab",
@@ -53,7 +50,7 @@ def test_a_key_without_effect_yet_is_refused_by_name_and_place(key: str) -> None
 
 def test_all_keys_without_effect_are_named_at_once() -> None:
     with pytest.raises(Several) as caught:
-        planned("{name: lab, store: 'etcd://h:2379', networks: {a: {encrypt: true, delay: 5ms}}}")
+        planned("{name: lab, networks: {n: {delay: 5ms, jitter: 1ms, loss: 1%}}}")
 
     assert len(caught.value.errors) == 3
 

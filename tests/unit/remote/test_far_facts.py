@@ -54,7 +54,7 @@ def test_an_order_is_the_same_at_the_other_end() -> None:
         order = Order(
             "a1b2", "h1", 3, 4, Record("shop", "c:/shop.yaml", applying_user(), "", "{}"), example.before,
             frozenset({Lease("subnet", "lan/4", "10.0.0.0/24")}),
-            (Publish(ip_address("127.0.0.1"), 8080, 80, "tcp", at),), False, 5.0,
+            (Publish(ip_address("127.0.0.1"), 8080, 80, "tcp", at),), False, 5.0, 30.0, True,
         )  # fmt: skip
 
         arrived = order_of(decode(encode(prepare_message(order, 5.0))))
@@ -77,6 +77,8 @@ def test_what_is_undecided_is_the_order_less_what_is_of_the_moment() -> None:
         (),
         False,
         5.0,
+        30.0,
+        True,
     )
 
     assert order_of(json.loads(order.undecided())) == order

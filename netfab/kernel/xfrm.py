@@ -1,0 +1,60 @@
+"""IPsec of the caller's namespace: states and policies are read, made and ended (ip-xfrm(8))."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from errno import EEXIST, ENOENT, ESRCH
+
+from netfab.kernel.netlink import NETLINK_XFRM, Netlink
+from netfab.objects import xfrm
+from netfab.objects.ops import Xfrm
+from netfab.objects.wire import NLM_F_REQUEST, parse
+from netfab.objects.xfrm import XfrmMessage
+
+_SOCKETS = "/proc/net/netlink"
+_HEADERS = {
+    xfrm.NEWSA: xfrm.SELECTOR.size + xfrm.ID.size + xfrm.STATE.size,
+    xfrm.NEWPOLICY: xfrm.SELECTOR.size + xfrm.POLICY.size,
+}
+
+
+def send(op: Xfrm) -> None:
+    """Raises OSError."""
+    with closing(Netlink(NETLINK_XFRM)) as netlink:
+        sequence = netlink.next_sequence()
+        header = (16 + len(op.body)).to_bytes(4, "little") + op.type.to_bytes(2, "little")
+        header += (op.flags | NLM_F_REQUEST).to_bytes(2, "little") + sequence.to_bytes(4, "little") + bytes(4)
+        refused = netlink.batch([(sequence, header + op.body)])
+    for errno, words in refused.values():
+        if not (op.ends and errno in (ESRCH, ENOENT)):
+            there = "somebody else has one" if errno == EEXIST else ""
+            raise OSError(errno, words or there or os.strerror(errno))
+
+
+def states() -> Iterator[XfrmMessage]:
+    """All that there are; of others, too."""
+    return _dump(xfrm.GETSA, xfrm.NEWSA)
+
+
+def policies() -> Iterator[XfrmMessage]:
+    """All that there are, but for those of sockets."""
+    return _dump(xfrm.GETPOLICY, xfrm.NEWPOLICY)
+
+
+def _dump(asked: int, kind: int) -> Iterator[XfrmMessage]:
+    if not _in_use() or os.geteuid() != 0:  # nobody else is told
+        return
+    with closing(Netlink(NETLINK_XFRM)) as netlink:
+        for data, start, end in netlink.dump(asked, b""):
+            behind = start + _HEADERS[kind]
+            yield XfrmMessage(kind, data[start:behind], parse(data, behind, end))
+
+
+def _in_use() -> bool:
+    """Whether the kernel has what answers; it would load that for whoever asks."""
+    with suppress(OSError), open(_SOCKETS) as file:
+        next(file)
+        return any(line.split(maxsplit=2)[1] == str(NETLINK_XFRM) for line in file)
+    return False

@@ -1,0 +1,98 @@
+"""Uplinks of a topology for several hosts: which NIC is whose, and what is behind them. Pure.
+
+Each host is then planned for as one that is alone (uplink.py). That frames do not go round is runs_on.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from netfab.errors import PlanError
+from netfab.plan.facts import Facts, Lease
+from netfab.plan.tunnels import Tunnel, underlay
+from netfab.plan.uplink import held_by_host, nic_of, original_of
+from netfab.topology.schema import Address, Network, Topology
+from netfab.tuples import NamedTuple
+
+
+class Behind(NamedTuple):
+    """What hosts have on the NICs that are ports of a network's bridges."""
+
+    mtus: tuple[int, ...] = ()
+    held: Mapping[Address, str] = {}  # their own addresses, and whose they are
+    stations: Mapping[str, str] = {}  # by host: the MAC of its bridge, which has such a NIC, or had one
+
+
+def by_host(topology: Topology, hosts: Mapping[str, tuple[str, ...]]) -> Topology:
+    """The topology with the uplinks of each host by its name, also those that are named once for all.
+
+    `hosts`: those of each network.
+    """
+    return _with_uplinks_of(
+        topology,
+        lambda network: tuple(
+            (one, nic) for host, nic in network.uplink for one in ((host,) if host else hosts[network.name])
+        ),
+    )
+
+
+def seen_from(host: str, topology: Topology) -> Topology:
+    """As a topology that is for that host alone: with its uplinks, and no others'."""
+    return _with_uplinks_of(
+        topology, lambda network: tuple(("", nic) for one, nic in network.uplink if one == host)
+    )
+
+
+def _with_uplinks_of(
+    topology: Topology, uplinks: Callable[[Network], tuple[tuple[str, str], ...]]
+) -> Topology:
+    networks = topology.networks.values()
+    if not any(network.uplink for network in networks):
+        return topology
+    return topology._replace(
+        networks={network.name: network._replace(uplink=uplinks(network)) for network in networks}
+    )
+
+
+def behind(
+    network: str,
+    hosts: Iterable[str],
+    seen: Mapping[str, Topology],
+    facts: Mapping[str, Facts],
+    leases: Iterable[Lease],
+) -> Behind:
+    """Of a network, or a link, which has none, on these hosts. `seen`: the topology as each sees it."""
+    kept = {lease.key: lease.value for lease in leases if lease.kind == "mac"}
+    mtus: list[int] = []
+    held: dict[Address, str] = {}
+    stations: dict[str, str] = {}
+    for host in hosts:
+        if station := kept.get(f"{network}/@{host}"):
+            stations[host] = station
+        wish = seen[host].networks.get(network) if host in seen else None
+        original = original_of(wish, facts[host]) if wish else None
+        if wish is not None and original is not None:
+            stations[host] = original.mac
+            mtus.append(original.mtu)
+            for address, holder in held_by_host(wish, facts[host]).items():
+                held[address] = holder.replace("this host", host)
+    return Behind(tuple(mtus), held, stations)
+
+
+def through_themselves(
+    topology: Topology,
+    seen: Mapping[str, Topology],
+    tunnels: Mapping[str, Tunnel],
+    facts: Mapping[str, Facts],
+) -> Iterator[PlanError]:
+    """NICs that are to be ports of a bridge, and that tunnels, ports of bridges themselves, go by."""
+    ends = {host: address for tunnel in tunnels.values() for host, address in tunnel.ends.items()}
+    for host, own in seen.items():
+        below = underlay(ends.get(host), facts[host])
+        for network in own.networks.values():
+            if below is not None and (nic := nic_of(network)) and nic == below.name:
+                yield PlanError(
+                    f"{below.name} of {host} has {ends[host]}, which its tunnels go by, and can't be a port",
+                    at=topology.networks[network.name].at.of("uplink"),
+                    hint=f"another NIC as uplink, or as `address` of {host} one that is on another",
+                )

@@ -1,0 +1,36 @@
+"""What keys of encrypted networks are derived from: who applies keeps it, in the directory of the book."""
+
+from __future__ import annotations
+
+import os
+
+from netfab.errors import NetfabError
+from netfab.topology.schema import Topology
+from netfab.where import Where, opened_book
+
+
+def _encrypted(topology: Topology) -> bool:
+    """Whether keys are needed."""
+    return bool(topology.hosts) and any(network.encrypt for network in topology.networks.values())
+
+
+def secret_of(topology: Topology, where: Where) -> bytes:
+    """What keys are derived from, or will be once it is kept; b"" where none are needed."""
+    if not _encrypted(topology):
+        return b""
+    return opened_book(where).secret(topology.name) or os.urandom(32)
+
+
+def secret_alone(topology: Topology, where: Where) -> bytes:
+    """Raises NetfabError where it is not here: all hosts need the same."""
+    if not _encrypted(topology):
+        return b""
+    book = opened_book(where)
+    secret = book.secret(topology.name)
+    if secret is None:
+        path = book.path_of_secret(topology.name)
+        raise NetfabError(
+            f"there is no {path}, which keys between the hosts are derived from",
+            hint="put the same one on each host, mode 600: 64 hexadecimal digits, by `openssl rand -hex 32`",
+        )
+    return secret

@@ -1,0 +1,39 @@
+"""What two fabrics can't both hold: subnets that overlap, and VNIs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
+
+from netfab.errors import LeaseConflict
+from netfab.plan.facts import HeldSubnet, Lease
+
+
+def refuse_vnis(wanted: Iterable[Lease], others: Mapping[int, str]) -> None:
+    """Raises LeaseConflict where one is another fabric's. `others`: VNI -> fabric."""
+    for lease in wanted:
+        if lease.kind == "vni" and int(lease.value) in others:
+            raise LeaseConflict(f"VNI {lease.value} is fabric {others[int(lease.value)]}'s")
+
+
+def refuse_overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> None:
+    """Raises LeaseConflict when two of them overlap.
+
+    One sweep over both, in the order of their first addresses.
+    """
+    mine = [HeldSubnet("", lease.key, ip_network(lease.value)) for lease in wanted if lease.kind == "subnet"]
+    spans = [
+        (held.prefix.version, int(held.prefix.network_address), int(held.prefix.broadcast_address), held)
+        for held in (*mine, *others)
+    ]
+    reach: dict[bool, tuple[int, int, HeldSubnet]] = {}  # ours, theirs: family, last address so far, whose
+    for family, first, last, held in sorted(spans, key=lambda span: span[:3]):
+        own = not held.fabric
+        if (before := reach.get(not own)) is not None and before[0] == family and before[1] >= first:
+            ours, theirs = (held, before[2]) if own else (before[2], held)
+            raise LeaseConflict(
+                f"{ours.prefix} for {ours.network} overlaps {theirs.prefix},"
+                f" network {theirs.network} of fabric {theirs.fabric}"
+            )
+        if own not in reach or reach[own][:2] < (family, last):
+            reach[own] = family, last, held

@@ -1,0 +1,116 @@
+"""One controller at a time changes a fabric: a key under a lease, which ends some seconds after its holder.
+
+That alone excludes nobody who was stopped for longer than that: hence `is_ours`, which every write compares
+(https://jepsen.io/analyses/etcd-3.4.3 shows what becomes of those that don't).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from secrets import randbits
+from time import monotonic, sleep
+
+from netfab.errors import Locked, StoreError
+from netfab.store.etcd import Client, Found, Json, created_at, put, read
+from netfab.store.store import NO_SENSE
+
+TTL = 30  # seconds, as hosts wait for the next word of a controller
+GLANCE = 0.2  # seconds between two looks at a lock that another one holds
+RENEWAL = 2.0  # seconds that a renewal may take: hosts wait meanwhile
+
+
+class Lock:
+    """A lock that we have made. `revision`: of the store, when that was."""
+
+    def __init__(self, client: Client, key: str, lease: int, revision: int) -> None:
+        self.key, self.revision = key, revision
+        self._client, self._lease = client, lease
+        self._renewed = monotonic()
+
+    def is_ours(self) -> Json:
+        """The condition for all that only its holder may do."""
+        return created_at(self.key, self.revision)
+
+    def keep_alive(self) -> None:
+        """Renew it, when a third of its time is over. Whether it lives is `is_ours`' business."""
+        if monotonic() - self._renewed > TTL / 3:
+            self._renewed = monotonic()
+            with suppress(StoreError):
+                self._client.renew(self._lease, RENEWAL)
+
+    def refuse_lost(self, found: Iterable[Found]) -> None:
+        """Raises Locked unless what was read has it as ours."""
+        there = [each for each in found if each.key == self.key]
+        if not there or there[0].created != self.revision:
+            now = f"{_holder(there[0])} has it now" if there else "nobody has it now"
+            raise Locked(
+                f"the lock {self.key} ran out: etcd did not hear of us for {TTL} s, and {now}",
+                hint="try again",
+            )
+
+    def release(self) -> None:
+        """Let go of it; where etcd can't be told, or it is lost already, it ends by itself."""
+        with suppress(StoreError):
+            self._client.revoke(self._lease)
+
+
+@contextmanager
+def held(client: Client, key: str, timeout: float, waiting: Callable[[str], None]) -> Iterator[Lock]:
+    """Hold the lock at that key. `waiting` is told the holder when it must wait.
+
+    Raises Locked after `timeout` seconds, StoreError.
+    """
+    lease = randbits(62) | 1
+    client.grant(lease, TTL)
+    lock = Lock(client, key, lease, 0)
+    try:
+        lock.revision = _acquired(client, key, lease, timeout, waiting, lock.keep_alive)
+        yield lock
+    finally:
+        lock.release()
+
+
+def _acquired(
+    client: Client,
+    key: str,
+    lease: int,
+    timeout: float,
+    waiting: Callable[[str], None],
+    keep_alive: Callable[[], None],
+) -> int:
+    """The revision at which it was made. A lock under our own lease is ours, whatever we heard of that."""
+    me = json.dumps({"lease": lease, "holder": f"{os.getpid()} on {os.uname().nodename} {_words()}".strip()})
+    end, told = monotonic() + timeout, ""
+    while True:
+        reply = client.transact([created_at(key, 0)], [put(key, me, lease)], [read(key)])
+        if reply.done:
+            return reply.revision
+        there = reply.found[0]
+        if there.value == me:
+            return there.created
+        holder = _holder(there)
+        if monotonic() >= end:
+            raise Locked(
+                f"locked by {holder}",
+                hint=f"it is released when that process ends, or {TTL} s after its machine did;"
+                " --lock-timeout waits longer",
+            )
+        if holder != told:
+            told = holder
+            waiting(holder)
+        keep_alive()
+        sleep(GLANCE)
+
+
+def _words() -> str:
+    return " ".join(sys.argv[1:])[:200]
+
+
+def _holder(found: Found) -> str:
+    with suppress(*NO_SENSE):
+        return str(json.loads(found.value)["holder"])
+    return "somebody else"

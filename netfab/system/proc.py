@@ -1,0 +1,35 @@
+"""What /proc says of a process, and of this boot: proc(5)."""
+
+from __future__ import annotations
+
+_boot_id = ""
+
+
+def boot_id() -> str:
+    """Random for each boot: process numbers and start times mean something only together with it."""
+    global _boot_id
+    if not _boot_id:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            _boot_id = file.read().strip()
+    return _boot_id
+
+
+def stat_fields(pid: int) -> list[str]:
+    """/proc/PID/stat from field 3 on (the name before it may hold anything); empty: no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None for one that is gone or ended (a zombie)."""
+    fields = stat_fields(pid)
+    return int(fields[19]) if fields and fields[0] not in "ZX" else None
+
+
+def zombie_status(pid: int, ticks: int) -> int | None:
+    """The wait status of an ended process that its parent has not waited for yet."""
+    fields = stat_fields(pid)
+    return int(fields[49]) if fields and fields[0] == "Z" and int(fields[19]) == ticks else None

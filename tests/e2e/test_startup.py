@@ -1,0 +1,84 @@
+"""What commands import: start-up is most of a small one, so none imports what only others need."""
+
+from __future__ import annotations
+
+import sys
+
+from lab import Lab
+
+IMPORTED = """\
+import os, sys
+before = {*sys.modules}
+from netfab.cli.main import main
+sys.argv = ["netfab", *sys.argv[1:]]
+code = main()
+os.write(2, b" ".join(name.encode() for name in {*sys.modules} - before))
+sys.exit(code)
+"""
+# Of the library and of others, what takes milliseconds and is some command's, or nobody's.
+HEAVY = {
+    "asyncio", "concurrent.futures", "dataclasses", "difflib", "email", "glob", "hashlib", "http",
+    "importlib.metadata", "logging", "multiprocessing", "netaddr", "pathlib", "pickle", "pyroute2", "scapy",
+    "shutil", "ssl", "subprocess", "tempfile", "unittest", "urllib.request",
+}  # fmt: skip
+OTHERS = {
+    "netfab.across", "netfab.confirm", "netfab.kernel.features", "netfab.lifecycle", "netfab.remote",
+    "netfab.runtime.client", "netfab.runtime.exec", "netfab.runtime.spec", "netfab.runtime.supervisor",
+    "netfab.saved", "netfab.uplink", "netfab.watch",
+}  # fmt: skip
+GUESTS = {"netfab.guests.dhcp", "netfab.guests.engine", "netfab.guests.lxc", "netfab.guests.oci", "socket"}
+SMALL = "networks: {lan: {}}\nnodes: {a: {networks: [lan]}, b: {networks: [lan]}}\n"
+
+
+def imported(lab: Lab, *words: str) -> set[str]:
+    """The modules that a command imported, beside those of a bare interpreter."""
+    ran = lab.run(sys.executable, "-c", IMPORTED, *words)
+    assert ran.code == 0, ran.err
+    return {*ran.err.splitlines()[-1].split()}
+
+
+def test_help_imports_click_and_the_names_of_commands(lab: Lab) -> None:
+    found = imported(lab, "--help")
+
+    assert {name for name in found if name.startswith("netfab")} == {
+        "netfab", "netfab.cli", "netfab.cli.failures", "netfab.cli.main", "netfab.cli.output",
+        "netfab.errors", "netfab.runtime", "netfab.runtime.paths", "netfab.tuples",
+    }  # fmt: skip
+    unused = HEAVY | {"ctypes", "json", "socket", "sqlite3", "yaml"}
+    assert found & unused == {"shutil"}  # click asks it how wide the terminal is
+
+
+def test_apply_imports_nothing_of_guests_and_of_other_commands(lab: Lab) -> None:
+    lab.write(SMALL)
+
+    found = imported(lab, "apply", "topology.yaml")
+
+    assert found & (HEAVY | OTHERS | GUESTS | {"netfab.adhoc", "netfab.guests"}) == set()
+
+
+def test_an_apply_that_changes_nothing_does_not_import_the_planner(lab: Lab) -> None:
+    lab.write(SMALL)
+    lab.netfab("apply", "topology.yaml")
+
+    found = imported(lab, "apply", "topology.yaml")
+
+    assert found & (HEAVY | OTHERS | GUESTS | {"netfab.fabric", "netfab.plan.planner", "yaml"}) == set()
+
+
+def test_commands_that_need_the_store_only_import_nothing_that_plans_or_changes(lab: Lab) -> None:
+    lab.write(SMALL)
+    lab.netfab("apply", "topology.yaml")
+
+    found = imported(lab, "ps") | imported(lab, "exec", "a", "true")
+
+    assert found & {"netfab.fabric", "netfab.kernel.execute", "netfab.objects.kinds", "yaml"} == set()
+
+
+def test_attach_imports_no_file_of_a_topology_and_nobody_who_is_not_asked(lab: Lab) -> None:
+    guest = lab.start("unshare", "--net", "sh", "-c", "echo $$; exec sleep 1000")
+    assert guest.stdout is not None
+    pid = guest.stdout.readline().strip()
+
+    found = imported(lab, "attach", "br7", f"pid:{pid}", "10.7.0.2/24@10.7.0.1")
+
+    assert found & (HEAVY | OTHERS | GUESTS | {"netfab.topology.load", "yaml"}) == set()
