@@ -13,7 +13,7 @@ from netfab.tuples import NamedTuple
 
 GAP: Final = 26  # between boxes of a row
 ROW_GAP: Final = 64  # between rows
-WIDTH: Final = 1700  # what a row is broken at
+WIDTH: Final = 1800  # what a row is broken at
 _SWEEPS: Final = 6
 _MOST_MEASURED: Final = 400  # boxes among which the middle is looked for
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Final
 
@@ -45,11 +45,10 @@ def svg(picture: Picture) -> str:
     sizes = {name: _size(shape) for name, shape in picture.shapes.items()}
     places, width, height = arranged(sizes, [(line.a, line.b) for line in picture.lines])
     width, height = width + 2 * _MARGIN, height + 2 * _MARGIN
-    drawn = [*_drawn_lines(picture.lines, places), *_drawn_shapes(picture, places)]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="netfab" width="{width:.0f}" height="{height:.0f}"'
         f' viewBox="{-_MARGIN} {-_MARGIN} {width:.0f} {height:.0f}">\n<style>\n{_STYLE}</style>\n'
-        + "".join(f"{line}\n" for line in drawn)
+        + "".join(f"{line}\n" for line in _drawn(picture, places))
         + "</svg>\n"
     )
 
@@ -60,15 +59,15 @@ def _text_width(shape: Shape) -> float:
 
 def _cells(shape: Shape) -> tuple[int, float]:
     """How many nodes stand side by side in a network, and how wide each is."""
-    width = max(64.0, *(_text_width(each) for each in shape.inside))
+    width = max([64.0, *(_text_width(each) for each in shape.inside)])
     columns = 1
-    while columns * columns * width < len(shape.inside) * _HEIGHT * 2.2:  # about twice as wide as high
+    while columns * columns * width < len(shape.inside) * _HEIGHT * 1.5:  # wider than high
         columns += 1
     return min(columns, len(shape.inside)), width
 
 
 def _size(shape: Shape) -> tuple[float, float]:
-    if shape.kind != "network" and not shape.inside:
+    if not _is_group(shape):
         return max(64.0, _text_width(shape)), _HEIGHT
     head = (len(shape.name) + 2) * _LETTER + len(shape.note) * _SMALL + 2 * _PAD
     if not shape.inside:
@@ -78,30 +77,41 @@ def _size(shape: Shape) -> tuple[float, float]:
     return max(head, columns * (width + 8) - 8 + 2 * _PAD), _HEAD + rows * (_HEIGHT + 8) - 8 + _PAD
 
 
-def _drawn_shapes(picture: Picture, places: dict[str, Box]) -> Iterator[str]:
-    for name, shape in picture.shapes.items():
-        if shape.kind == "network" or shape.inside:
-            yield from _drawn_group(shape, places[name])
-        else:
-            yield _box(shape, places[name])
+def _drawn(picture: Picture, places: Mapping[str, Box]) -> Iterator[str]:
+    """Lines above the networks that they pass, and below the nodes."""
+    groups = [shape for shape in picture.shapes.values() if _is_group(shape)]
+    for shape in groups:
+        yield _group(shape, places[shape.name])
+    yield from _drawn_lines(picture.lines, places)
+    for shape in groups:
+        yield from _boxes_inside(shape, places[shape.name])
+    for shape in picture.shapes.values():
+        if not _is_group(shape):
+            yield _box(shape, places[shape.name])
 
 
-def _drawn_group(shape: Shape, box: Box) -> Iterator[str]:
-    """A network or a node, and the nodes that only it leads to."""
-    yield (
+def _is_group(shape: Shape) -> bool:
+    return shape.kind == "network" or bool(shape.inside)
+
+
+def _group(shape: Shape, box: Box) -> str:
+    """A network or a node, inside of which others are."""
+    return (
         f'<g class="{shape.kind}" data-name="{escape(shape.name)}">{_title(shape.details)}{_rect(box, 10)}'
         f'<text x="{box.x + _PAD:.0f}" y="{box.y + 22:.0f}" font-weight="bold">{escape(shape.name)}</text>'
         f'<text class="note" x="{box.x + _PAD + (len(shape.name) + 1) * _LETTER:.0f}" y="{box.y + 22:.0f}">'
         f"{escape(shape.note)}</text></g>"
     )
-    if shape.inside:
-        columns, width = _cells(shape)
-        left = box.x + (box.width - columns * (width + 8) + 8) / 2
-        for index, each in enumerate(shape.inside):
-            row, column = divmod(index, columns)
-            yield _box(
-                each, Box(left + column * (width + 8), box.y + _HEAD + row * (_HEIGHT + 8), width, _HEIGHT)
-            )
+
+
+def _boxes_inside(shape: Shape, box: Box) -> Iterator[str]:
+    """Those of the nodes to which only this group leads."""
+    columns, width = _cells(shape)
+    left = box.x + (box.width - columns * (width + 8) + 8) / 2
+    for index, each in enumerate(shape.inside):
+        row, column = divmod(index, columns)
+        place = Box(left + column * (width + 8), box.y + _HEAD + row * (_HEIGHT + 8), width, _HEIGHT)
+        yield _box(each, place)
 
 
 def _box(shape: Shape, box: Box) -> str:
@@ -126,7 +136,7 @@ def _title(details: Iterable[str]) -> str:
     return f"<title>{escape(chr(10).join(details))}</title>"
 
 
-def _drawn_lines(lines: Iterable[Line], places: dict[str, Box]) -> Iterator[str]:
+def _drawn_lines(lines: Iterable[Line], places: Mapping[str, Box]) -> Iterator[str]:
     """Several lines between the same two boxes are beside each other."""
     drawn: dict[tuple[str, str], int] = {}
     for line in lines:
