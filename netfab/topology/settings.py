@@ -44,13 +44,13 @@ def with_settings(
         steps = [int(index) if index else whole or bare for whole, bare, index in re.findall(_STEP, match[1])]
         place = Scalar(match[1], False, first + number, 1)
         if steps[0] in _ELSEWHERE:
-            raise run.error(place, match[1], f"it can't be set; {_ELSEWHERE[str(steps[0])]}")
+            raise run.error(place, shown(match[1]), f"it can't be set; {_ELSEWHERE[str(steps[0])]}")
         # Before it as much as puts it at the place that the setting has among the others.
         text = "\n" * (number - 1) + " " * match.end() + (setting[match.end() :] or '""')
         try:
             source = Source(text.encode(errors="surrogateescape"), _FILE, environ, first)
         except TopologyError as error:  # its place may be behind the end of the text
-            raise run.error(place, match[1], error.message) from None
+            raise run.error(place, shown(match[1]), error.message) from None
         if source.errors:
             raise source.errors[0]
         found = _changed(found, steps, 0, source.tree, place, run)
@@ -72,11 +72,11 @@ def _changed(
         items[step] = _changed(items[step], steps, done + 1, value, place, run)
         return List(items, tree.line, tree.column)
     if type(tree) is not Map or isinstance(step, int):
-        raise run.error(place, place.text, _no_step(tree, step))
+        raise run.error(place, shown(place.text), _no_step(tree, step))
     if done == 1 and steps[0] in _NAMED and step not in tree.values:
         near = did_you_mean(step, tree.values.keys())
         said = f"`{shown(step)}` is not in `{steps[0]}`, and --set adds no entries"
-        raise run.error(place, place.text, f"{said}; {near}" if near else said)
+        raise run.error(place, shown(place.text), f"{said}; {near}" if near else said)
     inner = _changed(tree.values.get(step), steps, done + 1, value, place, run)
     key = tree.keys.get(step) or Scalar(step, False, place.line, place.column)
     return Map({**tree.values, step: inner}, {**tree.keys, step: key}, tree.line, tree.column)

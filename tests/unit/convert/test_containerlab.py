@@ -134,6 +134,17 @@ topology:
     assert found.links[1].ends[1].node == "host:veth7"
 
 
+def test_an_end_that_is_given_no_address_gets_none() -> None:
+    text = """
+topology:
+  nodes: {a: {exec: [ip addr add 10.0.0.1/24 dev eth1]}, b: {}}
+  links: [{endpoints: [a:eth1, b:eth1]}]
+"""
+
+    assert [len(end.port.addresses) for end in planned(converted(text)).links[0].ends] == [1, 0]
+    assert planned(converted(text)).links[0].ends[1].port.no_address
+
+
 def test_a_clos_of_256_links_is_converted_whole() -> None:
     result = converted(CLOS)
 

@@ -94,6 +94,7 @@ def test_a_device_without_a_startup_file_has_no_addresses() -> None:
     found = planned(kathara(Lab(b"a[0]=X\nb[0]=X\n", "lab.conf"), "lab"))
 
     assert found.networks["x"].subnets == ()
+    assert not found.nodes["a"].auto_routes
 
 
 def test_a_lab_of_two_hundred_devices_is_converted_whole() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netfab.errors import NetfabError
@@ -70,6 +70,8 @@ def test_what_an_alias_shares_stays_as_it_is() -> None:
 
     assert dict(found.nodes["web"].env) == {"A": "b"}
     assert dict(found.nodes["copy"].env) == {"A": "c"}
+    found = with_set("nodes.copy.networks[0]=back")
+    assert [found.nodes[name].attachments[0].network for name in ("web", "copy")] == ["lan", "back"]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,7 @@ def test_what_can_not_be_set_is_said_with_the_number_of_the_setting(setting: str
     assert error("nodes.web.restart=always", setting).startswith(said)
 
 
+@example("\x1f='", "")
 @settings(deadline=None)
 @given(st.text(max_size=30), st.sampled_from(["", "nodes.web.", "links[", 'nodes."', "nodes.web.memory="]))
 def test_no_setting_gives_a_traceback(text: str, before: str) -> None:
