@@ -26,7 +26,6 @@ from netfab.everywhere import (
     tried,
     with_hosts,
 )
-from netfab.fabric import text_of
 from netfab.hosts import simulated
 from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.container import Container
@@ -43,6 +42,7 @@ from netfab.remote.reach import refuse_narrow
 from netfab.saved import Part, SavedPlan, refuse_moved
 from netfab.secret import secret_alone, secret_of
 from netfab.store.book import Book, Entry, Others
+from netfab.topology.kept import kept_text
 from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, known_entry, locked_book, opened_book, refuse_another, shared_book
@@ -147,7 +147,7 @@ def apply(
                 orders = dict(orders_for(topology, made, begun, take_over, cleared, confirm))
                 left = cleared.keys() & made.said
                 hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
-                text = text_of(topology) if not only else entry.topology if entry else ""
+                text = kept_text(topology) if not only else entry.topology if entry else ""
                 decided = begun._replace(hosts=hosts_then, topology=text)
                 check = partial(_check, together, topology, made, saved)
                 anew = partial(_anew, topology.name, begun.hosts, where, way_anew)

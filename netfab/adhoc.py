@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from ipaddress import ip_interface
-from typing import TYPE_CHECKING
 
 from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
-from netfab.errors import AddressTaken, GuestGone, NetfabError, StoreError, UnknownGuest
-from netfab.farside import FarSides, far_sides, named, refuse_silent_switch, vlan_on, way_to
+from netfab.errors import NetfabError, StoreError
+from netfab.farside import FarSides, far_sides, named, refuse_silent_switch
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
 from netfab.objects.base import Fabric
@@ -26,34 +24,42 @@ from netfab.topology import pipework
 from netfab.topology.adhoc import (
     NAME,
     NOWHERE,
-    ON_BRIDGES,
     Asked,
     Attachment,
     Standing,
-    in_subnet,
     topology_of,
 )
-from netfab.topology.schema import Address
 from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, last_applied, need_root, opened_store
+from netfab.wishes import (
+    Wish,
+    attachment_of,
+    differs,
+    label_of,
+    refuse_taken,
+    who,
+    wish_of,
+    words_of,
+)
 
-if TYPE_CHECKING:
-    from netfab.guests.guest import Guest as FoundRun
-
-
-class Wish(NamedTuple):
-    """What `netfab attach` was told."""
-
-    bridge: str
-    guest: str
-    addressing: pipework.Addressing
-    interface: str = pipework.DEFAULT_INTERFACE
-    mac: str = ""
-    mtu: int = 0
-    host_link: str = ""
-    rate: int = 0  # bits a second
-    vlan: int = 0
-    moves: bool = False  # the NIC itself, in place of a macvlan on it
+__all__ = [
+    "Outcome",
+    "Wish",
+    "alone",
+    "applied",
+    "asked_for",
+    "attach",
+    "attachments",
+    "create_bridge",
+    "delete_bridge",
+    "destroy",
+    "detach",
+    "reconcile",
+    "run_tool",
+    "titles",
+    "wait_for",
+    "wish_of",
+]
 
 
 class Outcome(NamedTuple):
@@ -63,26 +69,6 @@ class Outcome(NamedTuple):
     changes: tuple[Change, ...]
     gone: tuple[Attachment, ...] = ()  # forgotten meanwhile: their guests are there no more
     warnings: tuple[str, ...] = ()
-
-
-def wish_of(
-    bridge: str,
-    guest: str,
-    words: Iterable[str],
-    interface: str = pipework.DEFAULT_INTERFACE,
-    host_link: str = "",
-    family: str = "",
-    mtu: int = 0,
-    rate: str = "",
-    moves: bool = False,
-) -> Wish:
-    """From the words of the command, which stand in any order. Raises NetfabError."""
-    addresses, stations = pipework.sorted_out(words)
-    mac, vlan = pipework.mac_and_vlan(stations[0]) if stations else ("", 0)
-    addressing = pipework.addressing(addresses, family)
-    link = pipework.interface(host_link) if host_link else ""
-    bits = pipework.rate(rate) if rate else 0
-    return Wish(bridge, guest, addressing, pipework.interface(interface), mac, mtu, link, bits, vlan, moves)
 
 
 def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool = False) -> Outcome:
@@ -95,15 +81,15 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
         guest = visits.find(wish.guest, where)
         with opened_store(where) as store:
             there, asked = far_sides(store, where), shared.asked(store)
-            held = shared.held_on_bridges(store, NAME)
-        wanted = _attachment(wish, guest, there)
+            held, subnets = shared.held_on_bridges(store, NAME), shared.subnets_on_bridges(store)
+        wanted = attachment_of(wish, guest, there, subnets)
         before = asked.attachments.get(wanted.key)
-        if before is not None and not replace and _differs(before, wanted):
+        if before is not None and not replace and differs(before, wanted):
             raise NetfabError(
-                f"{wish.interface} of {guest.name} is attached already, otherwise: {_words(before)}",
+                f"{wish.interface} of {guest.name} is attached already, otherwise: {words_of(before)}",
                 hint="--replace changes it; -i IF gives it another interface",
             )
-        _refuse_taken(wanted, asked.attachments.values(), held)
+        refuse_taken(wanted, asked.attachments.values(), held)
         last = max((one.number for one in asked.attachments.values()), default=0)
         wanted = wanted._replace(number=before.number if before and not replace else last + 1)
         asked = asked._replace(attachments={**asked.attachments, wanted.key: wanted})
@@ -128,7 +114,7 @@ def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) ->
     need_root("detach")
     with alone(where):
         there, asked = what_there_is(where)
-        label, name = _label(guest, asked.attachments.values(), where), named(bridge, there)
+        label, name = label_of(guest, asked.attachments.values(), where), named(bridge, there)
         going = tuple(
             one
             for one in asked.attachments.values()
@@ -161,7 +147,7 @@ def delete_bridge(name: str, where: Where = HERE) -> Outcome:
                 f"`netfab bridge create` did not make {name}",
                 hint=f"it made {', '.join(sorted(asked.made)) or 'none'}",
             )
-        users = [_who(one) for one in asked.attachments.values() if one.bridge == name]
+        users = [who(one) for one in asked.attachments.values() if one.bridge == name]
         if users := [*users, *(nic for nic, bridge in asked.uplinks.items() if bridge == name)]:
             raise NetfabError(f"{name} has {', '.join(users)}", hint="netfab detach")
         return applied(asked._replace(made=asked.made - {name}), there, where)
@@ -271,84 +257,3 @@ def _states(guests: Iterable[str], last: Fabric, where: Where) -> Iterator[tuple
         runs = visits.run_of(before, where) is not None if before else visits.runs(label, where)
         if runs or visits.there_is(label, where):
             yield label, runs
-
-
-def _attachment(wish: Wish, guest: FoundRun, there: FarSides) -> Attachment:
-    """The wish with every address's length, and the way to what it is plugged into."""
-    name = named(wish.bridge, there)
-    way = way_to(name, wish.moves, there)
-    vlan = vlan_on(name, way, wish.vlan, there)
-    if wish.host_link and way not in ON_BRIDGES:
-        raise NetfabError(f"-l {wish.host_link}: on a NIC there is no host's end that could have a name")
-    found = there.bridges.get(name)
-    subnets = [ip_interface(text) for text in found["addresses"]] if found else []
-    interfaces = list(wish.addressing.interfaces)
-    for address in wish.addressing.plain:
-        interface = in_subnet(address, subnets)
-        if interface is None:
-            raise pipework.NoNetmask(address)
-        interfaces.append(interface)
-    return Attachment(
-        guest.label,
-        wish.interface,
-        name,
-        guest.label if guest.kind == "pid" else guest.name,
-        tuple(map(str, interfaces)),
-        tuple(map(str, wish.addressing.gateways)),
-        wish.mac,
-        wish.mtu,
-        wish.host_link,
-        wish.addressing.dhcp,
-        wish.addressing.dhcp_options,
-        wish.rate,
-        way=way,
-        vlan=vlan,
-    )
-
-
-def _differs(before: Attachment, wanted: Attachment) -> bool:
-    return before._replace(number=0, title="") != wanted._replace(number=0, title="")
-
-
-def _who(one: Attachment) -> str:
-    return f"{one.interface} of {one.title}"
-
-
-def _words(one: Attachment) -> str:
-    gateways = "".join(f"@{gateway}" for gateway in one.gateways)
-    vlan = f" @{one.vlan}" if one.vlan else ""
-    return f"{one.bridge} {' '.join(one.addresses) or one.dhcp or '0/0'}{gateways}{vlan}"
-
-
-def _refuse_taken(
-    wanted: Attachment, known: Iterable[Attachment], held: Mapping[str, Mapping[Address, str]]
-) -> None:
-    """An address on a bridge is one holder's in each VLAN. Raises AddressTaken.
-
-    `held`: by bridge, whose addresses other fabrics have there.
-    """
-    holders = {
-        ip_interface(text).ip: _who(one)
-        for one in known
-        if (one.bridge, one.vlan) == (wanted.bridge, wanted.vlan) and one.key != wanted.key
-        for text in one.addresses
-    }
-    holders |= {} if wanted.vlan else held.get(wanted.bridge, {})
-    for text in wanted.addresses:
-        if holder := holders.get(ip_interface(text).ip):
-            raise AddressTaken(f"{text.partition('/')[0]} on {wanted.bridge} is {holder}")
-
-
-def _label(word: str, known: Collection[Attachment], where: Where) -> str:
-    """The guest that a word means, which may be gone: then by what was kept of it."""
-    from netfab.guests.guest import is_full_id
-
-    ids = {one.guest: one.guest.partition(":")[2] for one in known}
-    meant = {one.guest for one in known if word in (one.guest, one.title, ids[one.guest])}
-    meant = meant or {label for label, text in ids.items() if is_full_id(text) and text.startswith(word)}
-    if len(meant) == 1:
-        return meant.pop()
-    try:
-        return visits.find(word, where).label
-    except (UnknownGuest, GuestGone):  # and so nothing is attached to it
-        return word

@@ -160,13 +160,20 @@ class RuntimeFailed(NetfabError):
     """A fabric's supervisor can't be started or does not answer as it should."""
 
 
+BECOME = "give up its rights"  # the step in which a program becomes its user
+
+
 class ContainerFailed(NetfabError):
     """A container's program could not be started, or a command in a node. Carries the step that failed."""
 
     def __init__(self, name: str, step: str, errno: int, path: str = "") -> None:
+        from errno import EINVAL
         from os import strerror
 
-        super().__init__(f"{name}: {step}{': ' + path if path else ''}: {strerror(errno)}")
+        unknown = errno == EINVAL and step == BECOME  # user_namespaces(7)
+        hint = "an ordinary user's lab has other users by newuidmap, and lines in /etc/subuid and /etc/subgid"
+        told = f"{name}: {step}{': ' + path if path else ''}: {strerror(errno)}"
+        super().__init__(told, hint=hint if unknown else "")
         self.name, self.step, self.errno, self.path = name, step, errno, path
 
     @property

@@ -17,6 +17,7 @@ from netfab.remote.meeting import greeted, tell_what_was_decided
 from netfab.remote.messages import Message
 from netfab.remote.party import Connect, Party, connect, party
 from netfab.store.book import Book, Entry
+from netfab.topology.kept import whole_text
 from netfab.where import HERE, Where, locked_book, opened_book, store_of
 
 if TYPE_CHECKING:
@@ -192,4 +193,4 @@ def topology_of(entry: Entry) -> str:
             f"nothing is known of the file of fabric {entry.name}: its last apply did not come to its end",
             hint=f"`netfab config {entry.file}` prints what is in it now",
         )
-    return entry.topology
+    return whole_text(entry.topology, entry.file, entry.name)

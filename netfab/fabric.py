@@ -18,12 +18,13 @@ from netfab.hosts.local import LocalHost
 from netfab.kernel.inhabitants import inhabitants
 from netfab.loading import load
 from netfab.look import bridges, name_of, plan_data, status, topology_of, warnings
-from netfab.nics import as_they_came_back
+from netfab.nics import as_they_came_back, without_unplugged
 from netfab.nodes import capture, execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Lease
 from netfab.plan.nics import claims
+from netfab.plan.node import has_namespace
 from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
@@ -31,6 +32,7 @@ from netfab.seal import seal
 from netfab.store.public import publish, withdraw
 from netfab.store.store import Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
+from netfab.topology.kept import kept_text
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
 from netfab.where import (
@@ -113,6 +115,8 @@ def apply(
         raise Unsupported("a fabric of a shared store is across.apply's", at=topology.at.of("store"))
     name = topology.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
+        if not only:
+            host.expect(name for name, node in topology.nodes.items() if has_namespace(node))
         found, leases = store.record(name), store.leases(name)
         record = found if found and found.whole else None
         begun = found is not record  # by an apply that was killed: the state before is the one before that
@@ -145,14 +149,15 @@ def apply(
                 raise_all(host.foreign_drops(desired.values()))
             if begun:
                 applied = applied._replace(before=Fabric(name))
-            shown = host.fingerprint() if topology.origin and proposed.nodes is None else ""
+            sealing = topology.origin and proposed.nodes is None
+            shown = host.fingerprint(desired.values()) if sealing else ""  # desired is what was read
             host.forget()  # what is written next takes as much memory again
             with _undone_on_failure(applied, host, (desired, last)):
                 run_commands(made, applied.changes, where)
                 wants = leases_within(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
                     if not only:
-                        made = made._replace(topology=text_of(written) if file else "")
+                        made = made._replace(topology=kept_text(written) if file else "")
                     elif record and not applied.changes:
                         made = made._replace(topology=record.topology)
                     kept = proposed.fabric if not only else within(proposed, _desired(record, name))
@@ -184,13 +189,6 @@ def _undone_on_failure(applied: Applied, host: LocalHost, known: tuple[Fabric, .
         engine.undo(applied.before, host, known, failure)
         failure.undone = True
         raise
-
-
-def text_of(topology: Topology) -> str:
-    """The whole file, as it is kept for `status -o topology`."""
-    from netfab.topology.config import config
-
-    return config(topology)
 
 
 def _is_known(record: Record | None, made: Record) -> bool:
@@ -286,14 +284,15 @@ def go_back(
 def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     """What others changed since the last apply: how to make it as it was. No file needed.
 
-    A program that was stopped or paused by name is as it should be.
+    A program that was stopped or paused by name is as it should be; a NIC that was lent and is gone is for
+    `warnings` to tell.
     """
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
         if name == ADHOC and store.record(name) is None:
             return ()
         last = Fabric.from_json(whole_record(store, name).desired, KINDS)
-        wanted = host.as_left(as_they_are_now(last, where))
+        wanted = host.as_left(without_unplugged(as_they_are_now(last, where), host))
         changes = engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
         return as_applied(changes, last)
 
@@ -309,6 +308,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         record = _with_nics_as_they_are(whole_record(store, name), host, store)
         wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
+        wanted = without_unplugged(wanted, host)
         left, last = host.as_left(wanted), last_applied(store, name)
         applied = engine.apply(left, host, (last,), where.progress)
         with _undone_on_failure(applied, host, (left, last)):

@@ -35,7 +35,7 @@ class FarSides(NamedTuple):
 def far_sides(store: Store, where: Where) -> FarSides:
     """Those of this host."""
     with opened_host(NAME, where) as host:
-        return FarSides(host.bridges(), moved_nics(NAME, store) | host.nics())
+        return FarSides(host.bridges(), moved_nics(host, store) | host.nics())
 
 
 def named(word: str, there: FarSides) -> str:

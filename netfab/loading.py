@@ -38,7 +38,7 @@ def load(file: str, name: str | None = None, settings: Sequence[str] = ()) -> To
     directory = os.path.dirname(os.path.abspath(file))
     topology = parse(text, file, directory, os.environ, name, include, settings)
     if not included and not settings:
-        topology = with_origin(topology, origin_of(text, file, name))
+        topology = with_origin(topology, origin_of(text, file, name), text.decode("utf-8-sig"))
     return _with_sources(topology)
 
 

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from netfab.engine.diff import Change, describe, diff
 from netfab.errors import NetfabError, StoreError
+from netfab.nics import told_unplugged
 from netfab.objects.base import Fabric, Name
 from netfab.objects.firewall import Firewall
 from netfab.objects.kinds import KINDS
+from netfab.objects.uplink import Uplink
 from netfab.plan.facts import Lease
 from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
 from netfab.plan.prefixes import shadowed
 from netfab.runtime.paths import Paths
+from netfab.topology.kept import whole_text
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now
 from netfab.where import (
@@ -89,12 +92,13 @@ def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
     """What of this host has come in the way of a fabric, of which itself nothing has changed."""
     with opened_store(where) as store, opened_host(name, where) as host:
         record = store.record(name)
-        wanted = Fabric.from_json(record.desired, [Firewall]) if record else Fabric(name)
+        wanted = Fabric.from_json(record.desired, [Firewall, Uplink]) if record else Fabric(name)
         return tuple(_warnings(store.leases(name), wanted, host))
 
 
 def _warnings(leases: Iterable[Lease], wanted: Fabric, host: LocalHost) -> Iterator[str]:
     yield from shadowed(leases, host.facts().reservations)
+    yield from told_unplugged(leases, wanted, host)
     yield from (error.message for error in host.foreign_drops(wanted.values()))
 
 
@@ -108,7 +112,7 @@ def topology_of(name: str, where: Where = HERE) -> str:
             f"nothing is known of the file of fabric {name}: it was applied in parts, or of none",
             hint=f"`netfab config {record.file}` prints what is in it now" if record.file else "",
         )
-    return record.topology
+    return whole_text(record.topology, record.file, name)
 
 
 def _does_its_work(program: Status) -> bool:

@@ -5,17 +5,19 @@ Only reads; what becomes of the answer is for plan/nics.py and objects/nic.py to
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.nic import Nic
 from netfab.objects.uplink import Uplink
-from netfab.plan.facts import Asked, FoundNic
+from netfab.plan.facts import Asked, FoundNic, Lease
 from netfab.store.store import Store
 
 
 def nics_of(asked: Asked, host: LocalHost, store: Store) -> dict[str, FoundNic]:
     """The NICs of the host, where links to any are asked for; as they were before its fabric had them."""
-    return moved_nics(host.fabric, store) | host.nics(asked.moving) if asked.nics else {}
+    return moved_nics(host, store) | host.nics(asked.moving) if asked.nics else {}
 
 
 def barred(asked: Asked, host: LocalHost) -> dict[str, str]:
@@ -23,14 +25,41 @@ def barred(asked: Asked, host: LocalHost) -> dict[str, str]:
     return host.barred() if asked.nics else {}
 
 
-def moved_nics(fabric: str, store: Store) -> dict[str, FoundNic]:
-    """Those that a fabric has moved or lent, or was about to."""
-    return {
-        _name(thing): FoundNic(thing.original, moved=True)
-        for lease in store.leases(fabric)
+def moved_nics(host: LocalHost, store: Store) -> dict[str, FoundNic]:
+    """Those that its fabric has moved or lent, or was about to; one that was lent and unplugged is none."""
+    claimed = [
+        thing
+        for lease in store.leases(host.fabric)
         if lease.kind == "inside"
         for thing in Fabric.from_json(lease.value, (Nic, Uplink)).values()
+    ]
+    gone = unplugged((thing.nic for thing in claimed if isinstance(thing, Uplink)), host)
+    return {
+        _name(thing): FoundNic(thing.original, moved=True)
+        for thing in claimed
+        if isinstance(thing, Nic) or thing.nic not in gone
     }
+
+
+def unplugged(names: Iterable[str], host: LocalHost) -> set[str]:
+    """Which of these NICs, of those that bridges have, are no links of the host any more."""
+    wanted = set(names)
+    return wanted.difference(host.nics(), host.barred()) if wanted else wanted
+
+
+def without_unplugged(fabric: Fabric, host: LocalHost) -> Fabric:
+    """The fabric less uplinks that nobody can make again before their NIC is back."""
+    lent = [thing for thing in fabric.values() if isinstance(thing, Uplink)]
+    gone = unplugged((thing.nic for thing in lent), host)
+    return fabric.without(thing.names[0] for thing in lent if thing.nic in gone) if gone else fabric
+
+
+def told_unplugged(leases: Iterable[Lease], fabric: Fabric, host: LocalHost) -> Iterator[str]:
+    """Of uplinks, by commands or of a file, what is gone, in words."""
+    lent = {lease.key: lease.value for lease in leases if lease.kind == "uplink"}
+    lent |= {thing.nic: thing.bridge.text for thing in fabric.values() if isinstance(thing, Uplink)}
+    for nic in sorted(unplugged(lent, host)):
+        yield f"{nic}, the uplink of {lent[nic]}, is gone from this host; it is lent again when it is back"
 
 
 def as_they_came_back(fabric: Fabric, host: LocalHost) -> Fabric:

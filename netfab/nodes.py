@@ -92,8 +92,10 @@ def execute(
 def run_commands(record: Record, changes: Iterable[Change], where: Where) -> None:
     """What `exec:` says for nodes without a program, in those whose namespace is new. Raises NetfabError."""
     commands = json.loads(record.commands)
+    if not commands:
+        return
     new = {change.object.names[0].text for change in changes if change.before is None}
-    nodes = json.loads(record.summary)["nodes"] if commands else {}
+    nodes = json.loads(record.summary)["nodes"]
     for name, several in commands.items():
         if f"{record.name}.{name}" in new:
             for argv in several:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from netfab.engine import apply as engine
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
-from netfab.errors import LeaseConflict, NetfabError
+from netfab.errors import LeaseConflict, NetfabError, raise_all
 from netfab.hosts.local import LocalHost
 from netfab.nics import barred, nics_of
 from netfab.objects.base import Fabric
@@ -116,7 +116,15 @@ def _planned(
     proposed = plan_topology(topology, leases, facts, where.run)
     if not only:
         return proposed
-    return part_of(topology, proposed, only, _applied_nodes(record))
+    from netfab.plan.part_kept import NOTHING, beside, taken
+
+    there = json.loads(record.summary) if record else NOTHING
+    nodes = nodes_of(topology, only, there["nodes"])
+    if (besides := beside(facts, proposed.layout, leases, nodes, there)) != facts:
+        proposed = plan_topology(topology, leases, besides, where.run)
+    part = part_of(topology, proposed, only, there["nodes"])
+    raise_all(taken(topology, part, there))
+    return part
 
 
 def _nodes(topology: Topology, only: Collection[str], record: Record | None) -> Collection[str]:

@@ -41,8 +41,8 @@ def origin_of(text: bytes, file: str, name: str | None) -> str:
     return digest(asked.encode(errors="surrogateescape") + b"\0" + text).hex()
 
 
-def with_origin(topology: Topology, origin: str) -> Topology:
-    """The topology with its origin, where nothing else has to be asked for.
+def with_origin(topology: Topology, origin: str, text: str) -> Topology:
+    """The topology with its origin, and its text, where nothing else has to be asked for.
 
     Not so: what is in other files, on other hosts and in a shared store, which guests and NICs there are, and
     whether programs are ready.
@@ -54,9 +54,9 @@ def with_origin(topology: Topology, origin: str) -> Topology:
     nics = any(link.outside is not None for link in topology.links) or any(
         network.uplink for network in topology.networks.values()
     )
-    if asking or nics or topology.hosts or topology.store:
+    if asking or nics or topology.hosts or topology.store or not origin:
         return topology
-    return topology._replace(origin=origin)
+    return topology._replace(origin=origin, text=text)
 
 
 def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None:
@@ -73,9 +73,10 @@ def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None
             with locked_fabric(fabric, where), opened_host(fabric, where) as host:
                 if sealed.asked == _asked(origin, store, where):
                     host.facts()
-                    dump = host.dump((last_applied(store, fabric),))
-                    hindered = host.foreign_drops(Firewall.read(dump))  # told by apply itself
-                    if sealed.found == host.fingerprint() and not hindered:
+                    dump = host.glance((last_applied(store, fabric),))
+                    tables = tuple(Firewall.read(dump))
+                    hindered = host.foreign_drops(tables)  # told by apply itself
+                    if sealed.found == host.fingerprint(tables) and not hindered:
                         return sealed.warnings
     return None
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.store.store import Store
 from netfab.topology.adhoc import NAME, Asked, Attachment
-from netfab.topology.schema import Address, HostGateway, Network, NoGateway, Topology
+from netfab.topology.schema import Address, HostGateway, Interface, Network, NoGateway, Topology
 
 Summary = dict[str, Any]
 
@@ -32,6 +32,15 @@ def fabric_of_bridge(store: Store, bridge: str) -> str:
                 if found["bridge"] == bridge and not found["external"]:
                     return f"network {name} of fabric {record.name}"
     return ""
+
+
+def subnets_on_bridges(store: Store) -> dict[str, list[Interface]]:
+    """By bridge, what networks of files have there, also where no address of the host says so."""
+    subnets: dict[str, list[Interface]] = {}
+    for networks in networks_of(store).values():
+        for found in networks.values():
+            subnets.setdefault(found["bridge"], []).extend(map(ip_interface, found["subnets"]))
+    return subnets
 
 
 def held_on_bridges(store: Store, besides: str) -> dict[str, dict[Address, str]]:

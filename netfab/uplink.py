@@ -6,13 +6,16 @@ from netfab import adhoc, shared
 from netfab.adhoc import Outcome
 from netfab.errors import NetfabError
 from netfab.farside import FarSides, named
+from netfab.nics import unplugged
 from netfab.objects.original import Original
 from netfab.plan.facts import FoundNic
+from netfab.plan.uplink import on_switch
 from netfab.topology import pipework
 from netfab.topology.adhoc import NAME
-from netfab.where import HERE, Where, need_root, opened_store
+from netfab.tuples import NamedTuple
+from netfab.where import HERE, Where, need_root, opened_host, opened_store
 
-__all__ = ["NAME", "detach", "uplink"]
+__all__ = ["NAME", "Lent", "detach", "uplink", "uplinks"]
 _UNKNOWN = FoundNic(Original("", 0, "", 0, 0, False))  # what is no NIC, the planner refuses by its name
 
 
@@ -35,11 +38,29 @@ def uplink(bridge: str, nic: str, where: Where = HERE, dry_run: bool = False) ->
         return adhoc.applied(wanted, there._replace(nics={port: _UNKNOWN, **there.nics}), where, dry_run)
 
 
+class Lent(NamedTuple):
+    """A NIC that a bridge has, and whether it is gone from this host."""
+
+    bridge: str
+    nic: str
+    gone: bool
+
+
+def uplinks(where: Where = HERE) -> list[Lent]:
+    """All that there are, by bridge."""
+    asked = adhoc.asked_for(where)
+    with opened_host(NAME, where) as host:
+        gone = unplugged(asked.uplinks, host)
+    return sorted(Lent(bridge, nic, nic in gone) for nic, bridge in asked.uplinks.items())
+
+
 def _refuse(bridge: str, nic: str, before: str, there: FarSides, where: Where) -> None:
     """What only this host can tell. Raises NetfabError."""
     found = there.bridges.get(bridge)
     if before not in ("", bridge):
         raise NetfabError(f"{nic} is the uplink of {before}", hint=f"`netfab detach {before} {nic}` first")
+    if found is None and bridge.startswith("ovs"):
+        raise on_switch(bridge, nic)
     if found is None and not bridge.startswith("br"):
         raise NetfabError(
             f"there is no bridge {bridge} on this host",

@@ -193,7 +193,7 @@ def known_record(store: Store, name: str) -> Record:
     record = store.record(name)
     if record is None:
         names = [record.name for record in store.records()]
-        listed = f"there are {', '.join(names)}" if names else "`netfab apply FILE` makes one"
+        listed = f"those here: {', '.join(names)}" if names else "`netfab apply FILE` makes one"
         raise NetfabError(f"there is no fabric {name} on this host", hint=did_you_mean(name, names) or listed)
     return record
 

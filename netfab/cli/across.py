@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def apply(
     elif ctx.obj["verbose"]:
         show.show_described(outcome.changes, True, path)
     elif not ctx.obj["quiet"]:
-        click.echo(show.closing(outcome.changes, True, path))
+        click.echo(show.closing(Counter(change["action"] for change in outcome.changes), True, path))
     if confirm and outcome.changes and not ctx.obj["quiet"]:
         click.echo(f"`netfab confirm {topology.name}`, within {confirm:g} s, keeps it.", err=True)
 

@@ -131,7 +131,7 @@ def apply_command(
     elif ctx.obj["verbose"]:
         show.show_changes(changes, True, path)
     elif not ctx.obj["quiet"]:
-        click.echo(show.closing(show.describe(changes), True, path))
+        click.echo(show.closing(show.counts_of(changes), True, path))
 
 
 @click.command("plan")

@@ -84,8 +84,11 @@ def attach_command(
 @click.argument("guest")
 @click.option("-i", "interface", default="", help="Only this interface; left out: all on the bridge.")
 @lock_option
+@output_json
 @click.pass_context
-def detach_command(ctx: click.Context, bridge: str, guest: str, interface: str, lock_timeout: float) -> None:
+def detach_command(
+    ctx: click.Context, bridge: str, guest: str, interface: str, lock_timeout: float, output: str
+) -> None:
     """Take away what `attach` gave, also when the container is gone. What isn't there is fine.
 
     With the name of a NIC that `uplink` made a port of BRIDGE: give the NIC back all that it had.
@@ -96,6 +99,14 @@ def detach_command(ctx: click.Context, bridge: str, guest: str, interface: str, 
     titles = adhoc.titles(where_of(ctx))
     nic, outcome = uplink.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
     going, changes, gone, _ = outcome
+    if output != "table":
+        data = {
+            "detached": [_row(one) for one in going],
+            "nic": nic or None,
+            "changes": show.describe(changes),
+        }
+        show.show_data({"version": 1, **data, "gone": [_row(one) for one in gone]}, output, list)
+        return
     if ctx.obj["verbose"]:
         show.show_changes(changes, True, guest, titles)
     if not ctx.obj["quiet"]:
@@ -149,17 +160,21 @@ def uplink_command(
 @output_json
 @click.pass_context
 def attachments_command(ctx: click.Context, output: str) -> None:
-    """List what is attached to containers that others run."""
-    from netfab import adhoc
+    """List what is attached to containers that others run, and the NICs that bridges have (`uplink`)."""
+    from netfab import adhoc, uplink
     from netfab.cli import show
 
+    lent = [one._asdict() for one in uplink.uplinks(where_of(ctx))]
     rows = [_row(one) for one in adhoc.attachments(where_of(ctx))]
     table = [
         (row["bridge"], row["name"], row["guest"], row["interface"], " ".join(row["addresses"]) or "-")
         for row in rows
     ]
+    table += [
+        (row["bridge"], row["nic"], "uplink, gone" if row["gone"] else "uplink", "-", "-") for row in lent
+    ]
     head = ("BRIDGE", "NAME", "GUEST", "INTERFACE", "ADDRESSES")
-    show.show_data({"version": 1, "attachments": rows}, output, lambda: [head, *table])
+    show.show_data({"version": 1, "attachments": rows, "uplinks": lent}, output, lambda: [head, *table])
 
 
 def _row(one: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from netfab.cli import complete
-from netfab.cli.context import where_of
+from netfab.cli.context import output_json, where_of
 from netfab.cli.files import (
     entry_of,
     fabrics_to_destroy,
@@ -31,6 +31,7 @@ from netfab.errors import NetfabError, raise_all
 @click.option("--force", is_flag=True, help="Also what is attached to its bridges.")
 @skip_option
 @lock_option
+@output_json
 @click.pass_context
 def destroy_command(
     ctx: click.Context,
@@ -42,11 +43,14 @@ def destroy_command(
     force: bool,
     skip_unreachable: bool,
     lock_timeout: float,
+    output: str,
 ) -> None:
     """Remove fabrics, by NAME or FILE; nothing of them stays. What isn't there is fine.
 
     Left out: the fabric that was applied from a file of this directory or below it.
     """
+    from netfab.cli import show
+
     where = where_of(ctx, lock_timeout)
     if not (everything or everyone):
         names = fabrics_to_destroy(targets, file_option, where)
@@ -56,14 +60,21 @@ def destroy_command(
     else:
         names = _all_fabrics(where, everyone, yes)
         told = "There is no fabric on this host." if everyone else "There is no fabric of yours."
-    if not names and not ctx.obj["quiet"]:
+    if not names and output == "table" and not ctx.obj["quiet"]:
         click.echo(told)
-    errors = []
+    destroyed, errors = [], []
     for name, target in names.items():
         try:
-            _destroy(ctx, name, target, where, force, skip_unreachable)
+            one = _destroy(name, where, force, skip_unreachable)
         except NetfabError as error:
             errors.append(error)
+            continue
+        destroyed.append(one)
+        if output == "table":
+            _say(ctx, one, target, where)
+    if output != "table" and (destroyed or not errors):
+        several = len(names) != 1 or everything or everyone
+        show.show_data({"version": 1, **({"fabrics": destroyed} if several else destroyed[0])}, output, list)
     raise_all(errors)
 
 
@@ -82,25 +93,32 @@ def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
     return {name: name for name in names}
 
 
-def _destroy(
-    ctx: click.Context, name: str, target: str, where: Any, force: bool, skip_unreachable: bool
-) -> None:
+def _destroy(name: str, where: Any, force: bool, skip_unreachable: bool) -> dict[str, Any]:
+    """What went, and the processes that are left in what were nodes."""
     from netfab import adhoc, fabric
     from netfab.cli import show
 
     if entry := entry_of(name, where):
         from netfab import across
 
-        told = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable)
-    else:
-        before = fabric.inhabitants(name)
-        told = show.describe((adhoc.destroy(name, where) if force else fabric.destroy(name, where)).changes)
-        if not ctx.obj["quiet"]:
-            show.say_inhabitants([one for one in before if one.stays])
+        changes = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable)
+        return {"fabric": name, "changes": changes, "left": []}
+    before = fabric.inhabitants(name)
+    changes = show.describe((adhoc.destroy(name, where) if force else fabric.destroy(name, where)).changes)
+    left = [{"pid": one.pid, "namespace": one.name} for one in before if one.stays]
+    return {"fabric": name, "changes": changes, "left": left}
+
+
+def _say(ctx: click.Context, one: dict[str, Any], target: str, where: Any) -> None:
+    from netfab.cli import show
+
+    name, changes = one["fabric"], one["changes"]
+    if not ctx.obj["quiet"]:
+        show.say_inhabitants(one["left"])
     if ctx.obj["verbose"]:
-        show.show_described(told, True, name)
+        show.show_described(changes, True, name)
     elif not ctx.obj["quiet"]:
-        click.echo(f"Destroyed {name}." if told else f"Nothing of {name} is there.")
-        if not told:
+        click.echo(f"Destroyed {name}." if changes else f"Nothing of {name} is there.")
+        if not changes:
             for line in missing_file(target, name, where):
                 click.echo(show.printable(line), err=True)

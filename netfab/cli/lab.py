@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from netfab.cli.failures import exit_code, show_bug, show_error
 from netfab.cli.files import file_option, find_file, is_file, name_option, set_option
 from netfab.errors import NetfabError
 from netfab.topology.schema import Topology
+
+if TYPE_CHECKING:
+    from netfab.hosts.helper import Beside
 
 
 @click.command("lab", context_settings={"allow_interspersed_args": False})
@@ -25,6 +29,7 @@ from netfab.topology.schema import Topology
     metavar="[NAME]",
     help="Run CMD in your lab that runs already; NAME is its fabric's.",
 )
+@click.option("--uplink", is_flag=True, help="With a way out, by slirp4netns; this machine stays as it is.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def lab_command(
@@ -33,6 +38,7 @@ def lab_command(
     name: str | None,
     settings: tuple[str, ...],
     joined: str | None,
+    uplink: bool,
     arguments: tuple[str, ...],
 ) -> None:
     """Apply FILE in a sandbox, run CMD (else a shell) beside it, and leave nothing: lab [FILE] [-- CMD…].
@@ -62,14 +68,34 @@ def lab_command(
         welcome = f"{topology.name} is up, in a sandbox that ends with this shell: `exit` leaves it"
     else:
         welcome = ""
-    raise SystemExit(
-        sandbox.run(lambda: _inside(topology, path, words or shell, ctx, welcome), topology.name)
-    )
+    beside = _way_out(topology) if uplink else None
+
+    def inside() -> int:
+        return _inside(topology, path, words or shell, ctx, welcome, uplink)
+
+    raise SystemExit(sandbox.run(inside, topology.name, beside))
 
 
-def _inside(topology: Topology, path: str, command: list[str], ctx: click.Context, welcome: str) -> int:
+def _way_out(topology: Topology) -> Beside:
+    """Raises NetfabError where there is none."""
+    from netfab.hosts import wayout
+
+    if topology.hosts:
+        hint = "leave it out; what is simulated reaches its own hosts"
+        raise NetfabError("--uplink: simulated hosts have no way out yet", hint=hint)
+    wayout.program()
+    return wayout.way_out
+
+
+def _inside(
+    topology: Topology, path: str, command: list[str], ctx: click.Context, welcome: str, uplink: bool
+) -> int:
     """In the sandbox: apply, run, and say what the command said."""
     try:
+        if uplink:
+            from netfab.hosts.wayout import use_its_resolver
+
+            use_its_resolver()
         from netfab import fabric
         from netfab.cli import show
         from netfab.cli.files import absolute

@@ -132,12 +132,20 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[Sequence[str]]:
 @click.command("logs")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until they end.")
 @click.option("-n", "--tail", type=int, help="Only the last so many lines.")
+@click.option("--since", hidden=True)
 @click.argument("nodes", nargs=-1, metavar="[NODE|FABRIC]...", shell_complete=complete.nodes)
 @click.pass_context
-def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tuple[str, ...]) -> None:
+def logs_command(
+    ctx: click.Context, follow: bool, tail: int | None, since: str | None, nodes: tuple[str, ...]
+) -> None:
     """Print what nodes wrote: NODE, FABRIC/NODE, or all of a FABRIC; else of all, with their names."""
     from netfab.nodes import logs
 
+    if since is not None:
+        raise NetfabError(
+            "--since: a log is what the program wrote, and no line of it has a time",
+            hint="-n N shows the last lines, -f what comes; `command: prog | ts` has times in the log",
+        )
     where = where_of(ctx)
     nodes = tuple(_expanded(nodes, where))
     if not nodes:

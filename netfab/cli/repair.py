@@ -74,6 +74,7 @@ def reconcile_command(
             else:
                 outcome = adhoc.reconcile(one, where)
                 changes, gone = show.describe(outcome.changes), outcome.gone
+                show.warn(fabric.warnings(one, where))
         except NetfabError as error:
             errors.append(error)
             continue
@@ -108,11 +109,12 @@ def confirm_command(ctx: click.Context, name: str | None) -> None:
 
 
 @click.command("recover")
+@output_json
 @click.pass_context
-def recover_command(ctx: click.Context) -> None:
+def recover_command(ctx: click.Context, output: str) -> None:
     """Rebuild a lost or broken store from what is published in the run directory and shown by the kernel."""
-
+    from netfab.cli import show
     from netfab.recovery import recover
 
-    for line in recover(where_of(ctx)):
-        click.echo(line)
+    told = recover(where_of(ctx))
+    show.show_data({"version": 1, "told": told}, output, lambda: [(line,) for line in told])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ import click
 from netfab.cli.failures import printable as printable
 from netfab.engine.apply import Progress, no_progress
 from netfab.engine.diff import Change
+from netfab.engine.diff import counts_of as counts_of
 from netfab.engine.diff import describe as describe
 
 if TYPE_CHECKING:
-    from netfab.kernel.inhabitants import Inhabitant
     from netfab.topology.adhoc import Attachment
 
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red"}
@@ -48,7 +49,7 @@ def show_described(
             line += " (restarts its program)" if change["action"] != "delete" else " (stops its program)"
         line += f" on {change['host']}" if "host" in change else ""
         click.echo(click.style(printable(line), fg=_COLOURS[sign]) if colour else printable(line))
-    click.echo(closing(found, done, source))
+    click.echo(closing(Counter(change["action"] for change in found), done, source))
 
 
 def titled(text: str, titles: Mapping[str, str]) -> str:
@@ -58,16 +59,12 @@ def titled(text: str, titles: Mapping[str, str]) -> str:
     return text
 
 
-def closing(found: Sequence[Mapping[str, Any]], done: bool, source: str) -> str:
+def closing(counts: Mapping[str, int], done: bool, source: str) -> str:
     """`Plan: 3 to add, 1 to change, 0 to destroy.`, or that nothing is to be done."""
-    if not found:
+    if not counts:
         return f"No changes. The kernel matches {source}."
-    counts = {action: sum(change["action"] == action for change in found) for action in _SIGNS}
-    add, change, drop = (
-        counts["create"] + counts["replace"],
-        counts["update"],
-        counts["delete"] + counts["replace"],
-    )
+    create, change, delete, replace = (counts.get(action, 0) for action in _SIGNS)
+    add, drop = create + replace, delete + replace
     if done:
         return f"Applied: {add} added, {change} changed, {drop} destroyed."
     return f"Plan: {add} to add, {change} to change, {drop} to destroy."
@@ -80,10 +77,10 @@ def say_gone(gone: Iterable[Attachment]) -> None:
         click.echo(printable(told), err=True)
 
 
-def say_inhabitants(left: Sequence[Inhabitant]) -> None:
+def say_inhabitants(left: Sequence[Mapping[str, Any]]) -> None:
     """On stderr, which processes are still in nodes that are gone."""
-    for name in dict.fromkeys(one.name for one in left):
-        pids = [str(one.pid) for one in left if one.name == name]
+    for name in dict.fromkeys(one["namespace"] for one in left):
+        pids = [str(one["pid"]) for one in left if one["namespace"] == name]
         are = "1 process is" if len(pids) == 1 else f"{len(pids)} processes are"
         told = f"{are} still in what was {name}, whose namespace lasts as long: {', '.join(pids)}"
         click.echo(printable(told), err=True)

@@ -6,8 +6,8 @@ netfab decides what comes before what.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -122,6 +122,15 @@ def as_applied(changes: Iterable[Change], last: Fabric) -> tuple[Change, ...]:
         else change
         for change in changes
     )
+
+
+def counts_of(changes: Iterable[Change]) -> Mapping[str, int]:
+    """How many are created, updated, deleted, and replaced, as `describe` has them."""
+    found: dict[Name, str] = {}
+    for change in changes:
+        identity = change.object.names[0]
+        found[identity] = "replace" if identity in found else change.action
+    return Counter(found.values())
 
 
 def describe(changes: Iterable[Change]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
 from netfab.kernel import drops, nft
 from netfab.kernel.announce import advertise, announce_for, arp_requests
+from netfab.kernel.dumps import glance
 from netfab.kernel.execute import Executor
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.marks import Marked, marked
@@ -106,9 +107,16 @@ class LocalHost:
     def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
         """What observe reads, raw."""
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
+        return self._with_programs(dump, frozenset() if spaces is None else _running(known))
+
+    def glance(self, known: Sequence[Fabric]) -> Dump:
+        """The same, of nodes' namespaces nothing but what they are known by: enough for a fingerprint."""
+        return self._with_programs(self._observer.read(self.fabric, known, None, glance), frozenset())
+
+    def _with_programs(self, dump: Dump, running: frozenset[str]) -> Dump:
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
-        containers, supervised = self._programs.read(frozenset() if spaces is None else _running(known))
+        containers, supervised = self._programs.read(running)
         self._dump = dump._replace(
             containers=containers,
             supervised=supervised,
@@ -118,14 +126,19 @@ class LocalHost:
         )
         return self._dump
 
-    def fingerprint(self) -> str:
-        """What the last readings, of facts and of the fabric, are known by."""
+    def fingerprint(self, things: Iterable[Any]) -> str:
+        """What the last readings, of facts and of the fabric, are known by; its tables are among `things`."""
         from netfab.hosts.fingerprint import fingerprint
 
-        return fingerprint(self._facts, self._dump)
+        tables = [thing for thing in things if isinstance(thing, Firewall)]
+        return fingerprint(self._facts, self._dump, tables)
 
     def forget(self) -> None:
-        """Let go of what was read, which is much of a large fabric; the next reading is of all of it."""
+        """Let go of what was read, which is much of a large fabric, and of what was ended.
+
+        The next reading is of all of it.
+        """
+        self._namespaces.let_go_of_ended()
         self._observer.forget()
         self._tables, self._dump = (), EMPTY
 
@@ -169,6 +182,11 @@ class LocalHost:
     def barred(self) -> dict[str, str]:
         """Every link in this namespace that is no NIC which a fabric could have, and why."""
         return barred(self._namespaces.socket(HOST))
+
+    def expect(self, nodes: Iterable[str]) -> None:
+        """Begin to make the namespaces that these nodes lack; nobody sees them before they are made."""
+        names = (f"{self.fabric}.{node}" for node in nodes)
+        self._namespaces.expect(names, group_of(self.fabric))
 
     def facts(self) -> Facts:
         """What the planner is told of this host."""

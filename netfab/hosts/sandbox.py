@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from netfab.hosts import labs
+from netfab.hosts.helper import Beside, Helper
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.userns import become_root
 from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode
@@ -81,23 +82,33 @@ def excursion() -> Iterator[None]:
         os.close(directory)
 
 
-def run(inside: Callable[[], int], name: str = "") -> int:
+def run(inside: Callable[[], int], name: str = "", beside: Beside | None = None) -> int:
     """Call that in a sandbox of its own, with its own process ids, and return what it returns.
 
-    Whatever it started is gone when this returns. `name`: under which `join` finds it meanwhile.
+    Whatever it started is gone when this returns. `name`: under which `join` finds it meanwhile. `beside`:
+    what lasts as long, outside of the sandbox; it is given the number of the sandbox's first process.
     """
     become_root()
+    helper = (
+        Helper(beside) if beside else None
+    )  # before its children are process 1 and those that end with it
     linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
     held, holding = os.pipe()
 
     def first() -> int:
         os.close(holding)
         _end_with_holder(held)
-        return _first_process(inside, name)
+        return _first_process(inside, name, helper)
 
     child = _forked(first)
     _pass_signals_to(child)
-    _, status = os.waitpid(child, 0)
+    try:
+        if helper is not None:
+            helper.begin(child)
+    finally:
+        _, status = os.waitpid(child, 0)
+        if helper is not None:
+            helper.end()
     sweep_groups(mounted())  # the machine's cgroups are the one thing that a sandbox shares
     return _exit_code(status)
 
@@ -138,12 +149,14 @@ def _end_with_holder(held: int) -> None:
         end()
 
 
-def _first_process(inside: Callable[[], int], name: str) -> int:
+def _first_process(inside: Callable[[], int], name: str, helper: Helper | None) -> int:
     """Process 1 of the sandbox, whose end is everybody's there: collects those whose parents went."""
     door = labs.announced(name) if name else None
     enter()
     with suppress(OSError):  # a container with a masked /proc can't mount a new one; the old one serves
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+    if helper is not None and not helper.await_begin():
+        return 1
     if door is not None:
         door.listen()  # from here on it is found: what is entered is whole
     worker = _forked(inside)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import marshal
+
 from netfab.kernel.netlink import Netlink
 from netfab.objects.address import WANTED, AddressMessage
 from netfab.objects.base import Space
-from netfab.objects.link import AF_SPEC, LOOPBACK_IFINDEX, Link
+from netfab.objects.digest import digest
+from netfab.objects.link import AF_SPEC, DATA, LOOPBACK_IFINDEX, Link, wanted_of
 from netfab.objects.neighbour import WANTED as WANTED_OF_NEIGHBOURS
 from netfab.objects.neighbour import NeighbourMessage
 from netfab.objects.port import Entry, entries
@@ -25,6 +28,7 @@ from netfab.objects.wire import (
     RTM_GETROUTE,
     RTMSG,
     TCMSG,
+    located,
     parse,
 )
 
@@ -42,6 +46,8 @@ _LO = IFINFO.pack(0, 0, LOOPBACK_IFINDEX, 0, 0) + ALL_LINKS[IFINFO.size :]
 ALL_ADDRESSES = IFADDR.pack(0, 0, 0, 0, 0)
 _ROUTES = RTMSG.pack(0, 0, 0, 0, 0, MARK, 0, 0, 0)  # with strict checking: only those of our protocol
 ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
+_BRIDGE = b"bridge\0"  # IFLA_INFO_KIND
+_Located = tuple[int, int, tuple[tuple[int, ...], tuple[bytes, ...]]]  # ifindex, flags, attributes of a link
 
 
 def links(netlink: Netlink) -> list[Link]:
@@ -114,7 +120,38 @@ def neighbours(netlink: Netlink) -> list[NeighbourMessage]:
 
 def read_space(netlink: Netlink) -> Space:
     """One namespace."""
-    return Space(links(netlink), marked_addresses(netlink), routes(netlink))
+    found, addresses, routed = _located_links(netlink), marked_addresses(netlink), routes(netlink)
+    links = [Link.of(index, flags, dict(zip(*attrs, strict=True))) for index, flags, attrs in found]
+    return Space(links, addresses, routed, _known_by(found, addresses, routed))
+
+
+def glance(netlink: Netlink) -> Space:
+    """One namespace, of which nothing is asked but whether it is as it was; no link is made of a message."""
+    found = _located_links(netlink), marked_addresses(netlink), routes(netlink)
+    return Space([], [], [], _known_by(*found))
+
+
+def _located_links(netlink: Netlink) -> list[_Located]:
+    return [
+        (index, flags, located(data, start + IFINFO.size, end, wanted_of(index)))
+        for data, start, end in netlink.dump(RTM_GETLINK, ALL_LINKS)
+        for _, _, index, flags, _ in (IFINFO.unpack_from(data, start),)
+    ]
+
+
+def _known_by(links: list[_Located], addresses: list[AddressMessage], routes: list[RouteMessage]) -> bytes:
+    steady = [link if _BRIDGE not in link[2][1] else _without_timers(link) for link in links]
+    # In version 2 of marshal equal values are equal bytes, whatever is shared among them; of tuples it takes
+    # plain ones only.
+    plain = steady, [tuple(message) for message in addresses], [tuple(message) for message in routes]
+    return digest(marshal.dumps(plain, 2))
+
+
+def _without_timers(link: _Located) -> _Located:
+    """A bridge, less that in which timers run."""
+    index, flags, (paths, values) = link
+    kept = tuple(value for path, value in zip(paths, values, strict=True) if path != DATA)
+    return index, flags, (paths, kept)
 
 
 def read_mark(netlink: Netlink) -> Space:

@@ -184,6 +184,7 @@ class Executor:
         while (waiting := {one.number for one in refused if one.errno == EADDRINUSE}) and (
             monotonic() < deadline
         ):
+            self._namespaces.let_go_of_ended()
             sleep(0.01)
             refused = [one for one in refused if one.number not in waiting]
             refused += self._batch(space, [step for step in steps if step[0] in waiting])

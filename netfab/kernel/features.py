@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from errno import EINVAL
 from ipaddress import ip_address
 
 from netfab.errors import Unsupported
@@ -15,15 +16,30 @@ from netfab.kernel.dumps import links
 from netfab.kernel.facts import frr
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import PROGRAMS
+from netfab.kernel.rights import is_filtered, lacking, set_a_filter
 from netfab.kernel.userns import become_root
 from netfab.objects.base import HOST, Name
 from netfab.objects.filtering import FEATURE as FILTERING
 from netfab.objects.filtering import VLAN_FILTERING
 from netfab.objects.link import IFNAME, INFO_DATA, INFO_KIND, LINK, LINKINFO
 from netfab.objects.ovsdb import FEATURE as OPEN_VSWITCH
+from netfab.objects.qdisc import TC_H_ROOT, TCA_KIND
 from netfab.objects.vlan import FEATURE as TAGGING
 from netfab.objects.vlan import VLAN_ID
-from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, encode, u8, u16, u32
+from netfab.objects.wire import (
+    IFINFO,
+    NEW,
+    RTM_NEWLINK,
+    RTM_NEWQDISC,
+    TCMSG,
+    Body,
+    Request,
+    Value,
+    encode,
+    u8,
+    u16,
+    u32,
+)
 from netfab.objects.xfrm import FEATURE as ESP
 from netfab.objects.xfrm_state import KEY, XfrmState
 from netfab.system import linux
@@ -122,13 +138,8 @@ def _try_all() -> Iterator[Feature]:
             "more than a thousand neighbours in all namespaces together",
             "sysctl net.ipv4.neigh.default.gc_thresh3=8192",
         )
-    if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
-        yield _feature(
-            "root in a container",
-            os.geteuid() != 0 or _capable(),
-            "all that fails below",
-            "--privileged, or run netfab on the host",
-        )
+    if os.geteuid() == 0:
+        yield from _rights()
     userns = _works(become_root)
     yield _feature(
         "user namespaces",
@@ -147,6 +158,7 @@ def _try_all() -> Iterator[Feature]:
     for kind, needed, data in _KINDS:
         errno = _make(netlink, kind, data)
         yield _feature(kind, errno == 0, needed, f"modprobe {_MODULES.get(kind, kind)}")
+    yield from _qdiscs(netlink)
     errno = _make(netlink, "bridge", ((VLAN_FILTERING, u8(1)),), "brv")
     yield _feature(
         "bridge vlan_filtering", errno == 0, "VLANs on a bridge", "a kernel with BRIDGE_VLAN_FILTERING"
@@ -159,8 +171,32 @@ def _try_all() -> Iterator[Feature]:
     yield from _nft()
     yield _feature("overlayfs", _overlay(), "containers (image: host)", "modprobe overlay")
     yield from _cgroups()
+    yield _feature("seccomp", _works(set_a_filter), "containers", "a kernel with CONFIG_SECCOMP_FILTER")
 
 
+def _rights() -> Iterator[Feature]:
+    missing = lacking()
+    given = " ".join(f"--cap-add {name}" for name in missing)
+    cure = f"{given}, or --privileged, or run netfab on the host itself"
+    yield _feature("capabilities", not missing, "all that fails below", cure)
+    if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
+        yield _feature(
+            "no seccomp filter around netfab",
+            not is_filtered(),
+            "calls that the engine's filter forbids",
+            "--security-opt seccomp=unconfined, or --privileged",
+        )
+
+
+def _qdiscs(netlink: Netlink) -> Iterator[Feature]:
+    """By what the kernel says to one without options: ENOENT is that it knows no such."""
+    for kind, needed in _QDISCS.items():
+        body = Body(TCMSG, (0, Name(HOST, "veth"), 0, TC_H_ROOT, 0), ((TCA_KIND, kind),))
+        errno = _refused(netlink, Request(HOST, RTM_NEWQDISC, NEW, body))
+        yield _feature(kind, errno in (0, EINVAL), needed, f"modprobe sch_{kind}")
+
+
+_QDISCS = {"tbf": "`rate` of ports", "htb": "classes of traffic", "netem": "impairments"}
 _KINDS: tuple[tuple[str, str, tuple[tuple[int, Value], ...]], ...] = (
     ("bridge", "networks", ()),
     ("veth", "interfaces", ()),
@@ -189,11 +225,15 @@ def _make(netlink: Netlink, kind: str, data: tuple[tuple[int, Value], ...], name
     )
     info: Value = ((INFO_KIND, kind.encode()), *(((INFO_DATA, data),) if data else ()))
     attrs: tuple[tuple[int, Value], ...] = ((IFNAME, name or kind), *below, (LINKINFO, info))
-    request = Request(HOST, RTM_NEWLINK, NEW, Body(IFINFO, (0, 0, 0, 0, 0), attrs))
+    return _refused(netlink, Request(HOST, RTM_NEWLINK, NEW, Body(IFINFO, (0, 0, 0, 0, 0), attrs)))
+
+
+def _refused(netlink: Netlink, request: Request) -> int:
+    """0, or the errno."""
     sequence = netlink.next_sequence()
 
     def index(link: Name) -> int:
-        return next(found.ifindex for found in links(netlink) if found.name == link.text)
+        return next((found.ifindex for found in links(netlink) if found.name == link.text), 0)
 
     refused = netlink.batch([(sequence, encode(request, index, sequence))])
     return refused[sequence][0] if refused else 0
@@ -208,14 +248,6 @@ def _nft() -> Iterator[Feature]:
             ran = subprocess.run([path, "-f", "-"], input=rules, text=True, capture_output=True, check=False)
             cure = "modprobe nf_tables nft_ct" + (" nf_conntrack_bridge" if family == "bridge" else "")
             yield _feature(f"nft {family}", ran.returncode == 0, "firewall", cure)
-
-
-def _capable() -> bool:
-    """Whether this process has what a container's root mostly lacks: CAP_NET_ADMIN and CAP_SYS_ADMIN."""
-    found = int(
-        next(line for line in _read("/proc/self/status").splitlines() if line[:7] == "CapEff:")[7:], 16
-    )
-    return bool(found >> 12 & 1 and found >> 21 & 1)
 
 
 def _overlay() -> bool:

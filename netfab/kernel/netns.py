@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import resource
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOENT
 from functools import cache
 from typing import Any
 
+from netfab.kernel.ahead import FEWEST, Ahead, new_namespace
 from netfab.kernel.netlink import Netlink
 from netfab.objects.base import HOST, Name
-from netfab.objects.link import GROUP
-from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode, no_name, u32
 from netfab.system import linux
 from netfab.system.files import public_directory
 
@@ -42,6 +41,8 @@ class Namespaces:
         self._guests: dict[str, Any] = {}  # by the name of their namespace
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._sockets: dict[str, Netlink] = {HOST: Netlink()}
+        self._ahead: Ahead | None = None
+        self._ended: list[Netlink] = []  # what keeps namespaces that were ended
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             with suppress(OSError, ValueError):
@@ -50,10 +51,18 @@ class Namespaces:
 
     def close(self) -> None:
         """Let go of every namespace."""
+        if self._ahead is not None:
+            self._ahead.close()
+        self.let_go_of_ended()
         for netlink in self._sockets.values():
             netlink.close()
         self._sockets.clear()
         os.close(self._home)
+
+    def let_go_of_ended(self) -> None:
+        """Have the kernel clean up what was in the namespaces that were ended."""
+        while self._ended:
+            self._ended.pop().close()
 
     def socket(self, space: str) -> Netlink:
         """The rtnetlink socket of a space, opened when it is first asked for.
@@ -68,7 +77,8 @@ class Namespaces:
         return found
 
     def _keep(self, space: str, netlink: Netlink) -> None:
-        if len(self._sockets) >= self._most:
+        if len(self._sockets) + len(self._ended) >= self._most:
+            self.let_go_of_ended()
             for other in [other for other in self._sockets if other != HOST]:
                 self._sockets.pop(other).close()
         self._sockets[space] = netlink
@@ -133,29 +143,44 @@ class Namespaces:
         path = f"{DIRECTORY}/{name.text}"
         _clear_the_way(path)
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o000))
-        space = f"node {name.text}"
         try:
-            linux.unshare(linux.CLONE_NEWNET)
-            netlink = Netlink()
-            mark = Request(
-                space, RTM_NEWLINK, 0, Body(IFINFO, (0, 0, 1, IFF_UP, IFF_UP), ((GROUP, u32(group)),))
-            )
-            refused = netlink.batch([(1, encode(mark, no_name, 1))])
-            if refused:
-                raise OSError(*refused[1])
-            linux.mount("/proc/thread-self/ns/net", path, flags=linux.MS_BIND)
+            netlink = self._ahead.take() if self._ahead is not None else None
+            netlink = netlink or self._new(group)
+            fd = netlink.namespace()
+            try:
+                linux.mount(f"/proc/self/fd/{fd}", path, flags=linux.MS_BIND)
+            finally:
+                os.close(fd)
         except BaseException:
             with suppress(OSError):
                 os.unlink(path)
             raise
+        self._keep(f"node {name.text}", netlink)
+
+    def _new(self, group: int) -> Netlink:
+        try:
+            return new_namespace(group)
         finally:
             linux.setns(self._home, linux.CLONE_NEWNET)
-        self._keep(space, netlink)
+
+    def expect(self, names: Iterable[str], group: int) -> None:
+        """Begin to make namespaces for those of the nodes that have none, where they are many."""
+        there: Container[str] = ()
+        with suppress(OSError):
+            there = set(os.listdir(DIRECTORY))
+        missing = sum(name not in there for name in names)
+        if missing >= FEWEST:
+            with suppress(OSError):  # no other process, no socket: they are made when they are needed
+                self._ahead = Ahead(missing, group)
 
     def delete(self, name: Name) -> None:
-        """Unmount a namespace and remove its file; that it is gone already is fine."""
+        """Unmount a namespace and remove its file; that it is gone already is fine.
+
+        A socket in it keeps it until this command has read back what it did: cleaning up, the kernel has
+        rtnetlink for itself, a thousand namespaces for more than a tenth of a second.
+        """
         if (netlink := self._sockets.pop(f"node {name.text}", None)) is not None:
-            netlink.close()
+            self._ended.append(netlink)
         path = f"{DIRECTORY}/{name.text}"
         with suppress(FileNotFoundError):
             try:

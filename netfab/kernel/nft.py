@@ -6,6 +6,7 @@ objects/firewall.py's business. nft(8), libnftables-json(5).
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -25,6 +26,7 @@ from netfab.objects.wire import attributes, no_name, parse, text
 PROGRAMS = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
 TIMEOUT = 30.0  # seconds; a large foreign ruleset is read before each transaction
 MOST = 64 << 20  # bytes of an answer
+_AT_ONCE = 1 << 20  # bytes, what everybody may have (pipe(7))
 _ENVIRONMENT = {"LC_ALL": "C"}
 _FAMILIES = {1: "inet", 7: "bridge"}  # linux/netfilter.h, NFPROTO_*
 _NFGENMSG = Struct("=BBH")  # family, version, res_id
@@ -228,6 +230,8 @@ class _Run:
     def __init__(self, path: str, arguments: tuple[str, ...], text: bytes = b"") -> None:
         source = os.memfd_create("nft", os.MFD_CLOEXEC)
         (self._out, out), (self._err, err) = os.pipe(), os.pipe()
+        with suppress(OSError):  # a thousand nodes' tables at once, however late they are read
+            fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, _AT_ONCE)
         given = source, out, err
         self._pipes = {self._out: bytearray(), self._err: bytearray()}
         try:

@@ -6,7 +6,7 @@ Only reads. What the messages mean is the business of the kinds (objects/).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +21,7 @@ from netfab.kernel.dumps import (
     routes,
     vlans,
 )
+from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, rules_of
 from netfab.kernel.xfrm import policies, states
@@ -55,6 +56,8 @@ from netfab.objects.xfrm import XfrmMessage
 from netfab.objects.xfrm_policy import XfrmPolicy
 from netfab.objects.xfrm_state import XfrmState
 
+Reader = Callable[[Netlink], Space]  # of a node's namespace
+
 
 class Observer:
     """Reads one fabric; keeps what it read, so that a second reading can be of a few namespaces only."""
@@ -79,12 +82,21 @@ class Observer:
         self._xfrm: list[XfrmMessage] = []
         self._foreign_xfrm: list[Name] = []
 
-    def read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
-        """All of the fabric; with `only`, those spaces anew and the rest as it was read last."""
+    def read(
+        self,
+        fabric: str,
+        known: Sequence[Fabric],
+        only: frozenset[str] | None,
+        node: Reader = read_space,
+    ) -> Dump:
+        """All of the fabric; with `only`, those spaces anew and the rest as it was read last.
+
+        `node` reads a node's space.
+        """
         if only is not None and HOST not in only:
-            return self._read(fabric, known, only)
+            return self._read(fabric, known, only, node)
         with Listing(fabric) as listing:  # nft works while the links are read
-            dump = self._read(fabric, known, only)
+            dump = self._read(fabric, known, only, node)
             self._tables, self._foreign_tables = listing.tables(), listing.foreign
             self._passages = docker_rules(dump.spaces[HOST].links)
         return dump._replace(tables=self._tables, passages=self._passages)
@@ -98,19 +110,25 @@ class Observer:
         self._host_links = links(self._namespaces.socket(HOST))
         return self._host_links
 
-    def _space(self, space: str, whole: bool) -> Space:
+    def _space(self, space: str, node: Reader) -> Space:
         netlink = self._namespaces.socket(space)
-        if not whole:
-            return read_mark(netlink)
-        if space != HOST or self._host_links is None:
+        if space != HOST:
+            return node(netlink)
+        if self._host_links is None:
             return read_space(netlink)
         found, self._host_links = self._host_links, None
         return Space(found, marked_addresses(netlink), routes(netlink))
 
-    def _read(self, fabric: str, known: Sequence[Fabric], only: frozenset[str] | None) -> Dump:
+    def _read(
+        self,
+        fabric: str,
+        known: Sequence[Fabric],
+        only: frozenset[str] | None,
+        node: Reader,
+    ) -> Dump:
         self._guests = self._living(known)
         self._inside = any(type(thing) in (Macvlan, Nic) for one in known for thing in one.values())
-        self._spaces = self._read_spaces(fabric, only)
+        self._spaces = self._read_spaces(fabric, only, node)
         if only is None or HOST in only:
             self._switches = openvswitch.read() or ()
             filters = default_vlans(self._spaces[HOST].links)
@@ -230,7 +248,7 @@ class Observer:
             self._namespaces.adopt(guest)
         return found
 
-    def _read_spaces(self, fabric: str, only: frozenset[str] | None) -> dict[str, Space]:
+    def _read_spaces(self, fabric: str, only: frozenset[str] | None, node: Reader) -> dict[str, Space]:
         """The host's space, and that of everything in /run/netns with the fabric's name that may be ours."""
         spaces: dict[str, Space] = {}
         self._named = list(self._namespaces.named(f"{fabric}."))
@@ -245,7 +263,8 @@ class Observer:
                 spaces[space] = self._spaces[space]
             else:
                 with suppress(FileNotFoundError):  # ended meanwhile
-                    spaces[space] = self._space(space, only is None or space in only or self._inside)
+                    whole = only is None or space in only or self._inside
+                    spaces[space] = self._space(space, node if whole else read_mark)
         return spaces
 
     def _sysctls(

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import os
+import pwd
+import subprocess
 from contextlib import suppress
 from errno import EINVAL, ENOSPC, EPERM
 
 from netfab.errors import Unsupported
 from netfab.system import linux
+from netfab.tuples import NamedTuple
+
+_MAPPERS = "/usr/bin/newuidmap", "/usr/bin/newgidmap"
+
+
+class _Range(NamedTuple):
+    """Numbers that are a user's own, besides his: a line of /etc/subuid or /etc/subgid (subuid(5))."""
+
+    first: str
+    size: str
 
 
 def become_root() -> None:
-    """As an ordinary user: root of a new user namespace in which only this user exists.
+    """As an ordinary user: root of a new user namespace.
 
-    No thread may be running. Raises Unsupported with the setting that forbids it.
+    In it are this user and, where newuidmap(1) gives them, those of /etc/subuid, for programs that change
+    theirs. No thread may be running. Raises Unsupported with the setting that forbids it.
     """
     if os.geteuid() == 0:
         return
     user, group = os.geteuid(), os.getegid()
+    ranges = _own(user)
+    helper = _Helper(user, group, ranges) if ranges else None
     try:
         linux.unshare(linux.CLONE_NEWUSER)
     except OSError as error:
@@ -26,9 +41,67 @@ def become_root() -> None:
                 f"this host lets no ordinary user make a user namespace: {error.strerror}", hint=_cure()
             ) from error
         raise
+    finally:
+        mapped = helper is not None and helper.map()
+    if mapped:
+        return
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
+
+
+class _Helper:
+    """A child that stays outside: there newuidmap and newgidmap have the rights that their files give."""
+
+    def __init__(self, user: int, group: int, ranges: tuple[_Range, _Range]) -> None:
+        self._begin, begun = os.pipe()[::-1]
+        parent = str(os.getpid())
+        self._child = os.fork()
+        if self._child == 0:
+            code = 1
+            try:
+                os.close(self._begin)
+                os.read(begun, 1)
+                code = int(
+                    any(
+                        subprocess.run(
+                            [program, parent, "0", str(own), "1", "1", *more],
+                            env={},
+                            check=False,
+                            stderr=subprocess.DEVNULL,
+                        ).returncode
+                        for program, own, more in zip(_MAPPERS, (user, group), ranges, strict=True)
+                    )
+                )
+            finally:
+                os._exit(code)
+        os.close(begun)
+
+    def map(self) -> bool:
+        """Whether the namespace that its parent is in by now has these numbers."""
+        os.close(self._begin)
+        return os.waitpid(self._child, 0)[1] == 0
+
+
+def _own(user: int) -> tuple[_Range, _Range] | None:
+    """The user's ranges of users and groups, where there are both, and who maps them."""
+    if not all(os.access(program, os.X_OK) for program in _MAPPERS):
+        return None
+    users, groups = _range("/etc/subuid", user), _range("/etc/subgid", user)
+    return (users, groups) if users and groups else None
+
+
+def _range(path: str, user: int) -> _Range | None:
+    names = {str(user)}
+    with suppress(KeyError):
+        names.add(pwd.getpwuid(user).pw_name)
+    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            name, _, rest = line.strip().partition(":")
+            first, _, size = rest.partition(":")
+            if name in names and first.isdecimal() and size.isdecimal():
+                return _Range(first, size)
+    return None
 
 
 def _cure() -> str:

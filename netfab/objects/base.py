@@ -126,6 +126,7 @@ class Space(NamedTuple):
     links: list[Any]
     addresses: list[Any]  # with netfab's mark
     routes: list[Any]  # likewise
+    known_by: bytes = b""  # equal where all of this is; not of the host, where some of it changes by itself
 
 
 class Dump(NamedTuple):

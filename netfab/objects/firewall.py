@@ -332,11 +332,13 @@ def _wrapping(element: Any) -> Mapping[str, Any]:
 
 def _read_element(element: Any, key: Sequence[str], data: Sequence[str]) -> Element:
     value, *result = element if data else [element]
-    types = (*key, *data)
     parts = _parts(_wrapping(value).get("val", value)) + [part for found in result for part in _parts(found)]
+    read = tuple(part if type(part) is str else _read_part(part) for part in parts)
+    if "inet_proto" not in key and "inet_proto" not in data:
+        return read
     return tuple(
         _PROTOCOL_NAMES.get(part, part) if kind == "inet_proto" else part
-        for kind, part in zip(types, map(_read_part, parts), strict=False)
+        for kind, part in zip((*key, *data), read, strict=False)
     )
 
 

@@ -79,6 +79,11 @@ def group_of(fabric: str) -> int:
     return _FABRICS << 24 | int.from_bytes(digest(fabric.encode())[:4], "big") & 0x7FFFFF
 
 
+def wanted_of(ifindex: int) -> frozenset[int]:
+    """The attributes that are read of a link."""
+    return WANTED if ifindex != LOOPBACK_IFINDEX else WANTED_OF_LO
+
+
 def scratch_of(group: int) -> int:
     """The group into which links are moved to be deleted together; it counts as the fabric's, too."""
     return group | _SCRATCH
@@ -101,12 +106,17 @@ class Link(NamedTuple):
     @classmethod
     def parse(cls, ifindex: int, flags: int, data: bytes, start: int, end: int, whole: bool = False) -> Link:
         """From the attributes in data[start:end]; `whole`: with what its settings are read from."""
-        attrs = parse(data, start, end, WANTED if ifindex != LOOPBACK_IFINDEX else WANTED_OF_LO)
+        link = cls.of(ifindex, flags, parse(data, start, end, wanted_of(ifindex)))
+        if whole:
+            link.attrs.update(parse(data, start, end, frozenset({AF_SPEC})))
+        return link
+
+    @classmethod
+    def of(cls, ifindex: int, flags: int, attrs: dict[int, bytes]) -> Self:
+        """From those of its attributes that are wanted."""
         group, kind = number(attrs.get(GROUP, b"")), text(attrs.pop(_KIND, b""))
         has_ipv6 = _CONF6 in attrs
         settings = _settings(attrs.pop(_CONF, b""), attrs.pop(_CONF6, b""), has_ipv6)
-        if whole:
-            attrs |= parse(data, start, end, frozenset({AF_SPEC}))
         return cls(ifindex, flags, text(attrs.pop(IFNAME)), group, kind, settings, attrs)
 
     @property

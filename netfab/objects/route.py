@@ -183,9 +183,11 @@ def through(hops: Iterable[Hop], addresses: dict[Name, list[Address]]) -> tuple[
             if hop.via is None or (hop.via.version == address.address.version and _within(hop.via, address))
         ]
         if fitting:
-            lowest = min(
-                fitting, key=lambda address: (address.address.version, address.address, address.length)
-            )
+            lowest = fitting[0]  # nearly always the only one
+            if len(fitting) > 1:
+                lowest = min(
+                    fitting, key=lambda address: (address.address.version, address.address, address.length)
+                )
             found.add(address_name(hop.link, lowest.address, lowest.length))
     return tuple(sorted(found))
 
@@ -211,7 +213,8 @@ def _hops(message: RouteMessage, space: str, dump: Dump) -> Iterator[Hop]:
 def _ours(message: RouteMessage, space: str, dump: Dump) -> bool:
     """On the host, other fabrics' routes carry the same protocol; ours leave through our own links."""
     devices = [number(message.attrs[RTA_OIF])] if RTA_OIF in message.attrs else []
-    devices += [index for index, _, _ in parse_hops(message.attrs.get(RTA_MULTIPATH, b""))]
+    if RTA_MULTIPATH in message.attrs:
+        devices += [index for index, _, _ in parse_hops(message.attrs[RTA_MULTIPATH])]
     return all((space, device) in dump.owned for device in devices) and (space != HOST or bool(devices))
 
 

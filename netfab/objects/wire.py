@@ -210,6 +210,16 @@ def inside(*kinds: int) -> int:
 def parse(data: bytes, start: int, end: int, wanted: frozenset[int] | None = None) -> dict[int, bytes]:
     """Attributes by type, the last of a type winning; nested ones stay bytes until somebody parses them.
 
+    `wanted` as in `located`.
+    """
+    return dict(zip(*located(data, start, end, wanted), strict=True))
+
+
+def located(
+    data: bytes, start: int, end: int, wanted: frozenset[int] | None = None
+) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
+    """Types and values of attributes, in order.
+
     With `wanted` only those types, and those that are nested by their paths, and no further than the last of
     them that is found: a link has forty attributes. What is wanted has nothing wanted inside. Most messages
     of one length have their attributes in the same few ways, which are remembered.
@@ -217,11 +227,12 @@ def parse(data: bytes, start: int, end: int, wanted: frozenset[int] | None = Non
     layouts = _LAYOUTS.setdefault((end - start, wanted), [])
     for layout in layouts:
         if layout.headers.unpack_from(data, start) == layout.expected:
-            return dict(zip(layout.paths, layout.values.unpack_from(data, start), strict=True))
+            return layout.paths, layout.values.unpack_from(data, start)
     found = _found(data, start, end, wanted)
     if len(layouts) < _FEW:
         layouts.append(_Layout.of(start, found, wanted))
-    return {one.path: data[one.begin : one.end] for one in found if wanted is None or one.path in wanted}
+    kept = [one for one in found if wanted is None or one.path in wanted]
+    return tuple(one.path for one in kept), tuple(data[one.begin : one.end] for one in kept)
 
 
 def every(data: bytes, wanted: int) -> list[bytes]:

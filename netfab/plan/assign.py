@@ -195,7 +195,7 @@ def _kept(pool: Addresses, lease: Address, seat: Seat) -> Address | None:
         return None
     if holder := pool.holder(lease):
         raise AddressTaken(
-            f"{lease} is leased to {seat.node.removeprefix('@')}, and {holder} has it now",
+            f"{lease}, leased to {seat.node.removeprefix('@')}, is held by {holder}",
             at=seat.at.own,
             hint=f"a lease never moves: give {holder} another one, or write `ip` for {seat.node}",
         )
@@ -237,8 +237,12 @@ def loopbacks_of(
     prefixes: Prefixes,
     held: Mapping[tuple[str, str], str],
     wants: set[Lease],
+    others: Mapping[Address, str],
 ) -> dict[str, tuple[Address, ...]]:
-    """Written loopbacks as they are; planned ones out of one subnet of each family, leased like others."""
+    """Written loopbacks as they are; planned ones out of one subnet of each family, leased like others.
+
+    `others`: what is no one's here, and whose it is.
+    """
     found: dict[str, list[Address]] = {}
     for address, node in written_loopbacks(topology):
         found.setdefault(node, []).append(address)
@@ -247,6 +251,9 @@ def loopbacks_of(
         for address, node in written_loopbacks(topology):
             if pool.is_free(address):
                 pool.hold(address, f"node {node}")
+        for address, holder in others.items():
+            if pool.is_free(address):
+                pool.hold(address, holder)
         places = [
             Seat(node, "lo", LOOPBACKS, Port(), f"{LOOPBACKS}/{node}", topology.nodes[node].at)
             for node in nodes

@@ -23,7 +23,7 @@ from netfab.plan.mtu import IPV6_MTU, port_mtu, segment_mtu
 from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
 from netfab.plan.refusals import on_every_host, refuse_before
-from netfab.plan.seats import Seat, host_reach, host_seats, seats_of, wishes
+from netfab.plan.seats import LOOPBACKS, Seat, host_reach, host_seats, seats_of, wishes
 from netfab.plan.tunnels import Tunnel, vni_key
 from netfab.plan.uplink import held_by_host, original_of
 from netfab.topology.schema import (
@@ -155,7 +155,7 @@ def lay_out(
             stations=span.stations,
         )
     raise_all(errors)
-    loopbacks = loopbacks_of(topology, by_segment, prefixes, held, wants)
+    loopbacks = loopbacks_of(topology, by_segment, prefixes, held, wants, facts.held.get(LOOPBACKS, {}))
     nics: dict[str, list[Nic]] = {node: [] for node in topology.nodes}
     for seat in seats:
         own_facts = spans[seat.segment].facts if spans else facts

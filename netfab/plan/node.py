@@ -17,7 +17,7 @@ from netfab.plan.layout import Layout, Nic, Segment
 from netfab.plan.mtu import IPV6_MTU, settings_for
 from netfab.plan.names import mac_of
 from netfab.topology.schema import Address as AnyAddress
-from netfab.topology.schema import Link, Node
+from netfab.topology.schema import Bridged, Link, Node, NoneMode
 
 # A router answers for several ways: no reverse path filter, whatever the host's default; flows go by ports.
 ROUTER_SYSCTLS = (("net/ipv4/conf/all/rp_filter", "0"), ("net/ipv4/fib_multipath_hash_policy", "1"))
@@ -27,6 +27,11 @@ ROUTER_SYSCTLS6 = (("net/ipv6/conf/all/forwarding", "1"), ("net/ipv6/fib_multipa
 def namespace_name(fabric: str, node: str) -> Name:
     """A node's namespace; it is /run/netns/<fabric>.<node>."""
     return Name("namespace", f"{fabric}.{node}")
+
+
+def has_namespace(node: Node) -> bool:
+    """Whether it has one of its own, which netfab makes."""
+    return isinstance(node.mode, Bridged | NoneMode) and not node.attach
 
 
 def namespace_of_node(fabric: str, node: Node, router: bool, ipv6: bool) -> Iterator[KernelObject]:

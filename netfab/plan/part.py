@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from typing import Any
 
-from netfab.errors import PlanError
+from netfab.errors import PlanError, raise_all
 from netfab.objects.address import Address
-from netfab.objects.base import HOST, Fabric, Name, node_space, spaces_of
+from netfab.objects.base import HOST, Fabric, Name, node_of, node_space, spaces_of
 from netfab.objects.bgp import Bgp
 from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.borrowed import Borrowed
@@ -72,21 +72,42 @@ def nodes_of(topology: Topology, only: Iterable[str], applied: Collection[str] =
 
 
 def within(plan: Plan, there: Fabric) -> Fabric:
-    """What should be where `there` is: a whole plan's fabric, or `there` with a part put in."""
+    """What should be where `there` is: a whole plan's fabric, or `there` with a part put in.
+
+    Raises PlanError where an address of the part would be another node's, too.
+    """
     if plan.nodes is None:
         return plan.fabric
     about = _words_about(plan, there)
     put = [_beside(thing, there.get(name), about, plan.published) for name, thing in plan.fabric.items()]
     own, macs = _own(there, plan.nodes), _macs(plan, plan.nodes)
     told = [thing for thing in there.values() if isinstance(thing, Told) and thing.mac in macs]
-    taken = {name for thing in (*put, *own, *told) for name in _exclusive(thing)}
+    bridges = {Name(HOST, bridge) for bridge in _bridges(plan)}
+    hosts = [thing for thing in there.values() if isinstance(thing, Address) and thing.link in bridges]
+    taken = {name for thing in (*put, *own, *told, *hosts) for name in _exclusive(thing)}
     kinds = (XfrmState, XfrmPolicy) if any(isinstance(thing, XfrmState) for thing in put) else ()
     left = [
         thing
         for thing in there.values()
         if taken.isdisjoint(_exclusive(thing)) and not isinstance(thing, kinds)
     ]
+    raise_all(_held_twice(put, left))
     return Fabric(there.name, _upheld([*put, *left], there))
+
+
+def _held_twice(put: Iterable[Any], left: Iterable[Any]) -> Iterator[PlanError]:
+    """What was not foreseen (part_kept.py). One on lo may be several nodes'."""
+    stays = {
+        thing.address: thing.link
+        for thing in left
+        if isinstance(thing, Address) and not (thing.link.text == "lo" or thing.address.is_link_local)
+    }
+    for thing in put:
+        if isinstance(thing, Address) and (holder := stays.get(thing.address)):
+            yield PlanError(
+                f"{thing.address}, for {thing.link}, is on {holder}, which --only leaves as it is",
+                hint=f"name {node_of(holder.space)}, too",
+            )
 
 
 def summary_within(plan: Plan, chosen: Mapping[str, Any], there: Mapping[str, Any]) -> Mapping[str, Any]:

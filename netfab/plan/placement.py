@@ -18,9 +18,9 @@ from netfab.plan.layout import Layout, Segment, Span, lay_out
 from netfab.plan.overlay import far_entries
 from netfab.plan.planner import Common, Plan, plan_of
 from netfab.plan.protection import publish_key
-from netfab.plan.refusals import refuse_reserved
+from netfab.plan.refusals import on_open_vswitch, refuse_reserved
 from netfab.plan.runs_on import Placement, place
-from netfab.plan.seats import host_is_gateway, segment_names
+from netfab.plan.seats import host_is_gateway, seats_of, segment_names
 from netfab.plan.subnets import Reservation
 from netfab.plan.tunnels import Tunnel, tunnels_of
 from netfab.plan.uplinks import Behind
@@ -49,6 +49,7 @@ def plan_hosts(
         chain(
             _unusable_nics(seen, placement, facts),
             _published_twice(topology, placement),
+            _on_open_vswitch(topology, placement, {host: facts[host] for host in seen}),
         )
     )
     there = {host: uplink.with_uplinks(facts[host], own) for host, own in seen.items()}
@@ -94,6 +95,22 @@ def _unusable_nics(
     for host, topology in seen.items():
         yield from nics.unusable(on_host(topology, placement, host), facts[host])
         yield from uplink.unusable(on_host(topology, placement, host), facts[host])
+
+
+def _on_open_vswitch(
+    topology: Topology, placement: Placement, facts: Mapping[str, Facts]
+) -> Iterator[NetfabError]:
+    """What `on_open_vswitch` refuses on each host; what is known of all hosts together says nothing of it."""
+    for host, own in facts.items():
+        if own.openvswitch is not None:
+            networks = {
+                name: network
+                for name, network in topology.networks.items()
+                if host in placement.segments[name]
+            }
+            seats = [seat for seat in seats_of(topology) if seat.segment in networks]
+            by_segment = {name: [seat for seat in seats if seat.segment == name] for name in networks}
+            yield from on_open_vswitch(topology._replace(networks=networks), by_segment, own)
 
 
 def _published_twice(topology: Topology, placement: Placement) -> Iterator[NetfabError]:

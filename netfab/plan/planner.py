@@ -26,7 +26,7 @@ from netfab.plan.refusals import idle_between_links, refuse_reserved, without_pr
 from netfab.plan.routes import is_here, routes_of, with_way_out
 from netfab.plan.seats import routers
 from netfab.topology.grammar import tag_of
-from netfab.topology.schema import Bridged, HostMode, Link, Network, NoneMode, Publish, Topology
+from netfab.topology.schema import HostMode, Link, Network, Publish, Topology
 from netfab.tuples import NamedTuple
 
 
@@ -139,7 +139,7 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
             yield guest_of(topology.name, wish, facts)
             for nic in interfaces:
                 yield from nic_objects(topology, layout, nic, forwarding, facts)
-        elif isinstance(wish.mode, Bridged | NoneMode):
+        elif node.has_namespace(wish):
             ipv6 = any(layout.segments[nic.segment].ipv6 for nic in interfaces)
             yield from node.namespace_of_node(topology.name, wish, wish.name in forwarding, ipv6)
             yield from node.loopback_of(topology.name, wish.name, layout.loopbacks.get(wish.name, ()))

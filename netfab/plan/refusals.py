@@ -43,7 +43,7 @@ def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
         chain(
             _missing_bridges(topology, facts),
             _new_open_vswitch(topology, facts),
-            _on_open_vswitch(topology, seats, facts),
+            on_open_vswitch(topology, seats, facts),
             _without_ipv6(topology, seats, facts),
             _small_mtus(topology, seats, facts),
             on_every_host(topology, seats),
@@ -123,7 +123,7 @@ def _new_open_vswitch(topology: Topology, facts: Facts) -> Iterator[Unsupported]
             )
 
 
-def _on_open_vswitch(topology: Topology, seats: Seats, facts: Facts) -> Iterator[PlanError]:
+def on_open_vswitch(topology: Topology, seats: Seats, facts: Facts) -> Iterator[PlanError]:
     """Promises that nothing keeps on a bridge whose frames no rule of nft sees."""
     for name, network in topology.networks.items():
         if not (network.guarded and switched(network, facts)):

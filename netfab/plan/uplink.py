@@ -17,8 +17,9 @@ from netfab.objects.kept import KeptAddress
 from netfab.objects.link import CONF_FORWARDING, CONF_RP_FILTER, moved_mark
 from netfab.objects.original import Original
 from netfab.objects.uplink import Uplink
-from netfab.plan.facts import Facts, FoundNic
+from netfab.plan.facts import Facts, FoundNic, switched
 from netfab.plan.subnets import Reservation
+from netfab.topology.grammar import tag_of
 from netfab.topology.schema import Address, ExternalGateway, Link, Network, Planned, Topology
 
 ETHERNET = 1  # ARPHRD_ETHER, net/if_arp.h
@@ -114,11 +115,15 @@ def unusable(topology: Topology, facts: Facts) -> Iterator[NetfabError]:
 
 def _unfit(nic: str, network: Network, facts: Facts) -> NetfabError | None:
     """What speaks against that NIC, as an error without a place."""
+    if switched(network, facts):
+        return on_switch(str(network.bridge), nic)
     found = facts.nics.get(nic)
     if found is None and nic in facts.barred:
         return PlanError(f"{nic} can't be an uplink: it is {facts.barred[nic]}")
     if found is None:
-        return PlanError(f"this host has no NIC {nic}")
+        base, vlan = tag_of(nic) or ("", 0)
+        makes = f"`ip link add link {base} name {nic} type vlan id {vlan}` makes that VLAN of {base}"
+        return PlanError(f"this host has no NIC {nic}", hint=makes if base in facts.nics else "")
     if found.moved:
         return None
     if found.master:
@@ -131,6 +136,14 @@ def _unfit(nic: str, network: Network, facts: Facts) -> NetfabError | None:
     if found.hardware != ETHERNET:
         return Unsupported(f"{nic} is no Ethernet, and a bridge has no other ports")
     return _stacked(nic, network, found)
+
+
+def on_switch(bridge: str, nic: str) -> Unsupported:
+    """What speaks against an uplink of a bridge of Open vSwitch."""
+    return Unsupported(
+        f"{bridge} is a bridge of Open vSwitch, to which netfab lends no NIC yet",
+        hint=f"`ovs-vsctl add-port {bridge} {nic}` makes one a port that has no addresses",
+    )
 
 
 def _stacked(nic: str, network: Network, found: FoundNic) -> PlanError | None:

@@ -13,6 +13,7 @@ from netfab.objects.kinds import KINDS
 from netfab.plan import uplinks
 from netfab.plan.facts import Asked, Facts, asked_by
 from netfab.plan.part import nodes_of, part_of
+from netfab.plan.part_kept import NOTHING, beside, taken
 from netfab.plan.placement import plan_hosts
 from netfab.plan.planner import Plan
 from netfab.plan.planner import plan as plan_for_one
@@ -45,8 +46,8 @@ def planned(
 
     `others`: what else is held than hosts know; `secret`: of encrypted networks. Raises NetfabError.
     """
-    applied = entry.summary["nodes"] if entry else ()
-    asked = _asked(topology, hosts, nodes_of(topology, only, applied) if only else topology.nodes)
+    applied = entry.summary if entry else NOTHING
+    asked = _asked(topology, hosts, nodes_of(topology, only, applied["nodes"]) if only else topology.nodes)
     said = greeted(together, topology.name, asked, skip_unreachable)
     out = tuple(f"{host} was left out: it is not reached" for host in hosts if host not in said)
     tell_what_was_decided(together, topology.name, said)
@@ -59,15 +60,23 @@ def planned(
         again = greeted(together, topology.name, asked, skip_unreachable)
         facts = _received_before_sent(facts, again)
     leases, run = leases_of(said, entry), next(iter(said.values()), {}).get("run", RUN_DIRECTORY)
-    if topology.hosts:
-        plans = plan_hosts(topology, leases, facts, run, secret)
-    else:
+    if not topology.hosts:
         (host,) = facts
         topology = shared.joined(topology, said[host]["networks"])
-        plans = {host: plan_for_one(topology, leases, facts[host], run)}
+
+    def plans_by(facts: Mapping[str, Facts]) -> Mapping[str, Plan]:
+        if topology.hosts:
+            return plan_hosts(topology, leases, facts, run, secret)
+        return {host: plan_for_one(topology, leases, own, run) for host, own in facts.items()}
+
+    plans = plans_by(facts)
     if not only:
         return Planned(plans, said, out, facts, leases)
-    parts = {host: part_of(topology, plan, only, applied) for host, plan in plans.items()}
+    nodes = nodes_of(topology, only, applied["nodes"])
+    besides = {host: beside(own, plans[host].layout, leases, nodes, applied) for host, own in facts.items()}
+    plans = plans if besides == facts else plans_by(besides)
+    parts = {host: part_of(topology, plan, only, applied["nodes"]) for host, plan in plans.items()}
+    raise_all(error for part in parts.values() for error in taken(topology, part, applied))
     return Planned(parts, said, out, facts, leases, what_is_there(together, parts))
 
 

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from netfab.errors import ContainerFailed, NetfabError
+from netfab.errors import BECOME, ContainerFailed, NetfabError
 from netfab.runtime import cgroups, sealed, tty
 from netfab.runtime.confine import every_right, give_up, lock, rights_with
 from netfab.runtime.identity import identify
@@ -212,7 +212,7 @@ def _run_beside(
         linux.setns(pidfd, linux.CLONE_NEWCGROUP)
         yield "find its user"
         identity = identify(os.open("/", os.O_PATH | os.O_CLOEXEC), "" if privileged else spec.user)
-        yield "give up its rights"
+        yield BECOME
         _connect(streams)
         give_up(rights, identity)
         die_with_parent()

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import NoReturn
 
-from netfab.errors import ContainerFailed
+from netfab.errors import BECOME, ContainerFailed
 from netfab.runtime import rootfs
 from netfab.runtime.confine import Rights, give_up, lock
 from netfab.runtime.identity import Identity, identify
@@ -142,7 +142,7 @@ def _become(birth: Birth, log: int, channel: int) -> Iterator[str]:
     yield "open its output"
     null = open_below(root, "dev/null", os.O_RDONLY, RESOLVE_BENEATH)
     connect_output(null, log, log)
-    yield "give up its rights"
+    yield BECOME
     resource.setrlimit(resource.RLIMIT_NOFILE, birth.open_files)
     give_up(birth.rights, user)
     enter_directory(spec.workdir)

@@ -218,6 +218,7 @@ DEVICE_LINKS = (
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
     ("core", "/proc/kcore"),
+    ("console", "null"),  # for programs that insist on one; the host's own is nobody's business
 )
 
 MASKED_IN_PROC = tuple(

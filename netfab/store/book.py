@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     transaction: str
     summary: Mapping[str, Any]  # of all hosts together; each node's has its `host`
     leases: frozenset[Lease] = frozenset()
-    topology: str = ""  # the whole file as `netfab config` prints it; unknown before an apply came to its end
+    topology: str = ""  # what topology/kept.py keeps of the file; unknown before an apply came to its end
     store: str = ""  # that controllers share, as it is written; "": none
     home: str = ""  # which machine is meant by a host that is reached by nothing
 

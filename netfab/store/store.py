@@ -21,7 +21,7 @@ class Record(NamedTuple):
     """One fabric that was applied.
 
     Three are JSON: its last desired objects, what status shows, and the commands to be run in nodes without
-    a program when they are made. The last is the whole file as `netfab config` prints it.
+    a program when they are made. The last is what topology/kept.py keeps of the file.
     """
 
     name: str

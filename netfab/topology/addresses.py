@@ -119,9 +119,8 @@ def mac(text: str) -> str:
     if not found:
         raise Wrong(f"{quoted(text)} is no MAC; write `02:42:ac:11:00:02`")
     if int(found[:2], 16) & 1 or found == "00:00:00:00:00:00":
-        raise Wrong(
-            f"{quoted(text)} is no unicast MAC: its first byte must be even; write `{_unicast(found)}`"
-        )
+        why = "its first byte must be even" if int(found[:2], 16) else "it means none at all"
+        raise Wrong(f"{quoted(text)} is no unicast MAC: {why}; write `{_unicast(found)}`")
     return found
 
 

@@ -58,8 +58,10 @@ def _end(tree: Tree, path: str, run: Run) -> End:
 def _node_and_name(tree: Tree, path: str, run: Run) -> tuple[str, dict[str, Any]]:
     node, name = parsed(phrases.link_end, tree, path, run)
     kind, _, interface = node.partition(":")
-    if kind == "host" and grammar.vlan_id(interface) is not None:
-        run.reserve("VLAN name", tree, path)
+    if kind == "host" and (tag := grammar.tag_of(interface)):
+        base, vlan = tag
+        message = f"{grammar.quoted(node)} is a new cable's end, and can't be VLAN {vlan} of another"
+        raise run.error(tree, path, f"{message}; `macvlan:{interface}` is on VLAN {vlan} of {base}")
     return node, {} if name is None else {"name": name}
 
 

@@ -90,22 +90,14 @@ def _uplink(tree: Tree, path: str, run: Run) -> tuple[tuple[str, str], ...]:
     """A NIC on this host, or one for each host by name."""
     if type(tree) is Map:
         return _UPLINKS.read(tree, path, run)
-    return (("", _NIC_NAME.read(tree, path, run)),)
-
-
-def _nic_name(tree: Tree, path: str, run: Run) -> str:
-    name = INTERFACE_NAME.read(tree, path, run)
-    if grammar.vlan_id(name) is not None:
-        run.reserve("VLAN name", tree, path)
-    return name
+    return (("", INTERFACE_NAME.read(tree, path, run)),)
 
 
 def _vxlan(tree: Tree, path: str, run: Run) -> VxlanWish:
     return VxlanWish(**read_record(_VXLAN, map_of(tree, path, run), path, run).values)
 
 
-_NIC_NAME: Final = Reader(_nic_name, INTERFACE_NAME.schema)
-_UPLINKS: Final = named(grammar.name, _NIC_NAME, NAME)
+_UPLINKS: Final = named(grammar.name, INTERFACE_NAME, NAME)
 NETWORK: Final[dict[str, Reader[Any]]] = {
     **SHARED,
     **SUBNETS,

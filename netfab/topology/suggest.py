@@ -7,7 +7,7 @@ from typing import Final
 
 _COMPOSE, _CONTAINERLAB, _NETLAB = "compose calls it", "containerlab calls it", "netlab calls it"
 MAX_COMPARED: Final = 200
-# What others call it: our key, and who calls it so.
+# What others call it: our key, or the one of several that is known in that place; and who calls it so.
 SYNONYMS: Final = {
     "ports": ("publish", _COMPOSE),
     "environment": ("env", _COMPOSE),
@@ -24,7 +24,8 @@ SYNONYMS: Final = {
     "ip_range": ("range", _COMPOSE),
     "ipv4-range": ("range", _CONTAINERLAB),
     "healthcheck": ("ready", _COMPOSE),
-    "groups": ("kinds", _CONTAINERLAB),
+    "groups": ("kinds kind", _CONTAINERLAB),
+    "group": ("kind", _CONTAINERLAB),
     "startup-config": ("files", _CONTAINERLAB),
     "configs": ("files", _COMPOSE),
     "replicas": ("scale", _COMPOSE),
@@ -40,8 +41,8 @@ SYNONYMS: Final = {
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """What to say about an unknown key where these are known."""
     known = tuple(known)
-    meant, where = SYNONYMS.get(key, ("", ""))
-    if meant in known:
+    names, where = SYNONYMS.get(key, ("", ""))
+    if meant := next((name for name in names.split() if name in known), ""):
         return f"unknown key; did you mean `{meant}`?{f' {where} `{key}`' if where else ''}"
     if near := nearest(key, known):
         return f"unknown key; did you mean `{near}`?"

@@ -87,3 +87,17 @@ def test_what_is_attached_has_no_file_and_is_drift_of_nothing_when_there_is_none
     assert nothing.out == "No changes. The kernel matches adhoc.\n"
     assert status.out.startswith("fabric adhoc, of `netfab attach`\n")
     assert status.out.splitlines()[2].startswith("blue ")
+
+
+def test_nics_that_bridges_have_are_listed_and_told_of_when_they_are_gone(lab: Lab) -> None:
+    lab.shell("ip link add ens7 type veth peer name far; ip link set far up; ip link set ens7 up")
+    lab.netfab("uplink", "br0", "ens7")
+    there = lab.netfab("attachments", "-o", "json").json["uplinks"]
+    lab.shell("ip link delete ens7")
+
+    listed = lab.netfab("attachments").out.splitlines()
+    repaired = lab.netfab("reconcile", "adhoc")
+
+    assert there == [{"bridge": "br0", "nic": "ens7", "gone": False}]
+    assert listed[1].split() == ["br0", "ens7", "uplink,", "gone", "-", "-"]
+    assert "warning: ens7, the uplink of br0, is gone from this host" in repaired.err

@@ -72,6 +72,38 @@ def test_reconcile_prints_what_it_repaired(lab: Lab) -> None:
     assert every == {"version": 1, "fabrics": [{"fabric": "shop", "changes": [], "gone": []}]}
 
 
+def test_destroy_prints_what_went_and_who_is_left(lab: Lab) -> None:
+    lab.write(FILE)
+    lab.netfab("apply")
+    stays = lab.start("ip", "netns", "exec", "shop.db", "sh", "-c", "echo $$; read end")
+    assert stays.stdout is not None
+    pid = int(stays.stdout.readline())
+
+    one = lab.netfab("destroy", "-o", "json").json
+    again = lab.netfab("destroy", "shop", "other", "-o", "json").json
+    stays.communicate("")
+
+    assert (one["version"], one["fabric"]) == (1, "shop")
+    assert {change["action"] for change in one["changes"]} == {"delete"}
+    assert one["left"] == [{"pid": pid, "namespace": "shop.db"}]
+    nothing = {"changes": [], "left": []}
+    assert again == {"version": 1, "fabrics": [{"fabric": "shop", **nothing}, {"fabric": "other", **nothing}]}
+    assert lab.netfab("destroy", "--all", "--yes", "-o", "json").json == {"version": 1, "fabrics": []}
+
+
+def test_detach_and_recover_print_what_they_did(lab: Lab) -> None:
+    lab.shell("ip netns add blue")
+    lab.netfab("attach", "br1", "netns:blue", "10.7.0.2/24")
+
+    detached = lab.netfab("detach", "br1", "blue", "-o", "json").json
+
+    assert [(one["name"], one["interface"]) for one in detached["detached"]] == [("blue", "eth1")]
+    assert {change["action"] for change in detached["changes"]} == {"delete"}
+    assert (detached["nic"], detached["gone"]) == (None, [])
+    whole = "nothing to recover: the store is whole"
+    assert lab.netfab("recover", "-o", "json").json == {"version": 1, "told": [whole]}
+
+
 def test_whatever_prints_data_prints_it_as_json(lab: Lab) -> None:
     import yaml
 

@@ -14,6 +14,7 @@ import pytest
 from lab import COMMAND, Lab, Result, child_of, throwaway_host
 from machine import differences
 from managers import until
+from traffic import serving
 
 NOBODY = 65534
 NO_NEW_PRIVS, DUMPABLE = 38, 4  # linux/prctl.h; the second as after an execve, or /proc/self would be root's
@@ -396,3 +397,79 @@ def test_a_lab_that_is_interrupted_while_it_applies_ends_with_130(lab: Lab) -> N
     assert process.stderr.readline() == "waiting for a (tcp 80)\n"
 
     assert lab.interrupt(process, signal.SIGINT).code == 130
+
+
+INTERNET = """
+    ip netns add internet
+    ip link add ens3 type veth peer name ens3 netns internet
+    ip link set ens3 addrgenmode none up; ip -n internet link set ens3 up; ip -n internet link set lo up
+    ip address add 198.51.100.2/24 dev ens3; ip -n internet address add 198.51.100.1/24 dev ens3
+    ip -n internet address add 203.0.113.9/32 dev lo
+    ip route add default via 198.51.100.1
+    mount -t tmpfs tmpfs /dev/net; mknod /dev/net/tun c 10 200; chmod 666 /dev/net/tun # as it is on a desktop
+"""
+ASKS = ("ip", "netns", "exec", "pair.a", "bash", "-c", "cat </dev/tcp/203.0.113.9/80; cat /etc/resolv.conf")
+
+
+@pytest.mark.parametrize("user", ["root", "nobody"])
+def test_a_lab_with_an_uplink_goes_out_as_this_machine_and_changes_nothing_of_it(
+    open_directory: Lab, user: str
+) -> None:
+    lab = open_directory
+    lab.write(PAIR)
+    lab.shell(INTERNET)
+    before = lab.state()
+
+    with serving(lab, "internet"):
+        words = ("lab", "--uplink", "topology.yaml", "--", *ASKS)
+        result = as_nobody(lab, *words) if user == "nobody" else lab.netfab(*words)
+
+    assert result.err == ""
+    assert result.out == "198.51.100.2nameserver 10.0.2.3\n"
+    assert differences(before, lab.state()) == []
+
+
+def test_what_keeps_a_lab_from_having_an_uplink_is_told(lab: Lab) -> None:
+    lab.write("hosts: {h1: {address: 192.0.2.1}}\nname: spread\nnodes: {a: {}}\n")
+    simulated = lab.netfab("lab", "--uplink", "topology.yaml", "--", "true", code=1)
+    lab.write(PAIR)
+    lab.shell("mount --bind /bin/false /usr/bin/slirp4netns")
+    failed = lab.netfab("lab", "--uplink", "topology.yaml", "--", "true", code=1)
+
+    assert simulated.err.startswith("netfab: error: --uplink: simulated hosts have no way out yet\n")
+    assert failed.err == "netfab: error: --uplink: slirp4netns: it ended\n"
+
+
+WITH_PRIVILEGES = AS_NOBODY.replace(f"({NO_NEW_PRIVS}, {DUMPABLE})", f"({DUMPABLE},)")
+AS_33 = (
+    "setpriv",
+    "--reuid=33",
+    "--regid=33",
+    "--groups=34",
+    "sh",
+    "-c",
+    "id -u; id -G; cat /proc/self/uid_map",
+)
+
+
+def test_a_lab_of_a_user_with_numbers_of_his_own_has_other_users(open_directory: Lab) -> None:
+    lab = open_directory
+    lab.write(PAIR)
+    lab.shell("""mount -t tmpfs tmpfs /mnt; echo nobody:500000:65536 >/mnt/sub
+                 mount --bind /mnt/sub /etc/subuid; mount --bind /mnt/sub /etc/subgid""")
+
+    words = ("lab", "topology.yaml", "--", *AS_33)
+    result = lab.run(sys.executable, "-c", WITH_PRIVILEGES, *words, env={"SHELL": "/bin/sh"})
+
+    assert result.err == ""
+    assert result.out.split() == ["33", "33", "34", "0", "65534", "1", "1", "500000", "65536"]
+
+
+def test_a_program_of_a_user_that_is_not_in_the_lab_says_what_would_have_him(lab: Lab) -> None:
+    lab.write("name: one\nnodes: {a: {mode: none, user: '33:33', command: [sleep, '1000']}}\n")
+
+    alone = ("unshare", "--user", "--map-root-user")
+    result = lab.run(*alone, *lab.words("lab", "topology.yaml", "--", "true"))
+
+    assert result.code == 1
+    assert "/etc/subuid" in result.err

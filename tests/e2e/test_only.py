@@ -86,6 +86,19 @@ def test_a_node_that_is_gone_from_the_file_goes_when_it_is_named(lab: Lab) -> No
     assert lab.netfab("drift").out == NO_CHANGES
 
 
+def test_a_new_node_gets_no_address_of_one_that_is_applied_and_gone_from_the_file(lab: Lab) -> None:
+    file = "name: shop\nnetworks: {lan: {}}\nnodes: {web: {networks: [lan]}}\n"
+    lab.write(file)
+    lab.netfab("apply")
+    lab.write(file.replace("web", "new"))
+
+    lab.netfab("apply", "--only", "new")
+
+    assert lab.netfab("ip", "web").out == "10.0.0.2\n"
+    assert lab.netfab("ip", "new").out == "10.0.0.3\n"
+    assert lab.netfab("drift").out == NO_CHANGES
+
+
 def test_a_plan_of_some_nodes_shows_only_theirs(lab: Lab) -> None:
     lab.write(FILE)
     lab.netfab("apply")

@@ -11,7 +11,7 @@ from lab import Lab, T
 
 from netfab.system import linux
 
-PATIENCE = 5.0  # seconds, for what should be answered
+PATIENCE = 20.0  # seconds, for what should be answered; nothing is measured with it
 DROPPED = 0.5  # seconds, after which what should not be answered is taken for dropped
 
 

@@ -24,6 +24,7 @@ from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
 from netfab.store.public import PublicView
 from netfab.system import linux
+from netfab.topology.load import load
 from netfab.topology.pipework import NoNetmask
 
 SHOP = """
@@ -223,6 +224,15 @@ def test_a_bridge_that_was_there_stays_as_it_is_and_gives_its_mtu_and_netmask(bl
     assert "mtu 1400" in inside[0]
     assert inside[1] == ["10.9.3.7/22"]
     assert attributes("br9") == before
+
+
+def test_a_bridge_without_an_address_gives_the_netmask_of_its_network(blue: str) -> None:
+    text = b"name: shop\nnetworks: {lan: {subnet: 10.55.0.0/22, gateway: none}}\nnodes: {}\n"
+    fabric.apply(load(text, "shop.yaml", "/", {}, None), "shop.yaml")
+
+    attach("br-lan", blue, "10.55.3.9@10.55.0.1")
+
+    assert addresses("blue") == ["10.55.3.9/22"]
 
 
 def test_no_netmask_is_refused_before_anything_is_made(blue: str) -> None:

@@ -54,6 +54,14 @@ def test_a_second_apply_finds_its_seal(tmp_path: Path) -> None:
     assert unchanged(file, None, HERE) == []
 
 
+def test_a_bridge_in_a_node_in_which_timers_run_breaks_no_seal(tmp_path: Path) -> None:
+    file = applied(tmp_path)
+    run("ip", "-n", "shop.web", "link", "add", "br0", "up", "type", "bridge")
+    fabric.apply(fabric.load(file), file)
+
+    assert [unchanged(file, None, HERE) for _ in range(3)] == [[]] * 3
+
+
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_no_seal_holds_where_the_host_is_not_as_it_was_left(
     tmp_path: Path, damage: Callable[[], object]

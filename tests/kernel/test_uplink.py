@@ -208,6 +208,44 @@ def test_the_bridge_stays_for_its_guests_when_the_nic_goes_and_goes_with_the_las
     assert adhoc.asked_for(HERE).uplinks == {}
 
 
+UNPLUGGED = "ens1, the uplink of br0, is gone from this host; it is lent again when it is back"
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_nic_that_is_unplugged_is_told_of_and_hinders_no_repair_and_is_lent_again_when_it_is_back() -> None:
+    adhoc.attach(adhoc.wish_of("br0", "netns:blue", ["198.51.100.20/24"]))
+    uplink.uplink("br0", "ens1")
+    sh("ip link delete ens1; ip -n blue link delete eth1")
+
+    drift = [change.object.names[0].space for change in fabric.drift("adhoc")]
+    adhoc.reconcile("adhoc")
+
+    assert "nic" not in drift
+    assert "198.51.100.20/24" in sh("ip -n blue address")
+    assert fabric.warnings("adhoc") == (UNPLUGGED,)
+    assert uplink.uplinks() == [("br0", "ens1", True)]
+    sh("ip link add ens1 type veth peer name far netns lan; ip address add 198.51.100.1/24 dev ens1")
+    sh("ip -n lan link set far up; ip -n lan address add 198.51.100.9/24 dev far")
+    adhoc.reconcile("adhoc")
+    assert reaches("lan", "198.51.100.20")
+    assert fabric.warnings("adhoc") == ()
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_file_whose_nic_is_unplugged_is_repaired_without_it_and_detach_and_destroy_clean() -> None:
+    apply(FILE.replace("uplink:", "bridge: br0\n    uplink:"))
+    sh("ip link delete ens1; ip -n shop.db link set eth0 down")
+
+    fabric.reconcile("shop")
+
+    assert fabric.drift("shop") == ()
+    assert fabric.warnings("shop") == (UNPLUGGED,)
+    with pytest.raises(NetfabError, match="this host has no NIC ens1"):
+        apply()
+    fabric.destroy("shop")
+    assert "br0" not in sh("ip link")
+
+
 @pytest.mark.usefixtures("machine")
 def test_a_bridge_of_somebody_else_lends_its_place_and_stays_as_it_is() -> None:
     sh("""ip link add br9 address 02:00:5e:00:00:09 type bridge
@@ -386,6 +424,7 @@ REFUSALS = {
         "ens1 has the macvlan mv0 on it",
     ),
     "no Ethernet": ("ip tuntap add tun7 mode tun", "br0", "tun7", "tun7 is no Ethernet"),
+    "a bridge of Open vSwitch": ("", "ovs0", "ens1", "ovs0 is a bridge of Open vSwitch, to which"),
     "no bridge": ("", "lan0", "ens1", "there is no bridge lan0 on this host"),
     "a bridge that is down": ("ip link add br9 type bridge", "br9", "ens1", "br9 is down"),
     "a bridge that listens first": (
@@ -431,3 +470,17 @@ def test_a_nic_of_one_fabric_is_no_other_ones_and_a_files_bridge_is_the_files() 
     sh("ip link add ens2 type veth peer name far2 netns lan; ip link set ens2 up")
     with pytest.raises(NetfabError, match="br-back is network back of fabric shop"):
         uplink.uplink("br-back", "ens2")
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_nic_with_the_name_of_a_vlan_is_lent_like_any() -> None:
+    sh("ip link add ens1.30 type veth peer name far30 netns lan; ip link set ens1.30 up")
+    sh("ip address add 203.0.113.1/24 dev ens1.30; ip -n lan link set far30 up")
+    sh("ip -n lan address add 203.0.113.9/24 dev far30")
+
+    uplink.uplink("br0", "ens1.30")
+    reached = reaches("lan", "203.0.113.1")
+    uplink.detach("br0", "ens1.30")
+
+    assert reached
+    assert addresses("ens1.30") == ["203.0.113.1/24"]

@@ -220,6 +220,17 @@ def test_a_part_is_applied_where_its_nodes_are_and_all_others_stay(shop: Shop, f
     assert shop.apply(lambda text: one_more(text) + more, only=["log", "web"]) == []
 
 
+def test_a_new_node_of_a_part_gets_no_address_of_one_that_is_applied_on_another_host(shop: Shop) -> None:
+    shop.apply()
+    taken = {a for node in shop.entry.summary["nodes"].values() for a in node["addresses"]["lan"]}
+
+    shop.apply(lambda text: text.replace("  db: {", "  new: {"), only=["new"])
+
+    nodes = shop.entry.summary["nodes"]
+    assert nodes.keys() == {"web", "db", "new"}
+    assert taken.isdisjoint(nodes["new"]["addresses"]["lan"])
+
+
 def test_a_node_that_the_file_no_longer_has_goes_by_its_name_wherever_it_is(
     shop: Shop, fars: dict[str, Far]
 ) -> None:

@@ -99,6 +99,12 @@ def test_devices_work_in_dev_only(containers: Containers) -> None:
     assert text.split() == ["/dev", "/dev/pts"]
 
 
+def test_what_is_written_to_the_console_goes_nowhere(containers: Containers) -> None:
+    assert (
+        containers.shell("echo lost >/dev/console; cat /dev/console; ls -L /dev/console") == "/dev/console\n"
+    )
+
+
 def test_the_kernels_file_systems_are_locked_down(containers: Containers) -> None:
     text = containers.shell("cat /proc/self/mounts")
 

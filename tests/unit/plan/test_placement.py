@@ -25,7 +25,7 @@ from netfab.objects.route import Route
 from netfab.objects.veth import Veth
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
-from netfab.plan.facts import Device, Facts, Lease
+from netfab.plan.facts import Device, Facts, Lease, OpenVSwitch
 from netfab.plan.names import bridge_mac
 from netfab.plan.overlay import Told
 from netfab.plan.part import part_of, within
@@ -68,6 +68,14 @@ def test_what_hosts_are_told_of_another_is_computed_once_for_all_of_them() -> No
     ]
     assert told[0]
     assert told[0].keys() == told[1].keys()
+
+
+def test_a_bridge_of_open_vswitch_on_one_of_the_hosts_keeps_no_port_to_its_addresses() -> None:
+    switch, lan = OpenVSwitch("system", {"sw1": "system"}), "{external: true, bridge: sw1}"
+    given = {"h2": facts("192.0.2.2", openvswitch=switch, links=frozenset({"sw1"}))}
+
+    with pytest.raises(NetfabError, match="sw1 is a bridge of Open vSwitch, where netfab can't keep a port"):
+        planned(f"{TWO}networks: {{lan: {lan}}}\nnodes: {{web: {{networks: [lan], runs_on: h2}}}}", (), given)
 
 
 def of_kind(found: Plan, kind: type[Kind]) -> list[Kind]:

@@ -143,7 +143,7 @@ def test_an_address_that_is_written_over_anothers_lease_is_refused_and_moves_nob
             first.wants,
         )
 
-    assert caught.value.message == "10.0.0.2 is leased to x, and node y has it now"
+    assert caught.value.message == "10.0.0.2, leased to x, is held by node y"
     assert caught.value.at is not None
 
 

@@ -15,7 +15,7 @@ from netfab.objects.bridge import Bridge
 from netfab.objects.kept import KeptAddress
 from netfab.objects.original import Original
 from netfab.objects.uplink import Uplink
-from netfab.plan.facts import FoundNic, Stacked
+from netfab.plan.facts import FoundNic, OpenVSwitch, Stacked
 from netfab.plan.planner import Plan
 from netfab.plan.subnets import Reservation
 
@@ -135,6 +135,14 @@ def test_a_leased_address_is_told_of() -> None:
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+    "Open vSwitch": (
+        {
+            "networks": LAN.replace("uplink", "external: true, spoof: allow, bridge: sw1, uplink"),
+            "links": frozenset({"sw1"}),
+            "openvswitch": OpenVSwitch("system", {"sw1": "system"}),
+        },
+        "sw1 is a bridge of Open vSwitch, to which netfab lends no NIC yet",
+    ),
     "unknown": ({"nics": {}}, "this host has no NIC eth0"),
     "barred": ({"nics": {}, "barred": {"eth0": "a bridge"}}, "eth0 can't be an uplink: it is a bridge"),
     "a port": ({"nics": {"eth0": ETH0._replace(master="bond0")}}, "eth0 is a port of bond0"),
@@ -165,6 +173,17 @@ def test_what_can_not_be_an_uplink_is_refused_by_name_and_place(what: str) -> No
 
     assert told in said
     assert said.startswith("lab.yaml:2:")
+
+
+def test_a_vlan_of_a_nic_is_lent_where_it_is_there_and_else_is_told_how_to_make() -> None:
+    text = LAN.replace("eth0", "eth0.30")
+
+    (lent,) = of_kind(on_lan(text, nics={"eth0": ETH0, "eth0.30": ETH0}), Uplink)
+    with pytest.raises(NetfabError, match=r"this host has no NIC eth0\.30") as caught:
+        on_lan(text)
+
+    assert lent.nic == "eth0.30"
+    assert caught.value.hint == "`ip link add link eth0 name eth0.30 type vlan id 30` makes that VLAN of eth0"
 
 
 def test_a_nic_is_one_networks_only() -> None:

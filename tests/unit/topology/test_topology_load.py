@@ -399,8 +399,6 @@ def test_every_key_whose_effect_comes_later_is_listed_with_its_place() -> None:
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("networks: {a: {uplink: eth0.30}}", "VLAN name"),
-        ("nodes: {r: {}}\nlinks: [[r, 'host:eth0.7']]", "VLAN name"),
         ("networks: {a: {}}\nnodes: {r: {networks: {a: {masquerade: true}}}}", "masquerade"),
         ("networks: {a: {jitter: 1ms}}", "jitter"),
         ("networks: {a: {duplicate: 1%}}", "duplicate"),

@@ -1,0 +1,71 @@
+"""`netfab lab --uplink`: a way out of a sandbox that changes nothing of the machine.
+
+slirp4netns(1) is a NAT in a process of the user's: what it sends for the sandbox comes from this machine's
+own sockets. Needs no root; ends with whoever started it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from netfab.errors import NetfabError
+from netfab.system import linux
+
+DEVICE, MTU = "eth0", 1500
+NAMESERVER = "10.0.2.3"  # where slirp4netns answers for this machine's resolver
+PROGRAMS = ("/usr/bin/slirp4netns", "/usr/local/bin/slirp4netns")
+_RESOLV_CONF = "/etc/resolv.conf"
+_OURS = "/run/resolv.conf"  # /run is the sandbox's own
+
+
+def program() -> str:
+    """Its path. Raises NetfabError."""
+    for path in PROGRAMS:
+        if os.access(path, os.X_OK):
+            return path
+    raise NetfabError("--uplink: slirp4netns is not there", hint="apt install slirp4netns")
+
+
+@contextmanager
+def way_out(pid: int) -> Iterator[None]:
+    """The network that this process is in has an interface with a default route, while that lasts.
+
+    Raises NetfabError.
+    """
+    ready, telling = os.pipe()
+    ending, holding = os.pipe()  # it ends when the last holder of the other end does
+    options = ["--configure", f"--mtu={MTU}", "--disable-host-loopback"]
+    fds = [f"--ready-fd={telling}", f"--exit-fd={ending}"]
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen(
+        [program(), *options, *fds, str(pid), DEVICE],
+        stdin=nowhere, stdout=nowhere, stderr=subprocess.PIPE, pass_fds=(telling, ending), env={},
+    )  # fmt: skip
+    os.close(telling)
+    os.close(ending)
+    try:
+        with open(ready, "rb") as pipe:
+            if not pipe.read(1):
+                _, told = process.communicate()
+                said = "; ".join(told.decode(errors="replace").split("\n")).strip("; ")
+                raise NetfabError(f"--uplink: slirp4netns: {said or 'it ended'}")
+        yield
+    finally:
+        os.close(holding)
+        process.wait()
+
+
+def use_its_resolver() -> None:
+    """Of a sandbox that this process is in: names are asked for where that is answered. Raises OSError."""
+    with open(_OURS, "w") as file:
+        file.write(f"nameserver {NAMESERVER}\n")
+    path = os.path.realpath(_RESOLV_CONF)
+    if path.startswith("/run/"):  # of a resolver of the machine, whose directory is not there
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with suppress(FileExistsError):
+            os.link(_OURS, path)
+    elif os.path.exists(path):
+        linux.mount(_OURS, path, flags=linux.MS_BIND)

@@ -1,0 +1,89 @@
+"""Network namespaces made ahead, by a child of this process, while it plans.
+
+They have no name yet, so nobody sees them, and nothing holds them but the sockets that are handed over: what
+is not taken goes with this process, killed or not. Half of the kernel's work for a node is its namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from _socket import (
+    AF_UNIX,
+    CMSG_LEN,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socket,
+    socketpair,
+)
+from contextlib import suppress
+from struct import calcsize, iter_unpack, pack
+
+from netfab.kernel.netlink import Netlink
+from netfab.objects.link import GROUP
+from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode, no_name, u32
+from netfab.system import linux
+
+FEWEST = 50  # that are worth a child
+_TOGETHER = 16  # sockets in one message; the kernel takes 253 (unix(7))
+
+
+class Ahead:
+    """A number of namespaces that are being made. A child that fails makes fewer of them."""
+
+    def __init__(self, count: int, group: int) -> None:
+        self._taken: list[int] = []  # file descriptors that were received and not asked for yet
+        self._socket, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+        self._pid = os.fork()
+        if not self._pid:
+            try:
+                self._socket.close()  # so that sending fails once the parent is gone
+                _make(theirs, count, group)
+            finally:
+                os._exit(0)
+        theirs.close()
+
+    def take(self) -> Netlink | None:
+        """A socket in a namespace that is nobody's yet; None when there is none left."""
+        if not self._taken and self._pid:
+            with suppress(OSError):
+                _, received, _, _ = self._socket.recvmsg(1, CMSG_LEN(_TOGETHER * calcsize("i")))
+                self._taken = [fd for _, _, data in received for (fd,) in iter_unpack("i", data)]
+        if not self._taken:
+            self.close()
+            return None
+        return Netlink.received(self._taken.pop())
+
+    def close(self) -> None:
+        """End the child, and what was not taken."""
+        self._socket.close()
+        while self._taken:
+            os.close(self._taken.pop())
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+
+
+def _make(parent: socket, count: int, group: int) -> None:
+    for start in range(0, count, _TOGETHER):
+        made = [new_namespace(group) for _ in range(start, min(start + _TOGETHER, count))]
+        fds = [netlink.fileno() for netlink in made]
+        parent.sendmsg([b"\0"], [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))])
+        for netlink in made:
+            netlink.close()
+
+
+def new_namespace(group: int) -> Netlink:
+    """This thread in a new network namespace, lo grouped (the mark that it is ours) and up; a socket in it.
+
+    Raises OSError.
+    """
+    linux.unshare(linux.CLONE_NEWNET)
+    netlink = Netlink()
+    mark = Request("", RTM_NEWLINK, 0, Body(IFINFO, (0, 0, 1, IFF_UP, IFF_UP), ((GROUP, u32(group)),)))
+    if refused := netlink.batch([(1, encode(mark, no_name, 1))]):
+        raise OSError(*refused[1])
+    return netlink

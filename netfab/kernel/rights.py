@@ -1,0 +1,46 @@
+"""What the process that runs netfab may do, where it is root: in a container that is often not all."""
+
+from __future__ import annotations
+
+from struct import pack
+
+from netfab.system import process
+
+# Bits of capabilities(7): what making networks and starting programs takes.
+NEEDED = {
+    "CHOWN": 0,
+    "DAC_OVERRIDE": 1,
+    "KILL": 5,
+    "SETGID": 6,
+    "SETUID": 7,
+    "SETPCAP": 8,
+    "NET_ADMIN": 12,
+    "NET_RAW": 13,
+    "SYS_PTRACE": 19,
+    "SYS_ADMIN": 21,
+    "MKNOD": 27,
+}
+_FILTERED = "2"  # SECCOMP_MODE_FILTER, in /proc/PID/status
+_ALLOW = pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)  # BPF_RET, SECCOMP_RET_ALLOW
+
+
+def lacking() -> list[str]:
+    """The capabilities that it would need and has not."""
+    effective = int(_status("CapEff"), 16)
+    return [name for name, bit in NEEDED.items() if not effective >> bit & 1]
+
+
+def is_filtered() -> bool:
+    """Whether somebody put a seccomp filter around it, which its programs can't leave."""
+    return _status("Seccomp") == _FILTERED
+
+
+def set_a_filter() -> None:
+    """As programs of nodes get one; this one allows everything. Raises OSError where the kernel can't."""
+    process.forbid_new_privileges()
+    process.set_seccomp_filter(_ALLOW)
+
+
+def _status(key: str) -> str:
+    with open("/proc/self/status") as file:
+        return next(line.partition(":")[2].strip() for line in file if line.startswith(f"{key}:"))

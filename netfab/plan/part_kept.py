@@ -1,0 +1,153 @@
+"""What a part of a plan must not take: what other nodes keep as it is applied.
+
+The file may have these nodes no more, or otherwise; the host has them as they were. Pure, from the summary of
+what was applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from netfab.errors import NetfabError, PlanError
+from netfab.plan.facts import Facts, Lease, same_port
+from netfab.plan.layout import Layout
+from netfab.plan.overlaps import Overlaps
+from netfab.plan.planner import Plan
+from netfab.plan.protection import publish_key
+from netfab.plan.seats import LOOPBACKS
+from netfab.plan.subnets import Reservation
+from netfab.topology.addresses import is_within
+from netfab.topology.schema import Address, Network, NodeGateway, Prefix, Topology
+from netfab.tuples import NamedTuple
+
+Summary = Mapping[str, Any]
+NOTHING: Summary = {"networks": {}, "nodes": {}}
+_KEPT = ", which --only leaves as it is"
+
+
+class _Kept(NamedTuple):
+    """An address of a node that is not in the part, or of none (""), and whose it is in words."""
+
+    node: str
+    segment: str
+    address: Address
+    holder: str
+
+
+def beside(facts: Facts, layout: Layout, leases: Collection[Lease], nodes: Set[str], there: Summary) -> Facts:
+    """The facts for a plan of these nodes, which leaves to all others what is theirs now.
+
+    `layout` is what was chosen without that, `there` the summary of what is applied. The same facts where
+    nothing is in the way.
+    """
+    kept = [*_addresses(nodes, there), *_leased(layout, leases)]
+    held = {bridge: dict(addresses) for bridge, addresses in facts.held.items()}
+    for bridge, one in _in_the_way(layout, nodes, kept):
+        held.setdefault(bridge, {}).setdefault(one.address, one.holder)
+    vnis = [
+        (int(lease.value), f"network {lease.key}{_KEPT}")
+        for lease in sorted(leases)
+        if lease.kind == "vni" and lease not in layout.wants
+    ]
+    subnets = _subnets(layout, leases, nodes, _prefixes(layout, leases, kept, there))
+    return facts._replace(held=held, vnis=(*facts.vnis, *vnis), reservations=(*facts.reservations, *subnets))
+
+
+def taken(topology: Topology, part: Plan, there: Summary) -> Iterator[NetfabError]:
+    """What the part would take by its name: bridges and published ports that others keep."""
+    nodes, segments = part.nodes or frozenset(), _segments(part.layout, part.nodes or ())
+    bridges = {found["bridge"]: name for name, found in there["networks"].items() if not found["external"]}
+    for name in sorted(segments):
+        segment = part.layout.segments[name]
+        holder = bridges.get(segment.bridge, name)
+        if isinstance(segment.wish, Network) and not segment.wish.external and holder not in segments:
+            message = f"the bridge {segment.bridge} is network {holder}'s{_KEPT}"
+            yield PlanError(message, at=segment.wish.at.of("bridge"))
+    published = [
+        (_key(text), name)
+        for name, node in there["nodes"].items()
+        if name not in nodes and node.get("host") == part.layout.runs_on.get(name, node.get("host"))
+        for text in node["published"]
+    ]
+    for wish in part.published:
+        for key, holder in published:
+            if same_port(publish_key(wish), key):
+                yield PlanError(f"port {key} is published by node {holder}{_KEPT}", at=wish.at)
+                break
+
+
+def _segments(layout: Layout, nodes: Collection[str]) -> set[str]:
+    return {nic.segment for node in nodes for nic in layout.nics.get(node, ())}
+
+
+def _addresses(nodes: Set[str], there: Summary) -> Iterator[_Kept]:
+    for name, node in there["nodes"].items():
+        for segment, texts in node["addresses"].items() if name not in nodes else ():
+            for text in texts:
+                yield _Kept(name, segment, ip_address(text), f"node {name}{_KEPT}")
+
+
+def _leased(layout: Layout, leases: Collection[Lease]) -> Iterator[_Kept]:
+    """Addresses leased to what the file has no more: a part lets go of no lease."""
+    wanted = {lease.key for lease in layout.wants if lease.kind == "address"}
+    for lease in sorted(leases):
+        if lease.kind == "address" and lease.key not in wanted:
+            segment, _, seat = lease.key.rpartition("/")[0].rpartition("/")
+            holder = f"the lease of {seat.partition('#')[0]}, which ends with an apply of the whole file"
+            yield _Kept("", segment, ip_address(lease.value), holder)
+
+
+def _in_the_way(layout: Layout, nodes: Set[str], kept: Iterable[_Kept]) -> Iterator[tuple[str, _Kept]]:
+    """What others have where the nodes are, unless the file gives it to one that is no part either."""
+    segments = {*_segments(layout, nodes), LOOPBACKS}
+    promised: set[tuple[str, Address]] = set()
+    still: set[tuple[str, str, Address]] = set()
+    for nic in (nic for node, nics in layout.nics.items() if node not in nodes for nic in nics):
+        still.update((nic.node, nic.segment, interface.ip) for interface in nic.addresses)
+        promised.update((nic.segment, written.ip) for written in nic.port.addresses)
+        wish = layout.segments[nic.segment].wish
+        if isinstance(wish, Network) and wish.gateway == NodeGateway(nic.node):
+            promised.update((nic.segment, address) for address in layout.segments[nic.segment].gateways)
+    for one in kept:
+        if one.segment in segments and one[:3] not in still and (one.segment, one.address) not in promised:
+            yield (LOOPBACKS if one.segment == LOOPBACKS else layout.segments[one.segment].bridge), one
+
+
+def _prefixes(
+    layout: Layout, leases: Collection[Lease], kept: Iterable[_Kept], there: Summary
+) -> Iterator[tuple[Prefix, str, str]]:
+    """What is in use, and what is leased to segments that the file has no more; with segment and holder."""
+    for one in kept:
+        yield ip_network(one.address), one.segment, one.holder
+    for name, network in there["networks"].items():
+        for text in () if network["external"] else network["subnets"]:
+            yield ip_network(text), name, f"network {name}{_KEPT}"
+    for lease in sorted(leases):
+        if lease.kind == "subnet" and lease.key not in layout.prefixes.chosen:
+            yield ip_network(lease.value), "", f"leased for {lease.key.rpartition('/')[0]}"
+
+
+def _subnets(
+    layout: Layout, leases: Collection[Lease], nodes: Set[str], found: Iterable[tuple[Prefix, str, str]]
+) -> Iterator[Reservation]:
+    """Of these what the plan would have elsewhere, unless the file writes it for what is no part either."""
+    segments, demands = _segments(layout, nodes), layout.prefixes.demands
+    written = Overlaps(
+        Reservation(demand.fixed, demand.segment) for demand in demands if demand.fixed is not None
+    )
+    leased = {(lease.key, lease.value) for lease in leases if lease.kind in ("subnet", "shared")}
+    for prefix, segment, holder in found:
+        own = [(d.key, layout.prefixes.chosen[d.key]) for d in demands if d.segment == segment]
+        stays = any((key, str(chosen)) in leased and is_within(prefix, chosen) for key, chosen in own)
+        promised = (other.holder == segment or other.holder not in segments for other in written.of(prefix))
+        if not stays and not any(promised):
+            yield Reservation(prefix, holder)
+
+
+def _key(published: str) -> str:
+    """As publish_key has it, of what the summary says: `127.0.0.1:8080:80/tcp`."""
+    ports, _, protocol = published.rpartition("/")
+    address, _, port = ports.rpartition(":")[0].rpartition(":")
+    return f"{protocol}/{address.strip('[]') or '*'}/{port}"

@@ -1,0 +1,47 @@
+"""What is kept of a file says all that the file said, wherever it is read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netfab.loading import load
+from netfab.topology.config import config
+from netfab.topology.kept import kept_text, whole_text
+
+TEXT = """
+name: shop
+networks: {lan: {subnet: 10.1.0.0/24}}
+nodes:
+  web: {networks: [lan], command: [sleep, inf], mounts: [./html:/srv/www], hostname: "${HOST}"}
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "html").mkdir()
+    monkeypatch.setenv("HOST", "www")
+    return tmp_path
+
+
+@pytest.mark.parametrize("text", [TEXT, TEXT.replace("${HOST}", "www")], ids=["variables", "none"])
+@pytest.mark.parametrize("name", [None, "other"])
+def test_all_that_a_file_said_is_told_in_another_place_and_environment(
+    directory: Path, text: str, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = directory / "shop.yaml"
+    file.write_text(text)
+    topology = load(str(file), name)
+    kept, said = kept_text(topology), config(topology)
+    monkeypatch.delenv("HOST")
+    monkeypatch.chdir("/")
+
+    assert whole_text(kept, str(file), topology.name) == said
+
+
+def test_a_file_that_says_all_is_kept_as_it_is(directory: Path) -> None:
+    file = directory / "shop.yaml"
+    file.write_text(text := TEXT.replace("${HOST}", "www") + "# all of it\n")
+
+    assert kept_text(load(str(file))) == text
