@@ -32,7 +32,10 @@ from netfab.objects.container import Container
 from netfab.plan.placement import of_all
 from netfab.plan.planner import Plan
 from netfab.plan.prefixes import reasons
+from netfab.plan.runs_on import place
+from netfab.pulling import as_far_as_they_are_here, with_its_images
 from netfab.remote.coordinator import transact
+from netfab.remote.images import give
 from netfab.remote.meeting import greeted
 from netfab.remote.messages import Message, StaleBase
 from netfab.remote.orders import Planned, desired_on, entry_for, orders_for, summary_of
@@ -133,7 +136,11 @@ def apply(
     `saved`: nothing at all unless file and kernels are as they were when that plan was saved; `confirm`:
     seconds after which each host goes back, unless `confirmed` comes before. Raises NetfabError.
     """
-    with locked_book(topology.name, topology.store, where) as book:
+    written = topology
+    with (
+        with_its_images(topology, where, only) as topology,
+        locked_book(topology.name, topology.store, where) as book,
+    ):
         entry = book.entry(topology.name)
         _refuse_elsewhere(topology, hosts, file, entry, take_over)
         gone = {host: ssh for host, ssh in (entry.hosts if entry else {}).items() if host not in hosts}
@@ -143,11 +150,12 @@ def apply(
             for attempt in range(ATTEMPTS):
                 others = book.others(topology.name)
                 made = planned(topology, together, hosts, entry, others, skip_unreachable, only, secret)
+                give(together, made.plans, where)
                 begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
                 orders = dict(orders_for(topology, made, begun, take_over, cleared, confirm))
                 left = cleared.keys() & made.said
                 hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
-                text = kept_text(topology) if not only else entry.topology if entry else ""
+                text = kept_text(written) if not only else entry.topology if entry else ""
                 decided = begun._replace(hosts=hosts_then, topology=text)
                 check = partial(_check, together, topology, made, saved)
                 anew = partial(_anew, topology.name, begun.hosts, where, way_anew)
@@ -233,7 +241,10 @@ def apply_alone(
     Raises NetfabError where that would be chosen by what the others have.
     """
     _refuse_alone(topology)
-    with party(_only(topology, host), where, way) as together:
+    with (
+        with_its_images(topology, where, _nodes_on(topology, host)) as topology,
+        party(_only(topology, host), where, way) as together,
+    ):
         made = planned_alone(topology, together, host, secret_alone(topology, where))
         begun = entry_for(topology, file, {host: ""}, made, None)
         orders = dict(orders_for(topology, made, begun, take_over, ()))
@@ -250,6 +261,11 @@ def _refuse_alone(topology: Topology) -> None:
             at=topology.at.of("store"),
             hint="apply without it; --skip-unreachable leaves out hosts that are down",
         )
+
+
+def _nodes_on(topology: Topology, host: str) -> list[str]:
+    """The nodes that the host runs."""
+    return [node for node, on in place(topology).nodes.items() if on == host]
 
 
 def _only(topology: Topology, host: str) -> dict[str, str]:
@@ -300,10 +316,11 @@ def plan(
     `saving`, also what is to be saved; keys of what is encrypted are made for good then.
     """
     entry, others = _known_by_all(topology, where)
+    topology, missing = as_far_as_they_are_here(topology, where, only)
     with party(hosts, where, way) as together:
         secret = secret_of(topology, where)
         made = planned(topology, together, hosts, entry, others, skip_unreachable, only, secret)
-        outcome = _compared(topology, together, made, why)
+        outcome = _compared(topology, together, made, why, missing)
         if not saving:
             return outcome
         if secret:
@@ -324,17 +341,21 @@ def plan_alone(
 ) -> Outcome:
     """What apply_alone would change. Changes nothing."""
     _refuse_alone(topology)
+    topology, missing = as_far_as_they_are_here(topology, where, _nodes_on(topology, host))
     with party(_only(topology, host), where, way) as together:
         made = planned_alone(topology, together, host, secret_alone(topology, where))
-        return _compared(topology, together, made, why)
+        return _compared(topology, together, made, why, missing)
 
 
-def _compared(topology: Topology, together: Party, made: Planned, why: bool) -> Outcome:
+def _compared(
+    topology: Topology, together: Party, made: Planned, why: bool, missing: Iterable[str]
+) -> Outcome:
     said = together.ask_all({
         host: {"verb": "compare", "fabric": json.loads(desired_on(host, made).to_json())}
         for host in made.plans
     })  # fmt: skip
     outcome = _outcome(topology, made, {host: answer["changes"] for host, answer in said.items()})
+    outcome = outcome._replace(warnings=(*outcome.warnings, *missing))
     return outcome._replace(reasons=tuple(_reasons(topology, made))) if why else outcome
 
 

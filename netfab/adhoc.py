@@ -177,6 +177,11 @@ def _detach_all(name: str, where: Where) -> None:
 def reconcile(name: str, where: Where = HERE) -> Outcome:
     """As fabric.reconcile does; what is attached, again from what was asked for, as guests run now."""
     if name != NAME:
+        from netfab import containers
+        from netfab.topology.default import NAME as DEFAULT
+
+        if name == DEFAULT:
+            return Outcome((), containers.reconcile(where))
         return Outcome((), fabric.reconcile(name, where).changes)
     need_root("reconcile")
     with alone(where):

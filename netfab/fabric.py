@@ -28,6 +28,7 @@ from netfab.plan.node import has_namespace
 from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
+from netfab.pulling import with_its_images
 from netfab.seal import seal
 from netfab.store.public import publish, withdraw
 from netfab.store.store import Part, Record, Store
@@ -113,14 +114,19 @@ def apply(
     need_kernel()
     if topology.store is not None:
         raise Unsupported("a fabric of a shared store is across.apply's", at=topology.at.of("store"))
-    name = topology.name
-    with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
+    name, written = topology.name, topology
+    with (
+        with_its_images(topology, where, only) as topology,
+        locked_fabric(name, where),
+        opened_store(where) as store,
+        opened_host(name, where) as host,
+    ):
         if not only:
             host.expect(name for name, node in topology.nodes.items() if has_namespace(node))
         found, leases = store.record(name), store.leases(name)
         record = found if found and found.whole else None
         begun = found is not record  # by an apply that was killed: the state before is the one before that
-        written, topology = topology, shared.joined(topology, shared.networks_of(store))
+        topology = shared.joined(topology, shared.networks_of(store))
         refuse_another(found, file, take_over)
         if found is None and not second:
             _refuse_renamed(name, file, store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from netfab.errors import NetfabError
@@ -12,10 +13,15 @@ from netfab.look import status
 from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.difference import difference
 from netfab.objects.kinds import KINDS
+from netfab.runtime.paths import Paths
+from netfab.runtime.status import Status, status_of
 from netfab.store.store import Record
 from netfab.tuples import NamedTuple
 from netfab.visits import as_they_are_now
 from netfab.where import HERE, Where, opened_host, opened_store
+
+# Of a Spec: what the node says itself.
+_INTERNAL = frozenset({"fabric", "name", "netns", "hosts_file", "resolv_conf", "addresses", "hostname"})
 
 
 class Match(NamedTuple):
@@ -30,7 +36,7 @@ class Match(NamedTuple):
 
 
 def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
-    """A fabric, FABRIC/NODE, a node, a network, an interface of the host.
+    """A fabric, FABRIC/NODE, a node, a network, an interface of the host, an image.
 
     Raises NetfabError where nothing has that name, or things of several fabrics have.
     """
@@ -39,6 +45,8 @@ def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
     if any(record.name == what for record in known):
         return status(what, where)
     matches = [match for record in known if (match := _match(record, what)) is not None]
+    if not matches and (image := _image(what, where)) is not None:
+        return image
     if not matches:
         hint = "`netfab ls` and `netfab status` list what there is"
         raise NetfabError(f"there is nothing called {what}", hint=hint)
@@ -48,6 +56,16 @@ def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
     (found,) = matches
     data = {"fabric": found.record.name, "kind": found.kind, "name": found.name}
     return data | {"node": _node, "network": _network, "interface": _interface}[found.kind](found, where)
+
+
+def _image(what: str, where: Where) -> dict[str, Any] | None:
+    """An image of this host, for root."""
+    if os.geteuid() != 0:
+        return None
+    from netfab.images.naming import described
+
+    found = described(where, what)
+    return None if found is None else {"kind": "image", **found}
 
 
 def _match(record: Record, what: str) -> Match | None:
@@ -71,7 +89,31 @@ def _links(record: Record, name: str) -> Iterator[Any]:
 
 def _node(found: Match, where: Where) -> dict[str, Any]:
     node: dict[str, Any] = status(found.record.name, where)["nodes"][found.name]
-    return node
+    paths = Paths(found.record.name, where.run, where.state)
+    program = None if os.geteuid() else status_of(paths, found.name)
+    return node | ({"program": _program(program)} if program else {})
+
+
+def _program(one: Status) -> dict[str, Any]:
+    """How a node's program fares, and what it was started with."""
+    fared: dict[str, Any] = {
+        "state": one.state,
+        "pid": one.pid or None,
+        "exit_code": one.exit_code,
+        "oom": one.oom,
+        "error": one.error,
+        "restarts": one.restarts,
+        "started": _time(one.started),
+        "ended": _time(one.ended),
+    }
+    asked = {key: value for key, value in one.spec._asdict().items() if key not in _INTERNAL}
+    plain: dict[str, Any] = json.loads(json.dumps(asked))  # tuples as lists, for every form of output
+    return fared | plain
+
+
+def _time(seconds: float) -> str | None:
+    """As RFC 3339 has it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds") if seconds else None
 
 
 def _network(found: Match, where: Where) -> dict[str, Any]:

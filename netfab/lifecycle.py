@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from netfab.errors import NetfabError, raise_all
 from netfab.nodes import node_of
@@ -76,6 +76,15 @@ def pause(nodes: Iterable[str], where: Where = HERE) -> None:
 def unpause(nodes: Iterable[str], where: Where = HERE) -> None:
     """Let all processes of each go on. Raises NetfabError."""
     _pause(_running("unpause", nodes, where), where, False)
+
+
+def wait(nodes: Iterable[str], where: Where = HERE) -> Iterator[int | None]:
+    """The exit code of each when it has ended and is not started again; None where nobody saw it."""
+    from netfab.runtime.foreground import NOTHING, look_at
+
+    for fabric, programs in _programs("wait", nodes, where).items():
+        for name in programs:
+            yield look_at(_paths(fabric, where), name, NOTHING).exit_code
 
 
 def _pause(found: _Found, where: Where, paused: bool) -> None:

@@ -192,6 +192,7 @@ def programs(where: Where = HERE) -> list[dict[str, Any]]:
         {
             "fabric": record.name,
             "node": name,
+            "image": one.spec.image,
             "state": one.state,
             "pid": one.pid or None,
             "exit_code": one.exit_code,

@@ -24,6 +24,7 @@ from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
 from netfab.plan.renames import renamed
 from netfab.plan.subnets import Reservation
+from netfab.pulling import as_far_as_they_are_here
 from netfab.shared import held_on_bridges, joined, networks_of
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
@@ -62,6 +63,7 @@ def plan(
     With `why`, also the reason for each subnet: what was rejected, and who holds it. With `only`, nothing but
     what those nodes have or need. With `take_over`, also where the fabric was applied from another file.
     """
+    topology, missing = as_far_as_they_are_here(topology, where, only)
     with opened_store(where) as store, opened_host(topology.name, where) as host:
         topology = joined(topology, networks_of(store))
         record, leases = store.record(topology.name), store.leases(topology.name)
@@ -69,6 +71,7 @@ def plan(
         facts = _facts(topology, host, store, leases, where, _nodes(topology, only, record))
         proposed = _planned(topology, leases, facts, where, only, record)
         proposed = with_renames(proposed, record, summary_of(topology, proposed, record))
+        proposed = proposed._replace(warnings=(*proposed.warnings, *missing))
         last = last_applied(store, topology.name, KINDS)
         live = os.geteuid() == 0
         observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})

@@ -44,11 +44,11 @@ def origin_of(text: bytes, file: str, name: str | None) -> str:
 def with_origin(topology: Topology, origin: str, text: str) -> Topology:
     """The topology with its origin, and its text, where nothing else has to be asked for.
 
-    Not so: what is in other files, on other hosts and in a shared store, which guests and NICs there are, and
-    whether programs are ready.
+    Not so: what is in other files, on other hosts and in a shared store, what images, guests and NICs there
+    are, and whether programs are ready.
     """
     asking = any(
-        node.attach or node.ready or any(file.source for file in node.files)
+        node.attach or node.ready or node.image != "host" or any(file.source for file in node.files)
         for node in topology.nodes.values()
     )
     nics = any(link.outside is not None for link in topology.links) or any(

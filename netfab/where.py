@@ -45,6 +45,7 @@ class Where(NamedTuple):
     waiting: Callable[[str], None] = _quiet  # told what we wait for: who holds a lock, a node to be ready
     progress: Progress = no_progress
     hook: Hook = no_hook  # before each step: -vv prints it, and tests spoil it here
+    say: Callable[[str], None] = _quiet  # told what happened on the way: a mirror that does not answer
 
 
 HERE = Where()

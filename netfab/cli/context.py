@@ -36,10 +36,16 @@ def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
 
     where = Where(options["state_dir"], options["run_dir"], lock_timeout, waiting)
     if not options["quiet"]:
-        where = where._replace(progress=progress_bar())
+        where = where._replace(progress=progress_bar(), say=_say)
     if options["verbose"] > 1:
         where = where._replace(hook=_say_step)
     return where
+
+
+def _say(what: str) -> None:
+    from netfab.cli.failures import printable
+
+    click.echo(printable(what), err=True)
 
 
 def _say_step(op: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +72,6 @@ def is_file(argument: str) -> bool:
 
 def fabric_name(argument: str | None, where: Any) -> str:
     """A fabric by NAME, by FILE, by the file in this directory, or the only one that there is."""
-    from netfab.topology.adhoc import NAME as ADHOC
-
     if argument and not is_file(argument):
         return valid_name(argument)
     if file := argument or os.environ.get(FILE_VARIABLE):
@@ -85,11 +84,24 @@ def fabric_name(argument: str | None, where: Any) -> str:
         return records[0].name
     with suppress(NoFile):
         return _name_of(find_file(None), where)
-    if not records and any(record.name == ADHOC for record in known_fabrics(where)):
-        return ADHOC
+    records = records or known_fabrics(where)  # those of no file: of `run` and `attach`
+    if len(records) == 1:
+        return records[0].name
     if not records:
         raise NetfabError("there is no fabric on this host", hint="`netfab apply FILE` makes one")
     raise _which(records)
+
+
+def fabric_of_node(node: str, where: Any) -> str:
+    """The only fabric that has a node of that name; else the one that would be meant by no name."""
+    holders = [one.name for one in known_fabrics(where) if node in _nodes_of(one)]
+    return holders[0] if len(holders) == 1 else fabric_name(None, where)
+
+
+def _nodes_of(one: Record | Entry) -> Collection[str]:
+    summary = json.loads(one.summary) if isinstance(one.summary, str) else one.summary
+    nodes: Collection[str] = summary["nodes"]
+    return nodes
 
 
 def fabrics_to_destroy(targets: Sequence[str], option: str | None, where: Any) -> dict[str, str]:

@@ -15,6 +15,7 @@ from netfab.cli.files import (
     absolute,
     entry_of,
     fabric_name,
+    fabric_of_node,
     file_argument,
     file_option,
     find_file,
@@ -143,7 +144,7 @@ def ip_command(ctx: click.Context, node: str, network: str | None, output: str) 
 
     where = where_of(ctx)
     name, _, short = node.rpartition("/")
-    nodes = _status_of(name or fabric_name(None, where), where)["nodes"]
+    nodes = _status_of(name or fabric_of_node(short, where), where)["nodes"]
     if short not in nodes:
         raise NetfabError(
             f"there is no node {short}", hint=did_you_mean(short, nodes) or f"there are {', '.join(nodes)}"
@@ -160,7 +161,7 @@ def ip_command(ctx: click.Context, node: str, network: str | None, output: str) 
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), callback=note_output)
 @click.pass_context
 def inspect_command(ctx: click.Context, what: str, output: str | None) -> None:
-    """Print an object as it should be and as it is: a node, a network, a link, a bridge, or a fabric."""
+    """Print an object as it should be and as it is: a node, network, link, bridge, or fabric; or an image."""
     from netfab.cli import show
     from netfab.inspection import inspect
 

@@ -59,6 +59,24 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "pause": ("lifecycle", "Halt all processes of nodes."),
         "unpause": ("lifecycle", "Let them go on."),
     },
+    "Container": {
+        "run": ("run", "Run a program in a container of its own."),
+        "wait": ("container", "Wait until nodes' programs have ended; print how."),
+        "rm": ("container", "Remove containers of `run`."),
+        "stats": ("container", "Show what nodes' programs use."),
+        "cp": ("container", "Copy files between a node and this host."),
+    },
+    "Image": {
+        "images": ("images", "List the images of this host."),
+        "pull": ("images", "Bring images of registries here."),
+        "push": ("images", "Give an image to a registry."),
+        "tag": ("images", "Give an image another name."),
+        "rmi": ("images", "Remove images, or names of theirs."),
+        "prune": ("container", "Remove containers of `run` that have ended, and images that nothing uses."),
+        "search": ("images", "List the images of a registry."),
+        "import": ("images", "Make an image from a root file system's tar."),
+        "load": ("images", "Bring the images of an archive here."),
+    },
     "Host": {
         "attach": ("attach", "Give a running container an interface on a bridge."),
         "detach": ("attach", "Take away what `attach` gave."),
@@ -74,7 +92,12 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
 ALIASES = {"up": "apply", "down": "destroy"}
 
 
-OPTIONS_ARE_THE_COMMANDS = ("exec", "lab", "shell")  # what follows them is somebody else's command line
+OPTIONS_ARE_THE_COMMANDS = (
+    "exec",
+    "lab",
+    "run",
+    "shell",
+)  # what follows them is somebody else's command line
 
 
 def _talkative(command: click.Command) -> click.Command:

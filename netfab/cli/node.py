@@ -97,18 +97,23 @@ def shell_command(ctx: click.Context, node: str) -> None:
 
 @click.command("ps")
 @click.option("-a", "--all", "everything", is_flag=True, help="Also those that have ended.")
+@click.option("-q", "--quiet", "quiet", is_flag=True, help="Only FABRIC/NODE, a line each.")
 @output_json
 @click.pass_context
-def ps_command(ctx: click.Context, everything: bool, output: str) -> None:
+def ps_command(ctx: click.Context, everything: bool, quiet: bool, output: str) -> None:
     """List the programs of nodes."""
     from netfab.cli import show
 
     found = [one for one in _all_programs(where_of(ctx)) if everything or one["state"] not in ENDED]
+    if quiet:
+        for one in found:
+            click.echo(f"{one['fabric']}/{one['node']}")
+        return
     show.show_data({"version": 1, "nodes": found}, output, lambda: _rows(found))
 
 
 def _rows(found: list[dict[str, Any]]) -> Iterator[Sequence[str]]:
-    yield "FABRIC", "NODE", "STATE", "PID", "EXIT", "RESTARTS", "COMMAND"
+    yield "FABRIC", "NODE", "IMAGE", "STATE", "PID", "EXIT", "RESTARTS", "COMMAND"
     for one in found:
         exited = (
             "-"
@@ -121,12 +126,18 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[Sequence[str]]:
         yield (
             one["fabric"],
             one["node"],
+            _short(one.get("image", "")),
             one["state"],
             str(one["pid"] or "-"),
             exited,
             str(one["restarts"]),
             " ".join(one["command"]),
         )
+
+
+def _short(image: str) -> str:
+    """An id as docker shows it; the last part of a path."""
+    return image.removeprefix("sha256:")[:12] if image.startswith("sha256:") else image.rpartition("/")[2]
 
 
 @click.command("logs")

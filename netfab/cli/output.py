@@ -14,7 +14,8 @@ from netfab.errors import NetfabError
 # What they print, they have done: they go on, and it is said on stderr.
 THAT_CHANGE = frozenset({
     "apply", "attach", "bridge", "destroy", "detach", "kill", "pause", "reconcile", "recover", "restart",
-    "start", "stop", "unpause", "uplink", "confirm",
+    "rm", "start", "stop", "unpause", "uplink", "confirm", "pull", "push", "tag", "rmi", "prune", "import",
+    "load",
 })  # fmt: skip
 
 

@@ -242,6 +242,7 @@ class LocalHost:
             from netfab.kernel.features import refuse_without  # few need any
 
             refuse_without(feature, str(thing))
+        raise_all(self._programs.without_images(change.after for change in changes))
         prepare_directory()
         tables = [change.after for change in changes if isinstance(change.after, Firewall)]
         if tables:

@@ -88,6 +88,18 @@ class Programs:
 
         return held(self._paths)
 
+    def without_images(self, things: Iterable[Any]) -> Iterator[NetfabError]:
+        """An error for each container among these whose image is not here."""
+        from netfab.images.layout import image_of
+
+        wanted = [thing for thing in things if isinstance(thing, Container) and thing.image[:7] == "sha256:"]
+        for one in wanted:
+            if image_of(self._paths.state, one.image) is None:
+                yield NetfabError(
+                    f"image {one.image} of node {one.name} is not on this host",
+                    hint="`netfab pull` or `netfab load` it there, or `netfab apply` the file again",
+                )
+
     def _is_supervised(self) -> bool:
         from netfab.runtime.status import supervisor_lives
 
@@ -175,7 +187,8 @@ class Programs:
         from netfab.runtime import client
 
         with _failing_together(steps, failed):
-            client.ensure_supervisor(self._paths)
+            if not all(one.over for one in self._status().values()):
+                client.ensure_supervisor(self._paths)
 
     def _hold(self, steps: Steps, failed: Failures) -> None:
         from netfab.runtime import client

@@ -75,6 +75,7 @@ def excursion() -> Iterator[None]:
     try:
         yield
     finally:
+        linux.unshare(linux.CLONE_FS)  # threads that were made meanwhile
         for fd, flag in before:
             linux.setns(fd, flag)
             os.close(fd)

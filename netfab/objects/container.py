@@ -60,6 +60,13 @@ class Container(NamedTuple):
     depends_on: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()  # links of the host that it writes to: it ends before they do
     state: str = RUNNING  # or paused or stopped by a user; ended: otherwise than it should, or never begun
+    read_only: bool = False
+    init: bool = False
+    terminal: bool = False
+    stdin: str = ""  # "", once or open
+    separate: bool = False
+    remove: bool = False
+    stop_signal: str = ""  # "": SIGTERM
 
     @property
     def fixed(self) -> Hashable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from netfab.objects.container import Container, Probe
+from netfab.objects.container import ENDED, Container, Probe
 from netfab.objects.supervisor import Supervisor
 from netfab.plan.hosts import Names, namespace_holder
 from netfab.plan.layout import Layout
@@ -40,7 +40,7 @@ def _container(
     topology: Topology, layout: Layout, node: Node, argv: tuple[str, ...], names: Names
 ) -> Container:
     def fill(text: str) -> str:
-        return filled(text, topology, layout, node)
+        return text if node.by_command else filled(text, topology, layout, node)
 
     holder = namespace_holder(topology, node)
     in_host = isinstance(holder.mode, HostMode)
@@ -53,6 +53,9 @@ def _container(
         env=tuple((key, fill(value)) for key, value in node.env),
         user=node.user,
         workdir=node.workdir or "/",
+        read_only=node.read_only,
+        init=node.init,
+        stop_signal=node.stop_signal,
         hostname="" if in_host else node.hostname or node.name,
         mounts=tuple((mount.source, mount.target, mount.read_only) for mount in node.mounts),
         cap_add=node.cap_add,
@@ -69,6 +72,7 @@ def _container(
         ready=tuple(Probe(*probe) for probe in node.ready),
         addresses=tuple(map(str, addresses)),
         depends_on=tuple(name for wanted in node.depends_on for name in _members(topology, wanted)),
+        **(node.by_command._asdict() | {"state": ENDED} if node.by_command else {}),
     )
 
 

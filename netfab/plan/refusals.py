@@ -61,8 +61,8 @@ def on_every_host(topology: Topology, seats: Seats) -> Iterator[PlanError]:
 
 # Keys of a node that say how its program runs; on a node without one they do nothing.
 _OF_PROGRAMS = (
-    "cap_add", "cap_drop", "cpus", "env", "files", "memory",
-    "mounts", "pids", "ready", "restart", "user", "workdir",
+    "cap_add", "cap_drop", "cpus", "env", "files", "init", "memory",
+    "mounts", "pids", "read_only", "ready", "restart", "user", "workdir",
 )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +31,7 @@ from netfab.remote.transaction import STEPS, Transaction, decide, order_of
 from netfab.shared import networks_of
 from netfab.store.store import Record
 from netfab.topology import grammar
+from netfab.topology.image import ID
 from netfab.where import Where, last_applied, locked_fabric, opened_host, opened_store
 
 LOCK_TTL = 30.0  # seconds that a prepared agent waits for the next word before it lets go
@@ -55,6 +58,9 @@ class Agent:
             "hold": self._hold,
             "ready": self._ready,
             "call": self._call,
+            "lack": self._lack,
+            "take": self._take,
+            "unpack": self._unpack,
             "logs": self._logs,
             "capture": self._capture,
         }
@@ -222,6 +228,33 @@ class Agent:
             raise BadMessage(f"there is no function {message['function'][:40]!r}")
         yield {"verb": "returned", "value": function(field(message, "arguments", dict), self._where)}
 
+    def _lack(self, message: Message) -> Iterator[Message]:
+        """Which images are not here."""
+        from netfab.images.handing import lacking
+
+        images = [_digest(one) for one in field(message, "images", list)]
+        yield {"verb": "lacks", "images": lacking(self._where, images)}
+
+    def _take(self, message: Message) -> Iterator[Message]:
+        """A piece of a blob."""
+        from netfab.images.handing import receive
+        from netfab.images.manifests import Descriptor
+
+        blob = Descriptor(_digest(message.get("digest")), field(message, "size", int))
+        try:
+            data = b64decode(field(message, "data", str), validate=True)
+        except ValueError as error:
+            raise BadMessage("this is no piece of a blob") from error
+        yield {"verb": "has", "have": receive(self._where, blob, field(message, "start", int), data)}
+
+    def _unpack(self, message: Message) -> Iterator[Message]:
+        """An image whose blobs have come."""
+        from netfab.images.handing import unpack_received
+
+        names = [name for name in field(message, "names", list) if isinstance(name, str)]
+        image = unpack_received(self._where, _digest(message.get("manifest")), names)
+        yield {"verb": "unpacked", "image": image}
+
     def _logs(self, message: Message) -> Iterator[Message]:
         nodes, follow = map(str, field(message, "nodes", list)), field(message, "follow", bool)
         for node, line in fabric.logs(nodes, self._where, message.get("lines"), follow):
@@ -247,6 +280,13 @@ def _name_in(message: Message) -> str:
         return grammar.name(field(message, "fabric", str))
     except grammar.Wrong as wrong:
         raise BadMessage(f"this is no fabric's name: {wrong}") from wrong
+
+
+def _digest(found: object) -> str:
+    """Of an image or a blob: it becomes part of paths. Raises BadMessage."""
+    if not isinstance(found, str) or not re.fullmatch(ID, found):
+        raise BadMessage(f"this is no digest: {repr(found)[:80]}")
+    return found
 
 
 def _tunnel_mtus(record: Record | None) -> dict[str, int]:

@@ -25,7 +25,7 @@ from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, MESSAGE_LIMIT, NAME_
 from netfab.runtime.record import EXITED, Record, replace_file, write_record
 from netfab.runtime.spec import Spec
 from netfab.runtime.status import connect, status, status_of, supervisor_lives
-from netfab.runtime.trees import remove_tree
+from netfab.system.trees import remove_tree
 
 _T = TypeVar("_T")
 

@@ -36,7 +36,7 @@ from netfab.runtime.spawn import (
 from netfab.runtime.spec import capabilities_of
 from netfab.runtime.status import PAUSED, status_of
 from netfab.system import linux
-from netfab.system.process import clone, die_with_parent, hide_from_ptrace
+from netfab.system.process import clone, die_with_parent, hide_from_ptrace, signal_with_parent
 from netfab.tuples import NamedTuple
 
 _JOINED = (
@@ -55,6 +55,7 @@ class Streams(NamedTuple):
 
 OWN_STREAMS = Streams()  # the caller's
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LEFT = b"\1"  # what a helper reports when a person has left the command to itself
 TIMED_OUT = 124  # exit status, as of timeout(1)
 
 Run = Callable[[Streams], Iterator[str]]  # the steps of the child, as in spawn.py
@@ -119,8 +120,9 @@ def main(request: str, report: str) -> None:
     variables = tuple((key, value) for key, value in env)
     try:
         code = _run_beside(
-            Paths(*paths), name, tuple(argv), privileged, user, variables, terminal, OWN_STREAMS, timeout
-        )
+            Paths(*paths), name, tuple(argv), privileged, user, variables, terminal, OWN_STREAMS, timeout,
+            lambda: _leave(int(report)),
+        )  # fmt: skip
     except ContainerFailed as error:
         os.write(int(report), f"{error.step}\0{error.errno}\0{error.path}".encode(errors="replace"))
         os._exit(error.exit_code)
@@ -128,6 +130,17 @@ def main(request: str, report: str) -> None:
         os.write(int(report), error.message.encode(errors="replace"))
         os._exit(1)
     os._exit(code)
+
+
+def _leave(report: int) -> None:
+    """Let our caller go: from here on nobody looks at the command, and it does not end with them."""
+    signal_with_parent(0)
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    os.write(report, _LEFT)
+    os.close(report)
 
 
 class _HungUp(Exception):
@@ -183,6 +196,7 @@ def _run_beside(
     terminal: bool,
     streams: Streams,
     timeout: float | None,
+    leave: Callable[[], None] | None = None,
 ) -> int:
     """What run_in_container does, from an interpreter that a guest can't write."""
     found = status_of(paths, name)
@@ -222,10 +236,10 @@ def _run_beside(
         yield "lock its rights"
         lock(rights)
         yield "run"
-        execute(argv, environment(spec.env, identity, spec.hostname or spec.name))
+        execute(argv, environment(spec.env, identity, spec.hostname or spec.name, terminal))
 
     try:
-        return _run(name, enter, terminal, streams, timeout)
+        return _run(name, enter, terminal, streams, timeout, leave)
     finally:
         os.close(pidfd)
         if cgroup is not None:
@@ -293,7 +307,7 @@ def _outlive(child: int) -> None:
     """Wait for the command, then end as it did. Signals to our process group are the command's, not ours."""
     for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
-    os.closerange(3, 1 << 16)
+    os.closerange(0, 1 << 16)
     os._exit(_exit_code(child))
 
 
@@ -302,7 +316,14 @@ def _exit_code(pid: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def _run(name: str, enter: Run, terminal: bool, streams: Streams, timeout: float | None = None) -> int:
+def _run(
+    name: str,
+    enter: Run,
+    terminal: bool,
+    streams: Streams,
+    timeout: float | None = None,
+    leave: Callable[[], None] | None = None,
+) -> int:
     if not terminal:
         child, report = _fork(enter, streams)
         with _passing_signals(lambda number: _signal_command(child, number, streams.stdin)):
@@ -314,7 +335,7 @@ def _run(name: str, enter: Run, terminal: bool, streams: Streams, timeout: float
     with tty.Pair(streams.stdin) as pair:
         child, report = _fork(enter, Streams(pair.slave, pair.slave, pair.slave, terminal=True))
         with suppress(_HungUp), _passing_signals(_hang_up):
-            pair.relay(child, streams.stdin, streams.stdout)
+            pair.relay(child, streams.stdin, streams.stdout, leave)
     return _wait(name, child, report)  # who had the terminal has been told by now that it is gone
 
 
@@ -343,6 +364,8 @@ def _fork(enter: Run, streams: Streams) -> tuple[int, int]:
 def _wait(name: str, child: int, listen: int) -> int:
     with os.fdopen(listen, "rb") as pipe:
         text = pipe.read().decode(errors="replace")
+    if text == _LEFT.decode():
+        return 0
     code = _exit_code(child)
     if "\0" in text:
         raise failure_of(name, text)

@@ -17,11 +17,13 @@ from typing import TypeVar
 
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import cgroups, freezer, record
+from netfab.runtime.handled import handles
 from netfab.runtime.launcher import Launcher
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record
 from netfab.runtime.spawn import Birth, Newborn, await_exec, permit, spawn
 from netfab.runtime.spec import Restart
+from netfab.runtime.terminals import Terminals
 from netfab.runtime.timers import Timers
 from netfab.system.proc import boot_id, start_ticks, zombie_status
 from netfab.system.process import exit_status_of_stranger
@@ -57,6 +59,7 @@ class Keeper:
     ) -> None:
         self._paths, self._poll, self._timers, self._on_end = paths, poll, timers, on_end
         self._by_pidfd: dict[int, Container] = {}
+        self.terminals = Terminals(poll)
         self.containers: dict[str, Container] = {}
         self.launcher: Launcher  # once the mount namespace is ready, which is after adopt()
 
@@ -161,11 +164,14 @@ class Keeper:
         failed: dict[str, NetfabError] = {}
         for container, newborn in newborns:
             try:
-                await_exec(newborn)
+                terminal = await_exec(newborn)
             except ContainerFailed as error:
                 self._unwatch(container)
                 os.waitpid(newborn.pid, 0)
                 failed[container.name] = self._fail(container, error)
+            else:
+                if terminal is not None:
+                    self.terminals.add(container.name, terminal, self._paths.log(container.name))
         return failed
 
     def _fail(self, container: Container, error: OSError | NetfabError) -> NetfabError:
@@ -198,6 +204,7 @@ class Keeper:
         """A process is over: write down how, and start it again if that is its policy."""
         container = self._by_pidfd[pidfd]
         code = self._exit_code(container)
+        self.terminals.finish(container.name)
         self._unwatch(container)
         self._conclude(container, code)
 
@@ -263,10 +270,11 @@ class Keeper:
         self._write(container)
 
     def _end_process(self, container: Container, timeout: float) -> None:
-        if timeout <= 0 or not handles_term(container.record.pid):
+        number = stop_signal(record.read_spec(self._paths.spec(container.name)).stop_signal)
+        if timeout <= 0 or not handles(container.record.pid, number):
             signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
         else:
-            signal.pidfd_send_signal(container.pidfd, signal.SIGTERM)
+            signal.pidfd_send_signal(container.pidfd, number)
             self._timers.after(timeout, lambda: self._kill_if_running(container))
         if container.record.paused:  # what is frozen does not answer
             self._thaw(container)
@@ -283,7 +291,9 @@ class Keeper:
         return self._attempt_each(names, partial(self._send, number=number))
 
     def _send(self, container: Container, number: int) -> None:
-        ends = number == signal.SIGKILL or (number == signal.SIGTERM and handles_term(container.record.pid))
+        ends = number == signal.SIGKILL or (
+            number == signal.SIGTERM and handles(container.record.pid, signal.SIGTERM)
+        )
         if ends:
             self._mark_stopped(container)
         signal.pidfd_send_signal(container.pidfd, number)
@@ -375,14 +385,14 @@ def _attempt(
     return made, wrong
 
 
-def handles_term(pid: int) -> bool:
-    """Whether a first process would notice SIGTERM: the kernel drops what pid 1 does not handle."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigCgt:", "SigBlk:"))]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return any(mask & 1 << (signal.SIGTERM - 1) for mask in masks)
+def stop_signal(text: str) -> int:
+    """The number of SIGQUIT, QUIT or 3; SIGTERM for what names none."""
+    name = text.upper().removeprefix("SIG")
+    if name.isdecimal() and 0 < int(name) <= signal.SIGRTMAX:
+        return int(name)
+    if name.startswith("RTMIN+") and name[6:].isdecimal():
+        return signal.SIGRTMIN + int(name[6:])
+    return getattr(signal.Signals, f"SIG{name}", signal.SIGTERM)
 
 
 def _open_or_none(path: str) -> int | None:

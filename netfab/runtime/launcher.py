@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import resource
+from contextlib import suppress
 
+from netfab.errors import Unsupported
 from netfab.runtime import cgroups
 from netfab.runtime.confine import Rights, rights_with
 from netfab.runtime.layers import Layers, prepare_private_layer
 from netfab.runtime.paths import Paths
 from netfab.runtime.spawn import Birth
-from netfab.runtime.spec import Spec, capabilities_of
+from netfab.runtime.spec import INIT_PROGRAMS, Spec, capabilities_of
 
 
 class Launcher:
@@ -35,6 +38,9 @@ class Launcher:
             layers=self._layers,
             private=layer,
             log=self._paths.log(spec.name),
+            errors=self._paths.errors(spec.name) if spec.separate else "",
+            stdin=_pipe(self._paths.stdin(spec.name)) if spec.stdin and not spec.terminal else "",
+            init=_init_program() if spec.init else "",
             netns=netns,
             rights=self._rights_of(capabilities_of(spec)),
             cgroup=v2,
@@ -51,6 +57,24 @@ class Launcher:
         if names not in self._rights:
             self._rights[names] = rights_with(names)
         return self._rights[names]
+
+
+def _pipe(path: str) -> str:
+    """Made by whoever comes first, the writer or we; pipes of earlier starts are as good."""
+    with suppress(FileExistsError):
+        os.mkfifo(path, 0o600)
+    return path
+
+
+def _init_program() -> str:
+    """One that is linked statically: it runs on any root. Raises Unsupported."""
+    for path in INIT_PROGRAMS:
+        if os.access(path, os.X_OK):
+            return path
+    raise Unsupported(
+        f"there is no init on this host, neither {' nor '.join(INIT_PROGRAMS)}",
+        hint="apt-get install tini (or catatonit); or leave `init` out",
+    )
 
 
 def raise_open_files() -> tuple[int, int]:

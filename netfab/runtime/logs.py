@@ -29,21 +29,29 @@ class Line(NamedTuple):
 
 
 def tail(paths: Paths, name: str, lines: int | None = None) -> list[bytes]:
-    """The last so many lines, None for all. Empty where there is no log."""
-    try:
-        fd = os.open(paths.log(name), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return []
-    try:
-        return _last_lines(fd, lines)[0]
-    finally:
-        os.close(fd)
+    """The last so many lines, None for all; of errors that are kept apart, behind the others.
+
+    Empty where there is no log.
+    """
+    found: list[bytes] = []
+    for path in _logs_of(paths, name):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            found += _last_lines(fd, lines)[0]
+        finally:
+            os.close(fd)
+    return found if lines is None else found[len(found) - min(lines, len(found)) :]
+
+
+def _logs_of(paths: Paths, name: str) -> list[str]:
+    """What there is of its logs: nothing before it is first started."""
+    return [path for path in (paths.log(name), paths.errors(name)) if os.path.exists(path)]
 
 
 def _last_lines(fd: int, lines: int | None) -> tuple[list[bytes], int]:
     """The lines, and the offset after what was read."""
     end = os.fstat(fd).st_size
-    first = max(_next_byte(fd, 0), end - _MOST)
+    first = max(next_byte(fd, 0), end - _MOST)
     start, chunks, breaks = end, list[bytes](), 0
     while start > first and (lines is None or breaks <= lines):
         size = min(_CHUNK, start - first)
@@ -57,19 +65,20 @@ def _last_lines(fd: int, lines: int | None) -> tuple[list[bytes], int]:
     return (found if lines is None else found[len(found) - min(lines, len(found)) :]), end
 
 
-def _next_byte(fd: int, offset: int) -> int:
+def next_byte(fd: int, offset: int) -> int:
     """The offset of the first byte from there on that was written: after the hole that rotation made."""
+    size = os.fstat(fd).st_size  # first: what is written from here on is behind it
     try:
         return os.lseek(fd, offset, os.SEEK_DATA)
     except OSError:  # ENXIO: nothing but a hole, or nothing at all
-        return os.fstat(fd).st_size
+        return max(offset, size)
 
 
 def follow(paths: Paths, names: Iterable[str], lines: int | None = None) -> Iterator[Line]:
     """The last lines of each, then what is written, as it is; ends when all of these containers are over."""
     watch = files.watch_init()
     try:
-        followed = [_Followed(paths, name, watch) for name in names]
+        followed = [_Followed(paths, name, log, watch) for name in names for log in _logs_of(paths, name)]
         for one in followed:
             yield from one.begin(lines)
         while followed:
@@ -89,18 +98,20 @@ def follow(paths: Paths, names: Iterable[str], lines: int | None = None) -> Iter
 class _Followed:
     """One log, read up to an offset."""
 
-    def __init__(self, paths: Paths, name: str, watch: int) -> None:
+    def __init__(self, paths: Paths, name: str, log: str, watch: int) -> None:
         self.name, self._paths = name, paths
         self.pid = 0
         self._partial = b""
         self._offset = 0
         files.watch(watch, os.path.dirname(paths.record(name)), files.IN_MOVED_TO)
-        files.watch(watch, paths.log(name), files.IN_MODIFY)
-        self._fd = os.open(paths.log(name), os.O_RDONLY | os.O_CLOEXEC)
+        files.watch(watch, log, files.IN_MODIFY)
+        self._fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
 
     def begin(self, lines: int | None) -> Iterator[Line]:
-        """The last lines that are there, all for None; `more` goes on behind them."""
+        """The last lines that are there, all for None; `more` goes on behind them, also within one."""
         found, self._offset = _last_lines(self._fd, lines)
+        if found and os.pread(self._fd, 1, self._offset - 1) != b"\n":
+            self._partial = found.pop()
         yield from (Line(self.name, text) for text in found)
 
     def is_over(self) -> bool:
@@ -119,7 +130,7 @@ class _Followed:
                 self._partial = b""
 
     def _read(self) -> bytes:
-        start = _next_byte(self._fd, self._offset)
+        start = next_byte(self._fd, self._offset)
         data = os.pread(self._fd, _CHUNK, start)
         self._offset = start + len(data)
         return data

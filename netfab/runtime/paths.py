@@ -4,7 +4,9 @@
 <run>/<fabric>/ports.json                        published ports of the host that the supervisor holds
 <run>/<fabric>/containers/<name>/spec.json       what was asked for
 <run>/<fabric>/containers/<name>/record.json     what became of it
+<run>/<fabric>/containers/<name>/stdin           the pipe that it reads from, where it has one
 <state>/containers/<fabric>/<name>/log           its output; outlives everybody
+<state>/containers/<fabric>/<name>/errors        its standard error, where that is kept apart
 <state>/containers/<fabric>/<name>/upper, work   its private layer
 """
 
@@ -67,6 +69,10 @@ class Paths(NamedTuple):
         """What was asked for."""
         return f"{self.records}/{name}/spec.json"
 
+    def stdin(self, name: str) -> str:
+        """The pipe that a container reads from."""
+        return f"{self.records}/{name}/stdin"
+
     def layer(self, name: str) -> str:
         """A container's private layer and log."""
         return f"{self.layers}/{name}"
@@ -74,3 +80,7 @@ class Paths(NamedTuple):
     def log(self, name: str) -> str:
         """What a container printed."""
         return f"{self.layers}/{name}/log"
+
+    def errors(self, name: str) -> str:
+        """What a container printed to standard error, where that is kept apart."""
+        return f"{self.layers}/{name}/errors"

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from netfab.runtime.identity import identify
 from netfab.runtime.layers import Layers, Part
-from netfab.runtime.spec import DEVICE_LINKS, DEVICES, Mount, Spec
+from netfab.runtime.spec import DEVICE_LINKS, DEVICES, INIT, Mount, Spec
 from netfab.system import linux
 from netfab.system.mounts import (
     AT_FDCWD,
@@ -26,10 +26,6 @@ from netfab.system.mounts import (
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
     PROC_SUPER_MAGIC,
-    RESOLVE_BENEATH,
-    RESOLVE_IN_ROOT,
-    RESOLVE_NO_MAGICLINKS,
-    RESOLVE_NO_SYMLINKS,
     SYSFS_MAGIC,
     attach_mount,
     clone_mount,
@@ -38,14 +34,16 @@ from netfab.system.mounts import (
     open_below,
     pivot_root,
     restrict_mount,
+    restrict_only,
 )
+from netfab.system.trees import IN_ROOT, STRICT, make_directories
 
-_IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-_STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
 _LOCKED_DOWN = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _READ_ONLY = MOUNT_ATTR_RDONLY | _LOCKED_DOWN
 _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
 _KERNEL_MAGICS = (PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC)
+
+_LONGEST_OPTION = 255  # bytes; fsconfig(2)
 
 Options = tuple[tuple[str, str | None], ...]  # of a file system; without a value: a flag
 
@@ -56,7 +54,7 @@ def mount_root(parts: tuple[Part, ...], layers: Layers, private: str) -> int:
         return _mount_parts(parts, layers, private)
     root = _attach_root(_overlay(parts[0], layers, private), layers)
     for part in parts[1:]:
-        attach_mount(_overlay(part, layers, private), open_below(root, part.target, os.O_PATH, _STRICT))
+        attach_mount(_overlay(part, layers, private), open_below(root, part.target, os.O_PATH, STRICT))
     return root
 
 
@@ -87,7 +85,7 @@ def _attach_where_allowed(part: Part, layers: Layers, private: str, root: int) -
         if error.errno != errno.EINVAL:  # something is mounted below it: it stays empty
             raise
         return
-    attach_mount(mount, open_below(root, part.target, os.O_PATH, _STRICT))
+    attach_mount(mount, open_below(root, part.target, os.O_PATH, STRICT))
 
 
 def _overlay(part: Part, layers: Layers, private: str) -> int:
@@ -99,18 +97,28 @@ def _overlay(part: Part, layers: Layers, private: str) -> int:
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in paths]
     *lower, upper, work = (f"/proc/self/fd/{fd}" for fd in fds)
     trust: Options = (("userxattr", None),) if not layers.initial_user_namespace else ()
-    options = (
-        ("lowerdir", ":".join(lower)),
-        ("upperdir", upper),
-        ("workdir", work),
-        ("volatile", None),
-        *trust,
-    )
+    above: Options = (("upperdir", upper), ("workdir", work), ("volatile", None), *trust)
     try:
-        return new_mount("overlay", MOUNT_ATTR_NODEV, options)
+        if len(joined := ":".join(lower)) <= _LONGEST_OPTION:
+            return new_mount("overlay", MOUNT_ATTR_NODEV, (("lowerdir", joined), *above))
+        return _overlay_of_many(tuple(lower), above, layers.root)
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _overlay_of_many(lower: tuple[str, ...], above: Options, scratch: str) -> int:
+    """An image's layers, more than an option holds: one by one, which kernels before 6.7 don't know."""
+    try:
+        return new_mount("overlay", MOUNT_ATTR_NODEV, (*(("lowerdir+", path) for path in lower), *above))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    options = [f"{key}={value}" if value else key for key, value in (("lowerdir", ":".join(lower)), *above)]
+    linux.mount("overlay", scratch, "overlay", linux.MS_NODEV, ",".join(options))  # a page: 220 layers
+    mount = clone_mount(AT_FDCWD, scratch)
+    linux.umount(scratch)
+    return mount
 
 
 def mount_kernel_filesystems(root: int, layers: Layers, cgroup_mounts: tuple[tuple[str, str], ...]) -> None:
@@ -131,6 +139,7 @@ def mount_kernel_filesystems(root: int, layers: Layers, cgroup_mounts: tuple[tup
     for below, masked in ((proc, layers.masked_in_proc), (sys, layers.masked_in_sys)):
         for name, is_directory in masked:
             cover = clone_mount(AT_FDCWD, layers.empty) if is_directory else clone_mount(dev, "null")
+            restrict_mount(cover, MOUNT_ATTR_RDONLY)
             attach_mount(cover, below, name)
     _mount_cgroups(sys, cgroup_mounts)
 
@@ -138,10 +147,10 @@ def mount_kernel_filesystems(root: int, layers: Layers, cgroup_mounts: tuple[tup
 def _mount_on_directory(root: int, name: str, fstype: str, attributes: int, options: Options = ()) -> int:
     """A new file system on a directory of an image, which must not be a symlink."""
     try:
-        target = open_below(root, name, os.O_PATH | os.O_DIRECTORY, _STRICT)
+        target = open_below(root, name, os.O_PATH | os.O_DIRECTORY, STRICT)
     except FileNotFoundError:
         os.mkdir(name, 0o755, dir_fd=root)
-        target = open_below(root, name, os.O_PATH | os.O_DIRECTORY, _STRICT)
+        target = open_below(root, name, os.O_PATH | os.O_DIRECTORY, STRICT)
     mount = new_mount(fstype, attributes, options)
     attach_mount(mount, target)
     os.close(target)
@@ -182,6 +191,27 @@ def _mount_cgroups(sys: int, mounts: tuple[tuple[str, str], ...]) -> None:
             _mount_in_new(below, controllers or "unified", fstype, _READ_ONLY, options)
 
 
+def bind_init(root: int, program: str) -> None:
+    """Show an init of the host's in /dev, which is our own."""
+    dev = open_below(root, "dev", os.O_PATH | os.O_DIRECTORY, STRICT)
+    os.close(os.open(INIT, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o755, dir_fd=dev))
+    mount = clone_mount(AT_FDCWD, program)
+    restrict_mount(mount, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+    attach_mount(mount, dev, INIT)
+
+
+def make_read_only(root: int, parts: tuple[Part, ...]) -> None:
+    """The root and the host's other file systems below it; nothing that is mounted on them."""
+    for target in ("", *(part.target for part in parts if part.target)):
+        mount = open_below(root, target or ".", os.O_PATH, STRICT)
+        try:
+            restrict_only(mount, MOUNT_ATTR_RDONLY)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # nothing could be mounted there
+                raise
+        os.close(mount)
+
+
 def bind_mounts(root: int, spec: Spec) -> None:
     """What the host gives: files for name resolution, which containers may share, and the spec's mounts."""
     for source, target in ((spec.hosts_file, "etc/hosts"), (spec.resolv_conf, "etc/resolv.conf")):
@@ -206,30 +236,14 @@ def _bind(root: int, mount: Mount) -> None:
 def _open_or_make(root: int, path: str, directory: bool) -> int:
     """O_PATH descriptor of a path in the root, made if it is missing; symlinks stay inside the root."""
     try:
-        return open_below(root, path, os.O_PATH, _IN_ROOT)
+        return open_below(root, path, os.O_PATH, IN_ROOT)
     except FileNotFoundError:
         if directory:
             return make_directories(root, path)
         parent = make_directories(root, os.path.dirname(path))
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
         os.close(os.open(os.path.basename(path), flags, 0o644, dir_fd=parent))
-        return open_below(root, path, os.O_PATH, _IN_ROOT)
-
-
-def make_directories(root: int, path: str) -> int:
-    """mkdir -p inside the root; an O_PATH descriptor of the last directory."""
-    flags = os.O_PATH | os.O_DIRECTORY
-    here = open_below(root, ".", flags, _IN_ROOT)
-    parts = [part for part in path.split("/") if part]
-    for end, name in enumerate(parts, 1):
-        try:
-            following = open_below(root, "/".join(parts[:end]), flags, _IN_ROOT)
-        except FileNotFoundError:
-            os.mkdir(name, 0o755, dir_fd=here)
-            following = open_below(here, name, flags, _STRICT)
-        os.close(here)
-        here = following
-    return here
+        return open_below(root, path, os.O_PATH, IN_ROOT)
 
 
 def write_files(root: int, spec: Spec) -> None:

@@ -8,11 +8,13 @@ a socket that exec closes. What it needs is computed before it is born.
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import os
 import resource
 import signal
 import socket
+import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import NoReturn
@@ -22,14 +24,16 @@ from netfab.runtime import rootfs
 from netfab.runtime.confine import Rights, give_up, lock
 from netfab.runtime.identity import Identity, identify
 from netfab.runtime.layers import Layers, Part
-from netfab.runtime.spec import DEFAULT_ENV, Spec
+from netfab.runtime.spec import DEFAULT_ENV, INIT, Spec
 from netfab.system import linux
 from netfab.system.mounts import RESOLVE_BENEATH, open_below
 from netfab.system.process import clone, close_on_exec_from, hide_from_ptrace
+from netfab.system.trees import make_directories
 from netfab.tuples import NamedTuple
 
 _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWPID
 _REPORT_LIMIT = 4096  # bytes
+_TERMINAL = b"+"  # comes with the descriptor of one, before any report
 
 
 class Birth(NamedTuple):
@@ -40,6 +44,9 @@ class Birth(NamedTuple):
     layers: Layers
     private: str  # directory of the upper and work layers
     log: str
+    errors: str  # log of standard error; "": the same
+    stdin: str  # pipe; "": none
+    init: str  # program of the host; "": none
     netns: int
     rights: Rights
     cgroup: str | None  # v2 leaf to be born into
@@ -61,8 +68,9 @@ def spawn(birth: Birth) -> Newborn:
     """Start a container's process, up to its exec: that waits for `permit`. It ends if we do before."""
     ours, theirs = socket.socketpair()
     with theirs, ExitStack() as closing:
-        log = os.open(birth.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        closing.callback(os.close, log)
+        log = _opened_log(birth.log, closing)
+        errors = _opened_log(birth.errors, closing) if birth.errors else log
+        stdin = _opened_pipe(birth, closing) if birth.stdin else None
         cgroup = None
         if birth.cgroup is not None:
             cgroup = os.open(birth.cgroup, os.O_PATH | os.O_CLOEXEC)
@@ -70,8 +78,23 @@ def spawn(birth: Birth) -> Newborn:
         child = clone(_NAMESPACES, cgroup)
         if child.pid == 0:
             ours.close()
-            run_or_report(_become(birth, log, theirs.fileno()), theirs.fileno())
+            run_or_report(_become(birth, (stdin, log, errors), theirs), theirs.fileno())
     return Newborn(birth.spec.name, child.pid, child.pidfd, ours)
+
+
+def _opened_log(path: str, closing: ExitStack) -> int:
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    closing.callback(os.close, log)
+    return log
+
+
+def _opened_pipe(birth: Birth, closing: ExitStack) -> int:
+    """The reading end of a pipe; of one that never ends, its writing end, too: the reader has it itself."""
+    way = os.O_RDWR if birth.spec.stdin == "open" else os.O_RDONLY
+    stdin = os.open(birth.stdin, way | os.O_NONBLOCK | os.O_CLOEXEC)
+    closing.callback(os.close, stdin)
+    os.set_blocking(stdin, True)
+    return stdin
 
 
 def permit(newborn: Newborn) -> None:
@@ -80,13 +103,23 @@ def permit(newborn: Newborn) -> None:
         newborn.channel.send(b"!")
 
 
-def await_exec(newborn: Newborn) -> None:
-    """Wait until the program runs. Raises ContainerFailed with the step that failed."""
-    text = b""
+def await_exec(newborn: Newborn) -> int | None:
+    """Wait until the program runs; our end of its terminal, where it has one.
+
+    Raises ContainerFailed with the step that failed.
+    """
+    text, ends = b"", list[int]()
     with newborn.channel as channel, suppress(ConnectionResetError):  # killed before it said anything
-        text = channel.recv(_REPORT_LIMIT)
+        while data := socket.recv_fds(channel, _REPORT_LIMIT, 1):
+            text = data[0].removeprefix(_TERMINAL)
+            ends += data[1]
+            if data[0] != _TERMINAL:
+                break
     if text:
+        for end in ends:
+            os.close(end)
         raise failure_of(newborn.name, text.decode(errors="replace"))
+    return ends[0] if ends else None
 
 
 def failure_of(name: str, report: str) -> ContainerFailed:
@@ -112,7 +145,7 @@ def _report(pipe: int, step: str, number: int, path: str) -> None:
     os.write(pipe, f"{step}\0{number}\0{path}".encode(errors="replace")[:_REPORT_LIMIT])
 
 
-def _become(birth: Birth, log: int, channel: int) -> Iterator[str]:
+def _become(birth: Birth, streams: tuple[int | None, int, int], channel: socket.socket) -> Iterator[str]:
     """The child's life until exec. Each name that is yielded is of the step that follows."""
     spec = birth.spec
     yield "join its cgroups"
@@ -129,6 +162,8 @@ def _become(birth: Birth, log: int, channel: int) -> Iterator[str]:
     root = rootfs.mount_root(birth.parts, birth.layers, birth.private)
     yield "mount /dev, /proc and /sys"
     rootfs.mount_kernel_filesystems(root, birth.layers, birth.cgroup_mounts)
+    if birth.init:
+        rootfs.bind_init(root, birth.init)
     yield "mount"
     rootfs.bind_mounts(root, spec)
     yield "write its files"
@@ -136,12 +171,17 @@ def _become(birth: Birth, log: int, channel: int) -> Iterator[str]:
     yield "find its user"
     user = identify(root, spec.user)
     yield "make its working directory"
-    os.close(rootfs.make_directories(root, spec.workdir))
+    os.close(make_directories(root, spec.workdir))
+    if spec.read_only:
+        yield "make its root read-only"
+        rootfs.make_read_only(root, birth.parts)
     yield "enter its root"
     rootfs.enter_root(root)
     yield "open its output"
-    null = open_below(root, "dev/null", os.O_RDONLY, RESOLVE_BENEATH)
-    connect_output(null, log, log)
+    if spec.terminal:
+        streams = _terminal(channel, user)
+    stdin = open_below(root, "dev/null", os.O_RDONLY, RESOLVE_BENEATH) if streams[0] is None else streams[0]
+    connect_output(stdin, *streams[1:])
     yield BECOME
     resource.setrlimit(resource.RLIMIT_NOFILE, birth.open_files)
     give_up(birth.rights, user)
@@ -149,12 +189,27 @@ def _become(birth: Birth, log: int, channel: int) -> Iterator[str]:
     reset_signals()
     os.umask(0o022)
     yield "wait for its record"
-    if not os.read(channel, 1):
+    if not channel.recv(1):
         os._exit(127)
     yield "lock its rights"
     lock(birth.rights)
     yield "run"
-    execute(spec.argv, environment(spec.env, user, spec.hostname or spec.name))
+    words = (f"/dev/{INIT}", "--", *spec.argv) if birth.init else spec.argv
+    execute(words, environment(spec.env, user, spec.hostname or spec.name, spec.terminal))
+
+
+def _terminal(channel: socket.socket, user: Identity) -> tuple[int, int, int]:
+    """A terminal of the container's own /dev/pts, which becomes ours; its other end goes to the supervisor.
+
+    By the names of its own /dev, which no image has a say in; its device is bound at /dev/console nowhere
+    (CVE-2025-52565).
+    """
+    master, slave = os.openpty()
+    os.fchown(slave, user.uid, -1)
+    socket.send_fds(channel, [_TERMINAL], [master])
+    os.close(master)
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    return slave, slave, slave
 
 
 def join_cgroups(files: tuple[str, ...]) -> None:
@@ -185,9 +240,12 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def environment(env: tuple[tuple[str, str], ...], user: Identity, hostname: str) -> dict[str, str]:
+def environment(
+    env: tuple[tuple[str, str], ...], user: Identity, hostname: str, terminal: bool
+) -> dict[str, str]:
     """What a program in a container finds: nothing of ours."""
-    return {**DEFAULT_ENV, "HOSTNAME": hostname, "HOME": user.home, **dict(env)}
+    term = {"TERM": "xterm"} if terminal else {}
+    return {**DEFAULT_ENV, "HOSTNAME": hostname, "HOME": user.home, **term, **dict(env)}
 
 
 def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:

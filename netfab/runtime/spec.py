@@ -38,10 +38,13 @@ class Spec(NamedTuple):
     fabric: str
     name: str
     argv: tuple[str, ...]
-    image: str = "host"  # or a directory's absolute path
+    image: str = "host"  # or an image's id, `sha256:…`; or a directory's absolute path
     env: tuple[tuple[str, str], ...] = ()
     user: str = ""  # user[:group], names or numbers of the container; "": root
     workdir: str = "/"
+    read_only: bool = False  # its root; what is mounted on it is not
+    init: bool = False  # process 1 is an init of the host's, which reaps and passes signals on
+    stop_signal: str = ""  # SIGQUIT, or a number; "": SIGTERM
     hostname: str = ""  # "": the name
     mounts: tuple[Mount, ...] = ()
     cap_add: tuple[str, ...] = ()
@@ -59,6 +62,10 @@ class Spec(NamedTuple):
     ready: tuple[tuple[Any, ...], ...] = ()  # ready.Probe's fields
     addresses: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
+    terminal: bool = False  # 0, 1 and 2 are one; what is written there is logged
+    stdin: str = ""  # "": /dev/null; once: a pipe that ends with its writer; open: one that never ends
+    separate: bool = False  # what goes to 2 has a log of its own
+    remove: bool = False  # nothing is to stay of it when it has ended
     uses: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -202,6 +209,10 @@ class Restart(NamedTuple):
             return exit_code != 0 and (not self.limit or restarts < self.limit)
         return self.kind != "no"
 
+
+# What `init` runs, the first that the host has; Docker and Podman bring the same ones.
+INIT_PROGRAMS = ("/usr/bin/tini-static", "/usr/bin/docker-init", "/usr/bin/catatonit")
+INIT = "init"  # its name in the container's /dev
 
 DEVICES = (  # name, major, minor; mode 0666
     ("null", 1, 3),

@@ -22,13 +22,14 @@ from contextlib import suppress
 from typing import Any
 
 from netfab.errors import NetfabError
-from netfab.runtime import sealed
+from netfab.runtime import remover, sealed
 from netfab.runtime.keeper import Keeper
 from netfab.runtime.launcher import Launcher, raise_open_files
 from netfab.runtime.layers import make_layers, mount_points
 from netfab.runtime.paths import Paths
 from netfab.runtime.ports import HeldPorts
 from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, FAILED, MESSAGE_LIMIT, READY, describe
+from netfab.runtime.record import read_record, read_spec
 from netfab.runtime.rotation import trim
 from netfab.runtime.timers import Timers
 from netfab.system import linux
@@ -49,12 +50,15 @@ class _Stop:
 class Supervisor:
     """The event loop."""
 
-    def __init__(self, paths: Paths) -> None:
-        self._paths = paths
+    def __init__(self, paths: Paths, mounts: int) -> None:
+        self._paths, self._mounts = paths, mounts
         self._poll = select.epoll()
         self._timers = Timers()
         self._connections: dict[int, socket.socket] = {}
         self._stops: list[_Stop] = []
+        self._minded: dict[int, str] = {}  # connection -> container that whoever has it removes at its end
+        self._left: set[str] = set()  # containers that somebody was to remove who has gone
+        self._removers: list[int] = []
         self._expecting = True
         self.keeper = Keeper(paths, self._poll, self._timers, self._is_over)
         self.ports = HeldPorts(paths.ports)
@@ -73,6 +77,8 @@ class Supervisor:
                     self._serve_one(self._connections[fd])
                 elif self.keeper.owns(fd):
                     self.keeper.ended(fd)
+                elif self.keeper.terminals.owns(fd):
+                    self.keeper.terminals.copy(fd)
             self._timers.run()
 
     def _stop_expecting(self) -> None:
@@ -82,6 +88,8 @@ class Supervisor:
         for name in self.keeper.containers:
             with suppress(OSError):  # a file system without holes keeps it whole
                 trim(self._paths.log(name))
+                trim(self._paths.errors(name))
+        self._removers = [pid for pid in self._removers if not remover.has_ended(pid)]
         self._timers.after(_ROTATION, self._rotate)
 
     def _accept(self, door: socket.socket) -> None:
@@ -130,12 +138,32 @@ class Supervisor:
                 return {}
             case "hold":
                 return {"failed": self.ports.hold(request["ports"])}
+            case "terminal":
+                self._hand_over(connection, request["name"])
+                return None
+            case "mind":
+                self._minded[connection.fileno()] = request["name"]
+                return {}
         raise ValueError(f"unknown verb {request['verb']}")
 
+    def _hand_over(self, connection: socket.socket, name: str) -> None:
+        """A copy of our end of a container's terminal; without one, it has none, or has ended."""
+        master = self.keeper.terminals.of(name)
+        with suppress(OSError):
+            socket.send_fds(connection, [b"{}"], [] if master is None else [master])
+
     def _is_over(self, name: str) -> None:
+        known, spec = read_record(self._paths.record(name)), read_spec(self._paths.spec(name))
+        if name in self._left or (spec.remove and not (known and known.error)):
+            self._remove(name)
         for stop in self._stops:
             stop.waiting.discard(name)
         self._answer_stops()
+
+    def _remove(self, name: str) -> None:
+        """Have a container that was not to stay removed, with its network: a command does that."""
+        self._left.discard(name)
+        self._removers.append(remover.start(self._paths, name, self._mounts))
 
     def _answer_stops(self) -> None:
         done = [stop for stop in self._stops if not stop.waiting]
@@ -149,19 +177,30 @@ class Supervisor:
 
     def _hang_up(self, connection: socket.socket) -> None:
         self._stops = [stop for stop in self._stops if stop.connection is not connection]
+        minded = self._minded.pop(connection.fileno(), "")
         self._poll.unregister(connection.fileno())
         del self._connections[connection.fileno()]
         connection.close()
+        if minded in self.keeper.containers:
+            self._left.add(minded)
+        elif minded and os.path.exists(self._paths.spec(minded)):  # who was to remove it was killed
+            self._remove(minded)
 
 
 def _failures(failed: dict[str, NetfabError]) -> dict[str, Any]:
     return {"failed": {name: describe(error) for name, error in failed.items()}}
 
 
-def main(fabric: str, run: str, state: str) -> None:
-    """Become a supervisor. The calling process ends (READY, BUSY, FAILED) when that one answers."""
+def main(fabric: str, run: str, state: str, mounts: str = "") -> None:
+    """Become a supervisor. The calling process ends (READY, BUSY, FAILED) when that one answers.
+
+    `mounts`: a descriptor of the mount namespace that commands are given in, where that is not ours any more.
+    """
+    hosts = int(mounts) if mounts else os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     if sealed.must_be_sealed():
-        sealed.become_sealed(sealed.command("supervisor", fabric, run, state))
+        os.set_inheritable(hosts, True)
+        sealed.become_sealed(sealed.command("supervisor", fabric, run, state, str(hosts)))
+    os.set_inheritable(hosts, False)
     paths = Paths(fabric, run, state)
     os.umask(0o022)  # not that of whoever ran a command: who may write to the socket has root's rights here
     lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -176,12 +215,12 @@ def main(fabric: str, run: str, state: str) -> None:
     os.close(ready)
     os.setsid()
     os.chdir("/")
-    _supervise(paths, tell)
+    _supervise(paths, tell, hosts)
 
 
-def _supervise(paths: Paths, tell: int) -> None:
+def _supervise(paths: Paths, tell: int, mounts: int) -> None:
     open_files = raise_open_files()
-    supervisor = Supervisor(paths)
+    supervisor = Supervisor(paths, mounts)
     supervisor.keeper.adopt()
     supervisor.ports.adopt()
     scratch = f"{paths.fabric_run}/layers"

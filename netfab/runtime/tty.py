@@ -12,12 +12,30 @@ import select
 import signal
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 _CHUNK = 1 << 16
 _END_OF_INPUT = b"\x04"
+_DETACH = b"\x10\x11"  # ctrl-p ctrl-q, docker's
+
+
+class Keys:
+    """Finds the keys by which a person leaves a program to itself; of two, the first waits for the second."""
+
+    def __init__(self) -> None:
+        self.complete = False
+        self._begun = False
+
+    def passed(self, data: bytes) -> bytes:
+        """What of it is the program's."""
+        if self._begun:
+            data = _DETACH[:1] + data
+        before, found, _ = data.partition(_DETACH)
+        self.complete = bool(found)
+        self._begun = not found and before.endswith(_DETACH[:1])
+        return before[:-1] if self._begun else before
 
 
 class Pair:
@@ -29,7 +47,7 @@ class Pair:
     def __enter__(self) -> Pair:
         self._master, self.slave = os.openpty()
         if os.isatty(self._like):
-            _copy_size(self._like, self._master)
+            copy_size(self._like, self._master)
         return self
 
     def __exit__(
@@ -39,51 +57,62 @@ class Pair:
         if self.slave != -1:
             os.close(self.slave)
 
-    def relay(self, child: int, stdin: int, stdout: int) -> None:
-        """Copy until the command has ended and all that it wrote is shown."""
+    def relay(self, child: int, stdin: int, stdout: int, leave: Callable[[], None] | None = None) -> None:
+        """Copy until the command has ended and all that it wrote is shown.
+
+        `leave`: called when the keys come that leave it to itself; from then on what it writes goes nowhere.
+        """
         os.close(self.slave)
         self.slave = -1
         pidfd = os.pidfd_open(child)
         try:
-            with _raw(stdin), _resized(stdin, self._master):
-                self._copy(pidfd, stdin, stdout)
+            with raw(stdin), _resized(stdin, self._master):
+                left = self._copy(pidfd, stdin, stdout, None if leave is None else Keys())
+            if left and leave is not None:
+                leave()
+                self._copy(pidfd, None, None, None)
         finally:
             os.close(pidfd)
 
-    def _copy(self, pidfd: int, stdin: int, stdout: int) -> None:
+    def _copy(self, pidfd: int, stdin: int | None, stdout: int | None, keys: Keys | None) -> bool:
+        """Until it is over; or, which is True, until the keys are complete."""
         poll = select.poll()
-        for fd in (self._master, pidfd, stdin):
+        for fd in (self._master, pidfd, *([] if stdin is None else [stdin])):
             poll.register(fd, select.POLLIN)
         while True:
             ready = {fd for fd, _ in poll.poll()}
-            if stdin in ready:
+            if stdin is not None and stdin in ready:
                 data = os.read(stdin, _CHUNK)
-                _write(self._master, data or _END_OF_INPUT)
+                write(self._master, (keys.passed(data) if keys else data) if data else _END_OF_INPUT)
+                if keys is not None and keys.complete:
+                    return True
                 if not data:
                     poll.unregister(stdin)
             if self._master in ready:
                 if not self._show(stdout):
-                    return
+                    return False
             elif pidfd in ready:  # over, and nothing more to show: others may hold the terminal open
-                return
+                return False
 
-    def _show(self, stdout: int) -> bool:
+    def _show(self, stdout: int | None) -> bool:
         try:
             data = os.read(self._master, _CHUNK)
         except OSError:  # EIO: nobody has the other end any more
             return False
-        _write(stdout, data)
+        if stdout is not None:
+            write(stdout, data)
         return bool(data)
 
 
-def _write(fd: int, data: bytes) -> None:
+def write(fd: int, data: bytes) -> None:
+    """All of it."""
     left = memoryview(data)
     while left:
         left = left[os.write(fd, left) :]
 
 
 @contextmanager
-def _raw(fd: int) -> Iterator[None]:
+def raw(fd: int) -> Iterator[None]:
     """Every key goes through as it is, if that is a terminal at all."""
     if not os.isatty(fd):
         yield
@@ -96,7 +125,8 @@ def _raw(fd: int) -> Iterator[None]:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
-def _copy_size(fd: int, master: int) -> None:
+def copy_size(fd: int, master: int) -> None:
+    """Give a terminal the size of another. Raises OSError."""
     fcntl.ioctl(master, termios.TIOCSWINSZ, fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
 
 
@@ -107,11 +137,11 @@ def _resized(fd: int, master: int) -> Iterator[None]:
         yield
         return
 
-    def copy_size(number: int, frame: FrameType | None) -> None:
-        _copy_size(fd, master)
+    def follow(number: int, frame: FrameType | None) -> None:
+        copy_size(fd, master)
 
-    _copy_size(fd, master)  # it may have changed since the pair was made
-    before = signal.signal(signal.SIGWINCH, copy_size)
+    copy_size(fd, master)  # it may have changed since the pair was made
+    before = signal.signal(signal.SIGWINCH, follow)
     try:
         yield
     finally:

@@ -163,7 +163,16 @@ def _parts(record: Record, leases: frozenset[Lease]) -> Iterator[str]:
         yield before
         yield json.dumps(field)
         before = ", "
-    yield f'], "leases": {json.dumps(sorted(leases))}}}'
+    yield f'], "leases": {json.dumps(sorted(map(_public, leases)))}}}'
+
+
+def _public(lease: Lease) -> Lease:
+    """What everybody may know of it: of a container of `run`, not its variables."""
+    if lease.kind != "container":
+        return lease
+    from netfab.topology.default import Wanted  # with all that reads a file's keys
+
+    return lease._replace(value=Wanted.from_json(lease.value)._replace(env=()).to_json())
 
 
 def withdraw(directory: str, fabric: str) -> None:

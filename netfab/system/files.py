@@ -43,6 +43,11 @@ def read_of_others(path: str, most: int = 1 << 20) -> bytes:
         return file.read(most)
 
 
+def sync_filesystem(fd: int) -> None:
+    """Return when all that was written to the file system of an open file is on its disk; syncfs(2)."""
+    checked(libc.syncfs(fd))
+
+
 def punch_hole(fd: int, length: int) -> None:
     """Give the first `length` bytes of a file back to the disk; offsets and size stay."""
     mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 
 from netfab.system.libc import (
     NR_FSCONFIG,
@@ -51,6 +52,7 @@ _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _MOVE_MOUNT_F_EMPTY_PATH = 0x04
 _MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _MS_PRIVATE = 0x40000
+_TRIES = 128  # at a path; runc's number
 
 
 _int, _uint, _text, _pointer, _size = (
@@ -106,9 +108,19 @@ def restrict_mount(mount: int, attributes: int) -> None:
     _mount_setattr(mount, b"", AT_EMPTY_PATH | AT_RECURSIVE, ctypes.byref(attr), ctypes.sizeof(attr))
 
 
+def restrict_only(mount: int, attributes: int) -> None:
+    """Set MOUNT_ATTR_* on one mount, wherever it is attached, and on nothing below it."""
+    attr = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
+    _mount_setattr(mount, b"", AT_EMPTY_PATH, ctypes.byref(attr), ctypes.sizeof(attr))
+
+
 def open_below(root: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
     """openat2(2): open a path that RESOLVE_* keeps below `root`. Always close-on-exec."""
     how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, mode, resolve)  # struct open_how
+    for _ in range(_TRIES):
+        # EAGAIN: something, anywhere on the machine, was renamed or mounted while a `..` was followed.
+        with suppress(BlockingIOError):
+            return _openat2(root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how), path=path)
     return _openat2(root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how), path=path)
 
 

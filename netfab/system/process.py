@@ -95,8 +95,11 @@ def die_with_parent() -> None:
     signal_with_parent(signal.SIGKILL)
 
 
-def signal_with_parent(number: signal.Signals) -> None:
-    """That signal when the parent ends, from then on; also for process 1 of a namespace that handles it."""
+def signal_with_parent(number: int) -> None:
+    """That signal when the parent ends, from then on; also for process 1 of a namespace that handles it.
+
+    0: none.
+    """
     _prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 

@@ -220,6 +220,8 @@ def _node(node: Node) -> Plain:
         "hostname": node.hostname,
         "user": node.user,
         "workdir": node.workdir,
+        "read_only": "true" if node.read_only else "",
+        "init": "true" if node.init else "",
         "sysctls": dict(node.sysctls),
         "cap_add": list(node.cap_add),
         "cap_drop": list(node.cap_drop),

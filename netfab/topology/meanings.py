@@ -60,7 +60,8 @@ GATEWAY: Final[Meanings] = {"external": "Address of a router that netfab does no
 
 NODE: Final[Meanings] = {
     "kind": "One of `kinds`, whose keys this node has unless it writes them itself.",
-    "image": "`host`: the host's own files, read-only below a private layer; or a directory (images: later).",
+    "image": "`host`: the host's own files, read-only below a private layer; a registry's NAME[:TAG|@DIGEST];"
+    " `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE`; the directory or tar of a root file system.",
     "command": "Its program: a list, or a text for the shell; `none`: no program. Left out: the image's.",
     "entrypoint": "What stands before the command.",
     "mode": "`bridge`; `host`: the host's network; `none`: none; `container:NODE`: that node's network.",
@@ -75,6 +76,8 @@ NODE: Final[Meanings] = {
     "hostname": "Left out: the node's name.",
     "user": "USER[:GROUP] that its program runs as.",
     "workdir": "Directory that its program starts in.",
+    "read_only": "Whether its root can't be written to; what is mounted there can.",
+    "init": "Whether process 1 is an init, which reaps, and passes signals on to the program.",
     "sysctls": "Sysctls of its namespace.",
     "cap_add": "Capabilities on top of the default ones.",
     "cap_drop": "Capabilities less than the default ones.",

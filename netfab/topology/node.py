@@ -7,6 +7,7 @@ from typing import Any, Final
 from netfab.errors import Location, TopologyError
 from netfab.topology import addresses, grammar, meanings, phrases
 from netfab.topology.grammar import NAME, quoted, shown
+from netfab.topology.image import source
 from netfab.topology.phrases import Forwarding
 from netfab.topology.port import FLAG, PORT, bounded
 from netfab.topology.reading import (
@@ -120,18 +121,8 @@ COMMAND: Final[Reader[Command]] = Reader(_command, {"anyOf": [ANY_SCALAR, _ARGUM
 
 
 def _image(tree: Tree, path: str, run: Run) -> str:
-    """`host`, or a directory, absolute; anything else is an image that a later version runs."""
-    text = text_of(tree, path, run)
-    if text == "host":
-        return text
-    if phrases.is_path(text):
-        return phrases.path(text, run.files.directory(tree))
-    if not text or " " in text:
-        raise run.error(
-            tree, path, f"{quoted(text)} is no image; write `host`, a directory `./root` or a registry's name"
-        )
-    run.reserve("image", tree, path)
-    return text
+    """`host`, a path, an archive, or a registry's name; what is relative becomes absolute."""
+    return parsed(lambda text: str(source(text, run.files.directory(tree))), tree, path, run)
 
 
 def _mode(tree: Tree, path: str, run: Run) -> Mode:
@@ -288,6 +279,8 @@ NODE: Final[dict[str, Reader[Any]]] = {
     "hostname": scalar(grammar.hostname, ANY_SCALAR),
     "user": scalar(grammar.user, ANY_SCALAR),
     "workdir": scalar(phrases.absolute, ANY_SCALAR),
+    "read_only": FLAG,
+    "init": FLAG,
     "sysctls": named(grammar.sysctl, scalar(str, ANY_SCALAR), data=True),
     "cap_add": listed(scalar(grammar.capability, ANY_SCALAR)),
     "cap_drop": listed(scalar(grammar.capability, ANY_SCALAR)),

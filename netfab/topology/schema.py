@@ -224,6 +224,18 @@ class ContainerMode(NamedTuple):
 Mode = Bridged | HostMode | NoneMode | ContainerMode
 
 
+class ByCommand(NamedTuple):
+    """Of a node that `netfab run` asked for: how its program is connected, and whether it stays when it ends.
+
+    Such a node's words are taken as they were typed; whether its program runs is for `start` and `stop`.
+    """
+
+    terminal: bool = False
+    stdin: Literal["", "once", "open"] = ""  # "": empty; once: ends with who types; open: never ends
+    separate: bool = False  # what it writes to standard error has a file of its own
+    remove: bool = False  # the node goes when its program has ended
+
+
 class Node(NamedTuple):
     """One node, after ranges, `scale`, `kinds` and `defaults`."""
 
@@ -247,6 +259,9 @@ class Node(NamedTuple):
     hostname: str = ""  # "" = the node's name
     user: str = ""
     workdir: str = ""
+    read_only: bool = False
+    init: bool = False
+    stop_signal: str = ""  # its image's; no file says so
     sysctls: tuple[tuple[str, str], ...] = ()
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
@@ -261,6 +276,7 @@ class Node(NamedTuple):
     depends_on: tuple[str, ...] = ()
     runs_on: tuple[str, ...] = ()
     attach: str = ""
+    by_command: ByCommand | None = None  # no file says so
 
 
 class VxlanWish(NamedTuple):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import apply
 import hosts
+import images
 import overlay
 import planning
 import runtime
@@ -18,7 +19,7 @@ def measure(directory: Path, rounds: int) -> list[Row]:
     """Every row, the short ones first."""
     return [
         row
-        for part in (startup, planning, sweep, overlay, apply, runtime, hosts)
+        for part in (startup, planning, sweep, overlay, apply, runtime, images, hosts)
         for row in part.measure(directory, rounds)
     ]
 

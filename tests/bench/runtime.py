@@ -1,4 +1,4 @@
-"""Starting containers: what a program in each node adds to an apply, against a loop of `crun run -d`.
+"""Starting containers, against a loop of `crun run -d`; and single ones, by `netfab run`, against others.
 
 crun stands in a cgroup view of its own that has only the controllers of version 1; its containers share one
 network namespace, for netfab's are made with the nodes and are not counted here either.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,10 @@ from netfab.system import linux
 NODES = 1000
 FEW = 100  # containers that crun starts
 CGROUPS = Path("/sys/fs/cgroup")
+PODMAN = (
+    "podman", "--runtime", "crun", "run", "--rm", "--network=none", "--cgroups=disabled",
+    "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--rootfs",
+)  # fmt: skip
 MEBIBYTE = 1 << 20
 
 
@@ -30,15 +34,24 @@ def measure(directory: Path, rounds: int) -> list[Row]:
     for number in range(rounds):
         progress(f"runtime: round {number + 1} of {rounds}")
         with fresh_machine():
+            free = available()
             without = run(NETFAB, "apply", bare).seconds
+            bare_memory = free - available()
         with fresh_machine():
+            free = available()
             try:
                 samples.add("netfab", (run(NETFAB, "apply", asleep).seconds - without) / NODES)
                 processes = ours()
+                samples.add("idle", (free - available() - bare_memory) / NODES)
             finally:
                 run(NETFAB, "destroy", "bench")
         samples.add("supervisor", max(processes, default=0))
         samples.add("processes", len(processes))
+        with fresh_machine():
+            single(samples)
+        with fresh_machine(), bundle(directory, ["true"]) as crun:
+            samples.add("crun true", run("crun", "run", "--bundle", crun, "bench-true").seconds)
+            samples.add("podman true", run(*PODMAN, crun / "rootfs", "true").seconds)
         with fresh_machine(), bundle(directory) as crun:
             try:
                 samples.add("crun", run("sh", YARDSTICKS / "crun.sh", crun, str(FEW)).seconds / FEW)
@@ -54,7 +67,35 @@ def measure(directory: Path, rounds: int) -> list[Row]:
         ),
         at_most("memory of the supervisor", samples.median("supervisor") / MEBIBYTE, 12, " MiB"),
         at_most(f"netfab processes for {NODES} containers", samples.median("processes"), 1, ""),
+        at_most("memory of an idle container, program included", samples.median("idle") / 1024, 300, " KiB"),
+        at_most(
+            "one `netfab run --rm host true` against crun run", samples.ratio("run true", "crun true"), 5,
+            detail=f"{samples.median('run true') * 1000:.0f} ms",
+        ),
+        at_most("the same against podman run", samples.ratio("run true", "podman true"), 0.9),
+        at_most("`exec true`, beyond nsenter", (samples.median("exec") - samples.median("nsenter")) * 1e3, 90,
+                " ms"),
     ]  # fmt: skip
+
+
+def single(samples: Samples) -> None:
+    """One container at a time: a cold run, and a command in one that runs."""
+    run(NETFAB, "run", "--rm", "host", "true")  # the store is there
+    samples.add("run true", run(NETFAB, "run", "--rm", "host", "true").seconds)
+    run(NETFAB, "run", "--detach", "--name", "nap", "host", "sleep", "infinity")
+    try:
+        pid = json.loads(run(NETFAB, "inspect", "nap").output)["program"]["pid"]
+        for _ in range(3):
+            samples.add("exec", run(NETFAB, "exec", "nap", "true").seconds)
+            samples.add("nsenter", run("nsenter", "--all", "--target", str(pid), "true").seconds)
+    finally:
+        run(NETFAB, "rm", "--force", "nap")
+
+
+def available() -> int:
+    """Bytes that programs could still have."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) << 10
 
 
 def ours() -> list[int]:
@@ -72,7 +113,7 @@ def ours() -> list[int]:
 
 
 @contextmanager
-def bundle(directory: Path) -> Iterator[Path]:
+def bundle(directory: Path, argv: Sequence[str] = ("sleep", "infinity")) -> Iterator[Path]:
     """An OCI bundle with this machine's root, whose program sleeps."""
     subprocess.run(["ip", "netns", "add", "crun"], check=True)
     only_version_1()
@@ -83,7 +124,7 @@ def bundle(directory: Path) -> Iterator[Path]:
     file.unlink(missing_ok=True)
     subprocess.run(["crun", "spec", "--bundle", made], check=True)
     config = json.loads(file.read_text())
-    config["process"] |= {"terminal": False, "args": ["sleep", "infinity"]}
+    config["process"] |= {"terminal": False, "args": list(argv)}
     config["root"] = {"path": "rootfs", "readonly": True}
     for namespace in config["linux"]["namespaces"]:
         if namespace["type"] == "network":

@@ -252,5 +252,5 @@ def _sysctls() -> Iterator[tuple[str, str]]:
             if path.name != "stable_secret":
                 try:
                     yield str(path), path.read_text()
-                except PermissionError:  # write-only: flush
+                except (PermissionError, FileNotFoundError):  # write-only: flush; a link that goes right now
                     continue

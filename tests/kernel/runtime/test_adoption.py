@@ -135,6 +135,23 @@ def test_no_byte_of_output_is_lost(containers: Containers) -> None:
     assert containers.output().split() == list("123456789")
 
 
+def test_many_that_write_while_their_supervisor_is_killed_lose_neither_life_nor_word(
+    containers: Containers,
+) -> None:
+    names = [f"c{number}" for number in range(8)]
+    for number, name in enumerate(names):
+        containers.start("sh", "-c", f"echo up; seq 30000; exit {number}", name=name)
+    containers.kill_supervisor()
+
+    said = {name: containers.output(name).splitlines() for name in names}
+
+    expected = ["up", *map(str, range(1, 30001))]
+    assert [name for name in names if said[name] != expected] == []
+    client.ensure_supervisor(containers.paths)
+    codes = [containers.status(name).exit_code for name in names]
+    assert [code for number, code in enumerate(codes) if code not in (number, None)] == []
+
+
 def test_a_restart_by_an_adopting_supervisor_is_in_the_nodes_network(containers: Containers) -> None:
     netns = f"/proc/{os.getpid()}/fd/{containers.netns}"
     first_run = "touch /second; until test -e /go; do sleep 0.01; done; exit 1"

@@ -66,12 +66,31 @@ def test_a_file_that_is_a_symlink_is_replaced_not_followed(
 def test_an_image_cant_redirect_the_kernels_file_systems(
     containers: Containers, image: Path, outside: Path, name: str
 ) -> None:
-    (image / name).symlink_to(outside)  # CVE-2025-31133, CVE-2025-52881
+    (image / name).symlink_to(outside)  # CVE-2025-31133, CVE-2025-52881, CVE-2026-41579
 
     text = containers.shell("while read d p t o; do echo $p; done < /proc/self/mounts", image=str(image))
 
     assert f"/{name}" in text.split()
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_image_cant_redirect_its_terminal(
+    containers: Containers, image: Path, outside: Path, whole: bool
+) -> None:
+    (outside / "ptmx").write_text("as it was")
+    if whole:
+        (image / "dev").symlink_to(outside)  # CVE-2026-41579, CVE-2026-47766
+    else:
+        (image / "dev").mkdir()
+        for name in ("console", "ptmx", "pts", "tty"):
+            (image / "dev" / name).symlink_to(outside / "ptmx")  # CVE-2025-52565
+
+    text = containers.shell("test -t 0 && test -t 1 && test -t 2 && echo on", image=str(image), terminal=True)
+
+    assert text == "on\r\n"
+    assert [path.name for path in outside.iterdir()] == ["ptmx"]
+    assert (outside / "ptmx").read_text() == "as it was"
 
 
 def test_a_guest_that_made_dev_null_a_symlink_does_not_unmask_proc(containers: Containers) -> None:

@@ -68,6 +68,16 @@ def test_a_share_of_the_processor_is_written_where_the_kernel_keeps_it(container
     assert value_of(containers, "cpu.max", "cpu.cfs_quota_us") in (["50000 100000"], ["50000"])
 
 
+def test_who_has_a_quarter_of_a_processor_takes_four_times_as_long(containers: Containers) -> None:
+    burn = (
+        "import time; began = time.monotonic()\n"
+        "while time.process_time() < 0.25: pass\n"
+        "print(time.monotonic() - began)"
+    )
+
+    assert float(containers.python(burn, cpus=0.25)) > 0.6  # 1 s, less the first and the last period
+
+
 def test_limits_change_on_a_running_program(containers: Containers) -> None:
     before = containers.start("sleep", "inf", pids=50)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from errno import ENXIO
+from pathlib import Path
 
+import pytest
 from containers import Containers
 
-from netfab.runtime.logs import follow, tail
+from netfab.runtime.logs import follow, next_byte, tail
 from netfab.runtime.rotation import LOG_LIMIT, trim
 
 
@@ -40,6 +43,35 @@ def test_a_guest_that_makes_its_log_endless_costs_no_more_than_a_long_one(contai
 
     assert texts(containers, 1) == ["last"]
     assert len(b"".join(tail(containers.paths, "web"))) <= 4 * LOG_LIMIT
+
+
+def test_a_line_that_is_half_written_when_following_begins_is_told_whole(containers: Containers) -> None:
+    containers.start(
+        "sh", "-c", "printf 'one\\nhal'; until test -e /go; do sleep 0.01; done; echo f; echo two"
+    )
+    while containers.tail() != ["one", "hal"]:
+        continue
+
+    said = follow(containers.paths, ["web"])
+    first = next(said).text
+    containers.exec("touch", "/go")
+
+    assert [first, *(line.text for line in said)] == [b"one", b"half", b"two"]
+
+
+def test_what_is_written_while_a_reader_finds_the_end_is_not_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    os.write(log, b"one\n")
+
+    def nothing_there_yet(*_: int) -> int:
+        os.write(log, b"two\n")
+        raise OSError(ENXIO, "no data")
+
+    monkeypatch.setattr(os, "lseek", nothing_there_yet)
+
+    assert next_byte(log, 4) == 4
 
 
 def test_a_line_without_end_is_told_in_parts(containers: Containers) -> None:

@@ -113,6 +113,8 @@ def test_what_is_not_carried_over_is_named_with_its_line() -> None:
         "services.vote_web": "6: the node is called vote-web here",
         "services.vote_web.build": "7: not carried over: build the image, and name it in `image`",
         "": "8: ${TAG} is not set, and empty here",
+        "services.vote_web.image": "8: not carried over: "
+        "`dockersamples/examplevotingapp_vote:`: `` is no tag",
         "services.vote_web.healthcheck.interval": "14: not carried over: "
         "`ready` is tried until it holds, `within` a time",
         "services.vote_web.volumes[1]": "15: not carried over: "

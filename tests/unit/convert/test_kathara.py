@@ -57,7 +57,7 @@ def test_devices_are_nodes_and_collision_domains_networks() -> None:
     assert [(file.path, file.source) for file in router.files] == [
         ("/etc/frr/frr.conf", "/lab/r1/etc/frr/frr.conf")
     ]
-    assert found.nodes["pc1"].image == "kathara/base"
+    assert found.nodes["pc1"].image == "kathara/base:latest"
     assert found.nodes["pc1"].command == ("sleep", "infinity")
 
 

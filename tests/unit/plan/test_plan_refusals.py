@@ -21,7 +21,6 @@ RESERVED = {
     "corrupt": "links: [{endpoints: [x, y], corrupt: 1%}]",
     "masquerade": "nodes: {x: {networks: {a: {masquerade: true}}}}",
     "devices": "nodes: {x: {devices: [/dev/net/tun]}}",
-    "image": "nodes: {x: {image: 'alpine:3'}}",
 }
 SHARED = {
     "name": "name: lab",

@@ -60,6 +60,8 @@ nodes:
     hostname: web
     user: root
     workdir: /srv
+    read_only: true
+    init: true
     sysctls: {net.ipv4.ip_forward: 1}
     cap_add: [NET_ADMIN]
     cap_drop: [cap_chown]

@@ -1,7 +1,8 @@
-"""Removing directory trees that a guest has filled.
+"""Directory trees that a guest has filled: making directories in them, and removing them.
 
-Nothing is followed: names are removed through descriptors of their directories, and however deep a guest has
-nested directories, no path grows long and no recursion deep.
+Nothing leads out of them: what is opened is opened below a descriptor of the root. What is removed is removed
+through descriptors of directories; however deep a guest has nested them, no path grows long and no recursion
+deep.
 """
 
 from __future__ import annotations
@@ -11,13 +12,48 @@ import stat
 from collections.abc import Iterator
 from itertools import count
 
+from netfab.system.mounts import (
+    RESOLVE_BENEATH,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    open_below,
+)
+
+IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS  # symlinks stay inside the root
+STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def remove_tree(path: str) -> None:
+def make_directories(root: int, path: str) -> int:
+    """mkdir -p inside the root; an O_PATH descriptor of the last directory."""
+    flags = os.O_PATH | os.O_DIRECTORY
+    here = open_below(root, ".", flags, IN_ROOT)
+    parts = [part for part in path.split("/") if part]
+    for end, name in enumerate(parts, 1):
+        try:
+            following = open_below(root, "/".join(parts[:end]), flags, IN_ROOT)
+        except FileNotFoundError:
+            os.mkdir(name, 0o755, dir_fd=here)
+            following = open_below(here, name, flags, STRICT)
+        os.close(here)
+        here = following
+    return here
+
+
+def remove_at(directory: int, name: str) -> None:
+    """A file, or a directory and all that is in it."""
+    try:
+        os.unlink(name, dir_fd=directory)
+    except IsADirectoryError:
+        remove_tree(name, directory)
+
+
+def remove_tree(path: str, directory: int | None = None) -> None:
     """rm -rf; fine where there is nothing."""
     try:
-        top = os.open(path, _DIRECTORY)
+        top = os.open(path, _DIRECTORY, dir_fd=directory)
     except (FileNotFoundError, NotADirectoryError):
         return
     try:
@@ -28,7 +64,7 @@ def remove_tree(path: str) -> None:
                 os.rmdir(name, dir_fd=top)
     finally:
         os.close(top)
-    os.rmdir(path)
+    os.rmdir(path, dir_fd=directory)
 
 
 def _names_of_our_own() -> Iterator[str]:

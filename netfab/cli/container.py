@@ -1,0 +1,136 @@
+"""Docker's verbs that are about containers one by one: wait, rm, prune, stats, cp."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import click
+
+from netfab.cli import complete
+from netfab.cli.context import output_json, where_of
+from netfab.cli.options import lock_option
+from netfab.errors import NetfabError
+
+_nodes = click.argument("nodes", nargs=-1, required=True, metavar="NODE…", shell_complete=complete.nodes)
+
+
+@click.command("wait")
+@_nodes
+@click.pass_context
+def wait_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
+    """Wait until the programs of NODEs have ended and are not started again; print their exit codes."""
+    from netfab import lifecycle
+
+    for code in lifecycle.wait(nodes, where_of(ctx)):
+        click.echo("unknown" if code is None else str(code))
+
+
+@click.command("rm")
+@click.option("-f", "--force", is_flag=True, help="Also those that run: they are killed.")
+@lock_option
+@_nodes
+@click.pass_context
+def rm_command(ctx: click.Context, force: bool, lock_timeout: float, nodes: tuple[str, ...]) -> None:
+    """Leave nothing of containers that `run` made."""
+    from netfab import containers
+
+    containers.remove(nodes, where_of(ctx, lock_timeout), force)
+    if not ctx.obj["quiet"]:
+        for node in nodes:
+            click.echo(node)
+
+
+@click.command("prune")
+@click.option("-a", "--all", "everything", is_flag=True, help="All images that no fabric uses.")
+@click.option("-f", "--force", is_flag=True, help="Don't ask.")
+@lock_option
+@click.pass_context
+def prune_command(ctx: click.Context, everything: bool, force: bool, lock_timeout: float) -> None:
+    """Remove all containers of `run` that don't run; then images without a name that no fabric uses."""
+    from netfab import containers
+    from netfab.cli.images import say_removed, size
+    from netfab.images.removal import prune
+    from netfab.pulling import used
+
+    where = where_of(ctx, lock_timeout)
+    if not force:
+        click.echo("remove what has ended and what nothing uses? [y/N]: ", nl=False, err=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise NetfabError("nothing was removed", hint="--force does not ask")
+    for name in containers.prune(where):
+        click.echo(f"Deleted: {name}")
+    removed = prune(where, used(where), everything)
+    say_removed(removed)
+    click.echo(f"Total reclaimed space: {size(removed.bytes)}")
+
+
+@click.command("stats")
+@click.option("--no-stream", "once", is_flag=True, help="Only once.")
+@output_json
+@click.argument("nodes", nargs=-1, metavar="[NODE]...", shell_complete=complete.nodes)
+@click.pass_context
+def stats_command(ctx: click.Context, once: bool, output: str, nodes: tuple[str, ...]) -> None:
+    """Show what the programs of NODEs use, every second until it is ended; of all that run.
+
+    CPU is of one processor, what was received and sent since the node's network was made.
+    """
+    from netfab.cli import show
+    from netfab.inside import stats
+
+    for found in stats(nodes, where_of(ctx)):
+        if sys.stdout.isatty() and not once and output == "table":
+            click.clear()
+        show.show_data({"version": 1, "nodes": found}, output, partial(_stats_rows, found))
+        if once:
+            return
+
+
+def _stats_rows(found: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
+    from netfab.topology.grammar import size_text
+
+    yield "FABRIC", "NODE", "CPU %", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS"
+    for one in found:
+        yield (
+            one["fabric"],
+            one["node"],
+            f"{one['cpu_percent']:.2f}",
+            _bytes(one["memory"]),
+            size_text(one["memory_limit"]) if one["memory_limit"] else "-",
+            _bytes(one["received"]),
+            _bytes(one["sent"]),
+            str(one["pids"]),
+        )
+
+
+def _bytes(number: float) -> str:
+    """With three digits, as docker has it: 1.21MiB."""
+    power = min((int(number).bit_length() - 1) // 10, 3) if number >= 1 else 0
+    return f"{number / 1024**power:.4g}{('B', 'KiB', 'MiB', 'GiB')[power]}"
+
+
+@click.command("cp")
+@click.argument("source", metavar="SOURCE|NODE:PATH")
+@click.argument("target", metavar="NODE:PATH|TARGET")
+@click.pass_context
+def cp_command(ctx: click.Context, source: str, target: str) -> None:
+    """Copy files between a node that runs and this host, as docker does; links are copied, not followed.
+
+    Devices, pipes and sockets are left out, and no set-user-ID bit is taken along. `DIR/.` is what is in DIR.
+    """
+    from netfab.inside import copy_in, copy_out
+
+    where, (out, inner) = where_of(ctx), (_of_node(source), _of_node(target))
+    if (out is None) == (inner is None):
+        raise click.UsageError("one of the two is NODE:PATH, the other one a path of this host")
+    left_out = copy_out(*out, target, where) if out else copy_in(source, *(inner or ("", "")), where)
+    for name in left_out:
+        click.echo(f"{name} is no file, directory or link, and was left out", err=True)
+
+
+def _of_node(text: str) -> tuple[str, str] | None:
+    """NODE:PATH, which a path of this host with a colon is, too, unless it begins with `/` or `.`."""
+    node, colon, path = text.partition(":")
+    return (node, path) if colon and node and text[0] not in "/." else None

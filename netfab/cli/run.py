@@ -1,0 +1,200 @@
+"""`run`: a container by the words of one command, as docker has them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import click
+
+from netfab.cli.context import where_of
+from netfab.cli.failures import show_error
+from netfab.cli.options import lock_option
+from netfab.errors import ContainerFailed, Interrupted, NetfabError, Several
+
+FAILED = 125  # exit status where it is not the program's: docker's own
+_OPTIONS = {  # what a topology file calls it, and how it is written here
+    "mounts": "--volume", "networks": "--ip", "mode": "--network", "pids": "--pids-limit",
+}  # fmt: skip
+_AS_TYPED = ("memory", "cpus", "pids", "user", "workdir", "hostname", "restart")  # keys of a topology file
+_LISTS = ("publish", "mounts", "cap_add", "cap_drop")
+_FLAGS = ("read_only", "init")
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]})
+@click.option("-d", "--detach", is_flag=True, help="Print its name, and leave it running.")
+@click.option("-i", "--interactive", is_flag=True, help="Pass on what is typed.")
+@click.option("-t", "--tty", "terminal", is_flag=True, help="Give it a terminal.")
+@click.option("--rm", "remove", is_flag=True, help="Leave nothing of it when it has ended.")
+@click.option("--name", default="", help="Left out: one is made up.")
+@click.option(
+    "--network", "--net", default="bridge", show_default=True, metavar="NET",
+    help="host, none, container:NAME, or a network: by its name, FABRIC/NETWORK, or its bridge.",
+)  # fmt: skip
+@click.option("--ip", default="", help="Its address there. Left out: planned.")
+@click.option("--ip6", default="", help="Its IPv6 address there.")
+@click.option("--mac-address", "mac", default="", help="Its MAC there.")
+@click.option(
+    "-p", "--publish", multiple=True, metavar="PORTS", help="[ADDRESS:]HOSTPORT:PORT[/udp], or ranges."
+)
+@click.option("-v", "--volume", "mounts", multiple=True, metavar="PATHS", help="SOURCE:TARGET[:ro].")
+@click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="A variable; without a value, ours.")
+@click.option("-m", "--memory", default="", help="The most memory: 512m.")
+@click.option("--cpus", default="", help="The most processors: 1.5.")
+@click.option("--pids-limit", "pids", default="", help="The most processes and threads.")
+@click.option("-u", "--user", default="", help="USER[:GROUP].")
+@click.option("-w", "--workdir", default="", help="Directory that it starts in.")
+@click.option("-h", "--hostname", default="", help="Left out: its name.")
+@click.option("--read-only", is_flag=True, help="Its root can't be written to.")
+@click.option("--init", is_flag=True, help="Process 1 is an init, which reaps, and passes signals on.")
+@click.option("--restart", default="", metavar="POLICY", help="no, always, unless-stopped, on-failure[:N].")
+@click.option("--cap-add", multiple=True, metavar="NAME", help="A capability more.")
+@click.option("--cap-drop", multiple=True, metavar="NAME", help="A capability less.")
+@click.option("--entrypoint", default=None, help="In place of the image's.")
+@lock_option
+@click.argument("image", type=click.Path(), metavar="IMAGE")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def run_command(ctx: click.Context, /, detach: bool, lock_timeout: float, **words: Any) -> None:
+    """Run a program in a container of its own: IMAGE is `host`, a directory, or an image.
+
+    Exits as the program does, with 128 + N where signal N ended it; 125 where netfab failed, 126 or 127 when
+    the program can't be run or isn't there. ctrl-p ctrl-q leaves a terminal.
+    """
+    where = where_of(ctx, lock_timeout)
+    try:
+        code = _run(words, detach, where)
+    except ContainerFailed as error:
+        show_error(error)
+        code = error.exit_code
+    except Interrupted:
+        raise
+    except NetfabError as error:
+        show_error(_in_words_of_options(error))
+        code = FAILED
+    raise SystemExit(code)
+
+
+def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
+    from netfab import containers
+    from netfab.runtime import foreground
+    from netfab.runtime.paths import Paths
+    from netfab.topology.default import NAME
+    from netfab.where import need_root
+
+    need_root("run")
+    wanted = _wanted(words, detach, where)
+    paths, view = Paths(NAME, where.run, where.state), foreground.View(None, terminal=words["terminal"])
+
+    def made(name: str) -> None:
+        nonlocal view
+        if words["interactive"] and not detach:
+            view = view._replace(stdin=0)
+            view = view if view.terminal else view._replace(pipe=foreground.pipe_to(paths, name))
+
+    name = containers.run(wanted, where, made)
+    if detach:
+        click.echo(name)
+        return 0
+    try:
+        with foreground.minding(paths, name) if words["remove"] else nullcontext():
+            found = foreground.look_at(paths, name, view)
+    except foreground.Detached:
+        return 0
+    if words["remove"]:
+        containers.remove([name], where)
+    if found.oom:
+        click.echo(f"{name} was killed: it was out of memory", err=True)
+    if found.exit_code is None:
+        raise NetfabError(f"nobody saw how {name} ended: its supervisor was killed")
+    return found.exit_code
+
+
+def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
+    """What the words mean; the image by its digest."""
+    from netfab import containers
+    from netfab.topology.default import Wanted
+    from netfab.topology.schema import ByCommand
+
+    if words["terminal"] and words["interactive"] and not detach and not sys.stdin.isatty():
+        raise NetfabError("standard input is no terminal", hint="leave -t out")
+    if words["remove"] and words["restart"] not in ("", "no"):
+        raise NetfabError("conflicting options: --restart and --rm")
+    return Wanted(
+        words["name"],
+        {key: value for key, value in {**_keys(words), **_network(words)}.items() if value},
+        _image(words, where),
+        words["image"],
+        words["command"] or None,
+        tuple(_variables(words["env"])),
+        "" if _is_mode(words["network"]) else containers.network(words["network"], where),
+        ByCommand(
+            terminal=words["terminal"],
+            stdin=("open" if detach else "once") if words["interactive"] else "",
+            separate=not (detach or words["terminal"]),
+            remove=words["remove"] and detach,
+        ),
+    )
+
+
+def _keys(words: dict[str, Any]) -> dict[str, Any]:
+    """The keys that a topology file would have, but for those of its network."""
+    keys: dict[str, Any] = {key: words[key] for key in _AS_TYPED}
+    keys |= {key: list(words[key]) for key in _LISTS}
+    keys |= {key: "true" for key in _FLAGS if words[key]}
+    keys["mounts"] = [os.path.abspath(text) if text[:1] == "." else text for text in words["mounts"]]
+    if words["entrypoint"] is not None:
+        keys["entrypoint"] = [words["entrypoint"]] if words["entrypoint"] else "none"
+    return keys
+
+
+def _network(words: dict[str, Any]) -> dict[str, Any]:
+    """Its mode, or its port on a network; both where that was typed, which the reader then refuses."""
+    from netfab.topology.default import on_its_network
+
+    mode = {"mode": words["network"]} if _is_mode(words["network"]) else {}
+    port = {"mac": words["mac"], "ip": [words[key] for key in ("ip", "ip6") if words[key]]}
+    port = {key: value for key, value in port.items() if value}
+    return mode if mode and not port else {**mode, **on_its_network(port)}
+
+
+def _is_mode(network: str) -> bool:
+    return network in ("host", "none") or network.startswith("container:")
+
+
+def _image(words: dict[str, Any], where: Any) -> str:
+    """`host`, a directory, or an id of what is here. Raises NetfabError where nothing says what to run."""
+    image, program = words["image"], words["entrypoint"] or words["command"]
+    if image != "host":
+        from netfab.images import resolve
+
+        found = resolve(where, image)
+        image, program = found.digest, program or found.config.argv
+    if not program:
+        raise NetfabError(f"which program? {words['image']} names none", hint="netfab run IMAGE CMD…")
+    return str(image)
+
+
+def _variables(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """NAME=VALUE; NAME alone is ours, if we have it."""
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise NetfabError(f"--env: `{text}` has no name", hint="--env NAME=VALUE")
+        if equals or name in os.environ:
+            yield name, value if equals else os.environ[name]
+
+
+def _in_words_of_options(error: NetfabError) -> NetfabError:
+    """What is wrong with a key, as what is wrong with the option that it came from."""
+    from netfab.topology.default import WrongWord
+
+    for each in error.errors if isinstance(error, Several) else (error,):
+        if isinstance(each, WrongWord) and each.key:
+            option = _OPTIONS.get(each.key, f"--{each.key.replace('_', '-')}")
+            each.args = (f"{option}: {each.message}",)
+            each.message = each.args[0]
+    return error

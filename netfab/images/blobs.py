@@ -1,0 +1,113 @@
+"""Blobs: content that is known by its sha256, and is here whole or not at all.
+
+One that was interrupted stays as HEX.part and goes on where it stopped, also in another process. Two that
+want the same blob at once: the second waits for the first, and finds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from netfab.images.config import BadImage
+from netfab.images.layout import Layout
+from netfab.images.locks import wait_for
+
+_PIECE = 1 << 20  # bytes
+
+
+class WrongContent(BadImage):
+    """What came is not what was asked for: another size, or another digest."""
+
+
+class Part:
+    """A blob that is on its way. Nobody else writes to it."""
+
+    def __init__(self, fd: int, path: str, digest: str, size: int) -> None:
+        self._fd, self._path, self._digest, self._size = fd, path, digest, size
+        self._hash = hashlib.sha256()
+        self.have = 0  # bytes
+
+    def read_what_is_there(self) -> None:
+        """Of an earlier attempt."""
+        while piece := os.pread(self._fd, _PIECE, self.have):
+            self._hash.update(piece)
+            self.have += len(piece)
+        if self.have > self._size:
+            self.restart()
+
+    def restart(self) -> None:
+        """Nothing of it is here."""
+        os.ftruncate(self._fd, 0)
+        self._hash, self.have = hashlib.sha256(), 0
+
+    def write(self, pieces: Iterator[bytes], told: Callable[[int], None]) -> None:
+        """The next bytes. Raises WrongContent as soon as there are too many."""
+        for piece in pieces:
+            if self.have + len(piece) > self._size:
+                self.restart()
+                raise WrongContent(f"{self._digest} is larger than the {self._size} bytes it is to have")
+            view = memoryview(piece)
+            while view:
+                written = os.pwrite(self._fd, view, self.have)
+                self._hash.update(view[:written])
+                self.have += written
+                view = view[written:]
+            told(len(piece))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it has come, right or wrong."""
+        return self.have == self._size
+
+    def finish(self) -> None:
+        """Check it, and put it in its place. Raises WrongContent, after which nothing of it is here."""
+        found = f"sha256:{self._hash.hexdigest()}"
+        if found != self._digest:
+            self.restart()
+            raise WrongContent(f"what came as {self._digest} is {found}")
+        os.rename(self._path, self._path.removesuffix(".part"))
+
+
+@contextmanager
+def incoming(layout: Layout, digest: str, size: int, check: Callable[[], None]) -> Iterator[Part | None]:
+    """The blob to be written; None where it is here. `check`, which may raise, is called while it waits."""
+    path = layout.blob(digest)
+    while not os.path.exists(path):
+        fd = os.open(f"{path}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            wait_for(fd, fcntl.LOCK_EX, check)
+            if _is_at(fd, f"{path}.part"):
+                part = Part(fd, f"{path}.part", digest, size)
+                part.read_what_is_there()
+                yield part
+                return
+        finally:
+            os.close(fd)
+    yield None
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Whether the open file is still the one at the path: it may have become whole meanwhile."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    return False
+
+
+def keep(layout: Layout, data: bytes) -> str:
+    """Something small; its digest."""
+    digest = digest_of(data)
+    with incoming(layout, digest, len(data), lambda: None) as part:
+        if part is not None:
+            part.restart()
+            part.write(iter([data]), lambda _: None)
+            part.finish()
+    return digest
+
+
+def digest_of(data: bytes) -> str:
+    """`sha256:…` of that."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"

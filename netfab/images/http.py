@@ -1,0 +1,227 @@
+"""HTTP to one registry: TLS unless it may do without, redirects, and logging in when it is asked for.
+
+Our name and password go to the registry itself and to the token server that it names, and to no host that it
+redirects to. Whatever comes is limited in size by who reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
+from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.exceptions import HTTPError, SSLError
+
+from netfab import __version__
+from netfab.errors import NetfabError
+from netfab.images.credentials import Credentials, credentials
+
+Response = urllib3.BaseHTTPResponse
+
+_TIMEOUT = urllib3.Timeout(connect=10, read=60)  # seconds
+_REDIRECTS = 5
+_MOST_WORDS = 1 << 16  # bytes of an error or a token that are read
+
+
+class RegistryError(NetfabError):
+    """A registry does not answer, or says no. Carries the HTTP status, 0 for none."""
+
+    def __init__(self, message: str, status: int = 0, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class Server:
+    """One registry or mirror, HOST[:PORT], for one scope of rights there."""
+
+    def __init__(self, registry: str, insecure: bool, scope: str, schemes: tuple[str, ...] = ()) -> None:
+        """`schemes` are tried in this order, until one is answered."""
+        self.registry = registry
+        self._schemes = schemes or (("https", "http") if insecure else ("https",))
+        self._insecure, self._scope = insecure, scope
+        self._authorization = ""
+        self._pools: dict[str, urllib3.PoolManager] = {}
+
+    @contextmanager
+    def ask(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: IO[bytes] | bytes | None = None,
+        fine: tuple[int, ...] = (200,),
+    ) -> Iterator[Response]:
+        """The answer, not yet read, when its status is one of those. Raises RegistryError."""
+        response = self._answer(method, path, dict(headers or {}), body)
+        try:
+            if response.status not in fine:
+                raise self._refusal(response)
+            yield response
+        except HTTPError as error:
+            raise RegistryError(f"{self.registry}: {_reason(error)}") from error
+        finally:
+            response.close()
+
+    def read(self, response: Response, most: int) -> bytes:
+        """The whole body. Raises RegistryError for one that is larger."""
+        found = bytearray()
+        for piece in response.stream(1 << 16):
+            found += piece
+            if len(found) > most:
+                raise RegistryError(f"{self.registry}: the answer is larger than {most >> 20} MiB")
+        return bytes(found)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for pool in self._pools.values():
+            pool.clear()
+
+    def _answer(self, method: str, path: str, headers: dict[str, str], body: Any) -> Response:
+        """Logs in when that is asked for, once."""
+        start = body.tell() if hasattr(body, "tell") else 0
+        response = self._send(method, path, headers, body)
+        if response.status == 401 and self._log_in(response):
+            response.close()
+            if hasattr(body, "seek"):
+                body.seek(start)
+            response = self._send(method, path, headers, body)
+        return response
+
+    def _send(self, method: str, path: str, headers: dict[str, str], body: Any) -> Response:
+        """Follows redirects of what has no body."""
+        url = self.url(path)
+        for _ in range(_REDIRECTS):
+            ours = urlsplit(url).netloc == self.registry_host
+            own = {"Authorization": self._authorization} if ours and self._authorization else {}
+            response = self._request(method, url, headers | own, body)
+            location = response.headers.get("Location")
+            if body is not None or response.status not in (301, 302, 303, 307, 308) or not location:
+                return response
+            response.close()
+            following = urljoin(url, location)
+            if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
+                raise RegistryError(f"{self.registry} redirects to {following}, which is without TLS")
+            url = following
+        raise RegistryError(f"{self.registry} redirects without end")
+
+    @property
+    def registry_host(self) -> str:
+        """Where docker.io is really found."""
+        return "registry-1.docker.io" if self.registry == "docker.io" else self.registry
+
+    def url(self, path: str) -> str:
+        """An absolute URL; of one that the registry gave it stays as it is."""
+        return path if "://" in path else f"{self._schemes[0]}://{self.registry_host}{path}"
+
+    def _request(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Response:
+        while True:
+            try:
+                return self._pool(url).request(
+                    method,
+                    url,
+                    headers={"User-Agent": f"netfab/{__version__}", **headers},
+                    body=body,
+                    preload_content=False,
+                    decode_content=False,
+                    redirect=False,
+                    retries=False,
+                    timeout=_TIMEOUT,
+                )
+            except SSLError as error:
+                if len(self._schemes) == 1 or urlsplit(url).netloc != self.registry_host:
+                    raise RegistryError(f"{self.registry}: {_reason(error)}") from error
+                self._schemes = self._schemes[1:]  # it speaks no TLS
+                url = f"{self._schemes[0]}://{url.partition('://')[2]}"
+            except HTTPError as error:
+                raise RegistryError(f"{self.registry}: {_reason(error)}") from error
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        """Connections, by way of the proxy that the environment names."""
+        parts = urlsplit(url)
+        proxy = "" if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme, "")
+        if proxy not in self._pools:
+            options: dict[str, Any] = {"maxsize": 8}
+            if self._insecure:
+                options["cert_reqs"] = "CERT_NONE"
+                urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            self._pools[proxy] = (
+                urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+            )
+        return self._pools[proxy]
+
+    def _log_in(self, response: Response) -> bool:
+        """Get what the registry wants to see; whether there is any such. Raises RegistryError."""
+        wanted = response.headers.get("WWW-Authenticate", "")
+        kind, _, rest = wanted.partition(" ")
+        known = credentials(self.registry)
+        if kind.lower() == "basic":
+            if known is None or not known.user or self._authorization:
+                return False
+            self._authorization = _basic(known)
+            return True
+        said = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+        if kind.lower() != "bearer" or "realm" not in said:
+            return False
+        self._authorization = f"Bearer {self._token(said, known)}"
+        return True
+
+    def _token(self, said: Mapping[str, str], known: Credentials | None) -> str:
+        """Of the token server that the registry names (distribution-spec, token authentication)."""
+        realm, scope = said["realm"], said.get("scope") or self._scope
+        if urlsplit(realm).scheme != "https" and not self._insecure:
+            raise RegistryError(f"{self.registry} wants us to log in at {realm}, which is without TLS")
+        asked = {"service": said.get("service", ""), "scope": scope}
+        if known is not None and known.identity_token:
+            form = {**asked, "grant_type": "refresh_token", "client_id": "netfab"}
+            body = urlencode({**form, "refresh_token": known.identity_token}).encode()
+            kind = {"Content-Type": "application/x-www-form-urlencoded"}
+            response = self._request("POST", realm, kind, body)
+        else:
+            own = {"Authorization": _basic(known)} if known is not None else {}
+            mark = "&" if "?" in realm else "?"
+            response = self._request("GET", f"{realm}{mark}{urlencode(asked)}", own, None)
+        with response:
+            text = response.read(_MOST_WORDS)
+            if response.status != 200:
+                raise RegistryError(
+                    f"{self.registry}: logging in is refused", response.status, hint=self._hint
+                )
+        try:
+            answer = json.loads(text)
+            return str(answer.get("token") or answer["access_token"])
+        except (ValueError, LookupError, AttributeError) as error:
+            raise RegistryError(f"{self.registry}: its token server gives no token") from error
+
+    @property
+    def _hint(self) -> str:
+        return f"`docker login {self.registry}` writes a name and password to ~/.docker/config.json"
+
+    def _refusal(self, response: Response) -> RegistryError:
+        """With the registry's own words."""
+        text = response.read(_MOST_WORDS) or b""
+        told = f"status {response.status}"
+        try:
+            first = json.loads(text)["errors"][0]
+            told = f"{first.get('message') or first['code']} ({response.status})"
+        except (ValueError, LookupError, TypeError, AttributeError):
+            pass
+        hint = self._hint if response.status in (401, 403) else ""
+        return RegistryError(f"{self.registry}: {told[:300]}", response.status, hint=hint)
+
+
+def _basic(known: Credentials) -> str:
+    return urllib3.make_headers(basic_auth=f"{known.user}:{known.password}")["authorization"]
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause: what urllib3 wraps around it names our own objects."""
+    while (inner := error.__cause__ or getattr(error, "reason", None)) and isinstance(inner, Exception):
+        error = inner
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).rpartition(">: ")[2] or type(error).__name__

@@ -1,0 +1,82 @@
+"""Who may do what to a host's images at the same time: flock(2), gone with the process that holds it.
+
+Images are brought and used by many at once, each holding the lock shared; who removes some holds it alone.
+What two would write at once (a blob, a layer) has a lock of its own: the file or directory itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from netfab.errors import Locked, NetfabError
+from netfab.images.layout import Layout
+
+if TYPE_CHECKING:
+    from netfab.images import Place
+
+_AGAIN = 0.05  # seconds; a thread can't be woken from flock(2)
+
+
+@contextmanager
+def using(place: Place) -> Iterator[Layout]:
+    """Nobody removes an image meanwhile. Raises Locked, NetfabError."""
+    with _held(place, fcntl.LOCK_SH) as layout:
+        yield layout
+
+
+@contextmanager
+def alone(place: Place) -> Iterator[Layout]:
+    """Nobody brings an image meanwhile, or is about to use one. Raises Locked, NetfabError."""
+    with _held(place, fcntl.LOCK_EX) as layout:
+        yield layout
+
+
+@contextmanager
+def _held(place: Place, kind: int) -> Iterator[Layout]:
+    layout = Layout(place.state)
+    try:
+        os.makedirs(layout.blobs, mode=0o700, exist_ok=True)
+        os.makedirs(layout.layers, mode=0o700, exist_ok=True)
+        os.chmod(layout.root, 0o700)  # an image's set-user-ID programs are not for the host's users
+        fd = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise NetfabError(f"{layout.root}: {error.strerror}") from error
+    try:
+        _wait_for(fd, kind, place)
+        yield layout
+    finally:
+        os.close(fd)
+
+
+def _wait_for(fd: int, kind: int, place: Place) -> None:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        place.waiting("another command that brings or removes images")
+        until = time.monotonic() + place.lock_timeout
+
+        def check() -> None:
+            if time.monotonic() > until:
+                raise Locked(
+                    "images are being brought or removed by another command",
+                    hint="wait for it, or see which by `fuser -v /var/lib/netfab/images/lock`",
+                ) from None
+
+        wait_for(fd, kind, check)
+
+
+def wait_for(fd: int, kind: int, check: Callable[[], None]) -> None:
+    """Hold that lock; `check`, which may raise, is called now and then."""
+    while True:
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            check()
+            time.sleep(_AGAIN)
+        else:
+            return

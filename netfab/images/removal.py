@@ -1,0 +1,138 @@
+"""Removing images: names first, then what nothing names, then layers and blobs that no image has.
+
+Alone with the images: what is being brought, or is about to be used, is not taken away. A kill in the middle
+leaves what the next `prune` finds: the index goes first, and it names only what is whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from netfab.errors import NetfabError
+from netfab.images.index import Index, changing
+from netfab.images.layout import MOST, Layout, hex_of
+from netfab.images.locks import alone
+from netfab.images.manifests import Manifest, parse
+from netfab.images.naming import known_id, named
+from netfab.system.trees import remove_tree
+from netfab.topology.grammar import Wrong
+from netfab.topology.image import reference
+from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from netfab.images import Place
+
+
+class Removed(NamedTuple):
+    """What is gone."""
+
+    untagged: tuple[str, ...]  # names
+    deleted: tuple[str, ...]  # ids
+    bytes: int  # of the disk
+
+
+def remove(where: Place, words: Iterable[str], used: Collection[str], force: bool = False) -> Removed:
+    """Take names away; and images with their last one, unless they are `used`, by their ids.
+
+    An id takes all of its names; several need `force`. Raises NetfabError, before anything is removed.
+    """
+    with alone(where) as layout:
+        with changing(layout) as index:
+            untagged, ids = list[str](), dict[str, None]()
+            for word in words:
+                image = known_id(index, word)
+                names = _names_meant(index, word, image)
+                if len(names) > 1 and not force and not _is_name(index, word):
+                    told = f"{word} is {', '.join(name for name in names if '@' not in name)}"
+                    raise NetfabError(told, hint="`netfab rmi` the names, or --force")
+                for name in names:
+                    del index.names[name]
+                untagged += names
+                ids[image] = None
+            gone = [image for image in ids if not any("@" not in name for name in index.names_of(image))]
+            for image in gone:
+                if image in used:
+                    raise NetfabError(f"image {image[7:19]} is used by a fabric", hint="destroy that first")
+                untagged += _forget(index, image)
+        return Removed(tuple(untagged), tuple(gone), _sweep(layout, index))
+
+
+def _is_name(index: Index, word: str) -> bool:
+    try:
+        return str(reference(word)) in index.names
+    except Wrong:
+        return False
+
+
+def _names_meant(index: Index, word: str, image: str) -> list[str]:
+    """The name that the word is, or all of the image whose id it is."""
+    if _is_name(index, word):
+        return [str(named(word))]
+    return index.names_of(image)
+
+
+def _forget(index: Index, image: str) -> list[str]:
+    """Take it out of the index; the names it had."""
+    names = index.names_of(image)
+    for name in names:
+        del index.names[name]
+    del index.images[image]
+    for source in [source for source, file in index.files.items() if file.id == image]:
+        del index.files[source]
+    return names
+
+
+def prune(where: Place, used: Collection[str], everything: bool = False) -> Removed:
+    """Remove images that have no tag, or with `everything` all that are not used, and what no image has.
+
+    Also what an interrupted pull left. Raises NetfabError.
+    """
+    with alone(where) as layout:
+        with changing(layout) as index:
+            idle = [image for image in index.images if image not in used]
+            gone = [image for image in idle if everything or not _is_kept(index, image)]
+            untagged = [name for image in gone for name in _forget(index, image)]
+        return Removed(tuple(untagged), tuple(gone), _sweep(layout, index))
+
+
+def _is_kept(index: Index, image: str) -> bool:
+    """Whether a tag, or a file that a topology names, holds it."""
+    return any("@" not in name for name in index.names_of(image)) or any(
+        file.id == image for file in index.files.values()
+    )
+
+
+def _sweep(layout: Layout, index: Index) -> int:
+    """Remove layers and blobs that no image of the index has; how many bytes of the disk that were."""
+    layers = {hex_of(layer) for known in index.images.values() for layer in known.layers}
+    used = (_blobs(layout, image, known.manifest) for image, known in index.images.items())
+    blobs = {hex_of(blob) for one in used for blob in one}
+    freed = 0
+    for name in sorted(set(os.listdir(layout.layers)) - layers, key=lambda name: not name.endswith(".new")):
+        path = f"{layout.layers}/{name}"
+        freed += sum(_sizes(path))
+        if not name.endswith(".new"):  # half of it must not count as a layer
+            os.rename(path, path := f"{path}.new")
+        remove_tree(path)
+    for name in set(os.listdir(layout.blobs)) - blobs:
+        freed += os.lstat(f"{layout.blobs}/{name}").st_blocks * 512
+        os.unlink(f"{layout.blobs}/{name}")
+    return freed
+
+
+def _blobs(layout: Layout, image: str, manifest: str) -> Iterator[str]:
+    yield image
+    yield manifest
+    with open(layout.blob(manifest), "rb") as file:
+        found = parse(file.read(MOST))
+    if isinstance(found, Manifest):
+        yield from (layer.digest for layer in found.layers)
+
+
+def _sizes(directory: str) -> Iterator[int]:
+    """Bytes of the disk that each file below takes."""
+    for above, _, names in os.walk(directory):
+        for name in names:
+            yield os.lstat(f"{above}/{name}").st_blocks * 512

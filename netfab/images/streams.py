@@ -1,0 +1,126 @@
+"""A layer's bytes on their way from a blob to files: decompressed, counted, and known by their sha256.
+
+gzip, zstd (where the `zstandard` package is installed) or neither, told apart by how the blob begins. What
+reads a tar here can only go forward, and can't be made to take more memory or disk than is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+from netfab.errors import Unsupported
+from netfab.images.config import BadImage
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_PIECE = 1 << 18  # bytes that are read, and at most decompressed, at once
+_HEADERS = 1 << 20  # bytes that a tar's header, long name or list of attributes may have
+_ZSTD_WINDOW = 1 << 27  # bytes of memory; what zstd(1) itself allows unless it is told otherwise
+MOST = 64 << 30  # bytes of a layer's tar: what decompresses to more is a bomb
+
+
+class Stream:
+    """The bytes of a tar, as tarfile reads them; `digest` once all were read."""
+
+    def __init__(self, blob: IO[bytes], most: int = MOST) -> None:
+        self._pieces = pieces_of(blob)
+        self._left = most
+        self._hash = hashlib.sha256()
+        self._piece, self._at = b"", 0  # what is read next is there in it
+        self._before = 0  # bytes before this piece
+        self.last = b""  # what was read last, where it was no file's content
+
+    def tell(self) -> int:
+        """How many bytes were read."""
+        return self._before + self._at
+
+    def seek(self, position: int) -> None:
+        """Skip to a place that is not behind. Raises BadImage."""
+        if position < self.tell():
+            raise BadImage("this layer's tar leads back to where it came from")
+        for _ in self.content(position - self.tell()):
+            pass
+
+    def read(self, size: int) -> bytes:
+        """What tarfile asks for: headers, never content. Raises BadImage for one that is huge."""
+        if size > _HEADERS:
+            raise BadImage(f"this layer has a header of {size} bytes")
+        end = self._at + size
+        if end <= len(self._piece):
+            self.last, self._at = self._piece[self._at : end], end
+        else:
+            self.last = b"".join(self.content(size))
+        return self.last
+
+    def content(self, size: int) -> Iterator[bytes | memoryview]:
+        """The next bytes, as they come; less than `size` where the tar ends."""
+        while size > 0:
+            if self._at == len(self._piece) and not self._next():
+                return
+            end = min(self._at + size, len(self._piece))
+            size -= end - self._at
+            found, self._at = memoryview(self._piece)[self._at : end], end
+            yield found
+
+    def _next(self) -> bool:
+        self._before += len(self._piece)
+        self._piece, self._at = next(self._pieces, b""), 0
+        self._hash.update(self._piece)
+        self._left -= len(self._piece)
+        if self._left < 0:
+            raise BadImage(f"this layer is larger than {MOST >> 30} GiB")
+        return bool(self._piece)
+
+    def digest(self) -> str:
+        """Read to the end; the sha256 of all of it."""
+        while self._next():
+            pass
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def compression_of(start: bytes) -> str:
+    """By the first four bytes: gzip, zstd, or "" for none."""
+    return "gzip" if start[:2] == _GZIP else "zstd" if start == _ZSTD else ""
+
+
+def pieces_of(blob: IO[bytes]) -> Iterator[bytes]:
+    """The content of a blob, decompressed. Raises BadImage for one that is damaged, Unsupported for zstd."""
+    start = blob.read(4)
+    blob.seek(-len(start), os.SEEK_CUR)
+    if compression := compression_of(start):
+        return _gunzip(blob) if compression == "gzip" else _from_zstd(blob)
+    return iter(lambda: blob.read(_PIECE), b"")
+
+
+def _gunzip(blob: IO[bytes]) -> Iterator[bytes]:
+    """gzip(1) and pigz write several members one after another, and some tools fill the end with zeros."""
+    rest = blob.read(_PIECE)
+    while rest.strip(b"\0"):
+        member = zlib.decompressobj(wbits=31)
+        while not member.eof:
+            if not rest:
+                raise BadImage("this layer ends in the middle")
+            try:
+                yield member.decompress(rest, _PIECE * 4)
+            except zlib.error as error:
+                raise BadImage(f"this layer is damaged: {error}") from error
+            rest = member.unconsumed_tail or (b"" if member.eof else blob.read(_PIECE))
+        rest = member.unused_data or blob.read(_PIECE)
+
+
+def _from_zstd(blob: IO[bytes]) -> Iterator[bytes]:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise Unsupported("this layer is compressed by zstd", hint="pip install 'netfab[zstd]'") from error
+    try:
+        reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
+            blob, read_across_frames=True
+        )
+        while piece := reader.read(_PIECE):
+            yield piece
+    except zstandard.ZstdError as error:
+        raise BadImage(f"this layer is damaged: {error}") from error

@@ -1,0 +1,93 @@
+"""The images of a topology's nodes: brought here before anything is changed, or looked for by who only plans.
+
+From the names in a file to ids, by which everything after this plans and runs. Which images of this host are
+used is known here, too: by the fabrics that were applied.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from netfab.errors import NetfabError, PlanError, raise_all
+from netfab.images import Image, find, resolve
+from netfab.images.locks import using
+from netfab.plan.images import Meant, wanted, with_images, without_any_program
+from netfab.plan.part import nodes_of
+from netfab.topology.schema import Node, Topology
+from netfab.where import Where, need_root, records
+
+
+@contextmanager
+def with_its_images(topology: Topology, where: Where, only: Collection[str] = ()) -> Iterator[Topology]:
+    """The topology by digest, all of its images here, and none of them removed within this.
+
+    Raises NetfabError, for all that can't be had.
+    """
+    images = _of_files_and_registries(topology, only)
+    if not images:
+        yield topology
+        return
+    need_root("apply")
+    with using(where):
+        known = dict(_each(images, lambda name: resolve(where, name, "/")))
+        raise_all(without_any_program(topology, known))
+        yield with_images(topology, known)
+
+
+def as_far_as_they_are_here(
+    topology: Topology, where: Where, only: Collection[str] = ()
+) -> tuple[Topology, list[str]]:
+    """The topology by digest as far as its images are here, and what to say of the others."""
+    images = _of_files_and_registries(topology, only)
+    if not images:
+        return topology, []
+    if os.geteuid() != 0:
+        return with_images(topology, dict.fromkeys(images)), [
+            "what images say of programs is known to root only"
+        ]
+    known = dict(_each(images, lambda name: find(where, name, "/")))
+    raise_all(without_any_program(topology, known))
+    told = [f"image {name} is not here: `apply` brings it" for name, meant in known.items() if meant is None]
+    return with_images(topology, known), told
+
+
+def _of_files_and_registries(topology: Topology, only: Collection[str]) -> dict[str, Node]:
+    """All but directories, which are what they are."""
+    images = {name: node for name, node in wanted(topology).items() if not _is_root(name)}
+    if images and only:
+        with suppress(PlanError):  # a node that the file no longer has
+            nodes = nodes_of(topology, only)
+            named = {node.image for node in topology.nodes.values() if node.name in nodes}
+            return {name: node for name, node in images.items() if name in named}
+    return images
+
+
+def _is_root(name: str) -> bool:
+    """Whether it is a root file system's directory, or a path at which nothing is."""
+    return name.startswith("/") and not os.path.isfile(name) and not os.path.isfile(f"{name}/oci-layout")
+
+
+def _each(
+    images: Mapping[str, Node], get: Callable[[str], Image | None]
+) -> Iterator[tuple[str, Meant | None]]:
+    """What each name means. Raises all errors at once, each at its place in the file."""
+    errors: list[NetfabError] = []
+    for name, node in images.items():
+        try:
+            found = get(name)
+        except NetfabError as error:
+            error.at = error.at or node.at.of("image")
+            errors.append(error)
+        else:
+            yield name, Meant(found.digest, found.config) if found else None
+    raise_all(errors)
+
+
+def used(where: Where) -> frozenset[str]:
+    """The ids of all images that fabrics of this host were applied with. Raises StoreError."""
+    from netfab.topology.image import ID
+
+    return frozenset(image for record in records(where) for image in re.findall(ID, record.desired))

@@ -1,0 +1,286 @@
+"""A program that somebody looks at: what it writes is shown, what is typed reaches it, signals are passed on.
+
+The program writes to its log as any other does, and whoever looks reads that: it lives on when they go. Who
+types into a terminal has a copy of its other end, which the supervisor holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+from netfab.errors import NetfabError
+from netfab.runtime import client, tty
+from netfab.runtime.handled import handles
+from netfab.runtime.logs import next_byte
+from netfab.runtime.paths import Paths
+from netfab.runtime.protocol import MESSAGE_LIMIT
+from netfab.runtime.status import Status, connect, status_of
+from netfab.system import files
+from netfab.tuples import NamedTuple
+
+_CHUNK = 1 << 16
+_PASSED_ON = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+_LATE = 200  # ms from a program's end until its supervisor is asked for the record
+
+
+class Detached(Exception):
+    """The keys came that leave a program to itself."""
+
+
+class View(NamedTuple):
+    """What of a program somebody looks at, and by which descriptors."""
+
+    stdin: int | None = 0  # None: nothing is passed on
+    stdout: int = 1
+    stderr: int = 2
+    pipe: int = -1  # to where what is typed goes; of a terminal, that is asked for
+    terminal: bool = False
+    heard: bool = True  # signals to who looks are the program's
+
+
+NOTHING = View(None, -1, -1, heard=False)
+
+
+def pipe_to(paths: Paths, name: str) -> int:
+    """The writing end of the pipe that a container will read from, before it is started.
+
+    As long as nobody reads, it has a reader: ourselves.
+    """
+    with suppress(FileExistsError):
+        os.mkfifo(paths.stdin(name), 0o600)
+    return os.open(paths.stdin(name), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+@contextmanager
+def minding(paths: Paths, name: str) -> Iterator[None]:
+    """Whoever leaves this by an exception, or is killed within, leaves it to the supervisor to remove it."""
+    try:
+        door = connect(paths)
+    except OSError:  # it has ended already, and nobody is there any more
+        yield
+        return
+    with door:
+        with suppress(ConnectionError):  # it ends at this moment
+            _ask(door, {"verb": "mind", "name": name})
+        yield
+        with suppress(ConnectionError):
+            _ask(door, {"verb": "mind", "name": ""})
+
+
+def _ask(door: socket.socket, request: dict[str, str]) -> list[int]:
+    door.send(json.dumps(request).encode())
+    return list(socket.recv_fds(door, MESSAGE_LIMIT, 1)[1])
+
+
+def look_at(paths: Paths, name: str, view: View) -> Status:
+    """Until the program is over; how it ended. Raises Detached; NetfabError where it is removed meanwhile."""
+    with _Look(paths, name, view) as look, look.prepared():
+        return look.until_over()
+
+
+class _Look:
+    """What is read, and how far."""
+
+    def __init__(self, paths: Paths, name: str, view: View) -> None:
+        self._paths, self._name, self._view = paths, name, view
+        shown = ((paths.log(name), view.stdout), (paths.errors(name), view.stderr))
+        self._outputs = [_Output(path, to) for path, to in shown if to != -1 and os.path.exists(path)]
+        self._logs, self._records = files.watch_init(), files.watch_init()
+        files.watch(self._records, os.path.dirname(paths.record(name)), files.IN_MOVED_TO)
+        for output in self._outputs:
+            files.watch(self._logs, output.path, files.IN_MODIFY)
+        self._input: _Input | None = None
+        self._pid, self._pidfd = 0, -1
+        self._terminal = -1
+
+    def __enter__(self) -> _Look:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in (
+            self._logs,
+            self._records,
+            self._pidfd,
+            self._terminal,
+            *(output.fd for output in self._outputs),
+        ):
+            if fd != -1:
+                os.close(fd)
+        if self._input is not None:
+            self._input.close()
+
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """With input, a terminal that is raw meanwhile, and signals that are passed on."""
+        stdin = self._view.stdin
+        if not self._view.terminal:
+            if stdin is not None:
+                self._input = _Input(stdin, self._view.pipe)
+            with self._hearing(_PASSED_ON if self._view.heard else ()):
+                yield
+            return
+        with connect(self._paths) as door:
+            ends = _ask(door, {"verb": "terminal", "name": self._name})
+        self._terminal = ends[0] if ends else -1
+        if ends and stdin is not None:
+            self._input = _Input(stdin, os.dup(self._terminal), tty.Keys())
+        with tty.raw(0 if stdin is None else stdin), self._hearing((*_PASSED_ON, signal.SIGWINCH)):
+            self._resize()
+            yield
+
+    @contextmanager
+    def _hearing(self, numbers: Iterable[signal.Signals]) -> Iterator[None]:
+        """Signals become bytes of a pipe, but for those that are ignored."""
+        self._signals, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+        woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False) if heard else -1
+        before = {number: signal.signal(number, lambda *_: None) for number in heard}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if heard:
+                signal.set_wakeup_fd(woken)
+            os.close(self._signals)
+            os.close(write)
+
+    def until_over(self) -> Status:
+        """Copy both ways until it has ended and all that it wrote is shown."""
+        while True:
+            found = self._status()  # first whether it is over: nothing is written after that
+            for output in self._outputs:
+                output.copy()
+            if found.over:
+                return found
+            self._wait(found)
+
+    def _status(self) -> Status:
+        found = status_of(self._paths, self._name)
+        if found is None:
+            raise NetfabError(f"{self._name} was removed")
+        if found.pid != self._pid:
+            if self._pidfd != -1:
+                os.close(self._pidfd)
+            self._pid, self._pidfd = found.pid, _pidfd(found.pid)
+        return found
+
+    def _wait(self, found: Status) -> None:
+        """Until its state may have changed; meanwhile pass on what comes."""
+        while True:
+            poll = select.poll()
+            for fd in (self._logs, self._records, self._signals):
+                poll.register(fd, select.POLLIN)
+            if self._pidfd != -1:
+                poll.register(self._pidfd, select.POLLIN)
+            if self._input is not None:
+                self._input.register(poll)
+            ready = {fd for fd, _ in poll.poll()}
+            if self._signals in ready:
+                for number in os.read(self._signals, _CHUNK):
+                    self._pass_on(number, found)
+            if self._input is not None and self._input.move(ready):
+                self._input.close()
+                self._input = None
+            if self._logs in ready:
+                os.read(self._logs, _CHUNK)
+                for output in self._outputs:
+                    output.copy()
+            if self._records in ready:
+                os.read(self._records, _CHUNK)
+                return
+            if self._pidfd in ready:
+                self._await_record()
+                return
+
+    def _await_record(self) -> None:
+        """Its process has ended: its supervisor writes that down, or the successor of one that was killed."""
+        poll = select.poll()
+        poll.register(self._records, select.POLLIN)
+        if not poll.poll(_LATE):
+            client.ensure_supervisor(self._paths)
+
+    def _pass_on(self, number: int, found: Status) -> None:
+        if number == signal.SIGWINCH:
+            self._resize()
+            return
+        if found.pid and not handles(found.pid, number):
+            number = signal.SIGKILL  # the kernel drops what a process 1 does not handle
+        with suppress(NetfabError):  # it has just ended
+            client.send_signal(self._paths, [self._name], number)
+
+    def _resize(self) -> None:
+        """The program's terminal has the size of ours; where ours is none, or that one is gone, let it be."""
+        if self._terminal != -1:
+            with suppress(OSError):
+                tty.copy_size(self._view.stdout, self._terminal)
+
+
+class _Output:
+    """A log, shown from its beginning."""
+
+    def __init__(self, path: str, to: int) -> None:
+        self.path, self._to, self._offset = path, to, 0
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def copy(self) -> None:
+        """What was written since. Raises BrokenPipeError."""
+        while True:
+            start = next_byte(self.fd, self._offset)
+            data = os.pread(self.fd, _CHUNK, start)
+            self._offset = start + len(data)
+            if not data:
+                return
+            tty.write(self._to, data)
+
+
+class _Input:
+    """From what is typed to the program; what it does not read yet waits, and so does who types."""
+
+    def __init__(self, source: int, to: int, keys: tty.Keys | None = None) -> None:
+        self._source, self._to, self._keys = source, to, keys
+        os.set_blocking(to, False)
+        self._waiting = b""
+
+    def register(self, poll: select.poll) -> None:
+        """What to wait for."""
+        if self._waiting:
+            poll.register(self._to, select.POLLOUT)
+        else:
+            poll.register(self._source, select.POLLIN)
+
+    def move(self, ready: set[int]) -> bool:
+        """Pass on what there is; whether that was all. Raises Detached."""
+        if self._source in ready and not self._waiting:
+            data = os.read(self._source, _CHUNK)
+            if not data:
+                return True
+            self._waiting = data if self._keys is None else self._keys.passed(data)
+        try:
+            self._waiting = self._waiting[os.write(self._to, self._waiting) :] if self._waiting else b""
+        except BlockingIOError:
+            return False
+        except OSError:  # nobody reads any more
+            return True
+        if self._keys is not None and self._keys.complete and not self._waiting:
+            raise Detached
+        return False
+
+    def close(self) -> None:
+        """There is nothing more to pass on."""
+        os.close(self._to)
+
+
+def _pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid) if pid else -1
+    except OSError:
+        return -1

@@ -1,0 +1,39 @@
+"""Removing a container that was not to stay, and what its network has of it: as a user's command does.
+
+The supervisor starts that and does not wait: it is waited for, where the container was the last one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from netfab.runtime.paths import Paths
+from netfab.runtime.spec import DEFAULT_ENV
+from netfab.system import linux
+
+_BOOTSTRAP = (
+    "import sys; sys.path.append(sys.argv[1]); from netfab.containers import main; main(*sys.argv[2:])"
+)
+
+
+def start(paths: Paths, name: str, mounts: int) -> int:
+    """Start the command in the mount namespace that is open as `mounts`; its process id.
+
+    The supervisor's own has no namespaces of nodes in it.
+    """
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    argv = [sys.executable, "-I", "-c", _BOOTSTRAP, package, paths.run, paths.state, name]
+    pid = os.fork()
+    if pid == 0:
+        try:
+            linux.setns(mounts, linux.CLONE_NEWNS)
+            os.execve(argv[0], argv, DEFAULT_ENV)
+        finally:
+            os._exit(127)
+    return pid
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the command is over; it is a zombie no more then."""
+    return os.waitpid(pid, os.WNOHANG)[0] != 0

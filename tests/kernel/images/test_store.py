@@ -1,0 +1,241 @@
+"""What is kept of images: whole or not at all, whoever is killed, and removed only when nobody needs it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_images import Made, directory, file, image, layer, write_docker_archive
+
+from netfab.errors import Locked, NetfabError
+from netfab.images import find, resolve
+from netfab.images.layout import Layout
+from netfab.images.loading import load_all
+from netfab.images.locks import alone, using
+from netfab.images.naming import images, tag
+from netfab.images.removal import prune, remove
+from netfab.system import linux
+from netfab.where import Where
+
+BASE = layer(directory("d"), file("d/a", b"a" * 5000), file("d/b", b"b"))
+ONE, TWO = image(BASE, layer(file("one"))), image(BASE, layer(file("two")))
+
+
+@pytest.fixture
+def load(where: Where) -> Callable[..., Where]:
+    """Loads images by name."""
+
+    def loaded(**named: Made) -> Where:
+        archive = write_docker_archive(Path("/var/lib/archive.tar"), named.items())
+        load_all(where, str(archive))
+        return where
+
+    return loaded
+
+
+def left(where: Where) -> list[str]:
+    layout = Layout(where.state)
+    return [*os.listdir(layout.blobs), *os.listdir(layout.layers)]
+
+
+def files_of(where: Where, name: str) -> dict[str, bytes]:
+    found = find(where, name)
+    assert found is not None
+    paths = [path for root in found.layers for path in Path(root).rglob("*") if path.is_file()]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+KILLED_AT = ("open", "mkdir", "write", "pwrite", "rename", "ftruncate", "unlink", "rmdir")
+
+
+def is_killed(step: int, job: Callable[[], Any]) -> bool:
+    """Whether a process that does the job had so many steps; it is killed before that one."""
+    child = os.fork()
+    if child == 0:
+        count = 0
+
+        def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+            def counting(*args: Any, **kwargs: Any) -> Any:
+                nonlocal count
+                count += 1
+                if count == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return call(*args, **kwargs)
+
+            return counting
+
+        for name in KILLED_AT:
+            setattr(os, name, counted(getattr(os, name)))
+        code = 1
+        try:
+            job()
+            code = 0
+        finally:
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    assert status == 0 or os.WIFSIGNALED(status)
+    return status != 0
+
+
+def test_a_kill_at_any_step_leaves_no_half_and_the_next_load_is_whole(
+    where: Where, record_property: Callable[[str, object], None]
+) -> None:
+    archive = str(write_docker_archive(Path("/var/lib/archive.tar"), [("one", ONE)]))
+    step = 1
+    while is_killed(step, lambda: load_all(where, archive)):
+        here = find(where, "one")
+        assert here is None or files_of(where, "one")
+        for path in Path(Layout(where.state).layers).glob("*"):
+            if path.suffix != ".new" and (path / "d").is_dir():
+                assert (path / "d/a").read_bytes() == b"a" * 5000
+        if step % 3 == 0:  # else the next one finds what this one left
+            prune(where, (), everything=True)
+            assert left(where) == []
+        step += 1
+    assert files_of(where, "one") == {"a": b"a" * 5000, "b": b"b", "one": b""}
+    prune(where, ())
+    assert len(left(where)) == 6  # two layers packed and unpacked, config, manifest
+    record_property("kills of a load", step - 1)
+
+
+def test_a_kill_at_any_step_of_a_removal_leaves_no_half_of_a_layer(
+    load: Callable[..., Where], record_property: Callable[[str, object], None]
+) -> None:
+    step, killed = 1, True
+    while killed:
+        where = load(one=ONE, two=TWO)
+        killed = is_killed(step, lambda where=where: remove(where, ["one", "two"], ()))  # type: ignore[misc]
+        load(one=ONE)
+        assert files_of(where, "one") == {"a": b"a" * 5000, "b": b"b", "one": b""}
+        step += 1
+    prune(where, ())
+    assert len(left(where)) == 6
+    record_property("kills of a removal", step - 2)
+
+
+def test_what_a_killed_unpacking_left_is_not_in_the_layer(load: Callable[..., Where]) -> None:
+    where = load(one=ONE)
+    remove(where, ["one"], ())
+    (top, *_) = image_of_layers(where)
+    Path(f"{top}.new/d").mkdir(parents=True)
+    Path(f"{top}.new/d/of a liar").touch()
+
+    load(one=ONE)
+
+    assert "of a liar" not in files_of(where, "one")
+
+
+def image_of_layers(where: Where) -> list[str]:
+    """Where the layers of ONE belong."""
+    diff_ids = json.loads(ONE.blobs[ONE.id])["rootfs"]["diff_ids"]
+    return [Layout(where.state).layer(diff_id) for diff_id in diff_ids]
+
+
+def test_an_image_goes_with_its_last_name_and_shared_layers_with_their_last_image(
+    load: Callable[..., Where],
+) -> None:
+    where = load(one=ONE, two=TWO)
+    tag(where, "one", "again")
+
+    assert remove(where, ["one"], ()).deleted == ()
+    assert remove(where, ["again"], ()).deleted == (ONE.id,)
+    assert files_of(where, "two") == {"a": b"a" * 5000, "b": b"b", "two": b""}
+    assert remove(where, [TWO.id[7:19]], ()).untagged == ("two:latest",)
+    assert left(where) == []
+
+
+def test_an_image_that_is_used_stays(load: Callable[..., Where]) -> None:
+    where = load(one=ONE)
+
+    with pytest.raises(NetfabError, match="used by a fabric"):
+        remove(where, ["one"], {ONE.id})
+    assert prune(where, {ONE.id}, everything=True).deleted == ()
+    assert [line.repository for line in images(where)] == ["one"]
+
+
+def test_an_id_with_several_names_is_removed_with_force_only(load: Callable[..., Where]) -> None:
+    where = load(one=ONE)
+    tag(where, "one", "again")
+
+    with pytest.raises(NetfabError, match="again:latest"):
+        remove(where, [ONE.id], ())
+    assert remove(where, [ONE.id], (), force=True).deleted == (ONE.id,)
+
+
+def test_a_name_that_is_given_to_another_image_leaves_the_first_without(load: Callable[..., Where]) -> None:
+    where = load(one=ONE)
+    load(one=TWO)
+
+    assert sorted((line.repository, line.id) for line in images(where)) == sorted(
+        [("", ONE.id), ("one", TWO.id)]
+    )
+    assert prune(where, ()).deleted == (ONE.id,)
+
+
+def test_nothing_is_removed_while_images_are_brought(load: Callable[..., Where]) -> None:
+    where = load(one=ONE)
+
+    with using(where), pytest.raises(Locked):
+        prune(where._replace(lock_timeout=0.2), (), everything=True)
+    assert files_of(where, "one")
+
+
+def test_what_waits_for_a_removal_goes_on_after_it(load: Callable[..., Where]) -> None:
+    where, waiting = load(one=ONE), threading.Event()
+    told = where._replace(waiting=lambda _: waiting.set())
+    done: list[object] = []
+
+    with alone(where):
+        thread = threading.Thread(target=lambda: done.append(resolve(told, "/var/lib/archive.tar")))
+        thread.start()
+        assert waiting.wait(20)
+        assert done == []
+    thread.join()
+    assert done
+
+
+def test_a_lock_of_a_process_that_died_holds_nobody(load: Callable[..., Where]) -> None:
+    where = load(one=ONE)
+    if (child := os.fork()) == 0:
+        fcntl.flock(os.open(Layout(where.state).lock, os.O_RDWR), fcntl.LOCK_SH)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert prune(where, (), everything=True).deleted == (ONE.id,)
+
+
+def test_a_full_disk_is_told_and_leaves_no_half(where: Where) -> None:
+    large = image(layer(file("a", os.urandom(3 << 20))))
+    archive = str(write_docker_archive(Path("/var/lib/archive.tar"), [("large", large)]))
+    os.makedirs(where.state)
+    linux.mount("tmpfs", where.state, "tmpfs", data="size=4m")
+
+    with pytest.raises(NetfabError, match="No space left on device"):
+        load_all(where, archive)
+
+    assert images(where) == []
+    assert [name for name in os.listdir(Layout(where.state).layers) if not name.endswith(".new")] == []
+    linux.mount("", where.state, flags=linux.MS_REMOUNT, data="size=16m")
+    load_all(where, archive)
+    assert len(files_of(where, "large")["a"]) == 3 << 20
+
+
+def test_a_broken_index_is_an_error_that_says_what_to_do(load: Callable[..., Where]) -> None:
+    where = load(one=ONE)
+    Path(Layout(where.state).index_file).write_text('{"images": 7')
+
+    with pytest.raises(NetfabError, match=r"index\.json can't be read"):
+        images(where)
+
+
+def test_nobody_but_root_looks_into_images(load: Callable[..., Where]) -> None:
+    where = load(one=ONE)
+
+    assert os.stat(Layout(where.state).root).st_mode & 0o777 == 0o700

@@ -1,0 +1,54 @@
+"""Which mirrors there are, and who may answer without TLS."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from netfab.errors import NetfabError
+from netfab.images.settings import Settings, settings
+
+
+def test_both_files_count_and_netfabs_own_is_first(tmp_path: Path) -> None:
+    own, dockers = tmp_path / "registries.json", tmp_path / "daemon.json"
+    own.write_text(json.dumps({"registry-mirrors": ["https://a/", "https://b"]}))
+    dockers.write_text(
+        json.dumps(
+            {"registry-mirrors": ["https://b", "https://c"], "insecure-registries": ["r:5000"], "x": 1}
+        )
+    )
+
+    found = settings((str(own), str(dockers), str(tmp_path / "none.json")))
+
+    assert found == Settings(("https://a", "https://b", "https://c"), ("r:5000",))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"registry-mirrors": "https://a"}', '{"insecure-registries": [1]}']
+)
+def test_a_file_that_is_wrong_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "daemon.json").write_text(text)
+
+    with pytest.raises(NetfabError, match=r"daemon\.json"):
+        settings((str(tmp_path / "daemon.json"),))
+
+
+@pytest.mark.parametrize(
+    ("registry", "may"),
+    [
+        ("localhost:5000", True),
+        ("127.1.2.3", True),
+        ("[::1]:5000", True),
+        ("r:5000", True),
+        ("r:5001", False),
+        ("10.1.2.3:5000", True),
+        ("10.2.0.1", False),
+        ("docker.io", False),
+        ("localhost.evil.com", False),
+        ("127.0.0.1.evil.com", False),
+    ],
+)
+def test_only_loopback_and_what_is_listed_may_do_without_tls(registry: str, may: bool) -> None:
+    assert Settings((), ("r:5000", "10.1.0.0/16", "nonsense/x")).may_be_insecure(registry) is may
