@@ -6,7 +6,7 @@ fabric.py re-exports `load`. What the text means is topology/'s.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from netfab.errors import NetfabError, raise_all
 from netfab.seal import MOST, origin_of, with_origin
@@ -46,6 +46,13 @@ def _read(file: str) -> bytes:
     """As much of it as shows that it is too big. Raises OSError."""
     with open(file, "rb") as opened:
         return opened.read(MOST + 1)
+
+
+def read(text: bytes, file: str, directory: str, environ: Mapping[str, str]) -> Topology:
+    """Check the text of a topology that is in no file. file: as errors name it; raises as `load` does."""
+    from netfab.topology.load import load as parse
+
+    return _with_sources(parse(text, file, directory, environ, read=_read))
 
 
 def _with_sources(topology: Topology) -> Topology:
