@@ -17,6 +17,7 @@ from netfab.cli.files import (
     find_file,
     is_file,
     name_option,
+    set_option,
     valid_name,
 )
 from netfab.errors import NetfabError
@@ -32,6 +33,7 @@ _SIGNS = {True: "yes", False: "no", None: "."}  # None: itself
 @file_argument
 @file_option
 @name_option
+@set_option
 @click.option("--junit", metavar="F", help="Also write the results to this file, as JUnit's XML.")
 @click.option("--pairs", is_flag=True, help="Instead, print who reaches whom: every node and every other.")
 @output_json
@@ -41,6 +43,7 @@ def check_command(
     file: str | None,
     file_option: str | None,
     name: str | None,
+    settings: tuple[str, ...],
     junit: str | None,
     pairs: bool,
     output: str,
@@ -53,7 +56,7 @@ def check_command(
     from netfab.diagnose.trials import every_pair, trials_of
 
     where = where_of(ctx)
-    topology = _topology(file_option or file, name, where)
+    topology = _topology(file_option or file, name, settings, where)
     summary = _summary(topology.name, where)
     trials = list(every_pair(summary) if pairs else trials_of(topology.checks, summary))
     if not trials:
@@ -78,17 +81,19 @@ def check_command(
     raise SystemExit(1 if failed else 0)
 
 
-def _topology(argument: str | None, name: str | None, where: Any) -> Topology:
+def _topology(argument: str | None, name: str | None, settings: tuple[str, ...], where: Any) -> Topology:
     """That of a FILE, or the one that a fabric was applied from: the fabric NAME, or the only one."""
     from netfab import fabric
 
     if argument and not is_file(argument):
+        if settings:
+            raise click.UsageError("--set goes with FILE; a fabric that was applied is as it is")
         return _as_applied(valid_name(argument), where)
     try:
         file = find_file(argument)
     except NoFile:
         return _as_applied(valid_name(name) if name else fabric_name(None, where), where)
-    return fabric.load(file, name)
+    return fabric.load(file, name, settings)
 
 
 def _as_applied(fabric: str, where: Any) -> Topology:
