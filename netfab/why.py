@@ -55,8 +55,9 @@ def why(check: Check, fabric: str, summary: Mapping[str, Any], hosts: Mapping[st
     (trial,) = trials_of([check], summary)
     asking = _Asking(trial, fabric, nodes, hosts)
     gone = next(asking.gone(), None)
-    if gone or not hosts[asking.begin.host].tried(asking.told).holds:
-        cause = gone or next(asking.causes())
+    verdict = None if gone else hosts[asking.begin.host].tried(asking.told)
+    if verdict is None or not verdict.holds:
+        cause = gone or next(asking.causes(refused=verdict is not None and "refused" in verdict.reason))
         return Answer(False, asking.there.hops, _with_cure(cause, asking.world.views, fabric))
     return Answer(True, asking.there.hops, next(asking.doubts(), None))
 
@@ -101,8 +102,8 @@ class _Asking:
             if place is not None and self.world.space(place) is None:
                 yield Finding(f"the namespace of {name_of(place)} is gone")
 
-    def causes(self) -> Iterator[Finding]:
-        """What is wrong, the first thing first."""
+    def causes(self, refused: bool) -> Iterator[Finding]:
+        """What is wrong, the first thing first. `refused`: somebody said no, where others are silent."""
         yield from self._of_names()
         if self.there.wrong:
             drift = any(view.drift for view in self.world.views.values())
@@ -110,9 +111,11 @@ class _Asking:
             yield self._separate() if separate else self.there.wrong
         yield from self._of_the_way_back()
         yield from self._of_the_underlay()
-        yield from self._of_the_program()
+        if refused:  # by the node's own kernel, mostly: it has come so far
+            yield from self._of_the_program()
         yield from self.doubts()
         yield from self._of_rules()
+        yield from self._of_the_program()
         for view in self.world.views.values():
             yield from (Finding(f"it is not as it was applied: {line}") for line in view.drift)
         yield Finding("nothing that netfab looks at is wrong", "netfab capture, at both ends")

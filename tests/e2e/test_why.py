@@ -97,6 +97,11 @@ FAULTS = {
         "passes 1300 bytes, and eth1 of r sends up to 1500",
     ),
     "nobody listens": ("true", "nothing listens on tcp/81 in db", "tcp/81"),
+    "nobody listens, behind a rule that drops": (
+        f"{IN}db nft '{RULES.format(hook='input')} add rule inet theirs input tcp dport 81 drop'",
+        "chain input of table inet theirs of db drops it",
+        "tcp/81",
+    ),
     "the program has ended": ("netfab stop db", "the program of db has ended"),
     "the program is paused": ("netfab pause db", "the program of db is paused"),
     "the hosts file says otherwise": (
