@@ -51,6 +51,14 @@ def test_of_which_file_a_copy_is_must_be_said(lab: Lab) -> None:
     assert "`web:/` is all of them" in refused.err
 
 
+def test_a_port_that_another_container_has_is_refused_by_its_name(lab: Lab) -> None:
+    lab.netfab("run", "-d", "--name", "web", "-p", "8080:80", "host", "sleep", "1000")
+
+    refused = lab.netfab("run", "-p", "8080:81", "host", "true", code=125)
+
+    assert "8080/tcp is published by web already\n" in refused.err
+
+
 REFUSED = (
     ("host /none", 127, "/none: No such file or directory"),
     ("host /etc", 126, "Permission denied"),

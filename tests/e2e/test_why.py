@@ -168,6 +168,12 @@ def test_what_can_not_be_asked_is_told(shop: Lab, words: list[str], told: str) -
     assert told in shop.run(*shop.words("why", *words)).err
 
 
+def test_lines_of_a_hosts_file_without_an_address_say_nothing(shop: Lab) -> None:
+    shop.shell(HELPERS + r"for file in $(hosts); do printf '\377 nobody db\n1.2.3 db\n' >> $file; done")
+
+    assert shop.netfab("why", "web", "db", "tcp/80").out.startswith("web reaches db on tcp/80\n")
+
+
 DUAL = """\
 name: dual
 networks:
