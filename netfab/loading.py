@@ -6,6 +6,7 @@ fabric.py re-exports `load`. What the text means is topology/'s.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from netfab.errors import NetfabError, raise_all
 from netfab.seal import MOST, origin_of, with_origin
@@ -30,6 +31,13 @@ def load(file: str, name: str | None = None) -> Topology:
         raise NetfabError(f"{file}: {error.strerror}") from error
     topology = parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name)
     return _with_sources(with_origin(topology, origin_of(text, file, name), text.decode("utf-8-sig")))
+
+
+def read(text: bytes, file: str, directory: str, environ: Mapping[str, str]) -> Topology:
+    """Check the text of a topology that is in no file. file: as errors name it; raises as `load` does."""
+    from netfab.topology.load import load as parse
+
+    return _with_sources(parse(text, file, directory, environ))
 
 
 def _with_sources(topology: Topology) -> Topology:

@@ -303,3 +303,32 @@ def _with_cure(cause: Finding, views: Mapping[str, View], fabric: str) -> Findin
     if cause.cure or not any(view.drift for view in views.values()):
         return cause
     return cause._replace(cure=f"netfab reconcile {fabric}")
+
+
+def lines(check: Check, answer: Answer) -> Iterator[str]:
+    """The answer as it is printed."""
+    on = f" on {check.protocol}/{check.port}" if check.port else ""
+    if answer.reaches:
+        yield f"{check.source} reaches {check.target}{on}{', but' if answer.cause else ''}"
+    else:
+        yield f"{check.source} does not reach {check.target}{on}"
+    if answer.cause:
+        yield f"  {answer.cause.what}"
+        if answer.cause.cure:
+            yield f"hint: {answer.cause.cure}"
+    if answer.hops:
+        yield "the way:" if answer.reaches else "the way so far:"
+    for one in map(step, answer.hops):
+        over = f"{one['over']} -> " if one["over"] else ""
+        yield f"  {one['from']} {one['out']} -> {over}{one['in']} {one['to']}"
+
+
+def step(hop: Hop) -> dict[str, str]:
+    """A step of the way, in words."""
+    return {
+        "from": name_of(hop.place),
+        "out": hop.interface,
+        "over": hop.over,
+        "in": hop.into,
+        "to": name_of(hop.to),
+    }

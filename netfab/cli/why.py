@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +28,7 @@ def why_command(ctx: click.Context, output: str, source: str, target: str, port:
     A is NODE or FABRIC/NODE; B a node, an address, `host` or `internet`. Exits with 1 where it does not.
     """
     from netfab.cli import show
+    from netfab.why import lines, step
 
     where = where_of(ctx)
     fabric, _, source = source.rpartition("/")
@@ -37,13 +37,13 @@ def why_command(ctx: click.Context, output: str, source: str, target: str, port:
     data = {
         "version": 1,
         "reaches": answer.reaches,
-        "way": [_step(hop) for hop in answer.hops],
+        "way": [step(hop) for hop in answer.hops],
         "cause": answer.cause._asdict() if answer.cause else None,
     }
     if output != "table":
         show.show_data(data, output, list)
     else:
-        for line in _lines(check, answer):
+        for line in lines(check, answer):
             click.echo(show.printable(line))
     raise SystemExit(0 if answer.reaches and answer.cause is None else 1)
 
@@ -89,32 +89,3 @@ def _from_the_host(fabric: str, check: Check, where: Any) -> Answer:
 
     record, _, _ = node_of(f"{fabric}/{check.target}" if fabric else check.target, where)
     return why(check, record.name, json.loads(record.summary), {"": Here(record.name, where)})
-
-
-def _lines(check: Check, answer: Answer) -> Iterator[str]:
-    on = f" on {check.protocol}/{check.port}" if check.port else ""
-    if answer.reaches:
-        yield f"{check.source} reaches {check.target}{on}{', but' if answer.cause else ''}"
-    else:
-        yield f"{check.source} does not reach {check.target}{on}"
-    if answer.cause:
-        yield f"  {answer.cause.what}"
-        if answer.cause.cure:
-            yield f"hint: {answer.cause.cure}"
-    if answer.hops:
-        yield "the way:" if answer.reaches else "the way so far:"
-    for step in map(_step, answer.hops):
-        over = f"{step['over']} -> " if step["over"] else ""
-        yield f"  {step['from']} {step['out']} -> {over}{step['in']} {step['to']}"
-
-
-def _step(hop: Any) -> dict[str, str]:
-    from netfab.diagnose.walk import name_of
-
-    return {
-        "from": name_of(hop.place),
-        "out": hop.interface,
-        "over": hop.over,
-        "in": hop.into,
-        "to": name_of(hop.to),
-    }

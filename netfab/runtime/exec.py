@@ -87,6 +87,7 @@ def run_in_container(
     try:
         what = [list(paths), name, argv, privileged, user, env, terminal, timeout]
         os.pwrite(request, json.dumps(what).encode(), 0)
+        _hold_back_signals()
         child = os.fork()
         if child == 0:
             run_or_report(_become_helper(request, report, terminal, streams), report)
@@ -147,6 +148,12 @@ class _HungUp(Exception):
     """A signal came that ends the use of a terminal."""
 
 
+def _hold_back_signals() -> None:
+    """Signals that end us wait until `_passing_signals`: till then there is nobody to pass them on to."""
+    if threading.current_thread() is threading.main_thread():
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+
 @contextmanager
 def _passing_signals(passed: Callable[[int], None]) -> Iterator[None]:
     """Signals that end us are passed on instead, to what we wait for; an ignored one stays ignored."""
@@ -158,6 +165,7 @@ def _passing_signals(passed: Callable[[int], None]) -> Iterator[None]:
         for number in _ENDING
         if signal.getsignal(number) != signal.SIG_IGN
     }
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     try:
         yield
     finally:
@@ -352,6 +360,7 @@ def _ends_within(child: int, seconds: float) -> bool:
 def _fork(enter: Run, streams: Streams) -> tuple[int, int]:
     """The child's number, and the pipe on which it says what went wrong."""
     listen, report = os.pipe2(os.O_CLOEXEC)
+    _hold_back_signals()
     child = os.fork()
     if child == 0:
         for number in (signal.SIGINT, signal.SIGQUIT):

@@ -9,6 +9,7 @@ import hosts
 import images
 import overlay
 import planning
+import plugin
 import runtime
 import startup
 import sweep
@@ -19,7 +20,7 @@ def measure(directory: Path, rounds: int) -> list[Row]:
     """Every row, the short ones first."""
     return [
         row
-        for part in (startup, planning, sweep, overlay, apply, runtime, images, hosts)
+        for part in (startup, planning, sweep, overlay, apply, runtime, images, plugin, hosts)
         for row in part.measure(directory, rounds)
     ]
 

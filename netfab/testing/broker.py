@@ -1,0 +1,133 @@
+"""The broker: a process without threads, started once for each pytest process, of which sandboxes are forked.
+
+pytest's own process may have threads, which can't make a user namespace (unshare(2)), and must not change its
+namespaces. In each sandbox one process waits for calls (`netfab.testing.sandboxes` makes them) and forks for
+every one of them: what a call does to its process ends with it. A sandbox ends with its caller, and all of
+them with the broker, which ends with pytest, however that ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from contextlib import suppress
+from importlib import import_module
+
+from netfab.errors import NetfabError
+from netfab.hosts import sandbox
+from netfab.kernel.userns import become_root
+from netfab.system.process import signal_with_parent
+from netfab.testing.line import Line, failure
+
+_USED = (  # by nearly every sandbox: imported once, before any of them
+    "netfab.fabric",
+    "netfab.checks",
+    "netfab.looking",
+    "netfab.store.sqlite",
+    "netfab.topology.load",
+    "netfab.runtime.exec",
+    "netfab.testing.asked",
+    "netfab.testing.whole",
+    "netfab.testing.servers",
+)
+_REHEARSAL = """
+name: rehearsal
+networks: {one: {gateway: r}, other: {}}
+nodes: {r: {}, a: {networks: [one]}, b: {networks: [other]}}
+links: [[r, b]]
+"""
+
+
+def main(door: int, parent: int) -> None:
+    """Give a sandbox to whoever asks at the door, until who opened it is gone."""
+    opener = os.pidfd_open(parent)
+    callers = socket.socket(fileno=door)
+    line = Line(callers)
+    try:
+        become_root()
+        sandbox.enter()
+    except (NetfabError, OSError) as error:
+        line.tell(failure(error))
+        return
+    _rehearse()
+    gc.freeze()  # a fork that collects garbage would copy all that it looks at
+    line.tell(None)
+    while True:
+        ready = _forked_sandbox(callers)  # before it is asked for: it gets ready while a test runs
+        if opener in select.select([door, opener], [], [])[0] or not callers.recv(1):
+            return
+        socket.send_fds(callers, [b"+"], [ready.fileno()])
+        ready.close()
+        while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG):
+            pass
+
+
+def _rehearse() -> None:
+    """What is imported, compiled and cached by now, no sandbox has to: half of the time of its apply."""
+    for module in _USED:
+        import_module(module)
+    from netfab import fabric
+    from netfab.testing import whole
+
+    with suppress(NetfabError):  # what is wrong with this host, the first test is told
+        fabric.destroy(whole.apply(_REHEARSAL, "rehearsal", "/", {}).fabric)
+
+
+def _forked_sandbox(callers: socket.socket) -> socket.socket:
+    """The end at which one is called that nobody has called yet."""
+    broker = os.getpid()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork():
+        theirs.close()
+        return ours
+    code = 1
+    try:
+        callers.close()
+        ours.close()
+        signal_with_parent(signal.SIGTERM)
+        if os.getppid() == broker:
+            code = sandbox.run(lambda: _serve(theirs))
+    finally:
+        os._exit(code)
+
+
+def _serve(calls: socket.socket) -> int:
+    """In the sandbox: answer calls until the caller is gone. The first is answered here, not in a fork."""
+    first = True
+    while True:
+        data, fds, _, _ = socket.recv_fds(calls, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            return 0
+        line = Line(socket.socket(fileno=fds[0]))
+        if first:
+            _answer(line)
+            first = False
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
+        elif os.fork() == 0:
+            calls.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _answer(line)
+            os._exit(0)
+        line.close()
+
+
+def _answer(line: Line) -> None:
+    """One call: (function, arguments). A function that goes on talking gets the line, and what came by it."""
+    try:
+        (function, arguments, talks), fds = line.hear()
+        if talks:
+            function(line, fds, *arguments)
+        else:
+            line.tell(function(*arguments))
+    except (BrokenPipeError, ConnectionResetError, EOFError):  # nobody wants to know any more
+        return
+    except BaseException as error:
+        line.tell(failure(error))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

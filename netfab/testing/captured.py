@@ -1,0 +1,83 @@
+"""Frames that pass a node, for a test: caught in the sandbox, read with scapy."""
+
+from __future__ import annotations
+
+import os
+import select
+import tempfile
+from importlib import import_module
+from typing import Any
+
+from netfab.testing import inside
+from netfab.testing.inside import Place
+from netfab.testing.line import Line
+from netfab.testing.sandboxes import Sandbox
+
+
+class Captured:
+    """What passed so far. In a `with`, until its end; what was sent before is in it, first frame and last."""
+
+    def __init__(self, sandbox: Sandbox, place: Place, interface: str, filter: str) -> None:
+        self._file = tempfile.NamedTemporaryFile(suffix=".pcapng")  # noqa: SIM115
+        fds = [self._file.fileno()]
+        self._line, _, _ = sandbox.talk(catch, fds, place, interface, filter)
+        self._open = True
+
+    def __enter__(self) -> Captured:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hear no more."""
+        if self._open:
+            self._look()
+            self._line.close()
+            self._open = False
+
+    @property
+    def packets(self) -> Any:
+        """A PacketList of scapy, which has to be installed."""
+        import_module("scapy.layers.inet6")  # it and what it imports know how frames are taken apart
+        from scapy.utils import rdpcap
+
+        if self._open:
+            self._look()
+        return rdpcap(self._file.name)
+
+    def count(self, layer: Any = None, **fields: Any) -> int:
+        """How many packets have that layer, with these values: count(TCP, flags="R")."""
+        return sum(
+            layer is None
+            or (layer in packet and all(getattr(packet[layer], key) == fields[key] for key in fields))
+            for packet in self.packets
+        )
+
+    def _look(self) -> None:
+        self._line.tell(None)
+        self._line.hear()
+
+
+def catch(line: Line, fds: list[int], place: Place, interface: str, filter: str) -> None:
+    """Write what passes into a file; when asked, say that all is in it that was sent before. Talks."""
+    from netfab.diagnose.pcapng import Pcapng
+    from netfab.kernel.capture import Capture, settle
+
+    inside.enter(place)
+    netns = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    pcap = Pcapng()
+    with Capture(netns, interface, filter) as capture, open(fds[0], "wb") as file:
+        file.write(pcap.head())
+        file.flush()
+        line.tell(None)
+        while True:
+            asked = line.fileno() in select.select([capture.fileno(), line.fileno()], [], [])[0]
+            if asked:
+                line.hear()
+                settle()
+            for frame in capture.frames():
+                file.write(pcap.frame(frame.interface, frame.time, frame.outgoing, frame.data))
+            if asked:
+                file.flush()
+                line.tell(capture.lost)

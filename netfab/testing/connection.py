@@ -1,0 +1,54 @@
+"""A connection from a node, over TCP or UDP, made with a socket that was born there."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+
+
+class Connection:
+    """An open one; `socket` is the real thing."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self.socket = opened
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        """All of it."""
+        self.socket.sendall(data)
+
+    def recv(self, most: int = 1 << 16, within: float = 5) -> bytes:
+        """What comes next. Raises TimeoutError."""
+        self.socket.settimeout(within)
+        return self.socket.recv(most)
+
+    def echo(self, data: bytes, within: float = 5) -> bool:
+        """Whether all of that comes back, as it was, within so many seconds."""
+        deadline = time.monotonic() + within
+        self.socket.setblocking(False)
+        back, left = bytearray(), memoryview(data)
+        while len(back) < len(data):
+            seconds = deadline - time.monotonic()
+            readable, writable, _ = select.select(
+                [self.socket], [self.socket] if left else [], [], max(0, seconds)
+            )
+            if not readable and not writable:
+                return False
+            if writable:
+                left = left[self.socket.send(left) :]
+            if readable:
+                part = self.socket.recv(1 << 16)
+                if not part:
+                    return False
+                back += part
+        return bytes(back) == data

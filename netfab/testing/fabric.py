@@ -1,0 +1,222 @@
+"""Fabric: a topology in a sandbox of its own, as a test has it."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from netfab.errors import NetfabError
+from netfab.plan.underlay import NAME as UNDERLAY
+from netfab.testing import asked, inside, recorder, split, whole
+from netfab.testing.given import Given, given
+from netfab.testing.inside import Place
+from netfab.testing.line import Line
+from netfab.testing.link import Link, Undo
+from netfab.testing.node import Node, Verdict
+from netfab.testing.programs import Program
+from netfab.testing.sandboxes import Sandbox
+from netfab.topology.suggest import did_you_mean
+
+
+class Fabric:
+    """What is given, applied. `fabric["web"]` is a node."""
+
+    def __init__(self, topology: Given, seed: int = 0, recorded: bool = False) -> None:
+        """recorded: what passes its interfaces is kept, for when the test fails. Raises NetfabError."""
+        self.seed = seed
+        self.programs: list[Program] = []
+        self.timeline: list[tuple[float, str]] = []  # when, in seconds since the epoch, and what
+        self.failures: list[Verdict] = []
+        self._given, self._recorded = topology, recorded
+        self._serving: list[Line] = []
+        self._names: dict[str, Mapping[str, Sequence[str]]] = {}
+        self._dirty = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sandbox = Sandbox()
+        try:
+            self._apply()
+            self.recorder = self._record() if self._recorded else None
+        except BaseException:
+            self._sandbox.close()
+            raise
+
+    def _apply(self) -> None:
+        text, file, directory = self._given
+        self._applied = self._sandbox.call(whole.apply, text, file, directory, dict(os.environ))
+        self._names.clear()
+        self.note("applied")
+
+    def _record(self) -> Line:
+        line, _, _ = self._sandbox.talk(
+            recorder.record, (), self._applied.fabric, self._applied.summary, self._applied.hosts
+        )
+        return line
+
+    def close(self) -> None:
+        """End it, and all that runs in it."""
+        for line in self._serving:
+            line.close()
+        self._serving.clear()
+        if self.recorder is not None:
+            self.recorder.close()
+        self._sandbox.close()
+
+    def rebuild_when_used(self) -> None:
+        """A test that failed may have left anything: who uses it next has it made anew."""
+        self._dirty = True
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """Where it is."""
+        if self._dirty:
+            self._dirty = False
+            self.close()
+            self.programs.clear()
+            self.timeline.clear()
+            self.failures.clear()
+            self._begin()
+        return self._sandbox
+
+    @property
+    def name(self) -> str:
+        """Of the fabric, as its file says."""
+        return self._applied.fabric
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Its simulated hosts; none where all is on one."""
+        return self._applied.hosts
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """What was planned, as `netfab status -o json` has it."""
+        return self._applied.summary
+
+    def shown(self) -> tuple[str, str]:
+        """The whole topology, as `netfab config` prints it, and its graph for mermaid."""
+        return self.sandbox.call(whole.shown, *self._given, dict(os.environ))
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """All of them, by name."""
+        return {name: Node(self, name) for name in self.summary["nodes"]}
+
+    def __getitem__(self, name: str) -> Node:
+        if name not in self.summary["nodes"]:
+            nodes = self.summary["nodes"]
+            hint = did_you_mean(name, nodes) or f"there are {', '.join(nodes)}"
+            raise NetfabError(f"fabric {self.name} has no node {name}; {hint}")
+        return Node(self, name)
+
+    def place(self, node: str) -> Place:
+        """Where a node is."""
+        return Place(self.name, node, self[node].fabric.summary["nodes"][node].get("host", ""))
+
+    def interface(self, node: str, to: str) -> str:
+        """The node's interface on that network, or to that node. Raises NetfabError."""
+        found = self[node].fabric.summary["nodes"][node]["interfaces"]
+        for each in found:
+            if each["network"] == to or set(each["network"].split()) == {node, to}:
+                return str(each["name"])
+        known = ", ".join(each["network"] for each in found) or "none"
+        raise NetfabError(f"{node} has no link to {to}; it is on {known}")
+
+    def link(self, node: str, to: str) -> Link:
+        """A node's cable: on a network, or to another node."""
+        return Link(self, node, to)
+
+    def names_in(self, node: str) -> Mapping[str, Sequence[str]]:
+        """The names that a node knows, and their addresses."""
+        if node not in self._names:
+            self._names[node] = self.sandbox.call(inside.names, self.place(node))
+        return self._names[node]
+
+    def serving(self, line: Line) -> Undo:
+        """A server that lasts as long as that line."""
+        self._serving.append(line)
+        return Undo(line.close)
+
+    def note(self, what: str) -> None:
+        """For the timeline of a test that fails."""
+        self.timeline.append((time.time(), what))
+
+    def apply(self, topology: str | Path | Mapping[str, Any]) -> None:
+        """Make it match another topology. Raises NetfabError, and then it is as it was."""
+        before = self._given
+        self._given = given(topology, Path(before.directory) / before.file)
+        try:
+            self._apply()
+        except BaseException:
+            self._given = before
+            raise
+
+    def plan(self, topology: str | Path | Mapping[str, Any]) -> list[str]:
+        """What `apply` would change, a line each: `create veth eth0 of web`."""
+        text, file, directory = given(topology, Path(self._given.directory) / self._given.file)
+        return self.sandbox.call(whole.plan, text, file, directory, dict(os.environ))
+
+    def check(self, *sentences: str) -> None:
+        """Try these sentences, or the `checks` of its file: `web reaches db on tcp/5432 within 2s`.
+
+        Raises AssertionError with those that do not hold, and why.
+        """
+        verdicts = [self.tried(sentence) for sentence in sentences or self._applied.checks]
+        if wrong := [str(verdict) for verdict in verdicts if not verdict]:
+            raise AssertionError("\n".join(wrong))
+
+    def tried(self, sentence: str) -> Verdict:
+        """What comes of one sentence of `checks`."""
+        source = sentence.split()[0] if sentence.split() else ""
+        place = self.place(source) if source in self.summary["nodes"] else Place(self.name, "host")
+        found = self.sandbox.call(asked.tried, place, sentence, self.hosts)
+        verdict = Verdict(sentence, found.holds, found.why or found.reason)
+        self.note(repr(verdict))
+        if not verdict:
+            self.failures.append(verdict)
+        return verdict
+
+    def why(self, source: Node | str, target: Node | str, port: str = "") -> str:
+        """Whether one reaches the other, by which way, and the first thing that is wrong: `netfab why`."""
+        sentence = f"{source} reaches {target}" + f" on {port}" * bool(port)
+        return self.sandbox.call(asked.why, self.place(str(source)), sentence, self.hosts)
+
+    def partition(self, *groups: Sequence[Node | str]) -> Undo:
+        """Split it: nobody reaches who is in another group, at once; in a `with`, until its end.
+
+        Who is in no group, and the host that they run on, stay with the first. Of a fabric on several
+        simulated hosts it is the hosts that are split.
+        """
+        parts = {str(each): number for number, group in enumerate(groups) for each in group}
+        known = self.hosts or tuple(self.summary["nodes"])
+        if strange := [each for each in parts if each not in known]:
+            what = "hosts" if self.hosts else "nodes"
+            raise NetfabError(f"can't split off {strange[0]}", hint=f"its {what} are {', '.join(known)}")
+        self.note(f"partition: {' | '.join(', '.join(map(str, group)) for group in groups)}")
+        self.sandbox.call(split.split, UNDERLAY if self.hosts else self.name, parts)
+        return Undo(self.heal)
+
+    def isolate(self, *nodes: Node | str) -> Undo:
+        """Each of these by itself, as if its cables were pulled; in a `with`, until its end."""
+        names = [str(node) for node in nodes]
+        rest = [each for each in self.hosts or self.summary["nodes"] if each not in names]
+        return self.partition(rest, *([name] for name in names))
+
+    def halves(self) -> Undo:
+        """Split it in two, at random, by the marker's seed: the same seed, the same halves."""
+        everybody = sorted(self.hosts or self.summary["nodes"])
+        random.Random(self.seed).shuffle(everybody)
+        middle = len(everybody) // 2
+        return self.partition(everybody[:middle], everybody[middle:])
+
+    def heal(self) -> None:
+        """All as it was applied: parts joined, cables plugged in, whatever a program changed undone."""
+        if self.hosts:
+            self.sandbox.call(split.mend, UNDERLAY)
+        self.sandbox.call(whole.reconcile, self.name, self.hosts)
+        self.note("healed")

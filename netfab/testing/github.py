@@ -1,0 +1,41 @@
+"""A test that failed, as GitHub Actions shows it: a line at the code, and a section of the job's summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+_ANYWHERE = ("%", "%25"), ("\r", "%0D"), ("\n", "%0A")
+_IN_PROPERTIES = (":", "%3A"), (",", "%2C")
+
+
+def annotation(report: pytest.TestReport) -> str:
+    """A workflow command (docs.github.com: workflow commands, `error`)."""
+    file, begin, _ = report.location
+    crash = getattr(report.longrepr, "reprcrash", None)
+    line = crash.lineno if crash is not None and crash.path.endswith(file) else (begin or 0) + 1
+    title = _escaped(report.nodeid, (*_ANYWHERE, *_IN_PROPERTIES))
+    return f"::error file={file},line={line},title={title}::{_escaped(_message(report), _ANYWHERE)}"
+
+
+def summary(report: pytest.TestReport, kept: str) -> str:
+    """Markdown: what went wrong, why, and the graph of the fabric."""
+    directory = Path(kept)
+    lines = [f"### {report.nodeid}", "", "```", _message(report), "```", ""]
+    for name, language in (("why.txt", ""), ("graph.mermaid", "mermaid")):
+        for path in sorted(directory.rglob(name)):
+            lines += [f"```{language}", path.read_text().rstrip(), "```", ""]
+    return "\n".join([*lines, f"Kept in `{kept}`.", ""]) + "\n"
+
+
+def _message(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return crash.message if crash is not None else str(report.longrepr)
+
+
+def _escaped(text: str, codes: Iterable[tuple[str, str]]) -> str:
+    for character, code in codes:
+        text = text.replace(character, code)
+    return text

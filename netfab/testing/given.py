@@ -1,0 +1,40 @@
+"""What a test gives as its topology: a text, a file, or a dict; pure, but for reading the file."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from netfab.errors import NetfabError
+from netfab.tuples import NamedTuple
+
+DEFAULT = "topology.yaml"  # beside the test
+
+
+class Given(NamedTuple):
+    """A topology's text. file: as errors name it; directory: from which its relative paths are taken."""
+
+    text: str
+    file: str
+    directory: str
+
+
+def given(topology: str | Path | Mapping[str, Any] | None, beside: Path) -> Given:
+    """What is meant by the marker's argument in the test file `beside`. Raises NetfabError."""
+    directory = beside.parent
+    if isinstance(topology, Mapping):
+        import yaml
+
+        return Given(yaml.safe_dump(dict(topology), sort_keys=False), beside.name, str(directory))
+    if isinstance(topology, str) and "\n" in topology:
+        return Given(textwrap.dedent(topology), beside.name, str(directory))
+    path = directory / (topology or DEFAULT)
+    try:
+        return Given(path.read_text(encoding="utf-8"), str(path), str(path.parent))
+    except OSError as error:
+        raise NetfabError(
+            f"{path}: {error.strerror}",
+            hint="give the marker `netfab` a topology: a file beside the test, its text, or a dict",
+        ) from error

@@ -1,0 +1,152 @@
+"""What is done in a node: each call is a process that ends with it (broker.py), so it may go anywhere.
+
+What takes time to begin with (`talks`) gets the line to its caller, and the file descriptors that came by it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from netfab import fabric as api
+from netfab.errors import NetfabError
+from netfab.hosts import simulated
+from netfab.kernel.netlink import Netlink
+from netfab.nodes import opened_namespace
+from netfab.objects.base import HOST, Name, node_space
+from netfab.objects.link import set_up
+from netfab.objects.wire import encode
+from netfab.system import linux
+from netfab.testing.line import Line, failure
+from netfab.tuples import NamedTuple
+
+
+class Place(NamedTuple):
+    """A node of a fabric, and the simulated host that it is on, if any."""
+
+    fabric: str
+    node: str
+    host: str = ""
+
+
+def summary_of(fabric: str) -> dict[str, Any]:
+    """What was planned of a fabric on this host, as `status -o json` has it."""
+    (record,) = (record for record in api.records() if record.name == fabric)
+    found: dict[str, Any] = json.loads(record.summary)
+    return found
+
+
+def enter_host(host: str) -> None:
+    """This process in a simulated host, or where it is."""
+    if host:
+        simulated.enter(host)
+
+
+def enter(place: Place) -> None:
+    """This process in the network of a node; `host` is what the nodes run on. Raises NetfabError."""
+    enter_host(place.host)
+    if place.node != "host":
+        netns = opened_namespace(place.fabric, place.node, _node(place))
+        linux.setns(netns, linux.CLONE_NEWNET)
+        os.close(netns)
+
+
+def _node(place: Place) -> Mapping[str, Any]:
+    nodes: Mapping[str, Mapping[str, Any]] = summary_of(place.fabric)["nodes"]
+    return nodes[place.node]
+
+
+def names(place: Place) -> dict[str, tuple[str, ...]]:
+    """The addresses of each name, as a program in the node finds them."""
+    from netfab.diagnose.trials import names_in
+
+    enter_host(place.host)
+    with open(_node(place)["hosts"] or "/etc/hosts", encoding="utf-8") as file:
+        return names_in(file.read())
+
+
+def new_socket(line: Line, _: list[int], place: Place, family: int, kind: int, protocol: int) -> None:
+    """A socket that was born in a node. Talks."""
+    enter(place)
+    with socket.socket(family, kind, protocol) as made:
+        line.tell(None, [made.fileno()])
+
+
+def execute(line: Line, fds: list[int], place: Place, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
+    """Run a program in a node with these three streams; says its exit status. Talks.
+
+    A number that comes by the line is a signal for it.
+    """
+    enter_host(place.host)
+    child = os.fork()
+    if child == 0:
+        _become(line, fds, place, argv, env)
+    pidfd = os.pidfd_open(child)
+    for fd in fds:
+        os.close(fd)
+    line.tell(None)
+    heard = [pidfd, line.fileno()]
+    while pidfd not in (ready := select.select(heard, [], [])[0]):
+        if line.fileno() in ready:
+            try:
+                number, _ = line.hear()
+            except EOFError:  # nobody listens; it runs on
+                heard.remove(line.fileno())
+            else:
+                os.kill(child, number)
+    line.tell(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def _become(line: Line, fds: list[int], place: Place, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
+    code = 1
+    try:
+        for number, fd in enumerate(fds):
+            os.dup2(fd, number)
+            os.close(fd)
+        code = api.execute(f"{place.fabric}/{place.node}", argv, env=tuple(env.items()))
+    except NetfabError as error:
+        line.tell(failure(error))
+    finally:
+        os._exit(code)
+
+
+def ping(place: Place, address: str, within: float) -> float | None:
+    """Seconds until an address answers an echo request; None where it does not within that time."""
+    from ipaddress import ip_address
+
+    from netfab.kernel.echo import answering
+
+    enter(place)
+    return answering([ip_address(address)], within).get(ip_address(address))
+
+
+def routes(place: Place) -> list[str]:
+    """The node's routes, as netfab names them: `default via 10.0.0.1 dev eth0`."""
+    from netfab.hosts.local import LocalHost
+    from netfab.objects.route import Route
+
+    enter_host(place.host)
+    space = node_space(place.fabric, place.node)
+    with LocalHost(place.fabric) as host:
+        own = host.observe(place.fabric, spaces={HOST, space}).own
+    found = (thing for thing in own.values() if type(thing) is Route and thing.space == space)
+    return [str(route).removeprefix("route ").removesuffix(f" in {place.node}") for route in found]
+
+
+def set_link(place: Place, interface: str, up: bool) -> None:
+    """An interface of a node, or of what nodes run on, up or down."""
+    enter(place)
+    switch(interface, up)
+
+
+def switch(interface: str, up: bool) -> None:
+    """An interface of the network that this process is in, up or down. Raises OSError."""
+    index = socket.if_nametoindex(interface)
+    request = set_up(Name(HOST, interface), up, interface)
+    refused = Netlink().batch([(1, encode(request, lambda _: index, 1))])
+    if refused:
+        raise OSError(*refused[1])

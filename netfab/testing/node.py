@@ -1,0 +1,210 @@
+"""Node: what a test does in one node of a fabric."""
+
+from __future__ import annotations
+
+import socket as sockets
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from http.client import HTTPConnection
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from netfab.errors import NetfabError
+from netfab.testing import inside
+from netfab.testing.captured import Captured
+from netfab.testing.connection import Connection
+from netfab.testing.link import Undo
+from netfab.testing.programs import Failed, Program, Result
+from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from netfab.testing.fabric import Fabric
+
+
+class Verdict:
+    """Whether it holds that one reaches another; where not, its text says why not."""
+
+    def __init__(self, sentence: str, holds: bool, reason: str) -> None:
+        self.sentence, self.holds, self.reason = sentence, holds, reason
+
+    def __bool__(self) -> bool:
+        return self.holds
+
+    def __repr__(self) -> str:
+        """In one line, as pytest shows it; `reason` has all of them."""
+        if self.holds:
+            return self.sentence
+        told = self.reason.partition("\nthe way")[0].splitlines()
+        told = told[1:] or told  # the first line of why's says it again
+        return f"not so: {self.sentence}: {'; '.join(line.strip() for line in told)}"
+
+    def __str__(self) -> str:
+        return self.sentence if self.holds else f"not so: {self.sentence}\n{self.reason}"
+
+
+class Response(NamedTuple):
+    """What a server answered."""
+
+    status: int
+    body: str
+    headers: Mapping[str, str]
+
+
+class Node:
+    """A node, by its name."""
+
+    def __init__(self, fabric: Fabric, name: str) -> None:
+        self.fabric, self.name = fabric, name
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<node {self.name}>"
+
+    def ip(self, network: str = "") -> str:
+        """Its first address, on that network or link if one is named. Raises NetfabError."""
+        addresses = self.fabric.summary["nodes"][self.name]["addresses"]
+        found = (
+            addresses.get(network, ()) if network else [each for all in addresses.values() for each in all]
+        )
+        if not found:
+            known = ", ".join(addresses) or "none"
+            raise NetfabError(f"{self.name} has no address on {network or 'any network'}; it is on {known}")
+        return str(found[0])
+
+    def routes(self) -> list[str]:
+        """Its routes that netfab made: `default via 10.0.0.1 dev eth0`."""
+        return self.fabric.sandbox.call(inside.routes, self.fabric.place(self.name))
+
+    def popen(self, *argv: str, input: str = "", env: Mapping[str, str] | None = None) -> Program:
+        """Start a program. It ends with the fabric, or at the end of a `with`."""
+        self.fabric.note(f"{self.name}: {' '.join(argv)}")
+        program = Program(self.fabric.sandbox, self.fabric.place(self.name), argv, input, env or {})
+        self.fabric.programs.append(program)
+        return program
+
+    def run(
+        self,
+        *argv: str,
+        check: bool = True,
+        timeout: float = 30,
+        input: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> Result:
+        """Run a program to its end. Raises Failed when it takes longer, or with `check` when it fails."""
+        result = self.popen(*argv, input=input, env=env).wait(timeout)
+        if check and result.rc:
+            raise Failed(self.name, argv, f"exit status {result.rc}", result)
+        return result
+
+    def fails(self, *argv: str, timeout: float = 30) -> Result:
+        """Run a program that is to fail. Raises Failed when it does not."""
+        result = self.run(*argv, check=False, timeout=timeout)
+        if not result.rc:
+            raise Failed(self.name, argv, "succeeded, and was to fail", result)
+        return result
+
+    def until(self, *argv: str, within: float = 10) -> Result:
+        """Run a program again and again until it succeeds. Raises Failed after so many seconds."""
+        deadline = time.monotonic() + within
+        while True:
+            result = self.run(*argv, check=False, timeout=within)
+            if not result.rc:
+                return result
+            if time.monotonic() >= deadline:
+                raise Failed(self.name, argv, f"failed for {within:g} s, exit status {result.rc}", result)
+
+    def ping(self, target: Node | str, within: float = 1) -> float:
+        """Seconds until an echo request is answered. Raises AssertionError when none is within that time."""
+        address = self.address_of(target)
+        seconds = self.fabric.sandbox.call(inside.ping, self.fabric.place(self.name), address, within)
+        if seconds is None:
+            raise AssertionError(f"{target} ({address}) did not answer {self.name} within {within:g} s")
+        return seconds
+
+    def reaches(self, target: Node | str, port: str = "", via: str = "", within: float = 0) -> Verdict:
+        """Whether it does: by an echo, or at a port, `tcp/80`; over a node; `within` so many seconds."""
+        return self._tried("reaches", target, port, via, within)
+
+    def cannot_reach(self, target: Node | str, port: str = "", within: float = 0) -> Verdict:
+        """Whether it does not; that nothing comes back is believed after one second."""
+        return self._tried("does not reach", target, port, "", within)
+
+    def _tried(self, verb: str, target: Node | str, port: str, via: str, within: float) -> Verdict:
+        sentence = f"{self.name} {verb} {target}"
+        sentence += f" on {port}" * bool(port) + f" via {via}" * bool(via)
+        sentence += f" within {round(within * 1000)}ms" * bool(within)
+        return self.fabric.tried(sentence)
+
+    def socket(
+        self, family: int = sockets.AF_INET, kind: int = sockets.SOCK_STREAM, protocol: int = 0
+    ) -> sockets.socket:
+        """A real socket of this process, born in the node: it sends and hears there."""
+        place = self.fabric.place(self.name)
+        line, _, fds = self.fabric.sandbox.talk(inside.new_socket, (), place, family, kind, protocol)
+        line.close()
+        return sockets.socket(fileno=fds[0])
+
+    def tcp(self, target: Node | str, port: int, within: float = 5) -> Connection:
+        """An open connection. Raises OSError: refused, or not there within so many seconds."""
+        return self._connected(target, port, sockets.SOCK_STREAM, within)
+
+    def udp(self, target: Node | str, port: int) -> Connection:
+        """A socket that sends there, and hears nobody else."""
+        return self._connected(target, port, sockets.SOCK_DGRAM, 5)
+
+    def _connected(self, target: Node | str, port: int, kind: int, within: float) -> Connection:
+        address = self.address_of(target)
+        opened = self.socket(sockets.AF_INET6 if ":" in address else sockets.AF_INET, kind)
+        opened.settimeout(within)
+        try:
+            opened.connect((address, port))
+        except OSError as error:
+            opened.close()
+            error.add_note(f"from {self.name} to {target}, {address}, port {port}")
+            raise
+        return Connection(opened)
+
+    def http(self, target: Node | str, path: str = "/", port: int = 80, within: float = 5) -> Response:
+        """GET a page. Raises OSError where nobody answers."""
+        with self.tcp(target, port, within) as connection:
+            client = HTTPConnection(str(target), port)
+            client.sock = connection.socket
+            client.request("GET", path)
+            answer = client.getresponse()
+            return Response(answer.status, answer.read().decode(errors="replace"), dict(answer.getheaders()))
+
+    def serve_echo(self, port: int) -> Undo:
+        """Answer at a port, TCP and UDP, what comes with itself; until the fabric ends, or a `with`."""
+        from netfab.testing import servers
+
+        line, _, _ = self.fabric.sandbox.talk(servers.echo, (), self.fabric.place(self.name), port)
+        return self.fabric.serving(line)
+
+    def serve_http(self, port: int = 80, pages: Mapping[str, str | bytes] | str = "hello\n") -> Undo:
+        """Answer GET with these pages, by path, or that one at /; until the fabric ends, or a `with`."""
+        from netfab.testing import servers
+
+        given = {"/": pages} if isinstance(pages, str) else pages
+        content = {path: page.encode() if isinstance(page, str) else page for path, page in given.items()}
+        line, _, _ = self.fabric.sandbox.talk(servers.http, (), self.fabric.place(self.name), port, content)
+        return self.fabric.serving(line)
+
+    def capture(self, interface: str = "", filter: str = "") -> Captured:
+        """Every frame that passes from now on, at one interface or all, until the end of the `with`.
+
+        filter: as of tcpdump (pcap-filter(7)), for which libpcap is there. Raises NetfabError.
+        """
+        return Captured(self.fabric.sandbox, self.fabric.place(self.name), interface, filter)
+
+    def address_of(self, target: Node | str) -> str:
+        """Where a program in this node finds that: by its hosts file."""
+        text = str(target)
+        with suppress(ValueError):
+            return str(ip_address(text))
+        names = self.fabric.names_in(self.name)
+        if text not in names:
+            raise NetfabError(f"{self.name} knows no {text}", hint=f"it knows {', '.join(names)}")
+        return names[text][0]

@@ -1,0 +1,154 @@
+"""The pytest plugin: fixtures that give a test its own fabric. What it takes is imported when one is used."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from netfab.testing.fabric import Fabric
+
+MARKER = (
+    "netfab(topology=None, *, requires=(), seed=0, hosts='simulated'): the topology of the fixture `netfab`:"
+    " a text, a file beside the test (topology.yaml by default), or a dict;"
+    " `requires` names what the kernel must have"
+)
+KEPT = "netfab-artefacts"  # the property of a report that says where they are
+_FAILED = pytest.StashKey[bool]()
+_MADE = pytest.StashKey[list[Any]]()  # what the factory made for a test
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("netfab")
+    group.addoption(
+        "--netfab-artefacts",
+        metavar="DIR",
+        default="artefacts",
+        help="where is kept what failed tests leave of their fabrics (%(default)s; empty: nowhere)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER)
+
+
+@pytest.fixture
+def netfab(request: pytest.FixtureRequest) -> Iterator[Fabric]:
+    """The fabric of the marker `netfab`, for this test only."""
+    yield from _marked(request)
+
+
+@pytest.fixture(scope="module")
+def netfab_module(request: pytest.FixtureRequest) -> Iterator[Fabric]:
+    """The fabric of the module's marker (`pytestmark`), for all of its tests; anew after one that failed."""
+    yield from _marked(request)
+
+
+@pytest.fixture(scope="session")
+def netfab_session(request: pytest.FixtureRequest) -> Iterator[Fabric]:
+    """The fabric of topology.yaml in pytest's root directory, for all tests; anew after one that failed."""
+    yield from _marked(request)
+
+
+@pytest.fixture
+def netfab_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Fabric]]:
+    """Fabrics as a test asks for them: netfab_factory(topology, seed=0). They end with the test."""
+    from netfab.testing.given import given
+
+    made: list[Fabric] = []
+
+    def make(topology: str | Path | dict[str, Any] | None = None, *, seed: int = 0) -> Fabric:
+        made.append(_begun(request, given(topology, request.path), seed))
+        return made[-1]
+
+    request.node.stash[_MADE] = made
+    yield make
+    for fabric in made:
+        fabric.close()
+
+
+def _marked(request: pytest.FixtureRequest) -> Iterator[Fabric]:
+    from netfab.testing.given import DEFAULT, given
+    from netfab.testing.requirements import refuse_unknown_words, skip_without
+
+    marker = request.node.get_closest_marker("netfab")
+    words = dict(marker.kwargs) if marker else {}
+    refuse_unknown_words(words)
+    skip_without(words.get("requires", ()))
+    beside = request.path if request.scope != "session" else request.config.rootpath / DEFAULT
+    topology = marker.args[0] if marker and marker.args else words.get("topology")
+    fabric = _begun(request, given(topology, beside), words.get("seed", 0))
+    yield fabric
+    fabric.close()
+
+
+def _begun(request: pytest.FixtureRequest, topology: Any, seed: int) -> Fabric:
+    from netfab.testing.fabric import Fabric
+
+    return Fabric(topology, seed, recorded=bool(request.config.getoption("netfab_artefacts")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    fabrics = _fabrics(item)
+    skipped = call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception)
+    if fabrics and call.excinfo is not None and not skipped and call.when != "teardown":
+        item.stash[_FAILED] = True
+        try:
+            _keep(item, fabrics)
+        except Exception as error:  # it must not hide what the test failed with
+            item.add_report_section(call.when, "netfab", f"artefacts could not be kept: {error!r}")
+    if call.when == "teardown" and item.stash.get(_FAILED, False):
+        for fabric in fabrics:
+            fabric.rebuild_when_used()
+    return (yield)
+
+
+def _fabrics(item: pytest.Item) -> list[Fabric]:
+    """Those that a test has."""
+    given = getattr(item, "funcargs", {})
+    found = [given[name] for name in ("netfab", "netfab_module", "netfab_session") if name in given]
+    return found + item.stash.get(_MADE, [])
+
+
+def _keep(item: pytest.Item, fabrics: list[Fabric]) -> None:
+    from netfab.testing.evidence import keep, safe
+
+    root = item.config.getoption("netfab_artefacts")
+    if not root:
+        return
+    directory = item.config.invocation_params.dir / root / safe(item.nodeid)
+    again = f"pytest {shlex.quote(item.nodeid)}"
+    for number, fabric in enumerate(fabrics, 1):
+        keep(fabric, directory / f"{number}-{fabric.name}" if len(fabrics) > 1 else directory, again)
+    item.user_properties.append((KEPT, str(directory)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where things were kept; on GitHub, in its own words, too."""
+    reports = [
+        report
+        for report in terminalreporter.getreports("failed") + terminalreporter.getreports("error")
+        if KEPT in dict(report.user_properties)
+    ]
+    if not reports:
+        return
+    terminalreporter.section("netfab artefacts")
+    for report in reports:
+        terminalreporter.write_line(f"{report.nodeid}: {dict(report.user_properties)[KEPT]}")
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        from netfab.testing.github import annotation, summary
+
+        for report in reports:
+            terminalreporter.write_line(annotation(report))
+        if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with open(path, "a", encoding="utf-8") as file:
+                file.writelines(summary(report, dict(report.user_properties)[KEPT]) for report in reports)

@@ -1,0 +1,42 @@
+"""What a marker asks of the kernel, tried once in each process."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import cache
+
+import pytest
+
+from netfab.errors import NetfabError
+from netfab.kernel.features import Feature, examine
+from netfab.testing.sandboxes import Sandbox
+from netfab.topology.suggest import did_you_mean
+
+_WORDS = ("topology", "requires", "seed", "hosts")
+
+
+def refuse_unknown_words(words: Collection[str]) -> None:
+    """Raises NetfabError for an argument that the marker does not have."""
+    for word in words:
+        if word not in _WORDS:
+            hint = did_you_mean(word, _WORDS) or f"it has {', '.join(_WORDS)}"
+            raise NetfabError(f"the marker `netfab` has no argument {word}; {hint}")
+
+
+def skip_without(features: Sequence[str]) -> None:
+    """Skip the test where this host lacks one. Raises NetfabError for a feature that nobody knows."""
+    for name in features:
+        found = _features().get(name)
+        if found is None:
+            raise NetfabError(f"requires: nothing is known of {name}; there are {', '.join(_features())}")
+        if not found.works:
+            pytest.skip(f"this host lacks {name}: {found.cure}")
+
+
+@cache
+def _features() -> dict[str, Feature]:
+    sandbox = Sandbox()
+    try:
+        return {feature.name: feature for feature in sandbox.call(examine)}
+    finally:
+        sandbox.close()

@@ -1,0 +1,84 @@
+"""Whole runs of pytest with the plugin, as users start them: as root or not, and what they leave."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+PATIENCE = 60  # seconds, for what hangs
+MARK = "NETFAB_TEST_RUN"  # in the environment of all that a run starts
+PAIR = """
+import os, time, pytest
+pytestmark = pytest.mark.netfab('''
+    name: pair
+    networks: {lan: {internal: true}}
+    nodes: {a: {networks: [lan]}, b: {networks: [lan]}}
+    ''')
+"""
+
+
+class Run:
+    """One run of pytest, and a directory for it."""
+
+    def __init__(self, directory: Path, test: str) -> None:
+        self.directory, self.mark = directory, uuid.uuid4().hex
+        (directory / "test_it.py").write_text(PAIR + test)
+        (directory / "pytest.ini").write_text("[pytest]\n")
+
+    def to_the_end(self, *words: str, user: int = 0, env: Mapping[str, str] | None = None) -> str:
+        """What it prints, and its exit status in the last line."""
+        process = self.start(*words, user=user, env=env)
+        out, _ = process.communicate(timeout=PATIENCE)
+        return f"{out}exit {process.returncode}"
+
+    def start(
+        self, *words: str, user: int = 0, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words]
+        if user:
+            ids = f"--reuid={user}", f"--regid={user}"
+            argv = ["setpriv", *ids, "--clear-groups", "--no-new-privs", *argv]
+            os.chown(self.directory, user, user)
+        plain = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "TMPDIR": str(self.directory)}
+        return subprocess.Popen(
+            argv,
+            cwd=self.directory,
+            env=plain | {MARK: self.mark} | dict(env or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def processes(self) -> Iterator[tuple[int, str]]:
+        """Everything of it that lives: number and command line."""
+        for directory in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"{MARK}={self.mark}".encode() in (directory / "environ").read_bytes():
+                    yield int(directory.name), (directory / "cmdline").read_text().replace("\0", " ")
+            except OSError:  # it has just ended
+                continue
+
+    def wait_for_file(self, name: str) -> str:
+        """What a test of it wrote."""
+        return until(lambda: (self.directory / name).read_text() if (self.directory / name).exists() else "")
+
+    def gone(self) -> None:
+        """Return when nothing of it lives."""
+        until(lambda: not list(self.processes()))
+
+
+def until(true: Callable[[], T]) -> T:
+    """Look until there is something; it."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if found := true():
+            return found
+        time.sleep(0.01)
+    raise AssertionError("it did not come to be")

@@ -1,0 +1,273 @@
+"""What a test does in a node, and with its cables: one fabric for all, which each leaves as it was."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from netfab.errors import NetfabError
+from netfab.testing import Fabric
+from netfab.testing.programs import Failed
+
+Factory = Callable[..., Fabric]
+
+pytestmark = pytest.mark.netfab("""
+    name: shop
+    networks: {front: {gateway: r}, back: {gateway: r}}
+    nodes: {r: {}, web: {networks: [front]}, db1..2: {networks: [back]}, peer: {}}
+    links: [[r, peer]]
+    """)
+
+
+def test_a_program_runs_in_the_network_of_its_node(netfab_module: Fabric) -> None:
+    result = netfab_module["web"].run("cat", "/proc/net/fib_trie")
+
+    assert netfab_module["web"].ip() in result.out
+    assert (result.rc, result.err) == (0, "")
+
+
+def test_a_program_is_given_input_and_variables(netfab_module: Fabric) -> None:
+    result = netfab_module["web"].run(
+        "sh", "-c", "cat; echo $GREETING", input="in ", env={"GREETING": "hello"}
+    )
+
+    assert result.out == "in hello\n"
+
+
+def test_a_program_that_fails_says_what_it_said(netfab_module: Fabric) -> None:
+    with pytest.raises(Failed, match=r"(?s)web: sh .*exit status 3.*stderr:\nno luck"):
+        netfab_module["web"].run("sh", "-c", "echo no luck >&2; exit 3")
+
+    assert netfab_module["web"].fails("false").rc == 1
+
+
+def test_what_is_to_fail_and_does_not_is_told(netfab_module: Fabric) -> None:
+    with pytest.raises(Failed, match="was to fail"):
+        netfab_module["web"].fails("true")
+
+
+def test_a_program_that_hangs_is_ended(netfab_module: Fabric) -> None:
+    with pytest.raises(Failed, match=r"still runs after 0\.1 s"):
+        netfab_module["web"].run("sleep", "1000", timeout=0.1)
+
+    assert "sleep" not in netfab_module["web"].run("sh", "-c", "cat /proc/[0-9]*/comm").out
+
+
+def test_a_command_that_is_not_there_is_an_error_without_a_traceback(netfab_module: Fabric) -> None:
+    with pytest.raises(NetfabError, match="no-such-command"):
+        netfab_module["web"].run("no-such-command")
+
+
+def test_what_a_program_prints_is_waited_for(netfab_module: Fabric) -> None:
+    with netfab_module["web"].popen("sh", "-c", "echo ready 7; cat > /dev/null; sleep 1000") as program:
+        assert program.wait_for(r"ready (\d)")[1] == "7"
+        assert program.poll() is None
+
+    assert program.poll() == -9
+
+
+def test_a_program_that_ends_without_the_word_is_told_at_once(netfab_module: Fabric) -> None:
+    with pytest.raises(Failed, match="ended and never said 'ready'"):
+        netfab_module["web"].popen("true").wait_for("ready", within=30)
+
+
+def test_a_program_is_asked_to_end(netfab_module: Fabric) -> None:
+    program = netfab_module["web"].popen(
+        "sh", "-c", "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done"
+    )
+    program.wait_for("up")
+
+    program.terminate()
+
+    assert program.wait().out == "up\nbye\n"
+    assert program.poll() == 5
+
+
+def test_a_command_is_tried_until_it_succeeds(netfab_module: Fabric, tmp_path: Path) -> None:
+    flag = f"{tmp_path}/flag"
+
+    result = netfab_module["web"].until("sh", "-c", f"test -e {flag} || ! touch {flag}")
+
+    assert result.rc == 0
+
+
+def test_nodes_find_each_other_by_name(netfab_module: Fabric) -> None:
+    db = netfab_module["db1"]
+    with db.serve_http(80, {"/": "hello\n"}):
+        assert netfab_module["web"].http("db1") == (200, "hello\n", netfab_module["web"].http(db).headers)
+        assert netfab_module["web"].http(db, "/else").status == 404
+        assert netfab_module["web"].reaches(db, "tcp/80", via="r")
+
+    with pytest.raises(ConnectionRefusedError):
+        netfab_module["web"].http(db)
+
+
+def test_a_datagram_comes_back(netfab_module: Fabric) -> None:
+    with netfab_module["db1"].serve_echo(7), netfab_module["web"].udp("db1", 7) as datagrams:
+        assert datagrams.echo(b"hello")
+
+
+def test_a_socket_is_in_its_node(netfab_module: Fabric) -> None:
+    web, db = netfab_module["web"], netfab_module["db1"]
+    with db.socket() as server, web.socket() as client:
+        server.bind((db.ip("back"), 9))
+        server.listen()
+        client.connect((db.ip(), 9))
+
+        assert server.accept()[1][0] == web.ip("front")
+
+
+def test_who_is_refused_the_port_of_another_is_told(netfab_module: Fabric) -> None:
+    with netfab_module["db1"].serve_echo(7), pytest.raises(NetfabError, match="port 7 in db1: Address"):
+        netfab_module["db1"].serve_http(7)
+
+
+def test_an_echo_is_answered_by_the_far_side(netfab_module: Fabric) -> None:
+    assert 0 < netfab_module["web"].ping("db2") < 1
+
+
+def test_routes_are_those_of_the_node(netfab_module: Fabric) -> None:
+    r = netfab_module["r"].ip("front")
+
+    assert netfab_module["web"].routes() == [f"default via {r} dev eth0"]
+
+
+def test_a_pulled_cable_keeps_addresses_and_routes(netfab_module: Fabric) -> None:
+    web, routes = netfab_module["web"], netfab_module["web"].routes()
+    with netfab_module.link("web", "front").down():
+        assert web.cannot_reach("db1")
+        assert web.routes() == routes
+
+    assert web.reaches("db1", within=1)
+
+
+def test_a_cable_between_two_nodes_is_pulled_and_plugged_in(netfab_module: Fabric) -> None:
+    peer = netfab_module["peer"]
+    with netfab_module.link("peer", "r").down():
+        assert peer.cannot_reach("web")
+
+    assert peer.reaches("web", within=1)
+
+
+def test_a_link_that_flapped_works(netfab_module: Fabric) -> None:
+    netfab_module.link("db1", "back").flap(3)
+
+    assert netfab_module["web"].reaches("db1", within=1)
+
+
+def test_impairments_are_refused_by_name(netfab_module: Fabric) -> None:
+    with pytest.raises(NetfabError, match="delay, loss"):
+        netfab_module.link("web", "front").set(delay="20ms", loss="2%")
+
+
+def test_groups_of_a_partition_reach_only_themselves(netfab_module: Fabric) -> None:
+    with netfab_module.partition(["web"], ["db1", "db2"], ["peer", "r"]):
+        assert netfab_module["db1"].reaches("db2")
+        assert netfab_module["peer"].reaches("r")
+        assert netfab_module["peer"].cannot_reach("web")
+        assert netfab_module["db1"].cannot_reach("r")
+
+    with netfab_module.partition(["web", "r", "db1", "db2"], ["peer"]):
+        assert netfab_module["peer"].cannot_reach("r")
+
+    assert netfab_module["web"].reaches("db1", within=1)
+    assert netfab_module["peer"].reaches("db2", within=1)
+
+
+def test_halves_are_the_same_for_the_same_seed(netfab_module: Fabric) -> None:
+    def reached() -> list[bool]:
+        with netfab_module.halves():
+            return [bool(netfab_module["r"].reaches(name)) for name in ("db1", "web")]
+
+    assert reached() == reached()
+
+
+def test_a_failed_check_says_why(netfab_module: Fabric) -> None:
+    with pytest.raises(
+        AssertionError, match=r"(?s)not so: web reaches db1 on tcp/81.*nothing listens on tcp/81"
+    ):
+        netfab_module.check("web reaches db2", "web reaches db1 on tcp/81")
+
+    assert netfab_module.why("web", "db1").startswith("web reaches db1\nthe way:")
+
+
+def test_a_strange_name_is_told_with_the_one_that_was_meant(netfab_module: Fabric) -> None:
+    with pytest.raises(NetfabError, match="did you mean `db1`"):
+        netfab_module["db11"]
+
+
+def test_threads_use_one_fabric_at_once(netfab_module: Fabric) -> None:
+    netfab_module["db1"].serve_echo(9000)
+    echoed: list[bool] = []
+
+    def use() -> None:
+        with netfab_module["web"].tcp("db1", 9000) as connection:
+            echoed.append(connection.echo(b"x" * 1000) and netfab_module["web"].run("true").rc == 0)
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert echoed == [True] * 8
+
+
+def test_another_topology_is_applied_to_what_there_is(netfab: Fabric) -> None:
+    grown = {
+        "name": "shop",
+        "networks": {"front": {"gateway": "r"}, "back": {"gateway": "r"}},
+        "nodes": {"r": {}, "web": {"networks": ["front"]}, "new": {"networks": ["back"]}},
+    }
+    assert "create namespace shop.new" in netfab.plan(grown)
+
+    netfab.apply(grown)
+
+    assert netfab["web"].reaches("new")
+    assert netfab.plan(grown) == []
+
+
+def test_several_fabrics_of_one_name_are_apart(netfab_factory: Factory) -> None:
+    one, other = (
+        netfab_factory("networks: {lan: {}}\nnodes: {a: {networks: [lan]}, b: {networks: [lan]}}\n")
+        for _ in range(2)
+    )
+
+    one["b"].serve_echo(7)
+
+    assert one["a"].reaches("b", "tcp/7")
+    assert other["a"].cannot_reach("b", "tcp/7")
+
+
+def test_programs_of_the_file_are_seen(netfab_factory: Factory) -> None:
+    fabric = netfab_factory(
+        "networks: {lan: {}}\n"
+        "nodes:\n"
+        "  client: {networks: [lan]}\n"
+        "  web: {networks: [lan], command: [python3, -m, http.server, '80'], ready: tcp/80}\n"
+    )
+
+    assert fabric["client"].http("web").status == 200
+    assert "http.server" in fabric["web"].run("sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline").out
+
+
+def test_hosts_of_the_file_are_simulated_and_split(netfab_factory: Factory) -> None:
+    fabric = netfab_factory(
+        """
+        hosts: {h1: {address: 192.0.2.11}, h2: {address: 192.0.2.12, ssh: root@192.0.2.12}}
+        networks: {lan: {}}
+        nodes: {a: {networks: [lan]}, b: {networks: [lan], runs_on: h2}}
+        """
+    )
+    assert fabric["a"].reaches("b", within=2)
+    with fabric.partition(["h1"], ["h2"]):
+        assert fabric["a"].cannot_reach("b")
+    assert fabric["a"].reaches("b", within=2)
+
+
+def test_a_topology_that_makes_no_sense_is_told_by_line(netfab_factory: Factory) -> None:
+    with pytest.raises(NetfabError, match=r"test_nodes.py:2:\d+: .*bak"):
+        netfab_factory("networks: {back: {}}\nnodes: {a: {networks: [bak]}}\n")

@@ -1,0 +1,168 @@
+"""Whole runs of pytest: parallel, without rights, killed, and what a failed test leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from machine import differences, snapshot
+from runs import Run
+from scapy.layers.inet import ICMP
+from scapy.utils import rdpcap
+
+NOBODY = 65534
+WORKS = """
+@pytest.mark.parametrize("number", range(4))
+def test_it(netfab, number):
+    netfab["b"].serve_echo(7)
+    assert netfab["a"].reaches("b", "tcp/7")
+    with netfab["a"].capture() as seen:
+        assert netfab["a"].run("sh", "-c", "echo $PPID").out
+    assert os.getcwd() == os.environ["HOME"]
+"""
+HANGS = """
+def test_it(netfab):
+    with open("ready", "w") as file:
+        file.write(f"{os.getpid()}")
+    netfab["a"].popen("sleep", "1000")
+    netfab["b"].run("sleep", "1000", timeout=1000)
+"""
+FAILS = """
+def test_it(netfab):
+    netfab["a"].run("echo", "hello from a")
+    netfab["a"].ping("b")
+    with netfab.link("b", "lan").down():
+        assert netfab["a"].reaches("b")
+"""
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """One that an ordinary user reaches, too."""
+    with TemporaryDirectory(dir="/tmp") as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
+
+
+def test_workers_have_fabrics_of_one_name_at_once(directory: Path) -> None:
+    assert Run(directory, WORKS).to_the_end("-n", "2").endswith("exit 0")
+
+
+def test_an_ordinary_user_who_can_gain_no_rights_needs_nothing_else(directory: Path) -> None:
+    run = Run(directory, WORKS)
+
+    # Neither ip nor anything else is found but what netfab itself needs.
+    assert "4 passed" in run.to_the_end(user=NOBODY)
+
+
+@pytest.mark.parametrize("user", [0, NOBODY])
+@pytest.mark.parametrize("party", ["pytest", "broker", "worker"])
+def test_nothing_is_left_when_one_is_killed(directory: Path, party: str, user: int) -> None:
+    before = snapshot()
+    run = Run(directory, HANGS)
+    with run.start(*(["-n", "1"] if party == "worker" else []), user=user) as process:
+        tester = int(run.wait_for_file("ready"))
+        broker = next(pid for pid, line in run.processes() if "netfab.testing.broker" in line)
+
+        os.kill({"pytest": process.pid, "broker": broker, "worker": tester}[party], signal.SIGKILL)
+
+        process.communicate(timeout=60)
+        run.gone()
+    assert differences(before, snapshot()) == []
+
+
+def test_a_failed_test_leaves_what_tells_the_cause(directory: Path) -> None:
+    run = Run(directory, FAILS)
+    summary = directory / "summary.md"
+    github = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+
+    said = run.to_the_end("--junit-xml=junit.xml", env=github)
+
+    kept = directory / "artefacts" / "test_it.py_test_it"
+    assert "assert not so: a reaches b: nf" in said
+    cause = (kept / "why.txt").read_text()
+    assert cause.startswith("not so: a reaches b\n")
+    assert "of b" in cause
+    assert "hello from a" in (kept / "logs" / "a-1.txt").read_text()
+    assert (kept / "reproduce.txt").read_text().startswith("pytest test_it.py::test_it\n")
+    assert "link b - lan down" in (kept / "timeline.txt").read_text()
+    assert json.loads((kept / "status.json").read_text())["nodes"]["a"]["state"] == "up"
+    assert "lan" in (kept / "topology.yaml").read_text()
+    echoes = [packet for packet in rdpcap(str(kept / "pcap" / "b-eth0.pcapng")) if ICMP in packet]
+    assert [packet[ICMP].type for packet in echoes[:2]] == [8, 0]
+    (told,) = ET.parse(directory / "junit.xml").iter("property")
+    assert told.attrib == {"name": "netfab-artefacts", "value": str(kept)}
+    assert (
+        "::error file=test_it.py,line=13,title=test_it.py%3A%3Atest_it::AssertionError: assert not so: "
+        in said
+    )
+    assert "```mermaid" in summary.read_text()
+
+
+def test_a_test_that_passes_leaves_nothing(directory: Path) -> None:
+    Run(directory, WORKS).to_the_end()
+
+    assert not (directory / "artefacts").exists()
+
+
+def test_a_fabric_of_a_module_is_made_anew_after_a_test_that_failed(directory: Path) -> None:
+    said = Run(
+        directory,
+        """
+def test_breaks(netfab_module):
+    netfab_module["a"].run("touch", "/run/mark")
+    netfab_module.link("a", "lan").down()
+    assert False
+
+def test_after(netfab_module):
+    assert netfab_module["a"].reaches("b")
+    netfab_module["a"].run("touch", "/run/mark")
+
+def test_and_after_one_that_passed(netfab_module):
+    netfab_module["a"].run("test", "-e", "/run/mark")
+""",
+    ).to_the_end("--netfab-artefacts=")
+
+    assert "1 failed, 2 passed" in said
+    assert not (directory / "artefacts").exists()
+
+
+def test_a_run_that_does_not_use_it_imports_nothing_of_it(directory: Path) -> None:
+    said = Run(
+        directory,
+        """
+import sys
+def test_it():
+    assert sorted(name for name in sys.modules if name.startswith("netfab")) == [
+        "netfab", "netfab.testing", "netfab.testing.plugin"
+    ]
+""",
+    ).to_the_end()
+
+    assert said.endswith("exit 0"), said
+
+
+def test_what_a_test_requires_is_tried_and_what_nobody_knows_is_refused(
+    directory: Path,
+) -> None:
+    said = Run(
+        directory,
+        """
+@pytest.mark.netfab("networks: {lan: {}}\\nnodes: {a: {networks: [lan]}}", requires=["veth"])
+def test_there(netfab):
+    pass
+
+@pytest.mark.netfab("networks: {lan: {}}\\nnodes: {a: {networks: [lan]}}", requires=["antigravity"])
+def test_unknown(netfab):
+    pass
+""",
+    ).to_the_end()
+
+    assert "nothing is known of antigravity" in said
+    assert "1 passed, 1 error" in said
