@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netfab.cli.context import output_json, where_of
-from netfab.cli.files import entry_of, file_argument, file_option, find_file, is_file, name_option, valid_name
+from netfab.cli.files import (
+    NoFile,
+    entry_of,
+    fabric_name,
+    file_argument,
+    file_option,
+    find_file,
+    is_file,
+    name_option,
+    set_option,
+    valid_name,
+)
 from netfab.errors import NetfabError
 
 if TYPE_CHECKING:
@@ -22,6 +33,7 @@ _SIGNS = {True: "yes", False: "no", None: "."}  # None: itself
 @file_argument
 @file_option
 @name_option
+@set_option
 @click.option("--junit", metavar="F", help="Also write the results to this file, as JUnit's XML.")
 @click.option("--pairs", is_flag=True, help="Instead, print who reaches whom: every node and every other.")
 @output_json
@@ -31,11 +43,12 @@ def check_command(
     file: str | None,
     file_option: str | None,
     name: str | None,
+    settings: tuple[str, ...],
     junit: str | None,
     pairs: bool,
     output: str,
 ) -> None:
-    """Try the `checks` of FILE, or of the fabric NAME as it was applied, from inside its nodes.
+    """Try the `checks` of FILE, or of a fabric as it was applied (NAME, or the only one), from its nodes.
 
     Exits with 1 when one does not hold.
     """
@@ -43,7 +56,7 @@ def check_command(
     from netfab.diagnose.trials import every_pair, trials_of
 
     where = where_of(ctx)
-    topology = _topology(file_option or file, name, where)
+    topology = _topology(file_option or file, name, settings, where)
     summary = _summary(topology.name, where)
     trials = list(every_pair(summary) if pairs else trials_of(topology.checks, summary))
     if not trials:
@@ -68,16 +81,28 @@ def check_command(
     raise SystemExit(1 if failed else 0)
 
 
-def _topology(argument: str | None, name: str | None, where: Any) -> Topology:
-    """That of a FILE, or the one that the fabric NAME was applied from."""
+def _topology(argument: str | None, name: str | None, settings: tuple[str, ...], where: Any) -> Topology:
+    """That of a FILE, or the one that a fabric was applied from: the fabric NAME, or the only one."""
     from netfab import fabric
-    from netfab.topology.load import load
 
     if argument and not is_file(argument):
-        entry = entry_of(valid_name(argument), where)
-        text = entry.topology if entry else fabric.topology_of(argument, where)
-        return load(text.encode(), argument, "/", {})
-    return fabric.load(find_file(argument), name)
+        if settings:
+            raise click.UsageError("--set goes with FILE; a fabric that was applied is as it is")
+        return _as_applied(valid_name(argument), where)
+    try:
+        file = find_file(argument)
+    except NoFile:
+        return _as_applied(valid_name(name) if name else fabric_name(None, where), where)
+    return fabric.load(file, name, settings)
+
+
+def _as_applied(fabric: str, where: Any) -> Topology:
+    from netfab.look import topology_of
+    from netfab.topology.load import load
+
+    entry = entry_of(fabric, where)
+    text = entry.topology if entry else topology_of(fabric, where)
+    return load(text.encode(), fabric, "/", {})
 
 
 def _summary(name: str, where: Any) -> dict[str, Any]:
