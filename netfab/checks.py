@@ -64,7 +64,7 @@ def _opened(fabric: str, name: str, node: Mapping[str, Any] | None, where: Where
     try:
         names = {}
         if node is not None and node["hosts"]:
-            with open(node["hosts"], encoding="utf-8") as file:
+            with open(node["hosts"], encoding="utf-8", errors="replace") as file:
                 names = names_in(file.read())
         yield _Node(netns, names)
     except FileNotFoundError as error:

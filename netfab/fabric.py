@@ -340,7 +340,7 @@ def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Rec
 def _refuse_renamed(name: str, file: str, store: Store) -> None:
     """A file whose `name` was changed is not a second fabric by mistake."""
     for other in store.records():
-        if other.file == file != "-":
+        if other.file == file and file not in ("", "-"):  # of commands, and of standard input
             raise NetfabError(
                 f"{file} is applied as fabric {other.name}, and is now called {name}",
                 hint=f"`netfab destroy {other.name}` first;"

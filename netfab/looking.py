@@ -146,6 +146,6 @@ def _names(node: Mapping[str, Any]) -> dict[str, tuple[str, ...]] | None:
     """Those of its hosts file; nothing where it is gone."""
     if not node["hosts"]:
         return {}
-    with suppress(OSError), open(node["hosts"], encoding="utf-8") as file:
+    with suppress(OSError), open(node["hosts"], encoding="utf-8", errors="replace") as file:
         return names_in(file.read())
     return None

@@ -74,8 +74,7 @@ class _Asking:
         self.end = self._place(trial.receiver) if trial.receiver else None
         here = self.end is not None and self.end.host == self.begin.host
         self.told = trial if here else trial._replace(receiver="")
-        self.address = self._address()
-        self.there = walk(self.world, self.begin, self.address) if self.address else Walked((), None)
+        self.address, self.there = self._way()
 
     def _place(self, node: str) -> Place:
         """Where a node's network is: its own, or that of the node whose it shares, or the host's."""
@@ -91,10 +90,12 @@ class _Asking:
     def _names(self) -> Mapping[str, tuple[str, ...]] | None:
         return self.world.views[self.begin.host].names.get(self.trial.source, {})
 
-    def _address(self) -> str:
-        """Where a program in the source would look first."""
-        names = self._names() or {}
-        return next(iter(names.get(self.trial.target, ()) or self.trial.addresses), "")
+    def _way(self) -> tuple[str, Walked]:
+        """Where a program in the source looks, and the way there. It passes over what it has no route to."""
+        named = (self._names() or {}).get(self.trial.target, ())
+        ways = [(each, walk(self.world, self.begin, each)) for each in named or self.trial.addresses]
+        begun = (way for way in ways if way[1].hops or not (way[1].wrong and way[1].wrong.no_route))
+        return next(begun, next(iter(ways), ("", Walked((), None))))
 
     def gone(self) -> Iterator[Finding]:
         """Ends in which nothing can be tried."""
@@ -122,18 +123,27 @@ class _Asking:
 
     def _of_names(self) -> Iterator[Finding]:
         source, target = self.trial.source, self.trial.target
+        if target in self._nodes and not self.trial.addresses:
+            yield self._without_address()
         if target not in self._nodes or source not in self._nodes:
             return
         if source not in self.world.views[self.begin.host].names:
             yield Finding(f"the hosts file of {source} is gone")
         names = self._names() or {}
-        if not self.trial.addresses:
-            yield Finding(f"{target} has no address", f"`networks` of {target}")
-        elif names and target not in names:
+        if names and target not in names:
             yield self._separate()
         elif wrong := [each for each in names.get(target, ()) if each not in self.trial.addresses]:
             planned = ", ".join(self.trial.addresses)
             yield Finding(f"{source} takes {target} to be at {wrong[0]}, and it is at {planned}")
+
+    def _without_address(self) -> Finding:
+        target = self.trial.target
+        if self.end is not None and self.end.node == HOST:
+            return Finding(
+                f"{target} has no address of its own: its network is the host's",
+                f"netfab why {self.trial.source} host",
+            )
+        return Finding(f"{target} has no address", f"`networks` of {target}")
 
     def _separate(self) -> Finding:
         both = [

@@ -16,6 +16,11 @@ from netfab.images.streams import Stream
 from netfab.images.unpack import unpack
 
 BUSYBOX = Path("/bin/busybox").read_bytes()
+SPARSE = {
+    "GNU.sparse.major": "1",
+    "GNU.sparse.minor": "0",
+    "GNU.sparse.realsize": "5",
+}  # the map is in the file
 Entry = tuple[tarfile.TarInfo, bytes]
 
 

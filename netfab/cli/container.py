@@ -133,4 +133,8 @@ def cp_command(ctx: click.Context, source: str, target: str) -> None:
 def _of_node(text: str) -> tuple[str, str] | None:
     """NODE:PATH, which a path of this host with a colon is, too, unless it begins with `/` or `.`."""
     node, colon, path = text.partition(":")
-    return (node, path) if colon and node and text[0] not in "/." else None
+    if not (colon and node) or text[0] in "/.":
+        return None
+    if not path:
+        raise click.UsageError(f"which file of {node}? `{node}:/` is all of them")
+    return node, path

@@ -52,7 +52,10 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
         return
     found = _status_of(name, where)
     if output == "table":
-        of = f"from {found['file']}" if found["file"] else "of `netfab attach`"
+        from netfab.topology import default
+
+        command = "run" if found["fabric"] == default.NAME else "attach"
+        of = f"from {found['file']}" if found["file"] else f"of `netfab {command}`"
         click.echo(show.printable(f"fabric {found['fabric']}, {of}"))
     titles = titles_of(found["fabric"], where)
     show.show_data(found, output, lambda: _status_rows(found, titles))

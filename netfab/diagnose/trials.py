@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from netfab.topology.checks import HOST, INTERNET, check_text, is_address
@@ -81,10 +81,18 @@ def addresses_of(node: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def names_in(hosts_file: str) -> dict[str, tuple[str, ...]]:
-    """The addresses of each name (hosts(5)), in the file's order."""
+    """The addresses of each name (hosts(5)), in the file's order; a line without one says nothing."""
     found: dict[str, tuple[str, ...]] = {}
     for line in hosts_file.splitlines():
         address, *names = line.partition("#")[0].split() or [""]
-        for name in names:
+        for name in names if _can_be_asked(address) else ():
             found[name] = (*found.get(name, ()), address)
     return found
+
+
+def _can_be_asked(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -108,8 +108,8 @@ def phases_for(desired: Fabric, observed: Observed, force: bool = False) -> tupl
     raise_all(
         ForeignObject(
             f"can't delete {change.before}, on which others are: {observed.leaning[name]}",
-            hint="`netfab attachments` lists what was attached, `netfab detach` takes it away;"
-            " `netfab destroy --force` does without",
+            hint="`netfab detach` takes away what `netfab attachments` lists,"
+            " `netfab rm` what `netfab run` made; `netfab destroy --force` does without",
         )
         for change in changes
         if change.after is None and not force

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tarfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import IO, Any, Protocol
@@ -66,9 +67,10 @@ class Directory:
 
     def size(self, name: str) -> int | None:
         try:
-            return os.stat(f"{self._path}/{name}").st_size
+            found = os.stat(f"{self._path}/{name}")
         except (FileNotFoundError, NotADirectoryError):
             return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None  # a pipe or a device has no end
 
     def pieces(self, name: str, start: int = 0) -> Iterator[bytes]:
         with open(f"{self._path}/{name}", "rb", buffering=0) as file:
@@ -101,7 +103,7 @@ class Archive:
                 while (found := tar.next()) is not None:
                     self._note(found)
                     tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError) as error:  # tarfile's own for a sparse map that is none
             raise BadImage(f"this is no archive: {error}") from error
 
     @property
@@ -185,14 +187,13 @@ def of_docker(files: Files) -> Iterator[Found]:
             config = _read(files, str(entry["Config"]))
         except (LookupError, TypeError, AttributeError) as error:
             raise BadImage(f"this archive's manifest.json has no {error}") from error
-        places = {_descriptor(files, layer): layer for layer in dict.fromkeys(layers)}
-        by_name = {name: blob for blob, name in places.items()}
+        blobs = {layer: _descriptor(files, layer) for layer in dict.fromkeys(layers)}
         yield _made(
             names,
             config,
-            [by_name[layer] for layer in layers],
+            [blobs[layer] for layer in layers],
             files,
-            {blob.digest: name for blob, name in places.items()},
+            {blob.digest: layer for layer, blob in blobs.items()},
         )
 
 

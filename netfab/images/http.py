@@ -57,7 +57,10 @@ class Server:
         fine: tuple[int, ...] = (200,),
     ) -> Iterator[Response]:
         """The answer, not yet read, when its status is one of those. Raises RegistryError."""
-        response = self._answer(method, path, dict(headers or {}), body)
+        try:
+            response = self._answer(method, path, dict(headers or {}), body)
+        except ValueError as error:  # urllib's, of where it redirects to or wants us to log in
+            raise RegistryError(f"{self.registry} sends us to no URL: {error}") from error
         try:
             if response.status not in fine:
                 raise self._refusal(response)

@@ -86,7 +86,7 @@ def image_of(state: str, digest: str) -> Image | None:
     config = read_config(layout, digest)
     if config is None:
         return None
-    layers = tuple(map(layout.layer, reversed(diff_ids_of(config))))
+    layers = tuple(map(layout.layer, dict.fromkeys(reversed(diff_ids_of(config)))))  # overlayfs: none twice
     if not all(map(os.path.isdir, layers)):
         return None
     return Image(digest, layers, config_of(config))

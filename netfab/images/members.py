@@ -65,7 +65,7 @@ def members(stream: Stream) -> Iterator[Member]:
                     yield member
             else:
                 raise BadImage(f"this layer has more than {_MOST_MEMBERS} files")
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError) as error:  # tarfile's own for a sparse map that is none
         raise BadImage(f"this layer is no tar: {error}") from error
     if stream.last.strip(b"\0"):
         raise BadImage("this layer's tar is damaged")

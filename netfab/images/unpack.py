@@ -37,7 +37,7 @@ def unpack(stream: Stream, directory: str, check: Callable[[], None]) -> None:
             check()
             try:
                 tree.write(member, stream)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, OverflowError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
                 raise NetfabError(f"can't unpack {member.parent}/{member.name}: {reason}") from error
         tree.set_times()

@@ -94,7 +94,10 @@ def mount(text: str, directory: str, at: Location) -> Mount:
     target, _, mode = rest.partition(":")
     if mode not in ("", "ro", "rw") or not target.startswith("/"):
         raise Wrong(f"{quoted(text)} is no mount; write `./here:/there` or `./here:/there:ro`")
-    return Mount(path(source, directory), posixpath.normpath("/" + target.lstrip("/")), mode == "ro", at)
+    target = posixpath.normpath("/" + target.lstrip("/"))
+    if target == "/":
+        raise Wrong(f"{quoted(text)} would hide all of the node's files; a root file system is an `image`")
+    return Mount(path(source, directory), target, mode == "ro", at)
 
 
 def path(text: str, directory: str) -> str:

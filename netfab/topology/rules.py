@@ -208,9 +208,8 @@ def _published(
             for other, held in others:
                 if _overlap(publish.host_address, held.host_address):
                     port = f"{publish.host_port}/{publish.protocol}"
-                    yield TopologyError(
-                        f"{port} is published by {other.name} already, at {held.at}", at=publish.at
-                    )
+                    where = f", at {held.at}" if held.at.file else ""  # of `run`: in no file
+                    yield TopologyError(f"{port} is published by {other.name} already{where}", at=publish.at)
                     break
             others.append((node, publish))
 

@@ -35,6 +35,30 @@ def test_what_is_typed_reaches_the_program_and_ends_with_the_typist(lab: Lab) ->
     assert (ran.code, ran.out == text) == (0, True)
 
 
+def test_run_and_attach_are_each_a_fabric_of_its_own(lab: Lab) -> None:
+    lab.netfab("run", "-d", "--name", "web", "host", "sleep", "1000")
+    lab.netfab("attach", "br9", "web", "10.9.0.2/24")
+    lab.netfab("run", "-d", "--name", "db", "host", "sleep", "1000")
+
+    assert "10.9.0.2/24" in lab.netfab("exec", "web", "ip", "-4", "address").out
+    assert "of `netfab run`" in lab.netfab("status", "default").out
+    assert "of `netfab attach`" in lab.netfab("status", "adhoc").out
+
+
+def test_of_which_file_a_copy_is_must_be_said(lab: Lab) -> None:
+    refused = lab.netfab("cp", "web:", "here", code=2)
+
+    assert "`web:/` is all of them" in refused.err
+
+
+def test_a_port_that_another_container_has_is_refused_by_its_name(lab: Lab) -> None:
+    lab.netfab("run", "-d", "--name", "web", "-p", "8080:80", "host", "sleep", "1000")
+
+    refused = lab.netfab("run", "-p", "8080:81", "host", "true", code=125)
+
+    assert "8080/tcp is published by web already\n" in refused.err
+
+
 REFUSED = (
     ("host /none", 127, "/none: No such file or directory"),
     ("host /etc", 126, "Permission denied"),

@@ -173,6 +173,36 @@ def test_what_can_not_be_asked_is_told(shop: Lab, words: list[str], told: str) -
     assert told in shop.run(*shop.words("why", *words)).err
 
 
+def test_lines_of_a_hosts_file_without_an_address_say_nothing(shop: Lab) -> None:
+    shop.shell(HELPERS + r"for file in $(hosts); do printf '\377 nobody db\n1.2.3 db\n' >> $file; done")
+
+    assert shop.netfab("why", "web", "db", "tcp/80").out.startswith("web reaches db on tcp/80\n")
+
+
+DUAL = """\
+name: dual
+networks:
+  six: {subnet: "fd00:6::/64", gateway: r}
+  both: {subnet: [10.2.0.0/24, "fd00:2::/64"], gateway: r}
+nodes:
+  r: {}
+  a: {networks: [six]}
+  b: {networks: [both]}
+  h: {mode: host, command: [sleep, "1000"]}
+"""
+
+
+def test_of_several_addresses_the_way_is_to_one_that_the_source_has_a_route_to(lab: Lab) -> None:
+    lab.write(DUAL)
+    lab.netfab("apply")
+
+    assert "r eth1 -> br-both -> eth0 b" in lab.netfab("why", "a", "b").out
+    assert "nothing listens on tcp/80 in b" in lab.netfab("why", "a", "b", "tcp/80", code=1).out
+    for source in ("host", "b"):
+        said = lab.netfab("why", source, "h", code=1).out
+        assert "h has no address of its own: its network is the host's" in said
+
+
 PAIR = """\
 name: pair
 hosts: {h1: {address: 192.0.2.11}, h2: {address: 192.0.2.12, ssh: root@192.0.2.12}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import zstandard
 from made_images import (
     BUSYBOX,
+    SPARSE,
     busybox,
     directory,
     file,
@@ -193,6 +195,34 @@ def test_layers_that_an_old_docker_saved_as_links_are_found(where: Where) -> Non
     assert [line.id for line in images(where)] == [made.id]
 
 
+def test_layers_that_are_equal_and_have_names_of_their_own_are_found(where: Where) -> None:
+    made = image(layer(file("a", b"x")), layer(file("a", b"x")), compressed=False)
+    (blob,) = [digest for digest in made.blobs if digest != made.id]
+    manifest = [{"Config": "c.json", "RepoTags": None, "Layers": ["x/layer.tar", "y/layer.tar"]}]
+    (HERE / "twice.tar").write_bytes(
+        layer(
+            file("x/layer.tar", made.blobs[blob]),
+            file("y/layer.tar", made.blobs[blob]),
+            file("c.json", made.blobs[made.id]),
+            file("manifest.json", json.dumps(manifest).encode()),
+        )
+    )
+
+    assert load_all(where, f"{HERE}/twice.tar") == [(made.id, [])]
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device"])
+def test_a_layout_whose_files_have_no_end_is_not_read(where: Where, kind: str) -> None:
+    (HERE / "oci-layout").write_text("{}")
+    if kind == "a pipe":
+        os.mkfifo(HERE / "index.json")
+    else:
+        (HERE / "index.json").symlink_to("/dev/zero")
+
+    with pytest.raises(NetfabError, match=r"has no index\.json"):
+        load_all(where, str(HERE))
+
+
 WRONG_ARCHIVES = {
     "nothing": b"",
     "no tar": b"x" * 3000,
@@ -210,6 +240,7 @@ WRONG_ARCHIVES = {
     "no layers": layer(
         file("c", b"{}"), file("manifest.json", b'[{"Config": "c", "RepoTags": [], "Layers": []}]')
     ),
+    "a sparse file without a map": layer(file("a", b"x", pax_headers=SPARSE)),
     "no layout": layer(file("oci-layout", b"{}"), file("index.json", b"[]")),
     "no blob": layer(
         file("oci-layout", b"{}"),

@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from made_images import Entry, directory, file, hardlink, layer, special, symlink, unpacked
+from made_images import SPARSE, Entry, directory, file, hardlink, layer, special, symlink, unpacked
 
 from netfab.errors import NetfabError
 from netfab.images import streams
@@ -173,6 +173,18 @@ def test_a_tar_that_is_damaged_in_the_middle_is_refused(root: Path) -> None:
 
     with pytest.raises(BadImage, match="damaged"):
         unpacked(root, tar[:512] + b"x" * 512 + tar[1024:])
+
+
+def test_a_sparse_file_without_a_map_is_refused(root: Path) -> None:
+    with pytest.raises(BadImage, match="no tar"):
+        unpacked(root, layer(file("a", b"x", pax_headers=SPARSE)))
+
+
+def test_a_sparse_file_that_no_disk_could_hold_is_refused(root: Path) -> None:
+    huge = {"GNU.sparse.map": f"{1 << 70},0", "GNU.sparse.size": "5"}
+
+    with pytest.raises(NetfabError, match="can't unpack /a"):
+        unpacked(root, layer(file("a", b"x", pax_headers=huge)))
 
 
 def test_owners_that_there_cant_be_are_refused(root: Path) -> None:

@@ -204,7 +204,24 @@ def talks_nonsense(request: Request) -> bool:
     return "/manifests/" in request.path and request.answer(200, b'{"layers": 7}')
 
 
-WRONG = [lies, endless, endless_blobs, truncates, is_broken, talks_nonsense]
+def redirects_to_no_url(request: Request) -> bool:
+    return request.answer(302, b"", {"Location": "http://[::1"})
+
+
+def logs_in_at_no_url(request: Request) -> bool:
+    return request.answer(401, b"", {"WWW-Authenticate": 'Bearer realm="http://[bad",service="x"'})
+
+
+WRONG = [
+    lies,
+    endless,
+    endless_blobs,
+    truncates,
+    is_broken,
+    talks_nonsense,
+    redirects_to_no_url,
+    logs_in_at_no_url,
+]
 
 
 @pytest.mark.parametrize("wrong", WRONG)

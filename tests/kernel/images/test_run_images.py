@@ -54,6 +54,13 @@ def test_layers_lie_one_above_the_other_with_what_they_hide(containers: Containe
     assert text == "belowabove\nls: /gone: No such file or directory\n"
 
 
+def test_a_layer_that_an_image_has_twice_is_mounted_once_where_it_is_topmost(containers: Containers) -> None:
+    again = layer(file("a", b"again"))
+    made = load(containers, image(SHELL, again, layer(file(".wh.a")), again, again))
+
+    assert containers.shell("cat /a", image=made) == "again\n"
+
+
 def test_three_hundred_layers_are_one_root(containers: Containers) -> None:
     layers = [layer(file(f"n{index}", str(index).encode())) for index in range(299)]
     made = load(containers, image(SHELL, *layers))
