@@ -6,15 +6,15 @@ fabric.py re-exports `load`. What the text means is topology/'s.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from netfab.errors import NetfabError, raise_all
 from netfab.seal import MOST, origin_of, with_origin
 from netfab.topology.schema import FileWish, Topology
 
 
-def load(file: str, name: str | None = None) -> Topology:
-    """Read and check a topology file, `-` for standard input.
+def load(file: str, name: str | None = None, settings: Sequence[str] = ()) -> Topology:
+    """Read and check a topology file, `-` for standard input. settings: PATH=VALUE of `--set`.
 
     Raises TopologyError, or Several of them; NetfabError where a file can't be read.
     """
@@ -23,21 +23,36 @@ def load(file: str, name: str | None = None) -> Topology:
     if file == "-":
         import sys
 
-        return _with_sources(parse(sys.stdin.buffer.read(), "-", os.getcwd(), os.environ, name))
+        text = sys.stdin.buffer.read()
+        return _with_sources(parse(text, "-", os.getcwd(), os.environ, name, _read, settings))
     try:
-        with open(file, "rb") as opened:
-            text = opened.read(MOST + 1)
+        text = _read(file)
     except OSError as error:
         raise NetfabError(f"{file}: {error.strerror}") from error
-    topology = parse(text, file, os.path.dirname(os.path.abspath(file)), os.environ, name)
-    return _with_sources(with_origin(topology, origin_of(text, file, name), text.decode("utf-8-sig")))
+    included: list[str] = []
+
+    def include(path: str) -> bytes:
+        included.append(path)
+        return _read(path)
+
+    directory = os.path.dirname(os.path.abspath(file))
+    topology = parse(text, file, directory, os.environ, name, include, settings)
+    if not included and not settings:
+        topology = with_origin(topology, origin_of(text, file, name), text.decode("utf-8-sig"))
+    return _with_sources(topology)
+
+
+def _read(file: str) -> bytes:
+    """As much of it as shows that it is too big. Raises OSError."""
+    with open(file, "rb") as opened:
+        return opened.read(MOST + 1)
 
 
 def read(text: bytes, file: str, directory: str, environ: Mapping[str, str]) -> Topology:
     """Check the text of a topology that is in no file. file: as errors name it; raises as `load` does."""
     from netfab.topology.load import load as parse
 
-    return _with_sources(parse(text, file, directory, environ))
+    return _with_sources(parse(text, file, directory, environ, read=_read))
 
 
 def _with_sources(topology: Topology) -> Topology:

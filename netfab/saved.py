@@ -49,16 +49,24 @@ class SavedPlan(NamedTuple):
     only: tuple[str, ...]
     parts: Mapping[str, Part]  # by host; "" is the one that has no name, here or where `ssh` says
     ssh: str = ""  # `--ssh`
+    settings: tuple[str, ...] = ()  # `--set`
 
 
-def save_plan(path: str, proposal: Proposal, file: str, name: str | None, only: tuple[str, ...]) -> None:
+def save_plan(
+    path: str,
+    proposal: Proposal,
+    file: str,
+    name: str | None,
+    only: tuple[str, ...],
+    settings: tuple[str, ...] = (),
+) -> None:
     """Write what was proposed for this host. Raises NetfabError."""
     if not proposal.live:
         raise NotRoot(
             "needs root: what is saved was compared with the kernel", hint="sudo netfab plan --save …"
         )
     part = Part.of(proposal.plan, proposal.desired, proposal.observed)
-    write_plan(path, SavedPlan(file, name, only, {"": part}))
+    write_plan(path, SavedPlan(file, name, only, {"": part}, settings=settings))
 
 
 def write_plan(path: str, saved: SavedPlan) -> None:
@@ -104,17 +112,17 @@ def _saved(data: Any) -> SavedPlan:
             "version": int(version),
             "file": str(file),
             "name": str() | None as name,
+            "settings": list(settings),
             "only": list(only),
             "parts": dict(parts),
             "ssh": str(ssh),
-        } if all(isinstance(node, str) for node in only):
+        } if all(isinstance(text, str) for text in (*settings, *only)):
             if version != VERSION:
                 raise ValueError(f"its version is {version}, not {VERSION}")
             if b"\0" in os.fsencode(file):
                 raise ValueError("its file has no name that there could be")
-            return SavedPlan(
-                file, name, tuple(only), {host: _part(part) for host, part in parts.items()}, ssh
-            )
+            found = {host: _part(part) for host, part in parts.items()}
+            return SavedPlan(file, name, tuple(only), found, ssh, tuple(settings))
     raise ValueError("something is missing")
 
 

@@ -90,6 +90,7 @@ def plan(
     skip_unreachable: bool,
     only: tuple[str, ...],
     name: str | None,
+    settings: tuple[str, ...],
     save: str | None,
 ) -> bool:
     """`netfab plan`; whether there is something to change."""
@@ -112,7 +113,7 @@ def plan(
         if save is not None:
             from netfab.saved import SavedPlan, write_plan
 
-            write_plan(save, SavedPlan(absolute(path), name, only, outcome.parts, ssh or ""))
+            write_plan(save, SavedPlan(absolute(path), name, only, outcome.parts, ssh or "", settings))
     show.warn(outcome.warnings)
     if output != "table":
         show.show_data(_data(topology, outcome), output, list)

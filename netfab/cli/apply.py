@@ -15,6 +15,7 @@ from netfab.cli.files import (
     file_option,
     find_file,
     name_option,
+    set_option,
 )
 from netfab.cli.options import (
     changing,
@@ -35,6 +36,7 @@ NOTHING: tuple[Any, ...] = ()
 @file_argument
 @file_option
 @name_option
+@set_option
 @click.option("-d", "detach", is_flag=True, hidden=True, help="Accepted for fingers that know compose.")
 @take_over_option
 @only_option
@@ -54,6 +56,7 @@ def apply_command(
     file: str | None,
     file_option: str | None,
     name: str | None,
+    settings: tuple[str, ...],
     detach: bool,
     take_over: bool,
     only: tuple[str, ...],
@@ -77,19 +80,26 @@ def apply_command(
     saved, where = None, where_of(ctx, lock_timeout)
     if plan_file is None:
         path = find_file(file, file_option)
-    elif file_option or name or only or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE:
-        raise click.UsageError("a saved plan has FILE, --name, --only and --ssh of its own")
+    elif (
+        file_option
+        or name
+        or settings
+        or only
+        or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE
+    ):
+        raise click.UsageError("a saved plan has FILE, --name, --set, --only and --ssh of its own")
     else:
         from netfab.saved import read_plan
 
         saved = read_plan(plan_file)
         path, name, only, ssh = saved.file, saved.name, saved.only, saved.ssh
-    plain = saved is None and not (only or ssh or host) and output == "table"
+        settings = saved.settings
+    plain = saved is None and not (settings or only or ssh or host) and output == "table"
     warnings, changes = unchanged(path, name, where) if plain else None, NOTHING
     if warnings is None:
         from netfab import fabric
 
-        topology = fabric.load(path, name)
+        topology = fabric.load(path, name, settings)
         if ssh or host or topology.hosts or topology.store:
             from netfab.cli import across
 
@@ -128,6 +138,7 @@ def apply_command(
 @file_argument
 @file_option
 @name_option
+@set_option
 @click.option(
     "--why", is_flag=True, help="Also say why each subnet was chosen, what was rejected, and who holds it."
 )
@@ -147,6 +158,7 @@ def plan_command(
     file: str | None,
     file_option: str | None,
     name: str | None,
+    settings: tuple[str, ...],
     why: bool,
     exit_code: bool,
     take_over: bool,
@@ -159,13 +171,16 @@ def plan_command(
 ) -> None:
     """Show what `apply FILE` would change. Needs no root and changes nothing."""
     path = find_file(file, file_option)
-    _plan(ctx, path, name, output, why, exit_code, only, save, ssh, host, skip_unreachable, take_over)
+    _plan(
+        ctx, path, name, settings, output, why, exit_code, only, save, ssh, host, skip_unreachable, take_over
+    )
 
 
 @click.command("diff")
 @file_argument
 @file_option
 @name_option
+@set_option
 @ssh_option
 @host_option
 @skip_option
@@ -176,6 +191,7 @@ def diff_command(
     file: str | None,
     file_option: str | None,
     name: str | None,
+    settings: tuple[str, ...],
     ssh: str | None,
     host: str | None,
     skip_unreachable: bool,
@@ -183,13 +199,24 @@ def diff_command(
 ) -> None:
     """Show what `apply FILE` would change; exit with 2 when there is something."""
     path = find_file(file, file_option)
-    _plan(ctx, path, name, output, exit_code=True, ssh=ssh, host=host, skip_unreachable=skip_unreachable)
+    _plan(
+        ctx,
+        path,
+        name,
+        settings,
+        output,
+        exit_code=True,
+        ssh=ssh,
+        host=host,
+        skip_unreachable=skip_unreachable,
+    )
 
 
 def _plan(
     ctx: click.Context,
     path: str,
     name: str | None,
+    settings: tuple[str, ...],
     output: str,
     why: bool = False,
     exit_code: bool = False,
@@ -203,7 +230,7 @@ def _plan(
     from netfab import fabric
     from netfab.cli import show
 
-    topology, where = fabric.load(path, name), where_of(ctx)
+    topology, where = fabric.load(path, name, settings), where_of(ctx)
     file = absolute(path)
     if topology.store and not (ssh or host or topology.hosts) and os.geteuid() != 0:
         from netfab.store import book
@@ -224,6 +251,7 @@ def _plan(
             skip_unreachable=skip_unreachable,
             only=only,
             name=name,
+            settings=settings,
             save=save,
         )
         if exit_code and changes:
@@ -233,7 +261,7 @@ def _plan(
     if save is not None:
         from netfab.saved import save_plan
 
-        save_plan(save, proposal, absolute(path), name, only)
+        save_plan(save, proposal, absolute(path), name, only, settings)
     show.warn(proposal.plan.warnings)
     if output != "table":
         show.show_data(

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netfab.cli.context import output_json, where_of
-from netfab.cli.files import entry_of, file_argument, file_option, find_file, is_file, name_option, valid_name
+from netfab.cli.files import (
+    entry_of,
+    file_argument,
+    file_option,
+    find_file,
+    is_file,
+    name_option,
+    set_option,
+    valid_name,
+)
 from netfab.errors import NetfabError
 
 if TYPE_CHECKING:
@@ -22,6 +31,7 @@ _SIGNS = {True: "yes", False: "no", None: "."}  # None: itself
 @file_argument
 @file_option
 @name_option
+@set_option
 @click.option("--junit", metavar="F", help="Also write the results to this file, as JUnit's XML.")
 @click.option("--pairs", is_flag=True, help="Instead, print who reaches whom: every node and every other.")
 @output_json
@@ -31,6 +41,7 @@ def check_command(
     file: str | None,
     file_option: str | None,
     name: str | None,
+    settings: tuple[str, ...],
     junit: str | None,
     pairs: bool,
     output: str,
@@ -43,7 +54,7 @@ def check_command(
     from netfab.diagnose.trials import every_pair, trials_of
 
     where = where_of(ctx)
-    topology = _topology(file_option or file, name, where)
+    topology = _topology(file_option or file, name, settings, where)
     summary = _summary(topology.name, where)
     trials = list(every_pair(summary) if pairs else trials_of(topology.checks, summary))
     if not trials:
@@ -68,16 +79,18 @@ def check_command(
     raise SystemExit(1 if failed else 0)
 
 
-def _topology(argument: str | None, name: str | None, where: Any) -> Topology:
+def _topology(argument: str | None, name: str | None, settings: tuple[str, ...], where: Any) -> Topology:
     """That of a FILE, or the one that the fabric NAME was applied from."""
     from netfab import fabric
     from netfab.topology.load import load
 
     if argument and not is_file(argument):
+        if settings:
+            raise click.UsageError("--set goes with FILE; a fabric that was applied is as it is")
         entry = entry_of(valid_name(argument), where)
         text = entry.topology if entry else fabric.topology_of(argument, where)
         return load(text.encode(), argument, "/", {})
-    return fabric.load(find_file(argument), name)
+    return fabric.load(find_file(argument), name, settings)
 
 
 def _summary(name: str, where: Any) -> dict[str, Any]:

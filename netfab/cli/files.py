@@ -29,6 +29,13 @@ file_option = click.option(
     shell_complete=complete.files,
     help="The same as FILE. Left out: $NETFAB_FILE, topology.yaml, *.netfab.yaml, or the only *.yaml here.",
 )
+set_option = click.option(
+    "--set",
+    "settings",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="A value in place of the file's: nodes.web.scale=3. VALUE is YAML, as in the file.",
+)
 name_option = click.option("--name", help="The fabric's name, instead of the file's own.")
 
 

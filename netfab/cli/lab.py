@@ -9,7 +9,7 @@ import click
 
 from netfab.cli.context import where_of
 from netfab.cli.failures import exit_code, show_bug, show_error
-from netfab.cli.files import file_option, find_file, is_file, name_option
+from netfab.cli.files import file_option, find_file, is_file, name_option, set_option
 from netfab.errors import NetfabError
 from netfab.topology.schema import Topology
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.command("lab", context_settings={"allow_interspersed_args": False})
 @file_option
 @name_option
+@set_option
 @click.option(
     "--enter",
     "joined",
@@ -35,6 +36,7 @@ def lab_command(
     ctx: click.Context,
     file_option: str | None,
     name: str | None,
+    settings: tuple[str, ...],
     joined: str | None,
     uplink: bool,
     arguments: tuple[str, ...],
@@ -55,7 +57,7 @@ def lab_command(
     if words[:1] == ["--"]:
         words.pop(0)
     path = find_file(file, file_option)
-    topology = fabric.load(path, name)
+    topology = fabric.load(path, name, settings)
     if topology.store:
         raise NetfabError(
             f"a lab is separate from everything, and can't reach {topology.store}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from netfab import __version__
 from netfab.cli import complete
 from netfab.cli.context import note_output, output_json, titles_of, where_of
 from netfab.cli.files import (
+    absolute,
     entry_of,
     fabric_name,
     fabric_of_node,
@@ -19,8 +20,14 @@ from netfab.cli.files import (
     file_option,
     find_file,
     known_fabrics,
+    set_option,
 )
 from netfab.errors import NetfabError
+
+if TYPE_CHECKING:
+    from netfab.topology.schema import Topology
+
+FORMATS = ("mermaid", "dot", "svg", "html")
 
 
 @click.command("status")
@@ -182,14 +189,60 @@ def bridges_command(ctx: click.Context, output: str) -> None:
 @click.command("graph")
 @file_argument
 @file_option
-@click.option("--format", "form", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True)
-def graph_command(file: str | None, file_option: str | None, form: str) -> None:
-    """Print a topology as a graph, for mermaid or graphviz."""
-    from netfab.diagnose.graph import dot, mermaid
+@set_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="mermaid",
+    show_default=True,
+    help="`-f svg` is the same.",
+)
+@click.pass_context
+def graph_command(
+    ctx: click.Context, file: str | None, file_option: str | None, settings: tuple[str, ...], form: str
+) -> None:
+    """Print a topology as a graph for mermaid or graphviz, or draw it as one SVG or HTML file.
+
+    What is drawn has the addresses of the plan, as far as there can be one.
+    """
     from netfab.fabric import load
 
-    topology = load(find_file(file, file_option))
-    click.echo(mermaid(topology) if form == "mermaid" else dot(topology), nl=False)
+    if file_option in FORMATS:
+        form, file_option = file_option, None
+    path = find_file(file, file_option)
+    topology = load(path, settings=settings)
+    if form in ("mermaid", "dot"):
+        from netfab.diagnose import graph
+
+        click.echo(graph.mermaid(topology) if form == "mermaid" else graph.dot(topology), nl=False)
+        return
+    from netfab.diagnose.picture import picture_of
+
+    picture = picture_of(topology, _planned(topology, absolute(path), where_of(ctx)))
+    if form == "html":
+        from netfab.diagnose.page import page
+
+        click.echo(page(picture), nl=False)
+    else:
+        from netfab.diagnose.svg import svg
+
+        click.echo(svg(picture), nl=False)
+
+
+def _planned(topology: Topology, file: str, where: Any) -> Mapping[str, Any]:
+    """A plan's summary; nothing, and why, where there can be none here."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    if topology.hosts or topology.store:
+        return {}
+    try:
+        proposal = fabric.plan(topology, file, where, take_over=True)
+    except NetfabError as error:
+        show.warn([f"planned addresses are not shown: {error}"])
+        return {}
+    return fabric.plan_data(topology, proposal.plan, ())
 
 
 @click.command("doctor")

@@ -12,6 +12,7 @@ from netfab.cli.files import (
     file_argument,
     file_option,
     find_file,
+    set_option,
 )
 from netfab.errors import NetfabError
 
@@ -44,15 +45,18 @@ def init_command(file: str) -> None:
 @click.command("validate")
 @file_argument
 @file_option
+@set_option
 @output_json
 @click.pass_context
-def validate_command(ctx: click.Context, file: str | None, file_option: str | None, output: str) -> None:
+def validate_command(
+    ctx: click.Context, file: str | None, file_option: str | None, settings: tuple[str, ...], output: str
+) -> None:
     """Check a topology file: all of its errors in one run."""
     from netfab import fabric
     from netfab.cli import show
 
     path = find_file(file, file_option)
-    topology = fabric.load(path)
+    topology = fabric.load(path, settings=settings)
     fabric.validate(topology)
     show.warn(f"{key.at}: {key.key} is right, and not supported yet" for key in topology.reserved)
     counts = {part: len(getattr(topology, part)) for part in ("networks", "nodes", "links")}
@@ -66,12 +70,13 @@ def validate_command(ctx: click.Context, file: str | None, file_option: str | No
 @click.command("config")
 @file_argument
 @file_option
-def config_command(file: str | None, file_option: str | None) -> None:
+@set_option
+def config_command(file: str | None, file_option: str | None, settings: tuple[str, ...]) -> None:
     """Print the file with everything expanded and every default filled in."""
     from netfab.fabric import load
     from netfab.topology.config import config
 
-    click.echo(config(load(find_file(file, file_option))), nl=False)
+    click.echo(config(load(find_file(file, file_option), settings=settings)), nl=False)
 
 
 @click.command("schema")

@@ -219,4 +219,9 @@ class Fabric:
         if self.hosts:
             self.sandbox.call(split.mend, UNDERLAY)
         self.sandbox.call(whole.reconcile, self.name, self.hosts)
+        self.forget_the_silent()
         self.note("healed")
+
+    def forget_the_silent(self) -> None:
+        """Nodes ask at once for neighbours that did not answer them."""
+        self.sandbox.call(inside.forget_the_silent, [self.place(node) for node in self.nodes])

@@ -14,15 +14,21 @@ from typing import Any
 
 from netfab import fabric as api
 from netfab.errors import NetfabError
-from netfab.hosts import simulated
+from netfab.hosts import sandbox, simulated
+from netfab.kernel import waiting
+from netfab.kernel.dumps import neighbours
 from netfab.kernel.netlink import Netlink
 from netfab.nodes import opened_namespace
 from netfab.objects.base import HOST, Name, node_space
 from netfab.objects.link import set_up
-from netfab.objects.wire import encode
+from netfab.objects.neighbour import NDA_DST, request
+from netfab.objects.wire import RTM_DELNEIGH, encode
 from netfab.system import linux
 from netfab.testing.line import Line, failure
 from netfab.tuples import NamedTuple
+
+_SILENT = 0x01 | 0x20  # NUD_INCOMPLETE, NUD_FAILED, linux/neighbour.h
+_PLUGGED_IN = 5.0  # seconds; the kernel takes up to one
 
 
 class Place(NamedTuple):
@@ -141,6 +147,27 @@ def set_link(place: Place, interface: str, up: bool) -> None:
     """An interface of a node, or of what nodes run on, up or down."""
     enter(place)
     switch(interface, up)
+
+
+def wait_until_it_works(place: Place, interface: str) -> None:
+    """Until an interface that was plugged in passes frames, which the kernel decides up to a second later."""
+    enter(place)
+    waiting.wait_until_it_works(interface, _PLUGGED_IN)
+
+
+def forget_the_silent(places: list[Place]) -> None:
+    """Neighbours that did not answer are asked again at once, not when the kernel next does (a second)."""
+    for place in places:
+        with sandbox.excursion():
+            enter(place)
+            netlink = Netlink()
+            for each in neighbours(netlink):
+                if each.state & _SILENT:
+                    link = Name(HOST, str(each.ifindex))
+                    attrs = ((NDA_DST, each.attrs[NDA_DST]),)
+                    ended = request(link, each.family, 0, 0, attrs, RTM_DELNEIGH, 0, "forget it")
+                    netlink.batch([(1, encode(ended, lambda name: int(name.text), 1))])
+            netlink.close()
 
 
 def switch(interface: str, up: bool) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from netfab.errors import Unsupported
 from netfab.plan.names import host_link
 from netfab.testing import inside
-from netfab.testing.inside import Place
 
 if TYPE_CHECKING:
     from netfab.testing.fabric import Fabric
@@ -45,8 +44,11 @@ class Link:
     def up(self) -> None:
         """Plug it in."""
         self._set(up=True)
+        for place, interface in ((self.fabric.place(self.node), self.interface), self._switched()):
+            self.fabric.sandbox.call(inside.wait_until_it_works, place, interface)
         if self.to in self.fabric.nodes:  # the end that was down has lost its routes
             self.fabric.heal()
+        self.fabric.forget_the_silent()
 
     def flap(self, count: int = 1) -> None:
         """Pull it and plug it in, so many times."""
@@ -63,10 +65,12 @@ class Link:
 
     def _set(self, up: bool) -> None:
         fabric = self.fabric
-        place = fabric.place(self.node)
         fabric.note(f"link {self.node} - {self.to} {'up' if up else 'down'}")
-        if self.to in fabric.nodes:
-            fabric.sandbox.call(inside.set_link, place, self.interface, up)
-            return
-        end = host_link(fabric.name, self.node, self.interface)
-        fabric.sandbox.call(inside.set_link, Place(fabric.name, "host", place.host), end, up)
+        fabric.sandbox.call(inside.set_link, *self._switched(), up)
+
+    def _switched(self) -> tuple[inside.Place, str]:
+        """The end that is pulled: between two nodes this node's, on a network the bridge's."""
+        place = self.fabric.place(self.node)
+        if self.to in self.fabric.nodes:
+            return place, self.interface
+        return place._replace(node="host"), host_link(self.fabric.name, self.node, self.interface)

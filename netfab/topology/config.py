@@ -56,7 +56,6 @@ def config(topology: Topology) -> str:
         "nodes": _nodes(topology.nodes.values()),
         "links": [_link(link) for link in topology.links],
         "checks": [check_text(each) for each in topology.checks],
-        "include": list(topology.include),
     }
     return yaml_text(_less_empty(said))
 

@@ -81,7 +81,8 @@ def topology_of(wanted: Iterable[Wanted], networks: Iterable[str]) -> Topology:
     """
     known = sorted(wanted, key=lambda one: one.number)
     there = {OWN, *networks}
-    run = Run("", "/")
+    run = Run()
+    run.files.add("", "/")
     nodes = Nodes(run, _NOTHING, _NOTHING, Ports())
     for one in known:
         run.attempt(

@@ -6,14 +6,15 @@ Knows the keys of the top level and in which order entries can be read; each kin
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from netfab.errors import TopologyError, raise_all
+from netfab.errors import Location, TopologyError, raise_all
 from netfab.topology import addresses, grammar, meanings
 from netfab.topology.checks import CHECKS, expanded, unknown_ends
 from netfab.topology.grammar import NAME, Wrong, shown
+from netfab.topology.include import INCLUDE, Inclusion, Read, no_file
 from netfab.topology.link import LINK_DEFAULTS, LINK_SCHEMA, links_of
 from netfab.topology.merge import filled_tree, merged, part
 from netfab.topology.network import NETWORK, network_of
@@ -39,7 +40,6 @@ from netfab.topology.reading import (
     read_record,
     record_schema,
     refused,
-    reserved,
     scalar,
 )
 from netfab.topology.references import broken_references, unknown_placeholders
@@ -58,10 +58,11 @@ from netfab.topology.schema import (
     Topology,
     default_pools,
 )
-from netfab.topology.source import Source
+from netfab.topology.settings import with_settings
 from netfab.topology.tree import Map, Scalar, Tree, weight
 from netfab.topology.unread import Unread, keys_of
 
+Place = Location | None
 _NOTHING: Final = Map({}, {}, 1, 1)
 _PLANNED_SIZES: Final = {4: 24, 6: 64}
 
@@ -115,31 +116,40 @@ TOP: Final[dict[str, Reader[Any]]] = {
     "links": Reader(list_of, {"type": ["array", "null"], "items": LINK_SCHEMA}),
     "hosts": _entries(record_schema(_HOST, meanings.HOST)),
     "checks": CHECKS,
-    "include": reserved("include", listed(scalar(str, ANY_SCALAR)), ()),
+    "include": INCLUDE,
 }
 
 
 def load(
-    text: bytes, file: str, directory: str, environ: Mapping[str, str], name: str | None = None
+    text: bytes,
+    file: str,
+    directory: str,
+    environ: Mapping[str, str],
+    name: str | None = None,
+    read: Read = no_file,
+    settings: Sequence[str] = (),
 ) -> Topology:
     """The Topology of a file's text; raises TopologyError, or Several of them, with all that is wrong.
 
     file: as errors name it, `-` for standard input. directory: its absolute directory, from which relative
     paths are taken. environ: what `${VAR}` reads. name: the fabric's name where it is not to be the file's
-    own.
+    own. read: opens what is included. settings: of `--set`, PATH=VALUE.
     """
-    source = Source(text, file, environ)
-    run = Run(file, directory)
+    run = Run()
+    files = Inclusion(run, environ, read)
     more: list[TopologyError] = []
     topology: Topology | None = None
     try:
-        topology = _Loading(run, source.tree, name).topology()
+        tree = files.whole(text, file, directory)
+        if settings and not files.errors:
+            tree = with_settings(tree, settings, directory, environ, run)
+        topology = _Loading(run, tree, name, default_name(file, directory)).topology()
     except EnoughErrors:
         more = [TopologyError(f"and more; {MAX_ERRORS} errors are enough to begin with")]
     # A text whose ${VAR} has no value is not judged again.
-    unread = {_place(error) for error in source.errors}
+    unread = {_place(error) for error in files.errors}
     wrong = [error for error in run.errors if _place(error) not in unread]
-    raise_all([*_in_order([*source.errors, *wrong]), *more])
+    raise_all([*_in_order([*files.errors, *wrong], run), *more])
     assert topology is not None  # else there was an error
     return topology._replace(reserved=_distinct(run.reserved))
 
@@ -147,10 +157,12 @@ def load(
 class _Loading:
     """The steps of loading one file, in the order in which they need each other."""
 
-    def __init__(self, run: Run, tree: Tree, name: str | None) -> None:
+    def __init__(self, run: Run, tree: Map, name: str | None, default: str) -> None:
+        """name: `--name`. default: the fabric's name where neither that nor the file gives one."""
         self._run = run
         self._name = name
-        self._top = read_record(TOP, map_of(tree, "", run), "", run)
+        self._default = default
+        self._top = read_record(TOP, tree, "", run)
         self._defaults: Map = self._top.values.get("defaults", _NOTHING)
         self._kinds: Map = self._top.values.get("kinds", _NOTHING)
         self._ports = Ports()
@@ -181,7 +193,6 @@ class _Loading:
             checks=expanded(values.get("checks", ()), nodes.bases),
             store=values.get("store"),
             reserved=(),
-            include=values.get("include", ()),
         )
         if topology.store is not None and not self._name and "name" not in self._top.at.keys:
             run.error_at(self._top.at.of("store"), "fabrics in a shared store say their names: write `name:`")
@@ -267,7 +278,7 @@ class _Loading:
                 self._run.note(TopologyError(str(wrong)))
         if "name" in self._top.at.keys:
             return str(self._top.values.get("name", ""))
-        name = default_name(self._run.file, self._run.directory)
+        name = self._default
         if not name or name in grammar.NO_FABRIC_NAMES:
             self._run.error_at(self._top.at.own, "nothing here gives the fabric a name; write `name:` first")
         return name
@@ -296,19 +307,19 @@ def with_gateways(
     return found
 
 
-def _in_order(errors: Iterable[TopologyError]) -> list[TopologyError]:
-    """The errors in the file's order; what an alias, a range or a kind repeats is said once."""
-    found: dict[tuple[int, int, str], TopologyError] = {}
+def _in_order(errors: Iterable[TopologyError], run: Run) -> list[TopologyError]:
+    """The errors in the files' order; what an alias, a range or a kind repeats is said once."""
+    found: dict[tuple[Place, str], TopologyError] = {}
     for error in errors:
-        found.setdefault((*_place(error), error.message), error)
-    return [found[key] for key in sorted(found, key=lambda key: key[:2])]
+        found.setdefault((_place(error), error.message), error)
+    return sorted(found.values(), key=lambda error: run.files.in_order(error.at))
 
 
-def _place(error: TopologyError) -> tuple[int, int]:
-    return (error.at.line, error.at.column) if error.at else (0, 0)
+def _place(error: TopologyError) -> Place:
+    return error.at and error.at._replace(path="")
 
 
 def _distinct(reserved: Iterable[Reserved]) -> tuple[Reserved, ...]:
     """The same, of the keys without effect."""
-    found = {(each.at.line, each.at.column, each.key): each for each in reserved}
+    found = {(each.at.file, each.at.line, each.at.column, each.key): each for each in reserved}
     return tuple(found[key] for key in sorted(found))

@@ -146,5 +146,5 @@ TOP: Final[Meanings] = {
     "links": "Cables between two nodes.",
     "hosts": "Machines that the fabric spans, by name.",
     "checks": "Who reaches whom: `web reaches db on tcp/5432`, `a does not reach b`.",
-    "include": "Files whose entries are read, too.",
+    "include": "Files whose entries are read, too, as if they stood here. Relative to this file.",
 }

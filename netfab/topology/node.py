@@ -75,7 +75,7 @@ def _networks(tree: Tree, path: str, run: Run) -> tuple[Joined, ...]:
                     )
                 found += _joined(item, inner, run)
             else:
-                at = Location(run.file, item.line, item.column, inner)
+                at = run.at(item, inner)
                 found.append(Joined(NETWORK_NAME.read(item, inner, run), {}, Places(at)))
         except TopologyError as error:
             run.note(error)
@@ -122,7 +122,7 @@ COMMAND: Final[Reader[Command]] = Reader(_command, {"anyOf": [ANY_SCALAR, _ARGUM
 
 def _image(tree: Tree, path: str, run: Run) -> str:
     """`host`, a path, an archive, or a registry's name; what is relative becomes absolute."""
-    return parsed(lambda text: str(source(text, run.directory)), tree, path, run)
+    return parsed(lambda text: str(source(text, run.files.directory(tree))), tree, path, run)
 
 
 def _mode(tree: Tree, path: str, run: Run) -> Mode:
@@ -151,7 +151,8 @@ def _route(tree: Tree, path: str, run: Run) -> RouteWish:
 
 
 def _mount(tree: Tree, path: str, run: Run) -> Mount:
-    return parsed(lambda text: phrases.mount(text, run.directory, run.at(tree, path)), tree, path, run)
+    directory, at = run.files.directory(tree), run.at(tree, path)
+    return parsed(lambda text: phrases.mount(text, directory, at), tree, path, run)
 
 
 _FILE: Final[dict[str, Reader[Any]]] = {
@@ -179,11 +180,12 @@ def _file(target: str, tree: Tree, path: str, run: Run) -> FileWish:
     if type(tree) is Scalar and not tree.is_null:
         raise run.error(tree, path, "a map is due: `{content: text}` or `{source: ./file}`")
     wrong = len(run.errors)
-    written = read_record(_FILE, map_of(tree, path, run), path, run)
+    entry = map_of(tree, path, run)
+    written = read_record(_FILE, entry, path, run)
     values, source = written.values, written.values.get("source")
     if source is not None:
         try:
-            source = phrases.path(source, run.directory)
+            source = phrases.path(source, run.files.directory(entry.values["source"]))
         except grammar.Wrong as error:
             run.error_at(written.at.of("source"), str(error))
     if ("content" in values) == ("source" in values) and wrong == len(run.errors):

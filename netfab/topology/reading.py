@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from netfab.errors import Location, TopologyError
+from netfab.topology.files import Files
 from netfab.topology.grammar import Wrong, quoted, shown
 from netfab.topology.schema import Places, Reserved
 from netfab.topology.suggest import unknown_key
@@ -32,18 +33,17 @@ class EnoughErrors(Exception):
 
 
 class Run:
-    """One reading of one file: what all readers share."""
+    """One reading of one topology: what all readers share."""
 
-    def __init__(self, file: str, directory: str) -> None:
-        self.file = file
-        self.directory = directory
+    def __init__(self) -> None:
+        self.files = Files()
         self.errors: list[TopologyError] = []
         self.reserved: list[Reserved] = []
         self._left = MAX_EXPANDED
 
     def at(self, tree: Tree, path: str) -> Location:
         """The place of a tree, as errors name it."""
-        return Location(self.file, tree.line, tree.column, path)
+        return self.files.at(tree, path)
 
     def error(self, tree: Tree, path: str, message: str) -> TopologyError:
         """An error at a tree, to be raised."""
@@ -170,8 +170,8 @@ def read_record(keys: Mapping[str, Reader[Any]], tree: Map, path: str, run: Run)
             values[key] = reader.read(value, inner, run)
         except TopologyError as error:
             run.note(error)
-        places[key] = Location(run.file, value.line, value.column, inner)
-    return Record(values, Places(Location(run.file, tree.line, tree.column, path), places))
+        places[key] = run.at(value, inner)
+    return Record(values, Places(run.at(tree, path), places))
 
 
 def record_schema(keys: Mapping[str, Reader[Any]], meanings: Mapping[str, str]) -> Json:

@@ -426,7 +426,6 @@ class Topology(NamedTuple):
     checks: tuple[Check, ...]
     store: Etcd | None  # None: each host keeps its own
     reserved: tuple[Reserved, ...]
-    include: tuple[str, ...] = ()  # reserved
     origin: str = ""  # what tells its file from all others; "" where it does not follow from that alone
     text: str = ""  # the file's own, where it has an origin
     asked: tuple[

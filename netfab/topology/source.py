@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 
 from netfab.errors import Location, TopologyError
+from netfab.topology.files import LINE
 from netfab.topology.grammar import Wrong, shown
 from netfab.topology.tree import Map, Scalar, Sequence, Tree
 from netfab.topology.variables import interpolated
@@ -25,17 +26,26 @@ MAX_NODES = 500_000  # scalars, lists and maps, after aliases are expanded
 class Source:
     """A file read: its tree, and what was wrong with it that did not stop the reading."""
 
-    def __init__(self, text: bytes, file: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, text: bytes, file: str, environ: Mapping[str, str], before: int = 0, values: int = 0
+    ) -> None:
+        """before: what the file's lines count on from (files.py). values: how many were read already."""
         self.errors: list[TopologyError] = []
         self._file = file
         self._environ = environ
-        self._count = 0
+        self._first = before + 1
+        self._count = values
         self._deepest = 0
         self._path: list[str | int] = []  # keys and positions that lead to what is being read
         self._anchors: dict[str, tuple[Tree, int, int]] = {}  # the tree, its size and its height
         self._open: set[str] = set()  # anchors whose node has begun and not ended
         self._text = self._decoded(text)
         self.tree = self._document()
+
+    @property
+    def values(self) -> int:
+        """How many scalars, lists and maps were read, aliases expanded; those before this file, too."""
+        return self._count
 
     def _decoded(self, text: bytes) -> str:
         if len(text) > MAX_BYTES:
@@ -60,7 +70,7 @@ class Source:
             self._next()  # StreamStart
             if type(self._next()) is yaml.StreamEndEvent:
                 self._stop(1, 1, _EMPTY)
-            tree = self._node(self._next(), 1)
+            tree = self._value(self._next(), 0)
             self._next()  # DocumentEnd
             event = self._next()
         except yaml.YAMLError as error:
@@ -77,7 +87,7 @@ class Source:
         kind = type(event)
         yaml = self._yaml
         mark = event.start_mark
-        line, column = mark.line + 1, mark.column + 1
+        line, column = mark.line + self._first, mark.column + 1
         anchor: str | None = event.anchor
         if kind is yaml.AliasEvent:
             return self._alias(str(anchor), depth, line, column)
@@ -219,7 +229,7 @@ class Source:
 
     def _at(self, line: int, column: int) -> Location:
         path = "".join(f"[{each}]" if isinstance(each, int) else f".{shown(each)}" for each in self._path)
-        return Location(self._file, line, column, path.removeprefix("."))
+        return Location(self._file, line & LINE, column, path.removeprefix("."))
 
     def _wrong(self, line: int, column: int, message: str) -> None:
         if len(self.errors) < MAX_ERRORS:

@@ -1,5 +1,7 @@
 """What YAML says, before any key has a meaning: scalars as typed, lists and maps, with their places.
 
+A line counts on from a number of its file's own (files.py).
+
 Slotted classes, not tuples: these are made by the hundred thousand and never compared.
 """
 

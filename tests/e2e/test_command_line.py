@@ -491,6 +491,13 @@ def test_whatever_has_a_name_can_be_inspected(lab: Lab, what: str) -> None:
     assert lab.netfab("inspect", what).json["fabric"] == "pair"
 
 
+def test_a_graph_is_drawn_with_the_planned_addresses(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    assert "eth0 lan 10." in lab.netfab("graph", "-f", "svg").out
+    assert lab.netfab("graph", "--format", "html").out.startswith("<!doctype html>")
+
+
 def test_a_graph_is_mermaid_or_dot(lab: Lab) -> None:
     lab.write(PAIR)
 
@@ -696,3 +703,18 @@ def test_one_object_is_one(lab: Lab) -> None:
 
     told = "1 object is not as applied; `netfab drift pair` says what is different\n"
     assert lab.netfab("status").err == told
+
+
+def test_a_set_value_and_an_included_file_count_as_if_the_file_had_them(lab: Lab) -> None:
+    lab.write(PAIR.replace("name: pair\n", ""), "base.yaml")
+    lab.write("include: [base.yaml]\nnodes: {third: {networks: [lan]}}")
+    lab.netfab("apply")
+
+    lab.write(PAIR.replace("  client: {networks: [lan]}\n", "").replace("name: pair\n", ""), "base.yaml")
+    lab.netfab("apply", "--set", "nodes.third.loopback=10.7.7.7")
+
+    nodes = lab.netfab("status", "-o", "json").json["nodes"]
+    assert list(nodes) == ["web", "third"]
+    assert lab.netfab("diff", code=2).out.count("10.7.7.7")
+    lab.netfab("apply")
+    assert lab.netfab("apply").out.startswith("No changes.")

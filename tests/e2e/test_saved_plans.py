@@ -144,3 +144,12 @@ def test_anything_else_is_refused_in_one_line(lab: Lab, case: str) -> None:
     assert error.startswith("netfab: error: p.json is no plan that this netfab saved: ")
     assert "Traceback" not in error
     assert "mistake in netfab" not in error
+
+
+def test_what_was_set_for_the_plan_is_set_for_its_apply(lab: Lab) -> None:
+    lab.write(FILE)
+    lab.netfab("plan", "--set", "nodes.client.loopback=10.7.7.7", "--save", "p.json")
+
+    lab.netfab("apply", "--plan", "p.json")
+
+    assert lab.netfab("diff", "--set", "nodes.client.loopback=10.7.7.7").out.startswith("No changes.")

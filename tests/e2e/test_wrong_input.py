@@ -142,7 +142,7 @@ WRONG_FILES = {
     "depends on nobody": "name: x\nnodes: {a: {mode: none, command: [ls], depends_on: [b]}}\n",
     "depends on itself": "name: x\nnodes: {a: {mode: none, command: [ls], depends_on: [a]}}\n",
     "unset variable": "name: x\nnodes: {a: {hostname: '${NO_SUCH_VARIABLE}'}}\n",
-    "later issue": "name: x\nnetworks: {lan: {encrypt: true}}\nnodes: {a: {networks: [lan]}}\n",
+    "later issue": "name: x\nnetworks: {lan: {delay: 5ms}}\nnodes: {a: {networks: [lan]}}\n",
     "too many ports": "name: x\nnetworks: {lan: {subnet: 10.0.0.0/16}}\n"
     "nodes: {n1..1100: {networks: [lan]}}\n",
     "endless range": "name: x\nnodes: {n1..999999999: {mode: none}}\n",

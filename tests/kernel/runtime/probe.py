@@ -82,7 +82,7 @@ def main() -> None:
         "mounts": mounts,
         "masked": {path: size(path) for path in MASKED},
         "writable": [path for path in READ_ONLY if writable(path)],
-        "dev": sorted(os.listdir("/dev")),
+        "dev": sorted(entry.name for entry in os.scandir("/dev") if not entry.is_symlink()),
         "descriptors": descriptors,
         "limits": {name: resource.getrlimit(getattr(resource, name)) for name in LIMITS},
         "namespaces": {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in NAMESPACES},

@@ -21,7 +21,6 @@ RESERVED = {
     "corrupt": "links: [{endpoints: [x, y], corrupt: 1%}]",
     "masquerade": "nodes: {x: {networks: {a: {masquerade: true}}}}",
     "devices": "nodes: {x: {devices: [/dev/net/tun]}}",
-    "include": "include: [base.yaml]",
 }
 SHARED = {
     "name": "name: lab",

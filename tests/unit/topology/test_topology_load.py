@@ -391,7 +391,7 @@ def test_every_key_whose_effect_comes_later_is_listed_with_its_place() -> None:
     reserved = load_text(EVERY_KEY).reserved
 
     assert {each.key for each in reserved} == {
-        "include", "delay", "loss", "devices",
+        "delay", "loss", "devices",
     }  # fmt: skip
     assert next(str(each.at) for each in reserved if each.key == "delay") == "t.yaml:27:12"
 

@@ -119,7 +119,7 @@ def load_text(
 ) -> Topology:
     """The Topology of a text, as if it were the file t.yaml in /lab."""
     raw = text.encode() if isinstance(text, str) else text
-    return load(raw, file, "/lab", environ or {}, name)
+    return load(raw, file, "/lab", environ or {}, name, lambda _: b"{}")
 
 
 def without_places(value: Any) -> Any:
