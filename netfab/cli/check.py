@@ -9,7 +9,9 @@ import click
 
 from netfab.cli.context import output_json, where_of
 from netfab.cli.files import (
+    NoFile,
     entry_of,
+    fabric_name,
     file_argument,
     file_option,
     find_file,
@@ -46,7 +48,7 @@ def check_command(
     pairs: bool,
     output: str,
 ) -> None:
-    """Try the `checks` of FILE, or of the fabric NAME as it was applied, from inside its nodes.
+    """Try the `checks` of FILE, or of a fabric as it was applied (NAME, or the only one), from its nodes.
 
     Exits with 1 when one does not hold.
     """
@@ -80,17 +82,27 @@ def check_command(
 
 
 def _topology(argument: str | None, name: str | None, settings: tuple[str, ...], where: Any) -> Topology:
-    """That of a FILE, or the one that the fabric NAME was applied from."""
+    """That of a FILE, or the one that a fabric was applied from: the fabric NAME, or the only one."""
     from netfab import fabric
-    from netfab.topology.load import load
 
     if argument and not is_file(argument):
         if settings:
             raise click.UsageError("--set goes with FILE; a fabric that was applied is as it is")
-        entry = entry_of(valid_name(argument), where)
-        text = entry.topology if entry else fabric.topology_of(argument, where)
-        return load(text.encode(), argument, "/", {})
-    return fabric.load(find_file(argument), name, settings)
+        return _as_applied(valid_name(argument), where)
+    try:
+        file = find_file(argument)
+    except NoFile:
+        return _as_applied(valid_name(name) if name else fabric_name(None, where), where)
+    return fabric.load(file, name, settings)
+
+
+def _as_applied(fabric: str, where: Any) -> Topology:
+    from netfab.look import topology_of
+    from netfab.topology.load import load
+
+    entry = entry_of(fabric, where)
+    text = entry.topology if entry else topology_of(fabric, where)
+    return load(text.encode(), fabric, "/", {})
 
 
 def _summary(name: str, where: Any) -> dict[str, Any]:

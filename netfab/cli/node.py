@@ -86,13 +86,17 @@ def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options:
         return error.exit_code
 
 
+# The caller's own shell where the node's files have it, else what every system has.
+_SHELL = ("/bin/sh", "-c", 'exec "$(command -v "$0" || echo /bin/sh)"')
+
+
 @click.command("shell")
 @click.argument("node", shell_complete=complete.nodes)
 @click.pass_context
 def shell_command(ctx: click.Context, node: str) -> None:
     """Open a shell in NODE (or FABRIC/NODE)."""
     terminal = sys.stdin.isatty()
-    raise SystemExit(_execute(ctx, node, (os.environ.get("SHELL", "/bin/sh"),), terminal=terminal))
+    raise SystemExit(_execute(ctx, node, (*_SHELL, os.environ.get("SHELL", "/bin/sh")), terminal=terminal))
 
 
 @click.command("ps")

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from netfab.cli.context import where_of
 from netfab.cli.failures import show_error
 from netfab.cli.options import lock_option
 from netfab.errors import ContainerFailed, Interrupted, NetfabError, Several
+
+if TYPE_CHECKING:
+    from netfab.images import Image
 
 FAILED = 125  # exit status where it is not the program's: docker's own
 _OPTIONS = {  # what a topology file calls it, and how it is written here
@@ -165,13 +168,23 @@ def _is_mode(network: str) -> bool:
     return network in ("host", "none") or network.startswith("container:")
 
 
+def _brought(image: str, where: Any) -> Image:
+    from netfab.images import resolve
+    from netfab.topology.phrases import is_path
+
+    try:
+        return resolve(where, image)
+    except NetfabError as error:
+        if not is_path(image) and os.path.exists(image):
+            error.hint = f"`./{image}` is what is here"
+        raise
+
+
 def _image(words: dict[str, Any], where: Any) -> str:
     """`host`, a directory, or an id of what is here. Raises NetfabError where nothing says what to run."""
     image, program = words["image"], words["entrypoint"] or words["command"]
     if image != "host":
-        from netfab.images import resolve
-
-        found = resolve(where, image)
+        found = _brought(image, where)
         image, program = found.digest, program or found.config.argv
     if not program:
         raise NetfabError(f"which program? {words['image']} names none", hint="netfab run IMAGE CMD…")

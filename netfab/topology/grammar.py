@@ -199,7 +199,7 @@ def port_number(text: str) -> int:
 
 def _measure(text: str, unit: str) -> tuple[float, str] | None:
     """A decimal number and its unit, lower case."""
-    match = re.fullmatch(rf"([0-9]{{1,15}}(?:\.[0-9]{{1,9}})?)({unit})", text.lower())
+    match = re.fullmatch(rf"([0-9]{{1,15}}(?:\.[0-9]{{1,9}})?|\.[0-9]{{1,9}})({unit})", text.lower())
     return (float(match[1]), match[2]) if match else None
 
 

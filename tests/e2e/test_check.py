@@ -109,6 +109,16 @@ def test_a_fabric_that_is_not_there_can_not_be_checked(lab: Lab) -> None:
     assert "there is no fabric shop" in lab.netfab("check", code=1).err
 
 
+def test_where_no_file_is_the_only_fabric_is_checked(lab: Lab) -> None:
+    (lab.directory / "below").mkdir()
+    file = lab.write(
+        SHOP.format(program="", checks="db reaches app").replace("    ready: {tcp: 80}\n", ""), "below/a.yaml"
+    )
+    lab.netfab("apply", file)
+
+    assert "db reaches app-1  ok" in lab.netfab("check").out
+
+
 def test_a_file_without_checks_says_what_to_write(lab: Lab) -> None:
     lab.write("networks: {lan: {}}\nnodes: {a: {networks: [lan]}}\nname: small\n")
     lab.netfab("apply")

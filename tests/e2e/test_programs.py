@@ -417,3 +417,10 @@ def test_destroy_says_which_processes_are_still_in_its_nodes(lab: Lab) -> None:
     result = lab.netfab("destroy")
 
     assert result.err == f"1 process is still in what was x.empty, whose namespace lasts as long: {pid}\n"
+
+
+def test_where_a_node_lacks_the_callers_shell_it_has_another(lab: Lab) -> None:
+    lab.write("nodes: {a: {}}\nname: shop\n")
+    lab.netfab("apply")
+
+    lab.netfab("shell", "a", input="exit 5\n", code=5, env={"SHELL": "/bin/fish-of-mine"})

@@ -315,6 +315,12 @@ def test_cp_is_not_led_out_of_a_container_by_its_links_nor_makes_what_is_special
     assert (lab.directory / "got/shadow").is_symlink()
 
 
+def test_a_file_that_is_taken_for_a_name_is_pointed_out(lab: Lab) -> None:
+    file = lab.write("", "root.tar")
+
+    assert "hint: `./root.tar` is what is here" in lab.netfab("run", file, "true", code=125).err
+
+
 def test_an_image_says_what_the_command_does_not(lab: Lab) -> None:
     lab.shell(
         "mkdir -p root/bin; cp /bin/busybox root/bin; ln -s busybox root/bin/sh; tar -C root -cf root.tar ."

@@ -350,6 +350,7 @@ links: [{endpoints: [{node: a, delay: 1ms}, b], delay: 20ms, rate: 1gbit, name: 
         ("memory: 64m", "memory", 64 << 20),
         ("memory: 1.5GiB", "memory", 3 << 29),
         ("cpus: 0.5", "cpus", 0.5),
+        ("cpus: .5", "cpus", 0.5),
         ("cap_add: [cap_net_admin, SYS_TIME]", "cap_add", ("NET_ADMIN", "SYS_TIME")),
         ("sysctls: {net/ipv4/ip_forward: 1}", "sysctls", (("net.ipv4.ip_forward", "1"),)),
         ("depends_on: db", "depends_on", ("db",)),
