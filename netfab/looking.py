@@ -125,17 +125,12 @@ class Here(NamedTuple):
         if nodes is None:
             with opened_store(self.where) as store:
                 nodes = json.loads(known_record(store, self.fabric).summary)["nodes"]
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        netns = opened_namespace(self.fabric, node, nodes[node] if node else THE_HOST, self.where)
         try:
-            netns = opened_namespace(self.fabric, node, nodes[node] if node else THE_HOST, self.where)
-            try:
-                linux.setns(netns, linux.CLONE_NEWNET)
+            with linux.in_network(netns):
                 yield
-            finally:
-                os.close(netns)
-                linux.setns(home, linux.CLONE_NEWNET)
         finally:
-            os.close(home)
+            os.close(netns)
 
 
 def _node(space: str) -> str:

@@ -18,6 +18,7 @@ from netfab.objects.firewall import Firewall
 from netfab.store.public import SEAL
 from netfab.store.store import Store
 from netfab.system.files import public_directory
+from netfab.system.replace import replace_file
 from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
 from netfab.where import Where, applying_user, last_applied, locked_fabric, opened_host, opened_store
@@ -87,12 +88,7 @@ def seal(fabric: str, origin: str, found: str, warnings: Sequence[str], store: S
     told = json.dumps(Seal(_asked(origin, store, where), found, list(warnings)))
     with suppress(OSError):
         public_directory(os.path.dirname(path))
-        fd = os.open(
-            f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
-        with open(fd, "w") as opened:
-            opened.write(told)
-        os.replace(f"{path}.new", path)
+        replace_file(path, told)
 
 
 def _path(fabric: str, where: Where) -> str:

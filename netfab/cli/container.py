@@ -62,7 +62,7 @@ def prune_command(ctx: click.Context, everything: bool, force: bool, lock_timeou
             raise NetfabError("nothing was removed", hint="--force does not ask")
     for name in containers.prune(where):
         click.echo(f"Deleted: {name}")
-    removed = prune(where, used(where), everything)
+    removed = prune(where, lambda: used(where), everything)
     say_removed(removed)
     click.echo(f"Total reclaimed space: {size(removed.bytes)}")
 

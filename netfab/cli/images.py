@@ -157,7 +157,7 @@ def rmi_command(ctx: click.Context, force: bool, images: tuple[str, ...]) -> Non
 
     need_root("rmi")
     where = where_of(ctx)
-    say_removed(remove(where, images, used(where), force))
+    say_removed(remove(where, images, lambda: used(where), force))
 
 
 def say_removed(removed: Any) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 
 from netfab.objects.view import FORWARDING, Link, Space, View, Way
+from netfab.objects.wire import AF_BRIDGE
 from netfab.tuples import NamedTuple
 
-AF_BRIDGE = 7  # linux/socket.h
 EVERYBODY = "00:00:00:00:00:00"  # where a tunnel sends what is for all, or for somebody unknown
 HOST = ""  # the namespace of a host itself, among its spaces
 MOST_HOPS = 64
@@ -127,7 +127,9 @@ def _hops(world: World, begin: Place, target: str, source: str) -> Iterator[Hop]
         hop, into = _across(world, place, space, link, towards)
         yield hop
         place, incoming = hop.to, into
-        if (place in been and place != begin) or len(been) > MOST_HOPS:
+        if len(been) > MOST_HOPS:
+            raise _Stopped(f"{target} is more than {MOST_HOPS} hops away", "`routes` of these nodes")
+        if place in been and place != begin:
             around = ", ".join(name_of(each) for each in (*been[been.index(place) :], place))
             raise _Stopped(f"the way to {target} leads in a circle: {around}", "`routes` of these nodes")
         been.append(place)

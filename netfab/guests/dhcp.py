@@ -23,11 +23,11 @@ from typing import Any
 
 from netfab.errors import NetfabError, Unsupported
 from netfab.kernel.netlink import Monitor
-from netfab.runtime.record import replace_file
 from netfab.runtime.spawn import reset_signals
 from netfab.system import linux
 from netfab.system.proc import boot_id, start_ticks
 from netfab.system.process import close_on_exec_from
+from netfab.system.replace import replace_file
 from netfab.tuples import NamedTuple
 
 LONG = 2.0  # seconds of waiting, after which that is said
@@ -238,7 +238,8 @@ def _wait_for_lease(
 ) -> None:
     """Until the script has done what a lease asks for. Raises NetfabError, and what `check` raises."""
     deadline, silent = monotonic() + PATIENCE, True
-    monitor = _monitor_in(netns)
+    with linux.in_network(netns):
+        monitor = Monitor()
     try:
         while not os.path.exists(f"{place}/bound"):
             check()
@@ -256,16 +257,6 @@ def _wait_for_lease(
             monitor.drain()
     finally:
         monitor.close()
-
-
-def _monitor_in(netns: int) -> Monitor:
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        linux.setns(netns, linux.CLONE_NEWNET)
-        return Monitor()
-    finally:
-        linux.setns(home, linux.CLONE_NEWNET)
-        os.close(home)
 
 
 def _last_words(place: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from errno import ECONNREFUSED
 from typing import TYPE_CHECKING, Any
 
@@ -97,18 +97,25 @@ class Speaker:
         import socket  # for the few fabrics that speak BGP
 
         from netfab.runtime.status import status_of
+        from netfab.system.mounts import open_below
+        from netfab.system.trees import IN_ROOT
 
         found = status_of(self._paths, DAEMONS)
         if found is None or not found.pid:
             raise OSError(ECONNREFUSED, os.strerror(ECONNREFUSED))
-        door = socket.socket(socket.AF_UNIX)
-        try:
-            door.settimeout(_ANSWER)
-            door.connect(f"/proc/{found.pid}/root/{_DOOR}")
-        except OSError:
-            door.close()
-            raise
-        return door
+        with ExitStack() as closing:
+            root = os.open(f"/proc/{found.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            closing.callback(os.close, root)
+            end = open_below(root, _DOOR, os.O_PATH, IN_ROOT)  # a symlink there leads to none of the host's
+            closing.callback(os.close, end)
+            door = socket.socket(socket.AF_UNIX)
+            try:
+                door.settimeout(_ANSWER)
+                door.connect(f"/proc/self/fd/{end}")
+            except OSError:
+                door.close()
+                raise
+            return door
 
 
 def _has_spoken(peer: Any) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from netfab.errors import Locked, NetfabError
-from netfab.system.files import public_directory
+from netfab.system.files import is_at, public_directory
 
 
 @contextmanager
@@ -28,18 +28,11 @@ def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterato
             os.pwrite(fd, f"{os.getpid()} {' '.join(sys.argv[1:])[:200]}".encode(), 0)
         yield
     finally:
-        if _is_at(fd, path):
+        if is_at(fd, path):
             os.unlink(path)  # under the lock: who waits sees that its file is another one, and opens that
         os.close(fd)
         with suppress(OSError):  # not empty: other fabrics are there
             os.rmdir(os.path.dirname(path))
-
-
-def _is_at(fd: int, path: str) -> bool:
-    """Whether the open file is still the one at the path."""
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    return False
 
 
 def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
@@ -61,7 +54,7 @@ def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
                 holder = os.pread(fd, 300, 0).decode(errors="replace") or "another command"
                 waiting(holder)
                 _flock_within(fd, timeout, holder)
-            if _is_at(fd, path):
+            if is_at(fd, path):
                 return fd
         except BaseException:
             os.close(fd)

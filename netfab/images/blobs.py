@@ -10,11 +10,12 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from netfab.images.config import BadImage
 from netfab.images.layout import Layout
 from netfab.images.locks import wait_for
+from netfab.system.files import is_at
 
 _PIECE = 1 << 20  # bytes
 
@@ -80,7 +81,7 @@ def incoming(layout: Layout, digest: str, size: int, check: Callable[[], None]) 
         fd = os.open(f"{path}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             wait_for(fd, fcntl.LOCK_EX, check)
-            if _is_at(fd, f"{path}.part"):
+            if is_at(fd, f"{path}.part"):  # else it has become whole meanwhile
                 part = Part(fd, f"{path}.part", digest, size)
                 part.read_what_is_there()
                 yield part
@@ -90,22 +91,13 @@ def incoming(layout: Layout, digest: str, size: int, check: Callable[[], None]) 
     yield None
 
 
-def _is_at(fd: int, path: str) -> bool:
-    """Whether the open file is still the one at the path: it may have become whole meanwhile."""
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    return False
-
-
-def keep(layout: Layout, data: bytes) -> str:
-    """Something small; its digest."""
-    digest = digest_of(data)
-    with incoming(layout, digest, len(data), lambda: None) as part:
+def keep(layout: Layout, data: bytes) -> None:
+    """Have something small here."""
+    with incoming(layout, digest_of(data), len(data), lambda: None) as part:
         if part is not None:
             part.restart()
             part.write(iter([data]), lambda _: None)
             part.finish()
-    return digest
 
 
 def digest_of(data: bytes) -> str:

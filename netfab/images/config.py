@@ -14,7 +14,7 @@ from netfab.errors import NetfabError
 from netfab.topology.program import Config
 
 MAX_LAYERS = 500  # OVL_MAX_STACK of the kernel's overlayfs
-_DIGEST = re.compile("sha256:[0-9a-f]{64}")
+DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 class BadImage(NetfabError):
@@ -60,7 +60,7 @@ def diff_ids_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     rootfs = config.get("rootfs")
     found = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if not isinstance(found, list) or not all(
-        isinstance(one, str) and _DIGEST.fullmatch(one) for one in found
+        isinstance(one, str) and DIGEST.fullmatch(one) for one in found
     ):
         raise BadImage("this image's config does not say which layers it has")
     if not found:

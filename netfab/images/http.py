@@ -20,6 +20,7 @@ from urllib3.exceptions import HTTPError, SSLError
 from netfab import __version__
 from netfab.errors import NetfabError
 from netfab.images.credentials import Credentials, credentials
+from netfab.topology.image import HUB
 
 Response = urllib3.BaseHTTPResponse
 
@@ -114,12 +115,12 @@ class Server:
 
     @property
     def registry_host(self) -> str:
-        """Where docker.io is really found."""
-        return "registry-1.docker.io" if self.registry == "docker.io" else self.registry
+        """Its HOST[:PORT], where docker.io is really found."""
+        return "registry-1.docker.io" if self.registry == HUB else self.registry
 
     def url(self, path: str) -> str:
         """An absolute URL; of one that the registry gave it stays as it is."""
-        return path if "://" in path else f"{self._schemes[0]}://{self.registry_host}{path}"
+        return urljoin(f"{self._schemes[0]}://{self.registry_host}/", path)
 
     def _request(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Response:
         while True:

@@ -13,7 +13,7 @@ from netfab.images.layout import Layout
 from netfab.images.locks import wait_for
 from netfab.images.streams import Stream
 from netfab.images.unpack import unpack
-from netfab.system.files import sync_filesystem
+from netfab.system.files import is_at, sync_filesystem
 from netfab.system.trees import remove_at
 
 
@@ -34,7 +34,7 @@ def install(layout: Layout, blob: str, diff_id: str, check: Callable[[], None]) 
             continue
         try:
             wait_for(fd, fcntl.LOCK_EX, check)
-            if _is_at(fd, new):
+            if is_at(fd, new):
                 try:
                     size = _write(layout, blob, diff_id, fd, check)
                 except NetfabError:
@@ -44,12 +44,6 @@ def install(layout: Layout, blob: str, diff_id: str, check: Callable[[], None]) 
         finally:
             os.close(fd)
     return size
-
-
-def _is_at(fd: int, path: str) -> bool:
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    return False
 
 
 def _write(layout: Layout, blob: str, diff_id: str, directory: int, check: Callable[[], None]) -> int:

@@ -47,13 +47,13 @@ def _held(place: Place, kind: int) -> Iterator[Layout]:
     except OSError as error:
         raise NetfabError(f"{layout.root}: {error.strerror}") from error
     try:
-        _wait_for(fd, kind, place)
+        _wait_for(fd, kind, place, layout)
         yield layout
     finally:
         os.close(fd)
 
 
-def _wait_for(fd: int, kind: int, place: Place) -> None:
+def _wait_for(fd: int, kind: int, place: Place, layout: Layout) -> None:
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -64,7 +64,7 @@ def _wait_for(fd: int, kind: int, place: Place) -> None:
             if time.monotonic() > until:
                 raise Locked(
                     "images are being brought or removed by another command",
-                    hint="wait for it, or see which by `fuser -v /var/lib/netfab/images/lock`",
+                    hint=f"wait for it, or see which by `fuser -v {layout.lock}`",
                 ) from None
 
         wait_for(fd, kind, check)

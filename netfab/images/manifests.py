@@ -6,12 +6,11 @@ OCI image-spec (manifest.md, image-index.md), and Docker's schema 2, which diffe
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from netfab.images.blobs import digest_of
-from netfab.images.config import MAX_LAYERS, BadImage
+from netfab.images.config import DIGEST, MAX_LAYERS, BadImage
 from netfab.tuples import NamedTuple
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -24,7 +23,6 @@ INDEXES: Final = (
 )
 _COMPRESSED: Final = {"": "", "gzip": "+gzip", "zstd": "+zstd"}
 ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
-_DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 _MOST_BYTES: Final = 1 << 40  # of a blob
 
 
@@ -94,7 +92,7 @@ def _descriptor(said: Any) -> Descriptor:
     if not isinstance(said, dict):
         raise BadImage("this manifest does not say what it consists of")
     digest, size, media_type = said.get("digest"), said.get("size"), said.get("mediaType", "")
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise BadImage(f"this manifest has a digest that is none: {digest!r}")
     if type(size) is not int or not 0 <= size <= _MOST_BYTES or not isinstance(media_type, str):
         raise BadImage(f"this manifest says of {digest} that it has {size!r} bytes")

@@ -211,4 +211,4 @@ def _next_page(link: str) -> str | None:
     if not found:
         return None
     parts = urlsplit(found[1])
-    return f"{parts.path}?{parts.query}"
+    return f"/{parts.path.lstrip('/')}?{parts.query}"

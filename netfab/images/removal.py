@@ -7,7 +7,7 @@ leaves what the next `prune` finds: the index goes first, and it names only what
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from netfab.errors import NetfabError
@@ -33,12 +33,16 @@ class Removed(NamedTuple):
     bytes: int  # of the disk
 
 
-def remove(where: Place, words: Iterable[str], used: Collection[str], force: bool = False) -> Removed:
-    """Take names away; and images with their last one, unless they are `used`, by their ids.
+Used = Callable[[], Collection[str]]  # the ids of images in use: asked once nobody can begin to use one
+
+
+def remove(where: Place, words: Iterable[str], used: Used, force: bool = False) -> Removed:
+    """Take names away; and images with their last one, unless they are `used`.
 
     An id takes all of its names; several need `force`. Raises NetfabError, before anything is removed.
     """
     with alone(where) as layout:
+        in_use = used()
         with changing(layout) as index:
             untagged, ids = list[str](), dict[str, None]()
             for word in words:
@@ -53,7 +57,7 @@ def remove(where: Place, words: Iterable[str], used: Collection[str], force: boo
                 ids[image] = None
             gone = [image for image in ids if not any("@" not in name for name in index.names_of(image))]
             for image in gone:
-                if image in used:
+                if image in in_use:
                     raise NetfabError(f"image {image[7:19]} is used by a fabric", hint="destroy that first")
                 untagged += _forget(index, image)
         return Removed(tuple(untagged), tuple(gone), _sweep(layout, index))
@@ -84,14 +88,15 @@ def _forget(index: Index, image: str) -> list[str]:
     return names
 
 
-def prune(where: Place, used: Collection[str], everything: bool = False) -> Removed:
+def prune(where: Place, used: Used, everything: bool = False) -> Removed:
     """Remove images that have no tag, or with `everything` all that are not used, and what no image has.
 
     Also what an interrupted pull left. Raises NetfabError.
     """
     with alone(where) as layout:
+        in_use = used()
         with changing(layout) as index:
-            idle = [image for image in index.images if image not in used]
+            idle = [image for image in index.images if image not in in_use]
             gone = [image for image in idle if everything or not _is_kept(index, image)]
             untagged = [name for image in gone for name in _forget(index, image)]
         return Removed(tuple(untagged), tuple(gone), _sweep(layout, index))

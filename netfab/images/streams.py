@@ -117,7 +117,7 @@ def _from_zstd(blob: IO[bytes]) -> Iterator[bytes]:
     except ImportError as error:
         raise Unsupported("this layer is compressed by zstd", hint="pip install 'netfab[zstd]'") from error
     try:
-        reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
+        reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(
             blob, read_across_frames=True
         )
         while piece := reader.read(_PIECE):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from netfab.errors import NetfabError
 from netfab.images import layers
-from netfab.images.blobs import Part, incoming
+from netfab.images.blobs import Part, incoming, keep
 from netfab.images.config import BadImage, config_of, diff_ids_of
 from netfab.images.index import Known, changing, read
 from netfab.images.layout import MOST, Layout
@@ -82,7 +82,7 @@ def take(place: Place, layout: Layout, supply: Supply, names: Iterable[str], wha
     if len(diff_ids) != len(manifest.layers):
         told = f"{len(manifest.layers)} layers, and its config {len(diff_ids)}"
         raise BadImage(f"this image's manifest has {told}")
-    _keep_manifest(layout, manifest, supply.text)
+    keep(layout, supply.text)
     wanted = tuple(zip(manifest.layers, diff_ids, strict=True))
     sizes = _bring_layers(layout, supply, wanted, meter)
     _note(layout, manifest, diff_ids, sizes, str(config.get("created") or ""), names)
@@ -115,14 +115,6 @@ def _config(layout: Layout, supply: Supply, manifest: Manifest, meter: Meter) ->
     if not isinstance(config, dict):
         raise BadImage("this image's config is none")
     return config
-
-
-def _keep_manifest(layout: Layout, manifest: Manifest, text: bytes) -> None:
-    with incoming(layout, manifest.digest, len(text), lambda: None) as part:
-        if part is not None:
-            part.restart()
-            part.write(iter([text]), lambda _: None)
-            part.finish()
 
 
 def _bring(layout: Layout, supply: Supply, blob: Descriptor, meter: Meter) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import struct
@@ -70,15 +69,8 @@ def _witness(netns: int | None) -> Iterator[list[socket.socket]]:
     if netns is None:
         yield []
         return
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        linux.setns(netns, linux.CLONE_NEWNET)
-        try:
-            door = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
-        finally:
-            linux.setns(home, linux.CLONE_NEWNET)
-    finally:
-        os.close(home)
+    with linux.in_network(netns):
+        door = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
     with door:
         yield [door]
 

@@ -42,15 +42,10 @@ class Capture:
     def __init__(self, netns: int, interface: str = "", filter: str = "") -> None:
         """Raises NetfabError: no such interface, a filter that makes no sense."""
         program = compiled(filter) if filter else b""
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            linux.setns(netns, linux.CLONE_NEWNET)
-            kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+        with linux.in_network(netns):
             self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETH_P_ALL))
             names = [name for _, name in socket.if_nameindex()]
-        finally:
-            linux.setns(home, linux.CLONE_NEWNET)
-            os.close(home)
         self.lost = 0
         try:
             self._prepare(interface, program)

@@ -11,7 +11,7 @@ import json
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from errno import EINVAL, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT, ETIMEDOUT, errorcode
 from struct import Struct
@@ -30,7 +30,8 @@ _AT_ONCE = 1 << 20  # bytes, what everybody may have (pipe(7))
 _ENVIRONMENT = {"LC_ALL": "C"}
 _FAMILIES = {1: "inet", 7: "bridge"}  # linux/netfilter.h, NFPROTO_*
 _NFGENMSG = Struct("=BBH")  # family, version, res_id
-_GET_TABLES, _TABLE_NAME = 10 << 8 | 1, 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE; NFTA_TABLE_NAME
+_GET_TABLES = 10 << 8 | 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE
+_TABLE_NAME, _TABLE_HANDLE = 1, 4  # NFTA_TABLE_*
 _GET_CHAIN, _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK = 10 << 8 | 4, 1, 3, 4
 _HOOK_NUMBER, _FORWARD = 1, 2  # NFTA_HOOK_HOOKNUM; NF_INET_FORWARD, which is NF_BR_FORWARD, too
 _ABSENT = {ENOENT, EOPNOTSUPP, EPROTONOSUPPORT}  # no such table, or a kernel that can't have any
@@ -75,8 +76,8 @@ class Listing:
         self.foreign: list[tuple[str, str]] = []  # (family, name): a table of that name that is not ours
         self._runs: dict[str, _Run] = {}
         with suppress(Unsupported):  # no nft, no tables of ours; who wants one is told by `load`
-            for family in _families_with(self._table):
-                if not is_marked(family, self._table):
+            for family, handle in _families_with(self._table).items():
+                if _is_foreign(family, self._table, handle):
                     self.foreign.append((family, self._table))
                     continue
                 self._runs[family] = _Run(program(), ("-j", "list", "table", family, self._table))
@@ -107,24 +108,42 @@ class Listing:
                 raise KernelRefused("list nft tables", errno, _reason_of(words))
 
 
-def _families_with(table: str) -> list[str]:
-    """The families in which that table is; both where the kernel does not say."""
+def _families_with(table: str) -> dict[str, bytes]:
+    """The families in which that table is, and its handles; both where the kernel does not say."""
     try:
-        return [family for family, name in tables_there() if name == table]
+        return {family: handle for (family, name), handle in _handles().items() if name == table}
     except KernelRefused:
-        return list(_FAMILIES.values())
+        return dict.fromkeys(_FAMILIES.values(), b"")
 
 
-def tables_there() -> list[tuple[str, str]]:
+def _is_foreign(family: str, table: str, handle: bytes) -> bool:
+    """Whether the table with that handle, or the one that has its name by now, is there and not ours.
+
+    Ours has its mark as long as it is there; so where there is none, it is looked whether it still is.
+    """
+    found: bytes | None = handle
+    while found is not None and not is_marked(family, table):
+        before, found = found, _families_with(table).get(family)
+        if found == before:
+            return True
+    return False
+
+
+def tables_there() -> Collection[tuple[str, str]]:
     """Every table of the families that fabrics use, (family, name).
 
     Raises KernelRefused where the kernel does not say.
     """
-    return [
-        (_FAMILIES[family], text(attrs.get(_TABLE_NAME, b"")))
+    return _handles().keys()
+
+
+def _handles() -> dict[tuple[str, str], bytes]:
+    """By family and name, what tells a table from the next one of that name. Raises KernelRefused."""
+    return {
+        (_FAMILIES[family], text(attrs.get(_TABLE_NAME, b""))): attrs.get(_TABLE_HANDLE, b"")
         for family, attrs in _dumped(_GET_TABLES)
         if family in _FAMILIES
-    ]
+    }
 
 
 def others_see_what_is_forwarded() -> bool:

@@ -22,9 +22,10 @@ from netfab.errors import NetfabError, PortBusy, RuntimeFailed, raise_all
 from netfab.runtime import cgroups, ports, sealed
 from netfab.runtime.paths import Paths
 from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, READY, error_from
-from netfab.runtime.record import EXITED, Record, replace_file, write_record
+from netfab.runtime.record import EXITED, Record, write_record
 from netfab.runtime.spec import Spec
 from netfab.runtime.status import connect, status, status_of, supervisor_lives
+from netfab.system.replace import replace_file
 from netfab.system.trees import remove_tree
 
 _T = TypeVar("_T")

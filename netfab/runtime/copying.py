@@ -12,10 +12,10 @@ import stat
 from contextlib import ExitStack
 
 from netfab.errors import NetfabError
-from netfab.system.mounts import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, open_below
+from netfab.system.mounts import open_below
+from netfab.system.trees import IN_ROOT
 from netfab.tuples import NamedTuple
 
-_IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
 _DEEPEST = 200  # directories within each other
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 def in_container(root: int, path: str, closing: ExitStack) -> Entry:
     """A path of the container; its last part, which need not exist, is not followed. Raises OSError."""
     parent, name = _split(path)
-    directory = open_below(root, parent.strip("/") or ".", os.O_PATH | os.O_DIRECTORY, _IN_ROOT)
+    directory = open_below(root, parent.strip("/") or ".", os.O_PATH | os.O_DIRECTORY, IN_ROOT)
     closing.callback(os.close, directory)
     return Entry(directory, name)
 
@@ -56,7 +56,7 @@ def _split(path: str) -> tuple[str, str]:
 def place_in_container(root: int, path: str, name: str, closing: ExitStack) -> Entry:
     """Where what has that name goes: into the path where that leads to a directory, else in its place."""
     try:
-        directory = open_below(root, path.strip("/") or ".", os.O_PATH | os.O_DIRECTORY, _IN_ROOT)
+        directory = open_below(root, path.strip("/") or ".", os.O_PATH | os.O_DIRECTORY, IN_ROOT)
     except (FileNotFoundError, NotADirectoryError):
         if path.endswith("/"):
             raise
@@ -161,7 +161,8 @@ class _Job:
                 left = memoryview(data)
                 while left:
                     left = left[os.write(made, left) :]
-            self._own(target)
+            if self._owner is not None:
+                os.fchown(made, *self._owner)
             os.fchmod(made, stat.S_IMODE(found.st_mode) & 0o777)
             os.utime(made, ns=(found.st_atime_ns, found.st_mtime_ns))
 

@@ -386,12 +386,11 @@ def _attempt(
 
 
 def stop_signal(text: str) -> int:
-    """The number of SIGQUIT, QUIT or 3; SIGTERM for what names none."""
+    """The number of SIGQUIT, QUIT, 3 or RTMIN+3, as an image says it; SIGTERM for what names none."""
     name = text.upper().removeprefix("SIG")
-    if name.isdecimal() and 0 < int(name) <= signal.SIGRTMAX:
-        return int(name)
-    if name.startswith("RTMIN+") and name[6:].isdecimal():
-        return signal.SIGRTMIN + int(name[6:])
+    first, digits = (signal.SIGRTMIN, name[6:]) if name.startswith("RTMIN+") else (0, name)
+    if digits.isdecimal() and len(digits) <= 2 and 0 < first + int(digits) <= signal.SIGRTMAX:
+        return first + int(digits)
     return getattr(signal.Signals, f"SIG{name}", signal.SIGTERM)
 
 

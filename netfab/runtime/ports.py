@@ -14,8 +14,8 @@ from contextlib import suppress
 from errno import EIO, EPROTONOSUPPORT
 
 from netfab.runtime.paths import Paths
-from netfab.runtime.record import replace_file
 from netfab.runtime.status import supervisor_lives
+from netfab.system.replace import replace_file
 
 _KINDS = {
     "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),

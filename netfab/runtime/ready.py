@@ -140,16 +140,8 @@ def _answers(netns: int, address: str, probe: Probe) -> bool:
 
 
 def _socket_in(netns: int, address: str) -> socket.socket:
-    """A socket belongs to the namespace that it was made in, wherever it is used."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        linux.setns(netns, linux.CLONE_NEWNET)
-        try:
-            door = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
-        finally:
-            linux.setns(home, linux.CLONE_NEWNET)
-    finally:
-        os.close(home)
+    with linux.in_network(netns):
+        door = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     door.settimeout(_TRY)
     return door
 

@@ -11,6 +11,7 @@ import os
 
 from netfab.runtime.spec import Spec
 from netfab.system.proc import boot_id, start_ticks
+from netfab.system.replace import replace_file
 from netfab.tuples import NamedTuple
 
 RUNNING, RESTARTING, EXITED = "running", "restarting", "exited"
@@ -50,15 +51,6 @@ def read_record(path: str) -> Record | None:
 def write_record(path: str, record: Record) -> None:
     """Replace the record."""
     replace_file(path, json.dumps(record._asdict()))
-
-
-def replace_file(path: str, text: str) -> None:
-    """Write a private file whole or not at all."""
-    new = f"{path}.new"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.rename(new, path)
 
 
 def read_spec(path: str) -> Spec:

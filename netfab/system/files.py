@@ -43,6 +43,13 @@ def read_of_others(path: str, most: int = 1 << 20) -> bytes:
         return file.read(most)
 
 
+def is_at(fd: int, path: str) -> bool:
+    """Whether an open file is still the one at the path."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    return False
+
+
 def sync_filesystem(fd: int) -> None:
     """Return when all that was written to the file system of an open file is on its disk; syncfs(2)."""
     checked(libc.syncfs(fd))

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from netfab.system.libc import checked, libc
 
@@ -42,6 +45,20 @@ def setns(fd: int, kind: int) -> None:
 def unshare(flags: int) -> None:
     """Put this thread into new namespaces; unshare(2)."""
     checked(libc.unshare(flags))
+
+
+@contextmanager
+def in_network(netns: int) -> Iterator[None]:
+    """This thread in that network namespace meanwhile; a socket that is made there belongs to it for good."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(netns, CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            setns(home, CLONE_NEWNET)
+    finally:
+        os.close(home)
 
 
 def namespace_kind(fd: int) -> int:

@@ -137,7 +137,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [
         report
         for report in terminalreporter.getreports("failed") + terminalreporter.getreports("error")
-        if KEPT in dict(report.user_properties)
+        if isinstance(report, pytest.TestReport) and KEPT in dict(report.user_properties)
     ]
     if not reports:
         return
@@ -151,4 +151,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(annotation(report))
         if path := os.environ.get("GITHUB_STEP_SUMMARY"):
             with open(path, "a", encoding="utf-8") as file:
-                file.writelines(summary(report, dict(report.user_properties)[KEPT]) for report in reports)
+                file.writelines(
+                    summary(report, str(dict(report.user_properties)[KEPT])) for report in reports
+                )

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +25,7 @@ from netfab import fabric
 from netfab.engine import apply as engine
 from netfab.errors import NetfabError
 from netfab.hosts import simulated
+from netfab.hosts.bgp import Speaker
 from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.bgp import DAEMONS, Bgp
@@ -30,7 +35,8 @@ from netfab.objects.supervisor import Supervisor
 from netfab.objects.vxlan_fdb import VxlanFdb
 from netfab.plan.facts import Device, Facts, Frr
 from netfab.plan.placement import plan_hosts
-from netfab.runtime.paths import RUN_DIRECTORY
+from netfab.runtime import status
+from netfab.runtime.paths import RUN_DIRECTORY, Paths
 from netfab.where import HERE, Where
 
 BY_BGP = "{vxlan: {control: evpn}}"
@@ -249,3 +255,34 @@ def test_what_bgpd_does_not_take_is_told_in_its_words_and_undone() -> None:
         engine.apply(wrong, host)
 
     assert differences(empty, snapshot()) == []
+
+
+def test_a_symlink_at_bgpds_door_leads_to_no_socket_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = Paths("f", str(tmp_path), str(tmp_path))
+    Path(paths.record(DAEMONS)).parent.mkdir(parents=True)
+    Path(paths.record(DAEMONS)).touch()
+    (tmp_path / "root/run/frr").mkdir(parents=True)
+    (tmp_path / "root/run/frr/bgpd.vty").symlink_to(tmp_path / "host.sock")
+    monkeypatch.setattr(status, "status_of", lambda *_: SimpleNamespace(pid=bgpd.pid))
+
+    with socket.socket(socket.AF_UNIX) as of_host, rooted_in(str(tmp_path / "root")) as bgpd:
+        of_host.bind(str(tmp_path / "host.sock"))
+        of_host.listen()
+        of_host.setblocking(False)
+
+        assert Speaker(paths, lambda: None, print).read() == ""
+        with pytest.raises(BlockingIOError):
+            of_host.accept()
+
+
+@contextmanager
+def rooted_in(root: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose root that is."""
+    words = "import os, sys; os.chroot(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    argv = [sys.executable, "-S", "-c", words, root]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        yield process

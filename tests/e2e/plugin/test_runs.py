@@ -166,3 +166,10 @@ def test_unknown(netfab):
 
     assert "nothing is known of antigravity" in said
     assert "1 passed, 1 error" in said
+
+
+def test_a_file_that_can_not_be_collected_is_told_as_pytest_tells_it(directory: Path) -> None:
+    said = Run(directory, "import no_such_module\n").to_the_end()
+
+    assert "No module named 'no_such_module'" in said
+    assert said.endswith("exit 2")

@@ -96,11 +96,11 @@ def test_a_kill_at_any_step_leaves_no_half_and_the_next_load_is_whole(
             if path.suffix != ".new" and (path / "d").is_dir():
                 assert (path / "d/a").read_bytes() == b"a" * 5000
         if step % 3 == 0:  # else the next one finds what this one left
-            prune(where, (), everything=True)
+            prune(where, frozenset, everything=True)
             assert left(where) == []
         step += 1
     assert files_of(where, "one") == {"a": b"a" * 5000, "b": b"b", "one": b""}
-    prune(where, ())
+    prune(where, frozenset)
     assert len(left(where)) == 6  # two layers packed and unpacked, config, manifest
     record_property("kills of a load", step - 1)
 
@@ -111,18 +111,18 @@ def test_a_kill_at_any_step_of_a_removal_leaves_no_half_of_a_layer(
     step, killed = 1, True
     while killed:
         where = load(one=ONE, two=TWO)
-        killed = is_killed(step, lambda where=where: remove(where, ["one", "two"], ()))  # type: ignore[misc]
+        killed = is_killed(step, lambda where=where: remove(where, ["one", "two"], frozenset))  # type: ignore[misc]
         load(one=ONE)
         assert files_of(where, "one") == {"a": b"a" * 5000, "b": b"b", "one": b""}
         step += 1
-    prune(where, ())
+    prune(where, frozenset)
     assert len(left(where)) == 6
     record_property("kills of a removal", step - 2)
 
 
 def test_what_a_killed_unpacking_left_is_not_in_the_layer(load: Callable[..., Where]) -> None:
     where = load(one=ONE)
-    remove(where, ["one"], ())
+    remove(where, ["one"], frozenset)
     (top, *_) = image_of_layers(where)
     Path(f"{top}.new/d").mkdir(parents=True)
     Path(f"{top}.new/d/of a liar").touch()
@@ -144,10 +144,10 @@ def test_an_image_goes_with_its_last_name_and_shared_layers_with_their_last_imag
     where = load(one=ONE, two=TWO)
     tag(where, "one", "again")
 
-    assert remove(where, ["one"], ()).deleted == ()
-    assert remove(where, ["again"], ()).deleted == (ONE.id,)
+    assert remove(where, ["one"], frozenset).deleted == ()
+    assert remove(where, ["again"], frozenset).deleted == (ONE.id,)
     assert files_of(where, "two") == {"a": b"a" * 5000, "b": b"b", "two": b""}
-    assert remove(where, [TWO.id[7:19]], ()).untagged == ("two:latest",)
+    assert remove(where, [TWO.id[7:19]], frozenset).untagged == ("two:latest",)
     assert left(where) == []
 
 
@@ -155,9 +155,23 @@ def test_an_image_that_is_used_stays(load: Callable[..., Where]) -> None:
     where = load(one=ONE)
 
     with pytest.raises(NetfabError, match="used by a fabric"):
-        remove(where, ["one"], {ONE.id})
-    assert prune(where, {ONE.id}, everything=True).deleted == ()
+        remove(where, ["one"], lambda: {ONE.id})
+    assert prune(where, lambda: {ONE.id}, everything=True).deleted == ()
     assert [line.repository for line in images(where)] == ["one"]
+
+
+def test_what_is_used_is_asked_when_nobody_can_begin_to_use_an_image(load: Callable[..., Where]) -> None:
+    where = load(one=ONE)
+    impatient = where._replace(lock_timeout=0.0)
+
+    def used() -> frozenset[str]:
+        with pytest.raises(Locked), using(impatient):
+            pass
+        return frozenset({ONE.id})
+
+    assert prune(where, used, everything=True).deleted == ()
+    with pytest.raises(NetfabError, match="used by a fabric"):
+        remove(where, ["one"], used)
 
 
 def test_an_id_with_several_names_is_removed_with_force_only(load: Callable[..., Where]) -> None:
@@ -165,8 +179,8 @@ def test_an_id_with_several_names_is_removed_with_force_only(load: Callable[...,
     tag(where, "one", "again")
 
     with pytest.raises(NetfabError, match="again:latest"):
-        remove(where, [ONE.id], ())
-    assert remove(where, [ONE.id], (), force=True).deleted == (ONE.id,)
+        remove(where, [ONE.id], frozenset)
+    assert remove(where, [ONE.id], frozenset, force=True).deleted == (ONE.id,)
 
 
 def test_a_name_that_is_given_to_another_image_leaves_the_first_without(load: Callable[..., Where]) -> None:
@@ -176,7 +190,7 @@ def test_a_name_that_is_given_to_another_image_leaves_the_first_without(load: Ca
     assert sorted((line.repository, line.id) for line in images(where)) == sorted(
         [("", ONE.id), ("one", TWO.id)]
     )
-    assert prune(where, ()).deleted == (ONE.id,)
+    assert prune(where, frozenset).deleted == (ONE.id,)
 
 
 def test_nothing_is_removed_while_images_are_brought(load: Callable[..., Where]) -> None:
@@ -208,7 +222,7 @@ def test_a_lock_of_a_process_that_died_holds_nobody(load: Callable[..., Where]) 
         os._exit(0)
     os.waitpid(child, 0)
 
-    assert prune(where, (), everything=True).deleted == (ONE.id,)
+    assert prune(where, frozenset, everything=True).deleted == (ONE.id,)
 
 
 def test_a_full_disk_is_told_and_leaves_no_half(where: Where) -> None:
