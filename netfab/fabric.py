@@ -45,6 +45,7 @@ from netfab.where import (
     locked_fabric,
     need_kernel,
     need_root,
+    opened_book,
     opened_host,
     opened_store,
     records,
@@ -263,6 +264,7 @@ def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
             force=force,
         )
         withdraw(where.run, name)
+        opened_book(where).forget_secret(name)
         try:
             with opened_store(where) as store:
                 store.forget(name)

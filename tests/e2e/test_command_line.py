@@ -718,3 +718,13 @@ def test_a_set_value_and_an_included_file_count_as_if_the_file_had_them(lab: Lab
     assert lab.netfab("diff", code=2).out.count("10.7.7.7")
     lab.netfab("apply")
     assert lab.netfab("apply").out.startswith("No changes.")
+
+
+def test_a_secret_does_not_outlive_the_leases_that_count_its_keys(lab: Lab) -> None:
+    lab.write("name: kept\nnetworks: {lan: {}}\nnodes: {a: {networks: [lan]}}\n")
+    lab.netfab("apply")
+    lab.shell("mkdir -p /var/lib/netfab/controller && touch /var/lib/netfab/controller/kept.key")
+
+    lab.netfab("destroy")
+
+    assert lab.shell("ls /var/lib/netfab/controller") == ""
