@@ -61,7 +61,7 @@ class Server:
         try:
             response = self._answer(method, path, dict(headers or {}), body)
         except ValueError as error:  # urllib's, of where it redirects to or wants us to log in
-            raise RegistryError(f"{self.registry} sends us to no URL: {error}") from error
+            raise RegistryError(f"{self.registry}: it sends us to no URL: {error}") from error
         try:
             if response.status not in fine:
                 raise self._refusal(response)

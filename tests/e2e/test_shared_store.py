@@ -71,10 +71,14 @@ def test_without_its_store_a_fabric_is_seen_and_ended_but_not_changed(shop: Lab)
 
 
 def test_what_speaks_of_one_host_only_is_refused_by_name(shop: Lab) -> None:
-    for words, told in (
-        (("--confirm", "30s"), "--confirm is not supported yet"),
-        (("--host", "h1"), "--host asks nobody"),
-    ):
-        assert told in shop.netfab("apply", *words, "shop.yaml", code=1).err
+    assert "--host asks nobody" in shop.netfab("apply", "--host", "h1", "shop.yaml", code=1).err
     lab = shop.netfab("lab", "shop.yaml", "--", "true", code=1).err
     assert "shop.yaml:3:8: store: a lab is separate from everything" in lab
+
+
+def test_what_was_saved_is_applied_and_stays_when_it_is_confirmed(shop: Lab) -> None:
+    shop.netfab("plan", "--save", "p.json", "shop.yaml")
+    shop.netfab("apply", "--plan", "p.json", "--confirm", "60s")
+    shop.netfab("confirm", "shop")
+
+    assert "No changes" in shop.netfab("plan", "shop.yaml").out

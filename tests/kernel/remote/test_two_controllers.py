@@ -262,13 +262,13 @@ def test_a_controller_that_stood_still_until_its_lock_ran_out_changes_nothing_an
             real = across.transact
 
             def stopping(*words: Any) -> Any:
-                *first, decided = words
+                *first, decided, anew = words
 
                 def stop() -> None:
                     os.kill(os.getpid(), signal.SIGSTOP)
                     decided()
 
-                return real(*first, stop)
+                return real(*first, stop, anew)
 
             monkeypatch.setattr(across, "transact", stopping)
             c1.apply(one_more(SHARED))
