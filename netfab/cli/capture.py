@@ -74,7 +74,7 @@ class _Shown:
         self._blocks = Pcapng()
         if path is not None:
             try:
-                self._file = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115 - close()
+                self._file = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115  # `close` does
             except OSError as error:
                 raise NetfabError(f"{path}: {error.strerror}") from error
             self._file.write(self._blocks.head())

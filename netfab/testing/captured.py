@@ -18,7 +18,7 @@ class Captured:
     """What passed so far. In a `with`, until its end; what was sent before is in it, first frame and last."""
 
     def __init__(self, sandbox: Sandbox, place: Place, interface: str, filter: str) -> None:
-        self._file = tempfile.NamedTemporaryFile(suffix=".pcapng")  # noqa: SIM115
+        self._file = tempfile.NamedTemporaryFile(suffix=".pcapng")  # noqa: SIM115  # gone with us
         fds = [self._file.fileno()]
         self._line, _, _ = sandbox.talk(catch, fds, place, interface, filter)
         self._open = True

@@ -78,7 +78,7 @@ def failure(error: BaseException) -> Failure:
     """The failure as it can be said: an error that can't be pickled in its own words."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:
+    except Exception:  # whatever its class does when it is pickled
         told = NetfabError(str(error) or type(error).__name__, hint=getattr(error, "hint", ""))
         return Failure(told)
     return Failure(error)

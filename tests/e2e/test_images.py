@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab import COMMAND, Lab
@@ -51,8 +52,8 @@ def web(text: bytes = b"hello") -> object:
     return image(root, Cmd=HTTPD[1:], Entrypoint=HTTPD[:1], Env=["A=image", "B=image"], WorkingDir="/srv")
 
 
-def archive(lab: Lab, name: str, made: object, file_name: str = "web.tar") -> str:
-    write_docker_archive(lab.directory / file_name, [(name, made)])  # type: ignore[list-item]
+def archive(lab: Lab, name: str, made: Any, file_name: str = "web.tar") -> str:
+    write_docker_archive(lab.directory / file_name, [(name, made)])
     return file_name
 
 

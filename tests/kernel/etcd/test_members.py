@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -114,9 +114,9 @@ def test_a_cut_network_that_heals_leaves_no_lease_doubled(
     assert (cut_off, healed) == (StoreUnreachable.__name__, LeaseConflict.__name__)
 
 
-def outcome(job: object) -> str:
+def outcome(job: Callable[[], object]) -> str:
     try:
-        job()  # type: ignore[operator]
+        job()
     except StoreError as error:
         return type(error).__name__
     return "done"

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def test_a_kill_at_any_step_of_a_removal_leaves_no_half_of_a_layer(
     step, killed = 1, True
     while killed:
         where = load(one=ONE, two=TWO)
-        killed = is_killed(step, lambda where=where: remove(where, ["one", "two"], frozenset))  # type: ignore[misc]
+        killed = is_killed(step, partial(remove, where, ["one", "two"], frozenset))
         load(one=ONE)
         assert files_of(where, "one") == {"a": b"a" * 5000, "b": b"b", "one": b""}
         step += 1
