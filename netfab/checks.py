@@ -47,13 +47,24 @@ def tried(fabric: str, trials: Sequence[Trial], where: Where = HERE) -> list[Ver
     need_root("check")
     with opened_store(where) as store:
         nodes = json.loads(known_record(store, fabric).summary)["nodes"]
+    inside: dict[str, _Node] = {}
+    gone: dict[str, str] = {}  # why
     with ExitStack() as stack, ThreadPoolExecutor(_AT_ONCE) as threads:
-        inside = {
-            name: stack.enter_context(_opened(fabric, name, nodes.get(name), where))
-            for name in {end for trial in trials for end in (trial.source, trial.receiver) if end}
+        for name in {end for trial in trials for end in (trial.source, trial.receiver) if end}:
+            try:
+                inside[name] = stack.enter_context(_opened(fabric, name, nodes.get(name), where))
+            except NetfabError as error:
+                gone[name] = error.message
+        found = {
+            trial: Verdict(trial.sentence, False, gone.get(trial.source) or gone[trial.receiver], 0.0)
+            for trial in trials
+            if {trial.source, trial.receiver} & gone.keys()
         }
-        jobs = [threads.submit(_judged, several, inside) for several in _together(trials)]
-        found = {trial: verdict for job in jobs for trial, verdict in job.result()}
+        jobs = [
+            threads.submit(_judged, several, inside)
+            for several in _together(trial for trial in trials if trial not in found)
+        ]
+        found |= {trial: verdict for job in jobs for trial, verdict in job.result()}
     return [found[trial] for trial in trials]
 
 

@@ -81,6 +81,16 @@ def test_each_result_is_a_case_of_the_junit_file(shop: Lab) -> None:
     ]
 
 
+def test_checks_of_a_node_that_is_gone_fail_and_the_others_are_tried(shop: Lab) -> None:
+    shop.shell("ip netns del shop.lone")
+
+    found = shop.netfab("check", "-o", "json", code=1).json["checks"]
+
+    reasons = {each["sentence"]: each["reason"] for each in found}
+    assert "the namespace of lone is gone" in reasons["lone does not reach web"]
+    assert reasons["db reaches web on udp/5353"] == ""
+
+
 def test_pairs_are_who_reaches_whom(shop: Lab) -> None:
     found = shop.netfab("check", "--pairs", "-o", "json").json["pairs"]
 
