@@ -158,6 +158,15 @@ def test_a_command_on_a_terminal_has_one_and_it_is_copied_both_ways(containers: 
     assert signal.getsignal(signal.SIGWINCH) == signal.SIG_DFL
 
 
+def test_a_commands_terminal_is_one_of_the_containers_and_its_users(containers: Containers) -> None:
+    user = "daemon" if user_namespace_is_initial() else None
+    containers.start("sleep", "inf")
+
+    _, text = containers.exec("sh", "-c", "tty && test -O $(tty) && : > $(tty)", user=user, terminal=True)
+
+    assert text == "/dev/pts/0\n"
+
+
 def test_the_terminal_has_the_size_of_ours_and_ours_is_restored(containers: Containers) -> None:
     import fcntl
     import struct
