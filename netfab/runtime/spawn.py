@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import NoReturn
 
-from netfab.errors import BECOME, ContainerFailed
+from netfab.errors import BECOME, MOUNT, ContainerFailed
 from netfab.runtime import rootfs
 from netfab.runtime.confine import Rights, give_up, lock
 from netfab.runtime.identity import Identity, identify
@@ -165,7 +165,7 @@ def _become(birth: Birth, streams: tuple[int | None, int, int], channel: socket.
     rootfs.mount_kernel_filesystems(root, birth.layers, birth.cgroup_mounts)
     if birth.init:
         rootfs.bind_init(root, birth.init)
-    yield "mount"
+    yield MOUNT
     rootfs.bind_mounts(root, spec)
     yield "write its files"
     rootfs.write_files(root, spec)

@@ -63,8 +63,16 @@ REFUSED = (
     ("host /none", 127, "/none: No such file or directory"),
     ("host /etc", 126, "Permission denied"),
     ("host", 125, "which program?"),
-    ("-p 80 host true", 125, "--publish: `80` publishes nothing"),
+    ("--mac-address zz host true", 125, "--mac-address: `zz` is no MAC"),
+    ("--ip6 fd00::5 host true", 125, "--ip6: fd00::5 is an IPv6 address"),
+    ("--ip6 10.0.0.2 host true", 125, "--ip6: `10.0.0.2` is no IPv6 address"),
+    (
+        "-v /etc/passwd:/etc host true",
+        126,
+        "mount: /etc: Is a directory\nhint: a file is mounted onto a file",
+    ),
     ("--memory much host true", 125, "--memory: "),
+    ("--network none --ip 10.0.0.2 host true", 125, "conflicting options: --ip and --network none"),
     ("--network host -p 80:80 host true", 125, "conflicting options: `publish` and `mode: host`"),
     ("--network container:nobody host true", 125, "there is no node `nobody`"),
     ("--network nowhere host true", 125, "there is no network nowhere"),
@@ -152,7 +160,7 @@ def test_words_are_the_programs_own_and_flags_what_docker_means_by_them(lab: Lab
 
     ran = lab.netfab(
         "run", "--rm", "-e", "COLOUR={ip:lo}", "-e", "NOBODYS", "-v", "./data:/data:ro", "-w", "/usr/lib",
-        "--user", "daemon:daemon", "--hostname", "h1", "--read-only", "--pids-limit", "77",
+        "--user", "daemon:daemon", "--hostname", "h1", "--read-only", "--pids-limit", "77", "--memory", "0",
         "--cap-drop", "ALL", "host", "sh", "-c", script,
     )  # fmt: skip
 
@@ -341,8 +349,10 @@ def test_cp_is_not_led_out_of_a_container_by_its_links_nor_makes_what_is_special
 
 def test_a_file_that_is_taken_for_a_name_is_pointed_out(lab: Lab) -> None:
     file = lab.write("", "root.tar")
+    lab.write("nodes: {a: {image: root.tar}}")
 
     assert "hint: `./root.tar` is what is here" in lab.netfab("run", file, "true", code=125).err
+    assert "hint: `./root.tar` is what is here" in lab.netfab("apply", code=1).err
 
 
 def test_an_image_says_what_the_command_does_not(lab: Lab) -> None:

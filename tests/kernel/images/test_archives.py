@@ -211,6 +211,18 @@ def test_layers_that_are_equal_and_have_names_of_their_own_are_found(where: Wher
     assert load_all(where, f"{HERE}/twice.tar") == [(made.id, [])]
 
 
+def test_a_name_that_is_none_here_is_told_and_the_image_loaded_by_its_others(
+    where: Where, said: list[str]
+) -> None:
+    made = image(layer(file("a")))
+    write_docker_archive(HERE / "a.tar", [("Shop/Web", made), ("web", made)])
+
+    loaded = load_all(where, f"{HERE}/a.tar")
+
+    assert loaded == [(made.id, []), (made.id, ["web:latest"])]
+    assert ["`Shop/Web:latest`" in line and "left out" in line for line in said] == [True]
+
+
 @pytest.mark.parametrize("kind", ["a pipe", "a device"])
 def test_a_layout_whose_files_have_no_end_is_not_read(where: Where, kind: str) -> None:
     (HERE / "oci-layout").write_text("{}")
