@@ -162,6 +162,7 @@ class RuntimeFailed(NetfabError):
 
 BECOME = "give up its rights"  # the step in which a program becomes its user
 MOUNT = "mount"  # the step in which what the host gives is mounted
+IDENTIFY = "find its user"  # the step in which its user's numbers are looked up
 
 
 class ContainerFailed(NetfabError):
@@ -175,7 +176,13 @@ class ContainerFailed(NetfabError):
             "an ordinary user's lab has other users by newuidmap, and lines in /etc/subuid and /etc/subgid"
         )
         kinds = "a file is mounted onto a file, a directory onto a directory"
-        hints = {(BECOME, EINVAL): users, (MOUNT, ENOTDIR): kinds, (MOUNT, EISDIR): kinds}
+        names = "its /etc/passwd or /etc/group does not know that name; numbers need no entry"
+        hints = {
+            (BECOME, EINVAL): users,
+            (MOUNT, ENOTDIR): kinds,
+            (MOUNT, EISDIR): kinds,
+            (IDENTIFY, EINVAL): names,
+        }
         told = f"{name}: {step}{': ' + path if path else ''}: {strerror(errno)}"
         super().__init__(told, hint=hints.get((step, errno), ""))
         self.name, self.step, self.errno, self.path = name, step, errno, path

@@ -29,7 +29,7 @@ def wait_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
 
 
 @click.command("rm")
-@click.option("-f", "--force", is_flag=True, help="Also those that run: they are killed.")
+@click.option("-f", "--force", is_flag=True, help="Also those that run: they are killed; none there is fine.")
 @lock_option
 @_nodes
 @click.pass_context
@@ -37,9 +37,8 @@ def rm_command(ctx: click.Context, force: bool, lock_timeout: float, nodes: tupl
     """Leave nothing of containers that `run` made."""
     from netfab import containers
 
-    containers.remove(nodes, where_of(ctx, lock_timeout), force)
-    if not ctx.obj["quiet"]:
-        for node in nodes:
+    for node in containers.remove(nodes, where_of(ctx, lock_timeout), force):
+        if not ctx.obj["quiet"]:
             click.echo(node)
 
 

@@ -1,13 +1,16 @@
-"""Options that mean the same wherever they are given: `--only`, `--lock-timeout`, `--confirm` and others."""
+"""Options that mean the same wherever they are given: `--only`, `--env`, `--confirm` and others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import click
+
+from netfab.errors import NetfabError
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -56,6 +59,16 @@ def _node_names(_: click.Context, __: click.Parameter, value: str | None) -> tup
     if value is not None and not names:  # an empty variable of a script must not mean everything
         raise click.BadParameter("it names no node")
     return names
+
+
+def variables(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """NAME=VALUE; NAME alone is ours, if we have it. Raises NetfabError."""
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise NetfabError(f"--env: `{text}` has no name", hint="--env NAME=VALUE")
+        if equals or name in os.environ:
+            yield name, value if equals else os.environ[name]
 
 
 only_option = click.option(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,7 +11,7 @@ import click
 
 from netfab.cli.context import where_of
 from netfab.cli.failures import show_error
-from netfab.cli.options import lock_option
+from netfab.cli.options import lock_option, variables
 from netfab.errors import ContainerFailed, Interrupted, NetfabError, Several
 
 FAILED = 125  # exit status where it is not the program's: docker's own
@@ -130,7 +129,7 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
         _image(words, where),
         words["image"],
         words["command"] or None,
-        tuple(_variables(words["env"])),
+        tuple(variables(words["env"])),
         "" if _is_mode(words["network"]) else containers.network(words["network"], where),
         ByCommand(
             terminal=words["terminal"],
@@ -193,16 +192,6 @@ def _image(words: dict[str, Any], where: Any) -> str:
     if not program:
         raise NetfabError(f"which program? {words['image']} names none", hint="netfab run IMAGE CMD…")
     return str(image)
-
-
-def _variables(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """NAME=VALUE; NAME alone is ours, if we have it."""
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not name:
-            raise NetfabError(f"--env: `{text}` has no name", hint="--env NAME=VALUE")
-        if equals or name in os.environ:
-            yield name, value if equals else os.environ[name]
 
 
 def _in_words_of_options(error: NetfabError, words: dict[str, Any]) -> NetfabError:

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from netfab.errors import BECOME, ContainerFailed, NetfabError
+from netfab.errors import BECOME, IDENTIFY, ContainerFailed, NetfabError
 from netfab.runtime import cgroups, sealed, tty
 from netfab.runtime.confine import every_right, give_up, lock, rights_with
 from netfab.runtime.identity import identify
@@ -76,6 +76,7 @@ def run_in_container(
     *,
     privileged: bool = False,
     user: str | None = None,
+    workdir: str | None = None,
     env: tuple[tuple[str, str], ...] = (),
     terminal: bool = False,
     streams: Streams = OWN_STREAMS,
@@ -83,17 +84,17 @@ def run_in_container(
 ) -> int:
     """Run a command beside a container's own process; its exit status, 128 + n for a signal.
 
-    It is killed after `timeout` seconds, which is TIMED_OUT.
+    `user` and `workdir` None: the container's own. It is killed after `timeout` seconds, which is TIMED_OUT.
 
     Raises ContainerFailed (whose exit_code is 126 or 127) when it can't be run, NetfabError when the
     container isn't up.
     """
     if not sealed.must_be_sealed():
-        return _run_beside(paths, name, argv, privileged, user, env, terminal, streams, timeout)
+        return _run_beside(paths, name, argv, privileged, user, workdir, env, terminal, streams, timeout)
     request = os.memfd_create("exec", 0)  # not the command line, which everybody can read
     listen, report = os.pipe()
     try:
-        what = [list(paths), name, argv, privileged, user, env, terminal, timeout]
+        what = [list(paths), name, argv, privileged, user, workdir, env, terminal, timeout]
         os.pwrite(request, json.dumps(what).encode(), 0)
         _hold_back_signals()
         child = os.fork()
@@ -125,12 +126,12 @@ def main(request: str, report: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the command, which has its own handling of it
     os.set_inheritable(int(report), False)
     with open(int(request), "rb") as file:
-        paths, name, argv, privileged, user, env, terminal, timeout = json.load(file)
+        paths, name, argv, privileged, user, workdir, env, terminal, timeout = json.load(file)
     variables = tuple((key, value) for key, value in env)
     try:
         code = _run_beside(
-            Paths(*paths), name, tuple(argv), privileged, user, variables, terminal, OWN_STREAMS, timeout,
-            lambda: _leave(int(report)),
+            Paths(*paths), name, tuple(argv), privileged, user, workdir, variables, terminal, OWN_STREAMS,
+            timeout, lambda: _leave(int(report)),
         )  # fmt: skip
     except ContainerFailed as error:
         os.write(int(report), f"{error.step}\0{error.errno}\0{error.path}".encode(errors="replace"))
@@ -208,6 +209,7 @@ def _run_beside(
     argv: tuple[str, ...],
     privileged: bool,
     user: str | None,
+    workdir: str | None,
     env: tuple[tuple[str, str], ...],
     terminal: bool,
     streams: Streams,
@@ -225,7 +227,11 @@ def _run_beside(
     cgroup = next(
         (os.open(leaf.path, os.O_PATH | os.O_CLOEXEC) for leaf in leaves if not leaf.controllers), None
     )
-    spec = found.spec._replace(env=(*found.spec.env, *env), user=found.spec.user if user is None else user)
+    spec = found.spec._replace(
+        env=(*found.spec.env, *env),
+        user=found.spec.user if user is None else user,
+        workdir=found.spec.workdir if workdir is None else workdir,
+    )
     rights = every_right() if privileged else rights_with(capabilities_of(spec))
 
     def enter(channel: socket.socket | None) -> Iterator[str]:
@@ -240,7 +246,7 @@ def _run_beside(
         if child := clone(0, cgroup).pid:
             _outlive(child)
         linux.setns(pidfd, linux.CLONE_NEWCGROUP)
-        yield "find its user"
+        yield IDENTIFY
         root = os.open("/", os.O_PATH | os.O_CLOEXEC)
         identity = identify(root, "" if privileged else spec.user)
         yield "open its terminal" if terminal else "open its output"
@@ -248,6 +254,7 @@ def _run_beside(
         yield BECOME
         give_up(rights, identity)
         die_with_parent()
+        yield "enter its working directory"
         enter_directory(spec.workdir)
         reset_signals()
         os.umask(0o022)
@@ -286,13 +293,14 @@ def run_in_namespace(
     hostname: str,
     hosts_file: str = "",
     resolv_conf: str = "",
+    workdir: str | None = None,
     env: Mapping[str, str] | None = None,
     terminal: bool = False,
     streams: Streams = OWN_STREAMS,
 ) -> int:
     """Run a command of the host in a node that has a network namespace and no process; its exit status.
 
-    `env` None: the caller's own. Raises ContainerFailed when it can't be run.
+    `workdir` and `env` None: the caller's own. Raises ContainerFailed when it can't be run.
     """
     shown = dict(os.environ if env is None else env)
 
@@ -309,6 +317,9 @@ def run_in_namespace(
                 linux.mount(source, os.path.realpath(target), flags=linux.MS_BIND)
         with suppress(OSError):  # refused where our own /sys is not whole; /sys/class/net is then the host's
             linux.mount("sysfs", "/sys", "sysfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        if workdir is not None:
+            yield "enter its working directory"
+            os.chdir(workdir)
         yield "run"
         _connect(streams, channel, os.openpty)
         reset_signals()

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import NoReturn
 
-from netfab.errors import BECOME, MOUNT, ContainerFailed
+from netfab.errors import BECOME, IDENTIFY, MOUNT, ContainerFailed
 from netfab.runtime import rootfs
 from netfab.runtime.confine import Rights, give_up, lock
 from netfab.runtime.identity import Identity, identify
@@ -169,7 +169,7 @@ def _become(birth: Birth, streams: tuple[int | None, int, int], channel: socket.
     rootfs.bind_mounts(root, spec)
     yield "write its files"
     rootfs.write_files(root, spec)
-    yield "find its user"
+    yield IDENTIFY
     user = identify(root, spec.user)
     yield "make its working directory"
     os.close(make_directories(root, spec.workdir))

@@ -125,7 +125,7 @@ def test_run_starts_no_other_container_and_rm_takes_what_has_ended(lab: Lab) -> 
     assert lab.netfab("wait", "failed").out == "3\n"
     assert lab.netfab("ps", "-q").out == "default/nap\n"
     assert "Deleted: failed\nDeleted: busy\n" in lab.netfab("prune", "--force").out
-    assert lab.netfab("rm", "-f", "nap").out == "nap\n"
+    assert lab.netfab("rm", "-f", "nobody", "nap").out == "nap\n"
     assert containers(lab) == {}
 
 
@@ -280,6 +280,8 @@ def test_what_a_container_is_told_in_its_variables_is_nobody_elses_to_read(lab: 
 
     assert told.out == ""
     assert "hunter2" in lab.netfab("exec", "a", "sh", "-c", "echo $PASSWORD").out
+    shown = lab.netfab("exec", "-e", "PASSWORD", "a", "env", env={"PASSWORD": "mine"})
+    assert "PASSWORD=mine" in shown.out
     assert "a" in lab.shell("cat /run/netfab/default.json")
 
 

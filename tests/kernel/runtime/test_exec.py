@@ -93,12 +93,14 @@ def test_a_command_in_what_does_not_run_is_refused(containers: Containers) -> No
 
 
 @pytest.mark.skipif(not user_namespace_is_initial(), reason="an ordinary user is alone in the user namespace")
-def test_a_commands_user_and_environment_can_be_given(containers: Containers) -> None:
+def test_a_commands_user_directory_and_environment_can_be_given(containers: Containers) -> None:
     containers.start("sleep", "inf", env=(("A", "1"),))
 
-    _, text = containers.exec("sh", "-c", "id -u; echo $A $B", user="daemon", env=(("B", "2"),))
+    _, text = containers.exec(
+        "sh", "-c", "id -u; pwd; echo $A $B", user="daemon", workdir="/usr", env=(("B", "2"),)
+    )
 
-    assert text.split() == ["1", "1", "2"]
+    assert text.split() == ["1", "/usr", "1", "2"]
 
 
 def test_a_command_that_takes_too_long_is_killed(containers: Containers) -> None:
