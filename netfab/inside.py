@@ -3,55 +3,58 @@
 from __future__ import annotations
 
 import os
-import select
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.nodes import node_of
-from netfab.runtime.cgroups import Hierarchies, find_hierarchies
+from netfab.runtime.cgroups import find_hierarchies
 from netfab.runtime.copying import copy, in_container, on_host, place_in_container, place_on_host
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import read_record
-from netfab.runtime.status import Status, status, status_of
+from netfab.runtime.status import status, status_of
 from netfab.runtime.usage import Usage, usage_of
 from netfab.where import HERE, Where, need_root, records
 
+Uses = Mapping[tuple[str, str], Usage]  # by fabric and node
 _ROOT = (0, 0)
 
 
-def stats(nodes: Iterable[str], where: Where = HERE, every: float = 1.0) -> Iterator[list[dict[str, Any]]]:
-    """What programs use, again and again; no nodes: all that run. Shares are of `every` seconds.
+def stats(used: Callable[[], Uses], every: float = 1.0) -> Iterator[list[dict[str, Any]]]:
+    """What programs use, again and again; shares are of `every` seconds.
 
     Bytes, and per cent of one processor. Raises NetfabError.
     """
-    need_root("stats")
-    names = list(nodes)
-    before: dict[tuple[str, str], Usage] = {}
+    before, then = used(), time.monotonic()
+    if not before:
+        yield []
     while True:
-        found = {key: usage_of(*one) for key, one in _running(names, where).items()}
-        if before:
-            yield [
-                _row(key, one, (one.cpu - before[key].cpu) / every)
-                for key, one in found.items()
-                if key in before
-            ]
-        elif not found:
-            yield []
-        before = found
-        select.select([], [], [], every)
+        time.sleep(every)
+        found, now = used(), time.monotonic()
+        yield [
+            _row(key, one, (one.cpu - before[key].cpu) / (now - then))
+            for key, one in found.items()
+            if key in before
+        ]
+        before, then = found, now
 
 
-def _running(names: list[str], where: Where) -> dict[tuple[str, str], tuple[Status, Hierarchies]]:
-    wanted = [(record.name, name) for record, name, _ in (node_of(node, where) for node in names)]
-    fabrics = dict.fromkeys(fabric for fabric, _ in wanted) if names else [one.name for one in records(where)]
+def usage(nodes: Iterable[str] | None = None, where: Where = HERE) -> dict[tuple[str, str], Usage]:
+    """What the programs of nodes use, of those that run; None: all of this host. Raises NetfabError."""
+    need_root("stats")
+    if nodes is None:
+        wanted, fabrics = None, [one.name for one in records(where)]
+    else:
+        wanted = {(record.name, name) for record, name, _ in (node_of(node, where) for node in nodes)}
+        fabrics = list(dict.fromkeys(fabric for fabric, _ in sorted(wanted)))
     found = {}
     for fabric in fabrics:
         paths = Paths(fabric, where.run, where.state)
         for name, one in status(paths).items():
-            if one.pid and (not names or (fabric, name) in wanted):
-                found[fabric, name] = one, find_hierarchies(paths)
+            if one.pid and (wanted is None or (fabric, name) in wanted):
+                found[fabric, name] = usage_of(one, find_hierarchies(paths))
     return found
 
 

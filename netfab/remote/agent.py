@@ -308,6 +308,24 @@ def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
     return call
 
 
+def _inspect(arguments: Message, where: Where) -> dict[str, Any]:
+    from netfab.inspection import inspect
+
+    return inspect(str(arguments["what"]), where)
+
+
+def _wait(arguments: Message, where: Where) -> list[int | None]:
+    from netfab import lifecycle
+
+    return list(lifecycle.wait([str(arguments["node"])], where))
+
+
+def _usage(arguments: Message, where: Where) -> list[Any]:
+    from netfab.inside import usage
+
+    return [[*key, *used] for key, used in usage(map(str, arguments["nodes"]), where).items()]
+
+
 def _destroy(arguments: Message, where: Where) -> Any:
     name = str(arguments["fabric"])
     if arguments.get("force") is True:
@@ -339,6 +357,9 @@ _FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {
     "destroy": _destroy,
     "tried": _tried,
     "ask": _asked,
+    "inspect": _inspect,
+    "wait": _wait,
+    "usage": _usage,
     **{name: _lifecycle(name) for name in ("start", "stop", "restart", "kill", "pause", "unpause")},
 }
 
