@@ -152,14 +152,32 @@ def cp_command(ctx: click.Context, source: str, target: str) -> None:
 
     Devices, pipes and sockets are left out, and no set-user-ID bit is taken along. `DIR/.` is what is in DIR.
     """
-    from netfab.inside import copy_in, copy_out
-
     where, (out, inner) = where_of(ctx), (_of_node(source), _of_node(target))
     if (out is None) == (inner is None):
         raise click.UsageError("one of the two is NODE:PATH, the other one a path of this host")
-    left_out = copy_out(*out, target, where) if out else copy_in(source, *(inner or ("", "")), where)
+    left_out = _copied_out(*out, target, where) if out else _copied_in(source, *(inner or ("", "")), where)
     for name in left_out:
         click.echo(f"{name} is no file, directory or link, and was left out", err=True)
+
+
+def _copied_out(node: str, path: str, target: str, where: Any) -> list[str]:
+    if far := far_nodes([node], where):
+        from netfab.remote.nodes import copy_out as copy_out_there
+
+        return copy_out_there(far[node], path, target, where)
+    from netfab.inside import copy_out
+
+    return copy_out(node, path, target, where)
+
+
+def _copied_in(source: str, node: str, path: str, where: Any) -> list[str]:
+    if far := far_nodes([node], where):
+        from netfab.remote.nodes import copy_in as copy_in_there
+
+        return copy_in_there(source, far[node], path, where)
+    from netfab.inside import copy_in
+
+    return copy_in(source, node, path, where)
 
 
 def _of_node(text: str) -> tuple[str, str] | None:

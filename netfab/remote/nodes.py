@@ -153,6 +153,36 @@ def act(verb: str, nodes: Iterable[There], where: Where, way: Connect = connect,
             )
 
 
+def copy_out(there: There, path: str, target: str, where: Where, way: Connect = connect) -> list[str]:
+    """Copy from the node's program's files, as inside.copy_out does. Raises NetfabError."""
+    from netfab.inside import writer_on_host
+    from netfab.remote.copies import part_of
+    from netfab.runtime.places import name_of
+
+    question = {"verb": "copy_out", "node": there.name, "path": path, "follow": True}
+    with (
+        writer_on_host(target, name_of(path)) as writer,
+        party({there.host: there.destination}, where, way) as one,
+    ):
+        one.ask_all({there.host: question}, tell=lambda _, line: writer.take(part_of(line.get("part"))))
+        return writer.finish()
+
+
+def copy_in(source: str, there: There, path: str, where: Where, way: Connect = connect) -> list[str]:
+    """Copy to the node's program's files, as inside.copy_in does. Raises NetfabError."""
+    from netfab.inside import read_on_host
+    from netfab.remote.copies import bunches
+    from netfab.runtime.places import name_of
+
+    begin = {"verb": "copy_in", "node": there.name, "path": path, "name": name_of(source)}
+    with party({there.host: there.destination}, where, way) as one:
+        one.ask_all({there.host: begin})
+        for bunch in bunches(read_on_host(source)):
+            one.ask_all({there.host: {"verb": "parts", "parts": bunch}})
+        said = one.ask_all({there.host: {"verb": "parts", "parts": [], "last": True}})
+    return [str(name) for name in said[there.host]["left_out"]]
+
+
 def inspect(there: There, where: Where, way: Connect = connect) -> dict[str, Any]:
     """The node as it should be and as it is, and its host."""
     with party({there.host: there.destination}, where, way) as one:
