@@ -13,7 +13,7 @@ from netfab.cli import complete
 from netfab.cli.context import output_json, where_of
 from netfab.cli.failures import show_error
 from netfab.cli.files import far_nodes, known_fabrics
-from netfab.cli.options import variables
+from netfab.cli.options import env_file_option, env_option, variables
 from netfab.errors import ContainerFailed, NetfabError
 
 ENDED = ("exited", "stopped")
@@ -30,7 +30,8 @@ ENDED = ("exited", "stopped")
 @click.option("-t", "--tty", "terminal", is_flag=True, help="Give the command a terminal.")
 @click.option("-u", "--user", help="USER[:GROUP] to run it as.")
 @click.option("-w", "--workdir", metavar="DIR", help="Directory to run it in.")
-@click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="A variable; without a value, ours.")
+@env_option
+@env_file_option
 @click.option(
     "--privileged", is_flag=True, help="With all capabilities, also where the node's program has few."
 )
@@ -50,6 +51,7 @@ def exec_command(
     user: str | None,
     workdir: str | None,
     env: tuple[str, ...],
+    env_files: tuple[str, ...],
     privileged: bool,
     words: tuple[str, ...],
 ) -> None:
@@ -60,7 +62,7 @@ def exec_command(
     nodes, command = _split(words)
     if not command:
         raise click.UsageError("which command? netfab exec NODE CMD…")
-    more = {"user": user, "workdir": workdir, "env": tuple(variables(env))}
+    more = {"user": user, "workdir": workdir, "env": tuple(variables(env, env_files))}
     codes = [_execute(ctx, node, command, privileged=privileged, terminal=terminal, **more) for node in nodes]
     raise SystemExit(next((code for code in codes if code), 0))
 

@@ -11,16 +11,17 @@ import click
 
 from netfab.cli.context import where_of
 from netfab.cli.failures import show_error
-from netfab.cli.options import lock_option, variables
+from netfab.cli.options import env_file_option, env_option, lock_option, variables
 from netfab.errors import ContainerFailed, Interrupted, NetfabError, Several
 
 FAILED = 125  # exit status where it is not the program's: docker's own
 _OPTIONS = {  # what a topology file calls it, and how it is written here
     "mounts": "--volume", "mac": "--mac-address", "mode": "--network", "pids": "--pids-limit",
+    "sysctls": "--sysctl",
 }  # fmt: skip
 _UNLIMITED = {"memory": ("0",), "cpus": ("0",), "pids": ("0", "-1")}  # as docker has it
 _AS_TYPED = ("memory", "cpus", "pids", "user", "workdir", "hostname", "restart")  # keys of a topology file
-_LISTS = ("publish", "mounts", "cap_add", "cap_drop")
+_LISTS = ("publish", "mounts", "cap_add", "cap_drop", "dns")
 _FLAGS = ("read_only", "init")
 
 
@@ -41,7 +42,8 @@ _FLAGS = ("read_only", "init")
     "-p", "--publish", multiple=True, metavar="PORTS", help="[ADDRESS:]HOSTPORT:PORT[/udp], or ranges."
 )
 @click.option("-v", "--volume", "mounts", multiple=True, metavar="PATHS", help="SOURCE:TARGET[:ro].")
-@click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="A variable; without a value, ours.")
+@env_option
+@env_file_option
 @click.option("-m", "--memory", default="", help="The most memory: 512m; 0: no limit.")
 @click.option("--cpus", default="", help="The most processors: 1.5.")
 @click.option("--pids-limit", "pids", default="", help="The most processes and threads; -1: no limit.")
@@ -53,6 +55,8 @@ _FLAGS = ("read_only", "init")
 @click.option("--restart", default="", metavar="POLICY", help="no, always, unless-stopped, on-failure[:N].")
 @click.option("--cap-add", multiple=True, metavar="NAME", help="A capability more.")
 @click.option("--cap-drop", multiple=True, metavar="NAME", help="A capability less.")
+@click.option("--dns", multiple=True, metavar="ADDRESS", help="Whom it asks for names.")
+@click.option("--sysctl", "sysctls", multiple=True, metavar="NAME=VALUE", help="A setting of its network.")
 @click.option("--entrypoint", default=None, help="In place of the image's.")
 @lock_option
 @click.argument("image", type=click.Path(), metavar="IMAGE")
@@ -129,7 +133,7 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
         _image(words, where),
         words["image"],
         words["command"] or None,
-        tuple(variables(words["env"])),
+        tuple(variables(words["env"], words["env_files"])),
         "" if _is_mode(words["network"]) else containers.network(words["network"], where),
         ByCommand(
             terminal=words["terminal"],
@@ -147,9 +151,17 @@ def _keys(words: dict[str, Any]) -> dict[str, Any]:
     keys |= {key: list(words[key]) for key in _LISTS}
     keys |= {key: "true" for key in _FLAGS if words[key]}
     keys["mounts"] = [os.path.abspath(text) if text[:1] == "." else text for text in words["mounts"]]
+    keys["sysctls"] = dict(_setting(text) for text in words["sysctls"])
     if words["entrypoint"] is not None:
         keys["entrypoint"] = [words["entrypoint"]] if words["entrypoint"] else "none"
     return keys
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise NetfabError(f"--sysctl: `{text}` sets nothing", hint="--sysctl net.ipv4.tcp_syncookies=0")
+    return name, value
 
 
 def _network(words: dict[str, Any]) -> dict[str, Any]:

@@ -154,17 +154,22 @@ def test_words_are_the_programs_own_and_flags_what_docker_means_by_them(lab: Lab
     (lab.directory / "data").mkdir()
     (lab.directory / "data/a").write_text("of the host\n")
     script = (
-        "echo {node} $COLOUR $0; id -u; pwd; hostname; cat /data/a; touch /x; touch /data/b; "
-        "cat $(find /sys/fs/cgroup -name pids.max); grep CapEff /proc/self/status"
+        "echo {node} $COLOUR $SHAPE $0; id -u; pwd; hostname; cat /data/a; touch /x; touch /data/b; "
+        "cat $(find /sys/fs/cgroup -name pids.max); cat /proc/sys/net/ipv4/ip_default_ttl /etc/resolv.conf; "
+        "grep CapEff /proc/self/status"
     )
 
     ran = lab.netfab(
-        "run", "--rm", "-e", "COLOUR={ip:lo}", "-e", "NOBODYS", "-v", "./data:/data:ro", "-w", "/usr/lib",
+        "run", "--rm", "--env-file", lab.write("# ours\nCOLOUR=no\n\nSHAPE=x y\n", "env"),
+        "--dns", "9.9.9.9", "--sysctl", "net.ipv4.ip_default_ttl=33", "-e", "COLOUR={ip:lo}", "-e", "NOBODYS",
+        "-v", "./data:/data:ro", "-w", "/usr/lib",
         "--user", "daemon:daemon", "--hostname", "h1", "--read-only", "--pids-limit", "77", "--memory", "0",
         "--cap-drop", "ALL", "host", "sh", "-c", script,
     )  # fmt: skip
 
-    assert ran.out.splitlines()[:6] == ["{node} {ip:lo} sh", "1", "/usr/lib", "h1", "of the host", "77"]
+    assert ran.out.splitlines()[:8] == [
+        "{node} {ip:lo} x y sh", "1", "/usr/lib", "h1", "of the host", "77", "33", "nameserver 9.9.9.9",
+    ]  # fmt: skip
     assert ran.out.split()[-1] == "0" * 16
     assert ran.err.count("Read-only file system") == 2
     assert not (lab.directory / "data/b").exists()
