@@ -88,6 +88,8 @@ WRONG_WORDS = [
     ["--state-dir", "/proc/nowhere", "ls"],
     ["--run-dir", "/proc/nowhere", "apply"],
     ["--state-dir", "/dev/null", "apply"],
+    ["apply", "--host", "h1"],
+    ["attach", "br\udcff", "web", "10.0.0.2/24"],
 ]  # fmt: skip
 
 
