@@ -60,6 +60,12 @@ def test_help_imports_click_and_the_names_of_commands(lab: Lab) -> None:
     assert found & unused == {"shutil"}  # click asks it how wide the terminal is
 
 
+def test_an_interrupt_while_the_command_is_being_imported_is_no_traceback(lab: Lab) -> None:
+    ran = lab.run(sys.executable, "-c", INTERRUPTED, "ls")
+
+    assert (ran.code, ran.out, ran.err) == (130, "", "")
+
+
 def test_apply_imports_nothing_of_guests_and_of_other_commands(lab: Lab) -> None:
     lab.write(SMALL)
 
@@ -94,9 +100,3 @@ def test_attach_imports_no_file_of_a_topology_and_nobody_who_is_not_asked(lab: L
     found = imported(lab, "attach", "br7", f"pid:{pid}", "10.7.0.2/24@10.7.0.1")
 
     assert found & (HEAVY | OTHERS | GUESTS | {"netfab.topology.load", "yaml"}) == set()
-
-
-def test_an_interrupt_while_the_command_is_being_imported_is_no_traceback(lab: Lab) -> None:
-    ran = lab.run(sys.executable, "-c", INTERRUPTED, "ls")
-
-    assert (ran.code, ran.out, ran.err) == (130, "", "")
