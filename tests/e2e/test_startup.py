@@ -49,6 +49,12 @@ def imported(lab: Lab, *words: str) -> set[str]:
     return {*ran.err.splitlines()[-1].split()}
 
 
+def test_an_interrupt_while_the_command_is_being_imported_is_no_traceback(lab: Lab) -> None:
+    ran = lab.run(sys.executable, "-c", INTERRUPTED, "ls")
+
+    assert (ran.code, ran.out, ran.err) == (130, "", "")
+
+
 def test_help_imports_click_and_the_names_of_commands(lab: Lab) -> None:
     found = imported(lab, "--help")
 
@@ -58,12 +64,6 @@ def test_help_imports_click_and_the_names_of_commands(lab: Lab) -> None:
     }  # fmt: skip
     unused = HEAVY | {"ctypes", "json", "socket", "sqlite3", "yaml"}
     assert found & unused == {"shutil"}  # click asks it how wide the terminal is
-
-
-def test_an_interrupt_while_the_command_is_being_imported_is_no_traceback(lab: Lab) -> None:
-    ran = lab.run(sys.executable, "-c", INTERRUPTED, "ls")
-
-    assert (ran.code, ran.out, ran.err) == (130, "", "")
 
 
 def test_apply_imports_nothing_of_guests_and_of_other_commands(lab: Lab) -> None:
