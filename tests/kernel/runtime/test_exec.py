@@ -164,9 +164,9 @@ def test_a_commands_terminal_is_one_of_the_containers_and_its_users(containers: 
     user = "daemon" if user_namespace_is_initial() else None
     containers.start("sleep", "inf")
 
-    _, text = containers.exec("sh", "-c", "tty && test -O $(tty) && : > $(tty)", user=user, terminal=True)
+    code, text = containers.exec("sh", "-c", "tty && test -O $(tty) && : > $(tty)", user=user, terminal=True)
 
-    assert text == "/dev/pts/0\n"
+    assert (code, text) == (0, "/dev/pts/0\n")
 
 
 def test_the_terminal_has_the_size_of_ours_and_ours_is_restored(containers: Containers) -> None:
