@@ -152,8 +152,9 @@ def uplink_command(
     show.warn(outcome.warnings)
     if dry_run or ctx.obj["verbose"]:
         show.show_changes(outcome.changes, not dry_run, bridge)
-    elif not (outcome.changes or ctx.obj["quiet"]):
-        click.echo(f"No changes. {nic} is the uplink of {bridge}.", err=True)
+    elif not ctx.obj["quiet"]:
+        same = "" if outcome.changes else "No changes. "
+        click.echo(show.printable(f"{same}{nic} is the uplink of {bridge}."), err=True)
 
 
 @click.command("attachments")

@@ -91,13 +91,16 @@ def test_what_is_attached_has_no_file_and_is_drift_of_nothing_when_there_is_none
 
 def test_nics_that_bridges_have_are_listed_and_told_of_when_they_are_gone(lab: Lab) -> None:
     lab.shell("ip link add ens7 type veth peer name far; ip link set far up; ip link set ens7 up")
-    lab.netfab("uplink", "br0", "ens7")
+    lent = lab.netfab("uplink", "br0", "ens7")
+    again = lab.netfab("uplink", "br0", "ens7")
     there = lab.netfab("attachments", "-o", "json").json["uplinks"]
     lab.shell("ip link delete ens7")
 
     listed = lab.netfab("attachments").out.splitlines()
     repaired = lab.netfab("reconcile", "adhoc")
 
+    assert lent.err == "ens7 is the uplink of br0.\n"
+    assert again.err == "No changes. ens7 is the uplink of br0.\n"
     assert there == [{"bridge": "br0", "nic": "ens7", "gone": False}]
     assert listed[1].split() == ["br0", "ens7", "uplink,", "gone", "-", "-"]
     assert "warning: ens7, the uplink of br0, is gone from this host" in repaired.err
