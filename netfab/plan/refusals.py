@@ -17,10 +17,12 @@ from netfab.plan.tags import conflicts
 from netfab.topology.schema import (
     ExternalGateway,
     HostGateway,
+    Interface,
     Link,
     Network,
     NodeGateway,
     Planned,
+    SubnetWish,
     Topology,
 )
 
@@ -54,6 +56,7 @@ def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
 def on_every_host(topology: Topology, seats: Seats) -> Iterator[PlanError]:
     """What no host could make good."""
     yield from _crowds(topology, seats)
+    yield from _public_addresses(topology, seats)
     yield from _ways_out_that_are_none(topology, seats)
     yield from _masqueraded_gateways(topology, seats)
     yield from conflicts(topology, seats)
@@ -93,6 +96,29 @@ def _crowds(topology: Topology, seats: Seats) -> Iterator[PlanError]:
                 at=network.at.own,
                 hint="split it into several networks with a router between them",
             )
+
+
+def _public_addresses(topology: Topology, seats: Seats) -> Iterator[PlanError]:
+    """Somebody's addresses on the internet, around which a subnet would be planned that nobody wrote.
+
+    Who has it could be reached no more. What IANA calls globally reachable (RFC 6890).
+    """
+    for name, wish in wishes(topology):
+        planned = {subnet.family for subnet in wish.subnets if isinstance(subnet, SubnetWish)}
+        if isinstance(wish, Network) and wish.external:
+            continue
+        for seat in seats[name]:
+            for address in seat.port.addresses if seat.port.plain else ():
+                if address.version in planned and address.ip.is_global and not _in_pools(topology, address):
+                    yield PlanError(
+                        f"{address.ip} is a public address, and no `subnet` says that {name} has it",
+                        at=seat.at.of("ip"),
+                        hint="leave `ip` out to have one planned, or take one of 10.0.0.0/8 or fd00::/8",
+                    )
+
+
+def _in_pools(topology: Topology, address: Interface) -> bool:
+    return any(address.ip in pool.prefix for pool in topology.pools)
 
 
 def _missing_bridges(topology: Topology, facts: Facts) -> Iterator[PlanError]:

@@ -72,6 +72,7 @@ REFUSED = (
         "mount: /etc: Is a directory\nhint: a file is mounted onto a file",
     ),
     ("--memory much host true", 125, "--memory: "),
+    ("--ip 1.2.3.4 host true", 125, "1.2.3.4 is a public address"),
     ("--network none --ip 10.0.0.2 host true", 125, "conflicting options: --ip and --network none"),
     ("--network host -p 80:80 host true", 125, "conflicting options: `publish` and `mode: host`"),
     ("--network container:nobody host true", 125, "there is no node `nobody`"),

@@ -31,7 +31,22 @@ WRONG = [
         "lab.yaml:2:37: nodes.n.networks.a.gateway: n has its default route on a, where there is no gateway"
         " and no router",
     ),
+    (
+        "networks: {a: {}}\nnodes: {n: {networks: {a: {ip: 1.2.3.4}}}}",
+        "lab.yaml:2:32: nodes.n.networks.a.ip: 1.2.3.4 is a public address, and no `subnet` says that"
+        " a has it",
+    ),
 ]
+OWN = [
+    "networks: {a: {subnet: 1.2.3.0/24}}\nnodes: {n: {networks: {a: {ip: 1.2.3.4}}}}",
+    "networks: {a: {}}\nnodes: {n: {networks: {a: {ip: 1.2.3.4/24}}}}",
+    "pools: [1.2.0.0/16]\nnetworks: {a: {}}\nnodes: {n: {networks: {a: {ip: 1.2.3.4}}}}",
+]
+
+
+@pytest.mark.parametrize("text", OWN)
+def test_public_addresses_are_taken_where_the_file_says_so(text: str) -> None:
+    refuse_on_every_host(read(text))
 
 
 @pytest.mark.parametrize(("text", "message"), WRONG)
