@@ -7,12 +7,12 @@ there is the fabric's business; whether it runs is that of `start` and `stop`, a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from netfab import fabric, lifecycle
 from netfab.engine.diff import Change, as_applied
-from netfab.errors import NetfabError, Several, raise_all
+from netfab.errors import NetfabError, each_of, raise_rest
 from netfab.hosts.lock import locked
 from netfab.nodes import NoSuchNode, node_of
 from netfab.objects.kinds import KINDS
@@ -77,15 +77,16 @@ def network(word: str, where: Where = HERE) -> str:
 
 
 def remove(nodes: Iterable[str], where: Where = HERE, force: bool = False) -> list[str]:
-    """Leave nothing of these containers; those that there were. Raises NetfabError.
+    """Leave nothing of these containers; those that there were.
 
-    With `force` also of those that run, and one that is not there is only told.
+    With `force` also of those that run, and one that is not there is only told. Raises NetfabError, for those
+    that stay; NotAll where others are gone.
     """
     need_root("rm")
     with _alone(where):
         asked = _asked_for(where)
         found = status(_paths(where))
-        names, removed, errors = list[str](), list[str](), list[NetfabError]()
+        words, errors = dict[str, str](), list[NetfabError]()
         for node in nodes:
             try:
                 name = _own(node, where)
@@ -95,18 +96,20 @@ def remove(nodes: Iterable[str], where: Where = HERE, force: bool = False) -> li
                 else:
                     errors.append(error)
                 continue
-            names.append(name)
-            removed.append(node)
             if not force and name in found and found[name].pid:
                 errors.append(NetfabError(f"{name} runs", hint=f"netfab stop {name}, or rm -f"))
-        staying = {name: one for name, one in asked.items() if name not in names}
-        errors += _still_needed(names, staying)
-        raise_all(errors)
+            else:
+                words[name] = node
+        while needed := list(_still_needed(words, asked)):
+            errors += (error for _, error in needed)
+            for name, _ in needed:
+                del words[name]
         if force:
-            lifecycle.stop([f"{NAME}/{name}" for name in names if name in found], where, timeout=0)
-        if names:
-            _apply(staying, where)
-        return removed
+            lifecycle.stop([f"{NAME}/{name}" for name in words if name in found], where, timeout=0)
+        if words:
+            _apply({name: one for name, one in asked.items() if name not in words}, where)
+        raise_rest(errors, words.values())
+        return list(words.values())
 
 
 def prune(where: Where = HERE) -> list[str]:
@@ -181,7 +184,7 @@ def _apply(asked: Asked, where: Where) -> tuple[Change, ...]:
     try:
         return as_applied(fabric.apply(topology, "", where)[1].changes, last)
     except NetfabError as error:
-        for each in error.errors if isinstance(error, Several) else (error,):
+        for each in each_of(error):
             each.at = each.at if each.at and each.at.file else None
         raise
 
@@ -228,10 +231,11 @@ def _sharing(name: str, asked: Mapping[str, Wanted], besides: Iterable[str]) -> 
     ]
 
 
-def _still_needed(names: Iterable[str], staying: Mapping[str, Wanted]) -> Iterator[NetfabError]:
+def _still_needed(names: Collection[str], asked: Mapping[str, Wanted]) -> Iterator[tuple[str, NetfabError]]:
+    """Those whose network others have that stay."""
     for name in names:
-        if others := _sharing(name, staying, ()):
-            yield NetfabError(f"{', '.join(others)} has the network of {name}", hint="rm both")
+        if others := _sharing(name, asked, names):
+            yield name, NetfabError(f"{', '.join(others)} has the network of {name}", hint="rm both")
 
 
 def _paths(where: Where) -> Paths:

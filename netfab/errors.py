@@ -46,6 +46,27 @@ class Several(NetfabError):
         super().__init__("\n".join(str(error) for error in self.errors))
 
 
+class NotAll(Several):
+    """What could not be done to some; to `done`, as they were called, it was."""
+
+    def __init__(self, errors: Iterable[NetfabError], done: Iterable[str]) -> None:
+        super().__init__(errors)
+        self.done = tuple(done)
+
+
+def each_of(error: NetfabError) -> tuple[NetfabError, ...]:
+    """Those that it is made of, or itself."""
+    return error.errors if isinstance(error, Several) else (error,)
+
+
+def raise_rest(errors: Iterable[NetfabError], done: Iterable[str]) -> None:
+    """Raise what was collected while something was done all the same: NotAll, or as raise_all does."""
+    found, names = [one for error in errors for one in each_of(error)], tuple(done)
+    if found and names:
+        raise NotAll(found, names)
+    raise_all(found)
+
+
 def raise_all(errors: Iterable[NetfabError]) -> None:
     """Raise what was collected: nothing, the one error, or all of them together."""
     found = tuple(errors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from netfab.cli import complete
 from netfab.cli.context import output_json, where_of
 from netfab.cli.files import every_far_node, far_nodes
 from netfab.cli.options import lock_option
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, NotAll
 
 if TYPE_CHECKING:
     from netfab.inside import Uses
@@ -53,8 +53,16 @@ def rm_command(ctx: click.Context, force: bool, lock_timeout: float, nodes: tupl
     """Leave nothing of containers that `run` made."""
     from netfab import containers
 
-    for node in containers.remove(nodes, where_of(ctx, lock_timeout), force):
-        if not ctx.obj["quiet"]:
+    try:
+        _say(ctx, containers.remove(nodes, where_of(ctx, lock_timeout), force))
+    except NotAll as error:
+        _say(ctx, error.done)
+        raise
+
+
+def _say(ctx: click.Context, nodes: Iterable[str]) -> None:
+    if not ctx.obj["quiet"]:
+        for node in nodes:
             click.echo(node)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from netfab.cli import complete
 from netfab.cli.context import where_of
 from netfab.cli.files import far_nodes
+from netfab.errors import Interrupted, NetfabError, NotAll, raise_rest
 
 _nodes = click.argument("nodes", nargs=-1, required=True, metavar="NODE…", shell_complete=complete.nodes)
 _timeout = click.option(
@@ -36,23 +38,44 @@ def _signal(_: click.Context, __: click.Parameter, text: str) -> int:
 
 
 def _act(ctx: click.Context, verb: str, nodes: tuple[str, ...], **more: Any) -> None:
-    """On each node's host."""
+    """On each node's host. Prints those to which it was done, and raises what kept it from others."""
     where = where_of(ctx)
     far = far_nodes(nodes, where)
+    here = [node for node in nodes if node not in far]
+    done, errors = list[str](), list[NetfabError]()
     if far:
         from netfab.remote.nodes import act
 
-        act(verb, far.values(), where, **more)
-    if here := [node for node in nodes if node not in far]:
+        called = {there.name: node for node, there in far.items()}
+        found = _attempt(lambda: act(verb, far.values(), where, **more), called)
+        done += (called[name] for name in found[0])
+        errors += found[1]
+    if here:
         from netfab import lifecycle
 
-        getattr(lifecycle, verb)(here, where, **more)
-
-
-def _say(ctx: click.Context, nodes: tuple[str, ...]) -> None:
+        found = _attempt(lambda: getattr(lifecycle, verb)(here, where, **more), here)
+        done += found[0]
+        errors += found[1]
     if not ctx.obj["quiet"]:
         for node in nodes:
-            click.echo(node)
+            if node in done:
+                click.echo(node)
+    raise_rest(errors, done)
+
+
+def _attempt(
+    action: Callable[[], object], nodes: Iterable[str]
+) -> tuple[Iterable[str], tuple[NetfabError, ...]]:
+    """To which of the nodes it was done, and what kept it from others."""
+    try:
+        action()
+    except Interrupted:
+        raise
+    except NotAll as error:
+        return error.done, (error,)
+    except NetfabError as error:
+        return (), (error,)
+    return nodes, ()
 
 
 @click.command("start")
@@ -61,7 +84,6 @@ def _say(ctx: click.Context, nodes: tuple[str, ...]) -> None:
 def start_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
     """Start the programs of NODEs (or FABRIC/NODE) that have ended; returns when they are ready."""
     _act(ctx, "start", nodes)
-    _say(ctx, nodes)
 
 
 @click.command("stop")
@@ -74,7 +96,6 @@ def stop_command(ctx: click.Context, timeout: float, nodes: tuple[str, ...]) -> 
     Namespaces and addresses stay. No restart policy applies until `start`, `apply` or the next boot.
     """
     _act(ctx, "stop", nodes, timeout=timeout)
-    _say(ctx, nodes)
 
 
 @click.command("restart")
@@ -84,7 +105,6 @@ def stop_command(ctx: click.Context, timeout: float, nodes: tuple[str, ...]) -> 
 def restart_command(ctx: click.Context, timeout: float, nodes: tuple[str, ...]) -> None:
     """Stop the programs of NODEs, and start them; returns when they are ready."""
     _act(ctx, "restart", nodes, timeout=timeout)
-    _say(ctx, nodes)
 
 
 @click.command("kill")
@@ -105,7 +125,6 @@ def kill_command(ctx: click.Context, number: int, nodes: tuple[str, ...]) -> Non
     One that ends a program (KILL, and TERM where it is handled) is a stop: no restart policy applies.
     """
     _act(ctx, "kill", nodes, number=number)
-    _say(ctx, nodes)
 
 
 @click.command("pause")
@@ -114,7 +133,6 @@ def kill_command(ctx: click.Context, number: int, nodes: tuple[str, ...]) -> Non
 def pause_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
     """Halt all processes of NODEs where they are, until `unpause` or `apply`."""
     _act(ctx, "pause", nodes)
-    _say(ctx, nodes)
 
 
 @click.command("unpause")
@@ -123,4 +141,3 @@ def pause_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
 def unpause_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
     """Let the processes of NODEs go on."""
     _act(ctx, "unpause", nodes)
-    _say(ctx, nodes)

@@ -10,7 +10,7 @@ import json
 import os
 from typing import Any, TypeVar
 
-from netfab.errors import Locked, NetfabError, Several
+from netfab.errors import Locked, NetfabError, NotAll, Several, each_of
 
 PROTOCOL = 1
 MAX_LINE = 64 << 20  # bytes; a thousand nodes take one or two MiB
@@ -92,12 +92,12 @@ _KINDS = {kind.__name__: kind for kind in (Locked, StaleBase)}  # those that a c
 
 def failure(error: NetfabError) -> Message:
     """An error as a message."""
-    each = error.errors if isinstance(error, Several) else (error,)
     return {
         "verb": "failed",
         "kind": type(error).__name__,
-        "errors": [{"message": str(one), "hint": one.hint} for one in each],
+        "errors": [{"message": str(one), "hint": one.hint} for one in each_of(error)],
         "undone": error.undone,
+        "done": error.done if isinstance(error, NotAll) else (),
     }
 
 
@@ -107,6 +107,9 @@ def error_of(host: str, message: Message) -> NetfabError:
     made = _KINDS.get(kind, NetfabError) if isinstance(kind, str) else NetfabError
     each = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
     errors = [made(f"{host}: {one.get('message')}", hint=str(one.get("hint", ""))) for one in each]
+    done = message.get("done")
+    if errors and isinstance(done, list) and done:
+        return NotAll(errors, map(str, done))
     if len(errors) == 1:
         return errors[0]
     return Several(errors or [NetfabError(f"{host} failed, and does not say why")])

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from netfab import nodes as local
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, NotAll, raise_rest
 from netfab.hosts import simulated
 from netfab.kernel.capture import Frame
 from netfab.remote.channel import Transport
@@ -144,13 +144,25 @@ def _heard(line: Message) -> local.Heard:
 
 
 def act(verb: str, nodes: Iterable[There], where: Where, way: Connect = connect, **more: Any) -> None:
-    """One of Docker's verbs, for nodes' programs. Raises NetfabError."""
+    """One of Docker's verbs, for nodes' programs. Raises NetfabError, as lifecycle's functions do."""
+    errors, done = list[NetfabError](), list[str]()
     for entry, by_host in _by_host(nodes):
         with party({host: entry.hosts.get(host, "") for host in by_host}, where, way) as together:
             message = {"verb": "call", "function": verb}
-            together.ask_all(
+            said = together.ask(
                 {host: {**message, "arguments": {"nodes": names, **more}} for host, names in by_host.items()}
             )
+        for host, answer in said.items():
+            if isinstance(answer, NetfabError):
+                errors.append(answer)
+            done += _done_of(answer, by_host[host])
+    raise_rest(errors, done)
+
+
+def _done_of(answer: Message | NetfabError, names: Iterable[str]) -> Iterable[str]:
+    if isinstance(answer, NotAll):
+        return answer.done
+    return () if isinstance(answer, NetfabError) else names
 
 
 def copy_out(there: There, path: str, target: str, where: Where, way: Connect = connect) -> list[str]:

@@ -178,9 +178,11 @@ def test_destroy_ends_what_is_paused_and_what_is_stopped(lab: Lab) -> None:
     assert differences(before, lab.state()) == []
 
 
-def test_what_can_not_be_done_to_one_node_is_done_to_none(shop: Lab) -> None:
-    told = shop.netfab("stop", "web", "client", "nobody", code=1).err
+def test_what_can_not_be_done_to_one_node_is_done_to_the_others_which_are_named(shop: Lab) -> None:
+    refused = shop.netfab("stop", "web", "client", "nobody", code=1)
 
-    assert "client runs no program" in told
-    assert "there is no node nobody" in told
-    assert program(shop, "web") == ("running", None)
+    assert refused.out == "web\n"
+    assert "client runs no program" in refused.err
+    assert "there is no node nobody" in refused.err
+    assert program(shop, "web")[0] == "stopped"
+    assert shop.netfab("kill", "web", "nap", code=1).out == "nap\n"

@@ -122,10 +122,13 @@ def test_run_starts_no_other_container_and_rm_takes_what_has_ended(lab: Lab) -> 
         "failed": "exited", "busy": "stopped", "nap": "running",
     }  # fmt: skip
     assert found["failed"]["exit_code"] == 3
-    assert "nap runs" in lab.netfab("rm", "failed", "nap", code=1).err
-    assert lab.netfab("wait", "failed").out == "3\n"
+    refused = lab.netfab("rm", "failed", "nobody", "nap", code=1)
+    assert refused.out == "failed\n"
+    assert "there is no node nobody" in refused.err
+    assert "nap runs" in refused.err
+    assert lab.netfab("wait", "busy").out == "137\n"
     assert lab.netfab("ps", "-q").out == "default/nap\n"
-    assert "Deleted: failed\nDeleted: busy\n" in lab.netfab("prune", "--force").out
+    assert "Deleted: busy\n" in lab.netfab("prune", "--force").out
     assert lab.netfab("rm", "-f", "nobody", "nap").out == "nap\n"
     assert containers(lab) == {}
 
