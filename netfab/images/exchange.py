@@ -14,6 +14,7 @@ from netfab.images.manifests import Descriptor, Manifest, parse
 from netfab.images.naming import key_of, known_id, named
 from netfab.images.registry import Registry
 from netfab.images.registry import push as push_to
+from netfab.images.removal import leaving_nothing
 from netfab.images.settings import settings
 from netfab.images.taking import about, take
 from netfab.topology.image import Reference
@@ -35,7 +36,7 @@ class Pulled(NamedTuple):
 def pull(where: Place, name: str) -> Pulled:
     """Bring the image that a registry has by that name now. Raises NetfabError."""
     wanted = named(name)
-    with using(where) as layout:
+    with leaving_nothing(where), using(where) as layout:
         before = read(layout).names.get(key_of(wanted))
         with about(str(wanted)), closing(Registry(wanted, settings(), where.say)) as registry:
             names = {key_of(wanted), key_of(wanted._replace(digest=registry.digest))}

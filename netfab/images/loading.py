@@ -29,6 +29,7 @@ from netfab.images.index import File, changing, read
 from netfab.images.layout import Image, Layout, image_of
 from netfab.images.locks import using
 from netfab.images.naming import named
+from netfab.images.removal import leaving_nothing
 from netfab.images.streams import compression_of, pieces_of
 from netfab.images.taking import about, take
 from netfab.topology.grammar import Wrong
@@ -42,7 +43,7 @@ _OTHER_COMPRESSIONS = {b"\xfd7zX": "xz", b"BZh9": "bzip2"}
 
 def load(place: Place, source: Source) -> Image:
     """The one image that the file or directory has, or that it has by that name. Raises NetfabError."""
-    with using(place) as layout:
+    with leaving_nothing(place), using(place) as layout:
         known = already_loaded(layout, source)
         if known is not None:
             return known
@@ -60,7 +61,12 @@ def load_all(place: Place, path: str) -> list[tuple[str, list[str]]]:
 
     `-`: standard input. Raises NetfabError; BadImage for a tar that is a root file system.
     """
-    with using(place) as layout, about(path), opened(layout, Source("path", path)) as (found, _):
+    with (
+        leaving_nothing(place),
+        using(place) as layout,
+        about(path),
+        opened(layout, Source("path", path)) as (found, _),
+    ):
         if any(one.is_root for one in found):
             raise BadImage("this is no archive of images", hint="`netfab import` takes a root file system")
         done = []
@@ -72,7 +78,7 @@ def load_all(place: Place, path: str) -> list[tuple[str, list[str]]]:
 
 def import_root(place: Place, path: str, name: str, config: Mapping[str, Any]) -> str:
     """The tar of a root file system as an image; its id. `-`: standard input. Raises NetfabError."""
-    with using(place) as layout, about(path), _file(layout, path) as file:
+    with leaving_nothing(place), using(place) as layout, about(path), _file(layout, path) as file:
         found = of_root(file, diff_id_of(file), config)
         return take(place, layout, FileSupply(found), [str(named(name))] if name else [], path)
 

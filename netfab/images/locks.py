@@ -37,7 +37,26 @@ def alone(place: Place) -> Iterator[Layout]:
 
 
 @contextmanager
+def alone_at_once(place: Place) -> Iterator[Layout | None]:
+    """The same; None where somebody does. Raises NetfabError."""
+    with _opened(place) as (layout, fd):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield layout
+
+
+@contextmanager
 def _held(place: Place, kind: int) -> Iterator[Layout]:
+    with _opened(place) as (layout, fd):
+        _wait_for(fd, kind, place, layout)
+        yield layout
+
+
+@contextmanager
+def _opened(place: Place) -> Iterator[tuple[Layout, int]]:
     layout = Layout(place.state)
     try:
         os.makedirs(layout.blobs, mode=0o700, exist_ok=True)
@@ -47,8 +66,7 @@ def _held(place: Place, kind: int) -> Iterator[Layout]:
     except OSError as error:
         raise NetfabError(f"{layout.root}: {error.strerror}") from error
     try:
-        _wait_for(fd, kind, place, layout)
-        yield layout
+        yield layout, fd
     finally:
         os.close(fd)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from netfab.errors import NetfabError
-from netfab.images.index import Index, changing
+from netfab.images.config import BadImage
+from netfab.images.index import Index, changing, read
 from netfab.images.layout import MOST, Layout, hex_of
-from netfab.images.locks import alone
+from netfab.images.locks import alone, alone_at_once
 from netfab.images.manifests import Manifest, parse
 from netfab.images.naming import known_id, named
 from netfab.system.trees import remove_tree
@@ -109,19 +111,45 @@ def _is_kept(index: Index, image: str) -> bool:
     )
 
 
-def _sweep(layout: Layout, index: Index) -> int:
-    """Remove layers and blobs that no image of the index has; how many bytes of the disk that were."""
+@contextmanager
+def leaving_nothing(where: Place) -> Iterator[None]:
+    """Within this images are brought; of those that are refused nothing is left that was not here before.
+
+    Where others bring images meanwhile that is left to the next `prune`.
+    """
+    before = _files(Layout(where.state))
+    try:
+        yield
+    except BadImage:
+        with alone_at_once(where) as layout:
+            if layout is not None:
+                _sweep(layout, read(layout), before)
+        raise
+
+
+def _files(layout: Layout) -> frozenset[str]:
+    return frozenset(
+        name for place in (layout.blobs, layout.layers) if os.path.isdir(place) for name in os.listdir(place)
+    )
+
+
+def _sweep(layout: Layout, index: Index, kept: Collection[str] = ()) -> int:
+    """Remove layers and blobs that no image of the index has; how many bytes of the disk that were.
+
+    `kept`: names of files that stay all the same.
+    """
     layers = {hex_of(layer) for known in index.images.values() for layer in known.layers}
     used = (_blobs(layout, image, known.manifest) for image, known in index.images.items())
     blobs = {hex_of(blob) for one in used for blob in one}
     freed = 0
-    for name in sorted(set(os.listdir(layout.layers)) - layers, key=lambda name: not name.endswith(".new")):
+    idle = set(os.listdir(layout.layers)) - layers - {*kept}
+    for name in sorted(idle, key=lambda name: not name.endswith(".new")):
         path = f"{layout.layers}/{name}"
         freed += sum(_sizes(path))
         if not name.endswith(".new"):  # half of it must not count as a layer
             os.rename(path, path := f"{path}.new")
         remove_tree(path)
-    for name in set(os.listdir(layout.blobs)) - blobs:
+    for name in set(os.listdir(layout.blobs)) - blobs - {*kept}:
         freed += os.lstat(f"{layout.blobs}/{name}").st_blocks * 512
         os.unlink(f"{layout.blobs}/{name}")
     return freed

@@ -17,6 +17,7 @@ from made_images import Made, directory, file, image, layer, write_docker_archiv
 
 from netfab.errors import Locked, NetfabError
 from netfab.images import find, resolve
+from netfab.images.config import BadImage
 from netfab.images.layout import Layout
 from netfab.images.loading import load_all
 from netfab.images.locks import alone, using
@@ -104,6 +105,17 @@ def test_a_kill_at_any_step_leaves_no_half_and_the_next_load_is_whole(
     prune(where, frozenset)
     assert len(left(where)) == 6  # two layers packed and unpacked, config, manifest
     record_property("kills of a load", step - 1)
+
+
+def test_what_is_refused_leaves_what_was_here_before_and_no_more(load: Callable[..., Where]) -> None:
+    where = load(one=ONE)
+    before = sorted([*left(where), "of a pull that goes on.part"])
+    Path(Layout(where.state).blobs, "of a pull that goes on.part").touch()
+
+    with pytest.raises(BadImage):
+        load(wrong=image(BASE, layer(file("here")), layer(file("../there"))))
+
+    assert sorted(left(where)) == before
 
 
 def test_a_kill_at_any_step_of_a_removal_leaves_no_half_of_a_layer(
