@@ -73,6 +73,29 @@ def test_what_was_sent_in_bunches_is_what_was_read(target: Entry, tmp_path: Path
     assert (new / "link").readlink() == Path("nowhere")
 
 
+def test_a_copy_that_was_killed_at_any_part_is_whole_after_the_next_and_leaves_no_other_name(
+    target: Entry, tmp_path: Path
+) -> None:
+    tree = tmp_path / "into/tree"
+    (tree / "d").mkdir(parents=True)
+    (tree / "d/big").write_bytes(b"x" * 600_000)
+    (tree / "link").symlink_to("d/big")
+    (tree / "last").write_bytes(b"y")
+    stream = list(parts(Entry(target.directory, "tree")))
+
+    for end in range(1, len(stream)):
+        with Writer(target, None) as killed:
+            for part in stream[:end]:
+                killed.take(part)
+        with Writer(target, None) as writer:
+            for part in stream:
+                writer.take(part)
+            writer.finish()
+        assert list(parts(Entry(target.directory, "new"))) == stream
+
+    assert sorted(os.listdir(tmp_path / "into")) == ["new", "tree"]
+
+
 @pytest.mark.parametrize(
     "changed",
     [
