@@ -102,16 +102,51 @@ def shell_command(ctx: click.Context, node: str) -> None:
     raise SystemExit(_execute(ctx, node, (*_SHELL, os.environ.get("SHELL", "/bin/sh")), terminal=terminal))
 
 
+def _filters(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Raises BadParameter for what programs are not told apart by."""
+    found = [(key, value) for key, _, value in (text.partition("=") for text in texts)]
+    for key, _ in found:
+        if key not in ("name", "status"):
+            raise click.BadParameter(f"nodes have no `{key}` to be found by; they have `name` and `status`")
+    return found
+
+
+def _passes(one: dict[str, Any], filters: list[tuple[str, str]]) -> bool:
+    """As with docker: one of the values of each key that is asked for."""
+    names = [value for key, value in filters if key == "name"]
+    states = [value for key, value in filters if key == "status"]
+    return (not names or any(_is_called(one, name) for name in names)) and (
+        not states or one["state"] in states
+    )
+
+
+def _is_called(one: dict[str, Any], name: str) -> bool:
+    return name in one["node"] or name == f"{one['fabric']}/{one['node']}"
+
+
 @click.command("ps")
 @click.option("-a", "--all", "everything", is_flag=True, help="Also those that have ended.")
 @click.option("-q", "--quiet", "quiet", is_flag=True, help="Only FABRIC/NODE, a line each.")
+@click.option(
+    "-f",
+    "--filter",
+    "filters",
+    multiple=True,
+    callback=_filters,
+    metavar="KEY=VALUE",
+    help="Only those with `name`, or a part of it, or with `status`.",
+)
 @output_json
 @click.pass_context
-def ps_command(ctx: click.Context, everything: bool, quiet: bool, output: str) -> None:
+def ps_command(
+    ctx: click.Context, everything: bool, quiet: bool, filters: list[tuple[str, str]], output: str
+) -> None:
     """List the programs of nodes."""
     from netfab.cli import show
 
+    everything = everything or any(key == "status" for key, _ in filters)
     found = [one for one in _all_programs(where_of(ctx)) if everything or one["state"] not in ENDED]
+    found = [one for one in found if _passes(one, filters)]
     if quiet:
         for one in found:
             click.echo(f"{one['fabric']}/{one['node']}")

@@ -57,6 +57,7 @@ _FLAGS = ("read_only", "init")
 @click.option("--cap-drop", multiple=True, metavar="NAME", help="A capability less.")
 @click.option("--dns", multiple=True, metavar="ADDRESS", help="Whom it asks for names.")
 @click.option("--sysctl", "sysctls", multiple=True, metavar="NAME=VALUE", help="A setting of its network.")
+@click.option("-l", "--label", "labels", multiple=True, hidden=True)
 @click.option("--entrypoint", default=None, help="In place of the image's.")
 @lock_option
 @click.argument("image", type=click.Path(), metavar="IMAGE")
@@ -125,6 +126,8 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
 
     if words["terminal"] and words["interactive"] and not detach and not sys.stdin.isatty():
         raise NetfabError("standard input is no terminal", hint="leave -t out")
+    if words["labels"]:
+        raise NetfabError("--label: containers have no labels", hint="`ps --filter name=…` finds by --name")
     if words["remove"] and words["restart"] not in ("", "no"):
         raise NetfabError("conflicting options: --restart and --rm")
     return Wanted(

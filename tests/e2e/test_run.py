@@ -73,6 +73,7 @@ REFUSED = (
     ),
     ("--memory much host true", 125, "--memory: "),
     ("--ip 1.2.3.4 host true", 125, "1.2.3.4 is a public address"),
+    ("--label a=b host true", 125, "--label: containers have no labels\nhint: `ps --filter name=…`"),
     ("--network none --ip 10.0.0.2 host true", 125, "conflicting options: --ip and --network none"),
     ("--network host -p 80:80 host true", 125, "conflicting options: `publish` and `mode: host`"),
     ("--network container:nobody host true", 125, "there is no node `nobody`"),
@@ -122,6 +123,11 @@ def test_run_starts_no_other_container_and_rm_takes_what_has_ended(lab: Lab) -> 
         "failed": "exited", "busy": "stopped", "nap": "running",
     }  # fmt: skip
     assert found["failed"]["exit_code"] == 3
+    assert lab.netfab("ps", "-a", "-q", "-f", "name=fai", "--filter", "name=nap").out == (
+        "default/failed\ndefault/nap\n"
+    )
+    assert lab.netfab("ps", "-q", "--filter", "status=exited").out == "default/failed\n"
+    assert "no `label`" in lab.netfab("ps", "--filter", "label=a", code=2).err
     refused = lab.netfab("rm", "failed", "nobody", "nap", code=1)
     assert refused.out == "failed\n"
     assert "there is no node nobody" in refused.err
