@@ -26,7 +26,7 @@ def uplink(bridge: str, nic: str, where: Where = HERE, dry_run: bool = False) ->
     Raises NetfabError when nothing was changed, or all was undone.
     """
     need_root("uplink")
-    with adhoc.alone(where):
+    with adhoc.alone(where) as where:
         there, asked = adhoc.what_there_is(where)
         name, port = named(bridge, there), pipework.interface(nic)
         _refuse(name, port, asked.uplinks.get(port, ""), there, where)
@@ -89,7 +89,7 @@ def detach(bridge: str, word: str, interface: str = "", where: Where = HERE) -> 
     With the NIC's name, where it was one. What is not there is fine.
     """
     need_root("detach")
-    with adhoc.alone(where):
+    with adhoc.alone(where) as where:
         there, asked = adhoc.what_there_is(where)
         name = named(bridge, there)
         if asked.uplinks.get(word) == name and not interface:

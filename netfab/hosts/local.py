@@ -38,6 +38,8 @@ from netfab.objects.link import group_of
 from netfab.objects.macvlan import Macvlan
 from netfab.objects.neighbour import Neighbour
 from netfab.objects.nic import Nic
+from netfab.objects.port import Port
+from netfab.objects.uplink import Uplink
 from netfab.objects.veth import Veth
 from netfab.objects.vlan import Vlan
 from netfab.plan.facts import Esp, Facts, FoundNic
@@ -205,11 +207,9 @@ class LocalHost:
     def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
         """Tell the neighbours of addresses that the fabric's guests were just given, or nodes on other hosts.
 
-        Of those nobody has asked on a bridge that is new.
+        Of those nobody has asked on a bridge that is new; of guests neither, where it leads to nobody else.
         """
-        made = {
-            change.after.link for change in changes if isinstance(change.after, Bridge) and not change.before
-        }
+        made = _made_bridges(changes)
         far = [
             (change.after.link.text, change.after.address, change.after.mac)
             for change in changes
@@ -222,13 +222,14 @@ class LocalHost:
         for change in changes if guests else ():
             if isinstance(change.after, Address) and change.after.link.space in guests:
                 new.setdefault(change.after.link, []).append(change.after)
+        unheard = _on_bridges_that_lead_nowhere(fabric, made)
         macs = {
             end.link: end.mac
             for thing in fabric.values()
-            if isinstance(thing, Veth | Vlan | Macvlan | Nic)
+            if isinstance(thing, Veth | Vlan | Macvlan | Nic) and unheard.isdisjoint(thing.names)
             for end in thing.ends
         }
-        for link, addresses in new.items():
+        for link, addresses in ((link, new[link]) for link in new if link in macs):
             six = [thing.address for thing in addresses if isinstance(thing.address, IPv6Address)]
             if len(six) < len(addresses):
                 self._executor.tell(link.space, arp_requests(link, macs[link]))
@@ -263,12 +264,32 @@ class LocalHost:
         return failures
 
     def wait(self, seconds: float) -> None:
-        """Until a link or an address here changes; at most 50 ms, as nodes' own events go unheard."""
+        """Until a link or an address here changes; at most 50 ms, as nodes' own events go unheard.
+
+        The first time not at all: what changed before anybody listened is seen by looking again.
+        """
         if self._monitor is None:
             self._monitor = Monitor()
+            return
         select.select([self._monitor], [], [], min(seconds, 0.05))
         self._monitor.drain()
         self.interrupts.check()
+
+
+def _made_bridges(changes: Sequence[Change]) -> set[Name]:
+    """Bridges that were not there before, with nobody on them."""
+    bridges = [change for change in changes if isinstance(change.object, Bridge)]
+    made = {change.object.link for change in bridges if change.action == "create"}
+    return made - {change.object.link for change in bridges if change.action == "delete"}
+
+
+def _on_bridges_that_lead_nowhere(fabric: Fabric, bridges: Set[Name]) -> set[Name]:
+    """The ports of those of these bridges that lead to nobody but the fabric's own nodes and guests."""
+    veths = {thing.a.link for thing in fabric.values() if isinstance(thing, Veth)}
+    ports = [thing for thing in fabric.values() if isinstance(thing, Port) and thing.bridge in bridges]
+    leading = {thing.bridge for thing in fabric.values() if isinstance(thing, Uplink)}
+    leading |= {port.bridge for port in ports if port.link not in veths}
+    return {port.link for port in ports if port.bridge not in leading}
 
 
 def _featured(changes: Sequence[Change]) -> Iterator[tuple[Any, str]]:
