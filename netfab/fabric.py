@@ -40,6 +40,7 @@ from netfab.where import (
     HERE,
     Where,
     applying_user,
+    kept_of,
     last_applied,
     last_of_any,
     locked_fabric,
@@ -124,14 +125,15 @@ def apply(
     ):
         if not only:
             host.expect(name for name, node in topology.nodes.items() if has_namespace(node))
-        found, leases = store.record(name), store.leases(name)
+        before = kept_of(store, name)
+        found, leases = before.record, before.leases
         record = found if found and found.whole else None
         begun = found is not record  # by an apply that was killed: the state before is the one before that
         topology = shared.joined(topology, shared.networks_of(store))
         refuse_another(found, file, take_over)
         if found is None and not second:
             _refuse_renamed(name, file, store)
-        last = last_applied(store, name)
+        last = before.applied()
         try:
             proposed = claim(topology, host, store, where, only, record)
             if proposed.published:

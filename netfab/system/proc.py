@@ -25,6 +25,15 @@ def boot_id() -> str:
     return _boot_id
 
 
+def write_text(path: str, text: str) -> None:
+    """Give the kernel a value by a file of /proc, in one write. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
 def stat_fields(pid: int) -> list[str]:
     """/proc/PID/stat from field 3 on (the name before it may hold anything); empty: no such process."""
     try:
