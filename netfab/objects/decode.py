@@ -62,10 +62,12 @@ def _made_decoder(hint: Any) -> Decoder:
 def _hints(kind: type[Any]) -> list[Any]:
     """The types of a tuple's fields, all compiled at once: `typing.get_type_hints` takes five times as long.
 
-    They are text of our own modules.
+    They are text of our own modules; some modules have the types themselves.
     """
-    types: list[Any] = eval(f"[{', '.join(kind.__annotations__.values())}]", vars(modules[kind.__module__]))
-    return types
+    hints: list[Any] = list(kind.__annotations__.values())
+    if hints and isinstance(hints[0], str):
+        hints = eval(f"[{', '.join(hints)}]", vars(modules[kind.__module__]))
+    return hints
 
 
 def _same(value: Any) -> Any:
