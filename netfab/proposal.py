@@ -184,11 +184,13 @@ def facts_of(
     )
     own = {lease.key: lease.value for lease in leases if lease.kind == "borrowed"}
     originals = {**facts.sysctls, **store.borrowed(name), **own}
+    ours = {lease.value for lease in leases if lease.kind == "bridge"}
     guests, unfound = guests_of(asked, store, name, where)
     all_of_it = facts._replace(
         reservations=held + facts.reservations,
         sysctls=originals,
         published=store.published(name),
+        bridges={bridge: holder for bridge, holder in store.bridges(name).items() if bridge not in ours},
         vnis=(
             *facts.vnis,
             *((vni, f"fabric {other}'s on this host") for vni, other in store.vnis(name).items()),
