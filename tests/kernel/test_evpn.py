@@ -24,7 +24,7 @@ from test_overlay import ping, ping_address, send_arp, vni, wait_until, wire
 from netfab import fabric
 from netfab.engine import apply as engine
 from netfab.errors import NetfabError
-from netfab.hosts import simulated
+from netfab.hosts import bgp, simulated
 from netfab.hosts.bgp import Speaker
 from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
@@ -275,6 +275,17 @@ def test_a_symlink_at_bgpds_door_leads_to_no_socket_of_the_host(
         assert Speaker(paths, lambda: None, print).read() == ""
         with pytest.raises(BlockingIOError):
             of_host.accept()
+
+
+def test_an_answer_of_bgpd_that_does_not_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bgp, "_MOST", 1000)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"x" * 2000)
+        theirs.shutdown(socket.SHUT_WR)
+
+        with pytest.raises(OSError, match="bgpd does not end its answer to `enable`"):
+            bgp._ask(ours, "enable")
 
 
 @contextmanager
