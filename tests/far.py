@@ -137,9 +137,8 @@ def _plug_in(far: Far) -> None:
         f"link set to-{far.name} master wire up",
     )
     far.run("sh", "-ec", f"ip address add {far.address}/24 dev wire0; ip link set wire0 up")
-    far.run(
-        "ping", "-q", "-c1", "-i0.2", "-w30", "192.0.2.254"
-    )  # until the bridge's port lets frames through
+    # Until the bridge's port lets frames through. One ping gives up when ARP does, after three seconds.
+    far.run("timeout", "60", "sh", "-c", "until ping -q -c1 -W1 192.0.2.254; do :; done")
 
 
 def _holder() -> int:

@@ -60,13 +60,16 @@ class Speaker:
             time.sleep(_GLANCE)
 
     def _silent(self) -> list[str]:
-        """Peers of which the end of what they had to say has not come (RFC 4724, section 2)."""
+        """Peers of which the end of what they had to say has not come (RFC 4724, section 2).
+
+        Or bgpd itself, where it can't be asked: what it would say of them is not known.
+        """
         import json
 
         with suppress(OSError, NetfabError, ValueError), self._door() as door:
             peers = json.loads(_ask(door, "show bgp neighbors json"))
             return [address for address, peer in peers.items() if not _has_spoken(peer)]
-        return []
+        return [DAEMONS]
 
     def _tell(self, steps: Steps, failed: Failures) -> None:
         """All statements; then it writes down what it has, for when it starts again."""

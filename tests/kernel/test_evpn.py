@@ -98,6 +98,7 @@ def test_hosts_tell_each_other_who_is_where() -> None:
         known = {hosts.address(node) for node in ("n1", "n2", "n3")}
         for host in ("h1", "h2", "h3"):
             wait_until(lambda host=host: known <= set(hosts.run(host, "ip", "neighbour", "show").split()))
+        wait_until(lambda: flooded_to(hosts, "h1") == {"192.0.2.2", "192.0.2.3"})
         with wire("h1") as frames:
             for other in ("n2", "n3"):
                 assert ping(hosts, "n1", other)
@@ -108,7 +109,7 @@ def test_hosts_tell_each_other_who_is_where() -> None:
         echoes = [f for f in seen if ICMP in f[VXLAN]]
         asked_for = Counter((f[VXLAN][ARP].pdst, f[IP].dst) for f in seen if ARP in f[VXLAN])
 
-        assert {(f[UDP].dport, f[VXLAN].vni) for f in seen} == {(4789, vni(hosts))}
+        assert {(f[UDP].dport, f[VXLAN].vni) for f in echoes} == {(4789, vni(hosts))}
         assert {f[IP].dst for f in echoes} == {"192.0.2.1", "192.0.2.2", "192.0.2.3"}
         nobody = {pair: n for pair, n in asked_for.items() if pair[0] == "10.0.0.250"}
         assert nobody == {("10.0.0.250", "192.0.2.2"): 1, ("10.0.0.250", "192.0.2.3"): 1}
