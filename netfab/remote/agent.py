@@ -12,19 +12,17 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from netfab import __version__, fabric
-from netfab.confirm import confirm
-from netfab.diagnose.trials import Trial
+from netfab import __version__
 from netfab.engine import apply as engine
 from netfab.engine.diff import describe
 from netfab.errors import ApplyFailed, NetfabError
+from netfab.gathering import facts_of
 from netfab.kernel.drops import input_drops
 from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
 from netfab.objects.kinds import KINDS
 from netfab.objects.vxlan import Vxlan
 from netfab.plan.facts import Asked
-from netfab.proposal import facts_of
 from netfab.remote.messages import PROTOCOL, BadMessage, Message, failure, field
 from netfab.remote.probe import Peer, Probe
 from netfab.remote.transaction import STEPS, Transaction, decide, order_of
@@ -256,15 +254,19 @@ class Agent:
         yield {"verb": "unpacked", "image": image}
 
     def _logs(self, message: Message) -> Iterator[Message]:
+        from netfab.nodes import logs
+
         nodes, follow = map(str, field(message, "nodes", list)), field(message, "follow", bool)
-        for node, line in fabric.logs(nodes, self._where, message.get("lines"), follow):
+        for node, line in logs(nodes, self._where, message.get("lines"), follow):
             yield {"verb": "line", "node": node, "text": line.decode("utf-8", "surrogateescape")}
         yield {"verb": "ended"}
 
     def _capture(self, message: Message) -> Iterator[Message]:
         """Frames as they come, until the controller goes."""
+        from netfab.nodes import capture
+
         node, interface, filter = (field(message, key, str) for key in ("node", "interface", "filter"))
-        for heard in fabric.capture(node, interface, filter, self._where):
+        for heard in capture(node, interface, filter, self._where):
             frames = [[*each[:-1], each.data.hex()] for each in heard.frames]
             yield {"verb": "line", "frames": frames, "lost": heard.lost}
         yield {"verb": "ended"}
@@ -308,17 +310,47 @@ def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
     return call
 
 
-def _destroy(arguments: Message, where: Where) -> Any:
-    name = str(arguments["fabric"])
-    if arguments.get("force") is True:
-        from netfab import adhoc
+def _status(arguments: Message, where: Where) -> Any:
+    from netfab.look import status
 
-        return describe(adhoc.destroy(name, where).changes)
-    return describe(fabric.destroy(name, where).changes)
+    return status(str(arguments["fabric"]), where)
+
+
+def _drift(arguments: Message, where: Where) -> Any:
+    from netfab.fabric import drift
+
+    return describe(drift(str(arguments["fabric"]), where))
+
+
+def _reconcile(arguments: Message, where: Where) -> Any:
+    from netfab.fabric import reconcile
+
+    return describe(reconcile(str(arguments["fabric"]), where).changes)
+
+
+def _destroy(arguments: Message, where: Where) -> Any:
+    from netfab import adhoc, fabric
+
+    name = str(arguments["fabric"])
+    ended = (adhoc if arguments.get("force") is True else fabric).destroy(name, where)
+    return describe(ended.changes)
+
+
+def _confirm(arguments: Message, where: Where) -> Any:
+    from netfab.confirm import confirm
+
+    return confirm(str(arguments["fabric"]), where)
+
+
+def _programs(_: Message, where: Where) -> Any:
+    from netfab.nodes import programs
+
+    return programs(where)
 
 
 def _tried(arguments: Message, where: Where) -> Any:
     from netfab.checks import tried
+    from netfab.diagnose.trials import Trial
 
     trials = decoder(tuple[Trial, ...])(arguments["trials"])
     return plain(tried(str(arguments["fabric"]), trials, where))
@@ -330,12 +362,13 @@ def _asked(arguments: Message, where: Where) -> Any:
     return answered(arguments, where)
 
 
+# What a host answers by a function of the API; the modules of most are imported when they are asked for.
 _FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {
-    "status": lambda arguments, where: fabric.status(str(arguments["fabric"]), where),
-    "drift": lambda arguments, where: describe(fabric.drift(str(arguments["fabric"]), where)),
-    "reconcile": lambda arguments, where: describe(fabric.reconcile(str(arguments["fabric"]), where).changes),
-    "confirm": lambda arguments, where: confirm(str(arguments["fabric"]), where),
-    "programs": lambda _, where: fabric.programs(where),
+    "status": _status,
+    "drift": _drift,
+    "reconcile": _reconcile,
+    "confirm": _confirm,
+    "programs": _programs,
     "destroy": _destroy,
     "tried": _tried,
     "ask": _asked,

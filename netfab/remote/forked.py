@@ -26,6 +26,10 @@ class Forked:
         theirs.close()
         self.reading = self.writing = ours.detach()
 
+    def opening(self) -> bytes:
+        """It has our modules."""
+        return b""
+
     def greet(self, line: bytes) -> bytes | None:
         """Nobody else is there."""
         return None

@@ -29,7 +29,7 @@ from netfab.plan.underlay import NAME
 
 Begun = Callable[[str], Hosts]
 PATIENCE = 20.0  # seconds for what has to come
-AGAIN = 2.0  # seconds until an echo that was not answered is asked for again
+AGAIN = 1.0  # seconds until an echo that was not answered is asked for again
 ETH_P_ALL = 0x0003
 IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3
 ECHO = b"\x08\x00"
