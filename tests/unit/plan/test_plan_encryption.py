@@ -90,6 +90,19 @@ def test_the_firewall_asks_for_esp_in_front_of_what_peers_may() -> None:
     assert "peers4" in chain.rules[2].expressions
 
 
+def test_the_firewall_lets_nothing_out_to_the_network_without_esp() -> None:
+    tables = [
+        table
+        for text in (ENCRYPTED, TWO + SPANNING % "encrypt: false")
+        for table in of_kind(encrypted(text=text)["h1"], Firewall)
+        if table.family == "inet"
+    ]
+
+    secret, plain = [{chain.name: chain for chain in table.chains} for table in tables]
+    assert (secret["clear"].hook, "clear" in plain) == ("output", False)
+    assert '{"rt":{"key":"ipsec"}}' in secret["clear"].rules[0].expressions
+
+
 def test_three_hosts_have_different_keys_for_each_two_of_them() -> None:
     text = TWO.replace("}}", "}, h3: {address: 192.0.2.3}}")
     text += "networks: {lan: {encrypt: true}}\nnodes: {n1..3: {networks: [lan], runs_on: [h1, h2, h3]}}"
