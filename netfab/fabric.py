@@ -122,6 +122,7 @@ def apply(
         opened_store(where) as store,
         opened_host(name, where) as host,
     ):
+        host.read_ahead()
         if not only:
             host.expect(name for name, node in topology.nodes.items() if has_namespace(node))
         found, leases = store.record(name), store.leases(name)

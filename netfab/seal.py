@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from netfab import __version__
+from netfab.kernel.dumps import GLANCE
 from netfab.objects.digest import digest
 from netfab.objects.firewall import Firewall
 from netfab.store.public import SEAL
@@ -73,6 +74,7 @@ def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None
                 continue
             with locked_fabric(fabric, where), opened_host(fabric, where) as host:
                 if sealed.asked == _asked(origin, store, where):
+                    host.read_ahead(GLANCE)
                     host.facts()
                     dump = host.glance((last_applied(store, fabric),))
                     tables = tuple(Firewall.read(dump))

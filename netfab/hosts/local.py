@@ -18,7 +18,7 @@ from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
 from netfab.kernel import drops, nft
 from netfab.kernel.announce import advertise, announce_for, arp_requests
-from netfab.kernel.dumps import glance
+from netfab.kernel.dumps import GLANCE, WHOLE, Reader
 from netfab.kernel.execute import Executor
 from netfab.kernel.facts import bridges, gather
 from netfab.kernel.marks import Marked, marked
@@ -89,6 +89,7 @@ class LocalHost:
     def __exit__(self, *_: object) -> None:
         if self._monitor is not None:
             self._monitor.close()
+        self._observer.close()
         self._namespaces.close()
 
     def _before(self, op: Op) -> bool:
@@ -109,9 +110,13 @@ class LocalHost:
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
         return self._with_programs(dump, frozenset() if spaces is None else _running(known))
 
+    def read_ahead(self, node: Reader = WHOLE) -> None:
+        """Begin to read nodes, for the next dump, or glance, while there are other things to do."""
+        self._observer.read_ahead(self.fabric, node)
+
     def glance(self, known: Sequence[Fabric]) -> Dump:
         """The same, of nodes' namespaces nothing but what they are known by: enough for a fingerprint."""
-        return self._with_programs(self._observer.read(self.fabric, known, None, glance), frozenset())
+        return self._with_programs(self._observer.read(self.fabric, known, None, GLANCE), frozenset())
 
     def _with_programs(self, dump: Dump, running: frozenset[str]) -> Dump:
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))

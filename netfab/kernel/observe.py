@@ -6,24 +6,25 @@ Only reads. What the messages mean is the business of the kinds (objects/).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from netfab.kernel import openvswitch
 from netfab.kernel.dumps import (
+    LO,
+    WHOLE,
+    Reader,
     links,
     marked_addresses,
     neighbours,
     qdiscs,
-    read_mark,
-    read_space,
     routes,
     vlans,
 )
-from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, rules_of
+from netfab.kernel.together import FEWEST, Together
 from netfab.kernel.xfrm import policies, states
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space
 from netfab.objects.borrowed import Borrowed
@@ -56,8 +57,6 @@ from netfab.objects.xfrm import XfrmMessage
 from netfab.objects.xfrm_policy import XfrmPolicy
 from netfab.objects.xfrm_state import XfrmState
 
-Reader = Callable[[Netlink], Space]  # of a node's namespace
-
 
 class Observer:
     """Reads one fabric; keeps what it read, so that a second reading can be of a few namespaces only."""
@@ -79,6 +78,7 @@ class Observer:
         self._switches: tuple[Switch, ...] = ()
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
+        self._begun: tuple[Reader, Together] | None = None
         self._xfrm: list[XfrmMessage] = []
         self._foreign_xfrm: list[Name] = []
 
@@ -87,11 +87,11 @@ class Observer:
         fabric: str,
         known: Sequence[Fabric],
         only: frozenset[str] | None,
-        node: Reader = read_space,
+        node: Reader = WHOLE,
     ) -> Dump:
         """All of the fabric; with `only`, those spaces anew and the rest as it was read last.
 
-        `node` reads a node's space.
+        `node` is how a node's space is read.
         """
         if only is not None and HOST not in only:
             return self._read(fabric, known, only, node)
@@ -110,13 +110,11 @@ class Observer:
         self._host_links = links(self._namespaces.socket(HOST))
         return self._host_links
 
-    def _space(self, space: str, node: Reader) -> Space:
-        netlink = self._namespaces.socket(space)
-        if space != HOST:
-            return node(netlink)
-        if self._host_links is None:
-            return read_space(netlink)
+    def _host(self) -> Space:
+        netlink = self._namespaces.socket(HOST)
         found, self._host_links = self._host_links, None
+        if found is None:
+            found = links(netlink)
         return Space(found, marked_addresses(netlink), routes(netlink))
 
     def _read(
@@ -250,22 +248,56 @@ class Observer:
 
     def _read_spaces(self, fabric: str, only: frozenset[str] | None, node: Reader) -> dict[str, Space]:
         """The host's space, and that of everything in /run/netns with the fabric's name that may be ours."""
-        spaces: dict[str, Space] = {}
         self._named = list(self._namespaces.named(f"{fabric}."))
         guests = [(guest.name.text, NAMESPACE) for guest in self._guests.values()]
-        for name, what in [("", NAMESPACE), *self._named, *guests]:
-            space = f"node {name}" if name else HOST
+        there = {f"node {name}": what for name, what in self._named + guests if what != FOREIGN}
+        found: dict[str, Space] = {}
+        whole: list[str] = []
+        marks: list[str] = []
+        for space, what in there.items():
             if what == LEFTOVER:
-                spaces[space] = Space([], [], [])
-            elif what == FOREIGN:
-                continue
-            elif only is not None and space not in only and space in self._spaces:
-                spaces[space] = self._spaces[space]
+                found[space] = Space([], [], [])
+            elif only is None or space in only:
+                whole.append(space)
+            elif space in self._spaces:
+                found[space] = self._spaces[space]
             else:
+                (whole if self._inside else marks).append(space)
+        if only is None or HOST in only or HOST not in self._spaces:
+            found[HOST] = self._host()
+        else:
+            found[HOST] = self._spaces[HOST]
+        found |= self._nodes(whole, node) | self._nodes(marks, LO)
+        return {space: found[space] for space in (HOST, *there) if space in found}  # some ended meanwhile
+
+    def read_ahead(self, fabric: str, node: Reader = WHOLE) -> None:
+        """Begin to read the nodes of the fabric, for the next reading that is of all of them."""
+        names = (name for name, what in self._namespaces.named(f"{fabric}.") if what == NAMESPACE)
+        self._begin([f"node {name}" for name in names], node)
+
+    def close(self) -> None:
+        """End the reading that was begun last, if any."""
+        if self._begun is not None:
+            self._begun[1].close()
+            self._begun = None
+
+    def _begin(self, spaces: Sequence[str], node: Reader) -> None:
+        self.close()
+        if len(spaces) >= FEWEST:
+            with suppress(OSError):  # no other process, no pipe: this one reads all of them
+                together = Together(spaces, lambda space: node.read(self._namespaces.socket(space)))
+                self._begun = node, together
+
+    def _nodes(self, spaces: Sequence[str], node: Reader) -> dict[str, Space]:
+        """Those of them that are there."""
+        if self._begun is None or self._begun[0] is not node or self._begun[1].finished:
+            self._begin(spaces, node)
+        read = self._begun[1].finish() if self._begun is not None else {}
+        for space in spaces:
+            if space not in read:
                 with suppress(FileNotFoundError):  # ended meanwhile
-                    whole = only is None or space in only or self._inside
-                    spaces[space] = self._space(space, node if whole else read_mark)
-        return spaces
+                    read[space] = node.read(self._namespaces.socket(space))
+        return {space: node.space(read[space]) for space in spaces if space in read}
 
     def _sysctls(
         self, known: Sequence[Fabric], spaces: dict[str, Space], only: frozenset[str] | None
