@@ -6,8 +6,9 @@ Only reads. What the messages mean is the business of the kinds (objects/).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from netfab.kernel import openvswitch
@@ -78,7 +79,7 @@ class Observer:
         self._switches: tuple[Switch, ...] = ()
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
-        self._begun: tuple[Reader, Together] | None = None
+        self._ahead: tuple[Mapping[str, Reader], Together] | None = None  # what is being read
         self._xfrm: list[XfrmMessage] = []
         self._foreign_xfrm: list[Name] = []
 
@@ -252,52 +253,55 @@ class Observer:
         guests = [(guest.name.text, NAMESPACE) for guest in self._guests.values()]
         there = {f"node {name}": what for name, what in self._named + guests if what != FOREIGN}
         found: dict[str, Space] = {}
-        whole: list[str] = []
-        marks: list[str] = []
+        readers: dict[str, Reader] = {}  # of what has to be read
         for space, what in there.items():
             if what == LEFTOVER:
                 found[space] = Space([], [], [])
-            elif only is None or space in only:
-                whole.append(space)
-            elif space in self._spaces:
+            elif only is not None and space not in only and space in self._spaces:
                 found[space] = self._spaces[space]
             else:
-                (whole if self._inside else marks).append(space)
+                readers[space] = node if only is None or space in only or self._inside else LO
+        if self._ahead is None or not self._ahead[0].items() <= readers.items():
+            self._begin(readers)
         if only is None or HOST in only or HOST not in self._spaces:
             found[HOST] = self._host()
         else:
             found[HOST] = self._spaces[HOST]
-        found |= self._nodes(whole, node) | self._nodes(marks, LO)
+        found.update(self._nodes(readers))
         return {space: found[space] for space in (HOST, *there) if space in found}  # some ended meanwhile
 
     def read_ahead(self, fabric: str, node: Reader = WHOLE) -> None:
         """Begin to read the nodes of the fabric, for the next reading that is of all of them."""
         names = (name for name, what in self._namespaces.named(f"{fabric}.") if what == NAMESPACE)
-        self._begin([f"node {name}" for name in names], node)
+        self._begin({f"node {name}": node for name in names})
 
     def close(self) -> None:
-        """End the reading that was begun last, if any."""
-        if self._begun is not None:
-            self._begun[1].close()
-            self._begun = None
+        """End a reading that was begun and not asked for."""
+        if self._ahead is not None:
+            self._ahead[1].close()
+            self._ahead = None
 
-    def _begin(self, spaces: Sequence[str], node: Reader) -> None:
+    def _begin(self, readers: Mapping[str, Reader]) -> None:
         self.close()
-        if len(spaces) >= FEWEST:
+        if len(readers) >= FEWEST:
             with suppress(OSError):  # no other process, no pipe: this one reads all of them
-                together = Together(spaces, lambda space: node.read(self._namespaces.socket(space)))
-                self._begun = node, together
+                reading = Together(list(readers), partial(self._read_node, readers))
+                self._ahead = readers, reading
 
-    def _nodes(self, spaces: Sequence[str], node: Reader) -> dict[str, Space]:
+    def _read_node(self, readers: Mapping[str, Reader], space: str) -> Any:
+        return readers[space].read(self._namespaces.socket(space))
+
+    def _nodes(self, readers: Mapping[str, Reader]) -> Iterator[tuple[str, Space]]:
         """Those of them that are there."""
-        if self._begun is None or self._begun[0] is not node or self._begun[1].finished:
-            self._begin(spaces, node)
-        read = self._begun[1].finish() if self._begun is not None else {}
-        for space in spaces:
-            if space not in read:
-                with suppress(FileNotFoundError):  # ended meanwhile
-                    read[space] = node.read(self._namespaces.socket(space))
-        return {space: node.space(read[space]) for space in spaces if space in read}
+        read = {}
+        if self._ahead is not None:
+            reading, self._ahead = self._ahead[1], None
+            read = reading.finish()
+            self._namespaces.kept_by(reading)
+        for space, reader in readers.items():
+            with suppress(FileNotFoundError):  # ended meanwhile
+                plain = read[space] if space in read else self._read_node(readers, space)
+                yield space, reader.space(plain)
 
     def _sysctls(
         self, known: Sequence[Fabric], spaces: dict[str, Space], only: frozenset[str] | None
