@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from netfab.hosts.local import LocalHost
+    from netfab.objects.kinds import Kinds
     from netfab.store.book import Book, Entry
     from netfab.store.shared import SharedBook
     from netfab.topology.schema import Etcd
@@ -217,7 +218,7 @@ def refuse_another(record: Record | Entry | None, file: str, take_over: bool = F
         raise AppliedElsewhere(record.name, record.file, file)
 
 
-def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] | None = None) -> Fabric:
+def last_applied(store: Store, name: str, kinds: Kinds | None = None) -> Fabric:
     """What is of these kinds, or of those that are ASKED for, in the fabric as it was last applied.
 
     Empty when it never was.
@@ -228,7 +229,7 @@ def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] | None = No
     from netfab.objects.kinds import ASKED
 
     record, kinds = store.record(name), ASKED if kinds is None else kinds
-    mentioned = [kind for kind in kinds if record and Fabric.mentioned(record.desired, kind)]
+    mentioned = kinds.mentioned(record.desired) if record else []
     last = Fabric.from_json(record.desired, mentioned) if record and mentioned else Fabric(name)
     leases = store.leases(name)
     claimed = [Borrowed(lease.key, "", lease.value) for lease in leases if lease.kind == "borrowed"]
@@ -240,14 +241,14 @@ def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] | None = No
     return Fabric(name, (thing for thing in known.values() if getattr(thing, "key", None) not in others))
 
 
-def last_of_any(name: str, where: Where, kinds: Iterable[type[Any]] | None = None) -> Fabric:
+def last_of_any(name: str, where: Where, kinds: Kinds | None = None) -> Fabric:
     """As the store has it; when that can't be read, as it was published; when neither can, nothing."""
     with suppress(StoreError, *NO_SENSE), opened_store(where) as store:
         return last_applied(store, name, kinds)
     return last_published(name, where, kinds)
 
 
-def last_published(name: str, where: Where, kinds: Iterable[type[Any]] | None = None) -> Fabric:
+def last_published(name: str, where: Where, kinds: Kinds | None = None) -> Fabric:
     """As everybody may know it; nothing where that can't be read."""
     published: Any = PublicView(where.run)
     with suppress(StoreError, *NO_SENSE):

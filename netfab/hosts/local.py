@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, 
 from contextlib import suppress
 from errno import ENOENT
 from ipaddress import IPv6Address
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
@@ -17,32 +17,26 @@ from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
 from netfab.kernel import drops, nft
-from netfab.kernel.announce import advertise, announce_for, arp_requests
 from netfab.kernel.dumps import GLANCE, WHOLE, Reader
 from netfab.kernel.execute import Executor
 from netfab.kernel.facts import bridges, gather
-from netfab.kernel.marks import Marked, marked
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
-from netfab.kernel.nics import barred, nics
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
-from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Name, Op, no_hook
-from netfab.objects.bgp_peer import BgpPeer
+from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Name, Op, by_kind, no_hook
 from netfab.objects.bridge import Bridge
 from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
-from netfab.objects.guest import Guest
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
-from netfab.objects.macvlan import Macvlan
-from netfab.objects.neighbour import Neighbour
-from netfab.objects.nic import Nic
-from netfab.objects.veth import Veth
-from netfab.objects.vlan import Vlan
 from netfab.plan.facts import Esp, Facts, FoundNic
 from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
+
+if TYPE_CHECKING:
+    from netfab.kernel.marks import Marked
+    from netfab.objects.guest import Guest
 
 
 def _open_guest(guest: Guest) -> int:
@@ -100,8 +94,9 @@ class LocalHost:
         """Read the fabric; of the namespaces only those in `spaces`, when given."""
         dump = self.dump(known, spaces)
         wanted = known[0] if known else Fabric(name)
-        own = wanted.sharing(thing for kind in KINDS for thing in kind.read(dump))
-        unsettled = frozenset(link for kind in KINDS for link in kind.unsettled(dump))
+        kinds = KINDS.shown(dump)
+        own = wanted.sharing(thing for kind in kinds for thing in kind.read(dump))
+        unsettled = frozenset(link for kind in kinds for link in kind.unsettled(dump))
         gone = {guest.name: GuestGone(guest.label) for guest in self._observer.gone}
         return Observed(own, self._observer.foreign(name), unsettled, self._observer.leaning(name), gone)
 
@@ -168,8 +163,9 @@ class LocalHost:
 
         Raises NetfabError.
         """
-        self._programs.wait_ready(thing for thing in fabric.values() if isinstance(thing, Container))
-        if any(isinstance(thing, BgpPeer) for thing in fabric.values()):
+        things = by_kind((fabric,))
+        self._programs.wait_ready(things.get("Container", ()))
+        if "BgpPeer" in things:
             self._speaker.wait_for_peers()
 
     def bridges(self) -> dict[str, dict[str, Any]]:
@@ -178,14 +174,20 @@ class LocalHost:
 
     def marked(self, usual: frozenset[str]) -> Marked:
         """Fabrics of which there is something here, whatever a store has; `usual` names are tried, too."""
+        from netfab.kernel.marks import marked
+
         return marked(self._namespaces, usual)
 
     def nics(self, moving: Collection[str] = ()) -> dict[str, FoundNic]:
         """Every NIC in this namespace, with the addresses and routes of those that are moving."""
+        from netfab.kernel.nics import nics
+
         return nics(self._namespaces.socket(HOST), moving)
 
     def barred(self) -> dict[str, str]:
         """Every link in this namespace that is no NIC which a fabric could have, and why."""
+        from netfab.kernel.nics import barred
+
         return barred(self._namespaces.socket(HOST))
 
     def expect(self, nodes: Iterable[str]) -> None:
@@ -218,21 +220,22 @@ class LocalHost:
         far = [
             (change.after.link.text, change.after.address, change.after.mac)
             for change in changes
-            if isinstance(change.after, Neighbour) and change.after.link not in made
+            if type(change.after).__name__ == "Neighbour" and change.after.link not in made
         ]
         if far:
+            from netfab.kernel.announce import announce_for
+
             announce_for(far)
-        guests = {thing.space for thing in fabric.values() if isinstance(thing, Guest)}
+        guests = {thing.space for thing in by_kind((fabric,)).get("Guest", ())}
+        if not guests:
+            return
+        from netfab.kernel.announce import advertise, arp_requests
+
         new: dict[Name, list[Address]] = {}
-        for change in changes if guests else ():
+        for change in changes:
             if isinstance(change.after, Address) and change.after.link.space in guests:
                 new.setdefault(change.after.link, []).append(change.after)
-        macs = {
-            end.link: end.mac
-            for thing in fabric.values()
-            if isinstance(thing, Veth | Vlan | Macvlan | Nic)
-            for end in thing.ends
-        }
+        macs = {end.link: end.mac for thing in fabric.values() for end in getattr(thing, "ends", ())}
         for link, addresses in new.items():
             six = [thing.address for thing in addresses if isinstance(thing.address, IPv6Address)]
             if len(six) < len(addresses):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netfab.kernel.netlink import Netlink
 from netfab.objects.address import WANTED, AddressMessage
 from netfab.objects.base import Space
 from netfab.objects.digest import digest
 from netfab.objects.link import AF_SPEC, DATA, LOOPBACK_IFINDEX, Link, wanted_of
-from netfab.objects.neighbour import WANTED as WANTED_OF_NEIGHBOURS
-from netfab.objects.neighbour import NeighbourMessage
 from netfab.objects.port import Entry, entries
-from netfab.objects.qdisc import QdiscMessage
 from netfab.objects.route import RouteMessage
 from netfab.objects.wire import (
     AF_BRIDGE,
@@ -34,6 +31,10 @@ from netfab.objects.wire import (
     parse,
 )
 from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from netfab.objects.neighbour import NeighbourMessage
+    from netfab.objects.qdisc import QdiscMessage
 
 EXT_MASK, BRVLAN, SKIP_STATS = 29, 0x2, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN, RTEXT_FILTER_SKIP_STATS
 ALL_LINKS = (
@@ -106,6 +107,8 @@ def vlans(netlink: Netlink) -> dict[int, tuple[Entry, ...]]:
 
 def qdiscs(netlink: Netlink) -> list[QdiscMessage]:
     """Every queueing discipline of the socket's namespace."""
+    from netfab.objects.qdisc import QdiscMessage
+
     return [
         QdiscMessage(index, parent, parse(data, start + TCMSG.size, end))
         for data, start, end in netlink.dump(RTM_GETQDISC, bytes(TCMSG.size))
@@ -115,6 +118,9 @@ def qdiscs(netlink: Netlink) -> list[QdiscMessage]:
 
 def neighbours(netlink: Netlink) -> list[NeighbourMessage]:
     """Every forwarding entry of the bridges and tunnels of the socket's namespace, and every neighbour."""
+    from netfab.objects.neighbour import WANTED as WANTED_OF_NEIGHBOURS
+    from netfab.objects.neighbour import NeighbourMessage
+
     return [
         NeighbourMessage(
             family, index, state, flags, parse(data, start + NDMSG.size, end, WANTED_OF_NEIGHBOURS)

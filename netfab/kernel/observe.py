@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netfab.kernel import openvswitch
 from netfab.kernel.dumps import (
@@ -27,9 +27,7 @@ from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespa
 from netfab.kernel.nft import Listing, rules_of
 from netfab.kernel.together import FEWEST, Together
 from netfab.kernel.xfrm import policies, states
-from netfab.objects.base import HOST, Dump, Fabric, Name, Space
-from netfab.objects.borrowed import Borrowed
-from netfab.objects.guest import Guest
+from netfab.objects.base import HOST, Dump, Fabric, Name, Space, by_kind
 from netfab.objects.link import (
     IFALIAS,
     MASTER,
@@ -42,21 +40,19 @@ from netfab.objects.link import (
     owned,
     related,
 )
-from netfab.objects.macvlan import Macvlan
-from netfab.objects.neighbour import Neighbour, NeighbourMessage
-from netfab.objects.nic import Nic
-from netfab.objects.ovsdb import Switch, SwitchPort
-from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.port import Entry, default_vlans
-from netfab.objects.qdisc import Qdisc, QdiscMessage
-from netfab.objects.uplink import Lent, Uplink
 from netfab.objects.wire import (
     number,
     text,
 )
-from netfab.objects.xfrm import XfrmMessage
-from netfab.objects.xfrm_policy import XfrmPolicy
-from netfab.objects.xfrm_state import XfrmState
+
+if TYPE_CHECKING:
+    from netfab.objects.guest import Guest
+    from netfab.objects.neighbour import NeighbourMessage
+    from netfab.objects.ovsdb import Switch, SwitchPort
+    from netfab.objects.qdisc import QdiscMessage
+    from netfab.objects.uplink import Lent
+    from netfab.objects.xfrm import XfrmMessage
 
 
 class Observer:
@@ -125,8 +121,9 @@ class Observer:
         only: frozenset[str] | None,
         node: Reader,
     ) -> Dump:
-        self._guests = self._living(known)
-        self._inside = any(type(thing) in (Macvlan, Nic) for one in known for thing in one.values())
+        things = by_kind(known)
+        self._guests = self._living(things.get("Guest", ()))
+        self._inside = not things.keys().isdisjoint({"Macvlan", "Nic"})
         self._spaces = self._read_spaces(fabric, only, node)
         if only is None or HOST in only:
             self._switches = openvswitch.read() or ()
@@ -151,28 +148,21 @@ class Observer:
                 if owned(link, fabric) or not (space == HOST or space in self._guests or of_a_fabric(link))
             },
             files=dict(_files(self._directory)),
-            sysctls=dict(self._sysctls(known, own, only)),
-            originals={
-                thing.key: thing.original
-                for one in known
-                for thing in one.values()
-                if type(thing) is Borrowed
-            },
-            nics={
-                thing.name: thing.original for one in known for thing in one.values() if type(thing) is Nic
-            },
-            uplinks=dict(self._uplinks(fabric, known)),
+            sysctls=dict(self._sysctls(things, own, only)),
+            originals={thing.key: thing.original for thing in things.get("Borrowed", ())},
+            nics={thing.name: thing.original for thing in things.get("Nic", ())},
+            uplinks=dict(self._uplinks(fabric, things.get("Uplink", ()))),
             tables=self._tables,
             switches=self._switches,
             vlans=self._vlans,
             passages=self._passages,
             guests=self._guests,
             xfrm=self._xfrm,
-            neighbours=self._read_neighbours(marked, known, own, only),
-            qdiscs=self._read_qdiscs(known, own, only),
+            neighbours=self._read_neighbours(marked, things.get("Neighbour", ()), own, only),
+            qdiscs=self._read_qdiscs(things.get("Qdisc", ()), own, only),
         )
 
-    def _uplinks(self, fabric: str, known: Sequence[Fabric]) -> Iterator[tuple[str, Lent]]:
+    def _uplinks(self, fabric: str, known: Sequence[Any]) -> Iterator[tuple[str, Lent]]:
         """NICs with the fabric's mark that are known to be lent to a bridge, or are on one of its own."""
         host = self._spaces[HOST].links
         marked = [link for link in host if is_moved_by(link, fabric)]
@@ -182,22 +172,17 @@ class Observer:
 
         bridges = {link.ifindex: link for link in host if link.kind == "bridge"}
         for nic in marked:
-            meant = [
-                thing
-                for one in known
-                for thing in one.values()
-                if type(thing) is Uplink and moved_mark(fabric, thing.nic) == text(nic.attrs[IFALIAS])
-            ]
+            meant = [thing for thing in known if moved_mark(fabric, thing.nic) == text(nic.attrs[IFALIAS])]
             own = bridges.get(number(nic.attrs.get(MASTER, b"")))
             if meant or (own is not None and owned(own, fabric)):
                 found = lent(self._namespaces.socket(HOST), nic, host, meant)
                 yield text(nic.attrs[IFALIAS]).removeprefix(moved_mark(fabric)), found
 
     def _read_qdiscs(
-        self, known: Sequence[Fabric], own: dict[str, Space], only: frozenset[str] | None
+        self, known: Sequence[Any], own: dict[str, Space], only: frozenset[str] | None
     ) -> dict[str, list[QdiscMessage]]:
         """Of the spaces in which some are known to be: they cost a dump of their own."""
-        asked = {thing.link.space for one in known for thing in one.values() if type(thing) is Qdisc}
+        asked = {thing.link.space for thing in known}
         for space in (asked | self._qdiscs.keys()) & own.keys():
             if only is None or space in only:
                 with suppress(FileNotFoundError):
@@ -207,12 +192,12 @@ class Observer:
     def _read_neighbours(
         self,
         marked: Iterable[tuple[str, Link]],
-        known: Sequence[Fabric],
+        known: Sequence[Any],
         own: dict[str, Space],
         only: frozenset[str] | None,
     ) -> dict[str, list[NeighbourMessage]]:
         """Of the spaces in which some are known to be, or a tunnel is: they cost a dump of their own."""
-        asked = {thing.link.space for one in known for thing in one.values() if type(thing) is Neighbour}
+        asked = {thing.link.space for thing in known}
         asked |= {space for space, link in marked if link.kind == "vxlan"}
         for space in (asked | self._neighbours.keys()) & own.keys():
             if only is None or space in only:
@@ -223,19 +208,18 @@ class Observer:
     def _read_xfrm(self, fabric: str) -> None:
         """What of IPsec carries the fabric's mark; of the rest only the names."""
         self._xfrm, self._foreign_xfrm = [], []
-        for kind, found in ((XfrmState, states()), (XfrmPolicy, policies())):
-            for message in found:
-                thing = kind.of(message)
-                if thing.reqid == group_of(fabric):
-                    self._xfrm.append(message)
-                else:
-                    self._foreign_xfrm.append(thing.names[0])
+        for message in (*states(), *policies()):
+            thing = _read_of_xfrm(message)
+            if thing.reqid == group_of(fabric):
+                self._xfrm.append(message)
+            else:
+                self._foreign_xfrm.append(thing.names[0])
 
-    def _living(self, known: Sequence[Fabric]) -> dict[str, Guest]:
+    def _living(self, known: Sequence[Guest]) -> dict[str, Guest]:
         """The known guests that live; of two in one place the last one: it was there first."""
         found: dict[str, Guest] = {}
         ended: dict[str, Guest] = {}
-        for guest in (thing for one in known for thing in one.values() if type(thing) is Guest):
+        for guest in known:
             try:
                 self._namespaces.adopt(guest)
                 os.close(self._namespaces.open(guest.name.text))
@@ -304,13 +288,13 @@ class Observer:
                 yield space, reader.space(plain)
 
     def _sysctls(
-        self, known: Sequence[Fabric], spaces: dict[str, Space], only: frozenset[str] | None
+        self, known: Mapping[str, list[Any]], spaces: dict[str, Space], only: frozenset[str] | None
     ) -> Iterator[tuple[tuple[str, str], str]]:
         asked: dict[str, set[str]] = {}
-        for fabric in known:
-            for thing in fabric.values():
-                if (asks := getattr(thing, "asks", None)) and asks[0] in spaces:
-                    asked.setdefault(asks[0], set()).add(asks[1])
+        for thing in (thing for same in known.values() if hasattr(same[0], "asks") for thing in same):
+            space, key = thing.asks
+            if space in spaces:
+                asked.setdefault(space, set()).add(key)
         for space, keys in asked.items():
             if only is None or space in only:
                 self._values[space] = dict(self._read_sysctls(space, keys))
@@ -364,9 +348,19 @@ def docker_rules(host: list[Link]) -> list[Any]:
     """The rules of Docker's chain for the rules of others; looked for only where Docker's own bridge is."""
     found = []
     if any(link.name == "docker0" for link in host):
+        from netfab.objects.passage import CHAIN, TABLE
+
         for family in ("ip", "ip6"):
             found += [{"family": family, **rule} for rule in rules_of(family, TABLE, CHAIN) or ()]
     return found
+
+
+def _read_of_xfrm(message: XfrmMessage) -> Any:
+    from netfab.objects import xfrm  # few hosts have any
+    from netfab.objects.xfrm_policy import XfrmPolicy
+    from netfab.objects.xfrm_state import XfrmState
+
+    return (XfrmState if message.type == xfrm.NEWSA else XfrmPolicy).of(message)
 
 
 def _marked(space: Space, fabric: str) -> bool:

@@ -165,6 +165,15 @@ def lay_out(
     return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes, here=by_node)
 
 
+def tunnels_here(layout: Layout) -> list[tuple[Segment, Tunnel]]:
+    """The networks on the layout's host that go to others."""
+    return [
+        (segment, segment.tunnel)
+        for segment in layout.segments.values()
+        if segment.tunnel is not None and segment.here
+    ]
+
+
 def _vni_leases(
     topology: Topology, spans: Mapping[str, Span], held: Mapping[tuple[str, str], str]
 ) -> Iterator[Lease]:

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netfab.errors import PlanError, raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
-from netfab.plan import evpn, hosts, network, nics, node, uplink, vlans
+from netfab.plan import hosts, network, nics, node, uplink, vlans
 from netfab.plan.containers import commands, containers
 from netfab.plan.facts import Facts, Lease
 from netfab.plan.firewall import localnet_bridges
 from netfab.plan.guests import addresses_in_guest, guest_of, routes_in_guests
 from netfab.plan.hosts import HostsTable, Names
 from netfab.plan.layout import Layout, Nic, Segment, lay_out
-from netfab.plan.overlay import FarEntries, entries_here, tunnel_objects
 from netfab.plan.protection import firewalls, hairpins, held_ports, lease_of, published_ports
 from netfab.plan.refusals import idle_between_links, refuse_reserved, without_program
 from netfab.plan.routes import is_here, routes_of, with_way_out
@@ -28,6 +27,9 @@ from netfab.plan.seats import routers
 from netfab.topology.grammar import tag_of
 from netfab.topology.schema import HostMode, Link, Network, Publish, Topology
 from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from netfab.plan.overlay import FarEntries
 
 
 class Plan(NamedTuple):
@@ -101,17 +103,19 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
         | {lease_of(wish) for _, wish in published}
         | {Lease(*asked) for asked in topology.asked}
-        | set(evpn.claims(topology, layout))
     )
     held = held_ports(topology.name, ports)
-    speaking = (*evpn.own_entries(layout), *evpn.objects(topology, layout, facts))
     fabric = Fabric(
-        topology.name,
-        [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes, *speaking],
+        topology.name, [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes]
     )
-    for entries in entries_here(layout, common.far):
-        fabric.update(entries)
-    fabric.update(common.encrypted.get(layout.host, {}))
+    if topology.hosts:
+        from netfab.plan import evpn, overlay
+
+        wants |= set(evpn.claims(topology, layout))
+        speaking = (*evpn.own_entries(layout), *evpn.objects(topology, layout, facts))
+        for entries in (Fabric(topology.name, speaking), *overlay.entries_here(layout, common.far)):
+            fabric.update(entries)
+        fabric.update(common.encrypted.get(layout.host, {}))
     wants |= set(nics.claims(fabric))
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
     warnings = (
@@ -132,7 +136,10 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
         if isinstance(segment.wish, Network) and segment.here:
             yield from network.bridge_of(topology.name, segment, segment.wish, facts)
     yield from network.filtering_for(layout)
-    yield from tunnel_objects(topology, layout, facts)
+    if topology.hosts:
+        from netfab.plan.overlay import tunnel_objects
+
+        yield from tunnel_objects(topology, layout, facts)
     for name, interfaces in layout.here.items():
         wish = topology.nodes[name]
         if wish.attach:

@@ -19,8 +19,7 @@ from netfab.objects.route import Route
 from netfab.plan.facts import Facts, Lease, same_port
 from netfab.plan.firewall import Area, PublishedPort, TunnelEnds, firewall
 from netfab.plan.guard import GuardedPort, guard
-from netfab.plan.layout import Layout, Nic, Segment
-from netfab.plan.overlay import tunnels_here
+from netfab.plan.layout import Layout, Nic, Segment, tunnels_here
 from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.plan.tunnels import Tunnel
