@@ -22,8 +22,7 @@ from netfab.nics import as_they_came_back, without_unplugged
 from netfab.nodes import capture, execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
-from netfab.plan.facts import Lease
-from netfab.plan.nics import claims
+from netfab.plan.leases import Lease
 from netfab.plan.node import has_namespace
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_part, with_renames
@@ -342,6 +341,8 @@ def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Rec
     now = as_they_came_back(last, host)
     if now == last:
         return record
+    from netfab.plan.nics import claims
+
     kept = record._replace(desired=now.to_json())
     others = {lease for lease in store.leases(record.name) if lease.kind != "inside"}
     store.commit(kept, others.union(claims(now)))

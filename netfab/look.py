@@ -18,7 +18,7 @@ from netfab.objects.base import Fabric, Name
 from netfab.objects.firewall import Firewall
 from netfab.objects.kinds import KINDS
 from netfab.objects.uplink import Uplink
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
 from netfab.plan.prefixes import shadowed

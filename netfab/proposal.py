@@ -17,7 +17,8 @@ from netfab.hosts.local import LocalHost
 from netfab.nics import barred, nics_of
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
-from netfab.plan.facts import Asked, Facts, Lease, asked_by
+from netfab.plan.facts import Asked, Facts, asked_by
+from netfab.plan.leases import Lease
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from netfab import __version__
 from netfab.kernel.dumps import GLANCE
@@ -20,9 +21,11 @@ from netfab.store.public import SEAL
 from netfab.store.store import Store
 from netfab.system.files import public_directory
 from netfab.system.replace import replace_file
-from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
 from netfab.where import Where, applying_user, last_applied, locked_fabric, opened_host, opened_store
+
+if TYPE_CHECKING:
+    from netfab.topology.schema import Topology
 
 MOST = 4 << 20  # bytes that a topology file may have
 
@@ -53,10 +56,7 @@ def with_origin(topology: Topology, origin: str, text: str) -> Topology:
         node.attach or node.ready or node.image != "host" or any(file.source for file in node.files)
         for node in topology.nodes.values()
     )
-    nics = any(link.outside is not None for link in topology.links) or any(
-        network.uplink for network in topology.networks.values()
-    )
-    if asking or nics or topology.hosts or topology.store or not origin:
+    if asking or topology.uses_nics or topology.hosts or topology.store or not origin:
         return topology
     return topology._replace(origin=origin, text=text)
 

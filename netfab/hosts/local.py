@@ -31,7 +31,6 @@ from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
 from netfab.plan.facts import Esp, Facts, FoundNic
-from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
 
 if TYPE_CHECKING:
@@ -152,6 +151,8 @@ class LocalHost:
 
     def dropped(self) -> dict[str, int]:
         """Packets that each of the host's links was denied by the fabric's guard, by the last reading."""
+        from netfab.plan.guard import GUARDED
+
         return dropped(self._tables, GUARDED)
 
     def held(self) -> tuple[str, ...]:

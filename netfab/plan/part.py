@@ -28,8 +28,8 @@ from netfab.objects.route import Route
 from netfab.objects.supervisor import Supervisor
 from netfab.objects.xfrm_policy import XfrmPolicy
 from netfab.objects.xfrm_state import XfrmState
-from netfab.plan.facts import Lease
 from netfab.plan.layout import tunnels_here
+from netfab.plan.leases import Lease
 from netfab.plan.network import opened
 from netfab.plan.nics import claims
 from netfab.plan.node import namespace_name
