@@ -280,8 +280,8 @@ class Observer:
         read = {}
         if self._ahead is not None:
             reading, self._ahead = self._ahead[1], None
-            read = reading.finish()
             self._namespaces.kept_by(reading)
+            read = reading.finish()
         for space, reader in readers.items():
             with suppress(FileNotFoundError):  # ended meanwhile
                 plain = read[space] if space in read else self._read_node(readers, space)
