@@ -90,9 +90,11 @@ class Programs:
 
     def without_images(self, things: Iterable[Any]) -> Iterator[NetfabError]:
         """An error for each container among these whose image is not here."""
+        wanted = [thing for thing in things if isinstance(thing, Container) and thing.image[:7] == "sha256:"]
+        if not wanted:
+            return
         from netfab.images.layout import image_of
 
-        wanted = [thing for thing in things if isinstance(thing, Container) and thing.image[:7] == "sha256:"]
         for one in wanted:
             if image_of(self._paths.state, one.image) is None:
                 yield NetfabError(

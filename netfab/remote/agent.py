@@ -344,7 +344,7 @@ def _digest(found: object) -> str:
 
 def _tunnel_mtus(record: Record | None) -> dict[str, int]:
     """By the device, as they were applied last."""
-    if record is None or not Fabric.mentioned(record.desired, Vxlan):
+    if record is None or not Fabric.mentioned(record.desired, Vxlan.__name__):
         return {}
     tunnels = Fabric.from_json(record.desired, [Vxlan]).values()
     return {thing.end.link.text: thing.end.mtu for thing in tunnels}
