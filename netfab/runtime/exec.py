@@ -108,7 +108,7 @@ def _become_helper(request: int, report: int, terminal: bool, streams: Streams) 
     os.set_inheritable(request, True)
     if not terminal:
         os.setsid()  # what signals its process group from inside must not reach the caller's
-    sealed.become_sealed(sealed.command("exec", str(request), str(report)))
+    sealed.execute(sealed.command("exec", str(request), str(report)))
 
 
 def main(request: str, report: str) -> None:
