@@ -27,7 +27,7 @@ from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.nics import barred, nics
 from netfab.kernel.observe import Observer
 from netfab.objects.address import Address
-from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Name, Op, no_hook
+from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Name, Op, is_network, no_hook
 from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.bridge import Bridge
 from netfab.objects.container import RUNNING, Container
@@ -105,17 +105,31 @@ class LocalHost:
         return Observed(own, self._observer.foreign(name), unsettled, self._observer.leaning(name), gone)
 
     def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
-        """What observe reads, raw."""
+        """What observe reads, raw: programs only once, where nothing but networks is asked for."""
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
-        return self._with_programs(dump, frozenset() if spaces is None else _running(known))
+        if spaces is None or self._dump is EMPTY or not all(map(is_network, spaces)):
+            return self._with_programs(dump, frozenset() if spaces is None else _running(known))
+        self._learn(dump)
+        last = self._dump
+        self._dump = dump._replace(
+            containers=last.containers,
+            supervised=last.supervised,
+            clients=last.clients,
+            held=last.held,
+            bgp=last.bgp,
+        )
+        return self._dump
 
     def glance(self, known: Sequence[Fabric]) -> Dump:
         """The same, of nodes' namespaces nothing but what they are known by: enough for a fingerprint."""
         return self._with_programs(self._observer.read(self.fabric, known, None, glance), frozenset())
 
-    def _with_programs(self, dump: Dump, running: frozenset[str]) -> Dump:
+    def _learn(self, dump: Dump) -> None:
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
+
+    def _with_programs(self, dump: Dump, running: frozenset[str]) -> Dump:
+        self._learn(dump)
         containers, supervised = self._programs.read(running)
         self._dump = dump._replace(
             containers=containers,

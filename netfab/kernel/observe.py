@@ -25,7 +25,7 @@ from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, rules_of
 from netfab.kernel.xfrm import policies, states
-from netfab.objects.base import HOST, Dump, Fabric, Name, Space
+from netfab.objects.base import HOST, Dump, Fabric, Name, Space, is_network
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.guest import Guest
 from netfab.objects.link import (
@@ -74,6 +74,7 @@ class Observer:
         self._inside = False  # whether something in a namespace has to be looked for, even when that ends
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
         self._neighbours: dict[str, list[NeighbourMessage]] = {}
+        self._listed = False  # whether the tables were read
         self._tables: list[Any] = []
         self._foreign_tables: list[tuple[str, str]] = []
         self._switches: tuple[Switch, ...] = ()
@@ -91,19 +92,21 @@ class Observer:
     ) -> Dump:
         """All of the fabric; with `only`, those spaces anew and the rest as it was read last.
 
-        `node` reads a node's space.
+        nft's tables are read anew where any of them is no network. `node` reads a node's space.
         """
-        if only is not None and HOST not in only:
+        if only is not None and self._listed and all(map(is_network, only)):
             return self._read(fabric, known, only, node)
         with Listing(fabric) as listing:  # nft works while the links are read
             dump = self._read(fabric, known, only, node)
             self._tables, self._foreign_tables = listing.tables(), listing.foreign
             self._passages = docker_rules(dump.spaces[HOST].links)
+        self._listed = True
         return dump._replace(tables=self._tables, passages=self._passages)
 
     def forget(self) -> None:
         """Keep nothing of what was read."""
         self._spaces, self._tables, self._passages, self._neighbours = {}, [], [], {}
+        self._listed = False
 
     def host_links(self) -> list[Link]:
         """The host's links; the next reading takes them as read, as a dump of a thousand takes its time."""
