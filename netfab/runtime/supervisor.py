@@ -204,6 +204,7 @@ def main(fabric: str, run: str, state: str, mounts: str) -> None:
     `mounts`: a descriptor of the mount namespace that commands are given in, where that is not ours any more.
     """
     os.set_inheritable(int(mounts), False)
+    gc.collect()  # what imports left, so that containers find room there
     if os.read(0, len(WORD)) != WORD:
         return
     paths = Paths(fabric, run, state)
@@ -244,7 +245,6 @@ def _supervise(paths: Paths, tell: int, mounts: int) -> None:
     with _listen(paths) as door:
         os.write(tell, READY)
         os.close(tell)
-        gc.collect()  # what imports left, so that containers find room there
         gc.freeze()
         supervisor.serve(door)
         supervisor.keeper.launcher.close()
