@@ -118,7 +118,9 @@ def reconcile(where: Where = HERE) -> tuple[Change, ...]:
     need_root("reconcile")
     with _alone(where):
         asked, before = _asked_for(where), status(_paths(where))
-        changes = _apply(asked, where)
+        with opened_store(where) as store:
+            last = last_applied(store, NAME, KINDS)
+        changes = as_applied(_apply(asked, where), last)
         policies = {name: str(one.keys.get("restart", "no")) for name, one in asked.items()}
         lost = [name for name in asked if name not in before and policies[name] in _ALWAYS]
         lifecycle.start([f"{NAME}/{name}" for name in lost], where)
@@ -164,13 +166,11 @@ def _networks(where: Where) -> dict[str, str]:
 
 def _apply(asked: Asked, where: Where) -> tuple[Change, ...]:
     """Have these containers, and no others; with the last one goes all that they had in common."""
-    with opened_store(where) as store:
-        last = last_applied(store, NAME, KINDS)
     if not asked:
-        return as_applied(fabric.destroy(NAME, where).changes, last)
+        return fabric.destroy(NAME, where).changes
     topology = topology_of(asked.values(), _networks(where))
     try:
-        return as_applied(fabric.apply(topology, "", where)[1].changes, last)
+        return fabric.apply(topology, "", where)[1].changes
     except NetfabError as error:
         for each in error.errors if isinstance(error, Several) else (error,):
             each.at = each.at if each.at and each.at.file else None

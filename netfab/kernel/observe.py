@@ -23,7 +23,7 @@ from netfab.kernel.dumps import (
 )
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
-from netfab.kernel.nft import Listing, rules_of
+from netfab.kernel.nft import Listing, glimpse, rules_of
 from netfab.kernel.xfrm import policies, states
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space, is_network
 from netfab.objects.borrowed import Borrowed
@@ -92,15 +92,20 @@ class Observer:
     ) -> Dump:
         """All of the fabric; with `only`, those spaces anew and the rest as it was read last.
 
-        nft's tables are read anew where any of them is no network. `node` reads a node's space.
+        Unless that is asked for, nft's tables that were never read are only said to be there. `node` reads a
+        node's space.
         """
-        if only is not None and self._listed and all(map(is_network, only)):
-            return self._read(fabric, known, only, node)
-        with Listing(fabric) as listing:  # nft works while the links are read
+        if only is None or not all(map(is_network, only)):
+            with Listing(fabric) as listing:  # nft works while the links are read
+                dump = self._read(fabric, known, only, node)
+                self._tables, self._foreign_tables = listing.tables(), listing.foreign
+        else:
             dump = self._read(fabric, known, only, node)
-            self._tables, self._foreign_tables = listing.tables(), listing.foreign
-            self._passages = docker_rules(dump.spaces[HOST].links)
+            if self._listed:
+                return dump
+            self._tables, self._foreign_tables = glimpse(fabric)
         self._listed = True
+        self._passages = docker_rules(dump.spaces[HOST].links)
         return dump._replace(tables=self._tables, passages=self._passages)
 
     def forget(self) -> None:
