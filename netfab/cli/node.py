@@ -56,25 +56,12 @@ def exec_command(
     nodes, command = _split(words)
     if not command:
         raise click.UsageError("which command? netfab exec NODE CMD…")
-    _begin_helper(ctx, nodes[0], terminal)
     variables = tuple((name, value) for name, _, value in (one.partition("=") for one in env))
     codes = [
         _execute(ctx, node, command, privileged=privileged, user=user, env=variables, terminal=terminal)
         for node in nodes
     ]
     raise SystemExit(next((code for code in codes if code), 0))
-
-
-def _begin_helper(ctx: click.Context, node: str, terminal: bool) -> None:
-    """Before all that this command imports, which takes as long; where the node seems to have a program."""
-    from glob import iglob
-
-    fabric, _, name = node.rpartition("/")
-    records = f"{ctx.obj['run_dir']}/{fabric or '*'}/containers/{name}/record.json"
-    if os.geteuid() == 0 and any(iglob(records)):
-        from netfab.runtime import helper
-
-        helper.begin(terminal)
 
 
 def _split(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

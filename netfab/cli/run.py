@@ -67,7 +67,6 @@ def run_command(ctx: click.Context, /, detach: bool, lock_timeout: float, **word
     Exits as the program does, with 128 + N where signal N ended it; 125 where netfab failed, 126 or 127 when
     the program can't be run or isn't there. ctrl-p ctrl-q leaves a terminal.
     """
-    _begin_supervisor(ctx)
     where = where_of(ctx, lock_timeout)
     try:
         code = _run(words, detach, where)
@@ -80,16 +79,6 @@ def run_command(ctx: click.Context, /, detach: bool, lock_timeout: float, **word
         show_error(_in_words_of_options(error))
         code = FAILED
     raise SystemExit(code)
-
-
-def _begin_supervisor(ctx: click.Context) -> None:
-    """Before all that this command imports: both take as long."""
-    if os.geteuid() == 0:
-        from netfab.runtime import summons
-        from netfab.runtime.paths import Paths
-        from netfab.topology import DEFAULT
-
-        summons.begin(Paths(DEFAULT, ctx.obj["run_dir"], ctx.obj["state_dir"]))
 
 
 def _run(words: dict[str, Any], detach: bool, where: Any) -> int:

@@ -84,7 +84,7 @@ def run_in_container(
         return _run_beside(paths, name, argv, privileged, user, env, terminal, streams, timeout)
     what = [list(paths), name, argv, privileged, user, env, terminal, timeout]
     _hold_back_signals()
-    found = helper.have(terminal, streams[:3])
+    found = helper.have(streams[:3])
     with suppress(BrokenPipeError), open(found.request, "wb") as pipe:  # of one that has ended, we hear
         pipe.write(json.dumps(what).encode())
     with _passing_signals(lambda number: _signal_helper(found.pid, number, terminal)):
@@ -94,13 +94,14 @@ def run_in_container(
 def main(request: str, report: str) -> None:
     """A helper's life: run what the caller asks for, from a sealed interpreter."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the command, which has its own handling of it
     os.set_inheritable(int(report), False)
     with open(int(request), "rb") as pipe:
         asked = pipe.read()
     if not asked:  # our caller needed no helper, or is gone
         os._exit(0)
     paths, name, argv, privileged, user, env, terminal, timeout = json.loads(asked)
+    if not terminal:
+        os.setsid()  # what signals its process group from inside must not reach the caller's
     variables = tuple((key, value) for key, value in env)
     try:
         code = _run_beside(
@@ -159,9 +160,9 @@ def _passing_signals(passed: Callable[[int], None]) -> Iterator[None]:
 def _signal_helper(child: int, number: int, terminal: bool) -> None:
     """And what it runs, which is in its process group; an interrupt of our terminal is its own already."""
     with suppress(ProcessLookupError):
-        if not terminal:
+        if not terminal and os.getpgid(child) == child:  # else it has not begun
             os.killpg(child, number)
-        elif number != signal.SIGINT:
+        elif not terminal or number != signal.SIGINT:
             os.kill(child, number)
 
 

@@ -7,6 +7,7 @@ comes.
 from __future__ import annotations
 
 import os
+import signal
 from errno import EIO
 from typing import NoReturn
 
@@ -27,41 +28,40 @@ class Helper(NamedTuple):
     listen: int  # pipe on which it says what went wrong
 
 
-_begun: dict[bool, Helper] = {}  # by whether they are for a terminal
+_begun: list[Helper] = []
 
 
-def begin(terminal: bool) -> None:
+def begin() -> None:
     """Have one with our streams start beside us."""
     if sealed.must_be_sealed():
-        _begun[terminal] = _forked(terminal, _OWN)
+        _begun.append(_forked(_OWN))
 
 
-def have(terminal: bool, streams: Streams) -> Helper:
-    """The one that was begun, or another."""
-    if streams == _OWN and terminal in _begun:
-        return _begun.pop(terminal)
-    return _forked(terminal, streams)
+def have(streams: Streams) -> Helper:
+    """One that was begun, or another."""
+    return _begun.pop() if _begun and streams == _OWN else _forked(streams)
 
 
-def _forked(terminal: bool, streams: Streams) -> Helper:
+def _forked(streams: Streams) -> Helper:
     (request, ours), (listen, report) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
-        _become(request, report, terminal, streams)
+        _become(request, report, streams)
     os.close(request)
     os.close(report)
     return Helper(child, ours, listen)
 
 
-def _become(request: int, report: int, terminal: bool, streams: Streams) -> NoReturn:
+def _become(request: int, report: int, streams: Streams) -> NoReturn:
     try:
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # meant for the command, which has its own handling of it
         for number, fd in enumerate(streams):
             os.dup2(fd, number)
         close_on_exec_from(3)
         os.set_inheritable(request, True)
         os.set_inheritable(report, True)
-        if not terminal:
-            os.setsid()  # what signals its process group from inside must not reach the caller's
         sealed.execute(sealed.command("exec", str(request), str(report)))
     except OSError as error:
         words = f"start a helper\0{error.errno or EIO}\0{error.filename or ''}"
