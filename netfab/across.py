@@ -240,10 +240,10 @@ def apply_alone(
 
     Raises NetfabError where that would be chosen by what the others have.
     """
-    _refuse_alone(topology)
+    _refuse_alone(topology, host)
     with (
         with_its_images(topology, where, _nodes_on(topology, host)) as topology,
-        party(_only(topology, host), where, way) as together,
+        party({host: ""}, where, way) as together,
     ):
         made = planned_alone(topology, together, host, secret_alone(topology, where))
         begun = entry_for(topology, file, {host: ""}, made, None)
@@ -254,7 +254,12 @@ def apply_alone(
         return _outcome(topology, made, changes)
 
 
-def _refuse_alone(topology: Topology) -> None:
+def _refuse_alone(topology: Topology, host: str) -> None:
+    """Raises NetfabError where the file has no such host, or more than one machine to ask."""
+    if host not in topology.hosts:
+        named = ", ".join(topology.hosts)
+        hint = f"its hosts are {named}" if named else "it names no hosts: leave --host out"
+        raise NetfabError(f"this file is for no host {host}", hint=hint)
     if topology.store is not None:
         raise NetfabError(
             "--host asks nobody, and `store` has everybody ask",
@@ -266,15 +271,6 @@ def _refuse_alone(topology: Topology) -> None:
 def _nodes_on(topology: Topology, host: str) -> list[str]:
     """The nodes that the host runs."""
     return [node for node, on in place(topology).nodes.items() if on == host]
-
-
-def _only(topology: Topology, host: str) -> dict[str, str]:
-    """That host, which is this machine. Raises NetfabError where the file doesn't have it."""
-    if host not in topology.hosts:
-        named = ", ".join(topology.hosts)
-        hint = f"its hosts are {named}" if named else "it names no hosts: leave --host out"
-        raise NetfabError(f"this file is for no host {host}", hint=hint)
-    return {host: ""}
 
 
 def _wait_until_ready(together: Party, name: str, plans: Mapping[str, Plan]) -> None:
@@ -340,9 +336,9 @@ def plan_alone(
     topology: Topology, host: str, where: Where = HERE, *, why: bool = False, way: Connect = connect
 ) -> Outcome:
     """What apply_alone would change. Changes nothing."""
-    _refuse_alone(topology)
+    _refuse_alone(topology, host)
     topology, missing = as_far_as_they_are_here(topology, where, _nodes_on(topology, host))
-    with party(_only(topology, host), where, way) as together:
+    with party({host: ""}, where, way) as together:
         made = planned_alone(topology, together, host, secret_alone(topology, where))
         return _compared(topology, together, made, why, missing)
 

@@ -7,19 +7,24 @@ that was begun in vain ends with the command, and has touched nothing.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 
 def begin(words: Sequence[str]) -> None:
     """By the words of a command line. Where options come before the command, nothing is begun."""
     if os.geteuid() != 0 or "--help" in words or "_NETFAB_COMPLETE" in os.environ:
         return
-    if words[:1] == ["run"]:
-        _begin_supervisor()
-    elif words[:1] == ["exec"] and any(_is_program(word) for word in _plain(words)[1:3]):
-        from netfab.runtime import helper
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # what is opened now would be one of these
+        return
+    with suppress(OSError):  # it is begun again when it is needed, and that says what is wrong
+        if words[:1] == ["run"]:
+            _begin_supervisor()
+        elif words[:1] == ["exec"] and any(_is_program(word) for word in _plain(words)[1:3]):
+            from netfab.runtime import helper
 
-        helper.begin()
+            helper.begin()
 
 
 def _begin_supervisor() -> None:
@@ -48,8 +53,5 @@ def _is_program(node: str) -> bool:
 
     run = _run_directory()
     fabric, _, name = node.rpartition("/")
-    try:
-        fabrics = [fabric] if fabric else os.listdir(run)
-    except OSError:
-        return False
+    fabrics = [fabric] if fabric else os.listdir(run)
     return any(os.path.exists(Paths(each, run).record(name)) for each in fabrics)

@@ -10,6 +10,7 @@ import os
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from netfab import __version__, fabric
@@ -28,6 +29,7 @@ from netfab.proposal import facts_of
 from netfab.remote.messages import PROTOCOL, BadMessage, Message, failure, field
 from netfab.remote.probe import Peer, Probe
 from netfab.remote.transaction import STEPS, Transaction, decide, order_of
+from netfab.runtime.parts import Writer
 from netfab.shared import networks_of
 from netfab.store.store import Record
 from netfab.topology import grammar
@@ -45,6 +47,7 @@ class Agent:
         self._where = where
         self.transaction: Transaction | None = None
         self._probed: Probe | None = None
+        self._copy: tuple[ExitStack, Writer] | None = None  # what is being written, and what closes it
         self._verbs: dict[str, Callable[[Message], Iterator[Message]]] = {
             "hello": self._hello,
             "compare": self._compare,
@@ -62,6 +65,9 @@ class Agent:
             "take": self._take,
             "unpack": self._unpack,
             "logs": self._logs,
+            "copy_out": self._copy_out,
+            "copy_in": self._copy_in,
+            "parts": self._parts,
             "capture": self._capture,
         }
 
@@ -82,6 +88,7 @@ class Agent:
     def let_go(self) -> None:
         """The controller is gone: free what is prepared; what is applied stays as it is, undecided."""
         self._end_probe()
+        self._end_copy()
         if self.transaction is not None:
             transaction, self.transaction = self.transaction, None
             transaction.abandon()
@@ -261,6 +268,47 @@ class Agent:
             yield {"verb": "line", "node": node, "text": line.decode("utf-8", "surrogateescape")}
         yield {"verb": "ended"}
 
+    def _copy_out(self, message: Message) -> Iterator[Message]:
+        """What is copied from a node, part by part."""
+        from netfab.inside import read_in_node
+        from netfab.remote.copies import said
+
+        for part in read_in_node(field(message, "node", str), field(message, "path", str), self._where):
+            yield {"verb": "line", "part": said(part)}
+        yield {"verb": "ended"}
+
+    def _copy_in(self, message: Message) -> Iterator[Message]:
+        """A place in a node for the `parts` that follow."""
+        from netfab.inside import writer_in_node
+
+        self._end_copy()
+        node, path, name = (field(message, key, str) for key in ("node", "path", "name"))
+        with ExitStack() as closing:
+            writer = closing.enter_context(writer_in_node(node, path, name, self._where))
+            self._copy = closing.pop_all(), writer
+        yield {"verb": "writes"}
+
+    def _parts(self, message: Message) -> Iterator[Message]:
+        """Write them; after the last ones what was left out is told."""
+        from netfab.remote.copies import part_of
+
+        if self._copy is None:
+            raise BadMessage("nothing is copied here")
+        last = message.get("last") is True
+        (closing, writer), self._copy = self._copy, None
+        with closing:
+            for words in field(message, "parts", list):
+                writer.take(part_of(words))
+            left_out = writer.finish() if last else []
+            if not last:
+                self._copy = closing.pop_all(), writer
+        yield {"verb": "written", "left_out": left_out}
+
+    def _end_copy(self) -> None:
+        if self._copy is not None:
+            (closing, _), self._copy = self._copy, None
+            closing.close()
+
     def _capture(self, message: Message) -> Iterator[Message]:
         """Frames as they come, until the controller goes."""
         node, interface, filter = (field(message, key, str) for key in ("node", "interface", "filter"))
@@ -308,6 +356,24 @@ def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
     return call
 
 
+def _inspect(arguments: Message, where: Where) -> dict[str, Any]:
+    from netfab.inspection import inspect
+
+    return inspect(str(arguments["what"]), where)
+
+
+def _wait(arguments: Message, where: Where) -> list[int | None]:
+    from netfab import lifecycle
+
+    return list(lifecycle.wait([str(arguments["node"])], where))
+
+
+def _usage(arguments: Message, where: Where) -> list[Any]:
+    from netfab.inside import usage
+
+    return [[*key, *used] for key, used in usage(map(str, arguments["nodes"]), where).items()]
+
+
 def _destroy(arguments: Message, where: Where) -> Any:
     name = str(arguments["fabric"])
     if arguments.get("force") is True:
@@ -339,6 +405,9 @@ _FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {
     "destroy": _destroy,
     "tried": _tried,
     "ask": _asked,
+    "inspect": _inspect,
+    "wait": _wait,
+    "usage": _usage,
     **{name: _lifecycle(name) for name in ("start", "stop", "restart", "kill", "pause", "unpause")},
 }
 

@@ -160,6 +160,8 @@ def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
             file.writelines(parts)
         os.replace(f"{path}.new", path)
     except OSError as error:
+        with suppress(OSError):
+            os.unlink(f"{path}.new")
         raise StoreError(f"{path}: {error.strerror}", hint=f"make room in {directory}") from error
 
 

@@ -223,10 +223,13 @@ class SqliteStore:
         """
         try:
             yield
+        except UnicodeEncodeError as error:  # of our own making: a path that is no text
+            raise StoreError(f"{error.object!r} can't be kept: it is not UTF-8") from error
         except (sqlite3.Error, OSError, ValueError, TypeError, AttributeError) as error:
             broken = not isinstance(error, (OSError, sqlite3.OperationalError))
             hint = "`netfab recover` rebuilds it from what the kernel shows" if broken else ""
-            raise StoreError(f"{self.path}: {error}", hint=hint) from error
+            told = (isinstance(error, OSError) and error.strerror) or error
+            raise StoreError(f"{self.path}: {told}", hint=hint) from error
 
 
 @contextmanager

@@ -89,13 +89,16 @@ def test_a_lab_leaves_nothing_on_the_host(lab: Lab) -> None:
         (["sh", "-c", "kill -9 $$"], 137),
         (["/no/such/command"], 127),
         (["/etc/passwd"], 126),
+        (["x" * 300], 126),
     ],
-    ids=["true", "exit 42", "killed", "missing", "not executable"],
+    ids=["true", "exit 42", "killed", "missing", "not executable", "no name"],
 )
 def test_a_lab_exits_with_its_commands_code(lab: Lab, command: list[str], code: int) -> None:
     lab.write(PAIR)
 
-    lab.netfab("lab", "topology.yaml", "--", *command, code=code)
+    result = lab.netfab("lab", "topology.yaml", "--", *command, code=code)
+
+    assert (command[0] in result.err) == (code in (126, 127))
 
 
 def test_a_lab_takes_the_file_and_a_name_as_others_do(lab: Lab) -> None:

@@ -30,11 +30,29 @@ GUESTS = {"netfab.guests.dhcp", "netfab.guests.engine", "netfab.guests.lxc", "ne
 SMALL = "networks: {lan: {}}\nnodes: {a: {networks: [lan]}, b: {networks: [lan]}}\n"
 
 
+INTERRUPTED = """\
+import sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "netfab.cli.main":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from netfab.__main__ import main
+main()
+"""
+
+
 def imported(lab: Lab, *words: str) -> set[str]:
     """The modules that a command imported, beside those of a bare interpreter."""
     ran = lab.run(sys.executable, "-c", IMPORTED, *words)
     assert ran.code == 0, ran.err
     return {*ran.err.splitlines()[-1].split()}
+
+
+def test_an_interrupt_while_the_command_is_being_imported_is_no_traceback(lab: Lab) -> None:
+    ran = lab.run(sys.executable, "-c", INTERRUPTED, "ls")
+
+    assert (ran.code, ran.out, ran.err) == (130, "", "")
 
 
 def test_help_imports_click_and_the_names_of_commands(lab: Lab) -> None:

@@ -154,6 +154,15 @@ def test_a_store_of_an_older_netfab_is_read_and_keeps_commands_from_then_on(dire
         assert again.record("shop") == SHOP._replace(commands='{"web":[["true"]]}')
 
 
+def test_what_could_not_be_published_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "shop.json").mkdir()
+
+    with pytest.raises(StoreError, match="Is a directory"):
+        publish(str(tmp_path), SHOP, frozenset())
+
+    assert os.listdir(tmp_path) == ["shop.json"]
+
+
 def test_commands_are_not_published(tmp_path: Path) -> None:
     publish(str(tmp_path), SHOP._replace(commands='{"web":[["login","hunter2"]]}'), frozenset())
 
