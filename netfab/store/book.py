@@ -10,14 +10,12 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from netfab.errors import StoreError
+from netfab.plan.facts import HeldSubnet, Lease
 from netfab.store.store import NO_SENSE
 from netfab.tuples import NamedTuple
-
-if TYPE_CHECKING:
-    from netfab.plan.facts import HeldSubnet, Lease
 
 _SECRET = 32  # bytes
 _REMOVE = "remove it: a new one is made"
@@ -65,8 +63,6 @@ def undecided(entry: Entry) -> Entry:
 
 def entry_of(plain: Mapping[str, Any]) -> Entry:
     """Raises NO_SENSE."""
-    from netfab.plan.facts import Lease
-
     found = dict(plain)
     leases = frozenset(Lease(*lease) for lease in found.pop("leases"))
     return Entry(**found, leases=leases)

@@ -10,14 +10,11 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
 
 from netfab.errors import StoreError
+from netfab.plan.facts import HeldSubnet, Lease
 from netfab.store.store import NO_SENSE, Record
 from netfab.system.files import public_directory
-
-if TYPE_CHECKING:
-    from netfab.plan.facts import HeldSubnet, Lease
 
 SEAL = "seal.json"  # in the fabric's own directory, and no public matter (netfab/seal.py)
 
@@ -55,8 +52,6 @@ class PublicView:
 
     def held(self, besides: str) -> list[HeldSubnet]:
         """Subnets that all other fabrics hold."""
-        from netfab.plan.facts import HeldSubnet
-
         return [
             HeldSubnet(fabric, lease.key.rpartition("/")[0], ip_network(lease.value))
             for fabric in self._fabrics()
@@ -117,8 +112,6 @@ class PublicView:
 
 def _parsed(fabric: str, text: str) -> tuple[Record, frozenset[Lease]]:
     """A published file, but for its objects, which are many. Raises NO_SENSE."""
-    from netfab.plan.facts import Lease
-
     found = json.loads(text)
     record = Record(*found["record"])
     leases = frozenset(Lease(*map(_text, lease)) for lease in found["leases"])

@@ -14,13 +14,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from errno import ELOOP
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from netfab.errors import LeaseConflict, StoreError
+from netfab.plan.facts import HeldSubnet, Lease, same_port
+from netfab.store.conflicts import refuse_overlaps, refuse_vnis
 from netfab.store.store import Part, Record
-
-if TYPE_CHECKING:
-    from netfab.plan.facts import HeldSubnet, Lease
 
 # What each version added to the one before; the first makes the tables.
 _VERSIONS = (
@@ -94,16 +93,12 @@ class SqliteStore:
 
     def leases(self, fabric: str) -> frozenset[Lease]:
         """What the fabric holds."""
-        from netfab.plan.facts import Lease
-
         with self._as_store_error():
             rows = self._db.execute("SELECT kind, key, value FROM leases WHERE fabric = ?", (fabric,))
             return frozenset(Lease(*row) for row in rows)
 
     def held(self, besides: str) -> list[HeldSubnet]:
         """Subnets that all other fabrics hold."""
-        from netfab.plan.facts import HeldSubnet
-
         with self._as_store_error():
             rows = self._db.execute(
                 "SELECT fabric, key, value FROM leases WHERE kind = 'subnet' AND fabric <> ?"
@@ -151,9 +146,6 @@ class SqliteStore:
 
     def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
         """Hold these too; LeaseConflict when another fabric was first."""
-        from netfab.plan.facts import same_port
-        from netfab.store.conflicts import refuse_overlaps, refuse_vnis
-
         wanted = frozenset(wants)
         if wanted <= self.leases(fabric):
             return

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from netfab.plan.facts import HeldSubnet, Lease
 from netfab.tuples import NamedTuple
-
-if TYPE_CHECKING:  # most commands only look for a record, and need nothing of the planner
-    from netfab.plan.facts import HeldSubnet, Lease
 
 # What the reading of something damaged raises, which was JSON of ours.
 NO_SENSE = ValueError, TypeError, LookupError, AttributeError, RecursionError
