@@ -80,6 +80,16 @@ class PublicView:
             if lease.kind == "vni"
         }
 
+    def bridges(self, besides: str) -> dict[str, str]:
+        """Bridges of other fabrics."""
+        return {
+            lease.value: f"network {lease.key} of fabric {fabric}"
+            for fabric in self._fabrics()
+            if fabric != besides
+            for lease in self.leases(fabric)
+            if lease.kind == "bridge"
+        }
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """What other fabrics borrow, and its originals."""
         return {

@@ -100,3 +100,10 @@ def test_attach_imports_no_file_of_a_topology_and_nobody_who_is_not_asked(lab: L
     found = imported(lab, "attach", "br7", f"pid:{pid}", "10.7.0.2/24@10.7.0.1")
 
     assert found & (HEAVY | OTHERS | GUESTS | {"netfab.topology.load", "yaml"}) == set()
+
+
+def test_an_agent_imports_nothing_that_plans_or_that_only_some_are_asked_for(lab: Lab) -> None:
+    said = lab.run(sys.executable, "-c", "import sys, netfab.remote.serve; print(*sys.modules)").out
+
+    others = {"netfab.adhoc", "netfab.checks", "netfab.confirm", "netfab.fabric", "netfab.look", "yaml"}
+    assert {*said.split()} & (others | {"netfab.plan.planner", "netfab.plan.layout"}) == set()

@@ -130,6 +130,13 @@ def test_another_fabrics_vni_can_not_be_claimed(store: SqliteStore) -> None:
     assert store.leases("other") == frozenset()
 
 
+def test_another_fabrics_bridge_can_not_be_claimed(store: SqliteStore) -> None:
+    store.claim("shop", {Lease("bridge", "lan", "br-lan")})
+
+    with pytest.raises(LeaseConflict, match="network lan of fabric shop has the bridge br-lan"):
+        store.claim("other", {Lease("bridge", "lan", "br-lan")})
+
+
 @pytest.mark.parametrize("beside", ["10.1.1.0/24", "10.0.255.0/24", "fd00::/64"])
 def test_a_subnet_beside_anothers_is_held(store: SqliteStore, beside: str) -> None:
     store.claim("shop", {LAN})
