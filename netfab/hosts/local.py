@@ -23,7 +23,7 @@ from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
-from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Op, by_kind, no_hook
+from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Op, by_kind, is_network, no_hook
 from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.kinds import KINDS
@@ -98,9 +98,20 @@ class LocalHost:
         return Observed(own, self._observer.foreign(name), unsettled, self._observer.leaning(name), gone)
 
     def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
-        """What observe reads, raw."""
+        """What observe reads, raw: programs only once, where nothing but networks is asked for."""
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
-        return self._with_programs(dump, frozenset() if spaces is None else _running(known))
+        if spaces is None or self._dump is EMPTY or not all(map(is_network, spaces)):
+            return self._with_programs(dump, frozenset() if spaces is None else _running(known))
+        self._learn(dump)
+        last = self._dump
+        self._dump = dump._replace(
+            containers=last.containers,
+            supervised=last.supervised,
+            clients=last.clients,
+            held=last.held,
+            bgp=last.bgp,
+        )
+        return self._dump
 
     def read_ahead(self, node: Reader = WHOLE) -> None:
         """Begin to read nodes, for the next dump, or glance, while there are other things to do."""
@@ -110,9 +121,12 @@ class LocalHost:
         """The same, of nodes' namespaces nothing but what they are known by: enough for a fingerprint."""
         return self._with_programs(self._observer.read(self.fabric, known, None, GLANCE), frozenset())
 
-    def _with_programs(self, dump: Dump, running: frozenset[str]) -> Dump:
+    def _learn(self, dump: Dump) -> None:
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
+
+    def _with_programs(self, dump: Dump, running: frozenset[str]) -> Dump:
+        self._learn(dump)
         containers, supervised = self._programs.read(running)
         self._dump = dump._replace(
             containers=containers,

@@ -187,9 +187,10 @@ class Programs:
 
     def _wake(self, steps: Steps, failed: Failures) -> None:
         from netfab.runtime import client
+        from netfab.runtime.status import any_lives
 
         with _failing_together(steps, failed):
-            if not all(one.over for one in self._status().values()):
+            if any_lives(self._paths):
                 client.ensure_supervisor(self._paths)
 
     def _hold(self, steps: Steps, failed: Failures) -> None:

@@ -24,10 +24,10 @@ from netfab.kernel.dumps import (
     vlans,
 )
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
-from netfab.kernel.nft import Listing, rules_of
+from netfab.kernel.nft import Listing, glimpse, rules_of
 from netfab.kernel.together import FEWEST, Together
 from netfab.kernel.xfrm import states_and_policies
-from netfab.objects.base import HOST, Dump, Fabric, Name, Space, by_kind
+from netfab.objects.base import HOST, Dump, Fabric, Name, Space, by_kind, is_network
 from netfab.objects.link import (
     IFALIAS,
     MASTER,
@@ -71,6 +71,7 @@ class Observer:
         self._inside = False  # whether something in a namespace has to be looked for, even when that ends
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
         self._neighbours: dict[str, list[NeighbourMessage]] = {}
+        self._listed = False  # whether the tables were read
         self._tables: list[Any] = []
         self._foreign_tables: list[tuple[str, str]] = []
         self._switches: tuple[Switch, ...] = ()
@@ -89,19 +90,26 @@ class Observer:
     ) -> Dump:
         """All of the fabric; with `only`, those spaces anew and the rest as it was read last.
 
-        `node` is how a node's space is read.
+        Unless that is asked for, nft's tables that were never read are only said to be there. `node` is how a
+        node's space is read.
         """
-        if only is not None and HOST not in only:
-            return self._read(fabric, known, only, node)
-        with Listing(fabric) as listing:  # nft works while the links are read
+        if only is None or not all(map(is_network, only)):
+            with Listing(fabric) as listing:  # nft works while the links are read
+                dump = self._read(fabric, known, only, node)
+                self._tables, self._foreign_tables = listing.tables(), listing.foreign
+        else:
             dump = self._read(fabric, known, only, node)
-            self._tables, self._foreign_tables = listing.tables(), listing.foreign
-            self._passages = docker_rules(dump.spaces[HOST].links)
+            if self._listed:
+                return dump
+            self._tables, self._foreign_tables = glimpse(fabric)
+        self._listed = True
+        self._passages = docker_rules(dump.spaces[HOST].links)
         return dump._replace(tables=self._tables, passages=self._passages)
 
     def forget(self) -> None:
         """Keep nothing of what was read."""
         self._spaces, self._tables, self._passages, self._neighbours = {}, [], [], {}
+        self._listed = False
 
     def host_links(self) -> list[Link]:
         """The host's links; the next reading takes them as read, as a dump of a thousand takes its time."""

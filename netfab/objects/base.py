@@ -65,6 +65,11 @@ def spaces_of(thing: KernelObject) -> set[str]:
     }
 
 
+def is_network(space: str) -> bool:
+    """Whether it is a network namespace, not files, programs or tables."""
+    return space == HOST or space.startswith("node ")
+
+
 class Op(Protocol):
     """One step of a change, as plain data; `space` is where it is carried out."""
 
