@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -40,17 +41,25 @@ _TRACED = 2.0  # seconds in which a packet that is dropped comes by
 
 
 class Here(NamedTuple):
-    """A fabric on this host, and what can be asked of it. Another host's agent answers the same."""
+    """A fabric on this host, and what can be asked of it. Another host's agent answers the same.
+
+    beside: another fabric on this host, or "". Its nodes are called FABRIC/NODE.
+    """
 
     fabric: str
     where: Where = HERE
+    beside: str = ""
 
     def look(self) -> View:
         """What there is of it. Raises NetfabError where there is no such fabric."""
+        own = self._look()
+        return _both(own, self.beside, Here(self.beside, self.where)._look()) if self.beside else own
+
+    def _look(self) -> View:
         from netfab.runtime.status import status as containers
 
         need_root("why")
-        fabric, where = self
+        fabric, where, _ = self
         with opened_store(where) as store, opened_host(fabric, where) as host:
             record = known_record(store, fabric)
             wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
@@ -96,7 +105,8 @@ class Here(NamedTuple):
 
     def tried(self, trial: Trial) -> Verdict:
         """What comes of it."""
-        (verdict,) = tried(self.fabric, [trial], self.where)
+        alone = trial._replace(receiver="") if "/" in trial.receiver else trial
+        (verdict,) = tried(self.fabric, [alone], self.where)
         return verdict
 
     def passes(self, node: str, address: str, size: int) -> bool:
@@ -105,32 +115,59 @@ class Here(NamedTuple):
             return passes(ip_address(address), size, SILENT)
 
     def dropped(
-        self, nodes: Sequence[str], packets: str, frames: str, trial: Trial
-    ) -> tuple[str, Dropped] | None:
-        """The node in which a rule drops what matches (kernel/trace.py) while that is tried, and the rule."""
+        self, nodes: Mapping[str, Sequence[str]], packets: str, frames: str, trial: Trial | None
+    ) -> list[tuple[str, str, Dropped]]:
+        """Where a rule drops what matches (kernel/trace.py) while that is tried: host, node, and the rule.
+
+        nodes: this host's, by its name. Without a trial another host tries.
+        """
         with ExitStack() as stack:
             traced = []
-            for node in nodes:
+            for host, node in ((host, node) for host, several in nodes.items() for node in several):
                 with self._inside(node):
-                    traced.append((node, stack.enter_context(tracing(packets, frames))))
+                    traced.append((host, node, stack.enter_context(tracing(packets, frames))))
+            ends: list[tuple[str, str, Dropped]] = []
             deadline = time.monotonic() + _TRACED
-            while time.monotonic() < deadline:
-                self.tried(trial)
-            ends = [(node, end) for node, tracer in traced if (end := tracer.dropped())]
-        return ends[0] if ends else None
+            while not ends and (left := deadline - time.monotonic()) > 0:
+                if trial is not None:
+                    self.tried(trial)
+                else:
+                    select.select([tracer for _, _, tracer in traced], [], [], left)
+                ends = [(host, node, end) for host, node, tracer in traced if (end := tracer.dropped())]
+        return ends
 
     @contextmanager
     def _inside(self, node: str, nodes: Mapping[str, Any] | None = None) -> Iterator[None]:
         """This thread in the node's network."""
+        other, _, node = node.rpartition("/")
+        fabric = other or self.fabric
         if nodes is None:
             with opened_store(self.where) as store:
-                nodes = json.loads(known_record(store, self.fabric).summary)["nodes"]
-        netns = opened_namespace(self.fabric, node, nodes[node] if node else THE_HOST, self.where)
+                nodes = json.loads(known_record(store, fabric).summary)["nodes"]
+        netns = opened_namespace(fabric, node, nodes[node] if node else THE_HOST, self.where)
         try:
             with linux.in_network(netns):
                 yield
         finally:
             os.close(netns)
+
+
+def _both(own: View, fabric: str, other: View) -> View:
+    """One view of two fabrics on a host; the other's nodes are called FABRIC/NODE."""
+
+    def called(node: str) -> str:
+        return node and f"{fabric}/{node}"
+
+    return own._replace(
+        spaces={**{called(node): space for node, space in other.spaces.items()}, **own.spaces},
+        programs={**own.programs, **{called(node): program for node, program in other.programs.items()}},
+        owners={**{at: (called(node), link) for at, (node, link) in other.owners.items()}, **own.owners},
+        cables=(
+            *own.cables,
+            *((called(one), first, called(two), second) for one, first, two, second in other.cables),
+        ),
+        tunnels={**other.tunnels, **own.tunnels},
+    )
 
 
 def _node(space: str) -> str:

@@ -6,6 +6,7 @@ that (NFT_TABLE_F_OWNER, linux/netfilter/nf_tables.h): whatever happens, nothing
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import subprocess
@@ -33,17 +34,21 @@ class Dropped(NamedTuple):
     rule: str  # as nft prints it; "" for the chain's policy
 
 
-class Tracer(NamedTuple):
+class Tracer:
     """Traces packets of the namespace in which it was begun, while its processes live."""
 
-    marking: subprocess.Popen[str]
-    watching: subprocess.Popen[str]
+    def __init__(self, told: int) -> None:
+        self._told, self._read = told, b""
+
+    def fileno(self) -> int:
+        """To wait with: readable when there is more to read."""
+        return self._told
 
     def dropped(self) -> Dropped | None:
-        """The end of the first packet that was dropped so far; ends the trace."""
-        self.watching.kill()  # it writes each line at once, and may have been born deaf to SIGTERM
-        told, _ = self.watching.communicate()
-        for line in told.splitlines():
+        """The end of the first packet that was dropped so far."""
+        while select.select([self._told], [], [], 0)[0] and (part := os.read(self._told, 1 << 16)):
+            self._read += part
+        for line in self._read.decode(errors="replace").splitlines():
             if found := _LINE.match(line):
                 return Dropped(found["family"], found["table"], found["chain"], found["rule"] or "")
         return None
@@ -58,12 +63,13 @@ def tracing(packets: str, frames: str) -> Iterator[Tracer]:
     marking, watching = _started("-i"), _started("monitor", "trace")
     try:
         _mark(marking, packets, frames)
-        yield Tracer(marking, watching)
+        assert watching.stdout is not None
+        yield Tracer(watching.stdout.fileno())
     finally:
         for process in (watching, marking):
             with suppress(OSError):
                 process.kill()
-            process.wait()
+            process.communicate()
 
 
 def _started(*words: str) -> subprocess.Popen[str]:

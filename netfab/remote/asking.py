@@ -21,7 +21,7 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "way": decoder(Way),
     "tried": decoder(Verdict),
     "passes": bool,
-    "dropped": lambda found: found and (found[0], Dropped(*found[1])),
+    "dropped": lambda found: [(host, node, Dropped(*end)) for host, node, end in found],
 }
 
 
@@ -49,14 +49,24 @@ class There(NamedTuple):
         return found
 
     def dropped(
-        self, nodes: Sequence[str], packets: str, frames: str, trial: Trial
-    ) -> tuple[str, Dropped] | None:
-        found: tuple[str, Dropped] | None = self._ask("dropped", nodes, packets, frames, trial)
-        return found
+        self, nodes: Mapping[str, Sequence[str]], packets: str, frames: str, trial: Trial
+    ) -> list[tuple[str, str, Dropped]]:
+        """All hosts of the way trace at once; this one tries meanwhile."""
+        said = {
+            host: self._said(
+                "dropped", {host: several}, packets, frames, trial if host == self.host else None
+            )
+            for host, several in nodes.items()
+        }
+        answers = self.party.calls("ask", said)
+        return [end for host in nodes for end in _DECODERS["dropped"](answers[host])]
 
     def _ask(self, question: str, *words: Any) -> Any:
-        arguments = {"fabric": self.fabric, "question": question, "words": plain(words)}
-        return _DECODERS[question](self.party.call("ask", arguments, [self.host])[self.host])
+        answers = self.party.calls("ask", {self.host: self._said(question, *words)})
+        return _DECODERS[question](answers[self.host])
+
+    def _said(self, question: str, *words: Any) -> dict[str, Any]:
+        return {"fabric": self.fabric, "question": question, "words": plain(words)}
 
 
 def answered(arguments: Message, where: Where) -> Any:
@@ -65,5 +75,5 @@ def answered(arguments: Message, where: Where) -> Any:
     if question not in _DECODERS:
         raise BadMessage(f"there is no question {question[:40]!r}")
     if question in ("tried", "dropped"):
-        words[-1] = _TRIAL(words[-1])
+        words[-1] = words[-1] and _TRIAL(words[-1])
     return plain(getattr(Here(str(arguments["fabric"]), where), question)(*words))
