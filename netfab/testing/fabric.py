@@ -31,6 +31,7 @@ class Fabric:
         self.programs: list[Program] = []
         self.timeline: list[tuple[float, str]] = []  # when, in seconds since the epoch, and what
         self.failures: list[Verdict] = []
+        self._impaired: dict[tuple[str, str], Link] = {}  # what may not be as it was applied
         self._given, self._recorded = topology, recorded
         self._serving: list[Line] = []
         self._names: dict[str, Mapping[str, Sequence[str]]] = {}
@@ -74,14 +75,18 @@ class Fabric:
     @property
     def sandbox(self) -> Sandbox:
         """Where it is."""
+        self._renew()
+        return self._sandbox
+
+    def _renew(self) -> None:
         if self._dirty:
             self._dirty = False
             self.close()
             self.programs.clear()
             self.timeline.clear()
             self.failures.clear()
+            self._impaired.clear()
             self._begin()
-        return self._sandbox
 
     @property
     def name(self) -> str:
@@ -148,6 +153,7 @@ class Fabric:
 
     def apply(self, topology: str | Path | Mapping[str, Any]) -> None:
         """Make it match another topology. Raises NetfabError, and then it is as it was."""
+        self._restore_links()
         before = self._given
         self._given = given(topology, Path(before.directory) / before.file)
         try:
@@ -215,12 +221,24 @@ class Fabric:
         return self.partition(everybody[:middle], everybody[middle:])
 
     def heal(self) -> None:
-        """All as it was applied: parts joined, cables plugged in, whatever a program changed undone."""
+        """All as it was applied: parts joined, cables plugged in and whole, what programs changed undone."""
         if self.hosts:
             self.sandbox.call(split.mend, UNDERLAY)
         self.sandbox.call(whole.reconcile, self.name, self.hosts)
+        self._restore_links()
         self.forget_the_silent()
         self.note("healed")
+
+    def impair(self, link: Link, what: str) -> None:
+        """What is about to be done to a link, which `heal` and `apply` undo."""
+        self._renew()
+        self.note(f"link {link.node} - {link.to} {what}")
+        self._impaired[link.node, link.to] = link
+
+    def _restore_links(self) -> None:
+        for link in self._impaired.values():
+            link.restore()
+        self._impaired.clear()
 
     def forget_the_silent(self) -> None:
         """Nodes ask at once for neighbours that did not answer them."""

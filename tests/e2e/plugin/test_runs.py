@@ -161,11 +161,20 @@ def test_there(netfab):
 @pytest.mark.netfab("networks: {lan: {}}\\nnodes: {a: {networks: [lan]}}", requires=["antigravity"])
 def test_unknown(netfab):
     pass
+
+@pytest.mark.netfab("networks: {lan: {}}\\nnodes: {a: {networks: [lan]}}", hosts="simulated")
+def test_simulated(netfab):
+    pass
+
+@pytest.mark.netfab("networks: {lan: {}}\\nnodes: {a: {networks: [lan]}}", hosts="real")
+def test_real(netfab):
+    pass
 """,
     ).to_the_end()
 
     assert "nothing is known of antigravity" in said
-    assert "1 passed, 1 error" in said
+    assert "hosts='real': the hosts of a test are simulated" in said
+    assert "2 passed, 2 errors" in said
 
 
 def test_a_file_that_can_not_be_collected_is_told_as_pytest_tells_it(directory: Path) -> None:
