@@ -168,29 +168,34 @@ class Fabric:
         return self.sandbox.call(whole.plan, text, file, directory, dict(os.environ))
 
     def check(self, *sentences: str) -> None:
-        """Try these sentences, or the `checks` of its file: `web reaches db on tcp/5432 within 2s`.
+        """Try these sentences, or the `checks` of its file, at once: `web reaches db on tcp/5432 within 2s`.
 
         Raises AssertionError with those that do not hold, and why.
         """
-        verdicts = [self.tried(sentence) for sentence in sentences or self._applied.checks]
+        verdicts = self._tried(sentences or self._applied.checks)
         if wrong := [str(verdict) for verdict in verdicts if not verdict]:
             raise AssertionError("\n".join(wrong))
 
     def tried(self, sentence: str) -> Verdict:
         """What comes of one sentence of `checks`."""
-        source = sentence.split()[0] if sentence.split() else ""
-        place = self.place(source) if source in self.summary["nodes"] else Place(self.name, "host")
-        found = self.sandbox.call(asked.tried, place, sentence, self.hosts)
-        verdict = Verdict(sentence, found.holds, found.why or found.reason)
-        self.note(repr(verdict))
-        if not verdict:
-            self.failures.append(verdict)
+        (verdict,) = self._tried([sentence])
         return verdict
+
+    def _tried(self, sentences: Sequence[str]) -> list[Verdict]:
+        found = self.sandbox.call(asked.tried, self.name, sentences, self.hosts)
+        verdicts = [
+            Verdict(sentence, each.holds, each.why or each.reason)
+            for sentence, each in zip(sentences, found, strict=True)
+        ]
+        for verdict in verdicts:
+            self.note(repr(verdict))
+        self.failures += [verdict for verdict in verdicts if not verdict]
+        return verdicts
 
     def why(self, source: Node | str, target: Node | str, port: str = "") -> str:
         """Whether one reaches the other, by which way, and the first thing that is wrong: `netfab why`."""
         sentence = f"{source} reaches {target}" + f" on {port}" * bool(port)
-        return self.sandbox.call(asked.why, self.place(str(source)), sentence, self.hosts)
+        return self.sandbox.call(asked.why, self.name, sentence, self.hosts)
 
     def partition(self, *groups: Sequence[Node | str]) -> Undo:
         """Split it: nobody reaches who is in another group, at once; in a `with`, until its end.
