@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from machine import differences, snapshot
-from runs import Run
+from runs import HANGS, Run
 from scapy.layers.inet import ICMP
 from scapy.utils import rdpcap
 
@@ -25,13 +25,6 @@ def test_it(netfab, number):
     with netfab["a"].capture() as seen:
         assert netfab["a"].run("sh", "-c", "echo $PPID").out
     assert os.getcwd() == os.environ["HOME"]
-"""
-HANGS = """
-def test_it(netfab):
-    with open("ready", "w") as file:
-        file.write(f"{os.getpid()}")
-    netfab["a"].popen("sleep", "1000")
-    netfab["b"].run("sleep", "1000", timeout=1000)
 """
 FAILS = """
 def test_it(netfab):
