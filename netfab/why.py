@@ -72,7 +72,7 @@ def why(
             f"no node of fabric {fabric} is {check.source}, and nothing can be tried from there"
         )
     (trial,) = trials_of([check], summary)
-    asking = _Asking(trial, fabric, summary, hosts, file)
+    asking = _Asking(trial, fabric, summary, hosts, _world_of(hosts), file)
     gone = next(asking.gone(), None)
     verdict = None if gone else hosts[asking.begin.host].tried(asking.told)
     if verdict is None or not verdict.holds:
@@ -80,6 +80,27 @@ def why(
         return Answer(False, asking.there.hops, asking.with_cure(cause))
     doubt = next(asking.doubts(), None)
     return Answer(True, asking.there.hops, doubt and asking.with_cure(doubt))
+
+
+def explained(
+    checks: Sequence[Check],
+    verdicts: Sequence[Verdict],
+    fabric: str,
+    summary: Mapping[str, Any],
+    hosts: Mapping[str, Asked],
+) -> list[Verdict]:
+    """With the first thing that is wrong, where somebody is not reached and reading is enough to see it."""
+    world = _world_of(hosts)
+    found = []
+    for check, verdict in zip(checks, verdicts, strict=True):
+        if check.reaches and not verdict.holds and check.source in (*summary["nodes"], THE_HOST):
+            (trial,) = trials_of([check], summary)
+            asking = _Asking(trial, fabric, summary, hosts, world, "")
+            cause = next(asking.seen(refused="refused" in verdict.reason), None)
+            if cause is not None and cause.what not in verdict.reason:
+                verdict = verdict._replace(reason=f"{verdict.reason}: {cause.what}")
+        found.append(verdict)
+    return found
 
 
 class _Asking:
@@ -91,11 +112,12 @@ class _Asking:
         fabric: str,
         summary: Mapping[str, Any],
         hosts: Mapping[str, Asked],
+        world: World,
         file: str,
     ) -> None:
         self.trial, self.fabric, self._hosts, self._file = trial, fabric, hosts, file
         self._nodes, self._networks = summary["nodes"], summary["networks"]
-        self.world = _world({host: asked.look() for host, asked in hosts.items()}, hosts)
+        self.world = world
         self.begin = self._place(trial.source)
         self.end = self._place(trial.receiver) if trial.receiver else None
         here = self.end is not None and self.end.host == self.begin.host
@@ -131,15 +153,8 @@ class _Asking:
 
     def causes(self, refused: bool) -> Iterator[Finding]:
         """What is wrong, the first thing first. `refused`: somebody said no, where others are silent."""
-        yield from self._of_names()
-        if self.there.wrong:
-            wrong = self.there.wrong
-            separate = wrong.no_route and self.trial.receiver and not drifted(self.world, wrong)
-            yield self._separate() if separate else wrong
-        yield from self._of_the_way_back()
+        yield from self.seen(refused)
         yield from self._of_the_underlay()
-        if refused:  # by the node's own kernel, mostly: it has come so far
-            yield from self._of_the_program()
         yield from self.doubts()
         yield from self._of_rules()
         yield from self._of_the_program()
@@ -148,6 +163,18 @@ class _Asking:
                 Finding(f"it is not as it was applied: {line}", self._reconcile()) for line in view.drift
             )
         yield Finding("nothing that netfab looks at is wrong", "netfab capture, at both ends")
+
+    def seen(self, refused: bool) -> Iterator[Finding]:
+        """What reading is enough for, nothing sent and nobody waited for."""
+        yield from self.gone()
+        yield from self._of_names()
+        if self.there.wrong:
+            wrong = self.there.wrong
+            separate = wrong.no_route and self.trial.receiver and not drifted(self.world, wrong)
+            yield self._separate() if separate else wrong
+        yield from self._of_the_way_back()
+        if refused:  # by the node's own kernel, mostly: it has come so far
+            yield from self._of_the_program()
 
     def _of_names(self) -> Iterator[Finding]:
         source, target = self.trial.source, self.trial.target
@@ -326,7 +353,8 @@ _NOWHERE: Mapping[str, Any] = {"addresses": {}}
 _SMALL = 100  # bytes, of a packet that fits everywhere
 
 
-def _world(views: Mapping[str, View], hosts: Mapping[str, Asked]) -> World:
+def _world_of(hosts: Mapping[str, Asked]) -> World:
+    views = {host: asked.look() for host, asked in hosts.items()}
     cables = {}
     for host, view in views.items():
         for one, first, other, second in view.cables:
