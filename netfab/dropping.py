@@ -17,7 +17,6 @@ from netfab.tuples import NamedTuple
 class Crossing(NamedTuple):
     """Who sends the packet to whom, and the bridges that a host has it from and sends it to; "" for none."""
 
-    fabric: str
     sender: str
     receiver: str
     networks: Mapping[str, Any]  # as the summary has them; of another fabric: `other/lan`
@@ -31,8 +30,7 @@ class Crossing(NamedTuple):
 
 def dropped_by(place: Place, end: Dropped, crossing: Crossing, file: str) -> Finding:
     """What the rule means that a packet ended at in that namespace. file: the fabric's, or ""."""
-    fabrics = {crossing.fabric, *(name.partition("/")[0] for name in crossing.networks if "/" in name)}
-    if end.table not in map(table_name, fabrics):
+    if not end.table.startswith(table_name("")):
         rule = f"`{end.rule}`" if end.rule else "its policy is drop"
         return Finding(
             f"chain {end.chain} of table {end.family} {end.table} of {name_of(place)} drops it: {rule}",
@@ -49,7 +47,8 @@ def dropped_by(place: Place, end: Dropped, crossing: Crossing, file: str) -> Fin
 
 def _of_the_firewall(host: str, end: Dropped, crossing: Crossing, file: str) -> Finding:
     into, out = crossing.network(crossing.into), crossing.network(crossing.out)
-    from_there, to_there = (_told(name, file) for name in (into, out))
+    whole = f"the networks of fabric {end.table.removeprefix(table_name(''))}"
+    from_there, to_there = (_told(name, file) if name else whole for name in (into, out))
     if end.chain == "leave":
         return Finding(
             f"{host} leads nothing from {from_there} to {to_there}:"
@@ -73,7 +72,7 @@ def _of_the_firewall(host: str, end: Dropped, crossing: Crossing, file: str) -> 
 def _told(network: str, file: str) -> str:
     """The network, and where the file has it: `network lan (shop.yaml:3:3)`."""
     written = _written(network, file)
-    return f"network {network}{f' ({written.at.own})' if written else ''}" if network else "its networks"
+    return f"network {network}{f' ({written.at.own})' if written else ''}"
 
 
 def _why_closed(network: str, file: str) -> str:

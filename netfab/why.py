@@ -323,7 +323,7 @@ class _Asking:
         for host, node, end in self._hosts[self.begin.host].dropped(nodes, packets, frames, self.told):
             ends = self.trial.source, self.trial.target
             sender, receiver = reversed(ends) if back else ends
-            crossing = Crossing(self.fabric, sender, receiver, self._networks, *self._over(host, back))
+            crossing = Crossing(sender, receiver, self._networks, *self._over(host, back))
             yield dropped_by(Place(host, node), end, crossing, self._file)
 
     def _over(self, host: str, back: bool) -> tuple[str, str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Undo:
     """What a test did to a fabric: undone at the end of a `with`, or by hand."""
 
-    def __init__(self, undo: Callable[[], None]) -> None:
+    def __init__(self, undo: Callable[[], object]) -> None:
         self._undo = undo
 
     def __enter__(self) -> Undo:
@@ -44,20 +44,22 @@ class Link:
         self._set(up=False)
         return Undo(self.up)
 
-    def up(self) -> None:
-        """Plug it in."""
+    def up(self) -> Undo:
+        """Plug it in; in a `with`, until its end."""
         self._set(up=True)
         for place, interface in ((self.fabric.place(self.node), self.interface), self._switched()):
             self.fabric.sandbox.call(inside.wait_until_it_works, place, interface)
         if self.to in self.fabric.nodes:  # the end that was down has lost its routes
             self.fabric.heal()
         self.fabric.forget_the_silent()
+        return Undo(lambda: self._set(up=False))
 
-    def flap(self, count: int = 1) -> None:
-        """Pull it and plug it in, so many times."""
+    def flap(self, count: int = 1) -> Undo:
+        """Pull it and plug it in, so many times; it stays plugged in."""
         for _ in range(count):
             with self.down():
                 pass
+        return Undo(self.reset)
 
     def set(self, **impairments: str) -> Undo:
         """What this node sends by it: rate="10mbit"; in a `with`, until its end.
@@ -102,10 +104,11 @@ class Link:
             raise
         return Undo(undo)
 
-    def reset(self) -> None:
-        """As it was applied: plugged in, as fast as it was, and nothing dropped."""
+    def reset(self) -> Undo:
+        """As it was applied: plugged in, as fast as it was, and nothing dropped; after a `with` once more."""
         self.restore()
         self.up()
+        return Undo(self.reset)
 
     def restore(self) -> None:
         """As fast as it was applied, and nothing dropped."""

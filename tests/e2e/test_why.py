@@ -197,6 +197,9 @@ def test_a_node_of_another_fabric_is_asked_for(lab: Lab) -> None:
 
     assert "the host lets nobody outside of network two/lan begin anything with two/a" in apart
     assert "hint: `publish` of two/a\n" in apart
+    address = lab.netfab("ip", "two/a").out.strip()
+    unnamed = lab.netfab("why", "one/a", address, code=1).out
+    assert f"lets nobody outside of the networks of fabric two begin anything with {address}" in unnamed
     assert joined.splitlines()[-1] == "  b eth0 -> br-lan -> eth0 one/a"
 
 
