@@ -149,8 +149,8 @@ def _hops(world: World, begin: Place, target: str, source: str) -> Iterator[Hop]
         link = space.at(way.link)
         assert link is not None, "the kernel routes by a link that it does not list"
         towards = way.gateway or target
-        if place.node == HOST and link.kind != "bridge" and (place, link.name) not in world.cables:
-            return  # it leaves the host
+        if place.node == HOST and not _is_ours(world, place, space, link):
+            return  # it leaves the host, or what is known of it
         hop, into = _across(world, place, space, link, towards)
         yield hop
         place, incoming = hop.to, into
@@ -160,6 +160,16 @@ def _hops(world: World, begin: Place, target: str, source: str) -> Iterator[Hop]
             around = ", ".join(name_of(each) for each in (*been[been.index(place) :], place))
             raise _Stopped(f"the way to {target} leads in a circle: {around}", "`routes` of these nodes")
         been.append(place)
+
+
+def _is_ours(world: World, place: Place, space: Space, link: Link) -> bool:
+    """Whether a link of a host is a cable of the fabric, or a bridge with an address or a cable of it."""
+    if link.kind != "bridge":
+        return (place, link.name) in world.cables
+    if any(owner == (place, link.name) for owner in world.owners.values()):
+        return True
+    ports = {port.name for port in space.links if port.master == link.ifindex}
+    return any(cable.place == place and cable.interface in ports for cable in world.cables.values())
 
 
 def without(place: Place) -> Traces:
