@@ -97,7 +97,7 @@ class Client:
                     failures[wire.endpoint], hopeful = refused.reason, True
                 except OSError as error:
                     failures[wire.endpoint] = reason_of(error)
-                    hopeful = hopeful or isinstance(error, TimeoutError)
+                    hopeful = hopeful or _may_pass(error)
                 self._wires = [*self._wires[1:], wire]  # and the others are asked before it from now on
             if not hopeful or monotonic() > end:
                 raise _unreachable(failures)
@@ -115,6 +115,12 @@ class Client:
         said = wire.ask("auth/authenticate", {"name": self.at.user, "password": _password(self.at)}, seconds)
         self._token = str(said.get("token", ""))
         return wire.ask(verb, words, seconds, self._token)
+
+
+def _may_pass(error: OSError) -> bool:
+    """A member that nobody hears, or that hung up: so do those that lose their leader, or end, just then."""
+    ended = isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError)
+    return ended or isinstance(error, TimeoutError)
 
 
 def _password(at: Etcd) -> str:

@@ -145,6 +145,25 @@ def test_what_is_no_etcd_is_told_with_the_version_that_is_needed(net: Far, tmp_p
     assert "127.0.0.1:2379 refuses: it is no etcd of version 3.4 or newer, and answers 501" in told
 
 
+def test_members_that_all_hang_up_as_they_lose_their_leader_are_asked_again(
+    three: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = Wire.ask, []
+
+    def ask(wire: Wire, *said: Any) -> Any:
+        asked.append(wire.endpoint)
+        if len(asked) <= 3:
+            raise ConnectionResetError("Connection reset by peer")
+        return real(wire, *said)
+
+    monkeypatch.setattr(Wire, "ask", ask)
+
+    assert Client(three.store).transact((), [put(KEY, "after")]).done
+
+    assert len(set(asked[:3])) == 3
+    assert len(asked) == 4
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Path:
     """A directory with ca.pem, one that signed nothing, and the server's certificate and key."""
@@ -163,7 +182,7 @@ def authority(tmp_path: Path) -> Path:
 
 
 def test_tls_with_certificates_of_both_ends_and_what_is_said_where_they_are_wrong(
-    net: Far, authority: Path
+    net: Far, authority: Path, hasty: None
 ) -> None:
     paths = {name: str(authority / f"{name}.pem") for name in ("ca", "other", "server", "client")}
     more = ("--cert-file", paths["server"], "--key-file", str(authority / "server.key"),
@@ -188,7 +207,7 @@ def test_tls_with_certificates_of_both_ends_and_what_is_said_where_they_are_wron
     assert "the store's certificates (/nowhere.pem, " in told["no file"]
 
 
-def test_tls_with_who_speaks_none_is_told(three: Cluster) -> None:
+def test_tls_with_who_speaks_none_is_told(three: Cluster, hasty: None) -> None:
     said = refusal(three.store._replace(tls=True))
 
     assert re.search("127.0.0.1:2379: (TLS failed: |Connection reset by peer)", said)  # whichever comes first
