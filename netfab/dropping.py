@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from netfab.diagnose.walk import Finding, Place, name_of
+from netfab.diagnose.finding import Finding, Place, name_of
 from netfab.errors import NetfabError
 from netfab.kernel.trace import Dropped
 from netfab.objects.firewall import table_name

@@ -15,8 +15,8 @@ from ipaddress import ip_address
 from typing import Any
 
 from netfab.checks import tried
+from netfab.diagnose.finding import HOST
 from netfab.diagnose.trials import SILENT, Trial, Verdict, names_in
-from netfab.diagnose.walk import HOST
 from netfab.engine.diff import describe, diff
 from netfab.errors import NetfabError
 from netfab.kernel import view as kernel

@@ -9,22 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from netfab.diagnose.finding import HOST, Finding, Place, by, drifted, name_of, without
 from netfab.diagnose.trials import Trial, Verdict, addresses_of, trials_of
-from netfab.diagnose.walk import (
-    HOST,
-    Cable,
-    Finding,
-    Hop,
-    Owner,
-    Place,
-    Walked,
-    World,
-    by,
-    drifted,
-    name_of,
-    walk,
-    without,
-)
+from netfab.diagnose.walk import Cable, Hop, Owner, Walked, World, walk
 from netfab.dropping import Crossing, dropped_by
 from netfab.errors import NetfabError
 from netfab.kernel.trace import Dropped
@@ -170,7 +157,7 @@ class _Asking:
         yield from self._of_names()
         if self.there.wrong:
             wrong = self.there.wrong
-            separate = wrong.no_route and self.trial.receiver and not drifted(self.world, wrong)
+            separate = wrong.no_route and self.trial.receiver and not drifted(self.world.views, wrong)
             yield self._separate() if separate else wrong
         yield from self._of_the_way_back()
         if refused:  # by the node's own kernel, mostly: it has come so far
@@ -343,7 +330,7 @@ class _Asking:
 
     def with_cure(self, cause: Finding) -> Finding:
         """What others changed, netfab mends."""
-        return cause._replace(cure=self._reconcile()) if drifted(self.world, cause) else cause
+        return cause._replace(cure=self._reconcile()) if drifted(self.world.views, cause) else cause
 
     def _reconcile(self) -> str:
         return f"netfab reconcile {self.fabric}"

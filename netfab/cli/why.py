@@ -42,7 +42,7 @@ def why_command(ctx: click.Context, output: str, source: str, target: str, port:
         "version": 1,
         "reaches": answer.reaches,
         "way": [step(hop) for hop in answer.hops],
-        "cause": answer.cause._asdict() if answer.cause else None,
+        "cause": {"what": answer.cause.what, "cure": answer.cause.cure} if answer.cause else None,
     }
     if output != "table":
         show.show_data(data, output, list)

@@ -6,29 +6,21 @@ have an address, so that what is missing can be named.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 
+from netfab.diagnose.finding import HOST, NO_TRACES, Finding, Place, Traces, by, name_of, without
 from netfab.objects.view import FORWARDING, Link, Space, View, Way
 from netfab.objects.wire import AF_BRIDGE
 from netfab.tuples import NamedTuple
 
 EVERYBODY = "00:00:00:00:00:00"  # where a tunnel sends what is for all, or for somebody unknown
-HOST = ""  # the namespace of a host itself, among its spaces
 MOST_HOPS = 64
 _REJECTED = {
     "unreachable": "rejects it: `unreachable`",
     "prohibited": "rejects it: `prohibit`",
     "blackhole": "swallows it: `blackhole`",
 }
-
-
-class Place(NamedTuple):
-    """A namespace: a node's, or, with no node, a host's."""
-
-    host: str
-    node: str
 
 
 class Owner(NamedTuple):
@@ -60,25 +52,6 @@ class World(NamedTuple):
         return self.views[place.host].spaces.get(place.node)
 
 
-class Traces(NamedTuple):
-    """How a cause would show in what is not as it was applied: in a line with all words of one of these."""
-
-    host: str = ""
-    words: tuple[tuple[str, ...], ...] = ()
-
-
-_NO = Traces()
-
-
-class Finding(NamedTuple):
-    """What is wrong, in the words of the file and the plan, and what would mend it."""
-
-    what: str
-    cure: str = ""
-    no_route: bool = False  # which may be what the file says
-    traces: Traces = _NO
-
-
 class Hop(NamedTuple):
     """A step of the way: out of an interface, over bridges and tunnels (or a cable: ""), to another."""
 
@@ -98,28 +71,8 @@ class Walked(NamedTuple):
 
 
 class _Stopped(Exception):
-    def __init__(self, what: str, cure: str = "", no_route: bool = False, traces: Traces = _NO) -> None:
+    def __init__(self, what: str, cure: str = "", no_route: bool = False, traces: Traces = NO_TRACES) -> None:
         self.finding = Finding(what, cure, no_route, traces)
-
-
-def by(place: Place, *words: str) -> Traces:
-    """The traces of what is on that host, if a line has any of these words."""
-    return Traces(place.host, tuple((word,) for word in words))
-
-
-def drifted(world: World, finding: Finding) -> bool:
-    """Whether something that is not as it was applied is that cause."""
-    lines = world.views[finding.traces.host].drift if finding.traces.words else ()
-    return any(all(_says(line, word) for word in words) for line in lines for words in finding.traces.words)
-
-
-def _says(line: str, word: str) -> bool:
-    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", line) is not None
-
-
-def name_of(place: Place) -> str:
-    """As people call it."""
-    return place.node or (f"host {place.host}" if place.host else "the host")
 
 
 def walk(world: World, begin: Place, target: str, source: str = "") -> Walked:
@@ -170,11 +123,6 @@ def _is_ours(world: World, place: Place, space: Space, link: Link) -> bool:
         return True
     ports = {port.name for port in space.links if port.master == link.ifindex}
     return any(cable.place == place and cable.interface in ports for cable in world.cables.values())
-
-
-def without(place: Place) -> Traces:
-    """The traces of a node's namespace that is gone."""
-    return Traces(place.host, (("namespace", place.node),))
 
 
 def _there(world: World, place: Place) -> Space:
@@ -380,7 +328,7 @@ def _tunnel(world: World, here: str, bridge: Link, into: Link, there: str) -> Li
     name = world.tunnels.get((here, bridge.name), "")
     space = _there(world, Place(here, HOST))
     tunnel = space.link(name) if name else None
-    traces = Traces(here, ((name,),)) if name else _NO
+    traces = Traces(here, ((name,),)) if name else NO_TRACES
     if tunnel is None:
         raise _Stopped(f"the tunnel of {bridge.name} on {here} is gone", traces=traces)
     if not tunnel.up:
