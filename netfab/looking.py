@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any
@@ -115,26 +114,30 @@ class Here(NamedTuple):
             return passes(ip_address(address), size, SILENT)
 
     def dropped(
-        self, nodes: Mapping[str, Sequence[str]], packets: str, frames: str, trial: Trial | None
+        self, nodes: Mapping[str, Sequence[str]], packets: str, frames: str, trial: Trial
     ) -> list[tuple[str, str, Dropped]]:
-        """Where a rule drops what matches (kernel/trace.py) while that is tried: host, node, and the rule.
+        """Where a rule drops what matches while that is tried: host, node, and the rule.
 
-        nodes: this host's, by its name. Without a trial another host tries.
+        nodes: this host's, by its name.
         """
-        with ExitStack() as stack:
-            traced = []
-            for host, node in ((host, node) for host, several in nodes.items() for node in several):
-                with self._inside(node):
-                    traced.append((host, node, stack.enter_context(tracing(packets, frames))))
-            ends: list[tuple[str, str, Dropped]] = []
+        ((host, several),) = nodes.items()
+        with self.traced(several, packets, frames) as ends:
             deadline = time.monotonic() + _TRACED
-            while not ends and (left := deadline - time.monotonic()) > 0:
-                if trial is not None:
-                    self.tried(trial)
-                else:
-                    select.select([tracer for _, _, tracer in traced], [], [], left)
-                ends = [(host, node, end) for host, node, tracer in traced if (end := tracer.dropped())]
-        return ends
+            while not ends() and time.monotonic() < deadline:
+                self.tried(trial)
+            return [(host, node, end) for node, end in ends()]
+
+    @contextmanager
+    def traced(
+        self, nodes: Sequence[str], packets: str, frames: str
+    ) -> Iterator[Callable[[], list[tuple[str, Dropped]]]]:
+        """In which of these nodes a rule drops what matches (kernel/trace.py), and which, from now on."""
+        with ExitStack() as stack:
+            tracers = []
+            for node in nodes:
+                with self._inside(node):
+                    tracers.append((node, stack.enter_context(tracing(packets, frames))))
+            yield lambda: [(node, end) for node, tracer in tracers if (end := tracer.dropped())]
 
     @contextmanager
     def _inside(self, node: str, nodes: Mapping[str, Any] | None = None) -> Iterator[None]:

@@ -10,7 +10,7 @@ import os
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netfab import __version__, fabric
 from netfab.confirm import confirm
@@ -34,6 +34,9 @@ from netfab.topology import grammar
 from netfab.topology.image import ID
 from netfab.where import Where, last_applied, locked_fabric, opened_host, opened_store
 
+if TYPE_CHECKING:
+    from netfab.remote.asking import Traced
+
 LOCK_TTL = 30.0  # seconds that a prepared agent waits for the next word before it lets go
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -45,6 +48,7 @@ class Agent:
         self._where = where
         self.transaction: Transaction | None = None
         self._probed: Probe | None = None
+        self._traces: Traced | None = None
         self._verbs: dict[str, Callable[[Message], Iterator[Message]]] = {
             "hello": self._hello,
             "compare": self._compare,
@@ -63,6 +67,8 @@ class Agent:
             "unpack": self._unpack,
             "logs": self._logs,
             "capture": self._capture,
+            "trace": self._trace,
+            "traced": self._traced,
         }
 
     def answers(self, message: Message) -> Iterator[Message]:
@@ -82,6 +88,7 @@ class Agent:
     def let_go(self) -> None:
         """The controller is gone: free what is prepared; what is applied stays as it is, undecided."""
         self._end_probe()
+        self._end_trace()
         if self.transaction is not None:
             transaction, self.transaction = self.transaction, None
             transaction.abandon()
@@ -260,6 +267,27 @@ class Agent:
         for node, line in fabric.logs(nodes, self._where, message.get("lines"), follow):
             yield {"verb": "line", "node": node, "text": line.decode("utf-8", "surrogateescape")}
         yield {"verb": "ended"}
+
+    def _trace(self, message: Message) -> Iterator[Message]:
+        """Look who drops what matches, from the answer on until `traced`."""
+        from netfab.remote.asking import Traced
+
+        self._end_trace()
+        self._traces = Traced(message, self._where)
+        yield {"verb": "tracing"}
+
+    def _traced(self, message: Message) -> Iterator[Message]:
+        """Who did."""
+        if self._traces is None:
+            raise BadMessage("nothing is traced here")
+        ends = self._traces.ends()
+        self._end_trace()
+        yield {"verb": "traced", "ends": ends}
+
+    def _end_trace(self) -> None:
+        if self._traces is not None:
+            self._traces.close()
+            self._traces = None
 
     def _capture(self, message: Message) -> Iterator[Message]:
         """Frames as they come, until the controller goes."""

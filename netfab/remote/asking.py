@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from netfab.diagnose.trials import Trial, Verdict
@@ -10,7 +11,7 @@ from netfab.kernel.trace import Dropped
 from netfab.looking import Here
 from netfab.objects.decode import decoder, plain
 from netfab.objects.view import View, Way
-from netfab.remote.messages import BadMessage, Message
+from netfab.remote.messages import BadMessage, Message, field
 from netfab.remote.party import Party
 from netfab.tuples import NamedTuple
 from netfab.where import Where
@@ -51,22 +52,40 @@ class There(NamedTuple):
     def dropped(
         self, nodes: Mapping[str, Sequence[str]], packets: str, frames: str, trial: Trial
     ) -> list[tuple[str, str, Dropped]]:
-        """All hosts of the way trace at once; this one tries meanwhile."""
-        said = {
-            host: self._said(
-                "dropped", {host: several}, packets, frames, trial if host == self.host else None
-            )
-            for host, several in nodes.items()
-        }
-        answers = self.party.calls("ask", said)
-        return [end for host in nodes for end in _DECODERS["dropped"](answers[host])]
+        """All hosts of the way trace it; when they are ready, this one tries."""
+        others = {host: several for host, several in nodes.items() if host != self.host}
+        words = {"verb": "trace", "fabric": self.fabric, "packets": packets, "frames": frames}
+        self.party.ask_all({host: words | {"nodes": list(several)} for host, several in others.items()})
+        own: list[tuple[str, str, Dropped]] = self._ask(
+            "dropped", {self.host: nodes.get(self.host, ())}, packets, frames, trial
+        )
+        said = self.party.ask_all({host: {"verb": "traced"} for host in others})
+        there = [(host, node, Dropped(*end)) for host in others for node, end in said[host]["ends"]]
+        return own + there
 
     def _ask(self, question: str, *words: Any) -> Any:
-        answers = self.party.calls("ask", {self.host: self._said(question, *words)})
-        return _DECODERS[question](answers[self.host])
+        arguments = {"fabric": self.fabric, "question": question, "words": plain(words)}
+        return _DECODERS[question](self.party.call("ask", arguments, [self.host])[self.host])
 
-    def _said(self, question: str, *words: Any) -> dict[str, Any]:
-        return {"fabric": self.fabric, "question": question, "words": plain(words)}
+
+class Traced:
+    """The agent's side of a trace that another host's trial is for, until it is closed."""
+
+    def __init__(self, message: Message, where: Where) -> None:
+        nodes = [str(node) for node in field(message, "nodes", list)]
+        here = Here(field(message, "fabric", str), where)
+        packets, frames = field(message, "packets", str), field(message, "frames", str)
+        self._stack = ExitStack()
+        self._ends = self._stack.enter_context(here.traced(nodes, packets, frames))
+
+    def ends(self) -> list[Any]:
+        """Where it was dropped so far: nodes and rules."""
+        found: list[Any] = plain(self._ends())
+        return found
+
+    def close(self) -> None:
+        """Trace no more."""
+        self._stack.close()
 
 
 def answered(arguments: Message, where: Where) -> Any:
@@ -75,5 +94,5 @@ def answered(arguments: Message, where: Where) -> Any:
     if question not in _DECODERS:
         raise BadMessage(f"there is no question {question[:40]!r}")
     if question in ("tried", "dropped"):
-        words[-1] = words[-1] and _TRIAL(words[-1])
+        words[-1] = _TRIAL(words[-1])
     return plain(getattr(Here(str(arguments["fabric"]), where), question)(*words))

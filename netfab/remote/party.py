@@ -82,16 +82,8 @@ class Party:
         self, function: str, arguments: Mapping[str, Any], hosts: Collection[str] = ()
     ) -> dict[str, Any]:
         """What a function of the API returns on each host, or on some. Raises NetfabError."""
-        return self.calls(function, dict.fromkeys(hosts or self.channels, arguments))
-
-    def calls(self, function: str, arguments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """The same, with what is asked of each host."""
-        said = self.ask_all(
-            {
-                host: {"verb": "call", "function": function, "arguments": each}
-                for host, each in arguments.items()
-            }
-        )
+        message = {"verb": "call", "function": function, "arguments": arguments}
+        said = self.ask_all(dict.fromkeys(hosts or self.channels, message))
         return {host: answer.get("value") for host, answer in said.items()}
 
     def leave_out(self, hosts: Collection[str]) -> None:
