@@ -20,7 +20,7 @@ from netfab.engine.diff import describe, diff
 from netfab.errors import NetfabError
 from netfab.kernel import view as kernel
 from netfab.kernel.echo import passes
-from netfab.kernel.trace import Dropped, tracing
+from netfab.kernel.trace import Dropped, Match, tracing
 from netfab.nodes import THE_HOST, opened_namespace
 from netfab.objects.address import Address
 from netfab.objects.base import HOST as HOST_SPACE
@@ -114,14 +114,14 @@ class Here(NamedTuple):
             return passes(ip_address(address), size, SILENT)
 
     def dropped(
-        self, nodes: Mapping[str, Sequence[str]], packets: str, frames: str, trial: Trial
+        self, nodes: Mapping[str, Sequence[str]], matches: Sequence[Match], trial: Trial
     ) -> list[tuple[str, str, Dropped]]:
         """Where a rule drops what matches while that is tried: host, node, and the rule.
 
         nodes: this host's, by its name.
         """
         ((host, several),) = nodes.items()
-        with self.traced(several, packets, frames) as ends:
+        with self.traced(several, matches) as ends:
             deadline = time.monotonic() + _TRACED
             while not ends() and time.monotonic() < deadline:
                 self.tried(trial)
@@ -129,15 +129,15 @@ class Here(NamedTuple):
 
     @contextmanager
     def traced(
-        self, nodes: Sequence[str], packets: str, frames: str
+        self, nodes: Sequence[str], matches: Sequence[Match]
     ) -> Iterator[Callable[[], list[tuple[str, Dropped]]]]:
         """In which of these nodes a rule drops what matches (kernel/trace.py), and which, from now on."""
         with ExitStack() as stack:
             tracers = []
             for node in nodes:
                 with self._inside(node):
-                    tracers.append((node, stack.enter_context(tracing(packets, frames))))
-            yield lambda: [(node, end) for node, tracer in tracers if (end := tracer.dropped())]
+                    tracers.append((node, stack.enter_context(tracing(matches))))
+            yield lambda: [(node, end) for node, tracer in tracers for end in tracer.dropped()]
 
     @contextmanager
     def _inside(self, node: str, nodes: Mapping[str, Any] | None = None) -> Iterator[None]:

@@ -14,7 +14,7 @@ from netfab.diagnose.trials import Trial, Verdict, addresses_of, trials_of
 from netfab.diagnose.walk import Cable, Hop, Owner, Walked, World, walk
 from netfab.dropping import Crossing, dropped_by
 from netfab.errors import NetfabError
-from netfab.kernel.trace import Dropped
+from netfab.kernel.trace import Dropped, Match
 from netfab.objects.view import Link, View, Way
 from netfab.topology.checks import HOST as THE_HOST
 from netfab.topology.checks import INTERNET, is_address
@@ -31,7 +31,7 @@ class Asked(Protocol):
     def tried(self, trial: Trial) -> Verdict: ...
     def passes(self, node: str, address: str, size: int) -> bool: ...
     def dropped(
-        self, nodes: Mapping[str, Sequence[str]], packets: str, frames: str, trial: Trial
+        self, nodes: Mapping[str, Sequence[str]], matches: Sequence[Match], trial: Trial
     ) -> list[tuple[str, str, Dropped]]: ...
 
 
@@ -142,7 +142,8 @@ class _Asking:
         """What is wrong, the first thing first. `refused`: somebody said no, where others are silent."""
         yield from self.seen(refused)
         yield from self._of_the_underlay()
-        yield from self.doubts()
+        if self.trial.protocol != "icmp":  # else even a small packet is not answered, as was tried
+            yield from self.doubts()
         yield from self._of_rules()
         yield from self._of_the_program()
         for view in self.world.views.values():
@@ -282,36 +283,37 @@ class _Asking:
         """Who drops it, in the namespaces that it passes, there and back; also as a tunnel's packets."""
         if not self.address:
             return
-        family = "ip6" if ":" in self.address else "ip"
         passed = [self.begin, *(hop.to for hop in self.there.hops)]
         nodes = {
             host: list(dict.fromkeys([*(each.node for each in passed if each.host == host), HOST]))
             for host in dict.fromkeys(each.host for each in passed)
         }
+        found = self._hosts[self.begin.host].dropped(nodes, self._matches(len(nodes) > 1), self.told)
+        for host, node, end in sorted(found, key=lambda one: one[-1].match):
+            back = end.match == _BACK
+            ends = self.trial.source, self.trial.target
+            sender, receiver = reversed(ends) if back else ends
+            crossing = Crossing(sender, receiver, self._networks, *self._over(host, back))
+            yield dropped_by(Place(host, node), end, crossing, self._file)
+
+    def _matches(self, tunnelled: bool) -> list[Match]:
+        """The packet on its way, the one that comes back, and what carries them between hosts."""
+        family = "ip6" if ":" in self.address else "ip"
         way = self.world.way(self.begin, self.address, "", 0)
-        first, last = self._link(self.begin, way.link), self._holder()
-        matches = [(f"{family} daddr {self.address}", first, False)]
-        if way.source:
-            matches += [(f"{family} saddr {self.address} {family} daddr {way.source}", last, True)]
-        for packets, link, back in matches:
-            frames = f"ether saddr {link.mac}" if link is not None and link.mac else packets
-            yield from self._dropped(nodes, packets, frames, back)
-        if len(nodes) > 1 and self.end is not None:
+        matches = []
+        for packets, link in (
+            (f"{family} daddr {self.address}", self._link(self.begin, way.link)),
+            (f"{family} saddr {self.address} {family} daddr {way.source or self.address}", self._holder()),
+        ):
+            matches.append(Match(packets, f"ether saddr {link.mac}" if link and link.mac else packets))
+        if tunnelled and self.end is not None:
             one, other = (self.world.vteps[place.host] for place in (self.begin, self.end))
             outer = "ip6" if ":" in one else "ip"
             packets = (
                 f"meta l4proto udp {outer} saddr {{ {one}, {other} }} {outer} daddr {{ {one}, {other} }}"
             )
-            yield from self._dropped({host: [HOST] for host in nodes}, packets, packets, False)
-
-    def _dropped(
-        self, nodes: Mapping[str, list[str]], packets: str, frames: str, back: bool
-    ) -> Iterator[Finding]:
-        for host, node, end in self._hosts[self.begin.host].dropped(nodes, packets, frames, self.told):
-            ends = self.trial.source, self.trial.target
-            sender, receiver = reversed(ends) if back else ends
-            crossing = Crossing(sender, receiver, self._networks, *self._over(host, back))
-            yield dropped_by(Place(host, node), end, crossing, self._file)
+            matches.append(Match(packets, packets))
+        return matches
 
     def _over(self, host: str, back: bool) -> tuple[str, str]:
         """The bridges by which the host itself gets it, and sends it on; "": by none."""
@@ -337,6 +339,7 @@ class _Asking:
 
 
 _NOWHERE: Mapping[str, Any] = {"addresses": {}}
+_BACK = 1  # of the matches that are traced
 _SMALL = 100  # bytes, of a packet that fits everywhere
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from netfab.diagnose.trials import Trial, Verdict
-from netfab.kernel.trace import Dropped
+from netfab.kernel.trace import Dropped, Match
 from netfab.looking import Here
 from netfab.objects.decode import decoder, plain
 from netfab.objects.view import View, Way
@@ -17,6 +17,7 @@ from netfab.tuples import NamedTuple
 from netfab.where import Where
 
 _TRIAL = decoder(Trial)
+_MATCHES = decoder(tuple[Match, ...])
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "look": decoder(View),
     "way": decoder(Way),
@@ -50,14 +51,14 @@ class There(NamedTuple):
         return found
 
     def dropped(
-        self, nodes: Mapping[str, Sequence[str]], packets: str, frames: str, trial: Trial
+        self, nodes: Mapping[str, Sequence[str]], matches: Sequence[Match], trial: Trial
     ) -> list[tuple[str, str, Dropped]]:
         """All hosts of the way trace it; when they are ready, this one tries."""
         others = {host: several for host, several in nodes.items() if host != self.host}
-        words = {"verb": "trace", "fabric": self.fabric, "packets": packets, "frames": frames}
+        words = {"verb": "trace", "fabric": self.fabric, "matches": plain(matches)}
         self.party.ask_all({host: words | {"nodes": list(several)} for host, several in others.items()})
         own: list[tuple[str, str, Dropped]] = self._ask(
-            "dropped", {self.host: nodes.get(self.host, ())}, packets, frames, trial
+            "dropped", {self.host: nodes.get(self.host, ())}, matches, trial
         )
         said = self.party.ask_all({host: {"verb": "traced"} for host in others})
         there = [(host, node, Dropped(*end)) for host in others for node, end in said[host]["ends"]]
@@ -74,9 +75,9 @@ class Traced:
     def __init__(self, message: Message, where: Where) -> None:
         nodes = [str(node) for node in field(message, "nodes", list)]
         here = Here(field(message, "fabric", str), where)
-        packets, frames = field(message, "packets", str), field(message, "frames", str)
+        matches = _MATCHES(field(message, "matches", list))
         self._stack = ExitStack()
-        self._ends = self._stack.enter_context(here.traced(nodes, packets, frames))
+        self._ends = self._stack.enter_context(here.traced(nodes, matches))
 
     def ends(self) -> list[Any]:
         """Where it was dropped so far: nodes and rules."""
@@ -93,6 +94,8 @@ def answered(arguments: Message, where: Where) -> Any:
     question, words = str(arguments["question"]), list(arguments["words"])
     if question not in _DECODERS:
         raise BadMessage(f"there is no question {question[:40]!r}")
+    if question == "dropped":
+        words[1] = _MATCHES(words[1])
     if question in ("tried", "dropped"):
         words[-1] = _TRIAL(words[-1])
     return plain(getattr(Here(str(arguments["fabric"]), where), question)(*words))
