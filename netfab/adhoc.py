@@ -18,6 +18,7 @@ from netfab.errors import NetfabError, StoreError
 from netfab.farside import FarSides, far_sides, named, refuse_silent_switch
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
+from netfab.objects.kinds import KINDS
 from netfab.topology import pipework
 from netfab.topology.adhoc import (
     NAME,
