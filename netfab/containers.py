@@ -11,17 +11,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from netfab import fabric, lifecycle
-from netfab.engine.diff import Change, as_applied
+from netfab.engine.diff import Change
 from netfab.errors import NetfabError, each_of, raise_rest
 from netfab.hosts.lock import locked
 from netfab.nodes import NoSuchNode, node_of
-from netfab.objects.kinds import KINDS
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import status
 from netfab.shared import networks_of
 from netfab.topology import grammar
 from netfab.topology.default import NAME, OWN, Wanted, topology_of
-from netfab.where import HERE, Where, last_applied, need_root, opened_store
+from netfab.where import HERE, Where, kept_of, need_root, opened_store
 
 _ADJECTIVES = (
     "amber", "bold", "brisk", "calm", "clear", "crisp", "deft", "eager", "fair", "fleet", "fond", "glad",
@@ -130,7 +129,9 @@ def reconcile(where: Where = HERE) -> tuple[Change, ...]:
     need_root("reconcile")
     with _alone(where):
         asked, before = _asked_for(where), status(_paths(where))
-        changes = _apply(asked, where)
+        with opened_store(where) as store:
+            last = kept_of(store, NAME)
+        changes = last.shown(_apply(asked, where))
         policies = {name: str(one.keys.get("restart", "no")) for name, one in asked.items()}
         lost = [name for name in asked if name not in before and policies[name] in _ALWAYS]
         lifecycle.start([f"{NAME}/{name}" for name in lost], where)
@@ -176,13 +177,11 @@ def _networks(where: Where) -> dict[str, str]:
 
 def _apply(asked: Asked, where: Where) -> tuple[Change, ...]:
     """Have these containers, and no others; with the last one goes all that they had in common."""
-    with opened_store(where) as store:
-        last = last_applied(store, NAME, KINDS)
     if not asked:
-        return as_applied(fabric.destroy(NAME, where).changes, last)
+        return fabric.destroy(NAME, where).changes
     topology = topology_of(asked.values(), _networks(where))
     try:
-        return as_applied(fabric.apply(topology, "", where)[1].changes, last)
+        return fabric.apply(topology, "", where)[1].changes
     except NetfabError as error:
         for each in each_of(error):
             each.at = each.at if each.at and each.at.file else None

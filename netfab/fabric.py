@@ -22,24 +22,24 @@ from netfab.nics import as_they_came_back, without_unplugged
 from netfab.nodes import capture, execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
-from netfab.plan.facts import Lease
-from netfab.plan.nics import claims
+from netfab.plan.leases import Lease
 from netfab.plan.node import has_namespace
-from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
-from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
+from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_part, with_renames
 from netfab.pulling import with_its_images
+from netfab.remembering import public_record, remember
 from netfab.seal import seal
 from netfab.store.public import publish, withdraw
 from netfab.store.store import Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
 from netfab.topology.kept import kept_text
 from netfab.topology.schema import Topology
-from netfab.visits import as_they_are_now
+from netfab.visits import as_they_are_now, ended
 from netfab.where import (
     HERE,
     Where,
     applying_user,
+    kept_of,
     last_applied,
     last_of_any,
     locked_fabric,
@@ -122,16 +122,18 @@ def apply(
         opened_store(where) as store,
         opened_host(name, where) as host,
     ):
+        host.read_ahead()
         if not only:
             host.expect(name for name, node in topology.nodes.items() if has_namespace(node))
-        found, leases = store.record(name), store.leases(name)
+        before = kept_of(store, name)
+        found, leases = before.record, before.leases
         record = found if found and found.whole else None
         begun = found is not record  # by an apply that was killed: the state before is the one before that
         topology = shared.joined(topology, shared.networks_of(store))
         refuse_another(found, file, take_over)
         if found is None and not second:
             _refuse_renamed(name, file, store)
-        last = last_applied(store, name)
+        last = before.applied()
         try:
             proposed = claim(topology, host, store, where, only, record)
             if proposed.published:
@@ -161,13 +163,13 @@ def apply(
             host.forget()  # what is written next takes as much memory again
             with _undone_on_failure(applied, host, (desired, last)):
                 run_commands(made, applied.changes, where)
-                wants = leases_within(proposed, leases)
+                wants = _wants(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
                     if not only:
                         made = made._replace(topology=kept_text(written) if file else "")
                     elif record and not applied.changes:
                         made = made._replace(topology=record.topology)
-                    kept = proposed.fabric if not only else within(proposed, _desired(record, name))
+                    kept = with_part(proposed, _desired(record, name)) if only else proposed.fabric
                     remember(made, kept, wants, store, where)
         except UndoFailed:
             raise
@@ -213,7 +215,7 @@ def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None,
     if proposed.nodes is None and saved is None:
         return proposed.fabric
     observed = host.observe(last.name, (proposed.fabric, last)).own
-    desired = within(proposed, Fabric(last.name) if begun else observed)
+    desired = with_part(proposed, Fabric(last.name) if begun else observed)
     if saved is not None:
         from netfab.saved import Part, refuse_moved
 
@@ -221,29 +223,18 @@ def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None,
     return desired
 
 
+def _wants(proposed: Plan, leases: frozenset[Lease]) -> frozenset[Lease]:
+    """What is leased when the plan is applied."""
+    if proposed.nodes is None:
+        return proposed.wants
+    from netfab.plan.part import leases_within
+
+    return leases_within(proposed, leases)
+
+
 def _desired(record: Record | None, name: str) -> Fabric:
     """What was last applied, whatever others made of it since."""
     return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
-
-
-def remember(
-    made: Record,
-    desired: Fabric,
-    wants: frozenset[Lease],
-    store: Store,
-    where: Where,
-    part: Part | None = None,
-) -> None:
-    """Keep what was applied, and tell everybody what everybody may know of it."""
-    known = made._replace(desired=desired.to_json())
-    store.commit(known, wants, part)
-    publish(where.run, public_record(known, desired), wants)
-
-
-def public_record(record: Record, fabric: Fabric) -> Record:
-    """The record of that fabric, less the secrets of its objects."""
-    public = fabric.public()
-    return record if public is fabric else record._replace(desired=public.to_json())
 
 
 def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
@@ -292,8 +283,8 @@ def go_back(
 def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     """What others changed since the last apply: how to make it as it was. No file needed.
 
-    A program that was stopped or paused by name is as it should be; a NIC that was lent and is gone is for
-    `warnings` to tell.
+    A program that was stopped or paused by name is as it should be; that is for `warnings` to tell, as is a
+    NIC that was lent and is gone. A guest that ended is a change, although nobody can make it again.
     """
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
@@ -302,7 +293,7 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
         last = Fabric.from_json(whole_record(store, name).desired, KINDS)
         wanted = host.as_left(without_unplugged(as_they_are_now(last, where), host))
         changes = engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
-        return as_applied(changes, last)
+        return as_applied((*changes, *ended(last, wanted)), last)
 
 
 def reconcile(name: str, where: Where = HERE) -> Applied:
@@ -333,6 +324,8 @@ def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Rec
     now = as_they_came_back(last, host)
     if now == last:
         return record
+    from netfab.plan.nics import claims
+
     kept = record._replace(desired=now.to_json())
     others = {lease for lease in store.leases(record.name) if lease.kind != "inside"}
     store.commit(kept, others.union(claims(now)))

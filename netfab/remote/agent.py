@@ -11,30 +11,32 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING
 
-from netfab import __version__, fabric
-from netfab.confirm import confirm
-from netfab.diagnose.trials import Trial
+from netfab import __version__
 from netfab.engine import apply as engine
 from netfab.engine.diff import describe
 from netfab.errors import ApplyFailed, NetfabError
+from netfab.gathering import facts_of
 from netfab.kernel.drops import input_drops
 from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
 from netfab.objects.kinds import KINDS
 from netfab.objects.vxlan import Vxlan
 from netfab.plan.facts import Asked
-from netfab.proposal import facts_of
+from netfab.remote.functions import FUNCTIONS
 from netfab.remote.messages import PROTOCOL, BadMessage, Message, failure, field
 from netfab.remote.probe import Peer, Probe
 from netfab.remote.transaction import STEPS, Transaction, decide, order_of
-from netfab.runtime.parts import Writer
 from netfab.shared import networks_of
 from netfab.store.store import Record
 from netfab.topology import grammar
 from netfab.topology.image import ID
 from netfab.where import Where, last_applied, locked_fabric, opened_host, opened_store
+
+if TYPE_CHECKING:
+    from netfab.remote.asking import Traced
+    from netfab.runtime.parts import Writer
 
 LOCK_TTL = 30.0  # seconds that a prepared agent waits for the next word before it lets go
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -47,6 +49,7 @@ class Agent:
         self._where = where
         self.transaction: Transaction | None = None
         self._probed: Probe | None = None
+        self._traces: Traced | None = None
         self._copy: tuple[ExitStack, Writer] | None = None  # what is being written, and what closes it
         self._verbs: dict[str, Callable[[Message], Iterator[Message]]] = {
             "hello": self._hello,
@@ -69,6 +72,8 @@ class Agent:
             "copy_in": self._copy_in,
             "parts": self._parts,
             "capture": self._capture,
+            "trace": self._trace,
+            "traced": self._traced,
         }
 
     def answers(self, message: Message) -> Iterator[Message]:
@@ -88,6 +93,7 @@ class Agent:
     def let_go(self) -> None:
         """The controller is gone: free what is prepared; what is applied stays as it is, undecided."""
         self._end_probe()
+        self._end_trace()
         self._end_copy()
         if self.transaction is not None:
             transaction, self.transaction = self.transaction, None
@@ -230,7 +236,7 @@ class Agent:
 
     def _call(self, message: Message) -> Iterator[Message]:
         """A function of the API that is one host's own business."""
-        function = _FUNCTIONS.get(field(message, "function", str))
+        function = FUNCTIONS.get(field(message, "function", str))
         if function is None:
             raise BadMessage(f"there is no function {message['function'][:40]!r}")
         yield {"verb": "returned", "value": function(field(message, "arguments", dict), self._where)}
@@ -263,10 +269,33 @@ class Agent:
         yield {"verb": "unpacked", "image": image}
 
     def _logs(self, message: Message) -> Iterator[Message]:
+        from netfab.nodes import logs
+
         nodes, follow = map(str, field(message, "nodes", list)), field(message, "follow", bool)
-        for node, line in fabric.logs(nodes, self._where, message.get("lines"), follow):
+        for node, line in logs(nodes, self._where, message.get("lines"), follow):
             yield {"verb": "line", "node": node, "text": line.decode("utf-8", "surrogateescape")}
         yield {"verb": "ended"}
+
+    def _trace(self, message: Message) -> Iterator[Message]:
+        """Look who drops what matches, from the answer on until `traced`."""
+        from netfab.remote.asking import Traced
+
+        self._end_trace()
+        self._traces = Traced(message, self._where)
+        yield {"verb": "tracing"}
+
+    def _traced(self, message: Message) -> Iterator[Message]:
+        """Who did."""
+        if self._traces is None:
+            raise BadMessage("nothing is traced here")
+        ends = self._traces.ends()
+        self._end_trace()
+        yield {"verb": "traced", "ends": ends}
+
+    def _end_trace(self) -> None:
+        if self._traces is not None:
+            self._traces.close()
+            self._traces = None
 
     def _copy_out(self, message: Message) -> Iterator[Message]:
         """What is copied from a node, part by part."""
@@ -311,8 +340,10 @@ class Agent:
 
     def _capture(self, message: Message) -> Iterator[Message]:
         """Frames as they come, until the controller goes."""
+        from netfab.nodes import capture
+
         node, interface, filter = (field(message, key, str) for key in ("node", "interface", "filter"))
-        for heard in fabric.capture(node, interface, filter, self._where):
+        for heard in capture(node, interface, filter, self._where):
             frames = [[*each[:-1], each.data.hex()] for each in heard.frames]
             yield {"verb": "line", "frames": frames, "lost": heard.lost}
         yield {"verb": "ended"}
@@ -339,77 +370,10 @@ def _digest(found: object) -> str:
 
 def _tunnel_mtus(record: Record | None) -> dict[str, int]:
     """By the device, as they were applied last."""
-    if record is None or not Fabric.mentioned(record.desired, Vxlan):
+    if record is None or not Fabric.mentioned(record.desired, Vxlan.__name__):
         return {}
     tunnels = Fabric.from_json(record.desired, [Vxlan]).values()
     return {thing.end.link.text: thing.end.mtu for thing in tunnels}
-
-
-def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
-    def call(arguments: Message, where: Where) -> Any:
-        from netfab import lifecycle
-
-        function = getattr(lifecycle, name)
-        more = {key: arguments[key] for key in ("timeout", "number") if key in arguments}
-        return function(map(str, arguments.get("nodes", ())), where, **more)
-
-    return call
-
-
-def _inspect(arguments: Message, where: Where) -> dict[str, Any]:
-    from netfab.inspection import inspect
-
-    return inspect(str(arguments["what"]), where)
-
-
-def _wait(arguments: Message, where: Where) -> list[int | None]:
-    from netfab import lifecycle
-
-    return list(lifecycle.wait([str(arguments["node"])], where))
-
-
-def _usage(arguments: Message, where: Where) -> list[Any]:
-    from netfab.inside import usage
-
-    return [[*key, *used] for key, used in usage(map(str, arguments["nodes"]), where).items()]
-
-
-def _destroy(arguments: Message, where: Where) -> Any:
-    name = str(arguments["fabric"])
-    if arguments.get("force") is True:
-        from netfab import adhoc
-
-        return describe(adhoc.destroy(name, where).changes)
-    return describe(fabric.destroy(name, where).changes)
-
-
-def _tried(arguments: Message, where: Where) -> Any:
-    from netfab.checks import tried
-
-    trials = decoder(tuple[Trial, ...])(arguments["trials"])
-    return plain(tried(str(arguments["fabric"]), trials, where))
-
-
-def _asked(arguments: Message, where: Where) -> Any:
-    from netfab.remote.asking import answered
-
-    return answered(arguments, where)
-
-
-_FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {
-    "status": lambda arguments, where: fabric.status(str(arguments["fabric"]), where),
-    "drift": lambda arguments, where: describe(fabric.drift(str(arguments["fabric"]), where)),
-    "reconcile": lambda arguments, where: describe(fabric.reconcile(str(arguments["fabric"]), where).changes),
-    "confirm": lambda arguments, where: confirm(str(arguments["fabric"]), where),
-    "programs": lambda _, where: fabric.programs(where),
-    "destroy": _destroy,
-    "tried": _tried,
-    "ask": _asked,
-    "inspect": _inspect,
-    "wait": _wait,
-    "usage": _usage,
-    **{name: _lifecycle(name) for name in ("start", "stop", "restart", "kill", "pause", "unpause")},
-}
 
 
 def _read(path: str) -> str:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from ipaddress import ip_network
 
 from netfab.errors import StoreError
-from netfab.plan.facts import HeldSubnet, Lease
+from netfab.plan.leases import HeldSubnet, Lease
 from netfab.store.store import NO_SENSE, Record
 from netfab.system.files import public_directory
 
@@ -78,6 +78,16 @@ class PublicView:
             if fabric != besides
             for lease in self.leases(fabric)
             if lease.kind == "vni"
+        }
+
+    def bridges(self, besides: str) -> dict[str, str]:
+        """Bridges of other fabrics."""
+        return {
+            lease.value: f"network {lease.key} of fabric {fabric}"
+            for fabric in self._fabrics()
+            if fabric != besides
+            for lease in self.leases(fabric)
+            if lease.kind == "bridge"
         }
 
     def borrowed(self, besides: str) -> dict[str, str]:

@@ -432,6 +432,22 @@ def test_a_lab_with_an_uplink_goes_out_as_this_machine_and_changes_nothing_of_it
     assert differences(before, lab.state()) == []
 
 
+def test_what_serves_the_uplink_of_a_lab_has_a_root_of_its_own_and_few_system_calls(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.shell(INTERNET)
+    process = lab.start(*lab.words("lab", "--uplink", "topology.yaml", "--", "sh", "-c", "echo; read it"))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "\n"
+
+    found = lab.shell("""
+        server=$(dirname $(grep -lx slirp4netns /proc/[0-9]*/comm))
+        grep '^Seccomp:' $server/status; ls $server/root
+    """)
+
+    assert found.split() == ["Seccomp:", "2", "etc", "run"]
+    process.communicate("\n", timeout=60)
+
+
 def test_what_keeps_a_lab_from_having_an_uplink_is_told(lab: Lab) -> None:
     lab.write("hosts: {h1: {address: 192.0.2.1}}\nname: spread\nnodes: {a: {}}\n")
     simulated = lab.netfab("lab", "--uplink", "topology.yaml", "--", "true", code=1)

@@ -15,7 +15,7 @@ import pytest
 from processes import in_processes
 
 from netfab.errors import LeaseConflict, StoreError
-from netfab.plan.facts import HeldSubnet, Lease
+from netfab.plan.leases import HeldSubnet, Lease
 from netfab.store.public import PublicView, publish
 from netfab.store.sqlite import _VERSIONS, VERSION, SqliteStore, set_aside
 from netfab.store.store import Record
@@ -128,6 +128,13 @@ def test_another_fabrics_vni_can_not_be_claimed(store: SqliteStore) -> None:
 
     assert store.vnis("other") == {42: "shop"}
     assert store.leases("other") == frozenset()
+
+
+def test_another_fabrics_bridge_can_not_be_claimed(store: SqliteStore) -> None:
+    store.claim("shop", {Lease("bridge", "lan", "br-lan")})
+
+    with pytest.raises(LeaseConflict, match="network lan of fabric shop has the bridge br-lan"):
+        store.claim("other", {Lease("bridge", "lan", "br-lan")})
 
 
 @pytest.mark.parametrize("beside", ["10.1.1.0/24", "10.0.255.0/24", "fd00::/64"])

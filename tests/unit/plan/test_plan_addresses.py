@@ -12,7 +12,7 @@ from netfab.objects.address import Address
 from netfab.objects.base import HOST
 from netfab.objects.bridge import Bridge
 from netfab.objects.port import Port
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 
 
 def test_the_bridge_has_the_first_address_and_nodes_the_next() -> None:
@@ -376,6 +376,12 @@ def test_a_bridge_whose_name_is_too_long_or_taken_is_named_by_a_hash() -> None:
 
     assert all(name.startswith("br-") and len(name) == 15 for name in found.values())
     assert bridges(text, links=frozenset({"br-front"})) == found
+
+
+def test_a_bridge_is_not_named_as_one_that_another_fabric_has_though_it_is_not_there_now() -> None:
+    text, others = "{name: lab, networks: {front: {}}}", {"br-front": "network front of fabric shop"}
+
+    assert bridges(text, bridges=others) == bridges(text, links=frozenset({"br-front"}))
 
 
 def test_a_written_bridge_has_its_name() -> None:
