@@ -25,9 +25,11 @@ ENDED = ("exited", "stopped")
     "--interactive",
     "interactive",
     is_flag=True,
-    help="Accepted for fingers that know docker: input is always passed on.",
+    help="Pass on what is typed, or comes by a pipe.",
 )
-@click.option("-t", "--tty", "terminal", is_flag=True, help="Give the command a terminal.")
+@click.option(
+    "-t", "--tty", "terminal", is_flag=True, help="Give the command a terminal, and what is typed at it."
+)
 @click.option("-u", "--user", help="USER[:GROUP] to run it as.")
 @click.option("-w", "--workdir", metavar="DIR", help="Directory to run it in.")
 @env_option
@@ -62,9 +64,18 @@ def exec_command(
     nodes, command = _split(words)
     if not command:
         raise click.UsageError("which command? netfab exec NODE CMD…")
+    if not (interactive or terminal):
+        _have_no_input()
     more = {"user": user, "workdir": workdir, "env": tuple(variables(env, env_files))}
     codes = [_execute(ctx, node, command, privileged=privileged, terminal=terminal, **more) for node in nodes]
     raise SystemExit(next((code for code in codes if code), 0))
+
+
+def _have_no_input() -> None:
+    """As with docker: in a script's `while read` loop the rest of the list is not for the command."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
 
 
 def _split(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -102,10 +113,11 @@ def shell_command(ctx: click.Context, node: str) -> None:
     raise SystemExit(_execute(ctx, node, (*_SHELL, os.environ.get("SHELL", "/bin/sh")), terminal=terminal))
 
 
-def _filters(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[tuple[str, str]]:
+def _filters(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> list[tuple[str, str]]:
     """Raises BadParameter for what programs are not told apart by."""
-    found = [(key, value) for key, _, value in (text.partition("=") for text in texts)]
-    for key, _ in found:
+    parted = (text.partition("=") for text in texts)
+    found = [(key, value) for key, _, value in parted]
+    for key in dict(found):
         if key not in ("name", "status"):
             raise click.BadParameter(f"nodes have no `{key}` to be found by; they have `name` and `status`")
     return found

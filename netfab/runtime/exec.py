@@ -91,13 +91,18 @@ def run_in_container(
     """
     if not sealed.must_be_sealed():
         return _run_beside(paths, name, argv, privileged, user, workdir, env, terminal, streams, timeout)
-    what = [list(paths), name, argv, privileged, user, workdir, env, terminal, timeout]
+    silent = _is_null(streams.stdin)  # now; where the helper was begun ahead, it may have been otherwise
+    what = [list(paths), name, argv, privileged, user, workdir, env, terminal, timeout, silent]
     _hold_back_signals()
     found = helper.have(streams)
     with suppress(BrokenPipeError), open(found.request, "wb") as pipe:  # of one that has ended, we hear
         pipe.write(json.dumps(what).encode())
     with _passing_signals(lambda number: _signal_helper(found.pid, number, terminal)):
         return _wait(name, found.pid, found.listen)
+
+
+def _is_null(fd: int) -> bool:
+    return os.fstat(fd).st_rdev == os.stat(os.devnull).st_rdev
 
 
 def main(request: str, report: str) -> None:
@@ -108,7 +113,9 @@ def main(request: str, report: str) -> None:
         asked = pipe.read()
     if not asked:  # our caller needed no helper, or is gone
         os._exit(0)
-    paths, name, argv, privileged, user, workdir, env, terminal, timeout = json.loads(asked)
+    paths, name, argv, privileged, user, workdir, env, terminal, timeout, silent = json.loads(asked)
+    if silent:
+        _connect_to_nothing(0)
     if not terminal:
         os.setsid()  # what signals its process group from inside must not reach the caller's
     variables = tuple((key, value) for key, value in env)
@@ -130,11 +137,16 @@ def _leave(report: int) -> None:
     """Let our caller go: from here on nobody looks at the command, and it does not end with them."""
     signal_with_parent(0)
     os.setsid()
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
+    _connect_to_nothing(0, 1, 2)
     os.write(report, _LEFT)
     os.close(report)
+
+
+def _connect_to_nothing(*numbers: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in numbers:
+        os.dup2(null, number)
+    os.close(null)
 
 
 class _HungUp(Exception):
@@ -175,9 +187,9 @@ def _signal_helper(child: int, number: int, terminal: bool) -> None:
             os.kill(child, number)
 
 
-def _signal_command(child: int, number: int, stdin: int) -> None:
+def _signal_command(child: int, number: int, streams: Streams) -> None:
     """An interrupt of a terminal comes to the command by itself: both are in one process group."""
-    if number != signal.SIGINT or not os.isatty(stdin):
+    if number != signal.SIGINT or not any(map(os.isatty, streams)):
         with suppress(ProcessLookupError):
             os.kill(child, number)
 
@@ -340,7 +352,7 @@ def _exit_code(pid: int) -> int:
 
 def _run(name: str, enter: Run, streams: Streams, timeout: float | None = None) -> int:
     child, report = _fork(enter, None)
-    with _passing_signals(lambda number: _signal_command(child, number, streams.stdin)):
+    with _passing_signals(lambda number: _signal_command(child, number, streams)):
         overdue = timeout is not None and not _ends_within(child, timeout)
         if overdue:
             os.kill(child, signal.SIGKILL)

@@ -458,6 +458,16 @@ def test_exec_passes_input_output_and_errors_on(lab: Lab) -> None:
     assert result.err == "talk\n"
 
 
+@pytest.mark.parametrize("node", ["program", "empty"])
+def test_exec_leaves_the_input_to_others_unless_it_is_to_be_passed_on(lab: Lab, node: str) -> None:
+    lab.write("name: x\nnodes:\n  empty: {mode: none}\n  program: {mode: none, command: [sleep, '1000']}\n")
+    lab.netfab("apply")
+
+    loop = f"while read -r node; do {' '.join(lab.words('exec'))} $node cat; echo got $node; done"
+    assert lab.run("sh", "-c", loop, input=f"{node}\n" * 2).out == f"got {node}\n" * 2
+    assert lab.netfab("exec", "-i", node, "cat", input="data\n").out == "data\n"
+
+
 def test_exec_runs_a_command_in_several_nodes(lab: Lab) -> None:
     lab.write(PAIR)
     lab.netfab("apply")
