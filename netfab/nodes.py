@@ -71,8 +71,9 @@ def execute(
     workdir: str | None = None,
     env: tuple[tuple[str, str], ...] = (),
     terminal: bool = False,
+    detached: bool = False,
 ) -> int:
-    """Run a command in a node; its exit status.
+    """Run a command in a node; its exit status. `detached`: 0 as soon as it runs, and nobody waits for it.
 
     In a node without a program it has all rights of the caller. Raises ContainerFailed when it can't be run.
     """
@@ -84,13 +85,14 @@ def execute(
     paths = Paths(record.name, where.run, where.state)
     if status_of(paths, name) is not None:
         return runtime.run_in_container(
-            paths, name, argv, privileged=privileged, user=user, workdir=workdir, env=env, terminal=terminal
-        )
+            paths, name, argv, privileged=privileged, user=user, workdir=workdir, env=env,
+            terminal=terminal, detached=detached,
+        )  # fmt: skip
     if not found["namespace"]:
         raise NetfabError(f"{name} is in the host's namespace, and its program does not run")
     if user is not None:
         raise NetfabError(f"{name} has no program, and so no users", hint="run `su` or `setpriv` in it")
-    return _in_namespace(record.name, name, found, argv, where, workdir, dict(env), terminal)
+    return _in_namespace(record.name, name, found, argv, where, workdir, dict(env), terminal, detached)
 
 
 def run_commands(record: Record, changes: Iterable[Change], where: Where) -> None:
@@ -116,6 +118,7 @@ def _in_namespace(
     workdir: str | None = None,
     env: Mapping[str, str] = {},
     terminal: bool = False,
+    detached: bool = False,
 ) -> int:
     """Run a command in the namespace of a node that has no program."""
     from netfab.runtime.exec import run_in_namespace
@@ -131,6 +134,7 @@ def _in_namespace(
             workdir=workdir,
             env={**os.environ, **env},
             terminal=terminal,
+            detached=detached,
         )
     finally:
         os.close(netns)

@@ -20,6 +20,7 @@ ENDED = ("exited", "stopped")
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
+@click.option("-d", "--detach", is_flag=True, help="Return as soon as it runs; without a terminal.")
 @click.option(
     "-i",
     "--interactive",
@@ -48,6 +49,7 @@ ENDED = ("exited", "stopped")
 @click.pass_context
 def exec_command(
     ctx: click.Context,
+    detach: bool,
     interactive: bool,
     terminal: bool,
     user: str | None,
@@ -66,7 +68,8 @@ def exec_command(
         raise click.UsageError("which command? netfab exec NODE CMD…")
     if not (interactive or terminal):
         _have_no_input()
-    more = {"user": user, "workdir": workdir, "env": tuple(variables(env, env_files))}
+    more = {"user": user, "workdir": workdir, "env": tuple(variables(env, env_files)), "detached": detach}
+    terminal = terminal and not detach
     codes = [_execute(ctx, node, command, privileged=privileged, terminal=terminal, **more) for node in nodes]
     raise SystemExit(next((code for code in codes if code), 0))
 

@@ -16,6 +16,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
+from typing import NoReturn
 
 from netfab.errors import BECOME, IDENTIFY, ContainerFailed, NetfabError
 from netfab.runtime import cgroups, helper, sealed, tty
@@ -81,18 +83,22 @@ def run_in_container(
     terminal: bool = False,
     streams: Streams = OWN_STREAMS,
     timeout: float | None = None,
+    detached: bool = False,
 ) -> int:
     """Run a command beside a container's own process; its exit status, 128 + n for a signal.
 
     `user` and `workdir` None: the container's own. It is killed after `timeout` seconds, which is TIMED_OUT.
+    `detached`: 0 as soon as it runs, without streams and terminal; nobody waits for its end.
 
     Raises ContainerFailed (whose exit_code is 126 or 127) when it can't be run, NetfabError when the
     container isn't up.
     """
+    terminal = terminal and not detached
     if not sealed.must_be_sealed():
-        return _run_beside(paths, name, argv, privileged, user, workdir, env, terminal, streams, timeout)
+        run = partial(_run_beside, paths, name, argv, privileged, user, workdir, env, terminal)
+        return _begin(name, partial(run, OWN_STREAMS, None)) if detached else run(streams, timeout)
     silent = _is_null(streams.stdin)  # now; where the helper was begun ahead, it may have been otherwise
-    what = [list(paths), name, argv, privileged, user, workdir, env, terminal, timeout, silent]
+    what = [list(paths), name, argv, privileged, user, workdir, env, terminal, timeout, silent, detached]
     _hold_back_signals()
     found = helper.have(streams)
     with suppress(BrokenPipeError), open(found.request, "wb") as pipe:  # of one that has ended, we hear
@@ -113,30 +119,54 @@ def main(request: str, report: str) -> None:
         asked = pipe.read()
     if not asked:  # our caller needed no helper, or is gone
         os._exit(0)
-    paths, name, argv, privileged, user, workdir, env, terminal, timeout, silent = json.loads(asked)
+    paths, name, argv, privileged, user, workdir, env, terminal, timeout, silent, detached = json.loads(asked)
     if silent:
         _connect_to_nothing(0)
+    if detached:
+        _connect_to_nothing(0, 1, 2)
     if not terminal:
         os.setsid()  # what signals its process group from inside must not reach the caller's
     variables = tuple((key, value) for key, value in env)
-    try:
-        code = _run_beside(
+    _report(
+        int(report),
+        lambda leave: _run_beside(
             Paths(*paths), name, tuple(argv), privileged, user, workdir, variables, terminal, OWN_STREAMS,
-            timeout, lambda: _leave(int(report)),
-        )  # fmt: skip
+            timeout, leave if terminal or detached else None,
+        ),
+    )  # fmt: skip
+
+
+def _begin(name: str, run: Callable[[Callable[[], None]], int]) -> int:
+    """Run a command from a process of its own, which nobody waits for once it runs; 0 then."""
+    listen, report = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        _connect_to_nothing(0, 1, 2)
+        _report(report, run)
+    os.close(report)
+    return _wait(name, child, listen)
+
+
+def _report(report: int, run: Callable[[Callable[[], None]], int]) -> NoReturn:
+    """Run a command and end as it does, or say what went wrong. What it is given lets our caller go."""
+    code = 1
+    try:
+        code = run(lambda: _leave(report))
     except ContainerFailed as error:
-        os.write(int(report), f"{error.step}\0{error.errno}\0{error.path}".encode(errors="replace"))
-        os._exit(error.exit_code)
+        os.write(report, f"{error.step}\0{error.errno}\0{error.path}".encode(errors="replace"))
+        code = error.exit_code
     except NetfabError as error:
-        os.write(int(report), error.message.encode(errors="replace"))
-        os._exit(1)
+        os.write(report, error.message.encode(errors="replace"))
+    except BaseException as error:
+        os.write(report, f"{type(error).__name__}: {error}".encode(errors="replace"))
     os._exit(code)
 
 
 def _leave(report: int) -> None:
     """Let our caller go: from here on nobody looks at the command, and it does not end with them."""
     signal_with_parent(0)
-    os.setsid()
+    if os.getsid(0) != os.getpid():
+        os.setsid()
     _connect_to_nothing(0, 1, 2)
     os.write(report, _LEFT)
     os.close(report)
@@ -212,7 +242,10 @@ def _run_beside(
     timeout: float | None,
     leave: Callable[[], None] | None = None,
 ) -> int:
-    """What run_in_container does, from an interpreter that a guest can't write."""
+    """What run_in_container does, from an interpreter that a guest can't write.
+
+    `leave` is called when a person leaves the terminal; without one, as soon as the command runs.
+    """
     found = status_of(paths, name)
     if found is None or not found.pid:
         raise NetfabError(f"{name} does not run")
@@ -262,7 +295,7 @@ def _run_beside(
     try:
         if terminal:
             return _run_on_terminal(name, enter, streams, leave)
-        return _run(name, enter, streams, timeout)
+        return _run(name, enter, streams, timeout, leave)
     finally:
         os.close(pidfd)
         if cgroup is not None:
@@ -293,10 +326,12 @@ def run_in_namespace(
     env: Mapping[str, str] | None = None,
     terminal: bool = False,
     streams: Streams = OWN_STREAMS,
+    detached: bool = False,
 ) -> int:
     """Run a command of the host in a node that has a network namespace and no process; its exit status.
 
-    `workdir` and `env` None: the caller's own. Raises ContainerFailed when it can't be run.
+    `workdir` and `env` None: the caller's own. `detached` as in run_in_container. Raises
+    ContainerFailed when it can't be run.
     """
     shown = dict(os.environ if env is None else env)
 
@@ -321,6 +356,8 @@ def run_in_namespace(
         reset_signals()
         execute(argv, shown)
 
+    if detached:
+        return _begin(hostname, lambda leave: _run(hostname, enter, OWN_STREAMS, leave=leave))
     return _run_on_terminal(hostname, enter, streams) if terminal else _run(hostname, enter, streams)
 
 
@@ -350,13 +387,19 @@ def _exit_code(pid: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def _run(name: str, enter: Run, streams: Streams, timeout: float | None = None) -> int:
+def _run(
+    name: str,
+    enter: Run,
+    streams: Streams,
+    timeout: float | None = None,
+    leave: Callable[[], None] | None = None,
+) -> int:
     child, report = _fork(enter, None)
     with _passing_signals(lambda number: _signal_command(child, number, streams)):
         overdue = timeout is not None and not _ends_within(child, timeout)
         if overdue:
             os.kill(child, signal.SIGKILL)
-        code = _wait(name, child, report)
+        code = _wait(name, child, report, leave)
     return TIMED_OUT if overdue else code
 
 
@@ -397,11 +440,13 @@ def _fork(enter: Run, channel: socket.socket | None) -> tuple[int, int]:
     return child, listen
 
 
-def _wait(name: str, child: int, listen: int) -> int:
+def _wait(name: str, child: int, listen: int, begun: Callable[[], None] | None = None) -> int:
     with os.fdopen(listen, "rb") as pipe:
         text = pipe.read().decode(errors="replace")
     if text == _LEFT.decode():
         return 0
+    if begun is not None and not text:
+        begun()
     code = _exit_code(child)
     if "\0" in text:
         raise failure_of(name, text)

@@ -396,6 +396,18 @@ def test_a_signal_that_ends_exec_is_its_commands(lab: Lab, node: str, number: si
 
 
 @pytest.mark.parametrize("node", ["program", "empty"])
+def test_a_command_that_is_detached_goes_on_and_what_cant_be_run_is_told(lab: Lab, node: str) -> None:
+    lab.write(NODES)
+    lab.netfab("apply")
+
+    begun = lab.netfab("exec", "-d", node, "sh", "-c", "echo nobody reads; exec sleep 4243")
+
+    assert begun[1:] == ("", "")
+    lab.shell("until pgrep -fx 'sleep 4243'; do sleep 0.01; done")
+    assert "No such file" in lab.netfab("exec", "-dit", node, "/no/such", code=127).err
+
+
+@pytest.mark.parametrize("node", ["program", "empty"])
 def test_a_command_does_not_outlive_the_exec_that_is_killed(lab: Lab, node: str) -> None:
     lab.write(NODES)
     lab.netfab("apply")
