@@ -48,7 +48,16 @@ from netfab.store.book import Book, Entry, Others
 from netfab.topology.kept import kept_text
 from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
-from netfab.where import HERE, Where, known_entry, locked_book, opened_book, refuse_another, shared_book
+from netfab.where import (
+    HERE,
+    Where,
+    known_entry,
+    locked_book,
+    opened_book,
+    opened_store,
+    refuse_another,
+    shared_book,
+)
 
 if TYPE_CHECKING:
     from netfab.store.shared import SharedBook
@@ -59,6 +68,7 @@ __all__ = [
     "apply",
     "apply_alone",
     "confirmed",
+    "confirmed_alone",
     "destroy",
     "drift",
     "hosts_of",
@@ -194,6 +204,18 @@ def confirmed(entry: Entry, where: Where = HERE, *, way: Connect = connect_anew)
         together.call("confirm", {"fabric": entry.name})
 
 
+def confirmed_alone(name: str, host: str, where: Where = HERE) -> None:
+    """Keep what `apply_alone` made here with `confirm`. Raises NetfabError."""
+    from netfab.confirm import confirm
+
+    with opened_store(where) as store:
+        part = store.part(name)
+    if part is None or part.host != host:
+        here = f"this machine is {part.host} of it" if part else "it has no part here"
+        raise NetfabError(f"fabric {name} has no change of {host} here", hint=here)
+    confirm(name, where)
+
+
 def _check(
     together: Party,
     topology: Topology,
@@ -202,9 +224,15 @@ def _check(
     prepared: Mapping[str, Message],
 ) -> None:
     """Raises NetfabError where what all have prepared can't be, or is not what was saved."""
+    _refuse_moved(together, made, saved, prepared)
+    refuse_narrow(together, topology, made.plans, prepared)
+
+
+def _refuse_moved(
+    together: Party, made: Planned, saved: SavedPlan | None, prepared: Mapping[str, Message]
+) -> None:
     if saved is not None:
         refuse_moved(saved, _parts(together, made, list(prepared)))
-    refuse_narrow(together, topology, made.plans, prepared)
 
 
 def _parts(together: Party, made: Planned, waiting: Collection[str] = ()) -> dict[str, Part]:
@@ -234,27 +262,35 @@ def apply_alone(
     where: Where = HERE,
     *,
     take_over: bool = False,
+    saved: SavedPlan | None = None,
+    confirm: float = 0.0,
     way: Connect = connect,
 ) -> Outcome:
     """Make this machine match the part of the topology that is `host`'s; nobody else is asked or told.
 
-    Raises NetfabError where that would be chosen by what the others have.
+    `saved`, `confirm`: as at apply. Raises NetfabError where that would be chosen by what the others have.
     """
-    _refuse_alone(topology)
+    _refuse_alone(topology, host)
     with (
         with_its_images(topology, where, _nodes_on(topology, host)) as topology,
-        party(_only(topology, host), where, way) as together,
+        party({host: ""}, where, way) as together,
     ):
         made = planned_alone(topology, together, host, secret_alone(topology, where))
         begun = entry_for(topology, file, {host: ""}, made, None)
-        orders = dict(orders_for(topology, made, begun, take_over, ()))
+        orders = dict(orders_for(topology, made, begun, take_over, (), confirm))
+        check = partial(_refuse_moved, together, made, saved)
         anew = partial(_anew, topology.name, {host: ""}, where, way)
-        changes = transact(together, orders, where, lambda _: None, lambda: None, anew)
+        changes = transact(together, orders, where, check, lambda: None, anew)
         _wait_until_ready(together, topology.name, made.plans)
         return _outcome(topology, made, changes)
 
 
-def _refuse_alone(topology: Topology) -> None:
+def _refuse_alone(topology: Topology, host: str) -> None:
+    """Raises NetfabError where the file has no such host, or more than one machine to ask."""
+    if host not in topology.hosts:
+        named = ", ".join(topology.hosts)
+        hint = f"its hosts are {named}" if named else "it names no hosts: leave --host out"
+        raise NetfabError(f"this file is for no host {host}", hint=hint)
     if topology.store is not None:
         raise NetfabError(
             "--host asks nobody, and `store` has everybody ask",
@@ -266,15 +302,6 @@ def _refuse_alone(topology: Topology) -> None:
 def _nodes_on(topology: Topology, host: str) -> list[str]:
     """The nodes that the host runs."""
     return [node for node, on in place(topology).nodes.items() if on == host]
-
-
-def _only(topology: Topology, host: str) -> dict[str, str]:
-    """That host, which is this machine. Raises NetfabError where the file doesn't have it."""
-    if host not in topology.hosts:
-        named = ", ".join(topology.hosts)
-        hint = f"its hosts are {named}" if named else "it names no hosts: leave --host out"
-        raise NetfabError(f"this file is for no host {host}", hint=hint)
-    return {host: ""}
 
 
 def _wait_until_ready(together: Party, name: str, plans: Mapping[str, Plan]) -> None:
@@ -337,14 +364,21 @@ def _known_by_all(topology: Topology, where: Where) -> tuple[Entry | None, Other
 
 
 def plan_alone(
-    topology: Topology, host: str, where: Where = HERE, *, why: bool = False, way: Connect = connect
+    topology: Topology,
+    host: str,
+    where: Where = HERE,
+    *,
+    why: bool = False,
+    saving: bool = False,
+    way: Connect = connect,
 ) -> Outcome:
-    """What apply_alone would change. Changes nothing."""
-    _refuse_alone(topology)
+    """What apply_alone would change, and with `saving` what is to be saved. Changes nothing."""
+    _refuse_alone(topology, host)
     topology, missing = as_far_as_they_are_here(topology, where, _nodes_on(topology, host))
-    with party(_only(topology, host), where, way) as together:
+    with party({host: ""}, where, way) as together:
         made = planned_alone(topology, together, host, secret_alone(topology, where))
-        return _compared(topology, together, made, why, missing)
+        outcome = _compared(topology, together, made, why, missing)
+        return outcome._replace(parts=_parts(together, made)) if saving else outcome
 
 
 def _compared(

@@ -14,7 +14,7 @@ from netfab import fabric, lifecycle
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, Several, raise_all
 from netfab.hosts.lock import locked
-from netfab.nodes import node_of
+from netfab.nodes import NoSuchNode, node_of
 from netfab.objects.kinds import KINDS
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import status
@@ -76,20 +76,27 @@ def network(word: str, where: Where = HERE) -> str:
     )
 
 
-def remove(nodes: Iterable[str], where: Where = HERE, force: bool = False) -> None:
-    """Leave nothing of these containers; with `force` also of those that run. Raises NetfabError."""
+def remove(nodes: Iterable[str], where: Where = HERE, force: bool = False) -> list[str]:
+    """Leave nothing of these containers; those that there were. Raises NetfabError.
+
+    With `force` also of those that run, and one that is not there is only told.
+    """
     need_root("rm")
     with _alone(where):
         asked = _asked_for(where)
         found = status(_paths(where))
-        names, errors = list[str](), list[NetfabError]()
+        names, removed, errors = list[str](), list[str](), list[NetfabError]()
         for node in nodes:
             try:
                 name = _own(node, where)
             except NetfabError as error:
-                errors.append(error)
+                if force and isinstance(error, NoSuchNode):
+                    where.say(error.message)
+                else:
+                    errors.append(error)
                 continue
             names.append(name)
+            removed.append(node)
             if not force and name in found and found[name].pid:
                 errors.append(NetfabError(f"{name} runs", hint=f"netfab stop {name}, or rm -f"))
         staying = {name: one for name, one in asked.items() if name not in names}
@@ -97,7 +104,9 @@ def remove(nodes: Iterable[str], where: Where = HERE, force: bool = False) -> No
         raise_all(errors)
         if force:
             lifecycle.stop([f"{NAME}/{name}" for name in names if name in found], where, timeout=0)
-        _apply(staying, where)
+        if names:
+            _apply(staying, where)
+        return removed
 
 
 def prune(where: Where = HERE) -> list[str]:

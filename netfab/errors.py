@@ -161,19 +161,30 @@ class RuntimeFailed(NetfabError):
 
 
 BECOME = "give up its rights"  # the step in which a program becomes its user
+MOUNT = "mount"  # the step in which what the host gives is mounted
+IDENTIFY = "find its user"  # the step in which its user's numbers are looked up
 
 
 class ContainerFailed(NetfabError):
     """A container's program could not be started, or a command in a node. Carries the step that failed."""
 
     def __init__(self, name: str, step: str, errno: int, path: str = "") -> None:
-        from errno import EINVAL
+        from errno import EINVAL, EISDIR, ENOTDIR
         from os import strerror
 
-        unknown = errno == EINVAL and step == BECOME  # user_namespaces(7)
-        hint = "an ordinary user's lab has other users by newuidmap, and lines in /etc/subuid and /etc/subgid"
+        users = (
+            "an ordinary user's lab has other users by newuidmap, and lines in /etc/subuid and /etc/subgid"
+        )
+        kinds = "a file is mounted onto a file, a directory onto a directory"
+        names = "its /etc/passwd or /etc/group does not know that name; numbers need no entry"
+        hints = {
+            (BECOME, EINVAL): users,
+            (MOUNT, ENOTDIR): kinds,
+            (MOUNT, EISDIR): kinds,
+            (IDENTIFY, EINVAL): names,
+        }
         told = f"{name}: {step}{': ' + path if path else ''}: {strerror(errno)}"
-        super().__init__(told, hint=hint if unknown else "")
+        super().__init__(told, hint=hints.get((step, errno), ""))
         self.name, self.step, self.errno, self.path = name, step, errno, path
 
     @property

@@ -29,6 +29,7 @@ from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
 from netfab.pulling import with_its_images
+from netfab.remembering import public_record, remember
 from netfab.seal import seal
 from netfab.store.public import publish, withdraw
 from netfab.store.store import Part, Record, Store
@@ -224,26 +225,6 @@ def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None,
 def _desired(record: Record | None, name: str) -> Fabric:
     """What was last applied, whatever others made of it since."""
     return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
-
-
-def remember(
-    made: Record,
-    desired: Fabric,
-    wants: frozenset[Lease],
-    store: Store,
-    where: Where,
-    part: Part | None = None,
-) -> None:
-    """Keep what was applied, and tell everybody what everybody may know of it."""
-    known = made._replace(desired=desired.to_json())
-    store.commit(known, wants, part)
-    publish(where.run, public_record(known, desired), wants)
-
-
-def public_record(record: Record, fabric: Fabric) -> Record:
-    """The record of that fabric, less the secrets of its objects."""
-    public = fabric.public()
-    return record if public is fabric else record._replace(desired=public.to_json())
 
 
 def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:

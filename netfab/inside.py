@@ -3,55 +3,59 @@
 from __future__ import annotations
 
 import os
-import select
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.nodes import node_of
-from netfab.runtime.cgroups import Hierarchies, find_hierarchies
-from netfab.runtime.copying import copy, in_container, on_host, place_in_container, place_on_host
+from netfab.runtime.cgroups import find_hierarchies
+from netfab.runtime.parts import Part, Writer, parts
 from netfab.runtime.paths import Paths
+from netfab.runtime.places import in_container, name_of, on_host, place_in_container, place_on_host
 from netfab.runtime.record import read_record
-from netfab.runtime.status import Status, status, status_of
+from netfab.runtime.status import status, status_of
 from netfab.runtime.usage import Usage, usage_of
 from netfab.where import HERE, Where, need_root, records
 
+Uses = Mapping[tuple[str, str], Usage]  # by fabric and node
 _ROOT = (0, 0)
 
 
-def stats(nodes: Iterable[str], where: Where = HERE, every: float = 1.0) -> Iterator[list[dict[str, Any]]]:
-    """What programs use, again and again; no nodes: all that run. Shares are of `every` seconds.
+def stats(used: Callable[[], Uses], every: float = 1.0) -> Iterator[list[dict[str, Any]]]:
+    """What programs use, again and again; shares are of `every` seconds.
 
     Bytes, and per cent of one processor. Raises NetfabError.
     """
-    need_root("stats")
-    names = list(nodes)
-    before: dict[tuple[str, str], Usage] = {}
+    before, then = used(), time.monotonic()
+    if not before:
+        yield []
     while True:
-        found = {key: usage_of(*one) for key, one in _running(names, where).items()}
-        if before:
-            yield [
-                _row(key, one, (one.cpu - before[key].cpu) / every)
-                for key, one in found.items()
-                if key in before
-            ]
-        elif not found:
-            yield []
-        before = found
-        select.select([], [], [], every)
+        time.sleep(every)
+        found, now = used(), time.monotonic()
+        yield [
+            _row(key, one, (one.cpu - before[key].cpu) / (now - then))
+            for key, one in found.items()
+            if key in before
+        ]
+        before, then = found, now
 
 
-def _running(names: list[str], where: Where) -> dict[tuple[str, str], tuple[Status, Hierarchies]]:
-    wanted = [(record.name, name) for record, name, _ in (node_of(node, where) for node in names)]
-    fabrics = dict.fromkeys(fabric for fabric, _ in wanted) if names else [one.name for one in records(where)]
+def usage(nodes: Iterable[str] | None = None, where: Where = HERE) -> dict[tuple[str, str], Usage]:
+    """What the programs of nodes use, of those that run; None: all of this host. Raises NetfabError."""
+    need_root("stats")
+    if nodes is None:
+        wanted, fabrics = None, [one.name for one in records(where)]
+    else:
+        wanted = {(record.name, name) for record, name, _ in (node_of(node, where) for node in nodes)}
+        fabrics = list(dict.fromkeys(fabric for fabric, _ in sorted(wanted)))
     found = {}
     for fabric in fabrics:
         paths = Paths(fabric, where.run, where.state)
         for name, one in status(paths).items():
-            if one.pid and (not names or (fabric, name) in wanted):
-                found[fabric, name] = one, find_hierarchies(paths)
+            if one.pid and (wanted is None or (fabric, name) in wanted):
+                found[fabric, name] = usage_of(one, find_hierarchies(paths))
     return found
 
 
@@ -73,13 +77,10 @@ def copy_out(node: str, path: str, target: str, where: Where = HERE) -> list[str
 
     The names of what is no file, directory or link, and was left out. Raises NetfabError.
     """
-    with ExitStack() as closing:
-        root = _root_of(node, where, closing)
-        try:
-            source = in_container(root, path, closing)
-            return copy(source, place_on_host(target, source.name, closing), None)
-        except OSError as error:
-            raise _told(error, f"{node}:{path}", target) from error
+    with writer_on_host(target, name_of(path)) as writer:
+        for part in read_in_node(node, path, where):
+            writer.take(part)
+        return writer.finish()
 
 
 def copy_in(source: str, node: str, path: str, where: Where = HERE) -> list[str]:
@@ -87,18 +88,50 @@ def copy_in(source: str, node: str, path: str, where: Where = HERE) -> list[str]
 
     The names of what was left out. Raises NetfabError.
     """
-    with ExitStack() as closing:
-        root = _root_of(node, where, closing)
-        try:
-            found = on_host(source, closing)
-            return copy(found, place_in_container(root, path, found.name, closing), _ROOT)
-        except OSError as error:
-            raise _told(error, source, f"{node}:{path}") from error
+    with writer_in_node(node, path, name_of(source), where) as writer:
+        for part in read_on_host(source):
+            writer.take(part)
+        return writer.finish()
 
 
-def _told(error: OSError, source: str, target: str) -> NetfabError:
-    about = f" ({error.filename})" if isinstance(error.filename, str) else ""
-    return NetfabError(f"{source} to {target}: {error.strerror}{about}")
+def read_in_node(node: str, path: str, where: Where = HERE) -> Iterator[Part]:
+    """What is copied from a node's program's files. Raises NetfabError."""
+    with ExitStack() as closing, _told(f"{node}:{path}"):
+        yield from parts(in_container(_root_of(node, where, closing), path, closing))
+
+
+def read_on_host(path: str) -> Iterator[Part]:
+    """What is copied from this host's files. Raises NetfabError."""
+    with ExitStack() as closing, _told(path):
+        yield from parts(on_host(path, closing))
+
+
+@contextmanager
+def writer_on_host(path: str, name: str) -> Iterator[Writer]:
+    """What puts parts to a path of this host, or, where that is a directory, to that name in it."""
+    with ExitStack() as closing, _told(path), Writer(place_on_host(path, name, closing), None) as writer:
+        yield writer
+
+
+@contextmanager
+def writer_in_node(node: str, path: str, name: str, where: Where = HERE) -> Iterator[Writer]:
+    """The same for the files of a node's program."""
+    with ExitStack() as closing, _told(f"{node}:{path}"):
+        place = place_in_container(_root_of(node, where, closing), path, name, closing)
+        with Writer(place, _ROOT) as writer:
+            yield writer
+
+
+@contextmanager
+def _told(place: str) -> Iterator[None]:
+    """What goes wrong there, in one sentence. Raises NetfabError."""
+    try:
+        yield
+    except (OSError, ValueError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        name = getattr(error, "filename", None)
+        about = f" ({name})" if isinstance(name, str) and name != place else ""
+        raise NetfabError(f"{place}: {reason}{about}") from error
 
 
 def _root_of(node: str, where: Where, closing: ExitStack) -> int:

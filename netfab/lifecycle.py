@@ -82,9 +82,10 @@ def wait(nodes: Iterable[str], where: Where = HERE) -> Iterator[int | None]:
     """The exit code of each when it has ended and is not started again; None where nobody saw it."""
     from netfab.runtime.foreground import NOTHING, look_at
 
-    for fabric, programs in _programs("wait", nodes, where).items():
-        for name in programs:
-            yield look_at(_paths(fabric, where), name, NOTHING).exit_code
+    names = list(nodes)
+    _programs("wait", names, where)
+    for record, name, _ in (node_of(node, where) for node in names):
+        yield look_at(_paths(record.name, where), name, NOTHING).exit_code
 
 
 def _pause(found: _Found, where: Where, paused: bool) -> None:

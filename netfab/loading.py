@@ -5,7 +5,9 @@ fabric.py re-exports `load`. What the text means is topology/'s.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Mapping, Sequence
 
 from netfab.errors import NetfabError, raise_all
@@ -23,7 +25,7 @@ def load(file: str, name: str | None = None, settings: Sequence[str] = ()) -> To
     if file == "-":
         import sys
 
-        text = sys.stdin.buffer.read()
+        text = sys.stdin.buffer.read(MOST + 1)
         return _with_sources(parse(text, "-", os.getcwd(), os.environ, name, _read, settings))
     try:
         text = _read(file)
@@ -55,6 +57,15 @@ def read(text: bytes, file: str, directory: str, environ: Mapping[str, str]) -> 
     return _with_sources(parse(text, file, directory, environ, read=_read))
 
 
+def _content(file: str) -> str:
+    """What a node's file is to be. Raises OSError, also for pipes and devices, which may have no end."""
+    mode = os.stat(file).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a directory says so when it is opened
+        raise OSError(errno.EINVAL, "no regular file")
+    with open(file, "rb") as opened:
+        return opened.read().decode("utf-8", "surrogateescape")
+
+
 def _with_sources(topology: Topology) -> Topology:
     """The topology with every `source` of `files` read, so that planning needs no file but this one."""
     errors: list[NetfabError] = []
@@ -63,11 +74,10 @@ def _with_sources(topology: Topology) -> Topology:
         if wish.source is None:
             return wish
         try:
-            with open(wish.source, "rb") as file:
-                return wish._replace(content=file.read().decode("utf-8", "surrogateescape"))
+            return wish._replace(content=_content(wish.source))
         except OSError as error:
             errors.append(NetfabError(f"{wish.source}: {error.strerror}", at=wish.at))
-            return wish
+        return wish
 
     if not any(file.source for node in topology.nodes.values() for file in node.files):
         return topology

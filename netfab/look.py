@@ -194,11 +194,11 @@ def shared_by(file: str) -> tuple[str, Etcd] | None:
 
 def _written(key: str, file: str) -> str:
     """What a file says at its top; "" where it doesn't, or can't be read."""
-    from netfab.topology.source import Source
+    from netfab.topology.source import MAX_BYTES, Source
 
     try:
         with open(0 if file == "-" else file, "rb", closefd=file != "-") as opened:
-            tree = Source(opened.read(), file, os.environ).tree
+            tree = Source(opened.read(MAX_BYTES + 1), file, os.environ).tree
     except (OSError, NetfabError):
         return ""
     return str(getattr(getattr(tree, "values", {}).get(key), "text", ""))

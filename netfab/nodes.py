@@ -41,10 +41,14 @@ def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]
     if found:
         names = ", ".join(f"{record.name}/{name}" for record, _, _ in found)
         raise NetfabError(f"{name} is a node of several fabrics: {names}", hint="name one of these")
-    raise no_such_node(node, where)
+    raise _no_such_node(node, where)
 
 
-def no_such_node(node: str, where: Where = HERE) -> NetfabError:
+class NoSuchNode(NetfabError):
+    """No fabric has a node of that name."""
+
+
+def _no_such_node(node: str, where: Where) -> NoSuchNode:
     """With the node that was probably meant, of any fabric or of the one that is named."""
     fabric, _, name = node.rpartition("/")
     known = {
@@ -55,7 +59,7 @@ def no_such_node(node: str, where: Where = HERE) -> NetfabError:
     }
     near = known.get(nearest(name, known), "")
     meant = f"did you mean `{near}`?" if near else "`netfab status` lists what there is"
-    return NetfabError(f"there is no node {node}", hint=meant if known else "`netfab ls` lists the fabrics")
+    return NoSuchNode(f"there is no node {node}", hint=meant if known else "`netfab ls` lists the fabrics")
 
 
 def execute(
@@ -65,6 +69,7 @@ def execute(
     *,
     privileged: bool = False,
     user: str | None = None,
+    workdir: str | None = None,
     env: tuple[tuple[str, str], ...] = (),
     terminal: bool = False,
 ) -> int:
@@ -80,13 +85,13 @@ def execute(
     paths = Paths(record.name, where.run, where.state)
     if status_of(paths, name) is not None:
         return runtime.run_in_container(
-            paths, name, argv, privileged=privileged, user=user, env=env, terminal=terminal
+            paths, name, argv, privileged=privileged, user=user, workdir=workdir, env=env, terminal=terminal
         )
     if not found["namespace"]:
         raise NetfabError(f"{name} is in the host's namespace, and its program does not run")
     if user is not None:
         raise NetfabError(f"{name} has no program, and so no users", hint="run `su` or `setpriv` in it")
-    return _in_namespace(record.name, name, found, argv, dict(env), terminal, where)
+    return _in_namespace(record.name, name, found, argv, where, workdir, dict(env), terminal)
 
 
 def run_commands(record: Record, changes: Iterable[Change], where: Where) -> None:
@@ -99,7 +104,7 @@ def run_commands(record: Record, changes: Iterable[Change], where: Where) -> Non
     for name, several in commands.items():
         if f"{record.name}.{name}" in new:
             for argv in several:
-                if code := _in_namespace(record.name, name, nodes[name], argv, {}, False, where):
+                if code := _in_namespace(record.name, name, nodes[name], argv, where):
                     raise NetfabError(f"{name}: exec: {' '.join(argv)}: exit status {code}")
 
 
@@ -108,9 +113,10 @@ def _in_namespace(
     name: str,
     found: dict[str, Any],
     argv: tuple[str, ...],
-    env: dict[str, str],
-    terminal: bool,
     where: Where,
+    workdir: str | None = None,
+    env: Mapping[str, str] = {},
+    terminal: bool = False,
 ) -> int:
     """Run a command in the namespace of a node that has no program."""
     from netfab.runtime.exec import run_in_namespace
@@ -123,6 +129,7 @@ def _in_namespace(
             hostname=found["hostname"],
             hosts_file=found["hosts"],
             resolv_conf=found["resolv"],
+            workdir=workdir,
             env={**os.environ, **env},
             terminal=terminal,
         )

@@ -12,24 +12,23 @@ from collections.abc import Collection
 from netfab.engine import apply as engine
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
-from netfab.errors import LeaseConflict, NetfabError, raise_all
+from netfab.errors import LeaseConflict, raise_all
+from netfab.gathering import facts_of
 from netfab.hosts.local import LocalHost
-from netfab.nics import barred, nics_of
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
-from netfab.plan.facts import Asked, Facts, Lease, asked_by
+from netfab.plan.facts import Facts, Lease, asked_by
 from netfab.plan.part import commands_within, nodes_of, part_of, summary_within, within
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
 from netfab.plan.renames import renamed
-from netfab.plan.subnets import Reservation
 from netfab.pulling import as_far_as_they_are_here
-from netfab.shared import held_on_bridges, joined, networks_of
+from netfab.shared import joined, networks_of
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
-from netfab.visits import guests_of, refuse_unfound
+from netfab.visits import refuse_unfound
 from netfab.where import HERE, Where, last_applied, opened_host, opened_store, refuse_another
 
 ATTEMPTS = 20  # at planning, when other processes claim what was planned
@@ -171,32 +170,3 @@ def _facts(
     facts, unfound = facts_of(asked_by(topology, nodes), host, store, leases, where)
     refuse_unfound(topology, unfound)
     return facts
-
-
-def facts_of(
-    asked: Asked, host: LocalHost, store: Store, leases: frozenset[Lease], where: Where
-) -> tuple[Facts, dict[str, NetfabError]]:
-    """What the planner is told of the host, and of what fabrics hold on it; and of guests that nobody has."""
-    facts, name = host.facts(), host.fabric
-    held = tuple(
-        Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
-        for subnet in store.held(name)
-    )
-    own = {lease.key: lease.value for lease in leases if lease.kind == "borrowed"}
-    originals = {**facts.sysctls, **store.borrowed(name), **own}
-    guests, unfound = guests_of(asked, store, name, where)
-    all_of_it = facts._replace(
-        reservations=held + facts.reservations,
-        sysctls=originals,
-        published=store.published(name),
-        vnis=(
-            *facts.vnis,
-            *((vni, f"fabric {other}'s on this host") for vni, other in store.vnis(name).items()),
-        ),
-        guests=guests,
-        nics=nics_of(asked, host, store),
-        barred=barred(asked, host),
-        held=held_on_bridges(store, name),
-        esp=host.esp() if asked.esp else None,
-    )
-    return all_of_it, unfound

@@ -32,7 +32,7 @@ def with_its_images(topology: Topology, where: Where, only: Collection[str] = ()
         return
     need_root("apply")
     with using(where):
-        known = dict(_each(images, lambda name: resolve(where, name, "/")))
+        known = dict(_each(images, lambda name, beside: resolve(where, name, beside)))
         raise_all(without_any_program(topology, known))
         yield with_images(topology, known)
 
@@ -48,7 +48,7 @@ def as_far_as_they_are_here(
         return with_images(topology, dict.fromkeys(images)), [
             "what images say of programs is known to root only"
         ]
-    known = dict(_each(images, lambda name: find(where, name, "/")))
+    known = dict(_each(images, lambda name, beside: find(where, name, beside)))
     raise_all(without_any_program(topology, known))
     told = [f"image {name} is not here: `apply` brings it" for name, meant in known.items() if meant is None]
     return with_images(topology, known), told
@@ -71,13 +71,13 @@ def _is_root(name: str) -> bool:
 
 
 def _each(
-    images: Mapping[str, Node], get: Callable[[str], Image | None]
+    images: Mapping[str, Node], get: Callable[[str, str], Image | None]
 ) -> Iterator[tuple[str, Meant | None]]:
-    """What each name means. Raises all errors at once, each at its place in the file."""
+    """What each name means. `get` is told where its file is. Raises all errors at once, each at its place."""
     errors: list[NetfabError] = []
     for name, node in images.items():
         try:
-            found = get(name)
+            found = get(name, os.path.dirname(node.at.of("image").file) or ".")
         except NetfabError as error:
             error.at = error.at or node.at.of("image")
             errors.append(error)

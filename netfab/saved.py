@@ -50,6 +50,7 @@ class SavedPlan(NamedTuple):
     parts: Mapping[str, Part]  # by host; "" is the one that has no name, here or where `ssh` says
     ssh: str = ""  # `--ssh`
     settings: tuple[str, ...] = ()  # `--set`
+    host: str = ""  # `--host`
 
 
 def save_plan(
@@ -116,13 +117,14 @@ def _saved(data: Any) -> SavedPlan:
             "only": list(only),
             "parts": dict(parts),
             "ssh": str(ssh),
+            "host": str(host),
         } if all(isinstance(text, str) for text in (*settings, *only)):
             if version != VERSION:
                 raise ValueError(f"its version is {version}, not {VERSION}")
             if b"\0" in os.fsencode(file):
                 raise ValueError("its file has no name that there could be")
             found = {host: _part(part) for host, part in parts.items()}
-            return SavedPlan(file, name, tuple(only), found, ssh, tuple(settings))
+            return SavedPlan(file, name, tuple(only), found, ssh, tuple(settings), host)
     raise ValueError("something is missing")
 
 

@@ -24,32 +24,36 @@ _CONFIG = """
 version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: {directory}/data}}, delete: {{enabled: true}}}}
-http: {{addr: 127.0.0.1:{port}}}
+http: {{addr: "{address}:{port}"{tls}}}
 """
+_TLS = ", tls: {{certificate: {0}/server.pem, key: {0}/server.key, clientcas: [{0}/ca.pem]}}"
 
 
 @contextmanager
-def docker_registry(directory: Path, port: int = 5000) -> Iterator[str]:
-    """Debian's docker-registry on loopback; HOST:PORT."""
+def docker_registry(
+    directory: Path, port: int = 5000, address: str = "127.0.0.1", authority: Path | None = None
+) -> Iterator[str]:
+    """Debian's docker-registry; HOST:PORT. With an authority, it is for whom that knows, by TLS."""
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "config.yml"
-    config.write_text(_CONFIG.format(directory=directory, port=port))
+    tls = _TLS.format(authority) if authority else ""
+    config.write_text(_CONFIG.format(directory=directory, port=port, address=address, tls=tls))
     process = subprocess.Popen(
         ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        wait_for_port(port)
-        yield f"127.0.0.1:{port}"
+        wait_for_port(port, address)
+        yield f"{address}:{port}"
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def wait_for_port(port: int) -> None:
+def wait_for_port(port: int, address: str = "127.0.0.1") -> None:
     """Until it takes connections."""
     until = time.monotonic() + 20
     while True:
-        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
+        with suppress(ConnectionRefusedError), socket.create_connection((address, port), 1):
             return
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -47,8 +47,16 @@ def apply(
     from netfab import across
 
     if host:
-        _refuse_together(ssh, skip_unreachable, only, plan=saved, confirm=confirm)
-        outcome = across.apply_alone(topology, host, absolute(path), where, take_over=take_over)
+        _refuse_together(ssh, skip_unreachable, only)
+        outcome = across.apply_alone(
+            topology,
+            host,
+            absolute(path),
+            where,
+            take_over=take_over,
+            saved=saved,
+            confirm=confirm or 0.0,
+        )
     else:
         outcome = across.apply(
             topology,
@@ -69,11 +77,12 @@ def apply(
     elif not ctx.obj["quiet"]:
         click.echo(show.closing(Counter(change["action"] for change in outcome.changes), True, path))
     if confirm and outcome.changes and not ctx.obj["quiet"]:
-        click.echo(f"`netfab confirm {topology.name}`, within {confirm:g} s, keeps it.", err=True)
+        named = f"--host {host} {topology.name}" if host else topology.name
+        click.echo(f"`netfab confirm {named}`, within {confirm:g} s, keeps it.", err=True)
 
 
-def _refuse_together(ssh: str | None, skip_unreachable: bool, only: tuple[str, ...], **more: object) -> None:
-    for option, value in {"ssh": ssh, "skip-unreachable": skip_unreachable, "only": only, **more}.items():
+def _refuse_together(ssh: str | None, skip_unreachable: bool, only: tuple[str, ...]) -> None:
+    for option, value in {"ssh": ssh, "skip-unreachable": skip_unreachable, "only": only}.items():
         if value:
             raise click.UsageError(f"--host makes the whole part of that host, and has no --{option}")
 
@@ -97,8 +106,8 @@ def plan(
     from netfab import across
 
     if host:
-        _refuse_together(ssh, skip_unreachable, only, save=save)
-        outcome = across.plan_alone(topology, host, where, why=why)
+        _refuse_together(ssh, skip_unreachable, only)
+        outcome = across.plan_alone(topology, host, where, why=why, saving=save is not None)
     else:
         hosts = across.hosts_of(topology, ssh or "")
         outcome = across.plan(
@@ -110,10 +119,11 @@ def plan(
             only=only,
             saving=save is not None,
         )
-        if save is not None:
-            from netfab.saved import SavedPlan, write_plan
+    if save is not None:
+        from netfab.saved import SavedPlan, write_plan
 
-            write_plan(save, SavedPlan(absolute(path), name, only, outcome.parts, ssh or "", settings))
+        asked = absolute(path), name, only, outcome.parts, ssh or "", settings, host or ""
+        write_plan(save, SavedPlan(*asked))
     show.warn(outcome.warnings)
     if output != "table":
         show.show_data(_data(topology, outcome), output, list)

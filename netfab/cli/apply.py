@@ -85,14 +85,15 @@ def apply_command(
         or name
         or settings
         or only
+        or host
         or ctx.get_parameter_source("file") == ParameterSource.COMMANDLINE
     ):
-        raise click.UsageError("a saved plan has FILE, --name, --set, --only and --ssh of its own")
+        raise click.UsageError("a saved plan has FILE, --name, --set, --only, --ssh and --host of its own")
     else:
         from netfab.saved import read_plan
 
         saved = read_plan(plan_file)
-        path, name, only, ssh = saved.file, saved.name, saved.only, saved.ssh
+        path, name, only, ssh, host = saved.file, saved.name, saved.only, saved.ssh, saved.host
         settings = saved.settings
     plain = saved is None and not (settings or only or ssh or host) and output == "table"
     warnings, changes = unchanged(path, name, where) if plain else None, NOTHING

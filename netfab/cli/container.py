@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from netfab.cli import complete
 from netfab.cli.context import output_json, where_of
+from netfab.cli.files import every_far_node, far_nodes
 from netfab.cli.options import lock_option
 from netfab.errors import NetfabError
+
+if TYPE_CHECKING:
+    from netfab.inside import Uses
+    from netfab.remote.nodes import There
 
 _nodes = click.argument("nodes", nargs=-1, required=True, metavar="NODE…", shell_complete=complete.nodes)
 
@@ -24,12 +30,22 @@ def wait_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
     """Wait until the programs of NODEs have ended and are not started again; print their exit codes."""
     from netfab import lifecycle
 
-    for code in lifecycle.wait(nodes, where_of(ctx)):
+    where = where_of(ctx)
+    far = far_nodes(nodes, where)
+    codes = lifecycle.wait([node for node in nodes if node not in far], where)
+    for node in nodes:
+        code = _far_code(far[node], where) if node in far else next(codes)
         click.echo("unknown" if code is None else str(code))
 
 
+def _far_code(there: There, where: Any) -> int | None:
+    from netfab.remote.nodes import wait
+
+    return wait(there, where)
+
+
 @click.command("rm")
-@click.option("-f", "--force", is_flag=True, help="Also those that run: they are killed.")
+@click.option("-f", "--force", is_flag=True, help="Also those that run: they are killed; none there is fine.")
 @lock_option
 @_nodes
 @click.pass_context
@@ -37,9 +53,8 @@ def rm_command(ctx: click.Context, force: bool, lock_timeout: float, nodes: tupl
     """Leave nothing of containers that `run` made."""
     from netfab import containers
 
-    containers.remove(nodes, where_of(ctx, lock_timeout), force)
-    if not ctx.obj["quiet"]:
-        for node in nodes:
+    for node in containers.remove(nodes, where_of(ctx, lock_timeout), force):
+        if not ctx.obj["quiet"]:
             click.echo(node)
 
 
@@ -80,12 +95,29 @@ def stats_command(ctx: click.Context, once: bool, output: str, nodes: tuple[str,
     from netfab.cli import show
     from netfab.inside import stats
 
-    for found in stats(nodes, where_of(ctx)):
-        if sys.stdout.isatty() and not once and output == "table":
-            click.clear()
-        show.show_data({"version": 1, "nodes": found}, output, partial(_stats_rows, found))
-        if once:
-            return
+    with _usage(nodes, where_of(ctx)) as used:
+        for found in stats(used):
+            if sys.stdout.isatty() and not once and output == "table":
+                click.clear()
+            show.show_data({"version": 1, "nodes": found}, output, partial(_stats_rows, found))
+            if once:
+                return
+
+
+@contextmanager
+def _usage(nodes: tuple[str, ...], where: Any) -> Iterator[Callable[[], Uses]]:
+    """What tells what nodes use; no nodes: all of this host, and of the hosts that it controls."""
+    from netfab.inside import usage
+
+    far = far_nodes(nodes, where) if nodes else every_far_node(where)
+    here = [node for node in nodes if node not in far] if nodes else None
+    if not far:
+        yield lambda: usage(here, where)
+        return
+    from netfab.remote.nodes import usage as far_usage
+
+    with far_usage(far.values(), where) as used:
+        yield lambda: {**usage(here, where), **used()}
 
 
 def _stats_rows(found: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
@@ -120,14 +152,32 @@ def cp_command(ctx: click.Context, source: str, target: str) -> None:
 
     Devices, pipes and sockets are left out, and no set-user-ID bit is taken along. `DIR/.` is what is in DIR.
     """
-    from netfab.inside import copy_in, copy_out
-
     where, (out, inner) = where_of(ctx), (_of_node(source), _of_node(target))
     if (out is None) == (inner is None):
         raise click.UsageError("one of the two is NODE:PATH, the other one a path of this host")
-    left_out = copy_out(*out, target, where) if out else copy_in(source, *(inner or ("", "")), where)
+    left_out = _copied_out(*out, target, where) if out else _copied_in(source, *(inner or ("", "")), where)
     for name in left_out:
         click.echo(f"{name} is no file, directory or link, and was left out", err=True)
+
+
+def _copied_out(node: str, path: str, target: str, where: Any) -> list[str]:
+    if far := far_nodes([node], where):
+        from netfab.remote.nodes import copy_out as copy_out_there
+
+        return copy_out_there(far[node], path, target, where)
+    from netfab.inside import copy_out
+
+    return copy_out(node, path, target, where)
+
+
+def _copied_in(source: str, node: str, path: str, where: Any) -> list[str]:
+    if far := far_nodes([node], where):
+        from netfab.remote.nodes import copy_in as copy_in_there
+
+        return copy_in_there(source, far[node], path, where)
+    from netfab.inside import copy_in
+
+    return copy_in(source, node, path, where)
 
 
 def _of_node(text: str) -> tuple[str, str] | None:

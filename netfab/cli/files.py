@@ -229,6 +229,17 @@ def far_nodes(nodes: Iterable[str], where: Any) -> dict[str, There]:
     return find(nodes, where)
 
 
+def every_far_node(where: Any) -> dict[str, There]:
+    """All nodes of fabrics over hosts which this controller knows."""
+    from netfab.where import opened_book
+
+    if not opened_book(where).entries():
+        return {}
+    from netfab.remote.nodes import all_nodes
+
+    return {there.name: there for there in all_nodes(where)}
+
+
 def valid_name(text: str) -> str:
     """A fabric's name as typed: it becomes part of paths and of nft's words. Raises NetfabError."""
     from netfab.topology import grammar

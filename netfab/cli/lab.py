@@ -129,7 +129,7 @@ def _run(command: list[str]) -> int:
     except FileNotFoundError:
         click.echo(f"netfab: error: {command[0]}: no such command", err=True)
         return 127
-    except PermissionError:
-        click.echo(f"netfab: error: {command[0]}: not executable", err=True)
+    except OSError as error:
+        click.echo(f"netfab: error: {command[0]}: {error.strerror}", err=True)
         return 126
     return code if code >= 0 else 128 - code

@@ -16,6 +16,7 @@ from netfab.cli.files import (
     entry_of,
     fabric_name,
     fabric_of_node,
+    far_nodes,
     file_argument,
     file_option,
     find_file,
@@ -166,9 +167,19 @@ def ip_command(ctx: click.Context, node: str, network: str | None, output: str) 
 def inspect_command(ctx: click.Context, what: str, output: str | None) -> None:
     """Print an object as it should be and as it is: a node, network, link, bridge, or fabric; or an image."""
     from netfab.cli import show
-    from netfab.inspection import inspect
 
-    show.show_data(inspect(what, where_of(ctx)), output or "json", list)
+    where = where_of(ctx)
+    if far := far_nodes([what], where):
+        from netfab.remote.nodes import inspect as inspect_there
+
+        found = inspect_there(far[what], where)
+    elif entry_of(what, where):
+        found = _status_of(what, where)
+    else:
+        from netfab.inspection import inspect
+
+        found = inspect(what, where)
+    show.show_data(found, output or "json", list)
 
 
 @click.command("bridges")

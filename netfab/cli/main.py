@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -196,10 +197,21 @@ def _exit_code(error: click.ClickException, words: Sequence[str]) -> int:
 
 def _shown_as_file(error: Exception) -> bool:
     """Whether it is about a file, and was shown so: who put something else in its place knows what to do."""
+    if isinstance(error, FileNotFoundError) and error.filename is None and _nowhere():
+        show_error(NetfabError("the current directory is gone"))
+        return True
     if not isinstance(error, OSError) or not isinstance(error.filename, str):
         return False
     show_error(NetfabError(f"{error.filename}: {error.strerror}"))
     return True
+
+
+def _nowhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def main() -> int:

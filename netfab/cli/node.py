@@ -13,21 +13,25 @@ from netfab.cli import complete
 from netfab.cli.context import output_json, where_of
 from netfab.cli.failures import show_error
 from netfab.cli.files import far_nodes, known_fabrics
+from netfab.cli.options import env_file_option, env_option, variables
 from netfab.errors import ContainerFailed, NetfabError
 
 ENDED = ("exited", "stopped")
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command("exec", context_settings={"allow_interspersed_args": False})
 @click.option(
     "-i",
+    "--interactive",
     "interactive",
     is_flag=True,
     help="Accepted for fingers that know docker: input is always passed on.",
 )
-@click.option("-t", "terminal", is_flag=True, help="Give the command a terminal.")
+@click.option("-t", "--tty", "terminal", is_flag=True, help="Give the command a terminal.")
 @click.option("-u", "--user", help="USER[:GROUP] to run it as.")
-@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
+@click.option("-w", "--workdir", metavar="DIR", help="Directory to run it in.")
+@env_option
+@env_file_option
 @click.option(
     "--privileged", is_flag=True, help="With all capabilities, also where the node's program has few."
 )
@@ -45,7 +49,9 @@ def exec_command(
     interactive: bool,
     terminal: bool,
     user: str | None,
+    workdir: str | None,
     env: tuple[str, ...],
+    env_files: tuple[str, ...],
     privileged: bool,
     words: tuple[str, ...],
 ) -> None:
@@ -56,11 +62,8 @@ def exec_command(
     nodes, command = _split(words)
     if not command:
         raise click.UsageError("which command? netfab exec NODE CMD…")
-    variables = tuple((name, value) for name, _, value in (one.partition("=") for one in env))
-    codes = [
-        _execute(ctx, node, command, privileged=privileged, user=user, env=variables, terminal=terminal)
-        for node in nodes
-    ]
+    more = {"user": user, "workdir": workdir, "env": tuple(variables(env, env_files))}
+    codes = [_execute(ctx, node, command, privileged=privileged, terminal=terminal, **more) for node in nodes]
     raise SystemExit(next((code for code in codes if code), 0))
 
 
@@ -144,9 +147,18 @@ def _short(image: str) -> str:
     return image.removeprefix("sha256:")[:12] if image.startswith("sha256:") else image.rpartition("/")[2]
 
 
+def _lines(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """How many; None: all."""
+    if text in (None, "all"):
+        return None
+    if not text.isdecimal():
+        raise click.BadParameter(f"`{text}` is neither a number of lines nor `all`")
+    return int(text)
+
+
 @click.command("logs")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until they end.")
-@click.option("-n", "--tail", type=int, help="Only the last so many lines.")
+@click.option("-n", "--tail", metavar="N", callback=_lines, help="Only the last so many lines.")
 @click.option("--since", hidden=True)
 @click.argument("nodes", nargs=-1, metavar="[NODE|FABRIC]...", shell_complete=complete.nodes)
 @click.pass_context

@@ -1,13 +1,16 @@
-"""Options that mean the same wherever they are given: `--only`, `--lock-timeout`, `--confirm` and others."""
+"""Options that mean the same wherever they are given: `--only`, `--env`, `--confirm` and others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import click
+
+from netfab.errors import NetfabError
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -58,6 +61,38 @@ def _node_names(_: click.Context, __: click.Parameter, value: str | None) -> tup
     return names
 
 
+def variables(texts: Iterable[str], files: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """NAME=VALUE; NAME alone is ours, if we have it. Those of files come first. Raises NetfabError."""
+    for file in files:
+        for number, line in enumerate(_lines_of(file), 1):
+            if line.strip() and not line.startswith("#"):
+                yield from _variable(line, f"{file}:{number}")
+    for text in texts:
+        yield from _variable(text, "--env")
+
+
+def _lines_of(file: str) -> list[str]:
+    try:
+        with open(file, encoding="utf-8", errors="surrogateescape") as opened:
+            return opened.read().splitlines()
+    except OSError as error:
+        raise NetfabError(f"--env-file: {file}: {error.strerror}") from error
+
+
+def _variable(text: str, said_by: str) -> Iterator[tuple[str, str]]:
+    name, equals, value = text.partition("=")
+    if not name or name != name.strip():
+        raise NetfabError(f"{said_by}: `{text}` has no name", hint="write NAME=VALUE")
+    if equals or name in os.environ:
+        yield name, value if equals else os.environ[name]
+
+
+env_option = click.option(
+    "-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="A variable; without a value, ours."
+)
+env_file_option = click.option(
+    "--env-file", "env_files", multiple=True, metavar="FILE", help="Variables, one a line."
+)
 only_option = click.option(
     "--only",
     metavar="NODE,…",

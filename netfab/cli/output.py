@@ -43,6 +43,7 @@ class Output(io.FileIO):
 
 def standard_output() -> Output:
     """From now on sys.stdout is that."""
+    _open_what_is_closed()
     output = Output(sys.stdout.fileno(), "w", closefd=False)
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(output),
@@ -51,6 +52,15 @@ def standard_output() -> Output:
         line_buffering=bool(sys.stdout.line_buffering),
     )
     return output
+
+
+def _open_what_is_closed() -> None:
+    """Descriptors 0, 1 and 2, or what is opened next would be one of them, and be written to."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+            os.set_inheritable(fd, True)
+            setattr(sys, name, os.fdopen(fd, mode, closefd=False))
 
 
 def error_of(lost: OSError, done: bool) -> NetfabError | None:

@@ -91,11 +91,19 @@ def reconcile_command(
 
 @click.command("confirm")
 @click.argument("name", required=False)
+@click.option("--host", metavar="HOST", help="What `apply --host HOST` changed on this machine.")
 @click.pass_context
-def confirm_command(ctx: click.Context, name: str | None) -> None:
+def confirm_command(ctx: click.Context, name: str | None, host: str | None) -> None:
     """Keep what was changed with `--confirm`. Given over a new connection, it shows that there is a way."""
     where = where_of(ctx)
-    if name is not None and (entry := entry_of(name, where)) is not None:
+    if host is not None:
+        if name is None:
+            raise click.UsageError("--host goes with the fabric's name")
+        from netfab import across
+
+        across.confirmed_alone(name, host, where)
+        kept = name
+    elif name is not None and (entry := entry_of(name, where)) is not None:
         from netfab import across
 
         across.confirmed(entry, where)

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from netfab.cli.context import where_of
 from netfab.cli.failures import show_error
-from netfab.cli.options import lock_option
+from netfab.cli.options import env_file_option, env_option, lock_option, variables
 from netfab.errors import ContainerFailed, Interrupted, NetfabError, Several
-
-if TYPE_CHECKING:
-    from netfab.images import Image
 
 FAILED = 125  # exit status where it is not the program's: docker's own
 _OPTIONS = {  # what a topology file calls it, and how it is written here
-    "mounts": "--volume", "networks": "--ip", "mode": "--network", "pids": "--pids-limit",
+    "mounts": "--volume", "mac": "--mac-address", "mode": "--network", "pids": "--pids-limit",
+    "sysctls": "--sysctl",
 }  # fmt: skip
+_UNLIMITED = {"memory": ("0",), "cpus": ("0",), "pids": ("0", "-1")}  # as docker has it
 _AS_TYPED = ("memory", "cpus", "pids", "user", "workdir", "hostname", "restart")  # keys of a topology file
-_LISTS = ("publish", "mounts", "cap_add", "cap_drop")
+_LISTS = ("publish", "mounts", "cap_add", "cap_drop", "dns")
 _FLAGS = ("read_only", "init")
 
 
@@ -44,10 +42,11 @@ _FLAGS = ("read_only", "init")
     "-p", "--publish", multiple=True, metavar="PORTS", help="[ADDRESS:]HOSTPORT:PORT[/udp], or ranges."
 )
 @click.option("-v", "--volume", "mounts", multiple=True, metavar="PATHS", help="SOURCE:TARGET[:ro].")
-@click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="A variable; without a value, ours.")
-@click.option("-m", "--memory", default="", help="The most memory: 512m.")
+@env_option
+@env_file_option
+@click.option("-m", "--memory", default="", help="The most memory: 512m; 0: no limit.")
 @click.option("--cpus", default="", help="The most processors: 1.5.")
-@click.option("--pids-limit", "pids", default="", help="The most processes and threads.")
+@click.option("--pids-limit", "pids", default="", help="The most processes and threads; -1: no limit.")
 @click.option("-u", "--user", default="", help="USER[:GROUP].")
 @click.option("-w", "--workdir", default="", help="Directory that it starts in.")
 @click.option("-h", "--hostname", default="", help="Left out: its name.")
@@ -56,6 +55,8 @@ _FLAGS = ("read_only", "init")
 @click.option("--restart", default="", metavar="POLICY", help="no, always, unless-stopped, on-failure[:N].")
 @click.option("--cap-add", multiple=True, metavar="NAME", help="A capability more.")
 @click.option("--cap-drop", multiple=True, metavar="NAME", help="A capability less.")
+@click.option("--dns", multiple=True, metavar="ADDRESS", help="Whom it asks for names.")
+@click.option("--sysctl", "sysctls", multiple=True, metavar="NAME=VALUE", help="A setting of its network.")
 @click.option("--entrypoint", default=None, help="In place of the image's.")
 @lock_option
 @click.argument("image", type=click.Path(), metavar="IMAGE")
@@ -76,7 +77,7 @@ def run_command(ctx: click.Context, /, detach: bool, lock_timeout: float, **word
     except Interrupted:
         raise
     except NetfabError as error:
-        show_error(_in_words_of_options(error))
+        show_error(_in_words_of_options(error, words))
         code = FAILED
     raise SystemExit(code)
 
@@ -132,7 +133,7 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
         _image(words, where),
         words["image"],
         words["command"] or None,
-        tuple(_variables(words["env"])),
+        tuple(variables(words["env"], words["env_files"])),
         "" if _is_mode(words["network"]) else containers.network(words["network"], where),
         ByCommand(
             terminal=words["terminal"],
@@ -145,69 +146,75 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
 
 def _keys(words: dict[str, Any]) -> dict[str, Any]:
     """The keys that a topology file would have, but for those of its network."""
-    keys: dict[str, Any] = {key: words[key] for key in _AS_TYPED}
+    typed = (key for key in _AS_TYPED if words[key] not in _UNLIMITED.get(key, ()))
+    keys: dict[str, Any] = {key: words[key] for key in typed}
     keys |= {key: list(words[key]) for key in _LISTS}
     keys |= {key: "true" for key in _FLAGS if words[key]}
     keys["mounts"] = [os.path.abspath(text) if text[:1] == "." else text for text in words["mounts"]]
+    keys["sysctls"] = dict(_setting(text) for text in words["sysctls"])
     if words["entrypoint"] is not None:
         keys["entrypoint"] = [words["entrypoint"]] if words["entrypoint"] else "none"
     return keys
 
 
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise NetfabError(f"--sysctl: `{text}` sets nothing", hint="--sysctl net.ipv4.tcp_syncookies=0")
+    return name, value
+
+
 def _network(words: dict[str, Any]) -> dict[str, Any]:
-    """Its mode, or its port on a network; both where that was typed, which the reader then refuses."""
+    """Its mode, or its port on a network. Raises NetfabError for both."""
     from netfab.topology.default import on_its_network
 
-    mode = {"mode": words["network"]} if _is_mode(words["network"]) else {}
-    port = {"mac": words["mac"], "ip": [words[key] for key in ("ip", "ip6") if words[key]]}
+    port = {"mac": words["mac"], "ip": [words[key] for key in _addresses(words)]}
     port = {key: value for key, value in port.items() if value}
-    return mode if mode and not port else {**mode, **on_its_network(port)}
+    if not _is_mode(words["network"]):
+        return on_its_network(port)
+    if port:
+        option = "--mac-address" if "mac" in port else f"--{_addresses(words)[0]}"
+        raise NetfabError(f"conflicting options: {option} and --network {words['network']}")
+    return {"mode": words["network"]}
+
+
+def _addresses(words: dict[str, Any]) -> list[str]:
+    """Which of its addresses were typed. Raises NetfabError for one of the other family."""
+    for key, family, other in (("ip", 4, "ip6"), ("ip6", 6, "ip")):
+        text = words[key]
+        if text and (":" in text) != (family == 6):
+            raise NetfabError(
+                f"--{key}: `{text}` is no IPv{family} address", hint=f"--{other} takes the others"
+            )
+    return [key for key in ("ip", "ip6") if words[key]]
 
 
 def _is_mode(network: str) -> bool:
     return network in ("host", "none") or network.startswith("container:")
 
 
-def _brought(image: str, where: Any) -> Image:
-    from netfab.images import resolve
-    from netfab.topology.phrases import is_path
-
-    try:
-        return resolve(where, image)
-    except NetfabError as error:
-        if not is_path(image) and os.path.exists(image):
-            error.hint = f"`./{image}` is what is here"
-        raise
-
-
 def _image(words: dict[str, Any], where: Any) -> str:
     """`host`, a directory, or an id of what is here. Raises NetfabError where nothing says what to run."""
+    from netfab.images import resolve
+
     image, program = words["image"], words["entrypoint"] or words["command"]
     if image != "host":
-        found = _brought(image, where)
+        found = resolve(where, image)
         image, program = found.digest, program or found.config.argv
     if not program:
         raise NetfabError(f"which program? {words['image']} names none", hint="netfab run IMAGE CMD…")
     return str(image)
 
 
-def _variables(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """NAME=VALUE; NAME alone is ours, if we have it."""
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not name:
-            raise NetfabError(f"--env: `{text}` has no name", hint="--env NAME=VALUE")
-        if equals or name in os.environ:
-            yield name, value if equals else os.environ[name]
-
-
-def _in_words_of_options(error: NetfabError) -> NetfabError:
+def _in_words_of_options(error: NetfabError, words: dict[str, Any]) -> NetfabError:
     """What is wrong with a key, as what is wrong with the option that it came from."""
     from netfab.topology.default import WrongWord
 
     for each in error.errors if isinstance(error, Several) else (error,):
         if isinstance(each, WrongWord) and each.key:
             option = _OPTIONS.get(each.key, f"--{each.key.replace('_', '-')}")
+            if each.key == "ip":
+                option = ", ".join(f"--{key}" for key in ("ip", "ip6") if words[key])
             each.args = (f"{option}: {each.message}",)
             each.message = each.args[0]
     return error

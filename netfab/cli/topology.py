@@ -33,8 +33,8 @@ def init_command(file: str) -> None:
     """Write a small topology to start from. Never over a file that is there."""
     from netfab.topology.grammar import NO_FABRIC_NAMES, proposed_name
 
-    name = proposed_name(os.path.basename(os.getcwd()))
     try:
+        name = proposed_name(os.path.basename(os.getcwd()))
         with open(file, "x") as opened:
             opened.write(EXAMPLE.format(name="demo" if name in ("", *NO_FABRIC_NAMES) else name))
     except OSError as error:

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from errno import ECONNREFUSED
+from errno import ECONNREFUSED, ETIMEDOUT
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _DOOR = "run/frr/bgpd.vty"  # in the container
 _ANSWER = 5.0  # seconds
+_MOST = 64 << 20  # bytes of an answer; of a hundred peers a megabyte
 _PATIENCE = 10.0  # seconds until it listens, or has heard its peers
 _LONG = 4.0  # seconds of waiting, after which that is said: sessions take two or three
 _GLANCE = 0.02  # seconds between two looks at that
@@ -59,13 +60,16 @@ class Speaker:
             time.sleep(_GLANCE)
 
     def _silent(self) -> list[str]:
-        """Peers of which the end of what they had to say has not come (RFC 4724, section 2)."""
+        """Peers of which the end of what they had to say has not come (RFC 4724, section 2).
+
+        Or bgpd itself, where it can't be asked: what it would say of them is not known.
+        """
         import json
 
         with suppress(OSError, NetfabError, ValueError), self._door() as door:
             peers = json.loads(_ask(door, "show bgp neighbors json"))
             return [address for address, peer in peers.items() if not _has_spoken(peer)]
-        return []
+        return [DAEMONS]
 
     def _tell(self, steps: Steps, failed: Failures) -> None:
         """All statements; then it writes down what it has, for when it starts again."""
@@ -140,11 +144,13 @@ def _refusal(door: socket.socket, op: TellBgp) -> NetfabError | None:
 def _ask(door: socket.socket, command: str) -> str:
     """What it says to a command.
 
-    Raises NetfabError where that is a refusal, OSError where it says nothing.
+    Raises NetfabError where that is a refusal, OSError where it says nothing, or does not come to an end.
     """
     door.sendall(command.encode() + b"\0")
-    answer = bytearray()
+    answer, deadline = bytearray(), time.monotonic() + _ANSWER
     while answer[-4:-1] != _DONE:
+        if len(answer) > _MOST or time.monotonic() > deadline:
+            raise OSError(ETIMEDOUT, f"bgpd does not end its answer to `{command}`")
         if not (data := door.recv(1 << 16)):
             raise OSError(ECONNREFUSED, "bgpd hung up")
         answer += data

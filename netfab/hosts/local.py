@@ -12,6 +12,7 @@ from typing import Any, Self
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
 from netfab.errors import ForeignObject, GuestGone, NetfabError, raise_all
+from netfab.hosts import announced
 from netfab.hosts.bgp import Speaker
 from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
@@ -26,20 +27,13 @@ from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.nics import barred, nics
 from netfab.kernel.observe import Observer
-from netfab.objects.address import Address
-from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Name, Op, no_hook
+from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Op, no_hook
 from netfab.objects.bgp_peer import BgpPeer
-from netfab.objects.bridge import Bridge
 from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.guest import Guest
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
-from netfab.objects.macvlan import Macvlan
-from netfab.objects.neighbour import Neighbour
-from netfab.objects.nic import Nic
-from netfab.objects.veth import Veth
-from netfab.objects.vlan import Vlan
 from netfab.plan.facts import Esp, Facts, FoundNic
 from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
@@ -203,38 +197,16 @@ class LocalHost:
         return Esp(has_esp(), found)
 
     def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
-        """Tell the neighbours of addresses that the fabric's guests were just given, or nodes on other hosts.
-
-        Of those nobody has asked on a bridge that is new.
-        """
-        made = {
-            change.after.link for change in changes if isinstance(change.after, Bridge) and not change.before
-        }
-        far = [
-            (change.after.link.text, change.after.address, change.after.mac)
-            for change in changes
-            if isinstance(change.after, Neighbour) and change.after.link not in made
-        ]
-        if far:
-            announce_for(far)
-        guests = {thing.space for thing in fabric.values() if isinstance(thing, Guest)}
-        new: dict[Name, list[Address]] = {}
-        for change in changes if guests else ():
-            if isinstance(change.after, Address) and change.after.link.space in guests:
-                new.setdefault(change.after.link, []).append(change.after)
-        macs = {
-            end.link: end.mac
-            for thing in fabric.values()
-            if isinstance(thing, Veth | Vlan | Macvlan | Nic)
-            for end in thing.ends
-        }
-        for link, addresses in new.items():
+        """Tell the neighbours of addresses that guests, or nodes here or on other hosts, were just given."""
+        if told := list(announced.on_bridges(fabric, changes)):
+            announce_for(told)
+        for link, mac, addresses in announced.by_guests(fabric, changes):
             six = [thing.address for thing in addresses if isinstance(thing.address, IPv6Address)]
             if len(six) < len(addresses):
-                self._executor.tell(link.space, arp_requests(link, macs[link]))
+                self._executor.tell(link.space, arp_requests(link, mac))
             if six:
                 with suppress(FileNotFoundError), self._namespaces.inside(link.space):
-                    advertise(link.text, macs[link], six)
+                    advertise(link.text, mac, six)
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """Nothing that a later step relies on may be missing once the first visible one is made."""

@@ -25,7 +25,7 @@ def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterato
     try:
         with suppress(OSError):  # a full disk: who waits is told less, and may wait all the same
             os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()} {' '.join(sys.argv[1:])[:200]}".encode(), 0)
+            os.pwrite(fd, f"{os.getpid()} {' '.join(sys.argv[1:])[:200]}".encode(errors="replace"), 0)
         yield
     finally:
         if is_at(fd, path):

@@ -30,7 +30,13 @@ def bring(where: Place, text: str, directory: str) -> Image:
         return load(where, meant)
     from netfab.images.exchange import pull
 
-    return pull(where, meant.place).image
+    try:
+        return pull(where, meant.place).image
+    except NetfabError as error:
+        path = text.removesuffix(":latest")
+        if os.path.exists(os.path.join(directory, path)):
+            error.hint = f"`./{path}` is what is here"
+        raise
 
 
 def look_for(where: Place, text: str, directory: str) -> Image | None:

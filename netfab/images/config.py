@@ -27,8 +27,9 @@ def config_of(config: Mapping[str, Any]) -> Config:
     if not isinstance(said, dict):
         raise BadImage("this image's config is none")
     workdir = _text(said, "WorkingDir")
+    entrypoint = _texts(said, "Entrypoint")
     return Config(
-        _texts(said, "Entrypoint"),
+        () if entrypoint == ("",) else entrypoint,  # none, to Docker
         _texts(said, "Cmd"),
         tuple(
             (name, value) for name, _, value in (text.partition("=") for text in _texts(said, "Env")) if name

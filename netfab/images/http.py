@@ -20,6 +20,7 @@ from urllib3.exceptions import HTTPError, SSLError
 from netfab import __version__
 from netfab.errors import NetfabError
 from netfab.images.credentials import Credentials, credentials
+from netfab.images.settings import CERTIFICATES, tls, words_of
 from netfab.topology.image import HUB
 
 Response = urllib3.BaseHTTPResponse
@@ -46,7 +47,7 @@ class Server:
         self._schemes = schemes or (("https", "http") if insecure else ("https",))
         self._insecure, self._scope = insecure, scope
         self._authorization = ""
-        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}
 
     @contextmanager
     def ask(
@@ -138,7 +139,9 @@ class Server:
                 )
             except SSLError as error:
                 if len(self._schemes) == 1 or urlsplit(url).netloc != self.registry_host:
-                    raise RegistryError(f"{self.registry}: {_reason(error)}") from error
+                    raise RegistryError(
+                        f"{self.registry}: {_reason(error)}", hint=self._trust(error)
+                    ) from error
                 self._schemes = self._schemes[1:]  # it speaks no TLS
                 url = f"{self._schemes[0]}://{url.partition('://')[2]}"
             except HTTPError as error:
@@ -148,15 +151,16 @@ class Server:
         """Connections, by way of the proxy that the environment names."""
         parts = urlsplit(url)
         proxy = "" if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme, "")
-        if proxy not in self._pools:
+        way = parts.scheme, proxy
+        if way not in self._pools:
             options: dict[str, Any] = {"maxsize": 8}
-            if self._insecure:
-                options["cert_reqs"] = "CERT_NONE"
+            if parts.scheme == "https":
+                options["ssl_context"] = tls(self.registry, self._insecure)
                 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-            self._pools[proxy] = (
+            self._pools[way] = (
                 urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
             )
-        return self._pools[proxy]
+        return self._pools[way]
 
     def _log_in(self, response: Response) -> bool:
         """Get what the registry wants to see; whether there is any such. Raises RegistryError."""
@@ -205,6 +209,15 @@ class Server:
     def _hint(self) -> str:
         return f"`docker login {self.registry}` writes a name and password to ~/.docker/config.json"
 
+    def _trust(self, error: SSLError) -> str:
+        """Which file may be missing: for us to trust it, or for it to trust us."""
+        text, directory = str(error), f"{CERTIFICATES[-1]}/{self.registry}"
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            return f"{directory}/ca.crt may be the certificate of who vouches for it"
+        if "ALERT" in text and "CERTIFICATE" in text:
+            return f"it wants to see who we are: {directory}/client.cert and client.key"
+        return ""
+
     def _refusal(self, response: Response) -> RegistryError:
         """With the registry's own words."""
         text = response.read(_MOST_WORDS) or b""
@@ -222,10 +235,16 @@ def _basic(known: Credentials) -> str:
     return urllib3.make_headers(basic_auth=f"{known.user}:{known.password}")["authorization"]
 
 
+def _is_error(found: object) -> bool:
+    return isinstance(found, Exception)
+
+
 def _reason(error: BaseException) -> str:
     """The innermost cause: what urllib3 wraps around it names our own objects."""
-    while (inner := error.__cause__ or getattr(error, "reason", None)) and isinstance(inner, Exception):
+    while inner := next(
+        filter(_is_error, (error.__cause__, getattr(error, "reason", None), *error.args)), None
+    ):
         error = inner
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        return words_of(error)
     return str(error).rpartition(">: ")[2] or type(error).__name__

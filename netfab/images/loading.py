@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
@@ -65,7 +65,7 @@ def load_all(place: Place, path: str) -> list[tuple[str, list[str]]]:
             raise BadImage("this is no archive of images", hint="`netfab import` takes a root file system")
         done = []
         for one in found:
-            names = _names(one)
+            names = _names(one, place)
             done.append((take(place, layout, FileSupply(one), names, ", ".join(names) or path), names))
         return done
 
@@ -172,13 +172,15 @@ def _is_called(one: Found, which: str) -> bool:
         return False
 
 
-def _names(one: Found) -> list[str]:
+def _names(one: Found, place: Place) -> list[str]:
     """What it is to be called here. A layout often says only a tag, which names nothing."""
     names = []
     for name in one.names:
         if "/" in name or ":" in name:
-            with suppress(Wrong):
+            try:
                 names.append(str(reference(name)))
+            except Wrong as wrong:
+                place.say(f"{wrong}: that name is left out")
     return names
 
 

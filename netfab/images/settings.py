@@ -1,18 +1,23 @@
-"""Which mirrors there are, and which registries may be reached without TLS, as this host's files say.
+"""Which mirrors there are, and which registries are trusted by what, as this host's files say.
 
 /etc/netfab/registries.json has the two keys of Docker's daemon.json, which counts, too:
 `registry-mirrors`, a list of URLs asked in that order before docker.io, and `insecure-registries`.
+Certificates of single registries are where Docker has them: in a directory with the registry's name.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import ssl
 from ipaddress import ip_address, ip_network
 
 from netfab.errors import NetfabError
 from netfab.tuples import NamedTuple
 
 FILES = ("/etc/netfab/registries.json", "/etc/docker/daemon.json")
+CERTIFICATES = ("/etc/netfab/certs.d", "/etc/docker/certs.d")
 
 
 class Settings(NamedTuple):
@@ -73,3 +78,37 @@ def _texts(said: dict[str, object], key: str, path: str) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise NetfabError(f"{path}: {key}: a list of texts is due")
     return tuple(values)
+
+
+def tls(registry: str, insecure: bool) -> ssl.SSLContext:
+    """By whom HOST[:PORT] may be vouched for, besides whom the system trusts, and what we show to it.
+
+    `*.crt` are certificates of authorities, `X.cert` and `X.key` our own. Raises NetfabError.
+    """
+    context = ssl.create_default_context()
+    if insecure:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for directory in CERTIFICATES:
+        for path in _files(f"{directory}/{registry}"):
+            try:
+                if path.endswith(".crt"):
+                    context.load_verify_locations(path)
+                elif path.endswith(".cert"):
+                    context.load_cert_chain(path, f"{path.removesuffix('.cert')}.key")
+            except OSError as error:  # ssl's own are, too
+                raise NetfabError(f"{path} can't be used: {words_of(error)}") from error
+    return context
+
+
+def words_of(error: OSError) -> str:
+    """What went wrong; of OpenSSL's, without where in its code."""
+    return re.sub(r"^\[.*?\] | \(_ssl\.c:[0-9]+\)$", "", error.strerror or str(error))
+
+
+def _files(directory: str) -> list[str]:
+    try:
+        return [f"{directory}/{name}" for name in sorted(os.listdir(directory))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise NetfabError(f"{directory} can't be read: {error.strerror}") from error

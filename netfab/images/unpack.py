@@ -192,8 +192,10 @@ class _Tree:
         for path, mtime in self._times.items():
             with suppress(FileNotFoundError, NotADirectoryError):  # something else took its place
                 fd = open_below(self._root, path or ".", _DIRECTORY, IN_ROOT)
-                os.utime(fd, ns=(mtime, mtime))
-                os.close(fd)
+                try:
+                    os.utime(fd, ns=(mtime, mtime))
+                finally:
+                    os.close(fd)
 
     def close(self) -> None:
         """Let go of all descriptors."""

@@ -5,7 +5,8 @@ out. The kernel itself sends the ARP: it does when a MAC is set and arp_notify i
 net/ipv4/devinet.c). A packet socket would do, too; but its end waits for an RCU grace period, 11 ms each.
 
 Who is on another host can't tell those on this one: bridges keep such frames out of tunnels that have
-`neigh_suppress`. There it is said in their name, on this host's bridge, by one packet socket.
+`neigh_suppress`. There it is said in their name, on this host's bridge, by one packet socket; or into a
+tunnel, from which no bridge keeps it.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ def arp_requests(link: Name, mac: str) -> list[Request]:
 
 
 def announce_for(others: Iterable[tuple[str, IPv4Address | IPv6Address, str]]) -> None:
-    """Say (bridge, address, MAC) each on a bridge of this host: its nodes that are asking ask every second.
+    """Say (link, address, MAC) each by a bridge or tunnel of this host: nodes that ask do so every second.
 
-    A bridge that is down meanwhile has nobody to tell.
+    A link that is down meanwhile has nobody to tell.
     """
     import socket  # for fabrics of several hosts
 
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
-        for bridge, address, mac in others:
+        for link, address, mac in others:
             with suppress(OSError):
-                raw.sendto(_frame(address, packed(mac)), (bridge, 0))
+                raw.sendto(_frame(address, packed(mac)), (link, 0))
 
 
 def _frame(address: IPv4Address | IPv6Address, mac: bytes) -> bytes:

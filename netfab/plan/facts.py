@@ -80,6 +80,7 @@ class Facts(NamedTuple):
 
     reservations: tuple[Reservation, ...] = ()  # prefixes routed, resolved through, or another manager's
     links: frozenset[str] = frozenset()  # names of links that are not this fabric's
+    bridges: Mapping[str, str] = {}  # names of other fabrics' bridges, there or not, and whose they are
     mtu: int = 1500  # of the device that the default route leaves by
     nameservers: tuple[str, ...] = ()  # upstreams that a node can reach: none on loopback
     uplinks: tuple[str, ...] = ()  # devices with a default route

@@ -12,7 +12,15 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collap
 
 from netfab.objects.firewall import OPEN, Element, Firewall, Set, prefix_part, table_name
 from netfab.objects.link import group_of
-from netfab.plan.firewall_rules import LOOPBACK, PUBLISHING, forward, strangers, uplinked, ways_out
+from netfab.plan.firewall_rules import (
+    LOOPBACK,
+    PUBLISHING,
+    forward,
+    in_the_clear,
+    strangers,
+    uplinked,
+    ways_out,
+)
 from netfab.tuples import NamedTuple
 
 EVERYWHERE = "*"  # no interface has this name
@@ -57,7 +65,7 @@ class TunnelEnds(NamedTuple):
     ports: tuple[int, ...]  # UDP
     vnis: tuple[int, ...]
     peers: frozenset[IPv4Address | IPv6Address]
-    encrypted: tuple[int, ...] = ()  # VNIs that nothing comes to but by our ESP
+    encrypted: tuple[int, ...] = ()  # VNIs that nothing comes to, or goes to, but by our ESP
 
 
 def firewall(
@@ -92,6 +100,8 @@ def firewall(
             sets += _published(published)
     if tunnels is not None:
         chains.append(strangers(tunnels.ports, tunnels.vnis, tunnels.encrypted, group_of(fabric)))
+        if tunnels.encrypted:
+            chains.append(in_the_clear(tunnels.ports, tunnels.encrypted))
         for version in (4, 6):
             peers = Set(f"peers{version}", (f"ipv{version}_addr",))
             sets.append(peers.holding((str(a),) for a in tunnels.peers if a.version == version))

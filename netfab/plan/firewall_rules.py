@@ -99,6 +99,14 @@ def strangers(ports: Iterable[int], vnis: Iterable[int], encrypted: Sequence[int
     return Chain("strangers", rules, "filter", "input", FILTER, "accept")
 
 
+def in_the_clear(ports: Iterable[int], encrypted: Iterable[int]) -> Chain:
+    """What our tunnels to these VNIs would send without ESP: to somebody for whom there is no policy."""
+    tunnelled = match(meta("l4proto"), 17), match(header("udp", "dport"), {"set": list(ports)})
+    secret = match(raw_header(*_VNI), {"set": list(encrypted)})
+    rule = Rule.of(*tunnelled, secret, match({"rt": {"key": "ipsec"}}, False), COUNT, DROP)
+    return Chain("clear", (rule,), "filter", "output", FILTER, "accept")
+
+
 _LEAVE_RULES = (
     Rule.of(match(_OUT, "@open"), ct_status("dnat"), ACCEPT),  # to what is published, and its answers
     Rule.of(match(_OUT, "@inside"), COUNT, DROP),

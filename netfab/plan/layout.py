@@ -115,7 +115,7 @@ def lay_out(
     refuse_before(topology, by_segment, facts)
     prefixes = choose_prefixes(topology, by_segment, host_reach(topology, by_segment), held, facts)
     bridges = _bridges(topology, held, facts)
-    wants = {*prefixes.wants(), *(Lease("bridge", name, bridge) for name, bridge in bridges.items())}
+    wants = {*prefixes.wants(), *_bridge_leases(topology, bridges)}
     wants |= set(_vni_leases(topology, spans, held))
     segments: dict[str, Segment] = {}
     addresses: dict[str, tuple[Assigned, ...]] = {}
@@ -165,6 +165,13 @@ def lay_out(
     return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes, here=by_node)
 
 
+def _bridge_leases(topology: Topology, bridges: Mapping[str, str]) -> Iterator[Lease]:
+    """Names of bridges that are the fabric's own."""
+    for name, bridge in bridges.items():
+        if not topology.networks[name].external:
+            yield Lease("bridge", name, bridge)
+
+
 def _vni_leases(
     topology: Topology, spans: Mapping[str, Span], held: Mapping[tuple[str, str], str]
 ) -> Iterator[Lease]:
@@ -209,7 +216,8 @@ def _station(wish: Network | Link, held: Mapping[tuple[str, str], str], facts: F
 def _bridges(topology: Topology, held: Mapping[tuple[str, str], str], facts: Facts) -> dict[str, str]:
     """The bridge of each network. Raises PlanError where a written name is another network's already."""
     written = {n.bridge: n for n in topology.networks.values() if not isinstance(n.bridge, Planned)}
-    taken = {*facts.links, *written}
+    there = {*facts.links, *written}
+    taken = {*there, *facts.bridges}
     found: dict[str, str] = {}
     errors: list[NetfabError] = []
     for network in topology.networks.values():
@@ -220,8 +228,9 @@ def _bridges(topology: Topology, held: Mapping[tuple[str, str], str], facts: Fac
         if leased in written:
             message = f"the bridge {leased} is network {network.name}'s; choose another name"
             errors.append(PlanError(message, at=written[leased].at.of("bridge")))
-        name = leased if leased and leased not in taken else bridge_name(topology.name, network.name, taken)
+        name = leased if leased and leased not in there else bridge_name(topology.name, network.name, taken)
         found[network.name] = name
+        there.add(name)
         taken.add(name)
     raise_all(errors)
     return found

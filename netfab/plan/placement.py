@@ -147,6 +147,9 @@ def of_all(topology: Topology, facts: Mapping[str, Facts]) -> Facts:
     return Facts(
         reservations=tuple(reservations),
         links=frozenset(chain.from_iterable(own.links for own in facts.values())),
+        bridges={
+            name: f"{holder} on {host}" for host, own in facts.items() for name, holder in own.bridges.items()
+        },
         mtu=min((own.mtu for own in facts.values()), default=Facts().mtu),
         machine=" ".join(named),
         ipv6=all(own.ipv6 for own in facts.values()),

@@ -42,6 +42,7 @@ def refuse_before(topology: Topology, seats: Seats, facts: Facts) -> None:
     raise_all(
         chain(
             _missing_bridges(topology, facts),
+            _bridges_of_others(topology, facts),
             _new_open_vswitch(topology, facts),
             on_open_vswitch(topology, seats, facts),
             _without_ipv6(topology, seats, facts),
@@ -103,6 +104,18 @@ def _missing_bridges(topology: Topology, facts: Facts) -> Iterator[PlanError]:
                 f"this host has no {network.bridge}, and `external: true` says that somebody made it",
                 at=network.at.of("bridge"),
                 hint="leave `external` out to have the bridge made",
+            )
+
+
+def _bridges_of_others(topology: Topology, facts: Facts) -> Iterator[PlanError]:
+    """Written names that other fabrics have, also of bridges that are not there now."""
+    for network in topology.networks.values():
+        holder = facts.bridges.get(str(network.bridge))
+        if holder is not None and not network.external:
+            yield PlanError(
+                f"{holder} has the bridge {network.bridge}",
+                at=network.at.of("bridge"),
+                hint="choose another name",
             )
 
 

@@ -10,21 +10,21 @@ import os
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-from netfab import __version__, fabric
-from netfab.confirm import confirm
-from netfab.diagnose.trials import Trial
+from netfab import __version__
 from netfab.engine import apply as engine
 from netfab.engine.diff import describe
 from netfab.errors import ApplyFailed, NetfabError
+from netfab.gathering import facts_of
 from netfab.kernel.drops import input_drops
 from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
 from netfab.objects.kinds import KINDS
 from netfab.objects.vxlan import Vxlan
 from netfab.plan.facts import Asked
-from netfab.proposal import facts_of
+from netfab.remote.functions import FUNCTIONS
 from netfab.remote.messages import PROTOCOL, BadMessage, Message, failure, field
 from netfab.remote.probe import Peer, Probe
 from netfab.remote.transaction import STEPS, Transaction, decide, order_of
@@ -33,6 +33,9 @@ from netfab.store.store import Record
 from netfab.topology import grammar
 from netfab.topology.image import ID
 from netfab.where import Where, last_applied, locked_fabric, opened_host, opened_store
+
+if TYPE_CHECKING:
+    from netfab.runtime.parts import Writer
 
 LOCK_TTL = 30.0  # seconds that a prepared agent waits for the next word before it lets go
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -45,6 +48,7 @@ class Agent:
         self._where = where
         self.transaction: Transaction | None = None
         self._probed: Probe | None = None
+        self._copy: tuple[ExitStack, Writer] | None = None  # what is being written, and what closes it
         self._verbs: dict[str, Callable[[Message], Iterator[Message]]] = {
             "hello": self._hello,
             "compare": self._compare,
@@ -62,6 +66,9 @@ class Agent:
             "take": self._take,
             "unpack": self._unpack,
             "logs": self._logs,
+            "copy_out": self._copy_out,
+            "copy_in": self._copy_in,
+            "parts": self._parts,
             "capture": self._capture,
         }
 
@@ -82,6 +89,7 @@ class Agent:
     def let_go(self) -> None:
         """The controller is gone: free what is prepared; what is applied stays as it is, undecided."""
         self._end_probe()
+        self._end_copy()
         if self.transaction is not None:
             transaction, self.transaction = self.transaction, None
             transaction.abandon()
@@ -223,7 +231,7 @@ class Agent:
 
     def _call(self, message: Message) -> Iterator[Message]:
         """A function of the API that is one host's own business."""
-        function = _FUNCTIONS.get(field(message, "function", str))
+        function = FUNCTIONS.get(field(message, "function", str))
         if function is None:
             raise BadMessage(f"there is no function {message['function'][:40]!r}")
         yield {"verb": "returned", "value": function(field(message, "arguments", dict), self._where)}
@@ -256,15 +264,60 @@ class Agent:
         yield {"verb": "unpacked", "image": image}
 
     def _logs(self, message: Message) -> Iterator[Message]:
+        from netfab.nodes import logs
+
         nodes, follow = map(str, field(message, "nodes", list)), field(message, "follow", bool)
-        for node, line in fabric.logs(nodes, self._where, message.get("lines"), follow):
+        for node, line in logs(nodes, self._where, message.get("lines"), follow):
             yield {"verb": "line", "node": node, "text": line.decode("utf-8", "surrogateescape")}
         yield {"verb": "ended"}
 
+    def _copy_out(self, message: Message) -> Iterator[Message]:
+        """What is copied from a node, part by part."""
+        from netfab.inside import read_in_node
+        from netfab.remote.copies import said
+
+        for part in read_in_node(field(message, "node", str), field(message, "path", str), self._where):
+            yield {"verb": "line", "part": said(part)}
+        yield {"verb": "ended"}
+
+    def _copy_in(self, message: Message) -> Iterator[Message]:
+        """A place in a node for the `parts` that follow."""
+        from netfab.inside import writer_in_node
+
+        self._end_copy()
+        node, path, name = (field(message, key, str) for key in ("node", "path", "name"))
+        with ExitStack() as closing:
+            writer = closing.enter_context(writer_in_node(node, path, name, self._where))
+            self._copy = closing.pop_all(), writer
+        yield {"verb": "writes"}
+
+    def _parts(self, message: Message) -> Iterator[Message]:
+        """Write them; after the last ones what was left out is told."""
+        from netfab.remote.copies import part_of
+
+        if self._copy is None:
+            raise BadMessage("nothing is copied here")
+        last = message.get("last") is True
+        (closing, writer), self._copy = self._copy, None
+        with closing:
+            for words in field(message, "parts", list):
+                writer.take(part_of(words))
+            left_out = writer.finish() if last else []
+            if not last:
+                self._copy = closing.pop_all(), writer
+        yield {"verb": "written", "left_out": left_out}
+
+    def _end_copy(self) -> None:
+        if self._copy is not None:
+            (closing, _), self._copy = self._copy, None
+            closing.close()
+
     def _capture(self, message: Message) -> Iterator[Message]:
         """Frames as they come, until the controller goes."""
+        from netfab.nodes import capture
+
         node, interface, filter = (field(message, key, str) for key in ("node", "interface", "filter"))
-        for heard in fabric.capture(node, interface, filter, self._where):
+        for heard in capture(node, interface, filter, self._where):
             frames = [[*each[:-1], each.data.hex()] for each in heard.frames]
             yield {"verb": "line", "frames": frames, "lost": heard.lost}
         yield {"verb": "ended"}
@@ -295,52 +348,6 @@ def _tunnel_mtus(record: Record | None) -> dict[str, int]:
         return {}
     tunnels = Fabric.from_json(record.desired, [Vxlan]).values()
     return {thing.end.link.text: thing.end.mtu for thing in tunnels}
-
-
-def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
-    def call(arguments: Message, where: Where) -> Any:
-        from netfab import lifecycle
-
-        function = getattr(lifecycle, name)
-        more = {key: arguments[key] for key in ("timeout", "number") if key in arguments}
-        return function(map(str, arguments.get("nodes", ())), where, **more)
-
-    return call
-
-
-def _destroy(arguments: Message, where: Where) -> Any:
-    name = str(arguments["fabric"])
-    if arguments.get("force") is True:
-        from netfab import adhoc
-
-        return describe(adhoc.destroy(name, where).changes)
-    return describe(fabric.destroy(name, where).changes)
-
-
-def _tried(arguments: Message, where: Where) -> Any:
-    from netfab.checks import tried
-
-    trials = decoder(tuple[Trial, ...])(arguments["trials"])
-    return plain(tried(str(arguments["fabric"]), trials, where))
-
-
-def _asked(arguments: Message, where: Where) -> Any:
-    from netfab.remote.asking import answered
-
-    return answered(arguments, where)
-
-
-_FUNCTIONS: dict[str, Callable[[Message, Where], Any]] = {
-    "status": lambda arguments, where: fabric.status(str(arguments["fabric"]), where),
-    "drift": lambda arguments, where: describe(fabric.drift(str(arguments["fabric"]), where)),
-    "reconcile": lambda arguments, where: describe(fabric.reconcile(str(arguments["fabric"]), where).changes),
-    "confirm": lambda arguments, where: confirm(str(arguments["fabric"]), where),
-    "programs": lambda _, where: fabric.programs(where),
-    "destroy": _destroy,
-    "tried": _tried,
-    "ask": _asked,
-    **{name: _lifecycle(name) for name in ("start", "stop", "restart", "kill", "pause", "unpause")},
-}
 
 
 def _read(path: str) -> str:

@@ -74,12 +74,13 @@ def install(place: str, sha: str) -> None:
 
 
 def go(sha: str, arguments: object) -> None:
-    """Become the agent."""
+    """Become the agent. An agent is told by its standard input which modules it has to have."""
     if sys.version_info < OLDEST:
         found = ".".join(str(number) for number in sys.version_info[:3])
         unfit(f"python3 is {found} there, and netfab needs 3.11", "install a newer Python there")
     if os.geteuid() != 0:
         become_root()
+    sha = sha or receive(64).decode()
     place = os.path.join(CACHE, sha)
     try:
         os.umask(0o022)

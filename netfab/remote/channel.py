@@ -28,6 +28,9 @@ class Transport(Protocol):
     reading: int
     writing: int
 
+    def opening(self) -> bytes:
+        """What to say before anybody speaks, once the ways to all hosts are being opened."""
+
     def greet(self, line: bytes) -> bytes | None:
         """What to answer to a line of whoever speaks before the agent does; None: this is the agent.
 
@@ -60,6 +63,8 @@ class Channel:
 
     def say(self, message: Message) -> None:
         """Put it on the way. What is answered from now on answers this."""
+        if self._number == 0:
+            self._out += self.transport.opening()
         self._number += 1
         self._send(encode({**message, "number": self._number}))
 

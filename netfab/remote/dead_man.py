@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from netfab.confirm import Armed, Before, Terms
 from netfab.engine.diff import Change
 from netfab.objects.base import Fabric
 from netfab.objects.uplink import Uplink
 from netfab.where import Where, last_applied, opened_store
+
+if TYPE_CHECKING:
+    from netfab.confirm import Armed
 
 CUT_OFF = 30.0  # seconds in which a controller has to show that it still gets here
 
@@ -21,11 +24,15 @@ def keeper_for(desired: Fabric, confirm: float, by_ssh: bool, where: Where) -> A
     """
     name = desired.name
     with opened_store(where) as store:
-        before = Before(name, store.record(name), store.leases(name), store.part(name))
+        before = name, store.record(name), store.leases(name), store.part(name)
         lent = (*desired.values(), *last_applied(store, name, (Uplink,)).values())
     cuts_off = by_ssh and any(isinstance(thing, Uplink) for thing in lent)
     seconds = confirm or (CUT_OFF if cuts_off else 0.0)
-    return Armed(before, Terms(seconds), where) if seconds else None
+    if not seconds:
+        return None
+    from netfab.confirm import Armed, Before, Terms  # with all that takes a change back
+
+    return Armed(Before(*before), Terms(seconds), where)
 
 
 def may_cut_off(changes: Sequence[Change]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -26,6 +27,10 @@ class Forked:
         theirs.close()
         self.reading = self.writing = ours.detach()
 
+    def opening(self) -> bytes:
+        """It has our modules."""
+        return b""
+
     def greet(self, line: bytes) -> bytes | None:
         """Nobody else is there."""
         return None
@@ -49,6 +54,7 @@ def _become_agent(fd: int, where: Where, enter: Callable[[], None]) -> None:
         signal.signal(number, signal.SIG_IGN)
     os.dup2(fd, 3)
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    gc.disable()  # as on a far host; what the parent has would be looked through, and copied
     enter()
     from netfab.remote.serve import serve
 

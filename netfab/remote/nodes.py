@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from netfab import nodes as local
 from netfab.errors import NetfabError
 from netfab.hosts import simulated
 from netfab.kernel.capture import Frame
+from netfab.remote.channel import Transport
 from netfab.remote.messages import Message
 from netfab.remote.party import Connect, connect, party
 from netfab.remote.ssh import Ssh, command
 from netfab.store.book import Entry
 from netfab.tuples import NamedTuple
 from netfab.where import Where, opened_book
+
+if TYPE_CHECKING:
+    from netfab.inside import Uses
 
 
 class There(NamedTuple):
@@ -146,6 +151,79 @@ def act(verb: str, nodes: Iterable[There], where: Where, way: Connect = connect,
             together.ask_all(
                 {host: {**message, "arguments": {"nodes": names, **more}} for host, names in by_host.items()}
             )
+
+
+def copy_out(there: There, path: str, target: str, where: Where, way: Connect = connect) -> list[str]:
+    """Copy from the node's program's files, as inside.copy_out does. Raises NetfabError."""
+    from netfab.inside import writer_on_host
+    from netfab.remote.copies import part_of
+    from netfab.runtime.places import name_of
+
+    question = {"verb": "copy_out", "node": there.name, "path": path, "follow": True}
+    with (
+        writer_on_host(target, name_of(path)) as writer,
+        party({there.host: there.destination}, where, way) as one,
+    ):
+        one.ask_all({there.host: question}, tell=lambda _, line: writer.take(part_of(line.get("part"))))
+        return writer.finish()
+
+
+def copy_in(source: str, there: There, path: str, where: Where, way: Connect = connect) -> list[str]:
+    """Copy to the node's program's files, as inside.copy_in does. Raises NetfabError."""
+    from netfab.inside import read_on_host
+    from netfab.remote.copies import bunches
+    from netfab.runtime.places import name_of
+
+    begin = {"verb": "copy_in", "node": there.name, "path": path, "name": name_of(source)}
+    with party({there.host: there.destination}, where, way) as one:
+        one.ask_all({there.host: begin})
+        for bunch in bunches(read_on_host(source)):
+            one.ask_all({there.host: {"verb": "parts", "parts": bunch}})
+        said = one.ask_all({there.host: {"verb": "parts", "parts": [], "last": True}})
+    return [str(name) for name in said[there.host]["left_out"]]
+
+
+def inspect(there: There, where: Where, way: Connect = connect) -> dict[str, Any]:
+    """The node as it should be and as it is, and its host."""
+    with party({there.host: there.destination}, where, way) as one:
+        return {**one.call("inspect", {"what": there.name})[there.host], "host": there.host}
+
+
+def wait(there: There, where: Where, way: Connect = connect) -> int | None:
+    """The exit code of the node's program when it has ended and is not started again; None: nobody saw it."""
+    message = {"verb": "call", "function": "wait", "arguments": {"node": there.name}, "follow": True}
+    with party({there.host: there.destination}, where, way) as one:
+        (code,) = one.ask_all({there.host: message})[there.host]["value"]
+    return None if code is None else int(code)
+
+
+@contextmanager
+def usage(nodes: Iterable[There], where: Where, way: Connect = connect) -> Iterator[Callable[[], Uses]]:
+    """Within this, what asks once more what the programs of these nodes use."""
+    from netfab.objects.decode import decoder
+    from netfab.runtime.usage import Usage
+
+    read = decoder(Usage)
+    names: dict[tuple[str, str], list[str]] = {}
+    for there in nodes:
+        names.setdefault((there.host, there.destination), []).append(there.name)
+    called = {f"{host} at {at}" if at else host: (host, at) for host, at in names}
+
+    def reach(label: str, destination: str, where: Where) -> Transport:
+        return way(called[label][0], destination, where)
+
+    with party({label: at for label, (_, at) in called.items()}, where, reach) as together:
+        questions = {
+            label: {"verb": "call", "function": "usage", "arguments": {"nodes": names[key]}}
+            for label, key in called.items()
+        }
+
+        def used() -> Uses:
+            said = together.ask_all(questions)
+            rows = [row for answer in said.values() for row in answer["value"]]
+            return {(str(fabric), str(node)): read(found) for fabric, node, *found in rows}
+
+        yield used
 
 
 def _by_host(nodes: Iterable[There]) -> list[tuple[Entry, Mapping[str, list[str]]]]:

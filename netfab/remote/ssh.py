@@ -52,10 +52,14 @@ def command(
 
 
 def _far_command(arguments: dict[str, Any]) -> str:
-    """One word for the far shell, whichever it is: no quotes inside, no line's end."""
+    """One word for the far shell, whichever it is: no quotes inside, no line's end.
+
+    An agent hears later which modules it has to have: they are read here while ssh connects.
+    """
     with open(bootstrap.__file__, encoding="utf-8") as file:
         text = file.read()
-    call = f"go({bundle().sha!r}, {arguments!r})"
+    sha = bundle().sha if arguments else ""
+    call = f"go({sha!r}, {arguments!r})"
     inner = base64.b64encode(f"{text}\n\n{call}\n".encode()).decode()
     return f"exec python3 -I -S -c 'import base64;exec(base64.b64decode(\"{inner}\"))'"
 
@@ -81,6 +85,10 @@ class Ssh:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self.writing, self.reading = self._process.stdin.fileno(), self._process.stdout.fileno()
+
+    def opening(self) -> bytes:
+        """Which modules the agent has to have."""
+        return bundle().sha.encode()
 
     def greet(self, line: bytes) -> bytes | None:
         """What a far shell prints is passed over; the bootstrap gets what it needs."""

@@ -13,13 +13,13 @@ from typing import Any, get_type_hints
 from netfab.engine import apply as engine
 from netfab.engine.diff import for_peers, order
 from netfab.errors import NetfabError, StoreError, raise_all
-from netfab.fabric import remember
 from netfab.hosts.ports import refuse_busy
 from netfab.nodes import run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Lease
+from netfab.remembering import remember
 from netfab.remote.dead_man import CUT_OFF, keeper_for, may_cut_off
 from netfab.remote.messages import BadMessage, Message, StaleBase
 from netfab.store.public import withdraw
@@ -59,8 +59,8 @@ class Order(NamedTuple):
 
     def undecided(self) -> str:
         """What is kept of it until it is decided."""
-        kept = {**self._asdict(), "fabric": json.loads(self.fabric.to_json()), "published": ()}
-        return json.dumps(plain(kept))
+        kept = plain({**self._asdict(), "fabric": None, "published": ()})
+        return json.dumps({**kept, "fabric": json.loads(self.fabric.to_json())})
 
 
 def order_of(message: Message) -> Order:

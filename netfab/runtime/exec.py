@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from netfab.errors import BECOME, ContainerFailed, NetfabError
+from netfab.errors import BECOME, IDENTIFY, ContainerFailed, NetfabError
 from netfab.runtime import cgroups, sealed, tty
 from netfab.runtime.confine import every_right, give_up, lock, rights_with
 from netfab.runtime.identity import identify
@@ -30,13 +30,22 @@ from netfab.runtime.spawn import (
     execute,
     failure_of,
     join_cgroups,
+    receive_terminal,
     reset_signals,
     run_or_report,
+    send_terminal,
 )
 from netfab.runtime.spec import capabilities_of
 from netfab.runtime.status import PAUSED, status_of
 from netfab.system import linux
-from netfab.system.process import clone, die_with_parent, hide_from_ptrace, signal_with_parent
+from netfab.system.devpts import open_terminal
+from netfab.system.process import (
+    clone,
+    close_on_exec_from,
+    die_with_parent,
+    hide_from_ptrace,
+    signal_with_parent,
+)
 from netfab.tuples import NamedTuple
 
 _JOINED = (
@@ -45,12 +54,11 @@ _JOINED = (
 
 
 class Streams(NamedTuple):
-    """What becomes 0, 1 and 2 of the command; `terminal` makes the first its controlling terminal."""
+    """What becomes 0, 1 and 2 of the command, or is copied to and from its terminal."""
 
     stdin: int = 0
     stdout: int = 1
     stderr: int = 2
-    terminal: bool = False
 
 
 OWN_STREAMS = Streams()  # the caller's
@@ -58,7 +66,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LEFT = b"\1"  # what a helper reports when a person has left the command to itself
 TIMED_OUT = 124  # exit status, as of timeout(1)
 
-Run = Callable[[Streams], Iterator[str]]  # the steps of the child, as in spawn.py
+Run = Callable[[socket.socket | None], Iterator[str]]  # the steps of the child, as in spawn.py
 
 
 def run_in_container(
@@ -68,6 +76,7 @@ def run_in_container(
     *,
     privileged: bool = False,
     user: str | None = None,
+    workdir: str | None = None,
     env: tuple[tuple[str, str], ...] = (),
     terminal: bool = False,
     streams: Streams = OWN_STREAMS,
@@ -75,17 +84,17 @@ def run_in_container(
 ) -> int:
     """Run a command beside a container's own process; its exit status, 128 + n for a signal.
 
-    It is killed after `timeout` seconds, which is TIMED_OUT.
+    `user` and `workdir` None: the container's own. It is killed after `timeout` seconds, which is TIMED_OUT.
 
     Raises ContainerFailed (whose exit_code is 126 or 127) when it can't be run, NetfabError when the
     container isn't up.
     """
     if not sealed.must_be_sealed():
-        return _run_beside(paths, name, argv, privileged, user, env, terminal, streams, timeout)
+        return _run_beside(paths, name, argv, privileged, user, workdir, env, terminal, streams, timeout)
     request = os.memfd_create("exec", 0)  # not the command line, which everybody can read
     listen, report = os.pipe()
     try:
-        what = [list(paths), name, argv, privileged, user, env, terminal, timeout]
+        what = [list(paths), name, argv, privileged, user, workdir, env, terminal, timeout]
         os.pwrite(request, json.dumps(what).encode(), 0)
         _hold_back_signals()
         child = os.fork()
@@ -103,7 +112,7 @@ def run_in_container(
 
 def _become_helper(request: int, report: int, terminal: bool, streams: Streams) -> Iterator[str]:
     yield "start a helper"
-    connect_output(*streams[:3])
+    connect_output(*streams)
     os.set_inheritable(report, True)
     os.set_inheritable(request, True)
     if not terminal:
@@ -117,12 +126,12 @@ def main(request: str, report: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the command, which has its own handling of it
     os.set_inheritable(int(report), False)
     with open(int(request), "rb") as file:
-        paths, name, argv, privileged, user, env, terminal, timeout = json.load(file)
+        paths, name, argv, privileged, user, workdir, env, terminal, timeout = json.load(file)
     variables = tuple((key, value) for key, value in env)
     try:
         code = _run_beside(
-            Paths(*paths), name, tuple(argv), privileged, user, variables, terminal, OWN_STREAMS, timeout,
-            lambda: _leave(int(report)),
+            Paths(*paths), name, tuple(argv), privileged, user, workdir, variables, terminal, OWN_STREAMS,
+            timeout, lambda: _leave(int(report)),
         )  # fmt: skip
     except ContainerFailed as error:
         os.write(int(report), f"{error.step}\0{error.errno}\0{error.path}".encode(errors="replace"))
@@ -200,6 +209,7 @@ def _run_beside(
     argv: tuple[str, ...],
     privileged: bool,
     user: str | None,
+    workdir: str | None,
     env: tuple[tuple[str, str], ...],
     terminal: bool,
     streams: Streams,
@@ -217,10 +227,14 @@ def _run_beside(
     cgroup = next(
         (os.open(leaf.path, os.O_PATH | os.O_CLOEXEC) for leaf in leaves if not leaf.controllers), None
     )
-    spec = found.spec._replace(env=(*found.spec.env, *env), user=found.spec.user if user is None else user)
+    spec = found.spec._replace(
+        env=(*found.spec.env, *env),
+        user=found.spec.user if user is None else user,
+        workdir=found.spec.workdir if workdir is None else workdir,
+    )
     rights = every_right() if privileged else rights_with(capabilities_of(spec))
 
-    def enter(streams: Streams) -> Iterator[str]:
+    def enter(channel: socket.socket | None) -> Iterator[str]:
         yield "join its cgroups"
         die_with_parent()
         hide_from_ptrace()
@@ -232,12 +246,15 @@ def _run_beside(
         if child := clone(0, cgroup).pid:
             _outlive(child)
         linux.setns(pidfd, linux.CLONE_NEWCGROUP)
-        yield "find its user"
-        identity = identify(os.open("/", os.O_PATH | os.O_CLOEXEC), "" if privileged else spec.user)
+        yield IDENTIFY
+        root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        identity = identify(root, "" if privileged else spec.user)
+        yield "open its terminal" if terminal else "open its output"
+        _connect(streams, channel, lambda: open_terminal(root, identity.uid))
         yield BECOME
-        _connect(streams)
         give_up(rights, identity)
         die_with_parent()
+        yield "enter its working directory"
         enter_directory(spec.workdir)
         reset_signals()
         os.umask(0o022)
@@ -247,7 +264,9 @@ def _run_beside(
         execute(argv, environment(spec.env, identity, spec.hostname or spec.name, terminal))
 
     try:
-        return _run(name, enter, terminal, streams, timeout, leave)
+        if terminal:
+            return _run_on_terminal(name, enter, streams, leave)
+        return _run(name, enter, streams, timeout)
     finally:
         os.close(pidfd)
         if cgroup is not None:
@@ -274,17 +293,18 @@ def run_in_namespace(
     hostname: str,
     hosts_file: str = "",
     resolv_conf: str = "",
+    workdir: str | None = None,
     env: Mapping[str, str] | None = None,
     terminal: bool = False,
     streams: Streams = OWN_STREAMS,
 ) -> int:
     """Run a command of the host in a node that has a network namespace and no process; its exit status.
 
-    `env` None: the caller's own. Raises ContainerFailed when it can't be run.
+    `workdir` and `env` None: the caller's own. Raises ContainerFailed when it can't be run.
     """
     shown = dict(os.environ if env is None else env)
 
-    def enter(streams: Streams) -> Iterator[str]:
+    def enter(channel: socket.socket | None) -> Iterator[str]:
         yield "enter its network"
         die_with_parent()
         linux.setns(netns, linux.CLONE_NEWNET)
@@ -297,18 +317,28 @@ def run_in_namespace(
                 linux.mount(source, os.path.realpath(target), flags=linux.MS_BIND)
         with suppress(OSError):  # refused where our own /sys is not whole; /sys/class/net is then the host's
             linux.mount("sysfs", "/sys", "sysfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        if workdir is not None:
+            yield "enter its working directory"
+            os.chdir(workdir)
         yield "run"
-        _connect(streams)
+        _connect(streams, channel, os.openpty)
         reset_signals()
         execute(argv, shown)
 
-    return _run(hostname, enter, terminal, streams)
+    return _run_on_terminal(hostname, enter, streams) if terminal else _run(hostname, enter, streams)
 
 
-def _connect(streams: Streams) -> None:
-    if streams.terminal:
-        os.login_tty(os.dup(streams.stdin))
-    connect_output(*streams[:3])
+def _connect(streams: Streams, channel: socket.socket | None, opened: Callable[[], tuple[int, int]]) -> None:
+    """The streams become the command's; or one end of a new terminal, whose other one goes to our caller."""
+    if channel is None:
+        connect_output(*streams)
+        return
+    master, slave = opened()
+    if os.isatty(streams.stdin):
+        tty.copy_size(streams.stdin, master)
+    send_terminal(channel, master)
+    os.login_tty(slave)
+    close_on_exec_from(3)
 
 
 def _outlive(child: int) -> None:
@@ -324,26 +354,27 @@ def _exit_code(pid: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def _run(
-    name: str,
-    enter: Run,
-    terminal: bool,
-    streams: Streams,
-    timeout: float | None = None,
-    leave: Callable[[], None] | None = None,
-) -> int:
-    if not terminal:
-        child, report = _fork(enter, streams)
-        with _passing_signals(lambda number: _signal_command(child, number, streams.stdin)):
-            overdue = timeout is not None and not _ends_within(child, timeout)
-            if overdue:
-                os.kill(child, signal.SIGKILL)
-            code = _wait(name, child, report)
-        return TIMED_OUT if overdue else code
-    with tty.Pair(streams.stdin) as pair:
-        child, report = _fork(enter, Streams(pair.slave, pair.slave, pair.slave, terminal=True))
-        with suppress(_HungUp), _passing_signals(_hang_up):
-            pair.relay(child, streams.stdin, streams.stdout, leave)
+def _run(name: str, enter: Run, streams: Streams, timeout: float | None = None) -> int:
+    child, report = _fork(enter, None)
+    with _passing_signals(lambda number: _signal_command(child, number, streams.stdin)):
+        overdue = timeout is not None and not _ends_within(child, timeout)
+        if overdue:
+            os.kill(child, signal.SIGKILL)
+        code = _wait(name, child, report)
+    return TIMED_OUT if overdue else code
+
+
+def _run_on_terminal(name: str, enter: Run, streams: Streams, leave: Callable[[], None] | None = None) -> int:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        child, report = _fork(enter, theirs)
+    with ours, suppress(_HungUp), _passing_signals(_hang_up):
+        master = receive_terminal(ours)
+        if master is not None:
+            try:
+                tty.relay(master, child, streams.stdin, streams.stdout, leave)
+            finally:
+                os.close(master)
     return _wait(name, child, report)  # who had the terminal has been told by now that it is gone
 
 
@@ -357,7 +388,7 @@ def _ends_within(child: int, seconds: float) -> bool:
         os.close(pidfd)
 
 
-def _fork(enter: Run, streams: Streams) -> tuple[int, int]:
+def _fork(enter: Run, channel: socket.socket | None) -> tuple[int, int]:
     """The child's number, and the pipe on which it says what went wrong."""
     listen, report = os.pipe2(os.O_CLOEXEC)
     _hold_back_signals()
@@ -365,7 +396,7 @@ def _fork(enter: Run, streams: Streams) -> tuple[int, int]:
     if child == 0:
         for number in (signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
-        run_or_report(enter(streams), report)
+        run_or_report(enter(channel), report)
     os.close(report)
     return child, listen
 

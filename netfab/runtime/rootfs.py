@@ -224,13 +224,19 @@ def bind_mounts(root: int, spec: Spec) -> None:
 def _bind(root: int, mount: Mount) -> None:
     source = clone_mount(AT_FDCWD, mount.source, recursive=True)
     restrict_mount(source, MOUNT_ATTR_NODEV | (MOUNT_ATTR_RDONLY if mount.read_only else 0))
-    directory = stat.S_ISDIR(os.fstat(source).st_mode)
+    directory = _is_directory(source)
     target = _open_or_make(root, mount.target.strip("/"), directory)
+    if _is_directory(target) != directory:
+        raise OSError(errno.ENOTDIR if directory else errno.EISDIR, "not of one kind", mount.target)
     if filesystem_magic(target) in _KERNEL_MAGICS:
         raise OSError(errno.EPERM, "mounts onto the kernel's own file systems are refused", mount.target)
     attach_mount(source, target)
     os.close(source)
     os.close(target)
+
+
+def _is_directory(fd: int) -> bool:
+    return stat.S_ISDIR(os.fstat(fd).st_mode)
 
 
 def _open_or_make(root: int, path: str, directory: bool) -> int:

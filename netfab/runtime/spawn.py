@@ -19,13 +19,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import NoReturn
 
-from netfab.errors import BECOME, ContainerFailed
+from netfab.errors import BECOME, IDENTIFY, MOUNT, ContainerFailed
 from netfab.runtime import rootfs
 from netfab.runtime.confine import Rights, give_up, lock
 from netfab.runtime.identity import Identity, identify
 from netfab.runtime.layers import Layers, Part
 from netfab.runtime.spec import DEFAULT_ENV, INIT, Spec
 from netfab.system import linux
+from netfab.system.devpts import open_terminal
 from netfab.system.mounts import RESOLVE_BENEATH, open_below
 from netfab.system.process import clone, close_on_exec_from, hide_from_ptrace
 from netfab.system.trees import make_directories
@@ -164,11 +165,11 @@ def _become(birth: Birth, streams: tuple[int | None, int, int], channel: socket.
     rootfs.mount_kernel_filesystems(root, birth.layers, birth.cgroup_mounts)
     if birth.init:
         rootfs.bind_init(root, birth.init)
-    yield "mount"
+    yield MOUNT
     rootfs.bind_mounts(root, spec)
     yield "write its files"
     rootfs.write_files(root, spec)
-    yield "find its user"
+    yield IDENTIFY
     user = identify(root, spec.user)
     yield "make its working directory"
     os.close(make_directories(root, spec.workdir))
@@ -179,7 +180,7 @@ def _become(birth: Birth, streams: tuple[int | None, int, int], channel: socket.
     rootfs.enter_root(root)
     yield "open its output"
     if spec.terminal:
-        streams = _terminal(channel, user)
+        streams = _terminal(root, channel, user)
     stdin = open_below(root, "dev/null", os.O_RDONLY, RESOLVE_BENEATH) if streams[0] is None else streams[0]
     connect_output(stdin, *streams[1:])
     yield BECOME
@@ -198,18 +199,27 @@ def _become(birth: Birth, streams: tuple[int | None, int, int], channel: socket.
     execute(words, environment(spec.env, user, spec.hostname or spec.name, spec.terminal))
 
 
-def _terminal(channel: socket.socket, user: Identity) -> tuple[int, int, int]:
+def _terminal(root: int, channel: socket.socket, user: Identity) -> tuple[int, int, int]:
     """A terminal of the container's own /dev/pts, which becomes ours; its other end goes to the supervisor.
 
-    By the names of its own /dev, which no image has a say in; its device is bound at /dev/console nowhere
-    (CVE-2025-52565).
+    It is bound at /dev/console nowhere (CVE-2025-52565).
     """
-    master, slave = os.openpty()
-    os.fchown(slave, user.uid, -1)
-    socket.send_fds(channel, [_TERMINAL], [master])
-    os.close(master)
+    master, slave = open_terminal(root, user.uid)
+    send_terminal(channel, master)
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     return slave, slave, slave
+
+
+def send_terminal(channel: socket.socket, master: int) -> None:
+    """Give the end of a terminal that is not the command's to who is at the other end of a channel."""
+    socket.send_fds(channel, [_TERMINAL], [master])
+    os.close(master)
+
+
+def receive_terminal(channel: socket.socket) -> int | None:
+    """What send_terminal gave; None: its process ended before."""
+    data, ends, _, _ = socket.recv_fds(channel, len(_TERMINAL), 1, socket.MSG_CMSG_CLOEXEC)
+    return ends[0] if data else None
 
 
 def join_cgroups(files: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
-"""A terminal between a person and a command: a pair of pseudo terminals that the caller holds.
+"""A terminal between a person and a command, which has one end of a pair of pseudo terminals.
 
-The command gets one end; the other is copied to and from the person's terminal, which is raw meanwhile and
-restored at the end, whatever happens (pty(7), termios(3)).
+The other end is copied to and from the person's terminal, which is raw meanwhile and restored at the end,
+whatever happens (pty(7), termios(3)).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import termios
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 
 _CHUNK = 1 << 16
 _END_OF_INPUT = b"\x04"
@@ -38,70 +38,51 @@ class Keys:
         return before[:-1] if self._begun else before
 
 
-class Pair:
-    """Both ends, for as long as the `with` lasts; of the size of the terminal `like`, if that is one."""
+def relay(master: int, child: int, stdin: int, stdout: int, leave: Callable[[], None] | None = None) -> None:
+    """Copy until the command has ended and all that it wrote is shown.
 
-    def __init__(self, like: int) -> None:
-        self._like = like
+    `leave`: called when the keys come that leave it to itself; from then on what it writes goes nowhere.
+    """
+    pidfd = os.pidfd_open(child)
+    try:
+        with raw(stdin), _resized(stdin, master):
+            left = _copy(master, pidfd, stdin, stdout, None if leave is None else Keys())
+        if left and leave is not None:
+            leave()
+            _copy(master, pidfd, None, None, None)
+    finally:
+        os.close(pidfd)
 
-    def __enter__(self) -> Pair:
-        self._master, self.slave = os.openpty()
-        if os.isatty(self._like):
-            copy_size(self._like, self._master)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.close(self._master)
-        if self.slave != -1:
-            os.close(self.slave)
-
-    def relay(self, child: int, stdin: int, stdout: int, leave: Callable[[], None] | None = None) -> None:
-        """Copy until the command has ended and all that it wrote is shown.
-
-        `leave`: called when the keys come that leave it to itself; from then on what it writes goes nowhere.
-        """
-        os.close(self.slave)
-        self.slave = -1
-        pidfd = os.pidfd_open(child)
-        try:
-            with raw(stdin), _resized(stdin, self._master):
-                left = self._copy(pidfd, stdin, stdout, None if leave is None else Keys())
-            if left and leave is not None:
-                leave()
-                self._copy(pidfd, None, None, None)
-        finally:
-            os.close(pidfd)
-
-    def _copy(self, pidfd: int, stdin: int | None, stdout: int | None, keys: Keys | None) -> bool:
-        """Until it is over; or, which is True, until the keys are complete."""
-        poll = select.poll()
-        for fd in (self._master, pidfd, *([] if stdin is None else [stdin])):
-            poll.register(fd, select.POLLIN)
-        while True:
-            ready = {fd for fd, _ in poll.poll()}
-            if stdin is not None and stdin in ready:
-                data = os.read(stdin, _CHUNK)
-                write(self._master, (keys.passed(data) if keys else data) if data else _END_OF_INPUT)
-                if keys is not None and keys.complete:
-                    return True
-                if not data:
-                    poll.unregister(stdin)
-            if self._master in ready:
-                if not self._show(stdout):
-                    return False
-            elif pidfd in ready:  # over, and nothing more to show: others may hold the terminal open
+def _copy(master: int, pidfd: int, stdin: int | None, stdout: int | None, keys: Keys | None) -> bool:
+    """Until it is over; or, which is True, until the keys are complete."""
+    poll = select.poll()
+    for fd in (master, pidfd, *([] if stdin is None else [stdin])):
+        poll.register(fd, select.POLLIN)
+    while True:
+        ready = {fd for fd, _ in poll.poll()}
+        if stdin is not None and stdin in ready:
+            data = os.read(stdin, _CHUNK)
+            write(master, (keys.passed(data) if keys else data) if data else _END_OF_INPUT)
+            if keys is not None and keys.complete:
+                return True
+            if not data:
+                poll.unregister(stdin)
+        if master in ready:
+            if not _show(master, stdout):
                 return False
-
-    def _show(self, stdout: int | None) -> bool:
-        try:
-            data = os.read(self._master, _CHUNK)
-        except OSError:  # EIO: nobody has the other end any more
+        elif pidfd in ready:  # over, and nothing more to show: others may hold the terminal open
             return False
-        if stdout is not None:
-            write(stdout, data)
-        return bool(data)
+
+
+def _show(master: int, stdout: int | None) -> bool:
+    try:
+        data = os.read(master, _CHUNK)
+    except OSError:  # EIO: nobody has the other end any more
+        return False
+    if stdout is not None:
+        write(stdout, data)
+    return bool(data)
 
 
 def write(fd: int, data: bytes) -> None:

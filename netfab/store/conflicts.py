@@ -1,4 +1,4 @@
-"""What two fabrics can't both hold: subnets that overlap, and VNIs. Pure."""
+"""What two fabrics can't both hold: subnets that overlap, VNIs, and bridges. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ def refuse_vnis(wanted: Iterable[Lease], others: Mapping[int, str]) -> None:
     for lease in wanted:
         if lease.kind == "vni" and int(lease.value) in others:
             raise LeaseConflict(f"VNI {lease.value} is fabric {others[int(lease.value)]}'s")
+
+
+def refuse_bridges(wanted: Iterable[Lease], others: Mapping[str, str]) -> None:
+    """Raises LeaseConflict where one is another fabric's. `others`: bridge -> whose it is."""
+    for lease in wanted:
+        if lease.kind == "bridge" and lease.value in others:
+            raise LeaseConflict(f"{others[lease.value]} has the bridge {lease.value}")
 
 
 def refuse_overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> None:

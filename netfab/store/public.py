@@ -80,6 +80,16 @@ class PublicView:
             if lease.kind == "vni"
         }
 
+    def bridges(self, besides: str) -> dict[str, str]:
+        """Bridges of other fabrics."""
+        return {
+            lease.value: f"network {lease.key} of fabric {fabric}"
+            for fabric in self._fabrics()
+            if fabric != besides
+            for lease in self.leases(fabric)
+            if lease.kind == "bridge"
+        }
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """What other fabrics borrow, and its originals."""
         return {
@@ -153,6 +163,8 @@ def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
             file.writelines(parts)
         os.replace(f"{path}.new", path)
     except OSError as error:
+        with suppress(OSError):
+            os.unlink(f"{path}.new")
         raise StoreError(f"{path}: {error.strerror}", hint=f"make room in {directory}") from error
 
 

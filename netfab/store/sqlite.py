@@ -18,7 +18,7 @@ from typing import Self
 
 from netfab.errors import LeaseConflict, StoreError
 from netfab.plan.facts import HeldSubnet, Lease, same_port
-from netfab.store.conflicts import refuse_overlaps, refuse_vnis
+from netfab.store.conflicts import refuse_bridges, refuse_overlaps, refuse_vnis
 from netfab.store.store import Part, Record
 
 # What each version added to the one before; the first makes the tables.
@@ -125,6 +125,14 @@ class SqliteStore:
             )
             return {int(value): fabric for value, fabric in rows}
 
+    def bridges(self, besides: str) -> dict[str, str]:
+        """Bridges of other fabrics."""
+        with self._as_store_error():
+            rows = self._db.execute(
+                "SELECT value, key, fabric FROM leases WHERE kind = 'bridge' AND fabric <> ?", (besides,)
+            )
+            return {bridge: f"network {network} of fabric {fabric}" for bridge, network, fabric in rows}
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """What other fabrics borrow, and its originals."""
         with self._as_store_error():
@@ -154,6 +162,7 @@ class SqliteStore:
                 if any(lease.kind == "publish" and same_port(lease.key, key) for lease in wanted):
                     raise LeaseConflict(f"port {key} is published by fabric {other}")
             refuse_vnis(wanted, self.vnis(fabric))
+            refuse_bridges(wanted - self.leases(fabric), self.bridges(fabric))
             refuse_overlaps(wanted, self.held(fabric))
             self._insert(fabric, wanted)
 
@@ -215,10 +224,13 @@ class SqliteStore:
         """
         try:
             yield
+        except UnicodeEncodeError as error:  # of our own making: a path that is no text
+            raise StoreError(f"{error.object!r} can't be kept: it is not UTF-8") from error
         except (sqlite3.Error, OSError, ValueError, TypeError, AttributeError) as error:
             broken = not isinstance(error, (OSError, sqlite3.OperationalError))
             hint = "`netfab recover` rebuilds it from what the kernel shows" if broken else ""
-            raise StoreError(f"{self.path}: {error}", hint=hint) from error
+            told = (isinstance(error, OSError) and error.strerror) or error
+            raise StoreError(f"{self.path}: {told}", hint=hint) from error
 
 
 @contextmanager

@@ -76,6 +76,9 @@ class Store(Protocol):
     def vnis(self, besides: str) -> dict[int, str]:
         """VNIs of other fabrics: VNI -> fabric."""
 
+    def bridges(self, besides: str) -> dict[str, str]:
+        """Bridges that other fabrics made, or are about to: name -> "network NETWORK of fabric FABRIC"."""
+
     def borrowed(self, besides: str) -> dict[str, str]:
         """Sysctls of the host that other fabrics borrow: key -> what it was before the first of them."""
 
@@ -85,8 +88,8 @@ class Store(Protocol):
     def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
         """Hold these too.
 
-        Raises LeaseConflict, and holds nothing new, when another fabric has an overlapping subnet or the
-        same published port.
+        Raises LeaseConflict, and holds nothing new, when another fabric has an overlapping subnet, the
+        same published port, or a bridge of that name.
         """
 
     def commit(self, record: Record, wants: Iterable[Lease], part: Part | None = None) -> None:

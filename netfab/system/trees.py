@@ -23,23 +23,29 @@ from netfab.system.mounts import (
 IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS  # symlinks stay inside the root
 STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
 
+_PLACE = os.O_PATH | os.O_DIRECTORY
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def make_directories(root: int, path: str) -> int:
-    """mkdir -p inside the root; an O_PATH descriptor of the last directory."""
-    flags = os.O_PATH | os.O_DIRECTORY
-    here = open_below(root, ".", flags, IN_ROOT)
+    """mkdir -p inside the root; an O_PATH descriptor of the last directory. Raises OSError."""
+    here = open_below(root, ".", _PLACE, IN_ROOT)
     parts = [part for part in path.split("/") if part]
     for end, name in enumerate(parts, 1):
         try:
-            following = open_below(root, "/".join(parts[:end]), flags, IN_ROOT)
-        except FileNotFoundError:
-            os.mkdir(name, 0o755, dir_fd=here)
-            following = open_below(here, name, flags, STRICT)
-        os.close(here)
+            following = _opened_or_made(root, "/".join(parts[:end]), here, name)
+        finally:
+            os.close(here)
         here = following
     return here
+
+
+def _opened_or_made(root: int, path: str, parent: int, name: str) -> int:
+    try:
+        return open_below(root, path, _PLACE, IN_ROOT)
+    except FileNotFoundError:
+        os.mkdir(name, 0o755, dir_fd=parent)
+        return open_below(parent, name, _PLACE, STRICT)
 
 
 def remove_at(directory: int, name: str) -> None:

@@ -70,8 +70,9 @@ class WrongWord(NetfabError):
 
     def __init__(self, error: TopologyError) -> None:
         super().__init__(error.message, hint=error.hint)
-        path = error.at.path if error.at else ""
-        self.key = path.partition(".")[2].partition(".")[0].partition("[")[0]
+        keys = (error.at.path if error.at else "").split(".")[1:]
+        del keys[: 2 * (keys[:2] == ["networks", _ANY])]  # then it is one of its port there
+        self.key = keys[0].partition("[")[0] if keys else ""
 
 
 def topology_of(wanted: Iterable[Wanted], networks: Iterable[str]) -> Topology:

@@ -120,6 +120,12 @@ def _command(tree: Tree, path: str, run: Run) -> Command:
 COMMAND: Final[Reader[Command]] = Reader(_command, {"anyOf": [ANY_SCALAR, _ARGUMENTS.schema]})
 
 
+def _entrypoint(tree: Tree, path: str, run: Run) -> Command:
+    """One empty word is none, as Docker has it."""
+    found = _ARGUMENTS.read(tree, path, run)
+    return () if found == ("",) else found
+
+
 def _image(tree: Tree, path: str, run: Run) -> str:
     """`host`, a path, an archive, or a registry's name; what is relative becomes absolute."""
     return parsed(lambda text: str(source(text, run.files.directory(tree))), tree, path, run)
@@ -263,7 +269,7 @@ NODE: Final[dict[str, Reader[Any]]] = {
     "kind": NETWORK_NAME,
     "image": Reader(_image, ANY_SCALAR),
     "command": words({"none": ()}, COMMAND),
-    "entrypoint": words({"none": ()}, _ARGUMENTS),
+    "entrypoint": words({"none": ()}, Reader(_entrypoint, _ARGUMENTS.schema)),
     "mode": Reader(_mode, pattern(f"bridge|host|none|container:{NAME}")),
     "networks": Reader(_networks, _networks_schema()),
     "publish": listed(Reader(_publish, pattern(r".*\d+(-\d+)?:\d+(-\d+)?(/(tcp|udp|sctp))?"))),

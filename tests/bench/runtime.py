@@ -11,10 +11,14 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 
 from frame import NETFAB, YARDSTICKS, Row, Samples, at_most, fresh_machine, main, progress, run, topology
 
+from netfab.runtime import client
+from netfab.runtime.paths import Paths
 from netfab.system import linux
+from netfab.where import HERE
 
 NODES = 1000
 FEW = 100  # containers that crun starts
@@ -75,11 +79,12 @@ def measure(directory: Path, rounds: int) -> list[Row]:
         at_most("the same against podman run", samples.ratio("run true", "podman true"), 0.9),
         at_most("`exec true`, beyond nsenter", (samples.median("exec") - samples.median("nsenter")) * 1e3, 90,
                 " ms"),
+        at_most("stop of a program that handles no SIGTERM", samples.median("stop") * 1000, 50, " ms"),
     ]  # fmt: skip
 
 
 def single(samples: Samples) -> None:
-    """One container at a time: a cold run, and a command in one that runs."""
+    """One container at a time: a cold run, a command in one that runs, and its end."""
     run(NETFAB, "run", "--rm", "host", "true")  # the store is there
     samples.add("run true", run(NETFAB, "run", "--rm", "host", "true").seconds)
     run(NETFAB, "run", "--detach", "--name", "nap", "host", "sleep", "infinity")
@@ -88,6 +93,11 @@ def single(samples: Samples) -> None:
         for _ in range(3):
             samples.add("exec", run(NETFAB, "exec", "nap", "true").seconds)
             samples.add("nsenter", run("nsenter", "--all", "--target", str(pid), "true").seconds)
+        for _ in range(3):
+            began = perf_counter()
+            client.stop(Paths("default", HERE.run, HERE.state), ["nap"])
+            samples.add("stop", perf_counter() - began)
+            run(NETFAB, "start", "nap")
     finally:
         run(NETFAB, "rm", "--force", "nap")
 

@@ -28,10 +28,30 @@ def test_a_page_renders_without_a_warning(page: str) -> None:
     assert not warnings.getvalue()
 
 
+def linked(page: Path) -> list[str]:
+    """What a page links to in this repository, as it is written there."""
+    links = re.findall(r"`[^`<]*<([^>`]+)>`_", page.read_text())
+    return [link for link in links if "://" not in link]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_files_that_a_page_links_to_are_there(page: str) -> None:
-    links = re.findall(r"`[^`<]*<([^>`]+)>`_", (ROOT / page).read_text())
+    here = ROOT / page
 
-    assert not [
-        link for link in links if "://" not in link and not (ROOT / page).parent.joinpath(link).exists()
-    ]
+    assert not [link for link in linked(here) if not (here.parent / link).exists()]
+
+
+def test_every_page_is_led_to_from_the_readme() -> None:
+    reached: set[Path] = set()
+    found = [ROOT / "README.rst"]
+    while found:
+        here = found.pop()
+        if here in reached:
+            continue
+        reached.add(here)
+        if here.is_dir():
+            found += here.glob("*.rst")
+        elif here.suffix == ".rst":
+            found += [(here.parent / link).resolve() for link in linked(here)]
+
+    assert [page for page in PAGES if ROOT / page not in reached] == []

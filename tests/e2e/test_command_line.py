@@ -577,6 +577,24 @@ def test_a_completion_script_is_printed(lab: Lab, shell: str) -> None:
     assert "_NETFAB_COMPLETE" in lab.netfab("completion", shell).out
 
 
+def test_a_command_whose_standard_streams_are_closed_does_the_same(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    applied = lab.run("sh", "-c", 'exec "$0" apply 0<&- 1>&- 2>&-', *lab.words())
+
+    assert applied.code == 0
+    assert lab.netfab("drift").out == "No changes. The kernel matches pair.\n"
+
+
+def test_in_a_directory_that_is_gone_a_command_says_so(lab: Lab) -> None:
+    lab.write(PAIR)
+    script = 'mkdir gone; cd gone; rmdir ../gone; exec "$0" apply - < ../topology.yaml'
+
+    told = lab.run("sh", "-c", script, *lab.words())
+
+    assert (told.code, told.err) == (1, "netfab: error: the current directory is gone\n")
+
+
 def test_a_closed_pipe_is_no_traceback(lab: Lab) -> None:
     lab.write("name: big\nnetworks: {lan: {}}\nnodes: {n1..500: {networks: [lan]}}\n")
 

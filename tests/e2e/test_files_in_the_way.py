@@ -57,3 +57,13 @@ def test_a_file_that_can_t_be_read_is_an_error_that_names_it(lab: Lab) -> None:
     told = lab.netfab("recover", code=1).err
 
     assert told == "netfab: error: /var/lib/netfab/store.sqlite: Not a directory\n"
+
+
+def test_a_file_whose_name_is_no_text_is_refused_by_its_name(lab: Lab) -> None:
+    lab.write(TEXT, "pair\udcff.yaml")
+    before = lab.state()
+
+    told = lab.netfab("apply", "pair\udcff.yaml", code=1).err
+
+    assert "/pair\\udcff.yaml' can't be kept: it is not UTF-8\n" in told
+    assert differences(before, lab.state()) == []

@@ -89,13 +89,16 @@ def test_a_lab_leaves_nothing_on_the_host(lab: Lab) -> None:
         (["sh", "-c", "kill -9 $$"], 137),
         (["/no/such/command"], 127),
         (["/etc/passwd"], 126),
+        (["x" * 300], 126),
     ],
-    ids=["true", "exit 42", "killed", "missing", "not executable"],
+    ids=["true", "exit 42", "killed", "missing", "not executable", "no name"],
 )
 def test_a_lab_exits_with_its_commands_code(lab: Lab, command: list[str], code: int) -> None:
     lab.write(PAIR)
 
-    lab.netfab("lab", "topology.yaml", "--", *command, code=code)
+    result = lab.netfab("lab", "topology.yaml", "--", *command, code=code)
+
+    assert (command[0] in result.err) == (code in (126, 127))
 
 
 def test_a_lab_takes_the_file_and_a_name_as_others_do(lab: Lab) -> None:
@@ -427,6 +430,22 @@ def test_a_lab_with_an_uplink_goes_out_as_this_machine_and_changes_nothing_of_it
     assert result.err == ""
     assert result.out == "198.51.100.2nameserver 10.0.2.3\n"
     assert differences(before, lab.state()) == []
+
+
+def test_what_serves_the_uplink_of_a_lab_has_a_root_of_its_own_and_few_system_calls(lab: Lab) -> None:
+    lab.write(PAIR)
+    lab.shell(INTERNET)
+    process = lab.start(*lab.words("lab", "--uplink", "topology.yaml", "--", "sh", "-c", "echo; read it"))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "\n"
+
+    found = lab.shell("""
+        server=$(dirname $(grep -lx slirp4netns /proc/[0-9]*/comm))
+        grep '^Seccomp:' $server/status; ls $server/root
+    """)
+
+    assert found.split() == ["Seccomp:", "2", "etc", "run"]
+    process.communicate("\n", timeout=60)
 
 
 def test_what_keeps_a_lab_from_having_an_uplink_is_told(lab: Lab) -> None:

@@ -63,8 +63,16 @@ REFUSED = (
     ("host /none", 127, "/none: No such file or directory"),
     ("host /etc", 126, "Permission denied"),
     ("host", 125, "which program?"),
-    ("-p 80 host true", 125, "--publish: `80` publishes nothing"),
+    ("--mac-address zz host true", 125, "--mac-address: `zz` is no MAC"),
+    ("--ip6 fd00::5 host true", 125, "--ip6: fd00::5 is an IPv6 address"),
+    ("--ip6 10.0.0.2 host true", 125, "--ip6: `10.0.0.2` is no IPv6 address"),
+    (
+        "-v /etc/passwd:/etc host true",
+        126,
+        "mount: /etc: Is a directory\nhint: a file is mounted onto a file",
+    ),
     ("--memory much host true", 125, "--memory: "),
+    ("--network none --ip 10.0.0.2 host true", 125, "conflicting options: --ip and --network none"),
     ("--network host -p 80:80 host true", 125, "conflicting options: `publish` and `mode: host`"),
     ("--network container:nobody host true", 125, "there is no node `nobody`"),
     ("--network nowhere host true", 125, "there is no network nowhere"),
@@ -117,7 +125,7 @@ def test_run_starts_no_other_container_and_rm_takes_what_has_ended(lab: Lab) -> 
     assert lab.netfab("wait", "failed").out == "3\n"
     assert lab.netfab("ps", "-q").out == "default/nap\n"
     assert "Deleted: failed\nDeleted: busy\n" in lab.netfab("prune", "--force").out
-    assert lab.netfab("rm", "-f", "nap").out == "nap\n"
+    assert lab.netfab("rm", "-f", "nobody", "nap").out == "nap\n"
     assert containers(lab) == {}
 
 
@@ -146,17 +154,22 @@ def test_words_are_the_programs_own_and_flags_what_docker_means_by_them(lab: Lab
     (lab.directory / "data").mkdir()
     (lab.directory / "data/a").write_text("of the host\n")
     script = (
-        "echo {node} $COLOUR $0; id -u; pwd; hostname; cat /data/a; touch /x; touch /data/b; "
-        "cat $(find /sys/fs/cgroup -name pids.max); grep CapEff /proc/self/status"
+        "echo {node} $COLOUR $SHAPE $0; id -u; pwd; hostname; cat /data/a; touch /x; touch /data/b; "
+        "cat $(find /sys/fs/cgroup -name pids.max); cat /proc/sys/net/ipv4/ip_default_ttl /etc/resolv.conf; "
+        "grep CapEff /proc/self/status"
     )
 
     ran = lab.netfab(
-        "run", "--rm", "-e", "COLOUR={ip:lo}", "-e", "NOBODYS", "-v", "./data:/data:ro", "-w", "/usr/lib",
-        "--user", "daemon:daemon", "--hostname", "h1", "--read-only", "--pids-limit", "77",
+        "run", "--rm", "--env-file", lab.write("# ours\nCOLOUR=no\n\nSHAPE=x y\n", "env"),
+        "--dns", "9.9.9.9", "--sysctl", "net.ipv4.ip_default_ttl=33", "-e", "COLOUR={ip:lo}", "-e", "NOBODYS",
+        "-v", "./data:/data:ro", "-w", "/usr/lib",
+        "--user", "daemon:daemon", "--hostname", "h1", "--read-only", "--pids-limit", "77", "--memory", "0",
         "--cap-drop", "ALL", "host", "sh", "-c", script,
     )  # fmt: skip
 
-    assert ran.out.splitlines()[:6] == ["{node} {ip:lo} sh", "1", "/usr/lib", "h1", "of the host", "77"]
+    assert ran.out.splitlines()[:8] == [
+        "{node} {ip:lo} x y sh", "1", "/usr/lib", "h1", "of the host", "77", "33", "nameserver 9.9.9.9",
+    ]  # fmt: skip
     assert ran.out.split()[-1] == "0" * 16
     assert ran.err.count("Read-only file system") == 2
     assert not (lab.directory / "data/b").exists()
@@ -272,6 +285,8 @@ def test_what_a_container_is_told_in_its_variables_is_nobody_elses_to_read(lab: 
 
     assert told.out == ""
     assert "hunter2" in lab.netfab("exec", "a", "sh", "-c", "echo $PASSWORD").out
+    shown = lab.netfab("exec", "-e", "PASSWORD", "a", "env", env={"PASSWORD": "mine"})
+    assert "PASSWORD=mine" in shown.out
     assert "a" in lab.shell("cat /run/netfab/default.json")
 
 
@@ -341,8 +356,10 @@ def test_cp_is_not_led_out_of_a_container_by_its_links_nor_makes_what_is_special
 
 def test_a_file_that_is_taken_for_a_name_is_pointed_out(lab: Lab) -> None:
     file = lab.write("", "root.tar")
+    lab.write("nodes: {a: {image: root.tar}}")
 
     assert "hint: `./root.tar` is what is here" in lab.netfab("run", file, "true", code=125).err
+    assert "hint: `./root.tar` is what is here" in lab.netfab("apply", code=1).err
 
 
 def test_an_image_says_what_the_command_does_not(lab: Lab) -> None:

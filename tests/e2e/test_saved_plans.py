@@ -38,6 +38,30 @@ def test_a_part_is_saved_as_a_part(lab: Lab) -> None:
     assert list(lab.netfab("status", "-o", "json").json["nodes"]) == ["client"]
 
 
+TWO_HOSTS = """
+hosts: {h1: {address: 192.0.2.1}, h2: {address: 192.0.2.2, ssh: root@192.0.2.2}}
+name: shop
+networks: {lan: {subnet: 10.1.0.0/24, hosts: [h1]}}
+nodes: {web: {networks: [lan], runs_on: h1}, db: {runs_on: h2}}
+"""
+
+
+def test_one_hosts_part_is_saved_and_applied_by_it_alone_and_stays_when_it_is_confirmed(lab: Lab) -> None:
+    lab.write(TWO_HOSTS)
+    lab.netfab("plan", "--host", "h1", "--save", "p.json")
+    lab.write(TWO_HOSTS.replace("10.1.0.0", "10.2.0.0"))
+    moved = lab.netfab("apply", "--plan", "p.json", code=1).err
+    lab.write(TWO_HOSTS)
+
+    applied = lab.netfab("apply", "--plan", "p.json", "--confirm", "100s")
+
+    assert moved.startswith("netfab: error: what is planned on h1 changed since this plan was saved: ")
+    assert applied.err.endswith("`netfab confirm --host h1 shop`, within 100 s, keeps it.\n")
+    assert "no change of h2 here" in lab.netfab("confirm", "--host", "h2", "shop", code=1).err
+    assert lab.netfab("confirm", "--host", "h1", "shop").err == "Confirmed shop.\n"
+    assert list(lab.netfab("status", "-o", "json").json["nodes"]) == ["web"]
+
+
 def test_it_is_refused_when_the_kernel_moved(lab: Lab) -> None:
     lab.write(FILE)
     lab.netfab("apply")
@@ -99,7 +123,13 @@ def test_it_has_a_file_and_a_name_of_its_own(lab: Lab) -> None:
     lab.write(FILE)
     lab.netfab("plan", "--save", "p.json")
 
-    for words in (["topology.yaml"], ["-f", "topology.yaml"], ["--name", "other"], ["--only", "web"]):
+    for words in (
+        ["topology.yaml"],
+        ["-f", "topology.yaml"],
+        ["--name", "other"],
+        ["--only", "web"],
+        ["--host", "h1"],
+    ):
         assert "of its own" in lab.netfab("apply", "--plan", "p.json", *words, code=2).err
 
 

@@ -74,10 +74,15 @@ def test_a_second_apply_in_the_lab_changes_nothing_and_plan_says_so(lab: Lab) ->
 def test_one_command_reaches_nodes_of_all_simulated_hosts(lab: Lab) -> None:
     lab.write(PROGRAMS)
 
-    result = in_lab(lab, "netfab exec a b -- hostname; netfab logs; netfab ps -o json")
+    verbs = "netfab stats --no-stream | cut -c1-8; netfab stop -t 0 b; netfab wait b"
+    shown = "netfab inspect b | grep -w -e exit_code -e host; netfab ps -a -o json"
+    result = in_lab(lab, f"netfab exec a b -- hostname; netfab logs; {verbs}; {shown}")
 
     words, _, listed = result.out.partition("{")
     assert words.split("\n")[:2] == ["a", "b"]
+    used = words.split("\n").index("FABRIC  ")
+    assert words.split("\n")[used:][1:5] == ["pair    ", "pair    ", "b", "137"]
+    assert {'"exit_code": 137,', '"host": "h2"'} < {line.strip() for line in words.split("\n")}
     assert {"a | I am a", "b | I am b"} < set(words.split("\n"))
     assert {(one["node"], one["host"]) for one in json.loads("{" + listed)["nodes"]} == {
         ("a", "h1"),

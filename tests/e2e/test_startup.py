@@ -30,11 +30,29 @@ GUESTS = {"netfab.guests.dhcp", "netfab.guests.engine", "netfab.guests.lxc", "ne
 SMALL = "networks: {lan: {}}\nnodes: {a: {networks: [lan]}, b: {networks: [lan]}}\n"
 
 
+INTERRUPTED = """\
+import sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "netfab.cli.main":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from netfab.__main__ import main
+main()
+"""
+
+
 def imported(lab: Lab, *words: str) -> set[str]:
     """The modules that a command imported, beside those of a bare interpreter."""
     ran = lab.run(sys.executable, "-c", IMPORTED, *words)
     assert ran.code == 0, ran.err
     return {*ran.err.splitlines()[-1].split()}
+
+
+def test_an_interrupt_while_the_command_is_being_imported_is_no_traceback(lab: Lab) -> None:
+    ran = lab.run(sys.executable, "-c", INTERRUPTED, "ls")
+
+    assert (ran.code, ran.out, ran.err) == (130, "", "")
 
 
 def test_help_imports_click_and_the_names_of_commands(lab: Lab) -> None:
@@ -82,3 +100,10 @@ def test_attach_imports_no_file_of_a_topology_and_nobody_who_is_not_asked(lab: L
     found = imported(lab, "attach", "br7", f"pid:{pid}", "10.7.0.2/24@10.7.0.1")
 
     assert found & (HEAVY | OTHERS | GUESTS | {"netfab.topology.load", "yaml"}) == set()
+
+
+def test_an_agent_imports_nothing_that_plans_or_that_only_some_are_asked_for(lab: Lab) -> None:
+    said = lab.run(sys.executable, "-c", "import sys, netfab.remote.serve; print(*sys.modules)").out
+
+    others = {"netfab.adhoc", "netfab.checks", "netfab.confirm", "netfab.fabric", "netfab.look", "yaml"}
+    assert {*said.split()} & (others | {"netfab.plan.planner", "netfab.plan.layout"}) == set()

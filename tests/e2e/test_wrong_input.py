@@ -88,6 +88,8 @@ WRONG_WORDS = [
     ["--state-dir", "/proc/nowhere", "ls"],
     ["--run-dir", "/proc/nowhere", "apply"],
     ["--state-dir", "/dev/null", "apply"],
+    ["apply", "--host", "h1"],
+    ["attach", "br\udcff", "web", "10.0.0.2/24"],
 ]  # fmt: skip
 
 
@@ -114,6 +116,16 @@ def test_what_fails_exits_with_1_and_says_why(plain: Lab, words: list[str]) -> N
     assert "a mistake in netfab" not in result.err
     assert "\x1b" not in result.err
     assert differences(before, plain.state()) == []
+
+
+@pytest.mark.parametrize(("words", "code"), [(("apply", "-"), 1), (("destroy", "/dev/zero"), 0)])
+def test_what_has_no_end_is_not_read_to_its_end(plain: Lab, words: tuple[str, str], code: int) -> None:
+    limited = ("sh", "-c", 'ulimit -v 2000000; exec "$0" "$@" < /dev/zero', *plain.words(*words))
+
+    result = plain.run(*limited)
+
+    assert result.code == code
+    assert "a mistake in netfab" not in result.err
 
 
 WRONG_FILES = {
@@ -150,6 +162,7 @@ WRONG_FILES = {
     "escape": "name: \"\\e[31m\"\n",
     "no pool": "name: x\npools: [10.0.0.0/30]\nnetworks: {a: {}, b: {}, c: {}}\n",
     "link to nobody": "name: x\nnodes: {a: {}}\nlinks: [[a, b]]\n",
+    "endless source": "name: x\nnodes: {a: {mode: none, command: [ls], files: {/x: {source: /dev/zero}}}}\n",
     "long interface": "name: x\nnodes: {a: {}, b: {}}\nlinks: [['a:abcdefghijklmnopq', b]]\n",
 }  # fmt: skip
 

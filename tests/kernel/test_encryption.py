@@ -15,9 +15,14 @@ from simulated_hosts import Hosts, fleet
 from test_overlay import Begun, begun, ping, strangers_counted, vni
 
 from netfab import across, fabric
+from netfab.engine import apply as engine
 from netfab.errors import Unsupported
 from netfab.hosts import simulated
+from netfab.hosts.local import LocalHost
+from netfab.objects.base import Fabric
+from netfab.objects.firewall import Firewall, table_name
 from netfab.objects.xfrm import FEATURE
+from netfab.plan.firewall_rules import in_the_clear
 from netfab.plan.names import host_link
 from netfab.plan.underlay import NAME
 
@@ -126,6 +131,33 @@ def test_what_comes_in_the_clear_as_a_peer_is_dropped(encrypted: Hosts) -> None:
 
     assert strangers_counted(encrypted, "h1") == before + 1
     assert "deadbeef" not in encrypted.run("h1", "bridge", "fdb").replace(":", "")
+
+
+def test_a_tunnel_sends_nothing_in_the_clear_to_whom_no_policy_is_for() -> None:
+    underlay = """
+        ip link add eth0 up type veth peer name wire; ip link set wire up
+        ip address add 192.0.2.1/24 dev eth0
+        ip neighbour add 192.0.2.66 dev eth0 lladdr 02:00:00:00:00:66
+        ip link add vx7 up type vxlan id 7 dev eth0 local 192.0.2.1 dstport 4789 nolearning
+        bridge fdb append 00:00:00:00:00:00 dev vx7 dst 192.0.2.66
+    """
+    subprocess.run(["sh", "-ec", underlay], check=True)
+    chain = in_the_clear((4789,), (7,))
+
+    with LocalHost("lab") as host:
+        engine.apply(Fabric("lab", [Firewall("inet", table_name("lab"), (chain,), ())]), host)
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as packets:
+            packets.sendto(b"\xff" * 6 + bytes(52), ("vx7", 0))
+
+    assert (
+        '"packets": 1'
+        in subprocess.run(
+            ["nft", "-j", "list", "chain", "inet", "netfab-lab", "clear"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
 
 
 def test_without_its_key_a_host_sends_nothing(encrypted: Hosts) -> None:

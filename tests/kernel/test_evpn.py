@@ -24,14 +24,21 @@ from test_overlay import ping, ping_address, send_arp, vni, wait_until, wire
 from netfab import fabric
 from netfab.engine import apply as engine
 from netfab.errors import NetfabError
-from netfab.hosts import simulated
+from netfab.hosts import bgp, simulated
 from netfab.hosts.bgp import Speaker
 from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.bgp import DAEMONS, Bgp
 from netfab.objects.bgp_peer import BgpPeer
+from netfab.objects.bridge import Bridge
+from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.container import Container
+from netfab.objects.namespace import Namespace
+from netfab.objects.neighbour import Neighbour
+from netfab.objects.port import Port
 from netfab.objects.supervisor import Supervisor
+from netfab.objects.veth import Veth
+from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import VxlanFdb
 from netfab.plan.facts import Device, Facts, Frr
 from netfab.plan.placement import plan_hosts
@@ -91,6 +98,7 @@ def test_hosts_tell_each_other_who_is_where() -> None:
         known = {hosts.address(node) for node in ("n1", "n2", "n3")}
         for host in ("h1", "h2", "h3"):
             wait_until(lambda host=host: known <= set(hosts.run(host, "ip", "neighbour", "show").split()))
+        wait_until(lambda: flooded_to(hosts, "h1") == {"192.0.2.2", "192.0.2.3"})
         with wire("h1") as frames:
             for other in ("n2", "n3"):
                 assert ping(hosts, "n1", other)
@@ -101,7 +109,7 @@ def test_hosts_tell_each_other_who_is_where() -> None:
         echoes = [f for f in seen if ICMP in f[VXLAN]]
         asked_for = Counter((f[VXLAN][ARP].pdst, f[IP].dst) for f in seen if ARP in f[VXLAN])
 
-        assert {(f[UDP].dport, f[VXLAN].vni) for f in seen} == {(4789, vni(hosts))}
+        assert {(f[UDP].dport, f[VXLAN].vni) for f in echoes} == {(4789, vni(hosts))}
         assert {f[IP].dst for f in echoes} == {"192.0.2.1", "192.0.2.2", "192.0.2.3"}
         nobody = {pair: n for pair, n in asked_for.items() if pair[0] == "10.0.0.250"}
         assert nobody == {("10.0.0.250", "192.0.2.2"): 1, ("10.0.0.250", "192.0.2.3"): 1}
@@ -192,8 +200,7 @@ def test_destroy_leaves_nothing_of_frr() -> None:
         assert "proto zebra" not in hosts.run("h1", "ip", "neighbour", "show")
 
 
-def of_one_host() -> tuple[Fabric, Fabric]:
-    """What FRR of one host is and is told; and with another peer and another network."""
+def planned_for_h1() -> list[Any]:
     topology = read(fleet(3, network=BY_BGP))
     frr = Frr("/usr/lib/frr", runs=False)
     known = {
@@ -201,7 +208,12 @@ def of_one_host() -> tuple[Fabric, Fabric]:
         for name, host in topology.hosts.items()
         if host.address
     }
-    planned = plan_hosts(topology, (), known, RUN_DIRECTORY)["h1"].fabric.values()
+    return list(plan_hosts(topology, (), known, RUN_DIRECTORY)["h1"].fabric.values())
+
+
+def of_one_host() -> tuple[Fabric, Fabric]:
+    """What FRR of one host is and is told; and with another peer and another network."""
+    planned = planned_for_h1()
     things = [thing for thing in planned if isinstance(thing, Bgp | BgpPeer | Supervisor)]
     things += [t._replace(uses=()) for t in planned if isinstance(t, Container)]
     peers = [thing for thing in things if isinstance(thing, BgpPeer)]
@@ -257,6 +269,39 @@ def test_what_bgpd_does_not_take_is_told_in_its_words_and_undone() -> None:
     assert differences(empty, snapshot()) == []
 
 
+UNDERLAY = """
+    ip link add eth0 address 02:00:00:00:00:01 up type veth peer name wire; ip link set wire up
+    ip address add 192.0.2.1/24 dev eth0; ip neigh add 192.0.2.2 dev eth0 lladdr 02:00:00:00:00:02
+"""
+
+
+def test_a_node_that_starts_is_announced_through_the_tunnel_for_those_who_ask_elsewhere() -> None:
+    subprocess.run(["sh", "-ec", UNDERLAY], check=True)
+    kinds = Bridge | Vxlan | Port | Namespace | Veth | BridgeFdb | Neighbour
+    there = Fabric("lab", [thing for thing in planned_for_h1() if isinstance(thing, kinds)])
+    node = next(thing for thing in there.values() if isinstance(thing, Neighbour))
+    (tunnel,) = (thing for thing in there.values() if isinstance(thing, Vxlan))
+    before = Fabric("lab", [thing for thing in there.values() if thing != node])
+    with LocalHost("lab") as host, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x300) as wire:
+        engine.apply(before, host)
+        peer = (
+            "append",
+            "00:00:00:00:00:00",
+            "dev",
+            tunnel.end.link.text,
+            "dst",
+            "192.0.2.2",
+            "extern_learn",
+        )
+        subprocess.run(["bridge", "fdb", *peer], check=True)  # as FRR does
+        wire.bind(("wire", 0x0003))
+
+        host.announce(there, engine.apply(there, host).changes)
+
+        gratuitous = bytes.fromhex(f"ffffffffffff {node.mac} 0806".replace(":", ""))
+        wait_until(lambda: wire.recv(200)[50:64] == gratuitous)
+
+
 def test_a_symlink_at_bgpds_door_leads_to_no_socket_of_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +320,17 @@ def test_a_symlink_at_bgpds_door_leads_to_no_socket_of_the_host(
         assert Speaker(paths, lambda: None, print).read() == ""
         with pytest.raises(BlockingIOError):
             of_host.accept()
+
+
+def test_an_answer_of_bgpd_that_does_not_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bgp, "_MOST", 1000)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"x" * 2000)
+        theirs.shutdown(socket.SHUT_WR)
+
+        with pytest.raises(OSError, match="bgpd does not end its answer to `enable`"):
+            bgp._ask(ours, "enable")
 
 
 @contextmanager

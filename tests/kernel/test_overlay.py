@@ -28,7 +28,8 @@ from netfab.plan.names import host_link
 from netfab.plan.underlay import NAME
 
 Begun = Callable[[str], Hosts]
-PATIENCE = 5.0  # seconds for what has to come
+PATIENCE = 20.0  # seconds for what has to come
+AGAIN = 1.0  # seconds until an echo that was not answered is asked for again
 ETH_P_ALL = 0x0003
 IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3
 ECHO = b"\x08\x00"
@@ -80,10 +81,12 @@ def ping_address(hosts: Hosts, one: str, destination: str, size: int = 56) -> bo
     def ask() -> bool:
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
             raw.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
-            raw.sendto(echo_request(size), (destination, 0))
-            deadline = monotonic() + PATIENCE
-            while (left := deadline - monotonic()) > 0:
-                if select.select([raw], [], [], left)[0]:
+            deadline, again = monotonic() + PATIENCE, 0.0
+            while (now := monotonic()) < deadline:
+                if now >= again:
+                    raw.sendto(echo_request(size), (destination, 0))
+                    again = now + AGAIN
+                if select.select([raw], [], [], again - now)[0]:
                     answer, (sender, _) = raw.recvfrom(65535)
                     if sender == destination and answer[20] == 0:
                         return len(answer) == 28 + size

@@ -9,7 +9,9 @@ import pytest
 
 from netfab import fabric
 from netfab.errors import AddressTaken, ForeignObject, PlanError
+from netfab.plan.facts import Lease
 from netfab.plan.planner import Plan
+from netfab.store.sqlite import SqliteStore
 
 SHOP = "name: shop\nnetworks: {front: {subnet: 10.55.0.0/24}}\nnodes: {web: {networks: [front]}}\n"
 TOOLS = "name: tools\nnetworks: {lan: {external: shop/front}}\nnodes: {probe: {networks: [lan]}}\n"
@@ -74,3 +76,28 @@ def test_what_there_is_not_can_t_be_joined(apply: Apply, where: str, said: str) 
 
     assert said in f"{refused.value} {refused.value.hint}"
     assert "tools.yaml:2:" in str(refused.value)
+
+
+def test_of_two_that_want_one_bridge_at_once_the_second_is_planned_anew(
+    apply: Apply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools, claim = TOOLS.replace("external: shop/front", "").replace("lan", "front"), SqliteStore.claim
+
+    def second(store: SqliteStore, name: str, wants: frozenset[Lease]) -> None:
+        if name == "tools" and not store.leases("shop"):
+            apply(SHOP)
+        claim(store, name, wants)
+
+    monkeypatch.setattr(SqliteStore, "claim", second)
+
+    plan = apply(tools)
+
+    assert plan.layout.segments["front"].bridge != "br-front"
+    assert fabric.drift("tools") == fabric.drift("shop") == ()
+
+
+def test_a_written_bridge_that_another_fabric_has_is_refused_by_its_name(apply: Apply) -> None:
+    apply(SHOP)
+
+    with pytest.raises(PlanError, match=r"yaml:2:.*network front of fabric shop has the bridge br-front"):
+        apply(TOOLS.replace("external: shop/front", "bridge: br-front"))

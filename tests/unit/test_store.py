@@ -130,6 +130,13 @@ def test_another_fabrics_vni_can_not_be_claimed(store: SqliteStore) -> None:
     assert store.leases("other") == frozenset()
 
 
+def test_another_fabrics_bridge_can_not_be_claimed(store: SqliteStore) -> None:
+    store.claim("shop", {Lease("bridge", "lan", "br-lan")})
+
+    with pytest.raises(LeaseConflict, match="network lan of fabric shop has the bridge br-lan"):
+        store.claim("other", {Lease("bridge", "lan", "br-lan")})
+
+
 @pytest.mark.parametrize("beside", ["10.1.1.0/24", "10.0.255.0/24", "fd00::/64"])
 def test_a_subnet_beside_anothers_is_held(store: SqliteStore, beside: str) -> None:
     store.claim("shop", {LAN})
@@ -152,6 +159,15 @@ def test_a_store_of_an_older_netfab_is_read_and_keeps_commands_from_then_on(dire
         store.commit(SHOP._replace(commands='{"web":[["true"]]}'), ())
     with SqliteStore(directory) as again:
         assert again.record("shop") == SHOP._replace(commands='{"web":[["true"]]}')
+
+
+def test_what_could_not_be_published_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "shop.json").mkdir()
+
+    with pytest.raises(StoreError, match="Is a directory"):
+        publish(str(tmp_path), SHOP, frozenset())
+
+    assert os.listdir(tmp_path) == ["shop.json"]
 
 
 def test_commands_are_not_published(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from certificates import make_authority
 from etcd_cluster import Cluster, Place, cluster, wait_until_it_answers
 from far import Far, far_hosts, lone_host
 
@@ -166,19 +167,7 @@ def test_members_that_all_hang_up_as_they_lose_their_leader_are_asked_again(
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Path:
-    """A directory with ca.pem, one that signed nothing, and the server's certificate and key."""
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True)
-
-    for name in ("ca", "other"):
-        openssl("req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", f"/CN={name}", "-days", "2",
-                "-keyout", f"{name}.key", "-out", f"{name}.pem")  # fmt: skip
-    for name in ("server", "client"):
-        openssl("req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", f"/CN={name}", "-days", "2",
-                "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1",
-                "-keyout", f"{name}.key", "-out", f"{name}.pem")  # fmt: skip
-    return tmp_path
+    return make_authority(tmp_path, "127.0.0.1")
 
 
 def test_tls_with_certificates_of_both_ends_and_what_is_said_where_they_are_wrong(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from certificates import make_authority
 from made_images import (
     BUSYBOX,
     SPARSE,
@@ -24,7 +25,7 @@ from made_images import (
 from registries import docker_registry
 
 from netfab.errors import NetfabError
-from netfab.images import Image, find, resolve
+from netfab.images import Image, find, http, resolve, settings
 from netfab.images.exchange import pull, push
 from netfab.images.loading import import_root, load_all
 from netfab.images.naming import images, tag
@@ -126,6 +127,47 @@ def test_a_real_registry_keeps_what_we_push_and_skopeo_reads_it_and_the_reverse(
     assert (repositories, only) == (["deep/ours", "theirs"], ["deep/ours"])
 
 
+def test_a_registry_is_trusted_by_the_certificates_that_docker_has_for_it(
+    where: Where, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "192.0.2.1"  # not on loopback, where nobody has to vouch for anything
+    run("ip", "address", "add", address, "dev", "lo")
+    made = make_authority(HERE, address)
+    trusted = HERE / f"certs.d/{address}:5000"
+    trusted.mkdir(parents=True)
+    for module in (settings, http):
+        monkeypatch.setattr(module, "CERTIFICATES", (str(trusted.parent),))
+    load_all(where, str(write_docker_archive(HERE / "a.tar", [("a", image(layer(file("a"))))])))
+    tag(where, "a", f"{address}:5000/a")
+
+    def pushed() -> str:
+        try:
+            return push(where, f"{address}:5000/a", lambda blob, there: None).digest
+        except NetfabError as error:
+            return f"{error.message}; {error.hint}"
+
+    with docker_registry(HERE / "registry", address=address, authority=made):
+        told = [pushed()]
+        for wrong in ("other.pem", "ca.pem", "server.key"):
+            (trusted / "ca.crt").write_bytes((made / wrong).read_bytes())
+            told.append(pushed())
+        for name, right in (
+            ("ca.crt", "ca.pem"),
+            ("client.cert", "client.pem"),
+            ("client.key", "client.key"),
+        ):
+            (trusted / name).write_bytes((made / right).read_bytes())
+        digest = pushed()
+        pulled = pull(where, f"{address}:5000/a")
+
+    unknown = f"certificate; {trusted}/ca.crt may be the certificate of who vouches for it"
+    assert [text.endswith(unknown) for text in told[:2]] == [True, True]
+    assert f"it wants to see who we are: {trusted}/client.cert and client.key" in told[2]
+    assert f"{trusted}/ca.crt can't be used: no certificate" in told[3]
+    assert "_ssl.c" not in "".join(told)
+    assert pulled.digest == digest
+
+
 def test_a_catalog_of_several_pages_is_read_to_its_end(where: Where) -> None:
     made = write_docker_archive(HERE / "a.tar", [("a", image(layer(file("a"))))])
     load_all(where, str(made))
@@ -209,6 +251,18 @@ def test_layers_that_are_equal_and_have_names_of_their_own_are_found(where: Wher
     )
 
     assert load_all(where, f"{HERE}/twice.tar") == [(made.id, [])]
+
+
+def test_a_name_that_is_none_here_is_told_and_the_image_loaded_by_its_others(
+    where: Where, said: list[str]
+) -> None:
+    made = image(layer(file("a")))
+    write_docker_archive(HERE / "a.tar", [("Shop/Web", made), ("web", made)])
+
+    loaded = load_all(where, f"{HERE}/a.tar")
+
+    assert loaded == [(made.id, []), (made.id, ["web:latest"])]
+    assert ["`Shop/Web:latest`" in line and "left out" in line for line in said] == [True]
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "a device"])

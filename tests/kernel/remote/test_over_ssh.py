@@ -85,12 +85,21 @@ def test_what_others_change_there_is_named_and_repaired(netfab: Netfab, fars: di
     netfab("drift")
 
 
-def test_a_command_runs_in_a_node_there(netfab: Netfab) -> None:
+def test_a_command_runs_in_a_node_there_and_files_are_copied(netfab: Netfab, tmp_path: Path) -> None:
     netfab("apply", "--ssh", THERE)
 
     assert netfab("exec", "db", "hostname").stdout == "db\n"
     assert netfab("exec", "web", "sh", "-c", "exit 7", code=7).stdout == ""
     assert "no such" in netfab("exec", "web", "no such", code=127).stderr
+    (tmp_path / "tree/sub").mkdir(parents=True)
+    (tmp_path / "tree/sub/a").write_bytes(os.urandom(3 << 20))
+    (tmp_path / "tree/link").symlink_to("sub/a")
+
+    netfab("cp", "tree", "web:/srv")
+    netfab("cp", "web:/srv/tree", "back")
+
+    assert (tmp_path / "back/sub/a").read_bytes() == (tmp_path / "tree/sub/a").read_bytes()
+    assert (tmp_path / "back/link").readlink() == Path("sub/a")
 
 
 def test_what_a_node_there_writes_is_printed(netfab: Netfab) -> None:

@@ -27,6 +27,9 @@ class Down:
         os.close(writing)
         self.writing = os.open(os.devnull, os.O_WRONLY)
 
+    def opening(self) -> bytes:
+        return b""
+
     def greet(self, line: bytes) -> bytes | None:
         raise AssertionError("it is down")
 

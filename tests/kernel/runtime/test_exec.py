@@ -93,12 +93,14 @@ def test_a_command_in_what_does_not_run_is_refused(containers: Containers) -> No
 
 
 @pytest.mark.skipif(not user_namespace_is_initial(), reason="an ordinary user is alone in the user namespace")
-def test_a_commands_user_and_environment_can_be_given(containers: Containers) -> None:
+def test_a_commands_user_directory_and_environment_can_be_given(containers: Containers) -> None:
     containers.start("sleep", "inf", env=(("A", "1"),))
 
-    _, text = containers.exec("sh", "-c", "id -u; echo $A $B", user="daemon", env=(("B", "2"),))
+    _, text = containers.exec(
+        "sh", "-c", "id -u; pwd; echo $A $B", user="daemon", workdir="/usr", env=(("B", "2"),)
+    )
 
-    assert text.split() == ["1", "1", "2"]
+    assert text.split() == ["1", "/usr", "1", "2"]
 
 
 def test_a_command_that_takes_too_long_is_killed(containers: Containers) -> None:
@@ -156,6 +158,15 @@ def test_a_command_on_a_terminal_has_one_and_it_is_copied_both_ways(containers: 
     assert code == 6
     assert "got hello" in output
     assert signal.getsignal(signal.SIGWINCH) == signal.SIG_DFL
+
+
+def test_a_commands_terminal_is_one_of_the_containers_and_its_users(containers: Containers) -> None:
+    user = "daemon" if user_namespace_is_initial() else None
+    containers.start("sleep", "inf")
+
+    _, text = containers.exec("sh", "-c", "tty && test -O $(tty) && : > $(tty)", user=user, terminal=True)
+
+    assert text == "/dev/pts/0\n"
 
 
 def test_the_terminal_has_the_size_of_ours_and_ours_is_restored(containers: Containers) -> None:

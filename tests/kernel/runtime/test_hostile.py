@@ -93,6 +93,23 @@ def test_an_image_cant_redirect_its_terminal(
     assert (outside / "ptmx").read_text() == "as it was"
 
 
+@pytest.mark.parametrize("made", ["ln -s /out", "mkfifo"])
+def test_a_guest_cant_redirect_the_terminal_of_a_command(containers: Containers, made: str) -> None:
+    ready = f"mount -t tmpfs x /dev/pts && touch /out && {made} /dev/pts/ptmx && echo up"
+    containers.start("sh", "-c", f"{ready}; exec sleep inf", cap_add=("SYS_ADMIN",))
+    containers.says("up")
+
+    with pytest.raises(ContainerFailed, match="open its terminal: dev/pts/ptmx"):
+        containers.exec("true", terminal=True)
+
+
+def test_a_guest_that_replaced_dev_ptmx_has_its_commands_on_its_own_terminals(containers: Containers) -> None:
+    containers.start("sh", "-c", "rm /dev/ptmx; mkfifo /dev/ptmx; echo up; exec sleep inf")
+    containers.says("up")
+
+    assert containers.exec("tty", terminal=True)[1] == "/dev/pts/0\n"
+
+
 def test_a_guest_that_made_dev_null_a_symlink_does_not_unmask_proc(containers: Containers) -> None:
     containers.run(
         "sh", "-c", "exec 2> /dev/zero; rm -f /dev/null; ln -s /proc/keys /dev/null"

@@ -87,3 +87,7 @@ def test_nothing_that_anybody_sends_is_more_than_an_error(manifest: object, conf
         config_of(config)
     with suppress(BadImage):
         diff_ids_of(config)
+
+
+def test_an_entrypoint_of_one_empty_word_is_none() -> None:
+    assert config_of({"config": {"Entrypoint": [""], "Cmd": ["sh"]}}).argv == ("sh",)

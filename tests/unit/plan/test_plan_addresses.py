@@ -378,6 +378,12 @@ def test_a_bridge_whose_name_is_too_long_or_taken_is_named_by_a_hash() -> None:
     assert bridges(text, links=frozenset({"br-front"})) == found
 
 
+def test_a_bridge_is_not_named_as_one_that_another_fabric_has_though_it_is_not_there_now() -> None:
+    text, others = "{name: lab, networks: {front: {}}}", {"br-front": "network front of fabric shop"}
+
+    assert bridges(text, bridges=others) == bridges(text, links=frozenset({"br-front"}))
+
+
 def test_a_written_bridge_has_its_name() -> None:
     assert bridges("{name: lab, networks: {front: {bridge: br0}}}") == {"front": "br0"}
 

@@ -9,13 +9,14 @@ import pytest
 from test_placement import SPANNING, TWO, facts, of_kind, planned, read
 
 from netfab.errors import NetfabError
+from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.firewall import Firewall
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.xfrm import IN, OUT
 from netfab.objects.xfrm_policy import XfrmPolicy
 from netfab.objects.xfrm_state import XfrmState
 from netfab.plan.encryption import LEASE
-from netfab.plan.facts import Esp, Facts, Lease
+from netfab.plan.facts import Esp, Facts, Frr, Lease
 from netfab.plan.overhead import OVERHEAD, overlay_mtu, packet_around
 from netfab.plan.part import part_of, within
 from netfab.plan.planner import Plan
@@ -87,6 +88,19 @@ def test_the_firewall_asks_for_esp_in_front_of_what_peers_may() -> None:
     (chain,) = [chain for chain in table.chains if chain.name == "strangers"]
     assert '"ipsec"' in chain.rules[0].expressions
     assert "peers4" in chain.rules[2].expressions
+
+
+def test_the_firewall_lets_nothing_out_to_the_network_without_esp() -> None:
+    tables = [
+        table
+        for text in (ENCRYPTED, TWO + SPANNING % "encrypt: false")
+        for table in of_kind(encrypted(text=text)["h1"], Firewall)
+        if table.family == "inet"
+    ]
+
+    secret, plain = [{chain.name: chain for chain in table.chains} for table in tables]
+    assert (secret["clear"].hook, "clear" in plain) == ("output", False)
+    assert '{"rt":{"key":"ipsec"}}' in secret["clear"].rules[0].expressions
 
 
 def test_three_hosts_have_different_keys_for_each_two_of_them() -> None:
@@ -214,6 +228,36 @@ def test_a_network_on_one_host_is_not_encrypted() -> None:
     text = TWO + "networks: {lan: {encrypt: true}}\nnodes: {n: {networks: [lan], runs_on: h1}}"
 
     assert of_kind(encrypted(text=text)["h1"], XfrmPolicy) == []
+
+
+def test_hosts_that_hear_of_each_other_by_bgp_have_keys_and_a_reflector_without_the_network_none() -> None:
+    text = """
+        name: lab
+        hosts:
+          h1: {address: 192.0.2.1}
+          h2: {address: 192.0.2.2}
+          h3: {address: 192.0.2.3, reflector: true}
+        networks: {lan: {encrypt: true, vxlan: {control: evpn}}}
+        nodes: {n1..2: {networks: [lan], runs_on: [h1, h2]}}
+    """
+    addresses = {"h1": str(H1), "h2": str(H2), "h3": "192.0.2.3"}
+    frr = Frr("/usr/lib/frr", runs=False)
+    given = {host: facts(address, esp=Esp(True, {}), frr=frr) for host, address in addresses.items()}
+
+    plans = planned(text, (), given, SECRET)
+
+    assert [len(keys_of(plans, host)) for host in plans] == [2, 2, 0]
+    assert [thing[:4] for thing in of_kind(plans["h1"], XfrmPolicy)] == [
+        (IN, H2, H1, 4789),
+        (OUT, H1, H2, 4789),
+    ]
+    assert {thing.end.mtu for thing in of_kind(plans["h1"], Vxlan)} == {1416}
+    assert [peer.address for host in plans for peer in of_kind(plans[host], BgpPeer)] == [
+        "192.0.2.3",
+        "192.0.2.3",
+        "192.0.2.1",
+        "192.0.2.2",
+    ]
 
 
 def test_a_part_has_all_keys_of_its_host_and_none_of_those_before() -> None:

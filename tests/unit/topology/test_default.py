@@ -74,6 +74,9 @@ def test_the_modes_of_files_are_its_modes() -> None:
         ({"memory": "much"}, "memory"),
         ({"cap_add": ["EVERYTHING"]}, "cap_add"),
         ({"publish": ["80:80", "80:81"]}, "publish"),
+        (on_its_network({"mac": "zz"}), "mac"),
+        (on_its_network({"ip": ["10.0.0.9", "zz"]}), "ip"),
+        (on_its_network({"ip": ["fd00::1"]}), "ip"),
     ],
 )
 def test_what_can_not_be_meant_names_the_key(keys: dict[str, object], key: str) -> None:

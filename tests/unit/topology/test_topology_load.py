@@ -335,6 +335,7 @@ links: [{endpoints: [{node: a, delay: 1ms}, b], delay: 20ms, rate: 1gbit, name: 
         ("command: none", "command", ()),
         ('command: [a, ""]', "command", ("a", "")),
         ("entrypoint: []", "entrypoint", ()),
+        ('entrypoint: [""]', "entrypoint", ()),
         ("mode: container:db", "mode", ContainerMode("db")),
         ("image: ./root", "image", "/lab/root"),
         ("image: ../root/.", "image", "/root"),

@@ -1,0 +1,70 @@
+"""Of whom neighbours are told after a change, and by which link; how, is kernel/announce.py's. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address
+
+from netfab.engine.diff import Change
+from netfab.objects.address import Address
+from netfab.objects.base import Fabric, Name
+from netfab.objects.bridge import Bridge
+from netfab.objects.bridge_fdb import BridgeFdb
+from netfab.objects.guest import Guest
+from netfab.objects.macvlan import Macvlan
+from netfab.objects.neighbour import Neighbour
+from netfab.objects.nic import Nic
+from netfab.objects.port import Port
+from netfab.objects.veth import Veth
+from netfab.objects.vlan import Vlan
+from netfab.objects.vxlan import Vxlan
+
+Told = tuple[str, IPv4Address | IPv6Address, str]  # by this link of the host; the address, and its MAC
+
+
+def on_bridges(fabric: Fabric, changes: Sequence[Change]) -> Iterator[Told]:
+    """Who is where from now on, for those on bridges that are not new: on these nobody has asked yet.
+
+    Where hosts hear of each other by BGP, it is for those behind the tunnel, too, who may be asking now: a
+    bridge keeps such frames out of it.
+    """
+    made = {change.after.link for change in changes if isinstance(change.after, Bridge) and not change.before}
+    told = [change.after for change in changes if isinstance(change.after, Neighbour)]
+    told = [neighbour for neighbour in told if neighbour.link not in made]
+    for neighbour in told:
+        yield neighbour.link.text, neighbour.address, neighbour.mac
+    if told:
+        here = dict(_by_tunnels(fabric))
+        for neighbour in told:
+            if tunnel := here.get((neighbour.link, neighbour.mac)):
+                yield tunnel.text, neighbour.address, neighbour.mac
+
+
+def _by_tunnels(fabric: Fabric) -> Iterator[tuple[tuple[Name, str], Name]]:
+    """By bridge and MAC, the tunnel by which others reach a node of this host, whom they are not told of."""
+    tunnels = {thing.end.link for thing in fabric.values() if isinstance(thing, Vxlan)}
+    ports = {
+        thing.bridge: thing.link
+        for thing in fabric.values()
+        if isinstance(thing, Port) and thing.link in tunnels
+    }
+    for thing in fabric.values():
+        if isinstance(thing, BridgeFdb) and thing.link not in tunnels and thing.bridge in ports:
+            yield (thing.bridge, thing.mac), ports[thing.bridge]
+
+
+def by_guests(fabric: Fabric, changes: Sequence[Change]) -> Iterator[tuple[Name, str, list[Address]]]:
+    """Links in guests that were just given addresses, with their MACs, and these addresses."""
+    guests = {thing.space for thing in fabric.values() if isinstance(thing, Guest)}
+    new: dict[Name, list[Address]] = {}
+    for change in changes if guests else ():
+        if isinstance(change.after, Address) and change.after.link.space in guests:
+            new.setdefault(change.after.link, []).append(change.after)
+    macs = {
+        end.link: end.mac
+        for thing in fabric.values()
+        if isinstance(thing, Veth | Vlan | Macvlan | Nic)
+        for end in thing.ends
+    }
+    for link, addresses in new.items():
+        yield link, macs[link], addresses

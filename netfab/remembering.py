@@ -1,0 +1,29 @@
+"""What was applied, kept: in the store all of it, for everybody to read what everybody may know."""
+
+from __future__ import annotations
+
+from netfab.objects.base import Fabric
+from netfab.plan.facts import Lease
+from netfab.store.public import publish
+from netfab.store.store import Part, Record, Store
+from netfab.where import Where
+
+
+def remember(
+    made: Record,
+    desired: Fabric,
+    wants: frozenset[Lease],
+    store: Store,
+    where: Where,
+    part: Part | None = None,
+) -> None:
+    """Keep what was applied, and tell everybody what everybody may know of it."""
+    known = made._replace(desired=desired.to_json())
+    store.commit(known, wants, part)
+    publish(where.run, public_record(known, desired), wants)
+
+
+def public_record(record: Record, fabric: Fabric) -> Record:
+    """The record of that fabric, less the secrets of its objects."""
+    public = fabric.public()
+    return record if public is fabric else record._replace(desired=public.to_json())
