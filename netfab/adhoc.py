@@ -13,13 +13,12 @@ from contextlib import contextmanager, suppress
 
 from netfab import fabric, shared, visits
 from netfab.engine.apply import Applied
-from netfab.engine.diff import Change, as_applied
+from netfab.engine.diff import Change
 from netfab.errors import NetfabError, StoreError
 from netfab.farside import FarSides, far_sides, named, refuse_silent_switch
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
-from netfab.objects.base import Fabric
-from netfab.objects.kinds import KINDS
+from netfab.objects.guest import Guest
 from netfab.topology import pipework
 from netfab.topology.adhoc import (
     NAME,
@@ -30,7 +29,7 @@ from netfab.topology.adhoc import (
     topology_of,
 )
 from netfab.tuples import NamedTuple
-from netfab.where import HERE, Where, last_applied, need_root, opened_store
+from netfab.where import HERE, Kept, Where, kept_of, need_root, opened_store
 from netfab.wishes import (
     Wish,
     attachment_of,
@@ -77,7 +76,7 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
     Raises NetfabError when nothing was changed, or all was undone.
     """
     need_root("attach")
-    with alone(where):
+    with alone(where) as where:
         guest = visits.find(wish.guest, where)
         with opened_store(where) as store:
             there, asked = far_sides(store, where), shared.asked(store)
@@ -112,7 +111,7 @@ def wait_for(interface: str, seconds: float | None) -> None:
 def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) -> Outcome:
     """Take away what `attach` gave, also from a guest that is gone. What is not there is fine."""
     need_root("detach")
-    with alone(where):
+    with alone(where) as where:
         there, asked = what_there_is(where)
         label, name = label_of(guest, asked.attachments.values(), where), named(bridge, there)
         going = tuple(
@@ -129,7 +128,7 @@ def create_bridge(name: str, where: Where = HERE) -> Outcome:
     One that is there stays as it is. Raises NetfabError.
     """
     need_root("bridge create")
-    with alone(where):
+    with alone(where) as where:
         there, asked = what_there_is(where)
         if name in there.bridges and name not in asked.made:
             return Outcome((), ())
@@ -140,7 +139,7 @@ def create_bridge(name: str, where: Where = HERE) -> Outcome:
 def delete_bridge(name: str, where: Where = HERE) -> Outcome:
     """Take away what `create_bridge` made. Raises NetfabError while something is attached to it."""
     need_root("bridge delete")
-    with alone(where):
+    with alone(where) as where:
         there, asked = what_there_is(where)
         if name not in asked.made:
             raise NetfabError(
@@ -166,7 +165,7 @@ def _detach_all(name: str, where: Where) -> None:
     with opened_store(where) as store:
         record = store.record(name)
     mine = {found["bridge"] for found in json.loads(record.summary)["networks"].values()} if record else set()
-    with alone(where):
+    with alone(where) as where:
         there, asked = what_there_is(where)
         going = [one for one in asked.attachments.values() if one.bridge in mine]
         staying = {nic: bridge for nic, bridge in asked.uplinks.items() if bridge not in mine}
@@ -184,7 +183,7 @@ def reconcile(name: str, where: Where = HERE) -> Outcome:
             return Outcome((), containers.reconcile(where))
         return Outcome((), fabric.reconcile(name, where).changes)
     need_root("reconcile")
-    with alone(where):
+    with alone(where) as where:
         there, asked = what_there_is(where)
         return applied(asked, there, where)
 
@@ -200,10 +199,13 @@ def attachments(where: Where = HERE) -> list[Attachment]:
 
 
 @contextmanager
-def alone(where: Where) -> Iterator[None]:
-    """One command at a time reads what is attached and applies it with its own change."""
-    with locked(f"{where.run}/{NAME}.attachments.lock", where.lock_timeout, where.waiting):
-        yield
+def alone(where: Where) -> Iterator[Where]:
+    """One command at a time reads what is attached and applies it with its own change, in one open store."""
+    with (
+        locked(f"{where.run}/{NAME}.attachments.lock", where.lock_timeout, where.waiting),
+        opened_store(where) as store,
+    ):
+        yield where._replace(store=store)
 
 
 def what_there_is(where: Where) -> tuple[FarSides, Asked]:
@@ -229,7 +231,7 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
     With what is forgotten with its guest.
     """
     with opened_store(where) as store:
-        last = last_applied(store, NAME, KINDS)
+        last = kept_of(store, NAME)
     states = dict(_states({one.guest for one in asked.attachments.values()}, last, where))
     still = {key: one for key, one in asked.attachments.items() if one.guest in states}
     gone = tuple(one for key, one in asked.attachments.items() if key not in still)
@@ -245,18 +247,18 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
             proposal = fabric.plan(topology, "", where)
             return Outcome((), proposal.changes, gone, proposal.plan.warnings)
         if not (topology.networks or topology.asked):
-            return Outcome((), as_applied(fabric.destroy(NAME, where).changes, last), gone)
+            return Outcome((), last.shown(fabric.destroy(NAME, where).changes), gone)
         plan, done = fabric.apply(topology, "", where)
-        return Outcome((), as_applied(done.changes, last), gone, plan.warnings)
+        return Outcome((), last.shown(done.changes), gone, plan.warnings)
     except NetfabError as error:
         for each in getattr(error, "errors", (error,)):
             each.at = None if each.at == NOWHERE else each.at
         raise
 
 
-def _states(guests: Iterable[str], last: Fabric, where: Where) -> Iterator[tuple[str, bool]]:
+def _states(guests: Iterable[str], last: Kept, where: Where) -> Iterator[tuple[str, bool]]:
     """Each guest that there still is, and whether it runs; of those of the last apply nobody is asked."""
-    known = visits.guests_in(last)
+    known = visits.guests_in(last.applied((Guest,)))
     for label in guests:
         before = known.get(label)
         runs = visits.run_of(before, where) is not None if before else visits.runs(label, where)

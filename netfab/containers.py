@@ -11,17 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from netfab import fabric, lifecycle
-from netfab.engine.diff import Change, as_applied
+from netfab.engine.diff import Change
 from netfab.errors import NetfabError, Several, raise_all
 from netfab.hosts.lock import locked
 from netfab.nodes import NoSuchNode, node_of
-from netfab.objects.kinds import KINDS
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import status
 from netfab.shared import networks_of
 from netfab.topology import grammar
 from netfab.topology.default import NAME, OWN, Wanted, topology_of
-from netfab.where import HERE, Where, last_applied, need_root, opened_store
+from netfab.where import HERE, Where, kept_of, need_root, opened_store
 
 _ADJECTIVES = (
     "amber", "bold", "brisk", "calm", "clear", "crisp", "deft", "eager", "fair", "fleet", "fond", "glad",
@@ -174,12 +173,12 @@ def _networks(where: Where) -> dict[str, str]:
 def _apply(asked: Asked, where: Where) -> tuple[Change, ...]:
     """Have these containers, and no others; with the last one goes all that they had in common."""
     with opened_store(where) as store:
-        last = last_applied(store, NAME, KINDS)
+        last = kept_of(store, NAME)
     if not asked:
-        return as_applied(fabric.destroy(NAME, where).changes, last)
+        return last.shown(fabric.destroy(NAME, where).changes)
     topology = topology_of(asked.values(), _networks(where))
     try:
-        return as_applied(fabric.apply(topology, "", where)[1].changes, last)
+        return last.shown(fabric.apply(topology, "", where)[1].changes)
     except NetfabError as error:
         for each in error.errors if isinstance(error, Several) else (error,):
             each.at = each.at if each.at and each.at.file else None

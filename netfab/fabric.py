@@ -36,11 +36,12 @@ from netfab.store.store import Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
 from netfab.topology.kept import kept_text
 from netfab.topology.schema import Topology
-from netfab.visits import as_they_are_now
+from netfab.visits import as_they_are_now, ended
 from netfab.where import (
     HERE,
     Where,
     applying_user,
+    kept_of,
     last_applied,
     last_of_any,
     locked_fabric,
@@ -125,14 +126,15 @@ def apply(
     ):
         if not only:
             host.expect(name for name, node in topology.nodes.items() if has_namespace(node))
-        found, leases = store.record(name), store.leases(name)
+        before = kept_of(store, name)
+        found, leases = before.record, before.leases
         record = found if found and found.whole else None
         begun = found is not record  # by an apply that was killed: the state before is the one before that
         topology = shared.joined(topology, shared.networks_of(store))
         refuse_another(found, file, take_over)
         if found is None and not second:
             _refuse_renamed(name, file, store)
-        last = last_applied(store, name)
+        last = before.applied()
         try:
             proposed = claim(topology, host, store, where, only, record)
             if proposed.published:
@@ -273,8 +275,8 @@ def go_back(
 def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     """What others changed since the last apply: how to make it as it was. No file needed.
 
-    A program that was stopped or paused by name is as it should be; a NIC that was lent and is gone is for
-    `warnings` to tell.
+    A program that was stopped or paused by name is as it should be; that is for `warnings` to tell, as is a
+    NIC that was lent and is gone. A guest that ended is a change, although nobody can make it again.
     """
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
@@ -283,7 +285,7 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
         last = Fabric.from_json(whole_record(store, name).desired, KINDS)
         wanted = host.as_left(without_unplugged(as_they_are_now(last, where), host))
         changes = engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
-        return as_applied(changes, last)
+        return as_applied((*changes, *ended(last, wanted)), last)
 
 
 def reconcile(name: str, where: Where = HERE) -> Applied:

@@ -15,6 +15,7 @@ from netfab.engine.diff import Change, describe, diff
 from netfab.errors import NetfabError, StoreError
 from netfab.nics import told_unplugged
 from netfab.objects.base import Fabric, Name
+from netfab.objects.container import PAUSED, Container
 from netfab.objects.firewall import Firewall
 from netfab.objects.kinds import KINDS
 from netfab.objects.uplink import Uplink
@@ -92,14 +93,23 @@ def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
     """What of this host has come in the way of a fabric, of which itself nothing has changed."""
     with opened_store(where) as store, opened_host(name, where) as host:
         record = store.record(name)
-        wanted = Fabric.from_json(record.desired, [Firewall, Uplink]) if record else Fabric(name)
-        return tuple(_warnings(store.leases(name), wanted, host))
+        kinds = (Firewall, Uplink, Container)
+        wanted = Fabric.from_json(record.desired, kinds) if record else Fabric(name)
+        return (*_warnings(store.leases(name), wanted, host), *_left_by_name(wanted, host))
 
 
 def _warnings(leases: Iterable[Lease], wanted: Fabric, host: LocalHost) -> Iterator[str]:
     yield from shadowed(leases, host.facts().reservations)
     yield from told_unplugged(leases, wanted, host)
     yield from (error.message for error in host.foreign_drops(wanted.values()))
+
+
+def _left_by_name(wanted: Fabric, host: LocalHost) -> Iterator[str]:
+    """Programs that a user stopped or paused, which no repair changes."""
+    for name, left in host.as_left(wanted).items():
+        if left != wanted[name]:
+            verb = "unpause" if left.state == PAUSED else "start"
+            yield f"{left.name} is {left.state} and stays so until `netfab {verb} {wanted.name}/{left.name}`"
 
 
 def topology_of(name: str, where: Where = HERE) -> str:

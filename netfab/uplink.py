@@ -26,7 +26,7 @@ def uplink(bridge: str, nic: str, where: Where = HERE, dry_run: bool = False) ->
     Raises NetfabError when nothing was changed, or all was undone.
     """
     need_root("uplink")
-    with adhoc.alone(where):
+    with adhoc.alone(where) as where:
         there, asked = adhoc.what_there_is(where)
         name, port = named(bridge, there), pipework.interface(nic)
         _refuse(name, port, asked.uplinks.get(port, ""), there, where)
@@ -59,7 +59,7 @@ def _refuse(bridge: str, nic: str, before: str, there: FarSides, where: Where) -
     found = there.bridges.get(bridge)
     if before not in ("", bridge):
         raise NetfabError(f"{nic} is the uplink of {before}", hint=f"`netfab detach {before} {nic}` first")
-    if found is None and bridge.startswith("ovs"):
+    if found["openvswitch"] if found is not None else bridge.startswith("ovs"):
         raise on_switch(bridge, nic)
     if found is None and not bridge.startswith("br"):
         raise NetfabError(
@@ -89,12 +89,12 @@ def detach(bridge: str, word: str, interface: str = "", where: Where = HERE) -> 
     With the NIC's name, where it was one. What is not there is fine.
     """
     need_root("detach")
-    with adhoc.alone(where):
-        there, asked = adhoc.what_there_is(where)
+    with adhoc.alone(where) as inside:
+        there, asked = adhoc.what_there_is(inside)
         name = named(bridge, there)
         if asked.uplinks.get(word) == name and not interface:
             left = {nic: on for nic, on in asked.uplinks.items() if nic != word}
-            return word, adhoc.applied(asked._replace(uplinks=left), there, where)
+            return word, adhoc.applied(asked._replace(uplinks=left), there, inside)
         if word in there.nics and all(word != one.title for one in asked.attachments.values()):
             return "", Outcome((), ())
     return "", adhoc.detach(bridge, word, interface, where)

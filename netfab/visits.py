@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from netfab.engine.diff import Change
 from netfab.errors import GuestGone, NetfabError, UnknownGuest, raise_all
 from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
@@ -98,6 +99,12 @@ def as_they_are_now(fabric: Fabric, where: Where) -> Fabric:
     left = fabric.without(guest.name for guest in guests if guest not in now)
     there = (now[thing] if type(thing) is Guest else thing for thing in left.values())
     return Fabric(fabric.name, there)
+
+
+def ended(last: Fabric, now: Fabric) -> tuple[Change, ...]:
+    """Guests that it had and that run no more, as changes: nobody can make them again."""
+    gone = (guest for guest in guests_in(last).values() if guest.name not in now)
+    return tuple(Change(guest, None, "it runs no more") for guest in gone)
 
 
 def run_of(guest: Guest, where: Where) -> Guest | None:

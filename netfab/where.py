@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from netfab.engine.apply import Progress, no_progress
+from netfab.engine.diff import Change, as_applied
 from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError, StoreUnreachable, Unsupported
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.lock import locked
 from netfab.objects.base import Fabric, Hook, no_hook
+from netfab.plan.facts import Lease
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
 from netfab.store.store import NO_SENSE, Record, Store
@@ -46,6 +48,7 @@ class Where(NamedTuple):
     progress: Progress = no_progress
     hook: Hook = no_hook  # before each step: -vv prints it, and tests spoil it here
     say: Callable[[str], None] = _quiet  # told what happened on the way: a mirror that does not answer
+    store: Store | None = None  # open already, in a command that looks into it more than once
 
 
 HERE = Where()
@@ -141,6 +144,9 @@ def locked_book(fabric: str, store: Etcd | None, where: Where) -> Iterator[Book 
 @contextmanager
 def opened_store(where: Where) -> Iterator[Store]:
     """The store; without root, what was published of it, which can only be read. Raises StoreError."""
+    if where.store is not None:
+        yield where.store
+        return
     if os.geteuid() == 0:
         from netfab.store.sqlite import SqliteStore
 
@@ -217,27 +223,50 @@ def refuse_another(record: Record | Entry | None, file: str, take_over: bool = F
         raise AppliedElsewhere(record.name, record.file, file)
 
 
+class Kept(NamedTuple):
+    """What the store has of a fabric, in its own words: kinds that nobody asks for are not decoded."""
+
+    name: str
+    record: Record | None
+    leases: frozenset[Lease]
+    others: Mapping[str, str]  # what other fabrics borrow
+
+    def applied(self, kinds: Iterable[type[Any]] | None = None) -> Fabric:
+        """What is of these kinds, or of those that are ASKED for, in the fabric as it was last applied.
+
+        Empty when it never was.
+        What an apply that was killed had claimed to borrow, or to put into a namespace, counts, too; what
+        others still borrow does not, so that the last to go puts it back.
+        """
+        from netfab.objects.borrowed import Borrowed
+        from netfab.objects.kinds import ASKED
+
+        text, kinds = self.record.desired if self.record else "", ASKED if kinds is None else kinds
+        mentioned = [kind for kind in kinds if Fabric.mentioned(text, kind)]
+        last = Fabric.from_json(text, mentioned) if mentioned else Fabric(self.name)
+        claimed = [Borrowed(lease.key, "", lease.value) for lease in self.leases if lease.kind == "borrowed"]
+        for lease in self.leases:
+            if lease.kind == "inside":
+                claimed += Fabric.from_json(lease.value, kinds).values()
+        if not (claimed or self.others):
+            return last
+        known = {thing.names[0]: thing for thing in claimed} | last
+        own = (thing for thing in known.values() if getattr(thing, "key", None) not in self.others)
+        return Fabric(self.name, own)
+
+    def shown(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+        """Changes that were made to it, for people: what ended, as it was applied."""
+        return as_applied(changes, self.applied({type(one.before) for one in changes if one.after is None}))
+
+
+def kept_of(store: Store, name: str) -> Kept:
+    """What that store has of the fabric now."""
+    return Kept(name, store.record(name), store.leases(name), store.borrowed(name))
+
+
 def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] | None = None) -> Fabric:
-    """What is of these kinds, or of those that are ASKED for, in the fabric as it was last applied.
-
-    Empty when it never was.
-    What an apply that was killed had claimed to borrow, or to put into a namespace, counts, too; what others
-    still borrow does not, so that the last to go puts it back.
-    """
-    from netfab.objects.borrowed import Borrowed
-    from netfab.objects.kinds import ASKED
-
-    record, kinds = store.record(name), ASKED if kinds is None else kinds
-    mentioned = [kind for kind in kinds if record and Fabric.mentioned(record.desired, kind)]
-    last = Fabric.from_json(record.desired, mentioned) if record and mentioned else Fabric(name)
-    leases = store.leases(name)
-    claimed = [Borrowed(lease.key, "", lease.value) for lease in leases if lease.kind == "borrowed"]
-    for lease in leases:
-        if lease.kind == "inside":
-            claimed += Fabric.from_json(lease.value, kinds).values()
-    known = {thing.names[0]: thing for thing in claimed} | last
-    others = store.borrowed(name)
-    return Fabric(name, (thing for thing in known.values() if getattr(thing, "key", None) not in others))
+    """The fabric as it was last applied, as `Kept.applied` says."""
+    return kept_of(store, name).applied(kinds)
 
 
 def last_of_any(name: str, where: Where, kinds: Iterable[type[Any]] | None = None) -> Fabric:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from netfab.kernel.dumps import addresses, links, routes
 from netfab.kernel.netlink import Netlink
-from netfab.kernel.xfrm import policies, states
+from netfab.kernel.xfrm import states_and_policies
 from netfab.objects.link import ADDRESS, GROUP, IFALIAS, LINK, MASTER, MTU
 from netfab.objects.xfrm import ID, SELECTOR
 
@@ -39,7 +39,7 @@ def snapshot() -> dict[str, frozenset[object]]:
     finally:
         netlink.close()
     found["ipsec"] = frozenset(
-        (message.type, message.header[: SELECTOR.size + ID.size]) for message in (*states(), *policies())
+        (message.type, message.header[: SELECTOR.size + ID.size]) for message in states_and_policies()
     )
     for name in ("/run/netns", "/run/netfab", "/var/lib/netfab"):
         found[name] = (

@@ -8,10 +8,10 @@ nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from errno import EACCES, ECONNREFUSED, ENOENT, ENOTDIR, EPERM
-from functools import cache, partial
+from functools import cache, cached_property, partial
 
 from netfab.errors import NetfabError, NoAnswer, NoGuest, UnknownGuest
 from netfab.guests.guest import Candidate, Guest, Source, is_full_id
@@ -128,6 +128,22 @@ class _Answers:
             count = sum(candidate.source.kind == source.kind for candidate in self.candidates)
             self._said[source.kind] = f"{count} known"
 
+    def called(self, word: str) -> Sequence[Candidate]:
+        """Those of which the word is the whole id, or a name."""
+        return self._by_name.get(word, ())
+
+    def beginning(self, word: str) -> Sequence[Candidate]:
+        """Those of which the word begins an id that nobody types whole."""
+        return [one for one in self.candidates if is_full_id(one.id) and one.id.startswith(word)]
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Sequence[Candidate]]:
+        found: dict[str, list[Candidate]] = {}
+        for candidate in self.candidates:
+            for name in {candidate.id, *candidate.names}:
+                found.setdefault(name, []).append(candidate)
+        return found
+
     def _fail(self, source: Source, failure: NetfabError) -> None:
         self.failures.append(failure)
         self._said[source.kind] = "no answer"
@@ -148,8 +164,8 @@ def _chosen(name: str, answers: _Answers) -> Candidate:
             f"what {name} means can't be told: {answers.failures[0]}",
             hint="" if answers.kind else f"say whose it is, and nobody else is asked: {_WORDS}",
         )
-    for fits in (Candidate.is_called, Candidate.begins_with):
-        found = [candidate for candidate in answers.candidates if fits(candidate, name)]
+    for known in (answers.called, answers.beginning):
+        found = known(name)
         if len(found) > 1:
             more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
             names = ", ".join(str(candidate) for candidate in found[:_LISTED])

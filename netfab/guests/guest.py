@@ -59,14 +59,6 @@ class Candidate(NamedTuple):
         """Whether it is worth asking for its process."""
         return self.state in ("", *_RUNNING)
 
-    def is_called(self, word: str) -> bool:
-        """Whether the word is its whole id, or a name."""
-        return word == self.id or word in self.names
-
-    def begins_with(self, word: str) -> bool:
-        """Whether the word is the beginning of an id that nobody types whole."""
-        return is_full_id(self.id) and self.id.startswith(word)
-
     def guest(self) -> Guest:
         """As it runs now. Raises NoGuest, GuestGone, NoAnswer, OSError."""
         return self.source.guest(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from ipaddress import IPv4Address, IPv6Address
 
 from netfab.engine.diff import Change
@@ -15,6 +15,7 @@ from netfab.objects.macvlan import Macvlan
 from netfab.objects.neighbour import Neighbour
 from netfab.objects.nic import Nic
 from netfab.objects.port import Port
+from netfab.objects.uplink import Uplink
 from netfab.objects.veth import Veth
 from netfab.objects.vlan import Vlan
 from netfab.objects.vxlan import Vxlan
@@ -28,7 +29,7 @@ def on_bridges(fabric: Fabric, changes: Sequence[Change]) -> Iterator[Told]:
     Where hosts hear of each other by BGP, it is for those behind the tunnel, too, who may be asking now: a
     bridge keeps such frames out of it.
     """
-    made = {change.after.link for change in changes if isinstance(change.after, Bridge) and not change.before}
+    made = _new_bridges(changes)
     told = [change.after for change in changes if isinstance(change.after, Neighbour)]
     told = [neighbour for neighbour in told if neighbour.link not in made]
     for neighbour in told:
@@ -54,17 +55,38 @@ def _by_tunnels(fabric: Fabric) -> Iterator[tuple[tuple[Name, str], Name]]:
 
 
 def by_guests(fabric: Fabric, changes: Sequence[Change]) -> Iterator[tuple[Name, str, list[Address]]]:
-    """Links in guests that were just given addresses, with their MACs, and these addresses."""
+    """Links in guests that were just given addresses, with their MACs, and these addresses.
+
+    On a bridge that is new, and leads to nobody else, there is nobody to tell.
+    """
     guests = {thing.space for thing in fabric.values() if isinstance(thing, Guest)}
     new: dict[Name, list[Address]] = {}
     for change in changes if guests else ():
         if isinstance(change.after, Address) and change.after.link.space in guests:
             new.setdefault(change.after.link, []).append(change.after)
+    unheard = _ports_that_lead_nowhere(fabric, _new_bridges(changes)) if new else frozenset()
     macs = {
         end.link: end.mac
         for thing in fabric.values()
-        if isinstance(thing, Veth | Vlan | Macvlan | Nic)
+        if isinstance(thing, Veth | Vlan | Macvlan | Nic) and unheard.isdisjoint(thing.names)
         for end in thing.ends
     }
     for link, addresses in new.items():
-        yield link, macs[link], addresses
+        if link in macs:
+            yield link, macs[link], addresses
+
+
+def _new_bridges(changes: Sequence[Change]) -> Set[Name]:
+    """Bridges that were not there before, with nobody on them."""
+    bridges = [change for change in changes if isinstance(change.object, Bridge)]
+    made = {change.object.link for change in bridges if change.action == "create"}
+    return made - {change.object.link for change in bridges if change.action == "delete"}
+
+
+def _ports_that_lead_nowhere(fabric: Fabric, bridges: Set[Name]) -> Set[Name]:
+    """The ports of those of these bridges that lead to nobody but the fabric's own nodes and guests."""
+    veths = {thing.a.link for thing in fabric.values() if isinstance(thing, Veth)}
+    ports = [thing for thing in fabric.values() if isinstance(thing, Port) and thing.bridge in bridges]
+    leading = {thing.bridge for thing in fabric.values() if isinstance(thing, Uplink)}
+    leading |= {port.bridge for port in ports if port.link not in veths}
+    return {port.link for port in ports if port.bridge not in leading}

@@ -235,9 +235,13 @@ class LocalHost:
         return failures
 
     def wait(self, seconds: float) -> None:
-        """Until a link or an address here changes; at most 50 ms, as nodes' own events go unheard."""
+        """Until a link or an address here changes; at most 50 ms, as nodes' own events go unheard.
+
+        The first time not at all: what changed before anybody listened is seen by looking again.
+        """
         if self._monitor is None:
             self._monitor = Monitor()
+            return
         select.select([self._monitor], [], [], min(seconds, 0.05))
         self._monitor.drain()
         self.interrupts.check()

@@ -14,6 +14,7 @@ from typing import Any
 from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel import nft
 from netfab.objects.firewall import table_name
+from netfab.system.proc import text_of
 from netfab.tuples import NamedTuple
 
 LEGACY = {"ip_tables_names": "iptables-legacy", "ip6_tables_names": "ip6tables-legacy"}  # /proc/net -> tool
@@ -53,8 +54,8 @@ def foreign_drops(bridges: frozenset[str]) -> list[ForeignObject]:
 def sees_bridged_frames() -> bool:
     """Whether IP chains of this host also see, and may drop, what stays on one bridge."""
     for key in ("iptables", "ip6tables"):
-        with suppress(OSError), open(f"/proc/sys/net/bridge/bridge-nf-call-{key}") as file:
-            if file.read().strip() == "1":
+        with suppress(OSError):
+            if text_of(f"/proc/sys/net/bridge/bridge-nf-call-{key}").strip() == "1":
                 return True
     return False
 

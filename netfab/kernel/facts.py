@@ -29,6 +29,7 @@ from netfab.objects.wire import AF_INET, AF_INET6, IFF_MULTICAST, MARK, number, 
 from netfab.plan.facts import Device, Facts, Frr, OpenVSwitch
 from netfab.plan.subnets import Reservation
 from netfab.system.files import read_of_others
+from netfab.system.proc import text_of
 
 PODMAN_NETWORKS = "/etc/containers/networks"
 DAEMONS = ("/run/docker.sock", "/run/podman/podman.sock")  # that speak Docker's API
@@ -125,8 +126,8 @@ def _borrowable(uplinks: list[str]) -> Iterator[tuple[str, str]]:
             f"net/ipv6/conf/{device}/forwarding",
             f"net/ipv6/conf/{device}/accept_ra",
         ):
-            with suppress(OSError), open(f"/proc/sys/{key}") as file:
-                yield key, file.read().strip()
+            with suppress(OSError):
+                yield key, text_of(f"/proc/sys/{key}").strip()
 
 
 def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:

@@ -8,11 +8,22 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from netfab.kernel.dumps import ALL_ADDRESSES, ALL_LINKS, ALL_ROUTES
 from netfab.kernel.netlink import Netlink
 from netfab.objects.kept import KeptAddress, KeptRoute, kept_address, kept_routes
-from netfab.objects.link import IFALIAS, LINK, LOOPBACK_IFINDEX, MASTER, MOVED, Link, of_a_fabric
+from netfab.objects.link import (
+    AF_SPEC,
+    IFALIAS,
+    LINK,
+    LOOPBACK_IFINDEX,
+    MASTER,
+    MOVED,
+    Link,
+    of_a_fabric,
+)
 from netfab.objects.original import Original
 from netfab.objects.vlan import VLAN_ID
-from netfab.objects.wire import IFINFO, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, number, text
+from netfab.objects.wire import IFINFO, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, number, parse, text
 from netfab.plan.facts import FoundNic, Stacked
+
+_SETTINGS = frozenset({AF_SPEC})  # what a NIC's own are read from
 
 
 def nics(netlink: Netlink, moving: Collection[str] = ()) -> dict[str, FoundNic]:
@@ -75,10 +86,13 @@ def belongings(
 
 
 def _links(netlink: Netlink) -> Iterator[tuple[int, Link]]:
-    """(ARPHRD_*, link) of each."""
+    """(ARPHRD_*, link) of each, with its settings where a fabric could have it."""
     for data, start, end in netlink.dump(RTM_GETLINK, ALL_LINKS):
         _, hardware, index, flags, _ = IFINFO.unpack_from(data, start)
-        yield hardware, Link.parse(index, flags, data, start + IFINFO.size, end, whole=True)
+        link = Link.parse(index, flags, data, start + IFINFO.size, end)
+        if not _barred(link):
+            link.attrs.update(parse(data, start + IFINFO.size, end, _SETTINGS))
+        yield hardware, link
 
 
 def _tag(link: Link, names: Mapping[int, str]) -> tuple[str, int] | None:

@@ -24,7 +24,7 @@ from netfab.kernel.dumps import (
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, rules_of
-from netfab.kernel.xfrm import policies, states
+from netfab.kernel.xfrm import states_and_policies
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.guest import Guest
@@ -52,9 +52,10 @@ from netfab.objects.wire import (
     number,
     text,
 )
-from netfab.objects.xfrm import XfrmMessage
+from netfab.objects.xfrm import NEWSA, XfrmMessage
 from netfab.objects.xfrm_policy import XfrmPolicy
 from netfab.objects.xfrm_state import XfrmState
+from netfab.system.proc import text_of
 
 Reader = Callable[[Netlink], Space]  # of a node's namespace
 
@@ -126,7 +127,7 @@ class Observer:
         only: frozenset[str] | None,
         node: Reader,
     ) -> Dump:
-        self._guests = self._living(known)
+        self._guests = self._living(known, only)
         self._inside = any(type(thing) in (Macvlan, Nic) for one in known for thing in one.values())
         self._spaces = self._read_spaces(fabric, only, node)
         if only is None or HOST in only:
@@ -224,19 +225,26 @@ class Observer:
     def _read_xfrm(self, fabric: str) -> None:
         """What of IPsec carries the fabric's mark; of the rest only the names."""
         self._xfrm, self._foreign_xfrm = [], []
-        for kind, found in ((XfrmState, states()), (XfrmPolicy, policies())):
-            for message in found:
-                thing = kind.of(message)
-                if thing.reqid == group_of(fabric):
-                    self._xfrm.append(message)
-                else:
-                    self._foreign_xfrm.append(thing.names[0])
+        for message in states_and_policies():
+            thing = XfrmState.of(message) if message.type == NEWSA else XfrmPolicy.of(message)
+            if thing.reqid == group_of(fabric):
+                self._xfrm.append(message)
+            else:
+                self._foreign_xfrm.append(thing.names[0])
 
-    def _living(self, known: Sequence[Fabric]) -> dict[str, Guest]:
-        """The known guests that live; of two in one place the last one: it was there first."""
+    def _living(self, known: Sequence[Fabric], only: frozenset[str] | None) -> dict[str, Guest]:
+        """The known guests that live; of two in one place the last one: it was there first.
+
+        With `only`, those elsewhere that lived at the last reading still do.
+        """
         found: dict[str, Guest] = {}
         ended: dict[str, Guest] = {}
         for guest in (thing for one in known for thing in one.values() if type(thing) is Guest):
+            read_last = only is not None and guest.space not in only
+            if read_last and self._guests.get(guest.space) == guest:
+                found[guest.space] = guest
+            if found.get(guest.space) == guest:
+                continue
             try:
                 self._namespaces.adopt(guest)
                 os.close(self._namespaces.open(guest.name.text))
@@ -285,8 +293,8 @@ class Observer:
     def _read_sysctls(self, space: str, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
         with suppress(FileNotFoundError), self._namespaces.inside(space):
             for key in sorted(keys):
-                with suppress(OSError), open(f"/proc/sys/{key}") as file:
-                    yield key, " ".join(file.read().split())
+                with suppress(OSError):
+                    yield key, " ".join(text_of(f"/proc/sys/{key}").split())
 
     def foreign(self, fabric: str) -> dict[Name, str]:
         """Names on this host that somebody else holds, and who, by the last reading."""

@@ -27,6 +27,7 @@ from netfab.objects.ops import (
     Xfrm,
 )
 from netfab.system.files import public_directory
+from netfab.system.proc import text_of, write_text
 
 
 def carry_out(op: Op, namespaces: Namespaces, index_of: Callable[[Name], int]) -> None:
@@ -63,11 +64,11 @@ def carry_out(op: Op, namespaces: Namespaces, index_of: Callable[[Name], int]) -
                 os.rmdir(os.path.dirname(os.path.dirname(path)))
         case WriteSysctl(space, key, value, optional):
             with namespaces.inside(space), suppress(*([FileNotFoundError] if optional else [])):
-                _write_sysctl(key, value)
+                write_text(f"/proc/sys/{key}", value)
         case ResetSysctl(space, key):
             value = _pristine(key, namespaces)
             with namespaces.inside(space):
-                _write_sysctl(key, value)
+                write_text(f"/proc/sys/{key}", value)
         case Nft(commands, _, ends):
             with suppress(*([FileNotFoundError] if ends else [])):
                 nft.load(commands)
@@ -85,8 +86,8 @@ def carry_out(op: Op, namespaces: Namespaces, index_of: Callable[[Name], int]) -
 
 def _pristine(key: str, namespaces: Namespaces) -> str:
     """What a new namespace of this host has."""
-    with namespaces.inside_new(), open(f"/proc/sys/{key}") as file:
-        return file.read()
+    with namespaces.inside_new():
+        return text_of(f"/proc/sys/{key}")
 
 
 def _write_file(path: str, mode: int, content: str) -> None:
@@ -97,8 +98,3 @@ def _write_file(path: str, mode: int, content: str) -> None:
         os.fchmod(fd, mode)
         file.write(content)
         file.truncate()
-
-
-def _write_sysctl(key: str, value: str) -> None:
-    with open(f"/proc/sys/{key}", "w") as file:
-        file.write(value)

@@ -12,6 +12,7 @@ from netfab.objects import xfrm
 from netfab.objects.ops import Xfrm
 from netfab.objects.wire import NLM_F_REQUEST, parse
 from netfab.objects.xfrm import XfrmMessage
+from netfab.system.proc import text_of
 
 _SOCKETS = "/proc/net/netlink"
 _HEADERS = {
@@ -35,26 +36,27 @@ def send(op: Xfrm) -> None:
 
 def states() -> Iterator[XfrmMessage]:
     """All that there are; of others, too."""
-    return _dump(xfrm.GETSA, xfrm.NEWSA)
+    return _dump((xfrm.GETSA, xfrm.NEWSA))
 
 
-def policies() -> Iterator[XfrmMessage]:
-    """All that there are, but for those of sockets."""
-    return _dump(xfrm.GETPOLICY, xfrm.NEWPOLICY)
+def states_and_policies() -> Iterator[XfrmMessage]:
+    """All that there are, but for the policies of sockets."""
+    return _dump((xfrm.GETSA, xfrm.NEWSA), (xfrm.GETPOLICY, xfrm.NEWPOLICY))
 
 
-def _dump(asked: int, kind: int) -> Iterator[XfrmMessage]:
+def _dump(*asked: tuple[int, int]) -> Iterator[XfrmMessage]:
     if not _in_use() or os.geteuid() != 0:  # nobody else is told
         return
     with closing(Netlink(NETLINK_XFRM)) as netlink:
-        for data, start, end in netlink.dump(asked, b""):
-            behind = start + _HEADERS[kind]
-            yield XfrmMessage(kind, data[start:behind], parse(data, behind, end))
+        for question, kind in asked:
+            for data, start, end in netlink.dump(question, b""):
+                behind = start + _HEADERS[kind]
+                yield XfrmMessage(kind, data[start:behind], parse(data, behind, end))
 
 
 def _in_use() -> bool:
     """Whether the kernel has what answers; it would load that for whoever asks."""
-    with suppress(OSError), open(_SOCKETS) as file:
-        next(file)
-        return any(line.split(maxsplit=2)[1] == str(NETLINK_XFRM) for line in file)
+    with suppress(OSError):
+        _, *sockets = text_of(_SOCKETS).splitlines()
+        return any(line.split(maxsplit=2)[1] == str(NETLINK_XFRM) for line in sockets)
     return False

@@ -104,12 +104,9 @@ class Link(NamedTuple):
     attrs: dict[int, bytes]  # what else is of WANTED; of a lo of WANTED_OF_LO
 
     @classmethod
-    def parse(cls, ifindex: int, flags: int, data: bytes, start: int, end: int, whole: bool = False) -> Link:
-        """From the attributes in data[start:end]; `whole`: with what its settings are read from."""
-        link = cls.of(ifindex, flags, parse(data, start, end, wanted_of(ifindex)))
-        if whole:
-            link.attrs.update(parse(data, start, end, frozenset({AF_SPEC})))
-        return link
+    def parse(cls, ifindex: int, flags: int, data: bytes, start: int, end: int) -> Link:
+        """From the attributes in data[start:end]."""
+        return cls.of(ifindex, flags, parse(data, start, end, wanted_of(ifindex)))
 
     @classmethod
     def of(cls, ifindex: int, flags: int, attrs: dict[int, bytes]) -> Self:

@@ -37,10 +37,15 @@ def read_of_others(path: str, most: int = 1 << 20) -> bytes:
     Raises OSError.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(EINVAL, "no plain file", path)
-        return file.read(most)
+        found = b""
+        while len(found) < most and (more := os.read(fd, most - len(found))):
+            found += more
+        return found
+    finally:
+        os.close(fd)
 
 
 def is_at(fd: int, path: str) -> bool:

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
+
 _boot_id = ""
+
+
+def text_of(path: str) -> str:
+    """A file of /proc, whole; what `open` puts around it takes five times as long. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return b"".join(iter(partial(os.read, fd, 1 << 16), b"")).decode(errors="replace")
+    finally:
+        os.close(fd)
 
 
 def boot_id() -> str:
     """Random for each boot: process numbers and start times mean something only together with it."""
     global _boot_id
     if not _boot_id:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            _boot_id = file.read().strip()
+        _boot_id = text_of("/proc/sys/kernel/random/boot_id").strip()
     return _boot_id
+
+
+def write_text(path: str, text: str) -> None:
+    """Give the kernel a value by a file of /proc, in one write. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
 
 
 def stat_fields(pid: int) -> list[str]:
     """/proc/PID/stat from field 3 on (the name before it may hold anything); empty: no such process."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()
+        return text_of(f"/proc/{pid}/stat").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
 

@@ -79,6 +79,17 @@ def test_drift_names_the_interface_of_a_guest_that_is_gone(blue: Lab) -> None:
     assert "- veth eth1 of blue\n" in drift.out
 
 
+def test_a_guest_that_is_gone_with_all_it_had_is_drift_until_it_is_forgotten(blue: Lab, process: str) -> None:
+    blue.netfab("attach", "br1", process, "10.7.0.2/24")
+    end(blue, process)
+
+    drift = blue.netfab("drift", "adhoc", code=2)
+    blue.netfab("reconcile", "adhoc")
+
+    assert f"- guest {process}: it runs no more\n" in drift.out
+    assert blue.netfab("drift", "adhoc").out.startswith("No changes.")
+
+
 def test_what_is_attached_has_no_file_and_is_drift_of_nothing_when_there_is_none(blue: Lab) -> None:
     nothing = blue.netfab("drift", "adhoc")
     blue.netfab("attach", "br1", "netns:blue", "10.7.0.2/24")

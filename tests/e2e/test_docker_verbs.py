@@ -59,8 +59,10 @@ def test_a_stop_is_no_drift_and_outlives_the_supervisor_and_reconcile(shop: Lab)
 
     shop.netfab("reconcile")
 
+    drift = shop.netfab("drift")
     assert program(shop, "web") == ("stopped", 7)
-    assert shop.netfab("drift").out.startswith("No changes.")
+    assert drift.out.startswith("No changes.")
+    assert drift.err == "warning: web is stopped and stays so until `netfab start shop/web`\n"
 
 
 def test_a_node_that_is_made_anew_while_it_is_stopped_stays_stopped(shop: Lab) -> None:

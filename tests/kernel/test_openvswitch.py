@@ -13,7 +13,7 @@ from openvswitch import vsctl
 from test_attach import addresses, attach, attributes, host_state, ip
 from test_nics import reaches
 
-from netfab import adhoc, fabric
+from netfab import adhoc, fabric, uplink
 from netfab.errors import ForeignObject, NetfabError
 from netfab.kernel.openvswitch import datapath
 
@@ -106,6 +106,15 @@ def test_a_bridge_of_somebody_else_takes_attachments_and_stays_as_it_is(others: 
     assert (inside, there) == (["10.9.3.7/22"], [(others, "[]")])
     assert differences(before[0], state()) == []
     assert attributes(others) == before[1]
+
+
+def test_no_nic_is_lent_to_a_bridge_of_it_be_that_up_or_not(others: str) -> None:
+    refused = "sw1 is a bridge of Open vSwitch, to which netfab lends no NIC yet"
+    with pytest.raises(NetfabError, match=refused):
+        uplink.uplink(others, "ens1")
+    ip("link", "set", others, "up")
+    with pytest.raises(NetfabError, match=refused):
+        uplink.uplink(others, "ens1")
 
 
 @pytest.mark.usefixtures("switch")
