@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from typing import NoReturn
 
 
@@ -14,6 +15,9 @@ def main() -> NoReturn:
     """
     gc.disable()
     try:
+        from netfab.cli import early
+
+        early.begin(sys.argv[1:])
         from netfab.cli.main import main as command
 
         code = command()

@@ -18,7 +18,7 @@ from netfab.errors import NetfabError, StoreError
 from netfab.farside import FarSides, far_sides, named, refuse_silent_switch
 from netfab.hosts.lock import locked
 from netfab.kernel.waiting import wait_for_carrier
-from netfab.objects.guest import Guest
+from netfab.objects.kinds import KINDS
 from netfab.topology import pipework
 from netfab.topology.adhoc import (
     NAME,
@@ -258,7 +258,7 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
 
 def _states(guests: Iterable[str], last: Kept, where: Where) -> Iterator[tuple[str, bool]]:
     """Each guest that there still is, and whether it runs; of those of the last apply nobody is asked."""
-    known = visits.guests_in(last.applied((Guest,)))
+    known = visits.guests_in(last.applied(KINDS.of({"Guest"})))
     for label in guests:
         before = known.get(label)
         runs = visits.run_of(before, where) is not None if before else visits.runs(label, where)

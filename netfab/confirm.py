@@ -17,7 +17,7 @@ from time import monotonic
 
 from netfab import adhoc, fabric
 from netfab.errors import NetfabError, UndoFailed
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 from netfab.store.store import Part, Record
 from netfab.system.files import public_directory
 from netfab.topology.adhoc import NAME

@@ -126,7 +126,9 @@ def reconcile(where: Where = HERE) -> tuple[Change, ...]:
     need_root("reconcile")
     with _alone(where):
         asked, before = _asked_for(where), status(_paths(where))
-        changes = _apply(asked, where)
+        with opened_store(where) as store:
+            last = kept_of(store, NAME)
+        changes = last.shown(_apply(asked, where))
         policies = {name: str(one.keys.get("restart", "no")) for name, one in asked.items()}
         lost = [name for name in asked if name not in before and policies[name] in _ALWAYS]
         lifecycle.start([f"{NAME}/{name}" for name in lost], where)
@@ -172,13 +174,11 @@ def _networks(where: Where) -> dict[str, str]:
 
 def _apply(asked: Asked, where: Where) -> tuple[Change, ...]:
     """Have these containers, and no others; with the last one goes all that they had in common."""
-    with opened_store(where) as store:
-        last = kept_of(store, NAME)
     if not asked:
-        return last.shown(fabric.destroy(NAME, where).changes)
+        return fabric.destroy(NAME, where).changes
     topology = topology_of(asked.values(), _networks(where))
     try:
-        return last.shown(fabric.apply(topology, "", where)[1].changes)
+        return fabric.apply(topology, "", where)[1].changes
     except NetfabError as error:
         for each in error.errors if isinstance(error, Several) else (error,):
             each.at = each.at if each.at and each.at.file else None

@@ -22,12 +22,10 @@ from netfab.nics import as_they_came_back, without_unplugged
 from netfab.nodes import capture, execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
-from netfab.plan.facts import Lease
-from netfab.plan.nics import claims
+from netfab.plan.leases import Lease
 from netfab.plan.node import has_namespace
-from netfab.plan.part import leases_within, within
 from netfab.plan.planner import Plan
-from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_renames
+from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_part, with_renames
 from netfab.pulling import with_its_images
 from netfab.remembering import public_record, remember
 from netfab.seal import seal
@@ -124,6 +122,7 @@ def apply(
         opened_store(where) as store,
         opened_host(name, where) as host,
     ):
+        host.read_ahead()
         if not only:
             host.expect(name for name, node in topology.nodes.items() if has_namespace(node))
         before = kept_of(store, name)
@@ -164,13 +163,13 @@ def apply(
             host.forget()  # what is written next takes as much memory again
             with _undone_on_failure(applied, host, (desired, last)):
                 run_commands(made, applied.changes, where)
-                wants = leases_within(proposed, leases)
+                wants = _wants(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
                     if not only:
                         made = made._replace(topology=kept_text(written) if file else "")
                     elif record and not applied.changes:
                         made = made._replace(topology=record.topology)
-                    kept = proposed.fabric if not only else within(proposed, _desired(record, name))
+                    kept = with_part(proposed, _desired(record, name)) if only else proposed.fabric
                     remember(made, kept, wants, store, where)
         except UndoFailed:
             raise
@@ -216,12 +215,21 @@ def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None,
     if proposed.nodes is None and saved is None:
         return proposed.fabric
     observed = host.observe(last.name, (proposed.fabric, last)).own
-    desired = within(proposed, Fabric(last.name) if begun else observed)
+    desired = with_part(proposed, Fabric(last.name) if begun else observed)
     if saved is not None:
         from netfab.saved import Part, refuse_moved
 
         refuse_moved(saved, {"": Part.of(proposed, desired, observed)})
     return desired
+
+
+def _wants(proposed: Plan, leases: frozenset[Lease]) -> frozenset[Lease]:
+    """What is leased when the plan is applied."""
+    if proposed.nodes is None:
+        return proposed.wants
+    from netfab.plan.part import leases_within
+
+    return leases_within(proposed, leases)
 
 
 def _desired(record: Record | None, name: str) -> Fabric:
@@ -316,6 +324,8 @@ def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Rec
     now = as_they_came_back(last, host)
     if now == last:
         return record
+    from netfab.plan.nics import claims
+
     kept = record._replace(desired=now.to_json())
     others = {lease for lease in store.leases(record.name) if lease.kind != "inside"}
     store.commit(kept, others.union(claims(now)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from netfab.errors import NetfabError
 from netfab.hosts.local import LocalHost
 from netfab.nics import barred, nics_of
-from netfab.plan.facts import Asked, Facts, Lease
+from netfab.plan.facts import Asked, Facts
+from netfab.plan.leases import Lease
 from netfab.plan.subnets import Reservation
 from netfab.shared import held_on_bridges
 from netfab.store.store import Store

@@ -19,7 +19,7 @@ from netfab.objects.container import PAUSED, Container
 from netfab.objects.firewall import Firewall
 from netfab.objects.kinds import KINDS
 from netfab.objects.uplink import Uplink
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
 from netfab.plan.prefixes import shadowed

@@ -8,19 +8,19 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any
 
 from netfab.checks import tried
+from netfab.diagnose.finding import HOST
 from netfab.diagnose.trials import SILENT, Trial, Verdict, names_in
-from netfab.diagnose.walk import HOST
 from netfab.engine.diff import describe, diff
 from netfab.errors import NetfabError
 from netfab.kernel import view as kernel
 from netfab.kernel.echo import passes
-from netfab.kernel.trace import Dropped, tracing
+from netfab.kernel.trace import Dropped, Match, tracing
 from netfab.nodes import THE_HOST, opened_namespace
 from netfab.objects.address import Address
 from netfab.objects.base import HOST as HOST_SPACE
@@ -40,17 +40,25 @@ _TRACED = 2.0  # seconds in which a packet that is dropped comes by
 
 
 class Here(NamedTuple):
-    """A fabric on this host, and what can be asked of it. Another host's agent answers the same."""
+    """A fabric on this host, and what can be asked of it. Another host's agent answers the same.
+
+    beside: another fabric on this host, or "". Its nodes are called FABRIC/NODE.
+    """
 
     fabric: str
     where: Where = HERE
+    beside: str = ""
 
     def look(self) -> View:
         """What there is of it. Raises NetfabError where there is no such fabric."""
+        own = self._look()
+        return _both(own, self.beside, Here(self.beside, self.where)._look()) if self.beside else own
+
+    def _look(self) -> View:
         from netfab.runtime.status import status as containers
 
         need_root("why")
-        fabric, where = self
+        fabric, where, _ = self
         with opened_store(where) as store, opened_host(fabric, where) as host:
             record = known_record(store, fabric)
             wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
@@ -96,7 +104,8 @@ class Here(NamedTuple):
 
     def tried(self, trial: Trial) -> Verdict:
         """What comes of it."""
-        (verdict,) = tried(self.fabric, [trial], self.where)
+        alone = trial._replace(receiver="") if "/" in trial.receiver else trial
+        (verdict,) = tried(self.fabric, [alone], self.where)
         return verdict
 
     def passes(self, node: str, address: str, size: int) -> bool:
@@ -105,32 +114,63 @@ class Here(NamedTuple):
             return passes(ip_address(address), size, SILENT)
 
     def dropped(
-        self, nodes: Sequence[str], packets: str, frames: str, trial: Trial
-    ) -> tuple[str, Dropped] | None:
-        """The node in which a rule drops what matches (kernel/trace.py) while that is tried, and the rule."""
+        self, nodes: Mapping[str, Sequence[str]], matches: Sequence[Match], trial: Trial
+    ) -> list[tuple[str, str, Dropped]]:
+        """Where a rule drops what matches while that is tried: host, node, and the rule.
+
+        nodes: this host's, by its name.
+        """
+        ((host, several),) = nodes.items()
+        with self.traced(several, matches) as ends:
+            deadline = time.monotonic() + _TRACED
+            while not ends() and time.monotonic() < deadline:
+                self.tried(trial)
+            return [(host, node, end) for node, end in ends()]
+
+    @contextmanager
+    def traced(
+        self, nodes: Sequence[str], matches: Sequence[Match]
+    ) -> Iterator[Callable[[], list[tuple[str, Dropped]]]]:
+        """In which of these nodes a rule drops what matches (kernel/trace.py), and which, from now on."""
         with ExitStack() as stack:
-            traced = []
+            tracers = []
             for node in nodes:
                 with self._inside(node):
-                    traced.append((node, stack.enter_context(tracing(packets, frames))))
-            deadline = time.monotonic() + _TRACED
-            while time.monotonic() < deadline:
-                self.tried(trial)
-            ends = [(node, end) for node, tracer in traced if (end := tracer.dropped())]
-        return ends[0] if ends else None
+                    tracers.append((node, stack.enter_context(tracing(matches))))
+            yield lambda: [(node, end) for node, tracer in tracers for end in tracer.dropped()]
 
     @contextmanager
     def _inside(self, node: str, nodes: Mapping[str, Any] | None = None) -> Iterator[None]:
         """This thread in the node's network."""
+        other, _, node = node.rpartition("/")
+        fabric = other or self.fabric
         if nodes is None:
             with opened_store(self.where) as store:
-                nodes = json.loads(known_record(store, self.fabric).summary)["nodes"]
-        netns = opened_namespace(self.fabric, node, nodes[node] if node else THE_HOST, self.where)
+                nodes = json.loads(known_record(store, fabric).summary)["nodes"]
+        netns = opened_namespace(fabric, node, nodes[node] if node else THE_HOST, self.where)
         try:
             with linux.in_network(netns):
                 yield
         finally:
             os.close(netns)
+
+
+def _both(own: View, fabric: str, other: View) -> View:
+    """One view of two fabrics on a host; the other's nodes are called FABRIC/NODE."""
+
+    def called(node: str) -> str:
+        return node and f"{fabric}/{node}"
+
+    return own._replace(
+        spaces={**{called(node): space for node, space in other.spaces.items()}, **own.spaces},
+        programs={**own.programs, **{called(node): program for node, program in other.programs.items()}},
+        owners={**{at: (called(node), link) for at, (node, link) in other.owners.items()}, **own.owners},
+        cables=(
+            *own.cables,
+            *((called(one), first, called(two), second) for one, first, two, second in other.cables),
+        ),
+        tunnels={**other.tunnels, **own.tunnels},
+    )
 
 
 def _node(space: str) -> str:

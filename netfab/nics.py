@@ -11,7 +11,8 @@ from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.nic import Nic
 from netfab.objects.uplink import Uplink
-from netfab.plan.facts import Asked, FoundNic, Lease
+from netfab.plan.facts import Asked, FoundNic
+from netfab.plan.leases import Lease
 from netfab.store.store import Store
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from netfab.errors import Interrupted, NetfabError
 from netfab.hosts.interrupt import deferred
-from netfab.kernel.netns import Namespaces
 from netfab.runtime.paths import Paths
 from netfab.store.store import Record
 from netfab.topology.suggest import nearest
@@ -146,6 +145,8 @@ def opened_namespace(fabric: str, name: str, found: Mapping[str, Any], where: Wh
             return namespace_of_guest(found["guest"], where)
         if not found["namespace"]:  # it is in the host's
             return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        from netfab.kernel.netns import Namespaces
+
         return Namespaces.open_bound(os.path.basename(found["namespace"]))
     except OSError as error:
         raise NetfabError(

@@ -17,8 +17,8 @@ from netfab.gathering import facts_of
 from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
-from netfab.plan.facts import Facts, Lease, asked_by
-from netfab.plan.part import commands_within, nodes_of, part_of, summary_within, within
+from netfab.plan.facts import Facts, asked_by
+from netfab.plan.leases import Lease
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
@@ -74,7 +74,7 @@ def plan(
         last = last_applied(store, topology.name, KINDS)
         live = os.geteuid() == 0
         observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
-        wanted = within(proposed, observed.own)
+        wanted = with_part(proposed, observed.own)
         changes = engine.changes_for(wanted if live else wanted.public(), observed)
         if live:
             hindered = (error.message for error in host.foreign_drops(wanted.values()))
@@ -118,6 +118,7 @@ def _planned(
     proposed = plan_topology(topology, leases, facts, where.run)
     if not only:
         return proposed
+    from netfab.plan.part import nodes_of, part_of
     from netfab.plan.part_kept import NOTHING, beside, taken
 
     there = json.loads(record.summary) if record else NOTHING
@@ -131,7 +132,11 @@ def _planned(
 
 def _nodes(topology: Topology, only: Collection[str], record: Record | None) -> Collection[str]:
     """Those that are planned for: all, or `only` some."""
-    return nodes_of(topology, only, _applied_nodes(record)) if only else topology.nodes
+    if not only:
+        return topology.nodes
+    from netfab.plan.part import nodes_of
+
+    return nodes_of(topology, only, _applied_nodes(record))
 
 
 def _applied_nodes(record: Record | None) -> Collection[str]:
@@ -141,13 +146,33 @@ def _applied_nodes(record: Record | None) -> Collection[str]:
 
 def summary_of(topology: Topology, proposed: Plan, record: Record | None) -> str:
     """The summary that the record will have; a part of a plan leaves what it says of others."""
-    known = json.loads(record.summary) if record and proposed.nodes is not None else {}
-    return json.dumps(summary_within(proposed, summary(topology, proposed), known))
+    chosen = summary(topology, proposed)
+    if proposed.nodes is None:
+        return json.dumps(chosen)
+    from netfab.plan.part import summary_within
+
+    return json.dumps(summary_within(proposed, chosen, json.loads(record.summary) if record else {}))
 
 
 def commands_of(proposed: Plan, record: Record | None) -> str:
     """The commands that the record will have; a part of a plan leaves those of others."""
+    if proposed.nodes is None:
+        return json.dumps(proposed.commands)
+    from netfab.plan.part import commands_within
+
     return json.dumps(commands_within(proposed, json.loads(record.commands) if record else {}))
+
+
+def with_part(proposed: Plan, there: Fabric) -> Fabric:
+    """What should be where `there` is: a whole plan's fabric, or `there` with a part put in.
+
+    Raises PlanError where an address of the part would be another node's, too.
+    """
+    if proposed.nodes is None:
+        return proposed.fabric
+    from netfab.plan.part import within
+
+    return within(proposed, there)
 
 
 def with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:

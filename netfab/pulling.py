@@ -10,14 +10,15 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from netfab.errors import NetfabError, PlanError, raise_all
-from netfab.images import Image, find, resolve
-from netfab.images.locks import using
 from netfab.plan.images import Meant, wanted, with_images, without_any_program
-from netfab.plan.part import nodes_of
 from netfab.topology.schema import Node, Topology
 from netfab.where import Where, need_root, records
+
+if TYPE_CHECKING:
+    from netfab.images import Image
 
 
 @contextmanager
@@ -30,6 +31,9 @@ def with_its_images(topology: Topology, where: Where, only: Collection[str] = ()
     if not images:
         yield topology
         return
+    from netfab.images import resolve  # most nodes are of the host's own files
+    from netfab.images.locks import using
+
     need_root("apply")
     with using(where):
         known = dict(_each(images, lambda name, beside: resolve(where, name, beside)))
@@ -48,6 +52,8 @@ def as_far_as_they_are_here(
         return with_images(topology, dict.fromkeys(images)), [
             "what images say of programs is known to root only"
         ]
+    from netfab.images import find
+
     known = dict(_each(images, lambda name, beside: find(where, name, beside)))
     raise_all(without_any_program(topology, known))
     told = [f"image {name} is not here: `apply` brings it" for name, meant in known.items() if meant is None]
@@ -58,6 +64,8 @@ def _of_files_and_registries(topology: Topology, only: Collection[str]) -> dict[
     """All but directories, which are what they are."""
     images = {name: node for name, node in wanted(topology).items() if not _is_root(name)}
     if images and only:
+        from netfab.plan.part import nodes_of
+
         with suppress(PlanError):  # a node that the file no longer has
             nodes = nodes_of(topology, only)
             named = {node.image for node in topology.nodes.values() if node.name in nodes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netfab.objects.base import Fabric
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 from netfab.store.public import publish
 from netfab.store.store import Part, Record, Store
 from netfab.where import Where

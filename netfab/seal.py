@@ -11,17 +11,21 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from netfab import __version__
+from netfab.kernel.dumps import GLANCE
 from netfab.objects.digest import digest
 from netfab.objects.firewall import Firewall
 from netfab.store.public import SEAL
 from netfab.store.store import Store
 from netfab.system.files import public_directory
 from netfab.system.replace import replace_file
-from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
 from netfab.where import Where, applying_user, last_applied, locked_fabric, opened_host, opened_store
+
+if TYPE_CHECKING:
+    from netfab.topology.schema import Topology
 
 MOST = 4 << 20  # bytes that a topology file may have
 
@@ -52,10 +56,7 @@ def with_origin(topology: Topology, origin: str, text: str) -> Topology:
         node.attach or node.ready or node.image != "host" or any(file.source for file in node.files)
         for node in topology.nodes.values()
     )
-    nics = any(link.outside is not None for link in topology.links) or any(
-        network.uplink for network in topology.networks.values()
-    )
-    if asking or nics or topology.hosts or topology.store or not origin:
+    if asking or topology.uses_nics or topology.hosts or topology.store or not origin:
         return topology
     return topology._replace(origin=origin, text=text)
 
@@ -73,6 +74,7 @@ def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None
                 continue
             with locked_fabric(fabric, where), opened_host(fabric, where) as host:
                 if sealed.asked == _asked(origin, store, where):
+                    host.read_ahead(GLANCE)
                     host.facts()
                     dump = host.glance((last_applied(store, fabric),))
                     tables = tuple(Firewall.read(dump))

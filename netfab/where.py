@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError, St
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.lock import locked
 from netfab.objects.base import Fabric, Hook, no_hook
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
 from netfab.store.store import NO_SENSE, Record, Store
@@ -26,6 +26,7 @@ from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from netfab.hosts.local import LocalHost
+    from netfab.objects.kinds import Kinds
     from netfab.store.book import Book, Entry
     from netfab.store.shared import SharedBook
     from netfab.topology.schema import Etcd
@@ -231,7 +232,7 @@ class Kept(NamedTuple):
     leases: frozenset[Lease]
     others: Mapping[str, str]  # what other fabrics borrow
 
-    def applied(self, kinds: Iterable[type[Any]] | None = None) -> Fabric:
+    def applied(self, kinds: Kinds | None = None) -> Fabric:
         """What is of these kinds, or of those that are ASKED for, in the fabric as it was last applied.
 
         Empty when it never was.
@@ -242,7 +243,7 @@ class Kept(NamedTuple):
         from netfab.objects.kinds import ASKED
 
         text, kinds = self.record.desired if self.record else "", ASKED if kinds is None else kinds
-        mentioned = [kind for kind in kinds if Fabric.mentioned(text, kind)]
+        mentioned = kinds.mentioned(text)
         last = Fabric.from_json(text, mentioned) if mentioned else Fabric(self.name)
         claimed = [Borrowed(lease.key, "", lease.value) for lease in self.leases if lease.kind == "borrowed"]
         for lease in self.leases:
@@ -256,7 +257,10 @@ class Kept(NamedTuple):
 
     def shown(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
         """Changes that were made to it, for people: what ended, as it was applied."""
-        return as_applied(changes, self.applied({type(one.before) for one in changes if one.after is None}))
+        from netfab.objects.kinds import KINDS
+
+        ended = {type(one.before).__name__ for one in changes if one.after is None}
+        return as_applied(changes, self.applied(KINDS.of(ended)))
 
 
 def kept_of(store: Store, name: str) -> Kept:
@@ -264,19 +268,19 @@ def kept_of(store: Store, name: str) -> Kept:
     return Kept(name, store.record(name), store.leases(name), store.borrowed(name))
 
 
-def last_applied(store: Store, name: str, kinds: Iterable[type[Any]] | None = None) -> Fabric:
+def last_applied(store: Store, name: str, kinds: Kinds | None = None) -> Fabric:
     """The fabric as it was last applied, as `Kept.applied` says."""
     return kept_of(store, name).applied(kinds)
 
 
-def last_of_any(name: str, where: Where, kinds: Iterable[type[Any]] | None = None) -> Fabric:
+def last_of_any(name: str, where: Where, kinds: Kinds | None = None) -> Fabric:
     """As the store has it; when that can't be read, as it was published; when neither can, nothing."""
     with suppress(StoreError, *NO_SENSE), opened_store(where) as store:
         return last_applied(store, name, kinds)
     return last_published(name, where, kinds)
 
 
-def last_published(name: str, where: Where, kinds: Iterable[type[Any]] | None = None) -> Fabric:
+def last_published(name: str, where: Where, kinds: Kinds | None = None) -> Fabric:
     """As everybody may know it; nothing where that can't be read."""
     published: Any = PublicView(where.run)
     with suppress(StoreError, *NO_SENSE):

@@ -1,7 +1,7 @@
 """`netfab why A B`: whether A reaches B, by which way; where not, the first thing that is wrong. Only reads.
 
 First it is tried. Where that fails, diagnose/walk.py walks there and back over what the kernels have; where
-that finds nothing, nft traces who drops it.
+that finds nothing, nft traces who drops it, on all hosts of the way at once; dropping.py says it in words.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from netfab.diagnose.finding import HOST, Finding, Place, by, drifted, name_of, without
 from netfab.diagnose.trials import Trial, Verdict, addresses_of, trials_of
-from netfab.diagnose.walk import HOST, Cable, Finding, Hop, Owner, Place, Walked, World, name_of, walk
+from netfab.diagnose.walk import Cable, Hop, Owner, Walked, World, walk
+from netfab.dropping import Crossing, dropped_by
 from netfab.errors import NetfabError
-from netfab.kernel.trace import Dropped
-from netfab.objects.firewall import table_name
+from netfab.kernel.trace import Dropped, Match
 from netfab.objects.view import Link, View, Way
 from netfab.topology.checks import HOST as THE_HOST
 from netfab.topology.checks import INTERNET, is_address
@@ -30,8 +31,8 @@ class Asked(Protocol):
     def tried(self, trial: Trial) -> Verdict: ...
     def passes(self, node: str, address: str, size: int) -> bool: ...
     def dropped(
-        self, nodes: Sequence[str], packets: str, frames: str, trial: Trial
-    ) -> tuple[str, Dropped] | None: ...
+        self, nodes: Mapping[str, Sequence[str]], matches: Sequence[Match], trial: Trial
+    ) -> list[tuple[str, str, Dropped]]: ...
 
 
 class Answer(NamedTuple):
@@ -42,8 +43,13 @@ class Answer(NamedTuple):
     cause: Finding | None
 
 
-def why(check: Check, fabric: str, summary: Mapping[str, Any], hosts: Mapping[str, Asked]) -> Answer:
-    """Of a sentence that says who reaches whom. `hosts`: by name; "" is the only one."""
+def why(
+    check: Check, fabric: str, summary: Mapping[str, Any], hosts: Mapping[str, Asked], file: str = ""
+) -> Answer:
+    """Of a sentence that says who reaches whom. `hosts`: by name; "" is the only one.
+
+    file: that of the fabric, to say where in it something stands.
+    """
     nodes = summary["nodes"]
     if not is_address(check.target) and check.target not in (*nodes, THE_HOST, INTERNET):
         hint = did_you_mean(check.target, nodes) or "netfab status"
@@ -53,23 +59,52 @@ def why(check: Check, fabric: str, summary: Mapping[str, Any], hosts: Mapping[st
             f"no node of fabric {fabric} is {check.source}, and nothing can be tried from there"
         )
     (trial,) = trials_of([check], summary)
-    asking = _Asking(trial, fabric, nodes, hosts)
+    asking = _Asking(trial, fabric, summary, hosts, _world_of(hosts), file)
     gone = next(asking.gone(), None)
     verdict = None if gone else hosts[asking.begin.host].tried(asking.told)
     if verdict is None or not verdict.holds:
         cause = gone or next(asking.causes(refused=verdict is not None and "refused" in verdict.reason))
-        return Answer(False, asking.there.hops, _with_cure(cause, asking.world.views, fabric))
-    return Answer(True, asking.there.hops, next(asking.doubts(), None))
+        return Answer(False, asking.there.hops, asking.with_cure(cause))
+    doubt = next(asking.doubts(), None)
+    return Answer(True, asking.there.hops, doubt and asking.with_cure(doubt))
+
+
+def explained(
+    checks: Sequence[Check],
+    verdicts: Sequence[Verdict],
+    fabric: str,
+    summary: Mapping[str, Any],
+    hosts: Mapping[str, Asked],
+) -> list[Verdict]:
+    """With the first thing that is wrong, where somebody is not reached and reading is enough to see it."""
+    world = _world_of(hosts)
+    found = []
+    for check, verdict in zip(checks, verdicts, strict=True):
+        if check.reaches and not verdict.holds and check.source in (*summary["nodes"], THE_HOST):
+            (trial,) = trials_of([check], summary)
+            asking = _Asking(trial, fabric, summary, hosts, world, "")
+            cause = next(asking.seen(refused="refused" in verdict.reason), None)
+            if cause is not None and cause.what not in verdict.reason:
+                verdict = verdict._replace(reason=f"{verdict.reason}: {cause.what}")
+        found.append(verdict)
+    return found
 
 
 class _Asking:
     """One question: what was tried, and all that is known of both ends."""
 
     def __init__(
-        self, trial: Trial, fabric: str, nodes: Mapping[str, Any], hosts: Mapping[str, Asked]
+        self,
+        trial: Trial,
+        fabric: str,
+        summary: Mapping[str, Any],
+        hosts: Mapping[str, Asked],
+        world: World,
+        file: str,
     ) -> None:
-        self.trial, self.fabric, self._nodes, self._hosts = trial, fabric, nodes, hosts
-        self.world = _world({host: asked.look() for host, asked in hosts.items()}, hosts)
+        self.trial, self.fabric, self._hosts, self._file = trial, fabric, hosts, file
+        self._nodes, self._networks = summary["nodes"], summary["networks"]
+        self.world = world
         self.begin = self._place(trial.source)
         self.end = self._place(trial.receiver) if trial.receiver else None
         here = self.end is not None and self.end.host == self.begin.host
@@ -101,40 +136,49 @@ class _Asking:
         """Ends in which nothing can be tried."""
         for place in (self.begin, self.end):
             if place is not None and self.world.space(place) is None:
-                yield Finding(f"the namespace of {name_of(place)} is gone")
+                yield Finding(f"the namespace of {name_of(place)} is gone", traces=without(place))
 
     def causes(self, refused: bool) -> Iterator[Finding]:
         """What is wrong, the first thing first. `refused`: somebody said no, where others are silent."""
-        yield from self._of_names()
-        if self.there.wrong:
-            drift = any(view.drift for view in self.world.views.values())
-            separate = self.there.wrong.no_route and self.trial.receiver and not drift
-            yield self._separate() if separate else self.there.wrong
-        yield from self._of_the_way_back()
+        yield from self.seen(refused)
         yield from self._of_the_underlay()
-        if refused:  # by the node's own kernel, mostly: it has come so far
-            yield from self._of_the_program()
-        yield from self.doubts()
+        if self.trial.protocol != "icmp":  # else even a small packet is not answered, as was tried
+            yield from self.doubts()
         yield from self._of_rules()
         yield from self._of_the_program()
         for view in self.world.views.values():
-            yield from (Finding(f"it is not as it was applied: {line}") for line in view.drift)
+            yield from (
+                Finding(f"it is not as it was applied: {line}", self._reconcile()) for line in view.drift
+            )
         yield Finding("nothing that netfab looks at is wrong", "netfab capture, at both ends")
+
+    def seen(self, refused: bool) -> Iterator[Finding]:
+        """What reading is enough for, nothing sent and nobody waited for."""
+        yield from self.gone()
+        yield from self._of_names()
+        if self.there.wrong:
+            wrong = self.there.wrong
+            separate = wrong.no_route and self.trial.receiver and not drifted(self.world.views, wrong)
+            yield self._separate() if separate else wrong
+        yield from self._of_the_way_back()
+        if refused:  # by the node's own kernel, mostly: it has come so far
+            yield from self._of_the_program()
 
     def _of_names(self) -> Iterator[Finding]:
         source, target = self.trial.source, self.trial.target
         if target in self._nodes and not self.trial.addresses:
             yield self._without_address()
-        if target not in self._nodes or source not in self._nodes:
+        if target not in self._nodes or source not in self._nodes or "/" in target:
             return
+        file = by(self.begin, str(self._nodes[source]["hosts"]))
         if source not in self.world.views[self.begin.host].names:
-            yield Finding(f"the hosts file of {source} is gone")
+            yield Finding(f"the hosts file of {source} is gone", traces=file)
         names = self._names() or {}
         if names and target not in names:
             yield self._separate()
         elif wrong := [each for each in names.get(target, ()) if each not in self.trial.addresses]:
             planned = ", ".join(self.trial.addresses)
-            yield Finding(f"{source} takes {target} to be at {wrong[0]}, and it is at {planned}")
+            yield Finding(f"{source} takes {target} to be at {wrong[0]}, and it is at {planned}", traces=file)
 
     def _without_address(self) -> Finding:
         target = self.trial.target
@@ -175,7 +219,10 @@ class _Asking:
         vtep = self.world.vteps[self.end.host]
         for line in self.world.views[self.end.host].drift:
             if line.startswith("firewall") and "peers" in line:
-                yield Finding(f"{self.end.host} takes no tunnel's packets from {self.begin.host}: {line}")
+                yield Finding(
+                    f"{self.end.host} takes no tunnel's packets from {self.begin.host}: {line}",
+                    self._reconcile(),
+                )
         if vtep and not self._hosts[self.begin.host].passes(HOST, vtep, _SMALL):
             yield Finding(
                 f"{self.begin.host} does not reach {self.end.host} at {vtep}, the address of the tunnel",
@@ -217,8 +264,8 @@ class _Asking:
         size = self._largest()
         if self.end is None or size <= _SMALL or not self._passes(_SMALL) or self._passes(size):
             return
-        narrow = next((hop.narrow for hop in self.there.hops if hop.narrow), "")
-        yield Finding(narrow or f"packets of {size} bytes are not answered, and small ones are: an MTU hole")
+        narrow = next((hop.narrow for hop in self.there.hops if hop.narrow), None)
+        yield narrow or Finding(f"packets of {size} bytes are not answered, and small ones are: an MTU hole")
 
     def _passes(self, size: int) -> bool:
         return self._hosts[self.begin.host].passes(self.begin.node, self.address, size)
@@ -233,22 +280,46 @@ class _Asking:
         return min(sizes, default=0)
 
     def _of_rules(self) -> Iterator[Finding]:
-        """Who drops it, in the namespaces that it passes."""
+        """Who drops it, in the namespaces that it passes, there and back; also as a tunnel's packets."""
         if not self.address:
             return
+        passed = [self.begin, *(hop.to for hop in self.there.hops)]
+        nodes = {
+            host: list(dict.fromkeys([*(each.node for each in passed if each.host == host), HOST]))
+            for host in dict.fromkeys(each.host for each in passed)
+        }
+        found = self._hosts[self.begin.host].dropped(nodes, self._matches(len(nodes) > 1), self.told)
+        for host, node, end in sorted(found, key=lambda one: one[-1].match):
+            back = end.match == _BACK
+            ends = self.trial.source, self.trial.target
+            sender, receiver = reversed(ends) if back else ends
+            crossing = Crossing(sender, receiver, self._networks, *self._over(host, back))
+            yield dropped_by(Place(host, node), end, crossing, self._file)
+
+    def _matches(self, tunnelled: bool) -> list[Match]:
+        """The packet on its way, the one that comes back, and what carries them between hosts."""
         family = "ip6" if ":" in self.address else "ip"
-        places = [self.begin, *(hop.to for hop in self.there.hops)]
-        nodes = dict.fromkeys([*(each.node for each in places if each.host == self.begin.host), HOST])
         way = self.world.way(self.begin, self.address, "", 0)
-        first, last = self._link(self.begin, way.link), self._holder()
-        matches = [(f"{family} daddr {self.address}", first)]
-        if way.source:
-            matches += [(f"{family} saddr {self.address} {family} daddr {way.source}", last)]
-        for packets, link in matches:
-            frames = f"ether saddr {link.mac}" if link is not None and link.mac else packets
-            found = self._hosts[self.begin.host].dropped(list(nodes), packets, frames, self.told)
-            if found:
-                yield self._rule(Place(self.begin.host, found[0]), found[1])
+        matches = []
+        for packets, link in (
+            (f"{family} daddr {self.address}", self._link(self.begin, way.link)),
+            (f"{family} saddr {self.address} {family} daddr {way.source or self.address}", self._holder()),
+        ):
+            matches.append(Match(packets, f"ether saddr {link.mac}" if link and link.mac else packets))
+        if tunnelled and self.end is not None:
+            one, other = (self.world.vteps[place.host] for place in (self.begin, self.end))
+            outer = "ip6" if ":" in one else "ip"
+            packets = (
+                f"meta l4proto udp {outer} saddr {{ {one}, {other} }} {outer} daddr {{ {one}, {other} }}"
+            )
+            matches.append(Match(packets, packets))
+        return matches
+
+    def _over(self, host: str, back: bool) -> tuple[str, str]:
+        """The bridges by which the host itself gets it, and sends it on; "": by none."""
+        into = next((hop.into for hop in self.there.hops if hop.to == Place(host, HOST)), "")
+        out = next((hop.interface for hop in self.there.hops if hop.place == Place(host, HOST)), "")
+        return (out, into) if back else (into, out)
 
     def _link(self, place: Place, ifindex: int) -> Link | None:
         space = self.world.space(place)
@@ -259,29 +330,21 @@ class _Asking:
         space = self.world.space(self.end) if self.end else None
         return space.holder(self.address) if space else None
 
-    def _rule(self, place: Place, end: Dropped) -> Finding:
-        rule = f"`{end.rule}`" if end.rule else "its policy is drop"
-        if end.table == table_name(self.fabric):
-            if end.family == "bridge":
-                return Finding(
-                    f"{self.trial.source} sends what its port may not, an address or MAC that is not its own:"
-                    f" netfab's guard drops it, {rule}",
-                    "`allow: [ADDRESS]` or `spoof: allow` of that port",
-                )
-            return Finding(
-                f"netfab's firewall drops it in {end.chain}: {rule}", "a router node that joins the networks"
-            )
-        return Finding(
-            f"chain {end.chain} of table {end.family} {end.table} of {name_of(place)} drops it: {rule}",
-            "a rule before it that accepts; whoever made that table knows why",
-        )
+    def with_cure(self, cause: Finding) -> Finding:
+        """What others changed, netfab mends."""
+        return cause._replace(cure=self._reconcile()) if drifted(self.world.views, cause) else cause
+
+    def _reconcile(self) -> str:
+        return f"netfab reconcile {self.fabric}"
 
 
 _NOWHERE: Mapping[str, Any] = {"addresses": {}}
+_BACK = 1  # of the matches that are traced
 _SMALL = 100  # bytes, of a packet that fits everywhere
 
 
-def _world(views: Mapping[str, View], hosts: Mapping[str, Asked]) -> World:
+def _world_of(hosts: Mapping[str, Asked]) -> World:
+    views = {host: asked.look() for host, asked in hosts.items()}
     cables = {}
     for host, view in views.items():
         for one, first, other, second in view.cables:
@@ -299,13 +362,6 @@ def _world(views: Mapping[str, View], hosts: Mapping[str, Asked]) -> World:
         {host: view.vtep for host, view in views.items()},
         lambda place, target, source, incoming: hosts[place.host].way(place.node, target, source, incoming),
     )
-
-
-def _with_cure(cause: Finding, views: Mapping[str, View], fabric: str) -> Finding:
-    """What others changed, netfab mends."""
-    if cause.cure or not any(view.drift for view in views.values()):
-        return cause
-    return cause._replace(cure=f"netfab reconcile {fabric}")
 
 
 def lines(check: Check, answer: Answer) -> Iterator[str]:

@@ -8,4 +8,4 @@ pytestmark = pytest.mark.netfab("chain.yaml")
 
 
 def test_a_packet_passes_fifty_routers(netfab: Fabric) -> None:
-    assert netfab["a"].ping("b", within=5) > 0
+    netfab.check()

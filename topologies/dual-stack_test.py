@@ -8,6 +8,4 @@ pytestmark = pytest.mark.netfab("dual-stack.yaml")
 
 
 def test_both_families_lead_to_the_other_network(netfab: Fabric) -> None:
-    assert netfab["a"].ping("10.77.0.20") > 0
-    assert netfab["a"].ping("fd77:77::20") > 0
-    assert netfab["a"].reaches("c")
+    netfab.check()

@@ -8,4 +8,4 @@ pytestmark = pytest.mark.netfab("ring.yaml")
 
 
 def test_the_way_is_the_shorter_one_round(netfab: Fabric) -> None:
-    assert netfab["h1"].reaches("h3", via="r2")
+    netfab.check()

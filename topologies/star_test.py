@@ -8,4 +8,4 @@ pytestmark = pytest.mark.netfab("star.yaml")
 
 
 def test_the_first_and_the_last_of_two_hundred_reach_each_other(netfab: Fabric) -> None:
-    assert netfab["node1"].reaches("node200", within=2)
+    netfab.check()

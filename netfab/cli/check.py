@@ -65,6 +65,8 @@ def check_command(
             hint="write `checks: [web reaches db on tcp/5432]` in its file, or give --pairs",
         )
     found = _tried(topology.name, trials, where)
+    if not (pairs or all(verdict.holds for verdict in found)):
+        found = _explained(topology, found, summary, where)
     if junit:
         _write_junit(junit, topology.name, found)
     if pairs:
@@ -125,6 +127,23 @@ def _tried(name: str, trials: Sequence[Trial], where: Any) -> list[Verdict]:
     from netfab.checks import tried
 
     return tried(name, trials, where)
+
+
+def _explained(
+    topology: Topology, found: Sequence[Verdict], summary: Mapping[str, Any], where: Any
+) -> list[Verdict]:
+    from netfab.why import explained
+
+    if entry := entry_of(topology.name, where):
+        from netfab.remote.asking import There
+        from netfab.remote.party import party
+
+        with party(entry.hosts, where) as together:
+            hosts = {host: There(together, host, entry.name) for host in entry.hosts}
+            return explained(topology.checks, found, entry.name, summary, hosts)
+    from netfab.looking import Here
+
+    return explained(topology.checks, found, topology.name, summary, {"": Here(topology.name, where)})
 
 
 def _rows(found: Sequence[Verdict]) -> Iterator[Sequence[str]]:

@@ -15,10 +15,10 @@ from netfab.errors import NetfabError
 
 def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
     """A number of seconds, or a time as topology files have it: `60`, `60s`, `500ms`, `2m`."""
-    from netfab.topology import grammar
-
     if value is None:
         return None
+    from netfab.topology import grammar
+
     try:
         return grammar.seconds(f"{value}s" if value.replace(".", "", 1).isdecimal() else value)
     except grammar.Wrong as wrong:
@@ -26,10 +26,12 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
 
 
 def _address(_: click.Context, __: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
     from netfab.topology import addresses, grammar
 
     try:
-        return None if value is None else addresses.host_address(value)
+        return addresses.host_address(value)
     except grammar.Wrong as wrong:
         raise click.BadParameter(str(wrong)) from wrong
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from netfab.cli import complete
 from netfab.cli.context import output_json, where_of
 from netfab.cli.files import far_nodes
+from netfab.errors import NetfabError
 
 if TYPE_CHECKING:
     from netfab.topology.schema import Check
@@ -25,20 +27,22 @@ if TYPE_CHECKING:
 def why_command(ctx: click.Context, output: str, source: str, target: str, port: str | None) -> None:
     """Say whether A reaches B, by which way; and where not, the first thing that is wrong and its cure.
 
-    A is NODE or FABRIC/NODE; B a node, an address, `host` or `internet`. Exits with 1 where it does not.
+    A is NODE or FABRIC/NODE; B a node, also of another fabric on this host (FABRIC/NODE), an address, `host`
+    or `internet`. Exits with 1 where it does not.
     """
     from netfab.cli import show
     from netfab.why import lines, step
 
     where = where_of(ctx)
     fabric, _, source = source.rpartition("/")
-    check = _check(source, target.rpartition("/")[2], port)
-    answer = _answer(fabric, check, where)
+    other, _, target = target.rpartition("/")
+    check = _check(source, target, port)
+    answer = _answer(fabric, other, check, where)
     data = {
         "version": 1,
         "reaches": answer.reaches,
         "way": [step(hop) for hop in answer.hops],
-        "cause": answer.cause._asdict() if answer.cause else None,
+        "cause": {"what": answer.cause.what, "cure": answer.cause.cure} if answer.cause else None,
     }
     if output != "table":
         show.show_data(data, output, list)
@@ -62,30 +66,47 @@ def _check(source: str, target: str, port: str | None) -> Check:
         raise click.UsageError(str(wrong)) from wrong
 
 
-def _answer(fabric: str, check: Check, where: Any) -> Answer:
+def _answer(fabric: str, other: str, check: Check, where: Any) -> Answer:
+    """fabric, other: those of A and of B; "" where none is named."""
     from netfab.looking import Here
     from netfab.nodes import node_of
     from netfab.why import why
 
-    if far := far_nodes([f"{fabric}/{check.source}" if fabric else check.source], where):
+    source = f"{fabric}/{check.source}" if fabric else check.source
+    if far := far_nodes([source], where):
         from netfab.remote.asking import There
         from netfab.remote.party import party
 
         ((_, there),) = far.items()
-        with party(there.entry.hosts, where) as together:
-            hosts = {host: There(together, host, there.entry.name) for host in there.entry.hosts}
-            return why(check, there.entry.name, there.entry.summary, hosts)
-    if check.source == "host":
-        return _from_the_host(fabric, check, where)
-    record, _, _ = node_of(f"{fabric}/{check.source}" if fabric else check.source, where)
-    return why(check, record.name, json.loads(record.summary), {"": Here(record.name, where)})
+        entry = there.entry
+        if other not in ("", entry.name):
+            raise NetfabError(
+                f"{check.source} is of fabric {entry.name}, which is on several hosts,"
+                f" and {check.target} of {other}",
+                hint="name the address of B in its place",
+            )
+        with party(entry.hosts, where) as together:
+            hosts = {host: There(together, host, entry.name) for host in entry.hosts}
+            return why(check, entry.name, entry.summary, hosts, entry.file)
+    if check.source == "host":  # the fabric is that of B
+        record, _, _ = node_of(f"{other}/{check.target}" if other else check.target, where)
+    else:
+        record, _, _ = node_of(source, where)
+    summary = json.loads(record.summary)
+    if other in ("", record.name):
+        return why(check, record.name, summary, {"": Here(record.name, where)}, record.file)
+    beside, _, _ = node_of(f"{other}/{check.target}", where)
+    check = check._replace(target=f"{other}/{check.target}")
+    both = _both(summary, other, json.loads(beside.summary))
+    return why(check, record.name, both, {"": Here(record.name, where, other)}, record.file)
 
 
-def _from_the_host(fabric: str, check: Check, where: Any) -> Answer:
-    """A is the host: the fabric is that of B."""
-    from netfab.looking import Here
-    from netfab.nodes import node_of
-    from netfab.why import why
-
-    record, _, _ = node_of(f"{fabric}/{check.target}" if fabric else check.target, where)
-    return why(check, record.name, json.loads(record.summary), {"": Here(record.name, where)})
+def _both(summary: Mapping[str, Any], fabric: str, other: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary with the nodes and networks of another fabric, called FABRIC/NAME."""
+    return {
+        **summary,
+        **{
+            part: {**summary[part], **{f"{fabric}/{name}": found for name, found in other[part].items()}}
+            for part in ("nodes", "networks")
+        },
+    }

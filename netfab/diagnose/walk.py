@@ -9,25 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 
+from netfab.diagnose.finding import HOST, NO_TRACES, Finding, Place, Traces, by, name_of, without
 from netfab.objects.view import FORWARDING, Link, Space, View, Way
 from netfab.objects.wire import AF_BRIDGE
 from netfab.tuples import NamedTuple
 
 EVERYBODY = "00:00:00:00:00:00"  # where a tunnel sends what is for all, or for somebody unknown
-HOST = ""  # the namespace of a host itself, among its spaces
 MOST_HOPS = 64
 _REJECTED = {
     "unreachable": "rejects it: `unreachable`",
     "prohibited": "rejects it: `prohibit`",
     "blackhole": "swallows it: `blackhole`",
 }
-
-
-class Place(NamedTuple):
-    """A namespace: a node's, or, with no node, a host's."""
-
-    host: str
-    node: str
 
 
 class Owner(NamedTuple):
@@ -59,14 +52,6 @@ class World(NamedTuple):
         return self.views[place.host].spaces.get(place.node)
 
 
-class Finding(NamedTuple):
-    """What is wrong, in the words of the file and the plan, and what would mend it."""
-
-    what: str
-    cure: str = ""
-    no_route: bool = False  # which may be what the file says
-
-
 class Hop(NamedTuple):
     """A step of the way: out of an interface, over bridges and tunnels (or a cable: ""), to another."""
 
@@ -75,7 +60,7 @@ class Hop(NamedTuple):
     over: str
     to: Place
     into: str
-    narrow: str  # what passes no frames as large as the interface sends, or ""
+    narrow: Finding | None  # what passes no frames as large as the interface sends
 
 
 class Walked(NamedTuple):
@@ -86,13 +71,8 @@ class Walked(NamedTuple):
 
 
 class _Stopped(Exception):
-    def __init__(self, what: str, cure: str = "", no_route: bool = False) -> None:
-        self.finding = Finding(what, cure, no_route)
-
-
-def name_of(place: Place) -> str:
-    """As people call it."""
-    return place.node or (f"host {place.host}" if place.host else "the host")
+    def __init__(self, what: str, cure: str = "", no_route: bool = False, traces: Traces = NO_TRACES) -> None:
+        self.finding = Finding(what, cure, no_route, traces)
 
 
 def walk(world: World, begin: Place, target: str, source: str = "") -> Walked:
@@ -122,8 +102,8 @@ def _hops(world: World, begin: Place, target: str, source: str) -> Iterator[Hop]
         link = space.at(way.link)
         assert link is not None, "the kernel routes by a link that it does not list"
         towards = way.gateway or target
-        if place.node == HOST and link.kind != "bridge" and (place, link.name) not in world.cables:
-            return  # it leaves the host
+        if place.node == HOST and not _is_ours(world, place, space, link):
+            return  # it leaves the host, or what is known of it
         hop, into = _across(world, place, space, link, towards)
         yield hop
         place, incoming = hop.to, into
@@ -135,10 +115,20 @@ def _hops(world: World, begin: Place, target: str, source: str) -> Iterator[Hop]
         been.append(place)
 
 
+def _is_ours(world: World, place: Place, space: Space, link: Link) -> bool:
+    """Whether a link of a host is a cable of the fabric, or a bridge with an address or a cable of it."""
+    if link.kind != "bridge":
+        return (place, link.name) in world.cables
+    if any(owner == (place, link.name) for owner in world.owners.values()):
+        return True
+    ports = {port.name for port in space.links if port.master == link.ifindex}
+    return any(cable.place == place and cable.interface in ports for cable in world.cables.values())
+
+
 def _there(world: World, place: Place) -> Space:
     space = world.space(place)
     if space is None:
-        raise _Stopped(f"the namespace of {name_of(place)} is gone")
+        raise _Stopped(f"the namespace of {name_of(place)} is gone", traces=without(place))
     return space
 
 
@@ -162,7 +152,8 @@ def _forwards(world: World, place: Place, space: Space, incoming: int, target: s
     if not on:
         raise _Stopped(
             f"{name_of(place)} does not forward IPv{version}",
-            "" if world.views[place.host].drift else f"`forward: true` of {name_of(place)}",
+            f"`forward: true` of {name_of(place)}",
+            traces=Traces(place.host, (("forwarding", name_of(place)), ("sysctl", "forwarding"))),
         )
 
 
@@ -176,6 +167,7 @@ def _refused(
             f"{name_of(place)} drops what comes from {source} by {interface}: its own way there is another"
             " one (rp_filter)",
             f"sysctl net.ipv4.conf.{interface}.rp_filter=0 in {name_of(place)}, or a way back by {interface}",
+            traces=Traces(place.host, (("rp_filter", f"{interface} of {name_of(place)}"),)),
         )
     if told := _REJECTED.get(way.refusal):
         return _Stopped(f"a route of {name_of(place)} to {target} {told}", "the route that says so")
@@ -185,6 +177,7 @@ def _refused(
         f"{name_of(place)} has no route to {target}",
         f"`routes` or a `gateway` for {name_of(place)}",
         no_route=True,
+        traces=Traces(place.host, (("route", f"in {name_of(place)}"),)),
     )
 
 
@@ -194,23 +187,24 @@ def _dead_links(world: World, place: Place, space: Space) -> _Stopped | None:
         if where == place and place.node:
             link = space.link(interface)
             if link is None:
-                return _Stopped(f"{interface} of {name_of(place)} is gone")
+                gone = f"{interface} of {name_of(place)}"
+                return _Stopped(f"{gone} is gone", traces=by(place, gone))
             if not (link.up and link.carrier):
                 return _down(world, place, link, cable)
     return None
 
 
 def _down(world: World, place: Place, link: Link, cable: Cable | None) -> _Stopped:
+    name = f"{link.name} of {name_of(place)}"
+    traces = by(place, name, link.name) if place.node == HOST else by(place, name)
     if not link.up:
-        return _Stopped(f"{link.name} of {name_of(place)} is down")
+        return _Stopped(f"{name} is down", traces=traces)
     if cable is not None:
         outer = _there(world, cable.place).link(cable.interface)
         if outer is None or not outer.up:
             state = "gone" if outer is None else "down"
-            return _Stopped(
-                f"{cable.interface}, the other end of {link.name} of {name_of(place)}, is {state}"
-            )
-    return _Stopped(f"{link.name} of {name_of(place)} has no carrier")
+            return _Stopped(f"{cable.interface}, the other end of {name}, is {state}", traces=traces)
+    return _Stopped(f"{name} has no carrier", traces=traces)
 
 
 def _across(world: World, place: Place, space: Space, link: Link, towards: str) -> tuple[Hop, int]:
@@ -238,7 +232,8 @@ def _across(world: World, place: Place, space: Space, link: Link, towards: str) 
     elif there.ifindex != bridge.ifindex:
         raise _Stopped(
             f"{link.name} of {name_of(place)} is on {bridge.name},"
-            f" and {into.name} of {name_of(to)} is on {there.name}"
+            f" and {into.name} of {name_of(to)} is on {there.name}",
+            traces=by(first, *(each.name for each in (port, out) if each is not None)),
         )
     elif port is not None and out is not None:
         if port.isolated and out.isolated:
@@ -263,11 +258,12 @@ def _holder(world: World, place: Place, address: str, link: Link) -> tuple[Place
     if owner is None:
         raise _Stopped(f"nobody has {address}, where {link.name} of {name_of(place)} sends it")
     space = _there(world, owner.place)
+    name = f"{owner.interface} of {name_of(owner.place)}"
     if (found := space.link(owner.interface)) is None:
-        raise _Stopped(f"{owner.interface} of {name_of(owner.place)} is gone")
+        raise _Stopped(f"{name} is gone", traces=by(owner.place, name))
     if not (found.up and found.carrier):
         raise _down(world, owner.place, found, world.cables.get((owner.place, owner.interface)))
-    raise _Stopped(f"{owner.interface} of {name_of(owner.place)} does not have {address}")
+    raise _Stopped(f"{name} does not have {address}", traces=by(owner.place, address))
 
 
 def _known_as(
@@ -300,9 +296,12 @@ def _bridge_of(
         raise _down(world, place, link._replace(up=True, carrier=False), cable)
     bridge = space.at(port.master)
     if bridge is None:
-        raise _Stopped(f"{port.name}, the host's end of {link.name} of {name_of(place)}, is on no bridge")
+        raise _Stopped(
+            f"{port.name}, the host's end of {link.name} of {name_of(place)}, is on no bridge",
+            traces=by(cable.place, port.name),
+        )
     if not bridge.up:
-        raise _Stopped(f"bridge {bridge.name} is down")
+        raise _Stopped(f"bridge {bridge.name} is down", traces=by(cable.place, f"bridge {bridge.name}"))
     if port.port_state != FORWARDING:
         raise _Stopped(
             f"port {port.name} of {bridge.name}, {link.name} of {name_of(place)}, does not forward",
@@ -329,36 +328,42 @@ def _tunnel(world: World, here: str, bridge: Link, into: Link, there: str) -> Li
     name = world.tunnels.get((here, bridge.name), "")
     space = _there(world, Place(here, HOST))
     tunnel = space.link(name) if name else None
+    traces = Traces(here, ((name,),)) if name else NO_TRACES
     if tunnel is None:
-        raise _Stopped(f"the tunnel of {bridge.name} on {here} is gone")
+        raise _Stopped(f"the tunnel of {bridge.name} on {here} is gone", traces=traces)
     if not tunnel.up:
-        raise _Stopped(f"{name}, the tunnel of {bridge.name} on {here}, is down")
+        raise _Stopped(f"{name}, the tunnel of {bridge.name} on {here}, is down", traces=traces)
     if tunnel.master != bridge.ifindex:
-        raise _Stopped(f"{name}, the tunnel on {here}, is not on {bridge.name}")
+        raise _Stopped(f"{name}, the tunnel on {here}, is not on {bridge.name}", traces=traces)
     entries = [entry for entry in space.entries if entry.family == AF_BRIDGE]
     for entry in entries:
         port = space.at(entry.link) if entry.mac == into.mac and entry.fixed else None
         if port is not None and port.master == bridge.ifindex and port.ifindex != tunnel.ifindex:
-            raise _Stopped(f"{bridge.name} on {here} takes {into.mac} to be behind {port.name}")
+            raise _Stopped(
+                f"{bridge.name} on {here} takes {into.mac} to be behind {port.name}",
+                traces=by(Place(here, HOST), port.name),
+            )
     known = [entry for entry in entries if entry.link == tunnel.ifindex and entry.address]
     peers = sorted({entry.address for entry in known if entry.mac == into.mac})
     vtep = world.vteps[there]
     if peers and vtep not in peers:
         raise _Stopped(
-            f"{name} on {here} sends what is for {into.mac} to {', '.join(peers)}, not to {there}, {vtep}"
+            f"{name} on {here} sends what is for {into.mac} to {', '.join(peers)}, not to {there}, {vtep}",
+            traces=traces,
         )
     everybody = {entry.address for entry in known if entry.mac == EVERYBODY}
     if not peers and vtep not in everybody and not any(ip_address(each).is_multicast for each in everybody):
-        raise _Stopped(f"{name} on {here} does not know of {there}, {vtep}")
+        raise _Stopped(f"{name} on {here} does not know of {there}, {vtep}", traces=traces)
     return tunnel
 
 
-def _narrow(link: Link, place: Place, others: list[tuple[Place, Link]]) -> str:
-    """What is larger than a bridge's port lets pass vanishes without a word: which port, or ""."""
+def _narrow(link: Link, place: Place, others: list[tuple[Place, Link]]) -> Finding | None:
+    """What is larger than a bridge's port lets pass vanishes without a word: which port."""
     for where, other in others:
         if 0 < other.mtu < link.mtu:
-            return (
+            return Finding(
                 f"{other.name} of {name_of(where)} passes {other.mtu} bytes, and {link.name} of"
-                f" {name_of(place)} sends up to {link.mtu}: larger frames vanish without a word"
+                f" {name_of(place)} sends up to {link.mtu}: larger frames vanish without a word",
+                traces=by(where, other.name if where.node == HOST else f"{other.name} of {where.node}"),
             )
-    return ""
+    return None

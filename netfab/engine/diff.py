@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from netfab.objects.base import EVERY, LASTING, Fabric, Name, Op
@@ -245,20 +244,18 @@ def _wait_for_what_is_needed(
 ) -> None:
     """The first rule."""
     whole: dict[str, int] = {}  # of a space: where in `waits` it is
-
-    @cache
-    def made_in(space: str) -> set[int]:
-        return {index for name, making in makers.items() if name.space == space for index in making}
-
+    members: defaultdict[str, set[int]] = defaultdict(set)  # of a space
+    for name, making in makers.items():
+        members[name.space].update(making)
     for index, change in enumerate(changes):
         if change.after is not None:
             for name in (*change.after.needs, *change.after.after):
                 if name.text not in (EVERY, LASTING):
                     waits[index].update(makers.get(name, ()))
-                elif members := made_in(name.space):
+                elif name.space in members:
                     if name.space not in whole:
                         whole[name.space] = len(waits)
-                        waits.append(members)
+                        waits.append(members[name.space])
                     waits[index].add(whole[name.space])
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
 from netfab.kernel.execute import Failures, Handler, Steps
 from netfab.kernel.netns import Namespaces
 from netfab.objects.base import Name
-from netfab.objects.dhcp import Dhcp
 from netfab.objects.ops import StartClient, StopClient
+
+if TYPE_CHECKING:
+    from netfab.objects.dhcp import Dhcp
 
 
 class Clients:
@@ -35,6 +37,7 @@ class Clients:
         if not os.path.isdir(self._directory):
             return
         from netfab.guests import dhcp
+        from netfab.objects.dhcp import Dhcp
 
         for client in dhcp.read(self._directory):
             link, mac, program, options, hostname, gateway, port = client.asked

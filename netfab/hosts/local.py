@@ -7,36 +7,33 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, 
 from contextlib import suppress
 from errno import ENOENT
 from ipaddress import IPv6Address
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
 from netfab.errors import ForeignObject, GuestGone, NetfabError, raise_all
-from netfab.hosts import announced
 from netfab.hosts.bgp import Speaker
 from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
 from netfab.hosts.programs import Programs
 from netfab.kernel import drops, nft
-from netfab.kernel.announce import advertise, announce_for, arp_requests
-from netfab.kernel.dumps import glance
+from netfab.kernel.dumps import GLANCE, WHOLE, Reader
 from netfab.kernel.execute import Executor
 from netfab.kernel.facts import bridges, gather
-from netfab.kernel.marks import Marked, marked
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
-from netfab.kernel.nics import barred, nics
 from netfab.kernel.observe import Observer
-from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Op, no_hook
-from netfab.objects.bgp_peer import BgpPeer
+from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Op, by_kind, is_network, no_hook
 from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
-from netfab.objects.guest import Guest
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
 from netfab.plan.facts import Esp, Facts, FoundNic
-from netfab.plan.guard import GUARDED
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
+
+if TYPE_CHECKING:
+    from netfab.kernel.marks import Marked
+    from netfab.objects.guest import Guest
 
 
 def _open_guest(guest: Guest) -> int:
@@ -83,6 +80,7 @@ class LocalHost:
     def __exit__(self, *_: object) -> None:
         if self._monitor is not None:
             self._monitor.close()
+        self._observer.close()
         self._namespaces.close()
 
     def _before(self, op: Op) -> bool:
@@ -93,23 +91,42 @@ class LocalHost:
         """Read the fabric; of the namespaces only those in `spaces`, when given."""
         dump = self.dump(known, spaces)
         wanted = known[0] if known else Fabric(name)
-        own = wanted.sharing(thing for kind in KINDS for thing in kind.read(dump))
-        unsettled = frozenset(link for kind in KINDS for link in kind.unsettled(dump))
+        kinds = KINDS.shown(dump)
+        own = wanted.sharing(thing for kind in kinds for thing in kind.read(dump))
+        unsettled = frozenset(link for kind in kinds for link in kind.unsettled(dump))
         gone = {guest.name: GuestGone(guest.label) for guest in self._observer.gone}
         return Observed(own, self._observer.foreign(name), unsettled, self._observer.leaning(name), gone)
 
     def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
-        """What observe reads, raw."""
+        """What observe reads, raw: programs only once, where nothing but networks is asked for."""
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
-        return self._with_programs(dump, frozenset() if spaces is None else _running(known))
+        if spaces is None or self._dump is EMPTY or not all(map(is_network, spaces)):
+            return self._with_programs(dump, frozenset() if spaces is None else _running(known))
+        self._learn(dump)
+        last = self._dump
+        self._dump = dump._replace(
+            containers=last.containers,
+            supervised=last.supervised,
+            clients=last.clients,
+            held=last.held,
+            bgp=last.bgp,
+        )
+        return self._dump
+
+    def read_ahead(self, node: Reader = WHOLE) -> None:
+        """Begin to read nodes, for the next dump, or glance, while there are other things to do."""
+        self._observer.read_ahead(self.fabric, node)
 
     def glance(self, known: Sequence[Fabric]) -> Dump:
         """The same, of nodes' namespaces nothing but what they are known by: enough for a fingerprint."""
-        return self._with_programs(self._observer.read(self.fabric, known, None, glance), frozenset())
+        return self._with_programs(self._observer.read(self.fabric, known, None, GLANCE), frozenset())
 
-    def _with_programs(self, dump: Dump, running: frozenset[str]) -> Dump:
+    def _learn(self, dump: Dump) -> None:
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
+
+    def _with_programs(self, dump: Dump, running: frozenset[str]) -> Dump:
+        self._learn(dump)
         containers, supervised = self._programs.read(running)
         self._dump = dump._replace(
             containers=containers,
@@ -146,6 +163,8 @@ class LocalHost:
 
     def dropped(self) -> dict[str, int]:
         """Packets that each of the host's links was denied by the fabric's guard, by the last reading."""
+        from netfab.plan.guard import GUARDED
+
         return dropped(self._tables, GUARDED)
 
     def held(self) -> tuple[str, ...]:
@@ -157,8 +176,9 @@ class LocalHost:
 
         Raises NetfabError.
         """
-        self._programs.wait_ready(thing for thing in fabric.values() if isinstance(thing, Container))
-        if any(isinstance(thing, BgpPeer) for thing in fabric.values()):
+        things = by_kind((fabric,))
+        self._programs.wait_ready(things.get("Container", ()))
+        if "BgpPeer" in things:
             self._speaker.wait_for_peers()
 
     def bridges(self) -> dict[str, dict[str, Any]]:
@@ -167,14 +187,20 @@ class LocalHost:
 
     def marked(self, usual: frozenset[str]) -> Marked:
         """Fabrics of which there is something here, whatever a store has; `usual` names are tried, too."""
+        from netfab.kernel.marks import marked
+
         return marked(self._namespaces, usual)
 
     def nics(self, moving: Collection[str] = ()) -> dict[str, FoundNic]:
         """Every NIC in this namespace, with the addresses and routes of those that are moving."""
+        from netfab.kernel.nics import nics
+
         return nics(self._namespaces.socket(HOST), moving)
 
     def barred(self) -> dict[str, str]:
         """Every link in this namespace that is no NIC which a fabric could have, and why."""
+        from netfab.kernel.nics import barred
+
         return barred(self._namespaces.socket(HOST))
 
     def expect(self, nodes: Iterable[str]) -> None:
@@ -198,6 +224,11 @@ class LocalHost:
 
     def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
         """Tell the neighbours of addresses that guests, or nodes here or on other hosts, were just given."""
+        if by_kind((fabric,)).keys().isdisjoint({"Guest", "Neighbour"}):
+            return
+        from netfab.hosts import announced
+        from netfab.kernel.announce import advertise, announce_for, arp_requests
+
         if told := list(announced.on_bridges(fabric, changes)):
             announce_for(told)
         for link, mac, addresses in announced.by_guests(fabric, changes):

@@ -90,9 +90,11 @@ class Programs:
 
     def without_images(self, things: Iterable[Any]) -> Iterator[NetfabError]:
         """An error for each container among these whose image is not here."""
+        wanted = [thing for thing in things if isinstance(thing, Container) and thing.image[:7] == "sha256:"]
+        if not wanted:
+            return
         from netfab.images.layout import image_of
 
-        wanted = [thing for thing in things if isinstance(thing, Container) and thing.image[:7] == "sha256:"]
         for one in wanted:
             if image_of(self._paths.state, one.image) is None:
                 yield NetfabError(
@@ -185,9 +187,10 @@ class Programs:
 
     def _wake(self, steps: Steps, failed: Failures) -> None:
         from netfab.runtime import client
+        from netfab.runtime.status import any_lives
 
         with _failing_together(steps, failed):
-            if not all(one.over for one in self._status().values()):
+            if any_lives(self._paths):
                 client.ensure_supervisor(self._paths)
 
     def _hold(self, steps: Steps, failed: Failures) -> None:

@@ -30,6 +30,7 @@ _KINDS: dict[bytes, Kind] = {
 # A container's file systems are all `nodev`: a device of an image would be of no use to it.
 _LEFT_OUT = (tarfile.CHRTYPE, tarfile.BLKTYPE)
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"  # OCI image-spec, layer.md
+_OF_AUFS = f"{_WHITEOUT}{_WHITEOUT}"
 _XATTR = "SCHILY.xattr."
 _LATEST = 1 << 34  # seconds, what an ext4 can note
 _MOST_MEMBERS = 4_000_000
@@ -78,12 +79,13 @@ def _member(found: tarfile.TarInfo) -> Member | None:
         raise BadImage(f"{found.name!r} in this layer is of no known kind")
     parts = _parts(found.name)
     parent, name, target = "/".join(parts[:-1]), parts[-1] if parts else "", found.linkname
-    if name == _OPAQUE:
-        kind = "opaque"
-    elif name.startswith(f"{_WHITEOUT}{_WHITEOUT}"):
-        return None
-    elif name.startswith(_WHITEOUT):
-        kind, name = "whiteout", name.removeprefix(_WHITEOUT)
+    if name.startswith(_WHITEOUT):
+        if name == _OPAQUE:
+            kind = "opaque"
+        elif name.startswith(_OF_AUFS):
+            return None
+        else:
+            kind, name = "whiteout", name.removeprefix(_WHITEOUT)
         if name in ("", ".", ".."):
             raise BadImage(f"{found.name!r} in this layer would hide all of it")
     if not name and kind != "directory":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO
 
 from netfab.errors import Unsupported
@@ -55,8 +55,16 @@ class Stream:
             self.last = b"".join(self.content(size))
         return self.last
 
-    def content(self, size: int) -> Iterator[bytes | memoryview]:
+    def content(self, size: int) -> Iterable[bytes | memoryview]:
         """The next bytes, as they come; less than `size` where the tar ends."""
+        end = self._at + size
+        if size <= 0 or end > len(self._piece):
+            return self._across(size)
+        found, self._at = memoryview(self._piece)[self._at : end], end
+        return (found,)
+
+    def _across(self, size: int) -> Iterator[bytes | memoryview]:
+        """Of more than one piece."""
         while size > 0:
             if self._at == len(self._piece) and not self._next():
                 return

@@ -1,4 +1,4 @@
-"""Network namespaces made ahead, by a child of this process, while it plans.
+"""Network namespaces made ahead, by a child of this process, while it plans, and by both when it has planned.
 
 They have no name yet, so nobody sees them, and nothing holds them but the sockets that are handed over: what
 is not taken goes with this process, killed or not. Half of the kernel's work for a node is its namespace.
@@ -11,6 +11,7 @@ import signal
 from _socket import (
     AF_UNIX,
     CMSG_LEN,
+    MSG_DONTWAIT,
     SCM_RIGHTS,
     SOCK_CLOEXEC,
     SOCK_SEQPACKET,
@@ -27,6 +28,7 @@ from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, enco
 from netfab.system import linux
 
 FEWEST = 50  # that are worth a child
+MOST = 1 << 16  # bytes that a pipe holds (pipe(7))
 _TOGETHER = 16  # sockets in one message; the kernel takes 253 (unix(7))
 
 
@@ -34,42 +36,54 @@ class Ahead:
     """A number of namespaces that are being made. A child that fails makes fewer of them."""
 
     def __init__(self, count: int, group: int) -> None:
-        self._taken: list[int] = []  # file descriptors that were received and not asked for yet
+        self._received: list[int] = []  # file descriptors that were not asked for yet
         self._socket, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+        self._left, fill = os.pipe()  # a byte for each that nobody has begun to make
+        os.write(fill, bytes(min(count, MOST)))
+        os.close(fill)
         self._pid = os.fork()
         if not self._pid:
             try:
                 self._socket.close()  # so that sending fails once the parent is gone
-                _make(theirs, count, group)
+                _make(theirs, self._left, group)
             finally:
                 os._exit(0)
         theirs.close()
 
     def take(self) -> Netlink | None:
-        """A socket in a namespace that is nobody's yet; None when there is none left."""
-        if not self._taken and self._pid:
-            with suppress(OSError):
-                _, received, _, _ = self._socket.recvmsg(1, CMSG_LEN(_TOGETHER * calcsize("i")))
-                self._taken = [fd for _, _, data in received for (fd,) in iter_unpack("i", data)]
-        if not self._taken:
+        """A socket in a namespace that is nobody's yet; None where it takes less time to make one."""
+        if not self._pid:
+            return None
+        if not self._received and not self._receive(MSG_DONTWAIT):
+            if os.read(self._left, 1):
+                return None  # and the child makes one less
+            self._receive()
+        if not self._received:
             self.close()
             return None
-        return Netlink.received(self._taken.pop())
+        return Netlink.received(self._received.pop())
+
+    def _receive(self, flags: int = 0) -> bool:
+        with suppress(OSError):
+            _, received, _, _ = self._socket.recvmsg(1, CMSG_LEN(_TOGETHER * calcsize("i")), flags)
+            self._received = [fd for _, _, data in received for (fd,) in iter_unpack("i", data)]
+        return bool(self._received)
 
     def close(self) -> None:
         """End the child, and what was not taken."""
         self._socket.close()
-        while self._taken:
-            os.close(self._taken.pop())
+        while self._received:
+            os.close(self._received.pop())
         if self._pid:
+            os.close(self._left)
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
             self._pid = 0
 
 
-def _make(parent: socket, count: int, group: int) -> None:
-    for start in range(0, count, _TOGETHER):
-        made = [new_namespace(group) for _ in range(start, min(start + _TOGETHER, count))]
+def _make(parent: socket, left: int, group: int) -> None:
+    while begun := os.read(left, _TOGETHER):
+        made = [new_namespace(group) for _ in begun]
         fds = [netlink.fileno() for netlink in made]
         parent.sendmsg([b"\0"], [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))])
         for netlink in made:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import marshal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from netfab.kernel.netlink import Netlink
 from netfab.objects.address import WANTED, AddressMessage
 from netfab.objects.base import Space
 from netfab.objects.digest import digest
 from netfab.objects.link import AF_SPEC, DATA, LOOPBACK_IFINDEX, Link, wanted_of
-from netfab.objects.neighbour import WANTED as WANTED_OF_NEIGHBOURS
-from netfab.objects.neighbour import NeighbourMessage
 from netfab.objects.port import Entry, entries
-from netfab.objects.qdisc import QdiscMessage
 from netfab.objects.route import RouteMessage
 from netfab.objects.wire import (
     AF_BRIDGE,
@@ -31,6 +30,11 @@ from netfab.objects.wire import (
     located,
     parse,
 )
+from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from netfab.objects.neighbour import NeighbourMessage
+    from netfab.objects.qdisc import QdiscMessage
 
 EXT_MASK, BRVLAN, SKIP_STATS = 29, 0x2, 0x8  # IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN, RTEXT_FILTER_SKIP_STATS
 ALL_LINKS = (
@@ -48,6 +52,10 @@ _ROUTES = RTMSG.pack(0, 0, 0, 0, 0, MARK, 0, 0, 0)  # with strict checking: only
 ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
 _BRIDGE = b"bridge\0"  # IFLA_INFO_KIND
 _Located = tuple[int, int, tuple[tuple[int, ...], tuple[bytes, ...]]]  # ifindex, flags, attributes of a link
+_Plain = tuple[Any, ...]  # an AddressMessage or RouteMessage, for marshal
+_Raw = tuple[
+    list[_Located], list[_Plain], list[_Plain], bytes
+]  # links, addresses, routes; what it is known by
 
 
 def links(netlink: Netlink) -> list[Link]:
@@ -99,6 +107,8 @@ def vlans(netlink: Netlink) -> dict[int, tuple[Entry, ...]]:
 
 def qdiscs(netlink: Netlink) -> list[QdiscMessage]:
     """Every queueing discipline of the socket's namespace."""
+    from netfab.objects.qdisc import QdiscMessage
+
     return [
         QdiscMessage(index, parent, parse(data, start + TCMSG.size, end))
         for data, start, end in netlink.dump(RTM_GETQDISC, bytes(TCMSG.size))
@@ -108,6 +118,9 @@ def qdiscs(netlink: Netlink) -> list[QdiscMessage]:
 
 def neighbours(netlink: Netlink) -> list[NeighbourMessage]:
     """Every forwarding entry of the bridges and tunnels of the socket's namespace, and every neighbour."""
+    from netfab.objects.neighbour import WANTED as WANTED_OF_NEIGHBOURS
+    from netfab.objects.neighbour import NeighbourMessage
+
     return [
         NeighbourMessage(
             family, index, state, flags, parse(data, start + NDMSG.size, end, WANTED_OF_NEIGHBOURS)
@@ -118,17 +131,29 @@ def neighbours(netlink: Netlink) -> list[NeighbourMessage]:
     ]
 
 
-def read_space(netlink: Netlink) -> Space:
-    """One namespace."""
-    found, addresses, routed = _located_links(netlink), marked_addresses(netlink), routes(netlink)
-    links = [Link.of(index, flags, dict(zip(*attrs, strict=True))) for index, flags, attrs in found]
-    return Space(links, addresses, routed, _known_by(found, addresses, routed))
+def _raw(netlink: Netlink) -> _Raw:
+    found = _located_links(netlink), _plain(marked_addresses(netlink)), _plain(routes(netlink))
+    return *found, _known_by(*found)
 
 
-def glance(netlink: Netlink) -> Space:
-    """One namespace, of which nothing is asked but whether it is as it was; no link is made of a message."""
-    found = _located_links(netlink), marked_addresses(netlink), routes(netlink)
-    return Space([], [], [], _known_by(*found))
+def _whole(raw: _Raw) -> Space:
+    found, addresses, routed, known_by = raw
+    links = [_link(one) for one in found]
+    messages = [AddressMessage(*told) for told in addresses], [RouteMessage(*told) for told in routed]
+    return Space(links, *messages, known_by)
+
+
+def _glimpse(netlink: Netlink) -> bytes:
+    return _raw(netlink)[3]
+
+
+def _unseen(known_by: bytes) -> Space:
+    return Space([], [], [], known_by)
+
+
+def _link(found: _Located) -> Link:
+    index, flags, attrs = found
+    return Link.of(index, flags, dict(zip(*attrs, strict=True)))
 
 
 def _located_links(netlink: Netlink) -> list[_Located]:
@@ -139,12 +164,15 @@ def _located_links(netlink: Netlink) -> list[_Located]:
     ]
 
 
-def _known_by(links: list[_Located], addresses: list[AddressMessage], routes: list[RouteMessage]) -> bytes:
+def _plain(messages: list[Any]) -> list[tuple[Any, ...]]:
+    return [tuple(message) for message in messages]
+
+
+def _known_by(links: list[_Located], addresses: list[_Plain], routes: list[_Plain]) -> bytes:
     steady = [link if _BRIDGE not in link[2][1] else _without_timers(link) for link in links]
     # In version 2 of marshal equal values are equal bytes, whatever is shared among them; of tuples it takes
     # plain ones only.
-    plain = steady, [tuple(message) for message in addresses], [tuple(message) for message in routes]
-    return digest(marshal.dumps(plain, 2))
+    return digest(marshal.dumps((steady, addresses, routes), 2))
 
 
 def _without_timers(link: _Located) -> _Located:
@@ -154,8 +182,28 @@ def _without_timers(link: _Located) -> _Located:
     return index, flags, (paths, kept)
 
 
-def read_mark(netlink: Netlink) -> Space:
-    """One namespace, of which nothing matters but whose it is: its lo."""
+def _lo(netlink: Netlink) -> _Located:
     data, start, end = netlink.get(RTM_GETLINK, _LO)
     _, _, index, flags, _ = IFINFO.unpack_from(data, start)
-    return Space([Link.parse(index, flags, data, start + IFINFO.size, end)], [], [])
+    return index, flags, located(data, start + IFINFO.size, end, wanted_of(index))
+
+
+def lo(netlink: Netlink) -> Link:
+    """By its group, whose the namespace is."""
+    return _link(_lo(netlink))
+
+
+def _marked(found: _Located) -> Space:
+    return Space([_link(found)], [], [])
+
+
+class Reader(NamedTuple):
+    """A way to read a node's namespace."""
+
+    read: Callable[[Netlink], Any]  # plain values, which another process may read for this one
+    space: Callable[[Any], Space]  # that they are
+
+
+WHOLE = Reader(_raw, _whole)
+GLANCE = Reader(_glimpse, _unseen)  # nothing is asked but whether it is as it was
+LO = Reader(_lo, _marked)  # nothing matters but whose it is: its lo

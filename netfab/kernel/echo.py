@@ -14,7 +14,7 @@ from time import monotonic
 from netfab.tuples import NamedTuple
 
 Address = IPv4Address | IPv6Address
-MOST_HOPS = 30  # as traceroute(8) has it
+MOST_HOPS = 64  # routers and all: what a packet outlives (net.ipv4.ip_default_ttl)
 _REQUEST, _REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 _EXCEEDED = {4: 11, 6: 3}
 _HEADER = {4: 20, 6: 40}  # of the packet that an error quotes

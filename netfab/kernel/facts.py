@@ -21,10 +21,8 @@ from netfab.kernel.nft import rules_of
 from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
 from netfab.objects.bridge import STP_STATE
 from netfab.objects.link import LOOPBACK_IFINDEX, MASTER, Link, is_moved_by, owned
-from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.port import default_vlans
 from netfab.objects.route import KIND_NAMES, RTA_DST, RTA_MULTIPATH, RTA_OIF, UNICAST, RouteMessage
-from netfab.objects.vxlan import ID as VXLAN_ID
 from netfab.objects.wire import AF_INET, AF_INET6, IFF_MULTICAST, MARK, number, parse_hops
 from netfab.plan.facts import Device, Facts, Frr, OpenVSwitch
 from netfab.plan.subnets import Reservation
@@ -69,11 +67,17 @@ def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
         frr=frr(),
         devices=tuple(_devices_with_addresses(netlink, found, own)),
         vnis=tuple(
-            (number(link.info_data()[VXLAN_ID]), f"{link.name}'s on this host")
+            (_vni(link), f"{link.name}'s on this host")
             for link in found
             if link.kind == "vxlan" and link.ifindex not in own
         ),
     )
+
+
+def _vni(link: Link) -> int:
+    from netfab.objects.vxlan import ID  # few hosts have any
+
+    return number(link.info_data()[ID])
 
 
 def _devices_with_addresses(netlink: Netlink, found: list[Link], own: set[int]) -> Iterator[Device]:
@@ -114,6 +118,8 @@ def _listens(path: str) -> bool:
 def _docker_chains(found: list[Link]) -> Iterator[str]:
     """Families in which Docker has its chain for the rules of others."""
     if os.geteuid() == 0 and any(link.name == "docker0" for link in found):
+        from netfab.objects.passage import CHAIN, TABLE
+
         yield from (family for family in ("ip", "ip6") if rules_of(family, TABLE, CHAIN) is not None)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-from netfab.kernel.dumps import links, read_mark
+from netfab.kernel.dumps import links, lo
 from netfab.kernel.netns import NAMESPACE, Namespaces
 from netfab.kernel.nft import is_marked, tables_there
 from netfab.objects.base import HOST
@@ -56,6 +56,6 @@ def _marks_of_nodes(namespaces: Namespaces) -> Iterator[tuple[str, Link]]:
     for name, what in namespaces.named(""):
         if what == NAMESPACE and "." in name:
             with suppress(OSError):  # ended meanwhile
-                for link in read_mark(namespaces.socket(f"node {name}")).links:
-                    if of_a_fabric(link):
-                        yield name, link
+                link = lo(namespaces.socket(f"node {name}"))
+                if of_a_fabric(link):
+                    yield name, link

@@ -17,6 +17,7 @@ from typing import Any
 
 from netfab.kernel.ahead import FEWEST, Ahead, new_namespace
 from netfab.kernel.netlink import Netlink
+from netfab.kernel.together import Together
 from netfab.objects.base import HOST, Name
 from netfab.system import linux
 from netfab.system.files import public_directory
@@ -43,6 +44,7 @@ class Namespaces:
         self._sockets: dict[str, Netlink] = {HOST: Netlink()}
         self._ahead: Ahead | None = None
         self._ended: list[Netlink] = []  # what keeps namespaces that were ended
+        self._reading: Together | None = None  # likewise: a child that has sockets in some
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             with suppress(OSError, ValueError):
@@ -63,6 +65,15 @@ class Namespaces:
         """Have the kernel clean up what was in the namespaces that were ended."""
         while self._ended:
             self._ended.pop().close()
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+    def kept_by(self, reading: Together) -> None:
+        """Have that child keep what it has sockets in, in the place of the one before."""
+        if self._reading is not None:
+            self._reading.close()
+        self._reading = reading
 
     def socket(self, space: str) -> Netlink:
         """The rtnetlink socket of a space, opened when it is first asked for.

@@ -73,13 +73,10 @@ class Listing:
 
     def __init__(self, fabric: str) -> None:
         self._table = table_name(fabric)
-        self.foreign: list[tuple[str, str]] = []  # (family, name): a table of that name that is not ours
+        own, self.foreign = _own_and_foreign(self._table)
         self._runs: dict[str, _Run] = {}
         with suppress(Unsupported):  # no nft, no tables of ours; who wants one is told by `load`
-            for family, handle in _families_with(self._table).items():
-                if _is_foreign(family, self._table, handle):
-                    self.foreign.append((family, self._table))
-                    continue
+            for family in own:
                 self._runs[family] = _Run(program(), ("-j", "list", "table", family, self._table))
 
     def __enter__(self) -> Self:
@@ -106,6 +103,27 @@ class Listing:
                 yield listing
             elif (errno := _errno_of(words)) not in _ABSENT:
                 raise KernelRefused("list nft tables", errno, _reason_of(words))
+
+
+def glimpse(fabric: str) -> tuple[list[Any], list[tuple[str, str]]]:
+    """The tables of a fabric, of which no more is said than that they are there; and those that are not ours.
+
+    Enough to end them, and nft is not asked.
+    """
+    table = table_name(fabric)
+    own, foreign = _own_and_foreign(table)
+    return [_unreadable(family, table) for family in own], foreign
+
+
+def _own_and_foreign(table: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """Families in which there is that table and it is ours; (family, name) where it is not."""
+    own, foreign = list[str](), list[tuple[str, str]]()
+    for family, handle in _families_with(table).items():
+        if _is_foreign(family, table, handle):
+            foreign.append((family, table))
+        else:
+            own.append(family)
+    return own, foreign
 
 
 def _families_with(table: str) -> dict[str, bytes]:

@@ -6,28 +6,28 @@ Only reads. What the messages mean is the business of the kinds (objects/).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from netfab.kernel import openvswitch
 from netfab.kernel.dumps import (
+    LO,
+    WHOLE,
+    Reader,
     links,
     marked_addresses,
     neighbours,
     qdiscs,
-    read_mark,
-    read_space,
     routes,
     vlans,
 )
-from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
-from netfab.kernel.nft import Listing, rules_of
+from netfab.kernel.nft import Listing, glimpse, rules_of
+from netfab.kernel.together import FEWEST, Together
 from netfab.kernel.xfrm import states_and_policies
-from netfab.objects.base import HOST, Dump, Fabric, Name, Space
-from netfab.objects.borrowed import Borrowed
-from netfab.objects.guest import Guest
+from netfab.objects.base import HOST, Dump, Fabric, Name, Space, by_kind, is_network
 from netfab.objects.link import (
     IFALIAS,
     MASTER,
@@ -40,24 +40,20 @@ from netfab.objects.link import (
     owned,
     related,
 )
-from netfab.objects.macvlan import Macvlan
-from netfab.objects.neighbour import Neighbour, NeighbourMessage
-from netfab.objects.nic import Nic
-from netfab.objects.ovsdb import Switch, SwitchPort
-from netfab.objects.passage import CHAIN, TABLE
 from netfab.objects.port import Entry, default_vlans
-from netfab.objects.qdisc import Qdisc, QdiscMessage
-from netfab.objects.uplink import Lent, Uplink
 from netfab.objects.wire import (
     number,
     text,
 )
-from netfab.objects.xfrm import NEWSA, XfrmMessage
-from netfab.objects.xfrm_policy import XfrmPolicy
-from netfab.objects.xfrm_state import XfrmState
 from netfab.system.proc import text_of
 
-Reader = Callable[[Netlink], Space]  # of a node's namespace
+if TYPE_CHECKING:
+    from netfab.objects.guest import Guest
+    from netfab.objects.neighbour import NeighbourMessage
+    from netfab.objects.ovsdb import Switch, SwitchPort
+    from netfab.objects.qdisc import QdiscMessage
+    from netfab.objects.uplink import Lent
+    from netfab.objects.xfrm import XfrmMessage
 
 
 class Observer:
@@ -75,11 +71,13 @@ class Observer:
         self._inside = False  # whether something in a namespace has to be looked for, even when that ends
         self._host_links: list[Link] | None = None  # read ahead, for the next reading
         self._neighbours: dict[str, list[NeighbourMessage]] = {}
+        self._listed = False  # whether the tables were read
         self._tables: list[Any] = []
         self._foreign_tables: list[tuple[str, str]] = []
         self._switches: tuple[Switch, ...] = ()
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
+        self._ahead: tuple[Mapping[str, Reader], Together] | None = None  # what is being read
         self._xfrm: list[XfrmMessage] = []
         self._foreign_xfrm: list[Name] = []
 
@@ -88,36 +86,41 @@ class Observer:
         fabric: str,
         known: Sequence[Fabric],
         only: frozenset[str] | None,
-        node: Reader = read_space,
+        node: Reader = WHOLE,
     ) -> Dump:
         """All of the fabric; with `only`, those spaces anew and the rest as it was read last.
 
-        `node` reads a node's space.
+        Unless that is asked for, nft's tables that were never read are only said to be there. `node` is how a
+        node's space is read.
         """
-        if only is not None and HOST not in only:
-            return self._read(fabric, known, only, node)
-        with Listing(fabric) as listing:  # nft works while the links are read
+        if only is None or not all(map(is_network, only)):
+            with Listing(fabric) as listing:  # nft works while the links are read
+                dump = self._read(fabric, known, only, node)
+                self._tables, self._foreign_tables = listing.tables(), listing.foreign
+        else:
             dump = self._read(fabric, known, only, node)
-            self._tables, self._foreign_tables = listing.tables(), listing.foreign
-            self._passages = docker_rules(dump.spaces[HOST].links)
+            if self._listed:
+                return dump
+            self._tables, self._foreign_tables = glimpse(fabric)
+        self._listed = True
+        self._passages = docker_rules(dump.spaces[HOST].links)
         return dump._replace(tables=self._tables, passages=self._passages)
 
     def forget(self) -> None:
         """Keep nothing of what was read."""
         self._spaces, self._tables, self._passages, self._neighbours = {}, [], [], {}
+        self._listed = False
 
     def host_links(self) -> list[Link]:
         """The host's links; the next reading takes them as read, as a dump of a thousand takes its time."""
         self._host_links = links(self._namespaces.socket(HOST))
         return self._host_links
 
-    def _space(self, space: str, node: Reader) -> Space:
-        netlink = self._namespaces.socket(space)
-        if space != HOST:
-            return node(netlink)
-        if self._host_links is None:
-            return read_space(netlink)
+    def _host(self) -> Space:
+        netlink = self._namespaces.socket(HOST)
         found, self._host_links = self._host_links, None
+        if found is None:
+            found = links(netlink)
         return Space(found, marked_addresses(netlink), routes(netlink))
 
     def _read(
@@ -127,8 +130,9 @@ class Observer:
         only: frozenset[str] | None,
         node: Reader,
     ) -> Dump:
-        self._guests = self._living(known, only)
-        self._inside = any(type(thing) in (Macvlan, Nic) for one in known for thing in one.values())
+        things = by_kind(known)
+        self._guests = self._living(things.get("Guest", ()), only)
+        self._inside = not things.keys().isdisjoint({"Macvlan", "Nic"})
         self._spaces = self._read_spaces(fabric, only, node)
         if only is None or HOST in only:
             self._switches = openvswitch.read() or ()
@@ -153,28 +157,21 @@ class Observer:
                 if owned(link, fabric) or not (space == HOST or space in self._guests or of_a_fabric(link))
             },
             files=dict(_files(self._directory)),
-            sysctls=dict(self._sysctls(known, own, only)),
-            originals={
-                thing.key: thing.original
-                for one in known
-                for thing in one.values()
-                if type(thing) is Borrowed
-            },
-            nics={
-                thing.name: thing.original for one in known for thing in one.values() if type(thing) is Nic
-            },
-            uplinks=dict(self._uplinks(fabric, known)),
+            sysctls=dict(self._sysctls(things, own, only)),
+            originals={thing.key: thing.original for thing in things.get("Borrowed", ())},
+            nics={thing.name: thing.original for thing in things.get("Nic", ())},
+            uplinks=dict(self._uplinks(fabric, things.get("Uplink", ()))),
             tables=self._tables,
             switches=self._switches,
             vlans=self._vlans,
             passages=self._passages,
             guests=self._guests,
             xfrm=self._xfrm,
-            neighbours=self._read_neighbours(marked, known, own, only),
-            qdiscs=self._read_qdiscs(known, own, only),
+            neighbours=self._read_neighbours(marked, things.get("Neighbour", ()), own, only),
+            qdiscs=self._read_qdiscs(things.get("Qdisc", ()), own, only),
         )
 
-    def _uplinks(self, fabric: str, known: Sequence[Fabric]) -> Iterator[tuple[str, Lent]]:
+    def _uplinks(self, fabric: str, known: Sequence[Any]) -> Iterator[tuple[str, Lent]]:
         """NICs with the fabric's mark that are known to be lent to a bridge, or are on one of its own."""
         host = self._spaces[HOST].links
         marked = [link for link in host if is_moved_by(link, fabric)]
@@ -184,22 +181,17 @@ class Observer:
 
         bridges = {link.ifindex: link for link in host if link.kind == "bridge"}
         for nic in marked:
-            meant = [
-                thing
-                for one in known
-                for thing in one.values()
-                if type(thing) is Uplink and moved_mark(fabric, thing.nic) == text(nic.attrs[IFALIAS])
-            ]
+            meant = [thing for thing in known if moved_mark(fabric, thing.nic) == text(nic.attrs[IFALIAS])]
             own = bridges.get(number(nic.attrs.get(MASTER, b"")))
             if meant or (own is not None and owned(own, fabric)):
                 found = lent(self._namespaces.socket(HOST), nic, host, meant)
                 yield text(nic.attrs[IFALIAS]).removeprefix(moved_mark(fabric)), found
 
     def _read_qdiscs(
-        self, known: Sequence[Fabric], own: dict[str, Space], only: frozenset[str] | None
+        self, known: Sequence[Any], own: dict[str, Space], only: frozenset[str] | None
     ) -> dict[str, list[QdiscMessage]]:
         """Of the spaces in which some are known to be: they cost a dump of their own."""
-        asked = {thing.link.space for one in known for thing in one.values() if type(thing) is Qdisc}
+        asked = {thing.link.space for thing in known}
         for space in (asked | self._qdiscs.keys()) & own.keys():
             if only is None or space in only:
                 with suppress(FileNotFoundError):
@@ -209,12 +201,12 @@ class Observer:
     def _read_neighbours(
         self,
         marked: Iterable[tuple[str, Link]],
-        known: Sequence[Fabric],
+        known: Sequence[Any],
         own: dict[str, Space],
         only: frozenset[str] | None,
     ) -> dict[str, list[NeighbourMessage]]:
         """Of the spaces in which some are known to be, or a tunnel is: they cost a dump of their own."""
-        asked = {thing.link.space for one in known for thing in one.values() if type(thing) is Neighbour}
+        asked = {thing.link.space for thing in known}
         asked |= {space for space, link in marked if link.kind == "vxlan"}
         for space in (asked | self._neighbours.keys()) & own.keys():
             if only is None or space in only:
@@ -226,20 +218,20 @@ class Observer:
         """What of IPsec carries the fabric's mark; of the rest only the names."""
         self._xfrm, self._foreign_xfrm = [], []
         for message in states_and_policies():
-            thing = XfrmState.of(message) if message.type == NEWSA else XfrmPolicy.of(message)
+            thing = _read_of_xfrm(message)
             if thing.reqid == group_of(fabric):
                 self._xfrm.append(message)
             else:
                 self._foreign_xfrm.append(thing.names[0])
 
-    def _living(self, known: Sequence[Fabric], only: frozenset[str] | None) -> dict[str, Guest]:
+    def _living(self, known: Sequence[Guest], only: frozenset[str] | None) -> dict[str, Guest]:
         """The known guests that live; of two in one place the last one: it was there first.
 
         With `only`, those elsewhere that lived at the last reading still do.
         """
         found: dict[str, Guest] = {}
         ended: dict[str, Guest] = {}
-        for guest in (thing for one in known for thing in one.values() if type(thing) is Guest):
+        for guest in known:
             read_last = only is not None and guest.space not in only
             if read_last and self._guests.get(guest.space) == guest:
                 found[guest.space] = guest
@@ -258,31 +250,68 @@ class Observer:
 
     def _read_spaces(self, fabric: str, only: frozenset[str] | None, node: Reader) -> dict[str, Space]:
         """The host's space, and that of everything in /run/netns with the fabric's name that may be ours."""
-        spaces: dict[str, Space] = {}
         self._named = list(self._namespaces.named(f"{fabric}."))
         guests = [(guest.name.text, NAMESPACE) for guest in self._guests.values()]
-        for name, what in [("", NAMESPACE), *self._named, *guests]:
-            space = f"node {name}" if name else HOST
+        there = {f"node {name}": what for name, what in self._named + guests if what != FOREIGN}
+        found: dict[str, Space] = {}
+        readers: dict[str, Reader] = {}  # of what has to be read
+        for space, what in there.items():
             if what == LEFTOVER:
-                spaces[space] = Space([], [], [])
-            elif what == FOREIGN:
-                continue
+                found[space] = Space([], [], [])
             elif only is not None and space not in only and space in self._spaces:
-                spaces[space] = self._spaces[space]
+                found[space] = self._spaces[space]
             else:
-                with suppress(FileNotFoundError):  # ended meanwhile
-                    whole = only is None or space in only or self._inside
-                    spaces[space] = self._space(space, node if whole else read_mark)
-        return spaces
+                readers[space] = node if only is None or space in only or self._inside else LO
+        if self._ahead is None or not self._ahead[0].items() <= readers.items():
+            self._begin(readers)
+        if only is None or HOST in only or HOST not in self._spaces:
+            found[HOST] = self._host()
+        else:
+            found[HOST] = self._spaces[HOST]
+        found.update(self._nodes(readers))
+        return {space: found[space] for space in (HOST, *there) if space in found}  # some ended meanwhile
+
+    def read_ahead(self, fabric: str, node: Reader = WHOLE) -> None:
+        """Begin to read the nodes of the fabric, for the next reading that is of all of them."""
+        names = (name for name, what in self._namespaces.named(f"{fabric}.") if what == NAMESPACE)
+        self._begin({f"node {name}": node for name in names})
+
+    def close(self) -> None:
+        """End a reading that was begun and not asked for."""
+        if self._ahead is not None:
+            self._ahead[1].close()
+            self._ahead = None
+
+    def _begin(self, readers: Mapping[str, Reader]) -> None:
+        self.close()
+        if len(readers) >= FEWEST:
+            with suppress(OSError):  # no other process, no pipe: this one reads all of them
+                reading = Together(list(readers), partial(self._read_node, readers))
+                self._ahead = readers, reading
+
+    def _read_node(self, readers: Mapping[str, Reader], space: str) -> Any:
+        return readers[space].read(self._namespaces.socket(space))
+
+    def _nodes(self, readers: Mapping[str, Reader]) -> Iterator[tuple[str, Space]]:
+        """Those of them that are there."""
+        read = {}
+        if self._ahead is not None:
+            reading, self._ahead = self._ahead[1], None
+            self._namespaces.kept_by(reading)
+            read = reading.finish()
+        for space, reader in readers.items():
+            with suppress(FileNotFoundError):  # ended meanwhile
+                plain = read[space] if space in read else self._read_node(readers, space)
+                yield space, reader.space(plain)
 
     def _sysctls(
-        self, known: Sequence[Fabric], spaces: dict[str, Space], only: frozenset[str] | None
+        self, known: Mapping[str, list[Any]], spaces: dict[str, Space], only: frozenset[str] | None
     ) -> Iterator[tuple[tuple[str, str], str]]:
         asked: dict[str, set[str]] = {}
-        for fabric in known:
-            for thing in fabric.values():
-                if (asks := getattr(thing, "asks", None)) and asks[0] in spaces:
-                    asked.setdefault(asks[0], set()).add(asks[1])
+        for thing in (thing for same in known.values() if hasattr(same[0], "asks") for thing in same):
+            space, key = thing.asks
+            if space in spaces:
+                asked.setdefault(space, set()).add(key)
         for space, keys in asked.items():
             if only is None or space in only:
                 self._values[space] = dict(self._read_sysctls(space, keys))
@@ -336,9 +365,19 @@ def docker_rules(host: list[Link]) -> list[Any]:
     """The rules of Docker's chain for the rules of others; looked for only where Docker's own bridge is."""
     found = []
     if any(link.name == "docker0" for link in host):
+        from netfab.objects.passage import CHAIN, TABLE
+
         for family in ("ip", "ip6"):
             found += [{"family": family, **rule} for rule in rules_of(family, TABLE, CHAIN) or ()]
     return found
+
+
+def _read_of_xfrm(message: XfrmMessage) -> Any:
+    from netfab.objects import xfrm  # few hosts have any
+    from netfab.objects.xfrm_policy import XfrmPolicy
+    from netfab.objects.xfrm_state import XfrmState
+
+    return (XfrmState if message.type == xfrm.NEWSA else XfrmPolicy).of(message)
 
 
 def _marked(space: Space, fabric: str) -> bool:

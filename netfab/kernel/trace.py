@@ -6,10 +6,11 @@ that (NFT_TABLE_F_OWNER, linux/netfilter/nf_tables.h): whatever happens, nothing
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from netfab.kernel.nft import program
@@ -19,51 +20,66 @@ _TABLE = "netfab-why"
 _PATIENCE = 5.0  # seconds for nft to begin
 _EARLY = -450  # before connection tracking's defragmentation, linux/netfilter_ipv4.h
 _LINE = re.compile(
-    r"trace id \S+ (?P<family>\S+) (?P<table>\S+) (?P<chain>\S+) "
-    r"(?:rule (?P<rule>.*) \(verdict drop\)|policy (?P<policy>drop))"
+    r"trace id (?P<id>\S+) (?P<family>\S+) (?P<table>\S+) (?P<chain>\S+) "
+    r"(?:(?:unknown )?rule (?P<rule>.*) \(verdict (?P<verdict>\w+)|policy (?P<policy>drop))"
 )
+
+
+class Match(NamedTuple):
+    """What is traced: packets (`ip daddr 10.0.1.2`), and on bridges frames (`ether saddr MAC`)."""
+
+    packets: str
+    frames: str
 
 
 class Dropped(NamedTuple):
     """Where a packet ended."""
 
+    match: int  # which of those that were traced it was
     family: str
     table: str
     chain: str
     rule: str  # as nft prints it; "" for the chain's policy
 
 
-class Tracer(NamedTuple):
+class Tracer:
     """Traces packets of the namespace in which it was begun, while its processes live."""
 
-    marking: subprocess.Popen[str]
-    watching: subprocess.Popen[str]
+    def __init__(self, told: int) -> None:
+        self._told, self._read = told, b""
 
-    def dropped(self) -> Dropped | None:
-        """The end of the first packet that was dropped so far; ends the trace."""
-        self.watching.kill()  # it writes each line at once, and may have been born deaf to SIGTERM
-        told, _ = self.watching.communicate()
-        for line in told.splitlines():
-            if found := _LINE.match(line):
-                return Dropped(found["family"], found["table"], found["chain"], found["rule"] or "")
-        return None
+    def dropped(self) -> list[Dropped]:
+        """The end of the first packet that was dropped so far, of each match."""
+        while select.select([self._told], [], [], 0)[0] and (part := os.read(self._told, 1 << 16)):
+            self._read += part
+        matches: dict[str, int] = {}  # by the id of a packet: the first whose rule of ours it came through
+        ends: dict[int, Dropped] = {}
+        for found in filter(None, map(_LINE.match, self._read.decode(errors="replace").splitlines())):
+            if found["table"] == _TABLE:
+                matches.setdefault(found["id"], int(found["chain"].rpartition("-")[2]))
+            elif found["id"] in matches and (found["policy"] or found["verdict"] == "drop"):
+                match = matches[found["id"]]
+                where = found["family"], found["table"], found["chain"], found["rule"] or ""
+                ends.setdefault(match, Dropped(match, *where))
+        return [ends[match] for match in sorted(ends)]
 
 
 @contextmanager
-def tracing(packets: str, frames: str) -> Iterator[Tracer]:
-    """Trace what matches in this thread's namespace: `ip daddr 10.0.1.2`, on bridges `ether saddr MAC`.
+def tracing(matches: Sequence[Match]) -> Iterator[Tracer]:
+    """Trace what matches one of these in this thread's namespace.
 
     Raises Unsupported without nft.
     """
     marking, watching = _started("-i"), _started("monitor", "trace")
     try:
-        _mark(marking, packets, frames)
-        yield Tracer(marking, watching)
+        _mark(marking, matches)
+        assert watching.stdout is not None
+        yield Tracer(watching.stdout.fileno())
     finally:
         for process in (watching, marking):
             with suppress(OSError):
                 process.kill()
-            process.wait()
+            process.communicate()
 
 
 def _started(*words: str) -> subprocess.Popen[str]:
@@ -78,20 +94,20 @@ def _started(*words: str) -> subprocess.Popen[str]:
     )
 
 
-def _mark(process: subprocess.Popen[str], packets: str, frames: str) -> None:
-    """Return when what passes is marked."""
+def _mark(process: subprocess.Popen[str], matches: Sequence[Match]) -> None:
+    """Return when what passes is marked, by a chain for each match."""
     commands, answers = process.stdin, process.stdout
     assert commands is not None
     assert answers is not None
-    for family, match, hooks in (
-        ("inet", packets, ("prerouting", "output")),
-        ("bridge", frames, ("prerouting",)),
-    ):
+    for family, hooks in (("inet", ("prerouting", "output")), ("bridge", ("prerouting",))):
         commands.write(f"add table {family} {_TABLE} {{ flags owner; }}\n")
-        for hook in hooks:
-            kind = f"type filter hook {hook} priority {_EARLY};"
-            commands.write(f"add chain {family} {_TABLE} {hook} {{ {kind} }}\n")
-            commands.write(f"add rule {family} {_TABLE} {hook} {match} meta nftrace set 1\n")
+        for number, match in enumerate(matches):
+            what = match.packets if family == "inet" else match.frames
+            for hook in hooks:
+                chain = f"{hook}-{number}"
+                kind = f"type filter hook {hook} priority {_EARLY};"
+                commands.write(f"add chain {family} {_TABLE} {chain} {{ {kind} }}\n")
+                commands.write(f"add rule {family} {_TABLE} {chain} {what} meta nftrace set 1\n")
     commands.write("list tables inet\n")
     commands.flush()
     while select.select([answers], [], [], _PATIENCE)[0] and answers.readline().split() != [

@@ -48,12 +48,26 @@ def namespace_of(space: str) -> tuple[Name, ...]:
     return () if space == HOST else (Name("namespace", space.removeprefix("node ")),)
 
 
+def by_kind(fabrics: Iterable[Fabric]) -> dict[str, list[Any]]:
+    """All of their objects, by the names of their kinds."""
+    found: dict[str, list[Any]] = {}
+    for fabric in fabrics:
+        for thing in fabric.values():
+            found.setdefault(type(thing).__name__, []).append(thing)
+    return found
+
+
 def spaces_of(thing: KernelObject) -> set[str]:
     """The namespaces that an object is in or touches: "host", "node shop.web"."""
     return {
         f"node {name.text}" if name.space == "namespace" else name.space
         for name in (*thing.names, *thing.needs)
     }
+
+
+def is_network(space: str) -> bool:
+    """Whether it is a network namespace, not files, programs or tables."""
+    return space == HOST or space.startswith("node ")
 
 
 class Op(Protocol):
@@ -205,9 +219,9 @@ class Fabric(dict[Name, Any]):
         )
 
     @staticmethod
-    def mentioned(text: str, kind: type[Any]) -> bool:
+    def mentioned(text: str, kind: str) -> bool:
         """Whether there may be an object of that kind in what to_json gave; not to read it all for none."""
-        return f'["{kind.__name__}",' in text
+        return f'["{kind}",' in text
 
     @classmethod
     def from_json(cls, text: str, kinds: Iterable[type[Any]]) -> Fabric:

@@ -1,75 +1,92 @@
-"""All kinds. A new one is a file beside this one, and its name here."""
+"""All kinds. A new one is a file beside this one, and its line here.
+
+The module of a kind is imported when its turn comes: most fabrics have objects of a third of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from importlib import import_module
 from typing import Any
 
-from netfab.objects.address import Address
-from netfab.objects.bgp import Bgp
-from netfab.objects.bgp_peer import BgpPeer
-from netfab.objects.borrowed import Borrowed
-from netfab.objects.bridge import Bridge
-from netfab.objects.bridge_fdb import BridgeFdb
-from netfab.objects.container import Container
-from netfab.objects.dhcp import Dhcp
-from netfab.objects.file import File
-from netfab.objects.filtering import Filtering
-from netfab.objects.firewall import Firewall
-from netfab.objects.guest import Guest
-from netfab.objects.held import HeldPorts
-from netfab.objects.macvlan import Macvlan
-from netfab.objects.namespace import Namespace
-from netfab.objects.neighbour import Neighbour
-from netfab.objects.nic import Nic
-from netfab.objects.ovsbridge import OvsBridge
-from netfab.objects.ovsport import OvsPort
-from netfab.objects.passage import Passage
-from netfab.objects.port import Port
-from netfab.objects.qdisc import Qdisc
-from netfab.objects.route import Route
-from netfab.objects.supervisor import Supervisor
-from netfab.objects.sysctl import Sysctl
-from netfab.objects.uplink import Uplink
-from netfab.objects.veth import Veth
-from netfab.objects.vlan import Vlan
-from netfab.objects.vxlan import Vxlan
-from netfab.objects.vxlan_fdb import VxlanFdb
-from netfab.objects.xfrm_policy import XfrmPolicy
-from netfab.objects.xfrm_state import XfrmState
+from netfab.objects.base import Dump, Fabric
+from netfab.tuples import NamedTuple
 
-KINDS: tuple[type[Any], ...] = (
-    Namespace,
-    Guest,
-    Sysctl,
-    Borrowed,
-    Bridge,
-    Filtering,
-    OvsBridge,
-    Veth,
-    Vlan,
-    Macvlan,
-    Nic,
-    XfrmState,
-    XfrmPolicy,
-    Vxlan,
-    Port,
-    OvsPort,
-    Uplink,
-    VxlanFdb,
-    BridgeFdb,
-    Neighbour,
-    Address,
-    Route,
-    Qdisc,
-    Dhcp,
-    File,
-    Firewall,
-    Passage,
-    HeldPorts,
-    Container,
-    Supervisor,
-    Bgp,
-    BgpPeer,
+
+class Kind(NamedTuple):
+    """Where a kind is defined, and what of a dump is there wherever it may show one."""
+
+    name: str
+    module: str
+    field: str = ""  # of Dump, that says something
+    link: str = ""  # a link of this kind that carries the fabric's mark
+
+    def load(self) -> type[Any]:
+        """The kind itself."""
+        found: type[Any] = getattr(import_module(f"netfab.objects.{self.module}"), self.name)
+        return found
+
+
+class Kinds:
+    """Some of them, each imported when it is needed."""
+
+    def __init__(self, *kinds: Kind) -> None:
+        self._kinds = kinds
+
+    def __iter__(self) -> Iterator[type[Any]]:
+        return (kind.load() for kind in self._kinds)
+
+    def of(self, names: Collection[str]) -> Kinds:
+        """Those with these names."""
+        return Kinds(*(kind for kind in self._kinds if kind.name in names))
+
+    def mentioned(self, text: str) -> list[type[Any]]:
+        """Those of which there may be an object in what Fabric.to_json gave."""
+        return [kind.load() for kind in self._kinds if Fabric.mentioned(text, kind.name)]
+
+    def shown(self, dump: Dump) -> list[type[Any]]:
+        """Those of which there may be an object in the dump."""
+        links = {link.kind for _, link in dump.marked}
+        return [
+            kind.load()
+            for kind in self._kinds
+            if (kind.link in links if kind.link else not kind.field or getattr(dump, kind.field))
+        ]
+
+
+KINDS = Kinds(
+    Kind("Namespace", "namespace"),
+    Kind("Guest", "guest", field="guests"),
+    Kind("Sysctl", "sysctl", field="sysctls"),
+    Kind("Borrowed", "borrowed", field="originals"),
+    Kind("Bridge", "bridge"),
+    Kind("Filtering", "filtering", link="bridge"),
+    Kind("OvsBridge", "ovsbridge", field="switches"),
+    Kind("Veth", "veth"),
+    Kind("Vlan", "vlan", link="vlan"),
+    Kind("Macvlan", "macvlan", link="macvlan"),
+    Kind("Nic", "nic", field="nics"),
+    Kind("XfrmState", "xfrm_state", field="xfrm"),
+    Kind("XfrmPolicy", "xfrm_policy", field="xfrm"),
+    Kind("Vxlan", "vxlan", link="vxlan"),
+    Kind("Port", "port"),
+    Kind("OvsPort", "ovsport", field="switches"),
+    Kind("Uplink", "uplink", field="uplinks"),
+    Kind("VxlanFdb", "vxlan_fdb", field="neighbours"),
+    Kind("BridgeFdb", "bridge_fdb", field="neighbours"),
+    Kind("Neighbour", "neighbour", field="neighbours"),
+    Kind("Address", "address"),
+    Kind("Route", "route"),
+    Kind("Qdisc", "qdisc", field="qdiscs"),
+    Kind("Dhcp", "dhcp", field="clients"),
+    Kind("File", "file"),
+    Kind("Firewall", "firewall"),
+    Kind("Passage", "passage", field="passages"),
+    Kind("HeldPorts", "held"),
+    Kind("Container", "container", field="containers"),
+    Kind("Supervisor", "supervisor", field="supervised"),
+    Kind("Bgp", "bgp", field="bgp"),
+    Kind("BgpPeer", "bgp_peer", field="bgp"),
 )
 # What can only be read by asking for each, and what has to be looked for elsewhere than in what ends.
-ASKED = (Guest, Sysctl, Borrowed, Qdisc, Macvlan, Nic, Uplink, Neighbour)
+ASKED = KINDS.of({"Guest", "Sysctl", "Borrowed", "Qdisc", "Macvlan", "Nic", "Uplink", "Neighbour"})

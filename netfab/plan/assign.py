@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from netfab.errors import AddressTaken, Location, PlanError, PoolExhausted
 from netfab.plan.addresses import Addresses, Assigned, usable
 from netfab.plan.demands import what
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 from netfab.plan.prefixes import Prefixes
 from netfab.plan.seats import LOOPBACKS, Seat, host_is_gateway, planned_loopbacks, written_loopbacks
 from netfab.topology.schema import (

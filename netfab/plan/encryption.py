@@ -17,7 +17,8 @@ from netfab.objects.link import group_of
 from netfab.objects.xfrm import FEATURE, IN, OUT
 from netfab.objects.xfrm_policy import XfrmPolicy
 from netfab.objects.xfrm_state import KEY, WINDOW, XfrmState, state_name
-from netfab.plan.facts import Esp, Facts, Lease
+from netfab.plan.facts import Esp, Facts
+from netfab.plan.leases import Lease
 from netfab.plan.tunnels import Tunnel
 from netfab.topology.schema import Address, Topology
 from netfab.tuples import NamedTuple

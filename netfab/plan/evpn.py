@@ -15,8 +15,9 @@ from netfab.objects.bridge_fdb import BridgeFdb
 from netfab.objects.container import Container
 from netfab.objects.neighbour import Neighbour
 from netfab.objects.supervisor import Supervisor
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts
 from netfab.plan.layout import Layout, Segment
+from netfab.plan.leases import Lease
 from netfab.plan.overlay import station_of
 from netfab.plan.speakers import PORT, port_key, speakers
 from netfab.topology.schema import Address, Topology

@@ -6,13 +6,17 @@ Plain values. They are gathered by hosts/ and store/; the planner never looks fo
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
 
 from netfab.objects.original import Original
 from netfab.plan.subnets import Reservation
-from netfab.topology.grammar import vlan_id
-from netfab.topology.schema import Address, Network, Topology
 from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from netfab.topology.schema import Network, Topology
+
+Address = IPv4Address | IPv6Address
 
 
 class FoundGuest(NamedTuple):
@@ -133,42 +137,10 @@ def switched(network: Network, facts: Facts) -> bool:
 
 def nic_below(device: str, nics: Mapping[str, FoundNic]) -> tuple[str, int]:
     """The NIC that `eth0` is, or `eth0.30` a VLAN of; and the VLAN, where no link is there for it, else 0."""
+    from netfab.topology.grammar import vlan_id
+
     base, vlan = device.rpartition(".")[0], vlan_id(device)
     if device in nics or vlan is None or base not in nics:
         return device, 0
     there = [name for name, found in nics.items() if found.tag == (base, vlan)]
     return (there[0], 0) if there else (base, vlan)
-
-
-class Lease(NamedTuple):
-    """What the planner chose once and keeps.
-
-    `kind` is subnet, shared, address, bridge, mac, vni, esp, publish, borrowed, attachment, made, uplink or
-    inside. A `subnet` overlaps no other of the host; a `shared` one was written where the host has no part in
-    it, and may; `inside` is what a kill would leave in a namespace or on a bridge, to be looked for there.
-    Keys: SEGMENT/FAMILY, SEGMENT/NODE#N/FAMILY, SEGMENT/@HOST/FAMILY, NETWORK (bridge, mac, vni),
-    NETWORK/@HOST (mac), HOST HOST, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE, a bridge, a NIC, a link.
-    """
-
-    kind: str
-    key: str
-    value: str
-
-
-def same_port(one: str, other: str) -> bool:
-    """Whether two published ports, such as tcp/*/8080 and tcp/127.0.0.1/8080, can't both be had."""
-    (protocol, address, port), (other_protocol, other_address, other_port) = one.split("/"), other.split("/")
-    if (protocol, port) != (other_protocol, other_port):
-        return False
-    if "*" in (address, other_address):
-        return True
-    a, b = ip_address(address), ip_address(other_address)
-    return a == b or (a.version == b.version and (a.is_unspecified or b.is_unspecified))
-
-
-class HeldSubnet(NamedTuple):
-    """A subnet lease of another fabric on this host."""
-
-    fabric: str
-    network: str
-    prefix: IPv4Network | IPv6Network

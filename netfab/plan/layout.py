@@ -18,7 +18,8 @@ from netfab.plan.assign import (
     node_gateways,
     range_of,
 )
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts
+from netfab.plan.leases import Lease
 from netfab.plan.mtu import IPV6_MTU, port_mtu, segment_mtu
 from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
@@ -170,6 +171,15 @@ def _bridge_leases(topology: Topology, bridges: Mapping[str, str]) -> Iterator[L
     for name, bridge in bridges.items():
         if not topology.networks[name].external:
             yield Lease("bridge", name, bridge)
+
+
+def tunnels_here(layout: Layout) -> list[tuple[Segment, Tunnel]]:
+    """The networks on the layout's host that go to others."""
+    return [
+        (segment, segment.tunnel)
+        for segment in layout.segments.values()
+        if segment.tunnel is not None and segment.here
+    ]
 
 
 def _vni_leases(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from netfab.objects.address import Address, link_local
 from netfab.objects.base import HOST, KernelObject, Name
@@ -11,8 +12,6 @@ from netfab.objects.bridge import Bridge
 from netfab.objects.filtering import Filtering
 from netfab.objects.firewall import table_name
 from netfab.objects.link import Settings, group_of
-from netfab.objects.ovsbridge import OvsBridge
-from netfab.objects.ovsport import OvsPort
 from netfab.objects.passage import Passage
 from netfab.objects.port import Port
 from netfab.plan.facts import Facts, switched
@@ -23,6 +22,9 @@ from netfab.plan.names import bridge_mac
 from netfab.plan.seats import host_is_gateway
 from netfab.plan.uplink import forwards, nic_of, original_of, rp_filter, uplink_of
 from netfab.topology.schema import Link, Network, NodeGateway
+
+if TYPE_CHECKING:
+    from netfab.objects.ovsport import OvsPort
 
 
 def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> Iterator[KernelObject]:
@@ -36,6 +38,8 @@ def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> 
         return
     if network.openvswitch and facts.openvswitch:
         there = facts.openvswitch.bridges.get(segment.bridge, facts.openvswitch.datapath)
+        from netfab.objects.ovsbridge import OvsBridge
+
         yield OvsBridge(link, there, fabric)
         return
     original = original_of(network, facts)
@@ -156,6 +160,8 @@ def port_of(fabric: str, nic: Nic, segment: Segment, network: Network, facts: Fa
     """The place of a member's cable on the bridge. The gateway's is never isolated: everybody talks to it."""
     link, bridge = Name(HOST, nic.host_link), Name(HOST, segment.bridge)
     if switched(network, facts):
+        from netfab.objects.ovsport import OvsPort
+
         return OvsPort(link, bridge, fabric, nic.port.vlan)
     isolated = network.isolated and network.gateway != NodeGateway(nic.node)
     return Port(link, bridge, isolated, vlan=nic.port.vlan)

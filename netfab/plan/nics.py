@@ -18,8 +18,9 @@ from netfab.objects.nic import Nic as MovedNic
 from netfab.objects.uplink import Uplink
 from netfab.objects.veth import End, Veth
 from netfab.objects.vlan import Vlan
-from netfab.plan.facts import Facts, FoundNic, Lease, nic_below
+from netfab.plan.facts import Facts, FoundNic, nic_below
 from netfab.plan.layout import Nic, Segment
+from netfab.plan.leases import Lease
 from netfab.plan.mtu import IPV6_MTU, port_mtu, settings_for
 from netfab.plan.names import mac_of, vlan_link
 from netfab.plan.node import end_of

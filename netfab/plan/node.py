@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from netfab.objects.address import Address, link_local
 from netfab.objects.base import HOST, KernelObject, Name, node_space
-from netfab.objects.dhcp import Dhcp
 from netfab.objects.link import Settings, group_of
 from netfab.objects.namespace import Namespace
-from netfab.objects.qdisc import Qdisc
 from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import NEW_LINK, End, Veth
 from netfab.plan.facts import Facts
@@ -18,6 +17,10 @@ from netfab.plan.mtu import IPV6_MTU, settings_for
 from netfab.plan.names import mac_of
 from netfab.topology.schema import Address as AnyAddress
 from netfab.topology.schema import Bridged, Link, Node, NoneMode
+
+if TYPE_CHECKING:
+    from netfab.objects.dhcp import Dhcp
+    from netfab.objects.qdisc import Qdisc
 
 # A router answers for several ways: no reverse path filter, whatever the host's default; flows go by ports.
 ROUTER_SYSCTLS = (("net/ipv4/conf/all/rp_filter", "0"), ("net/ipv4/fib_multipath_hash_policy", "1"))
@@ -75,6 +78,8 @@ def addresses_of(fabric: str, nic: Nic, segment: Segment) -> Iterator[Address]:
 
 def dhcp_of(fabric: str, nic: Nic, node: Node, nics: Sequence[Nic]) -> Dhcp:
     """The client that asks for the nic's address; for the default route, too, where no other nic has it."""
+    from netfab.objects.dhcp import Dhcp
+
     gateway = nic.port.gateway or not (node.attach or any(other.port.gateway for other in nics))
     link = Name(node_space(fabric, nic.node), nic.name)
     called = node.hostname or node.name.partition(":")[2] or node.name
@@ -84,6 +89,8 @@ def dhcp_of(fabric: str, nic: Nic, node: Node, nics: Sequence[Nic]) -> Dhcp:
 
 def rate_of(fabric: str, nic: Nic) -> Qdisc:
     """How fast the nic sends."""
+    from netfab.objects.qdisc import Qdisc
+
     return Qdisc(Name(node_space(fabric, nic.node), nic.name), max(nic.port.impairment.rate // 8, 1) * 8)
 
 

@@ -19,7 +19,7 @@ from netfab.objects.veth import NEW_LINK, End
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
 from netfab.plan.facts import Facts
-from netfab.plan.layout import Layout, Nic, Segment
+from netfab.plan.layout import Layout, Nic, Segment, tunnels_here
 from netfab.plan.mtu import IPV6_MTU, settings_for
 from netfab.plan.names import bridge_mac, mac_of
 from netfab.plan.tunnels import Tunnel, underlay
@@ -38,15 +38,6 @@ class Station(NamedTuple):
 
 Told = VxlanFdb | BridgeFdb | Neighbour  # where somebody is
 FarEntries = Mapping[str, Mapping[str, Fabric]]  # by network, by host: what others are told of it
-
-
-def tunnels_here(layout: Layout) -> list[tuple[Segment, Tunnel]]:
-    """The networks on the layout's host that go to others."""
-    return [
-        (segment, segment.tunnel)
-        for segment in layout.segments.values()
-        if segment.tunnel is not None and segment.here
-    ]
 
 
 def tunnel_objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:

@@ -28,11 +28,12 @@ from netfab.objects.route import Route
 from netfab.objects.supervisor import Supervisor
 from netfab.objects.xfrm_policy import XfrmPolicy
 from netfab.objects.xfrm_state import XfrmState
-from netfab.plan.facts import Lease
+from netfab.plan.layout import tunnels_here
+from netfab.plan.leases import Lease
 from netfab.plan.network import opened
 from netfab.plan.nics import claims
 from netfab.plan.node import namespace_name
-from netfab.plan.overlay import Told, tunnels_here
+from netfab.plan.overlay import Told
 from netfab.plan.part_firewall import shared_table
 from netfab.plan.planner import Plan
 from netfab.plan.protection import lease_of

@@ -11,8 +11,9 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from netfab.errors import NetfabError, PlanError
-from netfab.plan.facts import Facts, Lease, same_port
+from netfab.plan.facts import Facts
 from netfab.plan.layout import Layout
+from netfab.plan.leases import Lease, same_port
 from netfab.plan.overlaps import Overlaps
 from netfab.plan.planner import Plan
 from netfab.plan.protection import publish_key

@@ -12,9 +12,10 @@ from itertools import chain
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.plan import encryption, nics, uplink, uplinks
-from netfab.plan.facts import Facts, Lease, same_port
+from netfab.plan.facts import Facts
 from netfab.plan.hosts import HostsTable
 from netfab.plan.layout import Layout, Segment, Span, lay_out
+from netfab.plan.leases import Lease, same_port
 from netfab.plan.overlay import far_entries
 from netfab.plan.planner import Common, Plan, plan_of
 from netfab.plan.protection import publish_key

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netfab.errors import PlanError, raise_all
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, KernelObject
 from netfab.objects.bridge import Bridge
-from netfab.plan import evpn, hosts, network, nics, node, uplink, vlans
+from netfab.plan import hosts, network, node, uplink
 from netfab.plan.containers import commands, containers
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts
 from netfab.plan.firewall import localnet_bridges
 from netfab.plan.guests import addresses_in_guest, guest_of, routes_in_guests
 from netfab.plan.hosts import HostsTable, Names
 from netfab.plan.layout import Layout, Nic, Segment, lay_out
-from netfab.plan.overlay import FarEntries, entries_here, tunnel_objects
+from netfab.plan.leases import Lease
 from netfab.plan.protection import firewalls, hairpins, held_ports, lease_of, published_ports
 from netfab.plan.refusals import idle_between_links, refuse_reserved, without_program
 from netfab.plan.routes import is_here, routes_of, with_way_out
@@ -28,6 +28,9 @@ from netfab.plan.seats import routers
 from netfab.topology.grammar import tag_of
 from netfab.topology.schema import HostMode, Link, Network, Publish, Topology
 from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from netfab.plan.overlay import FarEntries
 
 
 class Plan(NamedTuple):
@@ -59,7 +62,10 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
     """
     refuse_reserved(topology)
     _refuse_several_hosts(topology)
-    raise_all(chain(nics.unusable(topology, facts), uplink.unusable(topology, facts)))
+    if topology.uses_nics:
+        from netfab.plan import nics
+
+        raise_all(chain(nics.unusable(topology, facts), uplink.unusable(topology, facts)))
     facts = uplink.with_uplinks(facts, topology)
     layout = lay_out(topology, leases, facts)
     return plan_of(topology, layout, facts, run_directory, Common(HostsTable(topology, layout)))
@@ -101,26 +107,30 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
         | {lease_of(wish) for _, wish in published}
         | {Lease(*asked) for asked in topology.asked}
-        | set(evpn.claims(topology, layout))
     )
     held = held_ports(topology.name, ports)
-    speaking = (*evpn.own_entries(layout), *evpn.objects(topology, layout, facts))
     fabric = Fabric(
-        topology.name,
-        [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes, *speaking],
+        topology.name, [*held, *tables, *borrowed, *ways, *made, *files.values(), *programs, *routes]
     )
-    for entries in entries_here(layout, common.far):
-        fabric.update(entries)
-    fabric.update(common.encrypted.get(layout.host, {}))
-    wants |= set(nics.claims(fabric))
+    if topology.hosts:
+        from netfab.plan import evpn, overlay
+
+        wants |= set(evpn.claims(topology, layout))
+        speaking = (*evpn.own_entries(layout), *evpn.objects(topology, layout, facts))
+        for entries in (Fabric(topology.name, speaking), *overlay.entries_here(layout, common.far)):
+            fabric.update(entries)
+        fabric.update(common.encrypted.get(layout.host, {}))
     wishes = tuple(dict.fromkeys(wish for _, wish in published))
     warnings = (
         *layout.prefixes.warnings,
         *idle_between_links(topology),
         *without_program(topology),
-        *nics.warnings(topology, facts),
-        *uplink.warnings(topology, facts),
     )
+    if topology.uses_nics:
+        from netfab.plan import nics
+
+        wants |= set(nics.claims(fabric))
+        warnings += (*nics.warnings(topology, facts), *uplink.warnings(topology, facts))
     guests = {each.name: facts.guests[each.attach].path for each in topology.nodes.values() if each.attach}
     return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout), guests)
 
@@ -132,7 +142,10 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
         if isinstance(segment.wish, Network) and segment.here:
             yield from network.bridge_of(topology.name, segment, segment.wish, facts)
     yield from network.filtering_for(layout)
-    yield from tunnel_objects(topology, layout, facts)
+    if topology.hosts:
+        from netfab.plan.overlay import tunnel_objects
+
+        yield from tunnel_objects(topology, layout, facts)
     for name, interfaces in layout.here.items():
         wish = topology.nodes[name]
         if wish.attach:
@@ -145,7 +158,10 @@ def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[Kernel
             yield from node.loopback_of(topology.name, wish.name, layout.loopbacks.get(wish.name, ()))
             for nic in interfaces:
                 yield from nic_objects(topology, layout, nic, forwarding, facts)
-    yield from vlans.objects(topology, layout, forwarding, facts)
+    if any(tag_of(nic.name) for nics in layout.nics.values() for nic in nics):
+        from netfab.plan import vlans
+
+        yield from vlans.objects(topology, layout, forwarding, facts)
     for segment, ends in node.links_of(layout):
         if len(ends) == 2 and not tag_of(ends[0].name):
             yield node.cable_between(topology.name, ends, segment, forwarding, facts)
@@ -161,6 +177,8 @@ def nic_objects(
             yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding, facts)
         yield network.port_of(topology.name, nic, segment, segment.wish, facts)
     elif segment.wish.outside is not None:
+        from netfab.plan import nics
+
         router = nic.node in forwarding
         yield from nics.objects(topology.name, nic, segment.wish.outside, segment, router, facts)
     addresses = node.addresses_of(topology.name, nic, segment)

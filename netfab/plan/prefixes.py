@@ -12,7 +12,8 @@ from typing import Literal
 
 from netfab.errors import NetfabError, PlanError, SubnetTaken, raise_all
 from netfab.plan.demands import Demand, demands_of
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts
+from netfab.plan.leases import Lease
 from netfab.plan.overlaps import Overlaps
 from netfab.plan.seats import Seat, written_loopbacks
 from netfab.plan.subnets import Reservation, Space, rejected, ula

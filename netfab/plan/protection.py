@@ -16,11 +16,11 @@ from netfab.objects.bridge import Bridge
 from netfab.objects.firewall import Firewall
 from netfab.objects.held import HeldPorts
 from netfab.objects.route import Route
-from netfab.plan.facts import Facts, Lease, same_port
+from netfab.plan.facts import Facts
 from netfab.plan.firewall import Area, PublishedPort, TunnelEnds, firewall
 from netfab.plan.guard import GuardedPort, guard
-from netfab.plan.layout import Layout, Nic, Segment
-from netfab.plan.overlay import tunnels_here
+from netfab.plan.layout import Layout, Nic, Segment, tunnels_here
+from netfab.plan.leases import Lease, same_port
 from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.plan.tunnels import Tunnel

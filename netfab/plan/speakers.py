@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from netfab.errors import NetfabError, PlanError, Unsupported
-from netfab.plan.facts import Facts, same_port
+from netfab.plan.facts import Facts
+from netfab.plan.leases import same_port
 from netfab.topology.schema import HostEntry, Network, Topology
 
 PORT = 179  # TCP; RFC 4271, section 8.2.1

@@ -11,12 +11,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from netfab.errors import PoolExhausted
 from netfab.objects.digest import digest
-from netfab.topology.schema import Pool, Prefix
 from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from netfab.topology.schema import Pool
+
+Prefix = IPv4Network | IPv6Network
 
 HOLDERS_NAMED = 3  # in the error for exhausted pools; the rest is counted
 

@@ -10,7 +10,8 @@ from ipaddress import IPv4Network, IPv6Network
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.digest import digest
-from netfab.plan.facts import Device, Facts, Lease
+from netfab.plan.facts import Device, Facts
+from netfab.plan.leases import Lease
 from netfab.plan.mtu import IPV6_MTU
 from netfab.plan.overhead import overlay_mtu
 from netfab.plan.runs_on import Placement

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from netfab.errors import PlanError
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts
+from netfab.plan.leases import Lease
 from netfab.plan.tunnels import Tunnel, underlay
 from netfab.plan.uplink import held_by_host, nic_of, original_of
 from netfab.topology.schema import Address, Network, Topology

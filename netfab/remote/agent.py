@@ -35,6 +35,7 @@ from netfab.topology.image import ID
 from netfab.where import Where, last_applied, locked_fabric, opened_host, opened_store
 
 if TYPE_CHECKING:
+    from netfab.remote.asking import Traced
     from netfab.runtime.parts import Writer
 
 LOCK_TTL = 30.0  # seconds that a prepared agent waits for the next word before it lets go
@@ -48,6 +49,7 @@ class Agent:
         self._where = where
         self.transaction: Transaction | None = None
         self._probed: Probe | None = None
+        self._traces: Traced | None = None
         self._copy: tuple[ExitStack, Writer] | None = None  # what is being written, and what closes it
         self._verbs: dict[str, Callable[[Message], Iterator[Message]]] = {
             "hello": self._hello,
@@ -70,6 +72,8 @@ class Agent:
             "copy_in": self._copy_in,
             "parts": self._parts,
             "capture": self._capture,
+            "trace": self._trace,
+            "traced": self._traced,
         }
 
     def answers(self, message: Message) -> Iterator[Message]:
@@ -89,6 +93,7 @@ class Agent:
     def let_go(self) -> None:
         """The controller is gone: free what is prepared; what is applied stays as it is, undecided."""
         self._end_probe()
+        self._end_trace()
         self._end_copy()
         if self.transaction is not None:
             transaction, self.transaction = self.transaction, None
@@ -271,6 +276,27 @@ class Agent:
             yield {"verb": "line", "node": node, "text": line.decode("utf-8", "surrogateescape")}
         yield {"verb": "ended"}
 
+    def _trace(self, message: Message) -> Iterator[Message]:
+        """Look who drops what matches, from the answer on until `traced`."""
+        from netfab.remote.asking import Traced
+
+        self._end_trace()
+        self._traces = Traced(message, self._where)
+        yield {"verb": "tracing"}
+
+    def _traced(self, message: Message) -> Iterator[Message]:
+        """Who did."""
+        if self._traces is None:
+            raise BadMessage("nothing is traced here")
+        ends = self._traces.ends()
+        self._end_trace()
+        yield {"verb": "traced", "ends": ends}
+
+    def _end_trace(self) -> None:
+        if self._traces is not None:
+            self._traces.close()
+            self._traces = None
+
     def _copy_out(self, message: Message) -> Iterator[Message]:
         """What is copied from a node, part by part."""
         from netfab.inside import read_in_node
@@ -344,7 +370,7 @@ def _digest(found: object) -> str:
 
 def _tunnel_mtus(record: Record | None) -> dict[str, int]:
     """By the device, as they were applied last."""
-    if record is None or not Fabric.mentioned(record.desired, Vxlan):
+    if record is None or not Fabric.mentioned(record.desired, Vxlan.__name__):
         return {}
     tunnels = Fabric.from_json(record.desired, [Vxlan]).values()
     return {thing.end.link.text: thing.end.mtu for thing in tunnels}

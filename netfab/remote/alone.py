@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from netfab.errors import NetfabError, PlanError
 from netfab.objects.original import Original
 from netfab.plan import encryption, uplinks
-from netfab.plan.facts import Device, Facts, FoundNic, Lease
+from netfab.plan.facts import Device, Facts, FoundNic
+from netfab.plan.leases import Lease
 from netfab.plan.overhead import packet_around
 from netfab.plan.planner import Plan
 from netfab.plan.runs_on import place

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from netfab.diagnose.trials import Trial, Verdict
-from netfab.kernel.trace import Dropped
+from netfab.kernel.trace import Dropped, Match
 from netfab.looking import Here
 from netfab.objects.decode import decoder, plain
 from netfab.objects.view import View, Way
-from netfab.remote.messages import BadMessage, Message
+from netfab.remote.messages import BadMessage, Message, field
 from netfab.remote.party import Party
 from netfab.tuples import NamedTuple
 from netfab.where import Where
 
 _TRIAL = decoder(Trial)
+_MATCHES = decoder(tuple[Match, ...])
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "look": decoder(View),
     "way": decoder(Way),
     "tried": decoder(Verdict),
     "passes": bool,
-    "dropped": lambda found: found and (found[0], Dropped(*found[1])),
+    "dropped": lambda found: [(host, node, Dropped(*end)) for host, node, end in found],
 }
 
 
@@ -49,14 +51,42 @@ class There(NamedTuple):
         return found
 
     def dropped(
-        self, nodes: Sequence[str], packets: str, frames: str, trial: Trial
-    ) -> tuple[str, Dropped] | None:
-        found: tuple[str, Dropped] | None = self._ask("dropped", nodes, packets, frames, trial)
-        return found
+        self, nodes: Mapping[str, Sequence[str]], matches: Sequence[Match], trial: Trial
+    ) -> list[tuple[str, str, Dropped]]:
+        """All hosts of the way trace it; when they are ready, this one tries."""
+        others = {host: several for host, several in nodes.items() if host != self.host}
+        words = {"verb": "trace", "fabric": self.fabric, "matches": plain(matches)}
+        self.party.ask_all({host: words | {"nodes": list(several)} for host, several in others.items()})
+        own: list[tuple[str, str, Dropped]] = self._ask(
+            "dropped", {self.host: nodes.get(self.host, ())}, matches, trial
+        )
+        said = self.party.ask_all({host: {"verb": "traced"} for host in others})
+        there = [(host, node, Dropped(*end)) for host in others for node, end in said[host]["ends"]]
+        return own + there
 
     def _ask(self, question: str, *words: Any) -> Any:
         arguments = {"fabric": self.fabric, "question": question, "words": plain(words)}
         return _DECODERS[question](self.party.call("ask", arguments, [self.host])[self.host])
+
+
+class Traced:
+    """The agent's side of a trace that another host's trial is for, until it is closed."""
+
+    def __init__(self, message: Message, where: Where) -> None:
+        nodes = [str(node) for node in field(message, "nodes", list)]
+        here = Here(field(message, "fabric", str), where)
+        matches = _MATCHES(field(message, "matches", list))
+        self._stack = ExitStack()
+        self._ends = self._stack.enter_context(here.traced(nodes, matches))
+
+    def ends(self) -> list[Any]:
+        """Where it was dropped so far: nodes and rules."""
+        found: list[Any] = plain(self._ends())
+        return found
+
+    def close(self) -> None:
+        """Trace no more."""
+        self._stack.close()
 
 
 def answered(arguments: Message, where: Where) -> Any:
@@ -64,6 +94,8 @@ def answered(arguments: Message, where: Where) -> Any:
     question, words = str(arguments["question"]), list(arguments["words"])
     if question not in _DECODERS:
         raise BadMessage(f"there is no question {question[:40]!r}")
+    if question == "dropped":
+        words[1] = _MATCHES(words[1])
     if question in ("tried", "dropped"):
         words[-1] = _TRIAL(words[-1])
     return plain(getattr(Here(str(arguments["fabric"]), where), question)(*words))

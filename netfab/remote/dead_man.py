@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from netfab.engine.diff import Change
 from netfab.objects.base import Fabric
+from netfab.objects.kinds import KINDS
 from netfab.objects.uplink import Uplink
 from netfab.where import Where, last_applied, opened_store
 
@@ -25,7 +26,7 @@ def keeper_for(desired: Fabric, confirm: float, by_ssh: bool, where: Where) -> A
     name = desired.name
     with opened_store(where) as store:
         before = name, store.record(name), store.leases(name), store.part(name)
-        lent = (*desired.values(), *last_applied(store, name, (Uplink,)).values())
+        lent = (*desired.values(), *last_applied(store, name, KINDS.of({"Uplink"})).values())
     cuts_off = by_ssh and any(isinstance(thing, Uplink) for thing in lent)
     seconds = confirm or (CUT_OFF if cuts_off else 0.0)
     if not seconds:

@@ -9,7 +9,8 @@ from typing import Any
 
 from netfab.hosts import simulated
 from netfab.objects.base import Fabric
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts
+from netfab.plan.leases import Lease
 from netfab.plan.part import commands_within, leases_within, summary_within, within
 from netfab.plan.planner import Plan, summary
 from netfab.remote.messages import Message

@@ -18,7 +18,7 @@ from netfab.nodes import run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
 from netfab.objects.kinds import KINDS
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 from netfab.remembering import remember
 from netfab.remote.dead_man import CUT_OFF, keeper_for, may_cut_off
 from netfab.remote.messages import BadMessage, Message, StaleBase

@@ -10,18 +10,16 @@ import errno
 import fcntl
 import json
 import os
-import signal
 import socket
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from netfab.errors import NetfabError, PortBusy, RuntimeFailed, raise_all
-from netfab.runtime import cgroups, ports, sealed
+from netfab.runtime import cgroups, ports, summons
 from netfab.runtime.paths import Paths
-from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, READY, error_from
+from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, error_from
 from netfab.runtime.record import EXITED, Record, write_record
 from netfab.runtime.spec import Spec
 from netfab.runtime.status import connect, status, status_of, supervisor_lives
@@ -249,7 +247,8 @@ def _connected(paths: Paths, deadline: float) -> Iterator[socket.socket]:
         with suppress(FileNotFoundError, ConnectionRefusedError):
             door = connect(paths)
             break
-        if _start_supervisor(paths) == BUSY:
+        os.makedirs(paths.records, mode=0o700, exist_ok=True)
+        if summons.summon(paths) == BUSY:
             # One that is about to listen, or to end. Neither tells, so we look again; for a few milliseconds
             # as a rule.
             if time.monotonic() > deadline:
@@ -257,28 +256,3 @@ def _connected(paths: Paths, deadline: float) -> Iterator[socket.socket]:
             time.sleep(_GLANCE)
     with door:
         yield door
-
-
-def _start_supervisor(paths: Paths) -> int:
-    """READY or BUSY. Raises RuntimeFailed with its last words."""
-    os.makedirs(paths.records, mode=0o700, exist_ok=True)
-    argv = sealed.command("supervisor", paths.fabric, paths.run, paths.state)
-    log = (os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    pid = os.posix_spawn(
-        sys.executable,
-        argv,
-        {},  # nothing of our environment reaches a container by way of it
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, paths.supervisor_log, *log),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsigmask=(),
-        setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
-    )
-    outcome = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if outcome in (READY, BUSY):
-        return outcome
-    with open(paths.supervisor_log, encoding="utf-8", errors="replace") as file:
-        words = file.read()[-2000:].strip().splitlines()
-    raise RuntimeFailed(f"the supervisor of {paths.fabric} did not start: {words[-1] if words else outcome}")

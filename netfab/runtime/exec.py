@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from netfab.errors import BECOME, IDENTIFY, ContainerFailed, NetfabError
-from netfab.runtime import cgroups, sealed, tty
+from netfab.runtime import cgroups, helper, sealed, tty
 from netfab.runtime.confine import every_right, give_up, lock, rights_with
 from netfab.runtime.identity import identify
 from netfab.runtime.paths import Paths
@@ -91,42 +91,26 @@ def run_in_container(
     """
     if not sealed.must_be_sealed():
         return _run_beside(paths, name, argv, privileged, user, workdir, env, terminal, streams, timeout)
-    request = os.memfd_create("exec", 0)  # not the command line, which everybody can read
-    listen, report = os.pipe()
-    try:
-        what = [list(paths), name, argv, privileged, user, workdir, env, terminal, timeout]
-        os.pwrite(request, json.dumps(what).encode(), 0)
-        _hold_back_signals()
-        child = os.fork()
-        if child == 0:
-            run_or_report(_become_helper(request, report, terminal, streams), report)
-        os.close(report)
-        report = -1
-        with _passing_signals(lambda number: _signal_helper(child, number, terminal)):
-            return _wait(name, child, listen)
-    finally:
-        os.close(request)
-        if report != -1:
-            os.close(report)
-
-
-def _become_helper(request: int, report: int, terminal: bool, streams: Streams) -> Iterator[str]:
-    yield "start a helper"
-    connect_output(*streams)
-    os.set_inheritable(report, True)
-    os.set_inheritable(request, True)
-    if not terminal:
-        os.setsid()  # what signals its process group from inside must not reach the caller's
-    sealed.become_sealed(sealed.command("exec", str(request), str(report)))
+    what = [list(paths), name, argv, privileged, user, workdir, env, terminal, timeout]
+    _hold_back_signals()
+    found = helper.have(streams)
+    with suppress(BrokenPipeError), open(found.request, "wb") as pipe:  # of one that has ended, we hear
+        pipe.write(json.dumps(what).encode())
+    with _passing_signals(lambda number: _signal_helper(found.pid, number, terminal)):
+        return _wait(name, found.pid, found.listen)
 
 
 def main(request: str, report: str) -> None:
     """A helper's life: run what the caller asks for, from a sealed interpreter."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the command, which has its own handling of it
     os.set_inheritable(int(report), False)
-    with open(int(request), "rb") as file:
-        paths, name, argv, privileged, user, workdir, env, terminal, timeout = json.load(file)
+    with open(int(request), "rb") as pipe:
+        asked = pipe.read()
+    if not asked:  # our caller needed no helper, or is gone
+        os._exit(0)
+    paths, name, argv, privileged, user, workdir, env, terminal, timeout = json.loads(asked)
+    if not terminal:
+        os.setsid()  # what signals its process group from inside must not reach the caller's
     variables = tuple((key, value) for key, value in env)
     try:
         code = _run_beside(
@@ -185,9 +169,9 @@ def _passing_signals(passed: Callable[[int], None]) -> Iterator[None]:
 def _signal_helper(child: int, number: int, terminal: bool) -> None:
     """And what it runs, which is in its process group; an interrupt of our terminal is its own already."""
     with suppress(ProcessLookupError):
-        if not terminal:
+        if not terminal and os.getpgid(child) == child:  # else it has not begun
             os.killpg(child, number)
-        elif number != signal.SIGINT:
+        elif not terminal or number != signal.SIGINT:
             os.kill(child, number)
 
 

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -28,7 +29,8 @@ _CHUNK = 1 << 16
 _PASSED_ON = (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
 )  # fmt: skip
-_LATE = 200  # ms from a program's end until its supervisor is asked for the record
+_EARLY = 0.1  # seconds in which a log is looked at again and again: to end a watch costs up to 20 ms
+_GLANCE = 10  # ms between two such looks
 
 
 class Detached(Exception):
@@ -93,25 +95,15 @@ class _Look:
         self._paths, self._name, self._view = paths, name, view
         shown = ((paths.log(name), view.stdout), (paths.errors(name), view.stderr))
         self._outputs = [_Output(path, to) for path, to in shown if to != -1 and os.path.exists(path)]
-        self._logs, self._records = files.watch_init(), files.watch_init()
-        files.watch(self._records, os.path.dirname(paths.record(name)), files.IN_MOVED_TO)
-        for output in self._outputs:
-            files.watch(self._logs, output.path, files.IN_MODIFY)
+        self._watching_from = time.monotonic() + _EARLY
         self._input: _Input | None = None
-        self._pid, self._pidfd = 0, -1
-        self._terminal = -1
+        self._logs = self._terminal = -1
 
     def __enter__(self) -> _Look:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for fd in (
-            self._logs,
-            self._records,
-            self._pidfd,
-            self._terminal,
-            *(output.fd for output in self._outputs),
-        ):
+        for fd in (self._logs, self._terminal, *(output.fd for output in self._outputs)):
             if fd != -1:
                 os.close(fd)
         if self._input is not None:
@@ -157,64 +149,79 @@ class _Look:
         """Copy both ways until it has ended and all that it wrote is shown."""
         while True:
             found = self._status()  # first whether it is over: nothing is written after that
-            for output in self._outputs:
-                output.copy()
+            self._copy()
             if found.over:
                 return found
-            self._wait(found)
+            if door := self._asked():
+                with door:
+                    self._wait(door.fileno())
 
     def _status(self) -> Status:
         found = status_of(self._paths, self._name)
         if found is None:
             raise NetfabError(f"{self._name} was removed")
-        if found.pid != self._pid:
-            if self._pidfd != -1:
-                os.close(self._pidfd)
-            self._pid, self._pidfd = found.pid, _pidfd(found.pid)
         return found
 
-    def _wait(self, found: Status) -> None:
-        """Until its state may have changed; meanwhile pass on what comes."""
+    def _copy(self) -> None:
+        for output in self._outputs:
+            output.copy()
+
+    def _asked(self) -> socket.socket | None:
+        """Where the supervisor will say that it is over; None where it may be, for there is no supervisor."""
+        try:
+            door = connect(self._paths)
+        except OSError:
+            if not self._status().over:  # it was killed: its successor will know
+                client.ensure_supervisor(self._paths)
+            return None
+        with suppress(ConnectionError):
+            door.send(json.dumps({"verb": "wait", "names": [self._name]}).encode())
+        return door
+
+    def _wait(self, door: int) -> None:
+        """Until it may be over; meanwhile pass on what comes."""
         while True:
-            poll = select.poll()
-            for fd in (self._logs, self._records, self._signals):
-                poll.register(fd, select.POLLIN)
-            if self._pidfd != -1:
-                poll.register(self._pidfd, select.POLLIN)
-            if self._input is not None:
-                self._input.register(poll)
-            ready = {fd for fd, _ in poll.poll()}
+            ready = self._ready(door)
             if self._signals in ready:
                 for number in os.read(self._signals, _CHUNK):
-                    self._pass_on(number, found)
+                    self._pass_on(number)
             if self._input is not None and self._input.move(ready):
                 self._input.close()
                 self._input = None
             if self._logs in ready:
                 os.read(self._logs, _CHUNK)
-                for output in self._outputs:
-                    output.copy()
-            if self._records in ready:
-                os.read(self._records, _CHUNK)
-                return
-            if self._pidfd in ready:
-                self._await_record()
+            self._copy()
+            if door in ready:
                 return
 
-    def _await_record(self) -> None:
-        """Its process has ended: its supervisor writes that down, or the successor of one that was killed."""
+    def _ready(self, door: int) -> set[int]:
+        """Descriptors at which there is something, or where something may have been written: soon none."""
         poll = select.poll()
-        poll.register(self._records, select.POLLIN)
-        if not poll.poll(_LATE):
-            client.ensure_supervisor(self._paths)
+        for fd in (door, self._signals):
+            poll.register(fd, select.POLLIN)
+        if self._input is not None:
+            self._input.register(poll)
+        if self._logs == -1 and time.monotonic() > self._watching_from:
+            self._watch()
+        if self._logs == -1:
+            return {fd for fd, _ in poll.poll(_GLANCE)}
+        poll.register(self._logs, select.POLLIN)
+        return {fd for fd, _ in poll.poll()}
 
-    def _pass_on(self, number: int, found: Status) -> None:
+    def _watch(self) -> None:
+        self._logs = files.watch_init()
+        for output in self._outputs:
+            files.watch(self._logs, output.path, files.IN_MODIFY)
+        self._copy()  # what was written since we looked last
+
+    def _pass_on(self, number: int) -> None:
         if number == signal.SIGWINCH:
             self._resize()
             return
-        if found.pid and not handles(found.pid, number):
-            number = signal.SIGKILL  # the kernel drops what a process 1 does not handle
         with suppress(NetfabError):  # it has just ended
+            pid = self._status().pid
+            if pid and not handles(pid, number):
+                number = signal.SIGKILL  # the kernel drops what a process 1 does not handle
             client.send_signal(self._paths, [self._name], number)
 
     def _resize(self) -> None:
@@ -277,10 +284,3 @@ class _Input:
     def close(self) -> None:
         """There is nothing more to pass on."""
         os.close(self._to)
-
-
-def _pidfd(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid) if pid else -1
-    except OSError:
-        return -1

@@ -10,7 +10,8 @@ MESSAGE_LIMIT = 1 << 17  # bytes; below the send buffer that Linux gives by defa
 NAME_LIMIT = 2000  # names in one request, to stay below that
 DESCRIPTOR_LIMIT = 200  # of one message; the kernel's own limit is 253 (SCM_MAX_FD)
 
-READY, FAILED, BUSY = 0, 1, 3  # exit statuses of the process that starts a supervisor; BUSY: there is one
+WORD = b"!"  # what a supervisor that is begun waits for
+READY, BUSY = b"+", b"-"  # its answers to that; BUSY: there is one already
 
 
 def describe(error: NetfabError) -> dict[str, Any]:

@@ -35,8 +35,15 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", _BOOTSTRAP.format(module), package, *arguments]
 
 
-def become_sealed(argv: Sequence[str]) -> NoReturn:
-    """Run that in place of this process, by a read-only mount of the interpreter. Raises OSError."""
+def execute(argv: Sequence[str]) -> NoReturn:
+    """Run that in place of this process, sealed where it must be, without environment. Raises OSError."""
+    if must_be_sealed():
+        _mount_read_only()
+    os.execve(argv[0], list(argv), {})
+
+
+def _mount_read_only() -> None:
+    """In a mount namespace of our own: the interpreter, over itself."""
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("", "/", flags=linux.MS_REC | linux.MS_SLAVE)
     interpreter = os.path.realpath(sys.executable)
@@ -44,4 +51,3 @@ def become_sealed(argv: Sequence[str]) -> NoReturn:
     kept = sum(flag for seen, flag in _KEPT.items() if found & seen)
     linux.mount(interpreter, interpreter, flags=linux.MS_BIND)
     linux.mount("", interpreter, flags=linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | kept)
-    os.execve(argv[0], list(argv), {})

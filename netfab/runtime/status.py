@@ -45,6 +45,14 @@ def status(paths: Paths) -> dict[str, Status]:
     return {name: one for name, one in found if one is not None}
 
 
+def any_lives(paths: Paths) -> bool:
+    """Whether any container is not over; reads no further than to the first such."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        found = (status_of(paths, name) for name in os.listdir(paths.records))
+        return any(one is not None and not one.over for one in found)
+    return False
+
+
 def status_of(paths: Paths, name: str) -> Status | None:
     """One container's; None where there is none."""
     known = read_record(paths.record(name))

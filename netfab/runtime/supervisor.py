@@ -1,6 +1,6 @@
 """The one process that is parent of all containers of a fabric, and holds its published ports.
 
-Client.py starts it; it ends when there is nothing left of either.
+Summons.py starts it; it ends when there is nothing left of either.
 
 One thread, the standard library, no paths but its own: it waits for processes (pidfds), timers, and requests
 on a socket. A request is one message: {"verb", ...} as JSON with descriptors of network namespaces; so is its
@@ -22,13 +22,13 @@ from contextlib import suppress
 from typing import Any
 
 from netfab.errors import NetfabError
-from netfab.runtime import remover, sealed
+from netfab.runtime import remover
 from netfab.runtime.keeper import Keeper
 from netfab.runtime.launcher import Launcher, raise_open_files
 from netfab.runtime.layers import make_layers, mount_points
 from netfab.runtime.paths import Paths
 from netfab.runtime.ports import HeldPorts
-from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, FAILED, MESSAGE_LIMIT, READY, describe
+from netfab.runtime.protocol import BUSY, DESCRIPTOR_LIMIT, MESSAGE_LIMIT, READY, WORD, describe
 from netfab.runtime.record import read_record, read_spec
 from netfab.runtime.rotation import trim
 from netfab.runtime.timers import Timers
@@ -40,8 +40,8 @@ _FIRST_REQUEST = 30.0  # seconds to wait for the client that started us
 _ROTATION = 2.0  # seconds between two looks at the logs
 
 
-class _Stop:
-    """A request that waits until its containers are over."""
+class _Wait:
+    """A request that is answered when its containers are over."""
 
     def __init__(self, connection: socket.socket, names: set[str]) -> None:
         self.connection, self.waiting = connection, names
@@ -55,7 +55,7 @@ class Supervisor:
         self._poll = select.epoll()
         self._timers = Timers()
         self._connections: dict[int, socket.socket] = {}
-        self._stops: list[_Stop] = []
+        self._waits: list[_Wait] = []
         self._minded: dict[int, str] = {}  # connection -> container that whoever has it removes at its end
         self._left: set[str] = set()  # containers that somebody was to remove who has gone
         self._removers: list[int] = []
@@ -123,11 +123,12 @@ class Supervisor:
             case "start":
                 return _failures(self.keeper.start(dict(zip(request["names"], descriptors, strict=True))))
             case "stop":
-                names = {name for name in request["names"] if name in self.keeper.containers}
-                stop = _Stop(connection, set(names))
-                self._stops.append(stop)
-                self.keeper.stop(names, request["timeout"])
-                self._answer_stops()
+                self.keeper.stop(self._waited_for(connection, request["names"]), request["timeout"])
+                self._answer_waits()
+                return None
+            case "wait":
+                self._waited_for(connection, request["names"])
+                self._answer_waits()
                 return None
             case "signal":
                 return _failures(self.keeper.send(request["names"], request["number"]))
@@ -156,27 +157,33 @@ class Supervisor:
         known, spec = read_record(self._paths.record(name)), read_spec(self._paths.spec(name))
         if name in self._left or (spec.remove and not (known and known.error)):
             self._remove(name)
-        for stop in self._stops:
-            stop.waiting.discard(name)
-        self._answer_stops()
+        for wait in self._waits:
+            wait.waiting.discard(name)
+        self._answer_waits()
 
     def _remove(self, name: str) -> None:
         """Have a container that was not to stay removed, with its network: a command does that."""
         self._left.discard(name)
         self._removers.append(remover.start(self._paths, name, self._mounts))
 
-    def _answer_stops(self) -> None:
-        done = [stop for stop in self._stops if not stop.waiting]
-        self._stops = [stop for stop in self._stops if stop.waiting]
-        for stop in done:
-            self._send(stop.connection, {})
+    def _waited_for(self, connection: socket.socket, names: list[str]) -> set[str]:
+        """Those of these that are not over; that they are will be told there."""
+        there = {name for name in names if name in self.keeper.containers}
+        self._waits.append(_Wait(connection, set(there)))
+        return there
+
+    def _answer_waits(self) -> None:
+        done = [wait for wait in self._waits if not wait.waiting]
+        self._waits = [wait for wait in self._waits if wait.waiting]
+        for wait in done:
+            self._send(wait.connection, {})
 
     def _send(self, connection: socket.socket, answer: dict[str, Any]) -> None:
         with suppress(OSError):  # a client that has gone needs no answer
             connection.send(json.dumps(answer).encode())
 
     def _hang_up(self, connection: socket.socket) -> None:
-        self._stops = [stop for stop in self._stops if stop.connection is not connection]
+        self._waits = [wait for wait in self._waits if wait.connection is not connection]
         minded = self._minded.pop(connection.fileno(), "")
         self._poll.unregister(connection.fileno())
         del self._connections[connection.fileno()]
@@ -191,31 +198,38 @@ def _failures(failed: dict[str, NetfabError]) -> dict[str, Any]:
     return {"failed": {name: describe(error) for name, error in failed.items()}}
 
 
-def main(fabric: str, run: str, state: str, mounts: str = "") -> None:
-    """Become a supervisor. The calling process ends (READY, BUSY, FAILED) when that one answers.
+def main(fabric: str, run: str, state: str, mounts: str) -> None:
+    """Become a supervisor, when the word comes on descriptor 0; it is answered there when we take requests.
 
     `mounts`: a descriptor of the mount namespace that commands are given in, where that is not ours any more.
     """
-    hosts = int(mounts) if mounts else os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    if sealed.must_be_sealed():
-        os.set_inheritable(hosts, True)
-        sealed.become_sealed(sealed.command("supervisor", fabric, run, state, str(hosts)))
-    os.set_inheritable(hosts, False)
+    os.set_inheritable(int(mounts), False)
+    gc.collect()  # what imports left, so that containers find room there
+    if os.read(0, len(WORD)) != WORD:
+        return
     paths = Paths(fabric, run, state)
     os.umask(0o022)  # not that of whoever ran a command: who may write to the socket has root's rights here
+    os.chdir("/")
+    tell = _let_go_of_streams(paths)
     lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.exit(BUSY)
-    ready, tell = os.pipe2(os.O_CLOEXEC)
-    if os.fork():
-        os.close(tell)
-        os._exit(READY if os.read(ready, 1) else FAILED)
-    os.close(ready)
-    os.setsid()
-    os.chdir("/")
-    _supervise(paths, tell, hosts)
+        os.write(tell, BUSY)
+    else:
+        _supervise(paths, tell, int(mounts))
+
+
+def _let_go_of_streams(paths: Paths) -> int:
+    """From now on our words go to the log; where descriptor 0 led to."""
+    tell = os.dup(0)
+    log = os.open(paths.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    for fd, number in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(fd, number)
+    os.close(log)
+    os.close(null)
+    return tell
 
 
 def _supervise(paths: Paths, tell: int, mounts: int) -> None:
@@ -229,9 +243,8 @@ def _supervise(paths: Paths, tell: int, mounts: int) -> None:
     layers = make_layers(paths, scratch, user_namespace_is_initial())
     supervisor.keeper.launcher = Launcher(paths, layers, open_files)
     with _listen(paths) as door:
-        os.write(tell, b"!")
+        os.write(tell, READY)
         os.close(tell)
-        gc.collect()  # what imports left, so that containers find room there
         gc.freeze()
         supervisor.serve(door)
         supervisor.keeper.launcher.close()

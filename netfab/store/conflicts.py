@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 
 from netfab.errors import LeaseConflict
-from netfab.plan.facts import HeldSubnet, Lease
+from netfab.plan.leases import HeldSubnet, Lease
 
 
 def refuse_vnis(wanted: Iterable[Lease], others: Mapping[int, str]) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from ipaddress import ip_network
 
 from netfab.errors import StoreError
-from netfab.plan.facts import HeldSubnet, Lease
+from netfab.plan.leases import HeldSubnet, Lease
 from netfab.store.store import NO_SENSE, Record
 from netfab.system.files import public_directory
 

@@ -15,7 +15,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from netfab.errors import StoreError
-from netfab.plan.facts import HeldSubnet, Lease
+from netfab.plan.leases import HeldSubnet, Lease
 from netfab.store import etcd
 from netfab.store.book import Entry, Others, entry_of
 from netfab.store.store import NO_SENSE

@@ -17,7 +17,7 @@ from ipaddress import ip_network
 from typing import Self
 
 from netfab.errors import LeaseConflict, StoreError
-from netfab.plan.facts import HeldSubnet, Lease, same_port
+from netfab.plan.leases import HeldSubnet, Lease, same_port
 from netfab.store.conflicts import refuse_bridges, refuse_overlaps, refuse_vnis
 from netfab.store.store import Part, Record
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from typing import Protocol
 
-from netfab.plan.facts import HeldSubnet, Lease
+from netfab.plan.leases import HeldSubnet, Lease
 from netfab.tuples import NamedTuple
 
 # What the reading of something damaged raises, which was JSON of ours.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from netfab.errors import Location, NetfabError
-from netfab.testing.inside import Place, summary_of
+from netfab.testing.inside import summary_of
 from netfab.topology.checks import parsed_check
 from netfab.topology.grammar import Wrong
 from netfab.topology.schema import Check
@@ -21,29 +21,32 @@ class Reached(NamedTuple):
     why: str
 
 
-def tried(place: Place, sentence: str, hosts: Sequence[str]) -> Reached:
-    """What comes of a sentence of `checks`, and why, where it fails."""
+def tried(fabric: str, sentences: Sequence[str], hosts: Sequence[str]) -> list[Reached]:
+    """What comes of sentences of `checks`, tried at once, and why, where they fail."""
     from netfab.diagnose.trials import trials_of
 
-    check = _check(sentence)
+    checks = [_check(sentence) for sentence in sentences]
     if hosts:
         from netfab import across
 
-        entry = across.known(place.fabric)
+        entry = across.known(fabric)
         assert entry is not None
-        (trial,) = trials_of([check], entry.summary)
-        (verdict,) = across.tried(entry, [trial])
+        verdicts = across.tried(entry, list(trials_of(checks, entry.summary)))
     else:
         from netfab.checks import tried
 
-        (trial,) = trials_of([check], summary_of(place.fabric))
-        (verdict,) = tried(place.fabric, [trial])
-    if verdict.holds or not check.reaches:
-        return Reached(verdict.holds, verdict.reason, "")
-    return Reached(verdict.holds, verdict.reason, why(place, sentence, hosts))
+        verdicts = tried(fabric, list(trials_of(checks, summary_of(fabric))))
+    return [
+        Reached(
+            verdict.holds,
+            verdict.reason,
+            "" if verdict.holds or not check.reaches else why(fabric, sentence, hosts),
+        )
+        for sentence, check, verdict in zip(sentences, checks, verdicts, strict=True)
+    ]
 
 
-def why(place: Place, sentence: str, hosts: Sequence[str]) -> str:
+def why(fabric: str, sentence: str, hosts: Sequence[str]) -> str:
     """Whether one reaches the other, by which way, and what is wrong where not, as `netfab why` says it."""
     from netfab.looking import Here
     from netfab.why import lines, why
@@ -54,13 +57,13 @@ def why(place: Place, sentence: str, hosts: Sequence[str]) -> str:
         from netfab.remote.asking import There
         from netfab.remote.party import party
 
-        entry = across.known(place.fabric)
+        entry = across.known(fabric)
         assert entry is not None
         with party(entry.hosts, HERE) as together:
-            asked = {host: There(together, host, place.fabric) for host in entry.hosts}
-            return "\n".join(lines(check, why(check, place.fabric, entry.summary, asked)))
-    here = {"": Here(place.fabric)}
-    return "\n".join(lines(check, why(check, place.fabric, summary_of(place.fabric), here)))
+            asked = {host: There(together, host, fabric) for host in entry.hosts}
+            return "\n".join(lines(check, why(check, fabric, entry.summary, asked)))
+    here = {"": Here(fabric)}
+    return "\n".join(lines(check, why(check, fabric, summary_of(fabric), here)))
 
 
 def _check(sentence: str) -> Check:

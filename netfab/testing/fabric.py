@@ -31,6 +31,7 @@ class Fabric:
         self.programs: list[Program] = []
         self.timeline: list[tuple[float, str]] = []  # when, in seconds since the epoch, and what
         self.failures: list[Verdict] = []
+        self._impaired: dict[tuple[str, str], Link] = {}  # what may not be as it was applied
         self._given, self._recorded = topology, recorded
         self._serving: list[Line] = []
         self._names: dict[str, Mapping[str, Sequence[str]]] = {}
@@ -74,14 +75,18 @@ class Fabric:
     @property
     def sandbox(self) -> Sandbox:
         """Where it is."""
+        self._renew()
+        return self._sandbox
+
+    def _renew(self) -> None:
         if self._dirty:
             self._dirty = False
             self.close()
             self.programs.clear()
             self.timeline.clear()
             self.failures.clear()
+            self._impaired.clear()
             self._begin()
-        return self._sandbox
 
     @property
     def name(self) -> str:
@@ -148,6 +153,7 @@ class Fabric:
 
     def apply(self, topology: str | Path | Mapping[str, Any]) -> None:
         """Make it match another topology. Raises NetfabError, and then it is as it was."""
+        self._restore_links()
         before = self._given
         self._given = given(topology, Path(before.directory) / before.file)
         try:
@@ -162,29 +168,34 @@ class Fabric:
         return self.sandbox.call(whole.plan, text, file, directory, dict(os.environ))
 
     def check(self, *sentences: str) -> None:
-        """Try these sentences, or the `checks` of its file: `web reaches db on tcp/5432 within 2s`.
+        """Try these sentences, or the `checks` of its file, at once: `web reaches db on tcp/5432 within 2s`.
 
         Raises AssertionError with those that do not hold, and why.
         """
-        verdicts = [self.tried(sentence) for sentence in sentences or self._applied.checks]
+        verdicts = self._tried(sentences or self._applied.checks)
         if wrong := [str(verdict) for verdict in verdicts if not verdict]:
             raise AssertionError("\n".join(wrong))
 
     def tried(self, sentence: str) -> Verdict:
         """What comes of one sentence of `checks`."""
-        source = sentence.split()[0] if sentence.split() else ""
-        place = self.place(source) if source in self.summary["nodes"] else Place(self.name, "host")
-        found = self.sandbox.call(asked.tried, place, sentence, self.hosts)
-        verdict = Verdict(sentence, found.holds, found.why or found.reason)
-        self.note(repr(verdict))
-        if not verdict:
-            self.failures.append(verdict)
+        (verdict,) = self._tried([sentence])
         return verdict
+
+    def _tried(self, sentences: Sequence[str]) -> list[Verdict]:
+        found = self.sandbox.call(asked.tried, self.name, sentences, self.hosts)
+        verdicts = [
+            Verdict(sentence, each.holds, each.why or each.reason)
+            for sentence, each in zip(sentences, found, strict=True)
+        ]
+        for verdict in verdicts:
+            self.note(repr(verdict))
+        self.failures += [verdict for verdict in verdicts if not verdict]
+        return verdicts
 
     def why(self, source: Node | str, target: Node | str, port: str = "") -> str:
         """Whether one reaches the other, by which way, and the first thing that is wrong: `netfab why`."""
         sentence = f"{source} reaches {target}" + f" on {port}" * bool(port)
-        return self.sandbox.call(asked.why, self.place(str(source)), sentence, self.hosts)
+        return self.sandbox.call(asked.why, self.name, sentence, self.hosts)
 
     def partition(self, *groups: Sequence[Node | str]) -> Undo:
         """Split it: nobody reaches who is in another group, at once; in a `with`, until its end.
@@ -215,12 +226,24 @@ class Fabric:
         return self.partition(everybody[:middle], everybody[middle:])
 
     def heal(self) -> None:
-        """All as it was applied: parts joined, cables plugged in, whatever a program changed undone."""
+        """All as it was applied: parts joined, cables plugged in and whole, what programs changed undone."""
         if self.hosts:
             self.sandbox.call(split.mend, UNDERLAY)
         self.sandbox.call(whole.reconcile, self.name, self.hosts)
+        self._restore_links()
         self.forget_the_silent()
         self.note("healed")
+
+    def impair(self, link: Link, what: str) -> None:
+        """What is about to be done to a link, which `heal` and `apply` undo."""
+        self._renew()
+        self.note(f"link {link.node} - {link.to} {what}")
+        self._impaired[link.node, link.to] = link
+
+    def _restore_links(self) -> None:
+        for link in self._impaired.values():
+            link.restore()
+        self._impaired.clear()
 
     def forget_the_silent(self) -> None:
         """Nodes ask at once for neighbours that did not answer them."""

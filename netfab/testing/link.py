@@ -1,13 +1,16 @@
-"""Link: a node's cable, on a network or to another node, which a test pulls and plugs in again."""
+"""Link: a node's cable, on a network or to another node, which a test pulls, plugs in, and makes worse."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from netfab.errors import Unsupported
+from netfab.errors import NetfabError, Unsupported
 from netfab.plan.names import host_link
-from netfab.testing import inside
+from netfab.testing import impaired, inside
+from netfab.topology.grammar import Wrong, rate
+from netfab.topology.port import IMPAIRMENTS
+from netfab.topology.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from netfab.testing.fabric import Fabric
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 class Undo:
     """What a test did to a fabric: undone at the end of a `with`, or by hand."""
 
-    def __init__(self, undo: Callable[[], None]) -> None:
+    def __init__(self, undo: Callable[[], object]) -> None:
         self._undo = undo
 
     def __enter__(self) -> Undo:
@@ -41,27 +44,89 @@ class Link:
         self._set(up=False)
         return Undo(self.up)
 
-    def up(self) -> None:
-        """Plug it in."""
+    def up(self) -> Undo:
+        """Plug it in; in a `with`, until its end."""
         self._set(up=True)
         for place, interface in ((self.fabric.place(self.node), self.interface), self._switched()):
             self.fabric.sandbox.call(inside.wait_until_it_works, place, interface)
         if self.to in self.fabric.nodes:  # the end that was down has lost its routes
             self.fabric.heal()
         self.fabric.forget_the_silent()
+        return Undo(lambda: self._set(up=False))
 
-    def flap(self, count: int = 1) -> None:
-        """Pull it and plug it in, so many times."""
+    def flap(self, count: int = 1) -> Undo:
+        """Pull it and plug it in, so many times; it stays plugged in."""
         for _ in range(count):
             with self.down():
                 pass
+        return Undo(self.reset)
 
-    def set(self, **impairments: object) -> Undo:
-        """Make it worse: delay=, loss= and their like are refused by name until they are supported."""
-        raise Unsupported(
-            f"impairments of a link ({', '.join(impairments) or 'none named'}) are not supported yet",
-            hint="down(), flap(), and the fabric's isolate() and partition() are",
-        )
+    def set(self, **impairments: str) -> Undo:
+        """What this node sends by it: rate="10mbit"; in a `with`, until its end.
+
+        Raises Unsupported for delay=, loss= and their like, by name.
+        """
+        for name in impairments:
+            if name not in IMPAIRMENTS:
+                hint = did_you_mean(name, IMPAIRMENTS) or f"there is {', '.join(IMPAIRMENTS)}"
+                raise NetfabError(f"a link has no {name}; {hint}")
+        if wanted := [name for name in impairments if name != "rate"]:
+            raise Unsupported(
+                f"impairments of a link ({', '.join(wanted)}) are not supported yet",
+                hint="rate=, drop(), down(), flap(), and the fabric's isolate() and partition() are",
+            )
+        try:
+            bits = rate(impairments["rate"]) if impairments else 0
+        except Wrong as wrong:
+            raise NetfabError(f"rate: {wrong}") from wrong
+        self._limit(bits)
+        return Undo(lambda: self._limit(0))
+
+    def drop(self, match: str, count: int = 0) -> Undo:
+        """Lose the frames, both ways, that a match of nft(8) is about: "tcp flags syn"; until reset().
+
+        In a `with`, until its end. count: only the first so many; between two nodes so many each way. Who
+        sends is not told. Raises NetfabError.
+        """
+        self.fabric.impair(self, f"drop {match}{f', the first {count}' if count else ''}")
+        made: list[tuple[inside.Place, str, str]] = []
+
+        def undo() -> None:
+            for end in made:
+                self.fabric.sandbox.call(impaired.let_pass, *end)
+
+        try:
+            for place, interface, hooks in self._losing():
+                table = self.fabric.sandbox.call(impaired.drop, place, interface, hooks, match, count)
+                made.append((place, interface, table))
+        except BaseException:
+            undo()
+            raise
+        return Undo(undo)
+
+    def reset(self) -> Undo:
+        """As it was applied: plugged in, as fast as it was, and nothing dropped; after a `with` once more."""
+        self.restore()
+        self.up()
+        return Undo(self.reset)
+
+    def restore(self) -> None:
+        """As fast as it was applied, and nothing dropped."""
+        self.fabric.sandbox.call(impaired.limit, self.fabric.place(self.node), self.interface, 0)
+        for place, interface, _ in self._losing():
+            self.fabric.sandbox.call(impaired.let_pass, place, interface)
+
+    def _limit(self, bits: int) -> None:
+        self.fabric.impair(self, f"rate {bits} bit" if bits else "rate as it was")
+        self.fabric.sandbox.call(impaired.limit, self.fabric.place(self.node), self.interface, bits)
+
+    def _losing(self) -> Iterator[tuple[inside.Place, str, tuple[str, ...]]]:
+        """Where frames are lost after they were sent: at the bridge's end; of a cable, where they come in."""
+        if self.to not in self.fabric.nodes:
+            yield *self._switched(), ("ingress", "egress")
+            return
+        for one, other in ((self.node, self.to), (self.to, self.node)):
+            yield self.fabric.place(one), self.fabric.interface(one, other), ("ingress",)
 
     def _set(self, up: bool) -> None:
         fabric = self.fabric

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPConnection
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
 from netfab.testing import inside
@@ -198,6 +198,18 @@ class Node:
         filter: as of tcpdump (pcap-filter(7)), for which libpcap is there. Raises NetfabError.
         """
         return Captured(self.fabric.sandbox, self.fabric.place(self.name), interface, filter)
+
+    def send(self, packet: Any, interface: str = "") -> None:
+        """Send packets of scapy's: IP() as the node's kernel routes it, Ether() by that interface."""
+        from netfab.testing import packets
+
+        packets.send(self, packet, interface)
+
+    def sr1(self, packet: Any, interface: str = "", within: float = 1) -> Any:
+        """Send it; the packet that answers it, or None where none does within so many seconds."""
+        from netfab.testing import packets
+
+        return packets.answer(self, packet, interface, within)
 
     def address_of(self, target: Node | str) -> str:
         """Where a program in this node finds that: by its hosts file."""

@@ -75,11 +75,12 @@ def netfab_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Fab
 
 def _marked(request: pytest.FixtureRequest) -> Iterator[Fabric]:
     from netfab.testing.given import DEFAULT, given
-    from netfab.testing.requirements import refuse_unknown_words, skip_without
+    from netfab.testing.requirements import refuse_other_hosts, refuse_unknown_words, skip_without
 
     marker = request.node.get_closest_marker("netfab")
     words = dict(marker.kwargs) if marker else {}
     refuse_unknown_words(words)
+    refuse_other_hosts(words.get("hosts", "simulated"))
     skip_without(words.get("requires", ()))
     beside = request.path if request.scope != "session" else request.config.rootpath / DEFAULT
     topology = marker.args[0] if marker and marker.args else words.get("topology")

@@ -23,6 +23,14 @@ def refuse_unknown_words(words: Collection[str]) -> None:
             raise NetfabError(f"the marker `netfab` has no argument {word}; {hint}")
 
 
+def refuse_other_hosts(hosts: object) -> None:
+    """Raises NetfabError: no test reaches real ones."""
+    if hosts != "simulated":
+        raise NetfabError(
+            f"hosts={hosts!r}: the hosts of a test are simulated", hint='hosts="simulated", or leave it out'
+        )
+
+
 def skip_without(features: Sequence[str]) -> None:
     """Skip the test where this host lacks one. Raises NetfabError for a feature that nobody knows."""
     for name in features:

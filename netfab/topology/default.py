@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from netfab.errors import Location, NetfabError, TopologyError, raise_all
+from netfab.topology import DEFAULT
 from netfab.topology.nodes import Nodes, Ports
 from netfab.topology.reading import Run
 from netfab.topology.references import broken_references
@@ -28,7 +29,7 @@ from netfab.topology.tree import Map, Scalar, Sequence, Tree
 from netfab.topology.unread import Unread
 from netfab.tuples import NamedTuple
 
-NAME: Final = "default"  # no file can have it
+NAME: Final = DEFAULT
 OWN: Final = "bridge"  # the network of those that name no other, as docker calls it
 OWN_BRIDGE: Final = "netfab0"
 NOWHERE: Final = Location("", 0, 0, "")  # no file says so

@@ -431,3 +431,10 @@ class Topology(NamedTuple):
     asked: tuple[
         tuple[str, str, str], ...
     ] = ()  # (kind, key, text) of leases that stand for a command's words
+
+    @property
+    def uses_nics(self) -> bool:
+        """Whether a link or a network ends at an interface of a host."""
+        return any(link.outside is not None for link in self.links) or any(
+            network.uplink for network in self.networks.values()
+        )

@@ -1,4 +1,7 @@
-"""The README's session is run, not believed: in a sandbox, its output compared with what is printed there."""
+"""The README's session is run, not believed: in a sandbox, its output compared with what is printed there.
+
+So is that of docs/diagnose.rst, in the middle of it, where something is wrong.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from netfab.hosts import sandbox
@@ -14,10 +18,13 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.rst").read_text()
 
 
-def session() -> list[tuple[str, str]]:
-    """(command, expected output) of every `# command` in the block after "What it does"."""
-    block = README.split("What it does::\n\n")[1].split("\n\n")[0]
-    lines = [line.removeprefix("    ") for line in block.splitlines()]
+DIAGNOSE = (ROOT / "docs" / "diagnose.rst").read_text()
+
+
+def session(text: str, before: str) -> list[tuple[str, str]]:
+    """(command, expected output) of every `# command` in the block after those words."""
+    block = text.split(f"{before}::\n\n")[1].split("\n\n")[0]
+    lines = textwrap.dedent(block).splitlines()
     steps: list[tuple[str, list[str]]] = []
     for line in lines:
         if line.startswith("# "):
@@ -61,10 +68,12 @@ def played(steps: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(command, output) for command, _, output in answers]
 
 
-def test_the_quickstart_prints_what_the_readme_shows() -> None:
-    steps = session()
+def test_the_quickstart_prints_what_the_pages_show() -> None:
+    steps = session(README, "What it does")
+    damage = next(number for number, (command, _) in enumerate(steps) if "eth0 down" in command)
+    steps[damage + 1 : damage + 1] = session(DIAGNOSE, "mend it")
 
-    assert len(steps) > 5
+    assert len(steps) > 6
     assert played(steps) == steps
 
 

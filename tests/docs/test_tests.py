@@ -1,7 +1,8 @@
-"""The tests that README and docs/testing.rst show pass as they are."""
+"""The tests that README and docs/testing.rst show pass as they are, and its recipes keep what they say."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,8 +10,16 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
+FAILS = """
+import pytest
+
+@pytest.mark.netfab("networks: {lan: {}}\\nnodes: {a: {networks: [lan]}}\\n")
+def test_it(netfab):
+    assert False
+"""
 CODE = r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)"
 
 
@@ -25,3 +34,34 @@ def test_a_test_that_a_page_shows_passes(page: str, tmp_path: Path) -> None:
     )
 
     assert ran.returncode == 0, ran.stdout
+
+
+def recipe(service: str) -> tuple[list[str], list[str]]:
+    """The commands of a job that a page shows, and the paths that it keeps."""
+    shown = (ROOT / "docs" / "testing.rst").read_text().split(f"\n{service}\n---")[1]
+    (code, *_) = re.findall(CODE.replace("python", "yaml"), shown)
+    page = yaml.safe_load(textwrap.dedent(code))
+    if service == "GitLab":
+        job = page["network"]
+        kept = [*job["artifacts"]["paths"], *job["artifacts"]["reports"].values()]
+        return [*job["before_script"], *job["script"]], kept
+    steps = page["jobs"]["network"]["steps"]
+    uploads = [step["with"]["path"] for step in steps if "upload-artifact" in step.get("uses", "")]
+    return [step["run"] for step in steps if "run" in step], uploads
+
+
+@pytest.mark.parametrize("service", ["GitHub Actions", "GitLab"])
+def test_a_recipe_keeps_what_a_failed_test_leaves(service: str, tmp_path: Path) -> None:
+    commands, kept = recipe(service)
+    (command,) = (each for each in commands if each.startswith("pytest"))
+    (tmp_path / "test_it.py").write_text(FAILS)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    ran = subprocess.run(
+        command.replace("auto", "1"), shell=True, cwd=tmp_path, env=os.environ | {"PATH": path}, check=False
+    )
+
+    assert ran.returncode == 1
+    assert kept
+    assert [path for path in kept if not (tmp_path / path).exists()] == []
+    assert any("nftables" in each for each in commands)

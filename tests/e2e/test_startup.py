@@ -26,6 +26,14 @@ OTHERS = {
     "netfab.runtime.client", "netfab.runtime.exec", "netfab.runtime.spec", "netfab.runtime.supervisor",
     "netfab.saved", "netfab.uplink", "netfab.watch",
 }  # fmt: skip
+SOME = {  # what only some topologies, or parts of them, need
+    "netfab.images", "netfab.kernel.announce", "netfab.kernel.marks", "netfab.kernel.nics",
+    "netfab.objects.bgp_peer", "netfab.objects.bridge_fdb", "netfab.objects.dhcp", "netfab.objects.macvlan",
+    "netfab.objects.neighbour", "netfab.objects.ovsbridge", "netfab.objects.ovsport", "netfab.objects.qdisc",
+    "netfab.objects.vlan", "netfab.objects.vxlan", "netfab.objects.vxlan_fdb", "netfab.objects.xfrm_policy",
+    "netfab.objects.xfrm_state", "netfab.plan.encryption", "netfab.plan.evpn", "netfab.plan.nics",
+    "netfab.plan.overlay", "netfab.plan.part", "netfab.plan.vlans",
+}  # fmt: skip
 GUESTS = {"netfab.guests.dhcp", "netfab.guests.engine", "netfab.guests.lxc", "netfab.guests.oci", "socket"}
 SMALL = "networks: {lan: {}}\nnodes: {a: {networks: [lan]}, b: {networks: [lan]}}\n"
 
@@ -66,12 +74,12 @@ def test_help_imports_click_and_the_names_of_commands(lab: Lab) -> None:
     assert found & unused == {"shutil"}  # click asks it how wide the terminal is
 
 
-def test_apply_imports_nothing_of_guests_and_of_other_commands(lab: Lab) -> None:
+def test_apply_imports_nothing_of_guests_and_of_other_commands_and_topologies(lab: Lab) -> None:
     lab.write(SMALL)
 
     found = imported(lab, "apply", "topology.yaml")
 
-    assert found & (HEAVY | OTHERS | GUESTS | {"netfab.adhoc", "netfab.guests"}) == set()
+    assert found & (HEAVY | OTHERS | SOME | GUESTS | {"netfab.adhoc", "netfab.guests"}) == set()
 
 
 def test_an_apply_that_changes_nothing_does_not_import_the_planner(lab: Lab) -> None:
@@ -80,7 +88,8 @@ def test_an_apply_that_changes_nothing_does_not_import_the_planner(lab: Lab) -> 
 
     found = imported(lab, "apply", "topology.yaml")
 
-    assert found & (HEAVY | OTHERS | GUESTS | {"netfab.fabric", "netfab.plan.planner", "yaml"}) == set()
+    planner = {"netfab.fabric", "netfab.plan.guard", "netfab.plan.planner", "netfab.topology.schema", "yaml"}
+    assert found & (HEAVY | OTHERS | SOME | GUESTS | planner) == set()
 
 
 def test_commands_that_need_the_store_only_import_nothing_that_plans_or_changes(lab: Lab) -> None:

@@ -110,6 +110,22 @@ FAULTS = {
     ),
     "the namespace is gone": ("ip netns del shop.db", "the namespace of db is gone"),
 }
+MENDED = {  # by `netfab reconcile`, because it is what others changed of netfab's own
+    "an interface is down",
+    "the asking node's own interface is down",
+    "the host's end is down",
+    "a port is off its bridge",
+    "a port is on another bridge",
+    "the bridge is down",
+    "an address is gone",
+    "the default route is gone",
+    "the way back is gone",
+    "the router does not forward",
+    "the router is strict about where from",
+    "a link lets less pass",
+    "the hosts file says otherwise",
+    "the namespace is gone",
+}
 HELPERS = f"""
 netfab() {{ {COMMAND} "$@"; }}
 outer() {{ ip -o link show group $(ip -o link show br-back | sed 's/.*group \\([^ ]*\\).*/\\1/') |
@@ -134,6 +150,7 @@ def test_the_cause_is_named(shop: Lab, fault: str) -> None:
     answer = shop.netfab("why", "web", "db", port, "-o", "json", code=1).json
 
     assert cause in answer["cause"]["what"]
+    assert (answer["cause"]["cure"] == "netfab reconcile shop") == (fault in MENDED)
 
 
 def test_the_way_of_a_healthy_pair_is_shown(shop: Lab) -> None:
@@ -143,6 +160,47 @@ def test_the_way_of_a_healthy_pair_is_shown(shop: Lab) -> None:
         "  web eth0 -> br-front -> eth0 r\n"
         "  r eth1 -> br-back -> eth0 db\n"
     )
+
+
+def test_what_was_changed_elsewhere_is_no_cause(shop: Lab) -> None:
+    shop.shell(f"{IN}idle ip link set eth0 down")
+
+    told = shop.netfab("why", "web", "db", "tcp/81", "-o", "json", code=1).json["cause"]
+
+    assert (told["what"], told["cure"]) == ("nothing listens on tcp/81 in db", "")
+
+
+def test_a_rule_of_netfab_is_told_in_words_and_where_the_file_says_so(lab: Lab) -> None:
+    lab.write("networks: {one: {}, two: {}}\nnodes: {a: {networks: [one]}, b: {networks: [two]}}\n")
+    lab.netfab("apply")
+    file = lab.directory / "topology.yaml"
+
+    assert lab.netfab("why", "a", "b", code=1).out.startswith(
+        "a does not reach b\n"
+        f"  the host leads nothing from network one ({file}:1:12) to network two ({file}:1:21):"
+        " networks are apart where no node joins them\n"
+        "hint: a node that is the `gateway` of both, or `publish` of b\n"
+    )
+
+
+def test_a_node_of_another_fabric_is_asked_for(lab: Lab) -> None:
+    for name in ("one", "two"):
+        lab.write(
+            f"name: {name}\nnetworks: {{lan: {{}}}}\nnodes: {{a: {{networks: [lan]}}}}\n", f"{name}.yaml"
+        )
+        lab.netfab("apply", f"{name}.yaml")
+    lab.write("networks: {near: {external: one/lan}}\nnodes: {b: {networks: [near]}}\n", "three.yaml")
+    lab.netfab("apply", "three.yaml")
+
+    apart = lab.netfab("why", "one/a", "two/a", code=1).out
+    joined = lab.netfab("why", "three/b", "one/a").out
+
+    assert "the host lets nobody outside of network two/lan begin anything with two/a" in apart
+    assert "hint: `publish` of two/a\n" in apart
+    address = lab.netfab("ip", "two/a").out.strip()
+    unnamed = lab.netfab("why", "one/a", address, code=1).out
+    assert f"lets nobody outside of the networks of fabric two begin anything with {address}" in unnamed
+    assert joined.splitlines()[-1] == "  b eth0 -> br-lan -> eth0 one/a"
 
 
 def test_networks_that_nothing_joins_are_told_from_broken_ones(shop: Lab) -> None:
@@ -224,8 +282,22 @@ FAR_FAULTS = {
     ),
     "ip link set vx1 mtu 1300": ("h1", "passes 1300 bytes, and eth0 of a sends up to 1450"),
     "nft flush set inet netfab-pair peers4": ("h2", "h2 takes no tunnel's packets from h1"),
+    f'ip netns exec pair.b nft "{RULES.format(hook="input")} add rule inet theirs input drop"': (
+        "h2",
+        "chain input of table inet theirs of b drops it: `drop`",
+    ),
+    f'nft "{RULES.format(hook="input")} add rule inet theirs input udp dport 4789 drop"': (
+        "h2",
+        "chain input of table inet theirs of host h2 drops it: `udp dport 4789 drop`",
+    ),
     "ip link set eth0 down": ("h2", "h1 does not reach h2 at 192.0.2.12"),
 }
+
+
+CLEAN = (
+    "for node in '' 'ip netns exec pair.b'; do {inside} $node nft delete table inet theirs 2> /dev/null ||"
+    " :; done"
+)
 
 
 def test_the_cause_is_named_across_hosts(lab: Lab) -> None:
@@ -235,7 +307,8 @@ def test_the_cause_is_named_across_hosts(lab: Lab) -> None:
     for done, (host, _) in FAR_FAULTS.items():
         inside = f"nsenter --net=/run/netns/underlay.{host} --mount=/run/netfab-hosts/{host}"
         script += f"mac=$mac {inside} sh -ec '{done}'; {COMMAND} why a b -o json | tr -d '\\n' || :; echo\n"
-        script += f"{inside} ip link set eth0 up; {COMMAND} -q reconcile pair > /dev/null\n"
+        script += f"{inside} ip link set eth0 up; {CLEAN.format(inside=inside)}\n"
+        script += f"{COMMAND} -q reconcile pair > /dev/null\n"
 
     result = lab.netfab("lab", "topology.yaml", "--", "bash", "-ec", script + f"{COMMAND} why a b")
 

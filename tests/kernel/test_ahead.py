@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from shop import TEXT, topology
 from netfab import fabric
 from netfab.errors import SubnetTaken
 from netfab.kernel import ahead, netns
+from netfab.kernel.dumps import lo
 
 
 @pytest.fixture(autouse=True)
@@ -27,20 +29,33 @@ def children() -> bool:
     return True
 
 
-def test_nodes_have_the_namespaces_that_were_made_ahead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_those_that_the_child_has_made_are_taken() -> None:
+    made = ahead.Ahead(3, 7)
+    select.select([made._socket], [], [])
+
+    taken = [made.take() for _ in range(3)]
+    made.close()
+
+    assert [netlink is not None and lo(netlink).group for netlink in taken] == [7, 7, 7]
+
+
+def test_those_that_the_child_has_not_begun_are_for_the_taker_to_make(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(netns, "new_namespace", lambda group: pytest.fail("one was made late"))
+    monkeypatch.setattr(ahead, "_make", lambda parent, left, group: parent.recv(1))  # till the other end goes
+    made = ahead.Ahead(3, 7)
 
-    fabric.apply(*topology(tmp_path))
+    taken = [made.take() for _ in range(3)]
 
-    assert fabric.drift("shop") == ()
+    assert taken == [None, None, None]
+    assert os.read(made._left, 3) == b""
+    made.close()
 
 
 def test_those_that_do_not_come_are_made_when_they_are_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ahead, "_make", lambda parent, count, group: None)
+    monkeypatch.setattr(ahead, "_make", lambda parent, left, group: os.read(left, 1))
 
     fabric.apply(*topology(tmp_path))
 

@@ -11,7 +11,7 @@ import pytest
 from shop import TEXT, topology
 
 from netfab import fabric
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 from netfab.seal import unchanged
 from netfab.where import HERE, opened_store
 

@@ -9,7 +9,7 @@ import pytest
 
 from netfab import fabric
 from netfab.errors import AddressTaken, ForeignObject, PlanError
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 from netfab.plan.planner import Plan
 from netfab.store.sqlite import SqliteStore
 

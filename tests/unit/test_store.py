@@ -15,7 +15,7 @@ import pytest
 from processes import in_processes
 
 from netfab.errors import LeaseConflict, StoreError
-from netfab.plan.facts import HeldSubnet, Lease
+from netfab.plan.leases import HeldSubnet, Lease
 from netfab.store.public import PublicView, publish
 from netfab.store.sqlite import _VERSIONS, VERSION, SqliteStore, set_aside
 from netfab.store.store import Record

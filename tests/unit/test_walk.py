@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from netfab.diagnose.walk import MOST_HOPS, Cable, Owner, Place, Walked, World, walk
+from netfab.diagnose.finding import Place
+from netfab.diagnose.walk import MOST_HOPS, Cable, Owner, Walked, World, walk
 from netfab.objects.view import Link, Space, View, Way
 
 LOCAL = Way(0, "", "", True, "")

@@ -14,6 +14,13 @@ from typing import TypeVar
 T = TypeVar("T")
 PATIENCE = 60  # seconds, for what hangs
 MARK = "NETFAB_TEST_RUN"  # in the environment of all that a run starts
+HANGS = """
+def test_it(netfab):
+    with open("ready", "w") as file:
+        file.write(f"{os.getpid()}")
+    netfab["a"].popen("sleep", "1000")
+    netfab["b"].run("sleep", "1000", timeout=1000)
+"""
 PAIR = """
 import os, time, pytest
 pytestmark = pytest.mark.netfab('''
@@ -69,9 +76,13 @@ class Run:
         """What a test of it wrote."""
         return until(lambda: (self.directory / name).read_text() if (self.directory / name).exists() else "")
 
-    def gone(self) -> None:
-        """Return when nothing of it lives."""
-        until(lambda: not list(self.processes()))
+    def gone(self, *words: str) -> None:
+        """Return when nothing of it lives, or nothing whose command line has one of these words."""
+
+        def lives() -> bool:
+            return any(not words or any(word in line for word in words) for _, line in self.processes())
+
+        until(lambda: not lives())
 
 
 def until(true: Callable[[], T]) -> T:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.l2 import ARP, Ether
 
 from netfab.errors import NetfabError
 from netfab.testing import Fabric
@@ -156,6 +159,72 @@ def test_a_link_that_flapped_works(netfab_module: Fabric) -> None:
     netfab_module.link("db1", "back").flap(3)
 
     assert netfab_module["web"].reaches("db1", within=1)
+
+
+def test_packets_are_made_by_hand_and_answered(netfab_module: Fabric) -> None:
+    web, db = netfab_module["web"], netfab_module["db1"]
+    echo = web.sr1(IP(dst=db.ip()) / ICMP(id=7))
+    refused = web.sr1(IP(dst=db.ip()) / TCP(dport=9, flags="S"))
+    who = web.sr1(Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(pdst=netfab_module["r"].ip("front")), "eth0")
+
+    assert (echo[IP].src, echo[IP].dst, echo[ICMP].type) == (db.ip(), web.ip(), 0)
+    assert refused[TCP].flags == "RA"
+    assert who[ARP].psrc == netfab_module["r"].ip("front")
+    assert web.sr1(IP(dst=db.ip(), ttl=1) / UDP(dport=9))[ICMP].type == 11
+
+
+def test_packets_that_are_sent_arrive_and_what_can_not_be_sent_is_told(netfab_module: Fabric) -> None:
+    web, db = netfab_module["web"], netfab_module["db1"]
+    with db.capture("eth0", "udp port 9") as seen:
+        web.send(IP(dst=db.ip(), ttl=[61, 62]) / UDP(sport=7, dport=9) / b"hello")
+
+    assert [(packet[IP].src, packet[IP].ttl) for packet in seen.packets] == [(web.ip(), 60), (web.ip(), 61)]
+    with pytest.raises(NetfabError, match="a frame needs its `dst`"):
+        web.send(Ether() / IP(dst=db.ip()))
+    with pytest.raises(NetfabError, match=r"can't be sent by itself"):
+        web.send(UDP(dport=9))
+
+
+def test_the_first_frames_that_match_are_lost(netfab_module: Fabric) -> None:
+    web, link = netfab_module["web"], netfab_module.link("db1", "back")
+    with link.drop("icmp type echo-request", count=2), netfab_module["db1"].capture("eth0", "icmp") as seen:
+        for number in range(4):
+            web.send(IP(dst=netfab_module["db1"].ip()) / ICMP(type=8, seq=number))
+    assert [packet[ICMP].seq for packet in seen.packets if packet[ICMP].type == 8] == [2, 3]
+
+    link.drop("icmp type echo-reply")
+    assert web.cannot_reach("db1")
+    link.reset()
+    assert web.reaches("db1")
+    with pytest.raises(NetfabError, match="`no such` can't be dropped: "):
+        link.drop("no such")
+
+
+def test_what_a_link_loses_is_healed(netfab_module: Fabric) -> None:
+    netfab_module.link("peer", "r").drop("icmp type echo-request")
+    assert netfab_module["r"].cannot_reach("peer")
+
+    netfab_module.heal()
+
+    assert netfab_module["r"].reaches("peer")
+
+
+def test_a_rate_is_what_a_node_sends_until_it_is_put_back(netfab_factory: Factory) -> None:
+    fabric = netfab_factory(
+        "networks: {lan: {}}\nnodes: {a: {networks: {lan: {rate: 8mbit}}}, b: {networks: [lan]}}\n"
+    )
+
+    def rates() -> list[str]:
+        shown = [fabric[node].run("tc", "qdisc", "show", "dev", "eth0").out for node in "ab"]
+        return [found[1] if (found := re.search(r"rate (\w+)", text)) else "" for text in shown]
+
+    with fabric.link("a", "lan").set(rate="1mbit"), fabric.link("b", "lan").set(rate="2mbit"):
+        assert rates() == ["1Mbit", "2Mbit"]
+    assert rates() == ["8Mbit", ""]
+    with pytest.raises(NetfabError, match="rate: "):
+        fabric.link("a", "lan").set(rate="fast")
+    with pytest.raises(NetfabError, match="a link has no lose; did you mean `loss`"):
+        fabric.link("a", "lan").set(lose="2%")
 
 
 def test_impairments_are_refused_by_name(netfab_module: Fabric) -> None:

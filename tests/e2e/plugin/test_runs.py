@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from machine import differences, snapshot
-from runs import Run
+from runs import HANGS, Run
 from scapy.layers.inet import ICMP
 from scapy.utils import rdpcap
 
@@ -25,13 +25,6 @@ def test_it(netfab, number):
     with netfab["a"].capture() as seen:
         assert netfab["a"].run("sh", "-c", "echo $PPID").out
     assert os.getcwd() == os.environ["HOME"]
-"""
-HANGS = """
-def test_it(netfab):
-    with open("ready", "w") as file:
-        file.write(f"{os.getpid()}")
-    netfab["a"].popen("sleep", "1000")
-    netfab["b"].run("sleep", "1000", timeout=1000)
 """
 FAILS = """
 def test_it(netfab):
@@ -161,11 +154,20 @@ def test_there(netfab):
 @pytest.mark.netfab("networks: {lan: {}}\\nnodes: {a: {networks: [lan]}}", requires=["antigravity"])
 def test_unknown(netfab):
     pass
+
+@pytest.mark.netfab("networks: {lan: {}}\\nnodes: {a: {networks: [lan]}}", hosts="simulated")
+def test_simulated(netfab):
+    pass
+
+@pytest.mark.netfab("networks: {lan: {}}\\nnodes: {a: {networks: [lan]}}", hosts="real")
+def test_real(netfab):
+    pass
 """,
     ).to_the_end()
 
     assert "nothing is known of antigravity" in said
-    assert "1 passed, 1 error" in said
+    assert "hosts='real': the hosts of a test are simulated" in said
+    assert "2 passed, 2 errors" in said
 
 
 def test_a_file_that_can_not_be_collected_is_told_as_pytest_tells_it(directory: Path) -> None:

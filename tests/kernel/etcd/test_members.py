@@ -18,7 +18,7 @@ from etcd_cluster import Cluster, Place, cluster, wait_until_it_answers
 from far import Far, far_hosts, lone_host
 
 from netfab.errors import LeaseConflict, StoreError, StoreUnreachable
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 from netfab.store import etcd, etcd_lock
 from netfab.store.book import Book, Entry
 from netfab.store.etcd import Client, put, read

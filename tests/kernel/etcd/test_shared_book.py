@@ -15,7 +15,7 @@ from far import Far
 from processes import in_processes
 
 from netfab.errors import LeaseConflict, StoreError
-from netfab.plan.facts import HeldSubnet, Lease
+from netfab.plan.leases import HeldSubnet, Lease
 from netfab.store.book import Entry, Others
 from netfab.store.etcd import Client, put, read_below
 from netfab.store.etcd_wire import Wire

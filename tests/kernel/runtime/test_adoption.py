@@ -138,6 +138,7 @@ def test_no_byte_of_output_is_lost(containers: Containers) -> None:
 def test_many_that_write_while_their_supervisor_is_killed_lose_neither_life_nor_word(
     containers: Containers,
 ) -> None:
+    containers.start("sleep", "infinity", name="stays")  # and so does the supervisor, until it is killed
     names = [f"c{number}" for number in range(8)]
     for number, name in enumerate(names):
         containers.start("sh", "-c", f"echo up; seq 30000; exit {number}", name=name)

@@ -13,7 +13,8 @@ from netfab.objects.container import Container
 from netfab.objects.file import File
 from netfab.objects.route import Route
 from netfab.objects.veth import End, Veth
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts
+from netfab.plan.leases import Lease
 from netfab.plan.planner import Plan, plan
 from netfab.plan.subnets import Reservation
 from netfab.topology.load import load

@@ -25,7 +25,8 @@ from netfab.objects.route import Route
 from netfab.objects.veth import Veth
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
-from netfab.plan.facts import Device, Facts, Lease, OpenVSwitch
+from netfab.plan.facts import Device, Facts, OpenVSwitch
+from netfab.plan.leases import Lease
 from netfab.plan.names import bridge_mac
 from netfab.plan.overlay import Told
 from netfab.plan.part import part_of, within

@@ -12,7 +12,7 @@ from netfab.objects.address import Address
 from netfab.objects.base import HOST
 from netfab.objects.bridge import Bridge
 from netfab.objects.port import Port
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 
 
 def test_the_bridge_has_the_first_address_and_nodes_the_next() -> None:

@@ -16,7 +16,8 @@ from netfab.objects.xfrm import IN, OUT
 from netfab.objects.xfrm_policy import XfrmPolicy
 from netfab.objects.xfrm_state import XfrmState
 from netfab.plan.encryption import LEASE
-from netfab.plan.facts import Esp, Facts, Frr, Lease
+from netfab.plan.facts import Esp, Facts, Frr
+from netfab.plan.leases import Lease
 from netfab.plan.overhead import OVERHEAD, overlay_mtu, packet_around
 from netfab.plan.part import part_of, within
 from netfab.plan.planner import Plan

@@ -20,7 +20,8 @@ from netfab.objects.port import Port
 from netfab.objects.supervisor import Supervisor
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import VxlanFdb
-from netfab.plan.facts import Device, Facts, Frr, Lease
+from netfab.plan.facts import Device, Facts, Frr
+from netfab.plan.leases import Lease
 from netfab.plan.part import part_of, within
 from netfab.plan.placement import plan_hosts
 from netfab.plan.planner import Plan

@@ -16,7 +16,8 @@ from random_files import change, random_file, read_file
 from netfab.errors import NetfabError
 from netfab.objects.address import Address
 from netfab.objects.base import HOST, Fabric
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts
+from netfab.plan.leases import Lease
 from netfab.plan.part import leases_within, nodes_of, part_of, summary_within, within
 from netfab.plan.part_kept import NOTHING, Summary, beside, taken
 from netfab.plan.planner import Plan, plan, summary

@@ -14,7 +14,8 @@ from netfab.objects.firewall import Firewall
 from netfab.objects.held import HeldPorts
 from netfab.objects.port import Port
 from netfab.objects.route import Route
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts
+from netfab.plan.leases import Lease
 from netfab.plan.protection import published_ports
 
 WEB = """

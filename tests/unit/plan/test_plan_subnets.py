@@ -6,7 +6,8 @@ import pytest
 from planning import held, planned, read, subnet_leases, subnets
 
 from netfab.errors import PoolExhausted, Several, SubnetTaken
-from netfab.plan.facts import Facts, Lease
+from netfab.plan.facts import Facts
+from netfab.plan.leases import Lease
 from netfab.plan.planner import plan
 from netfab.plan.prefixes import reasons
 

@@ -14,7 +14,8 @@ from netfab.objects.kept import KeptAddress
 from netfab.objects.uplink import Uplink
 from netfab.objects.vxlan import Vxlan
 from netfab.objects.vxlan_fdb import EVERYBODY, VxlanFdb
-from netfab.plan.facts import Facts, FoundNic, Lease
+from netfab.plan.facts import Facts, FoundNic
+from netfab.plan.leases import Lease
 from netfab.plan.planner import Plan
 
 NODES = "nodes: {n1..2: {networks: [lan], runs_on: [h1, h2]}}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from netfab.errors import StoreError
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 from netfab.store.book import Book, Entry
 
 SHOP = Entry(

@@ -12,7 +12,8 @@ from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
 from netfab.objects.kept import KeptRoute
 from netfab.objects.original import Original
-from netfab.plan.facts import Facts, FoundGuest, FoundNic, Lease
+from netfab.plan.facts import Facts, FoundGuest, FoundNic
+from netfab.plan.leases import Lease
 from netfab.plan.subnets import Reservation
 from netfab.remote.bundle import bundle
 from netfab.remote.coordinator import prepare_message

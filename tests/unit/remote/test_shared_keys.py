@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from netfab.errors import StoreError
-from netfab.plan.facts import Lease
+from netfab.plan.leases import Lease
 from netfab.store.book import Entry
 from netfab.store.etcd import Found, Json, Reply
 from netfab.store.shared_keys import Keys, others

@@ -1,0 +1,57 @@
+"""What `run` and `exec` are sure to need, begun before click is there to read their words.
+
+An interpreter takes as long to start as most of a command. Which one it is for is guessed from the words; one
+that was begun in vain ends with the command, and has touched nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+
+def begin(words: Sequence[str]) -> None:
+    """By the words of a command line. Where options come before the command, nothing is begun."""
+    if os.geteuid() != 0 or "--help" in words or "_NETFAB_COMPLETE" in os.environ:
+        return
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # what is opened now would be one of these
+        return
+    with suppress(OSError):  # it is begun again when it is needed, and that says what is wrong
+        if words[:1] == ["run"]:
+            _begin_supervisor()
+        elif words[:1] == ["exec"] and any(_is_program(word) for word in _plain(words)[1:3]):
+            from netfab.runtime import helper
+
+            helper.begin()
+
+
+def _begin_supervisor() -> None:
+    from netfab.runtime import summons
+    from netfab.runtime.paths import STATE_DIRECTORY, Paths
+    from netfab.topology import DEFAULT
+
+    state = os.environ.get("NETFAB_STATE_DIR", STATE_DIRECTORY)
+    summons.begin(Paths(DEFAULT, _run_directory(), state))
+
+
+def _run_directory() -> str:
+    from netfab.runtime.paths import RUN_DIRECTORY
+
+    return os.environ.get("NETFAB_RUN_DIR", RUN_DIRECTORY)
+
+
+def _plain(words: Sequence[str]) -> list[str]:
+    """Without options; what belongs to one may be among them."""
+    return [word for word in words if word[:1] != "-"]
+
+
+def _is_program(node: str) -> bool:
+    """Whether a node of that name has a program."""
+    from netfab.runtime.paths import Paths
+
+    run = _run_directory()
+    fabric, _, name = node.rpartition("/")
+    fabrics = [fabric] if fabric else os.listdir(run)
+    return any(os.path.exists(Paths(each, run).record(name)) for each in fabrics)

@@ -1,0 +1,62 @@
+"""What is wrong on the way of a packet, and how that would show in what is not as it was applied; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from netfab.objects.view import View
+from netfab.tuples import NamedTuple
+
+HOST = ""  # the namespace of a host itself, among its spaces
+
+
+class Place(NamedTuple):
+    """A namespace: a node's, or, with no node, a host's."""
+
+    host: str
+    node: str
+
+
+class Traces(NamedTuple):
+    """How a cause would show in what is not as it was applied: in a line with all words of one of these."""
+
+    host: str = ""
+    words: tuple[tuple[str, ...], ...] = ()
+
+
+NO_TRACES = Traces()
+
+
+class Finding(NamedTuple):
+    """What is wrong, in the words of the file and the plan, and what would mend it."""
+
+    what: str
+    cure: str = ""
+    no_route: bool = False  # which may be what the file says
+    traces: Traces = NO_TRACES
+
+
+def name_of(place: Place) -> str:
+    """As people call it."""
+    return place.node or (f"host {place.host}" if place.host else "the host")
+
+
+def by(place: Place, *words: str) -> Traces:
+    """The traces of what is on that host, if a line has any of these words."""
+    return Traces(place.host, tuple((word,) for word in words))
+
+
+def drifted(views: Mapping[str, View], finding: Finding) -> bool:
+    """Whether something that is not as it was applied is that cause."""
+    lines = views[finding.traces.host].drift if finding.traces.words else ()
+    return any(all(_says(line, word) for word in words) for line in lines for words in finding.traces.words)
+
+
+def _says(line: str, word: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", line) is not None
+
+
+def without(place: Place) -> Traces:
+    """The traces of a node's namespace that is gone."""
+    return Traces(place.host, (("namespace", place.node),))

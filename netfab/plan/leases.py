@@ -1,0 +1,41 @@
+"""What the planner chose and keeps: what a store has of it, and what of it can't be had twice."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from netfab.tuples import NamedTuple
+
+
+class Lease(NamedTuple):
+    """What the planner chose once and keeps.
+
+    `kind` is subnet, shared, address, bridge, mac, vni, esp, publish, borrowed, attachment, made, uplink or
+    inside. A `subnet` overlaps no other of the host; a `shared` one was written where the host has no part in
+    it, and may; `inside` is what a kill would leave in a namespace or on a bridge, to be looked for there.
+    Keys: SEGMENT/FAMILY, SEGMENT/NODE#N/FAMILY, SEGMENT/@HOST/FAMILY, NETWORK (bridge, mac, vni),
+    NETWORK/@HOST (mac), HOST HOST, PROTOCOL/ADDRESS/PORT, a sysctl, GUEST INTERFACE, a bridge, a NIC, a link.
+    """
+
+    kind: str
+    key: str
+    value: str
+
+
+def same_port(one: str, other: str) -> bool:
+    """Whether two published ports, such as tcp/*/8080 and tcp/127.0.0.1/8080, can't both be had."""
+    (protocol, address, port), (other_protocol, other_address, other_port) = one.split("/"), other.split("/")
+    if (protocol, port) != (other_protocol, other_port):
+        return False
+    if "*" in (address, other_address):
+        return True
+    a, b = ip_address(address), ip_address(other_address)
+    return a == b or (a.version == b.version and (a.is_unspecified or b.is_unspecified))
+
+
+class HeldSubnet(NamedTuple):
+    """A subnet lease of another fabric on this host."""
+
+    fabric: str
+    network: str
+    prefix: IPv4Network | IPv6Network

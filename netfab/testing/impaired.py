@@ -1,0 +1,94 @@
+"""What is done to a cable besides pulling it: how fast an end sends, and frames that are lost on it.
+
+Done in a sandbox. Frames are dropped by a table of nft at an interface, one for each wish: what comes in by
+it (`ingress`), and what goes out (`egress`).
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import uuid
+from collections.abc import Sequence
+from errno import ENOENT
+
+from netfab.errors import NetfabError
+from netfab.kernel.netlink import Netlink
+from netfab.kernel.nft import program
+from netfab.objects.base import HOST, Name, node_space
+from netfab.objects.kinds import KINDS
+from netfab.objects.qdisc import Qdisc
+from netfab.objects.wire import Request, encode
+from netfab.testing.inside import Place, enter, enter_host
+from netfab.where import HERE, last_applied, opened_store
+
+_EARLY = -500  # before anything else that listens there
+
+
+def limit(place: Place, interface: str, rate: int) -> None:
+    """A node's interface sends so many bits a second; 0: as it was applied. Raises OSError."""
+    link = Name(HOST, interface)
+    planned = _planned(place, interface)
+    enter(place)
+    qdisc = Qdisc(link, max((rate or planned) // 8, 1) * 8)
+    index = socket.if_nametoindex(interface)
+    for request in qdisc.update(qdisc) if rate or planned else qdisc.delete():
+        assert isinstance(request, Request)
+        refused = Netlink().batch([(1, encode(request, lambda _: index, 1))])
+        if refused and (rate or planned or refused[1][0] != ENOENT):  # it had no rate
+            raise OSError(*refused[1])
+
+
+def _planned(place: Place, interface: str) -> int:
+    """Bits a second that it was applied with; 0 for none."""
+    enter_host(place.host)
+    link = Name(node_space(place.fabric, place.node), interface)
+    with opened_store(HERE) as store:
+        applied = last_applied(store, place.fabric, KINDS)
+    return next((thing.rate for thing in applied.values() if type(thing) is Qdisc and thing.link == link), 0)
+
+
+def drop(place: Place, interface: str, hooks: Sequence[str], match: str, count: int) -> str:
+    """Drop what passes an interface by these hooks and matches (nft(8)): the first `count`, or with 0 all.
+
+    Returns the table to be deleted. Raises NetfabError in nft's own words.
+    """
+    enter(place)
+    table = f"{_prefix(interface)}{uuid.uuid4().hex[:8]}"
+    first = f"limit rate 1/week burst {count} packets" if count else ""
+    commands = [
+        f"add table netdev {table}",
+        f"add chain netdev {table} lost",
+        f"add rule netdev {table} lost {match} {first} counter drop",
+    ]
+    for hook in hooks:
+        kind = f"type filter hook {hook} device {interface} priority {_EARLY};"
+        commands.append(f"add chain netdev {table} {hook} {{ {kind} }}")
+        commands.append(f"add rule netdev {table} {hook} jump lost")
+    _load("\n".join([*commands, ""]), match)
+    return table
+
+
+def let_pass(place: Place, interface: str, table: str = "") -> None:
+    """What that table drops, or all that drop() made for the interface."""
+    enter(place)
+    listed = subprocess.run([program(), "-j", "list", "tables", "netdev"], capture_output=True, check=False)
+    found = json.loads(listed.stdout or '{"nftables": []}')["nftables"]
+    names = [each["table"]["name"] for each in found if "table" in each]
+    gone = [name for name in names if name == table or (not table and name.startswith(_prefix(interface)))]
+    _load("".join(f"delete table netdev {name}\n" for name in gone), table)
+
+
+def _prefix(interface: str) -> str:
+    return f"netfab-drop-{interface}-"
+
+
+def _load(commands: str, match: str) -> None:
+    done = subprocess.run([program(), "-f", "-"], input=commands, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = next((line for line in done.stderr.splitlines() if "Error: " in line), done.stderr)
+        raise NetfabError(
+            f"`{match}` can't be dropped: {said.partition('Error: ')[2] or said}",
+            hint="`tcp dport 80`, `tcp flags syn`, `icmp type echo-request`; nft(8), expressions",
+        )

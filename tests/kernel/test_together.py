@@ -1,0 +1,78 @@
+"""What two processes read together is what one would have read, also when one of them ends in the middle."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shop import TEXT, topology
+from test_ahead import children
+
+from netfab import fabric
+from netfab.errors import SubnetTaken
+from netfab.kernel import observe
+from netfab.kernel.together import Together
+
+NAMES = [f"n{number}" for number in range(50)]
+
+
+@pytest.fixture(autouse=True)
+def few_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observe, "FEWEST", 1)
+
+
+def test_what_the_child_has_read_needs_no_second_reading() -> None:
+    here = os.getpid()
+    reading = Together(NAMES, lambda name: name.upper() if os.getpid() != here else pytest.fail(name))
+    select.select([reading._found], [], [])
+
+    found = reading.finish()
+    reading.close()
+
+    assert found == {name: name.upper() for name in NAMES}
+
+
+def test_what_is_gone_is_missing() -> None:
+    def read(name: str) -> str:
+        if name == "n7":
+            raise FileNotFoundError(name)
+        return name
+
+    reading = Together(NAMES, read)
+    found = reading.finish()
+    reading.close()
+
+    assert found.keys() == {*NAMES} - {"n7"}
+
+
+def test_what_a_child_took_and_did_not_hand_over_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, read = os.getpid(), Together._read_what_is_left
+
+    def fails(self: Together) -> dict[str, Any]:
+        read(self)
+        if os.getpid() != here:
+            os._exit(9)
+        return {}
+
+    monkeypatch.setattr(Together, "_read_what_is_left", fails)
+    fabric.apply(*topology(tmp_path))
+
+    assert fabric.drift("shop") == ()
+
+
+def test_no_child_is_left_of_a_plan_that_fails(tmp_path: Path) -> None:
+    fabric.apply(*topology(tmp_path))
+    taken = "ip link add x type bridge; ip address add 10.9.0.1/24 dev x; ip link set x up"
+    subprocess.run(["sh", "-ec", taken], check=True)
+    wrong = topology(tmp_path, text=TEXT.replace("lan: {}", "lan: {subnet: 10.9.0.0/24}"))
+
+    with pytest.raises(SubnetTaken):
+        fabric.apply(*wrong)
+
+    assert not children()
