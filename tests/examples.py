@@ -148,7 +148,7 @@ def here(example: Example) -> Example:
         skip_without(*features)
     staged = example._replace(before=_on_stage(example.before), after=_on_stage(example.after))
     if any(isinstance(thing, Dhcp) for thing in (*example.before.values(), *example.after.values())):
-        subprocess.run(["ip", "-n", "behind-ens1", "address", "add", "10.0.0.1/24", "dev", "far"], check=True)
+        _ip("address add 10.0.0.1/24 dev far", inside="behind-ens1")
         SERVERS.append(serving("behind-ens1", Path("/run/leases"), "10.0.0.100", "10.0.0.200"))
     return staged
 
@@ -201,10 +201,9 @@ def _below(thing: Macvlan | Vxlan) -> Name:
 
 def _begun(thing: Guest) -> Guest:
     if not os.path.exists(thing.path):
-        subprocess.run(["ip", "netns", "add", os.path.basename(thing.path)], check=True)
-        inside = ["ip", "-n", os.path.basename(thing.path)]
-        subprocess.run([*inside, "link", "set", "lo", "up"], check=True)
-        subprocess.run([*inside, "route", "add", "default", "via", "127.0.0.9", "dev", "lo"], check=True)
+        name = os.path.basename(thing.path)
+        _ip(f"netns add {name}")
+        _ip("link set lo up", "route add default via 127.0.0.9 dev lo", inside=name)
     return thing._replace(started=str(os.stat(thing.path).st_ino))
 
 
@@ -231,11 +230,18 @@ def vxlan(**fields: Any) -> Vxlan:
 def _plug_in(name: str) -> None:
     """A NIC of the host, whose far side is in a machine of its own; it makes no addresses by itself."""
     machine = f"behind-{name}"
-    subprocess.run(["ip", "netns", "add", machine], check=True)
-    far = ["peer", "name", "far", "netns", machine]
-    subprocess.run(["ip", "link", "add", name, "type", "veth", *far], check=True)
-    subprocess.run(["ip", "link", "set", name, "addrgenmode", "none", "up"], check=True)
-    subprocess.run(["ip", "-n", machine, "link", "set", "far", "up"], check=True)
+    _ip(
+        f"netns add {machine}",
+        f"link add {name} type veth peer name far netns {machine}",
+        f"link set {name} addrgenmode none up",
+    )
+    _ip("link set far up", inside=machine)
+
+
+def _ip(*commands: str, inside: str = "") -> None:
+    """Commands of ip(8), here or in a named namespace, by one process."""
+    where = ["-n", inside] if inside else []
+    subprocess.run(["ip", *where, "-batch", "-"], input="\n".join(commands), text=True, check=True)
 
 
 def uplink(nic: str = "ens1", **fields: Any) -> Uplink:
@@ -247,15 +253,14 @@ def uplink(nic: str = "ens1", **fields: Any) -> Uplink:
 def _address(name: str) -> None:
     """What a NIC has that serves a host."""
     last = name[-1]
-    for words in (
-        ["address", "add", f"198.51.10{last}.1/24", "dev", name],
-        ["address", "add", f"198.51.10{last}.7/24", "dev", name, "label", f"{name}:web"],
-        ["address", "add", f"2001:db8:{last}::1/64", "dev", name, "nodad"],
-        ["route", "add", "default", "via", f"198.51.10{last}.9", "metric", f"5{last}"],
-        ["route", "add", "10.9.0.0/16", "via", f"198.51.10{last}.9", "table", f"9{last}", "mtu", "1300"],
-        ["-6", "route", "add", "default", "via", f"2001:db8:{last}::9", "metric", f"7{last}"],
-    ):
-        subprocess.run(["ip", *words], check=True)
+    _ip(
+        f"address add 198.51.10{last}.1/24 dev {name}",
+        f"address add 198.51.10{last}.7/24 dev {name} label {name}:web",
+        f"address add 2001:db8:{last}::1/64 dev {name} nodad",
+        f"route add default via 198.51.10{last}.9 metric 5{last}",
+        f"route add 10.9.0.0/16 via 198.51.10{last}.9 table 9{last} mtu 1300",
+        f"route add ::/0 via 2001:db8:{last}::9 metric 7{last}",
+    )
     netlink = Netlink()
     try:  # what is compared later has the route that the kernel makes in its own time
         await_addresses(netlink, socket.if_nametoindex(name))

@@ -34,6 +34,7 @@ from netfab.system import linux
 
 FABRIC = "shop"
 PATIENCE = 0.8  # seconds after which an attempt to connect counts as stopped
+ANSWER = 20.0  # seconds for one that should get through: a machine may have much to do
 FOREIGN = ("internet", "tunnel")
 OUTSIDE, UPLINK = "203.0.113.9", "203.0.113.1"
 OUTSIDE6, UPLINK6 = "2001:db8::9", "2001:db8::1"
@@ -147,15 +148,23 @@ class Lab:
 
     def connect(self, source: str, address: str, port: int = 80) -> str | None:
         """What the server there says to `source`, which is whom it sees; None where nothing gets through."""
-        with inside(source):
-            client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-        with client:
-            client.settimeout(PATIENCE)
-            try:
-                client.connect((address, port))
-                return client.recv(100).decode()
-            except OSError:
-                return None
+        return _connect(source, address, port, ANSWER)
+
+    def is_stopped(self, source: str, address: str, port: int = 80) -> bool:
+        """Whether nothing gets through to the server there."""
+        return _connect(source, address, port, PATIENCE) is None
+
+
+def _connect(source: str, address: str, port: int, seconds: float) -> str | None:
+    with inside(source):
+        client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    with client:
+        client.settimeout(seconds)
+        try:
+            client.connect((address, port))
+            return client.recv(100).decode()
+        except OSError:
+            return None
 
 
 @contextmanager

@@ -59,16 +59,6 @@ def ula(seed: str) -> IPv6Network:
     return IPv6Network(((0xFD << 120) | (global_id << 80), 48))
 
 
-def first_free(pool: Prefix, length: int, taken: Iterable[Reservation]) -> Prefix | None:
-    """Lowest subnet of that prefix length in the pool that overlaps nothing taken; None when it is full.
-
-    One pass over the reservations, however many subnets the pool holds.
-    """
-    held = (held.prefix for held in taken if held.prefix.version == pool.version)
-    found = _Sweep([(pool, length)], held).take()
-    return None if found is None else type(pool)(found)
-
-
 class Space:
     """What is free of one address family: pools less what is held. Each take is held from then on.
 

@@ -100,11 +100,6 @@ def stop(paths: Paths, names: Iterable[str], timeout: float = STOP_TIMEOUT) -> N
         _ask(paths, {"verb": "stop", "names": batch, "timeout": timeout})
 
 
-def stop_all(paths: Paths, timeout: float = STOP_TIMEOUT) -> None:
-    """End every container of the fabric."""
-    stop(paths, status(paths), timeout)
-
-
 def halt(paths: Paths, spec: Spec) -> None:
     """Have it stopped: ended where it runs, and where it isn't there, as if it had been started and ended.
 

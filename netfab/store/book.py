@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from netfab.errors import StoreError
@@ -97,13 +97,8 @@ class Book:
         path = self._path(entry.name)
         try:
             os.makedirs(self._directory, 0o700, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            new = f"{path}.{os.getpid()}"  # two controllers may write at once
-            with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
-                json.dump(entry.plain(), file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(new, path)
+            with _written_beside(path, json.dumps(entry.plain())) as new:
+                os.replace(new, path)
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}", hint="make room, or it writable") from error
 
@@ -129,17 +124,10 @@ class Book:
     def keep_secret(self, fabric: str, secret: bytes) -> None:
         """Write it, whole or not at all, where there is none yet."""
         path = self.path_of_secret(fabric)
-        new = f"{path}.{os.getpid()}"
         try:
             os.makedirs(self._directory, 0o700, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            with os.fdopen(os.open(new, flags, 0o600), "w", encoding="ascii") as file:
-                file.write(f"{secret.hex()}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            with suppress(FileExistsError):
+            with _written_beside(path, f"{secret.hex()}\n") as new, suppress(FileExistsError):
                 os.link(new, path)
-            os.unlink(new)
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}", hint="make room, or it writable") from error
         if self.secret(fabric) != secret:
@@ -185,3 +173,21 @@ class Book:
 
     def _path(self, fabric: str) -> str:
         return f"{self._directory}/{fabric}.json"
+
+
+@contextmanager
+def _written_beside(path: str, text: str) -> Iterator[str]:
+    """A private file with that text, of this process, as two controllers may write at once; a power cut
+    leaves it whole. What still has its name afterwards goes. Raises OSError.
+    """
+    new = f"{path}.{os.getpid()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        yield new
+    finally:
+        with suppress(OSError):
+            os.unlink(new)

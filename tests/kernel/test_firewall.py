@@ -89,7 +89,7 @@ def test_nobody_outside_reaches_a_node_that_publishes_nothing(two_networks: Lab)
     two_networks.apply()
 
     with serving("a"):
-        assert two_networks.connect("internet", "10.0.1.2") is None
+        assert two_networks.is_stopped("internet", "10.0.1.2")
         assert two_networks.connect("host", "10.0.1.2") == "10.0.1.1"
 
 
@@ -97,7 +97,7 @@ def test_networks_don_t_reach_each_other(two_networks: Lab) -> None:
     two_networks.apply()
 
     with serving("b"):
-        assert two_networks.connect("a", "10.0.2.2") is None
+        assert two_networks.is_stopped("a", "10.0.2.2")
 
 
 def test_a_network_without_masquerade_is_reached_from_outside_and_leaves_as_it_is(lab: Lab) -> None:
@@ -119,7 +119,7 @@ def test_a_network_without_masquerade_is_not_reached_from_another_network(lab: L
     lab.apply()
 
     with serving("a"):
-        assert lab.connect("b", "10.0.1.2") is None
+        assert lab.is_stopped("b", "10.0.1.2")
 
 
 def test_a_network_without_masquerade_is_not_reached_from_another_fabric(lab: Lab) -> None:
@@ -132,7 +132,7 @@ def test_a_network_without_masquerade_is_not_reached_from_another_fabric(lab: La
     lab.apply()
 
     with serving("a"):
-        assert lab.connect("internet", "10.0.1.2") is None
+        assert lab.is_stopped("internet", "10.0.1.2")
 
 
 def test_a_bridge_of_ours_that_is_not_named_lets_nothing_out(two_networks: Lab) -> None:
@@ -140,7 +140,7 @@ def test_a_bridge_of_ours_that_is_not_named_lets_nothing_out(two_networks: Lab) 
     two_networks.apply()
 
     with serving("internet"):
-        assert two_networks.connect("a", OUTSIDE) is None
+        assert two_networks.is_stopped("a", OUTSIDE)
         assert two_networks.connect("b", OUTSIDE) == UPLINK
 
 
@@ -154,10 +154,10 @@ def test_an_internal_network_has_no_way_out_and_none_in(lab: Lab) -> None:
     lab.apply()
 
     with serving("a"), serving("b"), serving("internet"):
-        assert lab.connect("a", OUTSIDE) is None
-        assert lab.connect("a", UPLINK, 8080) is None
-        assert lab.connect("internet", "10.0.1.2") is None
-        assert lab.connect("b", "10.0.1.2") is None
+        assert lab.is_stopped("a", OUTSIDE)
+        assert lab.is_stopped("a", UPLINK, 8080)
+        assert lab.is_stopped("internet", "10.0.1.2")
+        assert lab.is_stopped("b", "10.0.1.2")
         assert lab.connect("host", "10.0.1.2") == "10.0.1.1"
 
 
@@ -171,7 +171,7 @@ def test_isolated_ports_don_t_reach_each_other_by_way_of_the_gateway(lab: Lab) -
             route.route("add", dst=other, gateway="10.0.1.1")
 
     with serving("a2"), serving("host"):
-        assert lab.connect("a", "10.0.1.3") is None
+        assert lab.is_stopped("a", "10.0.1.3")
         assert lab.connect("a", "10.0.1.1") == "10.0.1.2"
 
 
@@ -266,7 +266,7 @@ def test_a_port_published_on_one_address_answers_on_no_other(two_networks: Lab) 
 
     with serving("a"):
         assert two_networks.connect("internet", UPLINK, 8080) == OUTSIDE
-        assert two_networks.connect("b", "10.0.2.1", 8080) is None
+        assert two_networks.is_stopped("b", "10.0.2.1", 8080)
 
 
 def test_a_port_published_on_loopback_answers_the_host_only(two_networks: Lab) -> None:
@@ -275,7 +275,7 @@ def test_a_port_published_on_loopback_answers_the_host_only(two_networks: Lab) -
 
     with serving("a"):
         assert two_networks.connect("host", "127.0.0.1", 8080) == "10.0.1.1"
-        assert two_networks.connect("internet", UPLINK, 8080) is None
+        assert two_networks.is_stopped("internet", UPLINK, 8080)
 
 
 def test_a_bridge_that_routes_loopback_lets_no_node_at_it(two_networks: Lab) -> None:
@@ -298,7 +298,7 @@ def test_an_uplink_that_we_opened_forwards_nothing_between_foreign_interfaces(tw
     two_networks.apply()
 
     with serving("internet"), serving("tunnel"):
-        assert two_networks.connect("internet", "172.31.0.2") is None
+        assert two_networks.is_stopped("internet", "172.31.0.2")
         assert two_networks.connect("a", OUTSIDE) == UPLINK
 
 

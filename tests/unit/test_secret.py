@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,18 @@ def test_it_is_kept_for_its_owner_only(book: Book) -> None:
     assert os.stat(os.path.dirname(book.path_of_secret("lab"))).st_mode & 0o777 == 0o700
     assert book.secret("lab") == SECRET
     assert os.listdir(os.path.dirname(book.path_of_secret("lab"))) == ["lab.key"]
+
+
+def test_of_one_that_a_full_disk_stops_nothing_is_left(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int) -> None:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(StoreError, match="No space left"):
+        book.keep_secret("lab", SECRET)
+
+    assert os.listdir(os.path.dirname(book.path_of_secret("lab"))) == []
 
 
 def test_one_that_is_there_is_not_replaced(book: Book) -> None:

@@ -109,7 +109,7 @@ def test_a_number_that_is_somebody_elses_now_is_not_taken_for_the_container(cont
     write_record(path, known._replace(start_ticks=known.start_ticks - 1))
 
     assert containers.status().state == "exited"
-    client.stop_all(containers.paths)
+    client.stop(containers.paths, client.status(containers.paths))
     os.kill(found.pid, 0)  # it was not touched
     write_record(path, known)
 
@@ -176,7 +176,7 @@ def test_a_container_whose_description_is_lost_does_not_keep_a_supervisor_from_t
     containers.kill_supervisor()
     os.truncate(containers.paths.spec("lost"), 0)
 
-    client.stop_all(containers.paths)
+    client.stop(containers.paths, client.status(containers.paths))
 
     assert containers.status().state == "stopped"
     kill(lost.pid)

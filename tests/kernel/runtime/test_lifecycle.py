@@ -107,7 +107,7 @@ def test_the_supervisor_ends_with_its_last_container(containers: Containers) -> 
     containers.start("sleep", "inf")
     pidfd = os.pidfd_open(containers.supervisor())
 
-    client.stop_all(containers.paths)
+    client.stop(containers.paths, client.status(containers.paths))
 
     wait_for_end(pidfd)
     assert containers.supervisor() == 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfab.errors import Location, PoolExhausted
-from netfab.plan.subnets import Reservation, Space, distinct, first_free, length_for, rejected, ula
+from netfab.plan.subnets import Reservation, Space, distinct, length_for, rejected, ula
 from netfab.topology.schema import Pool, Prefix
 
 HERE = Location("lab.yaml", 1, 1, "pools")
@@ -266,15 +266,6 @@ def lowest_by_trying(within: list[Pool], length: int, taken: list[Reservation]) 
         for b in pool.prefix.subnets(new_prefix=length)
     )
     return next((block for block in blocks if not any(block.overlaps(t.prefix) for t in taken)), None)
-
-
-@given(st.lists(prefixes_within()), st.integers(24, 32))
-def test_the_first_free_block_is_what_trying_each_one_finds(prefixes: list[Prefix], length: int) -> None:
-    taken = [Reservation(prefix, "x") for prefix in prefixes]
-
-    found = first_free(BLOCK, length, taken)
-
-    assert found == lowest_by_trying(pools("10.0.0.0/24:24"), length, taken)
 
 
 @given(
