@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from netfab.runtime import client
-from netfab.runtime.exec import Streams, run_in_container
+from netfab.runtime.child import Streams
+from netfab.runtime.exec import run_in_container
 from netfab.runtime.logs import follow, tail
 from netfab.runtime.paths import Paths
 from netfab.runtime.spec import Spec

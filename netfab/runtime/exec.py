@@ -10,17 +10,29 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
-from typing import NoReturn
 
-from netfab.errors import BECOME, IDENTIFY, ContainerFailed, NetfabError
+from netfab.errors import BECOME, IDENTIFY, NetfabError
 from netfab.runtime import cgroups, helper, sealed, tty
+from netfab.runtime.child import (
+    ENDING,
+    OWN_STREAMS,
+    Leave,
+    Streams,
+    begin,
+    connect_to_nothing,
+    exit_code,
+    hold_back_signals,
+    passing_signals,
+    report_on,
+    run,
+    run_on_terminal,
+    wait,
+)
 from netfab.runtime.confine import every_right, give_up, lock, rights_with
 from netfab.runtime.identity import identify
 from netfab.runtime.paths import Paths
@@ -30,11 +42,8 @@ from netfab.runtime.spawn import (
     enter_directory,
     environment,
     execute,
-    failure_of,
     join_cgroups,
-    receive_terminal,
     reset_signals,
-    run_or_report,
     send_terminal,
 )
 from netfab.runtime.spec import capabilities_of
@@ -46,7 +55,6 @@ from netfab.system.process import (
     close_on_exec_from,
     die_with_parent,
     hide_from_ptrace,
-    signal_with_parent,
 )
 from netfab.tuples import NamedTuple
 
@@ -55,20 +63,17 @@ _JOINED = (
 )
 
 
-class Streams(NamedTuple):
-    """What becomes 0, 1 and 2 of the command, or is copied to and from its terminal."""
+class _Wanted(NamedTuple):
+    """What is to be run, and where."""
 
-    stdin: int = 0
-    stdout: int = 1
-    stderr: int = 2
-
-
-OWN_STREAMS = Streams()  # the caller's
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_LEFT = b"\1"  # what a helper reports when a person has left the command to itself
-TIMED_OUT = 124  # exit status, as of timeout(1)
-
-Run = Callable[[socket.socket | None], Iterator[str]]  # the steps of the child, as in spawn.py
+    name: str
+    argv: tuple[str, ...]
+    privileged: bool
+    user: str | None
+    workdir: str | None
+    env: tuple[tuple[str, str], ...]
+    terminal: bool
+    timeout: float | None
 
 
 def run_in_container(
@@ -94,17 +99,17 @@ def run_in_container(
     container isn't up.
     """
     terminal = terminal and not detached
+    wanted = _Wanted(name, argv, privileged, user, workdir, env, terminal, timeout)
     if not sealed.must_be_sealed():
-        run = partial(_run_beside, paths, name, argv, privileged, user, workdir, env, terminal)
-        return _begin(name, partial(run, OWN_STREAMS, None)) if detached else run(streams, timeout)
+        beside = partial(_run_beside, paths, wanted)
+        return begin(name, partial(beside, OWN_STREAMS)) if detached else beside(streams)
     silent = _is_null(streams.stdin)  # now; where the helper was begun ahead, it may have been otherwise
-    what = [list(paths), name, argv, privileged, user, workdir, env, terminal, timeout, silent, detached]
-    _hold_back_signals()
+    hold_back_signals()
     found = helper.have(streams)
     with suppress(BrokenPipeError), open(found.request, "wb") as pipe:  # of one that has ended, we hear
-        pipe.write(json.dumps(what).encode())
-    with _passing_signals(lambda number: _signal_helper(found.pid, number, terminal)):
-        return _wait(name, found.pid, found.listen)
+        pipe.write(json.dumps([paths, wanted, silent, detached]).encode())
+    with passing_signals(lambda number: _signal_helper(found.pid, number, terminal)):
+        return wait(name, found.pid, found.listen)
 
 
 def _is_null(fd: int) -> bool:
@@ -119,93 +124,20 @@ def main(request: str, report: str) -> None:
         asked = pipe.read()
     if not asked:  # our caller needed no helper, or is gone
         os._exit(0)
-    paths, name, argv, privileged, user, workdir, env, terminal, timeout, silent, detached = json.loads(asked)
+    paths, words, silent, detached = json.loads(asked)
+    wanted = _Wanted(*words)
+    wanted = wanted._replace(argv=tuple(wanted.argv), env=tuple((key, value) for key, value in wanted.env))
     if silent:
-        _connect_to_nothing(0)
+        connect_to_nothing(0)
     if detached:
-        _connect_to_nothing(0, 1, 2)
-    if not terminal:
+        connect_to_nothing(0, 1, 2)
+    if not wanted.terminal:
         os.setsid()  # what signals its process group from inside must not reach the caller's
-    variables = tuple((key, value) for key, value in env)
-    _report(
+    may_leave = wanted.terminal or detached
+    report_on(
         int(report),
-        lambda leave: _run_beside(
-            Paths(*paths), name, tuple(argv), privileged, user, workdir, variables, terminal, OWN_STREAMS,
-            timeout, leave if terminal or detached else None,
-        ),
-    )  # fmt: skip
-
-
-def _begin(name: str, run: Callable[[Callable[[], None]], int]) -> int:
-    """Run a command from a process of its own, which nobody waits for once it runs; 0 then."""
-    listen, report = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        _connect_to_nothing(0, 1, 2)
-        _report(report, run)
-    os.close(report)
-    return _wait(name, child, listen)
-
-
-def _report(report: int, run: Callable[[Callable[[], None]], int]) -> NoReturn:
-    """Run a command and end as it does, or say what went wrong. What it is given lets our caller go."""
-    code = 1
-    try:
-        code = run(lambda: _leave(report))
-    except ContainerFailed as error:
-        os.write(report, f"{error.step}\0{error.errno}\0{error.path}".encode(errors="replace"))
-        code = error.exit_code
-    except NetfabError as error:
-        os.write(report, error.message.encode(errors="replace"))
-    except BaseException as error:
-        os.write(report, f"{type(error).__name__}: {error}".encode(errors="replace"))
-    os._exit(code)
-
-
-def _leave(report: int) -> None:
-    """Let our caller go: from here on nobody looks at the command, and it does not end with them."""
-    signal_with_parent(0)
-    if os.getsid(0) != os.getpid():
-        os.setsid()
-    _connect_to_nothing(0, 1, 2)
-    os.write(report, _LEFT)
-    os.close(report)
-
-
-def _connect_to_nothing(*numbers: int) -> None:
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in numbers:
-        os.dup2(null, number)
-    os.close(null)
-
-
-class _HungUp(Exception):
-    """A signal came that ends the use of a terminal."""
-
-
-def _hold_back_signals() -> None:
-    """Signals that end us wait until `_passing_signals`: till then there is nobody to pass them on to."""
-    if threading.current_thread() is threading.main_thread():
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-
-
-@contextmanager
-def _passing_signals(passed: Callable[[int], None]) -> Iterator[None]:
-    """Signals that end us are passed on instead, to what we wait for; an ignored one stays ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        number: signal.signal(number, lambda which, _: passed(which))
-        for number in _ENDING
-        if signal.getsignal(number) != signal.SIG_IGN
-    }
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        lambda leave: _run_beside(Paths(*paths), wanted, OWN_STREAMS, leave if may_leave else None),
+    )
 
 
 def _signal_helper(child: int, number: int, terminal: bool) -> None:
@@ -217,35 +149,12 @@ def _signal_helper(child: int, number: int, terminal: bool) -> None:
             os.kill(child, number)
 
 
-def _signal_command(child: int, number: int, streams: Streams) -> None:
-    """An interrupt of a terminal comes to the command by itself: both are in one process group."""
-    if number != signal.SIGINT or not any(map(os.isatty, streams)):
-        with suppress(ProcessLookupError):
-            os.kill(child, number)
-
-
-def _hang_up(number: int) -> None:
-    if number != signal.SIGINT:
-        raise _HungUp
-
-
-def _run_beside(
-    paths: Paths,
-    name: str,
-    argv: tuple[str, ...],
-    privileged: bool,
-    user: str | None,
-    workdir: str | None,
-    env: tuple[tuple[str, str], ...],
-    terminal: bool,
-    streams: Streams,
-    timeout: float | None,
-    leave: Callable[[], None] | None = None,
-) -> int:
+def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | None = None) -> int:
     """What run_in_container does, from an interpreter that a guest can't write.
 
     `leave` is called when a person leaves the terminal; without one, as soon as the command runs.
     """
+    name = wanted.name
     found = status_of(paths, name)
     if found is None or not found.pid:
         raise NetfabError(f"{name} does not run")
@@ -257,11 +166,11 @@ def _run_beside(
         (os.open(leaf.path, os.O_PATH | os.O_CLOEXEC) for leaf in leaves if not leaf.controllers), None
     )
     spec = found.spec._replace(
-        env=(*found.spec.env, *env),
-        user=found.spec.user if user is None else user,
-        workdir=found.spec.workdir if workdir is None else workdir,
+        env=(*found.spec.env, *wanted.env),
+        user=found.spec.user if wanted.user is None else wanted.user,
+        workdir=found.spec.workdir if wanted.workdir is None else wanted.workdir,
     )
-    rights = every_right() if privileged else rights_with(capabilities_of(spec))
+    rights = every_right() if wanted.privileged else rights_with(capabilities_of(spec))
 
     def enter(channel: socket.socket | None) -> Iterator[str]:
         yield "join its cgroups"
@@ -277,8 +186,8 @@ def _run_beside(
         linux.setns(pidfd, linux.CLONE_NEWCGROUP)
         yield IDENTIFY
         root = os.open("/", os.O_PATH | os.O_CLOEXEC)
-        identity = identify(root, "" if privileged else spec.user)
-        yield "open its terminal" if terminal else "open its output"
+        identity = identify(root, "" if wanted.privileged else spec.user)
+        yield "open its terminal" if wanted.terminal else "open its output"
         _connect(streams, channel, lambda: open_terminal(root, identity.uid))
         yield BECOME
         give_up(rights, identity)
@@ -290,12 +199,12 @@ def _run_beside(
         yield "lock its rights"
         lock(rights)
         yield "run"
-        execute(argv, environment(spec.env, identity, spec.hostname or spec.name, terminal))
+        execute(wanted.argv, environment(spec.env, identity, spec.hostname or spec.name, wanted.terminal))
 
     try:
-        if terminal:
-            return _run_on_terminal(name, enter, streams, leave)
-        return _run(name, enter, streams, timeout, leave)
+        if wanted.terminal:
+            return run_on_terminal(name, enter, streams, leave)
+        return run(name, enter, streams, wanted.timeout, leave)
     finally:
         os.close(pidfd)
         if cgroup is not None:
@@ -357,8 +266,8 @@ def run_in_namespace(
         execute(argv, shown)
 
     if detached:
-        return _begin(hostname, lambda leave: _run(hostname, enter, OWN_STREAMS, leave=leave))
-    return _run_on_terminal(hostname, enter, streams) if terminal else _run(hostname, enter, streams)
+        return begin(hostname, lambda leave: run(hostname, enter, OWN_STREAMS, leave=leave))
+    return run_on_terminal(hostname, enter, streams) if terminal else run(hostname, enter, streams)
 
 
 def _connect(streams: Streams, channel: socket.socket | None, opened: Callable[[], tuple[int, int]]) -> None:
@@ -376,80 +285,7 @@ def _connect(streams: Streams, channel: socket.socket | None, opened: Callable[[
 
 def _outlive(child: int) -> None:
     """Wait for the command, then end as it did. Signals to our process group are the command's, not ours."""
-    for number in _ENDING:
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
     os.closerange(0, 1 << 16)
-    os._exit(_exit_code(child))
-
-
-def _exit_code(pid: int) -> int:
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return 128 - code if code < 0 else code
-
-
-def _run(
-    name: str,
-    enter: Run,
-    streams: Streams,
-    timeout: float | None = None,
-    leave: Callable[[], None] | None = None,
-) -> int:
-    child, report = _fork(enter, None)
-    with _passing_signals(lambda number: _signal_command(child, number, streams)):
-        overdue = timeout is not None and not _ends_within(child, timeout)
-        if overdue:
-            os.kill(child, signal.SIGKILL)
-        code = _wait(name, child, report, leave)
-    return TIMED_OUT if overdue else code
-
-
-def _run_on_terminal(name: str, enter: Run, streams: Streams, leave: Callable[[], None] | None = None) -> int:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        child, report = _fork(enter, theirs)
-    with ours, suppress(_HungUp), _passing_signals(_hang_up):
-        master = receive_terminal(ours)
-        if master is not None:
-            try:
-                tty.relay(master, child, streams.stdin, streams.stdout, leave)
-            finally:
-                os.close(master)
-    return _wait(name, child, report)  # who had the terminal has been told by now that it is gone
-
-
-def _ends_within(child: int, seconds: float) -> bool:
-    pidfd = os.pidfd_open(child)
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    try:
-        return bool(poll.poll(seconds * 1000))
-    finally:
-        os.close(pidfd)
-
-
-def _fork(enter: Run, channel: socket.socket | None) -> tuple[int, int]:
-    """The child's number, and the pipe on which it says what went wrong."""
-    listen, report = os.pipe2(os.O_CLOEXEC)
-    _hold_back_signals()
-    child = os.fork()
-    if child == 0:
-        for number in (signal.SIGINT, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_IGN)
-        run_or_report(enter(channel), report)
-    os.close(report)
-    return child, listen
-
-
-def _wait(name: str, child: int, listen: int, begun: Callable[[], None] | None = None) -> int:
-    with os.fdopen(listen, "rb") as pipe:
-        text = pipe.read().decode(errors="replace")
-    if text == _LEFT.decode():
-        return 0
-    if begun is not None and not text:
-        begun()
-    code = _exit_code(child)
-    if "\0" in text:
-        raise failure_of(name, text)
-    if text:
-        raise NetfabError(text)
-    return code
+    os._exit(exit_code(child))

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from netfab.errors import NetfabError, NotReady
-from netfab.runtime.exec import Streams, run_in_container
+from netfab.runtime.child import Streams
+from netfab.runtime.exec import run_in_container
 from netfab.runtime.logs import tail
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import status_of

@@ -11,7 +11,8 @@ import pytest
 from containers import Containers
 
 from netfab.errors import ContainerFailed, NetfabError
-from netfab.runtime.exec import TIMED_OUT, Streams, run_in_container, run_in_namespace
+from netfab.runtime.child import TIMED_OUT, Streams
+from netfab.runtime.exec import run_in_container, run_in_namespace
 from netfab.system.process import user_namespace_is_initial
 
 

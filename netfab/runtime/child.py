@@ -1,0 +1,203 @@
+"""The process of a command, for who runs it: forked, waited for, and told of signals and terminals."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+from netfab.errors import ContainerFailed, NetfabError
+from netfab.runtime import tty
+from netfab.runtime.spawn import failure_of, receive_terminal, run_or_report
+from netfab.system.process import signal_with_parent
+from netfab.tuples import NamedTuple
+
+
+class Streams(NamedTuple):
+    """What becomes 0, 1 and 2 of the command, or is copied to and from its terminal."""
+
+    stdin: int = 0
+    stdout: int = 1
+    stderr: int = 2
+
+
+OWN_STREAMS = Streams()  # the caller's
+TIMED_OUT = 124  # exit status, as of timeout(1)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LEFT = b"\1"  # what a helper reports when a person has left the command to itself
+
+Steps = Callable[[socket.socket | None], Iterator[str]]  # what the child does, as in spawn.py
+Leave = Callable[[], None]  # lets who waits for us go
+
+
+def run(
+    name: str,
+    enter: Steps,
+    streams: Streams,
+    timeout: float | None = None,
+    leave: Leave | None = None,
+) -> int:
+    """Have a command with these streams, and its exit status; it is killed after `timeout` seconds.
+
+    `leave` is called as soon as it runs.
+    """
+    child, report = _fork(enter, None)
+    with passing_signals(lambda number: _signal_command(child, number, streams)):
+        overdue = timeout is not None and not _ends_within(child, timeout)
+        if overdue:
+            os.kill(child, signal.SIGKILL)
+        code = wait(name, child, report, leave)
+    return TIMED_OUT if overdue else code
+
+
+def run_on_terminal(name: str, enter: Steps, streams: Streams, leave: Leave | None = None) -> int:
+    """Have a command with a terminal of its own, which our streams serve.
+
+    `leave` is called when a person leaves that.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        child, report = _fork(enter, theirs)
+    with ours, suppress(_HungUp), passing_signals(_hang_up):
+        master = receive_terminal(ours)
+        if master is not None:
+            try:
+                tty.relay(master, child, streams.stdin, streams.stdout, leave)
+            finally:
+                os.close(master)
+    return wait(name, child, report)  # who had the terminal has been told by now that it is gone
+
+
+def _ends_within(child: int, seconds: float) -> bool:
+    pidfd = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    try:
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(pidfd)
+
+
+def _fork(enter: Steps, channel: socket.socket | None) -> tuple[int, int]:
+    """The child's number, and the pipe on which it says what went wrong."""
+    listen, report = os.pipe2(os.O_CLOEXEC)
+    hold_back_signals()
+    child = os.fork()
+    if child == 0:
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)
+        run_or_report(enter(channel), report)
+    os.close(report)
+    return child, listen
+
+
+def wait(name: str, child: int, listen: int, begun: Leave | None = None) -> int:
+    """The exit status of a child; what it says on its pipe is raised, `begun` called when that is nothing."""
+    with os.fdopen(listen, "rb") as pipe:
+        text = pipe.read().decode(errors="replace")
+    if text == _LEFT.decode():
+        return 0
+    if begun is not None and not text:
+        begun()
+    code = exit_code(child)
+    if "\0" in text:
+        raise failure_of(name, text)
+    if text:
+        raise NetfabError(text)
+    return code
+
+
+def begin(name: str, run: Callable[[Leave], int]) -> int:
+    """Run a command from a process of its own, which nobody waits for once it runs; 0 then."""
+    listen, report = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        connect_to_nothing(0, 1, 2)
+        report_on(report, run)
+    os.close(report)
+    return wait(name, child, listen)
+
+
+def report_on(report: int, run: Callable[[Leave], int]) -> NoReturn:
+    """Run a command and end as it does, or say what went wrong. What it is given lets our caller go."""
+    code = 1
+    try:
+        code = run(lambda: _leave(report))
+    except ContainerFailed as error:
+        os.write(report, f"{error.step}\0{error.errno}\0{error.path}".encode(errors="replace"))
+        code = error.exit_code
+    except NetfabError as error:
+        os.write(report, error.message.encode(errors="replace"))
+    except BaseException as error:
+        os.write(report, f"{type(error).__name__}: {error}".encode(errors="replace"))
+    os._exit(code)
+
+
+def _leave(report: int) -> None:
+    """Let our caller go: from here on nobody looks at the command, and it does not end with them."""
+    signal_with_parent(0)
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    connect_to_nothing(0, 1, 2)
+    os.write(report, _LEFT)
+    os.close(report)
+
+
+def connect_to_nothing(*numbers: int) -> None:
+    """These descriptors are /dev/null's from now on."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in numbers:
+        os.dup2(null, number)
+    os.close(null)
+
+
+def _signal_command(child: int, number: int, streams: Streams) -> None:
+    """An interrupt of a terminal comes to the command by itself: both are in one process group."""
+    if number != signal.SIGINT or not any(map(os.isatty, streams)):
+        with suppress(ProcessLookupError):
+            os.kill(child, number)
+
+
+def _hang_up(number: int) -> None:
+    if number != signal.SIGINT:
+        raise _HungUp
+
+
+class _HungUp(Exception):
+    """A signal came that ends the use of a terminal."""
+
+
+def hold_back_signals() -> None:
+    """Signals that end us wait until `passing_signals`: till then there is nobody to pass them on to."""
+    if threading.current_thread() is threading.main_thread():
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+
+@contextmanager
+def passing_signals(passed: Callable[[int], None]) -> Iterator[None]:
+    """Signals that end us are passed on instead, to what we wait for; an ignored one stays ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, lambda which, _: passed(which))
+        for number in ENDING
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def exit_code(pid: int) -> int:
+    """Wait for a child; 128 + n for a signal."""
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return 128 - code if code < 0 else code
