@@ -287,16 +287,16 @@ def apply_alone(
 
 def _refuse_alone(topology: Topology, host: str) -> None:
     """Raises NetfabError where the file has no such host, or more than one machine to ask."""
-    if host not in topology.hosts:
-        named = ", ".join(topology.hosts)
-        hint = f"its hosts are {named}" if named else "it names no hosts: leave --host out"
-        raise NetfabError(f"this file is for no host {host}", hint=hint)
     if topology.store is not None:
         raise NetfabError(
             "--host asks nobody, and `store` has everybody ask",
             at=topology.at.of("store"),
             hint="apply without it; --skip-unreachable leaves out hosts that are down",
         )
+    if host not in topology.hosts:
+        named = ", ".join(topology.hosts)
+        hint = f"its hosts are {named}" if named else "it names no hosts: leave --host out"
+        raise NetfabError(f"this file is for no host {host}", hint=hint)
 
 
 def _nodes_on(topology: Topology, host: str) -> list[str]:

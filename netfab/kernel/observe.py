@@ -297,8 +297,10 @@ class Observer:
         read = {}
         if self._ahead is not None:
             reading, self._ahead = self._ahead[1], None
-            self._namespaces.kept_by(reading)
-            read = reading.finish()
+            try:
+                read = reading.finish()
+            finally:
+                self._namespaces.kept_by(reading)  # not before: it may be let go of where descriptors run out
         for space, reader in readers.items():
             with suppress(FileNotFoundError):  # ended meanwhile
                 plain = read[space] if space in read else self._read_node(readers, space)
