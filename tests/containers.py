@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from netfab.runtime import client
-from netfab.runtime.child import Streams
 from netfab.runtime.exec import run_in_container
 from netfab.runtime.logs import follow, tail
 from netfab.runtime.paths import Paths
 from netfab.runtime.spec import Spec
 from netfab.runtime.status import Status, status, status_of
+from netfab.runtime.streams import Streams
 from netfab.system import linux
 
 PYTHON = "/usr/bin/python3"  # a container sees the host's root, but not what lies below /root or /tmp

@@ -9,24 +9,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from typing import NoReturn
 
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import tty
 from netfab.runtime.spawn import failure_of, receive_terminal, run_or_report
+from netfab.runtime.streams import Streams
 from netfab.system.process import signal_with_parent
-from netfab.tuples import NamedTuple
 
-
-class Streams(NamedTuple):
-    """What becomes 0, 1 and 2 of the command, or is copied to and from its terminal."""
-
-    stdin: int = 0
-    stdout: int = 1
-    stderr: int = 2
-
-
-OWN_STREAMS = Streams()  # the caller's
 TIMED_OUT = 124  # exit status, as of timeout(1)
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LEFT = b"\1"  # what a helper reports when a person has left the command to itself
@@ -98,29 +89,64 @@ def _fork(enter: Steps, channel: socket.socket | None) -> tuple[int, int]:
 
 def wait(name: str, child: int, listen: int, begun: Leave | None = None) -> int:
     """The exit status of a child; what it says on its pipe is raised, `begun` called when that is nothing."""
-    with os.fdopen(listen, "rb") as pipe:
-        text = pipe.read().decode(errors="replace")
+    text = _said(listen)
     if text == _LEFT.decode():
         return 0
     if begun is not None and not text:
         begun()
     code = exit_code(child)
-    if "\0" in text:
-        raise failure_of(name, text)
     if text:
-        raise NetfabError(text)
+        raise _failure(name, text)
     return code
 
 
-def begin(name: str, run: Callable[[Leave], int]) -> int:
-    """Run a command from a process of its own, which nobody waits for once it runs; 0 then."""
+def wait_until_left(name: str, child: int, listen: int) -> int:
+    """0, once a command runs that a child of that child waits for; that it can't is raised."""
+    text = _said(listen)
+    exit_code(child)
+    if text != _LEFT.decode():
+        raise _failure(name, text or "who was to run the command was killed")
+    return 0
+
+
+def _said(listen: int) -> str:
+    with os.fdopen(listen, "rb") as pipe:
+        return pipe.read().decode(errors="replace")
+
+
+def _failure(name: str, text: str) -> NetfabError:
+    return failure_of(name, text) if "\0" in text else NetfabError(text)
+
+
+def begin(name: str, run: Callable[[Leave], int], *needed: int) -> int:
+    """Run a command from a process of its own, which is nobody's child; 0 once it runs.
+
+    Of our descriptors that process has those that are `needed` only: it may live for long.
+    """
     listen, report = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        connect_to_nothing(0, 1, 2)
-        report_on(report, run)
+        _begin_apart(report, run, needed)
     os.close(report)
-    return wait(name, child, listen)
+    return wait_until_left(name, child, listen)
+
+
+def _begin_apart(report: int, run: Callable[[Leave], int], needed: tuple[int, ...]) -> NoReturn:
+    try:
+        if os.fork():
+            os._exit(0)
+        connect_to_nothing(0, 1, 2)
+        _close_but(0, 1, 2, report, *needed)
+    except OSError as error:
+        os.write(report, f"begin a command: {error.strerror}".encode(errors="replace"))
+        os._exit(1)
+    report_on(report, run)
+
+
+def _close_but(*kept: int) -> None:
+    numbers = sorted({*kept, 1 << 16})
+    for before, after in pairwise(numbers):
+        os.closerange(before + 1, after)
 
 
 def report_on(report: int, run: Callable[[Leave], int]) -> NoReturn:

@@ -20,9 +20,7 @@ from netfab.errors import BECOME, IDENTIFY, NetfabError
 from netfab.runtime import cgroups, helper, sealed, tty
 from netfab.runtime.child import (
     ENDING,
-    OWN_STREAMS,
     Leave,
-    Streams,
     begin,
     connect_to_nothing,
     exit_code,
@@ -32,6 +30,7 @@ from netfab.runtime.child import (
     run,
     run_on_terminal,
     wait,
+    wait_until_left,
 )
 from netfab.runtime.confine import every_right, give_up, lock, rights_with
 from netfab.runtime.identity import identify
@@ -48,6 +47,7 @@ from netfab.runtime.spawn import (
 )
 from netfab.runtime.spec import capabilities_of
 from netfab.runtime.status import PAUSED, status_of
+from netfab.runtime.streams import OWN_STREAMS, Streams
 from netfab.system import linux
 from netfab.system.devpts import open_terminal
 from netfab.system.process import (
@@ -105,11 +105,9 @@ def run_in_container(
         return begin(name, partial(beside, OWN_STREAMS)) if detached else beside(streams)
     silent = _is_null(streams.stdin)  # now; where the helper was begun ahead, it may have been otherwise
     hold_back_signals()
-    found = helper.have(streams)
-    with suppress(BrokenPipeError), open(found.request, "wb") as pipe:  # of one that has ended, we hear
-        pipe.write(json.dumps([paths, wanted, silent, detached]).encode())
+    found = helper.ask(streams, json.dumps([paths, wanted, silent, detached]).encode())
     with passing_signals(lambda number: _signal_helper(found.pid, number, terminal)):
-        return wait(name, found.pid, found.listen)
+        return (wait_until_left if detached else wait)(name, found.pid, found.listen)
 
 
 def _is_null(fd: int) -> bool:
@@ -133,6 +131,8 @@ def main(request: str, report: str) -> None:
         connect_to_nothing(0, 1, 2)
     if not wanted.terminal:
         os.setsid()  # what signals its process group from inside must not reach the caller's
+    if detached and os.fork():
+        os._exit(0)
     may_leave = wanted.terminal or detached
     report_on(
         int(report),
@@ -266,7 +266,8 @@ def run_in_namespace(
         execute(argv, shown)
 
     if detached:
-        return begin(hostname, lambda leave: run(hostname, enter, OWN_STREAMS, leave=leave))
+        streams = OWN_STREAMS  # which lead nowhere then
+        return begin(hostname, lambda leave: run(hostname, enter, streams, leave=leave), netns)
     return run_on_terminal(hostname, enter, streams) if terminal else run(hostname, enter, streams)
 
 

@@ -12,12 +12,9 @@ from errno import EIO
 from typing import NoReturn
 
 from netfab.runtime import sealed
+from netfab.runtime.streams import OWN_STREAMS, Streams
 from netfab.system.process import close_on_exec_from
 from netfab.tuples import NamedTuple
-
-Streams = tuple[int, int, int]  # what becomes 0, 1 and 2
-
-_OWN: Streams = (0, 1, 2)
 
 
 class Helper(NamedTuple):
@@ -34,12 +31,27 @@ _begun: list[Helper] = []
 def begin() -> None:
     """Have one with our streams start beside us."""
     if sealed.must_be_sealed():
-        _begun.append(_forked(_OWN))
+        _begun.append(_forked(OWN_STREAMS))
 
 
-def have(streams: Streams) -> Helper:
-    """One that was begun, or another."""
-    return _begun.pop() if _begun and streams == _OWN else _forked(streams)
+def ask(streams: Streams, request: bytes) -> Helper:
+    """One that was begun, or another, which has been told what to run."""
+    found = _begun.pop() if _begun and streams == OWN_STREAMS else _forked(streams)
+    if not _told(found, request):  # it was killed before, or can't begin, which the next one will say
+        os.close(found.listen)
+        os.waitpid(found.pid, 0)
+        found = _forked(streams)
+        _told(found, request)
+    return found
+
+
+def _told(found: Helper, request: bytes) -> bool:
+    try:
+        with open(found.request, "wb") as pipe:
+            pipe.write(request)
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def _forked(streams: Streams) -> Helper:
@@ -54,9 +66,8 @@ def _forked(streams: Streams) -> Helper:
 
 def _become(request: int, report: int, streams: Streams) -> NoReturn:
     try:
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # meant for the command, which has its own handling of it
+        # An interrupt is meant for the command, which has its own handling of it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number, fd in enumerate(streams):
             os.dup2(fd, number)
         close_on_exec_from(3)

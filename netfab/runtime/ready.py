@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from netfab.errors import NetfabError, NotReady
-from netfab.runtime.child import Streams
 from netfab.runtime.exec import run_in_container
 from netfab.runtime.logs import tail
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import status_of
+from netfab.runtime.streams import Streams
 from netfab.system import linux
 from netfab.tuples import NamedTuple
 

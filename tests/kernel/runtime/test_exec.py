@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from containers import Containers
 
 from netfab.errors import ContainerFailed, NetfabError
-from netfab.runtime.child import TIMED_OUT, Streams
+from netfab.runtime.child import TIMED_OUT
 from netfab.runtime.exec import run_in_container, run_in_namespace
+from netfab.runtime.streams import Streams
 from netfab.system.process import user_namespace_is_initial
 
 
@@ -224,3 +226,25 @@ def test_a_command_that_kills_its_process_group_does_not_kill_its_caller(contain
     code, _ = containers.exec("sh", "-c", "kill -9 0")
 
     assert code == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize("in_container", [False, True])
+def test_who_waits_for_a_command_that_is_left_is_nobodys_child_and_keeps_nothing_of_the_caller(
+    in_container: bool, containers: Containers
+) -> None:
+    containers.start("sh", "-c", "mkfifo /end; echo up; exec sleep infinity")
+    containers.says("up")
+    fifo = f"/proc/{containers.status().pid}/root/end"
+    listen, tell = os.pipe()
+    os.set_inheritable(tell, True)
+
+    if in_container:
+        run_in_container(containers.paths, "web", ("cat", "/end"), detached=True)
+    else:
+        run_in_node(containers, "cat", fifo, detached=True)
+    os.close(tell)
+
+    assert select.select([listen], [], [], 20)[0]
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    os.close(os.open(fifo, os.O_WRONLY))  # which waits for who reads, and lets it end
