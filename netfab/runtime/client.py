@@ -235,6 +235,11 @@ def _ask(paths: Paths, request: dict[str, Any], descriptors: Sequence[int] = ())
                 answer = door.recv(MESSAGE_LIMIT)
         if answer:
             break
+    return read_answer(answer)
+
+
+def read_answer(answer: bytes) -> dict[str, Any]:
+    """What a supervisor answers. Raises RuntimeFailed with what it could not do."""
     parsed: dict[str, Any] = json.loads(answer)
     if "error" in parsed:
         raise RuntimeFailed(parsed["error"], hint=parsed.get("hint", ""))
@@ -254,5 +259,6 @@ def _connected(paths: Paths, deadline: float) -> Iterator[socket.socket]:
             if time.monotonic() > deadline:
                 raise RuntimeFailed(f"the supervisor of {paths.fabric} neither answers nor ends")
             time.sleep(_GLANCE)
+    summons.dismiss(paths)  # one that was begun in vain: another was there first
     with door:
         yield door

@@ -17,61 +17,89 @@ from netfab.errors import RuntimeFailed
 from netfab.runtime import sealed
 from netfab.runtime.paths import Paths
 from netfab.runtime.protocol import BUSY, READY, WORD
+from netfab.system.process import close_on_exec_from
+from netfab.tuples import NamedTuple
 
 _MOST = 1 << 16  # bytes of its last words
 
-_begun: dict[Paths, int] = {}  # what leads to those that wait for the word
+
+class _Begun(NamedTuple):
+    """One that waits for the word."""
+
+    pid: int  # of our child, which ends as soon as its own one waits
+    way: int  # descriptor that leads there
+
+
+_begun: dict[Paths, _Begun] = {}
 
 
 def begin(paths: Paths) -> None:
-    """Have the first half done beside us, unless a supervisor seems to be there."""
+    """Have the first half done beside us, unless a supervisor seems to be there. Raises OSError."""
     if paths not in _begun and not os.path.exists(paths.socket):
         _begun[paths] = _forked(paths)
 
 
 def summon(paths: Paths) -> bytes:
     """Have all of it done: READY or BUSY. Raises RuntimeFailed with its last words."""
-    said = _answer(_begun.pop(paths)) if paths in _begun else b""
-    said = said or _answer(_forked(paths))  # also for one that was killed before it was called
-    if said in (READY, BUSY):
-        return said
+    try:
+        said = _answer(_begun.pop(paths)) if paths in _begun else None
+        if said is None:  # none was begun, or it was killed before it was called
+            said = _answer(_forked(paths)) or b""
+    except OSError as error:
+        raise _failed(paths, str(error)) from error
+    if said[-1:] in (READY, BUSY):  # before that, what its interpreter or the C library had to say
+        return said[-1:]
     with suppress(FileNotFoundError), open(paths.supervisor_log, "rb") as file:
         said = file.read()[-2000:] + said
     words = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-    raise RuntimeFailed(f"the supervisor of {paths.fabric} did not start: {words[-1]}")
+    raise _failed(paths, words[-1])
 
 
-def _answer(way: int) -> bytes:
-    """What it says to the word; nothing where it has ended without any."""
-    said = b""
-    with suppress(ConnectionError):
-        os.write(way, WORD)
-    with suppress(ConnectionError):
-        while data := os.read(way, _MOST):
+def _failed(paths: Paths, why: str) -> RuntimeFailed:
+    return RuntimeFailed(f"the supervisor of {paths.fabric} did not start: {why}")
+
+
+def dismiss(paths: Paths) -> None:
+    """Have one that was begun end: it is not needed."""
+    if begun := _begun.pop(paths, None):
+        os.close(begun.way)
+        with suppress(ChildProcessError):  # a caller that ignores SIGCHLD has none to wait for
+            if os.waitpid(begun.pid, os.WNOHANG) == (0, 0):
+                os.kill(begun.pid, signal.SIGKILL)
+                os.waitpid(begun.pid, 0)
+
+
+def _answer(begun: _Begun) -> bytes | None:
+    """What it says to the word; None where it ended without having read that, and without any."""
+    said, heard = b"", True
+    try:
+        os.write(begun.way, WORD)
+        while data := os.read(begun.way, _MOST):
             said += data
-    os.close(way)
-    return said
+    except ConnectionError:  # of a socket whose other end was closed with the word still in it
+        heard = False
+    os.close(begun.way)
+    with suppress(ChildProcessError):
+        os.waitpid(begun.pid, 0)
+    return said if said or heard else None
 
 
-def _forked(paths: Paths) -> int:
-    """Begin one that is nobody's child; what leads to it."""
+def _forked(paths: Paths) -> _Begun:
     argv = sealed.command("supervisor", *paths)
     ours, theirs = socketpair()
     child = os.fork()
     if child == 0:
         _become(argv, theirs.fileno())
-    os.waitpid(child, 0)
     theirs.close()
-    return ours.detach()
+    return _Begun(child, ours.detach())
 
 
 def _become(argv: list[str], way: int) -> NoReturn:
     """Nothing of ours reaches a container by way of it: no environment, no descriptor, no signal's state."""
     try:
-        if os.fork():
-            os._exit(0)
         for number in range(3):
             os.dup2(way, number)
+        close_on_exec_from(3)
         os.setsid()
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             if signal.getsignal(number) == signal.SIG_IGN:
@@ -81,6 +109,6 @@ def _become(argv: list[str], way: int) -> NoReturn:
         os.set_inheritable(mounts, True)
         sealed.execute([*argv, str(mounts)])
     except BaseException as error:
-        os.write(2, str(error).encode(errors="replace"))
+        os.write(way, str(error).encode(errors="replace"))
     finally:
         os._exit(127)

@@ -19,7 +19,6 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.runtime import remover
@@ -35,6 +34,10 @@ from netfab.runtime.timers import Timers
 from netfab.system import linux
 from netfab.system.mounts import NSFS_MAGIC, filesystem_magic
 from netfab.system.process import user_namespace_is_initial
+from netfab.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _FIRST_REQUEST = 30.0  # seconds to wait for the client that started us
 _ROTATION = 2.0  # seconds between two looks at the logs
@@ -205,6 +208,9 @@ def main(fabric: str, run: str, state: str, mounts: str) -> None:
     """
     os.set_inheritable(int(mounts), False)
     gc.collect()  # what imports left, so that containers find room there
+    # Nobody's child from here on, and without the pages of files that imports have mapped: no fork has those.
+    if os.fork():
+        os._exit(0)
     if os.read(0, len(WORD)) != WORD:
         return
     paths = Paths(fabric, run, state)

@@ -5,24 +5,47 @@ from __future__ import annotations
 import os
 import select
 import signal
+from pathlib import Path
 
 import pytest
 from containers import Containers, wait_for_end
 
-from netfab.runtime import helper, summons
-from netfab.runtime.sealed import must_be_sealed
+from netfab.errors import RuntimeFailed
+from netfab.runtime import client, helper, sealed, summons
+from netfab.runtime.exec import run_in_container
+from netfab.runtime.paths import Paths
+from netfab.runtime.protocol import READY
+
+sealed_only = pytest.mark.skipif(
+    not sealed.must_be_sealed(), reason="an ordinary user's interpreter is no guest's to write"
+)
+
+
+def begin(containers: Containers) -> None:
+    """Have one begun that is nobody's child already."""
+    summons.begin(containers.paths)
+    os.waitid(os.P_PID, summons._begun[containers.paths].pid, os.WEXITED | os.WNOWAIT)
+
+
+def summon(monkeypatch: pytest.MonkeyPatch, directory: Path, script: str) -> bytes:
+    """What is made of the words of a script that takes a supervisor's place."""
+    monkeypatch.setattr(sealed, "command", lambda *_: ["/bin/sh", "-c", script])
+    paths = Paths("of", str(directory), str(directory))
+    summons.begin(paths)
+    return summons.summon(paths)
 
 
 def test_one_that_is_begun_and_never_called_ends_with_the_command_and_touches_nothing(
     containers: Containers,
 ) -> None:
     os.makedirs(containers.paths.records)
+    listen, tell = os.pipe()
     command = os.fork()
     if command == 0:
-        summons.begin(containers.paths)
+        begin(containers)
+        os.write(tell, b"+")
         signal.pause()
-    while not containers.supervisor():
-        continue
+    os.read(listen, 1)
     begun = os.pidfd_open(containers.supervisor())
 
     os.kill(command, signal.SIGKILL)
@@ -33,9 +56,8 @@ def test_one_that_is_begun_and_never_called_ends_with_the_command_and_touches_no
 
 
 def test_one_that_is_begun_is_the_one_that_serves(containers: Containers) -> None:
-    summons.begin(containers.paths)
-    while not (begun := containers.supervisor()):
-        continue
+    begin(containers)
+    begun = containers.supervisor()
 
     containers.start("sleep", "infinity")
 
@@ -43,9 +65,8 @@ def test_one_that_is_begun_is_the_one_that_serves(containers: Containers) -> Non
 
 
 def test_one_that_ended_before_it_was_called_is_replaced(containers: Containers) -> None:
-    summons.begin(containers.paths)
-    while not (begun := containers.supervisor()):
-        continue
+    begin(containers)
+    begun = containers.supervisor()
     pidfd = os.pidfd_open(begun)
     os.kill(begun, signal.SIGKILL)
     wait_for_end(pidfd)
@@ -53,13 +74,74 @@ def test_one_that_ended_before_it_was_called_is_replaced(containers: Containers)
     assert containers.shell("echo up") == "up\n"
 
 
-@pytest.mark.skipif(not must_be_sealed(), reason="an ordinary user's interpreter is no guest's to write")
+def test_one_that_is_begun_while_another_comes_to_serve_is_let_go(containers: Containers) -> None:
+    begin(containers)
+    late = summons._begun.pop(containers.paths)
+    containers.start("sleep", "infinity")
+    summons._begun[containers.paths] = late
+
+    client.ensure_supervisor(containers.paths)
+
+    assert not summons._begun
+    with pytest.raises(ChildProcessError):
+        os.waitpid(late.pid, 0)
+
+
+def test_a_callers_descriptors_are_not_kept(containers: Containers) -> None:
+    listen, tell = os.pipe()
+    os.set_inheritable(tell, True)
+
+    containers.start("sleep", "infinity")
+    os.close(tell)
+
+    assert select.select([listen], [], [], 20)[0]
+
+
+def test_what_an_interpreter_says_before_the_word_is_no_answer_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert summon(monkeypatch, tmp_path, "echo noise; head -c1 >/dev/null; printf +") == READY
+
+
+def test_one_that_fails_after_the_word_is_not_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RuntimeFailed, match="it said nothing"):
+        summon(monkeypatch, tmp_path, f"head -c1 >/dev/null; echo >>{tmp_path}/begun")
+
+    assert (tmp_path / "begun").read_text() == "\n"
+
+
+def test_a_process_that_can_not_be_had_is_told_as_what_keeps_it_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fork() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+
+    with pytest.raises(RuntimeFailed, match=r"supervisor of of did not start.*temporarily unavailable"):
+        summons.summon(Paths("of", str(tmp_path), str(tmp_path)))
+
+
+@sealed_only
+def test_a_helper_that_was_killed_before_it_was_asked_is_replaced(containers: Containers) -> None:
+    containers.start("sleep", "infinity")
+    helper.begin()
+    pidfd = os.pidfd_open(helper._begun[0].pid)
+    os.kill(helper._begun[0].pid, signal.SIGKILL)
+    wait_for_end(pidfd)
+
+    assert run_in_container(containers.paths, "web", ("true",)) == 0
+
+
+@sealed_only
 def test_a_helper_that_is_begun_in_vain_ends_with_its_command() -> None:
     listen, tell = os.pipe()
     command = os.fork()
     if command == 0:
         helper.begin()
-        os.write(tell, helper.have((0, 1, 2)).pid.to_bytes(8))
+        os.write(tell, helper._begun[0].pid.to_bytes(8))
         signal.pause()
     begun = os.pidfd_open(int.from_bytes(os.read(listen, 8)))
 
