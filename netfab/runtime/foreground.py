@@ -30,7 +30,7 @@ _PASSED_ON = (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
 )  # fmt: skip
 _EARLY = 0.1  # seconds in which a log is looked at again and again: to end a watch costs up to 20 ms
-_GLANCE = 10  # ms between two such looks
+_GLANCE = 10  # ms between two looks
 
 
 class Detached(Exception):
@@ -155,6 +155,9 @@ class _Look:
             if door := self._asked():
                 with door:
                     self._wait(door.fileno())
+                    _hear(door)
+                if not self._status().over:  # nobody knows yet: it has just been killed, or its disk is full
+                    time.sleep(_GLANCE / 1000)
 
     def _status(self) -> Status:
         found = status_of(self._paths, self._name)
@@ -229,6 +232,13 @@ class _Look:
         if self._terminal != -1:
             with suppress(OSError):
                 tty.copy_size(self._view.stdout, self._terminal)
+
+
+def _hear(door: socket.socket) -> None:
+    """What a supervisor says at the end of a wait; nothing where it was killed. Raises RuntimeFailed."""
+    with suppress(ConnectionError):
+        if answer := door.recv(MESSAGE_LIMIT):
+            client.read_answer(answer)
 
 
 class _Output:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from containers import PYTHON, Containers
 
+from netfab.errors import RuntimeFailed
 from netfab.runtime import client, foreground
 from netfab.runtime.logs import tail
+from netfab.runtime.paths import Paths
 from netfab.runtime.terminals import Terminals
 from netfab.runtime.tty import Keys
 from netfab.system.process import user_namespace_is_initial
@@ -138,3 +142,25 @@ def test_the_keys_that_leave_a_terminal_are_found_however_they_come(
 @pytest.mark.skipif(not user_namespace_is_initial(), reason="an ordinary user is alone in the user namespace")
 def test_a_terminal_is_its_users(containers: Containers) -> None:
     assert containers.shell("stat -c %U $(tty)", terminal=True, user="daemon") == "daemon\r\n"
+
+
+def test_an_answer_that_is_no_end_is_followed_by_a_rest_and_an_error_is_told(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    containers.start("sleep", "infinity")
+    answers = [b"{}", b"{}", b"{}", b'{"error": "unknown verb wait"}']
+
+    def connect(_: Paths) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.send(answers.pop(0))
+        kept.append(theirs)
+        return ours
+
+    kept: list[socket.socket] = []
+    monkeypatch.setattr(foreground, "connect", connect)
+    begun = time.monotonic()
+
+    with pytest.raises(RuntimeFailed, match="unknown verb wait"):
+        foreground.look_at(containers.paths, "web", foreground.View(None, -1, -1, heard=False))
+
+    assert time.monotonic() - begun > 0.03
