@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.machinery import PathFinder
-from typing import Any
+
+from netfab.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0.dev0"
 

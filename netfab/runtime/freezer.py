@@ -10,7 +10,6 @@ import os
 import select
 import time
 from contextlib import suppress
-from glob import glob
 
 from netfab.errors import NetfabError, Unsupported
 from netfab.runtime.cgroups import Hierarchies, Leaf, existing_leaves
@@ -44,6 +43,8 @@ def thaw_all(hierarchies: Hierarchies) -> None:
     Whom version 1 halts can't be killed, not even with his namespace, whose process 1 waits for him.
     """
     if "freezer" in hierarchies.v1:
+        from glob import glob  # which a supervisor has no need of, nor the room for
+
         point, controllers = hierarchies.v1["freezer"]
         for path in glob(f"{point}/netfab/*/*/"):
             leaf = Leaf(path, controllers)

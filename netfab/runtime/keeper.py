@@ -13,7 +13,6 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TypeVar
 
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import cgroups, freezer, record
@@ -27,9 +26,14 @@ from netfab.runtime.terminals import Terminals
 from netfab.runtime.timers import Timers
 from netfab.system.proc import boot_id, start_ticks, zombie_status
 from netfab.system.process import exit_status_of_stranger
+from netfab.tuples import TYPE_CHECKING
 
-_Given = TypeVar("_Given")
-_Made = TypeVar("_Made")
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _Given = TypeVar("_Given")
+    _Made = TypeVar("_Made")
+
 
 _IN_FLIGHT = 16  # processes that are born together
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 60.0  # seconds before a restart: doubled each time ...

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from netfab.errors import ContainerFailed, NetfabError
+from netfab.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 MESSAGE_LIMIT = 1 << 17  # bytes; below the send buffer that Linux gives by default (net.core.wmem_default)
 NAME_LIMIT = 2000  # names in one request, to stay below that

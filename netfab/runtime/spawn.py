@@ -17,7 +17,6 @@ import socket
 import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from typing import NoReturn
 
 from netfab.errors import BECOME, IDENTIFY, MOUNT, ContainerFailed
 from netfab.runtime import rootfs
@@ -30,7 +29,10 @@ from netfab.system.devpts import open_terminal
 from netfab.system.mounts import RESOLVE_BENEATH, open_below
 from netfab.system.process import clone, close_on_exec_from, hide_from_ptrace
 from netfab.system.trees import make_directories
-from netfab.tuples import NamedTuple
+from netfab.tuples import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWPID
 _REPORT_LIMIT = 4096  # bytes

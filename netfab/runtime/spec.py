@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any
 
 from netfab.errors import NetfabError
-from netfab.tuples import NamedTuple
+from netfab.tuples import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Mount(NamedTuple):
