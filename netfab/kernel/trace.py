@@ -111,9 +111,9 @@ def _mark(process: subprocess.Popen[str], matches: Sequence[Match]) -> None:
                 commands.write(f"add rule {family} {_TABLE} {chain} {what} meta nftrace set 1\n")
     commands.write("list tables inet\n")
     commands.flush()
-    while select.select([answers], [], [], _PATIENCE)[0] and answers.readline().split() != [
-        "table",
-        "inet",
-        _TABLE,
-    ]:
-        pass
+    ready, said = f"table inet {_TABLE}".encode(), b""
+    while ready not in said.splitlines() and select.select([answers], [], [], _PATIENCE)[0]:
+        part = os.read(answers.fileno(), 1 << 16)  # by no buffer: select does not see what that has taken
+        if not part:
+            return
+        said += part
