@@ -281,7 +281,7 @@ class Agent:
         from netfab.remote.asking import Traced
 
         self._end_trace()
-        self._traces = Traced(message, self._where)
+        self._traces = Traced(_name_in(message), message, self._where)
         yield {"verb": "tracing"}
 
     def _traced(self, message: Message) -> Iterator[Message]:

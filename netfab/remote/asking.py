@@ -72,12 +72,11 @@ class There(NamedTuple):
 class Traced:
     """The agent's side of a trace that another host's trial is for, until it is closed."""
 
-    def __init__(self, message: Message, where: Where) -> None:
+    def __init__(self, fabric: str, message: Message, where: Where) -> None:
         nodes = [str(node) for node in field(message, "nodes", list)]
-        here = Here(field(message, "fabric", str), where)
         matches = _MATCHES(field(message, "matches", list))
         self._stack = ExitStack()
-        self._ends = self._stack.enter_context(here.traced(nodes, matches))
+        self._ends = self._stack.enter_context(Here(fabric, where).traced(nodes, matches))
 
     def ends(self) -> list[Any]:
         """Where it was dropped so far: nodes and rules."""
