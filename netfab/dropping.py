@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from netfab.diagnose.finding import Finding, Place, name_of
+from netfab.diagnose.finding import Finding, Place, Traces, by, name_of
 from netfab.errors import NetfabError
 from netfab.kernel.trace import Dropped
 from netfab.objects.firewall import table_name
-from netfab.topology.schema import Network
+from netfab.topology.schema import HostGateway, Network
 from netfab.tuples import NamedTuple
 
 
@@ -36,13 +36,33 @@ def dropped_by(place: Place, end: Dropped, crossing: Crossing, file: str) -> Fin
             f"chain {end.chain} of table {end.family} {end.table} of {name_of(place)} drops it: {rule}",
             "a rule before it that accepts; whoever made that table knows why",
         )
+    table = Traces(place.host, (("firewall", end.family, end.table),))
     if end.family == "bridge":
         return Finding(
             f"{crossing.sender} sends what its port may not, an address or MAC that is not its own:"
             " netfab's guard drops it",
             "`allow: [ADDRESS]` or `spoof: allow` of that port",
+            traces=table,
         )
-    return _of_the_firewall(name_of(place), end, crossing, file)
+    if found := _in_the_clear(place, end):
+        return found
+    return _of_the_firewall(name_of(place), end, crossing, file)._replace(traces=table)
+
+
+def _in_the_clear(place: Place, end: Dropped) -> Finding | None:
+    """What the kernel's ESP should have encrypted, and did not."""
+    states_and_policies = by(place, "esp", "ipsec")
+    if end.chain == "clear":
+        return Finding(
+            f"{name_of(place)} has no IPsec policy for a tunnel's packets, and sends none unencrypted",
+            traces=states_and_policies,
+        )
+    if end.chain == "strangers" and "ipsec" in end.rule:
+        return Finding(
+            f"{name_of(place)} takes no tunnel's packets that came unencrypted, or by a key not the fabric's",
+            traces=states_and_policies,
+        )
+    return None
 
 
 def _of_the_firewall(host: str, end: Dropped, crossing: Crossing, file: str) -> Finding:
@@ -77,11 +97,11 @@ def _told(network: str, file: str) -> str:
 
 def _why_closed(network: str, file: str) -> str:
     written = _written(network, file)
-    if written is None:
-        return "it is `internal`, or another is its gateway"
-    if written.internal:
+    if written is not None and written.internal:
         return f"it is `internal` ({written.at.of('internal')})"
-    return f"its `gateway` is another ({written.at.of('gateway')})"
+    if written is not None and not isinstance(written.gateway, HostGateway):
+        return f"its `gateway` is another ({written.at.of('gateway')})"
+    return "it is `internal`, or another is its gateway, as it was applied"
 
 
 def _written(network: str, file: str) -> Network | None:

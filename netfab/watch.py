@@ -19,6 +19,7 @@ from netfab import adhoc, fabric, visits
 from netfab.engine.diff import Change
 from netfab.errors import Interrupted, NetfabError
 from netfab.objects.base import Fabric
+from netfab.objects.guest import Guest
 from netfab.objects.kinds import ASKED
 from netfab.topology.adhoc import NAME
 from netfab.where import HERE, Where, need_root, records
@@ -61,9 +62,7 @@ def watch(names: Iterable[str], told: Told, every: float = 10.0, where: Where = 
 def _look(name: str, told: Told, where: Where) -> None:
     """Repair one fabric, if there is anything to repair."""
     try:
-        changes = (
-            () if name != NAME and not fabric.drift(name, where) else adhoc.reconcile(name, where).changes
-        )
+        changes = adhoc.reconcile(name, where).changes if name == NAME or _can_be_mended(name, where) else ()
     except Interrupted:
         return  # the signal is heard in `watch`
     except NetfabError as error:
@@ -71,6 +70,11 @@ def _look(name: str, told: Told, where: Where) -> None:
     else:
         if changes:
             told(name, changes, None)
+
+
+def _can_be_mended(name: str, where: Where) -> bool:
+    """Whether others changed something; a guest that ended nobody can make again."""
+    return any(change.after or not isinstance(change.before, Guest) for change in fabric.drift(name, where))
 
 
 def _ends_of_guests(where: Where) -> Iterator[int]:

@@ -59,7 +59,7 @@ def why(
             f"no node of fabric {fabric} is {check.source}, and nothing can be tried from there"
         )
     (trial,) = trials_of([check], summary)
-    asking = _Asking(trial, fabric, summary, hosts, _world_of(hosts), file)
+    asking = _Asking(trial, fabric, summary, hosts, _world_of(hosts), file, next(iter(hosts)))
     gone = next(asking.gone(), None)
     verdict = None if gone else hosts[asking.begin.host].tried(asking.told)
     if verdict is None or not verdict.holds:
@@ -82,8 +82,10 @@ def explained(
     for check, verdict in zip(checks, verdicts, strict=True):
         if check.reaches and not verdict.holds and check.source in (*summary["nodes"], THE_HOST):
             (trial,) = trials_of([check], summary)
-            asking = _Asking(trial, fabric, summary, hosts, world, "")
-            cause = next(asking.seen(refused="refused" in verdict.reason), None)
+            begins = hosts if trial.source == THE_HOST else list(hosts)[:1]  # it is tried from every host
+            asked = (_Asking(trial, fabric, summary, hosts, world, "", host) for host in begins)
+            refused = "refused" in verdict.reason
+            cause = next((cause for asking in asked for cause in asking.seen(refused)), None)
             if cause is not None and cause.what not in verdict.reason:
                 verdict = verdict._replace(reason=f"{verdict.reason}: {cause.what}")
         found.append(verdict)
@@ -101,8 +103,11 @@ class _Asking:
         hosts: Mapping[str, Asked],
         world: World,
         file: str,
+        outside: str,
     ) -> None:
+        """outside: the host that what is of no node's network begins on."""
         self.trial, self.fabric, self._hosts, self._file = trial, fabric, hosts, file
+        self._outside = outside
         self._nodes, self._networks = summary["nodes"], summary["networks"]
         self.world = world
         self.begin = self._place(trial.source)
@@ -114,7 +119,7 @@ class _Asking:
     def _place(self, node: str) -> Place:
         """Where a node's network is: its own, or that of the node whose it shares, or the host's."""
         if node == THE_HOST or node not in self._nodes:
-            return Place(next(iter(self._hosts)), HOST)
+            return Place(self._outside, HOST)
         found = self._nodes[node]
         host = found.get("host", "")
         if not found["namespace"] and not found["guest"]:
@@ -256,13 +261,15 @@ class _Asking:
 
     def doubts(self) -> Iterator[Finding]:
         """What lets a first answer through, and not what comes after it."""
-        program = self.world.views[self.begin.host].programs.get(self.trial.receiver)
-        if self.end is not None and program is not None and program.state == "paused":
+        if self.end is None:
+            return
+        program = self.world.views[self.end.host].programs.get(self.trial.receiver)
+        if program is not None and program.state == "paused":
             yield Finding(
                 f"the program of {self.trial.receiver} is paused", f"netfab unpause {self.trial.receiver}"
             )
         size = self._largest()
-        if self.end is None or size <= _SMALL or not self._passes(_SMALL) or self._passes(size):
+        if size <= _SMALL or not self._passes(_SMALL) or self._passes(size):
             return
         narrow = next((hop.narrow for hop in self.there.hops if hop.narrow), None)
         yield narrow or Finding(f"packets of {size} bytes are not answered, and small ones are: an MTU hole")

@@ -20,7 +20,7 @@ from netfab.cli.files import (
     set_option,
     valid_name,
 )
-from netfab.errors import NetfabError
+from netfab.errors import Interrupted, NetfabError
 
 if TYPE_CHECKING:
     from netfab.diagnose.trials import Trial, Verdict
@@ -132,18 +132,25 @@ def _tried(name: str, trials: Sequence[Trial], where: Any) -> list[Verdict]:
 def _explained(
     topology: Topology, found: Sequence[Verdict], summary: Mapping[str, Any], where: Any
 ) -> list[Verdict]:
+    """With their causes; without any where not all can be looked at: what was tried is true all the same."""
     from netfab.why import explained
 
-    if entry := entry_of(topology.name, where):
-        from netfab.remote.asking import There
-        from netfab.remote.party import party
+    checks, name = topology.checks, topology.name
+    try:
+        if entry := entry_of(name, where):
+            from netfab.remote.asking import There
+            from netfab.remote.party import party
 
-        with party(entry.hosts, where) as together:
-            hosts = {host: There(together, host, entry.name) for host in entry.hosts}
-            return explained(topology.checks, found, entry.name, summary, hosts)
-    from netfab.looking import Here
+            with party(entry.hosts, where) as together:
+                hosts = {host: There(together, host, name) for host in entry.hosts}
+                return explained(checks, found, name, summary, hosts)
+        from netfab.looking import Here
 
-    return explained(topology.checks, found, topology.name, summary, {"": Here(topology.name, where)})
+        return explained(checks, found, name, summary, {"": Here(name, where)})
+    except Interrupted:
+        raise
+    except NetfabError:
+        return list(found)
 
 
 def _rows(found: Sequence[Verdict]) -> Iterator[Sequence[str]]:

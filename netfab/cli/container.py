@@ -160,12 +160,14 @@ def cp_command(ctx: click.Context, source: str, target: str) -> None:
 
     Devices, pipes and sockets are left out, and no set-user-ID bit is taken along. `DIR/.` is what is in DIR.
     """
+    from netfab.cli.show import printable
+
     where, (out, inner) = where_of(ctx), (_of_node(source), _of_node(target))
     if (out is None) == (inner is None):
         raise click.UsageError("one of the two is NODE:PATH, the other one a path of this host")
     left_out = _copied_out(*out, target, where) if out else _copied_in(source, *(inner or ("", "")), where)
     for name in left_out:
-        click.echo(f"{name} is no file, directory or link, and was left out", err=True)
+        click.echo(printable(f"{name} is no file, directory or link, and was left out"), err=True)
 
 
 def _copied_out(node: str, path: str, target: str, where: Any) -> list[str]:

@@ -48,7 +48,7 @@ def _act(ctx: click.Context, verb: str, nodes: tuple[str, ...], **more: Any) -> 
 
         called = {there.name: node for node, there in far.items()}
         found = _attempt(lambda: act(verb, far.values(), where, **more), called)
-        done += (called[name] for name in found[0])
+        done += (called[name] for name in found[0] if name in called)
         errors += found[1]
     if here:
         from netfab import lifecycle

@@ -35,7 +35,7 @@ def bring(where: Place, text: str, directory: str) -> Image:
     except NetfabError as error:
         path = text.removesuffix(":latest")
         if os.path.exists(os.path.join(directory, path)):
-            error.hint = f"`./{path}` is what is here"
+            error.hint = "; ".join(filter(None, (f"`./{path}` is what is here", error.hint)))
         raise
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, Unsupported
 from netfab.images.config import BadImage
 from netfab.images.index import Index, changing, read
 from netfab.images.layout import MOST, Layout, hex_of
@@ -115,13 +115,16 @@ def _is_kept(index: Index, image: str) -> bool:
 def leaving_nothing(where: Place) -> Iterator[None]:
     """Within this images are brought; of those that are refused nothing is left that was not here before.
 
-    Where others bring images meanwhile that is left to the next `prune`.
+    Where others bring or use images meanwhile, and where it can't be removed, the next `prune` does it.
     """
     before = _files(Layout(where.state))
     try:
         yield
-    except BadImage:
-        with alone_at_once(where) as layout:
+    except (BadImage, Unsupported):
+        with (
+            suppress(NetfabError, OSError),
+            alone_at_once(where) as layout,
+        ):  # why it was refused is what is told
             if layout is not None:
                 _sweep(layout, read(layout), before)
         raise

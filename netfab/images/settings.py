@@ -14,6 +14,7 @@ import ssl
 from ipaddress import ip_address, ip_network
 
 from netfab.errors import NetfabError
+from netfab.system.certificates import show
 from netfab.tuples import NamedTuple
 
 FILES = ("/etc/netfab/registries.json", "/etc/docker/daemon.json")
@@ -94,7 +95,7 @@ def tls(registry: str, insecure: bool) -> ssl.SSLContext:
                 if path.endswith(".crt"):
                     context.load_verify_locations(path)
                 elif path.endswith(".cert"):
-                    context.load_cert_chain(path, f"{path.removesuffix('.cert')}.key")
+                    show(context, path, f"{path.removesuffix('.cert')}.key")
             except OSError as error:  # ssl's own are, too
                 raise NetfabError(f"{path} can't be used: {words_of(error)}") from error
     return context

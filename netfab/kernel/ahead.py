@@ -7,28 +7,18 @@ is not taken goes with this process, killed or not. Half of the kernel's work fo
 from __future__ import annotations
 
 import os
-import signal
-from _socket import (
-    AF_UNIX,
-    CMSG_LEN,
-    MSG_DONTWAIT,
-    SCM_RIGHTS,
-    SOCK_CLOEXEC,
-    SOCK_SEQPACKET,
-    SOL_SOCKET,
-    socket,
-    socketpair,
-)
+from _socket import CMSG_LEN, MSG_DONTWAIT, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
 from contextlib import suppress
+from functools import partial
 from struct import calcsize, iter_unpack, pack
 
 from netfab.kernel.netlink import Netlink
+from netfab.kernel.worker import Worker
 from netfab.objects.link import GROUP
 from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode, no_name, u32
 from netfab.system import linux
 
 FEWEST = 50  # that are worth a child
-MOST = 1 << 16  # bytes that a pipe holds (pipe(7))
 _TOGETHER = 16  # sockets in one message; the kernel takes 253 (unix(7))
 
 
@@ -37,51 +27,37 @@ class Ahead:
 
     def __init__(self, count: int, group: int) -> None:
         self._received: list[int] = []  # file descriptors that were not asked for yet
-        self._socket, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-        self._left, fill = os.pipe()  # a byte for each that nobody has begun to make
-        os.write(fill, bytes(min(count, MOST)))
-        os.close(fill)
-        self._pid = os.fork()
-        if not self._pid:
-            try:
-                self._socket.close()  # so that sending fails once the parent is gone
-                _make(theirs, self._left, group)
-            finally:
-                os._exit(0)
-        theirs.close()
+        self._worker: Worker | None = Worker(SOCK_SEQPACKET, bytes(count), partial(_make, group))
 
     def take(self) -> Netlink | None:
         """A socket in a namespace that is nobody's yet; None where it takes less time to make one."""
-        if not self._pid:
+        if self._worker is None:
             return None
-        if not self._received and not self._receive(MSG_DONTWAIT):
-            if os.read(self._left, 1):
+        if not self._received and not self._receive(self._worker, MSG_DONTWAIT):
+            if os.read(self._worker.left, 1):
                 return None  # and the child makes one less
-            self._receive()
+            self._receive(self._worker)
         if not self._received:
             self.close()
             return None
         return Netlink.received(self._received.pop())
 
-    def _receive(self, flags: int = 0) -> bool:
+    def _receive(self, worker: Worker, flags: int = 0) -> bool:
         with suppress(OSError):
-            _, received, _, _ = self._socket.recvmsg(1, CMSG_LEN(_TOGETHER * calcsize("i")), flags)
+            _, received, _, _ = worker.socket.recvmsg(1, CMSG_LEN(_TOGETHER * calcsize("i")), flags)
             self._received = [fd for _, _, data in received for (fd,) in iter_unpack("i", data)]
         return bool(self._received)
 
     def close(self) -> None:
         """End the child, and what was not taken."""
-        self._socket.close()
         while self._received:
             os.close(self._received.pop())
-        if self._pid:
-            os.close(self._left)
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-            self._pid = 0
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
 
 
-def _make(parent: socket, left: int, group: int) -> None:
+def _make(group: int, parent: socket, left: int) -> None:
     while begun := os.read(left, _TOGETHER):
         made = [new_namespace(group) for _ in begun]
         fds = [netlink.fileno() for netlink in made]

@@ -1,23 +1,24 @@
 """Many things of which each takes its time, read by two processes: this one, and a child of it.
 
-Which of them are next both read from one pipe, so that neither waits for the other. The child begins at once,
-while this process still has other things to do; what it read it hands over when nothing is left. Then it
-waits, so that what it has opened is kept until it is closed here. A child that fails makes its part missing.
+The child begins at once, while this process still has other things to do; what it read it hands over when
+nothing is left. Then it waits, so that what it has opened is kept until it is closed here. A child that fails
+makes its part missing.
 """
 
 from __future__ import annotations
 
 import marshal
 import os
-import signal
-from _socket import AF_UNIX, SHUT_WR, SOCK_CLOEXEC, SOCK_STREAM, socketpair
+from _socket import SHUT_WR, SOCK_STREAM, socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from struct import calcsize, pack, unpack
 from typing import Any
 
+from netfab.kernel.worker import Worker
+
 FEWEST = 50  # that are worth a child
-_NUMBER = "H"  # what the pipe has: the number of each few of them. 32,768 make it full
+_NUMBER = "H"  # what the pipe has: the number of each few of them
 _FEW = 8
 
 
@@ -30,39 +31,29 @@ class Together:
         Raises OSError where there can be no child.
         """
         self._names, self._read = names, read
-        self._left, numbers = os.pipe()
-        os.write(numbers, b"".join(pack(_NUMBER, number) for number in range(-(-len(names) // _FEW))))
-        os.close(numbers)
-        self._found, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-        self._pid = os.fork()
-        if not self._pid:
-            try:
-                self._found.close()  # so that nothing is waited for once the parent is gone
-                theirs.sendall(marshal.dumps(self._read_what_is_left()))
-                theirs.shutdown(SHUT_WR)
-                theirs.recv(1)
-            finally:
-                os._exit(0)
-        theirs.close()
+        numbers = b"".join(pack(_NUMBER, number) for number in range(-(-len(names) // _FEW)))
+        self._worker = Worker(SOCK_STREAM, numbers, self._serve)
+
+    def _serve(self, parent: socket, left: int) -> None:
+        parent.sendall(marshal.dumps(self._read_what_is_left(left)))
+        parent.shutdown(SHUT_WR)
+        parent.recv(1)
 
     def finish(self) -> dict[str, Any]:
         """What both have read, by name."""
-        found = self._read_what_is_left()
-        told = b"".join(iter(lambda: self._found.recv(1 << 20), b""))
+        found = self._read_what_is_left(self._worker.left)
+        told = b"".join(iter(lambda: self._worker.socket.recv(1 << 20), b""))
         with suppress(EOFError, ValueError, TypeError):  # it is not all there
             found |= marshal.loads(told)
         return found
 
     def close(self) -> None:
         """End the child."""
-        os.close(self._left)
-        self._found.close()
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+        self._worker.end()
 
-    def _read_what_is_left(self) -> dict[str, Any]:
+    def _read_what_is_left(self, left: int) -> dict[str, Any]:
         found = {}
-        while taken := os.read(self._left, calcsize(_NUMBER)):
+        while taken := os.read(left, calcsize(_NUMBER)):
             (number,) = unpack(_NUMBER, taken)
             for name in self._names[number * _FEW : (number + 1) * _FEW]:
                 with suppress(FileNotFoundError):

@@ -70,21 +70,16 @@ def tracing(matches: Sequence[Match]) -> Iterator[Tracer]:
 
     Raises Unsupported without nft.
     """
-    marking, watching = _started("-i"), _started("monitor", "trace")
-    try:
+    with _running("-i") as marking, _running("monitor", "trace") as watching:
         _mark(marking, matches)
         assert watching.stdout is not None
         yield Tracer(watching.stdout.fileno())
-    finally:
-        for process in (watching, marking):
-            with suppress(OSError):
-                process.kill()
-            process.communicate()
 
 
-def _started(*words: str) -> subprocess.Popen[str]:
+@contextmanager
+def _running(*words: str) -> Iterator[subprocess.Popen[str]]:
     pipe = subprocess.PIPE
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [program(), *words],
         text=True,
         stdin=pipe,
@@ -92,6 +87,12 @@ def _started(*words: str) -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         env={"LC_ALL": "C"},
     )
+    try:
+        yield process
+    finally:
+        with suppress(OSError):
+            process.kill()
+        process.communicate()
 
 
 def _mark(process: subprocess.Popen[str], matches: Sequence[Match]) -> None:
@@ -110,9 +111,9 @@ def _mark(process: subprocess.Popen[str], matches: Sequence[Match]) -> None:
                 commands.write(f"add rule {family} {_TABLE} {chain} {what} meta nftrace set 1\n")
     commands.write("list tables inet\n")
     commands.flush()
-    while select.select([answers], [], [], _PATIENCE)[0] and answers.readline().split() != [
-        "table",
-        "inet",
-        _TABLE,
-    ]:
-        pass
+    ready, said = f"table inet {_TABLE}".encode(), b""
+    while ready not in said.splitlines() and select.select([answers], [], [], _PATIENCE)[0]:
+        part = os.read(answers.fileno(), 1 << 16)  # by no buffer: select does not see what that has taken
+        if not part:
+            return
+        said += part

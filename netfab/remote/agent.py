@@ -51,6 +51,7 @@ class Agent:
         self._probed: Probe | None = None
         self._traces: Traced | None = None
         self._copy: tuple[ExitStack, Writer] | None = None  # what is being written, and what closes it
+        self._handed: tuple[ExitStack, set[str]] | None = None  # images that are to come, and what keeps them
         self._verbs: dict[str, Callable[[Message], Iterator[Message]]] = {
             "hello": self._hello,
             "compare": self._compare,
@@ -95,6 +96,7 @@ class Agent:
         self._end_probe()
         self._end_trace()
         self._end_copy()
+        self._end_handing()
         if self.transaction is not None:
             transaction, self.transaction = self.transaction, None
             transaction.abandon()
@@ -242,11 +244,18 @@ class Agent:
         yield {"verb": "returned", "value": function(field(message, "arguments", dict), self._where)}
 
     def _lack(self, message: Message) -> Iterator[Message]:
-        """Which images are not here."""
+        """Which images are not here; until they are unpacked nobody removes what comes of them."""
         from netfab.images.handing import lacking
+        from netfab.images.locks import using
 
+        self._end_handing()
         images = [_digest(one) for one in field(message, "images", list)]
-        yield {"verb": "lacks", "images": lacking(self._where, images)}
+        with ExitStack() as closing:
+            closing.enter_context(using(self._where))
+            lacks = lacking(self._where, images)
+            if lacks:
+                self._handed = closing.pop_all(), set(lacks)
+        yield {"verb": "lacks", "images": lacks}
 
     def _take(self, message: Message) -> Iterator[Message]:
         """A piece of a blob."""
@@ -266,7 +275,16 @@ class Agent:
 
         names = [name for name in field(message, "names", list) if isinstance(name, str)]
         image = unpack_received(self._where, _digest(message.get("manifest")), names)
+        if self._handed is not None:
+            self._handed[1].discard(image)
+            if not self._handed[1]:
+                self._end_handing()
         yield {"verb": "unpacked", "image": image}
+
+    def _end_handing(self) -> None:
+        if self._handed is not None:
+            (closing, _), self._handed = self._handed, None
+            closing.close()
 
     def _logs(self, message: Message) -> Iterator[Message]:
         from netfab.nodes import logs
@@ -281,7 +299,7 @@ class Agent:
         from netfab.remote.asking import Traced
 
         self._end_trace()
-        self._traces = Traced(message, self._where)
+        self._traces = Traced(_name_in(message), message, self._where)
         yield {"verb": "tracing"}
 
     def _traced(self, message: Message) -> Iterator[Message]:

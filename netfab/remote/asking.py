@@ -11,7 +11,7 @@ from netfab.kernel.trace import Dropped, Match
 from netfab.looking import Here
 from netfab.objects.decode import decoder, plain
 from netfab.objects.view import View, Way
-from netfab.remote.messages import BadMessage, Message, field
+from netfab.remote.messages import BadMessage, Message, field, understood
 from netfab.remote.party import Party
 from netfab.tuples import NamedTuple
 from netfab.where import Where
@@ -61,23 +61,26 @@ class There(NamedTuple):
             "dropped", {self.host: nodes.get(self.host, ())}, matches, trial
         )
         said = self.party.ask_all({host: {"verb": "traced"} for host in others})
-        there = [(host, node, Dropped(*end)) for host in others for node, end in said[host]["ends"]]
-        return own + there
+        for host in others:
+            with understood(host):
+                own += [(host, node, Dropped(*end)) for node, end in said[host]["ends"]]
+        return own
 
     def _ask(self, question: str, *words: Any) -> Any:
         arguments = {"fabric": self.fabric, "question": question, "words": plain(words)}
-        return _DECODERS[question](self.party.call("ask", arguments, [self.host])[self.host])
+        said = self.party.call("ask", arguments, [self.host])[self.host]
+        with understood(self.host):
+            return _DECODERS[question](said)
 
 
 class Traced:
     """The agent's side of a trace that another host's trial is for, until it is closed."""
 
-    def __init__(self, message: Message, where: Where) -> None:
+    def __init__(self, fabric: str, message: Message, where: Where) -> None:
         nodes = [str(node) for node in field(message, "nodes", list)]
-        here = Here(field(message, "fabric", str), where)
         matches = _MATCHES(field(message, "matches", list))
         self._stack = ExitStack()
-        self._ends = self._stack.enter_context(here.traced(nodes, matches))
+        self._ends = self._stack.enter_context(Here(fabric, where).traced(nodes, matches))
 
     def ends(self) -> list[Any]:
         """Where it was dropped so far: nodes and rules."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from netfab.errors import Locked, NetfabError, NotAll, Several, each_of
+from netfab.store.store import NO_SENSE
 
 PROTOCOL = 1
 MAX_LINE = 64 << 20  # bytes; a thousand nodes take one or two MiB
@@ -53,6 +56,15 @@ def field(message: Message, key: str, kind: type[T]) -> T:
     if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
         raise BadMessage(f"the message {message['verb']} has {key} = {excerpt(repr(found).encode())}")
     return found
+
+
+@contextmanager
+def understood(host: str) -> Iterator[None]:
+    """Within this a host's answer is read. Raises BadMessage, which names the host, for one of no sense."""
+    try:
+        yield
+    except NO_SENSE as error:
+        raise BadMessage(f"{host} gives an answer of no sense: {excerpt(repr(error).encode())}") from error
 
 
 class Lines:

@@ -12,7 +12,7 @@ from netfab.errors import NetfabError, NotAll, raise_rest
 from netfab.hosts import simulated
 from netfab.kernel.capture import Frame
 from netfab.remote.channel import Transport
-from netfab.remote.messages import Message
+from netfab.remote.messages import Message, understood
 from netfab.remote.party import Connect, connect, party
 from netfab.remote.ssh import Ssh, command
 from netfab.store.book import Entry
@@ -109,10 +109,12 @@ def logs(
                 host: {"verb": "logs", "nodes": names, "lines": lines, "follow": follow}
                 for host, names in by_host.items()
             }
-            together.ask_all(
-                questions,
-                tell=lambda _, line: tell(line["node"], line["text"].encode("utf-8", "surrogateescape")),
-            )
+            together.ask_all(questions, tell=lambda host, line: tell(*_written(host, line)))
+
+
+def _written(host: str, line: Message) -> tuple[str, bytes]:
+    with understood(host):
+        return line["node"], line["text"].encode("utf-8", "surrogateescape")
 
 
 def capture(
@@ -132,15 +134,16 @@ def capture(
         "follow": True,
     }
     with party({there.host: there.destination}, where, way) as together:
-        together.ask_all({there.host: question}, tell=lambda _, line: tell(_heard(line)))
+        together.ask_all({there.host: question}, tell=lambda host, line: tell(_heard(host, line)))
 
 
-def _heard(line: Message) -> local.Heard:
-    frames = [
-        Frame(interface, time, outgoing, bytes.fromhex(data))
-        for interface, time, outgoing, data in line["frames"]
-    ]
-    return local.Heard(frames, line["lost"])
+def _heard(host: str, line: Message) -> local.Heard:
+    with understood(host):
+        frames = [
+            Frame(str(interface), int(time), bool(outgoing), bytes.fromhex(data))
+            for interface, time, outgoing, data in line["frames"]
+        ]
+        return local.Heard(frames, int(line["lost"]))
 
 
 def act(verb: str, nodes: Iterable[There], where: Where, way: Connect = connect, **more: Any) -> None:
@@ -192,21 +195,26 @@ def copy_in(source: str, there: There, path: str, where: Where, way: Connect = c
         for bunch in bunches(read_on_host(source)):
             one.ask_all({there.host: {"verb": "parts", "parts": bunch}})
         said = one.ask_all({there.host: {"verb": "parts", "parts": [], "last": True}})
-    return [str(name) for name in said[there.host]["left_out"]]
+    with understood(there.host):
+        return [str(name) for name in said[there.host]["left_out"]]
 
 
 def inspect(there: There, where: Where, way: Connect = connect) -> dict[str, Any]:
     """The node as it should be and as it is, and its host."""
     with party({there.host: there.destination}, where, way) as one:
-        return {**one.call("inspect", {"what": there.name})[there.host], "host": there.host}
+        said = one.call("inspect", {"what": there.name})[there.host]
+    with understood(there.host):
+        return {**said, "host": there.host}
 
 
 def wait(there: There, where: Where, way: Connect = connect) -> int | None:
     """The exit code of the node's program when it has ended and is not started again; None: nobody saw it."""
     message = {"verb": "call", "function": "wait", "arguments": {"node": there.name}, "follow": True}
     with party({there.host: there.destination}, where, way) as one:
-        (code,) = one.ask_all({there.host: message})[there.host]["value"]
-    return None if code is None else int(code)
+        said = one.ask_all({there.host: message})[there.host]
+    with understood(there.host):
+        (code,) = said["value"]
+        return None if code is None else int(code)
 
 
 @contextmanager
@@ -231,9 +239,11 @@ def usage(nodes: Iterable[There], where: Where, way: Connect = connect) -> Itera
         }
 
         def used() -> Uses:
-            said = together.ask_all(questions)
-            rows = [row for answer in said.values() for row in answer["value"]]
-            return {(str(fabric), str(node)): read(found) for fabric, node, *found in rows}
+            found: dict[tuple[str, str], Usage] = {}
+            for host, answer in together.ask_all(questions).items():
+                with understood(host):
+                    found |= {(str(fabric), str(node)): read(use) for fabric, node, *use in answer["value"]}
+            return found
 
         yield used
 

@@ -52,7 +52,11 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def place_in_container(root: int, path: str, name: str, closing: ExitStack) -> Entry:
-    """Where what has that name goes: into the path where that leads to a directory, else in its place."""
+    """Where what has that name goes: into the path where that leads to a directory, else in its place.
+
+    Raises OSError; ValueError for what is no name.
+    """
+    _refuse_path(name)
     try:
         directory = open_below(root, path.strip("/") or ".", os.O_PATH | os.O_DIRECTORY, IN_ROOT)
     except (FileNotFoundError, NotADirectoryError):
@@ -65,6 +69,7 @@ def place_in_container(root: int, path: str, name: str, closing: ExitStack) -> E
 
 def place_on_host(path: str, name: str, closing: ExitStack) -> Entry:
     """The same on this host."""
+    _refuse_path(name)
     try:
         directory = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -73,3 +78,9 @@ def place_on_host(path: str, name: str, closing: ExitStack) -> Entry:
         return on_host(path, closing)
     closing.callback(os.close, directory)
     return Entry(directory, name)
+
+
+def _refuse_path(name: str) -> None:
+    """Raises ValueError where it may lead out of the directory that it is to be in."""
+    if name in ("", "..") or "/" in name:
+        raise ValueError(f"{name!r} leads elsewhere")

@@ -167,9 +167,15 @@ class Book:
             os.rmdir(self._directory)
 
     def forget_secret(self, fabric: str) -> None:
-        """It must go before the leases that count its keys: a key that counts anew is a key used twice."""
+        """It must go before the leases that count its keys: a key that counts anew is a key used twice.
+
+        So does what a command that was killed had written beside it.
+        """
         with suppress(FileNotFoundError):
-            os.unlink(self.path_of_secret(fabric))
+            for name in os.listdir(self._directory):
+                beside, _, process = name.rpartition(".")
+                if f"{fabric}.key" in (name, beside if process.isdecimal() else ""):
+                    os.unlink(f"{self._directory}/{name}")
 
     def _path(self, fabric: str) -> str:
         return f"{self._directory}/{fabric}.json"

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import ssl
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import (
+    HTTPConnection,
+    HTTPException,
+    HTTPSConnection,
+    IncompleteRead,
+    RemoteDisconnected,
+)
 from typing import Any
 
 from netfab.errors import StoreError
 from netfab.store.store import NO_SENSE
+from netfab.system.certificates import show
 from netfab.topology.schema import Etcd
 
 MOST = 64 << 20  # bytes of an answer
@@ -77,7 +84,9 @@ class Wire:
         except HTTPException as error:
             self.close()
             tls = "" if self._at.tls else "; one that speaks TLS does so, which is `etcds://`"
-            raise ConnectionError(f"it hung up without an answer{tls}") from error
+            if isinstance(error, RemoteDisconnected | IncompleteRead):
+                raise ConnectionError(f"it hung up without an answer{tls}") from error
+            raise OSError(f"what it answers is no HTTP{tls}") from error
         return self._understood(answer.status, text)
 
     def _understood(self, status: int, text: bytes) -> dict[str, Any]:
@@ -103,7 +112,7 @@ def _context(at: Etcd) -> ssl.SSLContext:
     try:
         made = ssl.create_default_context(cafile=at.ca or None)
         if at.cert:
-            made.load_cert_chain(at.cert, at.key)
+            show(made, at.cert, at.key)
     except (OSError, ValueError) as error:
         paths = ", ".join(filter(None, (at.ca, at.cert, at.key)))
         raise StoreError(f"the store's certificates ({paths}) can't be read: {error}") from error

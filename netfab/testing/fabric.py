@@ -152,7 +152,11 @@ class Fabric:
         self.timeline.append((time.time(), what))
 
     def apply(self, topology: str | Path | Mapping[str, Any]) -> None:
-        """Make it match another topology. Raises NetfabError, and then it is as it was."""
+        """Make it match another topology; what was done to links is undone before.
+
+        Raises NetfabError, and then it is as it was applied last.
+        """
+        self._renew()
         self._restore_links()
         before = self._given
         self._given = given(topology, Path(before.directory) / before.file)
@@ -239,6 +243,10 @@ class Fabric:
         self._renew()
         self.note(f"link {link.node} - {link.to} {what}")
         self._impaired[link.node, link.to] = link
+
+    def is_impaired(self, link: Link) -> bool:
+        """Whether what was done to it is not undone yet: by `heal`, `apply`, or as all is made anew."""
+        return (link.node, link.to) in self._impaired
 
     def _restore_links(self) -> None:
         for link in self._impaired.values():

@@ -1,4 +1,4 @@
-"""What is done to a cable besides pulling it: how fast an end sends, and frames that are lost on it.
+"""What is done to a cable besides pulling it: how fast an end sends, what is lost on it, what it gets back.
 
 Done in a sandbox. Frames are dropped by a table of nft at an interface, one for each wish: what comes in by
 it (`ingress`), and what goes out (`egress`).
@@ -10,18 +10,23 @@ import json
 import socket
 import subprocess
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from errno import ENOENT
 
+from netfab.engine import apply as engine
 from netfab.errors import NetfabError
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.nft import program
-from netfab.objects.base import HOST, Name, node_space
+from netfab.objects.address import Address
+from netfab.objects.base import HOST, Fabric, Name, node_space
 from netfab.objects.kinds import KINDS
+from netfab.objects.neighbour import Neighbour
 from netfab.objects.qdisc import Qdisc
+from netfab.objects.route import Route
+from netfab.objects.veth import Veth
 from netfab.objects.wire import Request, encode
 from netfab.testing.inside import Place, enter, enter_host
-from netfab.where import HERE, last_applied, opened_store
+from netfab.where import HERE, last_applied, opened_host, opened_store
 
 _EARLY = -500  # before anything else that listens there
 
@@ -47,6 +52,31 @@ def _planned(place: Place, interface: str) -> int:
     with opened_store(HERE) as store:
         applied = last_applied(store, place.fabric, KINDS)
     return next((thing.rate for thing in applied.values() if type(thing) is Qdisc and thing.link == link), 0)
+
+
+def give_back(place: Place, interface: str) -> None:
+    """What a node has lost by that interface while it was down. All else of the fabric stays as it is."""
+    enter_host(place.host)
+    link = Name(node_space(place.fabric, place.node), interface)
+    with opened_store(HERE) as store, opened_host(place.fabric, HERE) as host:
+        applied = last_applied(store, place.fabric, KINDS)
+        own = host.observe(place.fabric, (applied,)).own
+        cables = (thing for thing in own.values() if isinstance(thing, Veth))
+        working = {end.link for cable in cables for end in cable.ends if end.up}
+        back = [
+            _by(thing, working, applied) if isinstance(thing, Route) else thing
+            for thing in applied.values()
+            if isinstance(thing, Address | Neighbour | Route) and link in thing.needs
+        ]
+        engine.apply(Fabric(place.fabric, (*own.values(), *back)), host, (applied,))
+
+
+def _by(route: Route, working: Collection[Name], applied: Fabric) -> Route:
+    """The route without hops by other cables that are pulled: the kernel takes none."""
+    return route._replace(
+        hops=tuple(hop for hop in route.hops if hop.link in working),
+        through=tuple(name for name in route.through if applied[name].link in working),
+    )
 
 
 def drop(place: Place, interface: str, hooks: Sequence[str], match: str, count: int) -> str:

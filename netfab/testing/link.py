@@ -47,10 +47,11 @@ class Link:
     def up(self) -> Undo:
         """Plug it in; in a `with`, until its end."""
         self._set(up=True)
-        for place, interface in ((self.fabric.place(self.node), self.interface), self._switched()):
-            self.fabric.sandbox.call(inside.wait_until_it_works, place, interface)
-        if self.to in self.fabric.nodes:  # the end that was down has lost its routes
-            self.fabric.heal()
+        place = self.fabric.place(self.node)
+        for end in ((place, self.interface), self._switched()):
+            self.fabric.sandbox.call(inside.wait_until_it_works, *end)
+        if self.to in self.fabric.nodes:
+            self.fabric.sandbox.call(impaired.give_back, place, self.interface)
         self.fabric.forget_the_silent()
         return Undo(lambda: self._set(up=False))
 
@@ -80,7 +81,7 @@ class Link:
         except Wrong as wrong:
             raise NetfabError(f"rate: {wrong}") from wrong
         self._limit(bits)
-        return Undo(lambda: self._limit(0))
+        return Undo(self._unlimited)
 
     def drop(self, match: str, count: int = 0) -> Undo:
         """Lose the frames, both ways, that a match of nft(8) is about: "tcp flags syn"; until reset().
@@ -92,7 +93,7 @@ class Link:
         made: list[tuple[inside.Place, str, str]] = []
 
         def undo() -> None:
-            for end in made:
+            for end in made if self.fabric.is_impaired(self) else ():
                 self.fabric.sandbox.call(impaired.let_pass, *end)
 
         try:
@@ -119,6 +120,10 @@ class Link:
     def _limit(self, bits: int) -> None:
         self.fabric.impair(self, f"rate {bits} bit" if bits else "rate as it was")
         self.fabric.sandbox.call(impaired.limit, self.fabric.place(self.node), self.interface, bits)
+
+    def _unlimited(self) -> None:
+        if self.fabric.is_impaired(self):
+            self._limit(0)
 
     def _losing(self) -> Iterator[tuple[inside.Place, str, tuple[str, ...]]]:
         """Where frames are lost after they were sent: at the bridge's end; of a cable, where they come in."""

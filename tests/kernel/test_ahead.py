@@ -31,7 +31,8 @@ def children() -> bool:
 
 def test_those_that_the_child_has_made_are_taken() -> None:
     made = ahead.Ahead(3, 7)
-    select.select([made._socket], [], [])
+    assert made._worker is not None
+    select.select([made._worker.socket], [], [])
 
     taken = [made.take() for _ in range(3)]
     made.close()
@@ -42,20 +43,21 @@ def test_those_that_the_child_has_made_are_taken() -> None:
 def test_those_that_the_child_has_not_begun_are_for_the_taker_to_make(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ahead, "_make", lambda parent, left, group: parent.recv(1))  # till the other end goes
+    monkeypatch.setattr(ahead, "_make", lambda group, parent, left: parent.recv(1))  # till the other end goes
     made = ahead.Ahead(3, 7)
 
     taken = [made.take() for _ in range(3)]
 
     assert taken == [None, None, None]
-    assert os.read(made._left, 3) == b""
+    assert made._worker is not None
+    assert os.read(made._worker.left, 3) == b""
     made.close()
 
 
 def test_those_that_do_not_come_are_made_when_they_are_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ahead, "_make", lambda parent, left, group: os.read(left, 1))
+    monkeypatch.setattr(ahead, "_make", lambda group, parent, left: os.read(left, 1))
 
     fabric.apply(*topology(tmp_path))
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 from pathlib import Path
+from signal import pause
+from struct import calcsize, pack, unpack
 from typing import Any
 
 import pytest
@@ -28,7 +31,7 @@ def few_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_the_child_has_read_needs_no_second_reading() -> None:
     here = os.getpid()
     reading = Together(NAMES, lambda name: name.upper() if os.getpid() != here else pytest.fail(name))
-    select.select([reading._found], [], [])
+    select.select([reading._worker.socket], [], [])
 
     found = reading.finish()
     reading.close()
@@ -54,8 +57,8 @@ def test_what_a_child_took_and_did_not_hand_over_is_read_all_the_same(
 ) -> None:
     here, read = os.getpid(), Together._read_what_is_left
 
-    def fails(self: Together) -> dict[str, Any]:
-        read(self)
+    def fails(self: Together, left: int) -> dict[str, Any]:
+        read(self, left)
         if os.getpid() != here:
             os._exit(9)
         return {}
@@ -64,6 +67,24 @@ def test_what_a_child_took_and_did_not_hand_over_is_read_all_the_same(
     fabric.apply(*topology(tmp_path))
 
     assert fabric.drift("shop") == ()
+
+
+def test_it_does_not_outlive_its_maker_whose_lock_it_would_keep() -> None:
+    told, tell = os.pipe()
+    maker = os.fork()
+    if maker == 0:
+        here = os.getpid()
+        Together(NAMES, lambda _: os.getpid() != here and os.write(tell, pack("i", os.getpid())) and pause())
+        pause()
+    child = os.pidfd_open(*unpack("i", os.read(told, calcsize("i"))))
+
+    os.kill(maker, signal.SIGKILL)
+    os.waitpid(maker, 0)
+
+    assert select.select([child], [], [], 20)[0]
+    os.close(child)
+    os.close(told)
+    os.close(tell)
 
 
 def test_no_child_is_left_of_a_plan_that_fails(tmp_path: Path) -> None:

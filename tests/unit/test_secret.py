@@ -80,6 +80,16 @@ def test_it_goes_with_the_fabric(book: Book) -> None:
     assert not os.path.exists(os.path.dirname(book.path_of_secret("lab")))
 
 
+def test_with_it_goes_what_a_killed_command_had_written_beside_it(book: Book) -> None:
+    for fabric in ("lab", "lab2"):
+        book.keep_secret(fabric, SECRET)
+        Path(f"{book.path_of_secret(fabric)}.4711").write_text(SECRET.hex())
+
+    book.forget_secret("lab")
+
+    assert sorted(os.listdir(os.path.dirname(book.path_of_secret("lab")))) == ["lab2.key", "lab2.key.4711"]
+
+
 @pytest.mark.parametrize(
     ("text", "mode", "message"),
     [

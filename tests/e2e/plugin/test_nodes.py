@@ -161,6 +161,32 @@ def test_a_link_that_flapped_works(netfab_module: Fabric) -> None:
     assert netfab_module["web"].reaches("db1", within=1)
 
 
+def test_a_cable_that_flaps_takes_nothing_else_back(netfab_module: Fabric) -> None:
+    web, cable = netfab_module["web"], netfab_module.link("peer", "r")
+    with netfab_module.link("web", "front").drop("tcp dport 9"), netfab_module.isolate("db2"):
+        cable.flap()
+        assert netfab_module["peer"].reaches("db1", within=1)
+        lost = [
+            IP(dst=netfab_module["db1"].ip()) / TCP(dport=9, flags="S"),
+            IP(dst=netfab_module["db2"].ip()) / TCP(dport=10, flags="S"),
+        ]
+        assert [web.sr1(packet, within=0.2) for packet in lost] == [None, None]
+
+    assert web.reaches("db2", within=1)
+
+
+def test_of_two_ways_the_one_that_is_plugged_in_is_used(netfab_factory: Factory) -> None:
+    fabric = netfab_factory("nodes: {r1..4: {forward: true, loopback: true}}\nlinks: [{ring: [r1..4]}]\n")
+    r1, routes = fabric["r1"], fabric["r1"].routes()
+
+    with fabric.link("r1", "r2").down():
+        fabric.link("r1", "r4").flap()
+        assert r1.reaches("r3", via="r4", within=1)
+        assert r1.routes() != routes
+
+    assert r1.routes() == routes
+
+
 def test_packets_are_made_by_hand_and_answered(netfab_module: Fabric) -> None:
     web, db = netfab_module["web"], netfab_module["db1"]
     echo = web.sr1(IP(dst=db.ip()) / ICMP(id=7))
@@ -297,6 +323,17 @@ def test_another_topology_is_applied_to_what_there_is(netfab: Fabric) -> None:
 
     assert netfab["web"].reaches("new")
     assert netfab.plan(grown) == []
+
+
+def test_what_was_done_to_a_node_that_is_gone_needs_no_undoing(netfab: Fabric) -> None:
+    less = "name: shop\nnetworks: {front: {}}\nnodes: {web: {networks: [front]}}\n"
+    with netfab.link("db1", "back").set(rate="1mbit"), netfab.link("db2", "back").drop("tcp dport 80"):
+        netfab.apply(less)
+
+    netfab.link("web", "front").set(rate="1mbit")
+    netfab.rebuild_when_used()
+    netfab.apply(less)
+    assert netfab.plan(less) == []
 
 
 def test_several_fabrics_of_one_name_are_apart(netfab_factory: Factory) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -200,6 +202,23 @@ def test_tls_with_who_speaks_none_is_told(three: Cluster, hasty: None) -> None:
     said = refusal(three.store._replace(tls=True))
 
     assert re.search("127.0.0.1:2379: (TLS failed: |Connection reset by peer)", said)  # whichever comes first
+
+
+def test_who_speaks_no_http_is_told_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet_once() -> None:
+            with server.accept()[0] as caller:
+                caller.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                caller.recv(1 << 16)
+
+        greeter = threading.Thread(target=greet_once)
+        greeter.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        said = refusal(Etcd((address,)))  # a second attempt would not be answered
+        greeter.join()
+
+    assert f"{address}: what it answers is no HTTP; one that speaks TLS" in said
 
 
 def refusal(store: Etcd) -> str:

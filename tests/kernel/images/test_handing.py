@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 from made_images import Made, file, image, layer
 
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, Unsupported
 from netfab.images import find
-from netfab.images.blobs import digest_of
+from netfab.images.blobs import digest_of, keep
+from netfab.images.config import BadImage
 from netfab.images.handing import lacking, receive, unpack_received
+from netfab.images.layout import Layout
+from netfab.images.locks import alone_at_once, using
 from netfab.images.manifests import Descriptor
 from netfab.images.naming import images
+from netfab.images.removal import leaving_nothing
+from netfab.remote.agent import Agent
 from netfab.where import Where
 
 MADE = image(layer(file("a", b"x" * 1000)), compressed=False)
@@ -35,6 +42,43 @@ def test_an_image_that_came_in_pieces_is_here_by_its_names(where: Where) -> None
     found = find(where, "a:1")
     assert found is not None
     assert [line.repository for line in images(where)] == ["a"]
+
+
+def test_what_has_come_of_an_image_stays_though_another_is_refused_meanwhile(where: Where) -> None:
+    agent = Agent(where)
+    assert list(agent.answers({"verb": "lack", "images": [MADE.id]})) == [
+        {"verb": "lacks", "images": [MADE.id]}
+    ]
+
+    def refuse() -> None:
+        with leaving_nothing(where):
+            hand(where, MADE)
+            raise BadImage("of another command")
+
+    with pytest.raises(BadImage, match="of another"):
+        refuse()
+    unpacked = list(agent.answers({"verb": "unpack", "manifest": MADE.digest, "names": ["a:1"]}))
+
+    assert unpacked == [{"verb": "unpacked", "image": MADE.id}]
+    with alone_at_once(where) as layout:
+        assert layout is not None
+
+
+def test_why_it_was_refused_is_told_where_what_came_of_it_can_not_be_removed(where: Where) -> None:
+    layout = Layout(where.state)
+
+    def refuse(data: bytes) -> None:
+        with leaving_nothing(where), using(where):
+            keep(layout, data)
+            raise Unsupported("of zstd")
+
+    with pytest.raises(Unsupported, match="of zstd"):
+        refuse(b"a layer")
+    assert os.listdir(layout.blobs) == []
+
+    Path(layout.index_file).write_text("damaged")
+    with pytest.raises(Unsupported, match="of zstd"):
+        refuse(b"another")
 
 
 def test_a_piece_that_is_not_due_is_not_taken(where: Where) -> None:

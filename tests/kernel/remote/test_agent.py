@@ -106,6 +106,7 @@ def hello(spoken: Spoken) -> Any:
         (b'{"verb": "explode"}\n', "there is no verb 'explode'"),
         (b'{"verb": "hello"}\n', "hello has fabric"),
         (b'{"verb": "hello", "fabric": "../x", "asked": []}\n', "no fabric's name"),
+        (b'{"verb": "trace", "fabric": "../x", "nodes": [], "matches": []}\n', "no fabric's name"),
         (b'{"verb": "prepare", "fabric": 3}\n', "no order"),
         (b'{"verb": "apply", "step": "peers", "transaction": "t9"}\n', "not prepared here"),
         (b'{"verb": "apply", "step": "x", "transaction": "t9"}\n', "no step"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from netfab.errors import NetfabError
-from netfab.images.settings import Settings, settings
+from netfab.images import settings as module
+from netfab.images.settings import Settings, settings, tls
 
 
 def test_both_files_count_and_netfabs_own_is_first(tmp_path: Path) -> None:
@@ -33,6 +35,22 @@ def test_a_file_that_is_wrong_is_named(tmp_path: Path, text: str) -> None:
 
     with pytest.raises(NetfabError, match=r"daemon\.json"):
         settings((str(tmp_path / "daemon.json"),))
+
+
+def test_a_key_that_has_a_passphrase_is_told_and_nobody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "r:5000"
+    directory.mkdir()
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ed25519", "-passout", "pass:secret", "-subj", "/CN=a",
+         "-keyout", directory / "client.key", "-out", directory / "client.cert"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    monkeypatch.setattr(module, "CERTIFICATES", (str(tmp_path),))
+
+    with pytest.raises(NetfabError, match=r"client\.cert can't be used: its key has a passphrase"):
+        tls("r:5000", insecure=False)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from netfab.remote.copies import bunches, part_of, said
 from netfab.remote.messages import BadMessage
 from netfab.runtime.parts import Part, Writer, parts
-from netfab.runtime.places import Entry
+from netfab.runtime.places import Entry, place_in_container, place_on_host
 
 
 @pytest.fixture
@@ -110,3 +111,12 @@ def test_what_is_no_part_is_one_clear_error(changed: dict[str, Any]) -> None:
     for wrong in ([*words.values()], [*words.values()][1:], words, None):
         with pytest.raises(BadMessage):
             part_of(wrong)
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "/x", "d/../../x", ""])
+def test_a_name_that_leads_out_of_its_directory_is_refused(name: str, target: Entry, tmp_path: Path) -> None:
+    with ExitStack() as closing:
+        with pytest.raises(ValueError, match="leads elsewhere"):
+            place_in_container(target.directory, "/", name, closing)
+        with pytest.raises(ValueError, match="leads elsewhere"):
+            place_on_host(str(tmp_path), name, closing)

@@ -1,0 +1,58 @@
+"""A child that shares the work of this process: what is next both take from one pipe.
+
+What it has made it sends by a socket. It ends with this process, killed or not: it holds what this one holds,
+a fabric's lock among it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from _socket import AF_UNIX, SOCK_CLOEXEC, socket, socketpair
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import NoReturn
+
+from netfab.system.process import die_with_parent
+
+Do = Callable[[socket, int], None]
+
+
+class Worker:
+    """The child, as its maker has it: `left` is the pipe of the work, `socket` leads to the child."""
+
+    def __init__(self, kind: int, work: bytes, do: Do) -> None:
+        """Have `do` called there, with what leads here, and the pipe; `kind` is the socket's.
+
+        Of the work there is as much as the pipe takes (pipe(7)). Raises OSError where there can be no child.
+        """
+        self._maker = os.getpid()
+        with ExitStack() as on_failure:
+            self.left, fill = os.pipe()
+            on_failure.callback(os.close, self.left)
+            os.set_blocking(fill, False)
+            os.write(fill, work)
+            os.close(fill)
+            self.socket, theirs = socketpair(AF_UNIX, kind | SOCK_CLOEXEC)
+            on_failure.callback(self.socket.close)
+            self._pid = os.fork()
+            if not self._pid:
+                self._live(do, theirs)
+            theirs.close()
+            on_failure.pop_all()
+
+    def _live(self, do: Do, parent: socket) -> NoReturn:
+        try:
+            self.socket.close()  # so that sending fails once the parent is gone
+            die_with_parent()
+            do(parent, self.left)
+        finally:
+            os._exit(0)
+
+    def end(self) -> None:
+        """End the child, unless this is another one, which has this as its own parent's."""
+        if os.getpid() == self._maker:
+            os.close(self.left)
+            self.socket.close()
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)

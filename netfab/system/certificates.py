@@ -1,0 +1,15 @@
+"""A certificate that TLS shows to the other side: nobody is asked for the passphrase of its key."""
+
+from __future__ import annotations
+
+import ssl
+
+
+def show(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Show that one. Raises OSError for files that can't be used, and for a key that has a passphrase."""
+    context.load_cert_chain(certificate, key, _passphrase)
+
+
+def _passphrase() -> str:
+    """OpenSSL would ask for it at the terminal, and wait."""
+    raise OSError("its key has a passphrase: `openssl pkey` writes one that has none")

@@ -1,0 +1,153 @@
+"""What `why` and `check` say of hosts that can be looked at, and of one that can't; nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netfab.cli.check import _explained
+from netfab.diagnose.finding import HOST, Place, drifted
+from netfab.diagnose.trials import Trial, Verdict
+from netfab.dropping import Crossing, dropped_by
+from netfab.errors import Location
+from netfab.kernel.trace import Dropped
+from netfab.objects.view import Link, Program, Space, View, Way
+from netfab.topology.checks import parsed_check
+from netfab.topology.load import load
+from netfab.where import Where
+from netfab.why import explained, why
+
+LINE = Location("the command line", 1, 1, "")
+B = "10.0.0.2"
+LOCAL = Way(0, "", "", True, "")
+
+
+def node(host: str, address: str) -> dict[str, Any]:
+    space = f"shop.{address}"
+    return {"host": host, "namespace": space, "guest": "", "hosts": "", "addresses": {"lan": [address]}}
+
+
+SUMMARY = {
+    "nodes": {"a": node("h1", "10.0.0.1"), "b": node("h2", B)},
+    "networks": {"lan": {"bridge": "br-lan", "gateways": []}},
+}
+
+
+def view(*spaces: str, drift: tuple[str, ...] = (), programs: Mapping[str, Program] = {}) -> View:
+    eth0 = Link(1, "eth0", "", "", 0, True, True, 0, 0, False, True, 0)
+    found = {name: Space((eth0,), (), (), (), (True, True), 0) for name in spaces}
+    return View(found, {}, programs, drift, {}, (), {}, "")
+
+
+class Host:
+    """One that can be asked, and says what it was told to."""
+
+    def __init__(self, seen: View, way: Way = LOCAL) -> None:
+        self._seen, self._way = seen, way
+
+    def look(self) -> View:
+        return self._seen
+
+    def way(self, *_: object) -> Way:
+        return self._way
+
+    def tried(self, trial: Trial) -> Verdict:
+        return Verdict(trial.sentence, True, "", 0.0)
+
+    def passes(self, *_: object) -> bool:
+        return True
+
+    def dropped(self, *_: object) -> list[tuple[str, str, Dropped]]:
+        return []
+
+
+def test_a_program_that_is_paused_on_another_host_is_named() -> None:
+    paused = view(HOST, "b", programs={"b": Program("paused", None)})
+    hosts = {"h1": Host(view(HOST, "a")), "h2": Host(paused)}
+
+    answer = why(parsed_check("a reaches b", LINE), "shop", SUMMARY, hosts)
+
+    assert answer.cause is not None
+    assert answer.cause.what == "the program of b is paused"
+
+
+def test_what_is_tried_from_every_host_is_explained_by_the_one_where_it_fails() -> None:
+    hosts = {
+        "h1": Host(view(HOST)),
+        "h2": Host(view(HOST, "b"), Way(0, "", "", False, "unreachable")),
+    }
+    failed = Verdict("host reaches b", False, "silence", 1.0)
+
+    (told,) = explained([parsed_check("host reaches b", LINE)], [failed], "shop", SUMMARY, hosts)
+
+    assert told.reason == f"silence: a route of host h2 to {B} rejects it: `unreachable`"
+
+
+def test_what_failed_is_told_where_the_fabric_can_not_be_looked_at(tmp_path: Path) -> None:
+    text = "networks: {lan: {}}\nnodes: {a: {networks: [lan]}, b: {networks: [lan]}}\nchecks: [a reaches b]\n"
+    topology = load(text.encode(), "shop", "/", {}, "shop")
+    failed = [Verdict("a reaches b", False, "silence", 1.0)]
+
+    assert _explained(topology, failed, SUMMARY, Where(str(tmp_path), str(tmp_path))) == failed
+
+
+HERE = Place("h1", HOST)
+CROSSING = Crossing("a", "b", SUMMARY["networks"], "br-lan", "br-lan")
+
+
+@pytest.mark.parametrize(
+    ("end", "said", "drift"),
+    [
+        (
+            Dropped(0, "inet", "netfab-shop", "clear", "rt ipsec missing counter drop"),
+            "host h1 has no IPsec policy for a tunnel's packets, and sends none unencrypted",
+            "ipsec out 192.0.2.1 > 192.0.2.2 udp/4789: create",
+        ),
+        (
+            Dropped(0, "inet", "netfab-shop", "strangers", "meta ipsec missing counter drop"),
+            "host h1 takes no tunnel's packets that came unencrypted, or by a key not the fabric's",
+            "esp 192.0.2.1 > 192.0.2.2 0x00000100: create",
+        ),
+        (
+            Dropped(0, "inet", "netfab-shop", "strangers", "udp dport 4789 counter drop"),
+            "host h1 takes no tunnel's packets from who is none of its peers",
+            "firewall inet netfab-shop: set peers4",
+        ),
+        (
+            Dropped(0, "inet", "netfab-shop", "forward", "oifgroup 0x1 counter drop"),
+            "netfab's firewall on host h1 drops it in chain forward: `oifgroup 0x1 counter drop`",
+            "firewall inet netfab-shop: map entering",
+        ),
+    ],
+)
+def test_a_rule_of_netfab_is_told_and_mended_where_that_was_changed(
+    end: Dropped, said: str, drift: str
+) -> None:
+    cause = dropped_by(HERE, end, CROSSING, "")
+
+    assert cause.what == said
+    assert drifted({"h1": view(drift=(drift,))}, cause)
+    assert not drifted({"h1": view(drift=("firewall inet netfab-other: map entering",))}, cause)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{internal: true}", "it is `internal` ("),
+        ("{gateway: none}", "its `gateway` is another ("),
+        ("{}", "it is `internal`, or another is its gateway, as it was applied"),
+    ],
+)
+def test_why_a_network_is_closed_is_what_the_file_says_if_it_still_does(
+    written: str, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text(f"networks: {{lan: {written}}}\n")
+    end = Dropped(0, "inet", "netfab-shop", "forward", "iifname vmap @leaving")
+
+    cause = dropped_by(HERE, end, CROSSING, str(file))
+
+    assert f"lets nothing leave network lan ({file}:1:12): {said}" in cause.what
