@@ -7,7 +7,7 @@ each number of fields. What a tuple does later is the same, and as fast. docs/de
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as typing has it, which costs a process that imports that 0.7 MB
+from netfab import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,9 @@ class Programs:
         Of those that were just started it is nobody's business here when they have ended by themselves.
         """
         found = self._status()
-        supervised = bool(found) and (all(one.over for one in found.values()) or self._is_supervised())
+        if found and not self._are_supervised(found):
+            found = self._status()  # it ends with the last of them, which may have been just now
+        supervised = bool(found) and self._are_supervised(found)
         containers = [_container(one, name in just_started) for name, one in found.items()]
         with suppress(FileNotFoundError, NotADirectoryError):
             left = sorted(set(os.listdir(self._paths.layers)) - set(found))
@@ -102,7 +104,9 @@ class Programs:
                     hint="`netfab pull` or `netfab load` it there, or `netfab apply` the file again",
                 )
 
-    def _is_supervised(self) -> bool:
+    def _are_supervised(self, found: Mapping[str, Status]) -> bool:
+        if all(one.over for one in found.values()):
+            return True
         from netfab.runtime.status import supervisor_lives
 
         return supervisor_lives(self._paths)

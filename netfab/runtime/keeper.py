@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from netfab import TYPE_CHECKING
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import cgroups, freezer, record
 from netfab.runtime.handled import handles
@@ -26,7 +27,6 @@ from netfab.runtime.terminals import Terminals
 from netfab.runtime.timers import Timers
 from netfab.system.proc import boot_id, start_ticks, zombie_status
 from netfab.system.process import exit_status_of_stranger
-from netfab.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import TypeVar

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from netfab import TYPE_CHECKING
 from netfab.errors import ContainerFailed, NetfabError
-from netfab.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any

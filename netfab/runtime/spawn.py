@@ -18,6 +18,7 @@ import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
+from netfab import TYPE_CHECKING
 from netfab.errors import BECOME, IDENTIFY, MOUNT, ContainerFailed
 from netfab.runtime import rootfs
 from netfab.runtime.confine import Rights, give_up, lock
@@ -29,7 +30,7 @@ from netfab.system.devpts import open_terminal
 from netfab.system.mounts import RESOLVE_BENEATH, open_below
 from netfab.system.process import clone, close_on_exec_from, hide_from_ptrace
 from netfab.system.trees import make_directories
-from netfab.tuples import TYPE_CHECKING, NamedTuple
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from typing import NoReturn

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from functools import cache
 
+from netfab import TYPE_CHECKING
 from netfab.errors import NetfabError
-from netfab.tuples import TYPE_CHECKING, NamedTuple
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from typing import Any

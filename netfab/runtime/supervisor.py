@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
+from netfab import TYPE_CHECKING
 from netfab.errors import NetfabError
 from netfab.runtime import remover
 from netfab.runtime.keeper import Keeper
@@ -34,7 +35,6 @@ from netfab.runtime.timers import Timers
 from netfab.system import linux
 from netfab.system.mounts import NSFS_MAGIC, filesystem_magic
 from netfab.system.process import user_namespace_is_initial
-from netfab.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any

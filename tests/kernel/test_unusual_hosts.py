@@ -69,7 +69,8 @@ def test_everybody_may_read_the_files_of_nodes_whatever_the_callers_umask(host: 
 @pytest.fixture
 def _few_open_files() -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (160, before[1]))
+    there = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (there + 150, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
