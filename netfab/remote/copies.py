@@ -15,7 +15,8 @@ _MOST = 1 << 10  # parts
 
 def said(part: Part) -> list[Any]:
     """As a message has it."""
-    return [*part._replace(path=list(part.path), data=b64encode(part.data).decode())]  # type: ignore[arg-type]
+    kind, path, *numbers, data, target = part
+    return [kind, list(path), *numbers, b64encode(data).decode(), target]
 
 
 def part_of(words: Any) -> Part:

@@ -50,7 +50,7 @@ def _heard(door: socket.socket, within: float) -> Iterator[bytes]:
     while select.select([door], [], [], max(0, deadline - time.monotonic()))[0]:
         with suppress(OSError):  # an interface that went down
             frame, (_, _, kind, *_) = door.recvfrom(_MOST)
-            if kind != socket.PACKET_OUTGOING:  # type: ignore[attr-defined,unused-ignore]
+            if kind != socket.PACKET_OUTGOING:
                 yield frame
         if time.monotonic() >= deadline:
             return
