@@ -6,9 +6,8 @@ agent.py's business, how all agree is coordinator.py's; what each answers for it
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,39 +23,33 @@ from netfab.everywhere import (
     status,
     topology_of,
     tried,
-    with_hosts,
 )
 from netfab.hosts import simulated
 from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.container import Container
-from netfab.plan.placement import of_all
 from netfab.plan.planner import Plan
-from netfab.plan.prefixes import reasons
-from netfab.plan.runs_on import place
-from netfab.pulling import as_far_as_they_are_here, with_its_images
+from netfab.proposals import Outcome, known, nodes_on, outcome_of, parts_of, plan, plan_alone, refuse_alone
+from netfab.pulling import with_its_images
 from netfab.remote.coordinator import transact
 from netfab.remote.images import give
 from netfab.remote.meeting import greeted
 from netfab.remote.messages import Message, StaleBase
-from netfab.remote.orders import Planned, desired_on, entry_for, orders_for, summary_of
+from netfab.remote.orders import Planned, entry_for, orders_for
 from netfab.remote.party import Connect, Party, connect, connect_anew, party
-from netfab.remote.planning import planned, planned_alone, what_is_there
+from netfab.remote.planning import planned, planned_alone
 from netfab.remote.reach import refuse_narrow
-from netfab.saved import Part, SavedPlan, refuse_moved
+from netfab.saved import SavedPlan, refuse_moved
 from netfab.secret import secret_alone, secret_of
-from netfab.store.book import Book, Entry, Others
+from netfab.store.book import Book, Entry
 from netfab.topology.kept import kept_text
 from netfab.topology.schema import Topology
-from netfab.tuples import NamedTuple
 from netfab.where import (
     HERE,
     Where,
-    known_entry,
     locked_book,
     opened_book,
     opened_store,
     refuse_another,
-    shared_book,
 )
 
 if TYPE_CHECKING:
@@ -85,17 +78,6 @@ __all__ = [
 ATTEMPTS = 100  # at an apply, when other controllers are first; each time one of them has got what it wants
 
 
-class Outcome(NamedTuple):
-    """What was planned, and what it changes."""
-
-    summary: Mapping[str, Any]
-    changes: Changes
-    warnings: tuple[str, ...]
-    plans: Mapping[str, Plan]
-    reasons: tuple[str, ...] = ()
-    parts: Mapping[str, Part] = {}  # by host, for a plan that is to be saved
-
-
 def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
     """The hosts that a topology is for, and how each is reached; none: it is for this machine alone.
 
@@ -118,11 +100,6 @@ def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
     if not found and not destination and topology.store is not None:
         return {os.uname().nodename: ""}
     return {destination: destination} if destination else found
-
-
-def known(name: str, where: Where = HERE) -> Entry | None:
-    """What this controller knows of a fabric on other hosts."""
-    return known_entry(name, where)
 
 
 def apply(
@@ -181,7 +158,7 @@ def apply(
                 else:
                     _wait_until_ready(together, topology.name, made.plans)
                     book.settle(decided)
-                    return _outcome(topology, made, changes)
+                    return outcome_of(topology, made, changes)
     raise AssertionError("unreachable")
 
 
@@ -232,12 +209,7 @@ def _refuse_moved(
     together: Party, made: Planned, saved: SavedPlan | None, prepared: Mapping[str, Message]
 ) -> None:
     if saved is not None:
-        refuse_moved(saved, _parts(together, made, list(prepared)))
-
-
-def _parts(together: Party, made: Planned, waiting: Collection[str] = ()) -> dict[str, Part]:
-    there = what_is_there(together, made.plans, waiting)
-    return {host: Part.of(plan, desired_on(host, made), there[host]) for host, plan in made.plans.items()}
+        refuse_moved(saved, parts_of(together, made, list(prepared)))
 
 
 def _refuse_elsewhere(
@@ -270,9 +242,9 @@ def apply_alone(
 
     `saved`, `confirm`: as at apply. Raises NetfabError where that would be chosen by what the others have.
     """
-    _refuse_alone(topology, host)
+    refuse_alone(topology, host)
     with (
-        with_its_images(topology, where, _nodes_on(topology, host)) as topology,
+        with_its_images(topology, where, nodes_on(topology, host)) as topology,
         party({host: ""}, where, way) as together,
     ):
         made = planned_alone(topology, together, host, secret_alone(topology, where))
@@ -282,26 +254,7 @@ def apply_alone(
         anew = partial(_anew, topology.name, {host: ""}, where, way)
         changes = transact(together, orders, where, check, lambda: None, anew)
         _wait_until_ready(together, topology.name, made.plans)
-        return _outcome(topology, made, changes)
-
-
-def _refuse_alone(topology: Topology, host: str) -> None:
-    """Raises NetfabError where the file has no such host, or more than one machine to ask."""
-    if topology.store is not None:
-        raise NetfabError(
-            "--host asks nobody, and `store` has everybody ask",
-            at=topology.at.of("store"),
-            hint="apply without it; --skip-unreachable leaves out hosts that are down",
-        )
-    if host not in topology.hosts:
-        named = ", ".join(topology.hosts)
-        hint = f"its hosts are {named}" if named else "it names no hosts: leave --host out"
-        raise NetfabError(f"this file is for no host {host}", hint=hint)
-
-
-def _nodes_on(topology: Topology, host: str) -> list[str]:
-    """The nodes that the host runs."""
-    return [node for node, on in place(topology).nodes.items() if on == host]
+        return outcome_of(topology, made, changes)
 
 
 def _wait_until_ready(together: Party, name: str, plans: Mapping[str, Plan]) -> None:
@@ -324,88 +277,3 @@ def _begun(book: Book | SharedBook, begun: Entry, entry: Entry | None) -> Iterat
         if failure.undone:
             book.take_back(begun, entry)
         raise
-
-
-def plan(
-    topology: Topology,
-    hosts: Mapping[str, str],
-    where: Where = HERE,
-    *,
-    why: bool = False,
-    skip_unreachable: bool = False,
-    only: Collection[str] = (),
-    saving: bool = False,
-    way: Connect = connect,
-) -> Outcome:
-    """What apply would change, on each host. Changes nothing.
-
-    With `why`, also the reason for each subnet: what was rejected, and who on which host holds it. With
-    `saving`, also what is to be saved; keys of what is encrypted are made for good then.
-    """
-    entry, others = _known_by_all(topology, where)
-    topology, missing = as_far_as_they_are_here(topology, where, only)
-    with party(hosts, where, way) as together:
-        secret = secret_of(topology, where)
-        made = planned(topology, together, hosts, entry, others, skip_unreachable, only, secret)
-        outcome = _compared(topology, together, made, why, missing)
-        if not saving:
-            return outcome
-        if secret:
-            opened_book(where).keep_secret(topology.name, secret)
-        return outcome._replace(parts=_parts(together, made))
-
-
-def _known_by_all(topology: Topology, where: Where) -> tuple[Entry | None, Others]:
-    """The entry, and what other fabrics hold."""
-    if topology.store is None:
-        return known(topology.name, where), Others()
-    with shared_book(topology.store, where) as book:
-        return book.entry(topology.name), book.others(topology.name)
-
-
-def plan_alone(
-    topology: Topology,
-    host: str,
-    where: Where = HERE,
-    *,
-    why: bool = False,
-    saving: bool = False,
-    way: Connect = connect,
-) -> Outcome:
-    """What apply_alone would change, and with `saving` what is to be saved. Changes nothing."""
-    _refuse_alone(topology, host)
-    topology, missing = as_far_as_they_are_here(topology, where, _nodes_on(topology, host))
-    with party({host: ""}, where, way) as together:
-        made = planned_alone(topology, together, host, secret_alone(topology, where))
-        outcome = _compared(topology, together, made, why, missing)
-        return outcome._replace(parts=_parts(together, made)) if saving else outcome
-
-
-def _compared(
-    topology: Topology, together: Party, made: Planned, why: bool, missing: Iterable[str]
-) -> Outcome:
-    said = together.ask_all({
-        host: {"verb": "compare", "fabric": json.loads(desired_on(host, made).to_json())}
-        for host in made.plans
-    })  # fmt: skip
-    outcome = _outcome(topology, made, {host: answer["changes"] for host, answer in said.items()})
-    outcome = outcome._replace(warnings=(*outcome.warnings, *missing))
-    return outcome._replace(reasons=tuple(_reasons(topology, made))) if why else outcome
-
-
-def _reasons(topology: Topology, made: Planned) -> Iterable[str]:
-    layout = next(iter(made.plans.values())).layout
-    facts = of_all(topology, made.facts) if topology.hosts else next(iter(made.facts.values()))
-    return reasons(topology, layout.prefixes, facts, [lease.key for lease in made.leases])
-
-
-def _outcome(
-    topology: Topology, made: Planned, changes: Mapping[str, Iterable[Mapping[str, Any]]]
-) -> Outcome:
-    told = (warning for plan in made.plans.values() for warning in plan.warnings)
-    return Outcome(
-        summary_of(topology, made),
-        with_hosts(changes),
-        (*made.warnings, *dict.fromkeys(told)),
-        made.plans,
-    )
