@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -114,10 +115,13 @@ def pytest_runtest_makereport(
 
 
 def _fabrics(item: pytest.Item) -> list[Fabric]:
-    """Those that a test has."""
+    """Those that a test has. A fixture of one of our names may be the project's own."""
+    ours = sys.modules.get("netfab.testing.fabric")  # what there is no fabric without
+    if ours is None:
+        return []
     given = getattr(item, "funcargs", {})
-    found = [given[name] for name in ("netfab", "netfab_module", "netfab_session") if name in given]
-    return found + item.stash.get(_MADE, [])
+    found = [given.get(name) for name in ("netfab", "netfab_module", "netfab_session")]
+    return [fabric for fabric in found if isinstance(fabric, ours.Fabric)] + item.stash.get(_MADE, [])
 
 
 def _keep(item: pytest.Item, fabrics: list[Fabric]) -> None:
