@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from netfab.errors import LeaseConflict, NetfabError
 from netfab.everywhere import (
-    Changes,
     destroy,
     drift,
     programs,
@@ -30,10 +29,11 @@ from netfab.objects.container import Container
 from netfab.plan.planner import Plan
 from netfab.proposals import Outcome, known, nodes_on, outcome_of, parts_of, plan, plan_alone, refuse_alone
 from netfab.pulling import with_its_images
+from netfab.remote.answers import Changes, Prepared
 from netfab.remote.coordinator import transact
 from netfab.remote.images import give
 from netfab.remote.meeting import greeted
-from netfab.remote.messages import Message, StaleBase
+from netfab.remote.messages import StaleBase
 from netfab.remote.orders import Planned, entry_for, orders_for
 from netfab.remote.party import Connect, Party, connect, connect_anew, party
 from netfab.remote.planning import planned, planned_alone
@@ -198,7 +198,7 @@ def _check(
     topology: Topology,
     made: Planned,
     saved: SavedPlan | None,
-    prepared: Mapping[str, Message],
+    prepared: Mapping[str, Prepared],
 ) -> None:
     """Raises NetfabError where what all have prepared can't be, or is not what was saved."""
     _refuse_moved(together, made, saved, prepared)
@@ -206,7 +206,7 @@ def _check(
 
 
 def _refuse_moved(
-    together: Party, made: Planned, saved: SavedPlan | None, prepared: Mapping[str, Message]
+    together: Party, made: Planned, saved: SavedPlan | None, prepared: Mapping[str, Prepared]
 ) -> None:
     if saved is not None:
         refuse_moved(saved, parts_of(together, made, list(prepared)))

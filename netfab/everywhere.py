@@ -6,15 +6,17 @@ across.py re-exports it. What a host says is put together here, with its name.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from netfab.diagnose.trials import Trial, Verdict
 from netfab.errors import NetfabError, StoreError
 from netfab.objects.decode import plain
+from netfab.remote import answers
+from netfab.remote.answers import Changes
 from netfab.remote.meeting import greeted, tell_what_was_decided
-from netfab.remote.messages import Message
+from netfab.remote.messages import understood
 from netfab.remote.party import Connect, Party, connect, party
 from netfab.store.book import Book, Entry
 from netfab.topology.kept import whole_text
@@ -23,39 +25,41 @@ from netfab.where import HERE, Where, locked_book, opened_book, store_of
 if TYPE_CHECKING:
     from netfab.store.shared import SharedBook
 
-Changes = list[dict[str, Any]]  # as `describe` has them, each with its `host`
+T = TypeVar("T")
 
 
 @contextmanager
-def _those_of(
-    entry: Entry, where: Where, way: Connect, skip_unreachable: bool = False
-) -> Iterator[tuple[Party, dict[str, Message]]]:
+def _those_of(entry: Entry, where: Where, way: Connect) -> Iterator[Party]:
     """All hosts of a fabric, who have heard what was decided last."""
     refuse_home(entry, entry.hosts)
     with party(entry.hosts, where, way) as together:
-        said = greeted(together, entry.name, {}, skip_unreachable)
-        tell_what_was_decided(together, entry.name, said)
-        yield together, said
+        tell_what_was_decided(together, entry.name, greeted(together, entry.name))
+        yield together
 
 
 def _on_each(
-    function: str, entry: Entry, where: Where, way: Connect, skip_unreachable: bool = False, **arguments: Any
-) -> dict[str, Any]:
-    with _those_of(entry, where, way, skip_unreachable) as (together, _):
-        return together.call(function, {"fabric": entry.name, **arguments})
+    function: str,
+    entry: Entry,
+    where: Where,
+    way: Connect,
+    how: Callable[[Any], T],
+) -> dict[str, T]:
+    with _those_of(entry, where, way) as together:
+        return answers.read_all(together.call(function, {"fabric": entry.name}), how)
 
 
 def drift(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> Changes:
     """What others changed on any host since the last apply."""
-    return with_hosts(_on_each("drift", entry, where, way))
+    return with_hosts(_on_each("drift", entry, where, way, answers.changes))
 
 
 def reconcile(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> Changes:
     """Repair what others changed; each host by itself, from what it has in its own store."""
-    return with_hosts(_on_each("reconcile", entry, where, way))
+    return with_hosts(_on_each("reconcile", entry, where, way, answers.changes))
 
 
 def with_hosts(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> Changes:
+    """What several hosts say, each with its `host`."""
     return [{**one, "host": host} for host, several in found.items() for one in several]
 
 
@@ -83,7 +87,8 @@ def destroy(
         refuse_home(entry, entry.hosts)
         with party(entry.hosts, where, way, book.keep_alive) as together:
             greeted(together, entry.name, {}, skip_unreachable)
-            found = together.call("destroy", {"fabric": entry.name, "force": force})
+            said = together.call("destroy", {"fabric": entry.name, "force": force})
+            found = answers.read_all(said, answers.changes)
         left = entry._replace(hosts={host: ssh for host, ssh in entry.hosts.items() if host not in found})
         lost = lost or _forgotten(left, book)
         if lost is not None:
@@ -135,7 +140,7 @@ def status(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> dict
         "links": [],
         "differs": 0,
     }
-    for host, found in _on_each("status", entry, where, way).items():
+    for host, found in _on_each("status", entry, where, way, answers.status).items():
         together["networks"] |= found["networks"]
         together["nodes"] |= {name: {**node, "host": host} for name, node in found["nodes"].items()}
         together["links"] += [link for link in found["links"] if link not in together["links"]]
@@ -147,7 +152,7 @@ def status(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> dict
 
 def programs(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> list[dict[str, Any]]:
     """Every program of the fabric, as `ps -o json` prints it, with its host."""
-    found = _on_each("programs", entry, where, way)
+    found = _on_each("programs", entry, where, way, answers.programs)
     return [
         {**one, "host": host} for host, ran in found.items() for one in ran if one["fabric"] == entry.name
     ]
@@ -167,10 +172,12 @@ def tried(
                 for host in together.channels
             }
         )
-    for host, answer in said.items():
-        for trial, verdict in zip(begins[host], map(Verdict._make, answer["value"]), strict=True):
-            if trial not in found or not verdict.holds:
-                found[trial] = verdict
+    tries = answers.read_all(said, lambda answer: answers.verdicts(answer["value"]))
+    for host, several in tries.items():
+        with understood(host):
+            for trial, verdict in zip(begins[host], several, strict=True):
+                if trial not in found or not verdict.holds:
+                    found[trial] = verdict
     return [found[trial] for trial in trials]
 
 

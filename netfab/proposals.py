@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from netfab.errors import NetfabError
-from netfab.everywhere import Changes, with_hosts
+from netfab.everywhere import with_hosts
 from netfab.plan.placement import of_all
 from netfab.plan.planner import Plan
 from netfab.plan.prefixes import reasons
 from netfab.plan.runs_on import place
 from netfab.pulling import as_far_as_they_are_here
+from netfab.remote.answers import Changes, changes, read_all
 from netfab.remote.orders import Planned, desired_on, summary_of
 from netfab.remote.party import Connect, Party, connect, party
 from netfab.remote.planning import planned, planned_alone, what_is_there
@@ -105,7 +106,7 @@ def _compared(
         host: {"verb": "compare", "fabric": json.loads(desired_on(host, made).to_json())}
         for host in made.plans
     })  # fmt: skip
-    outcome = outcome_of(topology, made, {host: answer["changes"] for host, answer in said.items()})
+    outcome = outcome_of(topology, made, read_all(said, lambda answer: changes(answer["changes"])))
     outcome = outcome._replace(warnings=(*outcome.warnings, *missing))
     return outcome._replace(reasons=tuple(_reasons(topology, made))) if why else outcome
 

@@ -13,6 +13,7 @@ from netfab.topology.adhoc import NAME, Asked, Attachment
 from netfab.topology.schema import Address, HostGateway, Interface, Network, NoGateway, Topology
 
 Summary = dict[str, Any]
+Networks = Mapping[str, Mapping[str, Any]]  # those of a summary
 
 
 def asked(store: Store) -> Asked:
@@ -71,7 +72,7 @@ def networks_of(store: Store) -> dict[str, Summary]:
     return {record.name: json.loads(record.summary)["networks"] for record in store.records()}
 
 
-def joined(topology: Topology, networks: Mapping[str, Summary]) -> Topology:
+def joined(topology: Topology, networks: Mapping[str, Networks]) -> Topology:
     """The topology with every `external: FABRIC/NETWORK` as what it is there. Raises PlanError."""
     found: dict[str, Network] = {}
     errors: list[NetfabError] = []
@@ -85,7 +86,7 @@ def joined(topology: Topology, networks: Mapping[str, Summary]) -> Topology:
     return topology._replace(networks=found)
 
 
-def _joined(network: Network, networks: Mapping[str, Summary]) -> Network:
+def _joined(network: Network, networks: Mapping[str, Networks]) -> Network:
     fabric, _, there = str(network.external).partition("/")
     if fabric not in networks:
         names = ", ".join(networks) or "none"

@@ -26,7 +26,10 @@ def plain(value: Any) -> Any:
 
 
 def decoder(hint: Any) -> Decoder:
-    """A function from a JSON value to a value of that type; only the types that netfab uses."""
+    """A function from a JSON value to a value of that type; only the types that netfab uses.
+
+    It raises ValueError, TypeError, LookupError or AttributeError for what is no such value.
+    """
     if hint not in _DECODERS:
         _DECODERS[hint] = _made_decoder(hint)
     return _DECODERS[hint]
@@ -56,7 +59,13 @@ def _made_decoder(hint: Any) -> Decoder:
     if hasattr(hint, "_fields"):
         fields = [decoder(field) for field in _hints(hint)]
         return lambda value: hint(*(field(part) for field, part in zip(fields, value, strict=False)))
-    return _same
+    return _EXACT.get(hint, _same)
+
+
+def decoder_by_name(kind: type[Any]) -> Decoder:
+    """A function from a JSON object that has a tuple's fields by their names, among others, to that tuple."""
+    fields = dict(zip(kind._fields, map(decoder, _hints(kind)), strict=True))
+    return lambda value: kind(**{name: read(value[name]) for name, read in fields.items() if name in value})
 
 
 def _hints(kind: type[Any]) -> list[Any]:
@@ -72,3 +81,14 @@ def _hints(kind: type[Any]) -> list[Any]:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _float(value: Any) -> float:
+    """JSON has one type of numbers."""
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r:.60} is no number")
+    return value  # type: ignore[no-any-return]
+
+
+# What takes a value of that type and raises TypeError for any other, without a step of Python.
+_EXACT: dict[Any, Decoder] = {str: str.__str__, int: int.__index__, bool: int.__bool__, float: _float}

@@ -14,20 +14,20 @@ from typing import Any
 
 from netfab.errors import Locked, NetfabError, UndoFailed, raise_all
 from netfab.objects.decode import plain
+from netfab.remote.answers import Changes, Prepared, prepared, read_all
 from netfab.remote.messages import Message, StaleBase
 from netfab.remote.party import Party, answers
 from netfab.remote.transaction import STEPS, Order
 from netfab.where import Where
 
 _AGAIN = "`netfab apply` again completes it"
-Changes = list[dict[str, Any]]  # as `describe` has them
 
 
 def transact(
     party: Party,
     orders: Mapping[str, Order],
     where: Where,
-    check: Callable[[Mapping[str, Message]], None],
+    check: Callable[[Mapping[str, Prepared]], None],
     decided: Callable[[], None],
     anew: Callable[[Collection[str]], AbstractContextManager[Party]],
 ) -> dict[str, Changes]:
@@ -37,16 +37,16 @@ def transact(
     no way back. `anew` reaches hosts again that may have cut us off, or raises. Raises NetfabError, StaleBase
     when another controller was first; UndoFailed where something is left.
     """
-    prepared = _prepare(party, orders, where)
+    ready = _prepare(party, orders, where)
     begun: set[str] = set()
     with ExitStack() as stack:
         try:
-            check(prepared)
+            check(ready)
             for step in STEPS:
-                doing = [host for host in orders if prepared[host]["steps"].get(step)]
+                doing = [host for host in orders if ready[host].steps.get(step)]
                 begun.update(doing)
                 party.ask_all({host: _about(orders[host], "apply", step=step) for host in doing}, orders)
-            doubtful = [host for host in begun if prepared[host]["confirm"] and not orders[host].confirm]
+            doubtful = [host for host in begun if ready[host].confirm and not orders[host].confirm]
             again = stack.enter_context(anew(doubtful)) if doubtful else None
             decided()
         except BaseException as failure:
@@ -55,17 +55,17 @@ def transact(
         _commit(party, orders)
         if again is not None:
             again.call("confirm", {"fabric": orders[doubtful[0]].fabric.name})
-    return {host: answer["changes"] for host, answer in prepared.items()}
+    return {host: answer.changes for host, answer in ready.items()}
 
 
-def _prepare(party: Party, orders: Mapping[str, Order], where: Where) -> dict[str, Message]:
+def _prepare(party: Party, orders: Mapping[str, Order], where: Where) -> dict[str, Prepared]:
     """All hosts hold what is planned, and their locks. Raises NetfabError when none does."""
     try:
         said = party.ask({host: prepare_message(order, 0) for host, order in orders.items()})
         if stale := [answer for answer in said.values() if isinstance(answer, StaleBase)]:
             raise stale[0]  # whatever else is wrong: what was planned is not worth it
         try:
-            return answers(said)
+            return read_all(answers(said), prepared)
         except NetfabError as failure:
             held = [answer for answer in said.values() if isinstance(answer, Locked)]
             if not held or not where.lock_timeout:
@@ -78,13 +78,13 @@ def _prepare(party: Party, orders: Mapping[str, Order], where: Where) -> dict[st
         raise
 
 
-def _prepare_in_turn(party: Party, orders: Mapping[str, Order], where: Where) -> dict[str, Message]:
+def _prepare_in_turn(party: Party, orders: Mapping[str, Order], where: Where) -> dict[str, Prepared]:
     """One by one, in the order of their names, each waiting for who holds its lock."""
-    prepared: dict[str, Message] = {}
+    ready: dict[str, Prepared] = {}
     for host in sorted(orders):
         question = {host: prepare_message(orders[host], where.lock_timeout)}
-        prepared |= party.ask_all(question, list(prepared))
-    return prepared
+        ready |= read_all(party.ask_all(question, list(ready)), prepared)
+    return ready
 
 
 def _commit(party: Party, orders: Mapping[str, Order]) -> None:

@@ -10,13 +10,14 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, raise_all
 from netfab.images.index import Known, read
 from netfab.images.layout import Layout
 from netfab.images.manifests import Descriptor, Manifest, parse
 from netfab.objects.base import Fabric
 from netfab.objects.container import Container
 from netfab.plan.planner import Plan
+from netfab.remote.answers import number, read_all, texts
 from netfab.remote.party import Party
 from netfab.where import Where
 
@@ -28,8 +29,8 @@ def give(together: Party, plans: Mapping[str, Plan], where: Where) -> None:
     wanted = {host: ids for host, plan in plans.items() if (ids := _images_in(plan.fabric))}
     said = together.ask_all({host: {"verb": "lack", "images": ids} for host, ids in wanted.items()})
     lacking: dict[str, list[str]] = {}
-    for host, answer in said.items():
-        for image in answer["images"]:
+    for host, lacks in read_all(said, lambda answer: texts(answer["images"])).items():
+        for image in set(wanted[host]).intersection(lacks):  # no host gets what is not its own to run
             lacking.setdefault(image, []).append(host)
     if lacking:
         layout = Layout(where.state)
@@ -82,5 +83,11 @@ def _give_blob(together: Party, layout: Layout, blob: Descriptor, hosts: list[st
                     for host, piece in pieces.items()
                 }
             )
-            have |= {host: int(answer["have"]) for host, answer in said.items()}
+            now = read_all(said, lambda answer: number(answer["have"]))
+            raise_all(
+                NetfabError(f"{host} has {there} of {blob.size} bytes of {blob.digest}, and takes no more")
+                for host, there in now.items()
+                if not have[host] + bool(pieces[host]) <= there <= blob.size
+            )
+            have |= now
             first = False

@@ -7,18 +7,19 @@ from collections.abc import Mapping
 from netfab.errors import NetfabError, raise_all
 from netfab.objects.decode import plain
 from netfab.plan.facts import Asked
-from netfab.remote.messages import PROTOCOL, Message
+from netfab.remote.answers import Hello, hello, read_all
+from netfab.remote.messages import PROTOCOL
 from netfab.remote.orders import last_of
 from netfab.remote.party import Party, answers, unreachable
 
 
 def greeted(
     together: Party, name: str, asked: Mapping[str, Asked] = {}, skip_unreachable: bool = False
-) -> dict[str, Message]:
+) -> dict[str, Hello]:
     """What every host says of itself; of those that are not reached nothing, or it is an error."""
-    hello = {"verb": "hello", "fabric": name}
+    about = {"verb": "hello", "fabric": name}
     said = together.ask(
-        {host: {**hello, "asked": plain(asked.get(host, Asked()))} for host in together.channels}
+        {host: {**about, "asked": plain(asked.get(host, Asked()))} for host in together.channels}
     )
     away = unreachable(said)
     if skip_unreachable and len(away) < len(said):
@@ -30,14 +31,17 @@ def greeted(
         for host, answer in found.items()
         if answer.get("protocol") != PROTOCOL
     )
-    return found
+    return read_all(found, hello)
 
 
-def tell_what_was_decided(together: Party, name: str, said: Mapping[str, Message]) -> None:
-    """A host that applied something and did not hear that it was committed, while another did, is told."""
-    decided = {answer["transaction"] for answer in said.values()} - {""}
-    late = {host: answer for host, answer in said.items() if answer["undecided"] in decided}
+def tell_what_was_decided(together: Party, name: str, said: Mapping[str, Hello]) -> dict[str, Hello]:
+    """A host that applied something and did not hear that it was committed, while another did, is told.
+
+    What they say then.
+    """
+    decided = {answer.transaction for answer in said.values()} - {""}
+    late = {host: answer for host, answer in said.items() if answer.undecided in decided}
     commit = {"verb": "commit", "fabric": name}
-    together.ask_all({host: {**commit, "transaction": late[host]["undecided"]} for host in late})
-    for answer in late.values():
-        answer["generation"] = last_of(said)["generation"]
+    together.ask_all({host: {**commit, "transaction": late[host].undecided} for host in late})
+    generation = last_of(said).generation if late else 0
+    return {**said, **{host: answer._replace(generation=generation) for host, answer in late.items()}}

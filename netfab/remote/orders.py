@@ -13,7 +13,7 @@ from netfab.plan.facts import Facts
 from netfab.plan.leases import Lease
 from netfab.plan.part import commands_within, leases_within, summary_within, within
 from netfab.plan.planner import Plan, summary
-from netfab.remote.messages import Message
+from netfab.remote.answers import Hello
 from netfab.remote.transaction import Order
 from netfab.store.book import Entry, source
 from netfab.store.store import Record
@@ -28,7 +28,7 @@ class Planned(NamedTuple):
     """A plan for every host that was reached."""
 
     plans: Mapping[str, Plan]
-    said: Mapping[str, Message]  # what each host answered to hello
+    said: Mapping[str, Hello]  # what each host answered to hello
     warnings: tuple[str, ...]  # hosts that were left out
     facts: Mapping[str, Facts]
     leases: frozenset[Lease]  # what the fabric held before
@@ -42,30 +42,27 @@ def desired_on(host: str, planned: Planned) -> Fabric:
 
 
 def _wants_on(host: str, planned: Planned) -> frozenset[Lease]:
-    return leases_within(planned.plans[host], (Lease(*lease) for lease in planned.said[host]["leases"]))
+    return leases_within(planned.plans[host], planned.said[host].leases)
 
 
-def last_of(said: Mapping[str, Message]) -> Message:
+def last_of(said: Mapping[str, Hello]) -> Hello:
     """The host that took part in the last apply; the first of several."""
-    return max(said.values(), key=lambda answer: int(answer["generation"]))
+    return max(said.values(), key=lambda answer: answer.generation)
 
 
-def leases_of(said: Mapping[str, Message], entry: Entry | None) -> frozenset[Lease]:
+def leases_of(said: Mapping[str, Hello], entry: Entry | None) -> frozenset[Lease]:
     """What the fabric holds, by whoever took part in its last apply."""
     last = last_of(said) if said else None
-    if entry is not None and (last is None or last["generation"] < entry.generation):
+    if entry is not None and (last is None or last.generation < entry.generation):
         return entry.leases
-    found = (Lease(*lease) for lease in last["leases"]) if last else ()
-    return frozenset(lease for lease in found if lease.kind not in _OWN)
+    return frozenset(lease for lease in (last.leases if last else ()) if lease.kind not in _OWN)
 
 
 def entry_for(
     topology: Topology, file: str, hosts: Mapping[str, str], planned: Planned, entry: Entry | None
 ) -> Entry:
     """What the book will say."""
-    generation = max(
-        entry.generation if entry else 0, *(said["generation"] for said in planned.said.values())
-    )
+    generation = max(entry.generation if entry else 0, *(said.generation for said in planned.said.values()))
     leases = {lease for host in planned.plans for lease in _wants_on(host, planned) if lease.kind not in _OWN}
     return Entry(
         topology.name,
@@ -94,14 +91,14 @@ def orders_for(
     for host, said in planned.said.items():
         made, empty = planned.plans.get(host), Fabric(topology.name)
         chosen = _summary_on(topology, host, planned) if made else {"networks": {}, "nodes": {}, "links": []}
-        commands = commands_within(made, said["commands"]) if made else {}
+        commands = commands_within(made, said.commands) if made else {}
         record = Record(topology.name, file, 0, empty.to_json(), json.dumps(chosen), json.dumps(commands))
         yield (
             host,
             Order(
                 entry.transaction,
                 host,
-                said["generation"],
+                said.generation,
                 entry.generation,
                 record,
                 desired_on(host, planned) if made else empty,
@@ -119,7 +116,7 @@ def _summary_on(topology: Topology, host: str, planned: Planned) -> Mapping[str,
     """A host's own nodes, and the networks that they are on."""
     made = planned.plans[host]
     here = {name: node for name, node in topology.nodes.items() if name in made.names}
-    return summary_within(made, summary(topology._replace(nodes=here), made), planned.said[host]["summary"])
+    return summary_within(made, summary(topology._replace(nodes=here), made), planned.said[host].summary)
 
 
 def summary_of(topology: Topology, planned: Planned) -> dict[str, Any]:

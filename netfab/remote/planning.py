@@ -8,8 +8,6 @@ from collections.abc import Collection, Mapping
 from netfab import shared
 from netfab.errors import NetfabError, raise_all
 from netfab.objects.base import Fabric
-from netfab.objects.decode import decoder
-from netfab.objects.kinds import KINDS
 from netfab.plan import uplinks
 from netfab.plan.facts import Asked, Facts, asked_by
 from netfab.plan.part import nodes_of, part_of
@@ -20,16 +18,15 @@ from netfab.plan.planner import plan as plan_for_one
 from netfab.plan.runs_on import place
 from netfab.plan.subnets import Reservation
 from netfab.remote.alone import facts_of_others, undetermined
+from netfab.remote.answers import Hello, fabric, read_all
 from netfab.remote.meeting import greeted, tell_what_was_decided
-from netfab.remote.messages import Message
+from netfab.remote.messages import understood
 from netfab.remote.orders import Planned, leases_of
 from netfab.remote.party import Party
 from netfab.runtime.paths import RUN_DIRECTORY
 from netfab.store.book import Entry, Others
 from netfab.topology.schema import Topology
 from netfab.visits import refuse_unfound
-
-_facts = decoder(Facts)
 
 
 def planned(
@@ -50,19 +47,20 @@ def planned(
     asked = _asked(topology, hosts, nodes_of(topology, only, applied["nodes"]) if only else topology.nodes)
     said = greeted(together, topology.name, asked, skip_unreachable)
     out = tuple(f"{host} was left out: it is not reached" for host in hosts if host not in said)
-    tell_what_was_decided(together, topology.name, said)
+    said = tell_what_was_decided(together, topology.name, said)
     there = {host: said[host] for host in hosts if host in said}
     for answer in there.values():
-        unfound = {word: NetfabError(*told) for word, told in answer["unfound"].items()}
-        refuse_unfound(topology, unfound)
-    facts = {host: _with_others(_facts(answer["facts"]), others) for host, answer in there.items()}
+        _refuse_unfound(topology, answer)
+    facts = {host: _with_others(answer.facts, others) for host, answer in there.items()}
     if any(own.esp is not None and own.esp.counted for own in facts.values()):
         again = greeted(together, topology.name, asked, skip_unreachable)
         facts = _received_before_sent(facts, again)
-    leases, run = leases_of(said, entry), next(iter(said.values()), {}).get("run", RUN_DIRECTORY)
+    leases = leases_of(said, entry)
+    run = next((answer.run for answer in said.values()), RUN_DIRECTORY)
     if not topology.hosts:
         (host,) = facts
-        topology = shared.joined(topology, said[host]["networks"])
+        with understood(host):
+            topology = shared.joined(topology, said[host].networks)
 
     def plans_by(facts: Mapping[str, Facts]) -> Mapping[str, Plan]:
         if topology.hosts:
@@ -78,6 +76,11 @@ def planned(
     parts = {host: part_of(topology, plan, only, applied["nodes"]) for host, plan in plans.items()}
     raise_all(error for part in parts.values() for error in taken(topology, part, applied))
     return Planned(parts, said, out, facts, leases, what_is_there(together, parts))
+
+
+def _refuse_unfound(topology: Topology, answer: Hello) -> None:
+    told = answer.unfound.items()
+    refuse_unfound(topology, {word: NetfabError(message, hint=hint) for word, (message, hint) in told})
 
 
 def _with_others(facts: Facts, others: Others) -> Facts:
@@ -100,14 +103,14 @@ def what_is_there(
         host: {"verb": "observe", "fabric": json.loads(made.fabric.to_json())} for host, made in plans.items()
     }
     said = together.ask_all(questions, waiting)
-    return {host: Fabric.from_json(json.dumps(answer["fabric"]), KINDS) for host, answer in said.items()}
+    return read_all(said, lambda answer: fabric(answer["fabric"]))
 
 
-def _received_before_sent(facts: Mapping[str, Facts], said: Mapping[str, Message]) -> dict[str, Facts]:
+def _received_before_sent(facts: Mapping[str, Facts], said: Mapping[str, Hello]) -> dict[str, Facts]:
     """The facts, with what hosts have sent by now: all that had been received before is counted in that."""
     found = {}
     for host, own in facts.items():
-        now = _facts(said[host]["facts"]).esp if host in said else None
+        now = said[host].facts.esp if host in said else None
         if own.esp is not None and now is not None:
             counted = {
                 name: (now.counted[name][0], received)
@@ -122,11 +125,10 @@ def _received_before_sent(facts: Mapping[str, Facts], said: Mapping[str, Message
 def planned_alone(topology: Topology, together: Party, host: str, secret: bytes = b"") -> Planned:
     """Ask that host alone, and plan for it. Raises NetfabError where others would have to be asked."""
     said = greeted(together, topology.name, _asked(topology, [host], topology.nodes))
-    refuse_unfound(topology, {word: NetfabError(*told) for word, told in said[host]["unfound"].items()})
-    facts, leases = _facts(said[host]["facts"]), leases_of(said, None)
-    applied = {str(device): int(mtu) for device, mtu in said[host]["mtus"].items()}
+    _refuse_unfound(topology, said[host])
+    facts, leases, applied = said[host].facts, leases_of(said, None), said[host].mtus
     others = facts_of_others(topology, host, leases, applied)
-    plan = plan_hosts(topology, leases, {host: facts, **others}, said[host]["run"], secret)[host]
+    plan = plan_hosts(topology, leases, {host: facts, **others}, said[host].run, secret)[host]
     raise_all(undetermined(topology, host, plan, leases, applied))
     return Planned({host: plan}, said, (), {host: facts}, leases)
 

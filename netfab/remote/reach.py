@@ -14,6 +14,7 @@ from typing import Any
 from netfab.errors import Location, NetfabError, raise_all
 from netfab.plan.overhead import overlay_mtu, packet_around
 from netfab.plan.planner import Plan
+from netfab.remote.answers import Prepared
 from netfab.remote.messages import BadMessage, Message, field
 from netfab.remote.party import Party
 from netfab.topology.schema import Topology
@@ -68,10 +69,10 @@ def new_tunnels(changes: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def refuse_narrow(
-    party: Party, topology: Topology, plans: Mapping[str, Plan], prepared: Mapping[str, Message]
+    party: Party, topology: Topology, plans: Mapping[str, Plan], prepared: Mapping[str, Prepared]
 ) -> None:
     """Raises NetfabError, for all ways at once, where less passes than is needed, or nothing does."""
-    new = {host: new_tunnels(answer["changes"]) for host, answer in prepared.items()}
+    new = {host: new_tunnels(answer.changes) for host, answer in prepared.items()}
     ways = ways_of(topology, plans, new)
     for port in sorted({way.port for way in ways}):
         of_port = {way: need for way, need in ways.items() if way.port == port}

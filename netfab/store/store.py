@@ -13,7 +13,7 @@ from netfab.plan.leases import HeldSubnet, Lease
 from netfab.tuples import NamedTuple
 
 # What the reading of something damaged raises, which was JSON of ours.
-NO_SENSE = ValueError, TypeError, LookupError, AttributeError, RecursionError
+NO_SENSE = ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError
 _BEGUN = ',"whole":false}'
 
 

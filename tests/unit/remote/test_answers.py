@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from examples import fabric
 
-from netfab.errors import NetfabError
-from netfab.remote import asking, nodes
-from netfab.remote.messages import BadMessage, Message
-from netfab.store.book import Entry
+from netfab.errors import NetfabError, Several
+from netfab.images.layout import Layout
+from netfab.images.manifests import Descriptor
+from netfab.objects.container import Container
+from netfab.objects.decode import plain
+from netfab.plan.facts import Facts
+from netfab.remote import answers, asking, nodes
+from netfab.remote.images import _give_blob, give
+from netfab.remote.messages import PROTOCOL, BadMessage, Message
+from netfab.remote.party import party
+from netfab.remote.planning import planned
+from netfab.store.book import Entry, Others
+from netfab.topology.load import load
 from netfab.where import Where
 
 THERE = nodes.There(Entry("shop", "-", 0, {"h1": "root@h1"}, 1, "t", {}), "web", "h1")
@@ -72,6 +84,103 @@ def test_an_answer_of_no_sense_is_the_error_of_its_host(question: str) -> None:
     assert caught.value.message.isprintable()
 
 
+HELLO = {
+    "verb": "hello",
+    "protocol": PROTOCOL,
+    "run": "/run/netfab",
+    "generation": 0,
+    "transaction": "",
+    "undecided": "",
+    "summary": {},
+    "commands": {},
+    "leases": [],
+    "facts": plain(Facts()),
+    "unfound": {},
+    "networks": {},
+    "mtus": {},
+}
+TOPOLOGY = load(b"nodes: {web: {attach: 'netns:web'}}", "shop.yaml", "/", {})
+
+
+def planned_with(said: Message) -> None:
+    with party({"h1": "root@h1"}, Where(), lambda *_: Saying(said)) as together:
+        planned(TOPOLOGY, together, ["h1"], None, Others())
+
+
+WRONG = {
+    "run": 7,
+    "generation": "x",
+    "transaction": None,
+    "undecided": ["x"],
+    "summary": {"nodes": {"web": 7}},
+    "commands": 7,
+    "leases": [["subnet"]],
+    "facts": [[7]],
+    "unfound": {"netns:web": ["no hint"]},
+    "networks": {"shop": 7},
+    "mtus": {"vx1000": "1450"},
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_first_word_of_no_sense_is_the_error_of_its_host(key: str) -> None:
+    without = {name: value for name, value in HELLO.items() if name != key}
+
+    for said in (without, HELLO | {key: WRONG[key]}):
+        with pytest.raises(BadMessage, match=r"^h1 gives an answer of no sense: ") as caught:
+            planned_with(said)
+        assert caught.value.message.isprintable()
+
+
+def test_a_guest_that_another_host_lacks_is_told_where_the_file_names_it() -> None:
+    unfound = {"netns:web": ["there is no netns:web on h1", "make it"]}
+
+    with pytest.raises(NetfabError, match="there is no netns:web on h1") as caught:
+        planned_with(HELLO | {"unfound": unfound})
+
+    assert (str(caught.value.at), caught.value.hint) == ("shop.yaml:1:23", "make it")
+
+
+CHANGE = {"action": "create", "kind": "bridge", "name": "br0", "why": "", "restarts": False}
+NODE = {"state": "up", "interfaces": [{"name": "eth0", "network": "lan", "addresses": [], "mac": ""}]}
+NONSENSE: dict[str, tuple[Callable[[Any], object], list[Any]]] = {
+    "prepared": (
+        answers.prepared,
+        [
+            {},
+            {"changes": [], "steps": {"own": "1"}, "confirm": 0},
+            {"changes": [], "steps": {}, "confirm": "x"},
+        ],
+    ),
+    "changes": (answers.changes, [None, 3, [3], [CHANGE | {"action": "burn"}], [CHANGE | {"name": 3}]]),
+    "status": (
+        answers.status,
+        [
+            {},
+            {"differs": "0"},
+            {"differs": 0, "nodes": {"web": {"state": "up"}}},
+            {"differs": 0, "nodes": {"web": NODE | {"interfaces": [{"name": "eth0"}]}}},
+        ],
+    ),
+    "programs": (answers.programs, [3, [{}], ["x"]]),
+    "a fabric": (answers.fabric, [3, {}, {"name": "shop", "objects": [["Bridge", [3]]]}]),
+}
+
+
+@pytest.mark.parametrize("question", NONSENSE)
+def test_what_each_host_says_is_read_before_it_is_used(question: str) -> None:
+    how, nonsense = NONSENSE[question]
+
+    for said in nonsense:
+        with pytest.raises(BadMessage, match=r"^h1 gives an answer of no sense: "):
+            answers.read_all({"h1": said}, how)
+
+
+def test_all_hosts_that_make_no_sense_are_named_at_once() -> None:
+    with pytest.raises(Several, match=r"h1 gives(.|\n)*h3 gives"):
+        answers.read_all({"h1": 1, "h2": [], "h3": None}, answers.changes)
+
+
 class Party:
     """Hosts that answer all questions alike."""
 
@@ -101,3 +210,45 @@ def test_a_look_at_another_host_that_makes_no_sense_is_its_error(
 
     with pytest.raises(BadMessage, match=r"^h1 gives an answer of no sense: "):
         ask(there)
+
+
+class Taking:
+    """A host that says how much of a blob it has, whatever it is given."""
+
+    def __init__(self, *have: object) -> None:
+        self._have = list(have)
+
+    def ask_all(self, questions: Message) -> Message:
+        return {host: {"have": self._have.pop(0)} for host in questions}
+
+
+@pytest.mark.parametrize(
+    ("have", "told"),
+    [
+        ((0, 0), "has 0 of 4 bytes"),
+        ((2, 1), "has 1 of 4 bytes"),
+        ((-1,), "has -1 of 4 bytes"),
+        ((5,), "has 5 of 4 bytes"),
+        ((0, "4"), "an answer of no sense"),
+    ],
+)
+def test_a_host_that_takes_no_more_of_an_image_is_not_given_it_for_ever(
+    have: tuple[object, ...], told: str, tmp_path: Path
+) -> None:
+    layout, blob = Layout(str(tmp_path)), Descriptor("sha256:" + "0" * 64, 4)
+    os.makedirs(layout.blobs)
+    Path(layout.blob(blob.digest)).write_bytes(b"blob")
+
+    with pytest.raises(NetfabError, match=f"^h1 .*{told}"):
+        _give_blob(Taking(*have), layout, blob, ["h1"])  # type: ignore[arg-type]
+
+
+def test_a_host_is_given_no_image_but_those_that_it_is_to_run(tmp_path: Path) -> None:
+    wanted, another = (f"sha256:{digit * 64}" for digit in "01")
+    plan = SimpleNamespace(fabric=fabric(Container("shop", "web", ("serve",), wanted)))
+
+    class Asking:
+        def ask_all(self, questions: Message) -> Message:
+            return {host: {"images": [another]} for host in questions}
+
+    give(Asking(), {"h1": plan}, Where(state=str(tmp_path)))  # type: ignore[arg-type]

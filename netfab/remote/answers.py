@@ -1,0 +1,160 @@
+"""What hosts answer, by question: read once, as it comes. Of what makes no sense its host is told.
+
+What is shown to people or printed stays plain data, once it is seen to have what will be looked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from netfab.diagnose.trials import Verdict
+from netfab.errors import raise_all
+from netfab.objects.base import Fabric
+from netfab.objects.decode import decoder, decoder_by_name
+from netfab.objects.kinds import KINDS
+from netfab.plan.facts import Facts
+from netfab.plan.leases import Lease
+from netfab.remote.messages import BadMessage, Message, understood
+from netfab.tuples import NamedTuple
+
+T = TypeVar("T")
+Plain = dict[str, Any]
+Changes = list[Plain]  # as `describe` has them
+_ACTIONS = ("create", "update", "delete", "replace")
+
+
+class Hello(NamedTuple):
+    """What a host says of itself, and what it knows of a fabric."""
+
+    run: str  # its run directory
+    generation: int  # of the last apply that it took part in; 0: of none
+    transaction: str  # of that apply
+    undecided: str  # one that was applied there, and of which it did not hear that it was committed
+    summary: Mapping[str, Any]
+    commands: Mapping[str, Any]
+    leases: frozenset[Lease]
+    facts: Facts
+    unfound: Mapping[str, tuple[str, str]]  # guests that were asked for: why, and a hint
+    networks: Mapping[str, Mapping[str, Mapping[str, Any]]]  # of each of its fabrics
+    mtus: Mapping[str, int]  # of tunnels, by device
+
+
+class Prepared(NamedTuple):
+    """A host is ready to apply."""
+
+    changes: Changes
+    steps: Mapping[str, int]  # how many changes each has
+    confirm: float  # seconds after which it goes back, unless it is confirmed; 0: never
+
+
+class _Summary(NamedTuple):
+    """Of a fabric; of one that is not there it is empty."""
+
+    networks: Mapping[str, Mapping[str, Any]] = {}
+    nodes: Mapping[str, Mapping[str, Any]] = {}
+    links: tuple[Mapping[str, tuple[str, ...]], ...] = ()
+
+
+class _Change(NamedTuple):
+    action: str
+    kind: str
+    name: str
+    why: str
+    restarts: bool
+
+
+class _Node(NamedTuple):
+    """What is shown of it."""
+
+    state: str
+    interfaces: tuple[Mapping[str, Any], ...]
+    published: tuple[str, ...] = ()
+
+
+class _Interface(NamedTuple):
+    name: str
+    network: str
+    addresses: tuple[str, ...]
+    mac: str
+
+
+class _Program(NamedTuple):
+    fabric: str
+    node: str
+    image: str
+    state: str
+    pid: int | None
+    exit_code: int | None
+    restarts: int
+    oom: bool
+    error: str
+    command: tuple[str, ...]
+
+
+_hello = decoder_by_name(Hello)
+_summary = decoder_by_name(_Summary)
+_change = decoder_by_name(_Change)
+_steps = decoder(Mapping[str, int])
+_seconds = decoder(float)
+number = decoder(int)
+_node, _interface, _program = map(decoder_by_name, (_Node, _Interface, _Program))
+verdicts = decoder(tuple[Verdict, ...])
+texts = decoder(tuple[str, ...])
+
+
+def read_all(said: Mapping[str, Any], how: Callable[[Any], T]) -> dict[str, T]:
+    """What each host said. Raises BadMessage for all of those that made no sense."""
+    found: dict[str, T] = {}
+    errors: list[BadMessage] = []
+    for host, answer in said.items():
+        try:
+            with understood(host):
+                found[host] = how(answer)
+        except BadMessage as error:
+            errors.append(error)
+    raise_all(errors)
+    return found
+
+
+def hello(answer: Message) -> Hello:
+    """Its answer to the first word."""
+    found: Hello = _hello(answer)
+    _summary(found.summary)
+    return found
+
+
+def prepared(answer: Message) -> Prepared:
+    """Its answer to `prepare`."""
+    return Prepared(changes(answer["changes"]), _steps(answer["steps"]), _seconds(answer["confirm"]))
+
+
+def changes(found: Any) -> Changes:
+    """Changes."""
+    made = [_change(one) for one in found]
+    for one in made:
+        if one.action not in _ACTIONS:
+            raise ValueError(f"there is no action {one.action}")
+    return [one._asdict() for one in made]
+
+
+def fabric(found: Any) -> Fabric:
+    """What there is of one."""
+    return Fabric.from_json(json.dumps(found), KINDS)
+
+
+def status(found: Any) -> Plain:
+    """That of a fabric."""
+    for node in _summary(found).nodes.values():
+        for interface in _node(node).interfaces:
+            _interface(interface)
+    number(found["differs"])
+    return dict(found)
+
+
+def programs(found: Any) -> list[Plain]:
+    """What runs in nodes."""
+    for one in found:
+        _program(one)
+    return list(found)
