@@ -7,7 +7,7 @@ is not taken goes with this process, killed or not. Half of the kernel's work fo
 from __future__ import annotations
 
 import os
-from _socket import CMSG_LEN, MSG_DONTWAIT, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
+from _socket import CMSG_LEN, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
 from contextlib import suppress
 from functools import partial
 from struct import calcsize, iter_unpack, pack
@@ -44,7 +44,9 @@ class Ahead:
 
     def _receive(self, worker: Worker, flags: int = 0) -> bool:
         with suppress(OSError):
-            _, received, _, _ = worker.socket.recvmsg(1, CMSG_LEN(_TOGETHER * calcsize("i")), flags)
+            _, received, _, _ = worker.socket.recvmsg(
+                1, CMSG_LEN(_TOGETHER * calcsize("i")), flags | MSG_CMSG_CLOEXEC
+            )
             self._received = [fd for _, _, data in received for (fd,) in iter_unpack("i", data)]
         return bool(self._received)
 

@@ -271,6 +271,7 @@ class _Run:
             fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, _AT_ONCE)
         given = source, out, err
         self._pipes = {self._out: bytearray(), self._err: bytearray()}
+        self._pid = 0
         try:
             with open(source, "wb", closefd=False) as file:
                 file.write(text)
@@ -282,6 +283,9 @@ class _Run:
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given)],
                 setsigdef=(signal.SIGPIPE,),
             )
+        except BaseException:
+            self.end()
+            raise
         finally:
             for fd in given:
                 os.close(fd)

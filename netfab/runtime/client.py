@@ -32,6 +32,7 @@ STOP_TIMEOUT = 10.0  # seconds, docker's
 
 _PATIENCE = 20.0  # seconds until a supervisor that starts or ends has done so
 _GLANCE = 0.005  # seconds between two looks at one that does
+_SUCCESSORS = 5  # supervisors that are asked one thing, when each of them ends without an answer
 
 
 def start(paths: Paths, spec: Spec, netns: int) -> None:
@@ -226,16 +227,15 @@ def _ask(paths: Paths, request: dict[str, Any], descriptors: Sequence[int] = ())
 
     Raises RuntimeFailed.
     """
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        with _connected(paths, deadline) as door:
-            answer = b""
-            with suppress(ConnectionError, BrokenPipeError):
-                socket.send_fds(door, [json.dumps(request).encode()], descriptors)
-                answer = door.recv(MESSAGE_LIMIT)
-        if answer:
-            break
-    return read_answer(answer)
+    for _ in range(_SUCCESSORS):
+        with (
+            _connected(paths, time.monotonic() + _PATIENCE) as door,
+            suppress(ConnectionError),
+        ):
+            socket.send_fds(door, [json.dumps(request).encode()], descriptors)
+            if answer := door.recv(MESSAGE_LIMIT):
+                return read_answer(answer)
+    raise RuntimeFailed(f"each supervisor of {paths.fabric} ended when it was to {request['verb']}")
 
 
 def read_answer(answer: bytes) -> dict[str, Any]:

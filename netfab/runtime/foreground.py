@@ -79,7 +79,7 @@ def minding(paths: Paths, name: str) -> Iterator[None]:
 
 def _ask(door: socket.socket, request: dict[str, str]) -> list[int]:
     door.send(json.dumps(request).encode())
-    return list(socket.recv_fds(door, MESSAGE_LIMIT, 1)[1])
+    return list(socket.recv_fds(door, MESSAGE_LIMIT, 1, socket.MSG_CMSG_CLOEXEC)[1])
 
 
 def look_at(paths: Paths, name: str, view: View) -> Status:

@@ -256,9 +256,11 @@ class Keeper:
         self._launch([container])
 
     def stop(self, names: Iterable[str], timeout: float) -> None:
-        """End these for good. What handles TERM has `timeout` seconds for it, others are killed at once."""
-        for name in names:
-            container = self.containers[name]
+        """End these for good. What handles TERM has `timeout` seconds for it, others are killed at once.
+
+        One that has ended by now is fine.
+        """
+        for container in [self.containers[name] for name in names if name in self.containers]:
             self._mark_stopped(container)
             if container.record.state == RESTARTING:
                 container.record = container.record._replace(state=EXITED)
@@ -353,9 +355,13 @@ class Keeper:
         return failed
 
     def update(self, name: str) -> None:
-        """Take limits and restart policy from the spec as it is now. Raises OSError, Unsupported."""
+        """Take limits and restart policy from the spec as it is now; its next start does where it has ended.
+
+        Raises OSError, Unsupported.
+        """
+        if (container := self.containers.get(name)) is None:
+            return
         spec = record.read_spec(self._paths.spec(name))
-        container = self.containers[name]
         if container.record.state == RUNNING:
             cgroups.make_leaves(spec, self.launcher.hierarchies)
             leaves = cgroups.existing_leaves(name, self.launcher.hierarchies)

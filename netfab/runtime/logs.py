@@ -77,8 +77,9 @@ def next_byte(fd: int, offset: int) -> int:
 def follow(paths: Paths, names: Iterable[str], lines: int | None = None) -> Iterator[Line]:
     """The last lines of each, then what is written, as it is; ends when all of these containers are over."""
     watch = files.watch_init()
+    followed: list[_Followed] = []
     try:
-        followed = [_Followed(paths, name, log, watch) for name in names for log in _logs_of(paths, name)]
+        followed += (_Followed(paths, name, log, watch) for name in names for log in _logs_of(paths, name))
         for one in followed:
             yield from one.begin(lines)
         while followed:
@@ -87,12 +88,14 @@ def follow(paths: Paths, names: Iterable[str], lines: int | None = None) -> Iter
             for one in followed:
                 yield from one.more()
             for one in over:
-                yield from one.rest()
                 followed.remove(one)
+                yield from one.rest()
             if followed:
                 _wait(watch, followed)
     finally:
         os.close(watch)
+        for one in followed:  # nobody listens any more
+            one.close()
 
 
 class _Followed:
@@ -137,9 +140,13 @@ class _Followed:
 
     def rest(self) -> Iterator[Line]:
         """What came after the last newline. Nothing can be read afterwards."""
-        os.close(self._fd)
+        self.close()
         if self._partial:
             yield Line(self.name, self._partial)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
 
 
 def _wait(watch: int, followed: list[_Followed]) -> None:

@@ -11,6 +11,7 @@ import sys
 from netfab.runtime.paths import Paths
 from netfab.runtime.spec import DEFAULT_ENV
 from netfab.system import linux
+from netfab.system.process import close_on_exec_from
 
 _BOOTSTRAP = (
     "import sys; sys.path.append(sys.argv[1]); from netfab.containers import main; main(*sys.argv[2:])"
@@ -28,6 +29,7 @@ def start(paths: Paths, name: str, mounts: int) -> int:
     if pid == 0:
         try:
             linux.setns(mounts, linux.CLONE_NEWNS)
+            close_on_exec_from(3)
             os.execve(argv[0], argv, DEFAULT_ENV)
         finally:
             os._exit(127)

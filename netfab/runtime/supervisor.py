@@ -104,7 +104,9 @@ class Supervisor:
 
     def _serve_one(self, connection: socket.socket) -> None:
         try:
-            message, descriptors, _, _ = socket.recv_fds(connection, MESSAGE_LIMIT, DESCRIPTOR_LIMIT)
+            message, descriptors, _, _ = socket.recv_fds(
+                connection, MESSAGE_LIMIT, DESCRIPTOR_LIMIT, socket.MSG_CMSG_CLOEXEC
+            )
         except OSError:
             message, descriptors = b"", []
         if not message:
@@ -112,7 +114,7 @@ class Supervisor:
             return
         try:
             answer = self._answer(connection, json.loads(message), descriptors)
-        except (NetfabError, OSError, KeyError, ValueError) as error:
+        except (NetfabError, OSError, KeyError, TypeError, ValueError) as error:
             sys.excepthook(*sys.exc_info())
             answer = {"error": str(error)}
         if answer is not None:

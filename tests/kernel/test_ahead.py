@@ -38,6 +38,7 @@ def test_those_that_the_child_has_made_are_taken() -> None:
     made.close()
 
     assert [netlink is not None and lo(netlink).group for netlink in taken] == [7, 7, 7]
+    assert not any(os.get_inheritable(netlink.fileno()) for netlink in taken if netlink is not None)
 
 
 def test_those_that_the_child_has_not_begun_are_for_the_taker_to_make(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
 import pytest
 from containers import PYTHON, Containers, wait_for_end
 
-from netfab.errors import ContainerFailed, NetfabError
+from netfab.errors import ContainerFailed, NetfabError, RuntimeFailed
 from netfab.runtime import client
-from netfab.runtime.status import status
+from netfab.runtime.paths import Paths
+from netfab.runtime.status import connect, status
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,39 @@ def test_an_ended_container_starts_again_on_its_own_layer(containers: Containers
 def test_stopping_and_removing_what_isnt_there_is_fine(containers: Containers) -> None:
     client.stop(containers.paths, ["web"])
     client.remove(containers.paths, ["web"])
+
+
+def test_what_ends_just_when_it_is_to_be_stopped_or_changed_hinders_nothing(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    containers.start("sleep", "inf", name="other")
+    found = containers.start("cat", stdin="once")
+    known = status(containers.paths)
+    pidfd = os.pidfd_open(found.pid)
+    client.send_signal(containers.paths, ["web"], signal.SIGKILL)
+    wait_for_end(pidfd)
+    containers.output()
+    monkeypatch.setattr(client, "status", lambda _: known)  # as who asked a moment before
+
+    client.update(containers.paths, found.spec._replace(restart="always"))
+    client.stop(containers.paths, ["web", "other"], 0)
+
+    assert containers.status("other").state == "stopped"
+
+
+def test_what_ends_every_supervisor_is_not_asked_for_ever(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+
+    def ending(paths: Paths) -> socket.socket:
+        door = connect(paths)
+        containers.kill_supervisor()
+        return door
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "connect", ending)
+        patch.setattr(client, "_SUCCESSORS", 2)
+        with pytest.raises(RuntimeFailed, match="each supervisor of"):
+            client.send_signal(containers.paths, ["web"], 0)
 
 
 def test_the_supervisor_ends_with_its_last_container(containers: Containers) -> None:

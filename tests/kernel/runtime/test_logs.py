@@ -31,6 +31,17 @@ def test_the_last_lines_are_the_last(containers: Containers) -> None:
     assert len(texts(containers)) == 30000
 
 
+def test_who_stops_listening_leaves_nothing_open(containers: Containers) -> None:
+    containers.start("sh", "-c", "echo one; sleep inf")
+    before = os.listdir("/proc/self/fd")
+    heard = follow(containers.paths, ["web"])
+
+    next(heard)
+    heard.close()
+
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_a_last_line_without_its_end_is_shown(containers: Containers) -> None:
     containers.run("sh", "-c", "echo one; printf two")
 
