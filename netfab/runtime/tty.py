@@ -55,24 +55,47 @@ def relay(master: int, child: int, stdin: int, stdout: int, leave: Callable[[], 
 
 
 def _copy(master: int, pidfd: int, stdin: int | None, stdout: int | None, keys: Keys | None) -> bool:
-    """Until it is over; or, which is True, until the keys are complete."""
-    poll = select.poll()
-    for fd in (master, pidfd, *([] if stdin is None else [stdin])):
-        poll.register(fd, select.POLLIN)
+    """Until it is over; or, which is True, until the keys are complete.
+
+    What the command does not read yet waits, and so does who types: what it writes is shown meanwhile.
+    """
+    os.set_blocking(master, False)
+    waiting, line_has_ended = b"", True
     while True:
-        ready = {fd for fd, _ in poll.poll()}
+        ready = _ready(master, pidfd, None if waiting else stdin, bool(waiting))
         if stdin is not None and stdin in ready:
             data = os.read(stdin, _CHUNK)
-            write(master, (keys.passed(data) if keys else data) if data else _END_OF_INPUT)
-            if keys is not None and keys.complete:
-                return True
-            if not data:
-                poll.unregister(stdin)
-        if master in ready:
+            waiting = keys.passed(data) if keys else data
+            if not data:  # where a line has not ended, the first one ends that
+                stdin, waiting = None, _END_OF_INPUT if line_has_ended else 2 * _END_OF_INPUT
+            line_has_ended = waiting.endswith((b"\n", b"\r")) if waiting else line_has_ended
+        waiting = waiting[_taken(master, waiting) :]
+        if keys is not None and keys.complete:
+            return True
+        if ready.get(master, 0) & ~select.POLLOUT:
             if not _show(master, stdout):
                 return False
         elif pidfd in ready:  # over, and nothing more to show: others may hold the terminal open
             return False
+
+
+def _ready(master: int, pidfd: int, stdin: int | None, writes: bool) -> dict[int, int]:
+    """Descriptors at which there is something, and what."""
+    poll = select.poll()
+    poll.register(master, select.POLLIN | (select.POLLOUT if writes else 0))
+    for fd in (pidfd, *([] if stdin is None else [stdin])):
+        poll.register(fd, select.POLLIN)
+    return dict(poll.poll())
+
+
+def _taken(master: int, data: bytes) -> int:
+    """How many bytes of it the terminal has room for; all, where nobody has the other end any more."""
+    try:
+        return os.write(master, data) if data else 0
+    except BlockingIOError:
+        return 0
+    except OSError:  # EIO
+        return len(data)
 
 
 def _show(master: int, stdout: int | None) -> bool:

@@ -248,3 +248,16 @@ def test_who_waits_for_a_command_that_is_left_is_nobodys_child_and_keeps_nothing
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
     os.close(os.open(fifo, os.O_WRONLY))  # which waits for who reads, and lets it end
+
+
+@pytest.mark.parametrize("typed", [b"a line of text\n" * 30_000, b"no end"], ids=["much", "an unended line"])
+def test_what_is_typed_into_a_terminal_waits_while_what_comes_back_is_shown(
+    containers: Containers, tmp_path: Path, typed: bytes
+) -> None:
+    (tmp_path / "typed").write_bytes(typed)
+    with open(tmp_path / "typed", "rb") as source, open(tmp_path / "shown", "wb") as shown:
+        streams = Streams(source.fileno(), shown.fileno(), shown.fileno())
+        command = ("sh", "-c", "tee /dev/stderr | wc -c")
+        run_in_namespace(containers.netns, command, hostname="node", terminal=True, streams=streams)
+
+    assert (tmp_path / "shown").read_bytes().split()[-1].endswith(b"%d" % len(typed))
