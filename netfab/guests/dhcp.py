@@ -155,6 +155,11 @@ def start(
         _wait_for_lease(wanted, netns, child, check, waiting_for, place)
     except BaseException:
         stop(directory, wanted.key)
+        with suppress(ChildProcessError):  # it has ended, and was waited for
+            if os.waitpid(child, os.WNOHANG) == (0, 0):  # it had not said yet who it is
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            stop(directory, wanted.key)
         raise
 
 
@@ -253,8 +258,7 @@ def _wait_for_lease(
                     f"{wanted.interface}: no DHCP server offered a lease within {PATIENCE:.0f} s",
                     hint=f"the client's last words: {_last_words(place)}",
                 )
-            select.select([monitor], [], [], 0.05)
-            monitor.drain()
+            monitor.wait(0.05)
     finally:
         monitor.close()
 

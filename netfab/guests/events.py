@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from netfab.kernel.netlink import Monitor
-from netfab.system.inotify import inotify, watch
+from netfab.system.files import IN_CREATE, IN_DELETE, IN_MOVED_TO, watch, watch_init
 
 _QUESTION = b"GET /events HTTP/1.0\r\nHost: localhost\r\n\r\n"  # an answer without an end
 _SWALLOWED = 1 << 16  # bytes at a time: nobody reads them
@@ -29,7 +29,7 @@ class Events:
         self._daemons = tuple(daemons)
         self._directories = tuple(directories)
         self._heard: set[str] = set()  # directories that are listened to
-        self._files = inotify()
+        self._files = watch_init()
 
     def wait(self, seconds: float, ends: Iterable[int] = (), wake: int | None = None) -> bool:
         """Return when something happened, at most that long; whether it was `wake` that became readable.
@@ -57,7 +57,7 @@ class Events:
         for directory in self._directories:
             if directory not in self._heard:
                 with suppress(OSError):
-                    watch(self._files, directory)
+                    watch(self._files, directory, IN_CREATE | IN_DELETE | IN_MOVED_TO)
                     self._heard.add(directory)
 
     def _swallow(self) -> None:

@@ -66,7 +66,7 @@ class Speaker:
         """
         import json
 
-        with suppress(OSError, NetfabError, ValueError), self._door() as door:
+        with suppress(OSError, NetfabError, ValueError, TypeError, AttributeError), self._door() as door:
             peers = json.loads(_ask(door, "show bgp neighbors json"))
             return [address for address, peer in peers.items() if not _has_spoken(peer)]
         return [DAEMONS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from errno import ENOENT
@@ -273,8 +272,7 @@ class LocalHost:
         if self._monitor is None:
             self._monitor = Monitor()
             return
-        select.select([self._monitor], [], [], min(seconds, 0.05))
-        self._monitor.drain()
+        self._monitor.wait(min(seconds, 0.05))
         self.interrupts.check()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 from errno import ENETDOWN
 from time import monotonic, sleep
 
@@ -49,8 +48,7 @@ def await_carrier(netlink: Netlink, bridge: int, port: int) -> None:
                 return
             if monotonic() > deadline:
                 raise OSError(ENETDOWN, f"{os.strerror(ENETDOWN)} after {PATIENCE:.0f} s")
-            select.select([monitor], [], [], 0.01)
-            monitor.drain()
+            monitor.wait(0.01)
     finally:
         monitor.close()
 

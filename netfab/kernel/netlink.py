@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import select
 import struct
 
 # What `socket` is made of: importing that, for a class that nothing here needs, takes 6 ms of every start.
@@ -53,7 +54,7 @@ class Netlink:
         self._socket.close()
 
     def fileno(self) -> int:
-        """For select(2)."""
+        """For poll(2)."""
         return self._socket.fileno()
 
     def next_sequence(self) -> int:
@@ -203,8 +204,15 @@ class Monitor:
         self._socket.close()
 
     def fileno(self) -> int:
-        """For select(2)."""
+        """For poll(2)."""
         return self._socket.fileno()
+
+    def wait(self, seconds: float | None) -> None:
+        """Until something is heard, which is forgotten then; at most that long, or, None, for ever."""
+        poll = select.poll()  # not select(2), which ends at descriptor 1023: there is one for each node
+        poll.register(self._socket, select.POLLIN)
+        poll.poll(None if seconds is None else seconds * 1000)
+        self.drain()
 
     def drain(self) -> None:
         """Forget what was heard so far."""

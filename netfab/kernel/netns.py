@@ -141,7 +141,7 @@ class Namespaces:
     def open_bound(name: str) -> int:
         """A file descriptor of /run/netns/NAME. Raises as `open` does."""
         path = f"{DIRECTORY}/{name}"
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         if not _is_namespace(os.fstat(fd)):
             os.close(fd)
             raise FileNotFoundError(ENOENT, "no network namespace", path)

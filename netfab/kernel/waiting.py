@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable
 from time import monotonic
 
@@ -30,8 +29,7 @@ def _wait(interface: str, seconds: float | None, holds: Callable[[Link], bool]) 
             left = None if deadline is None else deadline - monotonic()
             if left is not None and left <= 0:
                 return False
-            select.select([monitor], [], [], left)
-            monitor.drain()
+            monitor.wait(left)
         return True
     finally:
         netlink.close()

@@ -70,8 +70,8 @@ class BridgeFdb(NamedTuple):
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
         for port, message in entries(dump):
-            if NDA_MASTER in message.attrs and not message.state & NUD_PERMANENT:
-                bridge = dump.links[HOST, number(message.attrs[NDA_MASTER])]
+            bridge = dump.links.get((HOST, number(message.attrs.get(NDA_MASTER, b""))))
+            if bridge is not None and not message.state & NUD_PERMANENT:
                 yield cls(port, bridge, message.attrs[NDA_LLADDR].hex(":"))
 
     @classmethod

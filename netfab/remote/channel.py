@@ -1,6 +1,6 @@
 """Conversations with the agents of several hosts at once: questions go out together, answers as they come.
 
-One thread and one select(2). A host that waits while others work is told so, for its lock runs out otherwise.
+One thread and one poll(2). A host that waits while others work is told so, for its lock runs out otherwise.
 """
 
 from __future__ import annotations
@@ -153,11 +153,15 @@ def _exchange(
     writing = {one.transport.writing: one for one in (*asked, *others) if one.waits_to_write}
     if not reading:
         return
-    readable, writable, _ = select.select(list(reading), list(writing), [], _GLANCE)
-    for fd in writable:
-        writing[fd].write()
-    for fd in readable:
-        channel = reading[fd]
+    poll = select.poll()  # not select(2), which ends at descriptor 1023
+    for fd in {*reading, *writing}:  # which may be the same
+        wanted = (select.POLLIN if fd in reading else 0) | (select.POLLOUT if fd in writing else 0)
+        poll.register(fd, wanted)
+    ready = poll.poll(_GLANCE * 1000)
+    for fd, _ in ready:
+        if fd in writing:
+            writing[fd].write()
+    for channel in [reading[fd] for fd, events in ready if fd in reading and events != select.POLLOUT]:
         for message in channel.read():
             if message["verb"] == "line":
                 tell(channel, message)

@@ -12,6 +12,7 @@ from netfab.system.libc import checked, libc
 
 IN_MODIFY = 0x2  # linux/inotify.h
 IN_MOVED_TO = 0x80
+IN_CREATE, IN_DELETE = 0x100, 0x200
 
 _FALLOC_FL_KEEP_SIZE = 0x1
 _FALLOC_FL_PUNCH_HOLE = 0x2

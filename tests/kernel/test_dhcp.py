@@ -17,7 +17,7 @@ from dhcp_servers import serving
 from machine import differences, snapshot
 
 from netfab import adhoc, fabric
-from netfab.errors import NetfabError, Unsupported
+from netfab.errors import Interrupted, NetfabError, Unsupported
 from netfab.guests import dhcp
 
 CLIENTS = ("udhcpc", "dhclient", "dhcpcd")
@@ -104,6 +104,25 @@ def test_a_lease_is_there_when_attach_returns_and_given_back_by_detach(
     assert is_given_back(address, server)
     assert default_routes() == ["127.0.0.9"]
     assert differences(before, kept(snapshot())) == []
+
+
+def test_a_client_that_is_not_wanted_any_more_before_it_began_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = dhcp.Wanted("key", "eth1", "dhcp", (), "", False, (("node blue", "eth1"),))
+    monkeypatch.setattr(dhcp, "_become", lambda *_: signal.pause())
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+
+    def interrupted() -> None:
+        raise Interrupted(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        dhcp.start(str(tmp_path / "dhcp"), wanted, home, interrupted)
+
+    os.close(home)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert not (tmp_path / "dhcp").exists()
 
 
 def test_any_client_will_do_and_the_same_again_changes_nothing(blue: str, server: Path) -> None:

@@ -47,6 +47,15 @@ def test_only_its_owner_may_enter_the_directory_or_read_the_files(store: SqliteS
     assert files == {"store.sqlite": 0o600, "store.sqlite-wal": 0o600, "store.sqlite-shm": 0o600}
 
 
+def test_a_disk_that_is_full_is_told_as_that(store: SqliteStore) -> None:
+    store._db.execute("PRAGMA max_page_count=8")
+
+    with pytest.raises(StoreError, match="database or disk is full"):
+        store.commit(SHOP._replace(desired="x" * (1 << 20)), {LAN})
+
+    assert store.record("shop") is None
+
+
 def test_a_store_that_others_could_read_is_closed_to_them_when_it_is_next_opened(directory: str) -> None:
     SqliteStore(directory).close()
     os.chmod(f"{directory}/store.sqlite", 0o644)
