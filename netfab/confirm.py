@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 from time import monotonic
 
 from netfab import adhoc, fabric
-from netfab.errors import NetfabError, UndoFailed
+from netfab.errors import NetfabError, StoreError, UndoFailed
 from netfab.plan.leases import Lease
 from netfab.store.store import Part, Record
 from netfab.system.files import public_directory
@@ -215,7 +215,7 @@ def _is_taken_back(before: Before, applied: Record | None, where: Where) -> bool
     for _ in range(ATTEMPTS):
         try:
             _go_back(before, applied, where._replace(lock_timeout=600.0))
-        except NetfabError as error:
+        except (NetfabError, OSError) as error:
             syslog(LOG_DAEMON | LOG_ERR, f"netfab: taking fabric {before.name} back: {error}")
         else:
             return True
@@ -223,7 +223,7 @@ def _is_taken_back(before: Before, applied: Record | None, where: Where) -> bool
 
 
 def _is_wanted(name: str, terms: Terms, where: Where, door: socket.socket, told: int) -> Record | None:
-    """_CERTAIN when the change stays; else the record of what is to be taken back; None: of no whole."""
+    """_CERTAIN when the change stays; else the record of what is to be taken back; None: it is not known."""
     applied: Record | None = None
     deadline: float | None = None
     waiting: list[int] = [told, door.fileno()]
@@ -237,17 +237,18 @@ def _is_wanted(name: str, terms: Terms, where: Where, door: socket.socket, told:
             said = os.read(told, 1)
             if said != _APPLIED:
                 return _CERTAIN if said == _NOTHING else None
-            with opened_store(where) as store:
+            with suppress(StoreError), opened_store(where) as store:  # else it goes, whatever it is by then
                 applied = store.record(name) or _GONE
             deadline, waiting = monotonic() + terms.seconds, [door.fileno()]
         elif door.fileno() in ready:
-            if _is_confirmed(door, applied is not None):
+            if _is_confirmed(door, deadline is not None):
                 return _CERTAIN
         elif looks and terms.probe is not None:
             from netfab.kernel.echo import answers
 
-            if answers(terms.probe, PROBING):
-                return _CERTAIN
+            with suppress(OSError):  # there is no way to ask, which shows nothing
+                if answers(terms.probe, PROBING):
+                    return _CERTAIN
 
 
 def _is_confirmed(door: socket.socket, applied: bool) -> bool:
@@ -266,9 +267,10 @@ def _is_confirmed(door: socket.socket, applied: bool) -> bool:
 def _go_back(before: Before, applied: Record | None, where: Where) -> None:
     """Make the fabric what it was, unless another command has changed it since. Raises NetfabError."""
     with adhoc.alone(where) if before.name == NAME else nullcontext():
-        with opened_store(where) as store:
-            if applied is not None and store.record(before.name) != applied:
-                return
+        if applied is not None:
+            with opened_store(where) as store:
+                if store.record(before.name) != applied:
+                    return
         if before.record is None:
             fabric.destroy(before.name, where)
         else:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 from netfab import fabric, lifecycle
 from netfab.engine.diff import Change
-from netfab.errors import NetfabError, each_of, raise_rest
+from netfab.errors import NetfabError, UndoFailed, each_of, raise_rest
 from netfab.hosts.lock import locked
 from netfab.nodes import NoSuchNode, node_of
 from netfab.runtime.paths import Paths
@@ -51,7 +51,11 @@ def run(wanted: Wanted, where: Where = HERE, made: Callable[[str], object] = str
             made(name)
             lifecycle.start([f"{NAME}/{name}"], where)
         except BaseException as failure:
-            _apply(asked, where)
+            try:
+                _apply(asked, where)
+            except NetfabError as second:
+                told = f"{failure or type(failure).__name__}; and removing {name} failed: {second}"
+                raise UndoFailed(told, hint=f"netfab rm -f {name}") from failure
             if isinstance(failure, NetfabError):
                 failure.undone = True
             raise

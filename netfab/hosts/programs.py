@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, raise_all
 from netfab.kernel.execute import Failures, Handler, Steps
 from netfab.kernel.netns import DIRECTORY, Namespaces
 from netfab.objects.base import Fabric, Name
@@ -140,9 +140,10 @@ class Programs:
             for netns in descriptors:
                 os.close(netns)
 
-    def start_again(self, names: Iterable[str]) -> None:
+    def start_again(self, names: Sequence[str]) -> None:
         """Start these as they were started before. Raises NetfabError."""
         found = self._status()
+        raise_all(NetfabError(f"{name} was removed") for name in names if name not in found)
         self.start([_container(found[name], just_started=True) for name in names])
 
     def start(self, containers: Sequence[Container]) -> None:

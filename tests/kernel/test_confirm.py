@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from shop import TEXT, topology
 
 from netfab import confirm, fabric, uplink
 from netfab.confirm import Terms, armed
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, StoreError
 from netfab.topology.adhoc import NAME
 from netfab.where import HERE, Where
 
@@ -121,6 +122,25 @@ def test_a_change_that_failed_waits_for_nobody() -> None:
         uplink.uplink("br0", "ens9")
 
     until(is_over)
+
+
+@pytest.mark.parametrize("broken", ["netfab.confirm.opened_store", "netfab.kernel.echo.answers"])
+def test_what_keeps_it_from_hearing_that_all_is_well_has_it_taken_back(
+    monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    room, name = broken.rsplit(".", 1)
+    whole, command = getattr(importlib.import_module(room), name), os.getpid()
+
+    def failing(*arguments: object) -> object:
+        if os.getpid() == command:
+            return whole(*arguments)
+        raise StoreError("it can't be read") if name == "opened_store" else OSError("no such family")
+
+    monkeypatch.setattr(broken, failing)
+
+    lend(SHORT._replace(probe=ip_address("198.51.100.77")))
+
+    until(lambda: addresses("ens1") == ["198.51.100.1/24"] and addresses("br0") == [])
 
 
 def test_a_second_change_waits_for_the_first_to_be_confirmed() -> None:
