@@ -229,13 +229,14 @@ def logs(
 
     need_root("logs")
     found = [node_of(node, where) for node in nodes]
-    fabrics = dict.fromkeys(record.name for record, _, _ in found)
-    for fabric in fabrics:
-        names = [name for record, name, _ in found if record.name == fabric]
-        called = {name: f"{fabric}/{name}" if len(fabrics) > 1 else name for name in names}
-        paths = Paths(fabric, where.run, where.state)
-        if follow:
-            yield from ((called[line.name], line.text) for line in runtime.follow(paths, list(called), lines))
-        else:
-            for name in called:
-                yield from ((called[name], line) for line in runtime.tail(paths, name, lines))
+    several = len({record.name for record, _, _ in found}) > 1
+    called = {
+        (Paths(record.name, where.run, where.state), name): f"{record.name}/{name}" if several else name
+        for record, name, _ in found
+    }
+    if follow:
+        by_name = {(paths.fabric, name): word for (paths, name), word in called.items()}
+        yield from ((by_name[line[:2]], line.text) for line in runtime.follow(called, lines))
+        return
+    for (paths, name), word in called.items():
+        yield from ((word, line) for line in runtime.tail(paths, name, lines))

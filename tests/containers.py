@@ -54,11 +54,11 @@ class Containers:
 
     def output(self, name: str = "web") -> str:
         """All that it says until it is over."""
-        return "".join(f"{line.text.decode()}\n" for line in follow(self.paths, [name]))
+        return "".join(f"{line.text.decode()}\n" for line in follow([(self.paths, name)]))
 
     def says(self, text: str, name: str = "web") -> None:
         """Wait until it has said this."""
-        for line in follow(self.paths, [name]):
+        for line in follow([(self.paths, name)]):
             if line.text.decode() == text:
                 return
         raise AssertionError(f"{name} ended without saying {text!r}")

@@ -24,6 +24,7 @@ _LONGEST_LINE = 1 << 20  # bytes; a longer one is told in parts while it is foll
 class Line(NamedTuple):
     """One line of a container's output, without its line feed."""
 
+    fabric: str
     name: str
     text: bytes
 
@@ -74,12 +75,16 @@ def next_byte(fd: int, offset: int) -> int:
         return max(offset, size)
 
 
-def follow(paths: Paths, names: Iterable[str], lines: int | None = None) -> Iterator[Line]:
-    """The last lines of each, then what is written, as it is; ends when all of these containers are over."""
+def follow(containers: Iterable[tuple[Paths, str]], lines: int | None = None) -> Iterator[Line]:
+    """The last lines of each, then what is written, as it is; ends when all of these containers are over.
+
+    They may be of several fabrics.
+    """
     watch = files.watch_init()
     followed: list[_Followed] = []
     try:
-        followed += (_Followed(paths, name, log, watch) for name in names for log in _logs_of(paths, name))
+        for paths, name in containers:
+            followed += (_Followed(paths, name, log, watch) for log in _logs_of(paths, name))
         for one in followed:
             yield from one.begin(lines)
         while followed:
@@ -115,7 +120,7 @@ class _Followed:
         found, self._offset = _last_lines(self._fd, lines)
         if found and os.pread(self._fd, 1, self._offset - 1) != b"\n":
             self._partial = found.pop()
-        yield from (Line(self.name, text) for text in found)
+        yield from (Line(self._paths.fabric, self.name, text) for text in found)
 
     def is_over(self) -> bool:
         """Whether it ended and will not be started again."""
@@ -127,9 +132,9 @@ class _Followed:
         """Whole lines that came since."""
         while data := self._read():
             *whole, self._partial = (self._partial + data).split(b"\n")
-            yield from (Line(self.name, text) for text in whole)
+            yield from (Line(self._paths.fabric, self.name, text) for text in whole)
             if len(self._partial) > _LONGEST_LINE:
-                yield Line(self.name, self._partial)
+                yield Line(self._paths.fabric, self.name, self._partial)
                 self._partial = b""
 
     def _read(self) -> bytes:
@@ -142,7 +147,7 @@ class _Followed:
         """What came after the last newline. Nothing can be read afterwards."""
         self.close()
         if self._partial:
-            yield Line(self.name, self._partial)
+            yield Line(self._paths.fabric, self.name, self._partial)
 
     def close(self) -> None:
         """Let go of it."""

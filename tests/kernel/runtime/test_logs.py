@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from containers import Containers
 
-from netfab.runtime.logs import follow, next_byte, tail
+from netfab.runtime import client
+from netfab.runtime.logs import Line, follow, next_byte, tail
 from netfab.runtime.rotation import LOG_LIMIT, trim
 
 
@@ -34,7 +35,7 @@ def test_the_last_lines_are_the_last(containers: Containers) -> None:
 def test_who_stops_listening_leaves_nothing_open(containers: Containers) -> None:
     containers.start("sh", "-c", "echo one; sleep inf")
     before = os.listdir("/proc/self/fd")
-    heard = follow(containers.paths, ["web"])
+    heard = follow([(containers.paths, "web")])
 
     next(heard)
     heard.close()
@@ -46,7 +47,7 @@ def test_a_last_line_without_its_end_is_shown(containers: Containers) -> None:
     containers.run("sh", "-c", "echo one; printf two")
 
     assert texts(containers) == ["one", "two"]
-    assert [line.text for line in follow(containers.paths, ["web"])] == [b"one", b"two"]
+    assert [line.text for line in follow([(containers.paths, "web")])] == [b"one", b"two"]
 
 
 def test_a_guest_that_makes_its_log_endless_costs_no_more_than_a_long_one(containers: Containers) -> None:
@@ -63,7 +64,7 @@ def test_a_line_that_is_half_written_when_following_begins_is_told_whole(contain
     while containers.tail() != ["one", "hal"]:
         continue
 
-    said = follow(containers.paths, ["web"])
+    said = follow([(containers.paths, "web")])
     first = next(said).text
     containers.exec("touch", "/go")
 
@@ -88,7 +89,7 @@ def test_what_is_written_while_a_reader_finds_the_end_is_not_skipped(
 def test_a_line_without_end_is_told_in_parts(containers: Containers) -> None:
     script = "echo up; while test ! -e /go; do sleep 0.01; done; head -c 3000000 /dev/zero"
     containers.start("sh", "-c", script)
-    lines = follow(containers.paths, ["web"])
+    lines = follow([(containers.paths, "web")])
     assert next(lines).text == b"up"
 
     containers.exec("touch", "/go")
@@ -101,7 +102,7 @@ def test_a_line_without_end_is_told_in_parts(containers: Containers) -> None:
 def test_following_ends_with_the_container_and_shows_all_it_said(containers: Containers) -> None:
     containers.start("sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.02; done; printf end")
 
-    assert [line.text for line in follow(containers.paths, ["web"])] == [b"1", b"2", b"3", b"end"]
+    assert [line.text for line in follow([(containers.paths, "web")])] == [b"1", b"2", b"3", b"end"]
 
 
 def test_following_ends_with_the_container_when_no_supervisor_lives(containers: Containers) -> None:
@@ -111,17 +112,30 @@ def test_following_ends_with_the_container_when_no_supervisor_lives(containers: 
 
     containers.exec("touch", "/go")
 
-    assert [line.text for line in follow(containers.paths, ["web"])] == [b"up", b"done"]
+    assert [line.text for line in follow([(containers.paths, "web")])] == [b"up", b"done"]
 
 
 def test_several_are_followed_at_once_with_their_names(containers: Containers) -> None:
     for name in ("a", "b"):
         containers.start("sh", "-c", f"echo {name}1; sleep 0.02; echo {name}2", name=name)
 
-    found = list(follow(containers.paths, ["a", "b"]))
+    found = list(follow([(containers.paths, "a"), (containers.paths, "b")]))
 
     assert [line.text for line in found if line.name == "a"] == [b"a1", b"a2"]
     assert [line.text for line in found if line.name == "b"] == [b"b1", b"b2"]
+
+
+def test_those_of_several_fabrics_are_followed_at_once(containers: Containers) -> None:
+    other = containers.paths._replace(fabric="other")
+    containers.start("sleep", "inf")
+    client.start(other, containers.spec("echo", "heard")._replace(fabric="other"), containers.netns)
+    heard = follow([(containers.paths, "web"), (other, "web")])
+
+    found = next(heard)
+
+    heard.close()
+    client.remove(other, ["web"])
+    assert found == Line("other", "web", b"heard")
 
 
 def test_a_long_logs_head_goes_and_what_is_left_begins_with_a_whole_line(containers: Containers) -> None:
