@@ -25,14 +25,14 @@ output_json = click.option(
 
 def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
     """The Where of fabric.py that the global options ask for."""
-    from netfab.cli.show import progress_bar
+    from netfab.cli.show import printable, progress_bar
     from netfab.where import Where
 
     options = ctx.obj
 
     def waiting(holder: str) -> None:
         if not options["quiet"]:
-            click.echo(f"waiting for {holder}", err=True)
+            click.echo(printable(f"waiting for {holder}"), err=True)
 
     where = Where(options["state_dir"], options["run_dir"], lock_timeout, waiting)
     if not options["quiet"]:

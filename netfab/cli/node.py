@@ -164,7 +164,7 @@ def ps_command(
     found = [one for one in found if _passes(one, filters)]
     if quiet:
         for one in found:
-            click.echo(f"{one['fabric']}/{one['node']}")
+            click.echo(show.printable(f"{one['fabric']}/{one['node']}"))
         return
     show.show_data({"version": 1, "nodes": found}, output, lambda: _rows(found))
 

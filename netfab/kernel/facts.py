@@ -43,7 +43,13 @@ def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
     own = {link.ifindex for link in found if owned(link, fabric)}
     table = routes(netlink, ours=False)
     uplinks = list(
-        dict.fromkeys(names[index] for route in table if _is_default(route) for index in _devices(route))
+        dict.fromkeys(
+            names[index]
+            for route in table
+            if _is_default(route)
+            for index in _devices(route)
+            if index in names  # else it came after the links were read
+        )
     )
     resolvers = tuple(dict.fromkeys(nameservers()))
     reservations = [

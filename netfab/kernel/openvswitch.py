@@ -11,7 +11,7 @@ from contextlib import suppress
 from errno import EIO, ENOENT, ETIMEDOUT
 from typing import TYPE_CHECKING
 
-from netfab.errors import Unsupported
+from netfab.errors import NoAnswer, Unsupported
 from netfab.kernel.netlink import Netlink
 from netfab.objects.ovsdb import COLUMNS, Switch, switches
 
@@ -29,7 +29,7 @@ _NOT_SET_UP = "Error detected while setting up"  # what it says of what it keeps
 
 
 def read() -> tuple[Switch, ...] | None:
-    """Every bridge that it has; None where it does not run. Raises OSError for an answer that is none."""
+    """Every bridge that it has; None where it does not run. Raises NoAnswer for what is none."""
     if not os.path.exists(DATABASE):
         return None
     tables = [
@@ -43,7 +43,7 @@ def read() -> tuple[Switch, ...] | None:
     try:
         return switches(ran.stdout)
     except (ValueError, LookupError, TypeError) as error:
-        raise OSError(EIO, f"Open vSwitch's answer makes no sense: {error!r}") from error
+        raise NoAnswer(DATABASE, f"answers what makes no sense: {error!r}") from error
 
 
 def change(commands: Iterable[Sequence[str]], ends: bool = False) -> None:

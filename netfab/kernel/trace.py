@@ -110,7 +110,8 @@ def _mark(process: subprocess.Popen[str], matches: Sequence[Match]) -> None:
                 commands.write(f"add chain {family} {_TABLE} {chain} {{ {kind} }}\n")
                 commands.write(f"add rule {family} {_TABLE} {chain} {what} meta nftrace set 1\n")
     commands.write("list tables inet\n")
-    commands.flush()
+    with suppress(BrokenPipeError):  # it ended, and says nothing
+        commands.flush()
     ready, said = f"table inet {_TABLE}".encode(), b""
     while ready not in said.splitlines() and select.select([answers], [], [], _PATIENCE)[0]:
         part = os.read(answers.fileno(), 1 << 16)  # by no buffer: select does not see what that has taken

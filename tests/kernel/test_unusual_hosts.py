@@ -18,9 +18,12 @@ from test_damage import WHOLE
 
 from netfab import fabric as api
 from netfab.engine.apply import apply
-from netfab.errors import Unsupported
+from netfab.errors import NoAnswer, Unsupported
 from netfab.hosts.local import LocalHost
-from netfab.objects.base import Name, node_space
+from netfab.kernel import openvswitch
+from netfab.kernel.dumps import links
+from netfab.kernel.facts import gather
+from netfab.objects.base import HOST, Name, node_space
 from netfab.plan.subnets import Reservation
 from netfab.where import need_kernel
 
@@ -162,3 +165,23 @@ def test_a_kernel_that_is_new_enough_is_not(monkeypatch: pytest.MonkeyPatch, rel
     as_on(release, monkeypatch)
 
     need_kernel()
+
+
+def test_a_way_out_that_comes_while_the_host_is_read_is_seen_the_next_time() -> None:
+    with LocalHost(FABRIC) as host:
+        before = links(host._namespaces.socket(HOST))
+        for words in ("link add up0 type veth peer name far", "link set up0 up", "link set far up"):
+            subprocess.run(["ip", *words.split()], check=True)
+        subprocess.run(["ip", "route", "add", "default", "dev", "up0"], check=True)
+
+        assert gather(FABRIC, host._namespaces.socket(HOST), before).uplinks == ()
+        assert host.facts().uplinks == ("up0",)
+
+
+def test_an_open_vswitch_that_answers_nonsense_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = subprocess.CompletedProcess([], 0, '{"headings": 3}\n{}\n', "")
+    monkeypatch.setattr(openvswitch, "_run", lambda words: ran)
+    monkeypatch.setattr(os.path, "exists", lambda path: True)
+
+    with pytest.raises(NoAnswer, match="answers what makes no sense"):
+        openvswitch.read()
