@@ -234,12 +234,14 @@ def logs_command(
         out.flush()
 
     far = far_nodes(nodes, where)
+    here = [node for node in nodes if node not in far]
     if far:
         from netfab.remote import nodes as remote
 
-        remote.logs(far.values(), where, tell, tail, follow)
-    for name, line in logs([node for node in nodes if node not in far], where, tail, follow):
-        tell(name, line)
+        remote.logs(far.values(), where, tell, tail, follow, here=here if follow else ())
+    if not (far and follow):
+        for name, line in logs(here, where, tail, follow):
+            tell(name, line)
 
 
 def _expanded(words: tuple[str, ...], where: Any) -> Iterator[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from netfab import nodes as local
@@ -13,7 +13,7 @@ from netfab.hosts import simulated
 from netfab.kernel.capture import Frame
 from netfab.remote.channel import Transport
 from netfab.remote.messages import Message, understood
-from netfab.remote.party import Connect, connect, party
+from netfab.remote.party import Connect, Party, connect, party
 from netfab.remote.ssh import Ssh, command
 from netfab.store.book import Entry
 from netfab.tuples import NamedTuple
@@ -101,15 +101,21 @@ def logs(
     lines: int | None = None,
     follow: bool = False,
     way: Connect = connect,
+    here: Sequence[str] = (),
 ) -> None:
-    """Tell (node, line) of what nodes wrote; with `follow` until all of them have ended."""
-    for entry, by_host in _by_host(nodes):
-        with party({host: entry.hosts.get(host, "") for host in by_host}, where, way) as together:
-            questions = {
-                host: {"verb": "logs", "nodes": names, "lines": lines, "follow": follow}
-                for host, names in by_host.items()
-            }
-            together.ask_all(questions, tell=lambda host, line: tell(*_written(host, line)))
+    """Tell (node, line) of what nodes wrote; with `follow` until all of them have ended, all at once.
+
+    `here`: nodes of this host, which are heard as those of the others are.
+    """
+    places = _places(nodes)
+    if here:
+        places["this host"] = _Place("", "", list(here))
+    with _party_of(places, where, way) as together:
+        questions = {
+            label: {"verb": "logs", "nodes": place.nodes, "lines": lines, "follow": follow}
+            for label, place in places.items()
+        }
+        together.ask_all(questions, tell=lambda label, line: tell(*_written(label, line)))
 
 
 def _written(host: str, line: Message) -> tuple[str, bytes]:
@@ -223,19 +229,11 @@ def usage(nodes: Iterable[There], where: Where, way: Connect = connect) -> Itera
     from netfab.objects.decode import decoder
     from netfab.runtime.usage import Usage
 
-    read = decoder(Usage)
-    names: dict[tuple[str, str], list[str]] = {}
-    for there in nodes:
-        names.setdefault((there.host, there.destination), []).append(there.name)
-    called = {f"{host} at {at}" if at else host: (host, at) for host, at in names}
-
-    def reach(label: str, destination: str, where: Where) -> Transport:
-        return way(called[label][0], destination, where)
-
-    with party({label: at for label, (_, at) in called.items()}, where, reach) as together:
+    read, places = decoder(Usage), _places(nodes)
+    with _party_of(places, where, way) as together:
         questions = {
-            label: {"verb": "call", "function": "usage", "arguments": {"nodes": names[key]}}
-            for label, key in called.items()
+            label: {"verb": "call", "function": "usage", "arguments": {"nodes": place.nodes}}
+            for label, place in places.items()
         }
 
         def used() -> Uses:
@@ -246,6 +244,31 @@ def usage(nodes: Iterable[There], where: Where, way: Connect = connect) -> Itera
             return found
 
         yield used
+
+
+class _Place(NamedTuple):
+    """A host, how it is reached, and the nodes that are meant there."""
+
+    host: str
+    destination: str
+    nodes: list[str]
+
+
+def _places(nodes: Iterable[There]) -> dict[str, _Place]:
+    """Where they are, by what is said of it: two fabrics may call different hosts alike."""
+    found: dict[str, _Place] = {}
+    for there in nodes:
+        label = f"{there.host} at {there.destination}" if there.destination else there.host
+        place = found.setdefault(label, _Place(there.host, there.destination, []))
+        place.nodes.append(there.name)
+    return found
+
+
+def _party_of(places: Mapping[str, _Place], where: Where, way: Connect) -> AbstractContextManager[Party]:
+    def reach(label: str, destination: str, where: Where) -> Transport:
+        return way(places[label].host, destination, where)
+
+    return party({label: place.destination for label, place in places.items()}, where, reach)
 
 
 def _by_host(nodes: Iterable[There]) -> list[tuple[Entry, Mapping[str, list[str]]]]:

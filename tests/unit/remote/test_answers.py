@@ -84,6 +84,18 @@ def test_an_answer_of_no_sense_is_the_error_of_its_host(question: str) -> None:
     assert caught.value.message.isprintable()
 
 
+def test_logs_of_this_host_and_of_another_are_followed_at_once() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def way(host: str, destination: str, where: Where) -> Any:
+        asked.append((host, destination))
+        return Saying({"verb": "ended"})
+
+    nodes.logs([THERE], Where(), print, follow=True, way=way, here=["own/web"])
+
+    assert asked == [("h1", "root@h1"), ("", "")]
+
+
 HELLO = {
     "verb": "hello",
     "protocol": PROTOCOL,
