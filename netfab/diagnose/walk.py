@@ -100,7 +100,8 @@ def _hops(world: World, begin: Place, target: str, source: str) -> Iterator[Hop]
             _is_the_owner(world, place, target)
             return
         link = space.at(way.link)
-        assert link is not None, "the kernel routes by a link that it does not list"
+        if link is None:
+            raise _Stopped(f"{name_of(place)} has an interface that it had not a moment ago", "ask again")
         towards = way.gateway or target
         if place.node == HOST and not _is_ours(world, place, space, link):
             return  # it leaves the host, or what is known of it

@@ -16,8 +16,11 @@ def link(number: int, name: str) -> Link:
     return Link(number, name, "veth", "", 1500, True, True, 0, 0, False, True, 0)
 
 
-def walked(routers: int, way: dict[int, int] | None = None) -> Walked:
-    """Over routers in a line to the last one; `way`: those that send it to another than the next."""
+def walked(routers: int, way: dict[int, int] | None = None, by: int = RIGHT) -> Walked:
+    """Over routers in a line to the last one; `way`: those that send it to another than the next.
+
+    `by`: the interface that they send it by.
+    """
     spaces = {
         f"r{at}": Space(
             (link(LEFT, "left"), link(RIGHT, "right")), ((LEFT, f"10.0.{at}.1"),), (), (), (True, True), 0
@@ -33,7 +36,7 @@ def walked(routers: int, way: dict[int, int] | None = None) -> Walked:
     def decide(place: Place, target: str, source: str, incoming: int) -> Way:
         at = int(place.node[1:])
         following = (way or {}).get(at, at + 1)
-        return LOCAL if at == routers - 1 else Way(RIGHT, f"10.0.{following}.1", "10.0.0.1", False, "")
+        return LOCAL if at == routers - 1 else Way(by, f"10.0.{following}.1", "10.0.0.1", False, "")
 
     view = View(spaces, {}, {}, (), {}, (), {}, "")
     world = World({"": view}, owners, cables, {}, {}, decide)
@@ -52,6 +55,13 @@ def test_a_circle_is_named(back: int) -> None:
     assert wrong is not None
     around = ", ".join(f"r{at}" for at in (*range(back, 4), back))
     assert wrong.what == f"the way to 10.0.5.1 leads in a circle: {around}"
+
+
+def test_an_interface_that_came_while_it_was_walked_is_told() -> None:
+    wrong = walked(2, by=3).wrong
+
+    assert wrong is not None
+    assert (wrong.what, wrong.cure) == ("r0 has an interface that it had not a moment ago", "ask again")
 
 
 def test_more_routers_than_a_packet_outlives_are_too_many() -> None:
