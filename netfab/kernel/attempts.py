@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from time import monotonic
 
 from netfab.system import linux
+from netfab.system.poll import readable
 
 _ETH_P_ALL = 3  # linux/if_ether.h
 _OUTGOING = 4  # PACKET_OUTGOING, linux/if_packet.h
@@ -44,7 +44,7 @@ def datagram(address: IPv4Address | IPv6Address, port: int, seconds: float, targ
             door.send(b"")
             while (left := deadline - monotonic()) > 0:
                 waiting = [door, *witness] if not seen else [door]
-                ready, _, _ = select.select(waiting, [], [], min(left, _REFUSAL) if seen else left)
+                ready = readable(waiting, min(left, _REFUSAL) if seen else left)
                 if door in ready:
                     door.recv(1)
                     return ""

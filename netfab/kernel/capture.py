@@ -7,7 +7,6 @@ there was no room.
 from __future__ import annotations
 
 import os
-import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from contextlib import suppress
 from netfab.errors import NetfabError
 from netfab.system import linux
 from netfab.system.pcap import EVERYTHING, NOTHING, WHOLE, attach, compiled
+from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
 ROOM = 64 << 20  # bytes of frames that wait to be read
@@ -87,7 +87,7 @@ class Capture:
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether a frame came within that time."""
-        return bool(select.select([self._socket], [], [], seconds)[0])
+        return bool(readable([self._socket], seconds))
 
     def frames(self) -> Iterator[Frame]:
         """What has come and was not read yet."""

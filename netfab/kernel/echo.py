@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import struct
 from collections.abc import Collection, Iterable, Mapping
@@ -11,6 +10,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from time import monotonic
 
+from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
 Address = IPv4Address | IPv6Address
@@ -113,7 +113,7 @@ class _Echo:
         deadline = monotonic() + seconds
         replies = 0
         while replies != enough and (left := deadline - monotonic()) > 0:
-            for door in select.select(list(self._doors.values()), [], [], left)[0]:
+            for door in readable(self._doors.values(), left):
                 if answer := self._read(door):
                     replies += answer.replies
                     yield answer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import select
 import struct
 
 # What `socket` is made of: importing that, for a class that nothing here needs, takes 6 ms of every start.
@@ -16,6 +15,7 @@ from typing import Self
 from netfab.errors import KernelRefused
 from netfab.objects.wire import NLM_F_DUMP, NLM_F_REQUEST, messages, parse
 from netfab.system import linux
+from netfab.system.poll import readable
 
 NETLINK_ROUTE, NETLINK_XFRM, NETLINK_NETFILTER = 0, 6, 12
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
@@ -209,9 +209,7 @@ class Monitor:
 
     def wait(self, seconds: float | None) -> None:
         """Until something is heard, which is forgotten then; at most that long, or, None, for ever."""
-        poll = select.poll()  # not select(2), which ends at descriptor 1023: there is one for each node
-        poll.register(self._socket, select.POLLIN)
-        poll.poll(None if seconds is None else seconds * 1000)
+        readable([self], seconds)
         self.drain()
 
     def drain(self) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from netfab.kernel.nft import program
+from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
 _TABLE = "netfab-why"
@@ -50,7 +50,7 @@ class Tracer:
 
     def dropped(self) -> list[Dropped]:
         """The end of the first packet that was dropped so far, of each match."""
-        while select.select([self._told], [], [], 0)[0] and (part := os.read(self._told, 1 << 16)):
+        while readable([self._told], 0) and (part := os.read(self._told, 1 << 16)):
             self._read += part
         matches: dict[str, int] = {}  # by the id of a packet: the first whose rule of ours it came through
         ends: dict[int, Dropped] = {}
@@ -113,8 +113,8 @@ def _mark(process: subprocess.Popen[str], matches: Sequence[Match]) -> None:
     with suppress(BrokenPipeError):  # it ended, and says nothing
         commands.flush()
     ready, said = f"table inet {_TABLE}".encode(), b""
-    while ready not in said.splitlines() and select.select([answers], [], [], _PATIENCE)[0]:
-        part = os.read(answers.fileno(), 1 << 16)  # by no buffer: select does not see what that has taken
+    while ready not in said.splitlines() and readable([answers], _PATIENCE):
+        part = os.read(answers.fileno(), 1 << 16)  # by no buffer: poll does not see what that has taken
         if not part:
             return
         said += part

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 import pytest
 
+from netfab.kernel.attempts import datagram
+from netfab.kernel.echo import answering
 from netfab.kernel.netlink import Monitor
 from netfab.remote.channel import Channel, ask
 from netfab.remote.messages import encode
@@ -31,6 +34,13 @@ def test_a_change_is_heard() -> None:
         monitor.wait(0.001)
     finally:
         monitor.close()
+
+
+def test_an_echo_and_a_datagram_are_answered() -> None:
+    here = ip_address("127.0.0.1")
+
+    assert here in answering([here], 1.0)
+    assert "refused" in datagram(here, 9, 1.0)
 
 
 class Silent:
