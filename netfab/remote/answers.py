@@ -54,7 +54,11 @@ class _Summary(NamedTuple):
 
     networks: Mapping[str, Mapping[str, Any]] = {}
     nodes: Mapping[str, Mapping[str, Any]] = {}
-    links: tuple[Mapping[str, tuple[str, ...]], ...] = ()
+    links: tuple[Mapping[str, Any], ...] = ()
+
+
+class _Link(NamedTuple):
+    endpoints: tuple[str, ...]
 
 
 class _Change(NamedTuple):
@@ -94,12 +98,12 @@ class _Program(NamedTuple):
 
 
 _hello = decoder_by_name(Hello)
-_summary = decoder_by_name(_Summary)
+_read_summary = decoder_by_name(_Summary)
 _change = decoder_by_name(_Change)
 _steps = decoder(Mapping[str, int])
 _seconds = decoder(float)
 number = decoder(int)
-_node, _interface, _program = map(decoder_by_name, (_Node, _Interface, _Program))
+_link, _node, _interface, _program = map(decoder_by_name, (_Link, _Node, _Interface, _Program))
 verdicts = decoder(tuple[Verdict, ...])
 texts = decoder(tuple[str, ...])
 
@@ -116,6 +120,13 @@ def read_all(said: Mapping[str, Any], how: Callable[[Any], T]) -> dict[str, T]:
             errors.append(error)
     raise_all(errors)
     return found
+
+
+def _summary(found: Any) -> _Summary:
+    made: _Summary = _read_summary(found)
+    for link in made.links:
+        _link(link)
+    return made
 
 
 def hello(answer: Message) -> Hello:

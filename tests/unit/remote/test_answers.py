@@ -18,6 +18,7 @@ from netfab.images.manifests import Descriptor
 from netfab.objects.container import Container
 from netfab.objects.decode import plain
 from netfab.plan.facts import Facts
+from netfab.plan.planner import plan, summary
 from netfab.remote import answers, asking, nodes
 from netfab.remote.images import _give_blob, give
 from netfab.remote.messages import PROTOCOL, BadMessage, Message
@@ -186,6 +187,23 @@ def test_what_each_host_says_is_read_before_it_is_used(question: str) -> None:
     for said in nonsense:
         with pytest.raises(BadMessage, match=r"^h1 gives an answer of no sense: "):
             answers.read_all({"h1": said}, how)
+
+
+def test_what_a_host_shows_of_a_fabric_is_read_as_its_planner_made_it() -> None:
+    topology = load(
+        b"networks: {lan: {}}\nnodes: {a: {networks: [lan]}, b: {publish: ['80:80'], networks: [lan]}}\n"
+        b"links: [{endpoints: ['a:eth1', 'b:eth1']}]",
+        "shop.yaml",
+        "/",
+        {},
+    )
+    chosen = json.loads(json.dumps(summary(topology, plan(topology, frozenset(), Facts(), "/run/netfab"))))
+    shown = {**chosen, "differs": 0}
+    shown["nodes"] = {name: {**node, "state": "up"} for name, node in chosen["nodes"].items()}
+
+    assert chosen["links"][0]["addresses"]
+    assert answers.status(shown) == shown
+    assert answers.hello(HELLO | {"summary": chosen}).summary == chosen
 
 
 def test_all_hosts_that_make_no_sense_are_named_at_once() -> None:
