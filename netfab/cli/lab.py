@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netfab.cli.context import where_of
-from netfab.cli.failures import exit_code, show_bug, show_error
+from netfab.cli.failures import exit_code, printable, show_bug, show_error
 from netfab.cli.files import file_option, find_file, is_file, name_option, set_option
 from netfab.errors import NetfabError
 from netfab.topology.schema import Topology
@@ -127,9 +127,9 @@ def _run(command: list[str]) -> int:
     try:
         code = subprocess.run(command, check=False).returncode
     except FileNotFoundError:
-        click.echo(f"netfab: error: {command[0]}: no such command", err=True)
+        click.echo(printable(f"netfab: error: {command[0]}: no such command"), err=True)
         return 127
     except OSError as error:
-        click.echo(f"netfab: error: {command[0]}: {error.strerror}", err=True)
+        click.echo(printable(f"netfab: error: {command[0]}: {error.strerror}"), err=True)
         return 126
     return code if code >= 0 else 128 - code

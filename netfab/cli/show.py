@@ -62,7 +62,7 @@ def titled(text: str, titles: Mapping[str, str]) -> str:
 def closing(counts: Mapping[str, int], done: bool, source: str) -> str:
     """`Plan: 3 to add, 1 to change, 0 to destroy.`, or that nothing is to be done."""
     if not counts:
-        return f"No changes. The kernel matches {source}."
+        return f"No changes. The kernel matches {printable(source)}."
     create, change, delete, replace = (counts.get(action, 0) for action in _SIGNS)
     add, drop = create + replace, delete + replace
     if done:

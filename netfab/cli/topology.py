@@ -8,6 +8,7 @@ import os
 import click
 
 from netfab.cli.context import output_json
+from netfab.cli.failures import printable
 from netfab.cli.files import (
     file_argument,
     file_option,
@@ -39,7 +40,7 @@ def init_command(file: str) -> None:
             opened.write(EXAMPLE.format(name="demo" if name in ("", *NO_FABRIC_NAMES) else name))
     except OSError as error:
         raise NetfabError(f"{file}: {error.strerror}") from error
-    click.echo(f"wrote {file}; `sudo netfab apply {file}` makes it", err=True)
+    click.echo(printable(f"wrote {file}; `sudo netfab apply {file}` makes it"), err=True)
 
 
 @click.command("validate")
@@ -64,7 +65,7 @@ def validate_command(
         show.show_data({"version": 1, "fabric": topology.name, "file": path, **counts}, output, list)
     elif not ctx.obj["quiet"]:
         told = ", ".join(f"{count} {part[:-1] if count == 1 else part}" for part, count in counts.items())
-        click.echo(f"{path} is valid: {told}.")
+        click.echo(printable(f"{path} is valid: {told}."))
 
 
 @click.command("config")

@@ -179,3 +179,12 @@ def test_a_wrong_file_is_refused_with_its_place(plain: Lab, name: str) -> None:
         assert "a mistake in netfab" not in result.err
         assert "\x1b" not in result.err
     assert differences(before, plain.state()) == []
+
+
+def test_a_files_name_is_shown_without_its_control_characters(plain: Lab) -> None:
+    file = plain.write("name: empty\n", "a\a.yaml")
+
+    for words in (["validate", file], ["plan", file], ["lab", file, "--", "\a"]):
+        result = plain.netfab(*words, code=127 if "--" in words else 0)
+
+        assert "\a" not in result.out + result.err, words
