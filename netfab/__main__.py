@@ -15,9 +15,10 @@ def main() -> NoReturn:
     """
     gc.disable()
     try:
-        from netfab.cli import early
+        from netfab.cli import early, standins
 
         early.begin(sys.argv[1:])
+        standins.import_click()
         from netfab.cli.main import main as command
 
         code = command()
