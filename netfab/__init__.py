@@ -18,7 +18,12 @@ __version__ = "0.1.0.dev0"
 
 _ELSEWHERE = dict.fromkeys(("kill", "pause", "restart", "start", "stop", "unpause"), "netfab.lifecycle")
 _ELSEWHERE |= dict.fromkeys(("SavedPlan", "read_plan", "save_plan"), "netfab.saved")
-_ELSEWHERE |= {"info": "netfab.overview", "inspect": "netfab.inspection", "recover": "netfab.recovery"}
+_ELSEWHERE |= {
+    "info": "netfab.overview",
+    "inhabitants": "netfab.kernel.inhabitants",
+    "inspect": "netfab.inspection",
+    "recover": "netfab.recovery",
+}
 
 
 def __getattr__(name: str) -> Any:

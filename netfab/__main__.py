@@ -5,7 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import NoReturn
+
+from netfab import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
@@ -15,9 +19,10 @@ def main() -> NoReturn:
     """
     gc.disable()
     try:
-        from netfab.cli import early
+        from netfab.cli import early, standins
 
         early.begin(sys.argv[1:])
+        standins.import_click()
         from netfab.cli.main import main as command
 
         code = command()

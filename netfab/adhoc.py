@@ -17,7 +17,6 @@ from netfab.engine.diff import Change
 from netfab.errors import NetfabError, StoreError
 from netfab.farside import FarSides, far_sides, named, refuse_silent_switch
 from netfab.hosts.lock import locked
-from netfab.kernel.waiting import wait_for_carrier
 from netfab.objects.kinds import KINDS
 from netfab.topology import pipework
 from netfab.topology.adhoc import (
@@ -104,6 +103,8 @@ def run_tool(name: str, guest: str, words: Iterable[str], family: str = "", wher
 
 def wait_for(interface: str, seconds: float | None) -> None:
     """Return when that interface, of where we are, carries traffic. Raises NetfabError after that time."""
+    from netfab.kernel.waiting import wait_for_carrier
+
     if not wait_for_carrier(interface, seconds):
         raise NetfabError(f"{interface} has no carrier after {seconds:g} s")
 

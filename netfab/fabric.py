@@ -15,10 +15,8 @@ from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, StoreError, UndoFailed, Unsupported, raise_all
 from netfab.hosts.local import LocalHost
-from netfab.kernel.inhabitants import inhabitants
 from netfab.loading import load
 from netfab.look import bridges, name_of, plan_data, status, topology_of, warnings
-from netfab.nics import as_they_came_back, without_unplugged
 from netfab.nodes import capture, execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
@@ -71,7 +69,6 @@ __all__ = [
     "drift",
     "execute",
     "go_back",
-    "inhabitants",
     "load",
     "logs",
     "name_of",
@@ -286,6 +283,8 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     A program that was stopped or paused by name is as it should be; that is for `warnings` to tell, as is a
     NIC that was lent and is gone. A guest that ended is a change, although nobody can make it again.
     """
+    from netfab.nics import without_unplugged
+
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
         if name == ADHOC and store.record(name) is None:
@@ -302,6 +301,8 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     Also runs what `exec:` says in nodes that are made anew. On a failure all is as it was.
     A program that was stopped or paused by name stays so, until a reboot.
     """
+    from netfab.nics import without_unplugged
+
     need_root("reconcile")
     need_kernel()
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
@@ -320,6 +321,8 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
 
 def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Record:
     """The record; what NICs that are to be moved again would have to get back is kept before they are."""
+    from netfab.nics import as_they_came_back
+
     last = Fabric.from_json(record.desired, KINDS)
     now = as_they_came_back(last, host)
     if now == last:

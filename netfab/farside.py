@@ -14,7 +14,6 @@ from netfab.nics import moved_nics
 from netfab.objects.filtering import FEATURE as FILTERING
 from netfab.objects.vlan import FEATURE as TAGGING
 from netfab.plan.facts import FoundNic
-from netfab.plan.nics import unfit
 from netfab.store.store import Store
 from netfab.topology import pipework
 from netfab.topology.adhoc import BRIDGE, MACVLAN, MOVED, NAME, SWITCH, Attachment
@@ -64,6 +63,8 @@ def way_to(name: str, moves: bool, there: FarSides) -> str:
         )
     if found.original.kind == OPENVSWITCH:
         refuse_absent(f"{name} is of Open vSwitch")
+    from netfab.plan.nics import unfit
+
     if wrong := unfit(name, moves, there.nics, ()):
         raise wrong
     if not moves and not found.original.up:

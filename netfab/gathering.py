@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from netfab.errors import NetfabError
 from netfab.hosts.local import LocalHost
-from netfab.nics import barred, nics_of
-from netfab.plan.facts import Asked, Facts
+from netfab.plan.facts import Asked, Facts, FoundNic
 from netfab.plan.leases import Lease
 from netfab.plan.subnets import Reservation
 from netfab.shared import held_on_bridges
@@ -27,6 +26,7 @@ def facts_of(
     originals = {**facts.sysctls, **store.borrowed(name), **own}
     ours = {lease.value for lease in leases if lease.kind == "bridge"}
     guests, unfound = guests_of(asked, store, name, where)
+    nics, barred = _nics_of(asked, host, store)
     all_of_it = facts._replace(
         reservations=held + facts.reservations,
         sysctls=originals,
@@ -37,9 +37,21 @@ def facts_of(
             *((vni, f"fabric {other}'s on this host") for vni, other in store.vnis(name).items()),
         ),
         guests=guests,
-        nics=nics_of(asked, host, store),
-        barred=barred(asked, host),
+        nics=nics,
+        barred=barred,
         held=held_on_bridges(store, name),
         esp=host.esp() if asked.esp else None,
     )
     return all_of_it, unfound
+
+
+def _nics_of(asked: Asked, host: LocalHost, store: Store) -> tuple[dict[str, FoundNic], dict[str, str]]:
+    """The NICs of the host, as they were before its fabric had them; and why other links are none that could.
+
+    Nothing where none is asked for.
+    """
+    if not asked.nics:
+        return {}, {}
+    from netfab.nics import moved_nics
+
+    return moved_nics(host, store) | host.nics(asked.moving), host.barred()

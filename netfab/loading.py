@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 
 from netfab.errors import NetfabError, raise_all
@@ -40,7 +41,7 @@ def load(file: str, name: str | None = None, settings: Sequence[str] = ()) -> To
     directory = os.path.dirname(os.path.abspath(file))
     topology = parse(text, file, directory, os.environ, name, include, settings)
     if not included and not settings:
-        topology = with_origin(topology, origin_of(text, file, name), text.decode("utf-8-sig"))
+        topology = with_origin(topology, origin_of(text, file, name), text.removeprefix(BOM_UTF8).decode())
     return _with_sources(topology)
 
 

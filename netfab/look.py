@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from netfab.engine.diff import Change, describe, diff
 from netfab.errors import NetfabError, StoreError
-from netfab.nics import told_unplugged
 from netfab.objects.base import Fabric, Name
 from netfab.objects.container import PAUSED, Container
 from netfab.objects.firewall import Firewall
 from netfab.objects.kinds import KINDS
-from netfab.objects.uplink import Uplink
 from netfab.plan.leases import Lease
 from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
@@ -91,6 +89,8 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
 
 def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
     """What of this host has come in the way of a fabric, of which itself nothing has changed."""
+    from netfab.objects.uplink import Uplink
+
     with opened_store(where) as store, opened_host(name, where) as host:
         record = store.record(name)
         kinds = (Firewall, Uplink, Container)
@@ -99,6 +99,8 @@ def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
 
 
 def _warnings(leases: Iterable[Lease], wanted: Fabric, host: LocalHost) -> Iterator[str]:
+    from netfab.nics import told_unplugged
+
     yield from shadowed(leases, host.facts().reservations)
     yield from told_unplugged(leases, wanted, host)
     yield from (error.message for error in host.foreign_drops(wanted.values()))

@@ -11,19 +11,9 @@ from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.nic import Nic
 from netfab.objects.uplink import Uplink
-from netfab.plan.facts import Asked, FoundNic
+from netfab.plan.facts import FoundNic
 from netfab.plan.leases import Lease
 from netfab.store.store import Store
-
-
-def nics_of(asked: Asked, host: LocalHost, store: Store) -> dict[str, FoundNic]:
-    """The NICs of the host, where links to any are asked for; as they were before its fabric had them."""
-    return moved_nics(host, store) | host.nics(asked.moving) if asked.nics else {}
-
-
-def barred(asked: Asked, host: LocalHost) -> dict[str, str]:
-    """Links of the host that are no NICs that could be had, and why; where NICs are asked for."""
-    return host.barred() if asked.nics else {}
 
 
 def moved_nics(host: LocalHost, store: Store) -> dict[str, FoundNic]:

@@ -115,14 +115,19 @@ def _origin_at(file: str, name: str | None) -> str:
 
 def _asked(origin: str, store: Store, where: Where) -> str:
     """What an apply plans from, besides what the host shows."""
-    told = (origin, where.state, where.run, applying_user(), __version__, *_program(), *store.contents())
+    told = (origin, where.state, where.run, applying_user(), __version__, _program(), *store.contents())
     return digest(repr(told).encode(errors="surrogateescape")).hex()
 
 
-def _program() -> Iterator[tuple[str, int, int]]:
-    """netfab itself: another one may plan otherwise."""
-    for directory, _, files in os.walk(os.path.dirname(__file__)):
-        for file in files:
-            if file.endswith(".py"):
-                found = os.stat(f"{directory}/{file}")
-                yield file, found.st_mtime_ns, found.st_size
+def _program() -> tuple[int, int, int]:
+    """netfab itself, for another may plan otherwise: its files' number, sizes and times."""
+    files = [file.stat() for file in _files(os.path.dirname(__file__))]
+    return len(files), sum(file.st_size for file in files), sum(file.st_mtime_ns for file in files)
+
+
+def _files(directory: str) -> Iterator[os.DirEntry[str]]:
+    for entry in os.scandir(directory):
+        if entry.name.endswith(".py"):
+            yield entry
+        elif entry.is_dir() and entry.name != "__pycache__":
+            yield from _files(entry.path)

@@ -260,7 +260,7 @@ class Kept(NamedTuple):
         from netfab.objects.kinds import KINDS
 
         ended = {type(one.before).__name__ for one in changes if one.after is None}
-        return as_applied(changes, self.applied(KINDS.of(ended)))
+        return as_applied(changes, self.applied(KINDS.of(ended))) if ended else changes
 
 
 def kept_of(store: Store, name: str) -> Kept:

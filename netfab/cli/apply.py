@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from netfab.cli.context import output_json, where_of
-from netfab.cli.files import absolute, find_file, of_a_file
+from netfab.cli.files import absolute, find_file, of_a_file, read_topology
 from netfab.cli.options import (
     changing,
     confirm_option,
@@ -86,7 +86,7 @@ def apply_command(
     if warnings is None:
         from netfab import fabric
 
-        topology = fabric.load(path, name, settings)
+        topology = read_topology(path, name, settings)
         if ssh or host or topology.hosts or topology.store:
             from netfab.cli import across
 
@@ -156,7 +156,7 @@ def plan_command(
     from netfab.cli import show
 
     path = find_file(file, file_option)
-    topology, where = fabric.load(path, name, settings), where_of(ctx)
+    topology, where = read_topology(path, name, settings), where_of(ctx)
     source = absolute(path)
     if topology.store and not (ssh or host or topology.hosts) and os.geteuid() != 0:
         from netfab.store import book

@@ -17,6 +17,7 @@ from netfab.cli.files import (
     find_file,
     is_file,
     name_option,
+    read_topology,
     set_option,
     valid_name,
 )
@@ -85,8 +86,6 @@ def check_command(
 
 def _topology(argument: str | None, name: str | None, settings: tuple[str, ...], where: Any) -> Topology:
     """That of a FILE, or the one that a fabric was applied from: the fabric NAME, or the only one."""
-    from netfab import fabric
-
     if argument and not is_file(argument):
         if settings:
             raise click.UsageError("--set goes with FILE; a fabric that was applied is as it is")
@@ -95,7 +94,7 @@ def _topology(argument: str | None, name: str | None, settings: tuple[str, ...],
         file = find_file(argument)
     except NoFile:
         return _as_applied(valid_name(name) if name else fabric_name(None, where), where)
-    return fabric.load(file, name, settings)
+    return read_topology(file, name, settings)
 
 
 def _as_applied(fabric: str, where: Any) -> Topology:

@@ -95,7 +95,7 @@ def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
 
 def _destroy(name: str, where: Any, force: bool, skip_unreachable: bool) -> dict[str, Any]:
     """What went, and the processes that are left in what were nodes."""
-    from netfab import adhoc, fabric
+    from netfab import adhoc, fabric, inhabitants
     from netfab.cli import show
 
     if entry := entry_of(name, where):
@@ -103,7 +103,7 @@ def _destroy(name: str, where: Any, force: bool, skip_unreachable: bool) -> dict
 
         changes = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable)
         return {"fabric": name, "changes": changes, "left": []}
-    before = fabric.inhabitants(name)
+    before = inhabitants(name)
     changes = show.describe((adhoc.destroy(name, where) if force else fabric.destroy(name, where)).changes)
     left = [{"pid": one.pid, "namespace": one.name} for one in before if one.stays]
     return {"fabric": name, "changes": changes, "left": left}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from netfab.remote.nodes import There
     from netfab.store.book import Entry
     from netfab.store.store import Record
+    from netfab.topology.schema import Topology
 
 FILE_VARIABLE = "NETFAB_FILE"
 file_argument = click.argument("file", required=False, envvar=FILE_VARIABLE, shell_complete=complete.files)
@@ -70,6 +71,15 @@ def find_file(argument: str | None, option: str | None = None) -> str:
     if found:
         raise NoFile(f"which file? There are {', '.join(found)}", hint="name one: netfab apply FILE")
     raise NoFile("there is no topology.yaml here", hint="`netfab init` writes one to start from")
+
+
+def read_topology(file: str, name: str | None = None, settings: Sequence[str] = ()) -> Topology:
+    """The topology of a file, as fabric.py has it."""
+    from netfab import fabric
+    from netfab.cli import standins
+
+    standins.import_yaml()
+    return fabric.load(file, name, settings)
 
 
 def is_file(argument: str) -> bool:

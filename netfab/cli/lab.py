@@ -9,7 +9,7 @@ import click
 
 from netfab.cli.context import where_of
 from netfab.cli.failures import exit_code, printable, show_bug, show_error
-from netfab.cli.files import file_option, find_file, is_file, name_option, set_option
+from netfab.cli.files import file_option, find_file, is_file, name_option, read_topology, set_option
 from netfab.errors import NetfabError
 from netfab.topology.schema import Topology
 
@@ -45,7 +45,6 @@ def lab_command(
 
     Needs no root. Exits with CMD's code. From a second terminal: lab --enter [NAME] [-- CMD…].
     """
-    from netfab import fabric
     from netfab.hosts import labs, sandbox
 
     words = list(arguments)
@@ -57,7 +56,7 @@ def lab_command(
     if words[:1] == ["--"]:
         words.pop(0)
     path = find_file(file, file_option)
-    topology = fabric.load(path, name, settings)
+    topology = read_topology(path, name, settings)
     if topology.store:
         raise NetfabError(
             f"a lab is separate from everything, and can't reach {topology.store}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from netfab.cli.files import (
     file_option,
     find_file,
     known_fabrics,
+    read_topology,
     set_option,
 )
 from netfab.errors import NetfabError
@@ -220,12 +220,10 @@ def graph_command(
 
     What is drawn has the addresses of the plan, as far as there can be one.
     """
-    from netfab.fabric import load
-
     if file_option in FORMATS:
         form, file_option = file_option, None
     path = find_file(file, file_option)
-    topology = load(path, settings=settings)
+    topology = read_topology(path, settings=settings)
     if form in ("mermaid", "dot"):
         from netfab.diagnose import graph
 
@@ -279,6 +277,8 @@ def doctor_command(output: str) -> None:
 @output_json
 def version_command(output: str) -> None:
     """Print the versions that a bug report needs."""
+    import platform
+
     from netfab.cli import show
 
     found = {"netfab": __version__, "python": platform.python_version(), "linux": platform.release()}

@@ -13,6 +13,7 @@ from netfab.cli.files import (
     file_argument,
     file_option,
     find_file,
+    read_topology,
     set_option,
 )
 from netfab.errors import NetfabError
@@ -57,7 +58,7 @@ def validate_command(
     from netfab.cli import show
 
     path = find_file(file, file_option)
-    topology = fabric.load(path, settings=settings)
+    topology = read_topology(path, settings=settings)
     fabric.validate(topology)
     show.warn(f"{key.at}: {key.key} is right, and not supported yet" for key in topology.reserved)
     counts = {part: len(getattr(topology, part)) for part in ("networks", "nodes", "links")}
@@ -74,10 +75,9 @@ def validate_command(
 @set_option
 def config_command(file: str | None, file_option: str | None, settings: tuple[str, ...]) -> None:
     """Print the file with everything expanded and every default filled in."""
-    from netfab.fabric import load
     from netfab.topology.config import config
 
-    click.echo(config(load(find_file(file, file_option), settings=settings)), nl=False)
+    click.echo(config(read_topology(find_file(file, file_option), settings=settings)), nl=False)
 
 
 @click.command("schema")

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 from netfab.engine.diff import Change
 from netfab.objects.address import Address
-from netfab.objects.base import Fabric, Name
+from netfab.objects.base import Fabric, Name, by_kind
 from netfab.objects.bridge import Bridge
-from netfab.objects.bridge_fdb import BridgeFdb
-from netfab.objects.guest import Guest
-from netfab.objects.macvlan import Macvlan
-from netfab.objects.neighbour import Neighbour
-from netfab.objects.nic import Nic
 from netfab.objects.port import Port
-from netfab.objects.uplink import Uplink
-from netfab.objects.veth import Veth
-from netfab.objects.vlan import Vlan
-from netfab.objects.vxlan import Vxlan
+
+_WITH_ENDS = ("Veth", "Vlan", "Macvlan", "Nic")  # kinds of links that a node may have
 
 Told = tuple[str, IPv4Address | IPv6Address, str]  # by this link of the host; the address, and its MAC
 
@@ -29,6 +23,8 @@ def on_bridges(fabric: Fabric, changes: Sequence[Change]) -> Iterator[Told]:
     Where hosts hear of each other by BGP, it is for those behind the tunnel, too, who may be asking now: a
     bridge keeps such frames out of it.
     """
+    from netfab.objects.neighbour import Neighbour
+
     made = _new_bridges(changes)
     told = [change.after for change in changes if isinstance(change.after, Neighbour)]
     told = [neighbour for neighbour in told if neighbour.link not in made]
@@ -43,6 +39,9 @@ def on_bridges(fabric: Fabric, changes: Sequence[Change]) -> Iterator[Told]:
 
 def _by_tunnels(fabric: Fabric) -> Iterator[tuple[tuple[Name, str], Name]]:
     """By bridge and MAC, the tunnel by which others reach a node of this host, whom they are not told of."""
+    from netfab.objects.bridge_fdb import BridgeFdb
+    from netfab.objects.vxlan import Vxlan
+
     tunnels = {thing.end.link for thing in fabric.values() if isinstance(thing, Vxlan)}
     ports = {
         thing.bridge: thing.link
@@ -59,16 +58,18 @@ def by_guests(fabric: Fabric, changes: Sequence[Change]) -> Iterator[tuple[Name,
 
     On a bridge that is new, and leads to nobody else, there is nobody to tell.
     """
-    guests = {thing.space for thing in fabric.values() if isinstance(thing, Guest)}
+    there = by_kind((fabric,))
+    guests = {guest.space for guest in there.get("Guest", ())}
     new: dict[Name, list[Address]] = {}
     for change in changes if guests else ():
         if isinstance(change.after, Address) and change.after.link.space in guests:
             new.setdefault(change.after.link, []).append(change.after)
-    unheard = _ports_that_lead_nowhere(fabric, _new_bridges(changes)) if new else frozenset()
+    unheard = _ports_that_lead_nowhere(there, _new_bridges(changes)) if new else frozenset()
     macs = {
         end.link: end.mac
-        for thing in fabric.values()
-        if isinstance(thing, Veth | Vlan | Macvlan | Nic) and unheard.isdisjoint(thing.names)
+        for kind in _WITH_ENDS
+        for thing in there.get(kind, ())
+        if unheard.isdisjoint(thing.names)
         for end in thing.ends
     }
     for link, addresses in new.items():
@@ -83,10 +84,10 @@ def _new_bridges(changes: Sequence[Change]) -> Set[Name]:
     return made - {change.object.link for change in bridges if change.action == "delete"}
 
 
-def _ports_that_lead_nowhere(fabric: Fabric, bridges: Set[Name]) -> Set[Name]:
+def _ports_that_lead_nowhere(there: Mapping[str, Sequence[Any]], bridges: Set[Name]) -> Set[Name]:
     """The ports of those of these bridges that lead to nobody but the fabric's own nodes and guests."""
-    veths = {thing.a.link for thing in fabric.values() if isinstance(thing, Veth)}
-    ports = [thing for thing in fabric.values() if isinstance(thing, Port) and thing.bridge in bridges]
-    leading = {thing.bridge for thing in fabric.values() if isinstance(thing, Uplink)}
+    veths = {veth.a.link for veth in there.get("Veth", ())}
+    ports = [port for port in there.get("Port", ()) if port.bridge in bridges]
+    leading = {uplink.bridge for uplink in there.get("Uplink", ())}
     leading |= {port.bridge for port in ports if port.link not in veths}
     return {port.link for port in ports if port.bridge not in leading}

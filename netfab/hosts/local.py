@@ -223,12 +223,13 @@ class LocalHost:
 
     def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
         """Tell the neighbours of addresses that guests, or nodes here or on other hosts, were just given."""
-        if by_kind((fabric,)).keys().isdisjoint({"Guest", "Neighbour"}):
+        kinds = by_kind((fabric,)).keys()
+        if kinds.isdisjoint({"Guest", "Neighbour"}):
             return
         from netfab.hosts import announced
         from netfab.kernel.announce import advertise, announce_for, arp_requests
 
-        if told := list(announced.on_bridges(fabric, changes)):
+        if "Neighbour" in kinds and (told := list(announced.on_bridges(fabric, changes))):
             announce_for(told)
         for link, mac, addresses in announced.by_guests(fabric, changes):
             six = [thing.address for thing in addresses if isinstance(thing.address, IPv6Address)]

@@ -11,12 +11,15 @@ from _socket import CMSG_LEN, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, SOCK_S
 from contextlib import suppress
 from functools import partial
 from struct import calcsize, iter_unpack, pack
+from typing import TYPE_CHECKING
 
 from netfab.kernel.netlink import Netlink
-from netfab.kernel.worker import Worker
 from netfab.objects.link import GROUP
 from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, encode, no_name, u32
 from netfab.system import linux
+
+if TYPE_CHECKING:
+    from netfab.kernel.worker import Worker
 
 FEWEST = 50  # that are worth a child
 _TOGETHER = 16  # sockets in one message; the kernel takes 253 (unix(7))
@@ -26,6 +29,8 @@ class Ahead:
     """A number of namespaces that are being made. A child that fails makes fewer of them."""
 
     def __init__(self, count: int, group: int) -> None:
+        from netfab.kernel.worker import Worker
+
         self._received: list[int] = []  # file descriptors that were not asked for yet
         self._worker: Worker | None = Worker(SOCK_SEQPACKET, bytes(count), partial(_make, group))
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from netfab.errors import NoAnswer, Unsupported
 from netfab.kernel.netlink import Netlink
-from netfab.objects.ovsdb import COLUMNS, Switch, switches
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
+
+    from netfab.objects.ovsdb import Switch
 
 PROGRAMS = ("/usr/bin/ovs-vsctl", "/usr/local/bin/ovs-vsctl")
 DIRECTORY = "/run/openvswitch"  # where its daemons listen
@@ -32,6 +33,8 @@ def read() -> tuple[Switch, ...] | None:
     """Every bridge that it has; None where it does not run. Raises NoAnswer for what is none."""
     if not os.path.exists(DATABASE):
         return None
+    from netfab.objects.ovsdb import COLUMNS, switches
+
     tables = [
         word
         for table, columns in COLUMNS.items()

@@ -15,8 +15,6 @@ from contextlib import suppress
 from struct import calcsize, pack, unpack
 from typing import Any
 
-from netfab.kernel.worker import Worker
-
 FEWEST = 50  # that are worth a child
 _NUMBER = "H"  # what the pipe has: the number of each few of them
 _FEW = 8
@@ -30,6 +28,8 @@ class Together:
 
         Raises OSError where there can be no child.
         """
+        from netfab.kernel.worker import Worker
+
         self._names, self._read = names, read
         numbers = b"".join(pack(_NUMBER, number) for number in range(-(-len(names) // _FEW)))
         self._worker = Worker(SOCK_STREAM, numbers, self._serve)

@@ -8,7 +8,6 @@ from netfab.objects.container import ENDED, Container, Probe
 from netfab.objects.supervisor import Supervisor
 from netfab.plan.hosts import Names, namespace_holder
 from netfab.plan.layout import Layout
-from netfab.plan.placeholders import filled
 from netfab.plan.seats import argv_of
 from netfab.topology.schema import HostMode, Node, Topology
 
@@ -27,10 +26,18 @@ def containers(
         yield Supervisor(topology.name)
 
 
+def _filled(text: str, topology: Topology, layout: Layout, node: Node) -> str:
+    if "{" not in text:
+        return text
+    from netfab.plan.placeholders import filled
+
+    return filled(text, topology, layout, node)
+
+
 def commands(topology: Topology, layout: Layout) -> dict[str, tuple[tuple[str, ...], ...]]:
     """What `exec:` runs in nodes without a program, by node; a container runs its own."""
     return {
-        node.name: tuple(tuple(filled(word, topology, layout, node) for word in argv) for argv in node.exec)
+        node.name: tuple(tuple(_filled(word, topology, layout, node) for word in argv) for argv in node.exec)
         for node in topology.nodes.values()
         if node.exec and layout.has(node.name) and not argv_of(node)
     }
@@ -40,7 +47,7 @@ def _container(
     topology: Topology, layout: Layout, node: Node, argv: tuple[str, ...], names: Names
 ) -> Container:
     def fill(text: str) -> str:
-        return text if node.by_command else filled(text, topology, layout, node)
+        return text if node.by_command else _filled(text, topology, layout, node)
 
     holder = namespace_holder(topology, node)
     in_host = isinstance(holder.mode, HostMode)

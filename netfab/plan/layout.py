@@ -7,6 +7,7 @@ are routing.py's, objects are network.py's and node.py's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.plan.addresses import Addresses, Assigned
@@ -25,7 +26,6 @@ from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
 from netfab.plan.refusals import on_every_host, refuse_before
 from netfab.plan.seats import LOOPBACKS, Seat, host_reach, host_seats, seats_of, wishes
-from netfab.plan.tunnels import Tunnel, vni_key
 from netfab.plan.uplink import held_by_host, original_of
 from netfab.topology.schema import (
     PLANNED,
@@ -39,6 +39,9 @@ from netfab.topology.schema import (
     Topology,
 )
 from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from netfab.plan.tunnels import Tunnel
 
 
 class Segment(NamedTuple):
@@ -117,7 +120,8 @@ def lay_out(
     prefixes = choose_prefixes(topology, by_segment, host_reach(topology, by_segment), held, facts)
     bridges = _bridges(topology, held, facts)
     wants = {*prefixes.wants(), *_bridge_leases(topology, bridges)}
-    wants |= set(_vni_leases(topology, spans, held))
+    if spans:
+        wants |= set(_vni_leases(topology, spans, held))
     segments: dict[str, Segment] = {}
     addresses: dict[str, tuple[Assigned, ...]] = {}
     errors: list[NetfabError] = []
@@ -186,6 +190,8 @@ def _vni_leases(
     topology: Topology, spans: Mapping[str, Span], held: Mapping[tuple[str, str], str]
 ) -> Iterator[Lease]:
     """Of those that have tunnels; what a network that is on one host for now has is kept for it."""
+    from netfab.plan.tunnels import vni_key
+
     for name, span in spans.items():
         network = topology.networks.get(name)
         key = vni_key(network) if network else name

@@ -18,8 +18,6 @@ _PATTERN = re.compile(r"\{(?:(node|n)|(ip|ip6|net|peer):([A-Za-z0-9_.-]+))\}")
 
 def filled(text: str, topology: Topology, layout: Layout, node: Node) -> str:
     """The text with every placeholder replaced; one that has no answer here (no IPv6, say) becomes empty."""
-    if "{" not in text:
-        return text
 
     def answer(found: re.Match[str]) -> str:
         plain, kind, what = found.groups()

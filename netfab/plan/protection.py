@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.address import link_local
@@ -23,9 +23,11 @@ from netfab.plan.layout import Layout, Nic, Segment, tunnels_here
 from netfab.plan.leases import Lease, same_port
 from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
-from netfab.plan.tunnels import Tunnel
 from netfab.plan.uplink import address_of, forwards, nic_of, original_of
 from netfab.topology.schema import Address, Network, Node, Prefix, Publish, Topology
+
+if TYPE_CHECKING:
+    from netfab.plan.tunnels import Tunnel
 
 _ALL = {4: "0.0.0.0", 6: "::"}  # the addresses of the host, to bind(2)
 _ANYWHERE = tuple(DEFAULT.values())

@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
 
 from netfab.errors import NetfabError, PlanError, Unsupported
 from netfab.objects.address import IFA_ADDRESS, IFA_LOCAL
 from netfab.objects.base import HOST, Name
-from netfab.objects.kept import KeptAddress
 from netfab.objects.link import CONF_FORWARDING, CONF_RP_FILTER, moved_mark
-from netfab.objects.original import Original
-from netfab.objects.uplink import Uplink
 from netfab.plan.facts import Facts, FoundNic, switched
 from netfab.plan.subnets import Reservation
 from netfab.topology.grammar import tag_of
 from netfab.topology.schema import Address, ExternalGateway, Link, Network, Planned, Topology
+
+if TYPE_CHECKING:
+    from netfab.objects.kept import KeptAddress
+    from netfab.objects.original import Original
+    from netfab.objects.uplink import Uplink
 
 ETHERNET = 1  # ARPHRD_ETHER, net/if_arp.h
 _HANDLERS = ("macvlan", "macvtap", "ipvlan", "ipvtap")  # that take all frames of a NIC, as a bridge does
@@ -44,6 +47,8 @@ def uplink_of(fabric: str, network: Network, bridge: str, facts: Facts) -> Itera
     """
     nic = nic_of(network)
     if nic:
+        from netfab.objects.uplink import Uplink
+
         isolated = network.isolated and not isinstance(network.gateway, ExternalGateway)
         original = facts.nics[nic].original
         yield Uplink(nic, Name(HOST, bridge), moved_mark(fabric, nic), original, isolated)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-import socket
 from contextlib import suppress
 
+from netfab import TYPE_CHECKING
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record, read_record, read_spec
 from netfab.runtime.spec import Spec
 from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    import socket
 
 PAUSED, STOPPED = "paused", "stopped"  # of a record that says running, and exited
 
@@ -102,6 +105,8 @@ def supervisor_lives(paths: Paths) -> bool:
 
 def connect(paths: Paths) -> socket.socket:
     """A connection to the supervisor. Raises OSError where there is none."""
+    import socket
+
     directory = os.open(paths.fabric_run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:

@@ -1,14 +1,14 @@
-"""Files: public directories, holes in a file's head, being told of changes (fallocate(2), inotify(7))."""
+"""Files: public directories, holes in a file's head, being told of changes (fallocate(2), inotify(7)).
+
+Small commands need the first only: ctypes is imported by what calls the C library.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 from contextlib import suppress
 from errno import EINVAL, ENOTDIR
-
-from netfab.system.libc import checked, libc
 
 IN_MODIFY = 0x2  # linux/inotify.h
 IN_MOVED_TO = 0x80
@@ -58,20 +58,30 @@ def is_at(fd: int, path: str) -> bool:
 
 def sync_filesystem(fd: int) -> None:
     """Return when all that was written to the file system of an open file is on its disk; syncfs(2)."""
+    from netfab.system.libc import checked, libc
+
     checked(libc.syncfs(fd))
 
 
 def punch_hole(fd: int, length: int) -> None:
     """Give the first `length` bytes of a file back to the disk; offsets and size stay."""
+    import ctypes
+
+    from netfab.system.libc import checked, libc
+
     mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
     checked(libc.fallocate(fd, mode, ctypes.c_long(0), ctypes.c_long(length)))
 
 
 def watch_init() -> int:
     """A descriptor that becomes readable when something that is watched changes."""
+    from netfab.system.libc import checked, libc
+
     return checked(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
 
 
 def watch(fd: int, path: str, events: int) -> None:
     """Watch a file or directory for IN_* events."""
+    from netfab.system.libc import checked, libc
+
     checked(libc.inotify_add_watch(fd, os.fsencode(path), events), path)

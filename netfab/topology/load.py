@@ -58,7 +58,6 @@ from netfab.topology.schema import (
     Topology,
     default_pools,
 )
-from netfab.topology.settings import with_settings
 from netfab.topology.tree import Map, Scalar, Tree, weight
 from netfab.topology.unread import Unread, keys_of
 
@@ -142,6 +141,8 @@ def load(
     try:
         tree = files.whole(text, file, directory)
         if settings and not files.errors:
+            from netfab.topology.settings import with_settings
+
             tree = with_settings(tree, settings, directory, environ, run)
         topology = _Loading(run, tree, name, default_name(file, directory)).topology()
     except EnoughErrors:

@@ -7,6 +7,7 @@ file cost much is counted and refused before it costs: a "billion laughs" file i
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 
@@ -50,10 +51,11 @@ class Source:
     def _decoded(self, text: bytes) -> str:
         if len(text) > MAX_BYTES:
             self._stop(1, 1, f"the file has {len(text)} bytes; {MAX_BYTES} (4 MiB) is the limit")
+        text = text.removeprefix(BOM_UTF8)
         try:
-            return text.decode("utf-8-sig")
+            return text.decode()
         except UnicodeDecodeError as error:
-            before = text[: error.start].decode("utf-8-sig")
+            before = text[: error.start].decode()
             self._stop(
                 before.count("\n") + 1,
                 len(before) - before.rfind("\n"),

@@ -122,6 +122,7 @@ def test_depth_is_limited_also_through_aliases() -> None:
     ("text", "error"),
     [
         (b"a: 1\nb: \xff", "t.yaml:2:4: the byte 0xff is not UTF-8; save the file as UTF-8"),
+        (b"\xef\xbb\xbfa: \xff", "t.yaml:1:4: the byte 0xff is not UTF-8; save the file as UTF-8"),
         ("a: 1".encode("utf-16"), "t.yaml:1:1: the byte 0xff is not UTF-8; save the file as UTF-8"),
         (b"a: 1\nb: \x07", "t.yaml:2:4: the character U+0007 is not allowed in YAML"),
         (b"", "t.yaml:1:1: the file is empty; `nodes:` and `networks:` are due"),
