@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def main() -> NoReturn:
@@ -14,13 +14,14 @@ def main() -> NoReturn:
     Of a command with 25,000 objects the collector is four fifths of the time, of `--help` an eighth.
     """
     gc.disable()
+    left: dict[str, Any] = {}
     try:
         from netfab.cli import early
 
         early.begin(sys.argv[1:])
         from netfab.cli.main import main as command
 
-        code = command()
+        code = command(left)
     except KeyboardInterrupt:  # before the command began: its own is in its `main`
         code = 130
     os._exit(code)
