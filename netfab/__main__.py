@@ -9,7 +9,7 @@ import sys
 from netfab import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 
 def main() -> NoReturn:
@@ -18,6 +18,7 @@ def main() -> NoReturn:
     Of a command with 25,000 objects the collector is four fifths of the time, of `--help` an eighth.
     """
     gc.disable()
+    left: dict[str, Any] = {}
     try:
         from netfab.cli import early, standins
 
@@ -25,7 +26,7 @@ def main() -> NoReturn:
         standins.import_click()
         from netfab.cli.main import main as command
 
-        code = command()
+        code = command(left)
     except KeyboardInterrupt:  # before the command began: its own is in its `main`
         code = 130
     os._exit(code)

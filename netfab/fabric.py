@@ -15,6 +15,7 @@ from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, StoreError, UndoFailed, Unsupported, raise_all
 from netfab.hosts.local import LocalHost
+from netfab.kernel.dumps import LO
 from netfab.loading import load
 from netfab.look import bridges, name_of, plan_data, status, topology_of, warnings
 from netfab.nodes import capture, execute, logs, programs, run_commands
@@ -242,6 +243,7 @@ def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
     """
     need_root("destroy")
     with locked_fabric(name, where), opened_host(name, where) as host:
+        host.read_ahead(LO)
         known = (last_of_any(name, where),)
         applied = engine.apply(
             Fabric(name),

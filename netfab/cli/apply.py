@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from netfab.cli.context import output_json, where_of
+from netfab.cli.context import leave, output_json, where_of
 from netfab.cli.files import absolute, find_file, of_a_file, read_topology
 from netfab.cli.options import (
     changing,
@@ -111,6 +111,7 @@ def apply_command(
                 topology, absolute(path), where, take_over, bool(name), only, saved
             )
             attempt.changed = bool(applied.changes)
+        leave(ctx, topology, proposed, applied)
         warnings, changes = proposed.warnings, applied.changes
     show.warn(warnings)
     if output != "table":

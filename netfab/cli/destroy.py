@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from netfab.cli import complete
-from netfab.cli.context import output_json, where_of
+from netfab.cli.context import leave, output_json, where_of
 from netfab.cli.files import (
     entry_of,
     fabrics_to_destroy,
@@ -65,7 +66,7 @@ def destroy_command(
     destroyed, errors = [], []
     for name, target in names.items():
         try:
-            one = _destroy(name, where, force, skip_unreachable)
+            one = _destroy(ctx, name, where, force, skip_unreachable)
         except NetfabError as error:
             errors.append(error)
             continue
@@ -93,7 +94,9 @@ def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
     return {name: name for name in names}
 
 
-def _destroy(name: str, where: Any, force: bool, skip_unreachable: bool) -> dict[str, Any]:
+def _destroy(
+    ctx: click.Context, name: str, where: Any, force: bool, skip_unreachable: bool
+) -> dict[str, Any]:
     """What went, and the processes that are left in what were nodes."""
     from netfab import adhoc, fabric, inhabitants
     from netfab.cli import show
@@ -101,10 +104,13 @@ def _destroy(name: str, where: Any, force: bool, skip_unreachable: bool) -> dict
     if entry := entry_of(name, where):
         from netfab import across
 
-        changes = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable)
-        return {"fabric": name, "changes": changes, "left": []}
+        gone = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable)
+        return {"fabric": name, "changes": gone, "left": []}
     before = inhabitants(name)
-    changes = show.describe((adhoc.destroy(name, where) if force else fabric.destroy(name, where)).changes)
+    applied = adhoc.destroy(name, where) if force else fabric.destroy(name, where)
+    leave(ctx, applied)
+    asked = ctx.obj["output"] != "table" or ctx.obj["verbose"]
+    changes: Sequence[Any] = show.describe(applied.changes) if asked else applied.changes
     left = [{"pid": one.pid, "namespace": one.name} for one in before if one.stays]
     return {"fabric": name, "changes": changes, "left": left}
 

@@ -214,10 +214,14 @@ def _nowhere() -> bool:
     return False
 
 
-def main() -> int:
-    """The command, as its words have it. Exit codes: 0 fine, 1 it failed, 2 usage, 130 or 143 interrupted."""
+def main(said: dict[str, Any] | None = None) -> int:
+    """The command, as its words have it. Exit codes: 0 fine, 1 it failed, 2 usage, 130 or 143 interrupted.
+
+    `said`: where to keep what the words mean, and what is left of the command.
+    """
     output = standard_output()
-    said: dict[str, Any] = {"stdout": output}
+    said = {} if said is None else said
+    said["stdout"] = output
     try:
         code = cli.main(standalone_mode=False, obj=said)
         sys.stdout.flush()

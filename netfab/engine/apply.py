@@ -190,7 +190,7 @@ def _explained(change: Change, error: Exception) -> NetfabError:
 def verify(desired: Fabric, host: Host, changes: Sequence[Change]) -> None:
     """Read back every space that a change named, and compare; then wait until all of it carries traffic."""
     changed = (thing for change in changes for thing in (change.before, change.after) if thing is not None)
-    spaces = {HOST}.union(*map(spaces_of, changed))
+    spaces = {HOST, *spaces_of(*changed)}
     observed = host.observe(desired.name, (desired,), spaces)
     compare(desired, observed)
     settle(desired, host, observed)

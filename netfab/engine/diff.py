@@ -125,11 +125,17 @@ def as_applied(changes: Iterable[Change], last: Fabric) -> tuple[Change, ...]:
 
 def counts_of(changes: Iterable[Change]) -> Mapping[str, int]:
     """How many are created, updated, deleted, and replaced, as `describe` has them."""
-    found: dict[Name, str] = {}
+    counts: Counter[str] = Counter()
+    ended: set[Name] = set()
     for change in changes:
-        identity = change.object.names[0]
-        found[identity] = "replace" if identity in found else change.action
-    return Counter(found.values())
+        action = change.action
+        if action == "delete":
+            ended.add(change.before.names[0])
+        elif action == "create" and ended and change.after.names[0] in ended:
+            counts["delete"] -= 1
+            action = "replace"
+        counts[action] += 1
+    return +counts
 
 
 def describe(changes: Iterable[Change]) -> list[dict[str, Any]]:
@@ -243,20 +249,23 @@ def _wait_for_what_is_needed(
     changes: Sequence[Change], makers: dict[Name, list[int]], waits: list[set[int]]
 ) -> None:
     """The first rule."""
-    whole: dict[str, int] = {}  # of a space: where in `waits` it is
-    members: defaultdict[str, set[int]] = defaultdict(set)  # of a space
-    for name, making in makers.items():
-        members[name.space].update(making)
+    asking: defaultdict[str, list[int]] = defaultdict(list)  # those who wait for a whole space
     for index, change in enumerate(changes):
         if change.after is not None:
             for name in (*change.after.needs, *change.after.after):
-                if name.text not in (EVERY, LASTING):
-                    waits[index].update(makers.get(name, ()))
-                elif name.space in members:
-                    if name.space not in whole:
-                        whole[name.space] = len(waits)
-                        waits.append(members[name.space])
-                    waits[index].add(whole[name.space])
+                if name.text in (EVERY, LASTING):
+                    asking[name.space].append(index)
+                elif name in makers:
+                    waits[index].update(makers[name])
+    members: dict[str, set[int]] = {space: set() for space in asking}
+    for name, making in makers.items() if asking else ():
+        if name.space in members:
+            members[name.space].update(making)
+    for space, those in asking.items():
+        if members[space]:
+            for index in those:
+                waits[index].add(len(waits))
+            waits.append(members[space])
 
 
 def _wait_for_dependants(

@@ -111,6 +111,9 @@ class Executor:
 
     def _round(self, space: str, steps: Steps, failed: Failures) -> None:
         """Namespaces are ended last, or while the kernel is busy with a sweep."""
+        if all(type(op) is Request and not op.alone for _, op in steps):  # as in nearly every node
+            self._send(space, steps, failed)
+            return
         ending = iter([step for step in steps if type(step[1]) is DelNamespace])
         others = [step for step in steps if type(step[1]) is not DelNamespace]
         for (kind, _), group in groupby(others, key=lambda step: _batch_of(step[1])):
@@ -173,6 +176,8 @@ class Executor:
     def _send_wave(self, space: str, steps: Steps, failed: Failures, beside: Errand | None) -> None:
         """What was to be made under an ifindex that is taken is tried again."""
         refused = self._batch(space, steps, beside)
+        if not refused:
+            return
         for _ in range(RACES):
             unlucky = {refusal.number for refusal in refused if _lost_the_race(refusal)}
             if not unlucky:
@@ -184,7 +189,7 @@ class Executor:
         for request, number, errno, words in refused:
             done = (errno in GONE and _ends(request)) or (errno == EEXIST and request.there)
             if not done and failed[number] is None:
-                failed[number] = KernelRefused(request.doing, errno, words)
+                failed[number] = KernelRefused(str(request.doing), errno, words)
 
     def _after_the_dead(self, space: str, steps: Steps, refused: list[Refusal]) -> list[Refusal]:
         """Try again while a MAC is a macvlan's in a namespace that ended: the kernel cleans up later."""
@@ -332,8 +337,10 @@ class Executor:
         self._send(space, [(first, _delete_group(space, scratch_of(group)))], failed, beside)
 
 
-def _waves(steps: Steps) -> list[list[tuple[int, Request]]]:
+def _waves(steps: Steps) -> Sequence[Steps]:
     """What goes together: of every change up to the first link that it makes, then up to the next one."""
+    if not any(request.makes for _, request in steps):
+        return [steps]
     waves: list[list[tuple[int, Request]]] = []
     reached: dict[int, int] = {}  # the wave of a change's next request
     for number, request in steps:
@@ -358,8 +365,10 @@ def _batch_of(op: Op) -> tuple[type[Op], bool]:
     return type(op), type(op) is Request and op.alone
 
 
-def _by_space(ops: Iterable[Op]) -> Iterator[list[Op]]:
+def _by_space(ops: list[Op]) -> Iterator[list[Op]]:
     """Consecutive steps of one change in the same space."""
+    if len(ops) == 1:
+        return iter((ops,))
     return (list(steps) for _, steps in groupby(ops, key=lambda op: op.space))
 
 

@@ -76,7 +76,6 @@ class Netlink:
             self._socket.send(data)
         else:
             self._send_beside(data, beside)
-        wanted = {sequence for sequence, _ in requests}
         refused: dict[int, tuple[int, str]] = {}
         overrun: OSError | None = None
         while True:
@@ -89,6 +88,7 @@ class Netlink:
                     raise
                 overrun = error  # what is left is still read, lest the next batch take it for its own
                 continue
+            wanted = {sequence for sequence, _ in requests}
             for kind, flags, sequence, begin, end in messages(data):
                 if kind == NLMSG_ERROR and sequence in wanted:
                     refused[sequence] = _refusal(data, flags, begin, end)

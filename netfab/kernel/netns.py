@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOENT
 from functools import cache
@@ -202,12 +202,15 @@ class Namespaces:
                     raise
             os.unlink(path)
 
-    def named(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """(name, NAMESPACE, LEFTOVER or FOREIGN) of everything in /run/netns that begins so."""
+    def named(self, prefix: str, known: Mapping[str, str] = {}) -> Iterator[tuple[str, str]]:
+        """(name, NAMESPACE, LEFTOVER or FOREIGN) of everything in /run/netns that begins so.
+
+        What is `known` is not looked at again.
+        """
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(DIRECTORY) as entries:
             for name in sorted(entry.name for entry in entries if entry.name.startswith(prefix)):
                 with suppress(FileNotFoundError):  # ended meanwhile
-                    yield name, _what_is(f"{DIRECTORY}/{name}")
+                    yield name, known.get(name) or _what_is(f"{DIRECTORY}/{name}")
 
 
 def prepare_directory() -> None:

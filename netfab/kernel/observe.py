@@ -247,7 +247,9 @@ class Observer:
 
     def _read_spaces(self, fabric: str, only: frozenset[str] | None, node: Reader) -> dict[str, Space]:
         """The host's space, and that of everything in /run/netns with the fabric's name that may be ours."""
-        self._named = list(self._namespaces.named(f"{fabric}."))
+        if self._ahead is None:
+            kept = {} if only is None else {n: what for n, what in self._named if f"node {n}" not in only}
+            self._named = list(self._namespaces.named(f"{fabric}.", kept))
         guests = [(guest.name.text, NAMESPACE) for guest in self._guests.values()]
         there = {f"node {name}": what for name, what in self._named + guests if what != FOREIGN}
         found: dict[str, Space] = {}
@@ -270,8 +272,8 @@ class Observer:
 
     def read_ahead(self, fabric: str, node: Reader = WHOLE) -> None:
         """Begin to read the nodes of the fabric, for the next reading that is of all of them."""
-        names = (name for name, what in self._namespaces.named(f"{fabric}.") if what == NAMESPACE)
-        self._begin({f"node {name}": node for name in names})
+        self._named = list(self._namespaces.named(f"{fabric}."))
+        self._begin({f"node {name}": node for name, what in self._named if what == NAMESPACE})
 
     def close(self) -> None:
         """End a reading that was begun and not asked for."""

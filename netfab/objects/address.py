@@ -21,6 +21,7 @@ from netfab.objects.wire import (
     Body,
     Request,
     Value,
+    Words,
     number,
     u8,
     u32,
@@ -53,11 +54,9 @@ class Address(NamedTuple):
 
     @property
     def names(self) -> tuple[Name, ...]:
-        metric = 0 if self.address.version == 4 else PREFIX_ROUTE_METRIC6
-        prefix = prefix_of(self.address, self.length)
         return (
             address_name(self.link, self.address, self.length),
-            Name(f"route {self.link.space} main", f"{prefix} {metric}"),
+            Name(f"route {self.link.space} main", _prefix_route(self.address, self.length)),
         )
 
     @property
@@ -89,9 +88,8 @@ class Address(NamedTuple):
             (IFA_PROTO, u8(MARK)),
         )
         body = Body(IFADDR, (family, self.length, 0, scope, self.link), attrs)
-        return Request(
-            self.link.space, kind, flags, body, doing=f"{verb} {self.link} {self.address}/{self.length}"
-        )
+        doing = Words("{} {} {}/{}", (verb, self.link, self.address, self.length))
+        return Request(self.link.space, kind, flags, body, doing=doing)
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
@@ -141,16 +139,18 @@ def link_local(mac: str) -> IPv6Address:
     return IPv6Address(0xFE80 << 112 | int.from_bytes(interface, "big"))
 
 
-def prefix_of(address: IPv4Address | IPv6Address, length: int) -> str:
-    """The prefix that an address is on, as text."""
-    bits = address.max_prefixlen - length
-    return _prefix_text(address.version, int(address) >> bits << bits, length)
+def _prefix_route(address: IPv4Address | IPv6Address, length: int) -> str:
+    """How the name of the route goes that the kernel makes for an address."""
+    version4 = type(address) is IPv4Address
+    bits = (32 if version4 else 128) - length
+    return _first_and_metric(version4, int(address) >> bits << bits, length)
 
 
 @cache
-def _prefix_text(version: int, first: int, length: int) -> str:
+def _first_and_metric(version4: bool, first: int, length: int) -> str:
     """One for all the addresses of a subnet."""
-    return f"{(IPv4Address if version == 4 else IPv6Address)(first)}/{length}"
+    address, metric = (IPv4Address(first), 0) if version4 else (IPv6Address(first), PREFIX_ROUTE_METRIC6)
+    return f"{address}/{length} {metric}"
 
 
 def _own(dump: Dump) -> Iterator[tuple[str, str, AddressMessage]]:

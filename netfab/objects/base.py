@@ -57,12 +57,10 @@ def by_kind(fabrics: Iterable[Fabric]) -> dict[str, list[Any]]:
     return found
 
 
-def spaces_of(thing: KernelObject) -> set[str]:
-    """The namespaces that an object is in or touches: "host", "node shop.web"."""
-    return {
-        f"node {name.text}" if name.space == "namespace" else name.space
-        for name in (*thing.names, *thing.needs)
-    }
+def spaces_of(*things: KernelObject) -> set[str]:
+    """The namespaces that objects are in or touch: "host", "node shop.web"."""
+    names = {name for thing in things for name in (*thing.names, *thing.needs)}
+    return {f"node {name.text}" if name.space == "namespace" else name.space for name in names}
 
 
 def is_network(space: str) -> bool:
@@ -214,7 +212,7 @@ class Fabric(dict[Name, Any]):
         """
         return json.dumps(
             {"name": self.name, "objects": [[type(thing).__name__, thing] for thing in self.values()]},
-            default=str,
+            default=cache(str),  # many objects have the same address or prefix
             separators=(",", ":"),
         )
 

@@ -23,6 +23,7 @@ from netfab.objects.wire import (
     Body,
     Request,
     Value,
+    Words,
     attributes,
     inside,
     no_name,
@@ -189,10 +190,15 @@ def _settings(conf: bytes, conf6: bytes, has_ipv6: bool) -> Settings:
     )
 
 
+@cache
+def groups_of(fabric: str) -> tuple[int, int]:
+    """The link groups that mark what that fabric made."""
+    return group_of(fabric), scratch_of(group_of(fabric))
+
+
 def owned(link: Link, fabric: str) -> bool:
     """Whether that fabric made it."""
-    group = group_of(fabric)
-    return link.group in (group, scratch_of(group))
+    return link.group in groups_of(fabric)
 
 
 def of_a_fabric(link: Link) -> bool:
@@ -217,15 +223,17 @@ def is_moved_by(link: Link, fabric: str) -> bool:
     return text(link.attrs.get(IFALIAS, b"")).startswith(moved_mark(fabric))
 
 
-def set_link(link: Name, attrs: tuple[tuple[int, Value], ...], doing: str) -> Request:
+def set_link(link: Name, attrs: tuple[tuple[int, Value], ...], doing: str | Words) -> Request:
     """Change attributes of an existing link."""
     return Request(link.space, RTM_NEWLINK, 0, Body(IFINFO, (0, 0, link, 0, 0), attrs), doing=doing)
 
 
-def set_up(link: Name, up: bool, what: str) -> Request:
+def set_up(link: Name, up: bool, what: object) -> Request:
     """Administratively up or down, alone: in a message with settings the kernel would change flags first."""
     body = Body(IFINFO, (0, 0, link, IFF_UP if up else 0, IFF_UP), ())
-    return Request(link.space, RTM_NEWLINK, 0, body, doing=f"set {what} {'up' if up else 'down'}")
+    return Request(
+        link.space, RTM_NEWLINK, 0, body, doing=Words("set {} up" if up else "set {} down", (what,))
+    )
 
 
 @cache
@@ -260,7 +268,7 @@ def own_links(dump: Dump) -> Sequence[tuple[str, Link]]:
 
 def marked_links(fabric: str, spaces: Mapping[str, Space]) -> list[tuple[str, Link]]:
     """What own_links gives, found: nothing that was only moved."""
-    groups = (group_of(fabric), scratch_of(group_of(fabric)))
+    groups = groups_of(fabric)
     moved = moved_mark(fabric).encode()
     return [
         (space, link)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op
@@ -32,6 +33,7 @@ from netfab.objects.wire import (
     RTM_SETLINK,
     Body,
     Request,
+    Words,
     every,
     number,
     u8,
@@ -121,7 +123,9 @@ class Port(NamedTuple):
         return self.isolated, self.hairpin, self.learning, self.neigh_suppress
 
     def _enslave(self) -> list[Op]:
-        return [set_link(self.link, ((MASTER, self.bridge),), f"put {self.link} on {self.bridge}")]
+        return [
+            set_link(self.link, ((MASTER, self.bridge),), Words("put {} on {}", (self.link, self.bridge)))
+        ]
 
     def _set_modes(self) -> list[Op]:
         # The bridge's own settings of a port are looked at before IFLA_MASTER: never in the same message.
@@ -137,8 +141,7 @@ class Port(NamedTuple):
         defaults = default_vlans(dump.spaces[HOST].links) if HOST in dump.spaces else {}
         for space, link in own_links(dump):
             if (master := number(link.attrs.get(MASTER, b""))) and link.slave_kind == "bridge":
-                modes = (bool(number(link.attrs.get(mode, b""))) for mode in _READ)
-                isolated, hairpin, learning, suppress = modes
+                isolated, hairpin, learning, suppress = _modes_of(tuple(map(link.attrs.get, _READ)))
                 vlan = 0
                 if space == HOST and master in defaults:
                     vlan = _access(dump.vlans.get(link.ifindex, ()), defaults[master])
@@ -147,17 +150,30 @@ class Port(NamedTuple):
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
+        waiting = [
+            (space, link)
+            for space, link in own_links(dump)
+            if _STATE in link.attrs and number(link.attrs[_STATE]) != FORWARDING
+            if link.up and link.flags & IFF_LOWER_UP
+        ]
         up = {
-            (space, link.ifindex) for space, found in dump.spaces.items() for link in found.links if link.up
+            (space, link.ifindex)
+            for space in {space for space, _ in waiting}
+            for link in dump.spaces[space].links
+            if link.up
         }
-        for space, link in own_links(dump):
-            works = link.up and link.flags & IFF_LOWER_UP
-            waits = _STATE in link.attrs and number(link.attrs[_STATE]) != FORWARDING
-            if works and waits and (space, number(link.attrs.get(MASTER, b""))) in up:
+        for space, link in waiting:
+            if (space, number(link.attrs.get(MASTER, b""))) in up:
                 yield Name(space, link.name)
 
     def __str__(self) -> str:
         return f"port {self.link}"
+
+
+@cache
+def _modes_of(read: tuple[bytes | None, ...]) -> tuple[bool, ...]:
+    """What a port has of _MODES. Most ports of a host have the same."""
+    return tuple(bool(number(value or b"")) for value in read)
 
 
 class Entry(NamedTuple):

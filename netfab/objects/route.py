@@ -26,6 +26,7 @@ from netfab.objects.wire import (
     Hops,
     Request,
     Value,
+    Words,
     number,
     parse_hops,
     u32,
@@ -87,7 +88,7 @@ class Route(NamedTuple):
 
     @property
     def names(self) -> tuple[Name, ...]:
-        return (Name(f"route {self.space} main", f"{self.destination} {self.metric}"),)
+        return (Name(f"route {self.space} main", _to(self.destination, self.metric)),)
 
     @property
     def needs(self) -> tuple[Name, ...]:
@@ -123,7 +124,9 @@ class Route(NamedTuple):
         on_link = family == AF_INET and any(hop.via is None for hop in self.hops)
         scope = RT_SCOPE_LINK if on_link else RT_SCOPE_UNIVERSE
         fields = (family, destination.prefixlen, 0, 0, TABLE_MAIN, MARK, scope, KINDS[self.kind], 0)
-        return Request(self.space, message, flags, Body(RTMSG, fields, tuple(attrs)), doing=f"{verb} {self}")
+        return Request(
+            self.space, message, flags, Body(RTMSG, fields, tuple(attrs)), doing=Words("{} {}", (verb, self))
+        )
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
@@ -230,6 +233,12 @@ def _network(family: int, packed: bytes, length: int) -> AnyNetwork:
     if family == AF_INET:
         return IPv4Network((packed or bytes(4), length))
     return IPv6Network((packed or bytes(16), length))
+
+
+@cache
+def _to(destination: AnyNetwork, metric: int) -> str:
+    """One for all who have a route there."""
+    return f"{destination} {metric}"
 
 
 def _shown(destination: AnyNetwork) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from functools import cache
 from typing import Self
 
 from netfab.objects.base import HOST, Dump, Name, Op, namespace_of
@@ -43,6 +44,7 @@ from netfab.objects.wire import (
     Body,
     Request,
     Value,
+    Words,
     mac,
     number,
     u32,
@@ -86,9 +88,9 @@ class End(NamedTuple):
                 for key in ("accept_ra", "accept_redirects")
             ]
         attrs = ((IFALIAS, label), settings_attr(self.settings))
-        ops.append(set_link(self.link, attrs, f"configure {self.link}"))
+        ops.append(set_link(self.link, attrs, Words("configure {}", (self.link,))))
         if self.up:
-            ops.append(set_up(self.link, True, str(self.link)))
+            ops.append(set_up(self.link, True, self.link))
         return ops
 
     def update(self, before: Self, group: int, label: str, *more: tuple[int, Value]) -> list[Op]:
@@ -96,7 +98,7 @@ class End(NamedTuple):
         attrs = ((GROUP, u32(group)), (ADDRESS, mac(self.mac)), (MTU, u32(self.mtu)), *more)
         ops = [set_link(self.link, attrs, f"update {self.link}"), *self.set(label, before.settings)]
         if before.up and not self.up:
-            ops.append(set_up(self.link, False, str(self.link)))
+            ops.append(set_up(self.link, False, self.link))
         return ops
 
     def differs_from(self, before: Self) -> Iterator[str]:
@@ -108,8 +110,7 @@ class End(NamedTuple):
         """The end that a dumped link is."""
         settings = link.settings
         if space == HOST and MASTER in link.attrs:
-            # The port of a bridge hears neither advertisements nor redirects, whatever the host's defaults.
-            settings = settings._replace(accept_ra=settings.ipv6, accept_redirects=False)
+            settings = _of_port(settings)
         return cls(Name(space, link.name), link.mac, link.mtu, link.up, settings)
 
 
@@ -164,7 +165,8 @@ class Veth(NamedTuple):
         )  # fmt: skip
         body = Body(IFINFO, (0, 0, self.a.link, 0, 0), attrs)
         ends = (self.a.link, self.b.link)
-        born = Request(self.a.link.space, RTM_NEWLINK, NEW, body, makes=ends, doing=f"create {self}")
+        doing = Words("create {}", (self,))
+        born = Request(self.a.link.space, RTM_NEWLINK, NEW, body, makes=ends, doing=doing)
         return [born, *self.b.set(self._label), *self.a.set(self._label)]  # a peer can't be born up
 
     def update(self, before: Self) -> list[Op]:
@@ -217,6 +219,12 @@ class Veth(NamedTuple):
     def __str__(self) -> str:
         """By the node's end, as the host's has a name that nobody chose."""
         return f"veth {self.b.link}" if self.a.link.space == HOST else f"veth {self.a.link} - {self.b.link}"
+
+
+@cache
+def _of_port(settings: Settings) -> Settings:
+    """A bridge's port hears neither advertisements nor redirects, whatever the host's defaults."""
+    return settings._replace(accept_ra=settings.ipv6, accept_redirects=False)
 
 
 def carries_soon(link: Link) -> bool:

@@ -37,9 +37,7 @@ NDMSG = Struct("=BxxxiHBB")  # ndmsg: family, ifindex, state, flags, type
 TCMSG = Struct("=BxxxiIII")  # tcmsg: family, ifindex, handle, parent, info
 NEXTHOP = Struct("=HBBi")  # rtnexthop: len, flags, hops, ifindex
 _HEADER = Struct("=IHHII")  # nlmsghdr: len, type, flags, seq, pid
-_ATTR = Struct("=HH")
 _U32 = Struct("=I")
-_PADDING = b"", b"\0", b"\0\0", b"\0\0\0"
 
 MARK = 0x6E  # 'n': IFA_PROTO and rtm_protocol of what netfab made
 
@@ -62,6 +60,16 @@ class Hops(NamedTuple):
     hops: tuple[tuple[Name, int, tuple[tuple[int, Value], ...]], ...]
 
 
+class Words(NamedTuple):
+    """A text that is put together when somebody reads it: hardly any request is refused."""
+
+    form: str  # as str.format has it
+    parts: tuple[object, ...]
+
+    def __str__(self) -> str:
+        return self.form.format(*self.parts)
+
+
 class Request(NamedTuple):
     """One message to rtnetlink; links that it `makes` get their ifindex when it is encoded.
 
@@ -73,7 +81,7 @@ class Request(NamedTuple):
     flags: int
     body: Body
     makes: tuple[Name, ...] = ()
-    doing: str = ""  # for the error message, in the words of the plan
+    doing: str | Words = ""  # for the error message, in the words of the plan
     ends: bool = False  # part of a delete, though not by its type: fine when what it is about is gone
     there: bool = False  # fine when what it makes is there already
     ifindex: int = 0
@@ -111,11 +119,18 @@ def _body(body: Body, resolve: Resolve) -> bytes:
 
 def attributes(attrs: tuple[tuple[int, Value], ...], resolve: Resolve) -> bytes:
     """Attributes, each padded to four bytes (netlink(7))."""
-    out = bytearray()
+    out = []
     for kind, value in attrs:
         data = value if isinstance(value, bytes) else _encoded(value, resolve)
-        out += _ATTR.pack(4 + len(data), kind) + data + _PADDING[-len(data) & 3]
-    return bytes(out)
+        size = len(data)
+        out.append(_attribute(size).pack(4 + size, kind, data))
+    return b"".join(out)
+
+
+@cache
+def _attribute(size: int) -> Struct:
+    """An attribute with that many bytes in it: rtattr, these, padding."""
+    return Struct(f"=HH{size}s{-size & 3}x")
 
 
 def no_name(name: Name) -> int:

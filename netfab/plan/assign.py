@@ -135,9 +135,9 @@ def addresses_of(
             chosen[gateway.key].append(Assigned(address, pool.prefix))
             if gateway.is_hosts:
                 wants.add(Lease("address", f"{gateway.key}/{family}", str(address)))
-        for seat, address in _planned(planned, wish, pool, held):
+        for seat, address, lease in _planned(planned, wish, pool, held):
             chosen[seat.key].append(Assigned(address, pool.prefix))
-            wants.add(Lease("address", f"{seat.key}/{family}", str(address)))
+            wants.add(lease)
     return {key: tuple(sorted(found, key=_version)) for key, found in chosen.items()}
 
 
@@ -171,22 +171,25 @@ def _gateway_seat(
 
 def _planned(
     seats: list[Seat], wish: Network | Link | None, pool: Addresses, held: Mapping[tuple[str, str], str]
-) -> Iterator[tuple[Seat, Address]]:
+) -> Iterator[tuple[Seat, Address, Lease]]:
     """Leased addresses, then free ones."""
     waiting = []
+    family = pool.prefix.version
     for seat in seats:
-        lease = held.get(("address", f"{seat.key}/{pool.prefix.version}"))
+        key = f"{seat.key}/{family}"
+        lease = held.get(("address", key))
         address = _kept(pool, ip_address(lease), seat) if lease else None
-        if address is None:
-            waiting.append(seat)
+        if address is None or lease is None:
+            waiting.append((seat, key))
         else:
-            yield seat, address
+            yield seat, address, Lease("address", key, lease)
     spare = _first(pool.prefix)
     spares = [spare] if isinstance(wish, Network) and pool.is_free(spare) else []
     for address in spares:
         pool.hold(address, "a gateway to come")
-    for seat in waiting:
-        yield seat, _take(pool, seat, spares)
+    for seat, key in waiting:
+        address = _take(pool, seat, spares)
+        yield seat, address, Lease("address", key, str(address))
 
 
 def _kept(pool: Addresses, lease: Address, seat: Seat) -> Address | None:
@@ -263,7 +266,7 @@ def loopbacks_of(
         except PoolExhausted as error:
             error.hint = "write `loopback: ADDRESS` for some; a leased subnet never grows by itself"
             raise
-        for seat, address in chosen:
+        for seat, address, lease in chosen:
             found.setdefault(seat.node, []).append(address)
-            wants.add(Lease("address", f"{seat.key}/{family}", str(address)))
+            wants.add(lease)
     return {node: tuple(addresses) for node, addresses in found.items()}

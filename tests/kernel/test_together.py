@@ -17,8 +17,10 @@ from test_ahead import children
 
 from netfab import fabric
 from netfab.errors import SubnetTaken
-from netfab.kernel import observe
+from netfab.hosts.local import LocalHost
+from netfab.kernel import netns, observe
 from netfab.kernel.together import Together
+from netfab.objects.base import HOST
 
 NAMES = [f"n{number}" for number in range(50)]
 
@@ -67,6 +69,27 @@ def test_what_a_child_took_and_did_not_hand_over_is_read_all_the_same(
     fabric.apply(*topology(tmp_path))
 
     assert fabric.drift("shop") == ()
+
+
+def test_what_a_reading_of_a_few_spaces_leaves_out_is_not_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fabric.apply(*topology(tmp_path))
+    looked: list[str] = []
+    what_is = netns._what_is
+    monkeypatch.setattr(
+        netns, "_what_is", lambda path: looked.append(os.path.basename(path)) or what_is(path)
+    )
+    with LocalHost("shop") as host:
+        whole = host.observe("shop").own
+        every, one = sorted(looked), looked[0]
+        looked.clear()
+
+        part = host.observe("shop", spaces={HOST, f"node {one}"}).own
+
+    assert every == sorted(os.listdir(netns.DIRECTORY))
+    assert looked == [one]
+    assert part == whole
 
 
 def test_it_does_not_outlive_its_maker_whose_lock_it_would_keep() -> None:

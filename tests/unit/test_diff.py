@@ -32,7 +32,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_fabrics import random_fabric
 
-from netfab.engine.diff import Change, diff, for_peers, order
+from netfab.engine.diff import Change, counts_of, diff, for_peers, order
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, Name
 from netfab.objects.container import Container
@@ -93,6 +93,15 @@ def test_what_hung_on_a_replaced_link_is_made_anew() -> None:
         ],
         ["+ port nfweb: veth lan0 of web is made anew"],
     ]
+
+
+def test_what_is_made_anew_counts_once() -> None:
+    cut = Veth(veth().a, End(Name(WEB, "lan0"), "02:00:00:00:01:02", 1500), veth().group)
+    actual = fabric(namespace(), namespace("db"), bridge(), veth(), port())
+    desired = fabric(namespace(), bridge(mtu=1400), bridge(BR1), cut, port())
+    changes = [change for phase in order(diff(desired, actual)) for change in phase]
+
+    assert counts_of(changes) == {"create": 1, "update": 1, "delete": 1, "replace": 2}
 
 
 def test_a_namespace_takes_what_is_in_it_along_without_a_message_of_its_own() -> None:
