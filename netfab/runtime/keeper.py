@@ -21,7 +21,7 @@ from netfab.runtime.handled import handles
 from netfab.runtime.launcher import Launcher
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record
-from netfab.runtime.spawn import Birth, Newborn, await_exec, permit, spawn
+from netfab.runtime.spawn import Expected, Newborn, await_exec, bear, expect, permit
 from netfab.runtime.spec import Restart
 from netfab.runtime.terminals import Terminals
 from netfab.runtime.timers import Timers
@@ -126,8 +126,10 @@ class Keeper:
         failed: dict[str, NetfabError] = {}
         waiting, before = list(containers), list[tuple[Container, Newborn]]()
         while waiting:
-            births, refused = _attempt(self._prepare, [(one, one) for one in waiting[:_IN_FLIGHT]])
-            newborns, unborn = _attempt(spawn, births)
+            expected, refused = _attempt(self._prepare, [(one, one) for one in waiting[:_IN_FLIGHT]])
+            newborns, unborn = _attempt(bear, expected)
+            for _, birth in expected:
+                birth.close()
             unwritten = [found for found in (self._take_charge(*newborn) for newborn in newborns) if found]
             failed |= self._await(before)
             failed |= {one.name: self._fail(one, error) for one, error in (*refused, *unborn, *unwritten)}
@@ -135,11 +137,11 @@ class Keeper:
             del waiting[:_IN_FLIGHT]
         return failed | self._await(before)
 
-    def _prepare(self, container: Container) -> Birth:
+    def _prepare(self, container: Container) -> Expected:
         if container.netns is None:
             raise ContainerFailed(container.name, "open its network namespace", errno.ENOENT)
         spec = record.read_spec(self._paths.spec(container.name))
-        return self.launcher.prepare(spec, container.netns)
+        return expect(self.launcher.prepare(spec, container.netns))
 
     def _take_charge(self, container: Container, newborn: Newborn) -> tuple[Container, OSError] | None:
         """Write it down and let it run; or end it, and the error that kept us from writing."""

@@ -35,9 +35,10 @@ from netfab.runtime.layers import Layers, Part
 from netfab.runtime.spec import INIT, Spec
 from netfab.system import linux
 from netfab.system.calls import RESERVED, Calls, Register, at_once, library, new_cells, perform
+from netfab.system.descriptors import reserve
 from netfab.system.devpts import open_terminal
 from netfab.system.mounts import RESOLVE_BENEATH, note_open_below
-from netfab.system.process import hide_from_ptrace
+from netfab.system.process import hide_from_ptrace, note_close
 from netfab.system.trees import make_directories
 from netfab.tuples import NamedTuple
 
@@ -46,16 +47,19 @@ if TYPE_CHECKING:
 
     _Key = TypeVar("_Key")
 
-_close, _read, _umask, _setns, _unshare, _sethostname, _setsid, _setrlimit = library(
-    "close", "read", "umask", "setns", "unshare", "sethostname", "setsid", "setrlimit"
+_dup3, _read, _umask, _setns, _unshare, _sethostname, _setsid, _setrlimit = library(
+    "dup3", "read", "umask", "setns", "unshare", "sethostname", "setsid", "setrlimit"
 )
 _INFINITE = (1 << 64) - 1  # RLIM_INFINITY, which Python has as -1
 
 Life = tuple[Calls, ...]  # one after the other
 
-# A descriptor of the root, and what is a child's own.
-_ROOT, _STDIN, _LOG, _ERRORS, _CHANNEL, _PARENTS, _NETNS, _NAME_LENGTH = map(Register, range(2, RESERVED))
+# A descriptor of the root, what is a child's own, and what of that it keeps, in places that it knows.
+_ROOT, *_OWN = map(Register, range(2, RESERVED))
+*_INHERITED, _NAME_LENGTH = _OWN
+_CHANNEL, _STDIN, _LOG, _ERRORS, _NETNS = range(len(_INHERITED))
 
+_FIRST = 3  # descriptor that is none of the standard streams
 _MOST_KNOWN = 100  # pieces of lives
 _NAME_LIMIT = 256  # bytes
 _PATH_LIMIT = 4096
@@ -83,7 +87,22 @@ class Own(NamedTuple):
     log: int = -1
     errors: int = -1
     channel: int = -1  # to its parent
-    parents: int = -1  # the other end of that
+
+
+class Start(NamedTuple):
+    """A life that is ready to begin."""
+
+    steps: Iterator[str]
+    cells: array[int]
+    numbers: array[int]  # for some of these
+    texts: tuple[tuple[int, bytes], ...]  # and where they are to be
+    channel: int  # the number that it has there
+
+    def put_down(self) -> None:
+        """Put what is a child's own where the calls find it."""
+        self.cells[RESERVED - len(_OWN) : RESERVED] = self.numbers
+        for address, text in self.texts:
+            ctypes.memmove(address, text, len(text))
 
 
 class Lives:
@@ -94,6 +113,7 @@ class Lives:
         self._layers, self._open_files = layers, open_files
         self._known: dict[tuple[object, ...], Calls] = {}
         self._cells = new_cells()
+        self._places = reserve(len(_INHERITED) + rootfs.MOST_PLACES)
         self._user = Identity()  # in a child: who its program is to run as
         self._memory = Calls()
         self._hostname = self._memory.memory(bytes(_NAME_LIMIT))
@@ -125,33 +145,36 @@ class Lives:
             self._known[key] = calls
         return self._known[key]
 
-    def begin(self, life: Life, own: Own) -> Iterator[str]:
-        """Put down what is a child's own, and be ready to make the calls of its life."""
+    def start(self, life: Life, own: Own) -> Start:
+        """Be ready to make the calls of a life."""
         name, private = os.fsencode(own.hostname) + b"\0", os.fsencode(own.private) + b"\0"
-        ctypes.memmove(self._hostname, name, len(name))
-        ctypes.memmove(self._variable + len(_VARIABLE), name, len(name))
-        ctypes.memmove(self._private, private, len(private))
-        numbers = own.stdin, own.log, own.errors, own.channel, own.parents, own.netns, len(name) - 1
-        life[0].cells[_STDIN.cell : RESERVED] = array("q", numbers)
+        places = self._hostname, self._variable + len(_VARIABLE), self._private
+        numbers = own.channel, own.stdin, own.log, own.errors, own.netns, len(name) - 1
         steps = perform(*life)
         next(steps)
-        return steps
+        texts = tuple(zip(places, (name, name, private), strict=True))
+        return Start(steps, life[0].cells, array("q", numbers), texts, self._places[_CHANNEL])
 
     def _enter_namespaces(self, calls: Calls, cgroup_files: tuple[str, ...]) -> None:
+        calls.step = "leave what is not its own"
+        for inherited, place in zip(_INHERITED, self._places, strict=False):
+            calls.make(_dup3, inherited, place, os.O_CLOEXEC)
+        note_close(calls, _FIRST, self._places.start - 1)
+        note_close(calls, self._places.stop)
         calls.step = "join its cgroups"
-        calls.make(_close, _PARENTS)
         calls.make(_umask, 0)
         hide_from_ptrace(calls)
         join_cgroups(calls, cgroup_files)
         calls.step = "enter its namespaces"
-        calls.make(_setns, _NETNS, linux.CLONE_NEWNET)
+        calls.make(_setns, self._places[_NETNS], linux.CLONE_NEWNET)
         calls.make(_unshare, linux.CLONE_NEWCGROUP)
         calls.make(_sethostname, self._hostname, _NAME_LENGTH)
         calls.make(_setsid)
 
     def _mount_root(self, calls: Calls, parts: tuple[Part, ...]) -> None:
         calls.step = "mount its root"
-        rootfs.mount_root(calls, _ROOT, parts, self._layers, self._private)
+        scratch = rootfs.Scratch(self._private, self._places[len(_INHERITED) :])
+        rootfs.mount_root(calls, _ROOT, parts, self._layers, scratch)
 
     def _mount_kernel_filesystems(self, calls: Calls, cgroup_mounts: tuple[tuple[str, str], ...]) -> None:
         calls.step = "mount /dev, /proc and /sys"
@@ -181,12 +204,12 @@ class Lives:
         rootfs.enter_root(calls, _ROOT)
         calls.step = "open its output"
         if spec.terminal:
-            calls.later(self._open_terminal, _ROOT, _CHANNEL)
+            calls.later(self._open_terminal, _ROOT, self._places[_CHANNEL])
         else:
-            stdin = _STDIN
+            stdin: int | Register = self._places[_STDIN]
             if not spec.stdin:
                 stdin = note_open_below(calls, _ROOT, "dev/null", os.O_RDONLY, RESOLVE_BENEATH)
-            connect_output(calls, stdin, _LOG, _ERRORS)
+            connect_output(calls, stdin, self._places[_LOG], self._places[_ERRORS])
 
     def _identify(self, root: int, user: str) -> None:
         self._user = identify(root, user)
@@ -217,7 +240,7 @@ class Lives:
         reset_signals(calls)
         calls.make(_umask, 0o022)
         calls.step = "wait for its record"
-        calls.make(_read, _CHANNEL, calls.memory(b" "), 1, least=1, instead=_give_up)
+        calls.make(_read, self._places[_CHANNEL], calls.memory(b" "), 1, least=1, instead=_give_up)
         calls.step = "lock its rights"
         lock(calls, rights)
 

@@ -42,6 +42,7 @@ from netfab.system.mounts import (
     restrict_only,
 )
 from netfab.system.trees import IN_ROOT, STRICT, make_directories
+from netfab.tuples import NamedTuple
 
 _LOCKED_DOWN = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _READ_ONLY = MOUNT_ATTR_RDONLY | _LOCKED_DOWN
@@ -51,6 +52,7 @@ _KERNEL_MAGICS = (PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUP
 _LONGEST_OPTION = 255  # bytes; fsconfig(2)
 _DESCRIPTORS = "/proc/self/fd/"  # and a number of up to seven digits
 _MOST_AT_ONCE = _LONGEST_OPTION // (len(_DESCRIPTORS) + 8)  # lower directories that an option holds
+MOST_PLACES = 2 + _MOST_AT_ONCE
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
@@ -58,67 +60,76 @@ _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
 _openat, _dup3, _mkdirat, _mknodat, _symlinkat, _fchdir, _chdir, _umount = library(
     "openat", "dup3", "mkdirat", "mknodat", "symlinkat", "fchdir", "chdir", "umount2"
 )
-_reserved: list[int] = []  # numbers of descriptors that nothing else has
 
 
-def mount_root(calls: Calls, root: Register, parts: tuple[Part, ...], layers: Layers, private: int) -> None:
-    """Stack the layers and attach them; `root` will be a descriptor of it.
+class Scratch(NamedTuple):
+    """Where a root is stacked."""
 
-    `private`: the address of the path of the directory that has the upper and work ones.
-    """
+    private: int  # address of the path of the directory that has the upper and work layers
+    places: range  # numbers of descriptors to name directories by
+
+    @property
+    def path(self) -> str:
+        """Of that directory."""
+        return os.fsdecode(ctypes.string_at(self.private))
+
+
+def mount_root(
+    calls: Calls, root: Register, parts: tuple[Part, ...], layers: Layers, scratch: Scratch
+) -> None:
+    """Stack the layers and attach them; `root` will be a descriptor of it."""
     if parts[0].target or len(parts[0].lower) > _MOST_AT_ONCE:
-        calls.later(_mount_now, parts, layers, private, into=root)
+        calls.later(_mount_now, parts, layers, scratch, into=root)
         return
-    _overlay(calls, parts[0], layers, private, into=root)
+    _overlay(calls, parts[0], layers, scratch, into=root)
     place = calls.opened(_openat, AT_FDCWD, calls.text(layers.root), os.O_PATH | os.O_CLOEXEC)
     attach_mount(calls, root, place)
     for part in parts[1:]:
-        mount = _overlay(calls, part, layers, private)
+        mount = _overlay(calls, part, layers, scratch)
         attach_mount(calls, mount, note_open_below(calls, root, part.target, os.O_PATH, STRICT))
 
 
 def _overlay(
-    calls: Calls, part: Part, layers: Layers, private: int, into: Register | None = None
+    calls: Calls, part: Part, layers: Layers, scratch: Scratch, into: Register | None = None
 ) -> Register:
     """`volatile`: nobody needs this layer after a crash, and without it every unmount syncs the whole disk.
 
     Directories go as /proc/self/fd/N: an option holds 255 bytes, and a colon in a path would need escapes.
     """
-    place = calls.opened(_openat, AT_FDCWD, private, _DIRECTORY, path="its private layer")
+    above = calls.opened(_openat, AT_FDCWD, scratch.private, _DIRECTORY, path="its private layer")
     upper, work = part.private(".")
+    lower = map(partial(_named, calls, AT_FDCWD), part.lower, scratch.places[2:])
     trust: Options = (("userxattr", None),) if not layers.initial_user_namespace else ()
     options: Options = (
-        ("upperdir", _named(calls, place, upper, 0)),
-        ("workdir", _named(calls, place, work, 1)),
-        ("lowerdir", ":".join(_named(calls, AT_FDCWD, path, n) for n, path in enumerate(part.lower, 2))),
+        ("upperdir", _named(calls, above, upper, scratch.places[0])),
+        ("workdir", _named(calls, above, work, scratch.places[1])),
+        ("lowerdir", ":".join(lower)),
         ("volatile", None),
     )
     return new_mount(calls, "overlay", MOUNT_ATTR_NODEV, (*options, *trust), into=into)
 
 
-def _named(calls: Calls, place: int | Register, path: str, number: int) -> str:
-    """The name that a directory has by its descriptor, which is put in that reserved place."""
-    while len(_reserved) <= number:
-        _reserved.append(os.open(os.devnull, os.O_PATH | os.O_CLOEXEC))
-    opened = calls.opened(_openat, place, calls.text(path), _DIRECTORY, path=path)
-    calls.make(_dup3, opened, _reserved[number], os.O_CLOEXEC)
-    return f"{_DESCRIPTORS}{_reserved[number]}"
+def _named(calls: Calls, directory: int | Register, path: str, place: int) -> str:
+    """The name that a directory has by its descriptor, which is put in that place."""
+    opened = calls.opened(_openat, directory, calls.text(path), _DIRECTORY, path=path)
+    calls.make(_dup3, opened, place, os.O_CLOEXEC)
+    return f"{_DESCRIPTORS}{place}"
 
 
-def _mount_now(parts: tuple[Part, ...], layers: Layers, private: int) -> int:
+def _mount_now(parts: tuple[Part, ...], layers: Layers, scratch: Scratch) -> int:
     """What the kernel's answers decide: a root without an overlay of its own, or with many layers."""
     if parts[0].target:
-        return _mount_parts(parts, layers, private)
-    root = _attach_root(_overlay_now(parts[0], layers, private), layers)
+        return _mount_parts(parts, layers, scratch)
+    root = _attach_root(_overlay_now(parts[0], layers, scratch), layers)
     for part in parts[1:]:
-        _attach_now(_overlay_now(part, layers, private), root, part)
+        _attach_now(_overlay_now(part, layers, scratch), root, part)
     return root
 
 
-def _overlay_now(part: Part, layers: Layers, private: int) -> int:
+def _overlay_now(part: Part, layers: Layers, scratch: Scratch) -> int:
     if len(part.lower) > _MOST_AT_ONCE:
-        return _overlay_of_many(part, layers, private)
-    return at_once(_overlay, part, layers, private)
+        return _overlay_of_many(part, layers, scratch)
+    return at_once(_overlay, part, layers, scratch)
 
 
 def _attach_root(mount: int, layers: Layers) -> int:
@@ -130,9 +141,9 @@ def _attach_now(mount: int, root: int, part: Part) -> None:
     at_once(attach_mount, mount, open_below(root, part.target, os.O_PATH, STRICT))
 
 
-def _mount_parts(parts: tuple[Part, ...], layers: Layers, private: int) -> int:
+def _mount_parts(parts: tuple[Part, ...], layers: Layers, scratch: Scratch) -> int:
     """A root that is a plain directory of the private layer, with an overlay per directory of the host."""
-    top = at_once(clone_mount, AT_FDCWD, f"{_text_at(private)}/top")
+    top = at_once(clone_mount, AT_FDCWD, f"{scratch.path}/top")
     at_once(restrict_mount, top, MOUNT_ATTR_NODEV)
     root = _attach_root(top, layers)
     for link, text in layers.host_links:
@@ -141,13 +152,13 @@ def _mount_parts(parts: tuple[Part, ...], layers: Layers, private: int) -> int:
     for part in parts:
         with suppress(FileExistsError):
             os.mkdir(part.target, 0o755, dir_fd=root)
-        _attach_where_allowed(part, layers, private, root)
+        _attach_where_allowed(part, layers, scratch, root)
     return root
 
 
-def _attach_where_allowed(part: Part, layers: Layers, private: int, root: int) -> None:
+def _attach_where_allowed(part: Part, layers: Layers, scratch: Scratch, root: int) -> None:
     try:
-        mount = _overlay_now(part, layers, private)
+        mount = _overlay_now(part, layers, scratch)
     except OSError as error:
         if error.errno != errno.EINVAL:  # something is mounted below it: it stays empty
             raise
@@ -155,9 +166,9 @@ def _attach_where_allowed(part: Part, layers: Layers, private: int, root: int) -
     _attach_now(mount, root, part)
 
 
-def _overlay_of_many(part: Part, layers: Layers, private: int) -> int:
+def _overlay_of_many(part: Part, layers: Layers, scratch: Scratch) -> int:
     """An image's layers, more than an option holds: one by one, which kernels before 6.7 don't know."""
-    paths = (*part.lower, *part.private(_text_at(private)))
+    paths = (*part.lower, *part.private(scratch.path))
     fds = [os.open(path, _DIRECTORY) for path in paths]
     *lower, upper, work = (f"{_DESCRIPTORS}{fd}" for fd in fds)
     trust: Options = (("userxattr", None),) if not layers.initial_user_namespace else ()
@@ -173,10 +184,6 @@ def _overlay_of_many(part: Part, layers: Layers, private: int) -> int:
     mount = at_once(clone_mount, AT_FDCWD, layers.root)
     linux.umount(layers.root)
     return mount
-
-
-def _text_at(address: int) -> str:
-    return os.fsdecode(ctypes.string_at(address))
 
 
 def mount_kernel_filesystems(

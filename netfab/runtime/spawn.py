@@ -9,14 +9,15 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 from netfab.runtime.become import REPORT_LIMIT, TERMINAL, failure_of, run_or_report
-from netfab.runtime.life import Life, Lives, Own
+from netfab.runtime.life import Life, Lives, Own, Start
 from netfab.system import linux
 from netfab.system.process import clone
 from netfab.tuples import NamedTuple
 
+_LOG = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWPID
 
 
@@ -34,6 +35,20 @@ class Birth(NamedTuple):
     cgroup: str | None  # v2 leaf to be born into
 
 
+class Expected(NamedTuple):
+    """All is ready for a birth: what is opened for the child, and our end of its channel."""
+
+    name: str
+    start: Start
+    cgroup: int | None
+    opened: list[int]
+    channel: socket.socket
+
+    def close(self) -> None:
+        """After its birth: what it has of this is its own."""
+        _close(self.opened)
+
+
 class Newborn(NamedTuple):
     """A process on its way to exec. On the channel it waits for permission, and says what went wrong."""
 
@@ -43,40 +58,54 @@ class Newborn(NamedTuple):
     channel: socket.socket
 
 
-def spawn(birth: Birth) -> Newborn:
-    """Start a container's process, up to its exec: that waits for `permit`. It ends if we do before."""
+def expect(birth: Birth) -> Expected:
+    """Open what it is born with. Raises OSError."""
     ours, theirs = socket.socketpair()
-    with theirs, ExitStack() as closing:
-        log = _opened_log(birth.log, closing)
-        errors = _opened_log(birth.errors, closing) if birth.errors else log
-        stdin = _opened_pipe(birth, closing) if birth.stdin else -1
-        own = birth.own._replace(
-            stdin=stdin, log=log, errors=errors, channel=theirs.fileno(), parents=ours.fileno()
-        )
-        steps = birth.lives.begin(birth.life, own)
+    opened = [theirs.detach()]
+    try:
+        opened.append(os.open(birth.log, _LOG, 0o600))
+        if birth.errors:
+            opened.append(os.open(birth.errors, _LOG, 0o600))
+        channel, log, errors = opened[0], opened[1], opened[-1]
+        if birth.stdin:
+            opened.append(_opened_pipe(birth))
+        stdin = opened[-1]
         cgroup = None
         if birth.cgroup is not None:
             cgroup = os.open(birth.cgroup, os.O_PATH | os.O_CLOEXEC)
-            closing.callback(os.close, cgroup)
-        gc.disable()  # a collection would copy every page of the supervisor's heap
-        child = clone(_NAMESPACES, cgroup)
-        if child.pid == 0:
-            run_or_report(steps, own.channel)
-        gc.enable()
-    return Newborn(birth.name, child.pid, child.pidfd, ours)
+            opened.append(cgroup)
+    except OSError:
+        _close(opened)
+        raise
+    start = birth.lives.start(
+        birth.life, birth.own._replace(stdin=stdin, log=log, errors=errors, channel=channel)
+    )
+    return Expected(birth.name, start, cgroup, opened, ours)
 
 
-def _opened_log(path: str, closing: ExitStack) -> int:
-    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    closing.callback(os.close, log)
-    return log
+def _close(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
 
 
-def _opened_pipe(birth: Birth, closing: ExitStack) -> int:
+def bear(expected: Expected) -> Newborn:
+    """Start a container's process, up to its exec: that waits for `permit`. It ends if we do before.
+
+    Little is done here, for each page that is written to between two births is copied once more.
+    """
+    expected.start.put_down()
+    gc.disable()  # a collection in the child would copy every page of our heap
+    child = clone(_NAMESPACES, expected.cgroup)
+    if child.pid == 0:
+        run_or_report(expected.start.steps, expected.start.channel)
+    gc.enable()
+    return Newborn(expected.name, child.pid, child.pidfd, expected.channel)
+
+
+def _opened_pipe(birth: Birth) -> int:
     """The reading end of a pipe; of one that never ends, its writing end, too: the reader has it itself."""
     way = os.O_RDWR if birth.endless else os.O_RDONLY
     stdin = os.open(birth.stdin, way | os.O_NONBLOCK | os.O_CLOEXEC)
-    closing.callback(os.close, stdin)
     os.set_blocking(stdin, True)
     return stdin
 

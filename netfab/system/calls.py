@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     _Given = ParamSpec("_Given")
 
-RESERVED = 10  # cells for registers that are known from the beginning
+RESERVED = 9  # cells for registers that are known from the beginning
 
 _MOST = 7  # arguments: those of a system call, and its number
 _CALL = Struct(f"{2 + _MOST}H")  # cells: of the result, of the least it must be, of each argument

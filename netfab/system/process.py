@@ -29,6 +29,7 @@ CLONE_PIDFD = 0x00001000  # linux/sched.h
 CLONE_INTO_CGROUP = 0x200000000
 
 _CLOSE_RANGE_CLOEXEC = 0x4
+_LAST = 0xFFFFFFFF  # descriptor
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -89,7 +90,7 @@ def clone(flags: int, cgroup: int | None = None) -> Child:
 
 def close_on_exec_from(first: int) -> None:
     """Mark every descriptor from `first` up to be closed at exec; close_range(2)."""
-    _close_range(first, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
+    _close_range(first, _LAST, _CLOSE_RANGE_CLOEXEC)
 
 
 def hide_from_ptrace(calls: Calls) -> None:
@@ -97,9 +98,14 @@ def hide_from_ptrace(calls: Calls) -> None:
     calls.make(_noted_prctl, _PR_SET_DUMPABLE, 0)
 
 
+def note_close(calls: Calls, first: int, last: int = _LAST) -> None:
+    """Close every descriptor from `first` to `last`; close_range(2)."""
+    calls.make(noted, NR_CLOSE_RANGE, first, last, 0)
+
+
 def note_close_on_exec(calls: Calls, first: int) -> None:
     """The same as close_on_exec_from."""
-    calls.make(noted, NR_CLOSE_RANGE, first, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
+    calls.make(noted, NR_CLOSE_RANGE, first, _LAST, _CLOSE_RANGE_CLOEXEC)
 
 
 def die_with_parent() -> None:

@@ -87,8 +87,8 @@ def test_a_kernel_that_does_not_take_layers_one_by_one_takes_them_together(
         return new_mount(calls, fstype, attributes, options)
 
     monkeypatch.setattr(rootfs, "new_mount", of_old)
-    private = Calls()
-    mount = rootfs._overlay_now(part, layers, private.text("/var/lib/p"))
+    memory = Calls()
+    mount = rootfs._overlay_now(part, layers, rootfs.Scratch(memory.text("/var/lib/p"), range(0)))
 
     assert len(os.listdir(f"/proc/self/fd/{mount}")) == 40
     assert os.listdir("/var/lib/root") == []
