@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     _Made = TypeVar("_Made")
 
 
-_IN_FLIGHT = 16  # processes that are born together
+_NEVER = Restart("no")  # until its policy is read
+_IN_FLIGHT = 32  # processes that are born together
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 60.0  # seconds before a restart: doubled each time ...
 _STEADY = 10.0  # ... until a process has run this long
 _NEXT_TRY = 1.0  # seconds until a record that could not be written is tried again
@@ -116,8 +117,7 @@ class Keeper:
             if name in self.containers:
                 os.close(netns)
                 continue
-            restart = Restart.parse(record.read_spec(self._paths.spec(name)).restart)
-            self.containers[name] = Container(name, restart, netns, Record(EXITED))
+            self.containers[name] = Container(name, _NEVER, netns, Record(EXITED))
             fresh.append(self.containers[name])
         return self._launch(fresh)
 
@@ -141,6 +141,7 @@ class Keeper:
         if container.netns is None:
             raise ContainerFailed(container.name, "open its network namespace", errno.ENOENT)
         spec = record.read_spec(self._paths.spec(container.name))
+        container.restart = Restart.parse(spec.restart)
         return expect(self.launcher.prepare(spec, container.netns))
 
     def _take_charge(self, container: Container, newborn: Newborn) -> tuple[Container, OSError] | None:

@@ -9,6 +9,10 @@ def replace_file(path: str, text: str) -> None:
     """Write a private file whole or not at all, but for a power cut. Raises OSError."""
     new = f"{path}.new"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        left = memoryview(text.encode())
+        while left:
+            left = left[os.write(fd, left) :]
+    finally:
+        os.close(fd)
     os.rename(new, path)
