@@ -45,7 +45,7 @@ class Launcher:
             name=spec.name,
             lives=self._lives,
             life=self._lives.of(child),
-            own=Own(spec.hostname or spec.name, layer, netns),
+            own=Own(spec.hostname or spec.name, layer, spec.hosts_file, spec.resolv_conf, netns=netns),
             log=self._paths.log(spec.name),
             errors=self._paths.errors(spec.name) if spec.separate else "",
             stdin=_pipe(self._paths.stdin(spec.name)) if spec.stdin and not spec.terminal else "",

@@ -8,11 +8,9 @@ look into, just before its birth. Each step has a name, for who is told that it 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import resource
 import socket
-import termios
 from array import array
 from collections.abc import Callable, Iterator
 from struct import pack
@@ -36,7 +34,7 @@ from netfab.runtime.spec import INIT, Spec
 from netfab.system import linux
 from netfab.system.calls import RESERVED, Calls, Register, at_once, library, new_cells, perform
 from netfab.system.descriptors import reserve
-from netfab.system.devpts import open_terminal
+from netfab.system.devpts import control_by, open_terminal
 from netfab.system.mounts import RESOLVE_BENEATH, note_open_below
 from netfab.system.process import hide_from_ptrace, note_close
 from netfab.system.trees import make_directories
@@ -60,7 +58,7 @@ _ROOT, *_OWN = map(Register, range(2, RESERVED))
 _CHANNEL, _STDIN, _LOG, _ERRORS, _NETNS = range(len(_INHERITED))
 
 _FIRST = 3  # descriptor that is none of the standard streams
-_MOST_KNOWN = 100  # pieces of lives
+_MOST_KNOWN = 40  # pieces of lives
 _NAME_LIMIT = 256  # bytes
 _PATH_LIMIT = 4096
 _VARIABLE = b"HOSTNAME="
@@ -82,11 +80,13 @@ class Own(NamedTuple):
 
     hostname: str
     private: str  # directory of the upper and work layers
-    netns: int
+    hosts_file: str
+    resolv_conf: str
+    channel: int = -1  # to its parent
     stdin: int = -1
     log: int = -1
     errors: int = -1
-    channel: int = -1  # to its parent
+    netns: int = -1
 
 
 class Start(NamedTuple):
@@ -118,14 +118,17 @@ class Lives:
         self._memory = Calls()
         self._hostname = self._memory.memory(bytes(_NAME_LIMIT))
         self._variable = self._memory.memory(_VARIABLE + bytes(_NAME_LIMIT))
-        self._private = self._memory.memory(bytes(_PATH_LIMIT))
+        self._private, self._hosts_file, self._resolv_conf = (
+            self._memory.memory(bytes(_PATH_LIMIT)) for _ in range(3)
+        )
 
     def of(self, child: Child) -> Life:
         """Raises OSError for a text that no call can hold."""
         if len(self._known) > _MOST_KNOWN:
             self._known, self._cells = {}, new_cells()
         spec = child.spec
-        inside = spec.hosts_file, spec.resolv_conf, spec.mounts, spec.files, spec.read_only, spec.workdir
+        names = bool(spec.hosts_file), bool(spec.resolv_conf)
+        inside = names, spec.mounts, spec.files, spec.read_only, spec.workdir
         output = spec.terminal, bool(spec.stdin)
         return (
             self._once(self._enter_namespaces, child.cgroup_files),
@@ -147,13 +150,23 @@ class Lives:
 
     def start(self, life: Life, own: Own) -> Start:
         """Be ready to make the calls of a life."""
-        name, private = os.fsencode(own.hostname) + b"\0", os.fsencode(own.private) + b"\0"
-        places = self._hostname, self._variable + len(_VARIABLE), self._private
-        numbers = own.channel, own.stdin, own.log, own.errors, own.netns, len(name) - 1
+        texts = (
+            (self._hostname, own.hostname),
+            (self._variable + len(_VARIABLE), own.hostname),
+            (self._private, own.private),
+            (self._hosts_file, own.hosts_file),
+            (self._resolv_conf, own.resolv_conf),
+        )
+        inherited = own.channel, own.stdin, own.log, own.errors, own.netns
         steps = perform(*life)
         next(steps)
-        texts = tuple(zip(places, (name, name, private), strict=True))
-        return Start(steps, life[0].cells, array("q", numbers), texts, self._places[_CHANNEL])
+        return Start(
+            steps=steps,
+            cells=life[0].cells,
+            numbers=array("q", (*inherited, len(os.fsencode(own.hostname)))),
+            texts=tuple((place, os.fsencode(text) + b"\0") for place, text in texts),
+            channel=self._places[_CHANNEL],
+        )
 
     def _enter_namespaces(self, calls: Calls, cgroup_files: tuple[str, ...]) -> None:
         calls.step = "leave what is not its own"
@@ -185,7 +198,10 @@ class Lives:
         calls.step = MOUNT
         if child.init:
             calls.later(rootfs.bind_init, _ROOT, child.init)
-        rootfs.bind_names(calls, _ROOT, spec)
+        if spec.hosts_file:
+            rootfs.bind_name_file(calls, _ROOT, self._hosts_file, "etc/hosts")
+        if spec.resolv_conf:
+            rootfs.bind_name_file(calls, _ROOT, self._resolv_conf, "etc/resolv.conf")
         for mount in spec.mounts:
             calls.later(rootfs.bind, _ROOT, mount)
         calls.step = "write its files"
@@ -223,7 +239,7 @@ class Lives:
         way = socket.socket(fileno=channel)
         send_terminal(way, master)
         way.detach()  # it is needed again
-        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        control_by(slave)
         at_once(connect_output, slave, slave, slave)
 
     def _become(self, calls: Calls, child: Child) -> None:

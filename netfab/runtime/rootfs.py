@@ -286,41 +286,37 @@ def make_read_only(root: int, parts: tuple[Part, ...]) -> None:
         os.close(mount)
 
 
-def bind_names(calls: Calls, root: Register, spec: Spec) -> None:
-    """The host's files for name resolution, which containers may share."""
-    for source, target in ((spec.hosts_file, "etc/hosts"), (spec.resolv_conf, "etc/resolv.conf")):
-        if source:
-            mount = Mount(source, target, read_only=True)
-            copy = clone_mount(calls, AT_FDCWD, source, recursive=True)
-            restrict_mount(calls, copy, MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY)
-            # There as we made it, unless a program of the container has put something in its place.
-            otherwise = partial(_place_instead, calls, root, mount)
-            place = note_open_below(calls, root, target, os.O_PATH, STRICT, otherwise)
-            attach_mount(calls, copy, place)
+def bind_name_file(calls: Calls, root: Register, source: int, target: str) -> None:
+    """A file of the host's for name resolution, whose path is at that address; containers may share it."""
+    copy = clone_mount(calls, AT_FDCWD, source, recursive=True)
+    restrict_mount(calls, copy, MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY)
+    # There as we made it, unless a program of the container has put something in its place.
+    otherwise = partial(_place_instead, calls, root, target)
+    attach_mount(calls, copy, note_open_below(calls, root, target, os.O_PATH, STRICT, otherwise))
 
 
 def bind(root: int, mount: Mount) -> None:
     """Show a path of the host's. Raises OSError."""
     source = at_once(clone_mount, AT_FDCWD, mount.source, recursive=True)
     at_once(restrict_mount, source, MOUNT_ATTR_NODEV | (MOUNT_ATTR_RDONLY if mount.read_only else 0))
-    target = _place(root, mount, _is_directory(source))
+    target = _place(root, mount.target, _is_directory(source))
     at_once(attach_mount, source, target)
     os.close(source)
     os.close(target)
 
 
-def _place_instead(calls: Calls, root: Register, mount: Mount, _: OSError) -> int:
-    return _place(calls.value(root), mount, directory=False)
+def _place_instead(calls: Calls, root: Register, target: str, _: OSError) -> int:
+    return _place(calls.value(root), target, directory=False)
 
 
-def _place(root: int, mount: Mount, directory: bool) -> int:
+def _place(root: int, target: str, directory: bool) -> int:
     """What to mount it on, made where it is missing."""
-    target = _open_or_make(root, mount.target.strip("/"), directory)
-    if _is_directory(target) != directory:
-        raise OSError(errno.ENOTDIR if directory else errno.EISDIR, "not of one kind", mount.target)
-    if filesystem_magic(target) in _KERNEL_MAGICS:
-        raise OSError(errno.EPERM, "mounts onto the kernel's own file systems are refused", mount.target)
-    return target
+    place = _open_or_make(root, target.strip("/"), directory)
+    if _is_directory(place) != directory:
+        raise OSError(errno.ENOTDIR if directory else errno.EISDIR, "not of one kind", target)
+    if filesystem_magic(place) in _KERNEL_MAGICS:
+        raise OSError(errno.EPERM, "mounts onto the kernel's own file systems are refused", target)
+    return place
 
 
 def _is_directory(fd: int) -> bool:

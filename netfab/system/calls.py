@@ -29,7 +29,7 @@ RESERVED = 9  # cells for registers that are known from the beginning
 
 _MOST = 7  # arguments: those of a system call, and its number
 _CALL = Struct(f"{2 + _MOST}H")  # cells: of the result, of the least it must be, of each argument
-_BLOCK = 2048  # bytes
+_BLOCK = 1024  # bytes
 _ALIGNED = 8
 
 Instead = Callable[[OSError], int]

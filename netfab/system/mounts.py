@@ -82,12 +82,18 @@ def new_mount(
     return calls.opened(noted, NR_FSMOUNT, context, _CLOEXEC, attributes, path=fstype, into=into)
 
 
-def clone_mount(calls: Calls, directory: int | Register, path: str, *, recursive: bool = False) -> Register:
-    """A detached copy of the mount at a path, to bind it elsewhere. "": what `directory` holds."""
-    flags = (
-        _OPEN_TREE_CLONE | os.O_CLOEXEC | (0 if path else AT_EMPTY_PATH) | (AT_RECURSIVE if recursive else 0)
-    )
-    return calls.opened(noted, NR_OPEN_TREE, directory, calls.text(path), flags, path=path)
+def clone_mount(
+    calls: Calls, directory: int | Register, path: str | int, *, recursive: bool = False
+) -> Register:
+    """A detached copy of the mount at a path, to bind it elsewhere. "": what `directory` holds.
+
+    In place of the path, the address of what is known when it is needed only.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if recursive else 0)
+    if not path:
+        flags |= AT_EMPTY_PATH
+    where, shown = (calls.text(path), path) if isinstance(path, str) else (path, "")
+    return calls.opened(noted, NR_OPEN_TREE, directory, where, flags, path=shown)
 
 
 def attach_mount(calls: Calls, mount: int | Register, directory: int | Register, name: str = "") -> None:
