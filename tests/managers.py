@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +20,13 @@ from netfab.system import linux
 CGROUPS = Path("/sys/fs/cgroup")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 ASLEEP = ("/bin/sleep", "3600")
+WITHOUT_NETWORK = (  # options of dockerd
+    "--bridge=none",
+    "--iptables=false",
+    "--ip6tables=false",
+    "--ip-forward=false",
+    "--ip-masq=false",
+)
 _PATIENCE = 60  # seconds
 # The containers' defaults are above the hard limits of a root without CAP_SYS_RESOURCE.
 _LIMITS = ("nofile=1024:1024", "nproc=1024:1024")
@@ -154,17 +161,10 @@ class Docker:
 
 
 @contextmanager
-def docker(root: Path, group: str) -> Iterator[Docker]:
-    """A dockerd of our own, at the usual places below /run and /var/lib, without a network."""
+def docker(root: Path, group: str, network: Sequence[str] = WITHOUT_NETWORK) -> Iterator[Docker]:
+    """A dockerd of our own, at the usual places below /run and /var/lib."""
     limits = [f"--default-ulimit={limit}" for limit in _LIMITS]
-    alone = (
-        "--bridge=none",
-        "--iptables=false",
-        "--ip6tables=false",
-        "--ip-forward=false",
-        "--ip-masq=false",
-    )
-    with _daemon("dockerd", "--host=unix:///run/docker.sock", f"--cgroup-parent=/{group}", *alone, *limits):
+    with _daemon("dockerd", "--host=unix:///run/docker.sock", f"--cgroup-parent=/{group}", *network, *limits):
         client = Docker()
         until(lambda: _succeeds("docker", "version"), "dockerd does not answer")
         packed = subprocess.run(["tar", "-C", root, "-c", "."], capture_output=True, check=True).stdout

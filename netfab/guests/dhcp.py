@@ -23,8 +23,9 @@ from typing import Any
 
 from netfab.errors import NetfabError, Unsupported
 from netfab.kernel.netlink import Monitor
-from netfab.runtime.spawn import reset_signals
+from netfab.runtime.become import reset_signals
 from netfab.system import linux
+from netfab.system.calls import at_once
 from netfab.system.proc import boot_id, start_ticks
 from netfab.system.process import close_on_exec_from
 from netfab.system.replace import replace_file
@@ -213,7 +214,7 @@ def _become(argv: list[str], directory: str, wanted: Wanted, name: str, netns: i
         for source, number in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(source, number)
         close_on_exec_from(3)
-        reset_signals()
+        at_once(reset_signals)
         os.chdir("/")
         os.execve(argv[0], argv, _ENVIRONMENT)
     finally:
@@ -300,7 +301,7 @@ def _release(client: Client, place: str) -> None:
             for number in (1, 2):
                 os.dup2(log, number)
             close_on_exec_from(3)
-            reset_signals()
+            at_once(reset_signals)
             os.execve(command[0], [*command, "-r", *_arguments(name, wanted, place)], _ENVIRONMENT)
         finally:
             os._exit(127)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import pack
 
 from netfab.system import process
+from netfab.system.calls import at_once
 
 # Bits of capabilities(7): what making networks and starting programs takes.
 NEEDED = {
@@ -37,8 +38,8 @@ def is_filtered() -> bool:
 
 def set_a_filter() -> None:
     """As programs of nodes get one; this one allows everything. Raises OSError where the kernel can't."""
-    process.forbid_new_privileges()
-    process.set_seccomp_filter(_ALLOW)
+    at_once(process.forbid_new_privileges)
+    at_once(process.set_seccomp_filter, _ALLOW)
 
 
 def _status(key: str) -> str:

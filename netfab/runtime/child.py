@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import tty
-from netfab.runtime.spawn import failure_of, receive_terminal, run_or_report
+from netfab.runtime.become import failure_of, receive_terminal, run_or_report
 from netfab.runtime.streams import Streams
 from netfab.system.process import signal_with_parent
 
@@ -22,7 +22,7 @@ TIMED_OUT = 124  # exit status, as of timeout(1)
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LEFT = b"\1"  # what a helper reports when a person has left the command to itself
 
-Steps = Callable[[socket.socket | None], Iterator[str]]  # what the child does, as in spawn.py
+Steps = Callable[[socket.socket | None], Iterator[str]]  # what the child does, as in become.py
 Leave = Callable[[], None]  # lets who waits for us go
 
 

@@ -60,6 +60,7 @@ def start_all(paths: Paths, wanted: Iterable[tuple[Spec, int]]) -> None:
 
 
 def _start(paths: Paths, fresh: list[tuple[Spec, int]]) -> list[NetfabError]:
+    _make_records(paths)
     for spec, _ in fresh:
         _write_spec(paths, spec)
     failed: dict[str, NetfabError] = {}
@@ -81,10 +82,16 @@ def _run_commands(paths: Paths, specs: list[Spec]) -> Iterator[NetfabError]:
                 yield NetfabError(f"{spec.name}: exec: {' '.join(argv)}: exit status {code}")
 
 
-def _write_spec(paths: Paths, spec: Spec) -> None:
-    os.makedirs(os.path.dirname(paths.spec(spec.name)), mode=0o700, exist_ok=True)
+def _make_records(paths: Paths) -> None:
+    os.makedirs(paths.records, mode=0o700, exist_ok=True)
     os.chmod(paths.records, 0o700)  # environments may hold secrets
-    replace_file(paths.spec(spec.name), spec.to_json())
+
+
+def _write_spec(paths: Paths, spec: Spec) -> None:
+    file = paths.spec(spec.name)
+    with suppress(FileExistsError):
+        os.mkdir(os.path.dirname(file), 0o700)
+    replace_file(file, spec.to_json())
 
 
 def ensure_supervisor(paths: Paths) -> None:
@@ -109,6 +116,7 @@ def halt(paths: Paths, spec: Spec) -> None:
     if not spec.argv:
         os.makedirs(paths.layer(spec.name), mode=0o700, exist_ok=True)
     elif status_of(paths, spec.name) is None:
+        _make_records(paths)
         _write_spec(paths, spec)
         write_record(paths.record(spec.name), Record(EXITED, stopped=True))
     else:

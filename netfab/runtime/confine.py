@@ -1,18 +1,22 @@
 """Giving rights away: what a process may do from its first instruction on.
 
 One object holds everything that is needed, computed before the process is born; applying it is system calls
-only.
+only, written down as such.
 """
 
 from __future__ import annotations
 
 import os
+from struct import pack
 
 from netfab.runtime.identity import Identity
 from netfab.runtime.seccomp import build
 from netfab.runtime.spec import CAPABILITIES
 from netfab.system import process
+from netfab.system.calls import Calls, library
 from netfab.tuples import NamedTuple
+
+_setgroups, _setresgid, _setresuid = library("setgroups", "setresgid", "setresuid")
 
 
 class Rights(NamedTuple):
@@ -55,19 +59,20 @@ def _lines(path: str) -> list[str]:
         return file.readlines()
 
 
-def give_up(rights: Rights, user: Identity) -> None:
+def give_up(calls: Calls, rights: Rights, user: Identity) -> None:
     """Become the user with no more than these rights. `lock` sees to it that no program gets them back."""
-    process.drop_from_bounding_set(rights.dropped)
+    process.drop_from_bounding_set(calls, rights.dropped)
     if rights.may_set_groups:
-        os.setgroups(user.groups)
-    os.setresgid(user.gid, user.gid, user.gid)
-    os.setresuid(user.uid, user.uid, user.uid)
+        groups = pack(f"{len(user.groups)}I", *user.groups)
+        calls.make(_setgroups, len(user.groups), calls.memory(groups))
+    calls.make(_setresgid, user.gid, user.gid, user.gid)
+    calls.make(_setresuid, user.uid, user.uid, user.uid)
     if user.uid == 0:
-        process.set_capabilities(rights.capabilities)
+        process.set_capabilities(calls, rights.capabilities)
 
 
-def lock(rights: Rights) -> None:
+def lock(calls: Calls, rights: Rights) -> None:
     """No new privileges, and the filter. The last thing before exec; nothing for who keeps every right."""
     if rights.seccomp:
-        process.forbid_new_privileges()
-        process.set_seccomp_filter(rights.seccomp)
+        process.forbid_new_privileges(calls)
+        process.set_seccomp_filter(calls, rights.seccomp)

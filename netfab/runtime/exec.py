@@ -18,6 +18,15 @@ from functools import partial
 
 from netfab.errors import BECOME, IDENTIFY, NetfabError
 from netfab.runtime import cgroups, helper, sealed, tty
+from netfab.runtime.become import (
+    connect_output,
+    enter_directory,
+    environment,
+    execute,
+    join_cgroups,
+    reset_signals,
+    send_terminal,
+)
 from netfab.runtime.child import (
     ENDING,
     Leave,
@@ -36,19 +45,11 @@ from netfab.runtime.confine import every_right, give_up, lock, rights_with
 from netfab.runtime.identity import identify
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import read_record
-from netfab.runtime.spawn import (
-    connect_output,
-    enter_directory,
-    environment,
-    execute,
-    join_cgroups,
-    reset_signals,
-    send_terminal,
-)
 from netfab.runtime.spec import capabilities_of
 from netfab.runtime.status import PAUSED, status_of
 from netfab.runtime.streams import OWN_STREAMS, Streams
 from netfab.system import linux
+from netfab.system.calls import at_once
 from netfab.system.devpts import open_terminal
 from netfab.system.process import (
     clone,
@@ -175,8 +176,8 @@ def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | 
     def enter(channel: socket.socket | None) -> Iterator[str]:
         yield "join its cgroups"
         die_with_parent()
-        hide_from_ptrace()
-        join_cgroups(tuple(cgroups.join_paths(leaves)))
+        at_once(hide_from_ptrace)
+        at_once(join_cgroups, tuple(cgroups.join_paths(leaves)))
         yield "enter its namespaces"
         linux.setns(pidfd, _JOINED)
         # Only children are in the process namespace. The cgroup namespace comes after the birth into its
@@ -190,16 +191,17 @@ def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | 
         yield "open its terminal" if wanted.terminal else "open its output"
         _connect(streams, channel, lambda: open_terminal(root, identity.uid))
         yield BECOME
-        give_up(rights, identity)
+        at_once(give_up, rights, identity)
         die_with_parent()
         yield "enter its working directory"
         enter_directory(spec.workdir)
-        reset_signals()
+        at_once(reset_signals)
         os.umask(0o022)
         yield "lock its rights"
-        lock(rights)
+        at_once(lock, rights)
         yield "run"
-        execute(wanted.argv, environment(spec.env, identity, spec.hostname or spec.name, wanted.terminal))
+        variables = environment(spec.env, identity, spec.hostname or spec.name, wanted.terminal)
+        at_once(execute, wanted.argv, variables)
 
     try:
         if wanted.terminal:
@@ -262,8 +264,8 @@ def run_in_namespace(
             os.chdir(workdir)
         yield "run"
         _connect(streams, channel, os.openpty)
-        reset_signals()
-        execute(argv, shown)
+        at_once(reset_signals)
+        at_once(execute, argv, shown)
 
     if detached:
         streams = OWN_STREAMS  # which lead nowhere then
@@ -274,7 +276,7 @@ def run_in_namespace(
 def _connect(streams: Streams, channel: socket.socket | None, opened: Callable[[], tuple[int, int]]) -> None:
     """The streams become the command's; or one end of a new terminal, whose other one goes to our caller."""
     if channel is None:
-        connect_output(*streams)
+        at_once(connect_output, *streams)
         return
     master, slave = opened()
     if os.isatty(streams.stdin):

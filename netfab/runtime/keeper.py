@@ -21,7 +21,7 @@ from netfab.runtime.handled import handles
 from netfab.runtime.launcher import Launcher
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record
-from netfab.runtime.spawn import Birth, Newborn, await_exec, permit, spawn
+from netfab.runtime.spawn import Expected, Newborn, await_exec, bear, expect, permit
 from netfab.runtime.spec import Restart
 from netfab.runtime.terminals import Terminals
 from netfab.runtime.timers import Timers
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     _Made = TypeVar("_Made")
 
 
-_IN_FLIGHT = 16  # processes that are born together
+_NEVER = Restart("no")  # until its policy is read
+_IN_FLIGHT = 32  # processes that are born together
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 60.0  # seconds before a restart: doubled each time ...
 _STEADY = 10.0  # ... until a process has run this long
 _NEXT_TRY = 1.0  # seconds until a record that could not be written is tried again
@@ -116,8 +117,7 @@ class Keeper:
             if name in self.containers:
                 os.close(netns)
                 continue
-            restart = Restart.parse(record.read_spec(self._paths.spec(name)).restart)
-            self.containers[name] = Container(name, restart, netns, Record(EXITED))
+            self.containers[name] = Container(name, _NEVER, netns, Record(EXITED))
             fresh.append(self.containers[name])
         return self._launch(fresh)
 
@@ -126,8 +126,10 @@ class Keeper:
         failed: dict[str, NetfabError] = {}
         waiting, before = list(containers), list[tuple[Container, Newborn]]()
         while waiting:
-            births, refused = _attempt(self._prepare, [(one, one) for one in waiting[:_IN_FLIGHT]])
-            newborns, unborn = _attempt(spawn, births)
+            expected, refused = _attempt(self._prepare, [(one, one) for one in waiting[:_IN_FLIGHT]])
+            newborns, unborn = _attempt(bear, expected)
+            for _, birth in expected:
+                birth.close()
             unwritten = [found for found in (self._take_charge(*newborn) for newborn in newborns) if found]
             failed |= self._await(before)
             failed |= {one.name: self._fail(one, error) for one, error in (*refused, *unborn, *unwritten)}
@@ -135,11 +137,12 @@ class Keeper:
             del waiting[:_IN_FLIGHT]
         return failed | self._await(before)
 
-    def _prepare(self, container: Container) -> Birth:
+    def _prepare(self, container: Container) -> Expected:
         if container.netns is None:
             raise ContainerFailed(container.name, "open its network namespace", errno.ENOENT)
         spec = record.read_spec(self._paths.spec(container.name))
-        return self.launcher.prepare(spec, container.netns)
+        container.restart = Restart.parse(spec.restart)
+        return expect(self.launcher.prepare(spec, container.netns))
 
     def _take_charge(self, container: Container, newborn: Newborn) -> tuple[Container, OSError] | None:
         """Write it down and let it run; or end it, and the error that kept us from writing."""

@@ -1,4 +1,4 @@
-"""From a spec to all that its process needs: private layer, cgroup leaves, rights."""
+"""From a spec to all that its process needs: private layer, cgroup leaves, rights, and its life."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from netfab.errors import Unsupported
 from netfab.runtime import cgroups
 from netfab.runtime.confine import Rights, rights_with
 from netfab.runtime.layers import Layers, prepare_private_layer
+from netfab.runtime.life import Child, Lives, Own
 from netfab.runtime.paths import Paths
 from netfab.runtime.spawn import Birth
 from netfab.runtime.spec import INIT_PROGRAMS, Spec, capabilities_of
@@ -19,7 +20,8 @@ class Launcher:
     """Holds what all containers of a fabric share."""
 
     def __init__(self, paths: Paths, layers: Layers, open_files: tuple[int, int]) -> None:
-        self._paths, self._layers, self._open_files = paths, layers, open_files
+        self._paths, self._layers = paths, layers
+        self._lives = Lives(layers, open_files)
         self.hierarchies = cgroups.find_hierarchies(paths)
         cgroups.sweep_groups(self.hierarchies)
         self._held = cgroups.hold_group(self.hierarchies)
@@ -31,22 +33,24 @@ class Launcher:
         parts = self._layers.of(spec.image)
         prepare_private_layer(layer, parts)
         leaves = cgroups.make_leaves(spec, self.hierarchies)
-        v2 = next((leaf.path for leaf in leaves if not leaf.controllers), None)
-        return Birth(
+        child = Child(
             spec=spec,
             parts=parts,
-            layers=self._layers,
-            private=layer,
+            init=_init_program() if spec.init else "",
+            rights=self._rights_of(capabilities_of(spec)),
+            cgroup_files=tuple(cgroups.join_paths(leaves)),
+            cgroup_mounts=cgroups.mounts_of(leaves, self.hierarchies),
+        )
+        return Birth(
+            name=spec.name,
+            lives=self._lives,
+            life=self._lives.of(child),
+            own=Own(spec.hostname or spec.name, layer, spec.hosts_file, spec.resolv_conf, netns=netns),
             log=self._paths.log(spec.name),
             errors=self._paths.errors(spec.name) if spec.separate else "",
             stdin=_pipe(self._paths.stdin(spec.name)) if spec.stdin and not spec.terminal else "",
-            init=_init_program() if spec.init else "",
-            netns=netns,
-            rights=self._rights_of(capabilities_of(spec)),
-            cgroup=v2,
-            cgroup_files=tuple(cgroups.join_paths(leaves)),
-            cgroup_mounts=cgroups.mounts_of(leaves, self.hierarchies),
-            open_files=self._open_files,
+            endless=spec.stdin == "open",
+            cgroup=next((leaf.path for leaf in leaves if not leaf.controllers), None),
         )
 
     def close(self) -> None:

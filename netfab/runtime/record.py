@@ -10,7 +10,7 @@ import json
 import os
 
 from netfab.runtime.spec import Spec
-from netfab.system.proc import boot_id, start_ticks
+from netfab.system.proc import boot_id, start_ticks, text_of
 from netfab.system.replace import replace_file
 from netfab.tuples import NamedTuple
 
@@ -42,8 +42,7 @@ class Record(NamedTuple):
 def read_record(path: str) -> Record | None:
     """None where there is none, or where it isn't ours (an older or damaged file says nothing)."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return Record(**json.load(file))
+        return Record(**json.loads(text_of(path)))
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
         return None
 
@@ -55,8 +54,7 @@ def write_record(path: str, record: Record) -> None:
 
 def read_spec(path: str) -> Spec:
     """What was asked for. Raises FileNotFoundError."""
-    with open(path, encoding="utf-8") as file:
-        return Spec.from_json(file.read())
+    return Spec.from_json(text_of(path))
 
 
 def exit_code_of(wait_status: int) -> int:

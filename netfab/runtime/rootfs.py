@@ -1,22 +1,25 @@
 """A container's root file system: overlay, /proc, /sys, /dev, what is masked, bind mounts, files.
 
-Runs in the container's process before it gives its rights away, and in its own mount namespace. Every path
-that an image or an earlier run of the container controls is opened by openat2 below a descriptor of the root;
-mounts go onto such descriptors, so no symlink leads out and nothing can be swapped. Nothing here imports, and
-no code of the root is loaded.
+What is made here is written down (system/calls.py), and made by the container's process before it gives its
+rights away, in its own mount namespace. Every path that an image or an earlier run of the container controls
+is opened by openat2 below a descriptor of the root; mounts go onto such descriptors, so no symlink leads out
+and nothing can be swapped. Nothing here imports, and no code of the root is loaded.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
 from contextlib import suppress
+from functools import partial
 
 from netfab.runtime.identity import identify
 from netfab.runtime.layers import Layers, Part
 from netfab.runtime.spec import DEVICE_LINKS, DEVICES, INIT, Mount, Spec
 from netfab.system import linux
+from netfab.system.calls import Calls, Register, at_once, library
 from netfab.system.mounts import (
     AT_FDCWD,
     CGROUP2_SUPER_MAGIC,
@@ -27,16 +30,19 @@ from netfab.system.mounts import (
     MOUNT_ATTR_RDONLY,
     PROC_SUPER_MAGIC,
     SYSFS_MAGIC,
+    Options,
     attach_mount,
     clone_mount,
     filesystem_magic,
     new_mount,
+    note_open_below,
     open_below,
     pivot_root,
     restrict_mount,
     restrict_only,
 )
 from netfab.system.trees import IN_ROOT, STRICT, make_directories
+from netfab.tuples import NamedTuple
 
 _LOCKED_DOWN = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _READ_ONLY = MOUNT_ATTR_RDONLY | _LOCKED_DOWN
@@ -44,29 +50,101 @@ _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
 _KERNEL_MAGICS = (PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC)
 
 _LONGEST_OPTION = 255  # bytes; fsconfig(2)
+_DESCRIPTORS = "/proc/self/fd/"  # and a number of up to seven digits
+_MOST_AT_ONCE = _LONGEST_OPTION // (len(_DESCRIPTORS) + 8)  # lower directories that an option holds
+MOST_PLACES = 2 + _MOST_AT_ONCE
 
-Options = tuple[tuple[str, str | None], ...]  # of a file system; without a value: a flag
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+
+_openat, _dup3, _mkdirat, _mknodat, _symlinkat, _fchdir, _chdir, _umount = library(
+    "openat", "dup3", "mkdirat", "mknodat", "symlinkat", "fchdir", "chdir", "umount2"
+)
 
 
-def mount_root(parts: tuple[Part, ...], layers: Layers, private: str) -> int:
-    """Stack the layers and attach them; a descriptor of the root. `private` has the upper and work ones."""
-    if parts[0].target:
-        return _mount_parts(parts, layers, private)
-    root = _attach_root(_overlay(parts[0], layers, private), layers)
+class Scratch(NamedTuple):
+    """Where a root is stacked."""
+
+    private: int  # address of the path of the directory that has the upper and work layers
+    places: range  # numbers of descriptors to name directories by
+
+    @property
+    def path(self) -> str:
+        """Of that directory."""
+        return os.fsdecode(ctypes.string_at(self.private))
+
+
+def mount_root(
+    calls: Calls, root: Register, parts: tuple[Part, ...], layers: Layers, scratch: Scratch
+) -> None:
+    """Stack the layers and attach them; `root` will be a descriptor of it."""
+    if parts[0].target or len(parts[0].lower) > _MOST_AT_ONCE:
+        calls.later(_mount_now, parts, layers, scratch, into=root)
+        return
+    _overlay(calls, parts[0], layers, scratch, into=root)
+    place = calls.opened(_openat, AT_FDCWD, calls.text(layers.root), os.O_PATH | os.O_CLOEXEC)
+    attach_mount(calls, root, place)
     for part in parts[1:]:
-        attach_mount(_overlay(part, layers, private), open_below(root, part.target, os.O_PATH, STRICT))
+        mount = _overlay(calls, part, layers, scratch)
+        attach_mount(calls, mount, note_open_below(calls, root, part.target, os.O_PATH, STRICT))
+
+
+def _overlay(
+    calls: Calls, part: Part, layers: Layers, scratch: Scratch, into: Register | None = None
+) -> Register:
+    """`volatile`: nobody needs this layer after a crash, and without it every unmount syncs the whole disk.
+
+    Directories go as /proc/self/fd/N: an option holds 255 bytes, and a colon in a path would need escapes.
+    """
+    above = calls.opened(_openat, AT_FDCWD, scratch.private, _DIRECTORY, path="its private layer")
+    upper, work = part.private(".")
+    lower = map(partial(_named, calls, AT_FDCWD), part.lower, scratch.places[2:])
+    trust: Options = (("userxattr", None),) if not layers.initial_user_namespace else ()
+    options: Options = (
+        ("upperdir", _named(calls, above, upper, scratch.places[0])),
+        ("workdir", _named(calls, above, work, scratch.places[1])),
+        ("lowerdir", ":".join(lower)),
+        ("volatile", None),
+    )
+    return new_mount(calls, "overlay", MOUNT_ATTR_NODEV, (*options, *trust), into=into)
+
+
+def _named(calls: Calls, directory: int | Register, path: str, place: int) -> str:
+    """The name that a directory has by its descriptor, which is put in that place."""
+    opened = calls.opened(_openat, directory, calls.text(path), _DIRECTORY, path=path)
+    calls.make(_dup3, opened, place, os.O_CLOEXEC)
+    return f"{_DESCRIPTORS}{place}"
+
+
+def _mount_now(parts: tuple[Part, ...], layers: Layers, scratch: Scratch) -> int:
+    """What the kernel's answers decide: a root without an overlay of its own, or with many layers."""
+    if parts[0].target:
+        return _mount_parts(parts, layers, scratch)
+    root = _attach_root(_overlay_now(parts[0], layers, scratch), layers)
+    for part in parts[1:]:
+        _attach_now(_overlay_now(part, layers, scratch), root, part)
     return root
 
 
+def _overlay_now(part: Part, layers: Layers, scratch: Scratch) -> int:
+    if len(part.lower) > _MOST_AT_ONCE:
+        return _overlay_of_many(part, layers, scratch)
+    return at_once(_overlay, part, layers, scratch)
+
+
 def _attach_root(mount: int, layers: Layers) -> int:
-    attach_mount(mount, os.open(layers.root, os.O_PATH | os.O_CLOEXEC))
+    at_once(attach_mount, mount, os.open(layers.root, os.O_PATH | os.O_CLOEXEC))
     return mount
 
 
-def _mount_parts(parts: tuple[Part, ...], layers: Layers, private: str) -> int:
+def _attach_now(mount: int, root: int, part: Part) -> None:
+    at_once(attach_mount, mount, open_below(root, part.target, os.O_PATH, STRICT))
+
+
+def _mount_parts(parts: tuple[Part, ...], layers: Layers, scratch: Scratch) -> int:
     """A root that is a plain directory of the private layer, with an overlay per directory of the host."""
-    top = clone_mount(AT_FDCWD, f"{private}/top")
-    restrict_mount(top, MOUNT_ATTR_NODEV)
+    top = at_once(clone_mount, AT_FDCWD, f"{scratch.path}/top")
+    at_once(restrict_mount, top, MOUNT_ATTR_NODEV)
     root = _attach_root(top, layers)
     for link, text in layers.host_links:
         with suppress(FileExistsError):
@@ -74,130 +152,126 @@ def _mount_parts(parts: tuple[Part, ...], layers: Layers, private: str) -> int:
     for part in parts:
         with suppress(FileExistsError):
             os.mkdir(part.target, 0o755, dir_fd=root)
-        _attach_where_allowed(part, layers, private, root)
+        _attach_where_allowed(part, layers, scratch, root)
     return root
 
 
-def _attach_where_allowed(part: Part, layers: Layers, private: str, root: int) -> None:
+def _attach_where_allowed(part: Part, layers: Layers, scratch: Scratch, root: int) -> None:
     try:
-        mount = _overlay(part, layers, private)
+        mount = _overlay_now(part, layers, scratch)
     except OSError as error:
         if error.errno != errno.EINVAL:  # something is mounted below it: it stays empty
             raise
         return
-    attach_mount(mount, open_below(root, part.target, os.O_PATH, STRICT))
+    _attach_now(mount, root, part)
 
 
-def _overlay(part: Part, layers: Layers, private: str) -> int:
-    """`volatile`: nobody needs this layer after a crash, and without it every unmount syncs the whole disk.
-
-    Directories go as /proc/self/fd/N: an option holds 255 bytes, and a colon in a path would need escapes.
-    """
-    paths = (*part.lower, *part.private(private))
-    fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in paths]
-    *lower, upper, work = (f"/proc/self/fd/{fd}" for fd in fds)
+def _overlay_of_many(part: Part, layers: Layers, scratch: Scratch) -> int:
+    """An image's layers, more than an option holds: one by one, which kernels before 6.7 don't know."""
+    paths = (*part.lower, *part.private(scratch.path))
+    fds = [os.open(path, _DIRECTORY) for path in paths]
+    *lower, upper, work = (f"{_DESCRIPTORS}{fd}" for fd in fds)
     trust: Options = (("userxattr", None),) if not layers.initial_user_namespace else ()
     above: Options = (("upperdir", upper), ("workdir", work), ("volatile", None), *trust)
     try:
-        if len(joined := ":".join(lower)) <= _LONGEST_OPTION:
-            return new_mount("overlay", MOUNT_ATTR_NODEV, (("lowerdir", joined), *above))
-        return _overlay_of_many(tuple(lower), above, layers.root)
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def _overlay_of_many(lower: tuple[str, ...], above: Options, scratch: str) -> int:
-    """An image's layers, more than an option holds: one by one, which kernels before 6.7 don't know."""
-    try:
-        return new_mount("overlay", MOUNT_ATTR_NODEV, (*(("lowerdir+", path) for path in lower), *above))
+        one_by_one = (*(("lowerdir+", path) for path in lower), *above)
+        return at_once(new_mount, "overlay", MOUNT_ATTR_NODEV, one_by_one)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
     options = [f"{key}={value}" if value else key for key, value in (("lowerdir", ":".join(lower)), *above)]
-    linux.mount("overlay", scratch, "overlay", linux.MS_NODEV, ",".join(options))  # a page: 220 layers
-    mount = clone_mount(AT_FDCWD, scratch)
-    linux.umount(scratch)
+    linux.mount("overlay", layers.root, "overlay", linux.MS_NODEV, ",".join(options))  # a page: 220 layers
+    mount = at_once(clone_mount, AT_FDCWD, layers.root)
+    linux.umount(layers.root)
     return mount
 
 
-def mount_kernel_filesystems(root: int, layers: Layers, cgroup_mounts: tuple[tuple[str, str], ...]) -> None:
+def mount_kernel_filesystems(
+    calls: Calls, root: Register, layers: Layers, cgroup_mounts: tuple[tuple[str, str], ...]
+) -> None:
     """/dev, /proc and /sys, and what is masked or read-only in them.
 
     Below these, names are the kernel's or our own, so mounts go there by name.
     """
-    dev = _mount_on_directory(root, "dev", "tmpfs", _SAFE, (("mode", "0755"), ("size", "64k")))
-    _fill_dev(dev, layers.initial_user_namespace)
-    proc = _mount_on_directory(root, "proc", "proc", _LOCKED_DOWN)
-    if filesystem_magic(proc) != PROC_SUPER_MAGIC:
-        raise OSError(errno.EINVAL, "not a proc file system", "/proc")
-    sys = _mount_on_directory(root, "sys", "sysfs", _READ_ONLY)
+    dev = _mount_on_directory(calls, root, "dev", "tmpfs", _SAFE, (("mode", "0755"), ("size", "64k")))
+    _fill_dev(calls, dev, layers.initial_user_namespace)
+    proc = _mount_on_directory(calls, root, "proc", "proc", _LOCKED_DOWN)
+    sys = _mount_on_directory(calls, root, "sys", "sysfs", _READ_ONLY)
     for name in layers.read_only_in_proc:
-        mount = clone_mount(proc, name, recursive=True)
-        restrict_mount(mount, _READ_ONLY)
-        attach_mount(mount, proc, name)
+        mount = clone_mount(calls, proc, name, recursive=True)
+        restrict_mount(calls, mount, _READ_ONLY)
+        attach_mount(calls, mount, proc, name)
     for below, masked in ((proc, layers.masked_in_proc), (sys, layers.masked_in_sys)):
         for name, is_directory in masked:
-            cover = clone_mount(AT_FDCWD, layers.empty) if is_directory else clone_mount(dev, "null")
-            restrict_mount(cover, MOUNT_ATTR_RDONLY)
-            attach_mount(cover, below, name)
-    _mount_cgroups(sys, cgroup_mounts)
+            place = (AT_FDCWD, layers.empty) if is_directory else (dev, "null")
+            cover = clone_mount(calls, *place)
+            restrict_mount(calls, cover, MOUNT_ATTR_RDONLY)
+            attach_mount(calls, cover, below, name)
+    _mount_cgroups(calls, sys, cgroup_mounts)
 
 
-def _mount_on_directory(root: int, name: str, fstype: str, attributes: int, options: Options = ()) -> int:
+def _mount_on_directory(
+    calls: Calls, root: Register, name: str, fstype: str, attributes: int, options: Options = ()
+) -> Register:
     """A new file system on a directory of an image, which must not be a symlink."""
-    try:
-        target = open_below(root, name, os.O_PATH | os.O_DIRECTORY, STRICT)
-    except FileNotFoundError:
-        os.mkdir(name, 0o755, dir_fd=root)
-        target = open_below(root, name, os.O_PATH | os.O_DIRECTORY, STRICT)
-    mount = new_mount(fstype, attributes, options)
-    attach_mount(mount, target)
-    os.close(target)
+    target = note_open_below(
+        calls, root, name, os.O_PATH | os.O_DIRECTORY, STRICT, partial(_make_and_open, calls, root, name)
+    )
+    mount = new_mount(calls, fstype, attributes, options)
+    attach_mount(calls, mount, target)
     return mount
 
 
-def _mount_in_new(below: int, name: str, fstype: str, attributes: int, options: Options = ()) -> None:
+def _make_and_open(calls: Calls, root: Register, name: str, refused: OSError) -> int:
+    if refused.errno != errno.ENOENT:
+        raise refused
+    os.mkdir(name, 0o755, dir_fd=calls.value(root))
+    return open_below(calls.value(root), name, os.O_PATH | os.O_DIRECTORY, STRICT)
+
+
+def _mount_in_new(
+    calls: Calls, below: Register, name: str, fstype: str, attributes: int, options: Options = ()
+) -> None:
     """A new file system on a new directory of a file system that is our own."""
-    os.mkdir(name, 0o755, dir_fd=below)
-    attach_mount(new_mount(fstype, attributes, options), below, name)
+    calls.make(_mkdirat, below, calls.text(name), 0o755)
+    attach_mount(calls, new_mount(calls, fstype, attributes, options), below, name)
 
 
-def _fill_dev(dev: int, initial_user_namespace: bool) -> None:
+def _fill_dev(calls: Calls, dev: Register, initial_user_namespace: bool) -> None:
     for name, major, minor in DEVICES:
         if initial_user_namespace:
-            os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev)
+            calls.make(_mknodat, dev, calls.text(name), stat.S_IFCHR | 0o666, os.makedev(major, minor))
         else:  # in a user namespace nobody makes devices: those of the host are shown
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=dev))
-            attach_mount(clone_mount(AT_FDCWD, f"/dev/{name}"), dev, name)
+            calls.make(_openat, dev, calls.text(name), _NEW, 0o666)
+            attach_mount(calls, clone_mount(calls, AT_FDCWD, f"/dev/{name}"), dev, name)
     for name, text in DEVICE_LINKS:
-        os.symlink(text, name, dir_fd=dev)
+        calls.make(_symlinkat, calls.text(text), dev, calls.text(name))
     tty_group = (("gid", "5"),) if initial_user_namespace else ()
     options: Options = (("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620"), *tty_group)
-    _mount_in_new(dev, "pts", "devpts", _SAFE, options)
-    _mount_in_new(dev, "shm", "tmpfs", _LOCKED_DOWN, (("mode", "1777"), ("size", "64m")))
-    _mount_in_new(dev, "mqueue", "mqueue", _LOCKED_DOWN)
+    _mount_in_new(calls, dev, "pts", "devpts", _SAFE, options)
+    _mount_in_new(calls, dev, "shm", "tmpfs", _LOCKED_DOWN, (("mode", "1777"), ("size", "64m")))
+    _mount_in_new(calls, dev, "mqueue", "mqueue", _LOCKED_DOWN)
 
 
-def _mount_cgroups(sys: int, mounts: tuple[tuple[str, str], ...]) -> None:
+def _mount_cgroups(calls: Calls, sys: Register, mounts: tuple[tuple[str, str], ...]) -> None:
     """(file system, v1 controllers) of each hierarchy to show; v2 alone has the whole place."""
     if mounts == (("cgroup2", ""),):
-        attach_mount(new_mount("cgroup2", _READ_ONLY), sys, "fs/cgroup")
+        attach_mount(calls, new_mount(calls, "cgroup2", _READ_ONLY), sys, "fs/cgroup")
     elif mounts:
-        below = new_mount("tmpfs", _LOCKED_DOWN, (("mode", "0755"),))
-        attach_mount(below, sys, "fs/cgroup")
+        below = new_mount(calls, "tmpfs", _LOCKED_DOWN, (("mode", "0755"),))
+        attach_mount(calls, below, sys, "fs/cgroup")
         for fstype, controllers in mounts:
             options = tuple((controller, None) for controller in controllers.split(",") if controller)
-            _mount_in_new(below, controllers or "unified", fstype, _READ_ONLY, options)
+            _mount_in_new(calls, below, controllers or "unified", fstype, _READ_ONLY, options)
 
 
 def bind_init(root: int, program: str) -> None:
     """Show an init of the host's in /dev, which is our own."""
     dev = open_below(root, "dev", os.O_PATH | os.O_DIRECTORY, STRICT)
     os.close(os.open(INIT, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o755, dir_fd=dev))
-    mount = clone_mount(AT_FDCWD, program)
-    restrict_mount(mount, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
-    attach_mount(mount, dev, INIT)
+    mount = at_once(clone_mount, AT_FDCWD, program)
+    at_once(restrict_mount, mount, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+    at_once(attach_mount, mount, dev, INIT)
 
 
 def make_read_only(root: int, parts: tuple[Part, ...]) -> None:
@@ -205,34 +279,44 @@ def make_read_only(root: int, parts: tuple[Part, ...]) -> None:
     for target in ("", *(part.target for part in parts if part.target)):
         mount = open_below(root, target or ".", os.O_PATH, STRICT)
         try:
-            restrict_only(mount, MOUNT_ATTR_RDONLY)
+            at_once(restrict_only, mount, MOUNT_ATTR_RDONLY)
         except OSError as error:
             if error.errno != errno.EINVAL:  # nothing could be mounted there
                 raise
         os.close(mount)
 
 
-def bind_mounts(root: int, spec: Spec) -> None:
-    """What the host gives: files for name resolution, which containers may share, and the spec's mounts."""
-    for source, target in ((spec.hosts_file, "etc/hosts"), (spec.resolv_conf, "etc/resolv.conf")):
-        if source:
-            _bind(root, Mount(source, target, read_only=True))
-    for mount in spec.mounts:
-        _bind(root, mount)
+def bind_name_file(calls: Calls, root: Register, source: int, target: str) -> None:
+    """A file of the host's for name resolution, whose path is at that address; containers may share it."""
+    copy = clone_mount(calls, AT_FDCWD, source, recursive=True)
+    restrict_mount(calls, copy, MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY)
+    # There as we made it, unless a program of the container has put something in its place.
+    otherwise = partial(_place_instead, calls, root, target)
+    attach_mount(calls, copy, note_open_below(calls, root, target, os.O_PATH, STRICT, otherwise))
 
 
-def _bind(root: int, mount: Mount) -> None:
-    source = clone_mount(AT_FDCWD, mount.source, recursive=True)
-    restrict_mount(source, MOUNT_ATTR_NODEV | (MOUNT_ATTR_RDONLY if mount.read_only else 0))
-    directory = _is_directory(source)
-    target = _open_or_make(root, mount.target.strip("/"), directory)
-    if _is_directory(target) != directory:
-        raise OSError(errno.ENOTDIR if directory else errno.EISDIR, "not of one kind", mount.target)
-    if filesystem_magic(target) in _KERNEL_MAGICS:
-        raise OSError(errno.EPERM, "mounts onto the kernel's own file systems are refused", mount.target)
-    attach_mount(source, target)
+def bind(root: int, mount: Mount) -> None:
+    """Show a path of the host's. Raises OSError."""
+    source = at_once(clone_mount, AT_FDCWD, mount.source, recursive=True)
+    at_once(restrict_mount, source, MOUNT_ATTR_NODEV | (MOUNT_ATTR_RDONLY if mount.read_only else 0))
+    target = _place(root, mount.target, _is_directory(source))
+    at_once(attach_mount, source, target)
     os.close(source)
     os.close(target)
+
+
+def _place_instead(calls: Calls, root: Register, target: str, _: OSError) -> int:
+    return _place(calls.value(root), target, directory=False)
+
+
+def _place(root: int, target: str, directory: bool) -> int:
+    """What to mount it on, made where it is missing."""
+    place = _open_or_make(root, target.strip("/"), directory)
+    if _is_directory(place) != directory:
+        raise OSError(errno.ENOTDIR if directory else errno.EISDIR, "not of one kind", target)
+    if filesystem_magic(place) in _KERNEL_MAGICS:
+        raise OSError(errno.EPERM, "mounts onto the kernel's own file systems are refused", target)
+    return place
 
 
 def _is_directory(fd: int) -> bool:
@@ -274,9 +358,9 @@ def _write(parent: int, name: str, content: str, mode: int) -> None:
     os.close(fd)
 
 
-def enter_root(root: int) -> None:
+def enter_root(calls: Calls, root: Register) -> None:
     """Make the root `/`, and let go of everything else that was mounted."""
-    os.fchdir(root)
-    pivot_root(".", ".")
-    linux.umount(".")
-    os.chdir("/")
+    calls.make(_fchdir, root)
+    pivot_root(calls, ".", ".")
+    calls.make(_umount, calls.text("."), linux.MNT_DETACH)
+    calls.make(_chdir, calls.text("/"))

@@ -72,12 +72,14 @@ class Spec(NamedTuple):
     uses: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """One line, in the order of the fields."""
-        return json.dumps(self._asdict())
+        """One line, in the order of the fields; those that are as they are by default are left out."""
+        return json.dumps(
+            {key: value for key, value in self._asdict().items() if value != _DEFAULTS.get(key)}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Spec:
-        """The inverse of to_json. Fields that an older version did not write have their defaults."""
+        """The inverse of to_json."""
         return cls.from_fields(json.loads(text))
 
     @classmethod
@@ -94,6 +96,9 @@ class Spec(NamedTuple):
         return self._replace(
             memory=None, cpus=None, pids=None, restart="no", ready=(), addresses=(), depends_on=(), uses=()
         )
+
+
+_DEFAULTS = Spec("", "", ())._asdict() | {"fabric": None, "name": None, "argv": None}
 
 
 def _tuple(value: Any) -> Any:

@@ -13,6 +13,7 @@ from netfab.system.trees import STRICT
 _PTMX = "dev/pts/ptmx"  # not /dev/ptmx, which a guest's root may replace
 _TIOCSPTLCK = 0x40045431  # asm-generic/ioctls.h; termios has neither of them before Python 3.13
 _TIOCGPTPEER = 0x5441
+_TIOCSCTTY = 0x540E  # which termios has, but for a quarter of a megabyte
 
 
 def open_terminal(root: int, owner: int) -> tuple[int, int]:
@@ -33,3 +34,8 @@ def open_terminal(root: int, owner: int) -> tuple[int, int]:
         os.close(master)
         raise
     return master, slave
+
+
+def control_by(slave: int) -> None:
+    """Make that terminal the one of our session; ioctl_tty(2)."""
+    fcntl.ioctl(slave, _TIOCSCTTY, 0)

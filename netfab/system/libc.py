@@ -26,9 +26,6 @@ NR_PRCTL = {"x86_64": 157, "aarch64": 167}
 machine = os.uname().machine
 libc = ctypes.CDLL(None, use_errno=True)
 
-# For clone, which returns twice: a call that gave the interpreter's lock away would take it back twice.
-locked_libc = ctypes.PyDLL(None, use_errno=True)
-
 
 def checked(result: int, path: str | None = None) -> int:
     """The result of a C call, or OSError with its errno."""

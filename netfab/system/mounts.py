@@ -10,7 +10,10 @@ from __future__ import annotations
 import ctypes
 import os
 from contextlib import suppress
+from struct import pack
 
+from netfab.system.calls import Calls, Instead, Register
+from netfab.system.calls import system_call as noted
 from netfab.system.libc import (
     NR_FSCONFIG,
     NR_FSMOUNT,
@@ -56,63 +59,67 @@ _MS_PRIVATE = 0x40000
 _TRIES = 128  # at a path; runc's number
 
 
-_int, _uint, _text, _pointer, _size = (
-    ctypes.c_int,
-    ctypes.c_uint,
-    ctypes.c_char_p,
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-)
-_fsopen = system_call(NR_FSOPEN, _text, _uint)
-_fsconfig = system_call(NR_FSCONFIG, _int, _uint, _text, _text, _int)
-_fsmount = system_call(NR_FSMOUNT, _int, _uint, _uint)
-_open_tree = system_call(NR_OPEN_TREE, _int, _text, _uint)
-_move_mount = system_call(NR_MOVE_MOUNT, _int, _text, _int, _text, _uint)
-_mount_setattr = system_call(NR_MOUNT_SETATTR, _int, _text, _uint, _pointer, _size)
-_openat2 = system_call(NR_OPENAT2, _int, _text, _pointer, _size)
-_pivot_root = system_call(NR_PIVOT_ROOT[machine], _text, _text)
+_openat2 = system_call(NR_OPENAT2, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
-def new_mount(fstype: str, attributes: int, options: tuple[tuple[str, str | None], ...] = ()) -> int:
-    """A new file system, mounted nowhere yet; its descriptor. An option without a value is a flag."""
-    context = _fsopen(fstype.encode(), _CLOEXEC, path=fstype)
+_nothing = ctypes.create_string_buffer(b"")
+_EMPTY = ctypes.addressof(_nothing)
+
+# Of a file system. A value may be the address of what is known when it is needed only; without one: a flag.
+Options = tuple[tuple[str, str | int | None], ...]
+
+
+def new_mount(
+    calls: Calls, fstype: str, attributes: int, options: Options = (), into: Register | None = None
+) -> Register:
+    """A new file system, mounted nowhere yet; its descriptor."""
+    context = calls.opened(noted, NR_FSOPEN, calls.text(fstype), _CLOEXEC, path=fstype)
     for key, value in options:
         kind = _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING
-        text = None if value is None else os.fsencode(value)
-        _fsconfig(context, kind, key.encode(), text, 0, path=f"{fstype} {key}={value}")
-    _fsconfig(context, _FSCONFIG_CMD_CREATE, None, None, 0, path=fstype)
-    mount = _fsmount(context, _CLOEXEC, attributes, path=fstype)
-    os.close(context)
-    return mount
+        text = 0 if value is None else calls.text(value) if isinstance(value, str) else value
+        calls.make(noted, NR_FSCONFIG, context, kind, calls.text(key), text, path=f"{fstype} {key}")
+    calls.make(noted, NR_FSCONFIG, context, _FSCONFIG_CMD_CREATE, path=fstype)
+    return calls.opened(noted, NR_FSMOUNT, context, _CLOEXEC, attributes, path=fstype, into=into)
 
 
-def clone_mount(directory: int, path: str, *, recursive: bool = False) -> int:
-    """A detached copy of the mount at a path, to bind it elsewhere. "": what `directory` holds."""
-    flags = (
-        _OPEN_TREE_CLONE | os.O_CLOEXEC | (0 if path else AT_EMPTY_PATH) | (AT_RECURSIVE if recursive else 0)
-    )
-    return _open_tree(directory, os.fsencode(path), flags, path=path)
+def clone_mount(
+    calls: Calls, directory: int | Register, path: str | int, *, recursive: bool = False
+) -> Register:
+    """A detached copy of the mount at a path, to bind it elsewhere. "": what `directory` holds.
+
+    In place of the path, the address of what is known when it is needed only.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if recursive else 0)
+    if not path:
+        flags |= AT_EMPTY_PATH
+    where, shown = (calls.text(path), path) if isinstance(path, str) else (path, "")
+    return calls.opened(noted, NR_OPEN_TREE, directory, where, flags, path=shown)
 
 
-def attach_mount(mount: int, directory: int, name: str = "") -> None:
+def attach_mount(calls: Calls, mount: int | Register, directory: int | Register, name: str = "") -> None:
     """Put a detached mount on what a descriptor holds, or on a name below it, which is not followed.
 
     By name only where nobody else can have made it: on a file system of the kernel's, or one that is new.
     """
     flags = _MOVE_MOUNT_F_EMPTY_PATH | (0 if name else _MOVE_MOUNT_T_EMPTY_PATH)
-    _move_mount(mount, b"", directory, name.encode(), flags, path=name or None)
+    calls.make(noted, NR_MOVE_MOUNT, mount, _EMPTY, directory, calls.text(name), flags, path=name)
 
 
-def restrict_mount(mount: int, attributes: int) -> None:
+def restrict_mount(calls: Calls, mount: int | Register, attributes: int) -> None:
     """Set MOUNT_ATTR_* on a detached mount and all below, and let no mount made elsewhere come in."""
-    attr = (ctypes.c_uint64 * 4)(attributes, 0, _MS_PRIVATE, 0)  # struct mount_attr
-    _mount_setattr(mount, b"", AT_EMPTY_PATH | AT_RECURSIVE, ctypes.byref(attr), ctypes.sizeof(attr))
+    _set_attributes(calls, mount, AT_EMPTY_PATH | AT_RECURSIVE, attributes, _MS_PRIVATE)
 
 
-def restrict_only(mount: int, attributes: int) -> None:
+def restrict_only(calls: Calls, mount: int, attributes: int) -> None:
     """Set MOUNT_ATTR_* on one mount, wherever it is attached, and on nothing below it."""
-    attr = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
-    _mount_setattr(mount, b"", AT_EMPTY_PATH, ctypes.byref(attr), ctypes.sizeof(attr))
+    _set_attributes(calls, mount, AT_EMPTY_PATH, attributes, 0)
+
+
+def _set_attributes(
+    calls: Calls, mount: int | Register, flags: int, attributes: int, propagation: int
+) -> None:
+    attr = pack("4Q", attributes, 0, propagation, 0)  # struct mount_attr
+    calls.make(noted, NR_MOUNT_SETATTR, mount, _EMPTY, flags, calls.memory(attr), len(attr))
 
 
 def open_below(root: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
@@ -125,9 +132,19 @@ def open_below(root: int, path: str, flags: int, resolve: int, mode: int = 0) ->
     return _openat2(root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how), path=path)
 
 
-def pivot_root(new: str, old: str) -> None:
+def note_open_below(
+    calls: Calls, root: Register, path: str, flags: int, resolve: int, instead: Instead | None = None
+) -> Register:
+    """The same, for paths without `..`: no EAGAIN comes of these."""
+    how = pack("3Q", flags | os.O_CLOEXEC, 0, resolve)
+    return calls.opened(
+        noted, NR_OPENAT2, root, calls.text(path), calls.memory(how), len(how), path=path, instead=instead
+    )
+
+
+def pivot_root(calls: Calls, new: str, old: str) -> None:
     """pivot_root(2)."""
-    _pivot_root(os.fsencode(new), os.fsencode(old), path=new)
+    calls.make(noted, NR_PIVOT_ROOT[machine], calls.text(new), calls.text(old), path=new)
 
 
 def filesystem_magic(fd: int) -> int:

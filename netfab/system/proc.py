@@ -9,7 +9,7 @@ _boot_id = ""
 
 
 def text_of(path: str) -> str:
-    """A file of /proc, whole; what `open` puts around it takes five times as long. Raises OSError."""
+    """A small file, whole; what `open` puts around it takes five times as long. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return b"".join(iter(partial(os.read, fd, 1 << 16), b"")).decode(errors="replace")

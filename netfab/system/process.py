@@ -11,14 +11,15 @@ import fcntl
 import os
 import signal
 from collections.abc import Iterable
+from struct import pack
 
+from netfab.system.calls import Calls, library
+from netfab.system.calls import system_call as noted
 from netfab.system.libc import (
-    NR_CAPSET,
     NR_CLONE3,
     NR_CLOSE_RANGE,
     NR_PRCTL,
     checked,
-    locked_libc,
     machine,
     system_call,
 )
@@ -28,6 +29,7 @@ CLONE_PIDFD = 0x00001000  # linux/sched.h
 CLONE_INTO_CGROUP = 0x200000000
 
 _CLOSE_RANGE_CLOEXEC = 0x4
+_LAST = 0xFFFFFFFF  # descriptor
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -40,8 +42,13 @@ _PIDFD_INFO_EXIT = 1 << 3
 
 
 _close_range = system_call(NR_CLOSE_RANGE, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
-_capset = system_call(NR_CAPSET[machine], ctypes.c_void_p, ctypes.c_void_p)
 _prctl = system_call(NR_PRCTL[machine], *(ctypes.c_void_p,) * 5)
+_noted_prctl, _noted_capset = library("prctl", "capset")
+
+
+# Twice in one process: a call that gave the interpreter's lock away would take it back twice.
+_clone3 = ctypes.PyDLL(None, use_errno=True)["syscall"]
+_clone3.argtypes, _clone3.restype = (ctypes.c_long,) * 3, ctypes.c_long
 
 
 class _CloneArgs(ctypes.Structure):
@@ -63,31 +70,42 @@ class Child(NamedTuple):
     pidfd: int
 
 
+# Made once: what a child lets go of it would have to copy first.
+_NEWBORN = Child(0, -1)
+_pidfd = ctypes.c_int(-1)
+_clone_args = _CloneArgs(pidfd=ctypes.addressof(_pidfd), exit_signal=signal.SIGCHLD)
+
+
 def clone(flags: int, cgroup: int | None = None) -> Child:
     """fork into new namespaces, and into the v2 cgroup whose directory is open as `cgroup`; clone3(2).
 
     Neither Python's nor the C library's fork handlers run: only for a process with one thread, whose child
     makes system calls and executes a program or exits.
     """
-    pidfd = ctypes.c_int(-1)
-    args = _CloneArgs(flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=signal.SIGCHLD)
-    if cgroup is not None:
-        args.flags |= CLONE_INTO_CGROUP
-        args.cgroup = cgroup
-    pid = locked_libc.syscall(
-        ctypes.c_long(NR_CLONE3), ctypes.byref(args), ctypes.c_long(ctypes.sizeof(args))
-    )
-    return Child(checked(pid), pidfd.value)
+    _clone_args.flags = flags | CLONE_PIDFD | (0 if cgroup is None else CLONE_INTO_CGROUP)
+    _clone_args.cgroup = cgroup or 0
+    pid = _clone3(NR_CLONE3, ctypes.addressof(_clone_args), ctypes.sizeof(_clone_args))
+    return Child(checked(pid), _pidfd.value) if pid else _NEWBORN
 
 
 def close_on_exec_from(first: int) -> None:
     """Mark every descriptor from `first` up to be closed at exec; close_range(2)."""
-    _close_range(first, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
+    _close_range(first, _LAST, _CLOSE_RANGE_CLOEXEC)
 
 
-def hide_from_ptrace() -> None:
+def hide_from_ptrace(calls: Calls) -> None:
     """Until exec, /proc/PID/exe, fd and mem are closed to all without CAP_SYS_PTRACE (CVE-2019-5736)."""
-    _prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    calls.make(_noted_prctl, _PR_SET_DUMPABLE, 0)
+
+
+def note_close(calls: Calls, first: int, last: int = _LAST) -> None:
+    """Close every descriptor from `first` to `last`; close_range(2)."""
+    calls.make(noted, NR_CLOSE_RANGE, first, last, 0)
+
+
+def note_close_on_exec(calls: Calls, first: int) -> None:
+    """The same as close_on_exec_from."""
+    calls.make(noted, NR_CLOSE_RANGE, first, _LAST, _CLOSE_RANGE_CLOEXEC)
 
 
 def die_with_parent() -> None:
@@ -103,36 +121,30 @@ def signal_with_parent(number: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
-def forbid_new_privileges() -> None:
+def forbid_new_privileges(calls: Calls) -> None:
     """No program that is executed from here gains rights by set-user-ID or file capabilities."""
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    calls.make(_noted_prctl, _PR_SET_NO_NEW_PRIVS, 1)
 
 
-def drop_from_bounding_set(capabilities: Iterable[int]) -> None:
+def drop_from_bounding_set(calls: Calls, capabilities: Iterable[int]) -> None:
     """Numbers that the kernel does not know must not be among them (EINVAL)."""
     for number in capabilities:
-        _prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+        calls.make(_noted_prctl, _PR_CAPBSET_DROP, number)
 
 
-def set_capabilities(capabilities: int) -> None:
+def set_capabilities(calls: Calls, capabilities: int) -> None:
     """Permitted and effective set to that bit mask, inheritable to none; capset(2)."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    header = pack("2I", _CAPABILITY_VERSION_3, 0)
     low, high = capabilities & 0xFFFFFFFF, capabilities >> 32
     # Effective, permitted, inheritable; then their high words.
-    sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
-    _capset(ctypes.byref(header), ctypes.byref(sets))
+    sets = pack("6I", low, low, 0, high, high, 0)
+    calls.make(_noted_capset, calls.memory(header), calls.memory(sets))
 
 
-class _FilterProgram(ctypes.Structure):
-    """struct sock_fprog."""
-
-    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
-
-
-def set_seccomp_filter(program: bytes) -> None:
+def set_seccomp_filter(calls: Calls, program: bytes) -> None:
     """Install a classic BPF program (8 bytes an instruction) for good; descendants inherit it; seccomp(2)."""
-    filter_program = _FilterProgram(len(program) // 8, program)
-    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_program), 0, 0)
+    filter_program = pack("HP", len(program) // 8, calls.memory(program))  # struct sock_fprog
+    calls.make(_noted_prctl, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, calls.memory(filter_program))
 
 
 def exit_status_of_stranger(pidfd: int) -> int | None:

@@ -31,9 +31,24 @@ def replacing(path: str, mode: int = 0o600, beside: str = _BESIDE) -> Iterator[T
 
 
 def replace_file(path: str, text: str) -> None:
-    """Write a private file whole or not at all, but for a power cut. Raises OSError."""
-    with replacing(path) as file:
-        file.write(text)
+    """Write a private file whole or not at all, but for a power cut. Raises OSError.
+
+    A start of a thousand containers does so three thousand times: as `replacing`, in half of its time.
+    """
+    new = path + _BESIDE
+    try:
+        fd = _created(new, 0o600)
+        try:
+            left = memoryview(text.encode())
+            while left:
+                left = left[os.write(fd, left) :]
+        finally:
+            os.close(fd)
+        os.rename(new, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(new)
+        raise
 
 
 def replace_for_good(path: str, text: str, beside: str = _BESIDE) -> None:
@@ -58,12 +73,16 @@ def create_for_good(path: str, text: str, beside: str) -> None:
 
 
 def _opened(path: str, mode: int) -> TextIOWrapper:
+    return os.fdopen(_created(path, mode), "w", encoding="utf-8")
+
+
+def _created(path: str, mode: int) -> int:
     """A new file of that mode, whatever this process's umask; never one that another user put there."""
     with suppress(FileNotFoundError):
         os.unlink(path)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     os.fchmod(fd, mode)
-    return os.fdopen(fd, "w", encoding="utf-8")
+    return fd
 
 
 def _write_out(file: TextIOWrapper, text: str) -> None:

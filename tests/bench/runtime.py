@@ -7,13 +7,20 @@ network namespace, for netfab's are made with the nodes and are not counted here
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
+from frame import HERE as BENCH
 from frame import NETFAB, YARDSTICKS, Row, Samples, at_most, fresh_machine, main, progress, run, topology
+
+sys.path.insert(0, str(BENCH.parent))  # Docker is started as tests start it
+
+import managers
 
 from netfab.runtime import client
 from netfab.runtime.paths import Paths
@@ -27,6 +34,8 @@ PODMAN = (
     "podman", "--runtime", "crun", "run", "--rm", "--network=none", "--cgroups=disabled",
     "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--rootfs",
 )  # fmt: skip
+DOCKER = ("docker", "run", "--rm", "box", "/bin/busybox", "true")
+WITH_DOCKER = shutil.which("dockerd") is not None
 MEBIBYTE = 1 << 20
 
 
@@ -41,6 +50,7 @@ def measure(directory: Path, rounds: int) -> list[Row]:
             free = available()
             without = run(NETFAB, "apply", bare).seconds
             bare_memory = free - available()
+            without_end = run(NETFAB, "destroy", "bench").seconds
         with fresh_machine():
             free = available()
             try:
@@ -48,7 +58,8 @@ def measure(directory: Path, rounds: int) -> list[Row]:
                 processes = ours()
                 samples.add("idle", (free - available() - bare_memory) / NODES)
             finally:
-                run(NETFAB, "destroy", "bench")
+                ended = run(NETFAB, "destroy", "bench").seconds
+            samples.add("end", (ended - without_end) / NODES)
         samples.add("supervisor", max(processes, default=0))
         samples.add("processes", len(processes))
         with fresh_machine():
@@ -60,14 +71,25 @@ def measure(directory: Path, rounds: int) -> list[Row]:
             try:
                 samples.add("crun", run("sh", YARDSTICKS / "crun.sh", crun, str(FEW)).seconds / FEW)
             finally:
+                began = perf_counter()
                 for container in range(FEW):
                     subprocess.run(["crun", "delete", "--force", f"bench-{container}"], check=False)
-    ours_ms, crun_ms = (samples.median(name) * 1000 for name in ("netfab", "crun"))
+                samples.add("crun end", (perf_counter() - began) / FEW)
+        if WITH_DOCKER:
+            with fresh_machine():
+                samples.add("docker true", docker_run(directory / f"box{number}"))
+    ours_ms, crun_ms, end_ms, crun_end_ms = (
+        samples.median(name) * 1000 for name in ("netfab", "crun", "end", "crun end")
+    )
     return [
         at_most(
             f"start of {NODES} nodes with `sleep`, per container, against crun run -d",
             samples.ratio("netfab", "crun"), 0.35,
             detail=f"{ours_ms:.1f} ms; crun {crun_ms:.1f} ms, of {FEW}",
+        ),
+        at_most(
+            "their end, per container, against crun delete --force", samples.ratio("end", "crun end"), 0.1,
+            detail=f"{end_ms:.1f} ms; crun {crun_end_ms:.1f} ms, of {FEW}",
         ),
         at_most("memory of the supervisor", samples.median("supervisor") / MEBIBYTE, 12, " MiB"),
         at_most(f"netfab processes for {NODES} containers", samples.median("processes"), 1, ""),
@@ -77,10 +99,29 @@ def measure(directory: Path, rounds: int) -> list[Row]:
             detail=f"{samples.median('run true') * 1000:.0f} ms",
         ),
         at_most("the same against podman run", samples.ratio("run true", "podman true"), 0.9),
+        *against_docker(samples),
         at_most("`exec true`, beyond nsenter", (samples.median("exec") - samples.median("nsenter")) * 1e3, 90,
                 " ms"),
         at_most("stop of a program that handles no SIGTERM", samples.median("stop") * 1000, 50, " ms"),
     ]  # fmt: skip
+
+
+def against_docker(samples: Samples) -> list[Row]:
+    """The row that needs dockerd; without it, that is said."""
+    if not WITH_DOCKER:
+        progress("runtime: there is no dockerd here to compare with")
+        return []
+    detail = f"{samples.median('docker true') * 1000:.0f} ms"
+    return [
+        at_most("the same against docker run", samples.ratio("run true", "docker true"), 0.6, detail=detail)
+    ]
+
+
+def docker_run(root: Path) -> float:
+    """Seconds that a dockerd of our own takes for one, the second one; with a network, as ours has."""
+    with managers.cgroups("cgroup") as group, managers.docker(managers.make_root(root), group, network=()):
+        run(*DOCKER)
+        return run(*DOCKER).seconds
 
 
 def single(samples: Samples) -> None:

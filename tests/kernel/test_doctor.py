@@ -10,6 +10,7 @@ from netfab.kernel import features
 from netfab.kernel.features import Feature
 from netfab.kernel.rights import NEEDED, is_filtered, lacking, set_a_filter
 from netfab.system import process
+from netfab.system.calls import at_once
 
 
 def examined(before: Callable[[], object]) -> tuple[dict[str, Feature], list[str], bool]:
@@ -34,7 +35,7 @@ def examined(before: Callable[[], object]) -> tuple[dict[str, Feature], list[str
 def test_capabilities_that_a_container_lacks_are_named_with_what_gives_them() -> None:
     left = sum(1 << bit for name, bit in NEEDED.items() if name not in ("NET_ADMIN", "NET_RAW"))
 
-    found, missing, _ = examined(lambda: process.set_capabilities(left))
+    found, missing, _ = examined(lambda: at_once(process.set_capabilities, left))
 
     assert missing == ["NET_ADMIN", "NET_RAW"]
     assert not found["capabilities"].works

@@ -16,6 +16,7 @@ from made_images import Made, directory, file, image, layer, symlink, write_dock
 from netfab.images.loading import load_all
 from netfab.runtime import client, rootfs
 from netfab.runtime.layers import Part
+from netfab.system.calls import Calls, Register
 from netfab.system.process import user_namespace_is_initial
 from netfab.where import Where
 
@@ -80,13 +81,14 @@ def test_a_kernel_that_does_not_take_layers_one_by_one_takes_them_together(
     layers: Any = SimpleNamespace(root="/var/lib/root", initial_user_namespace=user_namespace_is_initial())
     new_mount = rootfs.new_mount
 
-    def of_old(fstype: str, attributes: int, options: rootfs.Options) -> int:
+    def of_old(calls: Calls, fstype: str, attributes: int, options: rootfs.Options) -> Register:
         if any(key == "lowerdir+" for key, _ in options):
             raise OSError(EINVAL, "unknown option")
-        return new_mount(fstype, attributes, options)
+        return new_mount(calls, fstype, attributes, options)
 
     monkeypatch.setattr(rootfs, "new_mount", of_old)
-    mount = rootfs._overlay(part, layers, "/var/lib/p")
+    memory = Calls()
+    mount = rootfs._overlay_now(part, layers, rootfs.Scratch(memory.text("/var/lib/p"), range(0)))
 
     assert len(os.listdir(f"/proc/self/fd/{mount}")) == 40
     assert os.listdir("/var/lib/root") == []

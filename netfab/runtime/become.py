@@ -1,0 +1,147 @@
+"""From a process of ours to a program in a container: what its first process and later commands share.
+
+What such a process can't do it tells as (step, errno, path) on a descriptor that exec closes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from struct import pack
+
+from netfab import TYPE_CHECKING
+from netfab.errors import ContainerFailed
+from netfab.runtime.identity import Identity
+from netfab.runtime.spec import DEFAULT_ENV
+from netfab.system.calls import Calls, Register, library
+from netfab.system.mounts import AT_FDCWD
+from netfab.system.process import note_close_on_exec
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+REPORT_LIMIT = 4096  # bytes
+TERMINAL = b"+"  # comes with the descriptor of one, before any report
+
+# A program inherits what is ignored: Python ignores the first two, exec.py the others.
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT)
+_SIGNAL_STRUCTURES = 256  # bytes; more than struct sigaction and sigset_t have anywhere
+
+_openat, _write, _dup2, _sigaction, _sigprocmask, _execve = library(
+    "openat", "write", "dup2", "sigaction", "sigprocmask", "execve"
+)
+
+
+def run_or_report(steps: Iterator[str], report: int) -> NoReturn:
+    """Run a child's steps, the last of which is exec; tell which one failed and end."""
+    step = "start"
+    try:
+        for step in steps:  # noqa: B007 (the last one begun is what failed)
+            pass
+    except OSError as error:
+        _report(report, step, error.errno or errno.EIO, str(error.filename or ""))
+    except BaseException as error:
+        _report(report, step, errno.EINVAL, str(error))
+    os._exit(127)
+
+
+def _report(pipe: int, step: str, number: int, path: str) -> None:
+    os.write(pipe, f"{step}\0{number}\0{path}".encode(errors="replace")[:REPORT_LIMIT])
+
+
+def failure_of(name: str, report: str) -> ContainerFailed:
+    """What a child reported, as an error."""
+    step, number, path = report.split("\0")
+    return ContainerFailed(name, step, int(number), path)
+
+
+def send_terminal(channel: socket.socket, master: int) -> None:
+    """Give the end of a terminal that is not the command's to who is at the other end of a channel."""
+    socket.send_fds(channel, [TERMINAL], [master])
+    os.close(master)
+
+
+def receive_terminal(channel: socket.socket) -> int | None:
+    """What send_terminal gave; None: its process ended before."""
+    data, ends, _, _ = socket.recv_fds(channel, len(TERMINAL), 1, socket.MSG_CMSG_CLOEXEC)
+    return ends[0] if data else None
+
+
+def join_cgroups(calls: Calls, files: tuple[str, ...]) -> None:
+    """Put this process into v1 leaves."""
+    for path in files:
+        file = calls.opened(_openat, AT_FDCWD, calls.text(path), os.O_WRONLY | os.O_CLOEXEC, path=path)
+        calls.make(_write, file, calls.text("0"), 1, path=path)
+
+
+def connect_output(calls: Calls, *streams: int | Register) -> None:
+    """These become descriptors 0, 1 and 2; no other one survives exec (CVE-2024-21626)."""
+    for number, fd in enumerate(streams):
+        calls.make(_dup2, fd, number)
+    note_close_on_exec(calls, len(streams))
+
+
+def enter_directory(path: str) -> None:
+    """chdir, and make sure that it lies below our root: getcwd fails for what is out of reach."""
+    os.chdir(path)
+    os.getcwd()
+
+
+def reset_signals(calls: Calls) -> None:
+    """None is ignored and none held back."""
+    nothing = calls.memory(bytes(_SIGNAL_STRUCTURES))  # SIG_DFL; and no signal at all
+    for number in _IGNORED:
+        calls.make(_sigaction, number, nothing)
+    calls.make(_sigprocmask, signal.SIG_SETMASK, nothing)
+
+
+def environment(
+    env: tuple[tuple[str, str], ...], user: Identity, hostname: str, terminal: bool
+) -> dict[str, str]:
+    """What a program in a container finds: nothing of ours."""
+    term = {"TERM": "xterm"} if terminal else {}
+    return {**DEFAULT_ENV, "HOSTNAME": hostname, "HOME": user.home, **term, **dict(env)}
+
+
+def execute(calls: Calls, argv: tuple[str, ...], env: Mapping[str, str | int]) -> None:
+    """Search PATH as a shell does, and run the program. Raises OSError: ENOENT, or why it does not run.
+
+    In place of a variable's value there may be the address of `NAME=value`.
+
+    Not os.execvpe: it imports a module for this, which would then be the guest's.
+    """
+    name = argv[0]
+    places = str(env.get("PATH", "")).split(":")
+    paths = [name] if "/" in name else [f"{place}/{name}" for place in places if place]
+    words = _vector(calls, argv)
+    variables = _vector(
+        calls, (value if isinstance(value, int) else f"{key}={value}" for key, value in env.items())
+    )
+    addresses = list(map(calls.text, paths))
+    for address in addresses:
+        calls.make(_execve, address, words, variables, least=-1)
+    # Still here: once more, to hear why.
+    refused = [OSError(errno.ENOENT, "not found", name)]
+    for path, address in zip(paths, addresses, strict=True):
+        calls.make(_execve, address, words, variables, path=path, instead=partial(_remember, refused))
+    calls.later(_refuse, refused)
+
+
+def _vector(calls: Calls, texts: Iterable[str | int]) -> int:
+    """An array of texts, as main(3) has it."""
+    addresses = [text if isinstance(text, int) else calls.text(text) for text in texts]
+    return calls.memory(pack(f"{len(addresses) + 1}P", *addresses, 0))
+
+
+def _remember(refused: list[OSError], error: OSError) -> int:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        refused[0] = error
+    return 0
+
+
+def _refuse(refused: list[OSError]) -> NoReturn:
+    raise refused[0]

@@ -1,0 +1,281 @@
+"""The life of a container's process until it runs its program, written down before it is born.
+
+The supervisor does this (system/calls.py says why): the child makes the calls that it finds, nothing else.
+What several have in common is written once; what is each one's own is put into registers and memory that all
+look into, just before its birth. Each step has a name, for who is told that it failed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import socket
+from array import array
+from collections.abc import Callable, Iterator
+from struct import pack
+
+from netfab import TYPE_CHECKING
+from netfab.errors import BECOME, IDENTIFY, MOUNT
+from netfab.runtime import rootfs
+from netfab.runtime.become import (
+    connect_output,
+    enter_directory,
+    environment,
+    execute,
+    join_cgroups,
+    reset_signals,
+    send_terminal,
+)
+from netfab.runtime.confine import Rights, give_up, lock
+from netfab.runtime.identity import Identity, identify
+from netfab.runtime.layers import Layers, Part
+from netfab.runtime.spec import INIT, Spec
+from netfab.system import linux
+from netfab.system.calls import RESERVED, Calls, Register, at_once, library, new_cells, perform
+from netfab.system.descriptors import reserve
+from netfab.system.devpts import control_by, open_terminal
+from netfab.system.mounts import RESOLVE_BENEATH, note_open_below
+from netfab.system.process import hide_from_ptrace, note_close
+from netfab.system.trees import make_directories
+from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _Key = TypeVar("_Key")
+
+_dup3, _read, _umask, _setns, _unshare, _sethostname, _setsid, _setrlimit = library(
+    "dup3", "read", "umask", "setns", "unshare", "sethostname", "setsid", "setrlimit"
+)
+_INFINITE = (1 << 64) - 1  # RLIM_INFINITY, which Python has as -1
+
+Life = tuple[Calls, ...]  # one after the other
+
+# A descriptor of the root, what is a child's own, and what of that it keeps, in places that it knows.
+_ROOT, *_OWN = map(Register, range(2, RESERVED))
+*_INHERITED, _NAME_LENGTH = _OWN
+_CHANNEL, _STDIN, _LOG, _ERRORS, _NETNS = range(len(_INHERITED))
+
+_FIRST = 3  # descriptor that is none of the standard streams
+_MOST_KNOWN = 40  # pieces of lives
+_NAME_LIMIT = 256  # bytes
+_PATH_LIMIT = 4096
+_VARIABLE = b"HOSTNAME="
+
+
+class Child(NamedTuple):
+    """What decides on a new process's life."""
+
+    spec: Spec
+    parts: tuple[Part, ...]
+    init: str  # program of the host; "": none
+    rights: Rights
+    cgroup_files: tuple[str, ...]  # v1 leaves to join
+    cgroup_mounts: tuple[tuple[str, str], ...]
+
+
+class Own(NamedTuple):
+    """What is a child's own, and decides on nothing."""
+
+    hostname: str
+    private: str  # directory of the upper and work layers
+    hosts_file: str
+    resolv_conf: str
+    channel: int = -1  # to its parent
+    stdin: int = -1
+    log: int = -1
+    errors: int = -1
+    netns: int = -1
+
+
+class Start(NamedTuple):
+    """A life that is ready to begin."""
+
+    steps: Iterator[str]
+    cells: array[int]
+    numbers: array[int]  # for some of these
+    texts: tuple[tuple[int, bytes], ...]  # and where they are to be
+    channel: int  # the number that it has there
+
+    def put_down(self) -> None:
+        """Put what is a child's own where the calls find it."""
+        self.cells[RESERVED - len(_OWN) : RESERVED] = self.numbers
+        for address, text in self.texts:
+            ctypes.memmove(address, text, len(text))
+
+
+class Lives:
+    """Writes them, for all containers of a supervisor."""
+
+    def __init__(self, layers: Layers, open_files: tuple[int, int]) -> None:
+        """`open_files`: RLIMIT_NOFILE, for the supervisor has raised its own."""
+        self._layers, self._open_files = layers, open_files
+        self._known: dict[tuple[object, ...], Calls] = {}
+        self._cells = new_cells()
+        self._places = reserve(len(_INHERITED) + rootfs.MOST_PLACES)
+        self._user = Identity()  # in a child: who its program is to run as
+        self._memory = Calls()
+        self._hostname = self._memory.memory(bytes(_NAME_LIMIT))
+        self._variable = self._memory.memory(_VARIABLE + bytes(_NAME_LIMIT))
+        self._private, self._hosts_file, self._resolv_conf = (
+            self._memory.memory(bytes(_PATH_LIMIT)) for _ in range(3)
+        )
+
+    def of(self, child: Child) -> Life:
+        """Raises OSError for a text that no call can hold."""
+        if len(self._known) > _MOST_KNOWN:
+            self._known, self._cells = {}, new_cells()
+        spec = child.spec
+        names = bool(spec.hosts_file), bool(spec.resolv_conf)
+        inside = names, spec.mounts, spec.files, spec.read_only, spec.workdir
+        output = spec.terminal, bool(spec.stdin)
+        return (
+            self._once(self._enter_namespaces, child.cgroup_files),
+            self._once(self._mount_root, child.parts),
+            self._once(self._mount_kernel_filesystems, child.cgroup_mounts),
+            self._once(self._furnish, child, child.parts, child.init, spec.user, inside, output),
+            self._once(self._become, child, child.rights, spec.user, spec.workdir),
+            self._once(self._run, child, child.init, spec.argv, spec.env, spec.user, spec.terminal),
+        )
+
+    def _once(self, write: Callable[[Calls, _Key], None], of: _Key, *deciding: object) -> Calls:
+        """What is written of that; the same where `deciding`, or all of it, is the same."""
+        key = write.__name__, *(deciding or (of,))
+        if key not in self._known:
+            calls = Calls(self._cells)
+            write(calls, of)
+            self._known[key] = calls
+        return self._known[key]
+
+    def start(self, life: Life, own: Own) -> Start:
+        """Be ready to make the calls of a life."""
+        texts = (
+            (self._hostname, own.hostname),
+            (self._variable + len(_VARIABLE), own.hostname),
+            (self._private, own.private),
+            (self._hosts_file, own.hosts_file),
+            (self._resolv_conf, own.resolv_conf),
+        )
+        inherited = own.channel, own.stdin, own.log, own.errors, own.netns
+        steps = perform(*life)
+        next(steps)
+        return Start(
+            steps=steps,
+            cells=life[0].cells,
+            numbers=array("q", (*inherited, len(os.fsencode(own.hostname)))),
+            texts=tuple((place, os.fsencode(text) + b"\0") for place, text in texts),
+            channel=self._places[_CHANNEL],
+        )
+
+    def _enter_namespaces(self, calls: Calls, cgroup_files: tuple[str, ...]) -> None:
+        calls.step = "leave what is not its own"
+        for inherited, place in zip(_INHERITED, self._places, strict=False):
+            calls.make(_dup3, inherited, place, os.O_CLOEXEC)
+        note_close(calls, _FIRST, self._places.start - 1)
+        note_close(calls, self._places.stop)
+        calls.step = "join its cgroups"
+        calls.make(_umask, 0)
+        hide_from_ptrace(calls)
+        join_cgroups(calls, cgroup_files)
+        calls.step = "enter its namespaces"
+        calls.make(_setns, self._places[_NETNS], linux.CLONE_NEWNET)
+        calls.make(_unshare, linux.CLONE_NEWCGROUP)
+        calls.make(_sethostname, self._hostname, _NAME_LENGTH)
+        calls.make(_setsid)
+
+    def _mount_root(self, calls: Calls, parts: tuple[Part, ...]) -> None:
+        calls.step = "mount its root"
+        scratch = rootfs.Scratch(self._private, self._places[len(_INHERITED) :])
+        rootfs.mount_root(calls, _ROOT, parts, self._layers, scratch)
+
+    def _mount_kernel_filesystems(self, calls: Calls, cgroup_mounts: tuple[tuple[str, str], ...]) -> None:
+        calls.step = "mount /dev, /proc and /sys"
+        rootfs.mount_kernel_filesystems(calls, _ROOT, self._layers, cgroup_mounts)
+
+    def _furnish(self, calls: Calls, child: Child) -> None:
+        spec = child.spec
+        calls.step = MOUNT
+        if child.init:
+            calls.later(rootfs.bind_init, _ROOT, child.init)
+        if spec.hosts_file:
+            rootfs.bind_name_file(calls, _ROOT, self._hosts_file, "etc/hosts")
+        if spec.resolv_conf:
+            rootfs.bind_name_file(calls, _ROOT, self._resolv_conf, "etc/resolv.conf")
+        for mount in spec.mounts:
+            calls.later(rootfs.bind, _ROOT, mount)
+        calls.step = "write its files"
+        if spec.files:
+            calls.later(rootfs.write_files, _ROOT, spec)
+        calls.step = IDENTIFY
+        if spec.user:
+            calls.later(self._identify, _ROOT, spec.user)
+        calls.step = "make its working directory"
+        if spec.workdir != "/":
+            calls.later(lambda root: os.close(make_directories(root, spec.workdir)), _ROOT)
+        calls.step = "make its root read-only"
+        if spec.read_only:
+            calls.later(rootfs.make_read_only, _ROOT, child.parts)
+        calls.step = "enter its root"
+        rootfs.enter_root(calls, _ROOT)
+        calls.step = "open its output"
+        if spec.terminal:
+            calls.later(self._open_terminal, _ROOT, self._places[_CHANNEL])
+        else:
+            stdin: int | Register = self._places[_STDIN]
+            if not spec.stdin:
+                stdin = note_open_below(calls, _ROOT, "dev/null", os.O_RDONLY, RESOLVE_BENEATH)
+            connect_output(calls, stdin, self._places[_LOG], self._places[_ERRORS])
+
+    def _identify(self, root: int, user: str) -> None:
+        self._user = identify(root, user)
+
+    def _open_terminal(self, root: int, channel: int) -> None:
+        """A terminal of the container's own /dev/pts becomes ours; its other end goes to the supervisor.
+
+        It is bound at /dev/console nowhere (CVE-2025-52565).
+        """
+        master, slave = open_terminal(root, self._user.uid)
+        way = socket.socket(fileno=channel)
+        send_terminal(way, master)
+        way.detach()  # it is needed again
+        control_by(slave)
+        at_once(connect_output, slave, slave, slave)
+
+    def _become(self, calls: Calls, child: Child) -> None:
+        spec, rights = child.spec, child.rights
+        calls.step = BECOME
+        limits = pack("2Q", *(limit & _INFINITE for limit in self._open_files))  # struct rlimit
+        calls.make(_setrlimit, resource.RLIMIT_NOFILE, calls.memory(limits))
+        if spec.user:
+            calls.later(lambda: at_once(give_up, rights, self._user))
+        else:
+            give_up(calls, rights, Identity())
+        if spec.workdir != "/":  # where it is
+            calls.later(enter_directory, spec.workdir)
+        reset_signals(calls)
+        calls.make(_umask, 0o022)
+        calls.step = "wait for its record"
+        calls.make(_read, self._places[_CHANNEL], calls.memory(b" "), 1, least=1, instead=_give_up)
+        calls.step = "lock its rights"
+        lock(calls, rights)
+
+    def _run(self, calls: Calls, child: Child) -> None:
+        spec = child.spec
+        words = (f"/dev/{INIT}", "--", *spec.argv) if child.init else spec.argv
+        calls.step = "run"
+        if spec.user:
+            calls.later(lambda: at_once(execute, words, self._environment(spec)))
+        else:
+            execute(calls, words, self._environment(spec))
+
+    def _environment(self, spec: Spec) -> dict[str, str | int]:
+        found: dict[str, str | int] = {**environment(spec.env, self._user, "", spec.terminal)}
+        if not found["HOSTNAME"]:
+            found["HOSTNAME"] = self._variable
+        return found
+
+
+def _give_up(_: OSError) -> int:
+    """The supervisor has gone before it let this process run: nobody knows of it."""
+    os._exit(127)

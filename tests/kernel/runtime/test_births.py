@@ -1,0 +1,82 @@
+"""Processes that are on their way to their program."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+
+import pytest
+from containers import Containers, wait_for_end
+
+from netfab.runtime import client
+from netfab.runtime.launcher import Launcher
+from netfab.runtime.layers import make_layers
+from netfab.runtime.record import Record, write_record
+from netfab.runtime.spawn import bear, expect
+from netfab.runtime.spec import Spec
+from netfab.runtime.supervisor import leave_namespaces_of_nodes
+from netfab.system.process import user_namespace_is_initial
+
+
+def test_nobody_runs_whose_supervisor_ends_before_it_has_written_down_any(containers: Containers) -> None:
+    """Those that are born together hold what it had open for the others, until they let go of it."""
+    specs = [containers.spec("sleep", "infinity", name=f"n{number}") for number in range(3)]
+
+    for pidfd in _born(containers, specs):
+        wait_for_end(pidfd)
+
+    client.remove(containers.paths, [spec.name for spec in specs])
+
+
+def _born(containers: Containers, specs: list[Spec]) -> list[int]:
+    """Descriptors of processes that a supervisor has borne before it ended."""
+    paths = containers.paths
+    scratch = f"{paths.fabric_run}/layers"
+    os.makedirs(scratch)
+    for spec in specs:
+        os.makedirs(os.path.dirname(paths.spec(spec.name)))
+        write_record(paths.record(spec.name), Record("exited"))
+    ours, theirs = socket.socketpair()
+    parent = os.fork()
+    if parent == 0:
+        try:
+            leave_namespaces_of_nodes()
+            layers = make_layers(paths, scratch, user_namespace_is_initial())
+            launcher = Launcher(paths, layers, (1024, 1024))
+            expected = [expect(launcher.prepare(spec, containers.netns)) for spec in specs]
+            theirs.send(json.dumps([bear(one).pid for one in expected]).encode())
+            theirs.recv(1)  # until all are open at our parent's
+        finally:
+            os._exit(0)
+    pidfds = [os.pidfd_open(pid) for pid in json.loads(ours.recv(4096))]
+    ours.send(b".")
+    os.waitpid(parent, 0)
+    ours.close()
+    theirs.close()
+    return pidfds
+
+
+@pytest.mark.parametrize("replacement", ["link", "nothing", "directory"])
+def test_names_are_shown_whatever_a_program_has_put_in_their_place(
+    containers: Containers, replacement: str
+) -> None:
+    names = f"{containers.paths.run}/names"
+    os.makedirs(containers.paths.run, exist_ok=True)
+    with open(names, "w") as file:
+        file.write("192.0.2.1 there\n")
+    os.chmod(names, stat.S_IRUSR)
+    script = {
+        "link": "rm /etc/hosts; ln -s ../var/hosts /etc/hosts; echo mine >/var/hosts",
+        "nothing": "rm /etc/hosts",
+        "directory": "rm /etc/hosts; mkdir /etc/hosts",
+    }
+    containers.shell(script[replacement])
+
+    if replacement == "directory":
+        with pytest.raises(Exception, match=r"web: mount: .*(Invalid|directory)"):
+            containers.shell("true", hosts_file=names)
+    else:
+        assert containers.shell("cat /etc/hosts", hosts_file=names) == "192.0.2.1 there\n"
+    os.unlink(names)
