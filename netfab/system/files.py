@@ -11,6 +11,7 @@ from errno import EINVAL, ENOTDIR
 from netfab.system.libc import checked, libc
 
 IN_MODIFY = 0x2  # linux/inotify.h
+IN_CLOSE = 0x8 | 0x10  # of a file that was open for writing, and of others
 IN_MOVED_TO = 0x80
 
 _FALLOC_FL_KEEP_SIZE = 0x1
