@@ -31,6 +31,10 @@ _USED = (  # by nearly every sandbox: imported once, before any of them
     "netfab.topology.load",
     "netfab.runtime.exec",
     "netfab.testing.asked",
+    "netfab.testing.captured",
+    "netfab.testing.impaired",
+    "netfab.testing.recorder",
+    "netfab.testing.split",
     "netfab.testing.whole",
     "netfab.testing.servers",
 )
@@ -55,6 +59,7 @@ def main(door: int, parent: int) -> None:
         return
     _rehearse()
     gc.freeze()  # a fork that collects garbage would copy all that it looks at
+    gc.disable()
     line.tell(None)
     while True:
         ready = _forked_sandbox(callers)  # before it is asked for: it gets ready while a test runs
@@ -106,6 +111,7 @@ def _serve(calls: socket.socket) -> int:
         if first:
             _answer(line)
             first = False
+            gc.enable()  # what is forked from here on may last as long as a session
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
         elif os.fork() == 0:
             calls.close()
