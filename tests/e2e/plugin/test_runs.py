@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -32,6 +33,18 @@ def test_it(netfab):
     netfab["a"].ping("b")
     with netfab.link("b", "lan").down():
         assert netfab["a"].reaches("b")
+"""
+REFUSED = """
+def test_it(netfab):
+    netfab["a"].tcp("b", 5432)
+"""
+MISTAKEN = """
+@pytest.mark.netfab('''
+    networks: {lan: {}}
+    nodes: {a: {networks: [lam]}}
+    ''')
+def test_it(netfab):
+    pass
 """
 
 
@@ -82,9 +95,12 @@ def test_a_failed_test_leaves_what_tells_the_cause(directory: Path) -> None:
     cause = (kept / "why.txt").read_text()
     assert cause.startswith("not so: a reaches b\n")
     assert "of b" in cause
+    assert "hint: heal()\n" in cause
+    assert "assert netfab" in (kept / "failure.txt").read_text()
     assert "hello from a" in (kept / "logs" / "a-1.txt").read_text()
     assert (kept / "reproduce.txt").read_text().startswith("pytest test_it.py::test_it\n")
-    assert "link b - lan down" in (kept / "timeline.txt").read_text()
+    timeline = (kept / "timeline.txt").read_text()
+    assert re.search(r"test test_it\n(.*\n)+.*link b - lan down\n", timeline)
     assert json.loads((kept / "status.json").read_text())["nodes"]["a"]["state"] == "up"
     assert "lan" in (kept / "topology.yaml").read_text()
     echoes = [packet for packet in rdpcap(str(kept / "pcap" / "b-eth0.pcapng")) if ICMP in packet]
@@ -96,6 +112,23 @@ def test_a_failed_test_leaves_what_tells_the_cause(directory: Path) -> None:
         in said
     )
     assert "```mermaid" in summary.read_text()
+
+
+def test_a_connection_without_an_answer_is_explained(directory: Path) -> None:
+    said = Run(directory, REFUSED).to_the_end()
+
+    cause = (directory / "artefacts" / "test_it.py_test_it" / "why.txt").read_text()
+    assert cause.startswith("When the test had failed:\n\nnot so: a reaches b on tcp/5432\n")
+    assert "nothing listens on tcp/5432 in b" in cause
+    assert "netfab/testing" not in said
+
+
+def test_a_topology_that_makes_no_sense_is_told_by_its_line_in_the_test(directory: Path) -> None:
+    said = Run(directory, MISTAKEN).to_the_end()
+
+    told = "test_it.py:11:28: nodes.a.networks[0]: there is no network `lam`; did you mean `lan`?"
+    assert told in said
+    assert told in (directory / "artefacts" / "test_it.py_test_it" / "failure.txt").read_text()
 
 
 def test_a_test_that_passes_leaves_nothing(directory: Path) -> None:
