@@ -83,13 +83,13 @@ class Link:
         self._limit(bits)
         return Undo(self._unlimited)
 
-    def drop(self, match: str, count: int = 0) -> Undo:
-        """Lose the frames, both ways, that a match of nft(8) is about: "tcp flags syn"; until reset().
+    def drop(self, predicate: str, count: int = 0) -> Undo:
+        """Lose the frames, both ways, of which that holds: "tcp flags syn", as nft(8) has it; until reset().
 
         In a `with`, until its end. count: only the first so many; between two nodes so many each way. Who
         sends is not told. Raises NetfabError.
         """
-        self.fabric.impair(self, f"drop {match}{f', the first {count}' if count else ''}")
+        self.fabric.impair(self, f"drop {predicate}{f', the first {count}' if count else ''}")
         made: list[tuple[inside.Place, str, str]] = []
 
         def undo() -> None:
@@ -98,7 +98,7 @@ class Link:
 
         try:
             for place, interface, hooks in self._losing():
-                table = self.fabric.sandbox.call(impaired.drop, place, interface, hooks, match, count)
+                table = self.fabric.sandbox.call(impaired.drop, place, interface, hooks, predicate, count)
                 made.append((place, interface, table))
         except BaseException:
             undo()
