@@ -17,6 +17,8 @@ from runs import HANGS, Run
 from scapy.layers.inet import ICMP
 from scapy.utils import rdpcap
 
+from netfab.kernel import nft
+
 NOBODY = 65534
 WORKS = """
 @pytest.mark.parametrize("number", range(4))
@@ -33,6 +35,20 @@ def test_it(netfab):
     netfab["a"].ping("b")
     with netfab.link("b", "lan").down():
         assert netfab["a"].reaches("b")
+"""
+CABLES = """
+@pytest.mark.netfab("nodes: {a: {}, r: {forward: true}, b: {}}\\nlinks: [[a, r], [r, b]]\\n")
+def test_cables(netfab):
+    with netfab.link("a", "r").down():
+        assert netfab["a"].cannot_reach("b")
+    netfab["a"].run("ip", "link", "set", "eth0", "down")
+    netfab.heal()
+    assert netfab["a"].reaches("b", via="r")
+    netfab.apply("nodes: {a: {}, b: {}}\\nlinks: [[a, b]]\\n")
+    assert netfab["a"].reaches("b")
+
+def test_a_network(netfab):
+    pass
 """
 REFUSED = """
 def test_it(netfab):
@@ -65,6 +81,14 @@ def test_an_ordinary_user_who_can_gain_no_rights_needs_nothing_else(directory: P
 
     # Neither ip nor anything else is found but what netfab itself needs.
     assert "4 passed" in run.to_the_end(user=NOBODY)
+
+
+def test_cables_need_no_nft_and_networks_say_what_is_missing(directory: Path) -> None:
+    said = Run(directory, CABLES).to_the_end(user=NOBODY, missing=nft.program())
+
+    assert "1 passed, 1 error" in said
+    assert "a firewall is needed, and nft is missing" in said
+    assert "hint: install nftables" in said
 
 
 @pytest.mark.parametrize("user", [0, NOBODY])
