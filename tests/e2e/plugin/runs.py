@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,15 +40,15 @@ class Run:
         (directory / "pytest.ini").write_text("[pytest]\n")
 
     def to_the_end(
-        self, *words: str, user: int = 0, env: Mapping[str, str] | None = None, missing: str = ""
+        self, *words: str, user: int = 0, env: Mapping[str, str] | None = None, missing: Sequence[str] = ()
     ) -> str:
-        """What it prints, and its exit status in the last line. missing: a program that it does not have."""
+        """What it prints, and its exit status in the last line. missing: programs that it does not have."""
         process = self.start(*words, user=user, env=env, missing=missing)
         out, _ = process.communicate(timeout=PATIENCE)
         return f"{out}exit {process.returncode}"
 
     def start(
-        self, *words: str, user: int = 0, env: Mapping[str, str] | None = None, missing: str = ""
+        self, *words: str, user: int = 0, env: Mapping[str, str] | None = None, missing: Sequence[str] = ()
     ) -> subprocess.Popen[str]:
         argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words]
         if user:
@@ -56,8 +56,8 @@ class Run:
             argv = ["setpriv", *ids, "--clear-groups", "--no-new-privs", *argv]
             os.chown(self.directory, user, user)
         if missing:
-            hidden = 'mount --bind /dev/null "$0" && exec "$@"'
-            argv = ["unshare", "--mount", "sh", "-c", hidden, missing, *argv]
+            hidden = 'for each in $0; do mount --bind /dev/null "$each" || exit; done; exec "$@"'
+            argv = ["unshare", "--mount", "sh", "-c", hidden, " ".join(missing), *argv]
         plain = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "TMPDIR": str(self.directory)}
         return subprocess.Popen(
             argv,
