@@ -21,11 +21,13 @@ from netfab.kernel.attempts import connection, datagram
 from netfab.kernel.echo import answering, hops
 from netfab.nodes import THE_HOST, opened_namespace
 from netfab.system import linux
+from netfab.system.rest import rest
 from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, known_record, need_root, opened_store
 
 _AT_ONCE = 32  # attempts; most of one is waiting
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25  # seconds between two tries of what is to hold `within` a time
+# Seconds between two tries of what is to hold `within` a time: nobody tells that somebody answers by now.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
 
 
 class _Node(NamedTuple):
@@ -122,14 +124,14 @@ def _addresses(trial: Trial, source: _Node) -> tuple[Address, ...]:
 
 
 def _until_it_holds(trial: Trial, addresses: Sequence[Address], receiver: int | None) -> Verdict:
-    begun, pause = time.monotonic(), _FIRST_PAUSE
+    begun, seconds = time.monotonic(), _FIRST_PAUSE
     while True:
         answer = _attempt(trial, addresses, receiver)
         verdict = _verdict(trial, answer, time.monotonic() - begun)
         if verdict.holds or time.monotonic() - begun >= trial.within:
             return verdict
-        time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        rest(seconds)
+        seconds = min(2 * seconds, _LONGEST_PAUSE)
 
 
 def _verdict(trial: Trial, answer: _Answer, seconds: float) -> Verdict:

@@ -17,6 +17,7 @@ from netfab.runtime.places import in_container, name_of, on_host, place_in_conta
 from netfab.runtime.record import read_record
 from netfab.runtime.status import status, status_of
 from netfab.runtime.usage import Usage, usage_of
+from netfab.system.rest import rest
 from netfab.where import HERE, Where, need_root, records
 
 Uses = Mapping[tuple[str, str], Usage]  # by fabric and node
@@ -32,7 +33,7 @@ def stats(used: Callable[[], Uses], every: float = 1.0) -> Iterator[list[dict[st
     if not before:
         yield []
     while True:
-        time.sleep(every)
+        rest(every)
         found, now = used(), time.monotonic()
         yield [
             _row(key, one, (one.cpu - before[key].cpu) / (now - then))

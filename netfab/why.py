@@ -16,6 +16,7 @@ from netfab.dropping import Crossing, dropped_by
 from netfab.errors import NetfabError
 from netfab.kernel.trace import Dropped, Match
 from netfab.objects.view import Link, View, Way
+from netfab.system.rest import rest
 from netfab.topology.checks import HOST as THE_HOST
 from netfab.topology.checks import INTERNET, is_address
 from netfab.topology.schema import Check
@@ -48,9 +49,13 @@ def why(
 ) -> Answer:
     """Of a sentence that says who reaches whom. `hosts`: by name; "" is the only one.
 
+    A host is a source by its name, too; as `host` each of them is, and the first that does not is told.
     file: that of the fabric, to say where in it something stands.
     """
     nodes = summary["nodes"]
+    begins = list(hosts) if check.source == THE_HOST else list(hosts)[:1]
+    if check.source in hosts and check.source not in nodes:
+        begins, check = [check.source], check._replace(source=THE_HOST)
     if not is_address(check.target) and check.target not in (*nodes, THE_HOST, INTERNET):
         hint = did_you_mean(check.target, nodes) or "netfab status"
         raise NetfabError(f"there is no node {check.target} in fabric {fabric}", hint=hint)
@@ -59,9 +64,21 @@ def why(
             f"no node of fabric {fabric} is {check.source}, and nothing can be tried from there"
         )
     (trial,) = trials_of([check], summary)
-    asking = _Asking(trial, fabric, summary, hosts, _world_of(hosts), file, next(iter(hosts)))
+    world = _world_of(hosts)
+    for begin in begins:
+        asking = _Asking(trial, fabric, summary, hosts, world, file, begin)
+        answer = _answer(asking)
+        if answer.reaches and asking.there.wrong:
+            rest(_SETTLING)  # what reaches has been mended just now
+            answer = _answer(_Asking(trial, fabric, summary, hosts, _world_of(hosts), file, begin))
+        if answer.cause:
+            break
+    return answer
+
+
+def _answer(asking: _Asking) -> Answer:
     gone = next(asking.gone(), None)
-    verdict = None if gone else hosts[asking.begin.host].tried(asking.told)
+    verdict = None if gone else asking.tried()
     if verdict is None or not verdict.holds:
         cause = gone or next(asking.causes(refused=verdict is not None and "refused" in verdict.reason))
         return Answer(False, asking.there.hops, asking.with_cure(cause))
@@ -137,6 +154,10 @@ class _Asking:
         begun = (way for way in ways if way[1].hops or not (way[1].wrong and way[1].wrong.no_route))
         return next(begun, next(iter(ways), ("", Walked((), None))))
 
+    def tried(self) -> Verdict:
+        """What comes of it."""
+        return self._hosts[self.begin.host].tried(self.told)
+
     def gone(self) -> Iterator[Finding]:
         """Ends in which nothing can be tried."""
         for place in (self.begin, self.end):
@@ -151,10 +172,9 @@ class _Asking:
             yield from self.doubts()
         yield from self._of_rules()
         yield from self._of_the_program()
-        for view in self.world.views.values():
-            yield from (
-                Finding(f"it is not as it was applied: {line}", self._reconcile()) for line in view.drift
-            )
+        for host, view in self.world.views.items():
+            what = f"{host} is not as it was applied" if host else "it is not as it was applied"
+            yield from (Finding(f"{what}: {line}", self._reconcile()) for line in view.drift)
         yield Finding("nothing that netfab looks at is wrong", "netfab capture, at both ends")
 
     def seen(self, refused: bool) -> Iterator[Finding]:
@@ -348,6 +368,7 @@ class _Asking:
 _NOWHERE: Mapping[str, Any] = {"addresses": {}}
 _BACK = 1  # of the matches that are traced
 _SMALL = 100  # bytes, of a packet that fits everywhere
+_SETTLING = 1.0  # seconds in which the kernel tells a bridge of its ports' carrier (net/core/link_watch.c)
 
 
 def _world_of(hosts: Mapping[str, Asked]) -> World:

@@ -10,7 +10,7 @@ import click
 from netfab.cli.context import where_of
 from netfab.cli.failures import exit_code, printable, show_bug, show_error
 from netfab.cli.files import file_option, find_file, is_file, name_option, read_topology, set_option
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, Unsupported
 from netfab.topology.schema import Topology
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def lab_command(
 ) -> None:
     """Apply FILE in a sandbox, run CMD (else a shell) beside it, and leave nothing: lab [FILE] [-- CMD…].
 
-    Needs no root. Exits with CMD's code. From a second terminal: lab --enter [NAME] [-- CMD…].
+    Needs no root; where users may have no sandbox, sudo without a password serves. Exits with CMD's code.
+    From a second terminal: lab --enter [NAME] [-- CMD…].
     """
     from netfab.hosts import labs, sandbox
 
@@ -72,7 +73,14 @@ def lab_command(
     def inside() -> int:
         return _inside(topology, path, words or shell, ctx, welcome, uplink)
 
-    raise SystemExit(sandbox.run(inside, topology.name, beside))
+    try:
+        code = sandbox.run(inside, topology.name, beside)
+    except Unsupported:
+        from netfab.kernel.userns import begin_again_by_sudo
+
+        begin_again_by_sudo(lambda why: click.echo(f"netfab: {why}", err=True))
+        raise
+    raise SystemExit(code)
 
 
 def _way_out(topology: Topology) -> Beside:

@@ -14,6 +14,7 @@ from netfab.cli.files import far_nodes
 from netfab.errors import NetfabError
 
 if TYPE_CHECKING:
+    from netfab.remote.nodes import There
     from netfab.topology.schema import Check
     from netfab.why import Answer
 
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 def why_command(ctx: click.Context, output: str, source: str, target: str, port: str | None) -> None:
     """Say whether A reaches B, by which way; and where not, the first thing that is wrong and its cure.
 
-    A is NODE or FABRIC/NODE; B a node, also of another fabric on this host (FABRIC/NODE), an address, `host`
-    or `internet`. Exits with 1 where it does not.
+    A is NODE or FABRIC/NODE, or `host`; of several hosts that is each, and one is called by its name. B is a
+    node, also of another fabric on this host (FABRIC/NODE), an address, `host` or `internet`. Exits with 1
+    where it does not.
     """
     from netfab.cli import show
     from netfab.why import lines, step
@@ -73,7 +75,8 @@ def _answer(fabric: str, other: str, check: Check, where: Any) -> Answer:
     from netfab.why import why
 
     source = f"{fabric}/{check.source}" if fabric else check.source
-    if far := far_nodes([source], where):
+    end = f"{other}/{check.target}" if other else check.target
+    if far := far_nodes([source], where) or _from_a_host(check.source, end, where):
         from netfab.remote.asking import There
         from netfab.remote.party import party
 
@@ -89,16 +92,22 @@ def _answer(fabric: str, other: str, check: Check, where: Any) -> Answer:
             hosts = {host: There(together, host, entry.name) for host in entry.hosts}
             return why(check, entry.name, entry.summary, hosts, entry.file)
     if check.source == "host":  # the fabric is that of B
-        record, _, _ = node_of(f"{other}/{check.target}" if other else check.target, where)
+        record, _, _ = node_of(end, where)
     else:
         record, _, _ = node_of(source, where)
     summary = json.loads(record.summary)
     if other in ("", record.name):
         return why(check, record.name, summary, {"": Here(record.name, where)}, record.file)
-    beside, _, _ = node_of(f"{other}/{check.target}", where)
+    beside, _, _ = node_of(end, where)
     check = check._replace(target=f"{other}/{check.target}")
     both = _both(summary, other, json.loads(beside.summary))
     return why(check, record.name, both, {"": Here(record.name, where, other)}, record.file)
+
+
+def _from_a_host(source: str, end: str, where: Any) -> dict[str, There]:
+    """B, where it is of a fabric on several hosts, and A stands for one or all of these."""
+    far = far_nodes([end], where)
+    return {name: there for name, there in far.items() if source in ("host", *there.entry.hosts)}
 
 
 def _both(summary: Mapping[str, Any], fabric: str, other: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,6 +104,8 @@ def _hops(world: World, begin: Place, target: str, source: str) -> Iterator[Hop]
             raise _Stopped(f"{name_of(place)} has an interface that it had not a moment ago", "ask again")
         towards = way.gateway or target
         if place.node == HOST and not _is_ours(world, place, space, link):
+            if target in world.owners and (dead := _dead_links(world, place, space)):
+                raise dead
             return  # it leaves the host, or what is known of it
         hop, into = _across(world, place, space, link, towards)
         yield hop
@@ -184,20 +186,32 @@ def _refused(
 
 def _dead_links(world: World, place: Place, space: Space) -> _Stopped | None:
     """Where an interface that should be there is not, or is down, its routes are gone with it."""
-    for (where, interface), cable in world.cables.items():
-        if where == place and place.node:
-            link = space.link(interface)
-            if link is None:
-                gone = f"{interface} of {name_of(place)}"
-                return _Stopped(f"{gone} is gone", traces=by(place, gone))
-            if not (link.up and link.carrier):
-                return _down(world, place, link, cable)
+    for interface, cable in _leading_out(world, place):
+        link = space.link(interface)
+        if link is None:
+            gone = f"{interface} of {name_of(place)}"
+            return _Stopped(f"{gone} is gone", traces=_traces(place, gone, interface))
+        if not (link.up and link.carrier):
+            return _down(world, place, link, cable)
     return None
+
+
+def _leading_out(world: World, place: Place) -> Iterator[tuple[str, Cable | None]]:
+    """The interfaces by which a node sends; of a host, its bridges that have an address."""
+    if place.node == HOST:
+        yield from ((owner.interface, None) for owner in world.owners.values() if owner.place == place)
+    else:
+        yield from ((link, cable) for (where, link), cable in world.cables.items() if where == place)
+
+
+def _traces(place: Place, name: str, interface: str) -> Traces:
+    """Of a link: what is not as it was applied calls a host's by its name alone."""
+    return by(place, name, interface) if place.node == HOST else by(place, name)
 
 
 def _down(world: World, place: Place, link: Link, cable: Cable | None) -> _Stopped:
     name = f"{link.name} of {name_of(place)}"
-    traces = by(place, name, link.name) if place.node == HOST else by(place, name)
+    traces = _traces(place, name, link.name)
     if not link.up:
         return _Stopped(f"{name} is down", traces=traces)
     if cable is not None:
@@ -302,7 +316,8 @@ def _bridge_of(
             traces=by(cable.place, port.name),
         )
     if not bridge.up:
-        raise _Stopped(f"bridge {bridge.name} is down", traces=by(cable.place, f"bridge {bridge.name}"))
+        where = f"{bridge.name} of {name_of(cable.place)}" if cable.place.host else bridge.name
+        raise _Stopped(f"bridge {where} is down", traces=by(cable.place, f"bridge {bridge.name}"))
     if port.port_state != FORWARDING:
         raise _Stopped(
             f"port {port.name} of {bridge.name}, {link.name} of {name_of(place)}, does not forward",

@@ -18,6 +18,7 @@ from netfab.kernel.execute import Failures, Handler, Steps
 from netfab.objects.bgp import DAEMONS
 from netfab.objects.ops import TellBgp
 from netfab.runtime.paths import Paths
+from netfab.system.rest import rest
 
 if TYPE_CHECKING:
     import socket
@@ -27,7 +28,7 @@ _ANSWER = 5.0  # seconds
 _MOST = 64 << 20  # bytes of an answer; of a hundred peers a megabyte
 _PATIENCE = 10.0  # seconds until it listens, or has heard its peers
 _LONG = 4.0  # seconds of waiting, after which that is said: sessions take two or three
-_GLANCE = 0.02  # seconds between two looks at that
+_GLANCE = 0.02  # seconds between two looks at that, of which its door tells nobody who does not ask
 _DONE = b"\0\0\0"
 
 
@@ -57,7 +58,7 @@ class Speaker:
                 told = True
                 self._waiting_for(f"what {', '.join(silent)} says by BGP")
             self._check()
-            time.sleep(_GLANCE)
+            rest(_GLANCE)
 
     def _silent(self) -> list[str]:
         """Peers of which the end of what they had to say has not come (RFC 4724, section 2).
@@ -95,7 +96,7 @@ class Speaker:
                 if time.monotonic() >= deadline:
                     raise OSError(error.errno, f"bgpd does not listen: {error.strerror}") from error
             self._check()
-            time.sleep(_GLANCE)
+            rest(_GLANCE)
 
     def _opened(self) -> socket.socket:
         import socket  # for the few fabrics that speak BGP

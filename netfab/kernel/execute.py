@@ -8,18 +8,19 @@ steps.py's.
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from errno import EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT, ENXIO, ESRCH
 from functools import partial
 from itertools import groupby
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 from netfab.errors import ForeignObject, KernelRefused
 from netfab.kernel.dumps import links
 from netfab.kernel.holders import holder
-from netfab.kernel.netlink import BATCH, Netlink
+from netfab.kernel.netlink import BATCH, Monitor, Netlink
 from netfab.kernel.netns import GuestWentAway, Namespaces
 from netfab.kernel.nft import load
 from netfab.kernel.steps import carry_out
@@ -42,6 +43,7 @@ from netfab.objects.wire import (
 from netfab.tuples import NamedTuple
 
 CLEANUP = 5.0  # seconds that the kernel may take to end what is in a namespace
+_AGAIN = 0.1  # seconds after which that is tried again, whatever is told
 RACES = 5  # for indexes, against other programs, in one batch
 TAKEN = {EEXIST, EBUSY}
 GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT, ENXIO}  # for a delete: it is done; ENXIO: it has no IPv6
@@ -193,14 +195,21 @@ class Executor:
 
     def _after_the_dead(self, space: str, steps: Steps, refused: list[Refusal]) -> list[Refusal]:
         """Try again while a MAC is a macvlan's in a namespace that ended: the kernel cleans up later."""
+        if not any(one.errno == EADDRINUSE for one in refused):
+            return refused
         deadline = monotonic() + CLEANUP
-        while (waiting := {one.number for one in refused if one.errno == EADDRINUSE}) and (
-            monotonic() < deadline
-        ):
-            self._namespaces.let_go_of_ended()
-            sleep(0.01)
-            refused = [one for one in refused if one.number not in waiting]
-            refused += self._batch(space, [step for step in steps if step[0] in waiting])
+        monitor = Monitor()  # it is told as a change of the macvlan's lower link
+        try:
+            while (waiting := {one.number for one in refused if one.errno == EADDRINUSE}) and (
+                monotonic() < deadline
+            ):
+                self._namespaces.let_go_of_ended()
+                select.select([monitor], [], [], _AGAIN)
+                monitor.drain()
+                refused = [one for one in refused if one.number not in waiting]
+                refused += self._batch(space, [step for step in steps if step[0] in waiting])
+        finally:
+            monitor.close()
         return refused
 
     def _jump_ahead(self, space: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from errno import ENETDOWN
-from time import monotonic, sleep
+from time import monotonic
 
 from netfab.kernel.dumps import ALL_LINKS, addresses
 from netfab.kernel.netlink import Monitor, Netlink
@@ -56,8 +56,13 @@ def await_carrier(netlink: Netlink, bridge: int, port: int) -> None:
 def await_addresses(netlink: Netlink, ifindex: int) -> None:
     """Until what comes for the IPv6 addresses of that link is taken, unless they are still tentative."""
     deadline = monotonic() + PATIENCE
-    while _is_deaf(netlink, ifindex) and monotonic() < deadline:
-        sleep(0.001)  # a work queue has its turn; of a local route nothing is told
+    monitor = Monitor(Monitor.ADDRESSES6 | Monitor.ROUTES6)
+    try:
+        while _is_deaf(netlink, ifindex) and (left := deadline - monotonic()) > 0:
+            select.select([monitor], [], [], left)
+            monitor.drain()
+    finally:
+        monitor.close()
 
 
 def _is_deaf(netlink: Netlink, ifindex: int) -> bool:

@@ -191,13 +191,13 @@ def _refusal(data: bytes, flags: int, begin: int, end: int) -> tuple[int, str]:
 
 
 class Monitor:
-    """A socket that becomes readable when a link or an address of its namespace changes."""
+    """A socket that becomes readable when something of these groups changes in its namespace."""
 
-    RTMGRP_LINK, RTMGRP_IPV6_IFADDR = 0x1, 0x100
+    LINKS, ADDRESSES6, ROUTES6 = 0x1, 0x100, 0x400  # RTMGRP_, linux/rtnetlink.h
 
-    def __init__(self) -> None:
+    def __init__(self, groups: int = LINKS | ADDRESSES6) -> None:
         self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE)
-        self._socket.bind((0, self.RTMGRP_LINK | self.RTMGRP_IPV6_IFADDR))
+        self._socket.bind((0, groups))
 
     def close(self) -> None:
         """Let go of the socket."""

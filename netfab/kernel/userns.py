@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from errno import EINVAL, ENOSPC, EPERM
 
@@ -48,6 +50,18 @@ def become_root() -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
+
+
+def begin_again_by_sudo(say: Callable[[str], None]) -> None:
+    """This command as the machine's root, where sudo(8) asks for no password; returns where it can't be.
+
+    say: told so before.
+    """
+    with suppress(OSError):  # there is no sudo
+        asked = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False)
+        if asked.returncode == 0:
+            say("this host lets no ordinary user make a user namespace: as root, by sudo")
+            os.execvp("sudo", ["sudo", "-n", "--preserve-env", sys.executable, *sys.orig_argv[1:]])
 
 
 class _Helper:

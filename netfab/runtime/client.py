@@ -24,6 +24,7 @@ from netfab.runtime.record import EXITED, Record, write_record
 from netfab.runtime.spec import Spec
 from netfab.runtime.status import connect, status, status_of, supervisor_lives
 from netfab.system.replace import replace_file
+from netfab.system.rest import rest
 from netfab.system.trees import remove_tree
 
 _T = TypeVar("_T")
@@ -266,7 +267,7 @@ def _connected(paths: Paths, deadline: float) -> Iterator[socket.socket]:
             # as a rule.
             if time.monotonic() > deadline:
                 raise RuntimeFailed(f"the supervisor of {paths.fabric} neither answers nor ends")
-            time.sleep(_GLANCE)
+            rest(_GLANCE)
     summons.dismiss(paths)  # one that was begun in vain: another was there first
     with door:
         yield door

@@ -23,6 +23,7 @@ from netfab.runtime.paths import Paths
 from netfab.runtime.protocol import MESSAGE_LIMIT
 from netfab.runtime.status import Status, connect, status_of
 from netfab.system import files
+from netfab.system.rest import rest
 from netfab.tuples import NamedTuple
 
 _CHUNK = 1 << 16
@@ -157,7 +158,7 @@ class _Look:
                     self._wait(door.fileno())
                     _hear(door)
                 if not self._status().over:  # nobody knows yet: it has just been killed, or its disk is full
-                    time.sleep(_GLANCE / 1000)
+                    rest(_GLANCE / 1000, [self._signals])
 
     def _status(self) -> Status:
         found = status_of(self._paths, self._name)

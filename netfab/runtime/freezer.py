@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from netfab.errors import NetfabError, Unsupported
 from netfab.runtime.cgroups import Hierarchies, Leaf, existing_leaves
+from netfab.system.rest import rest
 
 _PATIENCE = 2.0  # seconds: one that waits for a disk or a server halts only when that has answered
 _GLANCE = 0.001  # seconds between two looks at v1's freezer, which tells nobody
@@ -108,7 +109,7 @@ def _freeze_v1(leaf: Leaf) -> bool:
         if time.monotonic() > deadline:
             return False
         _write(leaf, "freezer.state", "FROZEN")  # again, for those that were born meanwhile
-        time.sleep(_GLANCE)
+        rest(_GLANCE)
     return True
 
 

@@ -1,7 +1,7 @@
 """Waiting until nodes are ready: inside them something listens, answers, succeeds or was said.
 
 No event tells that a program has begun to listen, so the probes are tried again, with pauses that grow from 5
-to 250 ms. A container that is over can't become ready: that ends the wait at once.
+to 250 ms. A container that is over can't become ready: that ends the pause, and the wait.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from netfab.errors import NetfabError, NotReady
 from netfab.runtime.exec import run_in_container
@@ -20,6 +20,7 @@ from netfab.runtime.paths import Paths
 from netfab.runtime.status import status_of
 from netfab.runtime.streams import Streams
 from netfab.system import linux
+from netfab.system.rest import rest
 from netfab.tuples import NamedTuple
 
 _LINES = 20  # of output, that a failure shows
@@ -69,7 +70,7 @@ def wait_ready(
     longer wait is for.
     """
     silent = True
-    begun, pause = time.monotonic(), _FIRST_PAUSE
+    begun, seconds = time.monotonic(), _FIRST_PAUSE
     waiting = [(node, probe, _check_of(paths, node, probe)) for node in nodes for probe in node.probes]
     while waiting := [(node, probe, check) for node, probe, check in waiting if not check()]:
         for node, probe, _ in waiting:
@@ -78,8 +79,25 @@ def wait_ready(
         if silent and time.monotonic() - begun > LONG:
             silent = False
             waiting_for(", ".join(f"{node.name} ({_described(probe)})" for node, probe, _ in waiting))
-        time.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE)
+        with _alive(paths, {node.name for node, _, _ in waiting}) as programs:
+            rest(seconds, programs)
+        seconds = min(seconds * 2, _LONGEST_PAUSE)
+
+
+@contextmanager
+def _alive(paths: Paths, names: Iterable[str]) -> Iterator[list[int]]:
+    """Descriptors that are readable when one of these programs ends; of those that run."""
+    pidfds = []
+    try:
+        for name in names:
+            status = status_of(paths, name)
+            if status is not None and status.pid:
+                with suppress(OSError):  # it has just ended
+                    pidfds.append(os.pidfd_open(status.pid))
+        yield pidfds
+    finally:
+        for pidfd in pidfds:
+            os.close(pidfd)
 
 
 def _raise_if_hopeless(paths: Paths, node: Node, probe: Probe, waited: float) -> None:

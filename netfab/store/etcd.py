@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 from netfab.errors import StoreError, StoreUnreachable
 from netfab.store.etcd_wire import NO_TOKEN, Refused, Wire, reason_of
 from netfab.store.store import NO_SENSE
+from netfab.system.rest import rest
 from netfab.topology.schema import Etcd
 from netfab.tuples import NamedTuple
 
 PATIENCE = 15.0  # seconds; a cluster that lost its leader has another one sooner
 ATTEMPT = 5.0  # seconds for one member
-PAUSE = 0.1  # seconds before all members are asked again
+PAUSE = 0.1  # seconds before all members are asked again: none tells that it has a leader
 Json = dict[str, Any]
 
 
@@ -101,7 +102,7 @@ class Client:
                 self._wires = [*self._wires[1:], wire]  # and the others are asked before it from now on
             if not hopeful or monotonic() > end:
                 raise _unreachable(failures)
-            sleep(PAUSE)
+            rest(PAUSE)
 
     def _ask(self, wire: Wire, verb: str, words: Json, seconds: float) -> Json:
         if not self.at.user:

@@ -12,14 +12,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from secrets import randbits
-from time import monotonic, sleep
+from time import monotonic
 
 from netfab.errors import Locked, StoreError
 from netfab.store.etcd import Client, Found, Json, created_at, put, read
 from netfab.store.store import NO_SENSE
+from netfab.system.rest import rest
 
 TTL = 30  # seconds, as hosts wait for the next word of a controller
-GLANCE = 0.2  # seconds between two looks at a lock that another one holds
+GLANCE = 0.2  # seconds between two looks at a lock that another one holds; beside them its own is renewed
 RENEWAL = 2.0  # seconds that a renewal may take: hosts wait meanwhile
 
 
@@ -103,7 +104,7 @@ def _acquired(
             told = holder
             waiting(holder)
         keep_alive()
-        sleep(GLANCE)
+        rest(GLANCE)
 
 
 def _words() -> str:

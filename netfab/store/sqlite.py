@@ -52,9 +52,16 @@ class SqliteStore:
             with _alone(directory):  # becoming a WAL store is the one step that waits for nobody and fails
                 _make_private(self.path)
                 self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._upgrade()
+                try:
+                    self._prepare()
+                except BaseException:
+                    self._db.close()
+                    raise
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._upgrade()
 
     def _upgrade(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()

@@ -11,6 +11,7 @@ from contextlib import suppress
 from errno import EINVAL, ENOTDIR
 
 IN_MODIFY = 0x2  # linux/inotify.h
+IN_CLOSE = 0x8 | 0x10  # of a file that was open for writing, and of others
 IN_MOVED_TO = 0x80
 IN_CREATE, IN_DELETE = 0x100, 0x200
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,20 +14,29 @@ from pathlib import Path
 from netfab.errors import NetfabError
 from netfab.testing import whole
 from netfab.testing.fabric import Fabric
+from netfab.testing.node import Verdict
 
 HANGS = (NetfabError, OSError, EOFError)  # when the sandbox itself is gone: what can be kept is kept
 
 
-def keep(fabric: Fabric, directory: Path, again: str) -> None:
-    """Write all that may tell the cause. again: the command that runs the test again."""
+def begin(directory: Path, failure: str, again: str) -> None:
+    """What pytest says of the failure, and the command that runs the test again."""
     directory.mkdir(parents=True, exist_ok=True)
+    (directory / "failure.txt").write_text(f"{failure}\n")
+    (directory / "reproduce.txt").write_text(f"{again}\n")
+
+
+def keep(fabric: Fabric, directory: Path, beside: Path) -> None:
+    """Write all that may tell the cause. beside: the directory in which pytest was started."""
+    directory.mkdir(exist_ok=True)
     topology = directory / "topology.yaml"
     with suppress(*HANGS):
         text, graph = fabric.shown()
         topology.write_text(text)
         (directory / "graph.mermaid").write_text(graph)
+        with open(directory / "reproduce.txt", "a") as file:
+            file.write(f"netfab lab {shlex.quote(os.path.relpath(topology, beside))}\n")
     (directory / "timeline.txt").write_text("".join(_timeline(fabric)))
-    (directory / "reproduce.txt").write_text(f"{again}\nnetfab lab {shlex.quote(str(topology))}\n")
     for name, content in (("status.json", _status), ("why.txt", _why)):
         with suppress(*HANGS):
             (directory / name).write_text(content(fabric))
@@ -53,10 +63,19 @@ def _status(fabric: Fabric) -> str:
 
 
 def _why(fabric: Fabric) -> str:
-    """What did not hold when it was tried, and what has changed since it was applied."""
-    told = [str(verdict) for verdict in fabric.failures]
-    told += fabric.sandbox.call(whole.drift, fabric.name, fabric.hosts)
-    return "\n".join(told or ["nothing that was tried failed, and all is as it was applied"]) + "\n"
+    """What did not hold when it was tried, else what doesn't now; and what has changed since the apply."""
+    told = [*map(str, fabric.failures)]
+    if not told and (failing := _failing(fabric)):
+        told = ["When the test had failed:", *map(str, failing)]
+    if drift := fabric.sandbox.call(whole.drift, fabric.name, fabric.hosts):
+        told.append("\n".join(["not as it was applied:", *(f"  {line}" for line in drift)]))
+    return "\n\n".join(told or ["every check that was tried holds, and all is as it was applied"]) + "\n"
+
+
+def _failing(fabric: Fabric) -> list[Verdict]:
+    """Of what a test asked for and got no answer to, and of the file's checks, those that do not hold."""
+    asked = [*dict.fromkeys([*fabric.unanswered, *fabric.checks])]
+    return [verdict for verdict in fabric.verdicts(asked) if not verdict]
 
 
 def _logs(fabric: Fabric, directory: Path) -> None:
@@ -66,7 +85,8 @@ def _logs(fabric: Fabric, directory: Path) -> None:
         head = f"$ {shlex.join(program.argv)}\n"
         texts[f"{program.node}-{number}.txt"] = f"{head}{program.out}{program.err}"
     with suppress(*HANGS):
-        texts |= fabric.sandbox.call(whole.logs, fabric.name, fabric.hosts)
+        logs = fabric.sandbox.call(whole.logs, fabric.name, fabric.hosts)
+        texts |= {f"{node}.txt": text for node, text in logs.items()}
     _write(directory, {name: text.encode() for name, text in texts.items()})
 
 

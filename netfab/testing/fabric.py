@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ class Fabric:
 
     def __init__(self, topology: Given, seed: int = 0, recorded: bool = False) -> None:
         """recorded: what passes its interfaces is kept, for when the test fails. Raises NetfabError."""
+        __tracebackhide__ = True
         self.seed = seed
         self.programs: list[Program] = []
         self.timeline: list[tuple[float, str]] = []  # when, in seconds since the epoch, and what
         self.failures: list[Verdict] = []
+        self.unanswered: dict[str, None] = {}  # sentences of what was asked for, in order, each once
         self._impaired: dict[tuple[str, str], Link] = {}  # what may not be as it was applied
         self._given, self._recorded = topology, recorded
         self._serving: list[Line] = []
@@ -39,6 +42,7 @@ class Fabric:
         self._begin()
 
     def _begin(self) -> None:
+        __tracebackhide__ = True
         self._sandbox = Sandbox()
         try:
             self._apply()
@@ -48,6 +52,7 @@ class Fabric:
             raise
 
     def _apply(self) -> None:
+        __tracebackhide__ = True
         text, file, directory = self._given
         self._applied = self._sandbox.call(whole.apply, text, file, directory, dict(os.environ))
         self._names.clear()
@@ -85,6 +90,7 @@ class Fabric:
             self.programs.clear()
             self.timeline.clear()
             self.failures.clear()
+            self.unanswered.clear()
             self._impaired.clear()
             self._begin()
 
@@ -132,6 +138,12 @@ class Fabric:
         known = ", ".join(each["network"] for each in found) or "none"
         raise NetfabError(f"{node} has no link to {to}; it is on {known}")
 
+    def has(self, link: Link) -> bool:
+        """Whether that cable is still there, as it was."""
+        with suppress(NetfabError):
+            return self.interface(link.node, link.to) == link.interface
+        return False
+
     def link(self, node: str, to: str) -> Link:
         """A node's cable: on a network, or to another node."""
         return Link(self, node, to)
@@ -151,11 +163,18 @@ class Fabric:
         """For the timeline of a test that fails."""
         self.timeline.append((time.time(), what))
 
+    def begins(self, test: str) -> None:
+        """What failed before it, in a fabric of several tests, is none of its failures."""
+        self.failures.clear()
+        self.unanswered.clear()
+        self.note(f"test {test}")
+
     def apply(self, topology: str | Path | Mapping[str, Any]) -> None:
         """Make it match another topology; what was done to links is undone before.
 
         Raises NetfabError, and then it is as it was applied last.
         """
+        __tracebackhide__ = True
         self._renew()
         self._restore_links()
         before = self._given
@@ -176,7 +195,8 @@ class Fabric:
 
         Raises AssertionError with those that do not hold, and why.
         """
-        verdicts = self._tried(sentences or self._applied.checks)
+        __tracebackhide__ = True
+        verdicts = self._tried(sentences or self.checks)
         if wrong := [str(verdict) for verdict in verdicts if not verdict]:
             raise AssertionError("\n".join(wrong))
 
@@ -186,15 +206,24 @@ class Fabric:
         return verdict
 
     def _tried(self, sentences: Sequence[str]) -> list[Verdict]:
-        found = self.sandbox.call(asked.tried, self.name, sentences, self.hosts)
-        verdicts = [
-            Verdict(sentence, each.holds, each.why or each.reason)
-            for sentence, each in zip(sentences, found, strict=True)
-        ]
+        verdicts = self.verdicts(sentences)
         for verdict in verdicts:
             self.note(repr(verdict))
         self.failures += [verdict for verdict in verdicts if not verdict]
         return verdicts
+
+    def verdicts(self, sentences: Sequence[str]) -> list[Verdict]:
+        """What comes of each; that does not count as the test's."""
+        found = self.sandbox.call(asked.tried, self.name, sentences, self.hosts) if sentences else []
+        return [
+            Verdict(sentence, each.holds, each.why or each.reason)
+            for sentence, each in zip(sentences, found, strict=True)
+        ]
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """The sentences of its file."""
+        return self._applied.checks
 
     def why(self, source: Node | str, target: Node | str, port: str = "") -> str:
         """Whether one reaches the other, by which way, and the first thing that is wrong: `netfab why`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,11 +24,13 @@ def annotation(report: pytest.TestReport) -> str:
 def summary(report: pytest.TestReport, kept: str) -> str:
     """Markdown: what went wrong, why, and the graph of the fabric."""
     directory = Path(kept)
-    lines = [f"### {report.nodeid}", "", "```", _message(report), "```", ""]
+    message = _message(report)
+    lines = [f"### {report.nodeid}", "", "```", message, "```", ""]
     for name, language in (("why.txt", ""), ("graph.mermaid", "mermaid")):
         for path in sorted(directory.rglob(name)):
-            lines += [f"```{language}", path.read_text().rstrip(), "```", ""]
-    return "\n".join([*lines, f"Kept in `{kept}`.", ""]) + "\n"
+            if (text := path.read_text().rstrip()) not in message:  # a failed check has told why
+                lines += [f"```{language}", text, "```", ""]
+    return "\n".join([*lines, f"Kept in `{os.path.relpath(kept)}`.", ""]) + "\n"
 
 
 def _message(report: pytest.TestReport) -> str:

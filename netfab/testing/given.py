@@ -29,7 +29,7 @@ def given(topology: str | Path | Mapping[str, Any] | None, beside: Path) -> Give
 
         return Given(yaml.safe_dump(dict(topology), sort_keys=False), beside.name, str(directory))
     if isinstance(topology, str) and "\n" in topology:
-        return Given(textwrap.dedent(topology), beside.name, str(directory))
+        return Given(_as_it_stands(topology, beside), beside.name, str(directory))
     path = directory / (topology or DEFAULT)
     try:
         return Given(path.read_text(encoding="utf-8"), str(path), str(path.parent))
@@ -38,3 +38,11 @@ def given(topology: str | Path | Mapping[str, Any] | None, beside: Path) -> Give
             f"{path}: {error.strerror}",
             hint="give the marker `netfab` a topology: a file beside the test, its text, or a dict",
         ) from error
+
+
+def _as_it_stands(topology: str, beside: Path) -> str:
+    """With its lines' numbers in the test file, if it is found there as it is: errors name them."""
+    before, found, _ = beside.read_text(encoding="utf-8").partition(topology)
+    if not found:
+        return textwrap.dedent(topology)
+    return "\n" * before.count("\n") + topology

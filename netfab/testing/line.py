@@ -48,6 +48,7 @@ class Line:
 
     def hear(self) -> tuple[Any, list[int]]:
         """The next thing that was said. Raises what the other end failed with; EOFError."""
+        __tracebackhide__ = True  # pytest's: what failed is elsewhere
         head, fds, _, _ = socket.recv_fds(self._socket, _HEAD.size, _MOST, socket.MSG_CMSG_CLOEXEC)
         while 0 < len(head) < _HEAD.size:
             head += self._exactly(_HEAD.size - len(head))

@@ -42,7 +42,7 @@ class Link:
     def down(self) -> Undo:
         """Pull it; in a `with`, until its end."""
         self._set(up=False)
-        return Undo(self.up)
+        return self._undo(self.up)
 
     def up(self) -> Undo:
         """Plug it in; in a `with`, until its end."""
@@ -53,14 +53,14 @@ class Link:
         if self.to in self.fabric.nodes:
             self.fabric.sandbox.call(impaired.give_back, place, self.interface)
         self.fabric.forget_the_silent()
-        return Undo(lambda: self._set(up=False))
+        return self._undo(lambda: self._set(up=False))
 
     def flap(self, count: int = 1) -> Undo:
         """Pull it and plug it in, so many times; it stays plugged in."""
         for _ in range(count):
             with self.down():
                 pass
-        return Undo(self.reset)
+        return self._undo(self.reset)
 
     def set(self, **impairments: str) -> Undo:
         """What this node sends by it: rate="10mbit"; in a `with`, until its end.
@@ -83,13 +83,13 @@ class Link:
         self._limit(bits)
         return Undo(self._unlimited)
 
-    def drop(self, match: str, count: int = 0) -> Undo:
-        """Lose the frames, both ways, that a match of nft(8) is about: "tcp flags syn"; until reset().
+    def drop(self, predicate: str, count: int = 0) -> Undo:
+        """Lose the frames, both ways, of which that holds: "tcp flags syn", as nft(8) has it; until reset().
 
         In a `with`, until its end. count: only the first so many; between two nodes so many each way. Who
         sends is not told. Raises NetfabError.
         """
-        self.fabric.impair(self, f"drop {match}{f', the first {count}' if count else ''}")
+        self.fabric.impair(self, f"drop {predicate}{f', the first {count}' if count else ''}")
         made: list[tuple[inside.Place, str, str]] = []
 
         def undo() -> None:
@@ -98,7 +98,7 @@ class Link:
 
         try:
             for place, interface, hooks in self._losing():
-                table = self.fabric.sandbox.call(impaired.drop, place, interface, hooks, match, count)
+                table = self.fabric.sandbox.call(impaired.drop, place, interface, hooks, predicate, count)
                 made.append((place, interface, table))
         except BaseException:
             undo()
@@ -109,13 +109,17 @@ class Link:
         """As it was applied: plugged in, as fast as it was, and nothing dropped; after a `with` once more."""
         self.restore()
         self.up()
-        return Undo(self.reset)
+        return self._undo(self.reset)
 
     def restore(self) -> None:
         """As fast as it was applied, and nothing dropped."""
         self.fabric.sandbox.call(impaired.limit, self.fabric.place(self.node), self.interface, 0)
         for place, interface, _ in self._losing():
             self.fabric.sandbox.call(impaired.let_pass, place, interface)
+
+    def _undo(self, undo: Callable[[], object]) -> Undo:
+        """Nothing where the cable has gone meanwhile: `apply` took its node, or its network."""
+        return Undo(lambda: self.fabric.has(self) and undo())
 
     def _limit(self, bits: int) -> None:
         self.fabric.impair(self, f"rate {bits} bit" if bits else "rate as it was")

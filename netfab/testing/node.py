@@ -80,7 +80,7 @@ class Node:
 
     def popen(self, *argv: str, input: str = "", env: Mapping[str, str] | None = None) -> Program:
         """Start a program. It ends with the fabric, or at the end of a `with`."""
-        self.fabric.note(f"{self.name}: {' '.join(argv)}")
+        self._note(" ".join(argv))
         program = Program(self.fabric.sandbox, self.fabric.place(self.name), argv, input, env or {})
         self.fabric.programs.append(program)
         return program
@@ -94,13 +94,16 @@ class Node:
         env: Mapping[str, str] | None = None,
     ) -> Result:
         """Run a program to its end. Raises Failed when it takes longer, or with `check` when it fails."""
+        __tracebackhide__ = True
         result = self.popen(*argv, input=input, env=env).wait(timeout)
+        self._note(f"{argv[0]} ended after {result.seconds:.3f} s, exit status {result.rc}")
         if check and result.rc:
             raise Failed(self.name, argv, f"exit status {result.rc}", result)
         return result
 
     def fails(self, *argv: str, timeout: float = 30) -> Result:
         """Run a program that is to fail. Raises Failed when it does not."""
+        __tracebackhide__ = True
         result = self.run(*argv, check=False, timeout=timeout)
         if not result.rc:
             raise Failed(self.name, argv, "succeeded, and was to fail", result)
@@ -108,6 +111,7 @@ class Node:
 
     def until(self, *argv: str, within: float = 10) -> Result:
         """Run a program again and again until it succeeds. Raises Failed after so many seconds."""
+        __tracebackhide__ = True
         deadline = time.monotonic() + within
         while True:
             result = self.run(*argv, check=False, timeout=within)
@@ -118,9 +122,12 @@ class Node:
 
     def ping(self, target: Node | str, within: float = 1) -> float:
         """Seconds until an echo request is answered. Raises AssertionError when none is within that time."""
+        __tracebackhide__ = True
         address = self.address_of(target)
         seconds = self.fabric.sandbox.call(inside.ping, self.fabric.place(self.name), address, within)
+        self._note(f"ping {target}: {'no answer' if seconds is None else f'{seconds * 1000:.3f} ms'}")
         if seconds is None:
+            self._unanswered(target)
             raise AssertionError(f"{target} ({address}) did not answer {self.name} within {within:g} s")
         return seconds
 
@@ -149,13 +156,18 @@ class Node:
 
     def tcp(self, target: Node | str, port: int, within: float = 5) -> Connection:
         """An open connection. Raises OSError: refused, or not there within so many seconds."""
+        __tracebackhide__ = True
         return self._connected(target, port, sockets.SOCK_STREAM, within)
 
     def udp(self, target: Node | str, port: int) -> Connection:
         """A socket that sends there, and hears nobody else."""
+        __tracebackhide__ = True
         return self._connected(target, port, sockets.SOCK_DGRAM, 5)
 
     def _connected(self, target: Node | str, port: int, kind: int, within: float) -> Connection:
+        __tracebackhide__ = True
+        protocol = "tcp" if kind == sockets.SOCK_STREAM else "udp"
+        self._note(f"{protocol}/{port} of {target}")
         address = self.address_of(target)
         opened = self.socket(sockets.AF_INET6 if ":" in address else sockets.AF_INET, kind)
         opened.settimeout(within)
@@ -163,23 +175,36 @@ class Node:
             opened.connect((address, port))
         except OSError as error:
             opened.close()
+            self._note(f"{protocol}/{port} of {target}: {error}")
+            self._unanswered(target, f" on {protocol}/{port}")
             error.add_note(f"from {self.name} to {target}, {address}, port {port}")
             raise
         return Connection(opened)
 
+    def _note(self, what: str) -> None:
+        self.fabric.note(f"{self.name}: {what}")
+
+    def _unanswered(self, target: Node | str, port: str = "") -> None:
+        """When the test fails, it is looked why that got no answer."""
+        if str(target) in self.fabric.summary["nodes"]:
+            self.fabric.unanswered[f"{self.name} reaches {target}{port}"] = None
+
     def http(self, target: Node | str, path: str = "/", port: int = 80, within: float = 5) -> Response:
         """GET a page. Raises OSError where nobody answers."""
+        __tracebackhide__ = True
         with self.tcp(target, port, within) as connection:
             client = HTTPConnection(str(target), port)
             client.sock = connection.socket
             client.request("GET", path)
             answer = client.getresponse()
+            self._note(f"GET {path} of {target}: {answer.status} {answer.reason}")
             return Response(answer.status, answer.read().decode(errors="replace"), dict(answer.getheaders()))
 
     def serve_echo(self, port: int) -> Undo:
         """Answer at a port, TCP and UDP, what comes with itself; until the fabric ends, or a `with`."""
         from netfab.testing import servers
 
+        self._note(f"serves an echo at port {port}")
         line, _, _ = self.fabric.sandbox.talk(servers.echo, (), self.fabric.place(self.name), port)
         return self.fabric.serving(line)
 
@@ -188,6 +213,7 @@ class Node:
         from netfab.testing import servers
 
         given = {"/": pages} if isinstance(pages, str) else pages
+        self._note(f"serves {', '.join(given)} over HTTP at port {port}")
         content = {path: page.encode() if isinstance(page, str) else page for path, page in given.items()}
         line, _, _ = self.fabric.sandbox.talk(servers.http, (), self.fabric.place(self.name), port, content)
         return self.fabric.serving(line)
@@ -203,13 +229,17 @@ class Node:
         """Send packets of scapy's: IP() as the node's kernel routes it, Ether() by that interface."""
         from netfab.testing import packets
 
+        self._note(f"sends {packet.summary()}")
         packets.send(self, packet, interface)
 
     def sr1(self, packet: Any, interface: str = "", within: float = 1) -> Any:
         """Send it; the packet that answers it, or None where none does within so many seconds."""
         from netfab.testing import packets
 
-        return packets.answer(self, packet, interface, within)
+        self._note(f"sends {packet.summary()}")
+        found = packets.answer(self, packet, interface, within)
+        self._note("is not answered" if found is None else f"is answered {found.summary()}")
+        return found
 
     def address_of(self, target: Node | str) -> str:
         """Where a program in this node finds that: by its hosts file."""

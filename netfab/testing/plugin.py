@@ -21,6 +21,8 @@ MARKER = (
     " `requires` names what the kernel must have"
 )
 KEPT = "netfab-artefacts"  # the property of a report that says where they are
+_FABRICS = ("netfab", "netfab_module", "netfab_session")
+_FIXTURES = {*_FABRICS, "netfab_factory"}
 _FAILED = pytest.StashKey[bool]()
 _MADE = pytest.StashKey[list[Any]]()  # what the factory made for a test
 
@@ -42,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def netfab(request: pytest.FixtureRequest) -> Iterator[Fabric]:
     """The fabric of the marker `netfab`, for this test only."""
+    __tracebackhide__ = True
     yield from _marked(request)
 
 
@@ -75,6 +78,7 @@ def netfab_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Fab
 
 
 def _marked(request: pytest.FixtureRequest) -> Iterator[Fabric]:
+    __tracebackhide__ = True
     from netfab.testing.given import DEFAULT, given
     from netfab.testing.requirements import refuse_other_hosts, refuse_unknown_words, skip_without
 
@@ -91,27 +95,34 @@ def _marked(request: pytest.FixtureRequest) -> Iterator[Fabric]:
 
 
 def _begun(request: pytest.FixtureRequest, topology: Any, seed: int) -> Fabric:
+    __tracebackhide__ = True
     from netfab.testing.fabric import Fabric
 
     return Fabric(topology, seed, recorded=bool(request.config.getoption("netfab_artefacts")))
+
+
+def pytest_runtest_call(item: pytest.Item) -> None:
+    for fabric in _fabrics(item):
+        fabric.begins(item.name)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    fabrics = _fabrics(item)
+    report = yield
     skipped = call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception)
-    if fabrics and call.excinfo is not None and not skipped and call.when != "teardown":
+    if call.excinfo is not None and not skipped and call.when != "teardown":
         item.stash[_FAILED] = True
-        try:
-            _keep(item, fabrics)
-        except Exception as error:  # it must not hide what the test failed with
-            item.add_report_section(call.when, "netfab", f"artefacts could not be kept: {error!r}")
+        if report.failed and _FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            try:
+                _keep(item, report)
+            except Exception as error:  # it must not hide what the test failed with
+                report.sections.append(("netfab", f"artefacts could not be kept: {error!r}"))
     if call.when == "teardown" and item.stash.get(_FAILED, False):
-        for fabric in fabrics:
+        for fabric in _fabrics(item):
             fabric.rebuild_when_used()
-    return (yield)
+    return report
 
 
 def _fabrics(item: pytest.Item) -> list[Fabric]:
@@ -120,21 +131,25 @@ def _fabrics(item: pytest.Item) -> list[Fabric]:
     if ours is None:
         return []
     given = getattr(item, "funcargs", {})
-    found = [given.get(name) for name in ("netfab", "netfab_module", "netfab_session")]
+    found = [given.get(name) for name in _FABRICS]
     return [fabric for fabric in found if isinstance(fabric, ours.Fabric)] + item.stash.get(_MADE, [])
 
 
-def _keep(item: pytest.Item, fabrics: list[Fabric]) -> None:
-    from netfab.testing.evidence import keep, safe
+def _keep(item: pytest.Item, report: pytest.TestReport) -> None:
+    from netfab.testing.evidence import begin, keep, safe
 
     root = item.config.getoption("netfab_artefacts")
     if not root:
         return
-    directory = item.config.invocation_params.dir / root / safe(item.nodeid)
-    again = f"pytest {shlex.quote(item.nodeid)}"
+    here = item.config.invocation_params.dir
+    directory = here / root / safe(item.nodeid)
+    name = os.path.relpath(item.path, here) + item.nodeid.removeprefix(item.nodeid.partition("::")[0])
+    begin(directory, report.longreprtext, f"pytest {shlex.quote(name)}")
+    fabrics = _fabrics(item)
     for number, fabric in enumerate(fabrics, 1):
-        keep(fabric, directory / f"{number}-{fabric.name}" if len(fabrics) > 1 else directory, again)
-    item.user_properties.append((KEPT, str(directory)))
+        keep(fabric, directory / f"{number}-{fabric.name}" if len(fabrics) > 1 else directory, here)
+    for properties in (item.user_properties, report.user_properties):  # of this phase, and of those that come
+        properties.append((KEPT, str(directory)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

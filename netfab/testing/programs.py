@@ -73,6 +73,7 @@ class Program:
 
     def wait(self, timeout: float = 30) -> Result:
         """What comes of it; Failed after that many seconds, and it is killed."""
+        __tracebackhide__ = True
         if self._ended(timeout) is None:
             self.kill()
             self._ended(timeout)
@@ -81,6 +82,7 @@ class Program:
 
     def wait_for(self, pattern: str, within: float = 10) -> re.Match[str]:
         """The first match in what it prints, on either stream. Raises Failed: none in so many seconds."""
+        __tracebackhide__ = True
         deadline = time.monotonic() + within
         changed = watch_init()
         try:

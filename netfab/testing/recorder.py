@@ -50,7 +50,7 @@ _Heard = tuple[
 def record(line: Line, _: list[int], fabric: str, summary: Mapping[str, Any], hosts: Sequence[str]) -> None:
     """Keep what passes; whenever asked, say what did: a file for each interface. Talks."""
     heard = [each for host in hosts or ("",) for each in _captures(fabric, summary, host)]
-    rings: dict[str, _Ring] = {}
+    rings = {owner: _Ring() for _, owners in heard for owner, _ in owners.values()}
     poll = select.poll()
     for capture, _owners in heard:
         poll.register(capture, select.POLLIN)
@@ -65,7 +65,7 @@ def record(line: Line, _: list[int], fabric: str, summary: Mapping[str, Any], ho
             for frame in capture.frames():
                 owner, far = owners.get(frame.interface, ("", False))
                 if owner:
-                    rings.setdefault(owner, _Ring()).add(frame._replace(outgoing=frame.outgoing != far))
+                    rings[owner].add(frame._replace(outgoing=frame.outgoing != far))
         if asked:
             line.tell({owner: ring.file(owner.rpartition("-")[2]) for owner, ring in rings.items()})
 

@@ -27,6 +27,7 @@ class Sandbox:
 
     def call(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """What that function of a module returns in there, or raises."""
+        __tracebackhide__ = True
         assert not named
         line = self._begun((function, arguments, False), ())
         try:
@@ -43,6 +44,7 @@ class Sandbox:
         **named: P.kwargs,
     ) -> tuple[Line, Any, list[int]]:
         """Begin a function that goes on talking: the line to it, and the first thing that it says."""
+        __tracebackhide__ = True
         assert not named
         line = self._begun((function, arguments, True), fds)
         try:
@@ -66,6 +68,7 @@ class Sandbox:
 
 
 def _heard(line: Line) -> tuple[Any, list[int]]:
+    __tracebackhide__ = True
     try:
         return line.hear()
     except (EOFError, ConnectionResetError):

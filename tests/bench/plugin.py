@@ -1,4 +1,4 @@
-"""Fixtures of the pytest plugin, as an ordinary user has them, beside `ip -batch` and its processes.
+"""The pytest plugin's fixtures, as an ordinary user has them, beside `ip -batch` and mininet.
 
 A cycle is up and down, one after the other, as tests are: the kernel still takes away the namespaces of the
 last one while the next begins, of both.
@@ -15,8 +15,9 @@ from time import perf_counter
 
 from frame import PYTHON, YARDSTICKS, Row, Samples, at_least, at_most, fresh_machine, main, progress, run
 
-SIZES = {10: 2, 100: 4}  # nodes, and how many times as fast as `ip -batch` they are to be
+SIZES = {10: (2, 5), 100: (4, 15)}  # nodes: how many times as fast as `ip -batch`, and as mininet
 CYCLES = 5
+_MININET = {10: 5, 100: 1}  # cycles; it takes some seconds for a hundred
 RUN, AT_ONCE = 60, 2  # ten-node tests in one run, in so many workers
 USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs")
 _TEST = """
@@ -42,6 +43,8 @@ def measure(directory: Path, rounds: int) -> list[Row]:
             with fresh_machine():
                 cycles = [_ip_batch(nodes) for _ in range(CYCLES + 1)][1:]
             samples.add(f"ip -batch, {nodes} nodes", median(cycles))
+            with fresh_machine():
+                samples.add(f"mininet, {nodes} nodes", _mininet(nodes))
         samples.add("tests", _tests_a_second())
         samples.add("unused", _unused(directory))
     return list(_rows(samples))
@@ -50,6 +53,11 @@ def measure(directory: Path, rounds: int) -> list[Row]:
 def _ip_batch(nodes: int) -> float:
     made = run("sh", YARDSTICKS / "ip_batch.sh", str(nodes)).seconds
     return made + run("sh", YARDSTICKS / "ip_batch_down.sh", str(nodes)).seconds
+
+
+def _mininet(nodes: int) -> float:
+    told = run("/usr/bin/python3", YARDSTICKS / "mininet_cycles.py", str(nodes), str(_MININET[nodes])).output
+    return median(float(line) for line in told.splitlines() if line[:1].isdigit())  # it also warns
 
 
 def _tests_a_second() -> float:
@@ -77,14 +85,15 @@ def _unused(directory: Path) -> float:
 
 
 def _rows(samples: Samples) -> Iterator[Row]:
-    for nodes, bar in SIZES.items():
+    for nodes, bars in SIZES.items():
         ours = f"{samples.median(f'{nodes} nodes') * 1000:.0f} ms"
-        yield at_least(
-            f"ip -batch / a fixture of {nodes} nodes, up and down",
-            samples.ratio(f"ip -batch, {nodes} nodes", f"{nodes} nodes"),
-            bar,
-            detail=ours,
-        )
+        for other, bar in zip(("ip -batch", "mininet"), bars, strict=True):
+            yield at_least(
+                f"{other} / a fixture of {nodes} nodes, up and down",
+                samples.ratio(f"{other}, {nodes} nodes", f"{nodes} nodes"),
+                bar,
+                detail=ours,
+            )
     yield at_least("ten-node tests a second", samples.median("tests"), 10, "")
     yield at_most(
         "a pytest that does not use the plugin takes longer", samples.median("unused") * 1000, 10, " ms"

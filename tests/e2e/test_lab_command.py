@@ -47,6 +47,26 @@ sys.argv = ["netfab", *sys.argv[1:]]
 sys.exit(main())
 """
 
+# The same where nobody may make a user namespace: in one of these, that allows no more.
+WITHOUT_NAMESPACES = f"""\
+import os
+here, there = os.pipe(), os.pipe()
+child = os.fork()
+if child:
+    os.read(here[0], 1)
+    for kind in ("uid", "gid"):
+        with open(f"/proc/{{child}}/{{kind}}_map", "w") as file:
+            file.write("0 0 65536")
+    os.write(there[1], b"+")
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+import ctypes
+ctypes.CDLL(None).unshare(0x10000000)  # CLONE_NEWUSER
+os.write(here[1], b"+")
+os.read(there[0], 1)
+with open("/proc/sys/user/max_user_namespaces", "w") as file:
+    file.write("0")
+{AS_NOBODY}"""
+
 
 PROGRAM = "name: one\nnodes: {a: {mode: none, command: [sleep, '1000'], ready: {exec: ['true']}}}\n"
 NAMED_NAMESPACES = """
@@ -492,3 +512,29 @@ def test_a_program_of_a_user_that_is_not_in_the_lab_says_what_would_have_him(lab
 
     assert result.code == 1
     assert "/etc/subuid" in result.err
+
+
+def test_where_no_user_may_have_a_sandbox_the_setting_is_named(open_directory: Lab) -> None:
+    open_directory.write(PAIR)
+
+    said = open_directory.run(sys.executable, "-c", WITHOUT_NAMESPACES, "lab", "topology.yaml", "--", "true")
+
+    assert said.code == 1
+    assert said.err == (
+        "netfab: error: this host lets no ordinary user make a user namespace: No space left on device\n"
+        "hint: sudo sysctl user.max_user_namespaces=1000, or run it as root\n"
+    )
+
+
+def test_where_no_user_may_have_a_sandbox_sudo_without_a_password_serves(open_directory: Lab) -> None:
+    open_directory.write(PAIR)
+    open_directory.write('#!/bin/sh\necho "sudo $*"\n', "sudo")
+    open_directory.run("chmod", "755", "sudo")
+    command = [sys.executable, "-c", WITHOUT_NAMESPACES, "lab", "topology.yaml", "--", "true"]
+
+    said = open_directory.run(*command, env={"PATH": ".:/usr/bin:/bin"})
+
+    assert said.code == 0
+    assert said.err == "netfab: this host lets no ordinary user make a user namespace: as root, by sudo\n"
+    assert said.out.startswith(f"sudo -n --preserve-env {sys.executable} -c ")
+    assert said.out.endswith(" lab topology.yaml -- true\n")

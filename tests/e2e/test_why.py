@@ -310,11 +310,18 @@ def test_the_cause_is_named_across_hosts(lab: Lab) -> None:
         script += f"{inside} ip link set eth0 up; {CLEAN.format(inside=inside)}\n"
         script += f"{COMMAND} -q reconcile pair > /dev/null\n"
 
-    result = lab.netfab("lab", "topology.yaml", "--", "bash", "-ec", script + f"{COMMAND} why a b")
+    far = "nsenter --net=/run/netns/underlay.h2 --mount=/run/netfab-hosts/h2"
+    script += f"{COMMAND} why a b; {COMMAND} why h2 a; {far} ip link set br-lan down; {COMMAND} why host a"
 
-    *answers, healthy, head, way = result.out.splitlines()
+    result = lab.netfab("lab", "topology.yaml", "--", "bash", "-ec", script, code=1)
+
+    *answers, healthy, head, way, named, _, from_named, each, what, _ = result.out.splitlines()
     causes = [json.loads(answer)["cause"]["what"] for answer in answers]
     for (_, expected), cause in zip(FAR_FAULTS.values(), causes, strict=True):
         assert expected in cause
     assert (healthy, head) == ("a reaches b", "the way:")
     assert way == "  a eth0 -> br-lan -> vx1 -> br-lan of h2 -> eth0 b"
+    assert named == "h2 reaches a"
+    assert from_named == "  host h2 br-lan -> br-lan -> vx1 -> br-lan of h1 -> eth0 a"
+    assert each == "host does not reach a"
+    assert what == "  br-lan of host h2 is down"

@@ -67,6 +67,18 @@ def test_apply_on_a_full_disk_changes_nothing_and_says_so(shop: tuple[Topology, 
     assert differences(before, _on_the_network()) == []
 
 
+@pytest.mark.parametrize("kilobytes", [4, 64])
+def test_a_store_that_cannot_be_opened_is_not_left_open(shop: tuple[Topology, str], kilobytes: int) -> None:
+    _small_disk(STATE, kilobytes)
+    _fill(STATE)
+    before = os.listdir("/proc/self/fd")
+
+    with pytest.raises(StoreError):
+        fabric.apply(*shop)
+
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_apply_whose_disk_is_full_when_it_is_done_undoes_what_it_did(shop: tuple[Topology, str]) -> None:
     _small_disk(STATE, 256)
     before = _on_the_network()

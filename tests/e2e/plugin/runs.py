@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,20 +39,25 @@ class Run:
         (directory / "test_it.py").write_text(PAIR + test)
         (directory / "pytest.ini").write_text("[pytest]\n")
 
-    def to_the_end(self, *words: str, user: int = 0, env: Mapping[str, str] | None = None) -> str:
-        """What it prints, and its exit status in the last line."""
-        process = self.start(*words, user=user, env=env)
+    def to_the_end(
+        self, *words: str, user: int = 0, env: Mapping[str, str] | None = None, missing: Sequence[str] = ()
+    ) -> str:
+        """What it prints, and its exit status in the last line. missing: programs that it does not have."""
+        process = self.start(*words, user=user, env=env, missing=missing)
         out, _ = process.communicate(timeout=PATIENCE)
         return f"{out}exit {process.returncode}"
 
     def start(
-        self, *words: str, user: int = 0, env: Mapping[str, str] | None = None
+        self, *words: str, user: int = 0, env: Mapping[str, str] | None = None, missing: Sequence[str] = ()
     ) -> subprocess.Popen[str]:
         argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words]
         if user:
             ids = f"--reuid={user}", f"--regid={user}"
             argv = ["setpriv", *ids, "--clear-groups", "--no-new-privs", *argv]
             os.chown(self.directory, user, user)
+        if missing:
+            hidden = 'for each in $0; do mount --bind /dev/null "$each" || exit; done; exec "$@"'
+            argv = ["unshare", "--mount", "sh", "-c", hidden, " ".join(missing), *argv]
         plain = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "TMPDIR": str(self.directory)}
         return subprocess.Popen(
             argv,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -15,6 +17,8 @@ from machine import differences, snapshot
 from runs import HANGS, Run
 from scapy.layers.inet import ICMP
 from scapy.utils import rdpcap
+
+from netfab.kernel import nft
 
 NOBODY = 65534
 WORKS = """
@@ -33,6 +37,32 @@ def test_it(netfab):
     with netfab.link("b", "lan").down():
         assert netfab["a"].reaches("b")
 """
+CABLES = """
+@pytest.mark.netfab("nodes: {a: {}, r: {forward: true}, b: {}}\\nlinks: [[a, r], [r, b]]\\n")
+def test_cables(netfab):
+    with netfab.link("a", "r").down():
+        assert netfab["a"].cannot_reach("b")
+    netfab["a"].run("ip", "link", "set", "eth0", "down")
+    netfab.heal()
+    assert netfab["a"].reaches("b", via="r")
+    netfab.apply("nodes: {a: {}, b: {}}\\nlinks: [[a, b]]\\n")
+    assert netfab["a"].reaches("b")
+
+def test_a_network(netfab):
+    pass
+"""
+REFUSED = """
+def test_it(netfab):
+    netfab["a"].tcp("b", 5432)
+"""
+MISTAKEN = """
+@pytest.mark.netfab('''
+    networks: {lan: {}}
+    nodes: {a: {networks: [lam]}}
+    ''')
+def test_it(netfab):
+    pass
+"""
 
 
 @pytest.fixture
@@ -43,6 +73,10 @@ def directory() -> Iterator[Path]:
         yield Path(path)
 
 
+def _that_are_there(*programs: str) -> list[str]:
+    return [path for path in map(which, programs) if path is not None]
+
+
 def test_workers_have_fabrics_of_one_name_at_once(directory: Path) -> None:
     assert Run(directory, WORKS).to_the_end("-n", "2").endswith("exit 0")
 
@@ -50,8 +84,15 @@ def test_workers_have_fabrics_of_one_name_at_once(directory: Path) -> None:
 def test_an_ordinary_user_who_can_gain_no_rights_needs_nothing_else(directory: Path) -> None:
     run = Run(directory, WORKS)
 
-    # Neither ip nor anything else is found but what netfab itself needs.
-    assert "4 passed" in run.to_the_end(user=NOBODY)
+    assert "4 passed" in run.to_the_end(user=NOBODY, missing=_that_are_there("ip", "docker", "podman"))
+
+
+def test_cables_need_no_nft_and_networks_say_what_is_missing(directory: Path) -> None:
+    said = Run(directory, CABLES).to_the_end(user=NOBODY, missing=[nft.program()])
+
+    assert "1 passed, 1 error" in said
+    assert "a firewall is needed, and nft is missing" in said
+    assert "hint: install nftables" in said
 
 
 @pytest.mark.parametrize("user", [0, NOBODY])
@@ -82,9 +123,12 @@ def test_a_failed_test_leaves_what_tells_the_cause(directory: Path) -> None:
     cause = (kept / "why.txt").read_text()
     assert cause.startswith("not so: a reaches b\n")
     assert "of b" in cause
+    assert "hint: heal()\n" in cause
+    assert "assert netfab" in (kept / "failure.txt").read_text()
     assert "hello from a" in (kept / "logs" / "a-1.txt").read_text()
     assert (kept / "reproduce.txt").read_text().startswith("pytest test_it.py::test_it\n")
-    assert "link b - lan down" in (kept / "timeline.txt").read_text()
+    timeline = (kept / "timeline.txt").read_text()
+    assert re.search(r"test test_it\n(.*\n)+.*link b - lan down\n", timeline)
     assert json.loads((kept / "status.json").read_text())["nodes"]["a"]["state"] == "up"
     assert "lan" in (kept / "topology.yaml").read_text()
     echoes = [packet for packet in rdpcap(str(kept / "pcap" / "b-eth0.pcapng")) if ICMP in packet]
@@ -96,6 +140,23 @@ def test_a_failed_test_leaves_what_tells_the_cause(directory: Path) -> None:
         in said
     )
     assert "```mermaid" in summary.read_text()
+
+
+def test_a_connection_without_an_answer_is_explained(directory: Path) -> None:
+    said = Run(directory, REFUSED).to_the_end()
+
+    cause = (directory / "artefacts" / "test_it.py_test_it" / "why.txt").read_text()
+    assert cause.startswith("When the test had failed:\n\nnot so: a reaches b on tcp/5432\n")
+    assert "nothing listens on tcp/5432 in b" in cause
+    assert "netfab/testing" not in said
+
+
+def test_a_topology_that_makes_no_sense_is_told_by_its_line_in_the_test(directory: Path) -> None:
+    said = Run(directory, MISTAKEN).to_the_end()
+
+    told = "test_it.py:11:28: nodes.a.networks[0]: there is no network `lam`; did you mean `lan`?"
+    assert told in said
+    assert told in (directory / "artefacts" / "test_it.py_test_it" / "failure.txt").read_text()
 
 
 def test_a_test_that_passes_leaves_nothing(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""docs/topology.rst and docs/keys.rst say what the loader takes."""
+"""docs/topology.rst and docs/keys.rst say what the loader takes, and every page's topologies load."""
 
 from __future__ import annotations
 
@@ -62,6 +62,23 @@ def test_an_example_of_the_page_is_right_and_has_nothing_that_comes_later(exampl
 
     assert topology.reserved == ()
     assert len(topology.nodes) > 1
+
+
+def topologies() -> list[tuple[str, str]]:
+    """(page, text) of what the other pages show of topologies."""
+    pages = {DOCS.parent / "README.rst", *DOCS.glob("*.rst")} - {DOCS / "topology.rst"}
+    found = []
+    for page in sorted(pages):
+        for block in re.split(r"::(?: yaml)?\n\n", page.read_text())[1:]:
+            text = textwrap.dedent(re.split(r"\n\n(?=\S)", block)[0])
+            if re.match(r"(hosts|networks|nodes|links):", text):
+                found.append((page.name, text))
+    return found
+
+
+@pytest.mark.parametrize(("page", "text"), topologies(), ids=lambda text: text.split()[0])
+def test_a_topology_that_a_page_shows_loads(page: str, text: str) -> None:
+    load.load(text.encode(), page, "/", {}, None)
 
 
 def test_the_page_shows_every_key_that_has_an_effect() -> None:
