@@ -39,10 +39,14 @@ class Stream:
 
     def seek(self, position: int) -> None:
         """Skip to a place that is not behind. Raises BadImage."""
-        if position < self.tell():
+        at = position - self._before
+        if at < self._at:
             raise BadImage("this layer's tar leads back to where it came from")
-        for _ in self.content(position - self.tell()):
-            pass
+        if at <= len(self._piece):
+            self._at = at
+        else:
+            for _ in self._across(at - self._at):
+                pass
 
     def read(self, size: int) -> bytes:
         """What tarfile asks for: headers, never content. Raises BadImage for one that is huge."""
@@ -54,6 +58,10 @@ class Stream:
         else:
             self.last = b"".join(self.content(size))
         return self.last
+
+    def ahead(self, size: int) -> bytes:
+        """The next bytes, not yet read; fewer where the piece that is here ends."""
+        return self._piece[self._at : self._at + size]
 
     def content(self, size: int) -> Iterable[bytes | memoryview]:
         """The next bytes, as they come; less than `size` where the tar ends."""
