@@ -11,7 +11,6 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ from netfab.errors import NetfabError, NotRoot, raise_all
 from netfab.objects.base import Fabric
 from netfab.plan.planner import Plan
 from netfab.proposal import Proposal
+from netfab.system.replace import replacing
 from netfab.tuples import NamedTuple
 
 VERSION = 1
@@ -72,17 +72,12 @@ def save_plan(
 
 def write_plan(path: str, saved: SavedPlan) -> None:
     """Write it, whole or not at all, for its owner only. Raises NetfabError."""
-    new = f"{path}.new"
     try:
         if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
             raise NetfabError(f"{path}: it is there, and no plain file")
-        with suppress(FileNotFoundError):
-            os.unlink(new)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # never what another user put there
-        with os.fdopen(os.open(new, flags, 0o600), "w") as opened:
-            parts = {host: part._asdict() for host, part in saved.parts.items()}
+        parts = {host: part._asdict() for host, part in saved.parts.items()}
+        with replacing(path) as opened:
             json.dump({"version": VERSION, **saved._asdict(), "parts": parts}, opened, indent=1)
-        os.replace(new, path)
     except OSError as error:
         raise NetfabError(f"{path}: {error.strerror}") from error
 

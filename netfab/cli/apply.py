@@ -9,23 +9,14 @@ import click
 from click.core import ParameterSource
 
 from netfab.cli.context import output_json, where_of
-from netfab.cli.files import (
-    absolute,
-    file_argument,
-    file_option,
-    find_file,
-    name_option,
-    set_option,
-)
+from netfab.cli.files import absolute, find_file, of_a_file
 from netfab.cli.options import (
     changing,
     confirm_option,
-    host_option,
+    elsewhere,
     lock_option,
     only_option,
     probe_option,
-    skip_option,
-    ssh_option,
     take_over_option,
 )
 
@@ -33,10 +24,7 @@ NOTHING: tuple[Any, ...] = ()
 
 
 @click.command("apply")
-@file_argument
-@file_option
-@name_option
-@set_option
+@of_a_file
 @click.option("-d", "detach", is_flag=True, hidden=True, help="Accepted for fingers that know compose.")
 @take_over_option
 @only_option
@@ -45,9 +33,7 @@ NOTHING: tuple[Any, ...] = ()
 )
 @confirm_option
 @probe_option
-@ssh_option
-@host_option
-@skip_option
+@elsewhere
 @lock_option
 @output_json
 @click.pass_context
@@ -136,10 +122,7 @@ def apply_command(
 
 
 @click.command("plan")
-@file_argument
-@file_option
-@name_option
-@set_option
+@of_a_file
 @click.option(
     "--why", is_flag=True, help="Also say why each subnet was chosen, what was rejected, and who holds it."
 )
@@ -149,9 +132,7 @@ def apply_command(
 @take_over_option
 @only_option
 @click.option("--save", metavar="P", help="Keep the plan in that file, for `apply --plan P`. Needs root.")
-@ssh_option
-@host_option
-@skip_option
+@elsewhere
 @output_json
 @click.pass_context
 def plan_command(
@@ -171,72 +152,16 @@ def plan_command(
     output: str,
 ) -> None:
     """Show what `apply FILE` would change. Needs no root and changes nothing."""
-    path = find_file(file, file_option)
-    _plan(
-        ctx, path, name, settings, output, why, exit_code, only, save, ssh, host, skip_unreachable, take_over
-    )
-
-
-@click.command("diff")
-@file_argument
-@file_option
-@name_option
-@set_option
-@ssh_option
-@host_option
-@skip_option
-@output_json
-@click.pass_context
-def diff_command(
-    ctx: click.Context,
-    file: str | None,
-    file_option: str | None,
-    name: str | None,
-    settings: tuple[str, ...],
-    ssh: str | None,
-    host: str | None,
-    skip_unreachable: bool,
-    output: str,
-) -> None:
-    """Show what `apply FILE` would change; exit with 2 when there is something."""
-    path = find_file(file, file_option)
-    _plan(
-        ctx,
-        path,
-        name,
-        settings,
-        output,
-        exit_code=True,
-        ssh=ssh,
-        host=host,
-        skip_unreachable=skip_unreachable,
-    )
-
-
-def _plan(
-    ctx: click.Context,
-    path: str,
-    name: str | None,
-    settings: tuple[str, ...],
-    output: str,
-    why: bool = False,
-    exit_code: bool = False,
-    only: tuple[str, ...] = (),
-    save: str | None = None,
-    ssh: str | None = None,
-    host: str | None = None,
-    skip_unreachable: bool = False,
-    take_over: bool = False,
-) -> None:
     from netfab import fabric
     from netfab.cli import show
 
+    path = find_file(file, file_option)
     topology, where = fabric.load(path, name, settings), where_of(ctx)
-    file = absolute(path)
+    source = absolute(path)
     if topology.store and not (ssh or host or topology.hosts) and os.geteuid() != 0:
         from netfab.store import book
 
-        file = book.source(file, str(topology.store), "")  # compared with what everybody may read
+        source = book.source(source, str(topology.store), "")  # compared with what everybody may read
     elif ssh or host or topology.hosts or topology.store:
         from netfab.cli import across
 
@@ -258,7 +183,7 @@ def _plan(
         if exit_code and changes:
             raise SystemExit(2)
         return
-    proposal = fabric.plan(topology, file, where, why, only, take_over)
+    proposal = fabric.plan(topology, source, where, why, only, take_over)
     if save is not None:
         from netfab.saved import save_plan
 
@@ -269,8 +194,7 @@ def _plan(
             fabric.plan_data(topology, proposal.plan, proposal.changes, proposal.reasons), output, list
         )
     else:
-        source = path if proposal.live else f"{path} as last applied"
-        show.show_changes(proposal.changes, False, source)
+        show.show_changes(proposal.changes, False, path if proposal.live else f"{path} as last applied")
         if not proposal.live:
             more = " and with the store" if topology.store else ""
             click.echo(f"compared with what was last applied; as root, with the kernel{more}", err=True)
@@ -278,3 +202,13 @@ def _plan(
             click.echo(show.printable(reason))
     if exit_code and proposal.changes:
         raise SystemExit(2)
+
+
+@click.command("diff")
+@of_a_file
+@elsewhere
+@output_json
+@click.pass_context
+def diff_command(ctx: click.Context, /, **given: Any) -> None:
+    """Show what `apply FILE` would change; exit with 2 when there is something."""
+    ctx.invoke(plan_command, exit_code=True, **given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,13 @@ set_option = click.option(
     help="A value in place of the file's: nodes.web.scale=3. VALUE is YAML, as in the file.",
 )
 name_option = click.option("--name", help="The fabric's name, instead of the file's own.")
+
+
+def of_a_file(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command FILE, and what can be said of one."""
+    for given in (set_option, name_option, file_option, file_argument):
+        command = given(command)
+    return command
 
 
 class NoFile(NetfabError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -140,3 +140,10 @@ probe_option = click.option(
     metavar="ADDR",
     help="With --confirm: also confirmed when ADDR answers a ping.",
 )
+
+
+def elsewhere(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what says on which hosts it works."""
+    for given in (skip_option, host_option, ssh_option):
+        command = given(command)
+    return command

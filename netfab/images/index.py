@@ -11,11 +11,11 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.images.layout import Layout
 from netfab.images.locks import wait_for
+from netfab.system.replace import replace_for_good
 from netfab.tuples import NamedTuple
 
 
@@ -79,7 +79,7 @@ def changing(layout: Layout) -> Iterator[Index]:
         index = read(layout)
         yield index
         try:
-            _replace(layout.index_file, index._asdict())
+            replace_for_good(layout.index_file, json.dumps(index._asdict()))
         except OSError as error:
             raise NetfabError(f"{layout.index_file}: {error.strerror}") from error
 
@@ -99,12 +99,3 @@ def _locked(layout: Layout) -> Iterator[None]:
 
 def _patient() -> None:
     """It is held for milliseconds, and by the living only."""
-
-
-def _replace(path: str, data: Any) -> None:
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(fd, "w", encoding="utf-8") as file:
-        json.dump(data, file)
-        file.flush()
-        os.fsync(fd)
-    os.rename(f"{path}.new", path)

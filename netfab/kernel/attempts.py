@@ -23,7 +23,7 @@ def connection(address: IPv4Address | IPv6Address, port: int, seconds: float) ->
     except TimeoutError:
         return f"{address} did not answer within {seconds:g} s"
     except ConnectionRefusedError:
-        return f"{address} refused the connection: nothing listens on its tcp/{port}"
+        return f"{address} refused the connection to its tcp/{port}"
     except OSError as error:
         return f"{address}: {error.strerror}"
     return ""
@@ -52,7 +52,7 @@ def datagram(address: IPv4Address | IPv6Address, port: int, seconds: float, targ
                     return ""
                 seen = seen or any(_is_ours(each.recvfrom(200), ours, port) for each in ready)
         except ConnectionRefusedError:
-            return f"{address} refused it: nothing listens on its udp/{port}"
+            return f"{address} refused it: its udp/{port} is unreachable"
         except OSError as error:
             return f"{address}: {error.strerror}"
     if target is None:

@@ -162,8 +162,16 @@ class Executor:
     def _send(self, space: str, steps: Steps, failed: Failures, beside: Errand | None = None) -> None:
         """Requests to rtnetlink, in batches; `beside` the first of which something else is done.
 
-        What was to be made under an ifindex that is taken is tried again.
+        The kernel goes on behind a refusal, and an index that a link was to be made with may be another's by
+        then: so what follows on the making of a link is sent when that is there.
         """
+        for wave in _waves(steps):
+            together = [(number, request) for number, request in wave if failed[number] is None]
+            self._send_wave(space, together, failed, beside)
+            beside = None
+
+    def _send_wave(self, space: str, steps: Steps, failed: Failures, beside: Errand | None) -> None:
+        """What was to be made under an ifindex that is taken is tried again."""
         refused = self._batch(space, steps, beside)
         for _ in range(RACES):
             unlucky = {refusal.number for refusal in refused if _lost_the_race(refusal)}
@@ -322,6 +330,20 @@ class Executor:
         requests += [(number, _regroup(op.link, scratch_of(group))) for number, op in steps]
         self._send(space, requests, failed)
         self._send(space, [(first, _delete_group(space, scratch_of(group)))], failed, beside)
+
+
+def _waves(steps: Steps) -> list[list[tuple[int, Request]]]:
+    """What goes together: of every change up to the first link that it makes, then up to the next one."""
+    waves: list[list[tuple[int, Request]]] = []
+    reached: dict[int, int] = {}  # the wave of a change's next request
+    for number, request in steps:
+        wave = reached.get(number, 0)
+        if wave == len(waves):
+            waves.append([])
+        waves[wave].append((number, request))
+        if request.makes:
+            reached[number] = wave + 1
+    return waves
 
 
 def _lost_the_race(refusal: Refusal) -> bool:

@@ -23,8 +23,9 @@ from netfab.kernel.dumps import (
     routes,
     vlans,
 )
-from netfab.kernel.netns import DIRECTORY, FOREIGN, LEFTOVER, NAMESPACE, Namespaces
+from netfab.kernel.netns import FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, glimpse, rules_of
+from netfab.kernel.others import OTHERS_XFRM, is_of, names_of_others, ports_of_others, tables_of_others
 from netfab.kernel.together import FEWEST, Together
 from netfab.kernel.xfrm import states_and_policies
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space, by_kind, is_network
@@ -38,19 +39,15 @@ from netfab.objects.link import (
     moved_mark,
     of_a_fabric,
     owned,
-    related,
 )
 from netfab.objects.port import Entry, default_vlans
-from netfab.objects.wire import (
-    number,
-    text,
-)
+from netfab.objects.wire import number, text
 from netfab.system.proc import text_of
 
 if TYPE_CHECKING:
     from netfab.objects.guest import Guest
     from netfab.objects.neighbour import NeighbourMessage
-    from netfab.objects.ovsdb import Switch, SwitchPort
+    from netfab.objects.ovsdb import Switch
     from netfab.objects.qdisc import QdiscMessage
     from netfab.objects.uplink import Lent
     from netfab.objects.xfrm import XfrmMessage
@@ -142,7 +139,7 @@ class Observer:
         own = {
             space: found
             for space, found in self._spaces.items()
-            if space == HOST or space in self._guests or _marked(found, fabric)
+            if space == HOST or space in self._guests or is_of(found, fabric)
         }
         linked = [(space, link) for space, found in own.items() for link in found.links]
         marked = marked_links(fabric, own)
@@ -329,38 +326,13 @@ class Observer:
 
     def foreign(self, fabric: str) -> dict[Name, str]:
         """Names on this host that somebody else holds, and who, by the last reading."""
-        held = {
-            Name("firewall", family): f"one that netfab did not make, {table}"
-            for family, table in self._foreign_tables
-        }
-        held |= dict.fromkeys(self._foreign_xfrm, "another fabric's, or one that netfab did not make")
-        for space, found in self._spaces.items():
-            for link in found.links:
-                if not owned(link, fabric):
-                    held[Name(space, link.name)] = _holder(link)
-        for name, what in self._named:
-            inside = self._spaces.get(f"node {name}")
-            if what == FOREIGN:
-                held[Name("namespace", name)] = f"a file that netfab did not make, {DIRECTORY}/{name}"
-            elif inside is not None and not _marked(inside, fabric):
-                held[Name("namespace", name)] = (
-                    f"a network namespace that netfab did not make, {DIRECTORY}/{name}"
-                )
-        return held
+        held = names_of_others(fabric, self._spaces, self._named)
+        held |= tables_of_others(self._foreign_tables)
+        return held | dict.fromkeys(self._foreign_xfrm, OTHERS_XFRM)
 
     def leaning(self, fabric: str) -> dict[Name, str]:
         """The fabric's bridges that somebody else has ports on, and these in words, by the last reading."""
-        host = self._spaces[HOST].links
-        own = {link.ifindex: link.name for link in host if link.kind == "bridge" and owned(link, fabric)}
-        found: dict[Name, list[str]] = {}
-        for link in host if own else ():
-            bridge = own.get(number(link.attrs.get(MASTER, b"")))
-            if bridge is not None and not related(link, fabric):
-                found.setdefault(Name(HOST, bridge), []).append(f"{link.name}, {_holder(link)}")
-        for switch in self._switches:
-            if others := switch.others(fabric) if switch.fabric == fabric else ():
-                found[Name(HOST, switch.name)] = [f"{port.name}, {_owner(port)}" for port in others]
-        return {name: "; ".join(links) for name, links in found.items()}
+        return ports_of_others(fabric, self._spaces[HOST].links, self._switches)
 
 
 def docker_rules(host: list[Link]) -> list[Any]:
@@ -380,22 +352,6 @@ def _read_of_xfrm(message: XfrmMessage) -> Any:
     from netfab.objects.xfrm_state import XfrmState
 
     return (XfrmState if message.type == xfrm.NEWSA else XfrmPolicy).of(message)
-
-
-def _marked(space: Space, fabric: str) -> bool:
-    """A node's namespace is ours when its lo carries our mark, or when it is only the file for one."""
-    return not space.links or any(link.ifindex == 1 and owned(link, fabric) for link in space.links)
-
-
-def _holder(link: Link) -> str:
-    label = text(link.attrs.get(IFALIAS, b""))
-    if of_a_fabric(link):
-        return f"another fabric's {link.kind} ({label or 'no label'})"
-    return f"a {link.kind or 'network device'} that netfab did not make"
-
-
-def _owner(port: SwitchPort) -> str:
-    return f"a port of fabric {port.fabric}" if port.fabric else "a port that netfab did not make"
 
 
 def _files(directory: str) -> Iterator[tuple[str, tuple[int, str]]]:

@@ -156,7 +156,13 @@ class Container(NamedTuple):
             yield changed("command", " ".join(before.argv), " ".join(self.argv))
         if variables := {name for name, _ in {*self.env} ^ {*before.env}}:
             yield f"env {' '.join(sorted(variables))}"
-        yield from fields(before._replace(argv=self.argv, env=self.env), self)
+        if self.memory != before.memory:
+            yield changed("memory", _in_mebibytes(before.memory), _in_mebibytes(self.memory))
+        yield from fields(before._replace(argv=self.argv, env=self.env, memory=self.memory), self)
 
     def __str__(self) -> str:
         return f"container {self.name}"
+
+
+def _in_mebibytes(size: int | None) -> str:
+    return "unlimited" if size is None else f"{size / (1 << 20):g}m"

@@ -25,6 +25,7 @@ from netfab.objects.wire import (
     Value,
     attributes,
     inside,
+    no_name,
     number,
     parse,
     text,
@@ -244,16 +245,12 @@ def settings_attr(settings: Settings) -> tuple[int, Value]:
     ipv6 = ((INET6_ADDR_GEN_MODE, u8(ADDR_GEN_NONE)),)
     inet: tuple[int, Value] = (AF_INET, ((INET_CONF, ipv4),))
     spec = (inet, (AF_INET6, ipv6)) if settings.ipv6 else (inet,)
-    return AF_SPEC, attributes(spec, _no_link)  # as bytes: most links have the same
+    return AF_SPEC, attributes(spec, no_name)  # as bytes: most links have the same
 
 
 def gained_ipv6(link: Name, mac: str) -> list[Op]:
     """What undoes that the kernel gives a link that is up a link-local address along with its IPv6."""
     return Address(link, link_local(mac), 64).delete() if mac else []
-
-
-def _no_link(name: Name) -> int:
-    raise LookupError(name)
 
 
 def own_links(dump: Dump) -> Sequence[tuple[str, Link]]:

@@ -35,7 +35,6 @@ IFADDR = Struct("=BBBBi")  # ifaddrmsg: family, prefixlen, flags, scope, index
 RTMSG = Struct("=BBBBBBBBI")  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 NDMSG = Struct("=BxxxiHBB")  # ndmsg: family, ifindex, state, flags, type
 TCMSG = Struct("=BxxxiIII")  # tcmsg: family, ifindex, handle, parent, info
-NDMSG = Struct("=BxxxiHBB")  # ndmsg: family, ifindex, state, flags, type
 NEXTHOP = Struct("=HBBi")  # rtnexthop: len, flags, hops, ifindex
 _HEADER = Struct("=IHHII")  # nlmsghdr: len, type, flags, seq, pid
 _ATTR = Struct("=HH")

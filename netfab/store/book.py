@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from netfab.errors import StoreError
 from netfab.plan.leases import HeldSubnet, Lease
 from netfab.store.store import NO_SENSE
+from netfab.system.replace import create_for_good, replace_for_good
 from netfab.tuples import NamedTuple
 
 _SECRET = 32  # bytes
@@ -97,8 +98,7 @@ class Book:
         path = self._path(entry.name)
         try:
             os.makedirs(self._directory, 0o700, exist_ok=True)
-            with _written_beside(path, json.dumps(entry.plain())) as new:
-                os.replace(new, path)
+            replace_for_good(path, json.dumps(entry.plain()), _beside())
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}", hint="make room, or it writable") from error
 
@@ -126,8 +126,7 @@ class Book:
         path = self.path_of_secret(fabric)
         try:
             os.makedirs(self._directory, 0o700, exist_ok=True)
-            with _written_beside(path, f"{secret.hex()}\n") as new, suppress(FileExistsError):
-                os.link(new, path)
+            create_for_good(path, f"{secret.hex()}\n", _beside())
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}", hint="make room, or it writable") from error
         if self.secret(fabric) != secret:
@@ -181,19 +180,6 @@ class Book:
         return f"{self._directory}/{fabric}.json"
 
 
-@contextmanager
-def _written_beside(path: str, text: str) -> Iterator[str]:
-    """A private file with that text, of this process, as two controllers may write at once; a power cut
-    leaves it whole. What still has its name afterwards goes. Raises OSError.
-    """
-    new = f"{path}.{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        yield new
-    finally:
-        with suppress(OSError):
-            os.unlink(new)
+def _beside() -> str:
+    """Two controllers may write at once."""
+    return f".{os.getpid()}"

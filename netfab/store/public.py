@@ -15,6 +15,7 @@ from netfab.errors import StoreError
 from netfab.plan.leases import HeldSubnet, Lease
 from netfab.store.store import NO_SENSE, Record
 from netfab.system.files import public_directory
+from netfab.system.replace import replacing
 
 SEAL = "seal.json"  # in the fabric's own directory, and no public matter (netfab/seal.py)
 
@@ -155,16 +156,9 @@ def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
             return
     try:
         public_directory(directory)
-        fd = os.open(
-            f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
-        )
-        with os.fdopen(fd, "w") as file:
-            os.fchmod(fd, 0o644)
+        with replacing(path, 0o644) as file:
             file.writelines(parts)
-        os.replace(f"{path}.new", path)
     except OSError as error:
-        with suppress(OSError):
-            os.unlink(f"{path}.new")
         raise StoreError(f"{path}: {error.strerror}", hint=f"make room in {directory}") from error
 
 

@@ -1,14 +1,80 @@
-"""Files that are there as a whole or as they were before; rename(2). Without ctypes, for small commands."""
+"""Files that are there as a whole or as they were before; rename(2). Without ctypes, for small commands.
+
+They are written beside their place, under a name that a killed process may leave: the next one removes it.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+
+_BESIDE = ".new"
+
+
+@contextmanager
+def replacing(path: str, mode: int = 0o600, beside: str = _BESIDE) -> Iterator[TextIOWrapper]:
+    """A file to write; it takes its place when all went well, whole but for a power cut. Raises OSError.
+
+    One process at a time may do so, or each has its own `beside`, the end of the name until then.
+    """
+    new = path + beside
+    try:
+        with _opened(new, mode) as file:
+            yield file
+        os.rename(new, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(new)
+        raise
 
 
 def replace_file(path: str, text: str) -> None:
     """Write a private file whole or not at all, but for a power cut. Raises OSError."""
-    new = f"{path}.new"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
+    with replacing(path) as file:
         file.write(text)
-    os.rename(new, path)
+
+
+def replace_for_good(path: str, text: str, beside: str = _BESIDE) -> None:
+    """The same with no exception: on return it is on its disk. Raises OSError."""
+    with replacing(path, beside=beside) as file:
+        _write_out(file, text)
+    _sync_directory(os.path.dirname(path))
+
+
+def create_for_good(path: str, text: str, beside: str) -> None:
+    """The same, but what is there already stays. Raises OSError."""
+    new = path + beside
+    try:
+        with _opened(new, 0o600) as file:
+            _write_out(file, text)
+        with suppress(FileExistsError):
+            os.link(new, path)
+    finally:
+        with suppress(OSError):
+            os.unlink(new)
+    _sync_directory(os.path.dirname(path))
+
+
+def _opened(path: str, mode: int) -> TextIOWrapper:
+    """A new file of that mode, whatever this process's umask; never one that another user put there."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    os.fchmod(fd, mode)
+    return os.fdopen(fd, "w", encoding="utf-8")
+
+
+def _write_out(file: TextIOWrapper, text: str) -> None:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

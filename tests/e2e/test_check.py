@@ -40,8 +40,8 @@ HOLDING = (
 )
 FAILING = {
     "db reaches app via r": "is reached directly",
-    "db reaches web on tcp/81": "nothing listens on its tcp/81",
-    "db reaches web on udp/81": "nothing listens on its udp/81",
+    "db reaches web on tcp/81": "refused the connection to its tcp/81: nothing listens on tcp/81 in web",
+    "db reaches web on udp/81": "nothing listens on udp/81 in web",
     "db does not reach web": "answered",
     "web reaches lone": "did not answer within 1 s: nothing in the file joins",
     "db reaches internet": "did not answer within 1 s",

@@ -9,13 +9,15 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EBUSY, EEXIST, ENOBUFS, ENOMEM
 from typing import Any
 
 import pytest
-from examples import BR1, FABRIC, address, bridge, fabric, namespace, port, veth
+from examples import BR1, FABRIC, address, bridge, fabric, namespace, port, veth, vxlan
+from pyroute2 import IPRoute
 from test_damage import WHOLE
 
 from netfab.engine.apply import apply
@@ -26,7 +28,7 @@ from netfab.hosts.sandbox import throwaway
 from netfab.kernel.dumps import links
 from netfab.kernel.execute import RACES
 from netfab.kernel.netlink import NLM_F_DUMP_INTR, Netlink
-from netfab.objects.base import Fabric, Hook, Op
+from netfab.objects.base import Fabric, Hook, Name, Op
 from netfab.objects.wire import NLM_F_CREATE, RTM_NEWLINK
 
 OTHER = fabric(
@@ -258,3 +260,20 @@ def test_an_index_that_another_program_took_is_chosen_anew_a_few_times(
 
         assert (failure is None) == made
         assert bool(host.observe(FABRIC).own) == made
+
+
+def _bridge_of_another_program() -> bool:
+    subprocess.run(["ip", "link", "add", "tap0", "type", "bridge"], check=True)
+    return False
+
+
+@pytest.mark.parametrize(
+    "wanted", [bridge(mtu=1400), vxlan(device=Name("host", "lo"))], ids=["bridge", "vxlan"]
+)
+def test_a_link_that_took_the_index_of_one_that_is_made_keeps_its_settings(wanted: Any) -> None:
+    with LocalHost(FABRIC, hook=Counted(1, _bridge_of_another_program)) as host:
+        apply(fabric(wanted), host)
+
+    with IPRoute() as ip:
+        (found,) = ip.link("get", ifname="tap0")
+    assert (found.get("IFLA_MTU"), found.get("IFLA_IFALIAS"), found["state"]) == (1500, None, "down")

@@ -37,7 +37,7 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
     (PROGRAM, {"argv": ("sh", "-c", "one\ntwo")}, "command"),
     (PROGRAM, {"env": (("TOKEN", "hunter3"), ("A", "b"))}, "env TOKEN"),
     (PROGRAM, {"state": "ended"}, "state running -> ended"),
-    (PROGRAM, {"memory": 1024, "ready": (Probe("tcp", 80),)}, "memory none -> 1024, ready"),
+    (PROGRAM, {"memory": 64 << 20, "ready": (Probe("tcp", 80),)}, "memory unlimited -> 64m, ready"),
 ]  # fmt: skip
 
 
