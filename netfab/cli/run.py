@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -98,13 +98,13 @@ def run_command(ctx: click.Context, /, detach: bool, lock_timeout: float, quiet:
 
 def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
     from netfab import containers
+    from netfab.nodes import NoSuchNode
     from netfab.runtime import foreground
     from netfab.runtime.paths import Paths
     from netfab.topology.default import NAME
     from netfab.where import need_root
 
     need_root("run")
-    wanted = _wanted(words, detach, where)
     paths, view = Paths(NAME, where.run, where.state), foreground.View(None, terminal=words["terminal"])
 
     def made(name: str) -> None:
@@ -113,7 +113,8 @@ def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
             view = view._replace(stdin=0)
             view = view if view.terminal else view._replace(pipe=foreground.pipe_to(paths, name))
 
-    name = containers.run(wanted, where, made)
+    with _image_stays(words["image"], where):
+        name = containers.run(_wanted(words, detach, where), where, made)
     if detach:
         click.echo(name)
         return 0
@@ -123,12 +124,22 @@ def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
     except foreground.Detached:
         return 0
     if words["remove"]:
-        containers.remove([name], where)
+        with suppress(NoSuchNode):  # a `prune` was first
+            containers.remove([name], where)
     if found.oom:
         click.echo(f"{name} was killed: it was out of memory", err=True)
     if found.exit_code is None:
         raise NetfabError(f"nobody saw how {name} ended: its supervisor was killed")
     return found.exit_code
+
+
+def _image_stays(image: str, where: Any) -> AbstractContextManager[object]:
+    """Within this nobody removes it: once the container is there, it is used."""
+    if image == "host":
+        return nullcontext()
+    from netfab.images.locks import using
+
+    return using(where)
 
 
 def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:

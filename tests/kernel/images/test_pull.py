@@ -248,7 +248,7 @@ def test_an_answer_that_breaks_off_is_told_as_that(where: Where, registry: Regis
     there = registry(v1=SMALL)
     there.rules = [lambda request: request.answer(200, b"{", length=1000)]
 
-    with pytest.raises(NetfabError, match="its answer ends in the middle$"):
+    with pytest.raises(NetfabError, match=r"its answer ends in the middle$"):
         pull(where, f"{there.host}/a:v1")
 
 
