@@ -110,6 +110,7 @@ def test_a_container_has_the_image_that_is_here_or_as_the_registry_has_it(lab: L
 
     assert lab.netfab("run", *read).out == "hello"
     assert lab.netfab("run", "--pull", "never", *read).out == "hello"
+    assert "no image box on this host" in lab.netfab("run", "--pull", "never", "box", code=125).err
     assert lab.netfab("run", "-q", "--pull", "always", *read).out == "new"
     (old,) = lab.netfab("images", "-f", "dangling=true", "-q", "--no-trunc").out.split()
     assert old in lab.netfab("prune", "-f").out

@@ -87,7 +87,6 @@ REFUSED = (
         "readonly is true or false",
     ),
     ("--mount type=bind,source=a,target=/data host true", 125, "--mount: `a` is no path"),
-    ("--pull never nobodys/image true", 125, "there is no image nobodys/image on this host"),
     ("--network none --ip 10.0.0.2 host true", 125, "conflicting options: --ip and --network none"),
     ("--network host -p 80:80 host true", 125, "conflicting options: `publish` and `mode: host`"),
     ("--network container:nobody host true", 125, "there is no node `nobody`"),

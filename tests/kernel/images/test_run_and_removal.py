@@ -1,4 +1,4 @@
-"""`netfab run` beside commands that remove images while it makes a container, or the container once it ended."""
+"""`netfab run` beside commands that remove: images while it makes a container, or the one that has ended."""
 
 from __future__ import annotations
 
