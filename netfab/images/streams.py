@@ -17,6 +17,7 @@ from netfab.images.config import BadImage
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PIECE = 1 << 18  # bytes that are read, and at most decompressed, at once
+_SMALL = 1 << 13  # bytes that are sooner copied than shown where they are
 _HEADERS = 1 << 20  # bytes that a tar's header, long name or list of attributes may have
 _ZSTD_WINDOW = 1 << 27  # bytes of memory; what zstd(1) itself allows unless it is told otherwise
 MOST = 64 << 30  # bytes of a layer's tar: what decompresses to more is a bomb
@@ -68,7 +69,8 @@ class Stream:
         end = self._at + size
         if size <= 0 or end > len(self._piece):
             return self._across(size)
-        found, self._at = memoryview(self._piece)[self._at : end], end
+        found = self._piece[self._at : end] if size < _SMALL else memoryview(self._piece)[self._at : end]
+        self._at = end
         return (found,)
 
     def _across(self, size: int) -> Iterator[bytes | memoryview]:

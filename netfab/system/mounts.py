@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from contextlib import suppress
+from functools import cache
 
 from netfab.system.libc import (
     NR_FSCONFIG,
@@ -117,12 +118,18 @@ def restrict_only(mount: int, attributes: int) -> None:
 
 def open_below(root: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
     """openat2(2): open a path that RESOLVE_* keeps below `root`. Always close-on-exec."""
-    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, mode, resolve)  # struct open_how
+    how = _how(flags | os.O_CLOEXEC, mode, resolve)
     for _ in range(_TRIES):
         # EAGAIN: something, anywhere on the machine, was renamed or mounted while a `..` was followed.
         with suppress(BlockingIOError):
             return _openat2(root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how), path=path)
     return _openat2(root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how), path=path)
+
+
+@cache
+def _how(flags: int, mode: int, resolve: int) -> ctypes.Array[ctypes.c_uint64]:
+    """struct open_how, which the kernel only reads. There are a dozen; a layer's directories are thousands."""
+    return (ctypes.c_uint64 * 3)(flags, mode, resolve)
 
 
 def pivot_root(new: str, old: str) -> None:
