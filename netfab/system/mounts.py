@@ -128,7 +128,7 @@ def open_below(root: int, path: str, flags: int, resolve: int, mode: int = 0) ->
 
 @cache
 def _how(flags: int, mode: int, resolve: int) -> ctypes.Array[ctypes.c_uint64]:
-    """struct open_how, which the kernel only reads. There are a dozen; a layer's directories are thousands."""
+    """struct open_how, which the kernel only reads. A dozen serve for thousands of directories."""
     return (ctypes.c_uint64 * 3)(flags, mode, resolve)
 
 

@@ -110,19 +110,20 @@ def test_a_kill_at_any_step_leaves_no_half_and_the_next_load_is_whole(
 
 @pytest.mark.parametrize(("call", "suffix"), [("open", ".part"), ("mkdir", ".new")])
 def test_what_another_has_finished_since_it_was_looked_for_is_taken_as_it_is(
-    where: Where, load: Callable[..., Where], monkeypatch: pytest.MonkeyPatch, call: str, suffix: str
+    where: Where, monkeypatch: pytest.MonkeyPatch, call: str, suffix: str
 ) -> None:
+    archive = str(write_docker_archive(Path("/var/lib/archive.tar"), [("one", ONE)]))
     real, others = getattr(os, call), dict[str, int]()
 
     def just_before(path: Any, *rest: Any, **more: Any) -> Any:
         if str(path).endswith(suffix) and not others:
             others[""] = 0
-            load(one=ONE)
+            load_all(where, archive)
             others.update(inodes(where))
         return real(path, *rest, **more)
 
     monkeypatch.setattr(os, call, just_before)
-    load(one=ONE)
+    load_all(where, archive)
 
     assert inodes(where) | {"": 0} == others
 
