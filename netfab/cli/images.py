@@ -26,9 +26,22 @@ _AGES = (
 )
 
 
+def _is_nameless(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> bool | None:
+    """What `dangling` is to be; None where nobody asks. Raises BadParameter."""
+    if not texts:
+        return None
+    if texts[-1] not in ("dangling=true", "dangling=false"):
+        raise click.BadParameter(f"`{texts[-1]}`: write dangling=true or dangling=false; NAME finds by name")
+    return texts[-1] == "dangling=true"
+
+
 @click.command("images")
 @click.option("-a", "--all", "everything", is_flag=True, help="Also those without a name.")
 @click.option("-q", "--quiet", is_flag=True, help="Only ids.")
+@click.option(
+    "-f", "--filter", "filters", multiple=True, callback=_is_nameless, metavar="dangling=true|false",
+    help="Only those without a name, or with one.",
+)  # fmt: skip
 @click.option("--digests", is_flag=True, help="Also the digest that the registry has.")
 @click.option("--no-trunc", is_flag=True, help="Ids in full.")
 @click.argument("name", required=False)
@@ -39,6 +52,7 @@ def images_command(
     name: str | None,
     everything: bool,
     quiet: bool,
+    filters: bool | None,
     digests: bool,
     no_trunc: bool,
     output: str,
@@ -49,7 +63,9 @@ def images_command(
     from netfab.where import need_root
 
     need_root("images")
-    found = [one for one in images(where_of(ctx)) if _is_shown(one, name, everything)]
+    found = [one for one in images(where_of(ctx)) if _is_shown(one, name, everything or filters is not None)]
+    if filters is not None:
+        found = [one for one in found if bool(one.repository) is not filters]
     if quiet:
         for image in dict.fromkeys(one.id for one in found):
             click.echo(image if no_trunc else _short(image))

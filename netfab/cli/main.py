@@ -142,9 +142,10 @@ class Sections(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name[:1] != "-" and self.get_command(ctx, name) is None:
+            from netfab.cli.dockers import instead_of
             from netfab.topology.suggest import did_you_mean
 
-            hint = did_you_mean(name, (*self.list_commands(ctx), *ALIASES))
+            hint = instead_of(name) or did_you_mean(name, (*self.list_commands(ctx), *ALIASES))
             ctx.fail(f"there is no command {name}; {hint or '`netfab --help` lists them'}")
         return super().resolve_command(ctx, args)
 
@@ -187,9 +188,24 @@ def help_command(ctx: click.Context, command: str | None) -> None:
         click.echo(found.get_help(click.Context(found, info_name=name, parent=parent)))
 
 
+def _show_usage(error: click.ClickException) -> None:
+    """What is wrong with the words; of docker's that mean nothing here also what would be right."""
+    from netfab.cli.dockers import absent
+
+    if told := absent(error):
+        show_error(told)
+    else:
+        error.show()
+
+
 def _exit_code(error: click.ClickException, words: Sequence[str]) -> int:
-    """2 for wrong usage; but 1, as terraform has it, where 2 says that there is something to change."""
+    """2 for wrong usage; but 1, as terraform has it, where 2 says that there is something to change.
+
+    Of `run` 125, as docker has it: 2 may be what a program ended with.
+    """
     ctx = error.ctx if isinstance(error, click.UsageError) else None
+    if ctx is not None and ctx.info_name == "run":
+        return 125
     by_2 = ctx is not None and ctx.info_name in ("diff", "drift")
     asked = by_2 or not {"--exit-code", "--detailed-exitcode"}.isdisjoint(words)
     return 1 if asked else error.exit_code
@@ -226,7 +242,7 @@ def main(said: dict[str, Any] | None = None) -> int:
         code = cli.main(standalone_mode=False, obj=said)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        _show_usage(error)
         code = _exit_code(error, sys.argv)
     except SystemExit as ended:  # of a command that has an exit status of its own
         code = ended.code

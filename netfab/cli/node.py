@@ -151,10 +151,16 @@ def _is_called(one: dict[str, Any], name: str) -> bool:
     metavar="KEY=VALUE",
     help="Only those with `name`, or a part of it, or with `status`.",
 )
+@click.option("--no-trunc", "in_full", is_flag=True, help="Images' ids and paths in full.")
 @output_json
 @click.pass_context
 def ps_command(
-    ctx: click.Context, everything: bool, quiet: bool, filters: list[tuple[str, str]], output: str
+    ctx: click.Context,
+    everything: bool,
+    quiet: bool,
+    filters: list[tuple[str, str]],
+    in_full: bool,
+    output: str,
 ) -> None:
     """List the programs of nodes."""
     from netfab.cli import show
@@ -166,10 +172,10 @@ def ps_command(
         for one in found:
             click.echo(show.printable(f"{one['fabric']}/{one['node']}"))
         return
-    show.show_data({"version": 1, "nodes": found}, output, lambda: _rows(found))
+    show.show_data({"version": 1, "nodes": found}, output, lambda: _rows(found, in_full))
 
 
-def _rows(found: list[dict[str, Any]]) -> Iterator[Sequence[str]]:
+def _rows(found: list[dict[str, Any]], in_full: bool) -> Iterator[Sequence[str]]:
     yield "FABRIC", "NODE", "IMAGE", "STATE", "PID", "EXIT", "RESTARTS", "COMMAND"
     for one in found:
         exited = (
@@ -183,7 +189,7 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[Sequence[str]]:
         yield (
             one["fabric"],
             one["node"],
-            _short(one.get("image", "")),
+            one.get("image", "") if in_full else _short(one.get("image", "")),
             one["state"],
             str(one["pid"] or "-"),
             exited,
@@ -209,20 +215,12 @@ def _lines(_: click.Context, __: click.Parameter, text: str | None) -> int | Non
 @click.command("logs")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until they end.")
 @click.option("-n", "--tail", metavar="N", callback=_lines, help="Only the last so many lines.")
-@click.option("--since", hidden=True)
 @click.argument("nodes", nargs=-1, metavar="[NODE|FABRIC]...", shell_complete=complete.nodes)
 @click.pass_context
-def logs_command(
-    ctx: click.Context, follow: bool, tail: int | None, since: str | None, nodes: tuple[str, ...]
-) -> None:
+def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tuple[str, ...]) -> None:
     """Print what nodes wrote: NODE, FABRIC/NODE, or all of a FABRIC; else of all, with their names."""
     from netfab.nodes import logs
 
-    if since is not None:
-        raise NetfabError(
-            "--since: a log is what the program wrote, and no line of it has a time",
-            hint="-n N shows the last lines, -f what comes; `command: prog | ts` has times in the log",
-        )
     where = where_of(ctx)
     nodes = tuple(_expanded(nodes, where))
     if not nodes:

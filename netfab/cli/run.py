@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,14 +13,20 @@ from netfab.cli.failures import show_error
 from netfab.cli.options import env_file_option, env_option, lock_option, variables
 from netfab.errors import ContainerFailed, Interrupted, NetfabError, Several
 
+if TYPE_CHECKING:
+    from netfab.images import Image
+
 FAILED = 125  # exit status where it is not the program's: docker's own
 _OPTIONS = {  # what a topology file calls it, and how it is written here
-    "mounts": "--volume", "mac": "--mac-address", "mode": "--network", "pids": "--pids-limit",
-    "sysctls": "--sysctl",
+    "mac": "--mac-address", "mode": "--network", "pids": "--pids-limit", "sysctls": "--sysctl",
 }  # fmt: skip
+_OF_SEVERAL = {  # what several options are for, by their words
+    "ip": {"ip": "--ip", "ip6": "--ip6"},
+    "mounts": {"volumes": "--volume", "mounts": "--mount"},
+}
 _UNLIMITED = {"memory": ("0",), "cpus": ("0",), "pids": ("0", "-1")}  # as docker has it
 _AS_TYPED = ("memory", "cpus", "pids", "user", "workdir", "hostname", "restart")  # keys of a topology file
-_LISTS = ("publish", "mounts", "cap_add", "cap_drop", "dns")
+_LISTS = ("publish", "cap_add", "cap_drop", "dns")
 _FLAGS = ("read_only", "init")
 
 
@@ -41,7 +46,10 @@ _FLAGS = ("read_only", "init")
 @click.option(
     "-p", "--publish", multiple=True, metavar="PORTS", help="[ADDRESS:]HOSTPORT:PORT[/udp], or ranges."
 )
-@click.option("-v", "--volume", "mounts", multiple=True, metavar="PATHS", help="SOURCE:TARGET[:ro].")
+@click.option("-v", "--volume", "volumes", multiple=True, metavar="PATHS", help="SOURCE:TARGET[:ro].")
+@click.option(
+    "--mount", "mounts", multiple=True, metavar="FIELDS", help="type=bind,source=PATH,target=PATH[,readonly]."
+)
 @env_option
 @env_file_option
 @click.option("-m", "--memory", default="", help="The most memory: 512m; 0: no limit.")
@@ -57,18 +65,23 @@ _FLAGS = ("read_only", "init")
 @click.option("--cap-drop", multiple=True, metavar="NAME", help="A capability less.")
 @click.option("--dns", multiple=True, metavar="ADDRESS", help="Whom it asks for names.")
 @click.option("--sysctl", "sysctls", multiple=True, metavar="NAME=VALUE", help="A setting of its network.")
-@click.option("-l", "--label", "labels", multiple=True, hidden=True)
+@click.option(
+    "--pull", type=click.Choice(["missing", "always", "never"]), default="missing", show_default=True,
+    help="When a registry's image is brought.",
+)  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of how it is brought.")
 @click.option("--entrypoint", default=None, help="In place of the image's.")
 @lock_option
 @click.argument("image", type=click.Path(), metavar="IMAGE")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def run_command(ctx: click.Context, /, detach: bool, lock_timeout: float, **words: Any) -> None:
+def run_command(ctx: click.Context, /, detach: bool, lock_timeout: float, quiet: bool, **words: Any) -> None:
     """Run a program in a container of its own: IMAGE is `host`, a directory, or an image.
 
     Exits as the program does, with 128 + N where signal N ended it; 125 where netfab failed, 126 or 127 when
     the program can't be run or isn't there. ctrl-p ctrl-q leaves a terminal.
     """
+    ctx.obj["quiet"] = ctx.obj["quiet"] or quiet
     where = where_of(ctx, lock_timeout)
     try:
         code = _run(words, detach, where)
@@ -85,13 +98,13 @@ def run_command(ctx: click.Context, /, detach: bool, lock_timeout: float, **word
 
 def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
     from netfab import containers
+    from netfab.nodes import NoSuchNode
     from netfab.runtime import foreground
     from netfab.runtime.paths import Paths
     from netfab.topology.default import NAME
     from netfab.where import need_root
 
     need_root("run")
-    wanted = _wanted(words, detach, where)
     paths, view = Paths(NAME, where.run, where.state), foreground.View(None, terminal=words["terminal"])
 
     def made(name: str) -> None:
@@ -100,7 +113,8 @@ def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
             view = view._replace(stdin=0)
             view = view if view.terminal else view._replace(pipe=foreground.pipe_to(paths, name))
 
-    name = containers.run(wanted, where, made)
+    with _image_stays(words["image"], where):
+        name = containers.run(_wanted(words, detach, where), where, made)
     if detach:
         click.echo(name)
         return 0
@@ -110,12 +124,22 @@ def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
     except foreground.Detached:
         return 0
     if words["remove"]:
-        containers.remove([name], where)
+        with suppress(NoSuchNode):  # a `prune` was first
+            containers.remove([name], where)
     if found.oom:
         click.echo(f"{name} was killed: it was out of memory", err=True)
     if found.exit_code is None:
         raise NetfabError(f"nobody saw how {name} ended: its supervisor was killed")
     return found.exit_code
+
+
+def _image_stays(image: str, where: Any) -> AbstractContextManager[object]:
+    """Within this nobody removes it: once the container is there, it is used."""
+    if image == "host":
+        return nullcontext()
+    from netfab.images.locks import using
+
+    return using(where)
 
 
 def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
@@ -126,8 +150,6 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
 
     if words["terminal"] and words["interactive"] and not detach and not sys.stdin.isatty():
         raise NetfabError("standard input is no terminal", hint="leave -t out")
-    if words["labels"]:
-        raise NetfabError("--label: containers have no labels", hint="`ps --filter name=…` finds by --name")
     if words["remove"] and words["restart"] not in ("", "no"):
         raise NetfabError("conflicting options: --restart and --rm")
     return Wanted(
@@ -153,11 +175,19 @@ def _keys(words: dict[str, Any]) -> dict[str, Any]:
     keys: dict[str, Any] = {key: words[key] for key in typed}
     keys |= {key: list(words[key]) for key in _LISTS}
     keys |= {key: "true" for key in _FLAGS if words[key]}
-    keys["mounts"] = [os.path.abspath(text) if text[:1] == "." else text for text in words["mounts"]]
+    keys["mounts"] = _mounts(words)
     keys["sysctls"] = dict(_setting(text) for text in words["sysctls"])
     if words["entrypoint"] is not None:
         keys["entrypoint"] = [words["entrypoint"]] if words["entrypoint"] else "none"
     return keys
+
+
+def _mounts(words: dict[str, Any]) -> list[str]:
+    if not (words["volumes"] or words["mounts"]):
+        return []
+    from netfab.cli.volumes import mounts_of
+
+    return list(mounts_of(words["volumes"], words["mounts"]))
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -198,15 +228,24 @@ def _is_mode(network: str) -> bool:
 
 def _image(words: dict[str, Any], where: Any) -> str:
     """`host`, a directory, or an id of what is here. Raises NetfabError where nothing says what to run."""
-    from netfab.images import resolve
-
     image, program = words["image"], words["entrypoint"] or words["command"]
     if image != "host":
-        found = resolve(where, image)
+        found = _brought(image, words["pull"], where)
         image, program = found.digest, program or found.config.argv
     if not program:
         raise NetfabError(f"which program? {words['image']} names none", hint="netfab run IMAGE CMD…")
     return str(image)
+
+
+def _brought(image: str, when: str, where: Any) -> Image:
+    from netfab.images import find, renew, resolve
+
+    if when != "never":
+        return renew(where, image) if when == "always" else resolve(where, image)
+    found = find(where, image)
+    if found is None:
+        raise NetfabError(f"there is no image {image} on this host", hint="`--pull missing` brings it")
+    return found
 
 
 def _in_words_of_options(error: NetfabError, words: dict[str, Any]) -> NetfabError:
@@ -216,8 +255,8 @@ def _in_words_of_options(error: NetfabError, words: dict[str, Any]) -> NetfabErr
     for each in error.errors if isinstance(error, Several) else (error,):
         if isinstance(each, WrongWord) and each.key:
             option = _OPTIONS.get(each.key, f"--{each.key.replace('_', '-')}")
-            if each.key == "ip":
-                option = ", ".join(f"--{key}" for key in ("ip", "ip6") if words[key])
+            if several := _OF_SEVERAL.get(each.key):
+                option = ", ".join(name for word, name in several.items() if words[word])
             each.args = (f"{option}: {each.message}",)
             each.message = each.args[0]
     return error

@@ -50,6 +50,13 @@ def resolve(where: Place, reference: str, directory: str = ".") -> Image:
     return bring(where, reference, directory)
 
 
+def renew(where: Place, reference: str, directory: str = ".") -> Image:
+    """The same, but a registry's image as the registry has it now. Raises NetfabError."""
+    from netfab.images import bringing
+
+    return bringing.renew(where, reference, directory)
+
+
 def find(where: Place, reference: str, directory: str = ".") -> Image | None:
     """The same where it is here, whole, and None where it would have to be brought. Raises NetfabError."""
     from netfab.images.bringing import look_for

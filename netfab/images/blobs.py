@@ -81,7 +81,11 @@ def incoming(layout: Layout, digest: str, size: int, check: Callable[[], None]) 
         fd = os.open(f"{path}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             wait_for(fd, fcntl.LOCK_EX, check)
-            if is_at(fd, f"{path}.part"):  # else it has become whole meanwhile
+            if not is_at(fd, f"{path}.part"):
+                continue
+            if os.path.exists(path):  # it became whole between our look and our part
+                os.unlink(f"{path}.part")
+            else:
                 part = Part(fd, f"{path}.part", digest, size)
                 part.read_what_is_there()
                 yield part

@@ -28,6 +28,14 @@ def bring(where: Place, text: str, directory: str) -> Image:
         from netfab.images.loading import load
 
         return load(where, meant)
+    return renew(where, text, directory)
+
+
+def renew(where: Place, text: str, directory: str) -> Image:
+    """The image as its registry has it now; one that is of no registry as it is. Raises NetfabError."""
+    meant = _source_of(text, directory)
+    if meant.kind != "name":
+        return bring(where, text, directory)
     from netfab.images.exchange import pull
 
     try:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import HTTPError, IncompleteRead, SSLError
 
 from netfab import __version__
 from netfab.errors import NetfabError
@@ -245,6 +245,8 @@ def _reason(error: BaseException) -> str:
         filter(_is_error, (error.__cause__, getattr(error, "reason", None), *error.args)), None
     ):
         error = inner
+    if isinstance(error, IncompleteRead):
+        return "its answer ends in the middle"
     if isinstance(error, OSError) and error.strerror:
         return words_of(error)
     return str(error).rpartition(">: ")[2] or type(error).__name__

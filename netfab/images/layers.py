@@ -34,7 +34,12 @@ def install(layout: Layout, blob: str, diff_id: str, check: Callable[[], None]) 
             continue
         try:
             wait_for(fd, fcntl.LOCK_EX, check)
-            if is_at(fd, new):
+            if not is_at(fd, new):
+                continue
+            if os.path.isdir(path):  # it became whole between our look and our `new`
+                _empty(fd)
+                os.rmdir(new)
+            else:
                 try:
                     size = _write(layout, blob, diff_id, fd, check)
                 except NetfabError:
@@ -47,6 +52,7 @@ def install(layout: Layout, blob: str, diff_id: str, check: Callable[[], None]) 
 
 
 def _write(layout: Layout, blob: str, diff_id: str, directory: int, check: Callable[[], None]) -> int:
+    """Its size. Where it can't be, nothing of it is left there."""
     _empty(directory)  # of what a killed process left there
     try:
         with open(layout.blob(blob), "rb", buffering=0) as file:
@@ -57,11 +63,11 @@ def _write(layout: Layout, blob: str, diff_id: str, directory: int, check: Calla
             raise BadImage(f"layer {blob} unpacks to {found}, and its image says {diff_id}")
         sync_filesystem(directory)  # or a power cut could leave empty files in a layer that counts as whole
         return stream.tell()
-    except NetfabError:
+    except (NetfabError, OSError) as error:
         _empty(directory)
+        if isinstance(error, OSError):
+            raise NetfabError(f"can't unpack layer {blob}: {error.strerror}") from error
         raise
-    except OSError as error:
-        raise NetfabError(f"can't unpack layer {blob}: {error.strerror}") from error
 
 
 def _empty(directory: int) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Literal
 
 from netfab.images.config import BadImage
-from netfab.images.headers import Header
+from netfab.images.headers import Header, usual
 from netfab.images.streams import Stream
 from netfab.tuples import NamedTuple
 
@@ -54,31 +55,46 @@ class Member(NamedTuple):
 
 def members(stream: Stream) -> Iterator[Member]:
     """All members, each to be dealt with before the next is asked for. Raises BadImage."""
-    source: Any = stream  # tarfile asks of it just what it has
     try:
-        with tarfile.open(fileobj=source, mode="r:", encoding="utf-8", tarinfo=Header) as tar:
-            for _ in range(_MOST_MEMBERS):
-                found = tar.next()
-                if found is None:
-                    break
-                tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
-                if found.type not in _LEFT_OUT and (member := _member(found)):
-                    yield member
-            else:
+        for number, header in enumerate(_headers(stream)):
+            if number == _MOST_MEMBERS:
                 raise BadImage(f"this layer has more than {_MOST_MEMBERS} files")
+            if header.type not in _LEFT_OUT and (member := _member(header)):
+                yield member
     except (tarfile.TarError, ValueError) as error:  # tarfile's own for a sparse map that is none
         raise BadImage(f"this layer is no tar: {error}") from error
     if stream.last.strip(b"\0"):
         raise BadImage("this layer's tar is damaged")
 
 
-def _member(found: tarfile.TarInfo) -> Member | None:
+def _headers(stream: Stream) -> Iterator[Header | tarfile.TarInfo]:
+    """Of all members. tarfile reads the first and the unusual; its `offset` says where the next begins."""
+    source: Any = stream  # tarfile asks of it just what it has
+    with tarfile.open(fileobj=source, mode="r:", encoding="utf-8") as tar:
+        found: Header | tarfile.TarInfo | None = tar.next()
+        while found is not None:
+            yield found
+            stream.seek(tar.offset)
+            found = None if tar.pax_headers else usual(stream.ahead(tarfile.BLOCKSIZE))
+            if found is None:
+                found = tar.next()
+                tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+            else:
+                tar.offset += tarfile.BLOCKSIZE
+                stream.seek(tar.offset)
+                if found.type == tarfile.REGTYPE:
+                    tar.offset += -(-found.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _member(found: Header | tarfile.TarInfo) -> Member | None:
     """None for what says nothing about files: aufs's notes to itself."""
     kind = _KINDS.get(found.type)
     if kind is None:
         raise BadImage(f"{found.name!r} in this layer is of no known kind")
-    parts = _parts(found.name)
-    parent, name, target = "/".join(parts[:-1]), parts[-1] if parts else "", found.linkname
+    above, _, name = found.name.rpartition("/")
+    if name in ("", ".", "..") or "\0" in name:
+        above, _, name = _inside(found.name).rpartition("/")
+    parent, target = _inside(above), found.linkname
     if name.startswith(_WHITEOUT):
         if name == _OPAQUE:
             kind = "opaque"
@@ -91,7 +107,7 @@ def _member(found: tarfile.TarInfo) -> Member | None:
     if not name and kind != "directory":
         raise BadImage(f"this layer's root is no directory but a {kind}")
     if kind == "hardlink":
-        target = "/".join(_parts(target))
+        target = _inside(target)
     if not (0 <= found.uid < 0xFFFFFFFF and 0 <= found.gid < 0xFFFFFFFF):
         raise BadImage(f"{found.name!r} in this layer has an owner that there can't be")
     return Member(
@@ -104,17 +120,18 @@ def _member(found: tarfile.TarInfo) -> Member | None:
         found.gid,
         int(found.mtime * 1e9) if -_LATEST < found.mtime < _LATEST else 0,
         found.size,
-        tuple(getattr(found, "sparse", None) or ()),
-        _xattrs(found) if found.pax_headers else (),
+        () if isinstance(found, Header) else tuple(getattr(found, "sparse", None) or ()),
+        () if isinstance(found, Header) else _xattrs(found),
     )
 
 
-def _parts(path: str) -> list[str]:
-    """A name is relative to the layer's root, also where it begins with `/`."""
+@lru_cache(maxsize=1 << 10)  # a directory's files come one after another
+def _inside(path: str) -> str:
+    """A name relative to the layer's root, also where it begins with `/`. Raises BadImage."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in path:
         raise BadImage(f"{path!r} in this layer leads out of it")
-    return parts
+    return "/".join(parts)
 
 
 def _xattrs(found: tarfile.TarInfo) -> tuple[tuple[str, bytes], ...]:

@@ -22,7 +22,7 @@ from netfab.images.manifests import INDEXES, MANIFESTS, Descriptor, Manifest, fo
 from netfab.images.settings import Settings
 from netfab.topology.image import HUB, Reference
 
-_PIECE = 1 << 18  # bytes
+_PIECE = 1 << 20  # bytes
 _ATTEMPTS = 3  # at a blob without a byte more
 _MOST_PAGES = 10_000  # of a catalog
 _Got = TypeVar("_Got")

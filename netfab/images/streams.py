@@ -17,6 +17,7 @@ from netfab.images.config import BadImage
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PIECE = 1 << 18  # bytes that are read, and at most decompressed, at once
+_SMALL = 1 << 13  # bytes that are sooner copied than shown where they are
 _HEADERS = 1 << 20  # bytes that a tar's header, long name or list of attributes may have
 _ZSTD_WINDOW = 1 << 27  # bytes of memory; what zstd(1) itself allows unless it is told otherwise
 MOST = 64 << 30  # bytes of a layer's tar: what decompresses to more is a bomb
@@ -39,10 +40,14 @@ class Stream:
 
     def seek(self, position: int) -> None:
         """Skip to a place that is not behind. Raises BadImage."""
-        if position < self.tell():
+        at = position - self._before
+        if at < self._at:
             raise BadImage("this layer's tar leads back to where it came from")
-        for _ in self.content(position - self.tell()):
-            pass
+        if at <= len(self._piece):
+            self._at = at
+        else:
+            for _ in self._across(at - self._at):
+                pass
 
     def read(self, size: int) -> bytes:
         """What tarfile asks for: headers, never content. Raises BadImage for one that is huge."""
@@ -55,12 +60,17 @@ class Stream:
             self.last = b"".join(self.content(size))
         return self.last
 
+    def ahead(self, size: int) -> bytes:
+        """The next bytes, not yet read; fewer where the piece that is here ends."""
+        return self._piece[self._at : self._at + size]
+
     def content(self, size: int) -> Iterable[bytes | memoryview]:
         """The next bytes, as they come; less than `size` where the tar ends."""
         end = self._at + size
         if size <= 0 or end > len(self._piece):
             return self._across(size)
-        found, self._at = memoryview(self._piece)[self._at : end], end
+        found = self._piece[self._at : end] if size < _SMALL else memoryview(self._piece)[self._at : end]
+        self._at = end
         return (found,)
 
     def _across(self, size: int) -> Iterator[bytes | memoryview]:

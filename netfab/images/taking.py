@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -130,31 +130,37 @@ def _bring(layout: Layout, supply: Supply, blob: Descriptor, meter: Meter) -> No
 def _bring_layers(
     layout: Layout, supply: Supply, wanted: tuple[tuple[Descriptor, str], ...], meter: Meter
 ) -> dict[str, int]:
-    """All of them, some at once. The first error stops the others.
+    """All of them, some at once; while some are unpacked, the next ones come. The first error stops all.
 
     The sizes of the tars of those that were unpacked, by digests.
     """
 
-    def bring(blob: Descriptor, diff_id: str) -> tuple[str, int]:
-        _bring(layout, supply, blob, meter)
+    def unpack(blob: Descriptor, diff_id: str, coming: Future[None]) -> tuple[str, int]:
+        coming.result()
         return blob.digest, layers.install(layout, blob.digest, diff_id, meter.check)
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        jobs = [pool.submit(bring, *each) for each in dict.fromkeys(wanted)]
+    with ThreadPoolExecutor(_AT_ONCE) as bringing, ThreadPoolExecutor(_AT_ONCE) as unpacking:
+        jobs = list[Future[Any]]()
+        unpacked = list[Future[tuple[str, int]]]()
+        for blob, diff_id in dict.fromkeys(wanted):
+            coming = bringing.submit(_bring, layout, supply, blob, meter)
+            unpacked.append(unpacking.submit(unpack, blob, diff_id, coming))
+            jobs += coming, unpacked[-1]
         try:
-            return dict(job.result() for job in jobs)
+            return dict(job.result() for job in unpacked)
         except BaseException:
             meter.stopping = True
             for job in jobs:
                 job.cancel()
-            pool.shutdown()
+            bringing.shutdown()
+            unpacking.shutdown()
             raise _first_error(jobs) from None
 
 
 def _first_error(jobs: Iterable[Any]) -> BaseException:
     """That of who was not just stopped because of another; KeyboardInterrupt where all were."""
     errors = [error for job in jobs if not job.cancelled() and (error := job.exception())]
-    real = [error for error in errors if not isinstance(error, Stopped)]
+    real = [error for error in errors if not isinstance(error, (Stopped, CancelledError))]
     return real[0] if real else KeyboardInterrupt()
 
 

@@ -212,7 +212,9 @@ def _is_same(source: int, name: str, parent: int, link: str) -> bool:
 def _write_all(fd: int, size: int, stream: Stream) -> None:
     for piece in stream.content(size):
         size -= len(piece)
-        _write(fd, piece)
+        written = os.write(fd, piece)
+        while written < len(piece):
+            written += os.write(fd, memoryview(piece)[written:])
     if size:
         raise BadImage("this layer ends in the middle of a file")
 
@@ -222,10 +224,3 @@ def _write_sparse(fd: int, member: Member, stream: Stream) -> None:
         os.lseek(fd, offset, os.SEEK_SET)
         _write_all(fd, length, stream)
     os.ftruncate(fd, member.size)
-
-
-def _write(fd: int, piece: bytes | memoryview) -> None:
-    written = os.write(fd, piece)
-    while written < len(piece):
-        piece = memoryview(piece)[written:]
-        written = os.write(fd, piece)

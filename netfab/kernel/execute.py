@@ -8,7 +8,6 @@ steps.py's.
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from errno import EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT, ENXIO, ESRCH
@@ -204,7 +203,7 @@ class Executor:
                 monotonic() < deadline
             ):
                 self._namespaces.let_go_of_ended()
-                select.select([monitor], [], [], _AGAIN)
+                monitor.wait(_AGAIN)
                 monitor.drain()
                 refused = [one for one in refused if one.number not in waiting]
                 refused += self._batch(space, [step for step in steps if step[0] in waiting])

@@ -59,7 +59,7 @@ def await_addresses(netlink: Netlink, ifindex: int) -> None:
     monitor = Monitor(Monitor.ADDRESSES6 | Monitor.ROUTES6)
     try:
         while _is_deaf(netlink, ifindex) and (left := deadline - monotonic()) > 0:
-            select.select([monitor], [], [], left)
+            monitor.wait(left)
             monitor.drain()
     finally:
         monitor.close()

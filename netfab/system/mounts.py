@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from contextlib import suppress
+from functools import cache
 from struct import pack
 
 from netfab.system.calls import Calls, Instead, Register
@@ -124,7 +125,7 @@ def _set_attributes(
 
 def open_below(root: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
     """openat2(2): open a path that RESOLVE_* keeps below `root`. Always close-on-exec."""
-    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, mode, resolve)  # struct open_how
+    how = _how(flags | os.O_CLOEXEC, mode, resolve)
     for _ in range(_TRIES):
         # EAGAIN: something, anywhere on the machine, was renamed or mounted while a `..` was followed.
         with suppress(BlockingIOError):
@@ -140,6 +141,12 @@ def note_open_below(
     return calls.opened(
         noted, NR_OPENAT2, root, calls.text(path), calls.memory(how), len(how), path=path, instead=instead
     )
+
+
+@cache
+def _how(flags: int, mode: int, resolve: int) -> ctypes.Array[ctypes.c_uint64]:
+    """struct open_how, which the kernel only reads. A dozen serve for thousands of directories."""
+    return (ctypes.c_uint64 * 3)(flags, mode, resolve)
 
 
 def pivot_root(calls: Calls, new: str, old: str) -> None:

@@ -690,7 +690,6 @@ def test_inspect_shows_a_thing_as_it_is(lab: Lab) -> None:
         (["exec", "clent", "true"], "hint: did you mean `client`?"),
         (["exec", "pair/clent", "true"], "hint: did you mean `pair/client`?"),
         (["logs", "clent"], "hint: did you mean `client`?"),
-        (["logs", "--since", "5m"], "error: --since: a log is what the program wrote, and no line of it has"),
         (["ip", "clent"], "hint: did you mean `client`?"),
         (["status", "pear"], "hint: did you mean `pair`?"),
         (["drift", "pear"], "hint: did you mean `pair`?"),

@@ -99,6 +99,25 @@ def test_a_tag_that_moved_changes_a_node_when_it_is_pulled_and_not_before(lab: L
     assert lab.netfab("exec", "client", "curl", "-s", "http://web/").out == "new"
 
 
+def test_a_container_has_the_image_that_is_here_or_as_the_registry_has_it(lab: Lab, registry: str) -> None:
+    name = f"{registry}/web:1"
+    lab.netfab("load", "-i", archive(lab, name, web()))
+    lab.netfab("push", name)
+    read = ("--rm", "--entrypoint", "/bin/busybox", name, "cat", "/srv/index.html")
+    lab.shell(
+        f"skopeo copy --dest-tls-verify=false docker-archive:{archive(lab, name, web(b'new'))} docker://{name}"
+    )
+
+    assert lab.netfab("run", *read).out == "hello"
+    assert lab.netfab("run", "--pull", "never", *read).out == "hello"
+    assert "no image box on this host" in lab.netfab("run", "--pull", "never", "box", code=125).err
+    assert lab.netfab("run", "-q", "--pull", "always", *read).out == "new"
+    (old,) = lab.netfab("images", "-f", "dangling=true", "-q", "--no-trunc").out.split()
+    assert old in lab.netfab("prune", "-f").out
+    (kept,) = lab.netfab("images", "-f", "dangling=false", "-o", "json").json["images"]
+    assert kept["tag"] == "1"
+
+
 def test_an_image_that_cant_be_had_is_named_and_nothing_is_changed(lab: Lab, registry: str) -> None:
     lab.write(WEB.replace("IMAGE", f"{registry}/nix") + "  b: {image: ./no.tar.d/x, command: none}\n")
     before = lab.state()

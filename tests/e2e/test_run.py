@@ -73,7 +73,20 @@ REFUSED = (
     ),
     ("--memory much host true", 125, "--memory: "),
     ("--ip 1.2.3.4 host true", 125, "1.2.3.4 is a public address"),
-    ("--label a=b host true", 125, "--label: containers have no labels\nhint: `ps --filter name=…`"),
+    (
+        "--label a=b host true",
+        125,
+        "docker's --label is not here\nhint: containers have no labels; `ps --filter",
+    ),
+    ("--mount target=/data host true", 125, "--mount: type=volume is not here"),
+    ("--mount type=tmpfs,target=/tmp host true", 125, "--mount: docker's type=tmpfs is not here"),
+    ("--mount type=bind,target=/tmp host true", 125, "says not what to show"),
+    (
+        "--mount type=bind,source=/none,target=/data,readonly=maybe host true",
+        125,
+        "readonly is true or false",
+    ),
+    ("--mount type=bind,source=a,target=/data host true", 125, "--mount: `a` is no path"),
     ("--network none --ip 10.0.0.2 host true", 125, "conflicting options: --ip and --network none"),
     ("--network host -p 80:80 host true", 125, "conflicting options: `publish` and `mode: host`"),
     ("--network container:nobody host true", 125, "there is no node `nobody`"),
@@ -165,6 +178,7 @@ def test_words_are_the_programs_own_and_flags_what_docker_means_by_them(lab: Lab
     (lab.directory / "data/a").write_text("of the host\n")
     script = (
         "echo {node} $COLOUR $SHAPE $0; id -u; pwd; hostname; cat /data/a; touch /x; touch /data/b; "
+        "cmp /data/a /twice/a; "
         "cat $(find /sys/fs/cgroup -name pids.max); cat /proc/sys/net/ipv4/ip_default_ttl /etc/resolv.conf; "
         "grep CapEff /proc/self/status"
     )
@@ -172,7 +186,8 @@ def test_words_are_the_programs_own_and_flags_what_docker_means_by_them(lab: Lab
     ran = lab.netfab(
         "run", "--rm", "--env-file", lab.write("# ours\nCOLOUR=no\n\nSHAPE=x y\n", "env"),
         "--dns", "9.9.9.9", "--sysctl", "net.ipv4.ip_default_ttl=33", "-e", "COLOUR={ip:lo}", "-e", "NOBODYS",
-        "-v", "./data:/data:ro", "-w", "/usr/lib",
+        "--mount", "type=bind,source=./data,target=/data,readonly", "-v", "./data:/twice:ro",
+        "-w", "/usr/lib",
         "--user", "daemon:daemon", "--hostname", "h1", "--read-only", "--pids-limit", "77", "--memory", "0",
         "--cap-drop", "ALL", "host", "sh", "-c", script,
     )  # fmt: skip

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from errno import EIO
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from made_images import Made, directory, file, image, layer, write_docker_archive
 
 from netfab.errors import Locked, NetfabError
-from netfab.images import find, resolve
+from netfab.images import find, layers, resolve
 from netfab.images.config import BadImage
 from netfab.images.layout import Layout
 from netfab.images.loading import load_all
@@ -105,6 +106,45 @@ def test_a_kill_at_any_step_leaves_no_half_and_the_next_load_is_whole(
     prune(where, frozenset)
     assert len(left(where)) == 6  # two layers packed and unpacked, config, manifest
     record_property("kills of a load", step - 1)
+
+
+@pytest.mark.parametrize(("call", "suffix"), [("open", ".part"), ("mkdir", ".new")])
+def test_what_another_has_finished_since_it_was_looked_for_is_taken_as_it_is(
+    where: Where, monkeypatch: pytest.MonkeyPatch, call: str, suffix: str
+) -> None:
+    archive = str(write_docker_archive(Path("/var/lib/archive.tar"), [("one", ONE)]))
+    real, others = getattr(os, call), dict[str, int]()
+
+    def just_before(path: Any, *rest: Any, **more: Any) -> Any:
+        if str(path).endswith(suffix) and not others:
+            others[""] = 0
+            load_all(where, archive)
+            others.update(inodes(where))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, call, just_before)
+    load_all(where, archive)
+
+    assert inodes(where) | {"": 0} == others
+
+
+def inodes(where: Where) -> dict[str, int]:
+    """Of all blobs and layers."""
+    layout = Layout(where.state)
+    return {entry.name: entry.inode() for of in (layout.blobs, layout.layers) for entry in os.scandir(of)}
+
+
+def test_what_cannot_be_read_again_is_told_and_leaves_nothing(
+    where: Where, load: Callable[..., Where], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: int) -> None:
+        raise OSError(EIO, os.strerror(EIO))
+
+    monkeypatch.setattr(layers, "sync_filesystem", broken)
+    with pytest.raises(NetfabError, match=r"can't unpack layer .*: Input/output error"):
+        load(one=ONE)
+
+    assert os.listdir(Layout(where.state).layers) == []
 
 
 def test_what_is_refused_leaves_what_was_here_before_and_no_more(load: Callable[..., Where]) -> None:

@@ -244,6 +244,14 @@ def test_what_is_wrong_is_refused_and_leaves_no_layer(
     assert nothing_is_here(where)
 
 
+def test_an_answer_that_breaks_off_is_told_as_that(where: Where, registry: Registries) -> None:
+    there = registry(v1=SMALL)
+    there.rules = [lambda request: request.answer(200, b"{", length=1000)]
+
+    with pytest.raises(NetfabError, match=r"its answer ends in the middle$"):
+        pull(where, f"{there.host}/a:v1")
+
+
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_mirror_that_fails_is_named_and_the_next_one_asked(
     where: Where, registry: Registries, mirrors: Callable[..., None], said: list[str],
