@@ -204,7 +204,6 @@ class Executor:
             ):
                 self._namespaces.let_go_of_ended()
                 monitor.wait(_AGAIN)
-                monitor.drain()
                 refused = [one for one in refused if one.number not in waiting]
                 refused += self._batch(space, [step for step in steps if step[0] in waiting])
         finally:

@@ -60,7 +60,6 @@ def await_addresses(netlink: Netlink, ifindex: int) -> None:
     try:
         while _is_deaf(netlink, ifindex) and (left := deadline - monotonic()) > 0:
             monitor.wait(left)
-            monitor.drain()
     finally:
         monitor.close()
 
