@@ -84,8 +84,11 @@ def _run_commands(paths: Paths, specs: list[Spec]) -> Iterator[NetfabError]:
 
 
 def _make_records(paths: Paths) -> None:
-    os.makedirs(paths.records, mode=0o700, exist_ok=True)
-    os.chmod(paths.records, 0o700)  # environments may hold secrets
+    with suppress(FileExistsError):
+        os.makedirs(paths.records, mode=0o700)
+    os.chmod(
+        f"{paths.records}/", 0o700
+    )  # environments may hold secrets; the slash: of a file it says what it is not
 
 
 def _write_spec(paths: Paths, spec: Spec) -> None:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from own_children import own_children
 from shop import TEXT, topology
 
 from netfab import fabric
@@ -19,14 +20,6 @@ from netfab.kernel.dumps import lo
 @pytest.fixture(autouse=True)
 def few_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(netns, "FEWEST", 1)
-
-
-def children() -> bool:
-    try:
-        os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return False
-    return True
 
 
 def test_those_that_the_child_has_made_are_taken() -> None:
@@ -69,8 +62,9 @@ def test_nothing_is_left_of_them_when_the_plan_fails(tmp_path: Path) -> None:
     taken = "ip link add x type bridge; ip address add 10.9.0.1/24 dev x; ip link set x up"
     subprocess.run(["sh", "-ec", taken], check=True)
     wrong = topology(tmp_path, text=TEXT.replace("lan: {}", "lan: {subnet: 10.9.0.0/24}"))
+    before = own_children()
 
     with pytest.raises(SubnetTaken):
         fabric.apply(*wrong)
 
-    assert not children()
+    assert own_children() == before

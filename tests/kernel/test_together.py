@@ -12,8 +12,8 @@ from struct import calcsize, pack, unpack
 from typing import Any
 
 import pytest
+from own_children import own_children
 from shop import TEXT, topology
-from test_ahead import children
 
 from netfab import fabric
 from netfab.errors import SubnetTaken
@@ -115,8 +115,9 @@ def test_no_child_is_left_of_a_plan_that_fails(tmp_path: Path) -> None:
     taken = "ip link add x type bridge; ip address add 10.9.0.1/24 dev x; ip link set x up"
     subprocess.run(["sh", "-ec", taken], check=True)
     wrong = topology(tmp_path, text=TEXT.replace("lan: {}", "lan: {subnet: 10.9.0.0/24}"))
+    before = own_children()
 
     with pytest.raises(SubnetTaken):
         fabric.apply(*wrong)
 
-    assert not children()
+    assert own_children() == before

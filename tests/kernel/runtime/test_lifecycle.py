@@ -109,7 +109,7 @@ def test_what_ends_just_when_it_is_to_be_stopped_or_changed_hinders_nothing(
     containers: Containers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     containers.start("sleep", "inf", name="other")
-    found = containers.start("cat", stdin="once")
+    found = containers.start("sleep", "inf", stdin="once")
     known = status(containers.paths)
     pidfd = os.pidfd_open(found.pid)
     client.send_signal(containers.paths, ["web"], signal.SIGKILL)
@@ -220,7 +220,7 @@ def test_a_container_that_waits_for_its_restart_can_be_stopped(containers: Conta
 
 
 def test_a_signal_reaches_the_program(containers: Containers) -> None:
-    containers.start("sh", "-c", "trap 'echo heard' HUP; echo up; while :; do read x < /dev/ptmx; done")
+    containers.start("sh", "-c", "trap 'echo heard' HUP; echo up; while :; do sleep 0.05; done")
     containers.says("up")
 
     client.send_signal(containers.paths, ["web"], signal.SIGHUP)
