@@ -34,10 +34,10 @@ mount -t cgroup -o freezer none /sys/fs/cgroup/freezer
 # The interpreter may lie where an ordinary user can't read: everything that it will need is imported first.
 AS_NOBODY = f"""\
 import ctypes, difflib, encodings, importlib, os, pkgutil, shlex, sqlite3, subprocess, sys, textwrap
-import click.shell_completion, netfab, yaml
-for package in (netfab, encodings):
+import click, netfab, yaml
+for package in (click, netfab, encodings):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if module.name not in ("encodings.mbcs", "encodings.oem"):  # for Windows only
+        if module.name not in ("encodings.mbcs", "encodings.oem", "click._winconsole"):  # for Windows only
             importlib.import_module(module.name)
 from netfab.cli.main import main
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})

@@ -21,6 +21,12 @@ def test_it(netfab):
     netfab["a"].popen("sleep", "1000")
     netfab["b"].run("sleep", "1000", timeout=1000)
 """
+# $0: a directory that only root may pass; $1: what is shown to others in it all the same
+SHOWN = """
+exec 9< "$1" && mount -t tmpfs -o mode=755 none "$0" && mkdir -p "$1" && mount --bind /proc/self/fd/9 "$1" || exit
+exec 9<&-; shift; exec "$@"
+"""
+CODE = (Path(__file__).parents[3], Path(sys.base_prefix))  # of the project, and of Python
 PAIR = """
 import os, time, pytest
 pytestmark = pytest.mark.netfab('''
@@ -54,6 +60,9 @@ class Run:
         if user:
             ids = f"--reuid={user}", f"--regid={user}"
             argv = ["setpriv", *ids, "--clear-groups", "--no-new-privs", *argv]
+            for code in CODE:
+                for shut in (each for each in code.parents if not each.stat().st_mode & 1):
+                    argv = ["unshare", "--mount", "sh", "-c", SHOWN, str(shut), str(code), *argv]
             os.chown(self.directory, user, user)
         if missing:
             hidden = 'for each in $0; do mount --bind /dev/null "$each" || exit; done; exec "$@"'
