@@ -23,8 +23,14 @@ def test_it(netfab):
 """
 # $0: a directory that only root may pass; $1: what is shown to others in it all the same
 SHOWN = """
-exec 9< "$1" && mount -t tmpfs -o mode=755 none "$0" && mkdir -p "$1" && mount -c --bind /proc/self/fd/9 "$1" || exit
-exec 9<&-; shift; exec "$@"
+set -e
+exec 9< "$1"
+mount -t tmpfs -o mode=755 none "$0"
+mkdir -p "$1"
+mount -c --bind /proc/self/fd/9 "$1"
+exec 9<&-
+shift
+exec "$@"
 """
 CODE = (Path(__file__).parents[3], Path(sys.base_prefix))  # of the project, and of Python
 PAIR = """

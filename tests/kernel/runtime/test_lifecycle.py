@@ -159,9 +159,7 @@ def test_a_program_that_ignores_term_is_killed_at_once(containers: Containers) -
 
 
 def test_a_program_that_handles_term_is_asked_and_its_answer_kept(containers: Containers) -> None:
-    containers.start(
-        "sh", "-c", "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done"
-    )
+    containers.start("sh", "-c", "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done")
     containers.says("up")
 
     client.stop(containers.paths, ["web"], timeout=60)
