@@ -35,6 +35,25 @@ def published(text: str, **facts: Any) -> list[str]:
     ]
 
 
+def test_what_asks_for_a_published_port_from_behind_its_bridge_is_told_once_of_nested_prefixes() -> None:
+    found = planned("""
+        name: lab
+        networks: {front: {subnet: 10.5.0.0/24}, back: {subnet: 10.7.0.0/24, gateway: r}}
+        nodes:
+          r: {networks: [front], loopback: 10.5.0.77}
+          s: {networks: [back], loopback: 10.7.0.77}
+          web: {networks: [front], publish: ["8080:80"]}
+    """)
+    sets = {held.name: held for table in of_kind(found, Firewall) for held in table.sets}
+
+    # The kernel takes no prefix of a set that another one holds.
+    assert sets["hairpin4"].elements == (
+        ("br-front", "10.5.0.0/24"),
+        ("br-front", "10.7.0.0/24"),
+        ("br-front", "127.0.0.0/8"),
+    )
+
+
 @pytest.mark.parametrize(
     ("wish", "ports"),
     [
