@@ -11,6 +11,7 @@ from netfab.objects.difference import fields
 from netfab.objects.ops import ResetSysctl, WriteSysctl
 from netfab.tuples import NamedTuple
 
+_OF_INTERFACE = r"(net/[a-z0-9]+/(?:conf|neigh)/)([^/]+)(/[^/]+)"
 _NO_LINKS = ("all", "default", "lo")  # which are there with the namespace
 
 
@@ -23,8 +24,13 @@ def key_of(dotted: str) -> str:
 
 def interface_of(key: str) -> str:
     """The interface that a key is about; "" = the namespace as a whole, or what it begins with."""
-    found = re.fullmatch(r"net/[a-z0-9]+/(?:conf|neigh)/([^/]+)/[^/]+", key)
-    return found[1] if found and found[1] not in _NO_LINKS else ""
+    found = re.fullmatch(_OF_INTERFACE, key)
+    return found[2] if found and found[2] not in _NO_LINKS else ""
+
+
+def of_new_one(key: str) -> str:
+    """The key of what a new interface, or namespace, begins with: net/ipv4/conf/default/rp_filter."""
+    return re.sub(_OF_INTERFACE, r"\1default\3", key) if interface_of(key) else key
 
 
 class Sysctl(NamedTuple):
@@ -70,9 +76,7 @@ class Sysctl(NamedTuple):
         return self.create()
 
     def delete(self) -> list[Op]:
-        interface = interface_of(self.key)
-        new = self.key.replace(f"/{interface}/", "/default/") if interface else self.key
-        return [ResetSysctl(self.space, self.key, new)]
+        return [ResetSysctl(self.space, self.key, of_new_one(self.key))]
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
