@@ -172,6 +172,16 @@ def test_a_sysctl_is_of_an_interface_that_the_node_has_and_not_netfabs_own(key: 
     assert str(caught.value) == said
 
 
+def test_a_sysctl_may_say_what_netfab_sets_anyway() -> None:
+    found = planned("""
+        name: lab
+        networks: {a: {}}
+        nodes: {web: {networks: [a], sysctls: {net.ipv4.conf.eth0.rp_filter: 0}}}
+    """)
+
+    assert [sysctl.key for sysctl in of_kind(found, Sysctl)] == ["net/ipv4/conf/eth0/rp_filter"]
+
+
 def test_a_sysctl_of_a_vlan_is_made_when_that_is_there() -> None:
     found = planned("""
         name: lab
