@@ -13,6 +13,7 @@ from netfab.errors import NetfabError, PlanError, Unsupported, raise_all
 from netfab.plan.facts import Facts, switched
 from netfab.plan.mtu import IPV6_MTU, port_mtu, segment_mtu
 from netfab.plan.seats import Seat, argv_of, routers, wishes
+from netfab.plan.sysctls import of_interfaces
 from netfab.plan.tags import conflicts
 from netfab.topology.schema import (
     ExternalGateway,
@@ -60,6 +61,7 @@ def on_every_host(topology: Topology, seats: Seats) -> Iterator[PlanError]:
     yield from _public_addresses(topology, seats)
     yield from _ways_out_that_are_none(topology, seats)
     yield from _masqueraded_gateways(topology, seats)
+    yield from of_interfaces(topology, seats)
     yield from conflicts(topology, seats)
 
 
