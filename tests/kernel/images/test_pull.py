@@ -20,6 +20,7 @@ from netfab.images.blobs import digest_of
 from netfab.images.exchange import pull
 from netfab.images.layout import Layout
 from netfab.images.naming import images
+from netfab.images.removal import remove
 from netfab.images.settings import Settings
 from netfab.where import Where
 
@@ -58,6 +59,15 @@ def test_what_was_pulled_is_here_by_tag_and_digest(where: Where, registry: Regis
     for name in (f"{there.host}/a:v1", f"{there.host}/a@{SMALL.digest}", SMALL.id, SMALL.id[7:19]):
         assert find(where, name) == pulled.image
     assert content(where, SMALL.id) == b"small"
+
+
+def test_a_name_with_tag_and_digest_is_removed_by_the_digest(where: Where, registry: Registries) -> None:
+    there = registry(v1=SMALL)
+    name = f"{there.host}/a:v1@{SMALL.digest}"
+    pull(where, f"{there.host}/a:v1")
+
+    assert remove(where, [name], frozenset).untagged == (f"{there.host}/a@{SMALL.digest}",)
+    assert find(where, f"{there.host}/a:v1")
 
 
 def test_what_is_here_is_not_asked_for_again(where: Where, registry: Registries) -> None:
