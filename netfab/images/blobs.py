@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 from netfab.images.config import BadImage
 from netfab.images.layout import Layout
-from netfab.images.locks import wait_for
 from netfab.system.files import is_at
+from netfab.system.flock import wait_for
 
 _PIECE = 1 << 20  # bytes
 
