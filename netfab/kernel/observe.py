@@ -359,6 +359,7 @@ def _read_of_xfrm(message: XfrmMessage) -> Any:
 def _files(directory: str) -> Iterator[tuple[str, tuple[int, str]]]:
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                with open(entry.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-                    yield entry.path, (entry.stat(follow_symlinks=False).st_mode & 0o777, file.read())
+            with suppress(FileNotFoundError):  # of one that has just gone; the others are still there
+                if entry.is_file(follow_symlinks=False):
+                    with open(entry.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                        yield entry.path, (entry.stat(follow_symlinks=False).st_mode & 0o777, file.read())

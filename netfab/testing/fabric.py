@@ -164,7 +164,8 @@ class Fabric:
         self.timeline.append((time.time(), what))
 
     def begins(self, test: str) -> None:
-        """What failed before it, in a fabric of several tests, is none of its failures."""
+        """What failed or ended before it, in a fabric of several tests, is none of its own."""
+        self.programs[:] = [program for program in self.programs if program.runs]
         self.failures.clear()
         self.unanswered.clear()
         self.note(f"test {test}")

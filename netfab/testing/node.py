@@ -95,10 +95,15 @@ class Node:
     ) -> Result:
         """Run a program to its end. Raises Failed when it takes longer, or with `check` when it fails."""
         __tracebackhide__ = True
-        result = self.popen(*argv, input=input, env=env).wait(timeout)
-        self._note(f"{argv[0]} ended after {result.seconds:.3f} s, exit status {result.rc}")
+        result = self._ended(self.popen(*argv, input=input, env=env), timeout)
         if check and result.rc:
             raise Failed(self.name, argv, f"exit status {result.rc}", result)
+        return result
+
+    def _ended(self, program: Program, timeout: float) -> Result:
+        __tracebackhide__ = True
+        result = program.wait(timeout)
+        self._note(f"{program.argv[0]} ended after {result.seconds:.3f} s, exit status {result.rc}")
         return result
 
     def fails(self, *argv: str, timeout: float = 30) -> Result:
@@ -114,11 +119,13 @@ class Node:
         __tracebackhide__ = True
         deadline = time.monotonic() + within
         while True:
-            result = self.run(*argv, check=False, timeout=within)
+            program = self.popen(*argv)
+            result = self._ended(program, within)
             if not result.rc:
                 return result
             if time.monotonic() >= deadline:
                 raise Failed(self.name, argv, f"failed for {within:g} s, exit status {result.rc}", result)
+            self.fabric.programs.remove(program)  # what it printed in vain would take two descriptors
 
     def ping(self, target: Node | str, within: float = 1) -> float:
         """Seconds until an echo request is answered. Raises AssertionError when none is within that time."""

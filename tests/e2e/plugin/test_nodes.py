@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from scapy.layers.l2 import ARP, Ether
 
 from netfab.errors import NetfabError
 from netfab.testing import Fabric
+from netfab.testing.line import Line
 from netfab.testing.programs import Failed
 
 Factory = Callable[..., Fabric]
@@ -77,6 +79,37 @@ def test_a_program_that_ends_without_the_word_is_told_at_once(netfab_module: Fab
         netfab_module["web"].popen("true").wait_for("ready", within=30)
 
 
+def test_a_program_that_is_tried_until_it_succeeds_keeps_no_descriptors(netfab_module: Fabric) -> None:
+    web = netfab_module["web"]
+    web.run("true")
+    before = len(os.listdir("/proc/self/fd"))
+
+    with pytest.raises(Failed, match="exit status 1"):
+        web.until("false", within=0.2)
+
+    assert len(os.listdir("/proc/self/fd")) <= before + 2  # of the last one
+
+
+def test_programs_that_ended_are_of_their_test_only(netfab_module: Fabric) -> None:
+    web = netfab_module["web"]
+    web.run("true")
+    with web.popen("sleep", "1000") as sleeps:
+        netfab_module.begins("the next one")
+        assert netfab_module.programs == [sleeps]
+
+
+def test_a_program_that_has_just_ended_may_be_told_to(
+    netfab_module: Fabric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody_listens(*_: object) -> None:
+        raise BrokenPipeError
+
+    with monkeypatch.context() as too_late, netfab_module["web"].popen("sleep", "1000") as program:
+        too_late.setattr(Line, "tell", nobody_listens)
+        program.terminate()
+        too_late.undo()
+
+
 def test_a_program_is_asked_to_end(netfab_module: Fabric) -> None:
     program = netfab_module["web"].popen(
         "sh", "-c", "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done"
@@ -110,6 +143,14 @@ def test_nodes_find_each_other_by_name(netfab_module: Fabric) -> None:
 
 def test_a_datagram_comes_back(netfab_module: Fabric) -> None:
     with netfab_module["db1"].serve_echo(7), netfab_module["web"].udp("db1", 7) as datagrams:
+        assert datagrams.echo(b"hello")
+
+
+def test_an_echo_outlives_a_datagram_that_it_can_not_answer(netfab_module: Fabric) -> None:
+    web, db = netfab_module["web"], netfab_module["db1"]
+    with db.serve_echo(7), web.udp("db1", 7) as datagrams:
+        web.send(IP(dst=db.ip()) / UDP(sport=0, dport=7) / b"to nobody")
+
         assert datagrams.echo(b"hello")
 
 
