@@ -144,3 +144,12 @@ def test_links_that_can_have_no_ipv6_are_told_nothing_of_it(ipv6: bool, mtu: int
 def test_publishing_on_the_ipv6_loopback_is_refused() -> None:
     with pytest.raises(Exception, match=r"`\[::1\]` can't be published"):
         planned("{name: lab, networks: {a: {}}, nodes: {x: {networks: [a], publish: ['[::1]:80:80']}}}")
+
+
+def test_keys_that_wait_for_a_command_are_told_and_a_default_is_not() -> None:
+    nodes = "nodes: {a: {restart: always}, b: {restart: no}, c: {user: nobody, env: {A: b}}}"
+
+    assert planned(nodes).warnings == (
+        "a has no command, so `restart` has no effect",
+        "c has no command, so `env`, `user` have no effect",
+    )
