@@ -31,7 +31,10 @@ from netfab.errors import NetfabError
 )
 @click.pass_context
 def status_command(ctx: click.Context, name: str | None, output: str) -> None:
-    """Show a fabric: its nodes, interfaces and networks."""
+    """Show a fabric: its nodes, interfaces and networks.
+
+    Exits with 1 when a host of it is not reached, of which only what was planned is known.
+    """
     from netfab.cli import show
 
     where = where_of(ctx)
@@ -58,6 +61,8 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
             f" `netfab drift {found['fabric']}` says what is different",
             err=True,
         )
+    if away := found.get("unreachable"):
+        raise NetfabError(f"not reached: {', '.join(away)}; what is there is not known")
 
 
 def _say_begun(found: dict[str, Any]) -> None:

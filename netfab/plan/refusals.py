@@ -76,9 +76,14 @@ def without_program(topology: Topology) -> Iterator[str]:
     """A warning for each node whose keys wait for a `command` that it does not have."""
     for node in topology.nodes.values():
         if not argv_of(node):
-            idle = [key for key in _OF_PROGRAMS if key in node.at.keys]
+            idle = [
+                key
+                for key in _OF_PROGRAMS
+                if key in node.at.keys and (key, node.restart) != ("restart", "no")
+            ]
             if idle:
-                yield f"{node.name} has no command, so {', '.join(f'`{key}`' for key in idle)} have no effect"
+                keys = ", ".join(f"`{key}`" for key in idle)
+                yield f"{node.name} has no command, so {keys} {'have' if idle[1:] else 'has'} no effect"
 
 
 def idle_between_links(topology: Topology) -> Iterator[str]:

@@ -94,6 +94,9 @@ class Fabric:
             self._impaired.clear()
             self._begin()
 
+    def __repr__(self) -> str:
+        return f"<fabric {self.name}>"
+
     @property
     def name(self) -> str:
         """Of the fabric, as its file says."""
@@ -119,6 +122,7 @@ class Fabric:
         return {name: Node(self, name) for name in self.summary["nodes"]}
 
     def __getitem__(self, name: str) -> Node:
+        __tracebackhide__ = True
         if name not in self.summary["nodes"]:
             nodes = self.summary["nodes"]
             hint = did_you_mean(name, nodes) or f"there are {', '.join(nodes)}"

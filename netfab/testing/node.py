@@ -8,18 +8,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPConnection
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.testing import inside
 from netfab.testing.captured import Captured
 from netfab.testing.connection import Connection
+from netfab.testing.life import Life
 from netfab.testing.link import Undo
 from netfab.testing.programs import Failed, Program, Result
 from netfab.tuples import NamedTuple
-
-if TYPE_CHECKING:
-    from netfab.testing.fabric import Fabric
 
 
 class Verdict:
@@ -51,11 +49,8 @@ class Response(NamedTuple):
     headers: Mapping[str, str]
 
 
-class Node:
+class Node(Life):
     """A node, by its name."""
-
-    def __init__(self, fabric: Fabric, name: str) -> None:
-        self.fabric, self.name = fabric, name
 
     def __str__(self) -> str:
         return self.name
@@ -249,11 +244,12 @@ class Node:
         return found
 
     def address_of(self, target: Node | str) -> str:
-        """Where a program in this node finds that: by its hosts file."""
+        """Where a program in this node finds that: by its hosts file. Raises NetfabError."""
+        __tracebackhide__ = True
         text = str(target)
         with suppress(ValueError):
             return str(ip_address(text))
         names = self.fabric.names_in(self.name)
         if text not in names:
-            raise NetfabError(f"{self.name} knows no {text}", hint=f"it knows {', '.join(names)}")
+            raise NetfabError(f"{self.name} knows no {text}; it knows {', '.join(names)}")
         return names[text][0]

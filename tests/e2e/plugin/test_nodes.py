@@ -405,6 +405,45 @@ def test_programs_of_the_file_are_seen(netfab_factory: Factory) -> None:
     assert "http.server" in fabric["web"].run("sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline").out
 
 
+SERVING = """
+    networks: {lan: {}}
+    nodes:
+      web:
+        networks: [lan]
+        command: "echo begun; exec busybox nc -ll -p 80 -e echo hello"
+        restart: always
+        ready: {tcp: 80, within: 10s}
+      client: {networks: [lan]}
+    """
+
+
+def test_a_program_of_the_file_crashes_and_is_started_again(netfab_factory: Factory) -> None:
+    lab = netfab_factory(SERVING)
+
+    with lab["web"].kill(), pytest.raises(ConnectionRefusedError):
+        lab["client"].tcp("web", 80)
+    lab["client"].tcp("web", 80)
+    lab["web"].restart()
+
+    assert lab["web"].logs() == "begun\n" * 3
+
+
+def test_a_halted_program_takes_connections_and_answers_none(netfab_factory: Factory) -> None:
+    lab = netfab_factory(SERVING)
+
+    with lab["web"].pause():
+        halted = lab["client"].tcp("web", 80)
+        with pytest.raises(TimeoutError):
+            halted.recv(within=0.2)
+
+    assert halted.recv() == b"hello\n"
+
+
+def test_a_node_without_a_program_has_none_to_crash(netfab_module: Fabric) -> None:
+    with pytest.raises(NetfabError, match="web"):
+        netfab_module["web"].kill()
+
+
 def test_hosts_of_the_file_are_simulated_and_split(netfab_factory: Factory) -> None:
     fabric = netfab_factory(
         """

@@ -192,3 +192,12 @@ def test_a_sysctl_of_a_vlan_is_made_when_that_is_there() -> None:
 
     assert sysctl.key == "net/ipv4/conf/eth0.10/proxy_arp"
     assert sysctl.needs == (Name("node lab.web", "eth0.10"),)
+
+
+def test_keys_that_wait_for_a_command_are_told_and_a_default_is_not() -> None:
+    nodes = "nodes: {a: {restart: always}, b: {restart: no}, c: {user: nobody, env: {A: b}}}"
+
+    assert planned(nodes).warnings == (
+        "a has no command, so `restart` has no effect",
+        "c has no command, so `env`, `user` have no effect",
+    )
