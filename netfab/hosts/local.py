@@ -79,6 +79,7 @@ class LocalHost:
     def __exit__(self, *_: object) -> None:
         if self._monitor is not None:
             self._monitor.close()
+        self._executor.close()
         self._observer.close()
         self._programs.close()
         self._namespaces.close()
