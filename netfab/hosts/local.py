@@ -88,8 +88,10 @@ class LocalHost:
 
     def observe(self, name: str, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Observed:
         """Read the fabric; of the namespaces only those in `spaces`, when given."""
-        dump = self.dump(known, spaces)
         wanted = known[0] if known else Fabric(name)
+        if wanted and spaces is not None and self._monitor is None:
+            self._monitor = Monitor()  # what is made, and not ready in this reading, is heard to become so
+        dump = self.dump(known, spaces)
         kinds = KINDS.shown(dump)
         own = wanted.sharing(thing for kind in kinds for thing in kind.read(dump))
         unsettled = frozenset(link for kind in kinds for link in kind.unsettled(dump))
@@ -268,7 +270,7 @@ class LocalHost:
     def wait(self, seconds: float) -> None:
         """Until a link or an address here changes; at most 50 ms, as nodes' own events go unheard.
 
-        The first time not at all: what changed before anybody listened is seen by looking again.
+        Not at all where nobody listened at the last reading: what changed since is seen by looking again.
         """
         if self._monitor is None:
             self._monitor = Monitor()
