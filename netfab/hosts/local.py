@@ -23,7 +23,6 @@ from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
 from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Op, by_kind, is_network, no_hook
-from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
@@ -288,9 +287,9 @@ def _featured(changes: Sequence[Change]) -> Iterator[tuple[Any, str]]:
 
 def _running(known: Sequence[Fabric]) -> frozenset[str]:
     """The containers that are to run."""
-    return frozenset(
-        thing.name
-        for fabric in known
-        for thing in fabric.values()
-        if isinstance(thing, Container) and thing.state == RUNNING
-    )
+    found = by_kind(known).get("Container", ())
+    if not found:
+        return frozenset()
+    from netfab.objects.container import RUNNING
+
+    return frozenset(thing.name for thing in found if thing.state == RUNNING)
