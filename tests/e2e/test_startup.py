@@ -54,11 +54,10 @@ SMALL = "networks: {lan: {}}\nnodes: {a: {networks: [lan]}, b: {networks: [lan]}
 
 INTERRUPTED = """\
 import sys
-class Interrupting:
-    def find_spec(self, name, *_):
-        if name == "netfab.cli.main":
-            raise KeyboardInterrupt
-sys.meta_path.insert(0, Interrupting())
+def interrupting(event, arguments):
+    if event == "import" and arguments[0] == "netfab.cli.main":
+        raise KeyboardInterrupt
+sys.addaudithook(interrupting)
 from netfab.__main__ import main
 main()
 """
