@@ -78,9 +78,8 @@ class Programs:
 
     def expect(self, things: Iterable[Any]) -> None:
         """Begin the start of a supervisor where these are to run, and there is none; nobody sees it wait."""
-        containers = [
-            thing for thing in things if type(thing).__name__ == "Container"
-        ]  # not imported for none
+        # By its name: where there is none, the class is not imported.
+        containers = [thing for thing in things if type(thing).__name__ == "Container"]
         if any(container.state == "running" for container in containers):
             from netfab.runtime import summons
 
