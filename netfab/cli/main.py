@@ -155,13 +155,30 @@ class Sections(click.Group):
                 formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
 
 
+def _directory(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Its path from the root: other processes, which are elsewhere, use it too."""
+    if not value:
+        raise click.BadParameter("it is empty")
+    return os.path.abspath(value)
+
+
 @click.group(
     cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "NETFAB"}
 )
 @click.option(
-    "--state-dir", default=STATE_DIRECTORY, show_default=True, help="Leases and what was last applied."
+    "--state-dir",
+    default=STATE_DIRECTORY,
+    show_default=True,
+    callback=_directory,
+    help="Leases and what was last applied.",
 )
-@click.option("--run-dir", default=RUN_DIRECTORY, show_default=True, help="Locks, hosts files, logs.")
+@click.option(
+    "--run-dir",
+    default=RUN_DIRECTORY,
+    show_default=True,
+    callback=_directory,
+    help="Locks, hosts files, logs.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("-v", "--verbose", count=True, help="-v: each change; -vv: each message to the kernel.")
 @click.version_option(__version__, message="netfab %(version)s")

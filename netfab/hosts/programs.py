@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError, raise_all
@@ -65,9 +65,8 @@ class Programs:
             found = self._status()  # it ends with the last of them, which may have been just now
         supervised = bool(found) and self._are_supervised(found)
         containers = [_container(one, name in just_started) for name, one in found.items()]
-        with suppress(FileNotFoundError, NotADirectoryError):
-            left = sorted(set(os.listdir(self._paths.layers)) - set(found))
-            containers += [Container(self._paths.fabric, name, (), state=ENDED) for name in left]
+        left = sorted({*_names(self._paths.layers), *_names(self._paths.records)} - set(found))
+        containers += [Container(self._paths.fabric, name, (), state=ENDED) for name in left]
         return containers, supervised
 
     def as_left(self, wanted: Fabric) -> Fabric:
@@ -216,6 +215,13 @@ class Programs:
         if container.netns:
             return self._namespaces.open(container.netns.removeprefix(f"{DIRECTORY}/"))
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 @contextmanager
