@@ -7,6 +7,7 @@ there is the fabric's business; whether it runs is that of `start` and `stop`, a
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
@@ -149,6 +150,7 @@ def titles(where: Where = HERE) -> dict[str, str]:
 
 def main(run_directory: str, state: str, name: str) -> None:
     """Remove a container that was not to stay: what the supervisor starts when it has ended."""
+    sys.argv[1:] = ["rm", name]  # as those are told who wait for us
     where = Where(state, run_directory)
     with suppress(NetfabError):  # somebody else was first
         remove([f"{NAME}/{name}"], where)

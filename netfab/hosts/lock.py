@@ -9,17 +9,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 
 from netfab.errors import Locked, NetfabError
 from netfab.system.files import is_at, public_directory
+
+_SILENCE = 1.0  # seconds until who waits is told of another holder: where many wait, they change quickly
 
 
 @contextmanager
 def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock at `path`; its file is removed with the lock.
 
-    `waiting` is told the holder when it must wait. Raises Locked after `timeout` seconds; NetfabError where
-    the file can't be made.
+    `waiting` is told the holder when it must wait. Raises Locked after `timeout` seconds in all, however many
+    held it meanwhile; NetfabError where the file can't be made.
     """
     fd = _acquire(path, timeout, waiting)
     try:
@@ -36,6 +39,7 @@ def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterato
 
 
 def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
+    deadline, silent_until = monotonic() + timeout, 0.0
     while True:
         try:
             public_directory(os.path.dirname(path))
@@ -52,8 +56,10 @@ def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.pread(fd, 300, 0).decode(errors="replace") or "another command"
-                waiting(holder)
-                _flock_within(fd, timeout, holder)
+                if monotonic() >= silent_until:
+                    waiting(holder)
+                    silent_until = monotonic() + _SILENCE
+                _flock_within(fd, deadline - monotonic(), holder)
             if is_at(fd, path):
                 return fd
         except BaseException:

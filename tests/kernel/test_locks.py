@@ -105,6 +105,10 @@ def _held(ready: int) -> None:
 
 @pytest.fixture
 def holder() -> int:
+    return _a_holder()
+
+
+def _a_holder() -> int:
     """A process that holds the lock."""
     reading, ready = os.pipe()
     child = _in_another_process(lambda: _held(ready))
@@ -123,6 +127,25 @@ def test_who_waits_too_long_is_told_by_whom_the_fabric_is_held(holder: int, tmp_
     assert waited_for == [f"{holder} apply shop.yaml"]
     os.kill(holder, signal.SIGKILL)
     os.waitpid(holder, 0)
+
+
+def test_where_holders_follow_each_other_the_first_is_told_and_the_wait_is_one(holder: int) -> None:
+    holders, waited_for = [holder], list[str]()
+
+    def waiting(told: str) -> None:
+        waited_for.append(told)
+        if len(holders) == 1:
+            os.unlink(LOCK)
+            holders.append(_a_holder())
+            os.kill(holder, signal.SIGKILL)
+
+    with pytest.raises(Locked) as refused, locked(LOCK, 0.5, waiting):
+        pass
+
+    assert refused.match(f"locked by {holders[-1]} apply shop.yaml")
+    assert waited_for == [f"{holder} apply shop.yaml"]
+    os.kill(holders[-1], signal.SIGKILL)
+    _exit_codes(holders)
 
 
 def test_a_killed_holder_holds_nothing_and_leaves_nothing(holder: int) -> None:
