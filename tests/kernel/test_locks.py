@@ -7,12 +7,17 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from machine import differences, snapshot
 from shop import topology
 
 from netfab import fabric
+from netfab.cli import look
+from netfab.cli.main import cli
 from netfab.errors import Locked
 from netfab.fabric import Where
 from netfab.hosts.lock import locked
@@ -93,6 +98,26 @@ def test_reading_while_others_change_sees_a_fabric_or_none_and_never_fails(tmp_p
         fabric.records()
 
     assert fabric.records() == []
+
+
+def test_a_fabric_that_is_destroyed_while_all_are_listed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fabric.apply(*topology(tmp_path))
+    fabric.apply(*topology(tmp_path, "other", "nodes: {web: {}}"))
+    known = look.known_fabrics
+
+    def and_then_one_goes(where: Where) -> list[Any]:
+        found = known(where)
+        fabric.destroy("other")
+        return found
+
+    monkeypatch.setattr(look, "known_fabrics", and_then_one_goes)
+
+    told = CliRunner().invoke(cli, ["ls"], obj={"stdout": SimpleNamespace()})
+
+    assert told.exit_code == 0
+    assert [line.split()[0] for line in told.output.splitlines()] == ["FABRIC", "shop"]
 
 
 def _held(ready: int) -> None:
