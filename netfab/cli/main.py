@@ -93,7 +93,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
 }
 ALIASES = {"up": "apply", "down": "destroy"}
 
-_LACKS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT)
+_LACKS = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT)
 
 
 OPTIONS_ARE_THE_COMMANDS = (
