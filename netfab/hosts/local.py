@@ -79,7 +79,9 @@ class LocalHost:
     def __exit__(self, *_: object) -> None:
         if self._monitor is not None:
             self._monitor.close()
+        self._executor.close()
         self._observer.close()
+        self._programs.close()
         self._namespaces.close()
 
     def _before(self, op: Op) -> bool:
@@ -246,6 +248,7 @@ class LocalHost:
 
             refuse_without(feature, str(thing))
         raise_all(self._programs.without_images(change.after for change in changes))
+        self._programs.expect(change.after for change in changes)
         prepare_directory()
         tables = [change.after for change in changes if isinstance(change.after, Firewall)]
         if tables:

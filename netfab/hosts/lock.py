@@ -59,7 +59,7 @@ def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
                 if monotonic() >= silent_until:
                     waiting(holder)
                     silent_until = monotonic() + _SILENCE
-                _flock_within(fd, deadline - monotonic(), holder)
+                _flock_within(fd, deadline, holder)
             if is_at(fd, path):
                 return fd
         except BaseException:
@@ -72,17 +72,21 @@ def _no_lock(path: str, error: OSError) -> NetfabError:
     return NetfabError(f"can't lock {path}: {error.strerror}")
 
 
-def _flock_within(fd: int, timeout: float, holder: str) -> None:
-    def expired(_: int, __: object) -> None:
+def _flock_within(fd: int, deadline: float, holder: str) -> None:
+    """The main thread is woken from the call, in which those who wait have their turns; another one looks."""
+
+    def expired(*_: object) -> None:
         raise Locked(
             f"locked by {holder}", hint="it is released when that process ends; --lock-timeout waits longer"
         )
 
     if threading.current_thread() is not threading.main_thread():
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        from netfab.system.flock import wait_for  # no command waits in another thread
+
+        wait_for(fd, fcntl.LOCK_EX, lambda: expired() if monotonic() > deadline else None)
         return
     before = signal.signal(signal.SIGALRM, expired)
-    signal.setitimer(signal.ITIMER_REAL, max(timeout, 0.001))
+    signal.setitimer(signal.ITIMER_REAL, max(deadline - monotonic(), 0.001))
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
     finally:

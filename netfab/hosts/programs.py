@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError, raise_all
@@ -44,6 +44,7 @@ class Programs:
         self._namespaces = namespaces
         self._check = check  # called while we wait; raises Interrupted when a signal has come
         self._waiting_for = waiting_for  # told what a longer wait is for
+        self._begun = False  # whether we have a supervisor's interpreter wait
         self.handlers: dict[type[Any], Handler] = {
             StartContainer: self._start,
             ChangeContainer: self._change,
@@ -68,6 +69,21 @@ class Programs:
         left = sorted({*_names(self._paths.layers), *_names(self._paths.records)} - set(found))
         containers += [Container(self._paths.fabric, name, (), state=ENDED) for name in left]
         return containers, supervised
+
+    def expect(self, things: Iterable[Any]) -> None:
+        """Begin the start of a supervisor where these are to run, and there is none; nobody sees it wait."""
+        if any(isinstance(thing, Container) and thing.state == RUNNING for thing in things):
+            from netfab.runtime import summons
+
+            with suppress(OSError):  # it is begun again when it is needed, and that says what is wrong
+                self._begun = summons.begin(self._paths) or self._begun
+
+    def close(self) -> None:
+        """End a supervisor's start that was not needed after all."""
+        if self._begun:
+            from netfab.runtime import summons
+
+            summons.dismiss(self._paths)
 
     def as_left(self, wanted: Fabric) -> Fabric:
         """That fabric with the programs that a user stopped or paused as they were left."""

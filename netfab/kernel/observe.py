@@ -357,8 +357,12 @@ def _read_of_xfrm(message: XfrmMessage) -> Any:
 
 
 def _files(directory: str) -> Iterator[tuple[str, tuple[int, str]]]:
+    same: dict[str, str] = {}  # many have the same content, which is in memory once
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                with open(entry.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-                    yield entry.path, (entry.stat(follow_symlinks=False).st_mode & 0o777, file.read())
+            with suppress(FileNotFoundError):  # of one that has just gone; the others are still there
+                if entry.is_file(follow_symlinks=False):
+                    with open(entry.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                        content = file.read()
+                    mode = entry.stat(follow_symlinks=False).st_mode & 0o777
+                    yield entry.path, (mode, same.setdefault(content, content))

@@ -198,6 +198,7 @@ def summary(topology: Topology, plan: Plan) -> dict[str, Any]:
             "gateways": [str(address) for address in segment.gateways],
             "bridge": segment.bridge,
             "external": bool(segment.wish.external),
+            **({"hosts": list(segment.hosts)} if len(segment.hosts) > 1 else {}),
         }
         for name, segment in layout.segments.items()
         if isinstance(segment.wish, Network) and segment.here

@@ -20,7 +20,7 @@ from netfab.plan.facts import Facts
 from netfab.plan.firewall import Area, PublishedPort, TunnelEnds, firewall
 from netfab.plan.guard import GuardedPort, guard
 from netfab.plan.layout import Layout, Nic, Segment, tunnels_here
-from netfab.plan.leases import Lease, same_port
+from netfab.plan.leases import Lease, Published
 from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.plan.uplink import address_of, forwards, nic_of, original_of
@@ -86,6 +86,7 @@ def published_ports(
     by_host = [route for route in routes if route.space == HOST]
     found: list[tuple[PublishedPort, Publish]] = []
     errors: list[NetfabError] = []
+    held = Published(facts.published)
     for node in (node for node in topology.nodes.values() if layout.has(node.name)):
         for wish in node.publish:
             try:
@@ -93,18 +94,11 @@ def published_ports(
             except PlanError as error:
                 errors.append(error)
                 continue
-            if holder := _publisher(wish, facts):
-                errors.append(
-                    PlanError(f"port {publish_key(wish)} is published by fabric {holder}", at=wish.at)
-                )
+            if other := held.beside(publish_key(wish)):
+                message = f"port {publish_key(wish)} is published by fabric {facts.published[other]}"
+                errors.append(PlanError(message, at=wish.at))
     raise_all(errors)
     return found
-
-
-def _publisher(wish: Publish, facts: Facts) -> str:
-    """The fabric that publishes the port already."""
-    own = publish_key(wish)
-    return next((fabric for key, fabric in facts.published.items() if same_port(key, own)), "")
 
 
 def held_ports(fabric: str, published: Iterable[PublishedPort]) -> Iterator[HeldPorts]:

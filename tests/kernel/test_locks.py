@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -171,6 +172,20 @@ def test_where_holders_follow_each_other_the_first_is_told_and_the_wait_is_one(h
     assert waited_for == [f"{holder} apply shop.yaml"]
     os.kill(holders[-1], signal.SIGKILL)
     _exit_codes(holders)
+
+
+def test_a_thread_waits_no_longer_than_it_may_and_no_longer_than_it_must(holder: int) -> None:
+    def hold(timeout: float) -> None:
+        with locked(LOCK, timeout, lambda _: None):
+            pass
+
+    with ThreadPoolExecutor() as threads:
+        with pytest.raises(Locked, match=f"locked by {holder} apply"):
+            threads.submit(hold, 0.05).result(20)
+        waiting = threads.submit(hold, 20)
+        os.kill(holder, signal.SIGKILL)
+        waiting.result(10)
+    os.waitpid(holder, 0)
 
 
 def test_a_killed_holder_holds_nothing_and_leaves_nothing(holder: int) -> None:
