@@ -22,6 +22,9 @@ def main() -> NoReturn:
     signal(SIGCHLD, SIG_DFL)  # who ignores it, as some callers do, never hears how a child ended
     left: dict[str, Any] = {}
     try:
+        from netfab.cli import modules
+
+        modules.find_quickly()
         from netfab.cli import early, standins
 
         early.begin(sys.argv[1:])

@@ -21,9 +21,9 @@ from netfab.plan.firewall_rules import (
     uplinked,
     ways_out,
 )
+from netfab.plan.names import EVERYWHERE
 from netfab.tuples import NamedTuple
 
-EVERYWHERE = "*"  # no interface has this name
 _NONE: Mapping[int, Sequence[str]] = {}
 _ULA = IPv6Network("fc00::/7")
 
