@@ -37,15 +37,17 @@ class Interrupts:
 def deferred() -> Iterator[Interrupts]:
     """Signals noted instead of raised, while this lasts.
 
-    In a thread other than the main one they are left alone.
+    In a thread other than the main one they are left alone, and so is one that our caller has us ignore, as
+    shells do for what runs in the background of a script.
     """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
-    before = [signal.signal(number, interrupts.note) for number in _SIGNALS]
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupts.note) for number in heeded}
     try:
         yield interrupts
     finally:
-        for number, handler in zip(_SIGNALS, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
