@@ -42,6 +42,7 @@ UNUSUAL = {  # and no attachment to a bridge of Linux
     "netfab.objects.xfrm_state", "netfab.plan.encryption", "netfab.plan.evpn", "netfab.plan.nics",
     "netfab.plan.overlay", "netfab.plan.tunnels", "netfab.plan.vlans",
 }  # fmt: skip
+PLANNER = {"netfab.fabric", "netfab.plan.guard", "netfab.plan.planner", "netfab.topology.schema", "yaml"}
 GUESTS = {"netfab.guests.dhcp", "netfab.guests.engine", "netfab.guests.lxc", "netfab.guests.oci", "socket"}
 SMALL = "networks: {lan: {}}\nnodes: {a: {networks: [lan]}, b: {networks: [lan]}}\n"
 
@@ -97,8 +98,16 @@ def test_an_apply_that_changes_nothing_does_not_import_the_planner(lab: Lab) -> 
 
     found = imported(lab, "apply", "topology.yaml")
 
-    planner = {"netfab.fabric", "netfab.plan.guard", "netfab.plan.planner", "netfab.topology.schema", "yaml"}
-    assert found & (HEAVY | OTHERS | SOME | UNUSUAL | GUESTS | planner) == set()
+    assert found & (HEAVY | OTHERS | SOME | UNUSUAL | GUESTS | PLANNER) == set()
+
+
+def test_destroy_does_not_import_the_planner(lab: Lab) -> None:
+    lab.write(SMALL)
+    lab.netfab("apply", "topology.yaml")
+
+    found = imported(lab, "destroy")
+
+    assert found & (HEAVY | OTHERS | SOME | UNUSUAL | GUESTS | PLANNER) == set()
 
 
 def test_commands_that_need_the_store_only_import_nothing_that_plans_or_changes(lab: Lab) -> None:
