@@ -81,6 +81,8 @@ class Wire:
             self._connection.request("POST", f"/v3/{verb}", json.dumps(words), headers)
             answer = self._connection.getresponse()
             text = answer.read(MOST)
+            if answer.length and len(text) < MOST:  # `read` of so many bytes is content with fewer
+                raise IncompleteRead(text, answer.length)
         except HTTPException as error:
             self.close()
             tls = "" if self._at.tls else "; one that speaks TLS does so, which is `etcds://`"

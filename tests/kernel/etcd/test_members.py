@@ -221,6 +221,27 @@ def test_who_speaks_no_http_is_told_at_once() -> None:
     assert f"{address}: what it answers is no HTTP; one that speaks TLS" in said
 
 
+def test_an_answer_that_is_cut_as_its_member_dies_is_asked_for_again() -> None:
+    whole = b'{"header": {"revision": "7"}, "succeeded": true}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(whole)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer_twice() -> None:
+            for body in (whole[:20], whole):
+                with server.accept()[0] as caller:
+                    caller.recv(1 << 16)
+                    caller.sendall(head + body)
+
+        member = threading.Thread(target=answer_twice, daemon=True)
+        member.start()
+        client = Client(Etcd((f"127.0.0.1:{server.getsockname()[1]}",)))
+        reply = client.transact((), [read(KEY)])
+        client.close()
+        member.join()
+
+    assert (reply.done, reply.revision) == (True, 7)
+
+
 def refusal(store: Etcd) -> str:
     with pytest.raises(StoreError) as caught:
         Client(store).transact((), [read(KEY)])
