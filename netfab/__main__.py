@@ -20,6 +20,9 @@ def main() -> NoReturn:
     gc.disable()
     left: dict[str, Any] = {}
     try:
+        from netfab.cli import modules
+
+        modules.find_quickly()
         from netfab.cli import early, standins
 
         early.begin(sys.argv[1:])

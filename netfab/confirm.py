@@ -7,7 +7,6 @@ tells it how that went; when it dies before, the child takes the way back at onc
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from netfab.errors import NetfabError, StoreError, UndoFailed
 from netfab.plan.leases import Lease
 from netfab.store.store import Part, Record
 from netfab.system.files import public_directory
+from netfab.system.poll import readable
 from netfab.topology.adhoc import NAME
 from netfab.tuples import NamedTuple
 from netfab.where import Where, need_root, opened_store
@@ -232,7 +232,7 @@ def _is_wanted(name: str, terms: Terms, where: Where, door: socket.socket, told:
         if left is not None and left <= 0:
             return applied
         looks = left is not None and terms.probe is not None
-        ready = select.select(waiting, [], [], min(left or 0, PROBING) if looks else left)[0]
+        ready = readable(waiting, min(left or 0, PROBING) if looks else left)
         if told in ready:
             said = os.read(told, 1)
             if said != _APPLIED:

@@ -128,7 +128,10 @@ def refuse_home(entry: Entry, hosts: Mapping[str, str]) -> None:
 
 
 def status(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> dict[str, Any]:
-    """What there is of a fabric, as `status -o json` prints it; each node has its `host`."""
+    """What there is of a fabric, as `status -o json` prints it; each node has its `host`.
+
+    `unreachable`: hosts of which nothing is known but what was planned, as long as another one is reached.
+    """
     together: dict[str, Any] = {
         "version": 1,
         "fabric": entry.name,
@@ -139,8 +142,21 @@ def status(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> dict
         "nodes": {},
         "links": [],
         "differs": 0,
+        "unreachable": [],
     }
-    for host, found in _on_each("status", entry, where, way, answers.status).items():
+    refuse_home(entry, entry.hosts)
+    with party(entry.hosts, where, way) as all_hosts:
+        heard = greeted(all_hosts, entry.name, skip_unreachable=True)
+        tell_what_was_decided(all_hosts, entry.name, heard)
+        said = answers.read_all(all_hosts.call("status", {"fabric": entry.name}), answers.status)
+    for host in sorted(entry.hosts.keys() - heard.keys()):
+        together["unreachable"].append(host)
+        together["nodes"] |= {
+            name: {**node, "state": "unknown", "ready": None, "pid": None}
+            for name, node in entry.summary["nodes"].items()
+            if node["host"] == host
+        }
+    for host, found in said.items():
         together["networks"] |= found["networks"]
         together["nodes"] |= {name: {**node, "host": host} for name, node in found["nodes"].items()}
         together["links"] += [link for link in found["links"] if link not in together["links"]]

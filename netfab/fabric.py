@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from netfab import shared
 from netfab.destruction import destroy
@@ -16,8 +17,6 @@ from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, StoreError, UndoFailed, Unsupported, raise_all
 from netfab.hosts.local import LocalHost
-from netfab.loading import load
-from netfab.look import bridges, name_of, plan_data, status, topology_of, warnings
 from netfab.nodes import capture, execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
@@ -27,11 +26,9 @@ from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_part, with_renames
 from netfab.pulling import with_its_images
 from netfab.remembering import public_record, remember
-from netfab.seal import seal
 from netfab.store.public import publish
 from netfab.store.store import Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
-from netfab.topology.kept import kept_text
 from netfab.topology.schema import Topology
 from netfab.visits import as_they_are_now, ended
 from netfab.where import (
@@ -52,6 +49,8 @@ from netfab.where import (
 )
 
 if TYPE_CHECKING:
+    from netfab.loading import load
+    from netfab.look import bridges, name_of, plan_data, status, topology_of, warnings
     from netfab.saved import SavedPlan
 
 __all__ = [
@@ -82,6 +81,13 @@ __all__ = [
     "validate",
     "warnings",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What is only looked at is elsewhere, and imported when it is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("netfab.loading" if name == "load" else "netfab.look"), name)
 
 
 def validate(topology: Topology) -> None:
@@ -162,6 +168,8 @@ def apply(
                 wants = _wants(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
                     if not only:
+                        from netfab.topology.kept import kept_text
+
                         made = made._replace(topology=kept_text(written) if file else "")
                     elif record and not applied.changes:
                         made = made._replace(topology=record.topology)
@@ -181,6 +189,8 @@ def apply(
         host.wait_ready(proposed.fabric)
         host.announce(proposed.fabric, applied.changes)
         if shown:
+            from netfab.seal import seal
+
             seal(name, topology.origin, shown, warnings, store, where)
         return proposed, applied
 

@@ -12,7 +12,6 @@ from netfab.errors import NetfabError
 from netfab.kernel.openvswitch import refuse_absent
 from netfab.nics import moved_nics
 from netfab.objects.filtering import FEATURE as FILTERING
-from netfab.objects.vlan import FEATURE as TAGGING
 from netfab.plan.facts import FoundNic
 from netfab.store.store import Store
 from netfab.topology import pipework
@@ -103,6 +102,8 @@ def vlan_on(name: str, way: str, vlan: int, there: FarSides) -> int:
     from netfab.kernel.features import refuse_without
 
     if way == MACVLAN:
+        from netfab.objects.vlan import FEATURE as TAGGING
+
         refuse_without(TAGGING, what)
         return vlan
     found = there.bridges.get(name)

@@ -6,24 +6,28 @@ Only reads; what becomes of the answer is for plan/nics.py and objects/nic.py to
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from netfab.hosts.local import LocalHost
-from netfab.objects.base import Fabric
-from netfab.objects.nic import Nic
-from netfab.objects.uplink import Uplink
+from netfab.objects.base import Fabric, by_kind
 from netfab.plan.facts import FoundNic
 from netfab.plan.leases import Lease
 from netfab.store.store import Store
 
+if TYPE_CHECKING:
+    from netfab.objects.nic import Nic
+    from netfab.objects.uplink import Uplink
+
 
 def moved_nics(host: LocalHost, store: Store) -> dict[str, FoundNic]:
     """Those that its fabric has moved or lent, or was about to; one that was lent and unplugged is none."""
-    claimed = [
-        thing
-        for lease in store.leases(host.fabric)
-        if lease.kind == "inside"
-        for thing in Fabric.from_json(lease.value, (Nic, Uplink)).values()
-    ]
+    kept = [lease.value for lease in store.leases(host.fabric) if lease.kind == "inside"]
+    if not kept:
+        return {}
+    from netfab.objects.nic import Nic
+    from netfab.objects.uplink import Uplink
+
+    claimed = [thing for text in kept for thing in Fabric.from_json(text, (Nic, Uplink)).values()]
     gone = unplugged((thing.nic for thing in claimed if isinstance(thing, Uplink)), host)
     return {
         _name(thing): FoundNic(thing.original, moved=True)
@@ -40,7 +44,7 @@ def unplugged(names: Iterable[str], host: LocalHost) -> set[str]:
 
 def without_unplugged(fabric: Fabric, host: LocalHost) -> Fabric:
     """The fabric less uplinks that nobody can make again before their NIC is back."""
-    lent = [thing for thing in fabric.values() if isinstance(thing, Uplink)]
+    lent = by_kind((fabric,)).get("Uplink", ())
     gone = unplugged((thing.nic for thing in lent), host)
     return fabric.without(thing.names[0] for thing in lent if thing.nic in gone) if gone else fabric
 
@@ -48,15 +52,19 @@ def without_unplugged(fabric: Fabric, host: LocalHost) -> Fabric:
 def told_unplugged(leases: Iterable[Lease], fabric: Fabric, host: LocalHost) -> Iterator[str]:
     """Of uplinks, by commands or of a file, what is gone, in words."""
     lent = {lease.key: lease.value for lease in leases if lease.kind == "uplink"}
-    lent |= {thing.nic: thing.bridge.text for thing in fabric.values() if isinstance(thing, Uplink)}
+    lent |= {thing.nic: thing.bridge.text for thing in by_kind((fabric,)).get("Uplink", ())}
     for nic in sorted(unplugged(lent, host)):
         yield f"{nic}, the uplink of {lent[nic]}, is gone from this host; it is lent again when it is back"
 
 
 def as_they_came_back(fabric: Fabric, host: LocalHost) -> Fabric:
     """The fabric with what its NICs have now, of those that are at home: after a reboot, say."""
-    names = [_name(thing) for thing in fabric.values() if isinstance(thing, Nic | Uplink)]
-    there = host.nics(names) if names else {}
+    if by_kind((fabric,)).keys().isdisjoint({"Nic", "Uplink"}):
+        return fabric
+    from netfab.objects.nic import Nic
+    from netfab.objects.uplink import Uplink
+
+    there = host.nics([_name(thing) for thing in fabric.values() if isinstance(thing, Nic | Uplink)])
     return Fabric(
         fabric.name,
         (
@@ -70,4 +78,6 @@ def as_they_came_back(fabric: Fabric, host: LocalHost) -> Fabric:
 
 def _name(thing: Nic | Uplink) -> str:
     """What the NIC is called at home."""
+    from netfab.objects.nic import Nic
+
     return thing.name if isinstance(thing, Nic) else thing.nic

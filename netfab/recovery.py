@@ -33,7 +33,8 @@ def recover(where: Where = HERE) -> list[str]:
                 with opened_host(record.name, where) as host:
                     shown = host.observe(record.name, (published,)).own
                 store.commit(record._replace(desired=shown.to_json()), view.leases(record.name))
-                lines.append(f"recovered fabric {record.name}, applied from {record.file}")
+                origin = f", applied from {record.file}" if record.file else ""
+                lines.append(f"recovered fabric {record.name}{origin}")
         lines += _beyond_recovery(store, where)
     return lines or ["nothing to recover: the store is whole"]
 

@@ -49,9 +49,25 @@ def held_on_bridges(store: Store, besides: str) -> dict[str, dict[Address, str]]
     found: dict[str, dict[Address, str]] = {}
     for record in store.records():
         if record.name != besides:
-            for bridge, address, holder in _held(record.name, json.loads(record.summary)):
+            summary = json.loads(record.summary)
+            for bridge, address, holder in (
+                *_held_elsewhere(record.name, summary["networks"], store),
+                *_held(record.name, summary),
+            ):
                 found.setdefault(bridge, {})[address] = holder
     return found
+
+
+def _held_elsewhere(name: str, networks: Networks, store: Store) -> Iterator[tuple[str, Address, str]]:
+    """What is leased on networks over several hosts: the summary here says nothing of the nodes there."""
+    if not any("hosts" in chosen for chosen in networks.values()):
+        return
+    for lease in store.leases(name):
+        network, _, seat = lease.key.partition("/")
+        if lease.kind == "address" and "hosts" in networks.get(network, {}):
+            who = seat.partition("/")[0].partition("#")[0]
+            holder = f"host {who[1:]}" if who.startswith("@") else f"node {who}"
+            yield networks[network]["bridge"], ip_address(lease.value), f"{holder} of fabric {name}"
 
 
 def _held(name: str, summary: Summary) -> Iterator[tuple[str, Address, str]]:
@@ -79,11 +95,28 @@ def joined(topology: Topology, networks: Mapping[str, Networks]) -> Topology:
     for name, network in topology.networks.items():
         try:
             found[name] = _joined(network, networks) if isinstance(network.external, str) else network
+            if isinstance(network.external, str):
+                _refuse_planned(topology, network, networks)
         except PlanError as error:
             error.at = network.at.of("external")
             errors.append(error)
     raise_all(errors)
     return topology._replace(networks=found)
+
+
+def _refuse_planned(topology: Topology, network: Network, networks: Mapping[str, Networks]) -> None:
+    """Each host would choose for itself, and two the same. Raises PlanError."""
+    fabric, _, there = str(network.external).partition("/")
+    hosts = networks[fabric][there].get("hosts", ())
+    for node in topology.nodes.values():
+        for one in node.attachments:
+            port = one.port
+            if hosts and one.network == network.name and not (port.addresses or port.no_address or port.dhcp):
+                raise PlanError(
+                    f"network {network.external} is on {', '.join(hosts)}, which would not know"
+                    f" of an address that is chosen for {node.name} here",
+                    hint="write one (`run --ip`, or `ip` in a file) that no other host gives to anybody",
+                )
 
 
 def _joined(network: Network, networks: Mapping[str, Networks]) -> Network:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from netfab.engine.diff import Change
@@ -13,11 +14,14 @@ from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
 from netfab.plan.facts import Asked, FoundGuest
 from netfab.store.store import Store
+from netfab.system import linux
 from netfab.topology.schema import Topology
 from netfab.where import Where, last_applied, records
 
 if TYPE_CHECKING:
     from netfab.guests.guest import Guest as FoundRun
+
+_SIOCGIFADDR = 0x8915  # linux/sockios.h
 
 
 def guests_of(
@@ -161,3 +165,23 @@ def namespace_of_guest(word: str, where: Where) -> int:
     from netfab.guests.opening import open_namespace
 
     return open_namespace(find(word, where))
+
+
+def address_in_guest(word: str, interface: str, where: Where) -> str:
+    """The first IPv4 address of an interface there; "" where it has none, or the guest is gone."""
+    import fcntl
+    import socket
+
+    from netfab.hosts.sandbox import excursion
+
+    with suppress(NetfabError, OSError):
+        netns = namespace_of_guest(word, where)
+        try:
+            with excursion():
+                linux.setns(netns, linux.CLONE_NEWNET)
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+                    request = interface.encode().ljust(32, b"\0")  # struct ifreq, netdevice(7)
+                    return socket.inet_ntoa(fcntl.ioctl(asked, _SIOCGIFADDR, request)[20:24])
+        finally:
+            os.close(netns)
+    return ""

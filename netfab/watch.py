@@ -8,7 +8,6 @@ a `reconcile`.
 from __future__ import annotations
 
 import os
-import select
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from netfab.errors import Interrupted, NetfabError
 from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
 from netfab.objects.kinds import ASKED
+from netfab.system.poll import readable
 from netfab.topology.adhoc import NAME
 from netfab.where import HERE, Where, need_root, records
 
@@ -106,4 +106,4 @@ def _signals() -> Iterator[int]:
 
 def _rest(seconds: float, stop: int) -> bool:
     """Let more of the same happen; whether a signal came."""
-    return bool(select.select([stop], [], [], seconds)[0])
+    return bool(readable([stop], seconds))

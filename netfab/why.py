@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from netfab.diagnose.crossing import Hop
 from netfab.diagnose.finding import HOST, Finding, Place, by, drifted, name_of, without
 from netfab.diagnose.trials import Trial, Verdict, addresses_of, trials_of
-from netfab.diagnose.walk import Cable, Hop, Owner, Walked, World, walk
+from netfab.diagnose.walk import Walked, walk
+from netfab.diagnose.world import Cable, Owner, World
 from netfab.dropping import Crossing, dropped_by
 from netfab.errors import NetfabError
 from netfab.kernel.trace import Dropped, Match

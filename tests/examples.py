@@ -532,6 +532,12 @@ def every_example() -> list[Example]:
             fabric(namespace(), Sysctl(WEB, "net/ipv4/ip_default_ttl", "9")),
             fabric(namespace()),
         ),
+        Example(
+            Sysctl,
+            "ended, of a link",
+            fabric(namespace(), veth(), Sysctl(WEB, "net/ipv4/conf/eth0/proxy_arp", "1")),
+            fabric(namespace(), veth()),
+        ),
         *_variations(
             Bridge,
             bridge(),

@@ -69,12 +69,14 @@ def attach_command(
     if not (dry_run or ctx.obj["quiet"]):
         show.say_gone(gone)
     if output != "table":
-        show.show_data({"version": 1, **_row(attachment), "changes": show.describe(changes)}, output, list)
+        row = _row(attachment, where_of(ctx))
+        show.show_data({"version": 1, **row, "changes": show.describe(changes)}, output, list)
     elif dry_run or ctx.obj["verbose"]:
         show.show_changes(changes, not dry_run, attachment.key)
     elif not ctx.obj["quiet"]:
         same = "" if changes else "No changes. "
-        has = f", {' '.join(attachment.addresses)}" if attachment.addresses else ""
+        addresses = " ".join(_row(attachment, where_of(ctx))["addresses"])
+        has = f", {addresses}" if addresses else ""
         told = f"{same}{attachment.interface} of {attachment.title} is attached to {attachment.bridge}{has}."
         click.echo(show.printable(told), err=True)
 
@@ -101,11 +103,13 @@ def detach_command(
     going, changes, gone, _ = outcome
     if output != "table":
         data = {
-            "detached": [_row(one) for one in going],
+            "detached": [_row(one, where_of(ctx)) for one in going],
             "nic": nic or None,
             "changes": show.describe(changes),
         }
-        show.show_data({"version": 1, **data, "gone": [_row(one) for one in gone]}, output, list)
+        show.show_data(
+            {"version": 1, **data, "gone": [_row(one, where_of(ctx)) for one in gone]}, output, list
+        )
         return
     if ctx.obj["verbose"]:
         show.show_changes(changes, True, guest, titles)
@@ -166,7 +170,7 @@ def attachments_command(ctx: click.Context, output: str) -> None:
     from netfab.cli import show
 
     lent = [one._asdict() for one in uplink.uplinks(where_of(ctx))]
-    rows = [_row(one) for one in adhoc.attachments(where_of(ctx))]
+    rows = [_row(one, where_of(ctx)) for one in adhoc.attachments(where_of(ctx))]
     table = [
         (row["bridge"], row["name"], row["guest"], row["interface"], " ".join(row["addresses"]) or "-")
         for row in rows
@@ -178,14 +182,18 @@ def attachments_command(ctx: click.Context, output: str) -> None:
     show.show_data({"version": 1, "attachments": rows, "uplinks": lent}, output, lambda: [head, *table])
 
 
-def _row(one: Any) -> dict[str, Any]:
+def _row(one: Any, where: Any) -> dict[str, Any]:
+    """Of one with a DHCP client its word, and what a server gave it."""
+    from netfab import visits
+
+    leased = visits.address_in_guest(one.guest, one.interface, where) if one.dhcp else ""
     return {
         "bridge": one.bridge,
         "way": one.way,
         "guest": one.guest,
         "name": one.title,
         "interface": one.interface,
-        "addresses": list(one.addresses) or [one.dhcp] * bool(one.dhcp),
+        "addresses": list(one.addresses) or [word for word in (one.dhcp, leased) if word],
         "gateways": list(one.gateways),
     }
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -70,17 +70,30 @@ class _Shown:
     def __init__(self, path: str | None, count: int | None, greeting: str) -> None:
         self.seen = self.lost = 0
         self._count, self._greeting = count, greeting
+        self._path = path
         self._file: BinaryIO | None = None
         self._blocks = Pcapng()
         if path is not None:
-            try:
+            with self._about_the_file():
                 self._file = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115  # `close` does
-            except OSError as error:
-                raise NetfabError(f"{path}: {error.strerror}") from error
-            self._file.write(self._blocks.head())
+                self._file.write(self._blocks.head())
+
+    @contextmanager
+    def _about_the_file(self) -> Iterator[None]:
+        """Errors name it; those of standard output are output.py's."""
+        try:
+            yield
+        except OSError as error:
+            if self._path in (None, "-"):
+                raise
+            raise NetfabError(f"{self._path}: {error.strerror}") from error
 
     def tell(self, heard: Heard) -> None:
-        """Show frames; flushed, for who reads as they come. Raises _Enough."""
+        """Show frames; flushed, for who reads as they come. Raises _Enough, NetfabError."""
+        with self._about_the_file():
+            self._show(heard)
+
+    def _show(self, heard: Heard) -> None:
         if self._greeting:
             click.echo(self._greeting, err=True)
             self._greeting = ""
@@ -98,8 +111,9 @@ class _Shown:
         (self._file or sys.stdout).flush()
 
     def close(self) -> None:
-        """Nothing more comes."""
-        if self._file is not None:
-            self._file.flush()
-            if self._file is not sys.stdout.buffer:
-                self._file.close()
+        """Nothing more comes. Raises NetfabError."""
+        with self._about_the_file():
+            if self._file is not None:
+                self._file.flush()
+                if self._file is not sys.stdout.buffer:
+                    self._file.close()

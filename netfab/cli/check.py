@@ -175,6 +175,8 @@ def _matrix(reached: Mapping[str, Mapping[str, bool]]) -> Iterator[Sequence[str]
 def _write_junit(path: str, name: str, found: Sequence[Verdict]) -> None:
     from xml.etree import ElementTree
 
+    from netfab.cli import show
+
     suite = ElementTree.Element(
         "testsuite",
         name=name,
@@ -187,7 +189,7 @@ def _write_junit(path: str, name: str, found: Sequence[Verdict]) -> None:
             suite, "testcase", classname=name, name=verdict.sentence, time=f"{verdict.seconds:.3f}"
         )
         if not verdict.holds:
-            ElementTree.SubElement(case, "failure", message=verdict.reason)
+            ElementTree.SubElement(case, "failure", message=show.printable(verdict.reason))
     try:
         with open(path, "wb") as file:
             ElementTree.ElementTree(suite).write(file, "utf-8", xml_declaration=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netfab.cli import complete
-from netfab.cli.context import output_json, where_of
+from netfab.cli.context import agreed, output_json, where_of
 from netfab.cli.files import every_far_node, far_nodes
 from netfab.cli.options import lock_option
 from netfab.errors import NetfabError, NotAll
@@ -79,10 +79,8 @@ def prune_command(ctx: click.Context, everything: bool, force: bool, lock_timeou
     from netfab.pulling import used
 
     where = where_of(ctx, lock_timeout)
-    if not force:
-        click.echo("remove what has ended and what nothing uses? [y/N]: ", nl=False, err=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise NetfabError("nothing was removed", hint="--force does not ask")
+    if not force and not agreed("remove what has ended and what nothing uses?"):
+        raise NetfabError("nothing was removed", hint="--force does not ask")
     for name in containers.prune(where):
         click.echo(f"Deleted: {name}")
     removed = prune(where, lambda: used(where), everything)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -25,7 +26,8 @@ output_json = click.option(
 
 def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
     """The Where of fabric.py that the global options ask for."""
-    from netfab.cli.show import printable, progress_bar
+    from netfab.cli.failures import printable
+    from netfab.cli.show import progress_bar
     from netfab.where import Where
 
     options = ctx.obj
@@ -42,6 +44,15 @@ def where_of(ctx: click.Context, lock_timeout: float = 60.0) -> Any:
     return where
 
 
+def agreed(question: str) -> bool:
+    """Whether who is asked says yes; the answer is a line of standard input."""
+    click.echo(f"{question} [y/N]: ", nl=False, err=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        click.echo(err=True)  # whoever closed it has typed no end of the line
+    return answer.strip().lower() in ("y", "yes")
+
+
 def leave(ctx: click.Context, *things: object) -> None:
     """Have the kernel free what a command is done with: of a large fabric, one by one takes 10 ms."""
     ctx.obj["left"] = things
@@ -54,7 +65,9 @@ def _say(what: str) -> None:
 
 
 def _say_step(op: Any) -> bool:
-    click.echo(f"  {getattr(op, 'doing', '') or op}", err=True)
+    from netfab.cli.failures import printable
+
+    click.echo(printable(f"  {getattr(op, 'doing', '') or op}"), err=True)
     return False
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from netfab.cli import complete
-from netfab.cli.context import leave, output_json, where_of
+from netfab.cli.context import agreed, leave, output_json, where_of
 from netfab.cli.files import (
     entry_of,
     fabrics_to_destroy,
@@ -84,13 +83,8 @@ def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
     from netfab.where import applying_user, records_of_any
 
     names = [r.name for r in records_of_any(where) if everyone or r.user == applying_user()]
-    if names and not yes:
-        click.echo(f"destroy {', '.join(names)}? [y/N]: ", nl=False, err=True)
-        answer = sys.stdin.readline()
-        if not answer:
-            click.echo(err=True)  # whoever closed it has typed no end of the line
-        if answer.strip().lower() not in ("y", "yes"):
-            raise NetfabError("nothing was destroyed", hint="--yes does not ask")
+    if names and not yes and not agreed(f"destroy {', '.join(names)}?"):
+        raise NetfabError("nothing was destroyed", hint="--yes does not ask")
     return {name: name for name in names}
 
 

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from netfab import __version__
 from netfab.cli import complete
 from netfab.cli.context import note_output, output_json, titles_of, where_of
 from netfab.cli.files import (
-    absolute,
     entry_of,
     fabric_name,
     fabric_of_node,
     far_nodes,
-    file_argument,
-    file_option,
-    find_file,
     known_fabrics,
-    read_topology,
-    set_option,
 )
 from netfab.errors import NetfabError
-
-if TYPE_CHECKING:
-    from netfab.topology.schema import Topology
-
-FORMATS = ("mermaid", "dot", "svg", "html")
 
 
 @click.command("status")
@@ -43,7 +31,10 @@ FORMATS = ("mermaid", "dot", "svg", "html")
 )
 @click.pass_context
 def status_command(ctx: click.Context, name: str | None, output: str) -> None:
-    """Show a fabric: its nodes, interfaces and networks."""
+    """Show a fabric: its nodes, interfaces and networks.
+
+    Exits with 1 when a host of it is not reached, of which only what was planned is known.
+    """
     from netfab.cli import show
 
     where = where_of(ctx)
@@ -70,6 +61,8 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
             f" `netfab drift {found['fabric']}` says what is different",
             err=True,
         )
+    if away := found.get("unreachable"):
+        raise NetfabError(f"not reached: {', '.join(away)}; what is there is not known")
 
 
 def _say_begun(found: dict[str, Any]) -> None:
@@ -198,123 +191,3 @@ def bridges_command(ctx: click.Context, output: str) -> None:
     show.show_data(
         {"version": 1, "bridges": found}, output, lambda: [("BRIDGE", "OWNER", "ADDRESSES", "PORTS"), *rows]
     )
-
-
-@click.command("graph")
-@file_argument
-@file_option
-@set_option
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    default="mermaid",
-    show_default=True,
-    help="`-f svg` is the same.",
-)
-@click.pass_context
-def graph_command(
-    ctx: click.Context, file: str | None, file_option: str | None, settings: tuple[str, ...], form: str
-) -> None:
-    """Print a topology as a graph for mermaid or graphviz, or draw it as one SVG or HTML file.
-
-    What is drawn has the addresses of the plan, as far as there can be one.
-    """
-    if file_option in FORMATS:
-        form, file_option = file_option, None
-    path = find_file(file, file_option)
-    topology = read_topology(path, settings=settings)
-    if form in ("mermaid", "dot"):
-        from netfab.diagnose import graph
-
-        click.echo(graph.mermaid(topology) if form == "mermaid" else graph.dot(topology), nl=False)
-        return
-    from netfab.diagnose.picture import picture_of
-
-    picture = picture_of(topology, _planned(topology, absolute(path), where_of(ctx)))
-    if form == "html":
-        from netfab.diagnose.page import page
-
-        click.echo(page(picture), nl=False)
-    else:
-        from netfab.diagnose.svg import svg
-
-        click.echo(svg(picture), nl=False)
-
-
-def _planned(topology: Topology, file: str, where: Any) -> Mapping[str, Any]:
-    """A plan's summary; nothing, and why, where there can be none here."""
-    from netfab import fabric
-    from netfab.cli import show
-
-    if topology.hosts or topology.store:
-        return {}
-    try:
-        proposal = fabric.plan(topology, file, where, take_over=True)
-    except NetfabError as error:
-        show.warn([f"planned addresses are not shown: {error}"])
-        return {}
-    return fabric.plan_data(topology, proposal.plan, ())
-
-
-@click.command("doctor")
-@output_json
-def doctor_command(output: str) -> None:
-    """Try what this kernel and host can do; for what it can't, say what to load, install or pass."""
-    from netfab.cli import show
-    from netfab.kernel.features import examine
-
-    found = examine()
-    rows = [(f.name, "yes" if f.works else "no", f.cure) for f in found]
-    show.show_data(
-        {"version": 1, "features": [f._asdict() for f in found]},
-        output,
-        lambda: [("FEATURE", "WORKS", "WHAT TO DO"), *rows],
-    )
-
-
-@click.command("version")
-@output_json
-def version_command(output: str) -> None:
-    """Print the versions that a bug report needs."""
-    import platform
-
-    from netfab.cli import show
-
-    found = {"netfab": __version__, "python": platform.python_version(), "linux": platform.release()}
-    told = f"netfab {found['netfab']}, Python {found['python']}, Linux {found['linux']}"
-    show.show_data({"version": 1, **found}, output, lambda: [(told,)])
-
-
-@click.command("info")
-@output_json
-@click.pass_context
-def info_command(ctx: click.Context, output: str) -> None:
-    """Print what this host has, and how much netfab has there."""
-    from netfab.cli import show
-    from netfab.overview import info
-
-    found = info(where_of(ctx))
-    show.show_data({"version": 1, **found}, output, lambda: _info_rows(found))
-
-
-def _info_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
-    for key, value in found.items():
-        said = (
-            ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else value
-        )
-        yield key, str(said or "none")
-
-
-@click.command("completion")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion_command(shell: str) -> None:
-    """Print a completion script: source <(netfab completion bash)."""
-    from click.shell_completion import get_completion_class
-
-    from netfab.cli.main import cli
-
-    found = get_completion_class(shell)
-    if found is None:
-        raise NetfabError(f"no completion for {shell}")
-    click.echo(found(cli, {}, "netfab", "_NETFAB_COMPLETE").source())

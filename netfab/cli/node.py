@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -61,7 +62,8 @@ def exec_command(
 ) -> None:
     """Run a command in NODE (or FABRIC/NODE); several nodes: exec NODE… -- CMD….
 
-    Exits with the command's own code; 126 or 127 when it can't be run or isn't there.
+    In a lab NODE may be a simulated host. Exits with the command's own code; 126 or 127 when it can't be run
+    or isn't there.
     """
     nodes, command = _split(words)
     if not command:
@@ -98,9 +100,34 @@ def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options:
 
             return execute(far[node], command, where, **options)
         return nodes.execute(node, command, where, **options)
+    except nodes.NoSuchNode:
+        from netfab.hosts import simulated
+
+        if node not in simulated.names():
+            raise
+        return _on_simulated_host(node, command, options)
     except ContainerFailed as error:
         show_error(error)
         return error.exit_code
+
+
+def _on_simulated_host(host: str, command: tuple[str, ...], options: Mapping[str, Any]) -> int:
+    """Run it there as root is there, with our own streams; its exit code, 127 where it isn't there.
+
+    Raises NetfabError for options that only a node has.
+    """
+    import subprocess
+
+    from netfab.hosts import simulated
+
+    if given := [name for name in ("user", "workdir", "env", "detached") if options.get(name)]:
+        raise NetfabError(f"{host} is a simulated host, where `exec` takes no {given[0]}")
+    try:
+        ended = subprocess.run(command, preexec_fn=partial(simulated.enter, host), check=False)
+    except FileNotFoundError:
+        show_error(NetfabError(f"{command[0]} is not there"))
+        return 127
+    return ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
 
 
 # The caller's own shell where the node's files have it, else what every system has.

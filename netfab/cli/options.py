@@ -76,7 +76,7 @@ def variables(texts: Iterable[str], files: Iterable[str]) -> Iterator[tuple[str,
 def _lines_of(file: str) -> list[str]:
     try:
         with open(file, encoding="utf-8", errors="surrogateescape") as opened:
-            return opened.read().splitlines()
+            return opened.read().split("\n")  # and at nothing else that may be in a value
     except OSError as error:
         raise NetfabError(f"--env-file: {file}: {error.strerror}") from error
 

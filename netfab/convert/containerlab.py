@@ -56,6 +56,7 @@ class _Lab:
         self._draft = draft
         self._kinds: dict[str, str] = {}  # by the file's names of nodes
         self._commands: dict[str, list[Said]] = {}  # `exec`, of nodes by the file's names
+        self._unmanaged: set[str] = set()  # nodes with nothing but their links
 
     def read(self, tree: Tree, path: str) -> None:
         """Nodes first, as links are between them."""
@@ -109,7 +110,7 @@ class _Lab:
                 self._notes.leave(value, inner)
             else:
                 self._key(key, value, inner, node, written)
-        if "mode" not in node:
+        if "mode" not in node and written not in self._unmanaged:
             joined = node.setdefault("networks", {}).setdefault(self._management(tree, path), {})
             joined["name"] = "eth0"
             self._draft["networks"].setdefault(self._management(tree, path), {})
@@ -135,6 +136,9 @@ class _Lab:
             port = node.setdefault("networks", {}).setdefault(self._management(tree, path), {})
             port.setdefault("ip", []).append(said)
         elif key == "network-mode" and (said := notes.text(tree, path)) is not None:
+            if said == "none":
+                self._unmanaged.add(written)
+                return
             _, colon, other = said.partition(":")
             known = self._notes.known("node", other) or other
             node["mode"] = notes.said(f"container:{known}", tree, path) if colon else said

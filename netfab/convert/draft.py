@@ -57,6 +57,7 @@ class Notes:
         self.left: list[Left] = []
         self._keys: dict[str, Tree] = {}  # the places of keys, by their paths
         self._names: dict[str, str] = {}  # ours, by what they are in the file with the kind before it
+        self._taken = {*NO_NODE_NAMES}
 
     def leave(self, tree: Tree, path: str, reason: str = "") -> None:
         """Say that this is not in the topology."""
@@ -125,13 +126,13 @@ class Notes:
         """What a node or a network of the file is called here: always the same, and no two alike."""
         key = f"{kind} {written}"
         if key not in self._names:
-            taken = {*self._names.values(), *NO_NODE_NAMES}
             base = proposed_name(written) or kind
             name, number = base, 1
-            while name in taken:
+            while name in self._taken:
                 number += 1
                 name = f"{base[: MAX_NAME - len(str(number)) - 1]}-{number}"
             self._names[key] = name
+            self._taken.add(name)
             if name != written:
                 self.leave(tree, path, f"the {kind} is called {name} here")
         return self._names[key]
@@ -176,7 +177,7 @@ def _place(draft: Draft, path: str) -> tuple[Any, Any] | None:
     while path and not (found and here is not draft and found[0] is draft.get("links")):
         key: Any
         if isinstance(here, dict):
-            fitting = [name for name in here if re.match(rf"{re.escape(shown(name))}(?![^.\[])", path)]
+            fitting = [name for name in here if _begins(path, shown(name))]
             if not fitting:
                 break
             key = max(fitting, key=len)
@@ -188,6 +189,11 @@ def _place(draft: Draft, path: str) -> tuple[Any, Any] | None:
             key, path = int(match[1]), path[match.end() :]
         found, here = (here, key), here[key]
     return found
+
+
+def _begins(path: str, name: str) -> bool:
+    """Whether the first step of the path is that key."""
+    return path.startswith(name) and path[len(name) : len(name) + 1] in ("", ".", "[")
 
 
 def _less_empty(value: Any) -> Any:

@@ -101,6 +101,9 @@ def _set(setting: Setting, draft: Draft, notes: Notes) -> None:
         domain, _, mac = said.partition("/")
         network = notes.name("network", domain, place, said.at.path)
         draft["networks"].setdefault(network, {})
+        if network in node.get("networks", {}):
+            notes.leave(place, said.at.path, f"not carried over: the device is on {domain} already")
+            return
         port = {"name": said.reworded(f"eth{key}"), **({"mac": said.reworded(mac)} if mac else {})}
         node.setdefault("networks", {})[network] = port
     elif key == "bridged" and said.lower() == "true":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from netfab.kernel.netlink import Monitor
 from netfab.runtime.become import reset_signals
 from netfab.system import linux
 from netfab.system.calls import at_once
+from netfab.system.poll import readable
 from netfab.system.proc import boot_id, start_ticks
 from netfab.system.process import close_on_exec_from
 from netfab.system.replace import replace_file
@@ -313,9 +313,7 @@ def _release(client: Client, place: str) -> None:
 def _ends_within(pidfd: int, seconds: float) -> bool:
     """Whether that process ends in time; the descriptor is closed."""
     try:
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
+        return bool(readable([pidfd], seconds))
     finally:
         os.close(pidfd)
 

@@ -8,13 +8,13 @@ look.
 from __future__ import annotations
 
 import os
-import select
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
 
 from netfab.kernel.netlink import Monitor
 from netfab.system.files import IN_CREATE, IN_DELETE, IN_MOVED_TO, watch, watch_init
+from netfab.system.poll import readable
 
 _QUESTION = b"GET /events HTTP/1.0\r\nHost: localhost\r\n\r\n"  # an answer without an end
 _SWALLOWED = 1 << 16  # bytes at a time: nobody reads them
@@ -37,14 +37,9 @@ class Events:
         `ends` are pidfds of processes whose end is one.
         """
         self._listen()
-        poll = select.poll()
-        for fd in (self._monitor.fileno(), self._files, *ends):
-            poll.register(fd, select.POLLIN)
-        for stream in self._streams.values():
-            poll.register(stream, select.POLLIN)
-        if wake is not None:
-            poll.register(wake, select.POLLIN)
-        ready = {fd for fd, _ in poll.poll(seconds * 1000)}
+        streams = (stream.fileno() for stream in self._streams.values())
+        woken = () if wake is None else (wake,)
+        ready = readable((self._monitor.fileno(), self._files, *ends, *streams, *woken), seconds)
         self._swallow()
         return wake in ready
 

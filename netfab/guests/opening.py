@@ -7,11 +7,11 @@ namespace was opened and the start time compared, so its number was nobody else'
 from __future__ import annotations
 
 import os
-import select
 
 from netfab.errors import GuestGone, NotRoot
 from netfab.guests.guest import Guest, refuse_our_own
 from netfab.guests.namespaces import open_bound
+from netfab.system.poll import readable
 from netfab.system.proc import start_ticks
 
 
@@ -52,6 +52,4 @@ def _open_of_process(guest: Guest, pid: int) -> int:
 
 
 def _ended(pidfd: int) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(readable([pidfd], 0))

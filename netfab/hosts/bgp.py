@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
 from netfab.kernel.execute import Failures, Handler, Steps
-from netfab.objects.bgp import DAEMONS
 from netfab.objects.ops import TellBgp
 from netfab.runtime.paths import Paths
-from netfab.system.rest import rest
 
 if TYPE_CHECKING:
     import socket
@@ -43,6 +41,10 @@ class Speaker:
 
     def read(self) -> str:
         """Its configuration; nothing where it does not run."""
+        if not os.path.exists(self._paths.records):  # most fabrics never had a program
+            return ""
+        from netfab.objects.bgp import DAEMONS
+
         if not os.path.exists(self._paths.record(DAEMONS)):
             return ""
         with suppress(OSError, NetfabError), self._door() as door:
@@ -52,6 +54,8 @@ class Speaker:
 
     def wait_for_peers(self) -> None:
         """Until each has said all that it has to say; one that is down says nothing, and others go on."""
+        from netfab.system.rest import rest
+
         begun, told = time.monotonic(), False
         while (silent := self._silent()) and (waited := time.monotonic() - begun) < _PATIENCE:
             if waited > _LONG and not told:
@@ -66,6 +70,8 @@ class Speaker:
         Or bgpd itself, where it can't be asked: what it would say of them is not known.
         """
         import json
+
+        from netfab.objects.bgp import DAEMONS
 
         with suppress(OSError, NetfabError, ValueError, TypeError, AttributeError), self._door() as door:
             peers = json.loads(_ask(door, "show bgp neighbors json"))
@@ -88,6 +94,8 @@ class Speaker:
 
     def _door(self, patience: float = 0.0) -> socket.socket:
         """Its door, once it has one. Raises OSError."""
+        from netfab.system.rest import rest
+
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -101,6 +109,7 @@ class Speaker:
     def _opened(self) -> socket.socket:
         import socket  # for the few fabrics that speak BGP
 
+        from netfab.objects.bgp import DAEMONS
         from netfab.runtime.status import status_of
         from netfab.system.mounts import open_below
         from netfab.system.trees import IN_ROOT

@@ -17,8 +17,8 @@ from netfab.objects.firewall import Firewall
 from netfab.objects.link import DATA, Link
 from netfab.plan.facts import Facts
 
-# Of a dump: what bridges and firewalls are read from, and what is found from the rest of it.
-_LEFT_OUT = {"spaces", "tables", "links", "marked", "owned"}
+# Of a dump: what bridges and firewalls are read from, what is found from the rest of it, what is told apart.
+_LEFT_OUT = {"spaces", "tables", "links", "marked", "owned", "files"}
 
 
 def fingerprint(facts: Facts, dump: Dump, tables: Sequence[Firewall]) -> str:
@@ -29,6 +29,7 @@ def fingerprint(facts: Facts, dump: Dump, tables: Sequence[Firewall]) -> str:
         tuple(Bridge.read(dump)),
         sorted(map(_compared, tables)),
         [value for name, value in dump._asdict().items() if name not in _LEFT_OUT],
+        *_files(dump),
         [(name, space.known_by) for name, space in dump.spaces.items() if name != HOST],
     )
     host = marshal.dumps(_told(dump.spaces[HOST]), 2)  # five times faster than `repr`
@@ -39,6 +40,16 @@ def _compared(table: Firewall) -> tuple[Any, ...]:
     """What of a table is compared: rules are told apart by their comments."""
     chains = [(*chain._replace(rules=()), [rule.comment for rule in chain.rules]) for chain in table.chains]
     return *table._replace(chains=()), chains
+
+
+def _files(dump: Dump) -> tuple[list[tuple[str, int, int]], list[str]]:
+    """Each with the number of its content, and the contents: many files have the same."""
+    contents: dict[str, int] = {}
+    files = [
+        (path, mode, contents.setdefault(content, len(contents)))
+        for path, (mode, content) in dump.files.items()
+    ]
+    return files, list(contents)
 
 
 def _told(space: Space) -> tuple[Any, ...]:

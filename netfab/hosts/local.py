@@ -23,7 +23,6 @@ from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
 from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Op, by_kind, is_network, no_hook
-from netfab.objects.container import RUNNING, Container
 from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
@@ -79,7 +78,9 @@ class LocalHost:
     def __exit__(self, *_: object) -> None:
         if self._monitor is not None:
             self._monitor.close()
+        self._executor.close()
         self._observer.close()
+        self._programs.close()
         self._namespaces.close()
 
     def _before(self, op: Op) -> bool:
@@ -88,8 +89,10 @@ class LocalHost:
 
     def observe(self, name: str, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Observed:
         """Read the fabric; of the namespaces only those in `spaces`, when given."""
-        dump = self.dump(known, spaces)
         wanted = known[0] if known else Fabric(name)
+        if wanted and spaces is not None and self._monitor is None:
+            self._monitor = Monitor()  # what is made, and not ready in this reading, is heard to become so
+        dump = self.dump(known, spaces)
         kinds = KINDS.shown(dump)
         own = wanted.sharing(thing for kind in kinds for thing in kind.read(dump))
         unsettled = frozenset(link for kind in kinds for link in kind.unsettled(dump))
@@ -246,6 +249,7 @@ class LocalHost:
 
             refuse_without(feature, str(thing))
         raise_all(self._programs.without_images(change.after for change in changes))
+        self._programs.expect(change.after for change in changes)
         prepare_directory()
         tables = [change.after for change in changes if isinstance(change.after, Firewall)]
         if tables:
@@ -268,7 +272,7 @@ class LocalHost:
     def wait(self, seconds: float) -> None:
         """Until a link or an address here changes; at most 50 ms, as nodes' own events go unheard.
 
-        The first time not at all: what changed before anybody listened is seen by looking again.
+        Not at all where nobody listened at the last reading: what changed since is seen by looking again.
         """
         if self._monitor is None:
             self._monitor = Monitor()
@@ -286,9 +290,9 @@ def _featured(changes: Sequence[Change]) -> Iterator[tuple[Any, str]]:
 
 def _running(known: Sequence[Fabric]) -> frozenset[str]:
     """The containers that are to run."""
-    return frozenset(
-        thing.name
-        for fabric in known
-        for thing in fabric.values()
-        if isinstance(thing, Container) and thing.state == RUNNING
-    )
+    found = by_kind(known).get("Container", ())
+    if not found:
+        return frozenset()
+    from netfab.objects.container import RUNNING
+
+    return frozenset(thing.name for thing in found if thing.state == RUNNING)

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 
 from netfab.errors import Locked, NetfabError
 from netfab.system.files import is_at, public_directory
@@ -67,13 +68,18 @@ def _no_lock(path: str, error: OSError) -> NetfabError:
 
 
 def _flock_within(fd: int, timeout: float, holder: str) -> None:
-    def expired(_: int, __: object) -> None:
+    """The main thread is woken from the call, in which those who wait have their turns; another one looks."""
+
+    def expired(*_: object) -> None:
         raise Locked(
             f"locked by {holder}", hint="it is released when that process ends; --lock-timeout waits longer"
         )
 
     if threading.current_thread() is not threading.main_thread():
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        from netfab.system.flock import wait_for  # no command waits in another thread
+
+        deadline = monotonic() + timeout
+        wait_for(fd, fcntl.LOCK_EX, lambda: expired() if monotonic() > deadline else None)
         return
     before = signal.signal(signal.SIGALRM, expired)
     signal.setitimer(signal.ITIMER_REAL, max(timeout, 0.001))

@@ -11,7 +11,6 @@ from netfab.errors import NetfabError, raise_all
 from netfab.kernel.execute import Failures, Handler, Steps
 from netfab.kernel.netns import DIRECTORY, Namespaces
 from netfab.objects.base import Fabric, Name
-from netfab.objects.container import ENDED, PAUSED, RUNNING, STOPPED, Container
 from netfab.objects.ops import (
     ChangeContainer,
     HaltContainer,
@@ -25,6 +24,7 @@ from netfab.objects.ops import (
 from netfab.runtime.paths import Paths
 
 if TYPE_CHECKING:
+    from netfab.objects.container import Container
     from netfab.runtime.status import Status
 
 _ONCE = ("no", "on-failure")  # restart policies under which a program may end for good
@@ -44,6 +44,7 @@ class Programs:
         self._namespaces = namespaces
         self._check = check  # called while we wait; raises Interrupted when a signal has come
         self._waiting_for = waiting_for  # told what a longer wait is for
+        self._begun = False  # whether we have a supervisor's interpreter wait
         self.handlers: dict[type[Any], Handler] = {
             StartContainer: self._start,
             ChangeContainer: self._change,
@@ -64,14 +65,39 @@ class Programs:
         if found and not self._are_supervised(found):
             found = self._status()  # it ends with the last of them, which may have been just now
         supervised = bool(found) and self._are_supervised(found)
-        containers = [_container(one, name in just_started) for name, one in found.items()]
+        left = list[str]()
         with suppress(FileNotFoundError, NotADirectoryError):
             left = sorted(set(os.listdir(self._paths.layers)) - set(found))
-            containers += [Container(self._paths.fabric, name, (), state=ENDED) for name in left]
+        if not (found or left):
+            return [], False
+        from netfab.objects.container import ENDED, Container
+
+        containers = [_container(one, name in just_started) for name, one in found.items()]
+        containers += [Container(self._paths.fabric, name, (), state=ENDED) for name in left]
         return containers, supervised
+
+    def expect(self, things: Iterable[Any]) -> None:
+        """Begin the start of a supervisor where these are to run, and there is none; nobody sees it wait."""
+        containers = [
+            thing for thing in things if type(thing).__name__ == "Container"
+        ]  # not imported for none
+        if any(container.state == "running" for container in containers):
+            from netfab.runtime import summons
+
+            with suppress(OSError):  # it is begun again when it is needed, and that says what is wrong
+                self._begun = summons.begin(self._paths) or self._begun
+
+    def close(self) -> None:
+        """End a supervisor's start that was not needed after all."""
+        if self._begun:
+            from netfab.runtime import summons
+
+            summons.dismiss(self._paths)
 
     def as_left(self, wanted: Fabric) -> Fabric:
         """That fabric with the programs that a user stopped or paused as they were left."""
+        from netfab.objects.container import PAUSED, STOPPED
+
         left = {
             Name("container", name): one.state
             for name, one in self._status().items()
@@ -92,7 +118,8 @@ class Programs:
 
     def without_images(self, things: Iterable[Any]) -> Iterator[NetfabError]:
         """An error for each container among these whose image is not here."""
-        wanted = [thing for thing in things if isinstance(thing, Container) and thing.image[:7] == "sha256:"]
+        programs = (thing for thing in things if type(thing).__name__ == "Container")
+        wanted = [thing for thing in programs if thing.image[:7] == "sha256:"]
         if not wanted:
             return
         from netfab.images.layout import image_of
@@ -239,11 +266,15 @@ def _spec(container: Container) -> Any:
 
 def _container(one: Status, just_started: bool) -> Container:
     """The object that a container was made from."""
+    from netfab.objects.container import Container
+
     return Container(**one.spec._asdict(), state=_state(one, just_started))
 
 
 def _state(one: Status, just_started: bool) -> str:
     """One that ended with 0, and was to run once, is as it should be: that is running."""
+    from netfab.objects.container import ENDED, PAUSED, RUNNING, STOPPED
+
     if one.state in (PAUSED, STOPPED):
         return one.state
     once = one.spec.restart.partition(":")[0] in _ONCE

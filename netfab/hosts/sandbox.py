@@ -7,7 +7,6 @@ clean up. Root needs nothing else; an ordinary user gets a user namespace around
 from __future__ import annotations
 
 import os
-import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from netfab.objects.wire import IFF_UP, IFINFO, RTM_NEWLINK, Body, Request, enco
 from netfab.runtime.cgroups import mounted, sweep_groups
 from netfab.runtime.freezer import thaw_all
 from netfab.system import linux
+from netfab.system.poll import readable
 from netfab.system.process import signal_with_parent
 
 PRIVATE = ("/run", "/var/lib")
@@ -146,7 +146,7 @@ def _end_with_holder(held: int) -> None:
 
     signal.signal(signal.SIGUSR1, end)
     signal_with_parent(signal.SIGUSR1)
-    if select.select([held], [], [], 0)[0]:  # it ended before we could be told
+    if readable([held], 0):  # it ended before we could be told
         end()
 
 

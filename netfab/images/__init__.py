@@ -11,7 +11,6 @@ from typing import Protocol
 
 from netfab.images.layout import Image as Image
 from netfab.images.layout import image_of as image_of
-from netfab.topology.program import Config as Config
 
 
 class Place(Protocol):

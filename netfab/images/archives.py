@@ -16,6 +16,7 @@ from typing import IO, Any, Protocol
 
 from netfab.images.blobs import Part, digest_of
 from netfab.images.config import BadImage
+from netfab.images.headers import BAD_TAR
 from netfab.images.layout import MOST, hex_of
 from netfab.images.manifests import (
     ARCHITECTURES,
@@ -26,11 +27,10 @@ from netfab.images.manifests import (
     manifest_of,
     parse,
 )
-from netfab.images.streams import Stream, compression_of
+from netfab.images.streams import HEADERS, Stream, compression_of
 from netfab.tuples import NamedTuple
 
 _PIECE = 1 << 20  # bytes
-_HEADERS = 1 << 20  # bytes of one name in the tar
 _LINKS = 8  # that lead to one of them
 
 
@@ -79,14 +79,22 @@ class Directory:
 
 
 class _Frugal:
-    """What tarfile reads a tar's headers through: none may be huge."""
+    """What tarfile reads a tar's headers through: none may be huge, or lead back to where it came from."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.seek, self.tell, self._file = file.seek, file.tell, file
+        self.tell, self._file = file.tell, file
+        self._read = 0  # bytes since the last seek
+
+    def seek(self, position: int) -> None:
+        if position < self.tell():
+            raise BadImage("this archive leads back to where it came from")
+        self._read = 0
+        self._file.seek(position)
 
     def read(self, size: int) -> bytes:
-        if size > _HEADERS:
-            raise BadImage(f"this archive has a header of {size} bytes")
+        self._read += size
+        if size < 0 or self._read > HEADERS:
+            raise BadImage(f"this archive has a header of {size if size < 0 else self._read} bytes")
         return self._file.read(size)
 
 
@@ -98,12 +106,14 @@ class Archive:
         self._members: dict[str, tuple[int, int]] = {}  # name -> offset, size
         self._links: dict[str, str] = {}
         try:
-            headers: Any = _Frugal(file)
-            with tarfile.open(fileobj=headers, mode="r:") as tar:
+            headers = _Frugal(file)
+            source: Any = headers
+            with tarfile.open(fileobj=source, mode="r:") as tar:
                 while (found := tar.next()) is not None:
                     self._note(found)
+                    headers.seek(tar.offset)
                     tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
-        except (tarfile.TarError, ValueError) as error:  # tarfile's own for a sparse map that is none
+        except BAD_TAR as error:
             raise BadImage(f"this is no archive: {error}") from error
 
     @property

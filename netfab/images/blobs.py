@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 from netfab.images.config import BadImage
 from netfab.images.layout import Layout
-from netfab.images.locks import wait_for
 from netfab.system.files import is_at
+from netfab.system.flock import wait_for
 
 _PIECE = 1 << 20  # bytes
 
@@ -25,25 +25,23 @@ class WrongContent(BadImage):
 
 
 class Part:
-    """A blob that is on its way. Nobody else writes to it."""
+    """A blob that is on its way. Nobody else writes to it.
+
+    What is there of an earlier attempt is read when all is here: it may come in a thousand pieces, each of
+    them an attempt.
+    """
 
     def __init__(self, fd: int, path: str, digest: str, size: int) -> None:
         self._fd, self._path, self._digest, self._size = fd, path, digest, size
-        self._hash = hashlib.sha256()
-        self.have = 0  # bytes
-
-    def read_what_is_there(self) -> None:
-        """Of an earlier attempt."""
-        while piece := os.pread(self._fd, _PIECE, self.have):
-            self._hash.update(piece)
-            self.have += len(piece)
-        if self.have > self._size:
+        self._hash, self._hashed = hashlib.sha256(), 0  # bytes
+        self.have = os.fstat(fd).st_size  # bytes
+        if self.have > size:
             self.restart()
 
     def restart(self) -> None:
         """Nothing of it is here."""
         os.ftruncate(self._fd, 0)
-        self._hash, self.have = hashlib.sha256(), 0
+        self._hash, self._hashed, self.have = hashlib.sha256(), 0, 0
 
     def write(self, pieces: Iterator[bytes], told: Callable[[int], None]) -> None:
         """The next bytes. Raises WrongContent as soon as there are too many."""
@@ -54,7 +52,9 @@ class Part:
             view = memoryview(piece)
             while view:
                 written = os.pwrite(self._fd, view, self.have)
-                self._hash.update(view[:written])
+                if self._hashed == self.have:
+                    self._hash.update(view[:written])
+                    self._hashed += written
                 self.have += written
                 view = view[written:]
             told(len(piece))
@@ -66,10 +66,14 @@ class Part:
 
     def finish(self) -> None:
         """Check it, and put it in its place. Raises WrongContent, after which nothing of it is here."""
+        while piece := os.pread(self._fd, _PIECE, self._hashed):
+            self._hash.update(piece)
+            self._hashed += len(piece)
         found = f"sha256:{self._hash.hexdigest()}"
         if found != self._digest:
             self.restart()
             raise WrongContent(f"what came as {self._digest} is {found}")
+        os.fdatasync(self._fd)  # or a power cut could leave an empty file that counts as whole
         os.rename(self._path, self._path.removesuffix(".part"))
 
 
@@ -86,9 +90,7 @@ def incoming(layout: Layout, digest: str, size: int, check: Callable[[], None]) 
             if os.path.exists(path):  # it became whole between our look and our part
                 os.unlink(f"{path}.part")
             else:
-                part = Part(fd, f"{path}.part", digest, size)
-                part.read_what_is_there()
-                yield part
+                yield Part(fd, f"{path}.part", digest, size)
                 return
         finally:
             os.close(fd)

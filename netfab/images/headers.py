@@ -15,6 +15,8 @@ from netfab.tuples import NamedTuple
 # ustar, POSIX.1-1988; GNU tar's has its kin
 _WHOSE = Struct("8s8s8s")  # from byte 100: mode, uid, gid; then size, mtime and checksum
 _REST = Struct("c100s5s83x155s12x")  # from byte 156: kind, link name, magic, prefix of the name
+# What tarfile raises for a tar that is damaged or made to do harm: sparse files' maps, headers of headers.
+BAD_TAR = (tarfile.TarError, ValueError, IndexError, OverflowError, RecursionError)
 _USUAL = frozenset([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE])
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError, IncompleteRead, SSLError
+from urllib3.exceptions import HTTPError, IncompleteRead, ProtocolError, SSLError
 
 from netfab import __version__
 from netfab.errors import NetfabError
@@ -36,6 +36,10 @@ class RegistryError(NetfabError):
     def __init__(self, message: str, status: int = 0, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+class BrokenOff(RegistryError):
+    """The connection broke, in the middle of an answer or before it: asked again, it may come."""
 
 
 class Server:
@@ -63,12 +67,14 @@ class Server:
             response = self._answer(method, path, dict(headers or {}), body)
         except ValueError as error:  # urllib's, of where it redirects to or wants us to log in
             raise RegistryError(f"{self.registry}: it sends us to no URL: {error}") from error
+        except HTTPError as error:  # of a token server in the middle of its answer
+            raise self._failure(error) from error
         try:
             if response.status not in fine:
                 raise self._refusal(response)
             yield response
         except HTTPError as error:
-            raise RegistryError(f"{self.registry}: {_reason(error)}") from error
+            raise self._failure(error) from error
         finally:
             response.close()
 
@@ -78,7 +84,7 @@ class Server:
         for piece in response.stream(1 << 16):
             found += piece
             if len(found) > most:
-                raise RegistryError(f"{self.registry}: the answer is larger than {most >> 20} MiB")
+                raise RegistryError(f"{self.registry}: the answer is larger than {most >> 10} KiB")
         return bytes(found)
 
     def close(self) -> None:
@@ -145,7 +151,7 @@ class Server:
                 self._schemes = self._schemes[1:]  # it speaks no TLS
                 url = f"{self._schemes[0]}://{url.partition('://')[2]}"
             except HTTPError as error:
-                raise RegistryError(f"{self.registry}: {_reason(error)}") from error
+                raise self._failure(error) from error
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         """Connections, by way of the proxy that the environment names."""
@@ -194,7 +200,7 @@ class Server:
             mark = "&" if "?" in realm else "?"
             response = self._request("GET", f"{realm}{mark}{urlencode(asked)}", own, None)
         with response:
-            text = response.read(_MOST_WORDS)
+            text = self.read(response, _MOST_WORDS)
             if response.status != 200:
                 raise RegistryError(
                     f"{self.registry}: logging in is refused", response.status, hint=self._hint
@@ -217,6 +223,10 @@ class Server:
         if "ALERT" in text and "CERTIFICATE" in text:
             return f"it wants to see who we are: {directory}/client.cert and client.key"
         return ""
+
+    def _failure(self, error: HTTPError) -> RegistryError:
+        kind = BrokenOff if isinstance(error, ProtocolError) else RegistryError
+        return kind(f"{self.registry}: {_reason(error)}")
 
     def _refusal(self, response: Response) -> RegistryError:
         """With the registry's own words."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from netfab.errors import NetfabError
 from netfab.images.layout import Layout
-from netfab.images.locks import wait_for
+from netfab.system.flock import wait_for
 from netfab.system.replace import replace_for_good
 from netfab.tuples import NamedTuple
 

@@ -10,10 +10,10 @@ from contextlib import suppress
 from netfab.errors import NetfabError
 from netfab.images.config import BadImage
 from netfab.images.layout import Layout
-from netfab.images.locks import wait_for
 from netfab.images.streams import Stream
 from netfab.images.unpack import unpack
 from netfab.system.files import is_at, sync_filesystem
+from netfab.system.flock import wait_for
 from netfab.system.trees import remove_at
 
 

@@ -21,6 +21,7 @@ from netfab.topology.program import Config
 from netfab.tuples import NamedTuple
 
 MOST = 4 << 20  # bytes of a manifest or a config
+DAMAGED = "`netfab rmi` it, and pull or load it again"
 
 
 class Layout(NamedTuple):
@@ -103,6 +104,4 @@ def read_config(layout: Layout, digest: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise NetfabError(
-            f"image {digest} can't be read: {error}", hint="`netfab rmi` it, and pull or load it again"
-        ) from error
+        raise NetfabError(f"image {digest} can't be read: {error}", hint=DAMAGED) from error

@@ -7,6 +7,7 @@ any other tar is a root file system.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -130,7 +131,7 @@ def _images_in(file: IO[bytes], plain: IO[bytes], source: Source) -> Sequence[Fo
 
 @contextmanager
 def _file(layout: Layout, path: str) -> Iterator[IO[bytes]]:
-    """The file, open; of standard input a copy. Raises OSError."""
+    """The file, open; of standard input a copy. Raises OSError, BadImage."""
     if path == "-":
         with tempfile.TemporaryFile(dir=layout.root) as copy:
             while piece := sys.stdin.buffer.read(1 << 20):
@@ -138,7 +139,9 @@ def _file(layout: Layout, path: str) -> Iterator[IO[bytes]]:
             copy.seek(0)
             yield copy
         return
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise BadImage("this is no plain file", hint="`-` reads standard input, which may be a pipe")
         yield file
 
 

@@ -9,20 +9,16 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from netfab.errors import Locked, NetfabError
 from netfab.images.layout import Layout
-from netfab.system.files import IN_CLOSE, watch, watch_init
-from netfab.system.rest import rest
+from netfab.system.flock import got, wait_for
 
 if TYPE_CHECKING:
     from netfab.images import Place
-
-_AGAIN = 0.05  # seconds between two checks; a thread can't be woken from flock(2)
-_EVENTS = 1 << 16  # bytes
 
 
 @contextmanager
@@ -43,7 +39,7 @@ def alone(place: Place) -> Iterator[Layout]:
 def alone_at_once(place: Place) -> Iterator[Layout | None]:
     """The same; None where somebody does. Raises NetfabError."""
     with _opened(place) as (layout, fd):
-        yield layout if _got(fd, fcntl.LOCK_EX) else None
+        yield layout if got(fd, fcntl.LOCK_EX) else None
 
 
 @contextmanager
@@ -70,7 +66,7 @@ def _opened(place: Place) -> Iterator[tuple[Layout, int]]:
 
 
 def _wait_for(fd: int, kind: int, place: Place, layout: Layout) -> None:
-    if _got(fd, kind):
+    if got(fd, kind):
         return
     place.waiting("another command that brings or removes images")
     until = time.monotonic() + place.lock_timeout
@@ -83,27 +79,3 @@ def _wait_for(fd: int, kind: int, place: Place, layout: Layout) -> None:
             )
 
     wait_for(fd, kind, check)
-
-
-def wait_for(fd: int, kind: int, check: Callable[[], None]) -> None:
-    """Hold that lock; `check`, which may raise, is called now and then."""
-    if _got(fd, kind):
-        return
-    closed = watch_init()  # a lock is let go of by closing its file
-    try:
-        watch(closed, f"/proc/self/fd/{fd}", IN_CLOSE)
-        while not _got(fd, kind):
-            check()
-            rest(_AGAIN, [closed])
-            with suppress(BlockingIOError):
-                os.read(closed, _EVENTS)
-    finally:
-        os.close(closed)
-
-
-def _got(fd: int, kind: int) -> bool:
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

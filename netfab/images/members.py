@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from netfab.images.config import BadImage
-from netfab.images.headers import Header, usual
+from netfab.images.headers import BAD_TAR, Header, usual
 from netfab.images.streams import Stream
 from netfab.tuples import NamedTuple
 
@@ -61,7 +61,7 @@ def members(stream: Stream) -> Iterator[Member]:
                 raise BadImage(f"this layer has more than {_MOST_MEMBERS} files")
             if header.type not in _LEFT_OUT and (member := _member(header)):
                 yield member
-    except (tarfile.TarError, ValueError) as error:  # tarfile's own for a sparse map that is none
+    except BAD_TAR as error:
         raise BadImage(f"this layer is no tar: {error}") from error
     if stream.last.strip(b"\0"):
         raise BadImage("this layer's tar is damaged")

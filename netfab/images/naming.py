@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from netfab.errors import NetfabError
 from netfab.images.index import Index, Known, changing, read
 from netfab.images.layout import Layout, read_config
+from netfab.images.locks import using
 from netfab.topology.grammar import Wrong
 from netfab.topology.image import Reference, reference
 from netfab.topology.suggest import did_you_mean
@@ -71,10 +72,8 @@ def tag(where: Place, word: str, name: str) -> None:
     wanted = named(name)
     if wanted.digest:
         raise NetfabError(f"{name}: a digest is no name to give")
-    layout = Layout(where.state)
-    found = known_id(read(layout), word)
-    with changing(layout) as index:
-        index.names[str(wanted)] = found
+    with using(where) as layout, changing(layout) as index:
+        index.names[str(wanted)] = known_id(index, word)
 
 
 def described(where: Place, word: str) -> dict[str, Any] | None:

@@ -9,21 +9,23 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 from netfab.errors import NetfabError
 from netfab.images.blobs import Part, WrongContent, digest_of
 from netfab.images.config import BadImage
-from netfab.images.http import RegistryError, Response, Server
+from netfab.images.http import BrokenOff, RegistryError, Response, Server
 from netfab.images.layout import MOST, Layout
 from netfab.images.manifests import INDEXES, MANIFESTS, Descriptor, Manifest, for_machine, parse
 from netfab.images.settings import Settings
 from netfab.topology.image import HUB, Reference
 
 _PIECE = 1 << 20  # bytes
-_ATTEMPTS = 3  # at a blob without a byte more
+_ATTEMPTS = 3  # at a manifest, or at a blob without a byte more
 _MOST_PAGES = 10_000  # of a catalog
 _Got = TypeVar("_Got")
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
@@ -36,6 +38,7 @@ class Registry:
         """Asks for the manifest. Raises NetfabError."""
         self._reference, self._say = reference, say
         self._servers = list(_servers(reference, settings, say))
+        self._giving_up = threading.Lock()
         self.digest = ""  # of what the registry has by that name: an index, or the manifest itself
         self.manifest, self.text = self._from_first(self._manifest)
 
@@ -48,11 +51,16 @@ class Registry:
             except (RegistryError, BadImage) as error:
                 if isinstance(error, BadImage):
                     error.message = f"{server.registry}: {error.message}"
-                if len(self._servers) == 1:
+                if server is self._servers[-1]:
                     raise
-                self._say(f"mirror {error.message}; trying {self._servers[1].registry}")
-                if self._servers[0] is server:
-                    self._servers = self._servers[1:]
+                self._give_up(server, error.message)
+
+    def _give_up(self, mirror: Server, why: str) -> None:
+        """Unless another layer has already met with its failure."""
+        with self._giving_up:
+            if self._servers[0] is mirror:
+                self._say(f"mirror {why}; trying {self._servers[1].registry}")
+                self._servers = self._servers[1:]
 
     def _manifest(self, server: Server) -> tuple[Manifest, bytes]:
         text, kind = self._document(server, self._reference.wanted, self._reference.digest)
@@ -68,9 +76,13 @@ class Registry:
     def _document(self, server: Server, wanted: str, digest: str) -> tuple[bytes, str]:
         """A manifest or index, and what it came as; it has that digest, if one is given."""
         path = f"/v2/{self._reference.repository}/manifests/{wanted}"
-        with server.ask("GET", path, {"Accept": _ACCEPT}) as response:
-            text = server.read(response, MOST)
-            kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
+
+        def get() -> tuple[bytes, str]:
+            with server.ask("GET", path, {"Accept": _ACCEPT}) as response:
+                kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
+                return server.read(response, MOST), kind
+
+        text, kind = _patiently(get)
         if digest and digest_of(text) != digest:
             raise WrongContent(f"what came as {digest} is {digest_of(text)}")
         return text, kind
@@ -112,6 +124,14 @@ class Registry:
             part.write(response.stream(_PIECE), told)
         if not part.is_whole:
             raise RegistryError(f"{server.registry}: {blob.digest} ends after {part.have} bytes")
+
+
+def _patiently(get: Callable[[], _Got]) -> _Got:
+    """What it gets, after a connection or two that broke. Raises RegistryError."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(BrokenOff):
+            return get()
+    return get()
 
 
 def _goes_on(response: Response, start: int) -> bool:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from netfab.errors import NetfabError, Unsupported
 from netfab.images.config import BadImage
 from netfab.images.index import Index, changing, read
-from netfab.images.layout import MOST, Layout, hex_of
+from netfab.images.layout import DAMAGED, MOST, Layout, hex_of
 from netfab.images.locks import alone, alone_at_once
 from netfab.images.manifests import Manifest, parse
-from netfab.images.naming import known_id, named
+from netfab.images.naming import key_of, known_id, named
 from netfab.system.trees import remove_tree
 from netfab.topology.grammar import Wrong
 from netfab.topology.image import reference
@@ -67,7 +67,7 @@ def remove(where: Place, words: Iterable[str], used: Used, force: bool = False) 
 
 def _is_name(index: Index, word: str) -> bool:
     try:
-        return str(reference(word)) in index.names
+        return key_of(reference(word)) in index.names
     except Wrong:
         return False
 
@@ -75,7 +75,7 @@ def _is_name(index: Index, word: str) -> bool:
 def _names_meant(index: Index, word: str, image: str) -> list[str]:
     """The name that the word is, or all of the image whose id it is."""
     if _is_name(index, word):
-        return [str(named(word))]
+        return [key_of(named(word))]
     return index.names_of(image)
 
 
@@ -139,7 +139,7 @@ def _files(layout: Layout) -> frozenset[str]:
 def _sweep(layout: Layout, index: Index, kept: Collection[str] = ()) -> int:
     """Remove layers and blobs that no image of the index has; how many bytes of the disk that were.
 
-    `kept`: names of files that stay all the same.
+    `kept`: names of files that stay all the same. Raises NetfabError where one can't say what it has.
     """
     layers = {hex_of(layer) for known in index.images.values() for layer in known.layers}
     used = (_blobs(layout, image, known.manifest) for image, known in index.images.items())
@@ -161,8 +161,11 @@ def _sweep(layout: Layout, index: Index, kept: Collection[str] = ()) -> int:
 def _blobs(layout: Layout, image: str, manifest: str) -> Iterator[str]:
     yield image
     yield manifest
-    with open(layout.blob(manifest), "rb") as file:
-        found = parse(file.read(MOST))
+    try:
+        with open(layout.blob(manifest), "rb") as file:
+            found = parse(file.read(MOST))
+    except (OSError, BadImage) as error:
+        raise NetfabError(f"image {image} can't be read: {error}", hint=DAMAGED) from error
     if isinstance(found, Manifest):
         yield from (layer.digest for layer in found.layers)
 

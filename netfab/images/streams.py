@@ -18,7 +18,7 @@ from netfab.images.config import BadImage
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PIECE = 1 << 18  # bytes that are read, and at most decompressed, at once
 _SMALL = 1 << 13  # bytes that are sooner copied than shown where they are
-_HEADERS = 1 << 20  # bytes that a tar's header, long name or list of attributes may have
+HEADERS = 1 << 20  # bytes of one member that are no content: long names, attributes, maps of sparse files
 _ZSTD_WINDOW = 1 << 27  # bytes of memory; what zstd(1) itself allows unless it is told otherwise
 MOST = 64 << 30  # bytes of a layer's tar: what decompresses to more is a bomb
 
@@ -32,6 +32,7 @@ class Stream:
         self._hash = hashlib.sha256()
         self._piece, self._at = b"", 0  # what is read next is there in it
         self._before = 0  # bytes before this piece
+        self._headers = 0  # bytes that were read since the last seek
         self.last = b""  # what was read last, where it was no file's content
 
     def tell(self) -> int:
@@ -40,7 +41,7 @@ class Stream:
 
     def seek(self, position: int) -> None:
         """Skip to a place that is not behind. Raises BadImage."""
-        at = position - self._before
+        at, self._headers = position - self._before, 0
         if at < self._at:
             raise BadImage("this layer's tar leads back to where it came from")
         if at <= len(self._piece):
@@ -50,9 +51,10 @@ class Stream:
                 pass
 
     def read(self, size: int) -> bytes:
-        """What tarfile asks for: headers, never content. Raises BadImage for one that is huge."""
-        if size > _HEADERS:
-            raise BadImage(f"this layer has a header of {size} bytes")
+        """What tarfile asks for: headers, never content. Raises BadImage for more than a member may have."""
+        self._headers += size
+        if size < 0 or self._headers > HEADERS:
+            raise BadImage(f"this layer has a header of {size if size < 0 else self._headers} bytes")
         end = self._at + size
         if end <= len(self._piece):
             self.last, self._at = self._piece[self._at : end], end
@@ -122,9 +124,11 @@ def _gunzip(blob: IO[bytes]) -> Iterator[bytes]:
             if not rest:
                 raise BadImage("this layer ends in the middle")
             try:
-                yield member.decompress(rest, _PIECE * 4)
+                piece = member.decompress(rest, _PIECE * 4)
             except zlib.error as error:
                 raise BadImage(f"this layer is damaged: {error}") from error
+            if piece:  # none where only a member's head or end was read: that is not the end of all
+                yield piece
             rest = member.unconsumed_tail or (b"" if member.eof else blob.read(_PIECE))
         rest = member.unused_data or blob.read(_PIECE)
 

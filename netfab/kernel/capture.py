@@ -19,6 +19,7 @@ from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
 ROOM = 64 << 20  # bytes of frames that wait to be read
+_OVERHEAD = 512  # bytes that a frame that waits takes besides, at least (struct sk_buff, skb_shared_info)
 _ETH_P_ALL = 3  # linux/if_ether.h
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 263, 6, 8  # linux/socket.h, linux/if_packet.h
 _SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 35, 33  # asm-generic/socket.h
@@ -90,14 +91,16 @@ class Capture:
         return bool(readable([self._socket], seconds))
 
     def frames(self) -> Iterator[Frame]:
-        """What has come and was not read yet."""
-        while True:
+        """What has come and was not read yet; not for ever, where it comes faster than it is read."""
+        taken = 0
+        while taken < 2 * ROOM:  # more than there is room for, which the kernel doubles (socket(7))
             try:
                 data, ancillary, _, address = self._socket.recvmsg(WHOLE, 256)
             except BlockingIOError:
                 break
             except OSError:  # the interface went down or away: what came before is whole
                 continue
+            taken += len(data) + _OVERHEAD
             yield self._frame(data, ancillary, address)
         _, dropped = struct.unpack("=II", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
         self.lost += dropped

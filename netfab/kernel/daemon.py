@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from contextlib import suppress
+from errno import EAGAIN
 from time import monotonic
 from typing import Any
 
@@ -60,6 +61,13 @@ def numbers_processes_as_we_do(path: str) -> bool:
     with suppress(OSError):  # not root; or it left the socket to another
         return os.path.samestat(os.stat(f"/proc/{pid}/ns/pid"), os.stat("/proc/self/ns/pid"))
     return True
+
+
+def listens(path: str) -> bool:
+    """Whether somebody does at that socket; also who is too busy to take us, which is not waited for."""
+    with socket.socket(socket.AF_UNIX) as door:
+        door.setblocking(False)
+        return door.connect_ex(os.fsencode(path)) in (0, EAGAIN)
 
 
 def _exchange(path: str, request: bytes) -> bytes:

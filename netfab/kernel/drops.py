@@ -94,7 +94,13 @@ def _accepted(rules: Iterable[Any], table: tuple[str, str]) -> Iterator[str]:
                 match = part.get("match", {})
                 if match.get("left", {}).get("meta", {}).get("key") in ("iifname", "oifname", "iif", "oif"):
                     right = match["right"]
-                    yield from right.get("set", []) if isinstance(right, dict) else [right]
+                    several = right.get("set", []) if isinstance(right, dict) else [right]
+                    yield from (name for name in map(_element, several) if isinstance(name, str))
+
+
+def _element(said: Any) -> Any:
+    """Of a set, less its comment."""
+    return said.get("elem", {}).get("val") if isinstance(said, dict) else said
 
 
 def _ends(rule: Any) -> bool:
@@ -128,7 +134,9 @@ def _saved(program: str) -> str:
 
     doing = f"{program} -t filter"
     try:
-        done = subprocess.run([program, "-t", "filter"], capture_output=True, text=True, timeout=30, env={})
+        done = subprocess.run(
+            [program, "-t", "filter"], capture_output=True, text=True, errors="replace", timeout=30, env={}
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise KernelRefused(doing, EINVAL, str(error)) from error
     if done.returncode:
@@ -138,9 +146,7 @@ def _saved(program: str) -> str:
 
 def saved_drops(tool: str, saved: str, chain: str = "FORWARD") -> Iterator[Drop]:
     """What `legacy_drops` finds in what iptables-save printed of the filter table (iptables-save(8))."""
-    from shlex import split  # as it quotes comments
-
-    lines = [split(line) for line in saved.splitlines() if line[:1] in (":", "-")]
+    lines = [_words(line) for line in saved.splitlines() if line[:1] in (":", "-")]
     policy = any(line[:2] == [f":{chain}", "DROP"] for line in lines)
     rules = [_without_comment(line[1:]) for line in lines if line[0] == "-A"]
     final = any(rule[:2] == [chain, "-j"] and rule[2] in ("DROP", "REJECT") for rule in rules)
@@ -153,6 +159,15 @@ def saved_drops(tool: str, saved: str, chain: str = "FORWARD") -> Iterator[Drop]
             if option in ("-i", "-o") and before != "!"
         )
         yield Drop(f"{tool} table filter", chain, why, accepted=frozenset(named))
+
+
+def _words(line: str) -> list[str]:
+    from shlex import split  # as it quotes comments
+
+    try:
+        return split(line)
+    except ValueError:  # a comment of several lines
+        return line.split()
 
 
 def _without_comment(rule: list[str]) -> list[str]:

@@ -127,7 +127,7 @@ class _Echo:
             if message[:1] != bytes((_EXCEEDED[version],)):
                 return None
             message = message[8 + _HEADER[version] :]  # the request that came to its end
-        if message[4:6] != self._ours:
+        if message[4:6] != self._ours or len(message) < 8:
             return None
         (distance,) = struct.unpack("!H", message[6:8])
         return _Answer(ip_address(sender.partition("%")[0]), distance, replies, monotonic())

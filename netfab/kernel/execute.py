@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 from netfab.errors import ForeignObject, KernelRefused
+from netfab.kernel.departing import Departing
 from netfab.kernel.dumps import links
 from netfab.kernel.holders import holder
 from netfab.kernel.netlink import BATCH, Monitor, Netlink
@@ -75,6 +76,13 @@ class Executor:
         self._in_group: set[Name] = set()
         self._in_scratch: list[Link] = []
         self._fds: dict[Name, int] = {}
+        self._departing: Departing | None = None
+
+    def close(self) -> None:
+        """Wait until the kernel is done with links that nobody sees any more."""
+        if self._departing is not None:
+            self._departing.close()
+            self._departing = None
 
     def learn(self, links: Mapping[tuple[str, int], Name], host: Iterable[Link], group: int) -> None:
         """Take in the links that there are, by (space, ifindex), and the host's, with the fabric's group.
@@ -188,7 +196,9 @@ class Executor:
             self._jump_ahead(space)
             refused = [refusal for refusal in refused if refusal.number not in unlucky]
             refused += self._batch(space, [step for step in steps if step[0] in unlucky])
-        refused = self._after_the_dead(space, steps, refused)
+        self._note(self._after_the_dead(space, steps, refused), failed)
+
+    def _note(self, refused: Iterable[Refusal], failed: Failures) -> None:
         for request, number, errno, words in refused:
             done = (errno in GONE and _ends(request)) or (errno == EEXIST and request.there)
             if not done and failed[number] is None:
@@ -226,6 +236,9 @@ class Executor:
             known = isinstance(error, GuestWentAway) or error.errno != ENOENT
             words = (error.strerror or "") if known else f"there is no {space}"
             return [Refusal(request, number, error.errno or EIO, words) for number, request in steps]
+        return self._through(netlink, steps, beside)
+
+    def _through(self, netlink: Netlink, steps: Steps, beside: Errand | None) -> list[Refusal]:
         refused: list[Refusal] = []
         for start in range(0, len(steps), BATCH):
             together = steps[start : start + BATCH]
@@ -321,6 +334,9 @@ class Executor:
         """Delete the fabric's group on the host, with the links that stay out of the way."""
         first, group = steps[0][0], steps[0][1].group
         staying = self._in_group - {op.link for _, op in steps}
+        if not staying:
+            self._see_off(steps, failed, beside)
+            return
         away = [(first, _regroup(link, scratch_of(group))) for link in sorted(staying)]
         back = [(first, _regroup(link, group)) for link in sorted(staying)]
         self._send(HOST, away, failed)
@@ -328,6 +344,14 @@ class Executor:
             self._send(HOST, [(first, _delete_group(HOST, group))], failed, beside)
             self._send(HOST, back, failed)
         self._in_group = staying
+
+    def _see_off(self, steps: Steps, failed: Failures, beside: Errand) -> None:
+        """Delete the fabric's group on the host, all of which goes: till nobody sees it, and not longer."""
+        first, group = steps[0][0], steps[0][1].group
+        self.close()
+        self._departing = Departing(self._index[op.link] for _, op in steps)
+        self._note(self._through(self._departing, [(first, _delete_group(HOST, group))], beside), failed)
+        self._in_group = set()
 
     def _sweep_scratch(self, space: str, steps: Steps, failed: Failures, beside: Errand) -> None:
         """Move links into the scratch group and delete that; what else was in it goes back, or stops us."""

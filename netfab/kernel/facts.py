@@ -115,10 +115,9 @@ def frr() -> Frr | None:
 def _listens(path: str) -> bool:
     if not os.path.exists(path):
         return False
-    import socket  # where FRR runs
+    from netfab.kernel import daemon  # where FRR runs
 
-    with socket.socket(socket.AF_UNIX) as door:
-        return door.connect_ex(path) == 0
+    return daemon.listens(path)
 
 
 def _docker_chains(found: list[Link]) -> Iterator[str]:

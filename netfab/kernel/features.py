@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from errno import EINVAL
 from ipaddress import ip_address
+from typing import Any
 
-from netfab.errors import Unsupported
+from netfab.errors import NetfabError, Unsupported
 from netfab.kernel import openvswitch
 from netfab.kernel.dumps import links
 from netfab.kernel.facts import frr
@@ -56,21 +57,32 @@ class Feature(NamedTuple):
 
 
 def examine() -> list[Feature]:
-    """Try everything, in a child process that ends with what it made."""
+    """Try everything, in a child process that ends with what it made. Raises NetfabError."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(reading)
             with os.fdopen(writing, "w") as answer:
-                json.dump([list(feature) for feature in _try_all()], answer)
+                json.dump(_tried(), answer)
         finally:
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as answer:
         text = answer.read()
     os.waitpid(child, 0)
-    return [Feature(*feature) for feature in json.loads(text or "[]")]
+    found = json.loads(text or '"it was killed"')
+    if isinstance(found, str):
+        raise NetfabError(f"the process that tries what this host can do did not come to its end: {found}")
+    return [Feature(*feature) for feature in found]
+
+
+def _tried() -> list[list[Any]] | str:
+    """In the child; why not, where something else went wrong than what is tried."""
+    try:
+        return [list(feature) for feature in _try_all()]
+    except (OSError, ValueError, LookupError, NetfabError) as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def refuse_without(feature: str, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import struct
 
 # What `socket` is made of: importing that, for a class that nothing here needs, takes 6 ms of every start.
@@ -98,30 +99,11 @@ class Netlink:
 
     def _send_beside(self, data: bytes, errand: Callable[[], None]) -> None:
         """Send by another thread, for the kernel carries it out inside the send; the errand by this one."""
-        failures: list[OSError] = []
-
-        def send() -> None:
-            try:
-                # The kernel ends a thread a while after it was joined; one that shares our root and directory
-                # would till then keep us from entering a mount namespace (setns(2), EINVAL).
-                linux.unshare(linux.CLONE_FS)
-                self._socket.send(data)
-            except OSError as error:
-                failures.append(error)
-
-        sending = Thread(target=send)
-        try:
-            sending.start()
-        except RuntimeError:  # there is room for no other thread: one after the other
-            self._socket.send(data)
-            errand()
-            return
+        sending = Sending(self._socket, data)
         try:
             errand()
         finally:
-            sending.join()
-        if failures:
-            raise failures[0]
+            sending.finish()
 
     def get(self, kind: int, body: bytes) -> Answer:
         """The one message that answers. Raises OSError with the kernel's errno."""
@@ -188,6 +170,54 @@ def _refusal(data: bytes, flags: int, begin: int, end: int) -> tuple[int, str]:
         at = begin + 4 + (16 if flags & NLM_F_CAPPED else length)
         words = parse(data, at, end).get(NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")
     return -number, words
+
+
+class Sending:
+    """A send by a thread of its own; readable when it is over."""
+
+    def __init__(self, way: socket, data: bytes) -> None:
+        self._way, self._data = way, data
+        self._failure: OSError | None = None
+        self._over = os.eventfd(0, os.EFD_CLOEXEC)
+        self._thread: Thread | None = Thread(target=self._send)
+        try:
+            self._thread.start()
+        except RuntimeError:  # there is room for no other thread: one after the other
+            self._thread = None
+            self._send()
+
+    def _send(self) -> None:
+        try:
+            if self._thread is not None:
+                # The kernel ends a thread a while after it was joined; one that shares our root and directory
+                # would till then keep us from entering a mount namespace (setns(2), EINVAL).
+                linux.unshare(linux.CLONE_FS)
+            self._way.send(self._data)
+        except OSError as error:
+            self._failure = error
+        finally:
+            os.eventfd_write(self._over, 1)
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+        return self._over == -1 or bool(readable([self._over], 0))
+
+    def fileno(self) -> int:
+        """For poll(2)."""
+        return self._over
+
+    def finish(self) -> None:
+        """Wait until it is over. Raises OSError, once."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._over != -1:
+            os.close(self._over)
+            self._over = -1
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
 
 class Monitor:

@@ -53,7 +53,8 @@ def program() -> str:
 def version() -> str:
     """Of nft: 1.0.6; "" where the kernel has nothing for it, and it does not start. Raises Unsupported."""
     status, printed, _ = _Run(program(), ("--version",)).result()
-    return "" if status else printed.decode(errors="replace").split()[1].removeprefix("v")
+    _, _, told = printed.decode(errors="replace").partition(" v")
+    return "" if status else told.partition(" ")[0].strip()
 
 
 def load(*transactions: str) -> None:
@@ -250,10 +251,13 @@ def _unreadable(family: str, table: str) -> Any:
 
 def rules_of(family: str, table: str, chain: str) -> list[Any] | None:
     """The rules of a chain, as nft prints them; None where there is none. Raises KernelRefused."""
-    printed = _listed(f"list {family} {table} {chain}", "-a", "list", "chain", family, table, chain)
+    doing = f"list {family} {table} {chain}"
+    printed = _listed(doing, "-a", "list", "chain", family, table, chain)
     if printed is None:
         return None
-    return [item["rule"] for item in json.loads(printed)["nftables"] if "rule" in item]
+    if (listing := _parsed(printed)) is None:
+        raise KernelRefused(doing, EINVAL, "nft's answer can't be read")
+    return [item["rule"] for item in listing["nftables"] if "rule" in item]
 
 
 def ruleset() -> list[Any]:

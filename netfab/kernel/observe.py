@@ -42,6 +42,7 @@ from netfab.objects.link import (
 )
 from netfab.objects.port import Entry, default_vlans
 from netfab.objects.wire import number, text
+from netfab.objects.xfrm import POLICIES, STATES
 from netfab.system.proc import text_of
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Observer:
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
         self._ahead: tuple[Mapping[str, Reader], Together] | None = None  # what is being read
-        self._xfrm: list[XfrmMessage] = []
+        self._xfrm: list[XfrmMessage] | None = None  # None: it was not read yet
         self._foreign_xfrm: list[Name] = []
 
     def read(
@@ -106,7 +107,7 @@ class Observer:
     def forget(self) -> None:
         """Keep nothing of what was read."""
         self._spaces, self._tables, self._passages, self._neighbours = {}, [], [], {}
-        self._listed = False
+        self._listed, self._xfrm = False, None
 
     def host_links(self) -> list[Link]:
         """The host's links; the next reading takes them as read, as a dump of a thousand takes its time."""
@@ -135,7 +136,8 @@ class Observer:
             self._switches = openvswitch.read() or ()
             filters = default_vlans(self._spaces[HOST].links)
             self._vlans = vlans(self._namespaces.socket(HOST)) if filters else {}
-            self._read_xfrm(fabric)
+        if only is None or self._xfrm is None or not only.isdisjoint((STATES, POLICIES)):
+            self._xfrm = self._read_xfrm(fabric)
         own = {
             space: found
             for space, found in self._spaces.items()
@@ -211,15 +213,17 @@ class Observer:
                     self._neighbours[space] = neighbours(self._namespaces.socket(space))
         return {space: found for space, found in self._neighbours.items() if space in own}
 
-    def _read_xfrm(self, fabric: str) -> None:
+    def _read_xfrm(self, fabric: str) -> list[XfrmMessage]:
         """What of IPsec carries the fabric's mark; of the rest only the names."""
-        self._xfrm, self._foreign_xfrm = [], []
+        own: list[XfrmMessage] = []
+        self._foreign_xfrm = []
         for message in states_and_policies():
             thing = _read_of_xfrm(message)
             if thing.reqid == group_of(fabric):
-                self._xfrm.append(message)
+                own.append(message)
             else:
                 self._foreign_xfrm.append(thing.names[0])
+        return own
 
     def _living(self, known: Sequence[Guest], only: frozenset[str] | None) -> dict[str, Guest]:
         """The known guests that live; of two in one place the last one: it was there first.
@@ -357,8 +361,12 @@ def _read_of_xfrm(message: XfrmMessage) -> Any:
 
 
 def _files(directory: str) -> Iterator[tuple[str, tuple[int, str]]]:
+    same: dict[str, str] = {}  # many have the same content, which is in memory once
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                with open(entry.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-                    yield entry.path, (entry.stat(follow_symlinks=False).st_mode & 0o777, file.read())
+            with suppress(FileNotFoundError):  # of one that has just gone; the others are still there
+                if entry.is_file(follow_symlinks=False):
+                    with open(entry.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                        content = file.read()
+                    mode = entry.stat(follow_symlinks=False).st_mode & 0o777
+                    yield entry.path, (mode, same.setdefault(content, content))

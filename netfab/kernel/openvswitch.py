@@ -67,14 +67,11 @@ def change(commands: Iterable[Sequence[str]], ends: bool = False) -> None:
 
 def lives() -> bool:
     """Whether the process that switches runs: it listens."""
-    import socket
+    from netfab.kernel import daemon
 
     with suppress(OSError):
-        for name in os.listdir(DIRECTORY):
-            if name.startswith("ovs-vswitchd.") and name.endswith(".ctl"):
-                with suppress(OSError), socket.socket(socket.AF_UNIX) as asked:
-                    asked.connect(f"{DIRECTORY}/{name}")
-                    return True
+        names = [each for each in os.listdir(DIRECTORY) if each.startswith("ovs-vswitchd.")]
+        return any(daemon.listens(f"{DIRECTORY}/{name}") for name in names if name.endswith(".ctl"))
     return False
 
 

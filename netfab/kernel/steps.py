@@ -66,8 +66,8 @@ def carry_out(op: Op, namespaces: Namespaces, index_of: Callable[[Name], int]) -
         case WriteSysctl(space, key, value, optional):
             with namespaces.inside(space), suppress(*([FileNotFoundError] if optional else [])):
                 write_text(f"/proc/sys/{key}", value)
-        case ResetSysctl(space, key):
-            value = _pristine(key, namespaces)
+        case ResetSysctl(space, key, new):
+            value = _pristine(new, namespaces)
             with namespaces.inside(space):
                 write_text(f"/proc/sys/{key}", value)
         case Nft(commands):

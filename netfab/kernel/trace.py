@@ -100,17 +100,8 @@ def _mark(process: subprocess.Popen[str], matches: Sequence[Match]) -> None:
     commands, answers = process.stdin, process.stdout
     assert commands is not None
     assert answers is not None
-    for family, hooks in (("inet", ("prerouting", "output")), ("bridge", ("prerouting",))):
-        commands.write(f"add table {family} {_TABLE} {{ flags owner; }}\n")
-        for number, match in enumerate(matches):
-            what = match.packets if family == "inet" else match.frames
-            for hook in hooks:
-                chain = f"{hook}-{number}"
-                kind = f"type filter hook {hook} priority {_EARLY};"
-                commands.write(f"add chain {family} {_TABLE} {chain} {{ {kind} }}\n")
-                commands.write(f"add rule {family} {_TABLE} {chain} {what} meta nftrace set 1\n")
-    commands.write("list tables inet\n")
     with suppress(BrokenPipeError):  # it ended, and says nothing
+        commands.writelines(f"{command}\n" for command in (*_commands(matches), "list tables inet"))
         commands.flush()
     ready, said = f"table inet {_TABLE}".encode(), b""
     while ready not in said.splitlines() and readable([answers], _PATIENCE):
@@ -118,3 +109,14 @@ def _mark(process: subprocess.Popen[str], matches: Sequence[Match]) -> None:
         if not part:
             return
         said += part
+
+
+def _commands(matches: Sequence[Match]) -> Iterator[str]:
+    for family, hooks in (("inet", ("prerouting", "output")), ("bridge", ("prerouting",))):
+        yield f"add table {family} {_TABLE} {{ flags owner; }}"
+        for number, match in enumerate(matches):
+            what = match.packets if family == "inet" else match.frames
+            for hook in hooks:
+                chain = f"{hook}-{number}"
+                yield f"add chain {family} {_TABLE} {chain} {{ type filter hook {hook} priority {_EARLY}; }}"
+                yield f"add rule {family} {_TABLE} {chain} {what} meta nftrace set 1"

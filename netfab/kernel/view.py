@@ -36,7 +36,7 @@ from netfab.objects.wire import (
 )
 
 _RTA_SRC, _RTA_IIF, _RTA_PREFSRC, _RTN_LOCAL = 2, 3, 7, 2  # linux/rtnetlink.h
-_FAILED, _INCOMPLETE, _NOARP = 0x20, 0x01, 0x40  # NUD_*
+_FAILED, _INCOMPLETE = 0x20, 0x01  # NUD_*
 _TCP_LISTEN, _UDP_OPEN = "0A", "07"  # include/net/tcp_states.h, as /proc/net has them
 _REFUSALS = {
     ENETUNREACH: "no route", EHOSTUNREACH: "unreachable", EACCES: "prohibited", EINVAL: "blackhole",

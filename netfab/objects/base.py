@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, Protocol, Self
 
 from netfab.objects.decode import decoder
+from netfab.objects.texts import put_back, taken_out
 from netfab.tuples import NamedTuple
 
 HOST = "host"
@@ -208,13 +209,17 @@ class Fabric(dict[Name, Any]):
     def to_json(self) -> str:
         """One line of JSON, the kinds first.
 
-        Fields are arrays in the order of the kind, so that a later version may add fields at the end.
+        Fields are arrays in the order of the kind, so that a later version may add fields at the end. Long
+        texts are apart from them.
         """
+        texts: dict[str, int] = {}
+        objects = [[type(thing).__name__, *taken_out(thing, texts)] for thing in self.values()]
         return json.dumps(
             {
                 "name": self.name,
                 "kinds": sorted({type(thing).__name__ for thing in self.values()}),
-                "objects": [[type(thing).__name__, thing] for thing in self.values()],
+                "objects": objects,
+                "texts": list(texts),
             },
             default=cache(str),  # many objects have the same address or prefix
             separators=(",", ":"),
@@ -237,5 +242,10 @@ class Fabric(dict[Name, Any]):
         """
         by_name = {kind.__name__: kind for kind in kinds}
         parsed = json.loads(text)
-        found = ((by_name[kind], fields) for kind, fields in parsed["objects"] if kind in by_name)
+        texts = parsed.get("texts", ())
+        found = (
+            (by_name[kind], put_back(fields, taken, texts))
+            for kind, fields, *taken in parsed["objects"]
+            if kind in by_name
+        )
         return cls(parsed["name"], (decoder(kind)(fields) for kind, fields in found))

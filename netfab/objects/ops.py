@@ -208,10 +208,11 @@ class ReleasePorts(NamedTuple):
 
 
 class ResetSysctl(NamedTuple):
-    """Put back what a new namespace of this host has."""
+    """Put back what a new namespace of this host has, by the key `new` there."""
 
     space: str
     key: str
+    new: str
 
 
 class Xfrm(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator
 from typing import Self
 
@@ -10,11 +11,32 @@ from netfab.objects.difference import fields
 from netfab.objects.ops import ResetSysctl, WriteSysctl
 from netfab.tuples import NamedTuple
 
+_OF_INTERFACE = r"(net/[a-z0-9]+/(?:conf|neigh)/)([^/]+)(/[^/]+)"
+_NO_LINKS = ("all", "default", "lo")  # which are there with the namespace
+
+
+def key_of(dotted: str) -> str:
+    """The key with slashes; dots in an interface's name stay: net.ipv4.conf.eth0.10.rp_filter."""
+    if found := re.fullmatch(r"(net\.[a-z0-9]+\.(?:conf|neigh))\.(.+)\.([^.]+)", dotted):
+        return f"{found[1].replace('.', '/')}/{found[2]}/{found[3]}"
+    return dotted.replace(".", "/")
+
+
+def interface_of(key: str) -> str:
+    """The interface that a key is about; "" = the namespace as a whole, or what it begins with."""
+    found = re.fullmatch(_OF_INTERFACE, key)
+    return found[2] if found and found[2] not in _NO_LINKS else ""
+
+
+def of_new_one(key: str) -> str:
+    """The key of what a new interface, or namespace, begins with: net/ipv4/conf/default/rp_filter."""
+    return re.sub(_OF_INTERFACE, r"\1default\3", key) if interface_of(key) else key
+
 
 class Sysctl(NamedTuple):
-    """A namespaced sysctl, its key with slashes: net/ipv4/ip_forward.
+    """A namespaced sysctl, its key with slashes: net/ipv4/ip_forward, net/ipv4/conf/eth0.10/rp_filter.
 
-    Ended, it is what a new namespace has.
+    Ended, it is what a new namespace has, or a new interface there.
     """
 
     space: str
@@ -35,11 +57,12 @@ class Sysctl(NamedTuple):
 
     @property
     def needs(self) -> tuple[Name, ...]:
-        return namespace_of(self.space)
+        interface = interface_of(self.key)
+        return (Name(self.space, interface),) if interface else namespace_of(self.space)
 
     @property
     def within(self) -> tuple[Name, ...]:
-        return namespace_of(self.space)
+        return self.needs
 
     @property
     def asks(self) -> tuple[str, str]:
@@ -53,7 +76,7 @@ class Sysctl(NamedTuple):
         return self.create()
 
     def delete(self) -> list[Op]:
-        return [ResetSysctl(self.space, self.key)]
+        return [ResetSysctl(self.space, self.key, of_new_one(self.key))]
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:

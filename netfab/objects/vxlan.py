@@ -21,7 +21,7 @@ from netfab.objects.link import (
 from netfab.objects.ops import DelLink
 from netfab.objects.veth import End
 from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, mac, number, u8, u32
-from netfab.objects.xfrm_policy import POLICIES
+from netfab.objects.xfrm import POLICIES
 from netfab.tuples import NamedTuple
 
 ID, MULTICAST, LINK, LOCAL, TTL, LEARNING, PORT, MULTICAST6, LOCAL6, UDP_CSUM = (

@@ -30,7 +30,7 @@ from netfab.objects.wire import (
     mac,
     number,
 )
-from netfab.objects.xfrm_policy import POLICIES
+from netfab.objects.xfrm import POLICIES
 from netfab.tuples import NamedTuple
 
 EVERYBODY = "00:00:00:00:00:00"  # the flood list: broadcast, multicast, and what nobody is known to have

@@ -17,6 +17,7 @@ ESP, UDP = 50, 17  # linux/in.h
 TRANSPORT = 0  # XFRM_MODE_TRANSPORT
 IN, OUT = 0, 1  # XFRM_POLICY_*
 FEATURE = "ESP"
+STATES, POLICIES = "esp", "ipsec"  # the spaces of their names
 
 # xfrm_selector: daddr, saddr, dport, mask, sport, mask, family, both lengths, proto, ifindex, user
 SELECTOR = Struct("=16s16s2s2s2s2sHBBB3xiI")

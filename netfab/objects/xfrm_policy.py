@@ -12,7 +12,6 @@ from netfab.objects.ops import Xfrm
 from netfab.objects.wire import NEW
 from netfab.tuples import NamedTuple
 
-POLICIES = "ipsec"  # the space of their names
 _DIRECTIONS = {xfrm.IN: "in", xfrm.OUT: "out"}
 _ALL = 0xFFFFFFFF  # algorithms
 
@@ -96,7 +95,7 @@ class XfrmPolicy(NamedTuple):
 
 def policy_name(direction: int, source: xfrm.AnyAddress, destination: xfrm.AnyAddress, port: int) -> Name:
     """What no two policies of a host share."""
-    return Name(POLICIES, f"{_DIRECTIONS.get(direction, 'forward')} {source} > {destination} udp/{port}")
+    return Name(xfrm.POLICIES, f"{_DIRECTIONS.get(direction, 'forward')} {source} > {destination} udp/{port}")
 
 
 def reqid_of(message: xfrm.XfrmMessage) -> int:

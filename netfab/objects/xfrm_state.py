@@ -139,7 +139,7 @@ class XfrmState(NamedTuple):
 
 def state_name(destination: xfrm.AnyAddress, spi: int) -> Name:
     """What no two states of a host share."""
-    return Name("esp", f"{destination} {spi:#010x}")
+    return Name(xfrm.STATES, f"{destination} {spi:#010x}")
 
 
 def counted(message: xfrm.XfrmMessage) -> tuple[int, int]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from netfab.objects.container import ENDED, Container, Probe
-from netfab.objects.supervisor import Supervisor
 from netfab.plan.hosts import Names, namespace_holder
 from netfab.plan.layout import Layout
 from netfab.plan.seats import argv_of
 from netfab.topology.schema import HostMode, Node, Topology
+
+if TYPE_CHECKING:
+    from netfab.objects.container import Container
+    from netfab.objects.supervisor import Supervisor
 
 
 def containers(
@@ -23,6 +26,8 @@ def containers(
     ]
     yield from made
     if made:
+        from netfab.objects.supervisor import Supervisor
+
         yield Supervisor(topology.name)
 
 
@@ -46,6 +51,8 @@ def commands(topology: Topology, layout: Layout) -> dict[str, tuple[tuple[str, .
 def _container(
     topology: Topology, layout: Layout, node: Node, argv: tuple[str, ...], names: Names
 ) -> Container:
+    from netfab.objects.container import ENDED, Container, Probe
+
     def fill(text: str) -> str:
         return text if node.by_command else _filled(text, topology, layout, node)
 

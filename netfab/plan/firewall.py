@@ -21,9 +21,9 @@ from netfab.plan.firewall_rules import (
     uplinked,
     ways_out,
 )
+from netfab.plan.names import EVERYWHERE
 from netfab.tuples import NamedTuple
 
-EVERYWHERE = "*"  # no interface has this name
 _NONE: Mapping[int, Sequence[str]] = {}
 _ULA = IPv6Network("fc00::/7")
 
@@ -194,7 +194,9 @@ def apart(prefixes: Iterable[IPv4Network | IPv6Network]) -> Iterator[IPv4Network
 def _hairpins(areas: Iterable[Area], published: Sequence[PublishedPort]) -> Iterator[Set]:
     """(bridge, source) of those who ask a published port from behind its own bridge, or by 127.0.0.1."""
     bridges = {port.bridge for port in published}
-    found = [(area.bridge, prefix) for area in areas if area.bridge in bridges for prefix in area.prefixes]
+    found = [
+        (area.bridge, prefix) for area in areas if area.bridge in bridges for prefix in apart(area.prefixes)
+    ]
     found += [(bridge, LOOPBACK) for bridge in localnet_bridges(published)]
     for version in (4, 6):
         held = Set(f"hairpin{version}", ("ifname", f"ipv{version}_addr"), flags=("interval",))

@@ -31,7 +31,7 @@ def addresses_in_guest(addresses: Iterable[Address]) -> list[Address]:
     found = list(addresses)
     if any(isinstance(a.address, IPv6Address) and not a.address.is_link_local for a in found):
         return found
-    return [a for a in found if isinstance(a.address, IPv6Address) is False]
+    return [a for a in found if not isinstance(a.address, IPv6Address)]
 
 
 def routes_in_guests(topology: Topology, routes: Iterable[Route]) -> Iterator[Route]:

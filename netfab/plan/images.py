@@ -7,11 +7,14 @@ same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from netfab.errors import PlanError
-from netfab.topology.program import Config
 from netfab.topology.schema import Node, Topology
 from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from netfab.topology.program import Config
 
 
 class Meant(NamedTuple):

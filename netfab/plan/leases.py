@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from netfab.tuples import NamedTuple
@@ -31,6 +32,25 @@ def same_port(one: str, other: str) -> bool:
         return True
     a, b = ip_address(address), ip_address(other_address)
     return a == b or (a.version == b.version and (a.is_unspecified or b.is_unspecified))
+
+
+class Published:
+    """Ports of a host that are somebody's, such as tcp/*/8080; found without a look at all of them."""
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self._by_port: dict[tuple[str, str], list[str]] = {}
+        for key in keys:
+            self.add(key)
+
+    def add(self, key: str) -> None:
+        """One more."""
+        protocol, _, port = key.split("/")
+        self._by_port.setdefault((protocol, port), []).append(key)
+
+    def beside(self, key: str) -> str:
+        """The first of them that can't be had besides that one; "" = none."""
+        protocol, _, port = key.split("/")
+        return next((held for held in self._by_port.get((protocol, port), ()) if same_port(held, key)), "")
 
 
 class HeldSubnet(NamedTuple):

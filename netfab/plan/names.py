@@ -10,6 +10,7 @@ from collections.abc import Container
 from netfab.objects.digest import digest
 
 IFNAMSIZ = 15  # characters of an interface's name, linux/if.h
+EVERYWHERE = "*"  # in the place of an interface's name: no interface has this one
 
 
 def _digest(*parts: str) -> bytes:

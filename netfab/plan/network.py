@@ -12,19 +12,18 @@ from netfab.objects.bridge import Bridge
 from netfab.objects.filtering import Filtering
 from netfab.objects.firewall import table_name
 from netfab.objects.link import Settings, group_of
-from netfab.objects.passage import Passage
 from netfab.objects.port import Port
 from netfab.plan.facts import Facts, switched
-from netfab.plan.firewall import EVERYWHERE
 from netfab.plan.layout import Layout, Nic, Segment
 from netfab.plan.mtu import settings_for
-from netfab.plan.names import bridge_mac
+from netfab.plan.names import EVERYWHERE, bridge_mac
 from netfab.plan.seats import host_is_gateway
 from netfab.plan.uplink import forwards, nic_of, original_of, rp_filter, uplink_of
 from netfab.topology.schema import Link, Network, NodeGateway
 
 if TYPE_CHECKING:
     from netfab.objects.ovsport import OvsPort
+    from netfab.objects.passage import Passage
 
 
 def bridge_of(fabric: str, segment: Segment, network: Network, facts: Facts) -> Iterator[KernelObject]:
@@ -143,6 +142,10 @@ def opened(borrowed: Iterable[Borrowed]) -> dict[int, list[str]]:
 
 def passages(fabric: str, segments: Iterable[Segment], facts: Facts) -> Iterator[Passage]:
     """Ways through Docker's forward chain, which drops what it does not know, for networks that lead out."""
+    if not facts.docker:
+        return
+    from netfab.objects.passage import Passage
+
     for segment in segments:
         if leads_out(segment):
             for family in facts.docker:

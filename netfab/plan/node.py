@@ -9,7 +9,7 @@ from netfab.objects.address import Address, link_local
 from netfab.objects.base import HOST, KernelObject, Name, node_space
 from netfab.objects.link import Settings, group_of
 from netfab.objects.namespace import Namespace
-from netfab.objects.sysctl import Sysctl
+from netfab.objects.sysctl import Sysctl, key_of
 from netfab.objects.veth import NEW_LINK, End, Veth
 from netfab.plan.facts import Facts
 from netfab.plan.layout import Layout, Nic, Segment
@@ -42,7 +42,7 @@ def namespace_of_node(fabric: str, node: Node, router: bool, ipv6: bool) -> Iter
     yield Namespace(namespace_name(fabric, node.name), group_of(fabric))
     space = node_space(fabric, node.name)
     sysctls = dict(ROUTER_SYSCTLS + (ROUTER_SYSCTLS6 if ipv6 else ()) if router else ())
-    sysctls |= {key.replace(".", "/"): value for key, value in node.sysctls}
+    sysctls |= {key_of(dotted): value for dotted, value in node.sysctls}
     yield from (Sysctl(space, key, value) for key, value in sysctls.items())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from netfab.errors import NetfabError, PlanError
 from netfab.plan.facts import Facts
 from netfab.plan.layout import Layout
-from netfab.plan.leases import Lease, same_port
+from netfab.plan.leases import Lease, Published
 from netfab.plan.overlaps import Overlaps
 from netfab.plan.planner import Plan
 from netfab.plan.protection import publish_key
@@ -66,17 +66,16 @@ def taken(topology: Topology, part: Plan, there: Summary) -> Iterator[NetfabErro
         if isinstance(segment.wish, Network) and not segment.wish.external and holder not in segments:
             message = f"the bridge {segment.bridge} is network {holder}'s{_KEPT}"
             yield PlanError(message, at=segment.wish.at.of("bridge"))
-    published = [
-        (_key(text), name)
+    published = {
+        _key(text): name
         for name, node in there["nodes"].items()
         if name not in nodes and node.get("host") == part.layout.runs_on.get(name, node.get("host"))
         for text in node["published"]
-    ]
+    }
+    held = Published(published)
     for wish in part.published:
-        for key, holder in published:
-            if same_port(publish_key(wish), key):
-                yield PlanError(f"port {key} is published by node {holder}{_KEPT}", at=wish.at)
-                break
+        if key := held.beside(publish_key(wish)):
+            yield PlanError(f"port {key} is published by node {published[key]}{_KEPT}", at=wish.at)
 
 
 def _segments(layout: Layout, nodes: Collection[str]) -> set[str]:

@@ -15,7 +15,7 @@ from netfab.plan import encryption, nics, uplink, uplinks
 from netfab.plan.facts import Facts
 from netfab.plan.hosts import HostsTable
 from netfab.plan.layout import Layout, Segment, Span, lay_out
-from netfab.plan.leases import Lease, same_port
+from netfab.plan.leases import Lease, Published
 from netfab.plan.overlay import far_entries
 from netfab.plan.planner import Common, Plan, plan_of
 from netfab.plan.protection import publish_key
@@ -116,16 +116,16 @@ def _on_open_vswitch(
 
 def _published_twice(topology: Topology, placement: Placement) -> Iterator[NetfabError]:
     """Ports that two nodes publish which `runs_on` deals to one host."""
-    taken: dict[str, list[tuple[str, str]]] = {}
+    taken: dict[str, Published] = {host: Published() for host in topology.hosts}
+    holders: dict[tuple[str, str], str] = {}  # by host and port, the first node
     for node in topology.nodes.values():
         for publish in node.publish:
             key, host = publish_key(publish), placement.nodes[node.name]
-            for other, held in taken.setdefault(host, []):
-                if same_port(key, held):
-                    message = f"port {key} of {host} is published by {other} already"
-                    yield PlanError(message, at=publish.at)
-                    break
-            taken[host].append((node.name, key))
+            if held := taken[host].beside(key):
+                message = f"port {key} of {host} is published by {holders[host, held]} already"
+                yield PlanError(message, at=publish.at)
+            taken[host].add(key)
+            holders.setdefault((host, key), node.name)
 
 
 def of_all(topology: Topology, facts: Mapping[str, Facts]) -> Facts:

@@ -16,7 +16,6 @@ from netfab.objects.bridge import Bridge
 from netfab.plan import hosts, network, node, uplink
 from netfab.plan.containers import commands, containers
 from netfab.plan.facts import Facts
-from netfab.plan.firewall import localnet_bridges
 from netfab.plan.guests import addresses_in_guest, guest_of, routes_in_guests
 from netfab.plan.hosts import HostsTable, Names
 from netfab.plan.layout import Layout, Nic, Segment, lay_out
@@ -94,6 +93,8 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
     published = published_ports(topology, layout, routes, facts)
     ports = [port for port, _ in published]
     if ports:
+        from netfab.plan.firewall import localnet_bridges
+
         local, back = localnet_bridges(ports), hairpins(topology, layout, ports, facts)
         made = [network.for_published(thing, local, back) for thing in made]
     here = [segment for segment in layout.segments.values() if segment.here]
@@ -198,6 +199,7 @@ def summary(topology: Topology, plan: Plan) -> dict[str, Any]:
             "gateways": [str(address) for address in segment.gateways],
             "bridge": segment.bridge,
             "external": bool(segment.wish.external),
+            **({"hosts": list(segment.hosts)} if len(segment.hosts) > 1 else {}),
         }
         for name, segment in layout.segments.items()
         if isinstance(segment.wish, Network) and segment.here

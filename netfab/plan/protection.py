@@ -7,26 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
 from netfab.errors import NetfabError, PlanError, raise_all
 from netfab.objects.address import link_local
 from netfab.objects.base import HOST, node_space
 from netfab.objects.bridge import Bridge
 from netfab.objects.firewall import Firewall
-from netfab.objects.held import HeldPorts
 from netfab.objects.route import Route
 from netfab.plan.facts import Facts
-from netfab.plan.firewall import Area, PublishedPort, TunnelEnds, firewall
-from netfab.plan.guard import GuardedPort, guard
 from netfab.plan.layout import Layout, Nic, Segment, tunnels_here
-from netfab.plan.leases import Lease, same_port
+from netfab.plan.leases import Lease, Published
 from netfab.plan.routing import DEFAULT
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.plan.uplink import address_of, forwards, nic_of, original_of
-from netfab.topology.schema import Address, Network, Node, Prefix, Publish, Topology
+from netfab.topology.schema import Address, Link, Network, Node, Prefix, Publish, Topology
 
 if TYPE_CHECKING:
+    from netfab.objects.held import HeldPorts
+    from netfab.plan.firewall import Area, PublishedPort, TunnelEnds
+    from netfab.plan.guard import GuardedPort
     from netfab.plan.tunnels import Tunnel
 
 _ALL = {4: "0.0.0.0", 6: "::"}  # the addresses of the host, to bind(2)
@@ -43,6 +43,11 @@ def firewalls(
     facts: Facts,
 ) -> Iterator[Firewall]:
     """The fabric's tables on this host, which has these bridges of the fabric's."""
+    if _is_open(layout):
+        return
+    from netfab.plan.firewall import firewall
+    from netfab.plan.guard import guard
+
     macs = {bridge.link.text: bridge.mac for bridge in bridges}
     behind = _behind(routes)
     areas = [
@@ -53,10 +58,7 @@ def firewalls(
             facts,
         )
         for segment in layout.segments.values()
-        if isinstance(segment.wish, Network)
-        and segment.here
-        and segment.wish.guarded
-        and not segment.wish.external
+        if _is_area(segment.wish, segment)
     ]
     tunnels = tunnels_here(layout)
     # What the first no longer lets through from a tunnel can't come in any more when the second stops
@@ -67,11 +69,24 @@ def firewalls(
     yield from firewall(topology.name, areas, published, uplinks, _ends_of(layout, tunnels))
 
 
+def _is_open(layout: Layout) -> bool:
+    """Whether nothing in it is looked at: attachments to bridges of others, say."""
+    free = all(nic.port.spoof == "allow" for nics in layout.here.values() for nic in nics if nic.host_link)
+    areas = any(_is_area(segment.wish, segment) for segment in layout.segments.values())
+    return free and not areas and not tunnels_here(layout)
+
+
+def _is_area(wish: Network | Link, segment: Segment) -> TypeGuard[Network]:
+    return isinstance(wish, Network) and segment.here and wish.guarded and not wish.external
+
+
 def _ends_of(layout: Layout, tunnels: Iterable[tuple[Segment, Tunnel]]) -> TunnelEnds | None:
     """What comes to the tunnels of this host, and from whom it may."""
     found = [tunnel for _, tunnel in tunnels]
     if not found:
         return None
+    from netfab.plan.firewall import TunnelEnds
+
     ports = tuple(sorted({tunnel.port for tunnel in found}))
     vnis = tuple(sorted(tunnel.vni for tunnel in found))
     peers = frozenset(a for tunnel in found for host, a in tunnel.ends.items() if host != layout.host)
@@ -86,6 +101,7 @@ def published_ports(
     by_host = [route for route in routes if route.space == HOST]
     found: list[tuple[PublishedPort, Publish]] = []
     errors: list[NetfabError] = []
+    held = Published(facts.published)
     for node in (node for node in topology.nodes.values() if layout.has(node.name)):
         for wish in node.publish:
             try:
@@ -93,25 +109,21 @@ def published_ports(
             except PlanError as error:
                 errors.append(error)
                 continue
-            if holder := _publisher(wish, facts):
-                errors.append(
-                    PlanError(f"port {publish_key(wish)} is published by fabric {holder}", at=wish.at)
-                )
+            if other := held.beside(publish_key(wish)):
+                message = f"port {publish_key(wish)} is published by fabric {facts.published[other]}"
+                errors.append(PlanError(message, at=wish.at))
     raise_all(errors)
     return found
 
 
-def _publisher(wish: Publish, facts: Facts) -> str:
-    """The fabric that publishes the port already."""
-    own = publish_key(wish)
-    return next((fabric for key, fabric in facts.published.items() if same_port(key, own)), "")
-
-
-def held_ports(fabric: str, published: Iterable[PublishedPort]) -> Iterator[HeldPorts]:
+def held_ports(fabric: str, published: Sequence[PublishedPort]) -> Iterator[HeldPorts]:
     """What keeps other programs off these ports."""
+    if not published:
+        return
+    from netfab.objects.held import HeldPorts
+
     found = {f"{port.protocol}/{port.host or _ALL[port.node.version]}/{port.host_port}" for port in published}
-    if found:
-        yield HeldPorts(fabric, tuple(sorted(found)))
+    yield HeldPorts(fabric, tuple(sorted(found)))
 
 
 def hairpins(
@@ -145,6 +157,8 @@ def lease_of(wish: Publish) -> Lease:
 
 
 def _area(segment: Segment, network: Network, mac: str, behind: Iterable[Prefix]) -> Area:
+    from netfab.plan.firewall import Area
+
     return Area(
         segment.bridge,
         mac,
@@ -199,6 +213,8 @@ def _guard_of(
     nic: Nic, layout: Layout, loopbacks: Iterable[Address], routed: tuple[Prefix, ...]
 ) -> GuardedPort:
     """What the nic's node may send: its own, what `allow` says, and for a router what lies behind it."""
+    from netfab.plan.guard import GuardedPort
+
     if nic.port.spoof == "allow":
         return GuardedPort(nic.host_link, guard="none")
     macs, prefixes = [nic.mac], list(routed)
@@ -263,6 +279,8 @@ def _published(
     layout: Layout, by_host: Sequence[Route], node: Node, wish: Publish
 ) -> Iterator[PublishedPort]:
     """One for each family that it is published in: that of its address on the host, else both."""
+    from netfab.plan.firewall import PublishedPort
+
     host = wish.host_address
     reached = False
     for family in (4, 6) if host is None else (host.version,):

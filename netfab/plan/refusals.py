@@ -13,6 +13,7 @@ from netfab.errors import NetfabError, PlanError, Unsupported, raise_all
 from netfab.plan.facts import Facts, switched
 from netfab.plan.mtu import IPV6_MTU, port_mtu, segment_mtu
 from netfab.plan.seats import Seat, argv_of, routers, wishes
+from netfab.plan.sysctls import of_interfaces
 from netfab.plan.tags import conflicts
 from netfab.topology.schema import (
     ExternalGateway,
@@ -60,6 +61,7 @@ def on_every_host(topology: Topology, seats: Seats) -> Iterator[PlanError]:
     yield from _public_addresses(topology, seats)
     yield from _ways_out_that_are_none(topology, seats)
     yield from _masqueraded_gateways(topology, seats)
+    yield from of_interfaces(topology, seats)
     yield from conflicts(topology, seats)
 
 
@@ -74,9 +76,14 @@ def without_program(topology: Topology) -> Iterator[str]:
     """A warning for each node whose keys wait for a `command` that it does not have."""
     for node in topology.nodes.values():
         if not argv_of(node):
-            idle = [key for key in _OF_PROGRAMS if key in node.at.keys]
+            idle = [
+                key
+                for key in _OF_PROGRAMS
+                if key in node.at.keys and (key, node.restart) != ("restart", "no")
+            ]
             if idle:
-                yield f"{node.name} has no command, so {', '.join(f'`{key}`' for key in idle)} have no effect"
+                keys = ", ".join(f"`{key}`" for key in idle)
+                yield f"{node.name} has no command, so {keys} {'have' if idle[1:] else 'has'} no effect"
 
 
 def idle_between_links(topology: Topology) -> Iterator[str]:

@@ -5,7 +5,8 @@ That is said, because programs know interfaces by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -17,11 +18,23 @@ def renamed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str
     for node, now in after.items():
         if node not in before:
             continue
-        was = {interface["network"]: interface["name"] for interface in before[node]["interfaces"]}
-        for interface in now["interfaces"]:
-            old = was.get(interface["network"], interface["name"])
-            if old != interface["name"]:
+        was = _places(before[node]["interfaces"])
+        for place, name in _places(now["interfaces"]).items():
+            old = was.get(place, name)
+            if old != name:
+                network, _ = place
                 yield (
-                    f"{old} of {node}, on {interface['network']}, becomes {interface['name']}: "
+                    f"{old} of {node}, on {network}, becomes {name}: "
                     f"append new networks, or give it `name: {old}`"
                 )
+
+
+def _places(interfaces: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], str]:
+    """The name of the first, second … interface on each network."""
+    joined: Counter[str] = Counter()
+    found = {}
+    for interface in interfaces:
+        network = interface["network"]
+        joined[network] += 1
+        found[network, joined[network]] = interface["name"]
+    return found

@@ -172,8 +172,8 @@ def _route(
     kind: str,
     on: dict[Name, list[Address]],
 ) -> Route:
-    default = 0 if to.version == 4 else DEFAULT_METRIC6
-    return Route(space, to, hops, default if metric is None else metric, through(hops, on), kind)
+    default = 0 if to.version == 4 else DEFAULT_METRIC6  # to the kernel, 0 is none for IPv6
+    return Route(space, to, hops, metric or default, through(hops, on), kind)
 
 
 def _destination(wish: RouteWish, topology: Topology, layout: Layout, node: str) -> Prefix:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_interface
-from itertools import count
 from typing import Literal
 
-from netfab.topology.grammar import tag_of
+from netfab.topology.interfaces import interface_names
 from netfab.topology.schema import (
     PLANNED,
     Address,
@@ -79,10 +78,7 @@ def wishes(topology: Topology) -> Iterator[tuple[str, Network | Link]]:
 
 
 def seats_of(topology: Topology) -> list[Seat]:
-    """Every interface of every node: networks in written order, links after; eth0, eth1 …
-
-    Written names are skipped; a guest has an eth0 of its own.
-    """
+    """Every interface of every node: networks in written order, links after."""
     linked: dict[str, list[tuple[str, Port, Places]]] = defaultdict(list)
     for name, link in zip(segment_names(topology), topology.links, strict=True):
         for end in (end for end in link.ends if not end.is_outside):
@@ -90,13 +86,10 @@ def seats_of(topology: Topology) -> list[Seat]:
     seats = []
     for node in topology.nodes.values():
         entries = [*node.attachments, *linked.get(node.name, ())]
-        written = {port.name for _, port, _ in entries if not isinstance(port.name, Planned)}
-        written |= {tag[0] for name in written if (tag := tag_of(name))}
-        free = (name for n in count(1 if node.attach else 0) if (name := f"eth{n}") not in written)
+        names = interface_names([port.name for _, port, _ in entries], bool(node.attach))
         again: dict[str, int] = {}
-        for segment, port, at in entries:
+        for name, (segment, port, at) in zip(names, entries, strict=True):
             number = again[segment] = again.get(segment, 0) + 1
-            name = next(free) if port.name is PLANNED else port.name
             seats.append(Seat(node.name, name, segment, port, f"{segment}/{node.name}#{number}", at))
     return seats
 

@@ -1,8 +1,9 @@
 """The first words to a far host: a program that python3 there runs, whatever its version, and what it says.
 
 It looks for netfab's modules in a directory that is named by their sha256, takes them from its standard input
-when they are not there, and becomes the agent. This file travels as text and imports nothing of netfab; it is
-written so that Python 3.6, too, can read it and say that it is too old.
+when they are not there, and becomes the agent. While it lives it shares the lock of the directory that all of
+them are in: who has it alone may remove some (former.py). This file travels as text and imports nothing of
+netfab before it is there; it is written so that Python 3.6, too, can read it and say that it is too old.
 """
 
 import json
@@ -61,16 +62,27 @@ def install(place: str, sha: str) -> None:
     if hashlib.sha256(data).hexdigest() != sha:
         unfit("what arrived is not what was sent", "try again")
     made = tempfile.mkdtemp(dir=CACHE)
-    for path, text in json.loads(data.decode()).items():
-        name = os.path.join(made, path)
-        os.makedirs(os.path.dirname(name), exist_ok=True)
-        with open(name, "w", encoding="utf-8") as file:
-            file.write(text)
-    os.sync()
     try:
+        for path, text in json.loads(data.decode()).items():
+            name = os.path.join(made, path)
+            os.makedirs(os.path.dirname(name), exist_ok=True)
+            with open(name, "w", encoding="utf-8") as file:
+                file.write(text)
+        os.sync()
         os.rename(made, place)
-    except OSError:  # another command was first
+    except OSError:
         shutil.rmtree(made)
+        if not os.path.isdir(place):  # else another command was first
+            raise
+
+
+def share() -> int:
+    """The lock of all copies, held with others until this process ends."""
+    import fcntl
+
+    lock = os.open(CACHE, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
 
 
 def go(sha: str, arguments: object) -> None:
@@ -88,13 +100,19 @@ def go(sha: str, arguments: object) -> None:
         found_there = os.stat(CACHE)
         if found_there.st_uid != 0 or found_there.st_mode & 0o022:
             unfit(f"{CACHE} is not safe there: others may write to it", "remove it")
-        if not os.path.isdir(place):
+        shared = share()
+        is_new = not os.path.isdir(place)
+        if is_new:
             say(verb="need", sha=sha)
             install(place, sha)
     except (OSError, ValueError) as error:
         unfit(f"can't keep netfab in {CACHE} there: {error}", "make room, or it writable")
     sys.path.insert(0, place)
     sys.argv = ["netfab", "agent"]
+    if is_new:
+        from netfab.remote.former import remove_former
+
+        remove_former(CACHE, sha, shared)
     from netfab.remote.__main__ import main
 
     main(arguments)

@@ -7,13 +7,13 @@ tunnels; and from a port of their own, as a tunnel's do: from that same port the
 from __future__ import annotations
 
 import errno
-import select
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from time import monotonic
 
+from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
 HEADERS = {4: 28, 6: 48}  # bytes of IP and UDP
@@ -65,8 +65,8 @@ class Probe:
                 self._send(mouth, me, peer)
         deadline = monotonic() + seconds
         while any(self._got.get(name, 0) < peer.wanted for name, peer in peers.items()):
-            ready, _, _ = select.select([self._ears], [], [], max(0.0, deadline - monotonic()))
-            if not ready:
+            left = deadline - monotonic()  # also where strangers never cease to send
+            if left <= 0 or not readable([self._ears], left):
                 break
             self._hear()
         return {name: self._got.get(name, 0) for name in peers}

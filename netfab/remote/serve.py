@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import threading
 from collections.abc import Iterable
 from time import monotonic
@@ -11,6 +10,7 @@ from time import monotonic
 from netfab.errors import Interrupted
 from netfab.remote.agent import LOCK_TTL, Agent
 from netfab.remote.messages import BadMessage, Lines, Message, decode, encode, failure
+from netfab.system.poll import readable
 from netfab.where import HERE, Where
 
 _GLANCE = 1.0  # seconds after which a signal that came is seen
@@ -47,7 +47,7 @@ def _next(lines: Lines, agent: Agent, ttl: float) -> bytes | None:
             ready = [lines.fd]
         else:
             agent.transaction.check()
-            ready, _, _ = select.select([lines.fd], [], [], max(0.0, min(_GLANCE, deadline - monotonic())))
+            ready = readable([lines.fd], min(_GLANCE, deadline - monotonic()))
         if ready and not lines.fill():
             return None
         if not ready and monotonic() >= deadline:

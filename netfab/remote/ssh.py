@@ -108,7 +108,7 @@ class Ssh:
 
     def last_words(self) -> NetfabError:
         """In ssh's own words, or the far shell's."""
-        code = self._process.wait()
+        code = self._end()
         self._said.seek(0)
         words = self._said.read(1 << 16).decode(errors="replace").strip().splitlines()
         told = "; ".join(words[-3:]) or f"ssh ended with {code}"
@@ -123,10 +123,14 @@ class Ssh:
                 pipe.close()
 
     def wait(self) -> None:
-        """For the end of ssh, and not for ever."""
+        """For the end of ssh."""
         self._said.close()
+        self._end()
+
+    def _end(self) -> int:
+        """Its exit status; not waited for for ever: what it runs may have closed its output and gone on."""
         try:
-            self._process.wait(CONNECT)
+            return self._process.wait(CONNECT)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            return self._process.wait()

@@ -89,7 +89,7 @@ def _processes_beside(pid: int) -> set[str]:
 def _freeze_v2(leaf: Leaf) -> bool:
     """cgroups(7): cgroup.events says `frozen 1`, and wakes who polls for POLLPRI, when all have halted."""
     deadline = time.monotonic() + _PATIENCE
-    with open(f"{leaf.path}/cgroup.events", encoding="ascii") as events:
+    with open(f"{leaf.path}/cgroup.events", encoding="utf-8") as events:
         poll = select.poll()
         poll.register(events, select.POLLPRI)
         _write(leaf, "cgroup.freeze", "1")
@@ -114,10 +114,10 @@ def _freeze_v1(leaf: Leaf) -> bool:
 
 
 def _read(leaf: Leaf, file: str) -> str:
-    with open(f"{leaf.path}/{file}", encoding="ascii") as opened:
+    with open(f"{leaf.path}/{file}", encoding="utf-8") as opened:
         return opened.read()
 
 
 def _write(leaf: Leaf, file: str, text: str) -> None:
-    with open(f"{leaf.path}/{file}", "w", encoding="ascii") as opened:
+    with open(f"{leaf.path}/{file}", "w", encoding="utf-8") as opened:
         opened.write(text)

@@ -22,7 +22,7 @@ def handles(pid: int, number: int) -> bool:
 
 def _waits_for_signals(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/syscall", encoding="ascii") as file:
+        with open(f"/proc/{pid}/syscall", encoding="utf-8") as file:
             return file.read().split()[0] == _WAITS
     except PermissionError:  # of another user's process, or where ptrace is restricted
         return False

@@ -33,10 +33,15 @@ class _Begun(NamedTuple):
 _begun: dict[Paths, _Begun] = {}
 
 
-def begin(paths: Paths) -> None:
-    """Have the first half done beside us, unless a supervisor seems to be there. Raises OSError."""
-    if paths not in _begun and not os.path.exists(paths.socket):
-        _begun[paths] = _forked(paths)
+def begin(paths: Paths) -> bool:
+    """Have the first half done beside us, unless a supervisor seems to be there; whether one was begun.
+
+    Raises OSError.
+    """
+    if paths in _begun or os.path.exists(paths.socket):
+        return False
+    _begun[paths] = _forked(paths)
+    return True
 
 
 def summon(paths: Paths) -> bytes:

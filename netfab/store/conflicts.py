@@ -1,4 +1,4 @@
-"""What two fabrics can't both hold: subnets that overlap, VNIs, and bridges. Pure."""
+"""What two fabrics can't both hold: subnets that overlap, ports of the host, VNIs, and bridges. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 
 from netfab.errors import LeaseConflict
-from netfab.plan.leases import HeldSubnet, Lease
+from netfab.plan.leases import HeldSubnet, Lease, Published
+
+
+def refuse_ports(wanted: Iterable[Lease], others: Mapping[str, str]) -> None:
+    """Raises LeaseConflict where another fabric publishes one. `others`: port -> fabric."""
+    published = Published(others)
+    for lease in wanted:
+        if lease.kind == "publish" and (held := published.beside(lease.key)):
+            raise LeaseConflict(f"port {held} is published by fabric {others[held]}")
 
 
 def refuse_vnis(wanted: Iterable[Lease], others: Mapping[int, str]) -> None:

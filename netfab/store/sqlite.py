@@ -16,9 +16,9 @@ from errno import ELOOP
 from ipaddress import ip_network
 from typing import Self
 
-from netfab.errors import LeaseConflict, StoreError
-from netfab.plan.leases import HeldSubnet, Lease, same_port
-from netfab.store.conflicts import refuse_bridges, refuse_overlaps, refuse_vnis
+from netfab.errors import StoreError
+from netfab.plan.leases import HeldSubnet, Lease
+from netfab.store.conflicts import refuse_bridges, refuse_overlaps, refuse_ports, refuse_vnis
 from netfab.store.store import Part, Record
 
 # What each version added to the one before; the first makes the tables.
@@ -165,9 +165,7 @@ class SqliteStore:
         if wanted <= self.leases(fabric):
             return
         with self._as_store_error(), self._transaction():
-            for key, other in self.published(fabric).items():
-                if any(lease.kind == "publish" and same_port(lease.key, key) for lease in wanted):
-                    raise LeaseConflict(f"port {key} is published by fabric {other}")
+            refuse_ports(wanted, self.published(fabric))
             refuse_vnis(wanted, self.vnis(fabric))
             refuse_bridges(wanted - self.leases(fabric), self.bridges(fabric))
             refuse_overlaps(wanted, self.held(fabric))

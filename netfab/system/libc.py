@@ -20,7 +20,6 @@ NR_CLOSE_RANGE = 436
 NR_OPENAT2 = 437
 NR_MOUNT_SETATTR = 442
 NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
-NR_CAPSET = {"x86_64": 126, "aarch64": 91}
 NR_PRCTL = {"x86_64": 157, "aarch64": 167}
 
 machine = os.uname().machine

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterable
-from typing import Protocol, TypeVar
 
+from netfab import TYPE_CHECKING
 
-class _File(Protocol):
-    def fileno(self) -> int: ...
+if TYPE_CHECKING:
+    from typing import Protocol, TypeVar
 
+    class _File(Protocol):
+        def fileno(self) -> int: ...
 
-_Opened = TypeVar("_Opened", bound="_File | int")
+    _Opened = TypeVar("_Opened", bound=_File | int)
 
 
 def readable(waiting: Iterable[_Opened], seconds: float | None) -> list[_Opened]:

@@ -162,7 +162,7 @@ def exit_status_of_stranger(pidfd: int) -> int | None:
 
 def user_namespace_is_initial() -> bool:
     """Whether every user ID of the machine exists here."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:
+    with open("/proc/self/uid_map", encoding="utf-8") as file:
         return file.read().split() == ["0", "0", str(0xFFFFFFFF)]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import signal
 import socket
 import sys
@@ -20,6 +19,7 @@ from importlib import import_module
 from netfab.errors import NetfabError
 from netfab.hosts import sandbox
 from netfab.kernel.userns import become_root
+from netfab.system.poll import readable
 from netfab.system.process import signal_with_parent
 from netfab.testing.line import Line, failure
 
@@ -63,12 +63,13 @@ def main(door: int, parent: int) -> None:
     line.tell(None)
     while True:
         ready = _forked_sandbox(callers)  # before it is asked for: it gets ready while a test runs
-        if opener in select.select([door, opener], [], [])[0] or not callers.recv(1):
+        if opener in readable([door, opener], None) or not callers.recv(1):
             return
         socket.send_fds(callers, [b"+"], [ready.fileno()])
         ready.close()
-        while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG):
-            pass
+        with suppress(ChildProcessError):  # not even the one that is ready: it could not be made
+            while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG):
+                pass
 
 
 def _rehearse() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import select
 import tempfile
 from importlib import import_module
 from typing import Any
 
+from netfab.system.poll import readable
 from netfab.testing import inside
 from netfab.testing.inside import Place
 from netfab.testing.line import Line
@@ -72,7 +72,7 @@ def catch(line: Line, fds: list[int], place: Place, interface: str, filter: str)
         file.flush()
         line.tell(None)
         while True:
-            asked = line.fileno() in select.select([capture.fileno(), line.fileno()], [], [])[0]
+            asked = line.fileno() in readable([capture.fileno(), line.fileno()], None)
             if asked:
                 line.hear()
                 settle()

@@ -38,15 +38,15 @@ class Connection:
         self.socket.setblocking(False)
         back, left = bytearray(), memoryview(data)
         while len(back) < len(data):
-            seconds = deadline - time.monotonic()
-            readable, writable, _ = select.select(
-                [self.socket], [self.socket] if left else [], [], max(0, seconds)
-            )
-            if not readable and not writable:
+            poll = select.poll()
+            poll.register(self.socket, select.POLLIN | (select.POLLOUT if left else 0))
+            ready = poll.poll(max(0, deadline - time.monotonic()) * 1000)
+            if not ready:
                 return False
-            if writable:
+            ((_, events),) = ready
+            if events & select.POLLOUT:
                 left = left[self.socket.send(left) :]
-            if readable:
+            if events != select.POLLOUT:
                 part = self.socket.recv(1 << 16)
                 if not part:
                     return False

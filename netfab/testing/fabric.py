@@ -94,6 +94,9 @@ class Fabric:
             self._impaired.clear()
             self._begin()
 
+    def __repr__(self) -> str:
+        return f"<fabric {self.name}>"
+
     @property
     def name(self) -> str:
         """Of the fabric, as its file says."""
@@ -119,6 +122,7 @@ class Fabric:
         return {name: Node(self, name) for name in self.summary["nodes"]}
 
     def __getitem__(self, name: str) -> Node:
+        __tracebackhide__ = True
         if name not in self.summary["nodes"]:
             nodes = self.summary["nodes"]
             hint = did_you_mean(name, nodes) or f"there are {', '.join(nodes)}"
@@ -164,7 +168,8 @@ class Fabric:
         self.timeline.append((time.time(), what))
 
     def begins(self, test: str) -> None:
-        """What failed before it, in a fabric of several tests, is none of its failures."""
+        """What failed or ended before it, in a fabric of several tests, is none of its own."""
+        self.programs[:] = [program for program in self.programs if program.runs]
         self.failures.clear()
         self.unanswered.clear()
         self.note(f"test {test}")

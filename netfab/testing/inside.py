@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +23,7 @@ from netfab.objects.link import set_up
 from netfab.objects.neighbour import NDA_DST, request
 from netfab.objects.wire import RTM_DELNEIGH, encode
 from netfab.system import linux
+from netfab.system.poll import readable
 from netfab.testing.line import Line, failure
 from netfab.tuples import NamedTuple
 
@@ -96,7 +96,7 @@ def execute(line: Line, fds: list[int], place: Place, argv: tuple[str, ...], env
         os.close(fd)
     line.tell(None)
     heard = [pidfd, line.fileno()]
-    while pidfd not in (ready := select.select(heard, [], [])[0]):
+    while pidfd not in (ready := readable(heard, None)):
         if line.fileno() in ready:
             try:
                 number, _ = line.hear()

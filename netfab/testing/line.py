@@ -6,13 +6,13 @@ Both ends are ours and of one user, so pickle serves. Nothing here knows what is
 from __future__ import annotations
 
 import pickle
-import select
 import socket
 import struct
 from collections.abc import Sequence
 from typing import Any
 
 from netfab.errors import NetfabError
+from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
 _HEAD = struct.Struct("=Q")  # bytes of the message that follows
@@ -32,7 +32,7 @@ class Line:
         self._socket = end
 
     def fileno(self) -> int:
-        """For select(2): readable when something was said, or the other end is gone."""
+        """For poll(2): readable when something was said, or the other end is gone."""
         return self._socket.fileno()
 
     def close(self) -> None:
@@ -61,9 +61,7 @@ class Line:
 
     def waits(self, seconds: float | None = None) -> bool:
         """Whether there is something to hear within that time."""
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(None if seconds is None else seconds * 1000))
+        return bool(readable([self._socket], seconds))
 
     def _exactly(self, length: int) -> bytes:
         data = bytearray()

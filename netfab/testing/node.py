@@ -8,18 +8,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPConnection
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.testing import inside
 from netfab.testing.captured import Captured
 from netfab.testing.connection import Connection
+from netfab.testing.life import Life
 from netfab.testing.link import Undo
 from netfab.testing.programs import Failed, Program, Result
 from netfab.tuples import NamedTuple
-
-if TYPE_CHECKING:
-    from netfab.testing.fabric import Fabric
 
 
 class Verdict:
@@ -51,11 +49,8 @@ class Response(NamedTuple):
     headers: Mapping[str, str]
 
 
-class Node:
+class Node(Life):
     """A node, by its name."""
-
-    def __init__(self, fabric: Fabric, name: str) -> None:
-        self.fabric, self.name = fabric, name
 
     def __str__(self) -> str:
         return self.name
@@ -95,10 +90,15 @@ class Node:
     ) -> Result:
         """Run a program to its end. Raises Failed when it takes longer, or with `check` when it fails."""
         __tracebackhide__ = True
-        result = self.popen(*argv, input=input, env=env).wait(timeout)
-        self._note(f"{argv[0]} ended after {result.seconds:.3f} s, exit status {result.rc}")
+        result = self._ended(self.popen(*argv, input=input, env=env), timeout)
         if check and result.rc:
             raise Failed(self.name, argv, f"exit status {result.rc}", result)
+        return result
+
+    def _ended(self, program: Program, timeout: float) -> Result:
+        __tracebackhide__ = True
+        result = program.wait(timeout)
+        self._note(f"{program.argv[0]} ended after {result.seconds:.3f} s, exit status {result.rc}")
         return result
 
     def fails(self, *argv: str, timeout: float = 30) -> Result:
@@ -114,11 +114,13 @@ class Node:
         __tracebackhide__ = True
         deadline = time.monotonic() + within
         while True:
-            result = self.run(*argv, check=False, timeout=within)
+            program = self.popen(*argv)
+            result = self._ended(program, within)
             if not result.rc:
                 return result
             if time.monotonic() >= deadline:
                 raise Failed(self.name, argv, f"failed for {within:g} s, exit status {result.rc}", result)
+            self.fabric.programs.remove(program)  # what it printed in vain would take two descriptors
 
     def ping(self, target: Node | str, within: float = 1) -> float:
         """Seconds until an echo request is answered. Raises AssertionError when none is within that time."""
@@ -242,11 +244,12 @@ class Node:
         return found
 
     def address_of(self, target: Node | str) -> str:
-        """Where a program in this node finds that: by its hosts file."""
+        """Where a program in this node finds that: by its hosts file. Raises NetfabError."""
+        __tracebackhide__ = True
         text = str(target)
         with suppress(ValueError):
             return str(ip_address(text))
         names = self.fabric.names_in(self.name)
         if text not in names:
-            raise NetfabError(f"{self.name} knows no {text}", hint=f"it knows {', '.join(names)}")
+            raise NetfabError(f"{self.name} knows no {text}; it knows {', '.join(names)}")
         return names[text][0]

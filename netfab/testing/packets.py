@@ -5,7 +5,6 @@ What scapy would ask this machine's routes for, a packet's source, is asked of t
 
 from __future__ import annotations
 
-import select
 import socket
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
+from netfab.system.poll import readable
 
 if TYPE_CHECKING:
     from netfab.testing.node import Node
@@ -47,7 +47,7 @@ def answer(node: Node, packets: Any, interface: str, within: float) -> Any:
 
 def _heard(door: socket.socket, within: float) -> Iterator[bytes]:
     deadline = time.monotonic() + within
-    while select.select([door], [], [], max(0, deadline - time.monotonic()))[0]:
+    while readable([door], deadline - time.monotonic()):
         with suppress(OSError):  # an interface that went down
             frame, (_, _, kind, *_) = door.recvfrom(_MOST)
             if kind != socket.PACKET_OUTGOING:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import BinaryIO, cast
 
-from netfab.system.files import watch, watch_init
+from netfab.system.files import IN_MODIFY, watch, watch_init
+from netfab.system.poll import readable
 from netfab.testing import inside
 from netfab.testing.inside import Place
 from netfab.testing.sandboxes import Sandbox
 from netfab.tuples import NamedTuple
-
-_IN_MODIFY = 0x2  # linux/inotify.h
 
 
 class Result(NamedTuple):
@@ -67,6 +66,11 @@ class Program:
         """What it has said on its standard error so far."""
         return _text(self._err)
 
+    @property
+    def runs(self) -> bool:
+        """Whether it does; how it ended is not asked, which may be an error."""
+        return self._code is None and not self._line.waits(0)
+
     def poll(self) -> int | None:
         """Its exit status; None while it runs."""
         return self._ended(0)
@@ -87,7 +91,7 @@ class Program:
         changed = watch_init()
         try:
             for file in (self._out, self._err):
-                watch(changed, f"/proc/self/fd/{file.fileno()}", _IN_MODIFY)
+                watch(changed, f"/proc/self/fd/{file.fileno()}", IN_MODIFY)
             while True:
                 ended = self.poll() is not None  # asked before it is read, for what it printed last
                 if match := re.search(pattern, self.out, re.M) or re.search(pattern, self.err, re.M):
@@ -96,8 +100,7 @@ class Program:
                 if ended or left <= 0:
                     what = "ended" if ended else f"ran for {within:g} s"
                     raise Failed(self.node, self.argv, f"{what} and never said {pattern!r}", self._result(0))
-                select.select([changed, self._line.fileno()], [], [], left)
-                if select.select([changed], [], [], 0)[0]:
+                if changed in readable([changed, self._line.fileno()], left):
                     os.read(changed, 4096)
         finally:
             os.close(changed)
@@ -119,7 +122,8 @@ class Program:
 
     def _signal(self, number: int) -> None:
         if self.poll() is None:
-            self._line.tell(number)
+            with suppress(BrokenPipeError, ConnectionResetError):  # it has just ended
+                self._line.tell(number)
 
     def _ended(self, seconds: float) -> int | None:
         if self._code is None and self._line.waits(seconds):

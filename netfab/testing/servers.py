@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 
@@ -49,7 +50,8 @@ def echo(line: Line, _: list[int], place: Place, port: int) -> None:
 
 def _echo_datagrams(door: socket.socket) -> None:
     while True:
-        door.sendto(*door.recvfrom(1 << 16))
+        with suppress(OSError):  # there is no way back just now, or none at all: to port 0
+            door.sendto(*door.recvfrom(1 << 16))
 
 
 def http(line: Line, _: list[int], place: Place, port: int, pages: Mapping[str, bytes]) -> None:

@@ -98,6 +98,14 @@ def subnet(text: str) -> Prefix:
     found = prefix(text)
     if found.num_addresses < 2 or found.is_multicast or found.is_loopback or found.prefixlen == 0:
         raise Wrong(f"{quoted(text)} is no subnet that interfaces can have; write `192.168.5.0/24`")
+    if isinstance(found, IPv6Network) and found.is_link_local:
+        raise Wrong(
+            f"{quoted(text)} is on every link by itself (RFC 4291, section 2.5.6); write `fd00:5::/64`"
+        )
+    if isinstance(found, IPv4Network) and int(found.network_address) >> 24 == 0:
+        raise Wrong(
+            f"{quoted(text)} means this network itself (RFC 1122, section 3.2.1.3); write `10.5.0.0/24`"
+        )
     return found
 
 

@@ -49,7 +49,13 @@ def config(topology: Topology) -> str:
         "avoid": [str(prefix) for prefix in topology.avoid],
         "store": str(topology.store or "sqlite"),
         "hosts": {
-            host.name: _less_empty({"address": str(host.address or ""), "ssh": host.ssh})
+            host.name: _less_empty(
+                {
+                    "address": str(host.address or ""),
+                    "ssh": host.ssh,
+                    "reflector": "true" if host.reflector else "",
+                }
+            )
             for host in topology.hosts.values()
         },
         "networks": {network.name: _network(network) for network in topology.networks.values()},
@@ -191,6 +197,8 @@ def _dealt(members: list[Node]) -> list[str]:
     found, rest = [], [list(member.publish) for member in members]
     while rest[0]:
         share = rest[1][0].host_port - rest[0][0].host_port
+        if share < 1:
+            return []
         taken = [each[:share] for each in rest]
         first, last = taken[0][0], taken[0][-1]
         expected = [first.host_port + index for index in range(share * len(members))]

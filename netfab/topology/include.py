@@ -100,8 +100,8 @@ class Inclusion:
 
     def _section(self, key: str, first: Tree, second: Tree) -> Map:
         one, other = map_of(first, key, self._run), map_of(second, key, self._run)
-        for name in one.values.keys() & other.values.keys():
-            if not name.startswith("x-"):
+        for name in one.values:
+            if name in other.values and not name.startswith("x-"):
                 self._twice(f"{key}.{shown(name)}", one.keys[name], other.keys[name])
         return Map({**one.values, **other.values}, {**one.keys, **other.keys}, other.line, other.column)
 

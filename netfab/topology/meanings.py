@@ -78,7 +78,7 @@ NODE: Final[Meanings] = {
     "workdir": "Directory that its program starts in.",
     "read_only": "Whether its root can't be written to; what is mounted there can.",
     "init": "Whether process 1 is an init, which reaps, and passes signals on to the program.",
-    "sysctls": "Sysctls of its namespace.",
+    "sysctls": "Sysctls of its namespace, and of its interfaces: `net.ipv4.conf.eth0.proxy_arp`.",
     "cap_add": "Capabilities on top of the default ones.",
     "cap_drop": "Capabilities less than the default ones.",
     "memory": "The most memory: `512m`.",

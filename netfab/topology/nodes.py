@@ -6,7 +6,7 @@ rules.py's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from netfab.errors import Location
@@ -228,6 +228,15 @@ class Nodes:
             self._check_scaled(node)
         if type(node.mode) is not Bridged:
             self._check_mode(node, tree)
+        self._check_once((mount.target, mount.at) for mount in node.mounts)
+        self._check_once((file.path, file.at) for file in node.files)
+
+    def _check_once(self, targets: Iterable[tuple[str, Location]]) -> None:
+        """Of two mounts or files in one place, only the last would be seen."""
+        first: dict[str, Location] = {}
+        for target, at in targets:
+            if (other := first.setdefault(target, at)) != at:
+                self._run.error_at(at, f"{shown(target)} stands twice, first at {other}")
 
     def _check_scaled(self, node: Node) -> None:
         for attachment in node.attachments:

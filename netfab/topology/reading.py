@@ -236,18 +236,22 @@ def named(
     """A map whose keys are names of the user's; `data`: a key that begins with `x-` is one of them."""
 
     def read(tree: Tree, path: str, run: Run) -> tuple[tuple[K, T], ...]:
-        found = []
+        found: dict[K, T] = {}
+        first: dict[K, Location] = {}
         entries = map_of(tree, path, run)
         for written, each in entries.values.items():
             if written.startswith("x-") and not data:
                 continue
+            place, inner = entries.keys[written], f"{path}.{shown(written)}"
             try:
-                inner = f"{path}.{shown(written)}"
-                name = parsed(key, entries.keys[written], inner, run)
-                found.append((name, value.read(each, inner, run)))
+                name = parsed(key, place, inner, run)
+                if name in first:
+                    raise run.error(place, inner, f"{name} stands twice, first at {first[name]}")
+                first[name] = run.at(place, inner)
+                found[name] = value.read(each, inner, run)
             except TopologyError as error:
                 run.note(error)
-        return tuple(found)
+        return tuple(found.items())
 
     return Reader(read, named_schema(value.schema, pattern))
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from netfab.errors import Location, TopologyError
 from netfab.topology.grammar import quoted, shown
+from netfab.topology.interfaces import interface_names
 from netfab.topology.nodes import texts_of
 from netfab.topology.schema import (
-    PLANNED,
     Bridged,
     ContainerMode,
     Link,
@@ -99,6 +99,9 @@ def _of_node(node: Node, names: Names) -> Iterator[TopologyError]:
         if isinstance(route.via, str):
             yield from names.missing_node(route.via, route.at)
     if type(node.mode) is ContainerMode:
+        if node.mode.node == node.name:
+            message = f"{node.name} can't have its network of itself; leave `mode` out"
+            yield TopologyError(message, at=at.of("mode"))
         yield from names.missing_node(node.mode.node, at.of("mode"))
     for host in node.runs_on:
         yield from names.missing("host", host, topology.hosts, at.of("runs_on"))
@@ -183,7 +186,7 @@ def unknown_placeholders(
                 if name in known_names:
                     continue
                 links = links or _links_by_node(topology.links)
-                interfaces = interface_names(node, links.get(node.name, ()))
+                interfaces = _interfaces_of(node, links.get(node.name, ()))
                 if name not in interfaces:
                     known = ", ".join(interfaces) or "none"
                     yield TopologyError(
@@ -201,10 +204,8 @@ def _links_by_node(links: Iterable[Link]) -> dict[str, list[Link]]:
     return found
 
 
-def interface_names(node: Node, links: Iterable[Link]) -> list[str]:
-    """The node's interfaces: networks in written order eth0, eth1 ..., then links, skipping written names."""
+def _interfaces_of(node: Node, links: Iterable[Link]) -> list[str]:
+    """The node's: on networks in written order, then on links."""
     written = [attachment.port.name for attachment in node.attachments]
     written += [end.port.name for link in links for end in link.ends if end.node == node.name]
-    taken = {name for name in written if name is not PLANNED}
-    free = (name for n in range(len(written) * 2) if (name := f"eth{n}") not in taken)
-    return [next(free) if name is PLANNED else str(name) for name in written]
+    return interface_names(written, bool(node.attach))

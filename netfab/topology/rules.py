@@ -134,7 +134,7 @@ def _gateway_addresses(
 def _first_usable(network: Network) -> Iterator[Address]:
     for subnet in network.subnets:
         if not isinstance(subnet, SubnetWish):
-            yield subnet[1]
+            yield subnet[1] if unusable(subnet[0], subnet) else subnet[0]
 
 
 def _misplaced(

@@ -92,6 +92,12 @@ def test_what_can_not_be_captured_is_told(pair: Lab, words: list[str], told: str
     assert told in pair.netfab("capture", *words, code=1).err
 
 
+def test_a_full_disk_is_told(pair: Lab) -> None:
+    told = pair.netfab("capture", "a", "-w", "/dev/full", "-c", "1", "arp or icmp6", code=1).err
+
+    assert told.splitlines()[-1] == "netfab: error: /dev/full: No space left on device"
+
+
 def test_a_node_of_another_host_is_captured_there(lab: Lab) -> None:
     script = f"""
         coproc {COMMAND} capture web:eth0 -c 2 icmp 2>&1; exec 3<&${{COPROC[0]}}; read -u 3 said; echo $said

@@ -100,6 +100,17 @@ def test_what_others_change_on_a_simulated_host_is_named_with_it_and_repaired(la
     assert result.out.endswith("No changes. The kernel matches pair.\n")
 
 
+def test_a_command_runs_on_a_simulated_host_by_the_hosts_name(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    result = in_lab(
+        lab, "netfab exec h2 ip netns; netfab exec h2 false || echo $?; netfab exec h3 true || echo $?"
+    )
+
+    assert [line.split()[0] for line in result.out.splitlines()] == ["pair.b", "1", "1"]
+    assert "there is no node h3" in result.err
+
+
 def test_destroy_in_the_lab_leaves_nothing_on_any_simulated_host(lab: Lab) -> None:
     lab.write(PAIR)
 

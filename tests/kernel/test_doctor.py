@@ -6,6 +6,9 @@ import os
 import pickle
 from collections.abc import Callable
 
+import pytest
+
+from netfab.errors import NetfabError
 from netfab.kernel import features
 from netfab.kernel.features import Feature
 from netfab.kernel.rights import NEEDED, is_filtered, lacking, set_a_filter
@@ -55,3 +58,14 @@ def test_queueing_disciplines_are_tried() -> None:
     assert missing == []
     assert found["tbf"].works
     assert found["netem"].works or "modprobe sch_netem" in found["netem"].cure
+
+
+def test_what_is_not_tried_to_its_end_is_an_error_and_no_empty_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken() -> None:
+        raise ValueError("no number")
+
+    monkeypatch.setattr(features, "_try_all", broken)
+    with pytest.raises(NetfabError, match="did not come to its end: ValueError: no number"):
+        features.examine()

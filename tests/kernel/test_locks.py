@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,20 @@ def test_who_waits_too_long_is_told_by_whom_the_fabric_is_held(holder: int, tmp_
 
     assert waited_for == [f"{holder} apply shop.yaml"]
     os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+
+
+def test_a_thread_waits_no_longer_than_it_may_and_no_longer_than_it_must(holder: int) -> None:
+    def hold(timeout: float) -> None:
+        with locked(LOCK, timeout, lambda _: None):
+            pass
+
+    with ThreadPoolExecutor() as threads:
+        with pytest.raises(Locked, match=f"locked by {holder} apply"):
+            threads.submit(hold, 0.05).result(20)
+        waiting = threads.submit(hold, 20)
+        os.kill(holder, signal.SIGKILL)
+        waiting.result(10)
     os.waitpid(holder, 0)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from netfab.diagnose.finding import Place
-from netfab.diagnose.walk import MOST_HOPS, Cable, Owner, Walked, World, walk
+from netfab.diagnose.walk import MOST_HOPS, Walked, walk
+from netfab.diagnose.world import Cable, Owner, World
 from netfab.objects.view import Link, Space, View, Way
 
 LOCAL = Way(0, "", "", True, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from scapy.layers.l2 import ARP, Ether
 
 from netfab.errors import NetfabError
 from netfab.testing import Fabric
+from netfab.testing.line import Line
 from netfab.testing.programs import Failed
 
 Factory = Callable[..., Fabric]
@@ -77,6 +79,37 @@ def test_a_program_that_ends_without_the_word_is_told_at_once(netfab_module: Fab
         netfab_module["web"].popen("true").wait_for("ready", within=30)
 
 
+def test_a_program_that_is_tried_until_it_succeeds_keeps_no_descriptors(netfab_module: Fabric) -> None:
+    web = netfab_module["web"]
+    web.run("true")
+    before = len(os.listdir("/proc/self/fd"))
+
+    with pytest.raises(Failed, match="exit status 1"):
+        web.until("false", within=0.2)
+
+    assert len(os.listdir("/proc/self/fd")) <= before + 2  # of the last one
+
+
+def test_programs_that_ended_are_of_their_test_only(netfab_module: Fabric) -> None:
+    web = netfab_module["web"]
+    web.run("true")
+    with web.popen("sleep", "1000") as sleeps:
+        netfab_module.begins("the next one")
+        assert netfab_module.programs == [sleeps]
+
+
+def test_a_program_that_has_just_ended_may_be_told_to(
+    netfab_module: Fabric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody_listens(*_: object) -> None:
+        raise BrokenPipeError
+
+    with monkeypatch.context() as too_late, netfab_module["web"].popen("sleep", "1000") as program:
+        too_late.setattr(Line, "tell", nobody_listens)
+        program.terminate()
+        too_late.undo()
+
+
 def test_a_program_is_asked_to_end(netfab_module: Fabric) -> None:
     program = netfab_module["web"].popen(
         "sh", "-c", "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done"
@@ -110,6 +143,14 @@ def test_nodes_find_each_other_by_name(netfab_module: Fabric) -> None:
 
 def test_a_datagram_comes_back(netfab_module: Fabric) -> None:
     with netfab_module["db1"].serve_echo(7), netfab_module["web"].udp("db1", 7) as datagrams:
+        assert datagrams.echo(b"hello")
+
+
+def test_an_echo_outlives_a_datagram_that_it_can_not_answer(netfab_module: Fabric) -> None:
+    web, db = netfab_module["web"], netfab_module["db1"]
+    with db.serve_echo(7), web.udp("db1", 7) as datagrams:
+        web.send(IP(dst=db.ip()) / UDP(sport=0, dport=7) / b"to nobody")
+
         assert datagrams.echo(b"hello")
 
 
@@ -362,6 +403,45 @@ def test_programs_of_the_file_are_seen(netfab_factory: Factory) -> None:
 
     assert fabric["client"].http("web").status == 200
     assert "http.server" in fabric["web"].run("sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline").out
+
+
+SERVING = """
+    networks: {lan: {}}
+    nodes:
+      web:
+        networks: [lan]
+        command: "echo begun; exec busybox nc -ll -p 80 -e echo hello"
+        restart: always
+        ready: {tcp: 80, within: 10s}
+      client: {networks: [lan]}
+    """
+
+
+def test_a_program_of_the_file_crashes_and_is_started_again(netfab_factory: Factory) -> None:
+    lab = netfab_factory(SERVING)
+
+    with lab["web"].kill(), pytest.raises(ConnectionRefusedError):
+        lab["client"].tcp("web", 80)
+    lab["client"].tcp("web", 80)
+    lab["web"].restart()
+
+    assert lab["web"].logs() == "begun\n" * 3
+
+
+def test_a_halted_program_takes_connections_and_answers_none(netfab_factory: Factory) -> None:
+    lab = netfab_factory(SERVING)
+
+    with lab["web"].pause():
+        halted = lab["client"].tcp("web", 80)
+        with pytest.raises(TimeoutError):
+            halted.recv(within=0.2)
+
+    assert halted.recv() == b"hello\n"
+
+
+def test_a_node_without_a_program_has_none_to_crash(netfab_module: Fabric) -> None:
+    with pytest.raises(NetfabError, match="web"):
+        netfab_module["web"].kill()
 
 
 def test_hosts_of_the_file_are_simulated_and_split(netfab_factory: Factory) -> None:

@@ -312,3 +312,12 @@ def test_what_is_no_archive_is_an_error_that_names_it(where: Where, data: bytes)
 
     assert f"{HERE}/x.tar" in str(refused.value)
     assert images(where) == []
+
+
+def test_a_pipe_and_a_device_are_no_archives(where: Where) -> None:
+    os.mkfifo(HERE / "pipe")
+
+    for path in (str(HERE / "pipe"), "/dev/zero"):
+        for read in (lambda path: load_all(where, path), lambda path: resolve(where, path)):
+            with pytest.raises(NetfabError, match="no plain file"):
+                read(path)

@@ -90,6 +90,20 @@ def test_a_piece_that_is_not_due_is_not_taken(where: Where) -> None:
     assert receive(where, blob, 100, data[100:]) == len(data)
 
 
+def test_of_the_pieces_that_came_before_none_is_read_again(
+    where: Where, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (digest, data), *_ = MADE.blobs.items()
+    blob = Descriptor(digest, len(data))
+    receive(where, blob, 0, data[:100])
+
+    with monkeypatch.context() as patched:
+        patched.delattr(os, "pread")
+        assert receive(where, blob, 100, data[100:200]) == 200
+
+    assert receive(where, blob, 200, data[200:]) == len(data)
+
+
 def test_a_blob_that_is_another_is_refused_and_begins_anew(where: Where) -> None:
     (digest, data), *_ = MADE.blobs.items()
     blob = Descriptor(digest, len(data))

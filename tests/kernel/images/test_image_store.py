@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from errno import EIO
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,10 @@ import pytest
 from made_images import Made, directory, file, image, layer, write_docker_archive
 
 from netfab.errors import Locked, NetfabError
-from netfab.images import find, layers, resolve
+from netfab.images import find, layers, naming, resolve
+from netfab.images.blobs import keep
 from netfab.images.config import BadImage
+from netfab.images.index import Index
 from netfab.images.layout import Layout
 from netfab.images.loading import load_all
 from netfab.images.locks import alone, using
@@ -134,6 +137,22 @@ def inodes(where: Where) -> dict[str, int]:
     return {entry.name: entry.inode() for of in (layout.blobs, layout.layers) for entry in os.scandir(of)}
 
 
+def test_a_blob_is_on_its_disk_before_it_counts_as_whole(
+    where: Where, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("fdatasync", "rename"):
+        monkeypatch.setattr(
+            os,
+            name,
+            partial(lambda name, call, *args: done.append(name) or call(*args), name, getattr(os, name)),
+        )
+    with using(where) as layout:
+        keep(layout, b"data")
+
+    assert done == ["fdatasync", "rename"]
+
+
 def test_what_cannot_be_read_again_is_told_and_leaves_nothing(
     where: Where, load: Callable[..., Where], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +253,36 @@ def test_an_id_with_several_names_is_removed_with_force_only(load: Callable[...,
     with pytest.raises(NetfabError, match="again:latest"):
         remove(where, [ONE.id], frozenset)
     assert remove(where, [ONE.id], frozenset, force=True).deleted == (ONE.id,)
+
+
+def test_a_name_is_not_given_to_an_image_that_has_just_gone(
+    load: Callable[..., Where], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = load(one=ONE)
+    real = naming.changing
+
+    @contextmanager
+    def after_another(layout: Layout) -> Iterator[Index]:
+        with real(layout) as index:
+            index.images.clear()
+            index.names.clear()
+        with real(layout) as index:
+            yield index
+
+    monkeypatch.setattr(naming, "changing", after_another)
+    with pytest.raises(NetfabError, match="no image one"):
+        tag(where, "one", "again")
+
+
+def test_a_damaged_manifest_is_told_with_its_image(load: Callable[..., Where]) -> None:
+    where = load(one=ONE, two=TWO)
+    Path(Layout(where.state).blob(ONE.digest)).write_bytes(b"")
+
+    with pytest.raises(NetfabError, match=f"image {ONE.id} can't be read") as told:
+        prune(where, frozenset)
+    assert "netfab rmi" in told.value.hint
+    remove(where, ["one"], frozenset)
+    assert files_of(where, "two")
 
 
 def test_a_name_that_is_given_to_another_image_leaves_the_first_without(load: Callable[..., Where]) -> None:

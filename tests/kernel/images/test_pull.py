@@ -20,6 +20,7 @@ from netfab.images.blobs import digest_of
 from netfab.images.exchange import pull
 from netfab.images.layout import Layout
 from netfab.images.naming import images
+from netfab.images.removal import remove
 from netfab.images.settings import Settings
 from netfab.where import Where
 
@@ -58,6 +59,15 @@ def test_what_was_pulled_is_here_by_tag_and_digest(where: Where, registry: Regis
     for name in (f"{there.host}/a:v1", f"{there.host}/a@{SMALL.digest}", SMALL.id, SMALL.id[7:19]):
         assert find(where, name) == pulled.image
     assert content(where, SMALL.id) == b"small"
+
+
+def test_a_name_with_tag_and_digest_is_removed_by_the_digest(where: Where, registry: Registries) -> None:
+    there = registry(v1=SMALL)
+    name = f"{there.host}/a:v1@{SMALL.digest}"
+    pull(where, f"{there.host}/a:v1")
+
+    assert remove(where, [name], frozenset).untagged == (f"{there.host}/a@{SMALL.digest}",)
+    assert find(where, f"{there.host}/a:v1")
 
 
 def test_what_is_here_is_not_asked_for_again(where: Where, registry: Registries) -> None:
@@ -149,6 +159,24 @@ def test_a_connection_that_breaks_is_made_again(where: Where, registry: Registri
 
     assert len(there.asked_for(blob)) == 4
     assert content(where, LARGE.id) == content(where, f"{there.host}/a:v1")
+
+
+@pytest.mark.parametrize("breaks", ["before", "in the middle"])
+def test_a_manifest_is_asked_for_again_when_the_connection_breaks(
+    where: Where, registry: Registries, breaks: str
+) -> None:
+    there = registry(v1=SMALL)
+
+    def drop(request: Request) -> bool:
+        if len(there.asked_for("/manifests/")) > 2:
+            return False
+        request.close_connection = True
+        return breaks == "before" or request.answer(200, SMALL.manifest[:9], length=len(SMALL.manifest))
+
+    there.rules = [drop]
+    pull(where, f"{there.host}/a:v1")
+
+    assert len(there.asked_for("/manifests/")) == 3
 
 
 def test_a_rest_that_is_not_the_rest_is_not_put_together(where: Where, registry: Registries) -> None:
@@ -282,6 +310,30 @@ def test_a_mirror_that_is_down_is_named_and_docker_io_is_the_last(
     assert said == [f"mirror {down.host}: Connection refused; trying docker.io"]
 
 
+def test_a_mirror_that_fails_for_several_layers_at_once_is_given_up_once(
+    where: Where, registry: Registries, mirrors: Callable[..., None], said: list[str]
+) -> None:
+    made = image(*(layer(file(name)) for name in "abc"))
+    bad, good = registry(v1=made), registry(v1=made)
+    together = threading.Barrier(3)
+
+    def fails(request: Request) -> bool:
+        if "/blobs/" not in request.path or made.id in request.path:
+            return False
+        together.wait(20)
+        return request.answer(500, b"")
+
+    bad.rules = [fails]
+    mirrors(bad.url, good.url)
+    pull(
+        where,
+        "a:v1",
+    )
+
+    assert len(good.asked_for("/blobs/")) == 3
+    assert len(said) == 1
+
+
 def test_a_half_of_a_liar_is_no_half_of_the_next_mirrors(
     where: Where, registry: Registries, mirrors: Callable[..., None]
 ) -> None:
@@ -352,6 +404,17 @@ def test_a_token_is_got_where_the_registry_says(where: Where, registry: Registri
 
     assert pull(where, f"{there.host}/a:v1").new
     assert len(there.asked_for("/token")) == 1
+
+
+def test_a_token_that_breaks_off_is_told(where: Where, registry: Registries) -> None:
+    there = registry(v1=SMALL)
+    there.rules = [
+        lambda request: "/token" in request.path and request.answer(200, b"{", length=1000),
+        wants_token("u", "p", there.url),
+    ]
+
+    with pytest.raises(NetfabError, match=r"its answer ends in the middle$"):
+        pull(where, f"{there.host}/a:v1")
 
 
 def test_a_helper_is_asked_for_the_password(

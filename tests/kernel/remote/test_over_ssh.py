@@ -14,6 +14,7 @@ import pytest
 from far import Far, far_hosts, ssh_command, start_sshd
 from far_shop import TEXT
 
+from netfab.remote import ssh
 from netfab.remote.bundle import bundle, packed
 
 COMMAND = Path(sys.executable).with_name("netfab")
@@ -132,6 +133,48 @@ def test_a_far_host_keeps_what_it_was_sent_by_its_digest(netfab: Netfab, fars: d
     (modules,) = kept.values()
     ordered = {name: modules[name] for name in json.loads(bundle().data)}
     assert hashlib.sha256(json.dumps(ordered).encode()).hexdigest() == bundle().sha
+
+
+OLD, RUN = "a" * 64, "b" * 64
+LEFT_BEHIND = ["python3", "-I", "-S", "-c", "import base64;exec(base64.b64decode('aW5wdXQoKQ=='))"]  # input()
+
+
+@pytest.mark.parametrize(
+    ("runs", "left"),
+    [
+        (
+            ["sh", "-c", "read end", f"/var/cache/netfab/{RUN}"],
+            {RUN},
+        ),  # as a supervisor's command line has it
+        (LEFT_BEHIND, {OLD, RUN, "tmp1"}),
+    ],
+    ids=["a supervisor", "what an agent left behind"],
+)
+def test_the_first_agent_of_a_new_copy_removes_those_that_nobody_runs(
+    netfab: Netfab, fars: dict[str, Far], runs: list[str], left: set[str]
+) -> None:
+    fars["h1"].run("mkdir", "-p", *(f"/var/cache/netfab/{name}/netfab" for name in (OLD, RUN, "tmp1")))
+    with subprocess.Popen(runs, stdin=subprocess.PIPE, preexec_fn=fars["h1"].enter) as process:
+        netfab("plan", "--ssh", THERE)
+        process.communicate(b"\n", timeout=20)
+
+    assert set(fars["h1"].run("ls", "/var/cache/netfab").split()) == {bundle().sha, *left}
+
+
+def test_a_far_shell_that_only_closes_its_output_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = tmp_path / "ssh"
+    shell.write_text("#!/bin/sh\nexec >&-; exec sleep 1000\n")
+    shell.chmod(0o755)
+    monkeypatch.setenv("NETFAB_SSH_COMMAND", str(shell))
+    monkeypatch.setattr(ssh, "CONNECT", 0.1)
+    way = ssh.Ssh("there")
+
+    assert os.read(way.reading, 1) == b""
+    assert way.last_words().message == "ssh ended with -9"
+    way.hang_up()
+    way.wait()
 
 
 def test_what_a_far_host_is_sent_is_less_than_a_megabyte() -> None:

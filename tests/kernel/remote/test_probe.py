@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
+from collections.abc import Callable
 
 import pytest
 from far import Far
@@ -10,6 +12,8 @@ from far_shop import Shop, one_more
 
 from netfab import across
 from netfab.errors import NetfabError
+from netfab.remote import probe
+from netfab.remote.probe import Peer, Probe
 
 # What a bridge lets through to a port of that MTU: room for the headers of Ethernet and a VLAN is on top.
 NARROW, PASSES = 1400, 1404
@@ -89,3 +93,16 @@ def test_a_network_that_changes_its_mtu_is_probed_beside_its_tunnel(shop: Shop) 
 
     with pytest.raises(NetfabError, match=f"and {PASSES} do"):
         shop.apply()
+
+
+def test_strangers_that_never_cease_to_send_hold_up_no_probe(
+    sandbox: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    ears = Probe("127.0.0.1", 0, "token")
+    clock: Callable[[], float] = itertools.count().__next__
+    monkeypatch.setattr(probe, "monotonic", clock)
+    monkeypatch.setattr(ears, "_hear", lambda: None)  # there is always more of theirs
+
+    assert ears.exchange("me", {"h2": Peer("127.0.0.1", ears.port, (1000,), 1000)}, 10) == {"h2": 0}
+    ears.close()

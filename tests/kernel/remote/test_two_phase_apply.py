@@ -181,6 +181,15 @@ def test_status_says_on_which_host_each_node_is(shop: Shop) -> None:
     assert found["differs"] == 0
 
 
+def test_status_says_what_it_can_while_a_host_is_down(shop: Shop) -> None:
+    shop.apply()
+
+    found = across.status(shop.entry, way=but_not("h2", shop.way))
+
+    assert {name: node["state"] for name, node in found["nodes"].items()} == {"web": "up", "db": "unknown"}
+    assert found["unreachable"] == ["h2"]
+
+
 def test_a_host_knows_its_part_by_itself(shop: Shop, fars: dict[str, Far]) -> None:
     shop.apply()
 

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 from containers import Containers, wait_for_end
+from shop import topology
 
-from netfab.errors import RuntimeFailed
+from netfab import fabric
+from netfab.errors import RuntimeFailed, Several
 from netfab.runtime import client, helper, sealed, summons
 from netfab.runtime.exec import run_in_container
 from netfab.runtime.paths import Paths
 from netfab.runtime.protocol import READY
+from netfab.where import HERE
+
+PROGRAM = "networks: {lan: {}}\nnodes: {web: {command: [sleep, infinity], networks: [lan]}}\n"
 
 sealed_only = pytest.mark.skipif(
     not sealed.must_be_sealed(), reason="an ordinary user's interpreter is no guest's to write"
@@ -85,6 +90,40 @@ def test_one_that_is_begun_while_another_comes_to_serve_is_let_go(containers: Co
     assert not summons._begun
     with pytest.raises(ChildProcessError):
         os.waitpid(late.pid, 0)
+
+
+def test_an_apply_begins_one_before_its_first_change_and_has_it_end_where_it_fails(tmp_path: Path) -> None:
+    begun = []
+
+    def refuse(_: object) -> bool:
+        begun.append(len(summons._begun))
+        return True
+
+    with pytest.raises(Several):
+        fabric.apply(*topology(tmp_path, text=PROGRAM), HERE._replace(hook=refuse))
+
+    assert begun[0] == 1
+    assert not summons._begun
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_an_apply_of_programs_that_run_begins_none(tmp_path: Path) -> None:
+    wanted = topology(tmp_path, text=PROGRAM)
+    fabric.apply(*wanted)
+    begun = []
+
+    def look(_: object) -> bool:
+        begun.append(len(summons._begun))
+        return False
+
+    try:
+        more = topology(tmp_path, text=PROGRAM.replace("{web", "{db: {networks: [lan]}, web"))
+        fabric.apply(*more, HERE._replace(hook=look))
+    finally:
+        fabric.destroy("shop")
+
+    assert set(begun) == {0}
 
 
 def test_a_callers_descriptors_are_not_kept(containers: Containers) -> None:

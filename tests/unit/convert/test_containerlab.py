@@ -164,3 +164,17 @@ def test_a_damaged_file_gives_no_traceback_and_what_it_gives_loads(seed: int, te
 
     assert found is None or loaded(found)
     assert said == "" or said.replace("\n", "").isprintable()
+
+
+def test_a_node_without_a_management_network_keeps_its_links() -> None:
+    text = """\
+topology:
+  nodes: {a: {kind: linux, network-mode: none}, b: {kind: linux}}
+  links: [{endpoints: ["a:eth1", "b:eth1"]}]
+"""
+    found = planned(converted(text))
+
+    assert [end.node for link in found.links for end in link.ends] == ["a", "b"]
+    assert [attachment.network for attachment in found.nodes["b"].attachments] == ["mgmt"]
+    assert found.nodes["a"].attachments == ()
+    assert left(converted(text)) == {}

@@ -124,3 +124,10 @@ def test_a_damaged_lab_gives_no_traceback_and_what_it_gives_loads(seed: int) -> 
 
     assert found is None or loaded(found)
     assert said == "" or said.replace("\n", "").isprintable()
+
+
+def test_a_device_that_is_on_a_domain_twice_is_there_once_and_that_is_said() -> None:
+    found = kathara(lab('pc1[0]="a"\npc1[1]="a"\n', pc1="ip address add 10.0.0.1/24 dev eth0\n"), "lab")
+
+    assert [attachment.port.name for attachment in planned(found).nodes["pc1"].attachments] == ["eth0"]
+    assert left(found) == {"pc1[1]": "2: not carried over: the device is on a already"}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
+import pytest
 from examples import BR0, address, bridge, namespace
 
 from netfab.objects.base import Fabric
 from netfab.objects.container import Container
 from netfab.objects.digest import digest
+from netfab.objects.file import File
 from netfab.objects.kinds import KINDS
 
 
@@ -56,6 +59,25 @@ def test_json_tells_which_kinds_it_may_have_before_it_is_read() -> None:
     assert len(as_before_it_told) < len(text)
     assert Fabric.mentioned(as_before_it_told, "Bridge")
     assert not Fabric.mentioned(as_before_it_told, "Sysctl")
+
+
+def test_a_long_text_of_many_objects_is_in_json_once() -> None:
+    names = "".join(f"10.0.0.{number}\tn{number}\n" for number in range(200))
+    files = [File(f"/run/netfab/shop/etc/hosts.{number}", names) for number in range(100)]
+    fabric = Fabric("shop", [*files, File("/run/netfab/shop/etc/resolv.0", "nameserver 10.0.0.1\n")])
+
+    text = fabric.to_json()
+
+    assert text.count("10.0.0.7\\tn7") == 1
+    assert Fabric.from_json(text, KINDS) == fabric
+
+
+@pytest.mark.parametrize("texts", [[], {}, 5, None, [{}]])
+def test_a_text_that_is_missing_is_no_object_with_another(texts: object) -> None:
+    fabric = json.loads(Fabric("shop", [File("/run/netfab/shop/etc/hosts.0", "x" * 1000)]).to_json())
+
+    with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
+        Fabric.from_json(json.dumps(fabric | {"texts": texts}), KINDS)
 
 
 def test_the_digest_is_that_of_the_standard_library() -> None:

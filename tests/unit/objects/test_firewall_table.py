@@ -260,7 +260,7 @@ def test_a_rule_is_known_by_its_comment() -> None:
 
 
 def test_a_table_ends_by_its_name() -> None:
-    assert [(op.family, op.table) for op in TABLE.delete()] == [("inet", "netfab-shop")]
+    assert [(op.family, op.table) for op in TABLE.delete()] == [("bridge", "netfab-shop")]
 
 
 def test_drops_are_read_by_port() -> None:

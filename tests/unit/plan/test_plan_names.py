@@ -232,6 +232,16 @@ def test_placeholders_are_what_was_planned() -> None:
     assert asked("{net:a}", "{net:b}", "{peer:cross}") == ("10.5.0.0/24", "10.6.0.0/24", "10.0.0.1")
 
 
+def test_a_placeholder_knows_an_interface_by_the_name_that_it_gets_beside_a_vlan() -> None:
+    found = planned("""
+        name: lab
+        networks: {a: {}, b: {subnet: 10.6.0.0/24}}
+        nodes: {x: {networks: {a: {name: eth0.10}, b: {}}, command: ["run", "{ip:eth1}"]}}
+    """)
+
+    assert container(found, "x").argv == ("run", "10.6.0.2")
+
+
 def test_braces_that_mean_nothing_stay_as_they_are() -> None:
     assert asked("{} {x} $${y} {ip}") == ("{} {x} ${y} {ip}",)
 

@@ -14,8 +14,9 @@ from netfab.objects.firewall import Firewall
 from netfab.objects.held import HeldPorts
 from netfab.objects.port import Port
 from netfab.objects.route import Route
+from netfab.plan import leases
 from netfab.plan.facts import Facts
-from netfab.plan.leases import Lease
+from netfab.plan.leases import Lease, Published, same_port
 from netfab.plan.protection import published_ports
 
 WEB = """
@@ -33,6 +34,25 @@ def published(text: str, **facts: Any) -> list[str]:
         f"{p.protocol} {p.host or '*'}:{p.host_port} -> {p.node} {p.node_port} by {p.bridge}"
         for p, _ in ports
     ]
+
+
+def test_what_asks_for_a_published_port_from_behind_its_bridge_is_told_once_of_nested_prefixes() -> None:
+    found = planned("""
+        name: lab
+        networks: {front: {subnet: 10.5.0.0/24}, back: {subnet: 10.7.0.0/24, gateway: r}}
+        nodes:
+          r: {networks: [front], loopback: 10.5.0.77}
+          s: {networks: [back], loopback: 10.7.0.77}
+          web: {networks: [front], publish: ["8080:80"]}
+    """)
+    sets = {held.name: held for table in of_kind(found, Firewall) for held in table.sets}
+
+    # The kernel takes no prefix of a set that another one holds.
+    assert sets["hairpin4"].elements == (
+        ("br-front", "10.5.0.0/24"),
+        ("br-front", "10.7.0.0/24"),
+        ("br-front", "127.0.0.0/8"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,3 +264,26 @@ def test_an_isolated_networks_router_sends_nothing_back_from_it() -> None:
     behind = [ip_network(row) for row in senders(text, "routed4", "r")]
     assert not any(prefix.overlaps(ip_network("10.5.0.0/24")) for prefix in behind)
     assert any(prefix.overlaps(ip_network("8.8.8.8")) for prefix in behind)
+
+
+@pytest.mark.parametrize(
+    ("asked", "other"),
+    [
+        ("tcp/*/80", "tcp/127.0.0.1/80"),
+        ("tcp/127.0.0.1/80", "tcp/127.0.0.1/80"),
+        ("tcp/::1/80", ""),
+        ("udp/*/80", ""),
+        ("tcp/*/81", "tcp/*/81"),
+    ],
+)
+def test_a_port_is_compared_only_with_those_of_its_number(
+    asked: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Published(["tcp/127.0.0.1/80", *(f"tcp/*/{port}" for port in range(81, 1000))])
+    compared: list[str] = []
+    monkeypatch.setattr(
+        leases, "same_port", lambda one, key: bool(compared.append(one)) or same_port(one, key)
+    )
+
+    assert held.beside(asked) == other
+    assert len(compared) <= 1

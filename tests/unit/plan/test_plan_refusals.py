@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from planning import planned, read, routes
+from planning import of_kind, planned, read, routes
 
 from netfab.errors import PlanError, Several, Unsupported
+from netfab.objects.base import Name
 from netfab.objects.bridge import Bridge
+from netfab.objects.sysctl import Sysctl
 from netfab.objects.veth import Veth
 from netfab.plan.facts import Facts
 from netfab.plan.refusals import refuse_before
@@ -144,3 +146,58 @@ def test_links_that_can_have_no_ipv6_are_told_nothing_of_it(ipv6: bool, mtu: int
 def test_publishing_on_the_ipv6_loopback_is_refused() -> None:
     with pytest.raises(Exception, match=r"`\[::1\]` can't be published"):
         planned("{name: lab, networks: {a: {}}, nodes: {x: {networks: [a], publish: ['[::1]:80:80']}}}")
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (
+            "net.ipv4.conf.eth7.proxy_arp",
+            "lab.yaml:4:39: nodes.web.sysctls: web has no interface eth7",
+        ),
+        (
+            "net.ipv4.conf.eth0.rp_filter",
+            "lab.yaml:4:39: nodes.web.sysctls: netfab sets net.ipv4.conf.eth0.rp_filter itself",
+        ),
+    ],
+)
+def test_a_sysctl_is_of_an_interface_that_the_node_has_and_not_netfabs_own(key: str, said: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        planned(f"""
+            name: lab
+            networks: {{a: {{}}}}
+            nodes: {{web: {{networks: [a], sysctls: {{{key}: 1}}}}}}
+        """)
+
+    assert str(caught.value) == said
+
+
+def test_a_sysctl_may_say_what_netfab_sets_anyway() -> None:
+    found = planned("""
+        name: lab
+        networks: {a: {}}
+        nodes: {web: {networks: [a], sysctls: {net.ipv4.conf.eth0.rp_filter: 0}}}
+    """)
+
+    assert [sysctl.key for sysctl in of_kind(found, Sysctl)] == ["net/ipv4/conf/eth0/rp_filter"]
+
+
+def test_a_sysctl_of_a_vlan_is_made_when_that_is_there() -> None:
+    found = planned("""
+        name: lab
+        networks: {a: {}}
+        nodes: {web: {networks: [{a: {name: eth0.10}}], sysctls: {net.ipv4.conf.eth0.10.proxy_arp: 1}}}
+    """)
+    (sysctl,) = of_kind(found, Sysctl)
+
+    assert sysctl.key == "net/ipv4/conf/eth0.10/proxy_arp"
+    assert sysctl.needs == (Name("node lab.web", "eth0.10"),)
+
+
+def test_keys_that_wait_for_a_command_are_told_and_a_default_is_not() -> None:
+    nodes = "nodes: {a: {restart: always}, b: {restart: no}, c: {user: nobody, env: {A: b}}}"
+
+    assert planned(nodes).warnings == (
+        "a has no command, so `restart` has no effect",
+        "c has no command, so `env`, `user` have no effect",
+    )

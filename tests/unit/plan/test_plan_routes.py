@@ -10,6 +10,7 @@ from planning import ends, held, of_kind, planned, routes
 from netfab.errors import PlanError
 from netfab.objects.bridge import Bridge
 from netfab.objects.firewall import Firewall
+from netfab.objects.route import DEFAULT_METRIC6, Route
 from netfab.objects.sysctl import Sysctl
 
 
@@ -224,3 +225,15 @@ def test_no_route_leads_to_a_prefix_that_the_host_takes_for_somebody_elses() -> 
             BEHIND.replace("lan: {gateway: r}", "lan: {gateway: r, subnet: 10.7.0.0/24}"),
             reservations=held("10.7.0.0/16"),
         )
+
+
+def test_a_metric_of_none_at_all_is_the_kernels_own() -> None:
+    found = planned("""
+        name: lab
+        networks: {a: {subnet: [10.1.0.0/24, "fd00:1::/64"]}}
+        nodes:
+          web: {networks: [a], routes: ["10.9.0.0/16 dev eth0 metric 0", "fd00:9::/64 dev eth0 metric 0"]}
+    """)
+    metrics = {str(route.destination): route.metric for route in of_kind(found, Route)}
+
+    assert (metrics["10.9.0.0/16"], metrics["fd00:9::/64"]) == (0, DEFAULT_METRIC6)

@@ -19,5 +19,11 @@ def test_an_appended_network_renames_nothing() -> None:
     assert list(renamed(nodes(eth0="back"), nodes(eth0="back", eth1="front"))) == []
 
 
+def test_a_network_joined_twice_is_told_of_once_each() -> None:
+    twice = nodes(eth0="back", eth1="back")
+
+    assert list(renamed(twice, twice)) == []
+
+
 def test_a_new_node_has_no_names_to_change() -> None:
     assert list(renamed({}, nodes(eth0="back"))) == []

@@ -35,6 +35,7 @@ def test_the_files_that_come_with_netfab_load_again_to_the_same(file: Path) -> N
         'networks: {n: {}}\nnodes: {a: {scale: 2, networks: [n], publish: ["81-82:80", "91-94:90-91"]}}',
         "nodes: {a: {command: none, entrypoint: none}, b: {command: 'x | y', cpus: 0.123456789}}",
         "nodes: {a: {scale: 1, env: {A: '1'}}}",
+        'networks: {n: {}}\nnodes: {a: {scale: 2, networks: [n], publish: ["127.0.0.{n}:80:80"]}}',
     ],
 )
 def test_odd_texts_and_scales_load_again_to_the_same(text: str) -> None:

@@ -106,7 +106,7 @@ links:
   - {between: [leaf1..2, leaf3..4], subnet: none}
   - [hub, host:eth9]
 hosts:
-  h1: {address: 192.0.2.11, ssh: root@192.0.2.11}
+  h1: {address: 192.0.2.11, ssh: root@192.0.2.11, reflector: true}
   h2: {}
 checks:
   - web reaches db on tcp/5432 within 2s

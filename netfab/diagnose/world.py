@@ -1,0 +1,72 @@
+"""What a walk looks at: what each namespace has, and who should have what; and where a walk stops; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from netfab.diagnose.finding import HOST, NO_TRACES, Finding, Place, Traces, by, name_of, without
+from netfab.objects.view import Link, Space, View, Way
+from netfab.tuples import NamedTuple
+
+
+class Owner(NamedTuple):
+    """Who should have an address."""
+
+    place: Place
+    interface: str
+
+
+class Cable(NamedTuple):
+    """What leads out of a node: the other end of its veth."""
+
+    place: Place
+    interface: str
+
+
+class World(NamedTuple):
+    """All that a walk looks at."""
+
+    views: Mapping[str, View]  # by host; "" is the only one
+    owners: Mapping[str, Owner]  # by address, as it was applied
+    cables: Mapping[tuple[Place, str], Cable]  # both ways
+    tunnels: Mapping[tuple[str, str], str]  # (host, bridge) -> its tunnel
+    vteps: Mapping[str, str]  # of each host
+    way: Callable[[Place, str, str, int], Way]  # to, from, by the link that it came in by
+
+    def space(self, place: Place) -> Space | None:
+        """What a namespace has; None: it is gone."""
+        return self.views[place.host].spaces.get(place.node)
+
+
+class Stopped(Exception):
+    """A walk does not get any further. It carries what is wrong."""
+
+    def __init__(self, what: str, cure: str = "", no_route: bool = False, traces: Traces = NO_TRACES) -> None:
+        self.finding = Finding(what, cure, no_route, traces)
+
+
+def namespace_of(world: World, place: Place) -> Space:
+    """What it has. Raises Stopped where it is gone."""
+    space = world.space(place)
+    if space is None:
+        raise Stopped(f"the namespace of {name_of(place)} is gone", traces=without(place))
+    return space
+
+
+def down(world: World, place: Place, link: Link, cable: Cable | None) -> Stopped:
+    """Why a link that should pass frames has no carrier: itself, or the other end of its cable."""
+    name = f"{link.name} of {name_of(place)}"
+    traces = traces_of(place, name, link.name)
+    if not link.up:
+        return Stopped(f"{name} is down", traces=traces)
+    if cable is not None:
+        outer = namespace_of(world, cable.place).link(cable.interface)
+        if outer is None or not outer.up:
+            state = "gone" if outer is None else "down"
+            return Stopped(f"{cable.interface}, the other end of {name}, is {state}", traces=traces)
+    return Stopped(f"{name} has no carrier", traces=traces)
+
+
+def traces_of(place: Place, name: str, interface: str) -> Traces:
+    """Of a link: what is not as it was applied calls a host's by its name alone."""
+    return by(place, name, interface) if place.node == HOST else by(place, name)

@@ -1,0 +1,61 @@
+"""Links that end together: who asked for it goes on as soon as nobody sees them any more.
+
+The kernel is not done with them by then. To end a bridge it waits for two grace periods (rcu_barrier in
+br_multicast_dev_del and in netdev_run_todo, some 15 ms each): the links are in no dump after the first, and
+their memory is free after the second.
+"""
+
+from __future__ import annotations
+
+from _socket import if_indextoname
+from collections.abc import Callable, Iterable
+
+from netfab.kernel.netlink import Monitor, Netlink, Sending
+from netfab.system.poll import readable
+
+
+class Departing(Netlink):
+    """A socket for the request that ends these links, given by their indexes in this network namespace.
+
+    Its `batch` returns when they are gone, or were not to be ended; `close`, when the kernel is done as well.
+    """
+
+    def __init__(self, links: Iterable[int]) -> None:
+        super().__init__()
+        self._left = list(links)
+        self._sending: Sending | None = None
+
+    def _send_beside(self, data: bytes, errand: Callable[[], None]) -> None:
+        heard = Monitor(Monitor.LINKS)
+        try:
+            self._sending = Sending(self._socket, data)
+            try:
+                errand()
+            finally:  # also when it fails: who undoes this has to see what became of it
+                self._wait(heard, self._sending)
+        finally:
+            heard.close()
+
+    def _wait(self, heard: Monitor, sending: Sending) -> None:
+        while not sending.done and self._any_is_there():
+            readable([heard.fileno(), sending.fileno()], None)
+            heard.drain()
+        if sending.done:
+            sending.finish()
+
+    def _any_is_there(self) -> bool:
+        """Whether there is one of them yet; each is looked for until it is gone, and then no more."""
+        while self._left:
+            try:
+                if_indextoname(self._left[-1])
+            except OSError:
+                self._left.pop()
+            else:
+                return True
+        return False
+
+    def close(self) -> None:
+        """Wait until the kernel is done; what it refused was told by then."""
+        if self._sending is not None:
+            self._sending.finish()
+        super().close()

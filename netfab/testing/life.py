@@ -1,0 +1,84 @@
+"""A node's own program: a test crashes it, halts it, starts it again, and reads what it wrote.
+
+`act` and `written` are called in the sandbox, each as a process of its own (broker.py).
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Literal
+
+from netfab.testing.inside import Place, enter_host
+from netfab.testing.link import Undo
+
+if TYPE_CHECKING:
+    from netfab.testing.fabric import Fabric
+
+Verb = Literal["start", "stop", "restart", "kill", "pause", "unpause"]
+# The freezer of cgroups, which `netfab pause` uses, is not an ordinary user's.
+_SIGNALS = {"kill": signal.SIGKILL, "pause": signal.SIGSTOP, "unpause": signal.SIGCONT}
+
+
+def act(place: Place, verb: Verb) -> None:
+    """Do that to the node's program. Raises NetfabError, also where it has none."""
+    from netfab import lifecycle
+
+    enter_host(place.host)
+    nodes = [f"{place.fabric}/{place.node}"]
+    if verb in _SIGNALS:
+        lifecycle.kill(nodes, number=_SIGNALS[verb])
+    else:
+        getattr(lifecycle, verb)(nodes)
+
+
+def written(place: Place) -> str:
+    """All that its program wrote, as far as the log goes back."""
+    from netfab.nodes import logs
+
+    enter_host(place.host)
+    lines = logs([f"{place.fabric}/{place.node}"])
+    return b"".join(line.rstrip(b"\n") + b"\n" for _, line in lines).decode(errors="replace")
+
+
+class Life:
+    """The program of a node, by the node's name."""
+
+    def __init__(self, fabric: Fabric, name: str) -> None:
+        self.fabric, self.name = fabric, name
+
+    def kill(self) -> Undo:
+        """Crash it, and all that it started: SIGKILL, no restart policy. A `with` starts it at its end."""
+        return self._until("kill", "start")
+
+    def stop(self) -> Undo:
+        """SIGTERM, and after ten seconds SIGKILL. A `with` starts it at its end."""
+        return self._until("stop", "start")
+
+    def pause(self) -> Undo:
+        """Halt its first process (SIGSTOP): connections stay, unanswered. In a `with`, until its end."""
+        return self._until("pause", "unpause")
+
+    def unpause(self) -> None:
+        """Let it go on."""
+        self._act("unpause")
+
+    def start(self) -> None:
+        """Start it, where it has ended; returns when it is ready. Raises NetfabError."""
+        self._act("start")
+
+    def restart(self) -> None:
+        """Stop it and start it; returns when it is ready. Raises NetfabError."""
+        self._act("restart")
+
+    def logs(self) -> str:
+        """What it wrote so far, before a restart, too."""
+        return self.fabric.sandbox.call(written, self.fabric.place(self.name))
+
+    def _until(self, verb: Verb, back: Verb) -> Undo:
+        self._act(verb)
+        return Undo(lambda: self._act(back))
+
+    def _act(self, verb: Verb) -> None:
+        __tracebackhide__ = True
+        self.fabric.note(f"{self.name}: {verb}")
+        self.fabric.sandbox.call(act, self.fabric.place(self.name), verb)
