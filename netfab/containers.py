@@ -7,6 +7,7 @@ there is the fabric's business; whether it runs is that of `start` and `stop`, a
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
@@ -30,6 +31,7 @@ _ANIMALS = (
     "badger", "bee", "crane", "deer", "eagle", "finch", "fox", "gull", "hare", "heron", "ibex", "jay", "lark",
     "lynx", "mole", "otter", "owl", "pike", "raven", "seal", "stork", "swan", "tern", "wren",
 )  # fmt: skip
+_PATIENCE = 3600.0  # seconds: hundreds may have ended with this one, and are removed one after the other
 _ALWAYS = ("always", "unless-stopped")  # restart policies that also count at boot
 
 Asked = dict[str, Wanted]
@@ -149,7 +151,8 @@ def titles(where: Where = HERE) -> dict[str, str]:
 
 def main(run_directory: str, state: str, name: str) -> None:
     """Remove a container that was not to stay: what the supervisor starts when it has ended."""
-    where = Where(state, run_directory)
+    sys.argv[1:] = ["rm", name]  # as those are told who wait for us
+    where = Where(state, run_directory, lock_timeout=_PATIENCE)
     with suppress(NetfabError):  # somebody else was first
         remove([f"{NAME}/{name}"], where)
 

@@ -46,6 +46,10 @@ class Several(NetfabError):
         super().__init__("\n".join(str(error) for error in self.errors))
 
 
+class NoSuchFabric(NetfabError):
+    """A fabric that this host does not have, or no more."""
+
+
 class NotAll(Several):
     """What could not be done to some; to `done`, as they were called, it was."""
 

@@ -124,7 +124,7 @@ def _program() -> tuple[int, int, int]:
     """netfab itself, for another may plan otherwise: its files' number, sizes and times."""
     try:
         files = [file.stat() for file in _files(os.path.dirname(__file__))]
-    except PermissionError:  # somebody who gave up the right to read them: that seal is like no other
+    except OSError:  # no right to read them, or they are in an archive: that seal is like no other
         return 0, os.getpid(), monotonic_ns()
     return len(files), sum(file.st_size for file in files), sum(file.st_mtime_ns for file in files)
 

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from netfab.engine.apply import Progress, no_progress
 from netfab.engine.diff import Change, as_applied
-from netfab.errors import AppliedElsewhere, NetfabError, NotRoot, StoreError, StoreUnreachable, Unsupported
+from netfab.errors import (
+    AppliedElsewhere,
+    NetfabError,
+    NoSuchFabric,
+    NotRoot,
+    StoreError,
+    StoreUnreachable,
+    Unsupported,
+)
 from netfab.hosts.interrupt import deferred
 from netfab.hosts.lock import locked
 from netfab.objects.base import Fabric, Hook, no_hook
@@ -197,12 +205,14 @@ def locked_fabric(name: str, where: Where) -> Iterator[None]:
 
 
 def known_record(store: Store, name: str) -> Record:
-    """The fabric's record. Raises NetfabError where there is none."""
+    """The fabric's record. Raises NoSuchFabric."""
     record = store.record(name)
     if record is None:
         names = [record.name for record in store.records()]
         listed = f"those here: {', '.join(names)}" if names else "`netfab apply FILE` makes one"
-        raise NetfabError(f"there is no fabric {name} on this host", hint=did_you_mean(name, names) or listed)
+        raise NoSuchFabric(
+            f"there is no fabric {name} on this host", hint=did_you_mean(name, names) or listed
+        )
     return record
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -16,7 +17,7 @@ from netfab.cli.files import (
     far_nodes,
     known_fabrics,
 )
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, NoSuchFabric
 
 
 @click.command("status")
@@ -96,6 +97,13 @@ def _status_of(name: str, where: Any) -> dict[str, Any]:
     return fabric.status(name, where)
 
 
+def _status_of_each(names: Iterable[str], where: Any) -> Iterator[dict[str, Any]]:
+    """Of those that are still there: others may be destroying one."""
+    for name in names:
+        with suppress(NoSuchFabric):
+            yield _status_of(name, where)
+
+
 def _status_rows(found: dict[str, Any], titles: Mapping[str, str]) -> Iterator[Sequence[str]]:
     """With a column of hosts where there are several, and one of published ports where there are any."""
     published = {name: ", ".join(node.get("published", ())) for name, node in found["nodes"].items()}
@@ -120,7 +128,7 @@ def ls_command(ctx: click.Context, output: str) -> None:
     from netfab.cli import show
 
     where = where_of(ctx)
-    found = [_status_of(one.name, where) for one in known_fabrics(where)]
+    found = list(_status_of_each([one.name for one in known_fabrics(where)], where))
     for each in found:
         _say_begun(each)
     rows = [(f["fabric"], str(len(f["nodes"])), str(len(f["networks"])), f["file"]) for f in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -92,6 +93,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
 }
 ALIASES = {"up": "apply", "down": "destroy"}
 
+_LACKS = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT)
+
 
 OPTIONS_ARE_THE_COMMANDS = (
     "exec",
@@ -155,13 +158,30 @@ class Sections(click.Group):
                 formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
 
 
+def _directory(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Its path from the root: other processes, which are elsewhere, use it too."""
+    if not value:
+        raise click.BadParameter("it is empty")
+    return os.path.abspath(value)
+
+
 @click.group(
     cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "NETFAB"}
 )
 @click.option(
-    "--state-dir", default=STATE_DIRECTORY, show_default=True, help="Leases and what was last applied."
+    "--state-dir",
+    default=STATE_DIRECTORY,
+    show_default=True,
+    callback=_directory,
+    help="Leases and what was last applied.",
 )
-@click.option("--run-dir", default=RUN_DIRECTORY, show_default=True, help="Locks, hosts files, logs.")
+@click.option(
+    "--run-dir",
+    default=RUN_DIRECTORY,
+    show_default=True,
+    callback=_directory,
+    help="Locks, hosts files, logs.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("-v", "--verbose", count=True, help="-v: each change; -vv: each message to the kernel.")
 @click.version_option(__version__, message="netfab %(version)s")
@@ -211,14 +231,22 @@ def _exit_code(error: click.ClickException, words: Sequence[str]) -> int:
     return 1 if asked else error.exit_code
 
 
-def _shown_as_file(error: Exception) -> bool:
-    """Whether it is about a file, and was shown so: who put something else in its place knows what to do."""
+def _shown_as_the_hosts(error: Exception) -> bool:
+    """Whether it is about a file, or what the host has too little of, and was shown so.
+
+    Who put something else in the place of a file, or filled a disk, knows what to do.
+    """
     if isinstance(error, FileNotFoundError) and error.filename is None and _nowhere():
         show_error(NetfabError("the current directory is gone"))
         return True
-    if not isinstance(error, OSError) or not isinstance(error.filename, str):
+    if not isinstance(error, OSError):
         return False
-    show_error(NetfabError(f"{error.filename}: {error.strerror}"))
+    if isinstance(error.filename, str):
+        show_error(NetfabError(f"{error.filename}: {error.strerror}"))
+    elif error.errno in _LACKS:
+        show_error(NetfabError(f"this host: {error.strerror}"))
+    else:
+        return False
     return True
 
 
@@ -252,7 +280,7 @@ def main(said: dict[str, Any] | None = None) -> int:
         show_error(error, as_json=said.get("output") == "json")
         code = exit_code(error)
     except Exception as error:  # the last resort: a user is never shown a traceback unasked
-        code = 1 if error is output.lost or _shown_as_file(error) else show_bug(error)
+        code = 1 if error is output.lost or _shown_as_the_hosts(error) else show_bug(error)
     if output.lost is None:
         with suppress(OSError):
             sys.stdout.flush()

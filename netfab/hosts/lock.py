@@ -14,13 +14,15 @@ from time import monotonic
 from netfab.errors import Locked, NetfabError
 from netfab.system.files import is_at, public_directory
 
+_SILENCE = 1.0  # seconds until who waits is told of another holder: where many wait, they change quickly
+
 
 @contextmanager
 def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock at `path`; its file is removed with the lock.
 
-    `waiting` is told the holder when it must wait. Raises Locked after `timeout` seconds; NetfabError where
-    the file can't be made.
+    `waiting` is told the holder when it must wait. Raises Locked after `timeout` seconds in all, however many
+    held it meanwhile; NetfabError where the file can't be made.
     """
     fd = _acquire(path, timeout, waiting)
     try:
@@ -37,6 +39,7 @@ def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterato
 
 
 def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
+    deadline, silent_until = monotonic() + timeout, 0.0
     while True:
         try:
             public_directory(os.path.dirname(path))
@@ -53,8 +56,10 @@ def _acquire(path: str, timeout: float, waiting: Callable[[str], None]) -> int:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.pread(fd, 300, 0).decode(errors="replace") or "another command"
-                waiting(holder)
-                _flock_within(fd, timeout, holder)
+                if monotonic() >= silent_until:
+                    waiting(holder)
+                    silent_until = monotonic() + _SILENCE
+                _flock_within(fd, deadline, holder)
             if is_at(fd, path):
                 return fd
         except BaseException:
@@ -67,7 +72,7 @@ def _no_lock(path: str, error: OSError) -> NetfabError:
     return NetfabError(f"can't lock {path}: {error.strerror}")
 
 
-def _flock_within(fd: int, timeout: float, holder: str) -> None:
+def _flock_within(fd: int, deadline: float, holder: str) -> None:
     """The main thread is woken from the call, in which those who wait have their turns; another one looks."""
 
     def expired(*_: object) -> None:
@@ -78,11 +83,10 @@ def _flock_within(fd: int, timeout: float, holder: str) -> None:
     if threading.current_thread() is not threading.main_thread():
         from netfab.system.flock import wait_for  # no command waits in another thread
 
-        deadline = monotonic() + timeout
         wait_for(fd, fcntl.LOCK_EX, lambda: expired() if monotonic() > deadline else None)
         return
     before = signal.signal(signal.SIGALRM, expired)
-    signal.setitimer(signal.ITIMER_REAL, max(timeout, 0.001))
+    signal.setitimer(signal.ITIMER_REAL, max(deadline - monotonic(), 0.001))
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
     finally:

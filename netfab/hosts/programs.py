@@ -65,9 +65,7 @@ class Programs:
         if found and not self._are_supervised(found):
             found = self._status()  # it ends with the last of them, which may have been just now
         supervised = bool(found) and self._are_supervised(found)
-        left = list[str]()
-        with suppress(FileNotFoundError, NotADirectoryError):
-            left = sorted(set(os.listdir(self._paths.layers)) - set(found))
+        left = sorted({*_names(self._paths.layers), *_names(self._paths.records)} - set(found))
         if not (found or left):
             return [], False
         from netfab.objects.container import ENDED, Container
@@ -78,9 +76,8 @@ class Programs:
 
     def expect(self, things: Iterable[Any]) -> None:
         """Begin the start of a supervisor where these are to run, and there is none; nobody sees it wait."""
-        containers = [
-            thing for thing in things if type(thing).__name__ == "Container"
-        ]  # not imported for none
+        # By its name: where there is none, the class is not imported.
+        containers = [thing for thing in things if type(thing).__name__ == "Container"]
         if any(container.state == "running" for container in containers):
             from netfab.runtime import summons
 
@@ -243,6 +240,13 @@ class Programs:
         if container.netns:
             return self._namespaces.open(container.netns.removeprefix(f"{DIRECTORY}/"))
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 @contextmanager

@@ -59,6 +59,7 @@ _CHANNEL, _STDIN, _LOG, _ERRORS, _NETNS = range(len(_INHERITED))
 
 _FIRST = 3  # descriptor that is none of the standard streams
 _MOST_KNOWN = 40  # pieces of lives
+_MOST_CELLS = 1 << 14  # that known ones have; a new life has at least three times as many left
 _NAME_LIMIT = 256  # bytes
 _PATH_LIMIT = 4096
 _VARIABLE = b"HOSTNAME="
@@ -123,8 +124,8 @@ class Lives:
         )
 
     def of(self, child: Child) -> Life:
-        """Raises OSError for a text that no call can hold."""
-        if len(self._known) > _MOST_KNOWN:
+        """Raises OSError for a text that no call can hold, and for more calls than a list can."""
+        if len(self._known) > _MOST_KNOWN or len(self._cells) > _MOST_CELLS:
             self._known, self._cells = {}, new_cells()
         spec = child.spec
         names = bool(spec.hosts_file), bool(spec.resolv_conf)

@@ -29,6 +29,7 @@ RESERVED = 9  # cells for registers that are known from the beginning
 
 _MOST = 7  # arguments: those of a system call, and its number
 _CALL = Struct(f"{2 + _MOST}H")  # cells: of the result, of the least it must be, of each argument
+_LAST_CELL = (1 << 16) - 1
 _BLOCK = 1024  # bytes
 _ALIGNED = 8
 
@@ -72,7 +73,7 @@ class Calls:
     ) -> None:
         """Note a call of the C library. `instead` is asked what its result is where it fails.
 
-        That is where its result is less than `least`.
+        That is where its result is less than `least`. Raises OSError (E2BIG) for more than there are cells.
         """
         number = len(self.functions)
         if not self._steps or self._steps[-1][1] != self.step:
@@ -91,6 +92,8 @@ class Calls:
         return self._new_cell(argument) if argument else _ZERO
 
     def _new_cell(self, content: int) -> int:
+        if len(self.cells) > _LAST_CELL:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         self.cells.append(content)
         return len(self.cells) - 1
 

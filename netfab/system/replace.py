@@ -45,9 +45,11 @@ def replace_file(path: str, text: str) -> None:
         finally:
             os.close(fd)
         os.rename(new, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(new)
+        if isinstance(error, OSError) and error.filename is None:  # write(2) has it of no path
+            error.filename = path
         raise
 
 

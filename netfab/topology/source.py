@@ -24,6 +24,17 @@ _EMPTY = "the file is empty; `nodes:` and `networks:` are due"
 MAX_NODES = 500_000  # scalars, lists and maps, after aliases are expanded
 
 
+def _events_of(text: str) -> Callable[[], Any]:
+    """What gives the next event of a text. Raises yaml.YAMLError."""
+    try:
+        from yaml._yaml import CParser
+    except ImportError:  # a yaml that was built where libyaml is not; it takes ten times as long
+        from yaml import SafeLoader
+
+        return SafeLoader(text).get_event
+    return cast("Callable[[], Any]", CParser(text).get_event)
+
+
 class Source:
     """A file read: its tree, and what was wrong with it that did not stop the reading."""
 
@@ -64,11 +75,10 @@ class Source:
 
     def _document(self) -> Tree:
         import yaml
-        from yaml._yaml import CParser
 
         self._yaml: Any = yaml  # the events' classes; imported here because only reading a file needs them
         try:
-            self._next = cast("Callable[[], Any]", CParser(self._text).get_event)
+            self._next = _events_of(self._text)
             self._next()  # StreamStart
             if type(self._next()) is yaml.StreamEndEvent:
                 self._stop(1, 1, _EMPTY)

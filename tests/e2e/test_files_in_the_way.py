@@ -50,6 +50,18 @@ def test_a_directory_in_the_place_of_what_is_published_is_named_and_hinders_no_d
     assert differences(before, lab.state()) == []
 
 
+def test_a_supervisor_that_does_not_start_leaves_nothing(lab: Lab) -> None:
+    lab.write(TEXT)
+    lab.shell("mkdir -p /run/netfab/pair; echo mine > /run/netfab/pair/layers")
+    before = lab.state()
+
+    applied = lab.netfab("apply", code=1)
+    after = lab.state()
+
+    assert "the supervisor of pair did not start" in applied.err
+    assert [one for one in differences(before, after) if "store.sqlite" not in one] == []
+
+
 def test_a_file_that_can_t_be_read_is_an_error_that_names_it(lab: Lab) -> None:
     lab.write(TEXT)
     lab.shell("echo mine > /var/lib/netfab")

@@ -297,6 +297,27 @@ def test_a_one_shot_that_ended_well_is_no_change(lab: Lab) -> None:
     assert lab.netfab("drift").out.startswith("No changes.")
 
 
+def test_a_caller_that_ignores_the_ends_of_its_children_is_served_as_any(lab: Lab) -> None:
+    lab.write("name: pair\nnodes: {web: {command: [sleep, '1000']}}\n")
+    ignoring = ("env", "--ignore-signal=CHLD")
+
+    applied = lab.run(*ignoring, *lab.words("apply"))
+    told = lab.run(*ignoring, *lab.words("exec", "web", "sh", "-c", "exit 3"))
+
+    assert (applied.code, applied.err) == (0, "")
+    assert (told.code, told.err) == (3, "")
+
+
+def test_directories_that_netfab_keeps_things_in_may_be_named_from_where_one_is(lab: Lab) -> None:
+    lab.write("name: pair\nnodes: {web: {command: [sleep, '1000']}}\n")
+    own = ("--state-dir", "state", "--run-dir", "run")
+
+    lab.netfab(*own, "apply")
+
+    assert lab.netfab(*own, "exec", "web", "echo", "here").out == "here\n"
+    lab.netfab(*own, "destroy")
+
+
 def test_limits_hold(lab: Lab) -> None:
     lab.write("name: x\nnodes: {a: {mode: none, command: [sleep, '1000'], memory: 64m, pids: 20}}\n")
     lab.netfab("apply")

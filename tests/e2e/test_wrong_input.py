@@ -47,6 +47,7 @@ WRONG_USAGE = [
     ["completion", "cmd.exe"],
     ["init", "a", "b"],
     ["--state-dir"],
+    ["--state-dir", "", "ls"],
     ["status", "a", "b"],
 ]
 WRONG_WORDS = [

@@ -8,12 +8,17 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from machine import differences, snapshot
 from shop import topology
 
 from netfab import fabric
+from netfab.cli import look
+from netfab.cli.main import cli
 from netfab.errors import Locked
 from netfab.fabric import Where
 from netfab.hosts.lock import locked
@@ -96,6 +101,26 @@ def test_reading_while_others_change_sees_a_fabric_or_none_and_never_fails(tmp_p
     assert fabric.records() == []
 
 
+def test_a_fabric_that_is_destroyed_while_all_are_listed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fabric.apply(*topology(tmp_path))
+    fabric.apply(*topology(tmp_path, "other", "nodes: {web: {}}"))
+    known = look.known_fabrics
+
+    def and_then_one_goes(where: Where) -> list[Any]:
+        found = known(where)
+        fabric.destroy("other")
+        return found
+
+    monkeypatch.setattr(look, "known_fabrics", and_then_one_goes)
+
+    told = CliRunner().invoke(cli, ["ls"], obj={"stdout": SimpleNamespace()})
+
+    assert told.exit_code == 0
+    assert [line.split()[0] for line in told.output.splitlines()] == ["FABRIC", "shop"]
+
+
 def _held(ready: int) -> None:
     """Hold the lock until the end of the world."""
     sys.argv = ["netfab", "apply", "shop.yaml"]
@@ -106,6 +131,10 @@ def _held(ready: int) -> None:
 
 @pytest.fixture
 def holder() -> int:
+    return _a_holder()
+
+
+def _a_holder() -> int:
     """A process that holds the lock."""
     reading, ready = os.pipe()
     child = _in_another_process(lambda: _held(ready))
@@ -124,6 +153,25 @@ def test_who_waits_too_long_is_told_by_whom_the_fabric_is_held(holder: int, tmp_
     assert waited_for == [f"{holder} apply shop.yaml"]
     os.kill(holder, signal.SIGKILL)
     os.waitpid(holder, 0)
+
+
+def test_where_holders_follow_each_other_the_first_is_told_and_the_wait_is_one(holder: int) -> None:
+    holders, waited_for = [holder], list[str]()
+
+    def waiting(told: str) -> None:
+        waited_for.append(told)
+        if len(holders) == 1:
+            os.unlink(LOCK)
+            holders.append(_a_holder())
+            os.kill(holder, signal.SIGKILL)
+
+    with pytest.raises(Locked) as refused, locked(LOCK, 0.5, waiting):
+        pass
+
+    assert refused.match(f"locked by {holders[-1]} apply shop.yaml")
+    assert waited_for == [f"{holder} apply shop.yaml"]
+    os.kill(holders[-1], signal.SIGKILL)
+    _exit_codes(holders)
 
 
 def test_a_thread_waits_no_longer_than_it_may_and_no_longer_than_it_must(holder: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from shop import TEXT, topology
 
-from netfab import fabric
+from netfab import fabric, seal
 from netfab.plan.leases import Lease
 from netfab.seal import unchanged
 from netfab.where import HERE, opened_store
@@ -141,6 +141,17 @@ def test_a_warning_is_told_again_by_an_apply_that_changes_nothing(tmp_path: Path
 
     assert ["198.51.100.0/24" in warning for warning in warnings] == [True]
     assert unchanged(file, None, HERE) == list(warnings)
+
+
+def test_a_netfab_in_an_archive_applies_and_finds_no_seal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netfab.pyz").touch()
+    monkeypatch.setattr(seal, "__file__", str(tmp_path / "netfab.pyz/netfab/seal.py"))
+
+    file = applied(tmp_path)
+
+    assert unchanged(file, None, HERE) is None
 
 
 def test_destroy_leaves_nothing_of_a_seal(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_others_read_the_file_with_its_interfaces_times_and_directions(tmp_path:
     ]
     path.write_bytes(blocks.head() + b"".join(blocks.frame(*each) for each in sent))
 
-    with RawPcapNgReader(str(path)) as reader:
+    with closing(RawPcapNgReader(str(path))) as reader:
         read = list(reader)
 
     for (name, time, outgoing, data), (found, meta) in zip(sent, read, strict=True):

@@ -1,6 +1,7 @@
 """Files that are replaced as a whole."""
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,19 @@ def test_a_write_that_fails_leaves_the_file_as_it_was_and_nothing_beside_it(path
 
     assert path.read_text() == "before"
     assert os.listdir(path.parent) == ["record"]
+
+
+def test_a_file_that_does_not_fit_is_named(path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as refused:
+            replace_file(str(path), "text")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert refused.value.filename == str(path)
+    assert os.listdir(path.parent) == []
 
 
 def test_a_link_that_lies_beside_the_file_is_not_written_through(path: Path) -> None:

@@ -181,3 +181,14 @@ def test_the_callers_umask_opens_no_door_and_closes_none(containers: Containers,
     assert os.stat(containers.paths.socket).st_mode & 0o022 == 0  # to connect is to write; unix(7)
     assert os.stat(containers.paths.layers).st_mode & 0o077 == 0
     assert containers.exec("stat", "-c", "%a", "/etc", "/dev")[1].split() == ["755", "755"]
+
+
+def test_an_endless_path_is_refused_and_harms_no_sibling(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+    supervisor = containers.supervisor()
+
+    with pytest.raises(ContainerFailed, match="Argument list too long"):
+        containers.start("true", name="endless", env=(("PATH", "a:" * 30_000),))
+
+    assert containers.run("echo", "hello", name="sibling")[1] == "hello\n"
+    assert containers.supervisor() == supervisor

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import pytest
 
 from netfab.errors import TopologyError
@@ -23,6 +26,15 @@ def plain(tree: Tree) -> object:
     return {key: plain(value) for key, value in tree.values.items()}
 
 
+def scalars(tree: Tree) -> Iterator[tuple[str, bool, int, int]]:
+    """All of a tree, with what tells them from null, and their places."""
+    if isinstance(tree, Scalar):
+        yield tree.text, tree.plain, tree.line, tree.column
+        return
+    for each in tree.items if isinstance(tree, Sequence) else (*tree.keys.values(), *tree.values.values()):
+        yield from scalars(each)
+
+
 def test_scalars_are_what_was_typed() -> None:
     assert plain(read("[12:34:56:11:22:33, 22:22, no, 010, 1.10, 1e3, 2024-01-01, ~]")) == [
         "12:34:56:11:22:33", "22:22", "no", "010", "1.10", "1e3", "2024-01-01", "~",
@@ -37,6 +49,18 @@ def test_every_value_has_its_line_and_column() -> None:
     assert isinstance(items, Sequence)
     assert [(item.line, item.column) for item in items.items] == [(3, 5), (4, 5)]
     assert (tree.keys["bb"].line, tree.keys["bb"].column) == (2, 1)
+
+
+def test_a_yaml_that_was_built_without_libyaml_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "a: &a {x: ~, y: '~'}\nb:\n  - *a\n  - |\n    é\nc: [1.10, {<<: *a}]\n"
+    by_libyaml = read(text)
+    monkeypatch.setitem(sys.modules, "yaml._yaml", None)
+    by_itself = read(text)
+
+    assert plain(by_itself) == plain(by_libyaml)
+    assert [*scalars(by_itself)] == [*scalars(by_libyaml)]
+    with pytest.raises(TopologyError, match=r"^t\.yaml:1:4: a: "):
+        read("a: @x")
 
 
 def test_anchors_and_merges_work_and_the_maps_own_keys_win() -> None:
