@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from netfab import shared
+from netfab.destruction import destroy
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, StoreError, UndoFailed, Unsupported, raise_all
 from netfab.hosts.local import LocalHost
-from netfab.kernel.dumps import LO
 from netfab.nodes import capture, execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
@@ -26,7 +26,7 @@ from netfab.plan.planner import Plan
 from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_part, with_renames
 from netfab.pulling import with_its_images
 from netfab.remembering import public_record, remember
-from netfab.store.public import publish, withdraw
+from netfab.store.public import publish
 from netfab.store.store import Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
 from netfab.topology.schema import Topology
@@ -37,11 +37,9 @@ from netfab.where import (
     applying_user,
     kept_of,
     last_applied,
-    last_of_any,
     locked_fabric,
     need_kernel,
     need_root,
-    opened_book,
     opened_host,
     opened_store,
     records,
@@ -243,37 +241,6 @@ def _wants(proposed: Plan, leases: frozenset[Lease]) -> frozenset[Lease]:
 def _desired(record: Record | None, name: str) -> Fabric:
     """What was last applied, whatever others made of it since."""
     return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
-
-
-def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
-    """Leave nothing of the fabric behind: the empty set, applied. What isn't there is fine.
-
-    `force`: although others have ports on its bridges. A store that is full, read-only or broken hinders
-    nothing; StoreError then says that it still has the fabric.
-    """
-    need_root("destroy")
-    with locked_fabric(name, where), opened_host(name, where) as host:
-        host.read_ahead(LO)
-        known = (last_of_any(name, where),)
-        applied = engine.apply(
-            Fabric(name),
-            host,
-            known,
-            where.progress,
-            back=lambda: last_of_any(name, where, KINDS),
-            force=force,
-        )
-        withdraw(where.run, name)
-        opened_book(where).forget_secret(name)
-        try:
-            with opened_store(where) as store:
-                store.forget(name)
-        except StoreError as error:
-            told = f"fabric {name} is gone from this host, but not from the store: {error.message}"
-            raise StoreError(
-                told, hint=error.hint or "`netfab destroy` again when it can be written to"
-            ) from error
-        return applied
 
 
 def go_back(

@@ -80,9 +80,9 @@ def destroy_command(
 
 def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
     """The user's fabrics, or everyone's, unless the answer to the question is no."""
-    from netfab import fabric
+    from netfab.where import applying_user, records_of_any
 
-    names = [r.name for r in fabric.records_of_any(where) if everyone or r.user == fabric.applying_user()]
+    names = [r.name for r in records_of_any(where) if everyone or r.user == applying_user()]
     if names and not yes and not agreed(f"destroy {', '.join(names)}?"):
         raise NetfabError("nothing was destroyed", hint="--yes does not ask")
     return {name: name for name in names}
@@ -92,7 +92,7 @@ def _destroy(
     ctx: click.Context, name: str, where: Any, force: bool, skip_unreachable: bool
 ) -> dict[str, Any]:
     """What went, and the processes that are left in what were nodes."""
-    from netfab import adhoc, fabric, inhabitants
+    from netfab import destruction, inhabitants
     from netfab.cli import show
 
     if entry := entry_of(name, where):
@@ -101,7 +101,12 @@ def _destroy(
         gone = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable)
         return {"fabric": name, "changes": gone, "left": []}
     before = inhabitants(name)
-    applied = adhoc.destroy(name, where) if force else fabric.destroy(name, where)
+    if force:
+        from netfab import adhoc
+
+        applied = adhoc.destroy(name, where)
+    else:
+        applied = destruction.destroy(name, where)
     leave(ctx, applied)
     asked = ctx.obj["output"] != "table" or ctx.obj["verbose"]
     changes: Sequence[Any] = show.describe(applied.changes) if asked else applied.changes

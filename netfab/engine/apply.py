@@ -111,8 +111,8 @@ def phases_for(desired: Fabric, observed: Observed, force: bool = False) -> tupl
             hint="`netfab detach` takes away what `netfab attachments` lists,"
             " `netfab rm` what `netfab run` made; `netfab destroy --force` does without",
         )
-        for change in changes
-        if change.after is None and not force
+        for change in (changes if observed.leaning and not force else ())
+        if change.after is None
         for name in change.before.names
         if name in observed.leaning
     )
@@ -188,9 +188,12 @@ def _explained(change: Change, error: Exception) -> NetfabError:
 
 
 def verify(desired: Fabric, host: Host, changes: Sequence[Change]) -> None:
-    """Read back every space that a change named, and compare; then wait until all of it carries traffic."""
+    """Read back every space that a change named, and compare; then wait until all of it carries traffic.
+
+    Where nothing should be, all that there is is read: that is little.
+    """
     changed = (thing for change in changes for thing in (change.before, change.after) if thing is not None)
-    spaces = {HOST, *spaces_of(*changed)}
+    spaces = {HOST, *spaces_of(*changed)} if desired else None
     observed = host.observe(desired.name, (desired,), spaces)
     compare(desired, observed)
     settle(desired, host, observed)

@@ -276,16 +276,19 @@ def _wait_for_dependants(
         () if change.before is None or change.silent else change.before.needs for change in changes
     )
     followers = _by_name(() if change.after is not None else change.before.after for change in changes)
+    for name, those in (*users.items(), *followers.items()):
+        for index in enders.get(name, ()):
+            if not changes[index].silent:
+                waits[index].update(those)
     whole: dict[str, int] = {}  # of a space: where in `waits` those are that came after it
     for name, those in followers.items():
         if name.text == LASTING:
             whole[name.space] = len(waits)
             waits.append(set(those))
-    for name, ending in enders.items():
+    for name, ending in enders.items() if whole else ():
         for index in ending:
-            if not changes[index].silent:
-                waits[index].update(users.get(name, ()), followers.get(name, ()))
-                waits[index].update((whole[name.space],) if name.space in whole else ())
+            if name.space in whole and not changes[index].silent:
+                waits[index].add(whole[name.space])
 
 
 def _wait_for_names(
@@ -295,9 +298,9 @@ def _wait_for_names(
     waits: list[set[int]],
 ) -> None:
     """The third rule."""
-    for name, ending in enders.items():
-        for maker in makers.get(name, ()):
-            waits[maker].update(ending)
+    for name in makers.keys() & enders.keys():
+        for maker in makers[name]:
+            waits[maker].update(enders[name])
     for index, change in enumerate(changes):
         if change.silent:
             for name in change.before.within:

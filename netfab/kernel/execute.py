@@ -22,11 +22,11 @@ from netfab.kernel.dumps import links
 from netfab.kernel.holders import holder
 from netfab.kernel.netlink import BATCH, Monitor, Netlink
 from netfab.kernel.netns import GuestWentAway, Namespaces
-from netfab.kernel.nft import load
+from netfab.kernel.nft import delete_tables, load
 from netfab.kernel.steps import carry_out
 from netfab.objects.base import HOST, Hook, Name, Op
 from netfab.objects.link import GROUP, IFALIAS, LOOPBACK_IFINDEX, Link, scratch_of
-from netfab.objects.ops import DelLink, DelNamespace, Nft
+from netfab.objects.ops import DelLink, DelNamespace, DelTable, Nft
 from netfab.objects.wire import (
     IFINFO,
     NLM_F_CREATE,
@@ -132,7 +132,9 @@ class Executor:
             elif kind is DelLink:
                 self._sweep(space, together, failed, partial(self._each, ending, failed))
             elif kind is Nft and len(together) > 1:
-                self._transact(together, failed)
+                self._transact(together, failed, lambda ops: load(*(op.commands for op in ops)))
+            elif kind is DelTable and len(together) > 1:
+                self._transact(together, failed, lambda ops: delete_tables(*(op[:2] for op in ops)))
             elif kind in self._handlers:
                 spoiled = [self._hook(op) for _, op in together]
                 if not any(spoiled):
@@ -153,15 +155,15 @@ class Executor:
                 except OSError as error:
                     failed[number] = error
 
-    def _transact(self, steps: Steps, failed: Failures) -> None:
-        """What nft does, at once: to start it costs 4 ms, and a transaction that ends a table a grace period.
+    def _transact(self, steps: Steps, failed: Failures, at_once: Callable[[list[Any]], None]) -> None:
+        """Of nftables: to start nft costs 4 ms, and a transaction that ends a table a grace period.
 
         Where that is refused, one by one, so that nobody fails for another.
         """
         spoiled = {number for number, op in steps if self._hook(op)}
         if not spoiled:
             with suppress(OSError):
-                load(*(op.commands for _, op in steps))
+                at_once([op for _, op in steps])
                 return
         for number, op in steps:
             try:

@@ -15,6 +15,7 @@ from netfab.objects.ops import (
     AwaitCarrier,
     CopyNeighbours,
     DelNamespace,
+    DelTable,
     DropRules,
     EnterGuest,
     NewNamespace,
@@ -69,9 +70,11 @@ def carry_out(op: Op, namespaces: Namespaces, index_of: Callable[[Name], int]) -
             value = _pristine(new, namespaces)
             with namespaces.inside(space):
                 write_text(f"/proc/sys/{key}", value)
-        case Nft(commands, _, ends):
-            with suppress(*([FileNotFoundError] if ends else [])):
-                nft.load(commands)
+        case Nft(commands):
+            nft.load(commands)
+        case DelTable(family, table):
+            with suppress(FileNotFoundError):
+                nft.delete_tables((family, table))
         case Xfrm():
             from netfab.kernel import xfrm
 

@@ -207,7 +207,7 @@ class Fabric(dict[Name, Any]):
         return Fabric(self.name, left)
 
     def to_json(self) -> str:
-        """One line of JSON.
+        """One line of JSON, the kinds first.
 
         Fields are arrays in the order of the kind, so that a later version may add fields at the end. Long
         texts are apart from them.
@@ -215,15 +215,24 @@ class Fabric(dict[Name, Any]):
         texts: dict[str, int] = {}
         objects = [[type(thing).__name__, *taken_out(thing, texts)] for thing in self.values()]
         return json.dumps(
-            {"name": self.name, "objects": objects, "texts": list(texts)},
+            {
+                "name": self.name,
+                "kinds": sorted({type(thing).__name__ for thing in self.values()}),
+                "objects": objects,
+                "texts": list(texts),
+            },
             default=cache(str),  # many objects have the same address or prefix
             separators=(",", ":"),
         )
 
     @staticmethod
     def mentioned(text: str, kind: str) -> bool:
-        """Whether there may be an object of that kind in what to_json gave; not to read it all for none."""
-        return f'["{kind}",' in text
+        """Whether there may be an object of that kind in what to_json gave; not to read it all for none.
+
+        Of what an older version kept, whose kinds do not come first, it is all looked through.
+        """
+        first = text[: text.find('"objects":')]
+        return f'"{kind}"' in first if '"kinds":' in first else f'["{kind}",' in text
 
     @classmethod
     def from_json(cls, text: str, kinds: Iterable[type[Any]]) -> Fabric:

@@ -16,7 +16,7 @@ from netfab.objects.base import Dump, Name, Op
 from netfab.objects.difference import changed
 from netfab.objects.digest import digest
 from netfab.objects.expressions import Expression
-from netfab.objects.ops import Nft
+from netfab.objects.ops import DelTable, Nft
 from netfab.tuples import NamedTuple
 
 # An empty chain that nothing jumps to, made with the table: what has none of that name is not ours. nft 1.0.6
@@ -145,7 +145,7 @@ class Firewall(NamedTuple):
         return [Nft(_transaction([self._deletion(), *self._additions()]), f"replace {self}")]
 
     def delete(self) -> list[Op]:
-        return [Nft(_transaction([self._deletion()]), f"delete {self}", ends=True)]
+        return [DelTable(self.family, self.table, f"delete {self}")]
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:

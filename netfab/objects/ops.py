@@ -229,12 +229,23 @@ class Xfrm(NamedTuple):
         return self.doing
 
 
+class DelTable(NamedTuple):
+    """End a table of nft's with all that is in it; that it is gone already is fine."""
+
+    family: str
+    table: str
+    doing: str
+    space: str = HOST
+
+    def __str__(self) -> str:
+        return self.doing
+
+
 class Nft(NamedTuple):
     """One transaction of nft: all of it, or nothing."""
 
     commands: str  # JSON; libnftables-json(5)
     doing: str
-    ends: bool = False  # fine when what it is about is gone already
     space: str = HOST
 
     def __str__(self) -> str:

@@ -51,6 +51,8 @@ VLAN_INFO = 2  # IFLA_BRIDGE_VLAN_INFO: struct bridge_vlan_info
 ACCESS = 1 << 1 | 1 << 2  # BRIDGE_VLAN_INFO_PVID, _UNTAGGED: what comes without a tag is in it, and goes so
 _FIRST, _LAST = 1 << 3, 1 << 4  # BRIDGE_VLAN_INFO_RANGE_BEGIN, _END
 MOST_VLAN = 4094
+# A port that is on a bridge before the rules are would join what they keep apart.
+_RULES = (Name("firewall", "inet"), Name("firewall", "bridge"))
 OTHERWISE = -1  # a trunk, or no VLAN at all: nothing that we make
 
 
@@ -85,8 +87,7 @@ class Port(NamedTuple):
 
     @property
     def after(self) -> tuple[Name, ...]:
-        # A port that is on a bridge before the rules are would join what they keep apart.
-        return (Name("firewall", "inet"), Name("firewall", "bridge"))
+        return _RULES
 
     @property
     def within(self) -> tuple[Name, ...]:

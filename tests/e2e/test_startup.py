@@ -48,6 +48,7 @@ OF_NODES = {  # and no attachment: of programs, of a firewall, of files, of what
     "netfab.plan.firewall_rules", "netfab.plan.guard", "netfab.seal", "netfab.system.rest",
     "netfab.topology.program",
 }  # fmt: skip
+PLANNER = {"netfab.fabric", "netfab.plan.guard", "netfab.plan.planner", "netfab.topology.schema", "yaml"}
 GUESTS = {"netfab.guests.dhcp", "netfab.guests.engine", "netfab.guests.lxc", "netfab.guests.oci", "socket"}
 SMALL = "networks: {lan: {}}\nnodes: {a: {networks: [lan]}, b: {networks: [lan]}}\n"
 
@@ -102,8 +103,16 @@ def test_an_apply_that_changes_nothing_does_not_import_the_planner(lab: Lab) -> 
 
     found = imported(lab, "apply", "topology.yaml")
 
-    planner = {"netfab.fabric", "netfab.plan.guard", "netfab.plan.planner", "netfab.topology.schema", "yaml"}
-    assert found & (HEAVY | OTHERS | SOME | UNUSUAL | GUESTS | planner) == set()
+    assert found & (HEAVY | OTHERS | SOME | UNUSUAL | GUESTS | PLANNER) == set()
+
+
+def test_destroy_does_not_import_the_planner(lab: Lab) -> None:
+    lab.write(SMALL)
+    lab.netfab("apply", "topology.yaml")
+
+    found = imported(lab, "destroy")
+
+    assert found & (HEAVY | OTHERS | SOME | UNUSUAL | GUESTS | PLANNER) == set()
 
 
 def test_commands_that_need_the_store_only_import_nothing_that_plans_or_changes(lab: Lab) -> None:

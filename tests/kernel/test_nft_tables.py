@@ -172,13 +172,36 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 TABLES = Fabric(FABRIC, (Firewall(family, f"netfab-{FABRIC}") for family in ("inet", "bridge")))
 
 
-def test_all_tables_are_made_by_one_start_of_nft_and_ended_by_another(
-    host: LocalHost, loads: list[int]
+def test_all_tables_are_made_by_one_start_of_nft_and_ended_without_it(
+    host: LocalHost, loads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apply(TABLES, host)
-    apply(Fabric(FABRIC), host)
+    monkeypatch.setattr(nft, "PROGRAMS", ())
 
-    assert loads == [2, 2]
+    apply(Fabric(FABRIC), host, back=lambda: TABLES)
+
+    assert loads == [2]
+    assert not nft.tables_there()
+
+
+def test_a_table_that_is_gone_already_hinders_not_the_end_of_another(host: LocalHost) -> None:
+    apply(TABLES, host)
+    (phase,) = order(diff(Fabric(FABRIC), TABLES))
+    subprocess.run([nft.program(), f"delete table bridge netfab-{FABRIC}"], check=True)
+
+    assert host.run(phase) == [None, None]
+
+    assert not nft.tables_there()
+
+
+def test_tables_end_together_or_not_at_all(host: LocalHost) -> None:
+    apply(TABLES, host)
+    there = nft.tables_there()
+
+    with pytest.raises(FileNotFoundError):
+        nft.delete_tables(("inet", f"netfab-{FABRIC}"), ("bridge", "netfab-other"))
+
+    assert nft.tables_there() == there
 
 
 def test_a_table_that_is_refused_does_not_take_others_with_it(host: LocalHost, loads: list[int]) -> None:

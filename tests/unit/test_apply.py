@@ -97,6 +97,15 @@ def test_while_a_link_settles_only_its_own_namespace_is_read_again() -> None:
     assert host.read == [None, {HOST, WEB_ETH0.space}, {WEB_ETH0.space}]
 
 
+def test_where_nothing_should_be_all_that_is_left_is_read_back() -> None:
+    host = SlowHost(WEB_ETH0)
+    host.there = fabric(bridge(), namespace(), veth())
+
+    apply(fabric(), host, back=lambda: fabric(bridge()))
+
+    assert host.read == [{HOST}, None]
+
+
 def test_what_is_in_the_way_is_refused_before_anything_is_run() -> None:
     host = MemoryHost(fabric())
     host.foreign = {BR1: "a bridge that netfab did not make"}

@@ -259,11 +259,8 @@ def test_a_rule_is_known_by_its_comment() -> None:
     assert written != Rule("", written.expressions)
 
 
-def test_a_table_that_is_gone_already_is_deleted() -> None:
-    (op,) = TABLE.delete()
-
-    assert op.ends
-    assert commands([op]) == [("delete", "table")]
+def test_a_table_ends_by_its_name() -> None:
+    assert [(op.family, op.table) for op in TABLE.delete()] == [("bridge", "netfab-shop")]
 
 
 def test_drops_are_read_by_port() -> None:

@@ -1,0 +1,52 @@
+"""The end of a fabric. It plans nothing, and needs no planner."""
+
+from __future__ import annotations
+
+from netfab.engine import apply as engine
+from netfab.engine.apply import Applied
+from netfab.errors import StoreError
+from netfab.kernel.dumps import LO
+from netfab.objects.base import Fabric
+from netfab.objects.kinds import KINDS
+from netfab.store.public import withdraw
+from netfab.where import (
+    HERE,
+    Where,
+    last_of_any,
+    locked_fabric,
+    need_root,
+    opened_book,
+    opened_host,
+    opened_store,
+)
+
+
+def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
+    """Leave nothing of the fabric behind: the empty set, applied. What isn't there is fine.
+
+    `force`: although others have ports on its bridges. A store that is full, read-only or broken hinders
+    nothing; StoreError then says that it still has the fabric.
+    """
+    need_root("destroy")
+    with locked_fabric(name, where), opened_host(name, where) as host:
+        host.read_ahead(LO)
+        known = (last_of_any(name, where),)
+        applied = engine.apply(
+            Fabric(name),
+            host,
+            known,
+            where.progress,
+            back=lambda: last_of_any(name, where, KINDS),
+            force=force,
+        )
+        withdraw(where.run, name)
+        opened_book(where).forget_secret(name)
+        try:
+            with opened_store(where) as store:
+                store.forget(name)
+        except StoreError as error:
+            told = f"fabric {name} is gone from this host, but not from the store: {error.message}"
+            raise StoreError(
+                told, hint=error.hint or "`netfab destroy` again when it can be written to"
+            ) from error
+        return applied
