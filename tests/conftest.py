@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script; tests send it to netfab
+# Where they run in the background of a script; they send it to netfab, which ignores what its caller does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
