@@ -25,7 +25,7 @@ from netfab.errors import (
 from netfab.objects.base import HOST, Fabric, Name, spaces_of
 from netfab.tuples import NamedTuple
 
-SETTLE = 10.0  # seconds that a link may take until it carries traffic
+SETTLE = 30.0  # seconds that a link may take to carry traffic; a busy kernel is late (net/core/link_watch.c)
 
 
 class Observed(NamedTuple):
