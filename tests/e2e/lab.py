@@ -14,8 +14,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from machine import snapshot
@@ -229,7 +230,7 @@ def _state() -> dict[str, frozenset[object]]:
         ["nft", "--stateless", "list", "ruleset"], capture_output=True, text=True, check=True
     ).stdout
     found["firewall"] = frozenset([ruleset])
-    found["processes"] = frozenset(_programs())
+    found["processes"] = frozenset(_programs().items())
     found["sysctls"] = frozenset(_sysctls())
     # The store itself, locks and directories stay; that they hold nothing is `netfab ls`'s business.
     for directory in ("/run/netfab", "/var/lib/netfab"):
@@ -239,11 +240,18 @@ def _state() -> dict[str, frozenset[object]]:
     return found
 
 
-def _programs() -> Iterator[tuple[str, ...]]:
+def _programs() -> dict[str, str]:
+    """The command line of every process; who has none is ending, and is waited for."""
     own = {os.getpid(), os.getppid()}
-    for directory in Path("/proc").glob("[0-9]*"):
-        if int(directory.name) not in own:
-            yield directory.name, (directory / "cmdline").read_text()
+    deadline = monotonic() + PATIENCE
+    while True:
+        found: dict[str, str] = {}
+        for directory in Path("/proc").glob("[0-9]*"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if int(directory.name) not in own:
+                    found[directory.name] = (directory / "cmdline").read_text()
+        if all(found.values()) or monotonic() > deadline:
+            return found
 
 
 def _sysctls() -> Iterator[tuple[str, str]]:
