@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address
 from time import monotonic
@@ -38,19 +38,11 @@ def datagram(address: IPv4Address | IPv6Address, port: int, seconds: float, targ
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as door, _witness(target) as witness:
         door.connect((str(address), port))
-        ours = door.getsockname()[1]
-        deadline, seen = monotonic() + seconds, False
         try:
-            door.send(b"")
-            while (left := deadline - monotonic()) > 0:
-                waiting = [door, *witness] if not seen else [door]
-                ready = readable(waiting, min(left, _REFUSAL) if seen else left)
-                if door in ready:
-                    door.recv(1)
+            for _ in range(_SENT):
+                door.send(b"")
+                if _arrives(door, witness, port, seconds / _SENT):
                     return ""
-                if not ready and seen:
-                    return ""
-                seen = seen or any(_is_ours(each.recvfrom(200), ours, port) for each in ready)
         except ConnectionRefusedError:
             return f"{address} refused it: its udp/{port} is unreachable"
         except OSError as error:
@@ -60,7 +52,30 @@ def datagram(address: IPv4Address | IPv6Address, port: int, seconds: float, targ
     return f"nothing arrived at {address} within {seconds:g} s"
 
 
+_SENT = 2  # datagrams: one may be lost
 _REFUSAL = 0.05  # seconds in which a kernel that got a datagram says that nothing waits for it
+
+
+def _arrives(door: socket.socket, witness: Sequence[socket.socket], port: int, seconds: float) -> bool:
+    """Whether our datagram does, and is not refused; also where we come to look after that time.
+
+    Raises OSError.
+    """
+    ours = door.getsockname()[1]
+    deadline = monotonic() + seconds
+    while True:
+        left = deadline - monotonic()
+        ready = readable([door, *witness], left)
+        if door in ready:
+            break
+        if any(_is_ours(each.recvfrom(200), ours, port) for each in ready):
+            if not readable([door], _REFUSAL):
+                return True
+            break
+        if left <= 0 and (not ready or left < -seconds):  # strangers may never cease to send
+            return False
+    door.recv(1)
+    return True
 
 
 @contextmanager

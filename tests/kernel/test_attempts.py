@@ -1,0 +1,20 @@
+"""What comes of an attempt to reach a port."""
+
+from __future__ import annotations
+
+import os
+import socket
+from ipaddress import ip_address
+
+from netfab.kernel.attempts import datagram
+
+
+def test_a_datagram_that_arrived_counts_however_late_it_is_looked_at() -> None:
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    with socket.socket(type=socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+
+        assert datagram(ip_address("127.0.0.1"), port, 0.0, here) == ""
+    assert "refused" in datagram(ip_address("127.0.0.1"), port, 0.0, here)
+    os.close(here)
