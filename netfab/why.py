@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from netfab.diagnose.crossing import Hop
+from netfab.diagnose.answer import Answer
 from netfab.diagnose.finding import HOST, Finding, Place, by, drifted, name_of, without
 from netfab.diagnose.trials import Trial, Verdict, addresses_of, trials_of
 from netfab.diagnose.walk import Walked, walk
@@ -23,7 +23,6 @@ from netfab.topology.checks import HOST as THE_HOST
 from netfab.topology.checks import INTERNET, is_address
 from netfab.topology.schema import Check
 from netfab.topology.suggest import did_you_mean
-from netfab.tuples import NamedTuple
 
 
 class Asked(Protocol):
@@ -36,14 +35,6 @@ class Asked(Protocol):
     def dropped(
         self, nodes: Mapping[str, Sequence[str]], matches: Sequence[Match], trial: Trial
     ) -> list[tuple[str, str, Dropped]]: ...
-
-
-class Answer(NamedTuple):
-    """Whether it does, how far, and the first thing that is wrong."""
-
-    reaches: bool
-    hops: tuple[Hop, ...]
-    cause: Finding | None
 
 
 def why(
@@ -392,32 +383,3 @@ def _world_of(hosts: Mapping[str, Asked]) -> World:
         {host: view.vtep for host, view in views.items()},
         lambda place, target, source, incoming: hosts[place.host].way(place.node, target, source, incoming),
     )
-
-
-def lines(check: Check, answer: Answer) -> Iterator[str]:
-    """The answer as it is printed."""
-    on = f" on {check.protocol}/{check.port}" if check.port else ""
-    if answer.reaches:
-        yield f"{check.source} reaches {check.target}{on}{', but' if answer.cause else ''}"
-    else:
-        yield f"{check.source} does not reach {check.target}{on}"
-    if answer.cause:
-        yield f"  {answer.cause.what}"
-        if answer.cause.cure:
-            yield f"hint: {answer.cause.cure}"
-    if answer.hops:
-        yield "the way:" if answer.reaches else "the way so far:"
-    for one in map(step, answer.hops):
-        over = f"{one['over']} -> " if one["over"] else ""
-        yield f"  {one['from']} {one['out']} -> {over}{one['in']} {one['to']}"
-
-
-def step(hop: Hop) -> dict[str, str]:
-    """A step of the way, in words."""
-    return {
-        "from": name_of(hop.place),
-        "out": hop.interface,
-        "over": hop.over,
-        "in": hop.into,
-        "to": name_of(hop.to),
-    }

@@ -14,9 +14,9 @@ from netfab.cli.files import far_nodes
 from netfab.errors import NetfabError
 
 if TYPE_CHECKING:
+    from netfab.diagnose.answer import Answer
     from netfab.remote.nodes import There
     from netfab.topology.schema import Check
-    from netfab.why import Answer
 
 
 @click.command("why")
@@ -33,7 +33,7 @@ def why_command(ctx: click.Context, output: str, source: str, target: str, port:
     where it does not.
     """
     from netfab.cli import show
-    from netfab.why import lines, step
+    from netfab.diagnose.answer import lines, step
 
     where = where_of(ctx)
     fabric, _, source = source.rpartition("/")

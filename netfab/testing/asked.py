@@ -48,8 +48,9 @@ def tried(fabric: str, sentences: Sequence[str], hosts: Sequence[str]) -> list[R
 
 def why(fabric: str, sentence: str, hosts: Sequence[str]) -> str:
     """Whether one reaches the other, by which way, and what is wrong where not, as `netfab why` says it."""
+    from netfab.diagnose.answer import lines
     from netfab.looking import Here
-    from netfab.why import lines, why
+    from netfab.why import why
 
     check = _check(sentence)._replace(via="", within=None)
     if hosts:
