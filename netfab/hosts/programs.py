@@ -62,9 +62,10 @@ class Programs:
         Of those that were just started it is nobody's business here when they have ended by themselves.
         """
         found = self._status()
-        if found and not self._are_supervised(found):
+        supervised = self._are_supervised(found)
+        if not supervised:
             found = self._status()  # it ends with the last of them, which may have been just now
-        supervised = bool(found) and self._are_supervised(found)
+            supervised = self._are_supervised(found)
         left = sorted({*_names(self._paths.layers), *_names(self._paths.records)} - set(found))
         if not (found or left):
             return [], False
@@ -72,7 +73,7 @@ class Programs:
 
         containers = [_container(one, name in just_started) for name, one in found.items()]
         containers += [Container(self._paths.fabric, name, (), state=ENDED) for name in left]
-        return containers, supervised
+        return containers, supervised and bool(found)
 
     def expect(self, things: Iterable[Any]) -> None:
         """Begin the start of a supervisor where these are to run, and there is none; nobody sees it wait."""
