@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from netfab.hosts.programs import Programs
 from netfab.runtime import status
 from netfab.runtime.paths import Paths
