@@ -30,17 +30,18 @@ from netfab.plan.facts import Esp, Facts, FoundNic
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
 
 if TYPE_CHECKING:
+    from netfab.guests.opening import Opened
     from netfab.kernel.marks import Marked
     from netfab.objects.guest import Guest
 
 
-def _open_guest(guest: Guest) -> int:
+def _open_guest(guest: Guest) -> Opened:
     """Its network namespace, when it is the same run that was found. Raises GuestWentAway."""
     from netfab.guests.guest import as_found
-    from netfab.guests.opening import open_namespace
+    from netfab.guests.opening import Opened
 
     try:
-        return open_namespace(as_found(guest.label, guest.pid, guest.started, guest.path))
+        return Opened.of(as_found(guest.label, guest.pid, guest.started, guest.path))
     except NetfabError as error:
         raise GuestWentAway(ENOENT, error.message) from error
 
