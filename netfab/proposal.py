@@ -18,6 +18,7 @@ from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Facts, asked_by
+from netfab.plan.guests import guest_of
 from netfab.plan.leases import Lease
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
@@ -92,10 +93,17 @@ def claim(
     only: Collection[str],
     record: Record | None,
 ) -> Plan:
-    """Plan, and hold what is planned; plan again when another process was first."""
+    """Plan, and hold what is planned; plan again when another process was first.
+
+    Guests are read while that is done.
+    """
     for attempt in range(ATTEMPTS):
         leases = store.leases(topology.name)
-        facts = _facts(topology, host, store, leases, where, _nodes(topology, only, record))
+        nodes = _nodes(topology, only, record)
+        facts = _facts(topology, host, store, leases, where, nodes)
+        if facts.guests and not only:
+            attached = (node for node in topology.nodes.values() if node.attach)
+            host.read_ahead(guests=[guest_of(topology.name, node, facts) for node in attached])
         proposed = _planned(topology, leases, facts, where, only, record)
         try:
             store.claim(topology.name, proposed.wants)

@@ -57,8 +57,8 @@ class Host(Protocol):
     def run(self, phase: Sequence[Change]) -> list[Exception | None]:
         """Carry out a phase; what each change failed with."""
 
-    def wait(self, seconds: float) -> None:
-        """Until a link or an address of the host changes, at most that long."""
+    def wait(self, seconds: float, links: Set[Name]) -> None:
+        """Until these may be ready, at most that long."""
 
 
 class Applied(NamedTuple):
@@ -216,7 +216,7 @@ def settle(desired: Fabric, host: Host, observed: Observed) -> None:
     while waiting := _waiting(desired, observed):
         if monotonic() > deadline:
             raise ApplyFailed(f"not ready after {SETTLE:.0f} s: {', '.join(map(str, sorted(waiting)))}")
-        host.wait(deadline - monotonic())
+        host.wait(deadline - monotonic(), waiting)
         observed = _read_again(desired, host, {link.space for link in waiting})
 
 

@@ -100,6 +100,10 @@ class Executor:
             elif link.group == scratch_of(group):
                 self._in_scratch.append(link)
 
+    def indexes(self, links: Iterable[Name]) -> set[int]:
+        """Of those of these links that are the host's, and known."""
+        return {self._index[link] for link in links if link.space == HOST and link in self._index}
+
     def run(self, changes: Sequence[Any]) -> Failures:
         """Carry out a phase. For each change, what it failed with."""
         failed: Failures = [None] * len(changes)

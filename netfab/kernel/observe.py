@@ -44,6 +44,7 @@ from netfab.objects.port import Entry, default_vlans
 from netfab.objects.wire import number, text
 from netfab.objects.xfrm import POLICIES, STATES
 from netfab.system.proc import text_of
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from netfab.objects.guest import Guest
@@ -52,6 +53,18 @@ if TYPE_CHECKING:
     from netfab.objects.qdisc import QdiscMessage
     from netfab.objects.uplink import Lent
     from netfab.objects.xfrm import XfrmMessage
+
+
+class Ahead(NamedTuple):
+    """A reading that was begun."""
+
+    readers: Mapping[str, Reader]  # how which spaces are read
+    guests: Mapping[str, Guest]  # which guests some of them were taken for
+    reading: Together
+
+    def covers(self, readers: Mapping[str, Reader], guests: Mapping[str, Guest]) -> bool:
+        """Whether it is of nothing but these."""
+        return self.readers.items() <= readers.items() and self.guests.items() <= guests.items()
 
 
 class Observer:
@@ -75,7 +88,7 @@ class Observer:
         self._switches: tuple[Switch, ...] = ()
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
-        self._ahead: tuple[Mapping[str, Reader], Together] | None = None  # what is being read
+        self._ahead: Ahead | None = None  # what is being read
         self._xfrm: list[XfrmMessage] | None = None  # None: it was not read yet
         self._foreign_xfrm: list[Name] = []
 
@@ -91,12 +104,17 @@ class Observer:
         Unless that is asked for, nft's tables that were never read are only said to be there. `node` is how a
         node's space is read.
         """
+        things = by_kind(known)
+        self._guests = self._living(things.get("Guest", ()), only)
+        self._inside = not things.keys().isdisjoint({"Macvlan", "Nic"})
+        there = self._there(fabric, only, node)
+        self._begin_unless_begun({space: how for space, how in there.items() if isinstance(how, Reader)})
         if only is None or not all(map(is_network, only)):
             with Listing(fabric) as listing:  # nft works while the links are read
-                dump = self._read(fabric, known, only, node)
+                dump = self._read(fabric, things, only, there)
                 self._tables, self._foreign_tables = listing.tables(), listing.foreign
         else:
-            dump = self._read(fabric, known, only, node)
+            dump = self._read(fabric, things, only, there)
             if self._listed:
                 return dump
             self._tables, self._foreign_tables = glimpse(fabric)
@@ -124,14 +142,11 @@ class Observer:
     def _read(
         self,
         fabric: str,
-        known: Sequence[Fabric],
+        things: Mapping[str, list[Any]],
         only: frozenset[str] | None,
-        node: Reader,
+        there: Mapping[str, Space | Reader],
     ) -> Dump:
-        things = by_kind(known)
-        self._guests = self._living(things.get("Guest", ()), only)
-        self._inside = not things.keys().isdisjoint({"Macvlan", "Nic"})
-        self._spaces = self._read_spaces(fabric, only, node)
+        self._spaces = self._read_spaces(there, only)
         if only is None or HOST in only:
             self._switches = openvswitch.read() or ()
             filters = default_vlans(self._spaces[HOST].links)
@@ -249,48 +264,59 @@ class Observer:
             self._namespaces.adopt(guest)
         return found
 
-    def _read_spaces(self, fabric: str, only: frozenset[str] | None, node: Reader) -> dict[str, Space]:
-        """The host's space, and that of everything in /run/netns with the fabric's name that may be ours."""
+    def _there(self, fabric: str, only: frozenset[str] | None, node: Reader) -> dict[str, Space | Reader]:
+        """What in /run/netns has the fabric's name and guests: as read, or how to read it."""
         if self._ahead is None:
             kept = {} if only is None else {n: what for n, what in self._named if f"node {n}" not in only}
             self._named = list(self._namespaces.named(f"{fabric}.", kept))
         guests = [(guest.name.text, NAMESPACE) for guest in self._guests.values()]
-        there = {f"node {name}": what for name, what in self._named + guests if what != FOREIGN}
-        found: dict[str, Space] = {}
-        readers: dict[str, Reader] = {}  # of what has to be read
-        for space, what in there.items():
+        found: dict[str, Space | Reader] = {}
+        for name, what in self._named + guests:
+            space = f"node {name}"
             if what == LEFTOVER:
                 found[space] = Space([], [], [])
-            elif only is not None and space not in only and space in self._spaces:
+            elif what != FOREIGN and only is not None and space not in only and space in self._spaces:
                 found[space] = self._spaces[space]
-            else:
-                readers[space] = node if only is None or space in only or self._inside else LO
-        if self._ahead is None or not self._ahead[0].items() <= readers.items():
-            self._begin(readers)
-        if only is None or HOST in only or HOST not in self._spaces:
-            found[HOST] = self._host()
-        else:
-            found[HOST] = self._spaces[HOST]
-        found.update(self._nodes(readers))
-        return {space: found[space] for space in (HOST, *there) if space in found}  # some ended meanwhile
+            elif what != FOREIGN:
+                found[space] = node if only is None or space in only or self._inside else LO
+        return found
 
-    def read_ahead(self, fabric: str, node: Reader = WHOLE) -> None:
-        """Begin to read the nodes of the fabric, for the next reading that is of all of them."""
+    def _read_spaces(
+        self, there: Mapping[str, Space | Reader], only: frozenset[str] | None
+    ) -> dict[str, Space]:
+        """The host's space, and those."""
+        host = self._spaces.get(HOST)
+        if host is None or only is None or HOST in only:
+            host = self._host()
+        read = dict(self._nodes({space: how for space, how in there.items() if isinstance(how, Reader)}))
+        known = {space: read.get(space, how) for space, how in there.items()}
+        return {HOST: host, **{space: one for space, one in known.items() if isinstance(one, Space)}}
+
+    def read_ahead(self, fabric: str, node: Reader = WHOLE, guests: Sequence[Guest] = ()) -> None:
+        """Begin to read the nodes of the fabric, and guests, for the next reading that is of all of them."""
         self._named = list(self._namespaces.named(f"{fabric}."))
-        self._begin({f"node {name}": node for name, what in self._named if what == NAMESPACE})
+        for guest in guests:
+            self._namespaces.adopt(guest)
+        own = (f"node {name}" for name, what in self._named if what == NAMESPACE)
+        spaces = (*own, *(guest.space for guest in guests))
+        self._begin(dict.fromkeys(spaces, node), {guest.space: guest for guest in guests})
 
     def close(self) -> None:
         """End a reading that was begun and not asked for."""
         if self._ahead is not None:
-            self._ahead[1].close()
+            self._ahead.reading.close()
             self._ahead = None
 
-    def _begin(self, readers: Mapping[str, Reader]) -> None:
+    def _begin_unless_begun(self, readers: Mapping[str, Reader]) -> None:
+        if self._ahead is None or not self._ahead.covers(readers, self._guests):
+            self._begin(readers, self._guests)
+
+    def _begin(self, readers: Mapping[str, Reader], guests: Mapping[str, Guest]) -> None:
         self.close()
         if len(readers) >= FEWEST:
             with suppress(OSError):  # no other process, no pipe: this one reads all of them
                 reading = Together(list(readers), partial(self._read_node, readers))
-                self._ahead = readers, reading
+                self._ahead = Ahead(readers, guests, reading)
 
     def _read_node(self, readers: Mapping[str, Reader], space: str) -> Any:
         return readers[space].read(self._namespaces.socket(space))
@@ -299,7 +325,7 @@ class Observer:
         """Those of them that are there."""
         read = {}
         if self._ahead is not None:
-            reading, self._ahead = self._ahead[1], None
+            reading, self._ahead = self._ahead.reading, None
             try:
                 read = reading.finish()
             finally:

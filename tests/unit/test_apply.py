@@ -43,7 +43,7 @@ class MemoryHost:
                 self.there[change.after.names[0]] = change.after
         return [*self.failures[:1], *[None] * len(phase)][: len(phase)]
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, links: Set[Name]) -> None:
         raise AssertionError("nothing here takes time")
 
 
@@ -60,7 +60,7 @@ class SlowHost(MemoryHost):
         self.read.append(spaces)
         return super().observe(name, known)._replace(unsettled=self.unsettled)
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, links: Set[Name]) -> None:
         self.looks -= 1
         if not self.looks:
             self.unsettled = frozenset()
