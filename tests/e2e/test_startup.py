@@ -136,6 +136,15 @@ def test_attach_imports_no_file_of_a_topology_and_nobody_who_is_not_asked(lab: L
     assert found & unused == set()
 
 
+def test_a_topology_of_named_namespaces_imports_no_manager_of_containers(lab: Lab) -> None:
+    lab.run("ip", "netns", "add", "blue")
+    lab.write("networks: {lan: {}}\nnodes: {a: {attach: 'netns:blue', networks: [lan]}}\n")
+
+    found = imported(lab, "apply", "topology.yaml")
+
+    assert found & GUESTS == set()
+
+
 def test_an_agent_imports_nothing_that_plans_or_that_only_some_are_asked_for(lab: Lab) -> None:
     said = lab.run(sys.executable, "-c", "import sys, netfab.remote.serve; print(*sys.modules)").out
 
