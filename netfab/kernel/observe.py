@@ -104,17 +104,12 @@ class Observer:
         Unless that is asked for, nft's tables that were never read are only said to be there. `node` is how a
         node's space is read.
         """
-        things = by_kind(known)
-        self._guests = self._living(things.get("Guest", ()), only)
-        self._inside = not things.keys().isdisjoint({"Macvlan", "Nic"})
-        there = self._there(fabric, only, node)
-        self._begin_unless_begun({space: how for space, how in there.items() if isinstance(how, Reader)})
         if only is None or not all(map(is_network, only)):
             with Listing(fabric) as listing:  # nft works while the links are read
-                dump = self._read(fabric, things, only, there)
+                dump = self._read(fabric, known, only, node)
                 self._tables, self._foreign_tables = listing.tables(), listing.foreign
         else:
-            dump = self._read(fabric, things, only, there)
+            dump = self._read(fabric, known, only, node)
             if self._listed:
                 return dump
             self._tables, self._foreign_tables = glimpse(fabric)
@@ -142,11 +137,14 @@ class Observer:
     def _read(
         self,
         fabric: str,
-        things: Mapping[str, list[Any]],
+        known: Sequence[Fabric],
         only: frozenset[str] | None,
-        there: Mapping[str, Space | Reader],
+        node: Reader,
     ) -> Dump:
-        self._spaces = self._read_spaces(there, only)
+        things = by_kind(known)
+        self._guests = self._living(things.get("Guest", ()), only)
+        self._inside = not things.keys().isdisjoint({"Macvlan", "Nic"})
+        self._spaces = self._read_spaces(fabric, only, node)
         if only is None or HOST in only:
             self._switches = openvswitch.read() or ()
             filters = default_vlans(self._spaces[HOST].links)
@@ -264,33 +262,30 @@ class Observer:
             self._namespaces.adopt(guest)
         return found
 
-    def _there(self, fabric: str, only: frozenset[str] | None, node: Reader) -> dict[str, Space | Reader]:
-        """What in /run/netns has the fabric's name and guests: as read, or how to read it."""
+    def _read_spaces(self, fabric: str, only: frozenset[str] | None, node: Reader) -> dict[str, Space]:
+        """The host's space, and that of everything in /run/netns with the fabric's name that may be ours."""
         if self._ahead is None:
             kept = {} if only is None else {n: what for n, what in self._named if f"node {n}" not in only}
             self._named = list(self._namespaces.named(f"{fabric}.", kept))
         guests = [(guest.name.text, NAMESPACE) for guest in self._guests.values()]
-        found: dict[str, Space | Reader] = {}
-        for name, what in self._named + guests:
-            space = f"node {name}"
+        there = {f"node {name}": what for name, what in self._named + guests if what != FOREIGN}
+        found: dict[str, Space] = {}
+        readers: dict[str, Reader] = {}  # of what has to be read
+        for space, what in there.items():
             if what == LEFTOVER:
                 found[space] = Space([], [], [])
-            elif what != FOREIGN and only is not None and space not in only and space in self._spaces:
+            elif only is not None and space not in only and space in self._spaces:
                 found[space] = self._spaces[space]
-            elif what != FOREIGN:
-                found[space] = node if only is None or space in only or self._inside else LO
-        return found
-
-    def _read_spaces(
-        self, there: Mapping[str, Space | Reader], only: frozenset[str] | None
-    ) -> dict[str, Space]:
-        """The host's space, and those."""
-        host = self._spaces.get(HOST)
-        if host is None or only is None or HOST in only:
-            host = self._host()
-        read = dict(self._nodes({space: how for space, how in there.items() if isinstance(how, Reader)}))
-        known = {space: read.get(space, how) for space, how in there.items()}
-        return {HOST: host, **{space: one for space, one in known.items() if isinstance(one, Space)}}
+            else:
+                readers[space] = node if only is None or space in only or self._inside else LO
+        if self._ahead is None or not self._ahead.covers(readers, self._guests):
+            self._begin(readers, self._guests)
+        if only is None or HOST in only or HOST not in self._spaces:
+            found[HOST] = self._host()
+        else:
+            found[HOST] = self._spaces[HOST]
+        found.update(self._nodes(readers))
+        return {space: found[space] for space in (HOST, *there) if space in found}  # some ended meanwhile
 
     def read_ahead(self, fabric: str, node: Reader = WHOLE, guests: Sequence[Guest] = ()) -> None:
         """Begin to read the nodes of the fabric, and guests, for the next reading that is of all of them."""
@@ -306,10 +301,6 @@ class Observer:
         if self._ahead is not None:
             self._ahead.reading.close()
             self._ahead = None
-
-    def _begin_unless_begun(self, readers: Mapping[str, Reader]) -> None:
-        if self._ahead is None or not self._ahead.covers(readers, self._guests):
-            self._begin(readers, self._guests)
 
     def _begin(self, readers: Mapping[str, Reader], guests: Mapping[str, Guest]) -> None:
         self.close()
