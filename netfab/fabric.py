@@ -10,27 +10,27 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from netfab import shared
-from netfab.destruction import destroy
+from netfab.applying.destruction import destroy
+from netfab.applying.proposal import Proposal, claim, commands_of, plan, summary_of, with_part, with_renames
+from netfab.applying.pulling import with_its_images
+from netfab.applying.recording import public_record, remember
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, StoreError, UndoFailed, Unsupported, raise_all
+from netfab.facts import shared_bridges
+from netfab.facts.guests import as_they_are_now, ended
 from netfab.hosts.local import LocalHost
-from netfab.nodes import capture, execute, logs, programs, run_commands
+from netfab.nodes.by_name import capture, execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.leases import Lease
 from netfab.plan.node import has_namespace
 from netfab.plan.planner import Plan
-from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_part, with_renames
-from netfab.pulling import with_its_images
-from netfab.remembering import public_record, remember
 from netfab.store.public import publish
 from netfab.store.store import Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
 from netfab.topology.schema import Topology
-from netfab.visits import as_they_are_now, ended
 from netfab.where import (
     HERE,
     Where,
@@ -49,9 +49,9 @@ from netfab.where import (
 )
 
 if TYPE_CHECKING:
-    from netfab.loading import load
-    from netfab.look import bridges, name_of, plan_data, status, topology_of, warnings
-    from netfab.saved import SavedPlan
+    from netfab.files.loading import load
+    from netfab.files.saved_plans import SavedPlan
+    from netfab.queries.status import bridges, name_of, plan_data, status, topology_of, warnings
 
 __all__ = [
     "HERE",
@@ -87,7 +87,7 @@ def __getattr__(name: str) -> Any:
     """What is only looked at is elsewhere, and imported when it is asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("netfab.loading" if name == "load" else "netfab.look"), name)
+    return getattr(import_module("netfab.files.loading" if name == "load" else "netfab.queries.status"), name)
 
 
 def validate(topology: Topology) -> None:
@@ -131,7 +131,7 @@ def apply(
         found, leases = before.record, before.leases
         record = found if found and found.whole else None
         begun = found is not record  # by an apply that was killed: the state before is the one before that
-        topology = shared.joined(topology, shared.networks_of(store))
+        topology = shared_bridges.joined(topology, shared_bridges.networks_of(store))
         refuse_another(found, file, take_over)
         if found is None and not second:
             _refuse_renamed(name, file, store)
@@ -189,7 +189,7 @@ def apply(
         host.wait_ready(proposed.fabric)
         host.announce(proposed.fabric, applied.changes)
         if shown:
-            from netfab.seal import seal
+            from netfab.applying.seal import seal
 
             seal(name, topology.origin, shown, warnings, store, where)
         return proposed, applied
@@ -223,7 +223,7 @@ def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None,
     observed = host.observe(last.name, (proposed.fabric, last)).own
     desired = with_part(proposed, Fabric(last.name) if begun else observed)
     if saved is not None:
-        from netfab.saved import Part, refuse_moved
+        from netfab.files.saved_plans import Part, refuse_moved
 
         refuse_moved(saved, {"": Part.of(proposed, desired, observed)})
     return desired
@@ -262,7 +262,7 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     A program that was stopped or paused by name is as it should be; that is for `warnings` to tell, as is a
     NIC that was lent and is gone. A guest that ended is a change, although nobody can make it again.
     """
-    from netfab.nics import without_unplugged
+    from netfab.facts.nics import without_unplugged
 
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
@@ -280,7 +280,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     Also runs what `exec:` says in nodes that are made anew. On a failure all is as it was.
     A program that was stopped or paused by name stays so, until a reboot.
     """
-    from netfab.nics import without_unplugged
+    from netfab.facts.nics import without_unplugged
 
     need_root("reconcile")
     need_kernel()
@@ -300,7 +300,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
 
 def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Record:
     """The record; what NICs that are to be moved again would have to get back is kept before they are."""
-    from netfab.nics import as_they_came_back
+    from netfab.facts.nics import as_they_came_back
 
     last = Fabric.from_json(record.desired, KINDS)
     now = as_they_came_back(last, host)

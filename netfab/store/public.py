@@ -17,7 +17,7 @@ from netfab.store.store import NO_SENSE, Record
 from netfab.system.files import public_directory
 from netfab.system.replace import replacing
 
-SEAL = "seal.json"  # in the fabric's own directory, and no public matter (netfab/seal.py)
+SEAL = "seal.json"  # in the fabric's own directory, and no public matter (netfab/applying/seal.py)
 
 
 class PublicView:

@@ -11,14 +11,15 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from netfab import fabric, lifecycle
+from netfab import fabric
 from netfab.engine.diff import Change
 from netfab.errors import NetfabError, UndoFailed, each_of, raise_rest
+from netfab.facts.shared_bridges import networks_of
 from netfab.hosts.lock import locked
-from netfab.nodes import NoSuchNode, node_of
+from netfab.nodes import lifecycle
+from netfab.nodes.by_name import NoSuchNode, node_of
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import status
-from netfab.shared import networks_of
 from netfab.topology import grammar
 from netfab.topology.default import NAME, OWN, Wanted, topology_of
 from netfab.where import HERE, Where, kept_of, need_root, opened_store

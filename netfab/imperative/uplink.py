@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from netfab import adhoc, shared
-from netfab.adhoc import Outcome
 from netfab.errors import NetfabError
-from netfab.farside import FarSides, named
-from netfab.nics import unplugged
+from netfab.facts import shared_bridges
+from netfab.facts.nics import unplugged
+from netfab.imperative import adhoc
+from netfab.imperative.adhoc import Outcome
+from netfab.imperative.farside import FarSides, named
 from netfab.objects.original import Original
 from netfab.plan.facts import FoundNic
 from netfab.plan.uplink import on_switch
@@ -67,7 +68,7 @@ def _refuse(bridge: str, nic: str, before: str, there: FarSides, where: Where) -
             hint="a new bridge is made when its name begins with br",
         )
     with opened_store(where) as store:
-        if holder := shared.fabric_of_bridge(store, bridge):
+        if holder := shared_bridges.fabric_of_bridge(store, bridge):
             raise NetfabError(
                 f"{bridge} is {holder}", hint=f"`uplink: {nic}` there, and `netfab apply`, make it its port"
             )

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from netfab.errors import NetfabError
-from netfab.nodes import node_of
+from netfab.nodes.by_name import node_of
 from netfab.runtime.cgroups import find_hierarchies
 from netfab.runtime.parts import Part, Writer, parts
 from netfab.runtime.paths import Paths

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from netfab.errors import NetfabError
+from netfab.facts.guests import guests_of
+from netfab.facts.shared_bridges import held_on_bridges
 from netfab.hosts.local import LocalHost
 from netfab.plan.facts import Asked, Facts, FoundNic
 from netfab.plan.leases import Lease
 from netfab.plan.subnets import Reservation
-from netfab.shared import held_on_bridges
 from netfab.store.store import Store
-from netfab.visits import guests_of
 from netfab.where import Where
 
 
@@ -52,6 +52,6 @@ def _nics_of(asked: Asked, host: LocalHost, store: Store) -> tuple[dict[str, Fou
     """
     if not asked.nics:
         return {}, {}
-    from netfab.nics import moved_nics
+    from netfab.facts.nics import moved_nics
 
     return moved_nics(host, store) | host.nics(asked.moving), host.barred()

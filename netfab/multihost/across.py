@@ -1,7 +1,7 @@
 """The API for fabrics that are on other hosts, or on several: what fabric.py is for one host.
 
 Which hosts these are, the topology says, or, by a fabric's name, the controller's book. What a host does is
-agent.py's business, how all agree is coordinator.py's; what each answers for itself is in everywhere.py.
+agent.py's business, how all agree is coordinator.py's; what each answers for itself is in each_host.py.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from netfab.applying.pulling import with_its_images
 from netfab.errors import LeaseConflict, NetfabError
-from netfab.everywhere import (
+from netfab.files.saved_plans import SavedPlan, refuse_moved
+from netfab.hosts import simulated
+from netfab.multihost.each_host import (
     destroy,
     drift,
     programs,
@@ -23,12 +26,20 @@ from netfab.everywhere import (
     topology_of,
     tried,
 )
-from netfab.hosts import simulated
+from netfab.multihost.outcomes import (
+    Outcome,
+    known,
+    nodes_on,
+    outcome_of,
+    parts_of,
+    plan,
+    plan_alone,
+    refuse_alone,
+)
+from netfab.multihost.secret import secret_alone, secret_of
 from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.container import Container
 from netfab.plan.planner import Plan
-from netfab.proposals import Outcome, known, nodes_on, outcome_of, parts_of, plan, plan_alone, refuse_alone
-from netfab.pulling import with_its_images
 from netfab.remote.answers import Changes, Prepared
 from netfab.remote.coordinator import transact
 from netfab.remote.images import give
@@ -38,8 +49,6 @@ from netfab.remote.orders import Planned, entry_for, orders_for
 from netfab.remote.party import Connect, Party, connect, connect_anew, party
 from netfab.remote.planning import planned, planned_alone
 from netfab.remote.reach import refuse_narrow
-from netfab.saved import SavedPlan, refuse_moved
-from netfab.secret import secret_alone, secret_of
 from netfab.store.book import Book, Entry
 from netfab.topology.kept import kept_text
 from netfab.topology.schema import Topology
@@ -183,7 +192,7 @@ def confirmed(entry: Entry, where: Where = HERE, *, way: Connect = connect_anew)
 
 def confirmed_alone(name: str, host: str, where: Where = HERE) -> None:
     """Keep what `apply_alone` made here with `confirm`. Raises NetfabError."""
-    from netfab.confirm import confirm
+    from netfab.unattended.confirm import confirm
 
     with opened_store(where) as store:
         part = store.part(name)

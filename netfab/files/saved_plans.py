@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any, Self
 
+from netfab.applying.proposal import Proposal
 from netfab.errors import NetfabError, NotRoot, raise_all
 from netfab.objects.base import Fabric
 from netfab.plan.planner import Plan
-from netfab.proposal import Proposal
 from netfab.system.replace import replacing
 from netfab.tuples import NamedTuple
 

@@ -144,7 +144,7 @@ def opened_namespace(fabric: str, name: str, found: Mapping[str, Any], where: Wh
     """A file descriptor of the namespace that a node is in, by its summary. Raises NetfabError."""
     try:
         if found["guest"]:
-            from netfab.visits import namespace_of_guest
+            from netfab.facts.guests import namespace_of_guest
 
             return namespace_of_guest(found["guest"], where)
         if not found["namespace"]:  # it is in the host's

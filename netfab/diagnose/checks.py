@@ -19,7 +19,7 @@ from netfab.diagnose.trials import SILENT, Address, Trial, Verdict, names_in
 from netfab.errors import NetfabError
 from netfab.kernel.attempts import connection, datagram
 from netfab.kernel.echo import answering, hops
-from netfab.nodes import THE_HOST, opened_namespace
+from netfab.nodes.by_name import THE_HOST, opened_namespace
 from netfab.system import linux
 from netfab.system.rest import rest
 from netfab.tuples import NamedTuple

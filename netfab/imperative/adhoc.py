@@ -11,12 +11,23 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from netfab import fabric, shared, visits
+from netfab import fabric
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change
 from netfab.errors import NetfabError, StoreError
-from netfab.farside import FarSides, far_sides, named, refuse_silent_switch
+from netfab.facts import guests, shared_bridges
 from netfab.hosts.lock import locked
+from netfab.imperative.attachments import (
+    Wish,
+    attachment_of,
+    differs,
+    label_of,
+    refuse_taken,
+    who,
+    wish_of,
+    words_of,
+)
+from netfab.imperative.farside import FarSides, far_sides, named, refuse_silent_switch
 from netfab.objects.kinds import KINDS
 from netfab.topology import pipework
 from netfab.topology.adhoc import (
@@ -29,16 +40,6 @@ from netfab.topology.adhoc import (
 )
 from netfab.tuples import NamedTuple
 from netfab.where import HERE, Kept, Where, kept_of, need_root, opened_store
-from netfab.wishes import (
-    Wish,
-    attachment_of,
-    differs,
-    label_of,
-    refuse_taken,
-    who,
-    wish_of,
-    words_of,
-)
 
 __all__ = [
     "Outcome",
@@ -76,10 +77,11 @@ def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool
     """
     need_root("attach")
     with alone(where) as where:
-        guest = visits.find(wish.guest, where)
+        guest = guests.find(wish.guest, where)
         with opened_store(where) as store:
-            there, asked = far_sides(store, where), shared.asked(store)
-            held, subnets = shared.held_on_bridges(store, NAME), shared.subnets_on_bridges(store)
+            there, asked = far_sides(store, where), shared_bridges.asked(store)
+            held = shared_bridges.held_on_bridges(store, NAME)
+            subnets = shared_bridges.subnets_on_bridges(store)
         wanted = attachment_of(wish, guest, there, subnets)
         before = asked.attachments.get(wanted.key)
         if before is not None and not replace and differs(before, wanted):
@@ -98,7 +100,7 @@ def run_tool(name: str, guest: str, words: Iterable[str], family: str = "", wher
     """pipework's `route`, `rule` and `tc`: run in the guest as they are, and not kept; the exit status."""
     need_root("attach")
     argv = pipework.tool(name, words, family, os.path.exists)
-    return visits.run_in_guest(guest, argv, where)
+    return guests.run_in_guest(guest, argv, where)
 
 
 def wait_for(interface: str, seconds: float | None) -> None:
@@ -177,7 +179,7 @@ def _detach_all(name: str, where: Where) -> None:
 def reconcile(name: str, where: Where = HERE) -> Outcome:
     """As fabric.reconcile does; what is attached, again from what was asked for, as guests run now."""
     if name != NAME:
-        from netfab import containers
+        from netfab.imperative import containers
         from netfab.topology.default import NAME as DEFAULT
 
         if name == DEFAULT:
@@ -212,13 +214,13 @@ def alone(where: Where) -> Iterator[Where]:
 def what_there_is(where: Where) -> tuple[FarSides, Asked]:
     """All that there is to plug into, and all that is plugged in."""
     with opened_store(where) as store:
-        return far_sides(store, where), shared.asked(store)
+        return far_sides(store, where), shared_bridges.asked(store)
 
 
 def asked_for(where: Where) -> Asked:
     """All that was asked for, and not taken back."""
     with opened_store(where) as store:
-        return shared.asked(store)
+        return shared_bridges.asked(store)
 
 
 def _less(asked: Asked, going: Iterable[Attachment]) -> Asked:
@@ -257,11 +259,11 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
         raise
 
 
-def _states(guests: Iterable[str], last: Kept, where: Where) -> Iterator[tuple[str, bool]]:
+def _states(labels: Iterable[str], last: Kept, where: Where) -> Iterator[tuple[str, bool]]:
     """Each guest that there still is, and whether it runs; of those of the last apply nobody is asked."""
-    known = visits.guests_in(last.applied(KINDS.of({"Guest"})))
-    for label in guests:
+    known = guests.guests_in(last.applied(KINDS.of({"Guest"})))
+    for label in labels:
         before = known.get(label)
-        runs = visits.run_of(before, where) is not None if before else visits.runs(label, where)
-        if runs or visits.there_is(label, where):
+        runs = guests.run_of(before, where) is not None if before else guests.runs(label, where)
+        if runs or guests.there_is(label, where):
             yield label, runs

@@ -13,15 +13,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any
 
-from netfab.checks import tried
+from netfab.diagnose.checks import tried
 from netfab.diagnose.finding import HOST
 from netfab.diagnose.trials import SILENT, Trial, Verdict, names_in
 from netfab.engine.diff import describe, diff
 from netfab.errors import NetfabError
+from netfab.facts.guests import as_they_are_now
 from netfab.kernel import view as kernel
 from netfab.kernel.echo import passes
 from netfab.kernel.trace import Dropped, Match, tracing
-from netfab.nodes import THE_HOST, opened_namespace
+from netfab.nodes.by_name import THE_HOST, opened_namespace
 from netfab.objects.address import Address
 from netfab.objects.base import HOST as HOST_SPACE
 from netfab.objects.base import Fabric, node_of
@@ -33,7 +34,6 @@ from netfab.objects.vxlan import Vxlan
 from netfab.runtime.paths import Paths
 from netfab.system import linux
 from netfab.tuples import NamedTuple
-from netfab.visits import as_they_are_now
 from netfab.where import HERE, Where, known_record, need_root, opened_host, opened_store
 
 _TRACED = 2.0  # seconds in which a packet that is dropped comes by

@@ -11,7 +11,7 @@ from typing import Any
 from netfab import __version__
 from netfab.errors import Unsupported
 from netfab.kernel import nft
-from netfab.nodes import programs
+from netfab.nodes.by_name import programs
 from netfab.runtime.cgroups import LIMITED, mounted
 from netfab.where import HERE, Where, records
 

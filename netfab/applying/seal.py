@@ -123,7 +123,7 @@ def _asked(origin: str, store: Store, where: Where) -> str:
 def _program() -> tuple[int, int, int]:
     """netfab itself, for another may plan otherwise: its files' number, sizes and times."""
     try:
-        files = [file.stat() for file in _files(os.path.dirname(__file__))]
+        files = [file.stat() for file in _files(os.path.dirname(os.path.dirname(__file__)))]
     except OSError:  # no right to read them, or they are in an archive: that seal is like no other
         return 0, os.getpid(), monotonic_ns()
     return len(files), sum(file.st_size for file in files), sum(file.st_mtime_ns for file in files)

@@ -11,8 +11,8 @@ import stat
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 
+from netfab.applying.seal import MOST, origin_of, with_origin
 from netfab.errors import NetfabError, raise_all
-from netfab.seal import MOST, origin_of, with_origin
 from netfab.topology.schema import FileWish, Topology
 
 

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING
 
-from netfab import visits
 from netfab.errors import AddressTaken, GuestGone, NetfabError, UnknownGuest
-from netfab.farside import FarSides, named, vlan_on, way_to
+from netfab.facts import guests
+from netfab.imperative.farside import FarSides, named, vlan_on, way_to
 from netfab.topology import pipework
 from netfab.topology.adhoc import ON_BRIDGES, Attachment, in_subnet
 from netfab.topology.schema import Address, Interface
@@ -139,6 +139,6 @@ def label_of(word: str, known: Collection[Attachment], where: Where) -> str:
     if len(meant) == 1:
         return meant.pop()
     try:
-        return visits.find(word, where).label
+        return guests.find(word, where).label
     except (UnknownGuest, GuestGone):  # and so nothing is attached to it
         return word

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from netfab.errors import NetfabError
-from netfab.look import status
+from netfab.facts.guests import as_they_are_now
 from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.difference import difference
 from netfab.objects.kinds import KINDS
+from netfab.queries.status import status
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import Status, status_of
 from netfab.store.store import Record
 from netfab.tuples import NamedTuple
-from netfab.visits import as_they_are_now
 from netfab.where import HERE, Where, opened_host, opened_store
 
 # Of a Spec: what the node says itself.

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from netfab.errors import Interrupted, NetfabError, raise_all, raise_rest
-from netfab.nodes import node_of
+from netfab.nodes.by_name import node_of
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import PAUSED, Status, status_of
 from netfab.store.store import Record

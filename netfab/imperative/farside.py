@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from netfab.errors import NetfabError
+from netfab.facts.nics import moved_nics
 from netfab.kernel.openvswitch import refuse_absent
-from netfab.nics import moved_nics
 from netfab.objects.filtering import FEATURE as FILTERING
 from netfab.plan.facts import FoundNic
 from netfab.store.store import Store

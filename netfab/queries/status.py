@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from netfab.engine.diff import Change, describe, diff
 from netfab.errors import NetfabError, StoreError
+from netfab.facts.guests import as_they_are_now
 from netfab.objects.base import Fabric, Name
 from netfab.objects.container import PAUSED, Container
 from netfab.objects.firewall import Firewall
@@ -24,7 +25,6 @@ from netfab.plan.prefixes import shadowed
 from netfab.runtime.paths import Paths
 from netfab.topology.kept import whole_text
 from netfab.topology.schema import Topology
-from netfab.visits import as_they_are_now
 from netfab.where import (
     HERE,
     Where,
@@ -99,7 +99,7 @@ def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
 
 
 def _warnings(leases: Iterable[Lease], wanted: Fabric, host: LocalHost) -> Iterator[str]:
-    from netfab.nics import told_unplugged
+    from netfab.facts.nics import told_unplugged
 
     yield from shadowed(leases, host.facts().reservations)
     yield from told_unplugged(leases, wanted, host)

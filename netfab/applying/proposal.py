@@ -9,11 +9,14 @@ import json
 import os
 from collections.abc import Collection
 
+from netfab.applying.pulling import as_far_as_they_are_here
 from netfab.engine import apply as engine
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
 from netfab.errors import LeaseConflict, raise_all
-from netfab.gathering import facts_of
+from netfab.facts.gathering import facts_of
+from netfab.facts.guests import refuse_unfound
+from netfab.facts.shared_bridges import joined, networks_of
 from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
@@ -23,12 +26,9 @@ from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
 from netfab.plan.renames import renamed
-from netfab.pulling import as_far_as_they_are_here
-from netfab.shared import joined, networks_of
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
-from netfab.visits import refuse_unfound
 from netfab.where import HERE, Where, last_applied, opened_host, opened_store, refuse_another
 
 ATTEMPTS = 20  # at planning, when other processes claim what was planned

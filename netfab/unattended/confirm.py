@@ -14,8 +14,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from ipaddress import IPv4Address, IPv6Address
 from time import monotonic
 
-from netfab import adhoc, fabric
+from netfab import fabric
 from netfab.errors import NetfabError, StoreError, UndoFailed
+from netfab.imperative import adhoc
 from netfab.plan.leases import Lease
 from netfab.store.store import Part, Record
 from netfab.system.files import public_directory

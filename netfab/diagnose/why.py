@@ -1,7 +1,7 @@
 """`netfab why A B`: whether A reaches B, by which way; where not, the first thing that is wrong. Only reads.
 
 First it is tried. Where that fails, diagnose/walk.py walks there and back over what the kernels have; where
-that finds nothing, nft traces who drops it, on all hosts of the way at once; dropping.py says it in words.
+that finds nothing, nft traces who drops it, on all hosts of the way at once; drop_rules.py says it in words.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from netfab.diagnose.answer import Answer
+from netfab.diagnose.drop_rules import Crossing, dropped_by
 from netfab.diagnose.finding import HOST, Finding, Place, by, drifted, name_of, without
 from netfab.diagnose.trials import Trial, Verdict, addresses_of, trials_of
 from netfab.diagnose.walk import Walked, walk
 from netfab.diagnose.world import Cable, Owner, World
-from netfab.dropping import Crossing, dropped_by
 from netfab.errors import NetfabError
 from netfab.kernel.trace import Dropped, Match
 from netfab.objects.view import Link, View, Way
@@ -26,7 +26,7 @@ from netfab.topology.suggest import did_you_mean
 
 
 class Asked(Protocol):
-    """A host that can be asked: looking.py's `Here`, or another by its agent."""
+    """A host that can be asked: this_host.py's `Here`, or another by its agent."""
 
     def look(self) -> View: ...
     def way(self, node: str, target: str, source: str, incoming: int) -> Way: ...

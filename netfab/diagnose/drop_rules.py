@@ -106,7 +106,7 @@ def _why_closed(network: str, file: str) -> str:
 
 def _written(network: str, file: str) -> Network | None:
     """As the file has it now, if that can still be read."""
-    from netfab.loading import load
+    from netfab.files.loading import load
 
     with suppress(NetfabError):
         return load(file).networks.get(network) if file not in ("", "-") else None

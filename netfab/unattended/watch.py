@@ -14,9 +14,11 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
-from netfab import adhoc, fabric, visits
+from netfab import fabric
 from netfab.engine.diff import Change
 from netfab.errors import Interrupted, NetfabError
+from netfab.facts import guests
+from netfab.imperative import adhoc
 from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
 from netfab.objects.kinds import ASKED
@@ -80,7 +82,7 @@ def _can_be_mended(name: str, where: Where) -> bool:
 def _ends_of_guests(where: Where) -> Iterator[int]:
     """A pidfd for each guest of any fabric that lives."""
     for record in records(where):
-        for guest in visits.guests_in(Fabric.from_json(record.desired, ASKED)).values():
+        for guest in guests.guests_in(Fabric.from_json(record.desired, ASKED)).values():
             if guest.pid:
                 with suppress(OSError):
                     yield os.pidfd_open(guest.pid)

@@ -1,6 +1,6 @@
 """What apply would do on each of several hosts: plan a topology for all, and have each compare.
 
-across.py re-exports what is public: it is to this what fabric.py is to proposal.py. Changes nothing.
+across.py re-exports what is public: it is to this what fabric.py is to applying/proposal.py. Changes nothing.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from netfab.applying.pulling import as_far_as_they_are_here
 from netfab.errors import NetfabError
-from netfab.everywhere import with_hosts
+from netfab.files.saved_plans import Part
+from netfab.multihost.each_host import with_hosts
+from netfab.multihost.secret import secret_alone, secret_of
 from netfab.plan.placement import of_all
 from netfab.plan.planner import Plan
 from netfab.plan.prefixes import reasons
 from netfab.plan.runs_on import place
-from netfab.pulling import as_far_as_they_are_here
 from netfab.remote.answers import Changes, changes, read_all
 from netfab.remote.orders import Planned, desired_on, summary_of
 from netfab.remote.party import Connect, Party, connect, party
 from netfab.remote.planning import planned, planned_alone, what_is_there
-from netfab.saved import Part
-from netfab.secret import secret_alone, secret_of
 from netfab.store.book import Entry, Others
 from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
