@@ -17,7 +17,7 @@ from netfab.cli.options import lock_option
 from netfab.errors import NetfabError, NotAll
 
 if TYPE_CHECKING:
-    from netfab.nodes.inside import Uses
+    from netfab.nodes.stats import Uses
     from netfab.remote.nodes import There
 
 _nodes = click.argument("nodes", nargs=-1, required=True, metavar="NODE…", shell_complete=complete.nodes)
@@ -99,7 +99,7 @@ def stats_command(ctx: click.Context, once: bool, output: str, nodes: tuple[str,
     CPU is of one processor, what was received and sent since the node's network was made.
     """
     from netfab.cli import show
-    from netfab.nodes.inside import stats
+    from netfab.nodes.stats import stats
 
     with _usage(nodes, where_of(ctx)) as used:
         for found in stats(used):
@@ -113,7 +113,7 @@ def stats_command(ctx: click.Context, once: bool, output: str, nodes: tuple[str,
 @contextmanager
 def _usage(nodes: tuple[str, ...], where: Any) -> Iterator[Callable[[], Uses]]:
     """What tells what nodes use; no nodes: all of this host, and of the hosts that it controls."""
-    from netfab.nodes.inside import usage
+    from netfab.nodes.stats import usage
 
     far = far_nodes(nodes, where) if nodes else every_far_node(where)
     here = [node for node in nodes if node not in far] if nodes else None
@@ -173,7 +173,7 @@ def _copied_out(node: str, path: str, target: str, where: Any) -> list[str]:
         from netfab.remote.nodes import copy_out as copy_out_there
 
         return copy_out_there(far[node], path, target, where)
-    from netfab.nodes.inside import copy_out
+    from netfab.nodes.copying import copy_out
 
     return copy_out(node, path, target, where)
 
@@ -183,7 +183,7 @@ def _copied_in(source: str, node: str, path: str, where: Any) -> list[str]:
         from netfab.remote.nodes import copy_in as copy_in_there
 
         return copy_in_there(source, far[node], path, where)
-    from netfab.nodes.inside import copy_in
+    from netfab.nodes.copying import copy_in
 
     return copy_in(source, node, path, where)
 

@@ -317,7 +317,7 @@ class Agent:
 
     def _copy_out(self, message: Message) -> Iterator[Message]:
         """What is copied from a node, part by part."""
-        from netfab.nodes.inside import read_in_node
+        from netfab.nodes.copying import read_in_node
         from netfab.remote.copies import said
 
         for part in read_in_node(field(message, "node", str), field(message, "path", str), self._where):
@@ -326,7 +326,7 @@ class Agent:
 
     def _copy_in(self, message: Message) -> Iterator[Message]:
         """A place in a node for the `parts` that follow."""
-        from netfab.nodes.inside import writer_in_node
+        from netfab.nodes.copying import writer_in_node
 
         self._end_copy()
         node, path, name = (field(message, key, str) for key in ("node", "path", "name"))

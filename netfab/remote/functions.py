@@ -38,7 +38,7 @@ def _wait(arguments: Message, where: Where) -> list[int | None]:
 
 
 def _usage(arguments: Message, where: Where) -> list[Any]:
-    from netfab.nodes.inside import usage
+    from netfab.nodes.stats import usage
 
     return [[*key, *used] for key, used in usage(map(str, arguments["nodes"]), where).items()]
 
