@@ -5,12 +5,11 @@ Every function takes a `Where`; nothing is global: a sandbox, a test and this ma
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from netfab.applying.destruction import destroy
 from netfab.applying.proposal import Proposal, claim, commands_of, plan, summary_of, with_part, with_renames
 from netfab.applying.pulling import with_its_images
 from netfab.applying.recording import public_record, remember
@@ -21,14 +20,13 @@ from netfab.errors import NetfabError, StoreError, UndoFailed, Unsupported, rais
 from netfab.facts import shared_bridges
 from netfab.facts.guests import as_they_are_now, ended
 from netfab.hosts.local import LocalHost
-from netfab.nodes.by_name import capture, execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.leases import Lease
 from netfab.plan.node import has_namespace
 from netfab.plan.planner import Plan
 from netfab.store.public import publish
-from netfab.store.store import Part, Record, Store
+from netfab.store.store import NO_COMMANDS, Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
 from netfab.topology.schema import Topology
 from netfab.where import (
@@ -49,8 +47,10 @@ from netfab.where import (
 )
 
 if TYPE_CHECKING:
+    from netfab.applying.destruction import destroy
     from netfab.files.loading import load
     from netfab.files.saved_plans import SavedPlan
+    from netfab.nodes.by_name import capture, execute, logs, programs
     from netfab.queries.status import bridges, name_of, plan_data, status, topology_of, warnings
 
 __all__ = [
@@ -83,11 +83,15 @@ __all__ = [
 ]
 
 
+_ELSEWHERE = dict.fromkeys(("capture", "execute", "logs", "programs"), "netfab.nodes.by_name")
+_ELSEWHERE |= {"destroy": "netfab.applying.destruction", "load": "netfab.files.loading"}
+
+
 def __getattr__(name: str) -> Any:
-    """What is only looked at is elsewhere, and imported when it is asked for."""
+    """What no apply needs is elsewhere, and imported when it is asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("netfab.files.loading" if name == "load" else "netfab.queries.status"), name)
+    return getattr(import_module(_ELSEWHERE.get(name, "netfab.queries.status")), name)
 
 
 def validate(topology: Topology) -> None:
@@ -164,7 +168,7 @@ def apply(
             shown = host.fingerprint(desired.values()) if sealing else ""  # desired is what was read
             host.forget()  # what is written next takes as much memory again
             with _undone_on_failure(applied, host, (desired, last)):
-                run_commands(made, applied.changes, where)
+                _run_commands(made, applied.changes, where)
                 wants = _wants(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
                     if not only:
@@ -204,6 +208,14 @@ def _undone_on_failure(applied: Applied, host: LocalHost, known: tuple[Fabric, .
         engine.undo(applied.before, host, known, failure)
         failure.undone = True
         raise
+
+
+def _run_commands(record: Record, changes: Iterable[Change], where: Where) -> None:
+    """Those of `exec:`, in nodes that are new; most files have none. Raises NetfabError."""
+    if record.commands != NO_COMMANDS:
+        from netfab.nodes.by_name import run_commands
+
+        run_commands(record, changes, where)
 
 
 def _is_known(record: Record | None, made: Record) -> bool:
@@ -291,7 +303,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
         left, last = host.as_left(wanted), last_applied(store, name)
         applied = engine.apply(left, host, (last,), where.progress)
         with _undone_on_failure(applied, host, (left, last)):
-            run_commands(record, applied.changes, where)
+            _run_commands(record, applied.changes, where)
         host.announce(wanted, applied.changes)
         found = record._replace(desired=wanted.to_json())  # with guests as they run now
         publish(where.run, public_record(found, wanted), store.leases(name))
