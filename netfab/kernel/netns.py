@@ -13,17 +13,20 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOENT
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from netfab.kernel.ahead import FEWEST, Ahead, new_namespace
 from netfab.kernel.netlink import Netlink
-from netfab.kernel.together import Together
 from netfab.objects.base import HOST, Name
 from netfab.system import linux
 from netfab.system.files import public_directory
 
+if TYPE_CHECKING:
+    from netfab.kernel.ahead import Ahead
+    from netfab.kernel.together import Together
+
 DIRECTORY = "/run/netns"
 NAMESPACE, LEFTOVER, FOREIGN = "namespace", "leftover", "foreign"  # what a file there is
+FEWEST = 50  # that are worth a child to make them ahead
 _SPARE = 64  # file descriptors left for everything else
 
 
@@ -201,6 +204,8 @@ class Namespaces:
         self._keep(f"node {name.text}", netlink)
 
     def _new(self, group: int) -> Netlink:
+        from netfab.kernel.ahead import new_namespace
+
         try:
             return new_namespace(group)
         finally:
@@ -213,6 +218,8 @@ class Namespaces:
             there = set(os.listdir(DIRECTORY))
         missing = sum(name not in there for name in names)
         if missing >= FEWEST:
+            from netfab.kernel.ahead import Ahead
+
             with suppress(OSError):  # no other process, no socket: they are made when they are needed
                 self._ahead = Ahead(missing, group)
 

@@ -26,7 +26,6 @@ from netfab.kernel.dumps import (
 from netfab.kernel.netns import FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, glimpse, rules_of
 from netfab.kernel.others import OTHERS_XFRM, is_of, names_of_others, ports_of_others, tables_of_others
-from netfab.kernel.together import FEWEST, Together
 from netfab.kernel.xfrm import states_and_policies
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space, by_kind, is_network
 from netfab.objects.link import (
@@ -47,6 +46,7 @@ from netfab.system.proc import text_of
 from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
+    from netfab.kernel.together import Together
     from netfab.objects.guest import Guest
     from netfab.objects.neighbour import NeighbourMessage
     from netfab.objects.ovsdb import Switch
@@ -55,7 +55,10 @@ if TYPE_CHECKING:
     from netfab.objects.xfrm import XfrmMessage
 
 
-class Ahead(NamedTuple):
+FEWEST = 50  # namespaces that are worth a child to read them with
+
+
+class Begun(NamedTuple):
     """A reading that was begun."""
 
     readers: Mapping[str, Reader]  # how which spaces are read
@@ -88,7 +91,7 @@ class Observer:
         self._switches: tuple[Switch, ...] = ()
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
-        self._ahead: Ahead | None = None  # what is being read
+        self._ahead: Begun | None = None  # what is being read
         self._xfrm: list[XfrmMessage] | None = None  # None: it was not read yet
         self._foreign_xfrm: list[Name] = []
 
@@ -305,9 +308,11 @@ class Observer:
     def _begin(self, readers: Mapping[str, Reader], guests: Mapping[str, Guest]) -> None:
         self.close()
         if len(readers) >= FEWEST:
+            from netfab.kernel.together import Together
+
             with suppress(OSError):  # no other process, no pipe: this one reads all of them
                 reading = Together(list(readers), partial(self._read_node, readers))
-                self._ahead = Ahead(readers, guests, reading)
+                self._ahead = Begun(readers, guests, reading)
 
     def _read_node(self, readers: Mapping[str, Reader], space: str) -> Any:
         return readers[space].read(self._namespaces.socket(space))
