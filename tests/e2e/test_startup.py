@@ -20,10 +20,10 @@ main()
 """
 # Of the library and of others, what takes milliseconds and is some command's, or nobody's.
 HEAVY = {
-    "asyncio", "concurrent.futures", "dataclasses", "difflib", "email", "gettext", "glob", "hashlib", "http",
-    "importlib.metadata", "inspect", "locale", "logging", "multiprocessing", "netaddr", "pathlib", "pickle",
-    "platform", "pyroute2", "scapy", "shutil", "ssl", "subprocess", "tempfile", "unittest", "urllib.request",
-    "uuid",
+    "asyncio", "base64", "concurrent.futures", "dataclasses", "difflib", "email", "gettext", "glob",
+    "hashlib", "http", "importlib.metadata", "inspect", "locale", "logging", "multiprocessing", "netaddr",
+    "pathlib", "pickle", "platform", "pyroute2", "scapy", "shutil", "ssl", "subprocess", "tempfile",
+    "unittest", "urllib.request", "uuid",
 }  # fmt: skip
 OTHERS = {
     "netfab.files.saved_plans", "netfab.imperative.uplink", "netfab.kernel.features", "netfab.multihost",
