@@ -255,7 +255,7 @@ class Monitor:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno != errno.ENOBUFS:
+                if error.errno not in (errno.ENOBUFS, errno.ENOMEM):
                     raise
                 continue
             if not data:
