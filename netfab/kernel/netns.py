@@ -112,12 +112,17 @@ class Namespaces:
         return found
 
     def _keep(self, space: str, netlink: Netlink) -> None:
-        if len(self._sockets) + len(self._ended) + 2 * len(self._opened) >= self._most:
+        if self._is_full:
             self.let_go_of_ended()
             self._close_guests()
             for other in [other for other in self._sockets if other != HOST]:
                 self._sockets.pop(other).close()
         self._sockets[space] = netlink
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether descriptors run out; of an open guest there may be two."""
+        return len(self._sockets) + len(self._ended) + 2 * len(self._opened) >= self._most
 
     @contextmanager
     def inside(self, space: str) -> Iterator[None]:
@@ -168,6 +173,8 @@ class Namespaces:
         if opened is None or not opened.lives():
             if opened is not None:
                 self._opened.pop(name).close()
+            if self._is_full:
+                self._close_guests()
             opened = self._opened[name] = open_it(self._guests[name])
         return opened
 
