@@ -162,6 +162,8 @@ def _first_process(inside: Callable[[], int], name: str, helper: Helper | None) 
         door.listen()  # from here on it is found: what is entered is whole
     worker = _forked(inside)
     _pass_signals_to(worker)
+    if door is not None:
+        labs.take_in(door)  # by a thread, so after the last fork
     while True:
         ended, status = os.wait()
         if ended == worker:
