@@ -97,7 +97,7 @@ def test_a_bridge_that_another_network_has_is_refused() -> None:
 
 
 @given(st.integers(0, 2**32).map(Random))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_no_two_have_one_address_however_the_file_changes_between_parts(chance: Random) -> None:
     fabric, there, leases = Fabric("lab"), NOTHING, frozenset[Lease]()
     for _ in range(5):
