@@ -24,7 +24,7 @@ from netfab.topology.adhoc import NAME
 from netfab.tuples import NamedTuple
 from netfab.where import Where, need_root, opened_store
 
-PATIENCE = 10.0  # seconds in which the child, and who confirms, do what takes a moment
+PATIENCE = 10.0  # seconds for the end of a child that has nothing to do, and for the word of who knocks
 PROBING = 0.5  # seconds between two looks whether the address answers
 _APPLIED, _NOTHING = b"+", b"-"
 _CONFIRMED, _TOO_EARLY, _SAME_CONNECTION = b"confirmed", b"early", b"same"

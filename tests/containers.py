@@ -136,5 +136,5 @@ def wait_for_end(pidfd: int) -> None:
     """Until that process is over; closes the descriptor."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    assert poll.poll(20_000)
+    assert poll.poll(60_000)
     os.close(pidfd)

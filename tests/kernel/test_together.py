@@ -104,7 +104,7 @@ def test_it_does_not_outlive_its_maker_whose_lock_it_would_keep() -> None:
     os.kill(maker, signal.SIGKILL)
     os.waitpid(maker, 0)
 
-    assert select.select([child], [], [], 20)[0]
+    assert select.select([child], [], [], 60)[0]
     os.close(child)
     os.close(told)
     os.close(tell)
