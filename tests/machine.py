@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from netfab.kernel.dumps import addresses, links, routes
@@ -42,15 +44,22 @@ def snapshot() -> dict[str, frozenset[object]]:
         (message.type, message.header[: SELECTOR.size + ID.size]) for message in states_and_policies()
     )
     for name in ("/run/netns", "/run/netfab", "/var/lib/netfab"):
-        found[name] = (
-            frozenset(str(path) for path in Path(name).rglob("*")) if os.path.isdir(name) else frozenset()
+        found[name] = frozenset(
+            os.path.join(directory, one)
+            for directory, directories, files in os.walk(name)  # which minds nothing that goes meanwhile
+            for one in directories + files
         )
     with open("/proc/self/mounts") as file:
         found["mounts"] = frozenset(line for line in file if line.split()[1] != "/run/netns")
-    found["forwarding"] = frozenset(
-        (str(path), path.read_text()) for path in Path("/proc/sys/net/ipv4/conf").glob("*/forwarding")
-    )
+    found["forwarding"] = frozenset(_forwarding())
     return found
+
+
+def _forwarding() -> Iterator[tuple[str, str]]:
+    """By path; of links that the kernel ends meanwhile nothing."""
+    for path in Path("/proc/sys/net/ipv4/conf").glob("*/forwarding"):
+        with suppress(FileNotFoundError):
+            yield str(path), path.read_text()
 
 
 def differences(before: dict[str, frozenset[object]], after: dict[str, frozenset[object]]) -> list[str]:
