@@ -236,11 +236,20 @@ def test_a_signal_to_what_does_not_run_is_refused_and_reaches_the_others(contain
     assert containers.status().exit_code == 137
 
 
+def test_a_program_that_was_killed_has_ended_by_then_and_can_be_started(containers: Containers) -> None:
+    first = containers.start("sleep", "inf")
+    client.send_signal(containers.paths, ["web"], signal.SIGKILL)
+
+    again = containers.start("sleep", "inf")
+
+    assert again.state == "running"
+    assert again.pid != first.pid
+
+
 def test_a_program_that_was_killed_on_purpose_is_not_restarted_by_its_policy(containers: Containers) -> None:
     containers.start("sleep", "inf", restart="always")
 
     client.send_signal(containers.paths, ["web"], signal.SIGKILL)
-    containers.output()
 
     assert (containers.status().state, containers.status().restarts) == ("stopped", 0)
 
