@@ -24,7 +24,7 @@ from netfab.topology.adhoc import NAME
 from netfab.tuples import NamedTuple
 from netfab.where import Where, need_root, opened_store
 
-PATIENCE = 10.0  # seconds for the end of a child that has nothing to do
+PATIENCE = 10.0  # seconds for the end of a child that has nothing to do, and for the word of who knocks
 PROBING = 0.5  # seconds between two looks whether the address answers
 _APPLIED, _NOTHING = b"+", b"-"
 _CONFIRMED, _TOO_EARLY, _SAME_CONNECTION = b"confirmed", b"early", b"same"
@@ -254,7 +254,7 @@ def _is_wanted(name: str, terms: Terms, where: Where, door: socket.socket, told:
 def _is_confirmed(door: socket.socket, applied: bool) -> bool:
     """Answer one who knocked."""
     with suppress(OSError), door.accept()[0] as line:
-        line.settimeout(1)
+        line.settimeout(PATIENCE)
         theirs, ours = line.recv(1000).rstrip(b"\n"), _connection()
         answer = _CONFIRMED if applied else _TOO_EARLY
         if ours and theirs == ours:

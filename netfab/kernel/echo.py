@@ -122,7 +122,7 @@ class _Echo:
             )
 
     def heard(self, seconds: float, enough: int | None = None) -> Iterable[_Answer]:
-        """What comes within that time, and what has come when we look late; `enough`: only so many replies."""
+        """What comes within that time, and what has come where we look late; `enough` replies end it."""
         deadline = monotonic() + seconds
         replies = late = 0
         while replies != enough and late < _QUEUE:

@@ -18,7 +18,6 @@ from netfab.testing.inside import Place
 from netfab.testing.sandboxes import Sandbox
 from netfab.tuples import NamedTuple
 
-
 _END = 30.0  # seconds, in which what was killed has ended on any machine
 
 
