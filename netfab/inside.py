@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from netfab.errors import NetfabError
@@ -56,7 +56,8 @@ def usage(nodes: Iterable[str] | None = None, where: Where = HERE) -> dict[tuple
         paths = Paths(fabric, where.run, where.state)
         for name, one in status(paths).items():
             if one.pid and (wanted is None or (fabric, name) in wanted):
-                found[fabric, name] = usage_of(one, find_hierarchies(paths))
+                with suppress(FileNotFoundError):  # the fabric is destroyed at this moment
+                    found[fabric, name] = usage_of(one, find_hierarchies(paths))
     return found
 
 
