@@ -7,12 +7,14 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from containers import PYTHON, Containers, wait_for_end
 
 from netfab.errors import ContainerFailed, NetfabError, RuntimeFailed
 from netfab.runtime import client
+from netfab.runtime import status as status_module
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import connect, status
 
@@ -244,6 +246,28 @@ def test_a_program_that_was_killed_has_ended_by_then_and_can_be_started(containe
 
     assert again.state == "running"
     assert again.pid != first.pid
+
+
+def test_a_program_that_has_ended_is_known_to_although_its_supervisor_did_not_run_since(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pidfd, supervisor = os.pidfd_open(containers.start("sleep", "inf").pid), containers.supervisor()
+    os.kill(supervisor, signal.SIGSTOP)
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    wait_for_end(pidfd)
+
+    class Waking(socket.socket):
+        def send(self, *words: Any) -> int:
+            os.kill(supervisor, signal.SIGCONT)
+            return super().send(*words)
+
+    monkeypatch.setattr(status_module, "connect", lambda paths: Waking(fileno=connect(paths).detach()))
+    try:
+        found = containers.status()
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+
+    assert (found.state, found.exit_code) == ("exited", 137)
 
 
 def test_a_program_that_was_killed_on_purpose_is_not_restarted_by_its_policy(containers: Containers) -> None:
