@@ -74,7 +74,9 @@ class Supervisor:
         self._rotate()
         while self._expecting or self._connections or self.keeper.containers or self.ports:
             wait = self._timers.wait()
-            for fd, _ in self._poll.poll(wait if wait < 0 else wait + 0.001):
+            ready = [fd for fd, _ in self._poll.poll(wait if wait < 0 else wait + 0.001)]
+            # What has ended comes first: nobody is told that it runs, and nothing new has its number yet.
+            for fd in sorted(ready, key=lambda fd: (fd == door.fileno(), fd in self._connections)):
                 if fd == door.fileno():
                     self._accept(door)
                 elif fd in self._connections:

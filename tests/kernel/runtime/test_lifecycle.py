@@ -270,6 +270,25 @@ def test_a_program_that_has_ended_is_known_to_although_its_supervisor_did_not_ru
     assert (found.state, found.exit_code) == ("exited", 137)
 
 
+def test_a_start_that_comes_together_with_an_end_is_one(containers: Containers) -> None:
+    first, supervisor = containers.start("sleep", "inf"), containers.supervisor()
+    pidfd = os.pidfd_open(first.pid)
+    with connect(containers.paths) as door:
+        door.send(b'{"verb": "wait", "names": []}')
+        door.recv(100)  # it has this connection
+        os.kill(supervisor, signal.SIGSTOP)
+        socket.send_fds(door, [b'{"verb": "start", "names": ["web"]}'], [containers.netns])
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        wait_for_end(pidfd)
+        os.kill(supervisor, signal.SIGCONT)
+        door.recv(100)
+
+    again = containers.status()
+
+    assert again.state == "running"
+    assert again.pid != first.pid
+
+
 def test_a_program_that_was_killed_on_purpose_is_not_restarted_by_its_policy(containers: Containers) -> None:
     containers.start("sleep", "inf", restart="always")
 
