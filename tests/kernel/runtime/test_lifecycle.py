@@ -17,6 +17,14 @@ from netfab.runtime import client
 from netfab.runtime import status as status_module
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import connect, status
+from netfab.system.proc import stat_fields
+
+
+def halt(pid: int) -> None:
+    """On return it does not run, as on a machine that has others to run."""
+    os.kill(pid, signal.SIGSTOP)
+    while stat_fields(pid)[0] != "T":
+        continue
 
 
 @pytest.mark.parametrize(
@@ -252,7 +260,7 @@ def test_a_program_that_has_ended_is_known_to_although_its_supervisor_did_not_ru
     containers: Containers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pidfd, supervisor = os.pidfd_open(containers.start("sleep", "inf").pid), containers.supervisor()
-    os.kill(supervisor, signal.SIGSTOP)
+    halt(supervisor)
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     wait_for_end(pidfd)
 
@@ -276,7 +284,7 @@ def test_a_start_that_comes_together_with_an_end_is_one(containers: Containers) 
     with connect(containers.paths) as door:
         door.send(b'{"verb": "wait", "names": []}')
         door.recv(100)  # it has this connection
-        os.kill(supervisor, signal.SIGSTOP)
+        halt(supervisor)
         socket.send_fds(door, [b'{"verb": "start", "names": ["web"]}'], [containers.netns])
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         wait_for_end(pidfd)
