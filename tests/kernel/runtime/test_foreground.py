@@ -78,8 +78,7 @@ def test_what_is_written_to_a_terminal_is_logged_to_the_last_byte(containers: Co
 def test_a_terminal_that_has_ended_with_its_supervisor_is_shown_from_its_log(containers: Containers) -> None:
     containers.shell("echo last words", terminal=True)
     out = os.memfd_create("out")
-    while containers.supervisor():  # it ends with its last program
-        continue
+    containers.wait_for_supervisors()  # it ends with its last program
 
     found = foreground.look_at(containers.paths, "web", foreground.View(None, out, terminal=True))
 
