@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 
-from netfab.system.proc import stat_fields
+from netfab.system.proc import stat_fields, text_of
 from netfab.system.rest import rest
 
 _WAITS = {"x86_64": "128", "aarch64": "137"}.get(os.uname().machine, "")  # rt_sigtimedwait, asm/unistd.h
@@ -35,7 +36,7 @@ def handles(pid: int, number: int) -> bool:
 def _answer(pid: int, number: int) -> bool | None:
     """None: it runs, or did so while it was looked at."""
     before = _status(pid)
-    if any(int(before[mask], 16) & 1 << (number - 1) for mask in ("SigCgt", "SigBlk")):
+    if any(mask & 1 << (number - 1) for mask in _noticed(before)):
         return True
     call = _system_call(pid)
     if call == _WAITS:
@@ -43,18 +44,21 @@ def _answer(pid: int, number: int) -> bool | None:
     return False if call != _RUNS and _status(pid) == before else None
 
 
-def _status(pid: int) -> dict[str, str]:
-    """Its masks, and how often it has given its processor away."""
-    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-        lines = (line.partition(":") for line in file)
-        return {name: text for name, _, text in lines if name.startswith("Sig") or "ctxt" in name}
+def _status(pid: int) -> str:
+    """Its masks, and at the end how often it has given its processor away."""
+    text = text_of(f"/proc/{pid}/status")
+    return text[text.find("SigQ:") :]
+
+
+def _noticed(status: str) -> Iterator[int]:
+    lines = (line.split() for line in status.splitlines() if line.startswith(("SigCgt:", "SigBlk:")))
+    return (int(mask, 16) for _, mask in lines)
 
 
 def _system_call(pid: int) -> str:
     """The number of the one that it is in; _RUNS; "" where that is not for us to know."""
     try:
-        with open(f"/proc/{pid}/syscall", encoding="utf-8") as file:
-            return file.read().split()[0]
+        return text_of(f"/proc/{pid}/syscall").split()[0]
     except PermissionError:  # of another user's process, or where ptrace is restricted
         return ""
 

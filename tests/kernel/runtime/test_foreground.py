@@ -142,9 +142,8 @@ def test_an_init_that_has_just_been_woken_is_looked_at_again(
     monkeypatch: pytest.MonkeyPatch, calls: list[str], switches: list[str]
 ) -> None:
     """Tini is, every second; on a busy machine it may stay so for long."""
-    masks = {"SigBlk": "0", "SigCgt": "0"}
     monkeypatch.setattr(handled, "_system_call", lambda _: calls.pop(0))
-    monkeypatch.setattr(handled, "_status", lambda _: {**masks, "ctxt": switches.pop(0)})
+    monkeypatch.setattr(handled, "_status", lambda _: f"SigBlk:\t0\nSigCgt:\t0\nctxt:\t{switches.pop(0)}\n")
 
     assert handled.handles(os.getpid(), signal.SIGTERM)
 
