@@ -128,7 +128,10 @@ def halt(paths: Paths, spec: Spec) -> None:
 
 
 def send_signal(paths: Paths, names: Sequence[str], number: int) -> None:
-    """Send a signal to the first process of each. Raises NetfabError, for all that don't run."""
+    """Send a signal to the first process of each; of SIGKILL they have ended on return.
+
+    Raises NetfabError, for all that don't run.
+    """
     raise_all(_ask_each(paths, names, {"verb": "signal", "number": number}))
 
 

@@ -51,6 +51,7 @@ from netfab.runtime.streams import OWN_STREAMS, Streams
 from netfab.system import linux
 from netfab.system.calls import at_once
 from netfab.system.devpts import open_terminal
+from netfab.system.poll import readable
 from netfab.system.process import (
     clone,
     close_on_exec_from,
@@ -121,7 +122,7 @@ def main(request: str, report: str) -> None:
     os.set_inheritable(int(report), False)
     with open(int(request), "rb") as pipe:
         asked = pipe.read()
-    if not asked:  # our caller needed no helper, or is gone
+    if not asked or readable([int(report)], 0):  # our caller needed no helper, or is gone: nobody hears us
         os._exit(0)
     paths, words, silent, detached = json.loads(asked)
     wanted = _Wanted(*words)

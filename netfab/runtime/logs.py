@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from netfab.runtime.paths import Paths
 from netfab.runtime.rotation import LOG_LIMIT
@@ -36,17 +37,14 @@ def tail(paths: Paths, name: str, lines: int | None = None) -> list[bytes]:
     """
     found: list[bytes] = []
     for path in _logs_of(paths, name):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            found += _last_lines(fd, lines)[0]
-        finally:
-            os.close(fd)
+        with suppress(FileNotFoundError), open(path, "rb", 0) as log:
+            found += _last_lines(log.fileno(), lines)[0]
     return found if lines is None else found[len(found) - min(lines, len(found)) :]
 
 
-def _logs_of(paths: Paths, name: str) -> list[str]:
-    """What there is of its logs: nothing before it is first started."""
-    return [path for path in (paths.log(name), paths.errors(name)) if os.path.exists(path)]
+def _logs_of(paths: Paths, name: str) -> tuple[str, str]:
+    """Where its logs are: none before it is first started, nor when it is removed, and mostly one."""
+    return paths.log(name), paths.errors(name)
 
 
 def _last_lines(fd: int, lines: int | None) -> tuple[list[bytes], int]:
@@ -84,7 +82,9 @@ def follow(containers: Iterable[tuple[Paths, str]], lines: int | None = None) ->
     followed: list[_Followed] = []
     try:
         for paths, name in containers:
-            followed += (_Followed(paths, name, log, watch) for log in _logs_of(paths, name))
+            for log in _logs_of(paths, name):
+                with suppress(FileNotFoundError):
+                    followed.append(_Followed(paths, name, log, watch))
         for one in followed:
             yield from one.begin(lines)
         while followed:

@@ -15,6 +15,7 @@ import gc
 import json
 import os
 import select
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -46,8 +47,8 @@ _ROTATION = 2.0  # seconds between two looks at the logs
 class _Wait:
     """A request that is answered when its containers are over."""
 
-    def __init__(self, connection: socket.socket, names: set[str]) -> None:
-        self.connection, self.waiting = connection, names
+    def __init__(self, connection: socket.socket, names: set[str], answer: dict[str, Any]) -> None:
+        self.connection, self.waiting, self.answer = connection, names, answer
 
 
 class Supervisor:
@@ -73,7 +74,9 @@ class Supervisor:
         self._rotate()
         while self._expecting or self._connections or self.keeper.containers or self.ports:
             wait = self._timers.wait()
-            for fd, _ in self._poll.poll(wait if wait < 0 else wait + 0.001):
+            ready = [fd for fd, _ in self._poll.poll(wait if wait < 0 else wait + 0.001)]
+            # What has ended comes first: nobody is told that it runs, and nothing new has its number yet.
+            for fd in sorted(ready, key=lambda fd: (fd == door.fileno(), fd in self._connections)):
                 if fd == door.fileno():
                     self._accept(door)
                 elif fd in self._connections:
@@ -128,15 +131,21 @@ class Supervisor:
             case "start":
                 return _failures(self.keeper.start(dict(zip(request["names"], descriptors, strict=True))))
             case "stop":
-                self.keeper.stop(self._waited_for(connection, request["names"]), request["timeout"])
+                self.keeper.stop(self._waited_for(connection, request["names"], {}), request["timeout"])
                 self._answer_waits()
                 return None
             case "wait":
-                self._waited_for(connection, request["names"])
+                self._waited_for(connection, request["names"], {})
                 self._answer_waits()
                 return None
             case "signal":
-                return _failures(self.keeper.send(request["names"], request["number"]))
+                failed = _failures(self.keeper.send(request["names"], request["number"]))
+                if request["number"] != signal.SIGKILL:
+                    return failed
+                killed = [name for name in request["names"] if name not in failed["failed"]]
+                self._waited_for(connection, killed, failed)
+                self._answer_waits()
+                return None
             case "pause":
                 return _failures(self.keeper.pause(request["names"], request["paused"]))
             case "update":
@@ -171,17 +180,17 @@ class Supervisor:
         self._left.discard(name)
         self._removers.append(remover.start(self._paths, name, self._mounts))
 
-    def _waited_for(self, connection: socket.socket, names: list[str]) -> set[str]:
-        """Those of these that are not over; that they are will be told there."""
+    def _waited_for(self, connection: socket.socket, names: list[str], answer: dict[str, Any]) -> set[str]:
+        """Those of these that are not over; when they are, there will be that answer."""
         there = {name for name in names if name in self.keeper.containers}
-        self._waits.append(_Wait(connection, set(there)))
+        self._waits.append(_Wait(connection, set(there), answer))
         return there
 
     def _answer_waits(self) -> None:
         done = [wait for wait in self._waits if not wait.waiting]
         self._waits = [wait for wait in self._waits if wait.waiting]
         for wait in done:
-            self._send(wait.connection, {})
+            self._send(wait.connection, wait.answer)
 
     def _send(self, connection: socket.socket, answer: dict[str, Any]) -> None:
         with suppress(OSError):  # a client that has gone needs no answer

@@ -202,6 +202,7 @@ def test_words_are_the_programs_own_and_flags_what_docker_means_by_them(lab: Lab
 
 def test_an_init_reaps_and_passes_signals_on(lab: Lab) -> None:
     lab.netfab("run", "-d", "--init", "--name", "a", "host", "sh", "-c", LINGERS)
+    lab.shell(f"until {' '.join(lab.words('logs', 'a'))} | grep -q '^up'; do :; done")
 
     assert "init" in lab.netfab("exec", "a", "cat", "/proc/1/cmdline").out
     lab.run(*lab.words("stop", "a"))

@@ -120,4 +120,4 @@ def test_no_child_is_left_of_a_plan_that_fails(tmp_path: Path) -> None:
     with pytest.raises(SubnetTaken):
         fabric.apply(*wrong)
 
-    assert own_children() == before
+    assert own_children() <= before

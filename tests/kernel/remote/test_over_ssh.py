@@ -24,7 +24,7 @@ name: shop
 networks:
   lan: {}
 nodes:
-  web: {networks: [lan], command: [sh, -c, "echo hello; exec sleep 1000"]}
+  web: {networks: [lan], command: [sh, -c, "echo hello; exec sleep 1000"], ready: {log: hello}}
   db: {networks: [lan]}
 """
 THERE = "root@192.0.2.1"
