@@ -6,7 +6,7 @@ across.py re-exports it. What a host says is put together here, with its name.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -69,12 +69,14 @@ def destroy(
     *,
     force: bool = False,
     skip_unreachable: bool = False,
+    forget: Collection[str] = (),
     way: Connect = connect,
 ) -> Changes:
     """Leave nothing of the fabric on any host. The book keeps hosts that were not reached.
 
-    Nothing is changed where one is not reached, and that is not to be skipped. A store that is lost hinders
-    nothing; StoreError then says what is still held there.
+    Nothing is changed where one is not reached, and that is not to be skipped; of those in `forget` the book
+    keeps nothing, reached or not. A store that is lost hinders nothing; StoreError then says what is still
+    held there.
     """
     with ExitStack() as stack:
         copy, lost = opened_book(where), None
@@ -85,17 +87,28 @@ def destroy(
         except StoreError as error:
             lost = error
         refuse_home(entry, entry.hosts)
+        refuse_unknown(entry, forget)
         with party(entry.hosts, where, way, book.keep_alive) as together:
-            greeted(together, entry.name, {}, skip_unreachable)
+            greeted(together, entry.name, {}, skip_unreachable, entry.hosts, forget)
             said = together.call("destroy", {"fabric": entry.name, "force": force})
             found = answers.read_all(said, answers.changes)
-        left = entry._replace(hosts={host: ssh for host, ssh in entry.hosts.items() if host not in found})
+        gone = {*found, *forget}
+        left = entry._replace(hosts={host: ssh for host, ssh in entry.hosts.items() if host not in gone})
         lost = lost or _forgotten(left, book)
         if lost is not None:
             with suppress(StoreError):
                 copy.keep(left)
             raise _still_held(left, lost) from lost
     return with_hosts(found)
+
+
+def refuse_unknown(entry: Entry, hosts: Iterable[str]) -> None:
+    """Raises NetfabError where the fabric is not on one of these hosts."""
+    for host in hosts:
+        if host not in entry.hosts:
+            raise NetfabError(
+                f"fabric {entry.name} is on no host {host}", hint=f"it is on {', '.join(entry.hosts)}"
+            )
 
 
 def _forgotten(left: Entry, book: Book | SharedBook) -> StoreError | None:
