@@ -6,18 +6,18 @@ across.py re-exports it. What a host says is put together here, with its name.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from netfab.diagnose.trials import Trial, Verdict
-from netfab.errors import NetfabError, StoreError
+from netfab.errors import NetfabError, NotReached, StoreError
 from netfab.objects.decode import plain
 from netfab.remote import answers
 from netfab.remote.answers import Changes
 from netfab.remote.meeting import greeted, tell_what_was_decided
 from netfab.remote.messages import understood
-from netfab.remote.party import Connect, Party, connect, party
+from netfab.remote.party import Connect, connect, party
 from netfab.store.book import Book, Entry
 from netfab.topology.kept import whole_text
 from netfab.where import HERE, Where, locked_book, opened_book, store_of
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@contextmanager
-def _those_of(entry: Entry, where: Where, way: Connect) -> Iterator[Party]:
-    """All hosts of a fabric, who have heard what was decided last."""
-    refuse_home(entry, entry.hosts)
-    with party(entry.hosts, where, way) as together:
-        tell_what_was_decided(together, entry.name, greeted(together, entry.name))
-        yield together
-
-
 def _on_each(
     function: str,
     entry: Entry,
@@ -44,18 +35,34 @@ def _on_each(
     way: Connect,
     how: Callable[[Any], T],
 ) -> dict[str, T]:
-    with _those_of(entry, where, way) as together:
+    """What a function returns on each host that is reached, once it has heard what was decided last."""
+    refuse_home(entry, entry.hosts)
+    with party(entry.hosts, where, way) as together:
+        heard = greeted(together, entry.name, skip_unreachable=True)
+        tell_what_was_decided(together, entry.name, heard)
         return answers.read_all(together.call(function, {"fabric": entry.name}), how)
 
 
+def _whole(entry: Entry, said: Collection[str], found: T) -> T:
+    """What was found, if all hosts said something. Raises NotReached with it."""
+    if away := sorted(entry.hosts.keys() - {*said}):
+        raise NotReached(entry.name, away, found)
+    return found
+
+
 def drift(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> Changes:
-    """What others changed on any host since the last apply."""
-    return with_hosts(_on_each("drift", entry, where, way, answers.changes))
+    """What others changed on any host since the last apply. Raises NotReached with that of the others."""
+    said = _on_each("drift", entry, where, way, answers.changes)
+    return _whole(entry, said, with_hosts(said))
 
 
 def reconcile(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> Changes:
-    """Repair what others changed; each host by itself, from what it has in its own store."""
-    return with_hosts(_on_each("reconcile", entry, where, way, answers.changes))
+    """Repair what others changed; each host by itself, from what it has in its own store.
+
+    Raises NotReached, with what was repaired on the others.
+    """
+    said = _on_each("reconcile", entry, where, way, answers.changes)
+    return _whole(entry, said, with_hosts(said))
 
 
 def with_hosts(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> Changes:
@@ -180,11 +187,16 @@ def status(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> dict
 
 
 def programs(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> list[dict[str, Any]]:
-    """Every program of the fabric, as `ps -o json` prints it, with its host."""
-    found = _on_each("programs", entry, where, way, answers.programs)
-    return [
-        {**one, "host": host} for host, ran in found.items() for one in ran if one["fabric"] == entry.name
-    ]
+    """Every program of the fabric, as `ps -o json` prints it, with its host.
+
+    Raises NotReached, with those of the hosts that are.
+    """
+    said = _on_each("programs", entry, where, way, answers.programs)
+    return _whole(
+        entry,
+        said,
+        [{**one, "host": host} for host, ran in said.items() for one in ran if one["fabric"] == entry.name],
+    )
 
 
 def tried(

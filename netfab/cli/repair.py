@@ -8,6 +8,7 @@ import click
 
 from netfab.cli import complete
 from netfab.cli.context import output_json, titles_of, where_of
+from netfab.cli.failures import end_in_part
 from netfab.cli.files import (
     entry_of,
     fabric_name,
@@ -15,7 +16,7 @@ from netfab.cli.files import (
 from netfab.cli.options import (
     lock_option,
 )
-from netfab.errors import NetfabError, raise_all
+from netfab.errors import NetfabError, NotReached, raise_all
 
 
 @click.command("drift")
@@ -23,17 +24,24 @@ from netfab.errors import NetfabError, raise_all
 @output_json
 @click.pass_context
 def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
-    """Show what others changed since the last apply; exit with 2 when there is something. Needs no file."""
+    """Show what others changed since the last apply; exit with 2 when there is something. Needs no file.
+
+    Exits with 1 when a host of it is not reached, and shows that of the others.
+    """
     from netfab import fabric
     from netfab.cli import show
 
     where = where_of(ctx)
     found = fabric_name(name, where)
     warnings: list[str] = []
+    missing: list[NotReached] = []
     if entry := entry_of(found, where):
         from netfab import across
 
-        changes = across.drift(entry, where)
+        try:
+            changes = across.drift(entry, where)
+        except NotReached as error:
+            changes, missing = error.found, [error]
     else:
         changes = show.describe(fabric.drift(found, where))
         warnings = list(fabric.warnings(found, where))
@@ -43,6 +51,7 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
         show.show_data({"version": 1, **data}, output, list)
     else:
         show.show_described(changes, False, found, titles_of(found, where))
+    end_in_part(missing)
     if changes:
         raise SystemExit(2)
 
@@ -62,7 +71,7 @@ def reconcile_command(
 
     where = where_of(ctx, lock_timeout)
     names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
-    repaired, errors = [], []
+    repaired, errors, missing = [], [], []
     for one in names:
         gone: tuple[Any, ...] = ()
         titles = titles_of(one, where)
@@ -70,7 +79,11 @@ def reconcile_command(
             if entry := None if everything else entry_of(one, where):
                 from netfab import across
 
-                changes = across.reconcile(entry, where)
+                try:
+                    changes = across.reconcile(entry, where)
+                except NotReached as error:
+                    changes = error.found
+                    missing.append(error)
             else:
                 outcome = adhoc.reconcile(one, where)
                 changes, gone = show.describe(outcome.changes), outcome.gone
@@ -86,6 +99,7 @@ def reconcile_command(
     if output != "table" and (everything or repaired):
         data = {"fabrics": repaired} if everything else repaired[0]
         show.show_data({"version": 1, **data}, output, list)
+    end_in_part(missing)
     raise_all(errors)
 
 
