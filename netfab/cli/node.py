@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from netfab.cli import complete
-from netfab.cli.context import output_json, where_of
+from netfab.cli.context import need_terminal, output_json, where_of
 from netfab.cli.failures import end_in_part, show_error
 from netfab.cli.files import far_nodes, known_fabrics
 from netfab.cli.options import env_file_option, env_option, variables
@@ -72,6 +72,8 @@ def exec_command(
         _have_no_input()
     more = {"user": user, "workdir": workdir, "env": tuple(variables(env, env_files)), "detached": detach}
     terminal = terminal and not detach
+    if terminal and interactive:
+        need_terminal()
     codes = [_execute(ctx, node, command, privileged=privileged, terminal=terminal, **more) for node in nodes]
     raise SystemExit(next((code for code in codes if code), 0))
 

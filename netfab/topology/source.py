@@ -237,7 +237,7 @@ class Source:
         lines = self._text.splitlines()
         rest = lines[mark.line][mark.column :] if mark.line < len(lines) else ""
         context = f"{error.context}, " if error.context else ""
-        self._stop(line, column, f"{context}{error.problem}{_trap(rest)}")
+        self._stop(line, column, f"{context}{error.problem}{_trap(error.problem, rest)}")
 
     def _at(self, line: int, column: int) -> Location:
         path = "".join(f"[{each}]" if isinstance(each, int) else f".{shown(each)}" for each in self._path)
@@ -251,8 +251,10 @@ class Source:
         raise TopologyError(message, at=self._at(line, column))
 
 
-def _trap(rest: str) -> str:
+def _trap(problem: str, rest: str) -> str:
     """What is probably meant where the parser stopped: the first characters of the rest of the line tell."""
+    if problem.startswith("mapping values"):
+        return "; a text with `: ` in it must be quoted, and a map below a key begins in a line of its own"
     if rest.startswith(":"):
         return '; a value that begins with `:` must be quoted between `{}` or `[]`: ":80"'
     if rest.startswith("{"):
