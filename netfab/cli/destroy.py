@@ -95,11 +95,12 @@ def _destroy(
     ctx: click.Context, name: str, where: Any, force: bool, skip_unreachable: bool, forget: tuple[str, ...]
 ) -> dict[str, Any]:
     """What went, and the processes that are left in what were nodes."""
-    from netfab import destruction, inhabitants
+    from netfab import inhabitants
+    from netfab.applying import destruction
     from netfab.cli import show
 
     if entry := entry_of(name, where):
-        from netfab import across
+        from netfab.multihost import across
         from netfab.remote.meeting import forgotten
 
         gone = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable, forget=forget)
@@ -110,7 +111,7 @@ def _destroy(
         raise NetfabError(f"fabric {name} is on no host {forget[0]}", hint="it is on this machine alone")
     before = inhabitants(name)
     if force:
-        from netfab import adhoc
+        from netfab.imperative import adhoc
 
         applied = adhoc.destroy(name, where)
     else:

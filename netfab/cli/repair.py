@@ -73,7 +73,7 @@ def _drift_of(name: str, entry: Any, where: Any) -> tuple[Any, list[str]]:
 
     if entry is None:
         return show.describe(fabric.drift(name, where)), list(fabric.warnings(name, where))
-    from netfab import across
+    from netfab.multihost import across
 
     return across.drift(entry, where), []
 
@@ -88,8 +88,9 @@ def reconcile_command(
     ctx: click.Context, name: str | None, everything: bool, lock_timeout: float, output: str
 ) -> None:
     """Repair what others changed since the last apply; after a reboot, everything."""
-    from netfab import adhoc, fabric
+    from netfab import fabric
     from netfab.cli import show
+    from netfab.imperative import adhoc
 
     where = where_of(ctx, lock_timeout)
     names = _named(name, everything, where)
@@ -99,7 +100,7 @@ def reconcile_command(
         titles = titles_of(one, where)
         try:
             if entry := None if everything else entry_of(one, where):
-                from netfab import across
+                from netfab.multihost import across
 
                 try:
                     changes = across.reconcile(entry, where)
@@ -135,17 +136,17 @@ def confirm_command(ctx: click.Context, name: str | None, host: str | None) -> N
     if host is not None:
         if name is None:
             raise click.UsageError("--host goes with the fabric's name")
-        from netfab import across
+        from netfab.multihost import across
 
         across.confirmed_alone(name, host, where)
         kept = name
     elif name is not None and (entry := entry_of(name, where)) is not None:
-        from netfab import across
+        from netfab.multihost import across
 
         across.confirmed(entry, where)
         kept = name
     else:
-        from netfab.confirm import confirm
+        from netfab.unattended.confirm import confirm
 
         kept = confirm(name, where)
     if not ctx.obj["quiet"]:
@@ -157,8 +158,8 @@ def confirm_command(ctx: click.Context, name: str | None, host: str | None) -> N
 @click.pass_context
 def recover_command(ctx: click.Context, output: str) -> None:
     """Rebuild a lost or broken store from what is published in the run directory and shown by the kernel."""
+    from netfab.applying.recovery import recover
     from netfab.cli import show
-    from netfab.recovery import recover
 
     told = recover(where_of(ctx))
     show.show_data({"version": 1, "told": told}, output, lambda: [(line,) for line in told])

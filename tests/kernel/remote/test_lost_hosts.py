@@ -9,8 +9,9 @@ from far import Far
 from far_shop import Shop
 from test_two_phase_apply import but_not
 
-from netfab import across, fabric
+from netfab import fabric
 from netfab.errors import NetfabError
+from netfab.multihost import across
 
 FORGOTTEN = (
     "h2 is forgotten, unreached: what it has of shop stays there;"
