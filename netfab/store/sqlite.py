@@ -18,7 +18,7 @@ from typing import Self
 
 from netfab.errors import StoreError
 from netfab.plan.leases import HeldSubnet, Lease
-from netfab.store.conflicts import refuse_bridges, refuse_overlaps, refuse_ports, refuse_vnis
+from netfab.store.conflicts import overlaps, refuse, taken_bridges, taken_ports, taken_vnis
 from netfab.store.store import Part, Record
 
 # What each version added to the one before; the first makes the tables.
@@ -175,10 +175,12 @@ class SqliteStore:
         if wanted <= self.leases(fabric):
             return
         with self._as_store_error(), self._transaction():
-            refuse_ports(wanted, self.published(fabric))
-            refuse_vnis(wanted, self.vnis(fabric))
-            refuse_bridges(wanted - self.leases(fabric), self.bridges(fabric))
-            refuse_overlaps(wanted, self.held(fabric))
+            refuse(
+                taken_ports(wanted, self.published(fabric)),
+                taken_vnis(wanted, self.vnis(fabric)),
+                taken_bridges(wanted - self.leases(fabric), self.bridges(fabric)),
+                overlaps(wanted, self.held(fabric)),
+            )
             self._insert(fabric, wanted)
 
     def commit(self, record: Record, wants: Iterable[Lease], part: Part | None = None) -> None:
