@@ -206,7 +206,8 @@ def shared_by(file: str) -> tuple[str, Etcd] | None:
 
 def _written(key: str, file: str) -> str:
     """What a file says at its top; "" where it doesn't, or can't be read."""
-    from netfab.topology.source import MAX_BYTES, Source
+    from netfab.topology import MAX_BYTES
+    from netfab.topology.source import Source
 
     try:
         with open(0 if file == "-" else file, "rb", closefd=file != "-") as opened:

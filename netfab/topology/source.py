@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 
 from netfab.errors import Location, TopologyError
+from netfab.topology import MAX_BYTES, MAX_ERRORS
 from netfab.topology.files import LINE
 from netfab.topology.grammar import Wrong, shown
 from netfab.topology.tree import Map, Scalar, Sequence, Tree
 from netfab.topology.variables import interpolated
 
-MAX_BYTES = 4 << 20
 MAX_DEPTH = 32
-MAX_ERRORS = 500
 _EMPTY = "the file is empty; `nodes:` and `networks:` are due"
 MAX_NODES = 500_000  # scalars, lists and maps, after aliases are expanded
 
