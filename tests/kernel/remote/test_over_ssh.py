@@ -223,6 +223,28 @@ def test_a_host_that_is_down_is_left_out_and_completed_once_it_is_back(
     assert fars["h2"].nodes() == {"shop.db"}
 
 
+def test_a_host_that_never_comes_back_is_forgotten_by_its_name(
+    netfab: Netfab, fars: dict[str, Far], tmp_path: Path
+) -> None:
+    file = tmp_path / "topology.yaml"
+    file.write_text(TEXT)
+    netfab("apply")
+    assert fars["h2"].sshd is not None
+    fars["h2"].sshd.kill()
+    fars["h2"].sshd.wait()
+    file.write_text("".join(line for line in TEXT.splitlines(keepends=True) if "h2" not in line))
+
+    refused = netfab("apply", code=1).stderr
+    said = netfab("apply", "--forget", "h2").stderr
+
+    assert (
+        "refused\nhint: `--skip-unreachable` where it comes back, `--forget h2` where it never does\n"
+        in refused
+    )
+    assert said.startswith("warning: h2 is forgotten, unreached: what it has of shop stays there; should it")
+    assert "fabric shop is on no host h2" in netfab("destroy", "--forget", "h2", code=1).stderr
+
+
 @pytest.fixture
 def pair(sandbox: None) -> Iterator[dict[str, Far]]:
     """The two hosts of two-hosts.yaml."""
