@@ -6,9 +6,12 @@ An error is raised where the fact is known and carries its facts; it is shown in
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
+from netfab import TYPE_CHECKING
 from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Location(NamedTuple):
