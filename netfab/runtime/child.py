@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import threading
@@ -16,6 +15,7 @@ from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import tty
 from netfab.runtime.become import failure_of, receive_terminal, run_or_report
 from netfab.runtime.streams import Streams
+from netfab.system.poll import readable
 from netfab.system.process import signal_with_parent
 
 TIMED_OUT = 124  # exit status, as of timeout(1)
@@ -66,10 +66,8 @@ def run_on_terminal(name: str, enter: Steps, streams: Streams, leave: Leave | No
 
 def _ends_within(child: int, seconds: float) -> bool:
     pidfd = os.pidfd_open(child)
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
     try:
-        return bool(poll.poll(seconds * 1000))
+        return bool(readable([pidfd], seconds))
     finally:
         os.close(pidfd)
 

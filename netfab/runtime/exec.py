@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 
 from netfab.errors import BECOME, IDENTIFY, NetfabError
-from netfab.runtime import cgroups, helper, sealed, tty
+from netfab.runtime import cgroups, helper, inherited, sealed, tty
 from netfab.runtime.become import (
     connect_output,
     enter_directory,
@@ -177,6 +177,7 @@ def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | 
     def enter(channel: socket.socket | None) -> Iterator[str]:
         yield "join its cgroups"
         die_with_parent()
+        inherited.let_go()
         at_once(hide_from_ptrace)
         at_once(join_cgroups, tuple(cgroups.join_paths(leaves)))
         yield "enter its namespaces"

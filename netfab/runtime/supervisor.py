@@ -23,7 +23,7 @@ from contextlib import suppress
 
 from netfab import TYPE_CHECKING
 from netfab.errors import NetfabError
-from netfab.runtime import remover
+from netfab.runtime import inherited, remover
 from netfab.runtime.keeper import Keeper
 from netfab.runtime.launcher import Launcher, raise_open_files
 from netfab.runtime.layers import make_layers, mount_points
@@ -225,6 +225,7 @@ def main(fabric: str, run: str, state: str, mounts: str) -> None:
     if os.read(0, len(WORD)) != WORD:
         return
     paths = Paths(fabric, run, state)
+    inherited.let_go()
     os.umask(0o022)  # not that of whoever ran a command: who may write to the socket has root's rights here
     os.chdir("/")
     tell = _let_go_of_streams(paths)
