@@ -129,7 +129,8 @@ def apply(
         opened_store(where) as store,
         opened_host(name, where) as host,
     ):
-        host.read_ahead()
+        if not any(node.attach for node in topology.nodes.values()):  # else guests are found first
+            host.read_ahead()
         if not only:
             host.expect(name for name, node in topology.nodes.items() if has_namespace(node))
         before = kept_of(store, name)

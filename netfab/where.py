@@ -29,7 +29,6 @@ from netfab.plan.leases import Lease
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
 from netfab.store.store import NO_SENSE, Record, Store
-from netfab.topology.suggest import did_you_mean
 from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -232,6 +231,8 @@ def known_record(store: Store, name: str, where: Where) -> Record:
     """The fabric's record. Raises NoSuchFabric."""
     record = store.record(name)
     if record is None:
+        from netfab.topology.suggest import did_you_mean
+
         names = [record.name for record in store.records()]
         listed = f"those here: {', '.join(names)}" if names else no_fabrics(where)
         raise NoSuchFabric(

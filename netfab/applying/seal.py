@@ -47,18 +47,16 @@ def origin_of(text: bytes, file: str, name: str | None) -> str:
 
 
 def with_origin(topology: Topology, origin: str, text: str) -> Topology:
-    """The topology with its origin, and its text, where nothing else has to be asked for.
+    """The topology with its text, where nothing else was read, and where nothing has to be asked its origin.
 
-    Not so: what is in other files, on other hosts and in a shared store, what images, guests and NICs there
-    are, and whether programs are ready.
+    Read is what is in other files, on other hosts and in a shared store; asked, what images, guests and NICs
+    there are, and whether programs are ready.
     """
-    asking = any(
-        node.attach or node.ready or node.image != "host" or any(file.source for file in node.files)
-        for node in topology.nodes.values()
-    )
-    if asking or topology.uses_nics or topology.hosts or topology.store or not origin:
+    nodes = topology.nodes.values()
+    if not origin or topology.hosts or topology.store or any(file.source for n in nodes for file in n.files):
         return topology
-    return topology._replace(origin=origin, text=text)
+    asking = topology.uses_nics or any(n.attach or n.ready or n.image != "host" for n in nodes)
+    return topology._replace(text=text, origin="" if asking else origin)
 
 
 def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` takes 0.5 ms
 import fcntl
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator

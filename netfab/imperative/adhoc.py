@@ -33,6 +33,7 @@ from netfab.topology import pipework
 from netfab.topology.adhoc import (
     NAME,
     NOWHERE,
+    ON_BRIDGES,
     Asked,
     Attachment,
     Standing,
@@ -248,7 +249,9 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
         for name, found in there.bridges.items()
     }
     refuse_silent_switch(still.values())
-    topology = topology_of(asked._replace(attachments=still), running, standing, there.nics)
+    on_nics = asked.uplinks or any(one.way not in ON_BRIDGES for one in still.values())
+    nics = there.nics if on_nics else ()
+    topology = topology_of(asked._replace(attachments=still), running, standing, nics)
     try:
         if dry_run:
             proposal = fabric.plan(topology, "", where)
