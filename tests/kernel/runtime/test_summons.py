@@ -188,3 +188,14 @@ def test_a_helper_that_is_begun_in_vain_ends_with_its_command() -> None:
     os.waitpid(command, 0)
 
     assert select.select([begun], [], [], 20)[0]
+
+
+@pytest.mark.parametrize("is_sealed", [pytest.param(True, marks=sealed_only), False])
+def test_its_mounts_are_its_own(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch, is_sealed: bool
+) -> None:
+    monkeypatch.setattr(sealed, "must_be_sealed", lambda: is_sealed)
+
+    containers.start("sleep", "infinity")
+
+    assert os.readlink(f"/proc/{containers.supervisor()}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
