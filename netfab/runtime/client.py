@@ -10,7 +10,6 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from netfab.runtime.spec import Spec
 from netfab.runtime.status import connect, status, status_of, supervisor_lives
 from netfab.system.replace import replace_file
 from netfab.system.rest import rest
+from netfab.system.sockets import Socket, send_descriptors
 from netfab.system.trees import remove_tree
 
 _T = TypeVar("_T")
@@ -244,7 +244,7 @@ def _ask(paths: Paths, request: dict[str, Any], descriptors: Sequence[int] = ())
             _connected(paths, time.monotonic() + _PATIENCE) as door,
             suppress(ConnectionError),
         ):
-            socket.send_fds(door, [json.dumps(request).encode()], descriptors)
+            send_descriptors(door, json.dumps(request).encode(), descriptors)
             if answer := door.recv(MESSAGE_LIMIT):
                 return read_answer(answer)
     raise RuntimeFailed(f"each supervisor of {paths.fabric} ended when it was to {request['verb']}")
@@ -259,7 +259,7 @@ def read_answer(answer: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def _connected(paths: Paths, deadline: float) -> Iterator[socket.socket]:
+def _connected(paths: Paths, deadline: float) -> Iterator[Socket]:
     while True:
         with suppress(FileNotFoundError, ConnectionRefusedError):
             door = connect(paths)

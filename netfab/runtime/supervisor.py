@@ -15,7 +15,6 @@ import gc
 import json
 import os
 import select
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -36,6 +35,14 @@ from netfab.system import linux
 from netfab.system.files import is_at
 from netfab.system.mounts import NSFS_MAGIC, filesystem_magic
 from netfab.system.process import user_namespace_is_initial
+from netfab.system.sockets import (
+    AF_UNIX,
+    SOCK_SEQPACKET,
+    Socket,
+    accepted,
+    receive_descriptors,
+    send_descriptors,
+)
 
 if TYPE_CHECKING:
     from typing import Any
@@ -47,7 +54,7 @@ _ROTATION = 2.0  # seconds between two looks at the logs
 class _Wait:
     """A request that is answered when its containers are over."""
 
-    def __init__(self, connection: socket.socket, names: set[str]) -> None:
+    def __init__(self, connection: Socket, names: set[str]) -> None:
         self.connection, self.waiting = connection, names
 
 
@@ -58,7 +65,7 @@ class Supervisor:
         self._paths, self._mounts = paths, mounts
         self._poll = select.epoll()
         self._timers = Timers()
-        self._connections: dict[int, socket.socket] = {}
+        self._connections: dict[int, Socket] = {}
         self._waits: list[_Wait] = []
         self._minded: dict[int, str] = {}  # connection -> container that whoever has it removes at its end
         self._left: set[str] = set()  # containers that somebody was to remove who has gone
@@ -67,7 +74,7 @@ class Supervisor:
         self.keeper = Keeper(paths, self._poll, self._timers, self._is_over)
         self.ports = HeldPorts(paths.ports)
 
-    def serve(self, door: socket.socket) -> None:
+    def serve(self, door: Socket) -> None:
         """Until there is nothing left to supervise."""
         self._poll.register(door.fileno(), select.EPOLLIN)
         self._timers.after(_FIRST_REQUEST, self._stop_expecting)
@@ -96,18 +103,16 @@ class Supervisor:
         self._removers = [pid for pid in self._removers if not remover.has_ended(pid)]
         self._timers.after(_ROTATION, self._rotate)
 
-    def _accept(self, door: socket.socket) -> None:
-        connection, _ = door.accept()
+    def _accept(self, door: Socket) -> None:
+        connection = accepted(door)
         connection.setblocking(False)
         self._connections[connection.fileno()] = connection
         self._poll.register(connection.fileno(), select.EPOLLIN)
         self._expecting = False
 
-    def _serve_one(self, connection: socket.socket) -> None:
+    def _serve_one(self, connection: Socket) -> None:
         try:
-            message, descriptors, _, _ = socket.recv_fds(
-                connection, MESSAGE_LIMIT, DESCRIPTOR_LIMIT, socket.MSG_CMSG_CLOEXEC
-            )
+            message, descriptors = receive_descriptors(connection, MESSAGE_LIMIT, DESCRIPTOR_LIMIT)
         except OSError:
             message, descriptors = b"", []
         if not message:
@@ -122,7 +127,7 @@ class Supervisor:
             self._send(connection, answer)
 
     def _answer(
-        self, connection: socket.socket, request: dict[str, Any], descriptors: list[int]
+        self, connection: Socket, request: dict[str, Any], descriptors: list[int]
     ) -> dict[str, Any] | None:
         """The answer; None: it comes later."""
         match request["verb"]:
@@ -153,11 +158,11 @@ class Supervisor:
                 return {}
         raise ValueError(f"unknown verb {request['verb']}")
 
-    def _hand_over(self, connection: socket.socket, name: str) -> None:
+    def _hand_over(self, connection: Socket, name: str) -> None:
         """A copy of our end of a container's terminal; without one, it has none, or has ended."""
         master = self.keeper.terminals.of(name)
         with suppress(OSError):
-            socket.send_fds(connection, [b"{}"], [] if master is None else [master])
+            send_descriptors(connection, b"{}", [] if master is None else [master])
 
     def _is_over(self, name: str) -> None:
         known, spec = read_record(self._paths.record(name)), read_spec(self._paths.spec(name))
@@ -172,7 +177,7 @@ class Supervisor:
         self._left.discard(name)
         self._removers.append(remover.start(self._paths, name, self._mounts))
 
-    def _waited_for(self, connection: socket.socket, names: list[str]) -> set[str]:
+    def _waited_for(self, connection: Socket, names: list[str]) -> set[str]:
         """Those of these that are not over; that they are will be told there."""
         there = {name for name in names if name in self.keeper.containers}
         self._waits.append(_Wait(connection, set(there)))
@@ -184,11 +189,11 @@ class Supervisor:
         for wait in done:
             self._send(wait.connection, {})
 
-    def _send(self, connection: socket.socket, answer: dict[str, Any]) -> None:
+    def _send(self, connection: Socket, answer: dict[str, Any]) -> None:
         with suppress(OSError):  # a client that has gone needs no answer
             connection.send(json.dumps(answer).encode())
 
-    def _hang_up(self, connection: socket.socket) -> None:
+    def _hang_up(self, connection: Socket) -> None:
         self._waits = [wait for wait in self._waits if wait.connection is not connection]
         minded = self._minded.pop(connection.fileno(), "")
         self._poll.unregister(connection.fileno())
@@ -292,12 +297,12 @@ def _is_namespace(path: str) -> bool:
         os.close(fd)
 
 
-def _listen(paths: Paths) -> socket.socket:
+def _listen(paths: Paths) -> Socket:
     """A socket's path holds 107 bytes, so it is bound by way of its directory's descriptor."""
     directory = os.open(paths.fabric_run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     with suppress(FileNotFoundError):
         os.unlink(paths.socket)
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    door = Socket(AF_UNIX, SOCK_SEQPACKET)
     door.bind(f"/proc/self/fd/{directory}/{os.path.basename(paths.socket)}")
     os.close(directory)
     door.listen(64)
