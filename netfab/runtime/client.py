@@ -123,6 +123,7 @@ def halt(paths: Paths, spec: Spec) -> None:
         _make_records(paths)
         _write_spec(paths, spec)
         write_record(paths.record(spec.name), Record(EXITED, stopped=True))
+        summons.call(paths)  # from here on it leaves nothing that nobody would look for
     else:
         stop(paths, [spec.name])
 
@@ -217,6 +218,7 @@ def _is_empty(directory: str) -> bool:
 
 def _remove_supervisor(paths: Paths) -> None:
     """Wait until it has ended, then remove its files and the directories that are empty without them."""
+    summons.dismiss(paths)
     with suppress(FileNotFoundError, NotADirectoryError):
         lock = os.open(paths.lock, os.O_RDWR | os.O_CLOEXEC)
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -34,6 +34,7 @@ from netfab.runtime.timers import Timers
 from netfab.system import linux
 from netfab.system.files import is_at
 from netfab.system.mounts import NSFS_MAGIC, filesystem_magic
+from netfab.system.poll import readable
 from netfab.system.process import user_namespace_is_initial
 from netfab.system.sockets import (
     AF_UNIX,
@@ -47,7 +48,6 @@ from netfab.system.sockets import (
 if TYPE_CHECKING:
     from typing import Any
 
-_FIRST_REQUEST = 30.0  # seconds to wait for the client that started us
 _ROTATION = 2.0  # seconds between two looks at the logs
 
 
@@ -70,20 +70,24 @@ class Supervisor:
         self._minded: dict[int, str] = {}  # connection -> container that whoever has it removes at its end
         self._left: set[str] = set()  # containers that somebody was to remove who has gone
         self._removers: list[int] = []
-        self._expecting = True
         self.keeper = Keeper(paths, self._poll, self._timers, self._is_over)
         self.ports = HeldPorts(paths.ports)
 
-    def serve(self, door: Socket) -> None:
-        """Until there is nothing left to supervise."""
+    def serve(self, door: Socket, summoner: int) -> None:
+        """Until there is nothing left to supervise, and who summoned us has asked, or has gone."""
         self._poll.register(door.fileno(), select.EPOLLIN)
-        self._timers.after(_FIRST_REQUEST, self._stop_expecting)
+        self._poll.register(summoner, select.EPOLLIN)
         self._rotate()
-        while self._expecting or self._connections or self.keeper.containers or self.ports:
+        expecting = True
+        while expecting or self._connections or self.keeper.containers or self.ports:
             wait = self._timers.wait()
             for fd, _ in self._poll.poll(wait if wait < 0 else wait + 0.001):
                 if fd == door.fileno():
                     self._accept(door)
+                elif fd == summoner and expecting:  # nothing comes there but the end
+                    expecting = False
+                    self._poll.unregister(summoner)
+                    os.close(summoner)
                 elif fd in self._connections:
                     self._serve_one(self._connections[fd])
                 elif self.keeper.owns(fd):
@@ -91,9 +95,6 @@ class Supervisor:
                 elif self.keeper.terminals.owns(fd):
                     self.keeper.terminals.copy(fd)
             self._timers.run()
-
-    def _stop_expecting(self) -> None:
-        self._expecting = False
 
     def _rotate(self) -> None:
         for name in self.keeper.containers:
@@ -108,7 +109,6 @@ class Supervisor:
         connection.setblocking(False)
         self._connections[connection.fileno()] = connection
         self._poll.register(connection.fileno(), select.EPOLLIN)
-        self._expecting = False
 
     def _serve_one(self, connection: Socket) -> None:
         try:
@@ -219,7 +219,9 @@ def main(fabric: str, run: str, state: str, mounts: str) -> None:
     # Nobody's child from here on, and without the pages of files that imports have mapped: no fork has those.
     if os.fork():
         os._exit(0)
-    if os.read(0, len(WORD)) != WORD:
+    if os.read(0, len(WORD)) != WORD or readable(
+        [0], 0
+    ):  # who gave it has gone since: nothing was touched yet
         return
     paths = Paths(fabric, run, state)
     os.umask(0o022)  # not that of whoever ran a command: who may write to the socket has root's rights here
@@ -257,10 +259,10 @@ def _supervise(paths: Paths, tell: int, mounts: int) -> None:
     layers = make_layers(paths, scratch, user_namespace_is_initial())
     supervisor.keeper.launcher = Launcher(paths, layers, open_files)
     with _listen(paths) as door:
-        os.write(tell, READY)
-        os.close(tell)
+        with suppress(BrokenPipeError):  # who summoned us was killed, which `serve` sees
+            os.write(tell, READY)
         gc.freeze()
-        supervisor.serve(door)
+        supervisor.serve(door, tell)
         supervisor.keeper.launcher.close()
         os.unlink(paths.socket)
 
