@@ -22,13 +22,12 @@ from netfab.store.public import SEAL
 from netfab.store.store import Store
 from netfab.system.files import public_directory
 from netfab.system.replace import replace_file
+from netfab.topology import MAX_BYTES
 from netfab.tuples import NamedTuple
 from netfab.where import Where, applying_user, last_applied, locked_fabric, opened_host, opened_store
 
 if TYPE_CHECKING:
     from netfab.topology.schema import Topology
-
-MOST = 4 << 20  # bytes that a topology file may have
 
 
 class Seal(NamedTuple):
@@ -107,7 +106,7 @@ def _read(fabric: str, where: Where) -> Seal | None:
 def _origin_at(file: str, name: str | None) -> str:
     try:
         with open(file, "rb") as opened:
-            return origin_of(opened.read(MOST + 1), file, name)
+            return origin_of(opened.read(MAX_BYTES + 1), file, name)
     except OSError:
         return ""  # whoever loads the file tells the reason
 

@@ -106,10 +106,14 @@ def run_tool(name: str, guest: str, words: Iterable[str], family: str = "", wher
 
 def wait_for(interface: str, seconds: float | None) -> None:
     """Return when that interface, of where we are, carries traffic. Raises NetfabError after that time."""
+    from socket import if_nameindex
+
     from netfab.kernel.waiting import wait_for_carrier
 
     if not wait_for_carrier(interface, seconds):
-        raise NetfabError(f"{interface} has no carrier after {seconds:g} s")
+        there = interface in (name for _, name in if_nameindex())
+        lacks = f"{interface} has no carrier" if there else f"there is no {interface} here"
+        raise NetfabError(f"{lacks} after {seconds:g} s")
 
 
 def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) -> Outcome:

@@ -160,7 +160,7 @@ def listen(guest: str, link: str) -> socket.socket:
     with inside(guest):
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         wire.bind((link, 0))
-    wire.settimeout(10)
+    wire.settimeout(60)
     return wire
 
 

@@ -123,7 +123,7 @@ def test_it_does_not_outlive_its_maker_whose_lock_it_would_keep() -> None:
     os.kill(maker, signal.SIGKILL)
     os.waitpid(maker, 0)
 
-    assert select.select([child], [], [], 20)[0]
+    assert select.select([child], [], [], 60)[0]
     os.close(child)
     os.close(told)
     os.close(tell)
@@ -139,4 +139,4 @@ def test_no_child_is_left_of_a_plan_that_fails(tmp_path: Path) -> None:
     with pytest.raises(SubnetTaken):
         fabric.apply(*wrong)
 
-    assert own_children() == before
+    assert own_children() <= before
