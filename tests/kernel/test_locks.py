@@ -186,7 +186,11 @@ def test_where_holders_follow_each_other_the_first_is_told_and_the_wait_is_one(
 def test_who_is_signalled_just_before_it_waits_is_signalled_again(
     holder: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _before_the_call(monkeypatch, lambda: signal.sigwait({signal.SIGALRM}))
+    def lost(timer: int, seconds: float, again: float = 0.0) -> None:
+        """The first signal."""
+        signal.setitimer(timer, seconds + again if again else 0, again)
+
+    monkeypatch.setattr(lock, "signal", SimpleNamespace(**vars(signal) | {"setitimer": lost}))
 
     with pytest.raises(Locked), locked(LOCK, 0.05, lambda _: None):
         pass
@@ -197,23 +201,16 @@ def test_who_is_signalled_just_before_it_waits_is_signalled_again(
 def test_who_was_not_let_run_for_longer_than_it_may_wait_has_a_lock_that_became_free(
     holder: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _before_the_call(monkeypatch, lambda: (_killed(holder), signal.raise_signal(signal.SIGALRM)))
+    def late(fd: int, kind: int) -> None:
+        if not kind & fcntl.LOCK_NB:
+            _killed(holder)
+            signal.raise_signal(signal.SIGALRM)
+        fcntl.flock(fd, kind)
+
+    monkeypatch.setattr(lock, "fcntl", SimpleNamespace(**vars(fcntl) | {"flock": late}))
 
     with locked(LOCK, 60, lambda _: None):
         pass
-
-
-def _before_the_call(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    """What happens, while signals are kept back, when somebody is about to wait for a lock."""
-
-    def flock(fd: int, kind: int) -> None:
-        if not kind & fcntl.LOCK_NB:
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
-            happens()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        fcntl.flock(fd, kind)
-
-    monkeypatch.setattr(lock, "fcntl", SimpleNamespace(**vars(fcntl) | {"flock": flock}))
 
 
 def test_a_thread_waits_no_longer_than_it_may_and_no_longer_than_it_must(holder: int) -> None:

@@ -150,7 +150,7 @@ def test_files_of_others_are_neither_waited_for_nor_believed(host: LocalHost, pa
         ["sh", "-ec", f"mount -t tmpfs none /etc; mkdir -p {directory}; {TRAPS[trap].format(path)}"],
         check=True,
     )
-    signal.alarm(20)  # ends a wait, and the test
+    signal.alarm(60)  # ends a wait, and the test
 
     after = host.facts().reservations
 
