@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` takes 0.5 ms
 import fcntl
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,8 +13,10 @@ from time import monotonic
 
 from netfab.errors import Locked, NetfabError
 from netfab.system.files import is_at, public_directory
+from netfab.system.flock import got
 
 _SILENCE = 1.0  # seconds until who waits is told of another holder: where many wait, they change quickly
+_AGAIN = 0.05  # seconds between two signals to who waits too long
 
 
 @contextmanager
@@ -85,10 +87,18 @@ def _flock_within(fd: int, deadline: float, holder: str) -> None:
 
         wait_for(fd, fcntl.LOCK_EX, lambda: expired() if monotonic() > deadline else None)
         return
-    before = signal.signal(signal.SIGALRM, expired)
-    signal.setitimer(signal.ITIMER_REAL, max(deadline - monotonic(), 0.001))
+    waiting = True
+
+    def woken(*_: object) -> None:
+        if waiting and not got(fd, fcntl.LOCK_EX):  # it may have become free while we were not let run
+            expired()
+
+    before = signal.signal(signal.SIGALRM, woken)
     try:
+        # Once more, and again: who is signalled just before the call begins is not woken from it.
+        signal.setitimer(signal.ITIMER_REAL, max(deadline - monotonic(), 0.001), _AGAIN)
         fcntl.flock(fd, fcntl.LOCK_EX)
     finally:
+        waiting = False  # nothing is raised here, which would leave the timer running
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

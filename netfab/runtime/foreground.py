@@ -10,7 +10,6 @@ import json
 import os
 import select
 import signal
-import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from netfab.runtime.protocol import MESSAGE_LIMIT
 from netfab.runtime.status import Status, connect, status_of
 from netfab.system import files
 from netfab.system.rest import rest
+from netfab.system.sockets import Socket, receive_descriptors
 from netfab.tuples import NamedTuple
 
 _CHUNK = 1 << 16
@@ -78,9 +78,9 @@ def minding(paths: Paths, name: str) -> Iterator[None]:
             _ask(door, {"verb": "mind", "name": ""})
 
 
-def _ask(door: socket.socket, request: dict[str, str]) -> list[int]:
+def _ask(door: Socket, request: dict[str, str]) -> list[int]:
     door.send(json.dumps(request).encode())
-    return list(socket.recv_fds(door, MESSAGE_LIMIT, 1, socket.MSG_CMSG_CLOEXEC)[1])
+    return receive_descriptors(door, MESSAGE_LIMIT, 1)[1]
 
 
 def _terminal(paths: Paths, name: str) -> list[int]:
@@ -176,7 +176,7 @@ class _Look:
         for output in self._outputs:
             output.copy()
 
-    def _asked(self) -> socket.socket | None:
+    def _asked(self) -> Socket | None:
         """Where the supervisor will say that it is over; None where it may be, for there is no supervisor."""
         try:
             door = connect(self._paths)
@@ -242,7 +242,7 @@ class _Look:
                 tty.copy_size(self._view.stdout, self._terminal)
 
 
-def _hear(door: socket.socket) -> None:
+def _hear(door: Socket) -> None:
     """What a supervisor says at the end of a wait; nothing where it was killed. Raises RuntimeFailed."""
     with suppress(ConnectionError):
         if answer := door.recv(MESSAGE_LIMIT):

@@ -7,7 +7,6 @@ is skipped.
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
@@ -15,6 +14,7 @@ from netfab.runtime.paths import Paths
 from netfab.runtime.rotation import LOG_LIMIT
 from netfab.runtime.status import status_of
 from netfab.system import files
+from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
 _CHUNK = 1 << 16
@@ -156,16 +156,13 @@ class _Followed:
 
 def _wait(watch: int, followed: list[_Followed]) -> None:
     """Until a log grows, a record changes, or a process ends: without a supervisor no record tells that."""
-    poll = select.poll()
-    poll.register(watch, select.POLLIN)
     pidfds = []
     for one in followed:
         try:
             pidfds.append(os.pidfd_open(one.pid))
         except (OSError, ValueError):  # not running just now: its record will change
             continue
-        poll.register(pidfds[-1], select.POLLIN)
-    poll.poll()
+    readable([watch, *pidfds], None)
     for pidfd in pidfds:
         os.close(pidfd)
     try:

@@ -14,7 +14,7 @@ from netfab.runtime.spec import Spec
 from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    import socket
+    from netfab.system.sockets import Socket
 
 _PATIENCE = 5.0  # seconds for a supervisor that is busy with others
 PAUSED, STOPPED = "paused", "stopped"  # of a record that says running, and exited
@@ -119,12 +119,12 @@ def supervisor_lives(paths: Paths) -> bool:
     return True
 
 
-def connect(paths: Paths) -> socket.socket:
+def connect(paths: Paths) -> Socket:
     """A connection to the supervisor. Raises OSError where there is none."""
-    import socket
+    from netfab.system.sockets import AF_UNIX, SOCK_SEQPACKET, Socket
 
     directory = os.open(paths.fabric_run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    door = Socket(AF_UNIX, SOCK_SEQPACKET)
     try:
         # By way of the directory's descriptor: a socket's path holds 107 bytes.
         door.connect(f"/proc/self/fd/{directory}/{os.path.basename(paths.socket)}")

@@ -133,3 +133,18 @@ def test_what_is_destroyed_after_damage_leaves_nothing(lab: Lab) -> None:
     lab.netfab("destroy")
 
     assert differences(before, lab.state()) == []
+
+
+def test_drift_of_all_fabrics_is_shown_of_each_and_exits_with_2_for_one(lab: Lab) -> None:
+    for name in ("one", "two"):
+        lab.write(
+            f"name: {name}\nnetworks: {{lan: {{}}}}\nnodes: {{web: {{networks: [lan]}}}}\n", f"{name}.yaml"
+        )
+        lab.netfab("apply", f"{name}.yaml")
+    assert "matches one" in lab.netfab("drift", "--all").out
+    lab.shell("ip -n two.web link set eth0 down")
+
+    found = lab.netfab("drift", "--all", "-o", "json", code=2).json["fabrics"]
+
+    assert {one["fabric"]: bool(one["changes"]) for one in found} == {"one": False, "two": True}
+    assert lab.netfab("drift", "one", "--all", code=1).err.endswith("Error: --all takes no NAME\n")

@@ -230,6 +230,13 @@ def test_a_program_that_ignores_what_ends_it_is_killed_by_ctrl_c_all_the_same(la
     assert containers(lab)["a"]["state"] == "stopped"
 
 
+@pytest.mark.parametrize(("words", "code"), [("run -it host sh", 125), ("exec -it web sh", 1)])
+def test_what_is_typed_at_a_terminal_needs_one(lab: Lab, words: str, code: int) -> None:
+    said = lab.netfab(*words.split(), code=code).err
+
+    assert "the input device is not a TTY: standard input is no terminal\nhint: leave -t out\n" in said
+
+
 def test_a_terminal_has_a_size_job_control_and_keys_that_leave_it(lab: Lab) -> None:
     with at_terminal(lab, "run", "-it", "--rm", "--name", "a", "host", "sh", "-i") as person:
         person.reads("# ")

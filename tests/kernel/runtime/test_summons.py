@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+from _socket import MSG_PEEK
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,10 @@ def summon(monkeypatch: pytest.MonkeyPatch, directory: Path, script: str) -> byt
     monkeypatch.setattr(sealed, "command", lambda *_: ["/bin/sh", "-c", script])
     paths = Paths("of", str(directory), str(directory))
     summons.begin(paths)
-    return summons.summon(paths)
+    try:
+        return summons.summon(paths)
+    finally:
+        summons.dismiss(paths)
 
 
 def test_one_that_is_begun_and_never_called_ends_with_the_command_and_touches_nothing(
@@ -95,6 +99,58 @@ def test_one_that_is_begun_while_another_comes_to_serve_is_let_go(containers: Co
         os.waitpid(late.pid, 0)
 
 
+def test_one_is_called_as_soon_as_there_is_a_container(containers: Containers) -> None:
+    begin(containers)
+
+    client.halt(containers.paths, containers.spec("true"))
+
+    assert summons._begun[containers.paths].way.recv(len(READY), MSG_PEEK) == READY
+    client.remove(containers.paths, ["web"])
+
+
+def test_one_that_was_called_ends_with_a_command_that_is_killed_before_it_asks(
+    containers: Containers,
+) -> None:
+    listen, tell = os.pipe()
+    command = os.fork()
+    if command == 0:
+        begin(containers)
+        client.halt(containers.paths, containers.spec("true"))
+        summons.summon(containers.paths)
+        os.write(tell, b"+")
+        signal.pause()
+    os.read(listen, 1)
+    called = os.pidfd_open(containers.supervisor())
+
+    os.kill(command, signal.SIGKILL)
+    os.waitpid(command, 0)
+
+    wait_for_end(called)
+    client.remove(containers.paths, ["web"])
+
+
+def test_nothing_is_left_of_one_that_was_called_in_vain(containers: Containers) -> None:
+    begin(containers)
+    client.halt(containers.paths, containers.spec("true"))
+
+    client.remove(containers.paths, ["web"])
+
+    assert not os.path.exists(containers.paths.fabric_run)
+
+
+def test_one_that_is_killed_between_its_answer_and_the_first_request_is_replaced(
+    containers: Containers,
+) -> None:
+    os.makedirs(containers.paths.records)
+    begin(containers)
+    summons.summon(containers.paths)
+    pidfd = os.pidfd_open(containers.supervisor())
+    os.kill(containers.supervisor(), signal.SIGKILL)
+    wait_for_end(pidfd)
+
+    assert containers.shell("echo up") == "up\n"
+
+
 def test_an_apply_begins_one_before_its_first_change_and_has_it_end_where_it_fails(tmp_path: Path) -> None:
     before, begun = own_children(), []
 
@@ -141,7 +197,7 @@ def test_a_callers_descriptors_are_not_kept(containers: Containers) -> None:
 def test_what_an_interpreter_says_before_the_word_is_no_answer_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert summon(monkeypatch, tmp_path, "echo noise; head -c1 >/dev/null; printf +") == READY
+    assert summon(monkeypatch, tmp_path, r"echo noise; head -c1 >/dev/null; printf '\0+'") == READY
 
 
 def test_one_that_fails_after_the_word_is_not_begun_again(
@@ -213,3 +269,14 @@ def test_a_helper_whose_caller_was_killed_before_it_could_know_runs_nothing(cont
     wait_for_end(begun)
 
     assert containers.exec("test", "-e", "/ran")[0] == 1
+
+
+@pytest.mark.parametrize("is_sealed", [pytest.param(True, marks=sealed_only), False])
+def test_its_mounts_are_its_own(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch, is_sealed: bool
+) -> None:
+    monkeypatch.setattr(sealed, "must_be_sealed", lambda: is_sealed)
+
+    containers.start("sleep", "infinity")
+
+    assert os.readlink(f"/proc/{containers.supervisor()}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
