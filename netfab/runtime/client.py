@@ -276,6 +276,6 @@ def _connected(paths: Paths, deadline: float) -> Iterator[Socket]:
             if time.monotonic() > deadline:
                 raise RuntimeFailed(f"the supervisor of {paths.fabric} neither answers nor ends")
             rest(_GLANCE)
-    summons.dismiss(paths)  # one that was begun in vain: another was there first
+    summons.dismiss(paths)  # it will be asked now; or was begun in vain, for another was there first
     with door:
         yield door

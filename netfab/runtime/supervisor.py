@@ -228,9 +228,7 @@ def main(fabric: str, run: str, state: str, mounts: str) -> None:
     # Nobody's child from here on, and without the pages of files that imports have mapped: no fork has those.
     if os.fork():
         os._exit(0)
-    if os.read(0, len(WORD)) != WORD or readable(
-        [0], 0
-    ):  # who gave it has gone since: nothing was touched yet
+    if os.read(0, len(WORD)) != WORD or readable([0], 0):  # what comes there after the word is an end
         return
     paths = Paths(fabric, run, state)
     inherited.let_go()
