@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from netfab.system.proc import stat_fields, text_of
 from netfab.system.rest import rest
@@ -17,31 +17,43 @@ _GLANCE = 0.001  # seconds between two looks at one that runs
 
 
 def handles(pid: int, number: int) -> bool:
-    """Whether it handles the signal, blocks it, or waits for signals; False when it is gone.
+    """Whether it handles the signal, blocks it, or waits for signals; False when it is gone."""
+    return bool(handling({pid: number}))
+
+
+def handling(signals: Mapping[int, int]) -> set[int]:
+    """Those of these processes that handle the signal that is named with each, as `handles` says of one.
 
     proc_pid_status(5). What tini waits for by sigtimedwait(2) is shown as blocked only in between. It wakes
-    every second, so one that runs may be on its way there: only one that goes on running is not.
+    every second, so one that runs may be on its way there: only one that goes on running is not. That takes
+    a while, so all are looked at together.
     """
-    try:
-        busy, until = _ticks(pid) + _BUSY, time.monotonic() + _PATIENCE
-        while (answer := _answer(pid, number)) is None:
-            if _ticks(pid) >= busy or time.monotonic() > until:
-                return False
+    found, until = set(), time.monotonic() + _PATIENCE
+    unknown = {pid: _ticks(pid) + _BUSY for pid in signals}
+    while unknown:
+        late = time.monotonic() > until
+        for pid, busy in list(unknown.items()):
+            if answer := _answer(pid, signals[pid]):
+                found.add(pid)
+            if answer is not None or late or _ticks(pid) >= busy:
+                del unknown[pid]
+        if unknown:
             rest(_GLANCE)
-        return answer
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return found
 
 
 def _answer(pid: int, number: int) -> bool | None:
     """None: it runs, or did so while it was looked at."""
-    before = _status(pid)
-    if any(mask & 1 << (number - 1) for mask in _noticed(before)):
-        return True
-    call = _system_call(pid)
-    if call == _WAITS:
-        return True
-    return False if call != _RUNS and _status(pid) == before else None
+    try:
+        before = _status(pid)
+        if any(mask & 1 << (number - 1) for mask in _noticed(before)):
+            return True
+        call = _system_call(pid)
+        if call == _WAITS:
+            return True
+        return False if call != _RUNS and _status(pid) == before else None
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _status(pid: int) -> str:

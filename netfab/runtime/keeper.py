@@ -18,7 +18,7 @@ from functools import partial
 from netfab import TYPE_CHECKING
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import cgroups, freezer, record
-from netfab.runtime.handled import handles
+from netfab.runtime.handled import handles, handling
 from netfab.runtime.launcher import Launcher
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record
@@ -264,6 +264,7 @@ class Keeper:
 
         One that has ended by now is fine.
         """
+        running: list[Container] = []
         for container in [self.containers[name] for name in names if name in self.containers]:
             self._mark_stopped(container)
             if container.record.state == RESTARTING:
@@ -271,7 +272,8 @@ class Keeper:
                 self._write(container)
                 self._over(container)
             elif container.pidfd != -1:
-                self._end_process(container, timeout)
+                running.append(container)
+        self._end_processes(running, timeout)
 
     def _mark_stopped(self, container: Container) -> None:
         """Before it is ended, so that no successor of this supervisor starts it again."""
@@ -279,15 +281,21 @@ class Keeper:
         container.record = container.record._replace(stopped=True)
         self._write(container)
 
-    def _end_process(self, container: Container, timeout: float) -> None:
-        number = stop_signal(record.read_spec(self._paths.spec(container.name)).stop_signal)
-        if timeout <= 0 or not handles(container.record.pid, number):
-            _signal(container, signal.SIGKILL)
-        else:
-            _signal(container, number)
-            self._timers.after(timeout, lambda: self._kill_if_running(container))
-        if container.record.paused:  # what is frozen does not answer
-            self._thaw(container)
+    def _end_processes(self, containers: Iterable[Container], timeout: float) -> None:
+        signals = {
+            one: stop_signal(record.read_spec(self._paths.spec(one.name)).stop_signal) for one in containers
+        }
+        heeded = (
+            handling({one.record.pid: number for one, number in signals.items()}) if timeout > 0 else set()
+        )
+        for container, number in signals.items():
+            if container.record.pid in heeded:
+                _signal(container, number)
+                self._timers.after(timeout, partial(self._kill_if_running, container))
+            else:
+                _signal(container, signal.SIGKILL)
+            if container.record.paused:  # what is frozen does not answer
+                self._thaw(container)
 
     def _kill_if_running(self, container: Container) -> None:
         if container.pidfd != -1:

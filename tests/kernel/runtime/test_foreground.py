@@ -148,6 +148,21 @@ def test_an_init_that_has_just_been_woken_is_looked_at_again(
     assert handled.handles(os.getpid(), signal.SIGTERM)
 
 
+def test_programs_that_run_are_looked_at_again_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes two ticks of a processor; one after the other, forty took ten seconds."""
+    looks: list[int] = []
+
+    def answer(pid: int, _: int) -> bool | None:
+        looks.append(pid)
+        return None if looks.count(pid) == 1 else pid == 1
+
+    monkeypatch.setattr(handled, "_answer", answer)
+    monkeypatch.setattr(handled, "_ticks", lambda _: 0)
+
+    assert handled.handling({1: signal.SIGTERM, 2: signal.SIGTERM}) == {1}
+    assert looks == [1, 2, 1, 2]
+
+
 def test_a_program_that_only_runs_is_not_taken_for_one_that_waits_for_signals(containers: Containers) -> None:
     containers.start("sh", "-c", "echo up; while :; do :; done")
     containers.says("up")
