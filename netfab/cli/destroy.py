@@ -20,7 +20,7 @@ from netfab.cli.options import (
     lock_option,
     skip_option,
 )
-from netfab.errors import NetfabError, raise_all
+from netfab.errors import Interrupted, NetfabError, raise_rest
 
 
 @click.command("destroy")
@@ -71,6 +71,8 @@ def destroy_command(
             one = _destroy(ctx, name, where, force, skip_unreachable, forget)
         except NetfabError as error:
             errors.append(error)
+            if isinstance(error, Interrupted):
+                break
             continue
         destroyed.append(one)
         if output == "table":
@@ -78,7 +80,7 @@ def destroy_command(
     if output != "table" and (destroyed or not errors):
         several = len(names) != 1 or everything or everyone
         show.show_data({"version": 1, **({"fabrics": destroyed} if several else destroyed[0])}, output, list)
-    raise_all(errors)
+    raise_rest(errors, (one["fabric"] for one in destroyed))
 
 
 def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from netfab.errors import Interrupted, NetfabError, Several
+from netfab.errors import Interrupted, NetfabError, Several, each_of
 
 
 def show_bug(error: Exception) -> int:
@@ -28,7 +28,7 @@ def show_bug(error: Exception) -> int:
 
 def show_error(error: NetfabError, as_json: bool = False) -> None:
     """`netfab: error: …` for each, and a hint where the cure is known. Never a raw control character."""
-    each = error.errors if isinstance(error, Several) else (error,)
+    each = each_of(error)
     if as_json:
         import json
 
@@ -54,7 +54,7 @@ def end_in_part(errors: Iterable[NetfabError]) -> None:
 
 def exit_code(error: NetfabError) -> int:
     """1; as a shell says it, 130 or 143, where SIGINT or SIGTERM came."""
-    return 128 + error.number if isinstance(error, Interrupted) else 1
+    return next((128 + one.number for one in each_of(error) if isinstance(one, Interrupted)), 1)
 
 
 def error_data(error: NetfabError) -> dict[str, Any]:

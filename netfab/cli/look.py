@@ -17,7 +17,7 @@ from netfab.cli.files import (
     far_nodes,
     known_fabrics,
 )
-from netfab.errors import NetfabError, NoSuchFabric, NotReached
+from netfab.errors import Interrupted, NetfabError, NoSuchFabric, NotReached
 
 
 @click.command("status")
@@ -105,6 +105,8 @@ def _status_of_each(names: Iterable[str], where: Any) -> tuple[list[dict[str, An
             found.append(one := _status_of(name, where))
         except NoSuchFabric:
             continue
+        except Interrupted:
+            raise
         except NetfabError as error:
             missing.append(error)
             continue

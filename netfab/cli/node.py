@@ -15,7 +15,7 @@ from netfab.cli.context import need_terminal, output_json, where_of
 from netfab.cli.failures import end_in_part, show_error
 from netfab.cli.files import far_nodes, known_fabrics
 from netfab.cli.options import env_file_option, env_option, variables
-from netfab.errors import ContainerFailed, NetfabError, NotReached, raise_all
+from netfab.errors import ContainerFailed, Interrupted, NetfabError, NotReached, raise_all
 
 ENDED = ("exited", "stopped")
 
@@ -303,6 +303,8 @@ def _all_programs(where: Any) -> tuple[list[dict[str, Any]], list[NetfabError]]:
     for entry in entries:
         try:
             found += across.programs(entry, where)
+        except Interrupted:
+            raise
         except NetfabError as error:
             found += error.found if isinstance(error, NotReached) else []
             missing.append(error)

@@ -16,7 +16,7 @@ from netfab.cli.files import (
 from netfab.cli.options import (
     lock_option,
 )
-from netfab.errors import NetfabError, NotReached, raise_all
+from netfab.errors import Interrupted, NetfabError, NotReached, raise_rest
 
 
 @click.command("drift")
@@ -42,7 +42,7 @@ def drift_command(ctx: click.Context, name: str | None, everything: bool, output
             changes, warnings = error.found, []
             missing.append(error)
         except NetfabError as error:
-            if not everything:
+            if not everything or isinstance(error, Interrupted):
                 raise
             missing.append(error)
             continue
@@ -94,7 +94,8 @@ def reconcile_command(
 
     where = where_of(ctx, lock_timeout)
     names = _named(name, everything, where)
-    repaired, errors, missing = [], [], []
+    repaired: list[dict[str, Any]] = []
+    errors, missing = list[NetfabError](), list[NetfabError]()
     for one in names:
         gone: tuple[Any, ...] = ()
         titles = titles_of(one, where)
@@ -113,6 +114,8 @@ def reconcile_command(
                 show.warn(fabric.warnings(one, where))
         except NetfabError as error:
             errors.append(error)
+            if isinstance(error, Interrupted):
+                break
             continue
         forgotten = [{"guest": a.guest, "name": a.title, "interface": a.interface} for a in gone]
         repaired.append({"fabric": one, "changes": changes, "gone": forgotten})
@@ -123,7 +126,7 @@ def reconcile_command(
         data = {"fabrics": repaired} if everything else repaired[0]
         show.show_data({"version": 1, **data}, output, list)
     end_in_part(missing)
-    raise_all(errors)
+    raise_rest(errors, (each["fabric"] for each in repaired if each["changes"]))
 
 
 @click.command("confirm")
