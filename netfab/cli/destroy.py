@@ -105,9 +105,10 @@ def _destroy(
         from netfab.multihost import across
         from netfab.remote.meeting import forgotten
 
-        gone = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable, forget=forget)
-        reached = {change["host"] for change in gone}
-        show.warn(forgotten(host, name) for host in forget if host not in reached)
+        gone, unreached = across.destroy(
+            entry, where, force=force, skip_unreachable=skip_unreachable, forget=forget
+        )
+        show.warn(forgotten(host, name) for host in unreached)
         return {"fabric": name, "changes": gone, "left": []}
     if forget:
         raise NetfabError(f"fabric {name} is on no host {forget[0]}", hint="it is on this machine alone")

@@ -78,9 +78,10 @@ def destroy(
     skip_unreachable: bool = False,
     forget: Collection[str] = (),
     way: Connect = connect,
-) -> Changes:
-    """Leave nothing of the fabric on any host. The book keeps hosts that were not reached.
+) -> tuple[Changes, tuple[str, ...]]:
+    """Leave nothing of the fabric on any host: what went, and the hosts that were forgotten, unreached.
 
+    The book keeps other hosts that were not reached.
     Nothing is changed where one is not reached, and that is not to be skipped; of those in `forget` the book
     keeps nothing, reached or not. A store that is lost hinders nothing; StoreError then says what is still
     held there.
@@ -106,7 +107,7 @@ def destroy(
             with suppress(StoreError):
                 copy.keep(left)
             raise _still_held(left, lost) from lost
-    return with_hosts(found)
+    return with_hosts(found), tuple(dict.fromkeys(host for host in forget if host not in found))
 
 
 def refuse_unknown(entry: Entry, hosts: Iterable[str]) -> None:

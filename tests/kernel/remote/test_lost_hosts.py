@@ -113,7 +113,12 @@ def test_a_forgotten_hosts_node_moves_with_its_address_and_back_when_the_file_ha
 def test_destroy_forgets_a_host_that_is_not_reached_and_clears_one_that_is(
     lost: Shop, fars: dict[str, Far]
 ) -> None:
-    across.destroy(lost.entry, forget=("h1", "h2"), way=lost.way)
+    entry, forget = lost.entry, ("h1", "h2", "h2")
+    assert across.destroy(entry, forget=forget, way=lost.way)[1] == ("h2",)
 
     assert across.known("shop") is None
     assert fars["h1"].left() == []
+    assert across.destroy(entry, forget=forget, way=lost.way) == (
+        [],
+        ("h2",),
+    )  # h1 is reached, and has nothing

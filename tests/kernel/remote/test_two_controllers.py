@@ -61,7 +61,7 @@ class Controller:
         return lines(planned.changes)
 
     def destroy(self, name: str = "shop") -> list[str]:
-        return lines(across.destroy(self.entry(name), self.where, way=self.way))
+        return lines(across.destroy(self.entry(name), self.where, way=self.way)[0])
 
     def entry(self, name: str = "shop") -> Entry:
         found = across.known(name, self.where)
