@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from time import monotonic
 
 from netfab import TYPE_CHECKING
 from netfab.runtime.paths import Paths
@@ -16,7 +17,8 @@ from netfab.tuples import NamedTuple
 if TYPE_CHECKING:
     from netfab.system.sockets import Socket
 
-_PATIENCE = 5.0  # seconds for a supervisor that is busy with others
+_PATIENCE = 5.0  # seconds for a supervisor that is busy with others, however many containers it is asked of
+_LEAST = 0.001  # of a second: 0 is no timeout, but not to wait
 PAUSED, STOPPED = "paused", "stopped"  # of a record that says running, and exited
 
 
@@ -47,32 +49,38 @@ def status(paths: Paths) -> dict[str, Status]:
         names = sorted(os.listdir(paths.records))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    found = ((name, status_of(paths, name)) for name in names)
+    until = monotonic() + _PATIENCE
+    found = ((name, _status_of(paths, name, until)) for name in names)
     return {name: one for name, one in found if one is not None}
 
 
 def any_lives(paths: Paths) -> bool:
     """Whether any container is not over; reads no further than to the first such."""
     with suppress(FileNotFoundError, NotADirectoryError):
-        found = (status_of(paths, name) for name in os.listdir(paths.records))
+        until = monotonic() + _PATIENCE
+        found = (_status_of(paths, name, until) for name in os.listdir(paths.records))
         return any(one is not None and not one.over for one in found)
     return False
 
 
 def status_of(paths: Paths, name: str) -> Status | None:
     """One container's; None where there is none."""
+    return _status_of(paths, name, monotonic() + _PATIENCE)
+
+
+def _status_of(paths: Paths, name: str, until: float) -> Status | None:
     known = read_record(paths.record(name))
     with suppress(FileNotFoundError, ValueError, TypeError):
         spec = read_spec(paths.spec(name))
         if known is not None:
-            return _status(paths, name, known, spec)
+            return _status(paths, name, known, spec, until)
     return None
 
 
-def _status(paths: Paths, name: str, known: Record, spec: Spec) -> Status:
+def _status(paths: Paths, name: str, known: Record, spec: Spec, until: float) -> Status:
     if known.state == RUNNING and not known.lives:
         # It has just ended, or did while no supervisor lived: look again once that question is settled.
-        supervised = _all_is_noted(paths)
+        supervised = _all_is_noted(paths, until)
         known = read_record(paths.record(name)) or known
         if not supervised and known.state == RUNNING and not known.lives:
             known = known._replace(state=EXITED, pid=0)
@@ -91,11 +99,14 @@ def _status(paths: Paths, name: str, known: Record, spec: Spec) -> Status:
     )
 
 
-def _all_is_noted(paths: Paths) -> bool:
-    """Whether a supervisor lives, which has written down what had ended before it was asked."""
+def _all_is_noted(paths: Paths, until: float) -> bool:
+    """Whether a supervisor lives, which has written down what had ended before it was asked.
+
+    `until`: when one that does not answer, as it is halted or busy, is waited for no longer.
+    """
     try:
         with connect(paths) as door:
-            door.settimeout(_PATIENCE)
+            door.settimeout(max(until - monotonic(), _LEAST))
             door.send(json.dumps({"verb": "wait", "names": []}).encode())
             return bool(door.recv(MESSAGE_LIMIT))
     except TimeoutError:

@@ -278,6 +278,32 @@ def test_a_program_that_has_ended_is_known_to_although_its_supervisor_did_not_ru
     assert (found.state, found.exit_code) == ("exited", 137)
 
 
+def test_a_supervisor_that_does_not_run_is_waited_for_once_of_however_many_programs(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pidfds = [os.pidfd_open(containers.start("sleep", "inf", name=name).pid) for name in ("web", "db")]
+    supervisor, waited = containers.supervisor(), list[float]()
+    halt(supervisor)
+    for pidfd in pidfds:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        wait_for_end(pidfd)
+
+    class Noting(socket.socket):
+        def settimeout(self, seconds: float | None) -> None:
+            waited.append(seconds or 0.0)
+            super().settimeout(seconds)
+
+    monkeypatch.setattr(status_module, "connect", lambda paths: Noting(fileno=connect(paths).detach()))
+    monkeypatch.setattr(status_module, "_PATIENCE", 0.05)
+    try:
+        status(containers.paths)
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+
+    assert len(waited) == 2
+    assert waited[1] == status_module._LEAST
+
+
 def test_a_start_that_comes_together_with_an_end_is_one(containers: Containers) -> None:
     first, supervisor = containers.start("sleep", "inf"), containers.supervisor()
     pidfd = os.pidfd_open(first.pid)
