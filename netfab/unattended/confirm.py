@@ -73,22 +73,30 @@ class Armed:
         """It was made: the time runs from now on.
 
         Returns when the child knows what it may take back: a change that comes then is another one's.
+        Raises NetfabError when it was killed.
         """
-        self._line.sendall(_APPLIED)
-        self._wait()
+        try:
+            self._line.sendall(_APPLIED)
+            self._wait()
+            self.close()
+        except ConnectionError as error:
+            raise NetfabError(
+                "the change is made, and stays: the process that was to take it back was killed",
+                hint="to go back, apply what was there before",
+            ) from error
 
     def nothing(self) -> None:
         """All is as it was. Returns when the child is gone: another change may come."""
-        with suppress(OSError):
+        with suppress(ConnectionError):
             self._line.sendall(_NOTHING)
-        self._wait()
+            self._wait()
+        self.close()
 
     def _wait(self) -> None:
-        """Until the child has let go of the line."""
+        """Until the child has let go of the line. Raises ConnectionError where it never heard us."""
         self._line.settimeout(PATIENCE)
-        with suppress(OSError):
+        with suppress(TimeoutError):
             self._line.recv(1)
-        self.close()
 
     def close(self) -> None:
         """A child that was told nothing takes the change back now."""

@@ -78,6 +78,17 @@ def test_what_is_not_confirmed_is_taken_back_and_nothing_is_left() -> None:
     assert fabric.records() == []
 
 
+def test_that_nobody_takes_it_back_is_told_where_who_was_to_do_so_was_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(confirm, "_is_wanted", lambda *_: os._exit(1))
+
+    with pytest.raises(NetfabError, match="the change is made, and stays"):
+        lend(LONG)
+
+    assert addresses("br0") == ["198.51.100.1/24"]
+
+
 def test_what_is_confirmed_stays() -> None:
     lend(LONG)
 
