@@ -105,7 +105,7 @@ def run(inside: Callable[[], int], name: str = "", beside: Beside | None = None)
         return _first_process(inside, name, helper)
 
     child = _forked(first)
-    _take_signals(lambda number, _: os.kill(child, number))
+    _take_signals(_passing_to(child))
     try:
         if helper is not None:
             helper.begin(child)
@@ -124,7 +124,7 @@ def join(lab: labs.Lab, inside: Callable[[], int]) -> int:
     with suppress(OSError):  # it is private there: /run or /var/lib
         os.chdir(directory)
     child = _forked(_taking_signals(inside))
-    _take_signals(lambda number, _: os.kill(child, number))
+    _take_signals(_passing_to(child))
     return _exit_code(os.waitpid(child, 0)[1])
 
 
@@ -173,7 +173,7 @@ def _first_process(inside: Callable[[], int], name: str, helper: Helper | None) 
     if door is not None:
         door.listen()  # from here on it is found: what is entered is whole
     worker = _forked(inside)
-    _take_signals(lambda number, _: os.kill(worker, number))
+    _take_signals(_passing_to(worker))
     if door is not None:
         labs.take_in(door)  # by a thread, so after the last fork
     while True:
@@ -181,6 +181,14 @@ def _first_process(inside: Callable[[], int], name: str, helper: Helper | None) 
         if ended == worker:
             thaw_all(mounted())
             return _exit_code(status)
+
+
+def _passing_to(child: int) -> Callable[[int, object], object]:
+    def pass_on(number: int, _: object) -> None:
+        with suppress(ProcessLookupError):  # it has ended, and we are tidying up behind it
+            os.kill(child, number)
+
+    return pass_on
 
 
 def _take_signals(handler: Callable[[int, object], object]) -> None:

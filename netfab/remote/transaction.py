@@ -186,7 +186,7 @@ class Transaction:
             self._store.commit(self._record, self._leases, part and part._replace(undecided=""))
 
     def commit(self) -> None:
-        """It is decided: tell the neighbours, keep it, and let go. Raises StoreError."""
+        """It is decided: tell the neighbours, keep it, and let go. Raises NetfabError."""
         try:
             self._host.announce(self.order.fabric, self._steps[OWN])
             decide(self.order, self._store, self._where)

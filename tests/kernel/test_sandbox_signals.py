@@ -46,3 +46,18 @@ def test_who_runs_in_it_handles_signals_as_who_began_it() -> None:
         os._exit(sandbox.run(inside))
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
+def test_a_signal_that_comes_when_it_has_ended_keeps_nobody_from_tidying_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sandbox, "sweep_groups", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = sandbox.run(lambda: 7)
+        finally:
+            os._exit(code)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
