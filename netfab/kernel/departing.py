@@ -3,6 +3,10 @@
 The kernel is not done with them by then. To end a bridge it waits for two grace periods (rcu_barrier in
 br_multicast_dev_del and in netdev_run_todo, some 15 ms each): the links are in no dump after the first, and
 their memory is free after the second.
+
+What is heard of links themselves is no sign of that: of each port the kernel tells five times before, and
+takes a tenth longer when somebody listens. That the settings of a link are gone it tells when none is in a
+dump any more (inetdev_destroy).
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ class Departing(Netlink):
         self._sending: Sending | None = None
 
     def _send_beside(self, data: bytes, errand: Callable[[], None]) -> None:
-        heard = Monitor(Monitor.LINKS)
+        heard = Monitor(Monitor.CONFIGURATIONS)
         try:
             self._sending = Sending(self._socket, data)
             try:
