@@ -78,6 +78,7 @@ class LocalHost:
     def __exit__(self, *_: object) -> None:
         if self._monitor is not None:
             self._monitor.close()
+        self._namespaces.let_go_of_ended()  # a child goes while the executor waits for the kernel
         self._executor.close()
         self._observer.close()
         self._programs.close()
