@@ -116,9 +116,12 @@ class LocalHost:
         )
         return self._dump
 
-    def read_ahead(self, node: Reader = WHOLE) -> None:
-        """Begin to read nodes, for the next dump, or glance, while there are other things to do."""
-        self._observer.read_ahead(self.fabric, node)
+    def read_ahead(self, node: Reader = WHOLE, host: Reader | None = None) -> None:
+        """Begin to read nodes, for the next dump, or glance, while there are other things to do.
+
+        `host`: the host as well, where nobody asks for facts.
+        """
+        self._observer.read_ahead(self.fabric, node, host)
 
     def glance(self, known: Sequence[Fabric]) -> Dump:
         """The same, of nodes' namespaces nothing but what they are known by: enough for a fingerprint."""
