@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 
-_ELSEWHERE = dict.fromkeys(("kill", "pause", "restart", "start", "stop", "unpause"), "netfab.lifecycle")
-_ELSEWHERE |= dict.fromkeys(("SavedPlan", "read_plan", "save_plan"), "netfab.saved")
+_ELSEWHERE = dict.fromkeys(("kill", "pause", "restart", "start", "stop", "unpause"), "netfab.nodes.lifecycle")
+_ELSEWHERE |= dict.fromkeys(("SavedPlan", "read_plan", "save_plan"), "netfab.files.saved_plans")
 _ELSEWHERE |= {
-    "info": "netfab.overview",
+    "info": "netfab.queries.info",
     "inhabitants": "netfab.kernel.inhabitants",
-    "inspect": "netfab.inspection",
-    "recover": "netfab.recovery",
+    "inspect": "netfab.queries.inspection",
+    "recover": "netfab.applying.recovery",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _ELSEWHERE:
         return getattr(import_module(_ELSEWHERE[name]), name)
-    # `from netfab import nodes` asks here first, and needs no fabric.py. `plan` is a function there, too.
+    # `from netfab import where` asks here first, and needs no fabric.py. `plan` is a function there, too.
     if name != "plan" and PathFinder.find_spec(f"{__name__}.{name}", __path__):
         raise AttributeError(f"netfab.{name} is a module")
     fabric = import_module("netfab.fabric")

@@ -5,32 +5,30 @@ Every function takes a `Where`; nothing is global: a sandbox, a test and this ma
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from netfab import shared
-from netfab.destruction import destroy
+from netfab.applying.proposal import Proposal, claim, commands_of, plan, summary_of, with_part, with_renames
+from netfab.applying.pulling import with_its_images
+from netfab.applying.recording import public_record, remember
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
 from netfab.errors import NetfabError, StoreError, UndoFailed, Unsupported, raise_all
+from netfab.facts import shared_bridges
+from netfab.facts.guests import as_they_are_now, ended
 from netfab.hosts.local import LocalHost
-from netfab.nodes import capture, execute, logs, programs, run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.leases import Lease
 from netfab.plan.node import has_namespace
 from netfab.plan.planner import Plan
-from netfab.proposal import Proposal, claim, commands_of, plan, summary_of, with_part, with_renames
-from netfab.pulling import with_its_images
-from netfab.remembering import public_record, remember
 from netfab.store.public import publish
-from netfab.store.store import Part, Record, Store
+from netfab.store.store import NO_COMMANDS, Part, Record, Store
 from netfab.topology.adhoc import NAME as ADHOC
 from netfab.topology.schema import Topology
-from netfab.visits import as_they_are_now, ended
 from netfab.where import (
     HERE,
     Where,
@@ -49,9 +47,11 @@ from netfab.where import (
 )
 
 if TYPE_CHECKING:
-    from netfab.loading import load
-    from netfab.look import bridges, name_of, plan_data, status, topology_of, warnings
-    from netfab.saved import SavedPlan
+    from netfab.applying.destruction import destroy
+    from netfab.files.loading import load
+    from netfab.files.saved_plans import SavedPlan
+    from netfab.nodes.by_name import capture, execute, logs, programs
+    from netfab.queries.status import bridges, name_of, plan_data, status, topology_of, warnings
 
 __all__ = [
     "HERE",
@@ -83,11 +83,15 @@ __all__ = [
 ]
 
 
+_ELSEWHERE = dict.fromkeys(("capture", "execute", "logs", "programs"), "netfab.nodes.by_name")
+_ELSEWHERE |= {"destroy": "netfab.applying.destruction", "load": "netfab.files.loading"}
+
+
 def __getattr__(name: str) -> Any:
-    """What is only looked at is elsewhere, and imported when it is asked for."""
+    """What no apply needs is elsewhere, and imported when it is asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("netfab.loading" if name == "load" else "netfab.look"), name)
+    return getattr(import_module(_ELSEWHERE.get(name, "netfab.queries.status")), name)
 
 
 def validate(topology: Topology) -> None:
@@ -131,7 +135,7 @@ def apply(
         found, leases = before.record, before.leases
         record = found if found and found.whole else None
         begun = found is not record  # by an apply that was killed: the state before is the one before that
-        topology = shared.joined(topology, shared.networks_of(store))
+        topology = shared_bridges.joined(topology, shared_bridges.networks_of(store))
         refuse_another(found, file, take_over)
         if found is None and not second:
             _refuse_renamed(name, file, store)
@@ -164,7 +168,7 @@ def apply(
             shown = host.fingerprint(desired.values()) if sealing else ""  # desired is what was read
             host.forget()  # what is written next takes as much memory again
             with _undone_on_failure(applied, host, (desired, last)):
-                run_commands(made, applied.changes, where)
+                _run_commands(made, applied.changes, where)
                 wants = _wants(proposed, leases)
                 if applied.changes or not _is_known(record, made) or wants != leases or only:
                     if not only:
@@ -189,7 +193,7 @@ def apply(
         host.wait_ready(proposed.fabric)
         host.announce(proposed.fabric, applied.changes)
         if shown:
-            from netfab.seal import seal
+            from netfab.applying.seal import seal
 
             seal(name, topology.origin, shown, warnings, store, where)
         return proposed, applied
@@ -204,6 +208,14 @@ def _undone_on_failure(applied: Applied, host: LocalHost, known: tuple[Fabric, .
         engine.undo(applied.before, host, known, failure)
         failure.undone = True
         raise
+
+
+def _run_commands(record: Record, changes: Iterable[Change], where: Where) -> None:
+    """Those of `exec:`, in nodes that are new; most files have none. Raises NetfabError."""
+    if record.commands != NO_COMMANDS:
+        from netfab.nodes.by_name import run_commands
+
+        run_commands(record, changes, where)
 
 
 def _is_known(record: Record | None, made: Record) -> bool:
@@ -223,7 +235,7 @@ def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None,
     observed = host.observe(last.name, (proposed.fabric, last)).own
     desired = with_part(proposed, Fabric(last.name) if begun else observed)
     if saved is not None:
-        from netfab.saved import Part, refuse_moved
+        from netfab.files.saved_plans import Part, refuse_moved
 
         refuse_moved(saved, {"": Part.of(proposed, desired, observed)})
     return desired
@@ -262,7 +274,7 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     A program that was stopped or paused by name is as it should be; that is for `warnings` to tell, as is a
     NIC that was lent and is gone. A guest that ended is a change, although nobody can make it again.
     """
-    from netfab.nics import without_unplugged
+    from netfab.facts.nics import without_unplugged
 
     need_root("drift")
     with opened_store(where) as store, opened_host(name, where) as host:
@@ -280,7 +292,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     Also runs what `exec:` says in nodes that are made anew. On a failure all is as it was.
     A program that was stopped or paused by name stays so, until a reboot.
     """
-    from netfab.nics import without_unplugged
+    from netfab.facts.nics import without_unplugged
 
     need_root("reconcile")
     need_kernel()
@@ -291,7 +303,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
         left, last = host.as_left(wanted), last_applied(store, name)
         applied = engine.apply(left, host, (last,), where.progress)
         with _undone_on_failure(applied, host, (left, last)):
-            run_commands(record, applied.changes, where)
+            _run_commands(record, applied.changes, where)
         host.announce(wanted, applied.changes)
         found = record._replace(desired=wanted.to_json())  # with guests as they run now
         publish(where.run, public_record(found, wanted), store.leases(name))
@@ -300,7 +312,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
 
 def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Record:
     """The record; what NICs that are to be moved again would have to get back is kept before they are."""
-    from netfab.nics import as_they_came_back
+    from netfab.facts.nics import as_they_came_back
 
     last = Fabric.from_json(record.desired, KINDS)
     now = as_they_came_back(last, host)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from netfab import across, fabric
+from netfab import fabric
+from netfab.multihost import across
 from netfab.remote.party import Connect
 from netfab.store.book import Entry
 from netfab.topology.schema import Topology

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from textwrap import dedent
 from typing import TypeVar
 
-from netfab import across, fabric, simulate
-from netfab.hosts import simulated
+from netfab import fabric
+from netfab.hosts import simulated, simulation
+from netfab.multihost import across
 from netfab.plan.planner import Plan
 from netfab.runtime.paths import RUN_DIRECTORY
 from netfab.system import linux
@@ -26,7 +27,7 @@ class Hosts:
     def __init__(self, text: str) -> None:
         """Begin the hosts of that file, and apply it."""
         topology = read(text)
-        self._held = simulate.begin(topology)
+        self._held = simulation.begin(topology)
         self.fabric = topology.name
         self.apply(text)
 

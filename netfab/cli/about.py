@@ -47,7 +47,7 @@ def version_command(output: str) -> None:
 def info_command(ctx: click.Context, output: str) -> None:
     """Print what this host has, and how much netfab has there."""
     from netfab.cli import show
-    from netfab.overview import info
+    from netfab.queries.info import info
 
     found = info(where_of(ctx))
     show.show_data({"version": 1, **found}, output, lambda: _info_rows(found))

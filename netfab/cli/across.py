@@ -13,8 +13,8 @@ from netfab.cli.files import absolute
 from netfab.errors import NetfabError
 
 if TYPE_CHECKING:
-    from netfab.across import Outcome
-    from netfab.saved import SavedPlan
+    from netfab.files.saved_plans import SavedPlan
+    from netfab.multihost.across import Outcome
     from netfab.topology.schema import Topology
     from netfab.where import Where
 
@@ -44,7 +44,7 @@ def apply(
     confirm: float | None,
 ) -> None:
     """`netfab apply`."""
-    from netfab import across
+    from netfab.multihost import across
 
     if host:
         _refuse_together(ssh, skip_unreachable, only)
@@ -103,7 +103,7 @@ def plan(
     save: str | None,
 ) -> bool:
     """`netfab plan`; whether there is something to change."""
-    from netfab import across
+    from netfab.multihost import across
 
     if host:
         _refuse_together(ssh, skip_unreachable, only)
@@ -120,7 +120,7 @@ def plan(
             saving=save is not None,
         )
     if save is not None:
-        from netfab.saved import SavedPlan, write_plan
+        from netfab.files.saved_plans import SavedPlan, write_plan
 
         asked = absolute(path), name, only, outcome.parts, ssh or "", settings, host or ""
         write_plan(save, SavedPlan(*asked))

@@ -60,8 +60,8 @@ def apply_command(
     What the file no longer has goes, too. Returns when every interface carries traffic. On a failure
     everything is as it was before.
     """
+    from netfab.applying.seal import unchanged
     from netfab.cli import show
-    from netfab.seal import unchanged
 
     saved, where = None, where_of(ctx, lock_timeout)
     if plan_file is None:
@@ -76,7 +76,7 @@ def apply_command(
     ):
         raise click.UsageError("a saved plan has FILE, --name, --set, --only, --ssh and --host of its own")
     else:
-        from netfab.saved import read_plan
+        from netfab.files.saved_plans import read_plan
 
         saved = read_plan(plan_file)
         path, name, only, ssh, host = saved.file, saved.name, saved.only, saved.ssh, saved.host
@@ -186,7 +186,7 @@ def plan_command(
         return
     proposal = fabric.plan(topology, source, where, why, only, take_over)
     if save is not None:
-        from netfab.saved import save_plan
+        from netfab.files.saved_plans import save_plan
 
         save_plan(save, proposal, absolute(path), name, only, settings)
     show.warn(proposal.plan.warnings)

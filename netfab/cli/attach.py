@@ -51,8 +51,8 @@ def attach_command(
     GUEST is a container of Docker, podman, runc, crun or LXC by name or id, a node, pid:PID or netns:NAME.
     `route`, `rule` or `tc` in place of BRIDGE run that command in the guest, as pipework does.
     """
-    from netfab import adhoc
     from netfab.cli import show
+    from netfab.imperative import adhoc
     from netfab.topology.pipework import TOOLS
 
     if wait:
@@ -95,8 +95,8 @@ def detach_command(
 
     With the name of a NIC that `uplink` made a port of BRIDGE: give the NIC back all that it had.
     """
-    from netfab import adhoc, uplink
     from netfab.cli import show
+    from netfab.imperative import adhoc, uplink
 
     titles = adhoc.titles(where_of(ctx))
     nic, outcome = uplink.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
@@ -146,8 +146,8 @@ def uplink_command(
 
     `netfab detach BRIDGE NIC` gives them back. The bridge is made when its name begins with br.
     """
-    from netfab import uplink
     from netfab.cli import show
+    from netfab.imperative import uplink
 
     where = where_of(ctx, lock_timeout)
     with changing(ctx, uplink.NAME, None if dry_run else confirm, probe, where) as attempt:
@@ -166,8 +166,8 @@ def uplink_command(
 @click.pass_context
 def attachments_command(ctx: click.Context, output: str) -> None:
     """List what is attached to containers that others run, and the NICs that bridges have (`uplink`)."""
-    from netfab import adhoc, uplink
     from netfab.cli import show
+    from netfab.imperative import adhoc, uplink
 
     lent = [one._asdict() for one in uplink.uplinks(where_of(ctx))]
     rows = [_row(one, where_of(ctx)) for one in adhoc.attachments(where_of(ctx))]
@@ -184,9 +184,9 @@ def attachments_command(ctx: click.Context, output: str) -> None:
 
 def _row(one: Any, where: Any) -> dict[str, Any]:
     """Of one with a DHCP client its word, and what a server gave it."""
-    from netfab import visits
+    from netfab.facts import guests
 
-    leased = visits.address_in_guest(one.guest, one.interface, where) if one.dhcp else ""
+    leased = guests.address_in_guest(one.guest, one.interface, where) if one.dhcp else ""
     return {
         "bridge": one.bridge,
         "way": one.way,
@@ -213,8 +213,9 @@ def bridge_create_command(ctx: click.Context, name: str, lock_timeout: float) ->
     On a subnet that overlaps nothing here, with its first address, which is a gateway to the outside. A
     bridge that is there is left as it is.
     """
-    from netfab import adhoc, fabric
+    from netfab import fabric
     from netfab.cli import show
+    from netfab.imperative import adhoc
 
     where = where_of(ctx, lock_timeout)
     outcome = adhoc.create_bridge(name, where)
@@ -231,8 +232,8 @@ def bridge_create_command(ctx: click.Context, name: str, lock_timeout: float) ->
 @click.pass_context
 def bridge_delete_command(ctx: click.Context, name: str, lock_timeout: float) -> None:
     """Take away what `bridge create` made."""
-    from netfab import adhoc
     from netfab.cli import show
+    from netfab.imperative import adhoc
 
     outcome = adhoc.delete_bridge(name, where_of(ctx, lock_timeout))
     if not ctx.obj["quiet"]:
@@ -251,8 +252,8 @@ def watch_command(ctx: click.Context, names: tuple[str, ...], every: float) -> N
 
     Without NAME: every fabric of this host, and what is attached.
     """
-    from netfab import watch
     from netfab.cli import show
+    from netfab.unattended import watch
 
     def told(name: str, changes: tuple[Any, ...], error: Exception | None) -> None:
         for change in show.describe(changes):

@@ -18,7 +18,7 @@ from netfab.diagnose.pcapng import Pcapng
 from netfab.errors import Interrupted, NetfabError
 
 if TYPE_CHECKING:
-    from netfab.nodes import Heard
+    from netfab.nodes.by_name import Heard
 
 
 class _Enough(Exception):

@@ -98,7 +98,7 @@ def _topology(argument: str | None, name: str | None, settings: tuple[str, ...],
 
 
 def _as_applied(fabric: str, where: Any) -> Topology:
-    from netfab.look import topology_of
+    from netfab.queries.status import topology_of
     from netfab.topology.load import load
 
     entry = entry_of(fabric, where)
@@ -120,10 +120,10 @@ def _summary(name: str, where: Any) -> dict[str, Any]:
 
 def _tried(name: str, trials: Sequence[Trial], where: Any) -> list[Verdict]:
     if entry := entry_of(name, where):
-        from netfab import across
+        from netfab.multihost import across
 
         return across.tried(entry, trials, where)
-    from netfab.checks import tried
+    from netfab.diagnose.checks import tried
 
     return tried(name, trials, where)
 
@@ -132,7 +132,7 @@ def _explained(
     topology: Topology, found: Sequence[Verdict], summary: Mapping[str, Any], where: Any
 ) -> list[Verdict]:
     """With their causes; without any where not all can be looked at: what was tried is true all the same."""
-    from netfab.why import explained
+    from netfab.diagnose.why import explained
 
     checks, name = topology.checks, topology.name
     try:
@@ -143,7 +143,7 @@ def _explained(
             with party(entry.hosts, where) as together:
                 hosts = {host: There(together, host, name) for host in entry.hosts}
                 return explained(checks, found, name, summary, hosts)
-        from netfab.looking import Here
+        from netfab.diagnose.this_host import Here
 
         return explained(checks, found, name, summary, {"": Here(name, where)})
     except Interrupted:

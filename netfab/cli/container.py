@@ -17,7 +17,7 @@ from netfab.cli.options import lock_option
 from netfab.errors import NetfabError, NotAll
 
 if TYPE_CHECKING:
-    from netfab.inside import Uses
+    from netfab.nodes.stats import Uses
     from netfab.remote.nodes import There
 
 _nodes = click.argument("nodes", nargs=-1, required=True, metavar="NODE…", shell_complete=complete.nodes)
@@ -28,7 +28,7 @@ _nodes = click.argument("nodes", nargs=-1, required=True, metavar="NODE…", she
 @click.pass_context
 def wait_command(ctx: click.Context, nodes: tuple[str, ...]) -> None:
     """Wait until the programs of NODEs have ended and are not started again; print their exit codes."""
-    from netfab import lifecycle
+    from netfab.nodes import lifecycle
 
     where = where_of(ctx)
     far = far_nodes(nodes, where)
@@ -51,7 +51,7 @@ def _far_code(there: There, where: Any) -> int | None:
 @click.pass_context
 def rm_command(ctx: click.Context, force: bool, lock_timeout: float, nodes: tuple[str, ...]) -> None:
     """Leave nothing of containers that `run` made."""
-    from netfab import containers
+    from netfab.imperative import containers
 
     try:
         _say(ctx, containers.remove(nodes, where_of(ctx, lock_timeout), force))
@@ -73,10 +73,10 @@ def _say(ctx: click.Context, nodes: Iterable[str]) -> None:
 @click.pass_context
 def prune_command(ctx: click.Context, everything: bool, force: bool, lock_timeout: float) -> None:
     """Remove all containers of `run` that don't run; then images without a name that no fabric uses."""
-    from netfab import containers
+    from netfab.applying.pulling import used
     from netfab.cli.images import say_removed, size
     from netfab.images.removal import prune
-    from netfab.pulling import used
+    from netfab.imperative import containers
 
     where = where_of(ctx, lock_timeout)
     if not force and not agreed("remove what has ended and what nothing uses?"):
@@ -99,7 +99,7 @@ def stats_command(ctx: click.Context, once: bool, output: str, nodes: tuple[str,
     CPU is of one processor, what was received and sent since the node's network was made.
     """
     from netfab.cli import show
-    from netfab.inside import stats
+    from netfab.nodes.stats import stats
 
     with _usage(nodes, where_of(ctx)) as used:
         for found in stats(used):
@@ -113,7 +113,7 @@ def stats_command(ctx: click.Context, once: bool, output: str, nodes: tuple[str,
 @contextmanager
 def _usage(nodes: tuple[str, ...], where: Any) -> Iterator[Callable[[], Uses]]:
     """What tells what nodes use; no nodes: all of this host, and of the hosts that it controls."""
-    from netfab.inside import usage
+    from netfab.nodes.stats import usage
 
     far = far_nodes(nodes, where) if nodes else every_far_node(where)
     here = [node for node in nodes if node not in far] if nodes else None
@@ -173,7 +173,7 @@ def _copied_out(node: str, path: str, target: str, where: Any) -> list[str]:
         from netfab.remote.nodes import copy_out as copy_out_there
 
         return copy_out_there(far[node], path, target, where)
-    from netfab.inside import copy_out
+    from netfab.nodes.copying import copy_out
 
     return copy_out(node, path, target, where)
 
@@ -183,7 +183,7 @@ def _copied_in(source: str, node: str, path: str, where: Any) -> list[str]:
         from netfab.remote.nodes import copy_in as copy_in_there
 
         return copy_in_there(source, far[node], path, where)
-    from netfab.inside import copy_in
+    from netfab.nodes.copying import copy_in
 
     return copy_in(source, node, path, where)
 

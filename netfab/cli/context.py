@@ -77,6 +77,6 @@ def titles_of(name: str, where: Any) -> dict[str, str]:
 
     if name != NAME:
         return {}
-    from netfab.adhoc import titles
+    from netfab.imperative.adhoc import titles
 
     return titles(where)

@@ -21,7 +21,7 @@ def convert_command(tool: str | None, file: str) -> None:
     On stderr each key that is not in it, with its line.
     """
     from netfab.cli import show
-    from netfab.converting import Tool, convert
+    from netfab.files.converting import Tool, convert
 
     found = convert(file, cast("Tool | None", tool))
     show.warn(map(str, found.left))

@@ -92,17 +92,18 @@ def _destroy(
     ctx: click.Context, name: str, where: Any, force: bool, skip_unreachable: bool
 ) -> dict[str, Any]:
     """What went, and the processes that are left in what were nodes."""
-    from netfab import destruction, inhabitants
+    from netfab import inhabitants
+    from netfab.applying import destruction
     from netfab.cli import show
 
     if entry := entry_of(name, where):
-        from netfab import across
+        from netfab.multihost import across
 
         gone = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable)
         return {"fabric": name, "changes": gone, "left": []}
     before = inhabitants(name)
     if force:
-        from netfab import adhoc
+        from netfab.imperative import adhoc
 
         applied = adhoc.destroy(name, where)
     else:

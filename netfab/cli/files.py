@@ -181,7 +181,7 @@ def _ask_about(file: str, where: Any) -> None:
     Raises StoreError where nobody can tell.
     """
     from netfab.fabric import records_of_any
-    from netfab.look import shared_by
+    from netfab.queries.status import shared_by
     from netfab.where import opened_book, shared_book
 
     found = shared_by(file) if file != "-" else None

@@ -167,8 +167,8 @@ def tag_command(ctx: click.Context, source: str, target: str) -> None:
 @click.pass_context
 def rmi_command(ctx: click.Context, force: bool, images: tuple[str, ...]) -> None:
     """Take names from images; an image goes with its last one, unless a fabric uses it."""
+    from netfab.applying.pulling import used
     from netfab.images.removal import remove
-    from netfab.pulling import used
     from netfab.where import need_root
 
     need_root("rmi")

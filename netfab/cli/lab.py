@@ -109,9 +109,10 @@ def _inside(
 
         where = where_of(ctx)
         if topology.hosts:
-            from netfab import across, simulate
+            from netfab.hosts import simulation
+            from netfab.multihost import across
 
-            simulate.begin(topology)
+            simulation.begin(topology)
             outcome = across.apply(topology, across.hosts_of(topology), absolute(path), where)
             show.warn(outcome.warnings)
         else:

@@ -51,7 +51,7 @@ def _act(ctx: click.Context, verb: str, nodes: tuple[str, ...], **more: Any) -> 
         done += (called[name] for name in found[0] if name in called)
         errors += found[1]
     if here:
-        from netfab import lifecycle
+        from netfab.nodes import lifecycle
 
         found = _attempt(lambda: getattr(lifecycle, verb)(here, where, **more), here)
         done += found[0]

@@ -78,7 +78,7 @@ def _say_begun(found: dict[str, Any]) -> None:
 
 def _topology_of(name: str, where: Any) -> str:
     if entry := entry_of(name, where):
-        from netfab import across
+        from netfab.multihost import across
 
         return across.topology_of(entry)
     from netfab import fabric
@@ -89,7 +89,7 @@ def _topology_of(name: str, where: Any) -> str:
 def _status_of(name: str, where: Any) -> dict[str, Any]:
     """That of a fabric, wherever it is."""
     if entry := entry_of(name, where):
-        from netfab import across
+        from netfab.multihost import across
 
         return across.status(entry, where)
     from netfab import fabric
@@ -177,7 +177,7 @@ def inspect_command(ctx: click.Context, what: str, output: str | None) -> None:
     elif entry_of(what, where):
         found = _status_of(what, where)
     else:
-        from netfab.inspection import inspect
+        from netfab.queries.inspection import inspect
 
         found = inspect(what, where)
     show.show_data(found, output or "json", list)

@@ -91,7 +91,7 @@ def _split(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options: Any) -> int:
-    from netfab import nodes
+    from netfab.nodes import by_name
 
     where = where_of(ctx)
     try:
@@ -99,8 +99,8 @@ def _execute(ctx: click.Context, node: str, command: tuple[str, ...], **options:
             from netfab.remote.nodes import execute
 
             return execute(far[node], command, where, **options)
-        return nodes.execute(node, command, where, **options)
-    except nodes.NoSuchNode:
+        return by_name.execute(node, command, where, **options)
+    except by_name.NoSuchNode:
         from netfab.hosts import simulated
 
         if node not in simulated.names():
@@ -246,7 +246,7 @@ def _lines(_: click.Context, __: click.Parameter, text: str | None) -> int | Non
 @click.pass_context
 def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tuple[str, ...]) -> None:
     """Print what nodes wrote: NODE, FABRIC/NODE, or all of a FABRIC; else of all, with their names."""
-    from netfab.nodes import logs
+    from netfab.nodes.by_name import logs
 
     where = where_of(ctx)
     nodes = tuple(_expanded(nodes, where))
@@ -283,12 +283,12 @@ def _expanded(words: tuple[str, ...], where: Any) -> Iterator[str]:
 
 def _all_programs(where: Any) -> list[dict[str, Any]]:
     """Of this host, and of the hosts that it controls."""
-    from netfab.nodes import programs
+    from netfab.nodes.by_name import programs
     from netfab.where import opened_book
 
     if not (entries := opened_book(where).entries()):
         return programs(where)
-    from netfab import across
+    from netfab.multihost import across
 
     found = [one for entry in entries for one in across.programs(entry, where)]
     spread = {entry.name for entry in entries}

@@ -44,7 +44,7 @@ def changing(ctx: click.Context, name: str, confirm: float | None, probe: Any, w
             raise click.UsageError("--probe goes with --confirm")
         yield SimpleNamespace(changed=True)
         return
-    from netfab.confirm import Terms, armed
+    from netfab.unattended.confirm import Terms, armed
 
     with armed(name, Terms(confirm, probe), where) as attempt:
         yield attempt

@@ -31,7 +31,7 @@ def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
     found = fabric_name(name, where)
     warnings: list[str] = []
     if entry := entry_of(found, where):
-        from netfab import across
+        from netfab.multihost import across
 
         changes = across.drift(entry, where)
     else:
@@ -57,8 +57,9 @@ def reconcile_command(
     ctx: click.Context, name: str | None, everything: bool, lock_timeout: float, output: str
 ) -> None:
     """Repair what others changed since the last apply; after a reboot, everything."""
-    from netfab import adhoc, fabric
+    from netfab import fabric
     from netfab.cli import show
+    from netfab.imperative import adhoc
 
     where = where_of(ctx, lock_timeout)
     names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
@@ -68,7 +69,7 @@ def reconcile_command(
         titles = titles_of(one, where)
         try:
             if entry := None if everything else entry_of(one, where):
-                from netfab import across
+                from netfab.multihost import across
 
                 changes = across.reconcile(entry, where)
             else:
@@ -99,17 +100,17 @@ def confirm_command(ctx: click.Context, name: str | None, host: str | None) -> N
     if host is not None:
         if name is None:
             raise click.UsageError("--host goes with the fabric's name")
-        from netfab import across
+        from netfab.multihost import across
 
         across.confirmed_alone(name, host, where)
         kept = name
     elif name is not None and (entry := entry_of(name, where)) is not None:
-        from netfab import across
+        from netfab.multihost import across
 
         across.confirmed(entry, where)
         kept = name
     else:
-        from netfab.confirm import confirm
+        from netfab.unattended.confirm import confirm
 
         kept = confirm(name, where)
     if not ctx.obj["quiet"]:
@@ -121,8 +122,8 @@ def confirm_command(ctx: click.Context, name: str | None, host: str | None) -> N
 @click.pass_context
 def recover_command(ctx: click.Context, output: str) -> None:
     """Rebuild a lost or broken store from what is published in the run directory and shown by the kernel."""
+    from netfab.applying.recovery import recover
     from netfab.cli import show
-    from netfab.recovery import recover
 
     told = recover(where_of(ctx))
     show.show_data({"version": 1, "told": told}, output, lambda: [(line,) for line in told])

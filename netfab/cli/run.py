@@ -97,8 +97,8 @@ def run_command(ctx: click.Context, /, detach: bool, lock_timeout: float, quiet:
 
 
 def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
-    from netfab import containers
-    from netfab.nodes import NoSuchNode
+    from netfab.imperative import containers
+    from netfab.nodes.by_name import NoSuchNode
     from netfab.runtime import foreground
     from netfab.runtime.paths import Paths
     from netfab.topology.default import NAME
@@ -144,7 +144,7 @@ def _image_stays(image: str, where: Any) -> AbstractContextManager[object]:
 
 def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
     """What the words mean; the image by its digest."""
-    from netfab import containers
+    from netfab.imperative import containers
     from netfab.topology.default import Wanted
     from netfab.topology.schema import ByCommand
 

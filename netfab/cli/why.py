@@ -70,9 +70,9 @@ def _check(source: str, target: str, port: str | None) -> Check:
 
 def _answer(fabric: str, other: str, check: Check, where: Any) -> Answer:
     """fabric, other: those of A and of B; "" where none is named."""
-    from netfab.looking import Here
-    from netfab.nodes import node_of
-    from netfab.why import why
+    from netfab.diagnose.this_host import Here
+    from netfab.diagnose.why import why
+    from netfab.nodes.by_name import node_of
 
     source = f"{fabric}/{check.source}" if fabric else check.source
     end = f"{other}/{check.target}" if other else check.target

@@ -1,0 +1,1 @@
+"""Whether what was applied does what it should, and where not, why not; and it drawn. Only reads."""

@@ -227,12 +227,8 @@ class Fabric(dict[Name, Any]):
 
     @staticmethod
     def mentioned(text: str, kind: str) -> bool:
-        """Whether there may be an object of that kind in what to_json gave; not to read it all for none.
-
-        Of what an older version kept, whose kinds do not come first, it is all looked through.
-        """
-        first = text[: text.find('"objects":')]
-        return f'"{kind}"' in first if '"kinds":' in first else f'["{kind}",' in text
+        """Whether there is an object of that kind in what to_json gave; not to read it all for none."""
+        return f'"{kind}"' in text[: text.find('"objects":')]
 
     @classmethod
     def from_json(cls, text: str, kinds: Iterable[type[Any]]) -> Fabric:

@@ -41,7 +41,7 @@ class Kinds:
         return Kinds(*(kind for kind in self._kinds if kind.name in names))
 
     def mentioned(self, text: str) -> list[type[Any]]:
-        """Those of which there may be an object in what Fabric.to_json gave."""
+        """Those of which there is an object in what Fabric.to_json gave."""
         return [kind.load() for kind in self._kinds if Fabric.mentioned(text, kind.name)]
 
     def shown(self, dump: Dump) -> list[type[Any]]:

@@ -19,7 +19,7 @@ def main(arguments: Any) -> None:
 
 def _execute(node: str, argv: list[str], env: list[list[str]], **options: Any) -> None:
     from netfab.errors import ContainerFailed, NetfabError
-    from netfab.nodes import execute
+    from netfab.nodes.by_name import execute
 
     try:
         code = execute(node, tuple(argv), env=tuple((name, value) for name, value in env), **options)

@@ -17,7 +17,8 @@ from netfab import __version__
 from netfab.engine import apply as engine
 from netfab.engine.diff import describe
 from netfab.errors import ApplyFailed, NetfabError
-from netfab.gathering import facts_of
+from netfab.facts.gathering import facts_of
+from netfab.facts.shared_bridges import networks_of
 from netfab.kernel.drops import input_drops
 from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
@@ -28,7 +29,6 @@ from netfab.remote.functions import FUNCTIONS
 from netfab.remote.messages import PROTOCOL, BadMessage, Message, failure, field
 from netfab.remote.probe import Peer, Probe
 from netfab.remote.transaction import STEPS, Transaction, decide, order_of
-from netfab.shared import networks_of
 from netfab.store.store import Record
 from netfab.topology import grammar
 from netfab.topology.image import ID
@@ -287,7 +287,7 @@ class Agent:
             closing.close()
 
     def _logs(self, message: Message) -> Iterator[Message]:
-        from netfab.nodes import logs
+        from netfab.nodes.by_name import logs
 
         nodes, follow = map(str, field(message, "nodes", list)), field(message, "follow", bool)
         for node, line in logs(nodes, self._where, message.get("lines"), follow):
@@ -317,7 +317,7 @@ class Agent:
 
     def _copy_out(self, message: Message) -> Iterator[Message]:
         """What is copied from a node, part by part."""
-        from netfab.inside import read_in_node
+        from netfab.nodes.copying import read_in_node
         from netfab.remote.copies import said
 
         for part in read_in_node(field(message, "node", str), field(message, "path", str), self._where):
@@ -326,7 +326,7 @@ class Agent:
 
     def _copy_in(self, message: Message) -> Iterator[Message]:
         """A place in a node for the `parts` that follow."""
-        from netfab.inside import writer_in_node
+        from netfab.nodes.copying import writer_in_node
 
         self._end_copy()
         node, path, name = (field(message, key, str) for key in ("node", "path", "name"))
@@ -358,7 +358,7 @@ class Agent:
 
     def _capture(self, message: Message) -> Iterator[Message]:
         """Frames as they come, until the controller goes."""
-        from netfab.nodes import capture
+        from netfab.nodes.by_name import capture
 
         node, interface, filter = (field(message, key, str) for key in ("node", "interface", "filter"))
         for heard in capture(node, interface, filter, self._where):

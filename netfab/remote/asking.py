@@ -1,4 +1,4 @@
-"""What looking.py answers of a fabric, asked of another host's agent."""
+"""What diagnose/this_host.py answers of a fabric, asked of another host's agent."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from netfab.diagnose.this_host import Here
 from netfab.diagnose.trials import Trial, Verdict
 from netfab.kernel.trace import Dropped, Match
-from netfab.looking import Here
 from netfab.objects.decode import decoder, plain
 from netfab.objects.view import View, Way
 from netfab.remote.messages import BadMessage, Message, field, understood

@@ -12,7 +12,7 @@ from netfab.objects.uplink import Uplink
 from netfab.where import Where, last_applied, opened_store
 
 if TYPE_CHECKING:
-    from netfab.confirm import Armed
+    from netfab.unattended.confirm import Armed
 
 CUT_OFF = 30.0  # seconds in which a controller has to show that it still gets here
 
@@ -31,7 +31,7 @@ def keeper_for(desired: Fabric, confirm: float, by_ssh: bool, where: Where) -> A
     seconds = confirm or (CUT_OFF if cuts_off else 0.0)
     if not seconds:
         return None
-    from netfab.confirm import Armed, Before, Terms  # with all that takes a change back
+    from netfab.unattended.confirm import Armed, Before, Terms  # with all that takes a change back
 
     return Armed(Before(*before), Terms(seconds), where)
 

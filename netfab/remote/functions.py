@@ -16,7 +16,7 @@ from netfab.where import Where
 
 def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
     def call(arguments: Message, where: Where) -> Any:
-        from netfab import lifecycle
+        from netfab.nodes import lifecycle
 
         function = getattr(lifecycle, name)
         more = {key: arguments[key] for key in ("timeout", "number") if key in arguments}
@@ -26,25 +26,25 @@ def _lifecycle(name: str) -> Callable[[Message, Where], Any]:
 
 
 def _inspect(arguments: Message, where: Where) -> dict[str, Any]:
-    from netfab.inspection import inspect
+    from netfab.queries.inspection import inspect
 
     return inspect(str(arguments["what"]), where)
 
 
 def _wait(arguments: Message, where: Where) -> list[int | None]:
-    from netfab import lifecycle
+    from netfab.nodes import lifecycle
 
     return list(lifecycle.wait([str(arguments["node"])], where))
 
 
 def _usage(arguments: Message, where: Where) -> list[Any]:
-    from netfab.inside import usage
+    from netfab.nodes.stats import usage
 
     return [[*key, *used] for key, used in usage(map(str, arguments["nodes"]), where).items()]
 
 
 def _status(arguments: Message, where: Where) -> Any:
-    from netfab.look import status
+    from netfab.queries.status import status
 
     return status(str(arguments["fabric"]), where)
 
@@ -62,7 +62,8 @@ def _reconcile(arguments: Message, where: Where) -> Any:
 
 
 def _destroy(arguments: Message, where: Where) -> Any:
-    from netfab import adhoc, fabric
+    from netfab import fabric
+    from netfab.imperative import adhoc
 
     name = str(arguments["fabric"])
     ended = (adhoc if arguments.get("force") is True else fabric).destroy(name, where)
@@ -70,19 +71,19 @@ def _destroy(arguments: Message, where: Where) -> Any:
 
 
 def _confirm(arguments: Message, where: Where) -> Any:
-    from netfab.confirm import confirm
+    from netfab.unattended.confirm import confirm
 
     return confirm(str(arguments["fabric"]), where)
 
 
 def _programs(_: Message, where: Where) -> Any:
-    from netfab.nodes import programs
+    from netfab.nodes.by_name import programs
 
     return programs(where)
 
 
 def _tried(arguments: Message, where: Where) -> Any:
-    from netfab.checks import tried
+    from netfab.diagnose.checks import tried
     from netfab.diagnose.trials import Trial
 
     trials = decoder(tuple[Trial, ...])(arguments["trials"])

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from netfab import nodes as local
 from netfab.errors import NetfabError, NotAll, raise_rest
 from netfab.hosts import simulated
 from netfab.kernel.capture import Frame
+from netfab.nodes import by_name as local
 from netfab.remote.channel import Transport
 from netfab.remote.messages import Message, understood
 from netfab.remote.party import Connect, Party, connect, party
@@ -20,7 +20,7 @@ from netfab.tuples import NamedTuple
 from netfab.where import Where, opened_book
 
 if TYPE_CHECKING:
-    from netfab.inside import Uses
+    from netfab.nodes.stats import Uses
 
 
 class There(NamedTuple):
@@ -176,7 +176,7 @@ def _done_of(answer: Message | NetfabError, names: Iterable[str]) -> Iterable[st
 
 def copy_out(there: There, path: str, target: str, where: Where, way: Connect = connect) -> list[str]:
     """Copy from the node's program's files, as inside.copy_out does. Raises NetfabError."""
-    from netfab.inside import writer_on_host
+    from netfab.nodes.copying import writer_on_host
     from netfab.remote.copies import part_of
     from netfab.runtime.places import name_of
 
@@ -191,7 +191,7 @@ def copy_out(there: There, path: str, target: str, where: Where, way: Connect = 
 
 def copy_in(source: str, there: There, path: str, where: Where, way: Connect = connect) -> list[str]:
     """Copy to the node's program's files, as inside.copy_in does. Raises NetfabError."""
-    from netfab.inside import read_on_host
+    from netfab.nodes.copying import read_on_host
     from netfab.remote.copies import bunches
     from netfab.runtime.places import name_of
 

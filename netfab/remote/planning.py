@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 
-from netfab import shared
 from netfab.errors import NetfabError, raise_all
+from netfab.facts import shared_bridges
+from netfab.facts.guests import refuse_unfound
 from netfab.objects.base import Fabric
 from netfab.plan import uplinks
 from netfab.plan.facts import Asked, Facts, asked_by
@@ -26,7 +27,6 @@ from netfab.remote.party import Party
 from netfab.runtime.paths import RUN_DIRECTORY
 from netfab.store.book import Entry, Others
 from netfab.topology.schema import Topology
-from netfab.visits import refuse_unfound
 
 
 def planned(
@@ -60,7 +60,7 @@ def planned(
     if not topology.hosts:
         (host,) = facts
         with understood(host):
-            topology = shared.joined(topology, said[host].networks)
+            topology = shared_bridges.joined(topology, said[host].networks)
 
     def plans_by(facts: Mapping[str, Facts]) -> Mapping[str, Plan]:
         if topology.hosts:

@@ -10,16 +10,16 @@ import json
 from contextlib import ExitStack, suppress
 from typing import Any, get_type_hints
 
+from netfab.applying.recording import remember
 from netfab.engine import apply as engine
 from netfab.engine.diff import for_peers, order
 from netfab.errors import NetfabError, StoreError, raise_all
 from netfab.hosts.ports import refuse_busy
-from netfab.nodes import run_commands
+from netfab.nodes.by_name import run_commands
 from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, plain
 from netfab.objects.kinds import KINDS
 from netfab.plan.leases import Lease
-from netfab.remembering import remember
 from netfab.remote.dead_man import CUT_OFF, keeper_for, may_cut_off
 from netfab.remote.messages import BadMessage, Message, StaleBase
 from netfab.store.public import withdraw

@@ -14,7 +14,8 @@ from netfab.system import linux
 from netfab.system.process import close_on_exec_from
 
 _BOOTSTRAP = (
-    "import sys; sys.path.append(sys.argv[1]); from netfab.containers import main; main(*sys.argv[2:])"
+    "import sys; sys.path.append(sys.argv[1]);"
+    " from netfab.imperative.containers import main; main(*sys.argv[2:])"
 )
 
 

@@ -13,11 +13,11 @@ from ipaddress import ip_network
 
 from netfab.errors import StoreError
 from netfab.plan.leases import HeldSubnet, Lease
-from netfab.store.store import NO_SENSE, Record
+from netfab.store.store import NO_COMMANDS, NO_SENSE, Record
 from netfab.system.files import public_directory
 from netfab.system.replace import replacing
 
-SEAL = "seal.json"  # in the fabric's own directory, and no public matter (netfab/seal.py)
+SEAL = "seal.json"  # in the fabric's own directory, and no public matter (netfab/applying/seal.py)
 
 
 class PublicView:
@@ -149,7 +149,7 @@ def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
     Commands and the file stay out, as they may hold secrets; of the objects the caller gives the public half.
     Raises StoreError.
     """
-    parts = list(_parts(record._replace(commands="{}", topology=""), leases))
+    parts = list(_parts(record._replace(commands=NO_COMMANDS, topology=""), leases))
     path = f"{directory}/{record.name}.json"
     with suppress(OSError), open(path) as file:
         if all(file.read(len(part)) == part for part in parts) and not file.read(1):

@@ -14,6 +14,7 @@ from netfab.tuples import NamedTuple
 
 # What the reading of something damaged raises, which was JSON of ours.
 NO_SENSE = ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError
+NO_COMMANDS = "{}"
 _BEGUN = ',"whole":false}'
 
 
@@ -29,7 +30,7 @@ class Record(NamedTuple):
     user: int  # id of who applied it
     desired: str
     summary: str
-    commands: str = "{}"
+    commands: str = NO_COMMANDS
     topology: str = ""  # unknown: applied in parts, or by the words of a command
 
     @property

@@ -27,13 +27,13 @@ def tried(fabric: str, sentences: Sequence[str], hosts: Sequence[str]) -> list[R
 
     checks = [_check(sentence) for sentence in sentences]
     if hosts:
-        from netfab import across
+        from netfab.multihost import across
 
         entry = across.known(fabric)
         assert entry is not None
         verdicts = across.tried(entry, list(trials_of(checks, entry.summary)))
     else:
-        from netfab.checks import tried
+        from netfab.diagnose.checks import tried
 
         verdicts = tried(fabric, list(trials_of(checks, summary_of(fabric))))
     return [
@@ -49,12 +49,12 @@ def tried(fabric: str, sentences: Sequence[str], hosts: Sequence[str]) -> list[R
 def why(fabric: str, sentence: str, hosts: Sequence[str]) -> str:
     """Whether one reaches the other, by which way, and what is wrong where not, as `netfab why` says it."""
     from netfab.diagnose.answer import lines
-    from netfab.looking import Here
-    from netfab.why import why
+    from netfab.diagnose.this_host import Here
+    from netfab.diagnose.why import why
 
     check = _check(sentence)._replace(via="", within=None)
     if hosts:
-        from netfab import across
+        from netfab.multihost import across
         from netfab.remote.asking import There
         from netfab.remote.party import party
 

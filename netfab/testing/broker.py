@@ -25,8 +25,8 @@ from netfab.testing.line import Line, failure
 
 _USED = (  # by nearly every sandbox: imported once, before any of them
     "netfab.fabric",
-    "netfab.checks",
-    "netfab.looking",
+    "netfab.diagnose.checks",
+    "netfab.diagnose.this_host",
     "netfab.store.sqlite",
     "netfab.topology.load",
     "netfab.runtime.exec",

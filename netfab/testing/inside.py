@@ -17,7 +17,7 @@ from netfab.hosts import sandbox, simulated
 from netfab.kernel import waiting
 from netfab.kernel.dumps import neighbours
 from netfab.kernel.netlink import Netlink
-from netfab.nodes import opened_namespace
+from netfab.nodes.by_name import opened_namespace
 from netfab.objects.base import HOST, Name, node_space
 from netfab.objects.link import set_up
 from netfab.objects.neighbour import NDA_DST, request

@@ -21,7 +21,7 @@ _SIGNALS = {"kill": signal.SIGKILL, "pause": signal.SIGSTOP, "unpause": signal.S
 
 def act(place: Place, verb: Verb) -> None:
     """Do that to the node's program. Raises NetfabError, also where it has none."""
-    from netfab import lifecycle
+    from netfab.nodes import lifecycle
 
     enter_host(place.host)
     nodes = [f"{place.fabric}/{place.node}"]
@@ -33,7 +33,7 @@ def act(place: Place, verb: Verb) -> None:
 
 def written(place: Place) -> str:
     """All that its program wrote, as far as the log goes back."""
-    from netfab.nodes import logs
+    from netfab.nodes.by_name import logs
 
     enter_host(place.host)
     lines = logs([f"{place.fabric}/{place.node}"])

@@ -15,7 +15,7 @@ from typing import Any
 from netfab.diagnose.pcapng import Pcapng
 from netfab.hosts import simulated
 from netfab.kernel.capture import Capture, Frame, settle
-from netfab.nodes import opened_namespace
+from netfab.nodes.by_name import opened_namespace
 from netfab.plan.names import host_link
 from netfab.testing.line import Line
 

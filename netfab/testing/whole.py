@@ -33,10 +33,11 @@ def apply(text: str, file: str, directory: str, environ: Mapping[str, str]) -> A
     """Make the sandbox match the topology; its hosts, if it has any, are simulated. Raises NetfabError."""
     topology = _loaded(text, file, directory, environ)
     if topology.hosts:
-        from netfab import across, simulate
+        from netfab.hosts import simulation
+        from netfab.multihost import across
 
         if not simulated.names():
-            _hosts.extend(simulate.begin(topology))
+            _hosts.extend(simulation.begin(topology))
         summary = across.apply(topology, across.hosts_of(topology), file).summary
     else:
         api.apply(topology, file)
@@ -60,7 +61,7 @@ def plan(text: str, file: str, directory: str, environ: Mapping[str, str]) -> li
 
     topology = _loaded(text, file, directory, environ)
     if topology.hosts:
-        from netfab import across
+        from netfab.multihost import across
 
         changes: Sequence[Mapping[str, Any]] = across.plan(topology, across.hosts_of(topology)).changes
     else:
@@ -69,7 +70,7 @@ def plan(text: str, file: str, directory: str, environ: Mapping[str, str]) -> li
 
 
 def _loaded(text: str, file: str, directory: str, environ: Mapping[str, str]) -> Topology:
-    from netfab.loading import read
+    from netfab.files.loading import read
 
     return read(text.encode(), file, directory, environ)
 
@@ -77,7 +78,7 @@ def _loaded(text: str, file: str, directory: str, environ: Mapping[str, str]) ->
 def reconcile(fabric: str, hosts: Sequence[str]) -> None:
     """All as it was applied."""
     if hosts:
-        from netfab import across
+        from netfab.multihost import across
 
         if (entry := across.known(fabric)) is not None:
             across.reconcile(entry)
@@ -88,7 +89,7 @@ def reconcile(fabric: str, hosts: Sequence[str]) -> None:
 def status(fabric: str, hosts: Sequence[str]) -> dict[str, Any]:
     """As `netfab status -o json` prints it."""
     if hosts:
-        from netfab import across
+        from netfab.multihost import across
 
         entry = across.known(fabric)
         return across.status(entry) if entry is not None else {}
@@ -100,7 +101,7 @@ def drift(fabric: str, hosts: Sequence[str]) -> list[str]:
     from netfab.engine.diff import describe
 
     if hosts:
-        from netfab import across
+        from netfab.multihost import across
 
         entry = across.known(fabric)
         changes = across.drift(entry) if entry is not None else ()

@@ -31,7 +31,7 @@ MANY = 100
 GATEWAY = "10.7.0.1"
 _TWICE = """
 import time
-from netfab import adhoc
+from netfab.imperative import adhoc
 def attach(n):
     adhoc.attach(adhoc.wish_of("br7", "pid:{pid}", [f"10.7.0.{{n}}/24@10.7.0.1"], f"eth{{n}}", "", "", 0))
 attach(2)

@@ -22,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what makes hosts for the t
 from far import far_hosts, ssh_command, start_sshd
 from simulated_hosts import fleet, read
 
-from netfab import across, simulate
+from netfab.hosts import simulation
 from netfab.hosts.sandbox import excursion
 from netfab.kernel.netlink import Monitor
+from netfab.multihost import across
 from netfab.remote.channel import Channel
 from netfab.remote.ssh import COMMAND
 
@@ -75,7 +76,7 @@ def three_of_ten() -> list[float]:
     """Seconds that three simulated hosts take, and an apply to them."""
     topology = read(fleet(3, 10))
     start = perf_counter()
-    simulate.begin(topology)
+    simulation.begin(topology)
     across.apply(topology, across.hosts_of(topology), "lab.yaml")
     return [perf_counter() - start]
 
@@ -83,7 +84,7 @@ def three_of_ten() -> list[float]:
 def beside_the_slowest() -> list[float]:
     """Seconds that an apply takes, and for how many of them the slowest host had a question."""
     topology = read(fleet(MANY, EACH))
-    simulate.begin(topology)
+    simulation.begin(topology)
     busy, asked = dict.fromkeys(topology.hosts, 0.0), dict.fromkeys(topology.hosts, 0.0)
     say, hear = Channel.say, Channel.read
 
@@ -106,7 +107,7 @@ def beside_the_slowest() -> list[float]:
 def one_node_more() -> list[float]:
     """The most changes on a host that only hears of a new node, and of messages that ask it for them."""
     topology = read(fleet(MANY))
-    simulate.begin(topology)
+    simulation.begin(topology)
     across.apply(topology, across.hosts_of(topology), "lab.yaml")
     asked: Counter[str] = Counter()
     say = Channel.say

@@ -26,13 +26,13 @@ HEAVY = {
     "uuid",
 }  # fmt: skip
 OTHERS = {
-    "netfab.across", "netfab.confirm", "netfab.kernel.features", "netfab.lifecycle", "netfab.remote",
-    "netfab.runtime.client", "netfab.runtime.exec", "netfab.runtime.spec", "netfab.runtime.supervisor",
-    "netfab.saved", "netfab.uplink", "netfab.watch",
+    "netfab.files.saved_plans", "netfab.imperative.uplink", "netfab.kernel.features", "netfab.multihost",
+    "netfab.nodes.lifecycle", "netfab.remote", "netfab.runtime.client", "netfab.runtime.exec",
+    "netfab.runtime.spec", "netfab.runtime.supervisor", "netfab.unattended",
 }  # fmt: skip
 SOME = {  # what only some topologies, or parts of them, need
-    "netfab.images", "netfab.kernel.announce", "netfab.kernel.marks", "netfab.kernel.nics",
-    "netfab.kernel.worker", "netfab.nics", "netfab.objects.nic", "netfab.objects.uplink",
+    "netfab.facts.nics", "netfab.images", "netfab.kernel.announce", "netfab.kernel.marks",
+    "netfab.kernel.nics", "netfab.kernel.worker", "netfab.objects.nic", "netfab.objects.uplink",
     "netfab.objects.vlan", "netfab.plan.part", "netfab.plan.placeholders",
 }  # fmt: skip
 UNUSUAL = {  # and no attachment to a bridge of Linux
@@ -43,10 +43,10 @@ UNUSUAL = {  # and no attachment to a bridge of Linux
     "netfab.plan.overlay", "netfab.plan.tunnels", "netfab.plan.vlans",
 }  # fmt: skip
 OF_NODES = {  # and no attachment: of programs, of a firewall, of files, of what is looked at
-    "netfab.loading", "netfab.look", "netfab.objects.bgp", "netfab.objects.container", "netfab.objects.nic",
-    "netfab.objects.passage", "netfab.objects.supervisor", "netfab.objects.uplink", "netfab.plan.firewall",
-    "netfab.plan.firewall_rules", "netfab.plan.guard", "netfab.seal", "netfab.system.rest",
-    "netfab.topology.program",
+    "netfab.applying.seal", "netfab.files", "netfab.objects.bgp", "netfab.objects.container",
+    "netfab.objects.nic", "netfab.objects.passage", "netfab.objects.supervisor", "netfab.objects.uplink",
+    "netfab.plan.firewall", "netfab.plan.firewall_rules", "netfab.plan.guard", "netfab.queries",
+    "netfab.system.rest", "netfab.topology.program",
 }  # fmt: skip
 PLANNER = {"netfab.fabric", "netfab.plan.guard", "netfab.plan.planner", "netfab.topology.schema", "yaml"}
 GUESTS = {"netfab.guests.dhcp", "netfab.guests.engine", "netfab.guests.lxc", "netfab.guests.oci", "socket"}
@@ -94,7 +94,9 @@ def test_apply_imports_nothing_of_guests_and_of_other_commands_and_topologies(la
 
     found = imported(lab, "apply", "topology.yaml")
 
-    assert found & (HEAVY | OTHERS | SOME | UNUSUAL | GUESTS | {"netfab.adhoc", "netfab.guests"}) == set()
+    assert (
+        found & (HEAVY | OTHERS | SOME | UNUSUAL | GUESTS | {"netfab.imperative", "netfab.guests"}) == set()
+    )
 
 
 def test_an_apply_that_changes_nothing_does_not_import_the_planner(lab: Lab) -> None:
@@ -139,5 +141,11 @@ def test_attach_imports_no_file_of_a_topology_and_nobody_who_is_not_asked(lab: L
 def test_an_agent_imports_nothing_that_plans_or_that_only_some_are_asked_for(lab: Lab) -> None:
     said = lab.run(sys.executable, "-c", "import sys, netfab.remote.serve; print(*sys.modules)").out
 
-    others = {"netfab.adhoc", "netfab.checks", "netfab.confirm", "netfab.fabric", "netfab.look", "yaml"}
-    assert {*said.split()} & (others | {"netfab.plan.planner", "netfab.plan.layout"}) == set()
+    others = {
+        "netfab.diagnose.checks",
+        "netfab.fabric",
+        "netfab.imperative",
+        "netfab.queries",
+        "netfab.unattended",
+    }
+    assert {*said.split()} & (others | {"netfab.plan.planner", "netfab.plan.layout", "yaml"}) == set()

@@ -18,8 +18,9 @@ from kills import is_killed
 from machine import differences, snapshot
 from pyroute2 import IPRoute, NetNS
 
-from netfab import adhoc, fabric
+from netfab import fabric
 from netfab.errors import AddressTaken, ForeignObject, NetfabError
+from netfab.imperative import adhoc
 from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
 from netfab.store.public import PublicView

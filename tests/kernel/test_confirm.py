@@ -15,10 +15,12 @@ import pytest
 from kills import is_killed
 from shop import TEXT, topology
 
-from netfab import confirm, fabric, uplink
-from netfab.confirm import Terms, armed
+from netfab import fabric
 from netfab.errors import NetfabError, StoreError
+from netfab.imperative import uplink
 from netfab.topology.adhoc import NAME
+from netfab.unattended import confirm
+from netfab.unattended.confirm import Terms, armed
 from netfab.where import HERE, Where
 
 PATIENCE = 30  # seconds, for what hangs
@@ -124,7 +126,7 @@ def test_a_change_that_failed_waits_for_nobody() -> None:
     until(is_over)
 
 
-@pytest.mark.parametrize("broken", ["netfab.confirm.opened_store", "netfab.kernel.echo.answers"])
+@pytest.mark.parametrize("broken", ["netfab.unattended.confirm.opened_store", "netfab.kernel.echo.answers"])
 def test_what_keeps_it_from_hearing_that_all_is_well_has_it_taken_back(
     monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:

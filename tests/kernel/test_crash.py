@@ -20,8 +20,9 @@ import pytest
 from machine import differences, snapshot
 from shop import TEXT, topology
 
-from netfab import adhoc, fabric
+from netfab import fabric
 from netfab.hosts.sandbox import throwaway
+from netfab.imperative import adhoc
 from netfab.topology.schema import Topology
 
 WRITERS = {

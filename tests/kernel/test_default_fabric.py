@@ -9,8 +9,9 @@ import pytest
 from kills import is_killed
 from machine import differences, snapshot
 
-from netfab import adhoc, containers, fabric
+from netfab import fabric
 from netfab.errors import ContainerFailed, NetfabError
+from netfab.imperative import adhoc, containers
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import status
 from netfab.system.process import user_namespace_is_initial

@@ -17,9 +17,11 @@ from dhcp_servers import serving
 from machine import differences, snapshot
 from own_children import own_children
 
-from netfab import adhoc, fabric, visits
+from netfab import fabric
 from netfab.errors import Interrupted, NetfabError, Unsupported
+from netfab.facts import guests
 from netfab.guests import dhcp
+from netfab.imperative import adhoc
 from netfab.where import HERE
 
 CLIENTS = ("udhcpc", "dhclient", "dhcpcd")
@@ -136,12 +138,12 @@ def test_any_client_will_do_and_the_same_again_changes_nothing(blue: str, server
 
 def test_the_address_that_a_server_gave_is_told_until_the_guest_is_gone(blue: str, server: Path) -> None:
     attach(blue, "dhcp")
-    told = visits.address_in_guest(blue, "eth1", HERE)
+    told = guests.address_in_guest(blue, "eth1", HERE)
     given = addresses()
     ip("netns", "del", "blue")
 
     assert [told] == given
-    assert visits.address_in_guest(blue, "eth1", HERE) == ""
+    assert guests.address_in_guest(blue, "eth1", HERE) == ""
 
 
 def test_a_client_that_was_killed_is_drift_and_started_again(blue: str, server: Path) -> None:

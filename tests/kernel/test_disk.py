@@ -12,9 +12,9 @@ from machine import differences, snapshot
 from shop import topology
 
 from netfab import fabric
+from netfab.applying.recovery import recover
 from netfab.errors import NetfabError, StoreError
 from netfab.fabric import Where
-from netfab.recovery import recover
 from netfab.system import linux
 from netfab.topology.schema import Topology
 

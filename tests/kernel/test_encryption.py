@@ -14,11 +14,12 @@ from lacking import skip_with, skip_without
 from simulated_hosts import Hosts, fleet
 from test_overlay import Begun, begun, ping, strangers_counted, vni
 
-from netfab import across, fabric
+from netfab import fabric
 from netfab.engine import apply as engine
 from netfab.errors import Unsupported
 from netfab.hosts import simulated
 from netfab.hosts.local import LocalHost
+from netfab.multihost import across
 from netfab.objects.base import Fabric
 from netfab.objects.firewall import Firewall, table_name
 from netfab.objects.xfrm import FEATURE

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from machine import differences, snapshot
 
-from netfab import adhoc
 from netfab.errors import GuestGone
 from netfab.fabric import HERE
+from netfab.imperative import adhoc
 from netfab.system import linux
 
 WORDS = ("10.7.0.2/24@10.7.0.1", "fd00::2/64")

@@ -17,9 +17,10 @@ import pytest
 from kills import is_killed
 from machine import differences, snapshot
 
-from netfab import adhoc, fabric
+from netfab import fabric
 from netfab.errors import NetfabError
 from netfab.hosts.sandbox import throwaway
+from netfab.imperative import adhoc
 from netfab.kernel.netns import Namespaces
 from netfab.objects.base import HOST
 from netfab.topology.load import load

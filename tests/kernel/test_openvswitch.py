@@ -13,8 +13,9 @@ from openvswitch import vsctl
 from test_attach import addresses, attach, attributes, host_state, ip
 from test_nics import reaches
 
-from netfab import adhoc, fabric, uplink
+from netfab import fabric
 from netfab.errors import ForeignObject, NetfabError
+from netfab.imperative import adhoc, uplink
 from netfab.kernel.openvswitch import datapath
 
 BLUE, RED = "netns:blue", "netns:red"

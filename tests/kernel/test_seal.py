@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from shop import TEXT, topology
 
-from netfab import fabric, seal
+from netfab import fabric
+from netfab.applying import seal
+from netfab.applying.seal import unchanged
 from netfab.plan.leases import Lease
-from netfab.seal import unchanged
 from netfab.where import HERE, opened_store
 
 
@@ -147,7 +148,7 @@ def test_a_netfab_in_an_archive_applies_and_finds_no_seal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "netfab.pyz").touch()
-    monkeypatch.setattr(seal, "__file__", str(tmp_path / "netfab.pyz/netfab/seal.py"))
+    monkeypatch.setattr(seal, "__file__", str(tmp_path / "netfab.pyz/netfab/applying/seal.py"))
 
     file = applied(tmp_path)
 

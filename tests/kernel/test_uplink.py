@@ -16,9 +16,10 @@ import pytest
 from kills import is_killed
 from pings import Way, pings
 
-from netfab import adhoc, fabric, uplink
+from netfab import fabric
 from netfab.errors import NetfabError
 from netfab.hosts.sandbox import throwaway
+from netfab.imperative import adhoc, uplink
 from netfab.topology.load import load
 from netfab.where import HERE, Where
 

@@ -9,7 +9,7 @@ import pytest
 from simulated_hosts import Hosts, fleet
 from test_overlay import Begun, begun, ping_address
 
-from netfab import across
+from netfab.multihost import across
 
 __all__ = ["begun"]
 

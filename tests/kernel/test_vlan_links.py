@@ -11,8 +11,9 @@ from machine import differences
 from test_attach import attach, host_state, ip
 from test_nics import MACHINE, reaches, sh
 
-from netfab import adhoc, fabric
+from netfab import fabric
 from netfab.errors import NetfabError
+from netfab.imperative import adhoc
 from netfab.objects.filtering import FEATURE as FILTERING
 from netfab.objects.vlan import FEATURE as TAGGING
 

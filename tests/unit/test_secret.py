@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netfab.errors import NetfabError, StoreError
-from netfab.secret import secret_alone, secret_of
+from netfab.multihost.secret import secret_alone, secret_of
 from netfab.store.book import Book
 from netfab.topology.load import load
 from netfab.topology.schema import Topology

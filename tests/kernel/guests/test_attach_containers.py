@@ -10,7 +10,8 @@ from pathlib import Path
 import managers
 import pytest
 
-from netfab import adhoc, fabric
+from netfab import fabric
+from netfab.imperative import adhoc
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from pathlib import Path
 import managers
 import pytest
 
-from netfab import adhoc, fabric
+from netfab import fabric
+from netfab.imperative import adhoc
 
 SHOP = "name: shop\nnetworks: {back: {}}\nnodes: {web: {networks: [back]}}\n"
 SELDOM = "3600"  # seconds: only events count

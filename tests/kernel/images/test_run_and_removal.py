@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from made_images import file, image, layer, write_docker_archive
 
-from netfab import containers
 from netfab.cli.main import cli
 from netfab.images.loading import load_all
 from netfab.images.locks import alone_at_once
-from netfab.nodes import NoSuchNode
+from netfab.imperative import containers
+from netfab.nodes.by_name import NoSuchNode
 from netfab.runtime import foreground
 from netfab.where import Where
 

@@ -9,8 +9,8 @@ import pytest
 from far import Far
 from far_shop import Shop, lines, one_more
 
-from netfab import across
 from netfab.errors import NetfabError, Several
+from netfab.multihost import across
 
 WRITTEN = "lan: {subnet: 10.9.0.0/24, mtu: 1400, vxlan: {vni: 7}}"
 

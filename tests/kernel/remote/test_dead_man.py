@@ -13,8 +13,8 @@ import pytest
 from far import Far, ssh_command, start_sshd
 from far_shop import Shop, one_more
 
-from netfab import across
 from netfab.errors import NetfabError
+from netfab.multihost import across
 from netfab.remote.channel import Transport, Unreachable
 from netfab.where import Where
 

@@ -12,8 +12,9 @@ from far import Far, reboot
 from far_shop import Shop, one_more
 from test_two_phase_apply import but_not
 
-from netfab import across, fabric
+from netfab import fabric
 from netfab.errors import NetfabError
+from netfab.multihost import across
 from netfab.remote.channel import Channel
 from netfab.where import HERE, opened_book
 

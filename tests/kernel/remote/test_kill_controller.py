@@ -11,8 +11,8 @@ import pytest
 from far import Far
 from far_shop import Shop, one_more
 
-from netfab import across
 from netfab.errors import Interrupted
+from netfab.multihost import across
 from netfab.remote.channel import Channel
 
 ROUNDS = ("first", "more", "destroy")

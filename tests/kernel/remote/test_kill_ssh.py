@@ -12,8 +12,8 @@ from far import Far, ssh_command, start_sshd
 from far_shop import Shop, one_more
 from test_kill_controller import killed_at
 
-from netfab import across
 from netfab.errors import NetfabError
+from netfab.multihost import across
 from netfab.remote.channel import Channel
 from netfab.remote.party import connect
 from netfab.remote.ssh import Ssh

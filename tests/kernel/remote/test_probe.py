@@ -10,8 +10,8 @@ import pytest
 from far import Far
 from far_shop import Shop, one_more
 
-from netfab import across
 from netfab.errors import NetfabError
+from netfab.multihost import across
 from netfab.remote import probe
 from netfab.remote.probe import Peer, Probe
 

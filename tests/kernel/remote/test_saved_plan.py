@@ -9,9 +9,9 @@ import pytest
 from far import Far
 from far_shop import Shop, lines, one_more
 
-from netfab import across
 from netfab.errors import NetfabError
-from netfab.saved import SavedPlan, read_plan, write_plan
+from netfab.files.saved_plans import SavedPlan, read_plan, write_plan
+from netfab.multihost import across
 
 
 def save(shop: Shop, change: Callable[[str], str] = str) -> tuple[SavedPlan, list[str]]:

@@ -14,9 +14,10 @@ from far import Far
 from far_shop import TEXT, lines, one_more
 from processes import in_processes
 
-from netfab import across, fabric
+from netfab import fabric
 from netfab.cli import files
 from netfab.errors import AppliedElsewhere, Locked, NetfabError, StoreError, StoreUnreachable
+from netfab.multihost import across
 from netfab.remote import serve
 from netfab.remote.forked import Forked
 from netfab.remote.party import Connect

@@ -10,8 +10,9 @@ import pytest
 from far import Far
 from far_shop import Shop, lines, one_more
 
-from netfab import across, fabric
+from netfab import fabric
 from netfab.errors import NetfabError
+from netfab.multihost import across
 from netfab.remote.channel import Transport
 from netfab.remote.party import Connect
 from netfab.where import HERE, Where, opened_book

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from netfab.cli.check import _explained
+from netfab.diagnose.drop_rules import Crossing, dropped_by
 from netfab.diagnose.finding import HOST, Place, drifted
 from netfab.diagnose.trials import Trial, Verdict
-from netfab.dropping import Crossing, dropped_by
+from netfab.diagnose.why import explained, why
 from netfab.errors import Location
 from netfab.kernel.trace import Dropped
 from netfab.objects.view import Link, Program, Space, View, Way
 from netfab.topology.checks import parsed_check
 from netfab.topology.load import load
 from netfab.where import Where
-from netfab.why import explained, why
 
 LINE = Location("the command line", 1, 1, "")
 B = "10.0.0.2"

@@ -78,7 +78,7 @@ def test_a_fabric_in_a_shared_store_says_its_name() -> None:
 def test_without_it_nothing_is_loaded_that_speaks_to_an_etcd() -> None:
     script = """
 import sys
-import netfab.across, netfab.cli.apply, netfab.cli.destroy, netfab.fabric
+import netfab.multihost.across, netfab.cli.apply, netfab.cli.destroy, netfab.fabric
 from netfab.topology.load import load
 load(b"{name: lab, store: sqlite, networks: {lan: {}}}", "lab.yaml", "/", {})
 unwanted = {"netfab.topology.etcd", "netfab.store.etcd", "netfab.store.shared", "http.client", "ssl"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netfab.loading import load
+from netfab.files.loading import load
 from netfab.topology.config import config
 from netfab.topology.kept import kept_text, whole_text
 

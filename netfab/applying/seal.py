@@ -1,0 +1,137 @@
+"""The seal of an apply: whoever would plan from the same, and find the same, has nothing to do.
+
+Planning and comparing are functions of what is read: file, store, facts, kernel. An apply that ended well
+leaves the fingerprints of all that behind; the next one reads all of it again, and where nothing differs it
+need not compute the answer again. A seal that is lost or old costs nothing but time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+from netfab import __version__
+from netfab.kernel.dumps import GLANCE
+from netfab.objects.digest import digest
+from netfab.objects.firewall import Firewall
+from netfab.store.public import SEAL
+from netfab.store.store import Store
+from netfab.system.files import public_directory
+from netfab.system.replace import replace_file
+from netfab.tuples import NamedTuple
+from netfab.where import Where, applying_user, last_applied, locked_fabric, opened_host, opened_store
+
+if TYPE_CHECKING:
+    from netfab.topology.schema import Topology
+
+MOST = 4 << 20  # bytes that a topology file may have
+
+
+class Seal(NamedTuple):
+    """Fingerprints of what was planned from and what the host then showed; what users were warned of."""
+
+    asked: str
+    found: str
+    warnings: list[str]
+
+
+def origin_of(text: bytes, file: str, name: str | None) -> str:
+    """What tells this file, and how it was asked for, from any other; "" where it uses variables."""
+    if b"${" in text:
+        return ""
+    asked = "\0".join((file, os.path.abspath(file), name or ""))
+    return digest(asked.encode(errors="surrogateescape") + b"\0" + text).hex()
+
+
+def with_origin(topology: Topology, origin: str, text: str) -> Topology:
+    """The topology with its origin, and its text, where nothing else has to be asked for.
+
+    Not so: what is in other files, on other hosts and in a shared store, what images, guests and NICs there
+    are, and whether programs are ready.
+    """
+    asking = any(
+        node.attach or node.ready or node.image != "host" or any(file.source for file in node.files)
+        for node in topology.nodes.values()
+    )
+    if asking or topology.uses_nics or topology.hosts or topology.store or not origin:
+        return topology
+    return topology._replace(origin=origin, text=text)
+
+
+def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None:
+    """The plan's warnings, where applying that file would change nothing; None where that is not known."""
+    origin = _origin_at(file, name) if os.geteuid() == 0 and file != "-" else ""
+    if not origin:
+        return None
+    with opened_store(where) as store:
+        names = [record.name for record in store.records() if record.file == os.path.abspath(file)]
+        for fabric in names if name is None else [name]:
+            sealed = _read(fabric, where)
+            if sealed is None:
+                continue
+            with locked_fabric(fabric, where), opened_host(fabric, where) as host:
+                if sealed.asked == _asked(origin, store, where):
+                    host.read_ahead(GLANCE)
+                    host.facts()
+                    dump = host.glance((last_applied(store, fabric),))
+                    tables = tuple(Firewall.read(dump))
+                    hindered = host.foreign_drops(tables)  # told by apply itself
+                    if sealed.found == host.fingerprint(tables) and not hindered:
+                        return sealed.warnings
+    return None
+
+
+def seal(fabric: str, origin: str, found: str, warnings: Sequence[str], store: Store, where: Where) -> None:
+    """Keep that an apply from there, which ended well, left the host with that fingerprint."""
+    path = _path(fabric, where)
+    told = json.dumps(Seal(_asked(origin, store, where), found, list(warnings)))
+    with suppress(OSError):
+        public_directory(os.path.dirname(path))
+        replace_file(path, told)
+
+
+def _path(fabric: str, where: Where) -> str:
+    return f"{where.run}/{fabric}/{SEAL}"
+
+
+def _read(fabric: str, where: Where) -> Seal | None:
+    try:
+        with open(_path(fabric, where)) as opened:
+            return Seal(*json.load(opened))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _origin_at(file: str, name: str | None) -> str:
+    try:
+        with open(file, "rb") as opened:
+            return origin_of(opened.read(MOST + 1), file, name)
+    except OSError:
+        return ""  # whoever loads the file tells the reason
+
+
+def _asked(origin: str, store: Store, where: Where) -> str:
+    """What an apply plans from, besides what the host shows."""
+    told = (origin, where.state, where.run, applying_user(), __version__, _program(), *store.contents())
+    return digest(repr(told).encode(errors="surrogateescape")).hex()
+
+
+def _program() -> tuple[int, int, int]:
+    """netfab itself, for another may plan otherwise: its files' number, sizes and times."""
+    try:
+        files = [file.stat() for file in _files(os.path.dirname(os.path.dirname(__file__)))]
+    except OSError:  # no right to read them, or they are in an archive: that seal is like no other
+        return 0, os.getpid(), monotonic_ns()
+    return len(files), sum(file.st_size for file in files), sum(file.st_mtime_ns for file in files)
+
+
+def _files(directory: str) -> Iterator[os.DirEntry[str]]:
+    for entry in os.scandir(directory):
+        if entry.name.endswith(".py"):
+            yield entry
+        elif entry.is_dir() and entry.name != "__pycache__":
+            yield from _files(entry.path)

@@ -1,0 +1,385 @@
+"""`netfab why A B`: whether A reaches B, by which way; where not, the first thing that is wrong. Only reads.
+
+First it is tried. Where that fails, diagnose/walk.py walks there and back over what the kernels have; where
+that finds nothing, nft traces who drops it, on all hosts of the way at once; drop_rules.py says it in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from netfab.diagnose.answer import Answer
+from netfab.diagnose.drop_rules import Crossing, dropped_by
+from netfab.diagnose.finding import HOST, Finding, Place, by, drifted, name_of, without
+from netfab.diagnose.trials import Trial, Verdict, addresses_of, trials_of
+from netfab.diagnose.walk import Walked, walk
+from netfab.diagnose.world import Cable, Owner, World
+from netfab.errors import NetfabError
+from netfab.kernel.trace import Dropped, Match
+from netfab.objects.view import Link, View, Way
+from netfab.system.rest import rest
+from netfab.topology.checks import HOST as THE_HOST
+from netfab.topology.checks import INTERNET, is_address
+from netfab.topology.schema import Check
+from netfab.topology.suggest import did_you_mean
+
+
+class Asked(Protocol):
+    """A host that can be asked: this_host.py's `Here`, or another by its agent."""
+
+    def look(self) -> View: ...
+    def way(self, node: str, target: str, source: str, incoming: int) -> Way: ...
+    def tried(self, trial: Trial) -> Verdict: ...
+    def passes(self, node: str, address: str, size: int) -> bool: ...
+    def dropped(
+        self, nodes: Mapping[str, Sequence[str]], matches: Sequence[Match], trial: Trial
+    ) -> list[tuple[str, str, Dropped]]: ...
+
+
+def why(
+    check: Check, fabric: str, summary: Mapping[str, Any], hosts: Mapping[str, Asked], file: str = ""
+) -> Answer:
+    """Of a sentence that says who reaches whom. `hosts`: by name; "" is the only one.
+
+    A host is a source by its name, too; as `host` each of them is, and the first that does not is told.
+    file: that of the fabric, to say where in it something stands.
+    """
+    nodes = summary["nodes"]
+    begins = list(hosts) if check.source == THE_HOST else list(hosts)[:1]
+    if check.source in hosts and check.source not in nodes:
+        begins, check = [check.source], check._replace(source=THE_HOST)
+    if not is_address(check.target) and check.target not in (*nodes, THE_HOST, INTERNET):
+        hint = did_you_mean(check.target, nodes) or "netfab status"
+        raise NetfabError(f"there is no node {check.target} in fabric {fabric}", hint=hint)
+    if not is_address(check.source) and check.source not in (*nodes, THE_HOST):
+        raise NetfabError(
+            f"no node of fabric {fabric} is {check.source}, and nothing can be tried from there"
+        )
+    (trial,) = trials_of([check], summary)
+    world = _world_of(hosts)
+    for begin in begins:
+        asking = _Asking(trial, fabric, summary, hosts, world, file, begin)
+        answer = _answer(asking)
+        if answer.reaches and asking.there.wrong:
+            rest(_SETTLING)  # what reaches has been mended just now
+            answer = _answer(_Asking(trial, fabric, summary, hosts, _world_of(hosts), file, begin))
+        if answer.cause:
+            break
+    return answer
+
+
+def _answer(asking: _Asking) -> Answer:
+    gone = next(asking.gone(), None)
+    verdict = None if gone else asking.tried()
+    if verdict is None or not verdict.holds:
+        cause = gone or next(asking.causes(refused=verdict is not None and "refused" in verdict.reason))
+        return Answer(False, asking.there.hops, asking.with_cure(cause))
+    doubt = next(asking.doubts(), None)
+    return Answer(True, asking.there.hops, doubt and asking.with_cure(doubt))
+
+
+def explained(
+    checks: Sequence[Check],
+    verdicts: Sequence[Verdict],
+    fabric: str,
+    summary: Mapping[str, Any],
+    hosts: Mapping[str, Asked],
+) -> list[Verdict]:
+    """With the first thing that is wrong, where somebody is not reached and reading is enough to see it."""
+    world = _world_of(hosts)
+    found = []
+    for check, verdict in zip(checks, verdicts, strict=True):
+        if check.reaches and not verdict.holds and check.source in (*summary["nodes"], THE_HOST):
+            (trial,) = trials_of([check], summary)
+            begins = hosts if trial.source == THE_HOST else list(hosts)[:1]  # it is tried from every host
+            asked = (_Asking(trial, fabric, summary, hosts, world, "", host) for host in begins)
+            refused = "refused" in verdict.reason
+            cause = next((cause for asking in asked for cause in asking.seen(refused)), None)
+            if cause is not None and cause.what not in verdict.reason:
+                verdict = verdict._replace(reason=f"{verdict.reason}: {cause.what}")
+        found.append(verdict)
+    return found
+
+
+class _Asking:
+    """One question: what was tried, and all that is known of both ends."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        fabric: str,
+        summary: Mapping[str, Any],
+        hosts: Mapping[str, Asked],
+        world: World,
+        file: str,
+        outside: str,
+    ) -> None:
+        """outside: the host that what is of no node's network begins on."""
+        self.trial, self.fabric, self._hosts, self._file = trial, fabric, hosts, file
+        self._outside = outside
+        self._nodes, self._networks = summary["nodes"], summary["networks"]
+        self.world = world
+        self.begin = self._place(trial.source)
+        self.end = self._place(trial.receiver) if trial.receiver else None
+        here = self.end is not None and self.end.host == self.begin.host
+        self.told = trial if here else trial._replace(receiver="")
+        self.address, self.there = self._way()
+
+    def _place(self, node: str) -> Place:
+        """Where a node's network is: its own, or that of the node whose it shares, or the host's."""
+        if node == THE_HOST or node not in self._nodes:
+            return Place(self._outside, HOST)
+        found = self._nodes[node]
+        host = found.get("host", "")
+        if not found["namespace"] and not found["guest"]:
+            return Place(host, HOST)
+        holder = next(name for name, each in self._nodes.items() if each["namespace"] == found["namespace"])
+        return Place(host, holder)
+
+    def _names(self) -> Mapping[str, tuple[str, ...]] | None:
+        return self.world.views[self.begin.host].names.get(self.trial.source, {})
+
+    def _way(self) -> tuple[str, Walked]:
+        """Where a program in the source looks, and the way there. It passes over what it has no route to."""
+        named = (self._names() or {}).get(self.trial.target, ())
+        ways = [(each, walk(self.world, self.begin, each)) for each in named or self.trial.addresses]
+        begun = (way for way in ways if way[1].hops or not (way[1].wrong and way[1].wrong.no_route))
+        return next(begun, next(iter(ways), ("", Walked((), None))))
+
+    def tried(self) -> Verdict:
+        """What comes of it."""
+        return self._hosts[self.begin.host].tried(self.told)
+
+    def gone(self) -> Iterator[Finding]:
+        """Ends in which nothing can be tried."""
+        for place in (self.begin, self.end):
+            if place is not None and self.world.space(place) is None:
+                yield Finding(f"the namespace of {name_of(place)} is gone", traces=without(place))
+
+    def causes(self, refused: bool) -> Iterator[Finding]:
+        """What is wrong, the first thing first. `refused`: somebody said no, where others are silent."""
+        yield from self.seen(refused)
+        yield from self._of_the_underlay()
+        if self.trial.protocol != "icmp":  # else even a small packet is not answered, as was tried
+            yield from self.doubts()
+        yield from self._of_rules()
+        yield from self._of_the_program()
+        for host, view in self.world.views.items():
+            what = f"{host} is not as it was applied" if host else "it is not as it was applied"
+            yield from (Finding(f"{what}: {line}", self._reconcile()) for line in view.drift)
+        yield Finding("nothing that netfab looks at is wrong", "netfab capture, at both ends")
+
+    def seen(self, refused: bool) -> Iterator[Finding]:
+        """What reading is enough for, nothing sent and nobody waited for."""
+        yield from self.gone()
+        yield from self._of_names()
+        if self.there.wrong:
+            wrong = self.there.wrong
+            separate = wrong.no_route and self.trial.receiver and not drifted(self.world.views, wrong)
+            yield self._separate() if separate else wrong
+        yield from self._of_the_way_back()
+        if refused:  # by the node's own kernel, mostly: it has come so far
+            yield from self._of_the_program()
+
+    def _of_names(self) -> Iterator[Finding]:
+        source, target = self.trial.source, self.trial.target
+        if target in self._nodes and not self.trial.addresses:
+            yield self._without_address()
+        if target not in self._nodes or source not in self._nodes or "/" in target:
+            return
+        file = by(self.begin, str(self._nodes[source]["hosts"]))
+        if source not in self.world.views[self.begin.host].names:
+            yield Finding(f"the hosts file of {source} is gone", traces=file)
+        names = self._names() or {}
+        if names and target not in names:
+            yield self._separate()
+        elif wrong := [each for each in names.get(target, ()) if each not in self.trial.addresses]:
+            planned = ", ".join(self.trial.addresses)
+            yield Finding(f"{source} takes {target} to be at {wrong[0]}, and it is at {planned}", traces=file)
+
+    def _without_address(self) -> Finding:
+        target = self.trial.target
+        if self.end is not None and self.end.node == HOST:
+            return Finding(
+                f"{target} has no address of its own: its network is the host's",
+                f"netfab why {self.trial.source} host",
+            )
+        return Finding(f"{target} has no address", f"`networks` of {target}")
+
+    def _separate(self) -> Finding:
+        both = [
+            ", ".join(self._nodes.get(name, _NOWHERE)["addresses"]) or "the host's networks"
+            for name in (self.trial.source, self.trial.target)
+        ]
+        return Finding(
+            f"nothing in the file joins {both[0]}, where {self.trial.source} is, and {both[1]},"
+            f" where {self.trial.target} is",
+            "a network that both are on, or a node that is the `gateway` of both networks",
+        )
+
+    def _of_the_way_back(self) -> Iterator[Finding]:
+        if self.end is None or not self.there.hops:
+            return
+        first = self.there.hops[0]
+        way = self.world.way(self.begin, self.address, "", 0)
+        source = way.source or next(iter(addresses_of(self._nodes.get(self.trial.source, _NOWHERE))), "")
+        if not source:
+            yield Finding(f"{first.interface} of {name_of(self.begin)} has no address to send from")
+            return
+        back = walk(self.world, self.end, source, self.address)
+        if back.wrong:
+            yield back.wrong._replace(what=f"on the way back, {back.wrong.what}")
+
+    def _of_the_underlay(self) -> Iterator[Finding]:
+        if self.end is None or self.end.host == self.begin.host:
+            return
+        vtep = self.world.vteps[self.end.host]
+        for line in self.world.views[self.end.host].drift:
+            if line.startswith("firewall") and "peers" in line:
+                yield Finding(
+                    f"{self.end.host} takes no tunnel's packets from {self.begin.host}: {line}",
+                    self._reconcile(),
+                )
+        if vtep and not self._hosts[self.begin.host].passes(HOST, vtep, _SMALL):
+            yield Finding(
+                f"{self.begin.host} does not reach {self.end.host} at {vtep}, the address of the tunnel",
+                "the network between the hosts",
+            )
+
+    def _of_the_program(self) -> Iterator[Finding]:
+        """Whether somebody waits at the port, at an address that can be reached."""
+        trial, space = self.trial, self.world.space(self.end) if self.end else None
+        if not trial.port or space is None:
+            return
+        program = self.world.views[self.end.host].programs.get(trial.receiver) if self.end else None
+        at = [
+            one.address for one in space.listeners if (one.protocol, one.port) == (trial.protocol, trial.port)
+        ]
+        if self.address in at or "" in at:
+            return
+        if at:
+            yield Finding(
+                f"{trial.receiver} listens on {trial.protocol}/{trial.port} at {', '.join(at)} only",
+                f"let it listen at {self.address}, or at every address",
+            )
+        elif program is not None and program.state not in ("running", "paused"):
+            code = "unknown" if program.exit_code is None else program.exit_code
+            yield Finding(
+                f"the program of {trial.receiver} has ended, exit status {code}",
+                f"netfab logs {trial.receiver}; netfab start {trial.receiver}",
+            )
+        else:
+            yield Finding(f"nothing listens on {trial.protocol}/{trial.port} in {trial.receiver}")
+
+    def doubts(self) -> Iterator[Finding]:
+        """What lets a first answer through, and not what comes after it."""
+        if self.end is None:
+            return
+        program = self.world.views[self.end.host].programs.get(self.trial.receiver)
+        if program is not None and program.state == "paused":
+            yield Finding(
+                f"the program of {self.trial.receiver} is paused", f"netfab unpause {self.trial.receiver}"
+            )
+        size = self._largest()
+        if size <= _SMALL or not self._passes(_SMALL) or self._passes(size):
+            return
+        narrow = next((hop.narrow for hop in self.there.hops if hop.narrow), None)
+        yield narrow or Finding(f"packets of {size} bytes are not answered, and small ones are: an MTU hole")
+
+    def _passes(self, size: int) -> bool:
+        return self._hosts[self.begin.host].passes(self.begin.node, self.address, size)
+
+    def _largest(self) -> int:
+        """Bytes of the largest packet that every interface on the way would send."""
+        sizes = [
+            link.mtu
+            for hop in self.there.hops
+            if (space := self.world.space(hop.place)) and (link := space.link(hop.interface)) and link.mtu
+        ]
+        return min(sizes, default=0)
+
+    def _of_rules(self) -> Iterator[Finding]:
+        """Who drops it, in the namespaces that it passes, there and back; also as a tunnel's packets."""
+        if not self.address:
+            return
+        passed = [self.begin, *(hop.to for hop in self.there.hops)]
+        nodes = {
+            host: list(dict.fromkeys([*(each.node for each in passed if each.host == host), HOST]))
+            for host in dict.fromkeys(each.host for each in passed)
+        }
+        found = self._hosts[self.begin.host].dropped(nodes, self._matches(len(nodes) > 1), self.told)
+        for host, node, end in sorted(found, key=lambda one: one[-1].match):
+            back = end.match == _BACK
+            ends = self.trial.source, self.trial.target
+            sender, receiver = reversed(ends) if back else ends
+            crossing = Crossing(sender, receiver, self._networks, *self._over(host, back))
+            yield dropped_by(Place(host, node), end, crossing, self._file)
+
+    def _matches(self, tunnelled: bool) -> list[Match]:
+        """The packet on its way, the one that comes back, and what carries them between hosts."""
+        family = "ip6" if ":" in self.address else "ip"
+        way = self.world.way(self.begin, self.address, "", 0)
+        matches = []
+        for packets, link in (
+            (f"{family} daddr {self.address}", self._link(self.begin, way.link)),
+            (f"{family} saddr {self.address} {family} daddr {way.source or self.address}", self._holder()),
+        ):
+            matches.append(Match(packets, f"ether saddr {link.mac}" if link and link.mac else packets))
+        if tunnelled and self.end is not None:
+            one, other = (self.world.vteps[place.host] for place in (self.begin, self.end))
+            outer = "ip6" if ":" in one else "ip"
+            packets = (
+                f"meta l4proto udp {outer} saddr {{ {one}, {other} }} {outer} daddr {{ {one}, {other} }}"
+            )
+            matches.append(Match(packets, packets))
+        return matches
+
+    def _over(self, host: str, back: bool) -> tuple[str, str]:
+        """The bridges by which the host itself gets it, and sends it on; "": by none."""
+        into = next((hop.into for hop in self.there.hops if hop.to == Place(host, HOST)), "")
+        out = next((hop.interface for hop in self.there.hops if hop.place == Place(host, HOST)), "")
+        return (out, into) if back else (into, out)
+
+    def _link(self, place: Place, ifindex: int) -> Link | None:
+        space = self.world.space(place)
+        return space.at(ifindex) if space else None
+
+    def _holder(self) -> Link | None:
+        """Who has the address."""
+        space = self.world.space(self.end) if self.end else None
+        return space.holder(self.address) if space else None
+
+    def with_cure(self, cause: Finding) -> Finding:
+        """What others changed, netfab mends."""
+        return cause._replace(cure=self._reconcile()) if drifted(self.world.views, cause) else cause
+
+    def _reconcile(self) -> str:
+        return f"netfab reconcile {self.fabric}"
+
+
+_NOWHERE: Mapping[str, Any] = {"addresses": {}}
+_BACK = 1  # of the matches that are traced
+_SMALL = 100  # bytes, of a packet that fits everywhere
+_SETTLING = 1.0  # seconds in which the kernel tells a bridge of its ports' carrier (net/core/link_watch.c)
+
+
+def _world_of(hosts: Mapping[str, Asked]) -> World:
+    views = {host: asked.look() for host, asked in hosts.items()}
+    cables = {}
+    for host, view in views.items():
+        for one, first, other, second in view.cables:
+            cables[Place(host, one), first] = Cable(Place(host, other), second)
+            cables[Place(host, other), second] = Cable(Place(host, one), first)
+    return World(
+        views,
+        {
+            address: Owner(Place(host, node), interface)
+            for host, view in views.items()
+            for address, (node, interface) in view.owners.items()
+        },
+        cables,
+        {(host, bridge): tunnel for host, view in views.items() for bridge, tunnel in view.tunnels.items()},
+        {host: view.vtep for host, view in views.items()},
+        lambda place, target, source, incoming: hosts[place.host].way(place.node, target, source, incoming),
+    )

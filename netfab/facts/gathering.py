@@ -1,0 +1,57 @@
+"""What the planner is told of this host, and of what fabrics hold on it. Only reads."""
+
+from __future__ import annotations
+
+from netfab.errors import NetfabError
+from netfab.facts.guests import guests_of
+from netfab.facts.shared_bridges import held_on_bridges
+from netfab.hosts.local import LocalHost
+from netfab.plan.facts import Asked, Facts, FoundNic
+from netfab.plan.leases import Lease
+from netfab.plan.subnets import Reservation
+from netfab.store.store import Store
+from netfab.where import Where
+
+
+def facts_of(
+    asked: Asked, host: LocalHost, store: Store, leases: frozenset[Lease], where: Where
+) -> tuple[Facts, dict[str, NetfabError]]:
+    """What the planner is told of the host, and of what fabrics hold on it; and of guests that nobody has."""
+    facts, name = host.facts(), host.fabric
+    held = tuple(
+        Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
+        for subnet in store.held(name)
+    )
+    own = {lease.key: lease.value for lease in leases if lease.kind == "borrowed"}
+    originals = {**facts.sysctls, **store.borrowed(name), **own}
+    ours = {lease.value for lease in leases if lease.kind == "bridge"}
+    guests, unfound = guests_of(asked, store, name, where)
+    nics, barred = _nics_of(asked, host, store)
+    all_of_it = facts._replace(
+        reservations=held + facts.reservations,
+        sysctls=originals,
+        published=store.published(name),
+        bridges={bridge: holder for bridge, holder in store.bridges(name).items() if bridge not in ours},
+        vnis=(
+            *facts.vnis,
+            *((vni, f"fabric {other}'s on this host") for vni, other in store.vnis(name).items()),
+        ),
+        guests=guests,
+        nics=nics,
+        barred=barred,
+        held=held_on_bridges(store, name),
+        esp=host.esp() if asked.esp else None,
+    )
+    return all_of_it, unfound
+
+
+def _nics_of(asked: Asked, host: LocalHost, store: Store) -> tuple[dict[str, FoundNic], dict[str, str]]:
+    """The NICs of the host, as they were before its fabric had them; and why other links are none that could.
+
+    Nothing where none is asked for.
+    """
+    if not asked.nics:
+        return {}, {}
+    from netfab.facts.nics import moved_nics
+
+    return moved_nics(host, store) | host.nics(asked.moving), host.barred()

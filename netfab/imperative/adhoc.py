@@ -1,0 +1,269 @@
+"""attach, detach and their kin: entries of the host's ad-hoc fabric, planned and applied like any other.
+
+What was asked for is kept as leases, claimed before the first change as all leases are; so a command that is
+killed leaves what the next one completes, or what `detach` takes away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+from netfab import fabric
+from netfab.engine.apply import Applied
+from netfab.engine.diff import Change
+from netfab.errors import NetfabError, StoreError
+from netfab.facts import guests, shared_bridges
+from netfab.hosts.lock import locked
+from netfab.imperative.attachments import (
+    Wish,
+    attachment_of,
+    differs,
+    label_of,
+    refuse_taken,
+    who,
+    wish_of,
+    words_of,
+)
+from netfab.imperative.farside import FarSides, far_sides, named, refuse_silent_switch
+from netfab.objects.kinds import KINDS
+from netfab.topology import pipework
+from netfab.topology.adhoc import (
+    NAME,
+    NOWHERE,
+    Asked,
+    Attachment,
+    Standing,
+    topology_of,
+)
+from netfab.tuples import NamedTuple
+from netfab.where import HERE, Kept, Where, kept_of, need_root, opened_store
+
+__all__ = [
+    "Outcome",
+    "Wish",
+    "alone",
+    "applied",
+    "asked_for",
+    "attach",
+    "attachments",
+    "create_bridge",
+    "delete_bridge",
+    "destroy",
+    "detach",
+    "reconcile",
+    "run_tool",
+    "titles",
+    "wait_for",
+    "wish_of",
+]
+
+
+class Outcome(NamedTuple):
+    """What a command was about, and what it changed."""
+
+    attachments: tuple[Attachment, ...]
+    changes: tuple[Change, ...]
+    gone: tuple[Attachment, ...] = ()  # forgotten meanwhile: their guests are there no more
+    warnings: tuple[str, ...] = ()
+
+
+def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool = False) -> Outcome:
+    """Give a running container one more interface. The same again changes nothing.
+
+    Raises NetfabError when nothing was changed, or all was undone.
+    """
+    need_root("attach")
+    with alone(where) as where:
+        guest = guests.find(wish.guest, where)
+        with opened_store(where) as store:
+            there, asked = far_sides(store, where), shared_bridges.asked(store)
+            held = shared_bridges.held_on_bridges(store, NAME)
+            subnets = shared_bridges.subnets_on_bridges(store)
+        wanted = attachment_of(wish, guest, there, subnets)
+        before = asked.attachments.get(wanted.key)
+        if before is not None and not replace and differs(before, wanted):
+            raise NetfabError(
+                f"{wish.interface} of {guest.name} is attached already, otherwise: {words_of(before)}",
+                hint="--replace changes it; -i IF gives it another interface",
+            )
+        refuse_taken(wanted, asked.attachments.values(), held)
+        last = max((one.number for one in asked.attachments.values()), default=0)
+        wanted = wanted._replace(number=before.number if before and not replace else last + 1)
+        asked = asked._replace(attachments={**asked.attachments, wanted.key: wanted})
+        return applied(asked, there, where, dry_run)._replace(attachments=(wanted,))
+
+
+def run_tool(name: str, guest: str, words: Iterable[str], family: str = "", where: Where = HERE) -> int:
+    """pipework's `route`, `rule` and `tc`: run in the guest as they are, and not kept; the exit status."""
+    need_root("attach")
+    argv = pipework.tool(name, words, family, os.path.exists)
+    return guests.run_in_guest(guest, argv, where)
+
+
+def wait_for(interface: str, seconds: float | None) -> None:
+    """Return when that interface, of where we are, carries traffic. Raises NetfabError after that time."""
+    from netfab.kernel.waiting import wait_for_carrier
+
+    if not wait_for_carrier(interface, seconds):
+        raise NetfabError(f"{interface} has no carrier after {seconds:g} s")
+
+
+def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) -> Outcome:
+    """Take away what `attach` gave, also from a guest that is gone. What is not there is fine."""
+    need_root("detach")
+    with alone(where) as where:
+        there, asked = what_there_is(where)
+        label, name = label_of(guest, asked.attachments.values(), where), named(bridge, there)
+        going = tuple(
+            one
+            for one in asked.attachments.values()
+            if one.guest == label and one.bridge == name and interface in ("", one.interface)
+        )
+        return applied(_less(asked, going), there, where)._replace(attachments=going)
+
+
+def create_bridge(name: str, where: Where = HERE) -> Outcome:
+    """Make a bridge as Docker makes docker0, on a subnet that overlaps nothing here.
+
+    One that is there stays as it is. Raises NetfabError.
+    """
+    need_root("bridge create")
+    with alone(where) as where:
+        there, asked = what_there_is(where)
+        if name in there.bridges and name not in asked.made:
+            return Outcome((), ())
+        name = pipework.interface(name)
+        return applied(asked._replace(made=asked.made | {name}), there, where)
+
+
+def delete_bridge(name: str, where: Where = HERE) -> Outcome:
+    """Take away what `create_bridge` made. Raises NetfabError while something is attached to it."""
+    need_root("bridge delete")
+    with alone(where) as where:
+        there, asked = what_there_is(where)
+        if name not in asked.made:
+            raise NetfabError(
+                f"`netfab bridge create` did not make {name}",
+                hint=f"it made {', '.join(sorted(asked.made)) or 'none'}",
+            )
+        users = [who(one) for one in asked.attachments.values() if one.bridge == name]
+        if users := [*users, *(nic for nic, bridge in asked.uplinks.items() if bridge == name)]:
+            raise NetfabError(f"{name} has {', '.join(users)}", hint="netfab detach")
+        return applied(asked._replace(made=asked.made - {name}), there, where)
+
+
+def destroy(name: str, where: Where = HERE) -> Applied:
+    """Destroy a fabric, with what is attached to its bridges; a broken store hinders nothing."""
+    need_root("destroy")
+    with suppress(StoreError):
+        _detach_all(name, where)
+    return fabric.destroy(name, where, force=True)
+
+
+def _detach_all(name: str, where: Where) -> None:
+    """Take away what is attached to a fabric's bridges."""
+    with opened_store(where) as store:
+        record = store.record(name)
+    mine = {found["bridge"] for found in json.loads(record.summary)["networks"].values()} if record else set()
+    with alone(where) as where:
+        there, asked = what_there_is(where)
+        going = [one for one in asked.attachments.values() if one.bridge in mine]
+        staying = {nic: bridge for nic, bridge in asked.uplinks.items() if bridge not in mine}
+        if going or staying != asked.uplinks:
+            applied(_less(asked, going)._replace(uplinks=staying), there, where)
+
+
+def reconcile(name: str, where: Where = HERE) -> Outcome:
+    """As fabric.reconcile does; what is attached, again from what was asked for, as guests run now."""
+    if name != NAME:
+        from netfab.imperative import containers
+        from netfab.topology.default import NAME as DEFAULT
+
+        if name == DEFAULT:
+            return Outcome((), containers.reconcile(where))
+        return Outcome((), fabric.reconcile(name, where).changes)
+    need_root("reconcile")
+    with alone(where) as where:
+        there, asked = what_there_is(where)
+        return applied(asked, there, where)
+
+
+def titles(where: Where = HERE) -> dict[str, str]:
+    """What people call the guests that something is attached to, by their labels, which may be long."""
+    return {one.guest: one.title for one in asked_for(where).attachments.values()}
+
+
+def attachments(where: Where = HERE) -> list[Attachment]:
+    """All that there is, in the order in which they came."""
+    return sorted(asked_for(where).attachments.values(), key=lambda one: one.number)
+
+
+@contextmanager
+def alone(where: Where) -> Iterator[Where]:
+    """One command at a time reads what is attached and applies it with its own change, in one open store."""
+    with (
+        locked(f"{where.run}/{NAME}.attachments.lock", where.lock_timeout, where.waiting),
+        opened_store(where) as store,
+    ):
+        yield where._replace(store=store)
+
+
+def what_there_is(where: Where) -> tuple[FarSides, Asked]:
+    """All that there is to plug into, and all that is plugged in."""
+    with opened_store(where) as store:
+        return far_sides(store, where), shared_bridges.asked(store)
+
+
+def asked_for(where: Where) -> Asked:
+    """All that was asked for, and not taken back."""
+    with opened_store(where) as store:
+        return shared_bridges.asked(store)
+
+
+def _less(asked: Asked, going: Iterable[Attachment]) -> Asked:
+    keys = {one.key for one in going}
+    return asked._replace(attachments={key: one for key, one in asked.attachments.items() if key not in keys})
+
+
+def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) -> Outcome:
+    """Apply what is asked for now, of guests that there still are; with `dry_run` only say what it would.
+
+    With what is forgotten with its guest.
+    """
+    with opened_store(where) as store:
+        last = kept_of(store, NAME)
+    states = dict(_states({one.guest for one in asked.attachments.values()}, last, where))
+    still = {key: one for key, one in asked.attachments.items() if one.guest in states}
+    gone = tuple(one for key, one in asked.attachments.items() if key not in still)
+    running = {guest for guest, runs in states.items() if runs}
+    standing = {
+        name: Standing(found["own"], found["mtu"], found["shared"], found["openvswitch"])
+        for name, found in there.bridges.items()
+    }
+    refuse_silent_switch(still.values())
+    topology = topology_of(asked._replace(attachments=still), running, standing, there.nics)
+    try:
+        if dry_run:
+            proposal = fabric.plan(topology, "", where)
+            return Outcome((), proposal.changes, gone, proposal.plan.warnings)
+        if not (topology.networks or topology.asked):
+            return Outcome((), last.shown(fabric.destroy(NAME, where).changes), gone)
+        plan, done = fabric.apply(topology, "", where)
+        return Outcome((), last.shown(done.changes), gone, plan.warnings)
+    except NetfabError as error:
+        for each in getattr(error, "errors", (error,)):
+            each.at = None if each.at == NOWHERE else each.at
+        raise
+
+
+def _states(labels: Iterable[str], last: Kept, where: Where) -> Iterator[tuple[str, bool]]:
+    """Each guest that there still is, and whether it runs; of those of the last apply nobody is asked."""
+    known = guests.guests_in(last.applied(KINDS.of({"Guest"})))
+    for label in labels:
+        before = known.get(label)
+        runs = guests.run_of(before, where) is not None if before else guests.runs(label, where)
+        if runs or guests.there_is(label, where):
+            yield label, runs

@@ -1,0 +1,119 @@
+"""What an attachment is plugged into: a bridge of this host, or a NIC. By its name, or by `mac:ADDRESS`.
+
+Only reads; what is made of the answer is adhoc.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from netfab.errors import NetfabError
+from netfab.facts.nics import moved_nics
+from netfab.kernel.openvswitch import refuse_absent
+from netfab.objects.filtering import FEATURE as FILTERING
+from netfab.plan.facts import FoundNic
+from netfab.store.store import Store
+from netfab.topology import pipework
+from netfab.topology.adhoc import BRIDGE, MACVLAN, MOVED, NAME, SWITCH, Attachment
+from netfab.tuples import NamedTuple
+from netfab.where import Where, opened_host
+
+OPENVSWITCH = "openvswitch"  # the kind of the interface that stands for a bridge of Open vSwitch
+FIRST_VLAN = 1  # what all of a bridge is in, where nobody says otherwise
+
+
+class FarSides(NamedTuple):
+    """All that there is to plug into."""
+
+    bridges: Mapping[str, Mapping[str, Any]]
+    nics: Mapping[str, FoundNic]  # those that the ad-hoc fabric moved, too
+
+
+def far_sides(store: Store, where: Where) -> FarSides:
+    """Those of this host."""
+    with opened_host(NAME, where) as host:
+        return FarSides(host.bridges(), moved_nics(host, store) | host.nics())
+
+
+def named(word: str, there: FarSides) -> str:
+    """The interface's name; `mac:ADDRESS` is what has that address. Raises NetfabError."""
+    mac = pipework.mac_of_far_side(word)
+    if not mac:
+        return pipework.interface(word)
+    macs = {found["mac"]: name for name, found in there.bridges.items()}
+    macs |= {found.original.mac: name for name, found in there.nics.items()}
+    if mac not in macs:
+        raise NetfabError(f"no bridge or NIC of this host has the MAC {mac}")
+    return macs[mac]
+
+
+def way_to(name: str, moves: bool, there: FarSides) -> str:
+    """How an interface gets there. Raises NetfabError where there is no way."""
+    found = there.nics.get(name)
+    if name in there.bridges or (found is None and name.startswith(("br", "ovs"))):
+        if moves:
+            raise NetfabError(f"--direct-phys moves a NIC, and {name} is a bridge")
+        return _way_to_bridge(name, there)
+    if found is None:
+        raise NetfabError(
+            f"there is no bridge or NIC {name} on this host",
+            hint="a new bridge is made when its name begins with br, or with ovs, of Open vSwitch",
+        )
+    if found.original.kind == OPENVSWITCH:
+        refuse_absent(f"{name} is of Open vSwitch")
+    from netfab.plan.nics import unfit
+
+    if wrong := unfit(name, moves, there.nics, ()):
+        raise wrong
+    if not moves and not found.original.up:
+        raise NetfabError(
+            f"{name} is down, so nothing would pass it",
+            hint=f"`ip link set {name} up`: what others own, netfab does not switch on",
+        )
+    return MOVED if moves else MACVLAN
+
+
+def _way_to_bridge(name: str, there: FarSides) -> str:
+    """By what it is; a new one's name says what it is to be. Raises Unsupported."""
+    if there.bridges[name]["openvswitch"] if name in there.bridges else name.startswith("ovs"):
+        refuse_absent(f"{name} is to be a bridge of Open vSwitch")
+        return SWITCH
+    return BRIDGE
+
+
+def refuse_silent_switch(attachments: Iterable[Attachment]) -> None:
+    """What is on a bridge of Open vSwitch can be neither read nor kept while that does not run."""
+    for one in attachments:
+        if one.way == SWITCH:
+            refuse_absent(f"{one.interface} of {one.title} is attached to {one.bridge}")
+
+
+def vlan_on(name: str, way: str, vlan: int, there: FarSides) -> int:
+    """The VLAN that an interface there is to be put into; 0 where it is in that anyway.
+
+    Raises NetfabError where it can't be: netfab changes no bridge of others, and not every kernel tags.
+    """
+    if not vlan or way == SWITCH:
+        return vlan
+    what = f"VLAN {vlan} on {name}"
+    if way == MOVED:
+        raise NetfabError(f"{what}: --direct-phys moves the NIC with all its VLANs", hint="leave it out")
+    from netfab.kernel.features import refuse_without
+
+    if way == MACVLAN:
+        from netfab.objects.vlan import FEATURE as TAGGING
+
+        refuse_without(TAGGING, what)
+        return vlan
+    found = there.bridges.get(name)
+    filtering = found is not None and found["vlan"] is not None
+    if vlan == (found["vlan"] if found and filtering else FIRST_VLAN):
+        return 0
+    refuse_without(FILTERING, what)
+    if found and not found["own"] and not filtering:
+        raise NetfabError(
+            f"{what}: {name} does not filter VLANs, and netfab changes no bridge that it did not make",
+            hint=f"`ip link set {name} type bridge vlan_filtering 1`",
+        )
+    return vlan

@@ -1,0 +1,288 @@
+"""The API for fabrics that are on other hosts, or on several: what fabric.py is for one host.
+
+Which hosts these are, the topology says, or, by a fabric's name, the controller's book. What a host does is
+agent.py's business, how all agree is coordinator.py's; what each answers for itself is in each_host.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from netfab.applying.pulling import with_its_images
+from netfab.errors import LeaseConflict, NetfabError
+from netfab.files.saved_plans import SavedPlan, refuse_moved
+from netfab.hosts import simulated
+from netfab.multihost.each_host import (
+    destroy,
+    drift,
+    programs,
+    reconcile,
+    refuse_home,
+    status,
+    topology_of,
+    tried,
+)
+from netfab.multihost.outcomes import (
+    Outcome,
+    known,
+    nodes_on,
+    outcome_of,
+    parts_of,
+    plan,
+    plan_alone,
+    refuse_alone,
+)
+from netfab.multihost.secret import secret_alone, secret_of
+from netfab.objects.bgp_peer import BgpPeer
+from netfab.objects.container import Container
+from netfab.plan.planner import Plan
+from netfab.remote.answers import Changes, Prepared
+from netfab.remote.coordinator import transact
+from netfab.remote.images import give
+from netfab.remote.meeting import greeted
+from netfab.remote.messages import StaleBase
+from netfab.remote.orders import Planned, entry_for, orders_for
+from netfab.remote.party import Connect, Party, connect, connect_anew, party
+from netfab.remote.planning import planned, planned_alone
+from netfab.remote.reach import refuse_narrow
+from netfab.store.book import Book, Entry
+from netfab.topology.kept import kept_text
+from netfab.topology.schema import Topology
+from netfab.where import (
+    HERE,
+    Where,
+    locked_book,
+    opened_book,
+    opened_store,
+    refuse_another,
+)
+
+if TYPE_CHECKING:
+    from netfab.store.shared import SharedBook
+
+__all__ = [
+    "Changes",
+    "Outcome",
+    "apply",
+    "apply_alone",
+    "confirmed",
+    "confirmed_alone",
+    "destroy",
+    "drift",
+    "hosts_of",
+    "known",
+    "plan",
+    "plan_alone",
+    "programs",
+    "reconcile",
+    "status",
+    "topology_of",
+    "tried",
+]
+
+ATTEMPTS = 100  # at an apply, when other controllers are first; each time one of them has got what it wants
+
+
+def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
+    """The hosts that a topology is for, and how each is reached; none: it is for this machine alone.
+
+    `destination`: where all of it goes. Where others share the store, this machine is a host like any. Raises
+    NetfabError where the file says otherwise, or means one machine by two hosts.
+    """
+    found = {host.name: host.ssh for host in topology.hosts.values()}
+    if destination and found:
+        raise NetfabError(
+            f"--ssh {destination}: this file says itself which hosts it is for: {', '.join(found)}"
+        )
+    simulated_hosts = simulated.names()
+    here = [host for host, ssh in found.items() if not ssh and host not in simulated_hosts]
+    if len(here) > 1:
+        raise NetfabError(
+            f"{here[0]} and {here[1]} have no `ssh`, and this machine is one host",
+            at=topology.hosts[here[1]].at.own,
+            hint="write how the others are reached: `ssh: root@ADDRESS`; `netfab lab` simulates all",
+        )
+    if not found and not destination and topology.store is not None:
+        return {os.uname().nodename: ""}
+    return {destination: destination} if destination else found
+
+
+def apply(
+    topology: Topology,
+    hosts: Mapping[str, str],
+    file: str,
+    where: Where = HERE,
+    *,
+    take_over: bool = False,
+    skip_unreachable: bool = False,
+    only: Collection[str] = (),
+    saved: SavedPlan | None = None,
+    confirm: float = 0.0,
+    way: Connect = connect,
+    way_anew: Connect = connect_anew,
+) -> Outcome:
+    """Make all hosts match the topology, or change none.
+
+    Hosts that the fabric is on and that the file no longer has are cleared. `skip_unreachable`: hosts that
+    can't be reached stay as they are, until a later apply; `only`: nothing but what those nodes have or need;
+    `saved`: nothing at all unless file and kernels are as they were when that plan was saved; `confirm`:
+    seconds after which each host goes back, unless `confirmed` comes before. Raises NetfabError.
+    """
+    written = topology
+    with (
+        with_its_images(topology, where, only) as topology,
+        locked_book(topology.name, topology.store, where) as book,
+    ):
+        entry = book.entry(topology.name)
+        _refuse_elsewhere(topology, hosts, file, entry, take_over)
+        gone = {host: ssh for host, ssh in (entry.hosts if entry else {}).items() if host not in hosts}
+        cleared = {} if only else gone
+        secret = secret_of(topology, where)
+        with party({**hosts, **cleared}, where, way, book.keep_alive) as together:
+            for attempt in range(ATTEMPTS):
+                others = book.others(topology.name)
+                made = planned(topology, together, hosts, entry, others, skip_unreachable, only, secret)
+                give(together, made.plans, where)
+                begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
+                orders = dict(orders_for(topology, made, begun, take_over, cleared, confirm))
+                left = cleared.keys() & made.said
+                hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
+                text = kept_text(written) if not only else entry.topology if entry else ""
+                decided = begun._replace(hosts=hosts_then, topology=text)
+                check = partial(_check, together, topology, made, saved)
+                anew = partial(_anew, topology.name, begun.hosts, where, way_anew)
+                try:
+                    with _begun(book, begun, entry):
+                        if secret:
+                            opened_book(where).keep_secret(topology.name, secret)
+                        keep = partial(book.keep, decided)
+                        changes = transact(together, orders, where, check, keep, anew)
+                except (StaleBase, LeaseConflict):
+                    if attempt == ATTEMPTS - 1:
+                        raise
+                else:
+                    _wait_until_ready(together, topology.name, made.plans)
+                    book.settle(decided)
+                    return outcome_of(topology, made, changes)
+    raise AssertionError("unreachable")
+
+
+@contextmanager
+def _anew(
+    name: str, hosts: Mapping[str, str], where: Where, way: Connect, asked: Collection[str]
+) -> Iterator[Party]:
+    """Those of the hosts, reached again. Raises NetfabError where one is not."""
+    with party({host: hosts[host] for host in asked}, where, way) as together:
+        greeted(together, name)
+        yield together
+
+
+def confirmed(entry: Entry, where: Where = HERE, *, way: Connect = connect_anew) -> None:
+    """Keep what was applied with `confirm`, on all hosts; on none where one is not reached.
+
+    Raises NetfabError.
+    """
+    with _anew(entry.name, entry.hosts, where, way, entry.hosts) as together:
+        together.call("confirm", {"fabric": entry.name})
+
+
+def confirmed_alone(name: str, host: str, where: Where = HERE) -> None:
+    """Keep what `apply_alone` made here with `confirm`. Raises NetfabError."""
+    from netfab.unattended.confirm import confirm
+
+    with opened_store(where) as store:
+        part = store.part(name)
+    if part is None or part.host != host:
+        here = f"this machine is {part.host} of it" if part else "it has no part here"
+        raise NetfabError(f"fabric {name} has no change of {host} here", hint=here)
+    confirm(name, where)
+
+
+def _check(
+    together: Party,
+    topology: Topology,
+    made: Planned,
+    saved: SavedPlan | None,
+    prepared: Mapping[str, Prepared],
+) -> None:
+    """Raises NetfabError where what all have prepared can't be, or is not what was saved."""
+    _refuse_moved(together, made, saved, prepared)
+    refuse_narrow(together, topology, made.plans, prepared)
+
+
+def _refuse_moved(
+    together: Party, made: Planned, saved: SavedPlan | None, prepared: Mapping[str, Prepared]
+) -> None:
+    if saved is not None:
+        refuse_moved(saved, parts_of(together, made, list(prepared)))
+
+
+def _refuse_elsewhere(
+    topology: Topology, hosts: Mapping[str, str], file: str, entry: Entry | None, take_over: bool
+) -> None:
+    """Raises NetfabError where the fabric is another controller's in a way that this one can't go on from."""
+    if entry is None or not entry.store:
+        return
+    if topology.store is None:
+        raise NetfabError(
+            f"fabric {topology.name} is in {entry.store}, and this file names no store",
+            hint=f"`netfab destroy {topology.name}` first",
+        )
+    refuse_another(entry, file, take_over)
+    refuse_home(entry, {**entry.hosts, **hosts})
+
+
+def apply_alone(
+    topology: Topology,
+    host: str,
+    file: str,
+    where: Where = HERE,
+    *,
+    take_over: bool = False,
+    saved: SavedPlan | None = None,
+    confirm: float = 0.0,
+    way: Connect = connect,
+) -> Outcome:
+    """Make this machine match the part of the topology that is `host`'s; nobody else is asked or told.
+
+    `saved`, `confirm`: as at apply. Raises NetfabError where that would be chosen by what the others have.
+    """
+    refuse_alone(topology, host)
+    with (
+        with_its_images(topology, where, nodes_on(topology, host)) as topology,
+        party({host: ""}, where, way) as together,
+    ):
+        made = planned_alone(topology, together, host, secret_alone(topology, where))
+        begun = entry_for(topology, file, {host: ""}, made, None)
+        orders = dict(orders_for(topology, made, begun, take_over, (), confirm))
+        check = partial(_refuse_moved, together, made, saved)
+        anew = partial(_anew, topology.name, {host: ""}, where, way)
+        changes = transact(together, orders, where, check, lambda: None, anew)
+        _wait_until_ready(together, topology.name, made.plans)
+        return outcome_of(topology, made, changes)
+
+
+def _wait_until_ready(together: Party, name: str, plans: Mapping[str, Plan]) -> None:
+    """Until all programs are that say when they are, and hosts hear of each other."""
+    waiting = [host for host, made in plans.items() if any(map(_takes_time, made.fabric.values()))]
+    together.ask_all({host: {"verb": "ready", "fabric": name} for host in waiting})
+
+
+def _takes_time(thing: Any) -> bool:
+    return isinstance(thing, BgpPeer) or (isinstance(thing, Container) and bool(thing.ready))
+
+
+@contextmanager
+def _begun(book: Book | SharedBook, begun: Entry, entry: Entry | None) -> Iterator[None]:
+    """The book has what is begun, until that is taken back."""
+    book.begin(begun, entry)
+    try:
+        yield
+    except NetfabError as failure:
+        if failure.undone:
+            book.take_back(begun, entry)
+        raise

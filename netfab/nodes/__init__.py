@@ -1,0 +1,1 @@
+"""Nodes and their programs, by the names of nodes. Plans nothing."""

@@ -1,0 +1,66 @@
+"""What programs of nodes use of this host: `stats`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from netfab.nodes.by_name import node_of
+from netfab.runtime.cgroups import find_hierarchies
+from netfab.runtime.paths import Paths
+from netfab.runtime.status import status
+from netfab.runtime.usage import Usage, usage_of
+from netfab.system.rest import rest
+from netfab.where import HERE, Where, need_root, records
+
+Uses = Mapping[tuple[str, str], Usage]  # by fabric and node
+
+
+def stats(used: Callable[[], Uses], every: float = 1.0) -> Iterator[list[dict[str, Any]]]:
+    """What programs use, again and again; shares are of `every` seconds.
+
+    Bytes, and per cent of one processor. Raises NetfabError.
+    """
+    before, then = used(), time.monotonic()
+    if not before:
+        yield []
+    while True:
+        rest(every)
+        found, now = used(), time.monotonic()
+        yield [
+            _row(key, one, (one.cpu - before[key].cpu) / (now - then))
+            for key, one in found.items()
+            if key in before
+        ]
+        before, then = found, now
+
+
+def usage(nodes: Iterable[str] | None = None, where: Where = HERE) -> dict[tuple[str, str], Usage]:
+    """What the programs of nodes use, of those that run; None: all of this host. Raises NetfabError."""
+    need_root("stats")
+    if nodes is None:
+        wanted, fabrics = None, [one.name for one in records(where)]
+    else:
+        wanted = {(record.name, name) for record, name, _ in (node_of(node, where) for node in nodes)}
+        fabrics = list(dict.fromkeys(fabric for fabric, _ in sorted(wanted)))
+    found = {}
+    for fabric in fabrics:
+        paths = Paths(fabric, where.run, where.state)
+        for name, one in status(paths).items():
+            if one.pid and (wanted is None or (fabric, name) in wanted):
+                found[fabric, name] = usage_of(one, find_hierarchies(paths))
+    return found
+
+
+def _row(key: tuple[str, str], one: Usage, share: float) -> dict[str, Any]:
+    return {
+        "fabric": key[0],
+        "node": key[1],
+        "cpu_percent": round(share * 100, 2),
+        "memory": one.memory,
+        "memory_limit": one.limit,
+        "pids": one.pids,
+        "received": one.received,
+        "sent": one.sent,
+    }
