@@ -24,6 +24,7 @@ from netfab.kernel.dumps import (
     routes,
     vlans,
 )
+from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, glimpse, rules_of
 from netfab.kernel.others import OTHERS_XFRM, is_of, names_of_others, ports_of_others, tables_of_others
@@ -298,16 +299,22 @@ class Observer:
                 self._ahead = readers, reading
 
     def _read_one(self, readers: Mapping[str, Reader], space: str) -> Any:
-        return readers[space].read(self._namespaces.socket(space))
+        if space != HOST:
+            return readers[space].read(self._namespaces.socket(space))
+        netlink = Netlink()  # not the one that this process and a child of it both have
+        try:
+            return readers[space].read(netlink)
+        finally:
+            netlink.close()
 
     def _read_with(self, readers: Mapping[str, Reader]) -> Iterator[tuple[str, Space]]:
         """Those of them that are there."""
         read = {}
         if self._ahead is not None:
             (begun, reading), self._ahead = self._ahead, None
-            if HOST in readers and HOST not in begun:
-                read[HOST] = self._read_one(readers, HOST)  # while a child reads the others
             try:
+                if HOST in readers and HOST not in begun:
+                    read[HOST] = self._read_one(readers, HOST)  # while a child reads the others
                 read |= reading.finish()
             finally:
                 self._namespaces.kept_by(reading)  # not before: it may be let go of where descriptors run out
