@@ -6,11 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 # Where they run in the background of a script; they send it to netfab, which ignores what its caller does.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# How long an example takes says nothing on a busy machine, and the same examples come at every run; others do
+# with `--hypothesis-profile=default`.
+settings.register_profile("netfab", deadline=None, derandomize=True)
+settings.load_profile("netfab")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

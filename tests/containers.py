@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,12 @@ class Containers:
         os.kill(pid, signal.SIGKILL)
         wait_for_end(pidfd)
 
+    def wait_for_supervisors(self) -> None:
+        """For their end, also of those that were begun in vain."""
+        while pid := self.supervisor():
+            with suppress(ProcessLookupError):  # it has just ended
+                wait_for_end(os.pidfd_open(pid))
+
     def leftovers(self) -> list[str]:
         groups = glob.glob(f"/sys/fs/cgroup/**/netfab/{self.paths.fabric}.*", recursive=True)
         files = [str(path) for root in (self.paths.run, self.paths.state) for path in Path(root).rglob("*")]
@@ -136,5 +143,5 @@ def wait_for_end(pidfd: int) -> None:
     """Until that process is over; closes the descriptor."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    assert poll.poll(20_000)
+    assert poll.poll(60_000)
     os.close(pidfd)

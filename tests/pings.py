@@ -141,14 +141,14 @@ def _run(ways: list[Way], ready: int) -> dict[Way, Heard]:
 
     signal.signal(signal.SIGUSR1, stopped)
     lines = [_Line(number, way) for number, way in enumerate(ways)]
-    _until(lines, lambda: all(line.arrived for line in lines), 10)
+    _until(lines, lambda: all(line.arrived for line in lines), 60)
     for line in lines:
         line.sent, line.arrived = [], {}
     os.write(ready, b"+")
     _until(lines, lambda: stop, 600)
-    deadline = monotonic() + LATE
-    while monotonic() < deadline and any(len(line.arrived) < len(line.sent) for line in lines):
-        _listen(lines, 0.05)
+    deadline, heard = monotonic() + LATE, True
+    while any(len(line.arrived) < len(line.sent) for line in lines) and (heard or monotonic() < deadline):
+        heard = _listen(lines, 0.05)
     return {line.way: line.heard() for line in lines}
 
 
@@ -163,10 +163,13 @@ def _until(lines: list[_Line], over: Callable[[], bool], seconds: float) -> None
             _listen(lines, left)
 
 
-def _listen(lines: list[_Line], seconds: float) -> None:
+def _listen(lines: list[_Line], seconds: float) -> bool:
+    """Whether something came within that time."""
     by_socket = {line.socket: line for line in lines}
-    for ready in select.select(list(by_socket), [], [], seconds)[0]:
-        by_socket[ready].receive()
+    ready = select.select(list(by_socket), [], [], seconds)[0]
+    for one in ready:
+        by_socket[one].receive()
+    return bool(ready)
 
 
 def _checksum(data: bytes) -> int:

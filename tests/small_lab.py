@@ -34,7 +34,7 @@ from netfab.system import linux
 
 FABRIC = "shop"
 PATIENCE = 0.8  # seconds after which an attempt to connect counts as stopped
-ANSWER = 20.0  # seconds for one that should get through: a machine may have much to do
+ANSWER = 60.0  # seconds for one that should get through: a machine may have much to do
 FOREIGN = ("internet", "tunnel")
 OUTSIDE, UPLINK = "203.0.113.9", "203.0.113.1"
 OUTSIDE6, UPLINK6 = "2001:db8::9", "2001:db8::1"
@@ -250,7 +250,7 @@ class Wire:
         with inside(node):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
             self._socket.bind((link, 0))
-        self._socket.settimeout(5)
+        self._socket.settimeout(60)
 
     def send(self, frame: bytes) -> None:
         self._socket.send(frame)

@@ -29,7 +29,7 @@ def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
     """
     need_root("destroy")
     with locked_fabric(name, where), opened_host(name, where) as host:
-        host.read_ahead(LO, UNSTEADY)
+        host.read_ahead(LO, host=UNSTEADY)
         known = (last_of_any(name, where),)
         applied = engine.apply(
             Fabric(name),

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _DOOR = "run/frr/bgpd.vty"  # in the container
 _ANSWER = 5.0  # seconds
 _MOST = 64 << 20  # bytes of an answer; of a hundred peers a megabyte
-_PATIENCE = 10.0  # seconds until it listens, or has heard its peers
+_START = 60.0  # seconds until it listens, on a machine that starts many
+_PATIENCE = 10.0  # seconds until it has heard its peers
 _LONG = 4.0  # seconds of waiting, after which that is said: sessions take two or three
 _GLANCE = 0.02  # seconds between two looks at that, of which its door tells nobody who does not ask
 _DONE = b"\0\0\0"
@@ -82,7 +83,7 @@ class Speaker:
         """All statements; then it writes down what it has, for when it starts again."""
         ending = all(op.ends for _, op in steps)
         try:
-            with self._door(0.0 if ending else _PATIENCE) as door:
+            with self._door(0.0 if ending else _START) as door:
                 _ask(door, "enable")
                 for number, op in steps:
                     failed[number] = _refusal(door, op)

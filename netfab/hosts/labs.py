@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from threading import Thread
 
 from netfab.errors import NetfabError
 from netfab.system import linux
@@ -44,6 +45,20 @@ def announced(name: str) -> socket.socket:
     door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     door.bind(f"\0{_PREFIX}/{name}/{os.urandom(8).hex()}")
     return door
+
+
+def take_in(door: socket.socket) -> None:
+    """Hang up on all who come to look, in a thread: behind those whom nobody took in, others find no lab.
+
+    So many fit in a socket's queue (listen(2)), also of those who have gone.
+    """
+
+    def hang_up() -> None:
+        with suppress(OSError):  # it was closed
+            while True:
+                door.accept()[0].close()
+
+    Thread(target=hang_up, daemon=True).start()
 
 
 def find(name: str = "") -> Lab:

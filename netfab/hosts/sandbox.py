@@ -23,6 +23,7 @@ from netfab.system.poll import readable
 from netfab.system.process import signal_with_parent
 
 PRIVATE = ("/run", "/var/lib")
+_PASSED = (signal.SIGINT, signal.SIGTERM)  # on, to who is in there
 
 
 def enter() -> None:
@@ -90,6 +91,7 @@ def run(inside: Callable[[], int], name: str = "", beside: Beside | None = None)
     what lasts as long, outside of the sandbox; it is given the number of the sandbox's first process.
     """
     become_root()
+    inside = _taking_signals(inside)
     helper = (
         Helper(beside) if beside else None
     )  # before its children are process 1 and those that end with it
@@ -98,11 +100,12 @@ def run(inside: Callable[[], int], name: str = "", beside: Beside | None = None)
 
     def first() -> int:
         os.close(holding)
+        _take_signals(lambda number, _: os._exit(128 + number))  # nothing runs there yet
         _end_with_holder(held)
         return _first_process(inside, name, helper)
 
     child = _forked(first)
-    _pass_signals_to(child)
+    _take_signals(lambda number, _: os.kill(child, number))
     try:
         if helper is not None:
             helper.begin(child)
@@ -120,14 +123,23 @@ def join(lab: labs.Lab, inside: Callable[[], int]) -> int:
     labs.enter(lab)
     with suppress(OSError):  # it is private there: /run or /var/lib
         os.chdir(directory)
-    child = _forked(inside)
-    _pass_signals_to(child)
+    child = _forked(_taking_signals(inside))
+    _take_signals(lambda number, _: os.kill(child, number))
     return _exit_code(os.waitpid(child, 0)[1])
 
 
 def _forked(inside: Callable[[], int]) -> int:
-    """The number of a child that ends with what that returns."""
-    child = os.fork()
+    """The number of a child that ends with what that returns. Raises OSError.
+
+    Signals wait here and there until they are taken: from process 1 the kernel keeps those that it has no
+    handler for and that do not wait (pid_namespaces(7)).
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED)
+    try:
+        child = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
     if child == 0:
         code = 1
         try:
@@ -161,7 +173,9 @@ def _first_process(inside: Callable[[], int], name: str, helper: Helper | None) 
     if door is not None:
         door.listen()  # from here on it is found: what is entered is whole
     worker = _forked(inside)
-    _pass_signals_to(worker)
+    _take_signals(lambda number, _: os.kill(worker, number))
+    if door is not None:
+        labs.take_in(door)  # by a thread, so after the last fork
     while True:
         ended, status = os.wait()
         if ended == worker:
@@ -169,9 +183,23 @@ def _first_process(inside: Callable[[], int], name: str, helper: Helper | None) 
             return _exit_code(status)
 
 
-def _pass_signals_to(child: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda which, _: os.kill(child, which))
+def _take_signals(handler: Callable[[int, object], object]) -> None:
+    for number in _PASSED:
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED)
+
+
+def _taking_signals(inside: Callable[[], int]) -> Callable[[], int]:
+    """That, in a child that handles signals as we do now."""
+    handlers = [(number, signal.getsignal(number)) for number in _PASSED]
+
+    def taking() -> int:
+        for number, handler in handlers:
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED)
+        return inside()
+
+    return taking
 
 
 def _exit_code(status: int) -> int:

@@ -43,12 +43,14 @@ def await_carrier(netlink: Netlink, bridge: int, port: int) -> None:
     deadline = monotonic() + PATIENCE
     monitor = Monitor()
     try:
+        late = False
         while _link(netlink, port).flags & IFF_LOWER_UP:
             if number(_link(netlink, bridge).attrs.get(OPERSTATE, b"")) == OPERSTATE_UP:
                 return
-            if monotonic() > deadline:
+            if late:
                 raise OSError(ENETDOWN, f"{os.strerror(ENETDOWN)} after {PATIENCE:.0f} s")
             monitor.wait(0.01)
+            late = monotonic() > deadline  # before the next look: what holds by then counts
     finally:
         monitor.close()
 

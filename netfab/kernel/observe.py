@@ -28,7 +28,6 @@ from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, glimpse, rules_of
 from netfab.kernel.others import OTHERS_XFRM, is_of, names_of_others, ports_of_others, tables_of_others
-from netfab.kernel.together import FEWEST, Together
 from netfab.kernel.xfrm import states_and_policies
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space, by_kind, is_network
 from netfab.objects.link import (
@@ -46,14 +45,31 @@ from netfab.objects.port import Entry, default_vlans
 from netfab.objects.wire import number, text
 from netfab.objects.xfrm import POLICIES, STATES
 from netfab.system.proc import text_of
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
+    from netfab.kernel.together import Together
     from netfab.objects.guest import Guest
     from netfab.objects.neighbour import NeighbourMessage
     from netfab.objects.ovsdb import Switch
     from netfab.objects.qdisc import QdiscMessage
     from netfab.objects.uplink import Lent
     from netfab.objects.xfrm import XfrmMessage
+
+
+FEWEST = 50  # namespaces that are worth a child to read them with
+
+
+class Begun(NamedTuple):
+    """A reading that was begun."""
+
+    readers: Mapping[str, Reader]  # how which spaces are read
+    guests: Mapping[str, Guest]  # which guests some of them were taken for
+    reading: Together
+
+    def covers(self, readers: Mapping[str, Reader], guests: Mapping[str, Guest]) -> bool:
+        """Whether it is of nothing but these."""
+        return self.readers.items() <= readers.items() and self.guests.items() <= guests.items()
 
 
 class Observer:
@@ -77,7 +93,7 @@ class Observer:
         self._switches: tuple[Switch, ...] = ()
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
-        self._ahead: tuple[Mapping[str, Reader], Together] | None = None  # what is being read
+        self._ahead: Begun | None = None  # what is being read
         self._xfrm: list[XfrmMessage] | None = None  # None: it was not read yet
         self._foreign_xfrm: list[Name] = []
 
@@ -267,8 +283,8 @@ class Observer:
                 found[space] = self._spaces[space]
             else:
                 readers[space] = node if only is None or space in only or self._inside else LO
-        if self._ahead is None or not self._ahead[0].items() <= readers.items():
-            self._begin(readers)
+        if self._ahead is None or not self._ahead.covers(readers, self._guests):
+            self._begin(readers, self._guests)
         if last is not None:
             found[HOST] = last
         elif host_links is not None:
@@ -276,27 +292,40 @@ class Observer:
         found.update(self._read_with(readers))
         return {space: found[space] for space in (HOST, *there) if space in found}  # some ended meanwhile
 
-    def read_ahead(self, fabric: str, node: Reader = WHOLE, host: Reader | None = None) -> None:
-        """Begin to read the nodes of the fabric, for the next reading that is of all of them.
+    def read_ahead(
+        self,
+        fabric: str,
+        node: Reader = WHOLE,
+        guests: Sequence[Guest] = (),
+        host: Reader | None = None,
+    ) -> None:
+        """Begin to read the nodes of the fabric, and guests, for the next reading that is of all of them.
 
         `host`: the host as well, where nothing else asks for its links before.
         """
         self._named = list(self._namespaces.named(f"{fabric}."))
-        nodes = {f"node {name}": node for name, what in self._named if what == NAMESPACE}
-        self._begin(nodes if host is None else {HOST: host, **nodes})
+        for guest in guests:
+            self._namespaces.adopt(guest)
+        own = (f"node {name}" for name, what in self._named if what == NAMESPACE)
+        readers = dict.fromkeys((*own, *(guest.space for guest in guests)), node)
+        if host is not None:
+            readers = {HOST: host, **readers}
+        self._begin(readers, {guest.space: guest for guest in guests})
 
     def close(self) -> None:
         """End a reading that was begun and not asked for."""
         if self._ahead is not None:
-            self._ahead[1].close()
+            self._ahead.reading.close()
             self._ahead = None
 
-    def _begin(self, readers: Mapping[str, Reader]) -> None:
+    def _begin(self, readers: Mapping[str, Reader], guests: Mapping[str, Guest]) -> None:
         self.close()
         if len(readers) >= FEWEST:
+            from netfab.kernel.together import Together
+
             with suppress(OSError):  # no other process, no pipe: this one reads all of them
                 reading = Together(list(readers), partial(self._read_one, readers))
-                self._ahead = readers, reading
+                self._ahead = Begun(readers, guests, reading)
 
     def _read_one(self, readers: Mapping[str, Reader], space: str) -> Any:
         if space != HOST:
@@ -311,7 +340,7 @@ class Observer:
         """Those of them that are there."""
         read = {}
         if self._ahead is not None:
-            (begun, reading), self._ahead = self._ahead, None
+            (begun, _, reading), self._ahead = self._ahead, None
             try:
                 if HOST in readers and HOST not in begun:
                     read[HOST] = self._read_one(readers, HOST)  # while a child reads the others

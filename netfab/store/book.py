@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -96,11 +96,7 @@ class Book:
     def keep(self, entry: Entry) -> None:
         """Write it, whole or not at all; after a power cut it is there."""
         path = self._path(entry.name)
-        try:
-            os.makedirs(self._directory, 0o700, exist_ok=True)
-            replace_for_good(path, json.dumps(entry.plain()), _beside())
-        except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}", hint="make room, or it writable") from error
+        self._write(path, lambda: replace_for_good(path, json.dumps(entry.plain()), _beside()))
 
     def secret(self, fabric: str) -> bytes | None:
         """What the fabric's keys are derived from, as it was made here, or put here by its user."""
@@ -124,11 +120,7 @@ class Book:
     def keep_secret(self, fabric: str, secret: bytes) -> None:
         """Write it, whole or not at all, where there is none yet."""
         path = self.path_of_secret(fabric)
-        try:
-            os.makedirs(self._directory, 0o700, exist_ok=True)
-            create_for_good(path, f"{secret.hex()}\n", _beside())
-        except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}", hint="make room, or it writable") from error
+        self._write(path, lambda: create_for_good(path, f"{secret.hex()}\n", _beside()))
         if self.secret(fabric) != secret:
             raise StoreError(f"{path} was made by another command meanwhile", hint="apply again")
 
@@ -170,11 +162,24 @@ class Book:
 
         So does what a command that was killed had written beside it.
         """
+        names: list[str] = []
         with suppress(FileNotFoundError):
-            for name in os.listdir(self._directory):
-                beside, _, process = name.rpartition(".")
-                if f"{fabric}.key" in (name, beside if process.isdecimal() else ""):
+            names = os.listdir(self._directory)
+        for name in names:
+            beside, _, process = name.rpartition(".")
+            if f"{fabric}.key" in (name, beside if process.isdecimal() else ""):
+                with suppress(FileNotFoundError):  # its writer was faster
                     os.unlink(f"{self._directory}/{name}")
+
+    def _write(self, path: str, write: Callable[[], None]) -> None:
+        """Into the directory, which others remove when they have forgotten the last entry."""
+        try:
+            while True:
+                os.makedirs(self._directory, 0o700, exist_ok=True)
+                with suppress(FileNotFoundError):
+                    return write()
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}", hint="make room, or it writable") from error
 
     def _path(self, fabric: str) -> str:
         return f"{self._directory}/{fabric}.json"

@@ -24,12 +24,24 @@ def public_directory(path: str) -> None:
 
     Raises OSError; NotADirectoryError for what is there and is none.
     """
-    if not os.path.isdir(path):
-        public_directory(os.path.dirname(os.path.abspath(path)))
-        with suppress(FileExistsError):
+    above = os.path.dirname(os.path.abspath(path))
+    while not os.path.isdir(path):  # others remove them, when they are empty, at any time
+        public_directory(above)
+        try:
             os.mkdir(path)
-            os.chmod(path, 0o755)
-        if not os.path.isdir(path):
+        except FileExistsError:
+            _refuse_no_directory(path)
+        except FileNotFoundError:
+            if os.path.isdir(above):  # where nobody can make any
+                raise
+        else:
+            with suppress(FileNotFoundError):
+                os.chmod(path, 0o755)
+
+
+def _refuse_no_directory(path: str) -> None:
+    with suppress(FileNotFoundError):
+        if not stat.S_ISDIR(os.lstat(path).st_mode) and not os.path.isdir(path):
             raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), path)
 
 

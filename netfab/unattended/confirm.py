@@ -25,7 +25,7 @@ from netfab.topology.adhoc import NAME
 from netfab.tuples import NamedTuple
 from netfab.where import Where, need_root, opened_store
 
-PATIENCE = 10.0  # seconds for the end of a child that has nothing to do
+PATIENCE = 10.0  # seconds for the end of a child that has nothing to do, and for the word of who knocks
 PROBING = 0.5  # seconds between two looks whether the address answers
 _APPLIED, _NOTHING = b"+", b"-"
 _CONFIRMED, _TOO_EARLY, _SAME_CONNECTION = b"confirmed", b"early", b"same"
@@ -70,15 +70,23 @@ class Armed:
         door.close()
 
     def applied(self) -> None:
-        """It was made: the time runs from now on."""
+        """It was made: the time runs from now on.
+
+        Returns when the child knows what it may take back: a change that comes then is another one's.
+        """
         self._line.sendall(_APPLIED)
-        self.close()
+        self._wait()
 
     def nothing(self) -> None:
         """All is as it was. Returns when the child is gone: another change may come."""
-        self._line.settimeout(PATIENCE)
         with suppress(OSError):
             self._line.sendall(_NOTHING)
+        self._wait()
+
+    def _wait(self) -> None:
+        """Until the child has let go of the line."""
+        self._line.settimeout(PATIENCE)
+        with suppress(OSError):
             self._line.recv(1)
         self.close()
 
@@ -157,7 +165,7 @@ def _door(name: str, where: Where) -> socket.socket:
 def _asked(path: str) -> bytes:
     """What the child at that door says; b"" where there is none any more."""
     with suppress(OSError), socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(10)
+        line.settimeout(PATIENCE)
         line.connect(path)
         line.sendall(_connection() + b"\n")
         return line.recv(100)
@@ -241,6 +249,7 @@ def _is_wanted(name: str, terms: Terms, where: Where, door: socket.socket, told:
             with suppress(StoreError), opened_store(where) as store:  # else it goes, whatever it is by then
                 applied = store.record(name) or _GONE
             deadline, waiting = monotonic() + terms.seconds, [door.fileno()]
+            os.close(told)  # the command goes on
         elif door.fileno() in ready:
             if _is_confirmed(door, deadline is not None):
                 return _CERTAIN
@@ -255,7 +264,7 @@ def _is_wanted(name: str, terms: Terms, where: Where, door: socket.socket, told:
 def _is_confirmed(door: socket.socket, applied: bool) -> bool:
     """Answer one who knocked."""
     with suppress(OSError), door.accept()[0] as line:
-        line.settimeout(1)
+        line.settimeout(PATIENCE)
         theirs, ours = line.recv(1000).rstrip(b"\n"), _connection()
         answer = _CONFIRMED if applied else _TOO_EARLY
         if ours and theirs == ours:

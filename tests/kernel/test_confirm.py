@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import select
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 from kills import is_killed
@@ -23,7 +25,7 @@ from netfab.unattended import confirm
 from netfab.unattended.confirm import Terms, armed
 from netfab.where import HERE, Where
 
-PATIENCE = 30  # seconds, for what hangs
+PATIENCE = 60  # seconds, for what hangs
 LONG, SHORT = Terms(600), Terms(0.2)
 MACHINE = """
 ip netns add lan
@@ -152,12 +154,55 @@ def test_a_second_change_waits_for_the_first_to_be_confirmed() -> None:
         lend(LONG)
 
 
-def test_what_another_command_made_since_is_left_alone() -> None:
-    lend(Terms(1))
+@pytest.fixture
+def time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """When there is such a file, and not before."""
+    file = tmp_path / "over"
+    monkeypatch.setattr(confirm, "monotonic", lambda: 1000.0 if file.exists() else 0.0)
+    return file
+
+
+@pytest.fixture
+def way_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that there is when the child has gone it, or found that it need not."""
+    file, go = tmp_path / "back", confirm._is_taken_back
+
+    def gone(*arguments: Any) -> bool:
+        done = go(*arguments)
+        file.touch()
+        return done
+
+    monkeypatch.setattr(confirm, "_is_taken_back", gone)
+    return file
+
+
+def test_what_another_command_made_since_is_left_alone(time_is_over: Path, way_back: Path) -> None:
+    lend(SHORT)
     uplink.detach("br0", "ens1")
     uplink.uplink("br1", "ens1")
+    time_is_over.touch()
 
-    until(is_over)
+    until(way_back.exists)
+    assert addresses("br1") == ["198.51.100.1/24"]
+
+
+def test_a_child_that_is_not_let_run_takes_nothing_for_the_change_that_came_after_it(
+    time_is_over: Path, way_back: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, opened = os.getpid(), confirm.opened_store
+
+    def late(where: Where) -> Any:
+        if os.getpid() != command:
+            select.select([], [], [], 0.3)
+        return opened(where)
+
+    monkeypatch.setattr(confirm, "opened_store", late)
+    lend(SHORT)
+    uplink.detach("br0", "ens1")
+    uplink.uplink("br1", "ens1")
+    time_is_over.touch()
+
+    until(way_back.exists)
     assert addresses("br1") == ["198.51.100.1/24"]
 
 

@@ -20,7 +20,7 @@ from netfab.objects.base import HOST
 from netfab.objects.wire import encode
 
 GROUP = 77
-LONG = 5.0  # seconds that a kernel takes which is never done
+LONG = 60.0  # seconds that a kernel takes which is never done
 
 
 class Slow:

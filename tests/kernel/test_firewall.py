@@ -45,7 +45,7 @@ def raw_sctp(node: str) -> socket.socket:
     """All SCTP that arrives there, with its IP header: needs no kernel that speaks it."""
     with inside(node):
         made = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP)
-    made.settimeout(5)
+    made.settimeout(60)
     return made
 
 

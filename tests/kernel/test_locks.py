@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ from netfab.cli import look
 from netfab.cli.main import cli
 from netfab.errors import Locked
 from netfab.fabric import Where
+from netfab.hosts import lock
 from netfab.hosts.lock import locked
 
 LOCK = "/run/netfab/shop.lock"
@@ -122,11 +124,17 @@ def test_a_fabric_that_is_destroyed_while_all_are_listed_is_left_out(
 
 
 def _held(ready: int) -> None:
-    """Hold the lock until the end of the world."""
+    """Hold the lock until the end of the world, or of patience."""
+    signal.alarm(60)
     sys.argv = ["netfab", "apply", "shop.yaml"]
     with locked(LOCK, 1, lambda _: None):
         os.write(ready, b".")
         signal.pause()
+
+
+def _killed(child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
 
 
 @pytest.fixture
@@ -151,11 +159,13 @@ def test_who_waits_too_long_is_told_by_whom_the_fabric_is_held(holder: int, tmp_
         fabric.apply(*topology(tmp_path), Where(lock_timeout=0.05, waiting=waited_for.append))
 
     assert waited_for == [f"{holder} apply shop.yaml"]
-    os.kill(holder, signal.SIGKILL)
-    os.waitpid(holder, 0)
+    _killed(holder)
 
 
-def test_where_holders_follow_each_other_the_first_is_told_and_the_wait_is_one(holder: int) -> None:
+def test_where_holders_follow_each_other_the_first_is_told_and_the_wait_is_one(
+    holder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_SILENCE", 60)  # seconds; they follow more quickly
     holders, waited_for = [holder], list[str]()
 
     def waiting(told: str) -> None:
@@ -163,15 +173,44 @@ def test_where_holders_follow_each_other_the_first_is_told_and_the_wait_is_one(h
         if len(holders) == 1:
             os.unlink(LOCK)
             holders.append(_a_holder())
-            os.kill(holder, signal.SIGKILL)
+            _killed(holder)
 
     with pytest.raises(Locked) as refused, locked(LOCK, 0.5, waiting):
         pass
 
     assert refused.match(f"locked by {holders[-1]} apply shop.yaml")
     assert waited_for == [f"{holder} apply shop.yaml"]
-    os.kill(holders[-1], signal.SIGKILL)
-    _exit_codes(holders)
+    _killed(holders[-1])
+
+
+def test_who_is_signalled_just_before_it_waits_is_signalled_again(
+    holder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(timer: int, seconds: float, again: float = 0.0) -> None:
+        """The first signal."""
+        signal.setitimer(timer, seconds + again if again else 0, again)
+
+    monkeypatch.setattr(lock, "signal", SimpleNamespace(**vars(signal) | {"setitimer": lost}))
+
+    with pytest.raises(Locked), locked(LOCK, 0.05, lambda _: None):
+        pass
+
+    _killed(holder)
+
+
+def test_who_was_not_let_run_for_longer_than_it_may_wait_has_a_lock_that_became_free(
+    holder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(fd: int, kind: int) -> None:
+        if not kind & fcntl.LOCK_NB:
+            _killed(holder)
+            signal.raise_signal(signal.SIGALRM)
+        fcntl.flock(fd, kind)
+
+    monkeypatch.setattr(lock, "fcntl", SimpleNamespace(**vars(fcntl) | {"flock": late}))
+
+    with locked(LOCK, 60, lambda _: None):
+        pass
 
 
 def test_a_thread_waits_no_longer_than_it_may_and_no_longer_than_it_must(holder: int) -> None:
@@ -181,16 +220,15 @@ def test_a_thread_waits_no_longer_than_it_may_and_no_longer_than_it_must(holder:
 
     with ThreadPoolExecutor() as threads:
         with pytest.raises(Locked, match=f"locked by {holder} apply"):
-            threads.submit(hold, 0.05).result(20)
-        waiting = threads.submit(hold, 20)
+            threads.submit(hold, 0.05).result(60)
+        waiting = threads.submit(hold, 60)
         os.kill(holder, signal.SIGKILL)
-        waiting.result(10)
+        waiting.result(60)
     os.waitpid(holder, 0)
 
 
 def test_a_killed_holder_holds_nothing_and_leaves_nothing(holder: int) -> None:
-    os.kill(holder, signal.SIGKILL)
-    os.waitpid(holder, 0)
+    _killed(holder)
 
     with locked(LOCK, 0, lambda _: pytest.fail("nobody is there to wait for")):
         pass

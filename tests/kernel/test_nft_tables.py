@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from own_children import own_children
 from small_lab import FABRIC, Lab, listed
 
 from netfab.engine.apply import apply
@@ -219,14 +220,14 @@ def test_a_table_that_is_refused_does_not_take_others_with_it(host: LocalHost, l
 def test_an_nft_that_hangs_is_ended_and_named(
     host: LocalHost, instead_of_nft: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    instead_of_nft("echo $$ > $0.pid; exec sleep 60")
+    instead_of_nft("exec sleep 60")
     monkeypatch.setattr(nft, "TIMEOUT", 0.3)
+    before = own_children()
 
     with pytest.raises(KernelRefused, match="nft gave no answer"):
         host.observe(FABRIC)
 
-    pid = Path(f"{nft.program()}.pid").read_text().strip()
-    assert not os.path.exists(f"/proc/{pid}")
+    assert own_children() == before
 
 
 def test_a_foreign_chain_that_drops_what_is_forwarded_is_found(lab: Lab) -> None:

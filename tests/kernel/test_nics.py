@@ -27,7 +27,7 @@ from netfab.topology.load import load
 from netfab.where import HERE, Where
 
 FAR = "198.51.100.9"
-PATIENCE = 20  # seconds, for what hangs
+PATIENCE = 60  # seconds, for what hangs
 MACHINE = """
 ip netns add lan
 ip link add ens1 address 02:00:5e:00:00:01 type veth peer name far netns lan

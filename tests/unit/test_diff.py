@@ -316,7 +316,7 @@ class Model:
 seeds = st.integers(0, 1 << 32)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(before=seeds, after=seeds, shuffling=st.randoms(use_true_random=False))
 def test_every_phase_is_possible_in_any_order_and_the_last_leaves_what_is_desired(
     before: int, after: int, shuffling: Random
@@ -332,7 +332,7 @@ def test_every_phase_is_possible_in_any_order_and_the_last_leaves_what_is_desire
     assert Fabric("shop", model.there) == desired
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(before=seeds, after=seeds)
 def test_making_waits_for_what_it_needs_and_ending_for_what_needed_it(before: int, after: int) -> None:
     actual, desired = random_fabric(Random(before)), random_fabric(Random(after))

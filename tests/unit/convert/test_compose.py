@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 import pytest
 from converted import left, loaded, planned
 from damage import damaged
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from netfab.convert.compose import compose
@@ -180,7 +180,6 @@ def test_what_is_no_such_file_is_said(text: str) -> None:
         compose(text.encode("latin-1"), "compose.yaml", "x", {})
 
 
-@settings(deadline=None)
 @given(st.integers(), st.sampled_from([VOTING, WORDPRESS, LARGE[:900]]))
 def test_a_damaged_file_gives_no_traceback_and_what_it_gives_loads(seed: int, text: str) -> None:
     said = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from converted import left, loaded, planned
 from damage import damaged
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from netfab.convert.containerlab import containerlab
@@ -152,7 +152,6 @@ def test_a_clos_of_256_links_is_converted_whole() -> None:
     assert result.left == ()
 
 
-@settings(deadline=None)
 @given(st.integers(), st.sampled_from([LAB, CLOS[:700]]))
 def test_a_damaged_file_gives_no_traceback_and_what_it_gives_loads(seed: int, text: str) -> None:
     said = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from converted import left, loaded, planned
 from damage import damaged
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from netfab.convert.kathara import Lab, kathara
@@ -111,7 +111,6 @@ def test_what_is_no_lab_is_said(conf: str) -> None:
         kathara(Lab(conf.encode("latin-1"), "lab.conf"), "lab")
 
 
-@settings(deadline=None)
 @given(st.integers())
 def test_a_damaged_lab_gives_no_traceback_and_what_it_gives_loads(seed: int) -> None:
     said = ""

@@ -13,7 +13,7 @@ from netfab.kernel import trace
 def nft(directory: Path, says: str) -> str:
     """A program that says something and stays."""
     file = directory / "nft"
-    file.write_text(f"#!/bin/sh\n{says}\nexec sleep 10\n")
+    file.write_text(f"#!/bin/sh\n{says}\nexec sleep 120\n")
     file.chmod(0o755)
     return str(file)
 
@@ -34,6 +34,7 @@ def test_where_only_one_of_the_two_can_be_begun_it_is_ended(
 def test_tables_of_others_are_not_waited_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lists = nft(tmp_path, "printf 'table inet theirs\\ntable inet netfab-why\\n'")
     monkeypatch.setattr(trace, "program", lambda: lists)
+    monkeypatch.setattr(trace, "_PATIENCE", 60.0)  # seconds: a busy machine is slow
     begun = time.monotonic()
 
     with trace.tracing([]):

@@ -151,7 +151,7 @@ def target_areas(reach: Reach, node: str, to: AnyAddress) -> set[str]:
 
 
 @given(st.integers(0, 2**32).map(Random))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_every_pair_that_routers_join_reaches_each_other(chance: Random) -> None:
     topology = read_file(random_file(chance))
 
@@ -161,7 +161,7 @@ def test_every_pair_that_routers_join_reaches_each_other(chance: Random) -> None
 
 
 @given(st.integers(0, 2**32).map(Random))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 def test_so_it_does_among_fifty_routers(chance: Random) -> None:
     topology = read_file(random_file(chance, routers=50))
 

@@ -268,7 +268,7 @@ seeds = st.integers(0, 2**32).map(Random)
 
 
 @given(seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_part_after_part_makes_what_all_of_them_make_at_once(chance: Random) -> None:
     topology = read_file(random_file(chance))
     whole = plan(topology, (), Facts(), RUN)
@@ -282,7 +282,7 @@ def test_part_after_part_makes_what_all_of_them_make_at_once(chance: Random) -> 
 
 
 @given(seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_part_is_possible_and_leaves_others_alone(chance: Random) -> None:
     file = random_file(chance)
     before = plan(read_file(file), (), Facts(), RUN)

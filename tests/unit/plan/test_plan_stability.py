@@ -38,7 +38,7 @@ def assert_apart(prefixes: list[Prefix]) -> None:
 
 
 @given(seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_planning_twice_is_equal_and_leases_change_nothing(chance: Random) -> None:
     file = random_file(chance)
 
@@ -50,7 +50,7 @@ def test_planning_twice_is_equal_and_leases_change_nothing(chance: Random) -> No
 
 
 @given(seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_two_prefixes_overlap_nor_does_one_what_is_reserved(chance: Random) -> None:
     found = plan(read_file(random_file(chance)), (), FACTS, RUN)
 
@@ -58,7 +58,7 @@ def test_no_two_prefixes_overlap_nor_does_one_what_is_reserved(chance: Random) -
 
 
 @given(seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_several_fabrics_never_overlap(chance: Random) -> None:
     first = plan(read_file(random_file(chance)), (), Facts(machine="m"), RUN)
     others = tuple(Reservation(prefix, "network of fabric one") for prefix in prefixes_of(first))
@@ -69,7 +69,7 @@ def test_several_fabrics_never_overlap(chance: Random) -> None:
 
 
 @given(seeds)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_network_node_or_link_more_or_less_moves_nothing_else(chance: Random) -> None:
     file = random_file(chance)
     before = plan(read_file(file), (), Facts(machine="m"), RUN)

@@ -218,7 +218,7 @@ def check_reachability(lab: Lab, sources: Iterable[str]) -> None:
                 assert not ends & {"delivered", "loop"}, f"{source} to {address}: {ends}"
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(labs)
 def test_every_pair_with_a_path_over_routers_reaches_each_other_and_no_other_pair_does(lab: Lab) -> None:
     check_reachability(lab, {interface.node for interface in lab.interfaces} - {HOST})
@@ -231,7 +231,7 @@ def test_with_fifty_routers_every_pair_with_a_path_reaches_each_other(seed: int)
     check_reachability(lab, random.Random(seed).sample(sorted(lab.routers), 8))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(labs)
 def test_what_leaves_the_fabric_never_loops_and_no_branch_of_a_router_loses_it(lab: Lab) -> None:
     graph = lab.graph()
@@ -249,7 +249,7 @@ def test_what_leaves_the_fabric_never_loops_and_no_branch_of_a_router_loses_it(l
                 assert ends == {"out"}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(labs, st.randoms(use_true_random=False))
 def test_the_order_of_nodes_and_segments_changes_nothing(lab: Lab, dice: random.Random) -> None:
     graph = lab.graph()

@@ -59,6 +59,23 @@ def test_a_broken_entry_is_named(tmp_path: Path, text: str) -> None:
         Book(str(tmp_path)).entry("shop")
 
 
+def test_a_directory_that_went_with_the_last_entry_of_another_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, book = os.makedirs, Book(f"{tmp_path}/controller")
+    others = [lambda: os.rmdir(f"{tmp_path}/controller"), lambda: None]
+
+    def makedirs(path: str, *mode: int, **options: bool) -> None:
+        make(path, *mode, **options)
+        others.pop(0)()
+
+    monkeypatch.setattr(os, "makedirs", makedirs)
+
+    book.keep(SHOP)
+
+    assert book.entry("shop") == SHOP
+
+
 def test_two_controllers_may_write_at_once(tmp_path: Path) -> None:
     children = []
     for _ in range(2):

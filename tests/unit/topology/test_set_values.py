@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netfab.errors import NetfabError
@@ -97,7 +97,6 @@ def test_what_can_not_be_set_is_said_with_the_number_of_the_setting(setting: str
 
 
 @example("\x1f='", "")
-@settings(deadline=None)
 @given(st.text(max_size=30), st.sampled_from(["", "nodes.web.", "links[", 'nodes."', "nodes.web.memory="]))
 def test_no_setting_gives_a_traceback(text: str, before: str) -> None:
     said = ""

@@ -80,7 +80,7 @@ def test_a_damaged_file_is_a_topology_that_can_be_planned_or_an_error(part: int)
     assert 0 < loaded < count
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_topology_or_an_error(text: bytes) -> None:
     check(text)
@@ -93,7 +93,7 @@ YAML = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(
         ["networks: {a: %s}", "nodes: {a: %s}", "links: [%s]", "kinds: {a: %s}", "defaults: %s", "%s"]
