@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from netfab import TYPE_CHECKING
 from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Location(NamedTuple):
@@ -48,6 +52,14 @@ class Several(NetfabError):
 
 class NoSuchFabric(NetfabError):
     """A fabric that this host does not have, or no more."""
+
+
+class NotReached(NetfabError):
+    """Some hosts of a fabric were not reached; `found` is what the others said."""
+
+    def __init__(self, fabric: str, hosts: Iterable[str], found: Any = None) -> None:
+        super().__init__(f"not reached: {', '.join(hosts)}, of fabric {fabric}; what is there is not known")
+        self.found = found
 
 
 class NotAll(Several):

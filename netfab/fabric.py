@@ -40,6 +40,7 @@ from netfab.where import (
     need_root,
     opened_host,
     opened_store,
+    read_store,
     records,
     records_of_any,
     refuse_another,
@@ -128,7 +129,8 @@ def apply(
         opened_store(where) as store,
         opened_host(name, where) as host,
     ):
-        host.read_ahead()
+        if not any(node.attach for node in topology.nodes.values()):  # else guests are found first
+            host.read_ahead()
         if not only:
             host.expect(name for name, node in topology.nodes.items() if has_namespace(node))
         before = kept_of(store, name)
@@ -277,10 +279,10 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
     from netfab.facts.nics import without_unplugged
 
     need_root("drift")
-    with opened_store(where) as store, opened_host(name, where) as host:
+    with read_store(where) as store, opened_host(name, where) as host:
         if name == ADHOC and store.record(name) is None:
             return ()
-        last = Fabric.from_json(whole_record(store, name).desired, KINDS)
+        last = Fabric.from_json(whole_record(store, name, where).desired, KINDS)
         wanted = host.as_left(without_unplugged(as_they_are_now(last, where), host))
         changes = engine.changes_for(wanted, host.observe(name, (wanted, last_applied(store, name))))
         return as_applied((*changes, *ended(last, wanted)), last)
@@ -297,7 +299,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
     need_root("reconcile")
     need_kernel()
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
-        record = _with_nics_as_they_are(whole_record(store, name), host, store)
+        record = _with_nics_as_they_are(whole_record(store, name, where), host, store)
         wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
         wanted = without_unplugged(wanted, host)
         left, last = host.as_left(wanted), last_applied(store, name)

@@ -29,7 +29,6 @@ from netfab.plan.leases import Lease
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from netfab.store.public import PublicView
 from netfab.store.store import NO_SENSE, Record, Store
-from netfab.topology.suggest import did_you_mean
 from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -168,10 +167,34 @@ def opened_store(where: Where) -> Iterator[Store]:
         store.close()
 
 
+@contextmanager
+def read_store(where: Where) -> Iterator[Store]:
+    """The store, to look into: where there is none, none is made. Raises StoreError."""
+    if where.store is not None or os.geteuid() != 0 or os.path.lexists(f"{where.state}/store.sqlite"):
+        with opened_store(where) as store:
+            yield store
+        return
+    from netfab.store.sqlite import SqliteStore
+
+    empty: Any = SqliteStore.empty()
+    try:
+        yield empty
+    finally:
+        empty.close()
+
+
 def records(where: Where = HERE) -> list[Record]:
     """Every fabric that was applied on this host."""
-    with opened_store(where) as store:
+    with read_store(where) as store:
         return store.records()
+
+
+def no_fabrics(where: Where) -> str:
+    """What to do where the store has no fabric: one that was published was lost with it."""
+    published = [record.name for record in PublicView(where.run).records_that_are_whole()]
+    if os.geteuid() != 0 or not published:
+        return "`netfab apply FILE` makes one"
+    return f"the store lost {', '.join(published)}: `netfab recover` rebuilds it"
 
 
 def records_of_any(where: Where = HERE) -> list[Record]:
@@ -204,21 +227,23 @@ def locked_fabric(name: str, where: Where) -> Iterator[None]:
         yield
 
 
-def known_record(store: Store, name: str) -> Record:
+def known_record(store: Store, name: str, where: Where) -> Record:
     """The fabric's record. Raises NoSuchFabric."""
     record = store.record(name)
     if record is None:
+        from netfab.topology.suggest import did_you_mean
+
         names = [record.name for record in store.records()]
-        listed = f"those here: {', '.join(names)}" if names else "`netfab apply FILE` makes one"
+        listed = f"those here: {', '.join(names)}" if names else no_fabrics(where)
         raise NoSuchFabric(
             f"there is no fabric {name} on this host", hint=did_you_mean(name, names) or listed
         )
     return record
 
 
-def whole_record(store: Store, name: str) -> Record:
+def whole_record(store: Store, name: str, where: Where) -> Record:
     """The record of what was applied to its end. Raises NetfabError where there is none."""
-    record = known_record(store, name)
+    record = known_record(store, name, where)
     if not record.whole:
         apply = f"apply {record.file}" if record.file else f"reconcile {name}"
         raise NetfabError(

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,12 @@ class Containers:
         pidfd = os.pidfd_open(pid)
         os.kill(pid, signal.SIGKILL)
         wait_for_end(pidfd)
+
+    def wait_for_supervisors(self) -> None:
+        """For their end, also of those that were begun in vain."""
+        while pid := self.supervisor():
+            with suppress(ProcessLookupError):  # it has just ended
+                wait_for_end(os.pidfd_open(pid))
 
     def leftovers(self) -> list[str]:
         groups = glob.glob(f"/sys/fs/cgroup/**/netfab/{self.paths.fabric}.*", recursive=True)

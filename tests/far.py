@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -169,15 +169,33 @@ def _holder() -> int:
 def _end_all(far: Far) -> None:
     """The holder and what was started there: agents, supervisors, and their programs in their own mounts."""
     nodes = Path(f"/proc/{far.pid}/root/run/netns")
-    there = [nodes / name for name in os.listdir(nodes)] if nodes.is_dir() else []
-    there += [Path(f"/proc/{far.pid}/ns/{kind}") for kind in ("mnt", "net")]
-    theirs = {(found.st_dev, found.st_ino) for found in map(os.stat, there)}
+    there = [Path(f"/proc/{far.pid}/ns/{kind}") for kind in ("mnt", "net")]
+    with suppress(FileNotFoundError):
+        there += [nodes / name for name in os.listdir(nodes)]
+    theirs = set()
+    for path in there:
+        with suppress(FileNotFoundError):  # who takes something back there has just removed it
+            theirs.add(_inode(path))
+    while _killed(theirs):  # until nobody is there who could have made another one
+        continue
+    os.waitpid(far.pid, 0)
+
+
+def _killed(theirs: Set[tuple[int, int]]) -> list[int]:
+    """The processes that were in one of these namespaces, and are on their way out."""
+    found = []
     for entry in filter(str.isdecimal, os.listdir("/proc")):
         with suppress(OSError):
-            own = [os.stat(f"/proc/{entry}/ns/{kind}") for kind in ("mnt", "net")]
-            if int(entry) != os.getpid() and any((found.st_dev, found.st_ino) in theirs for found in own):
+            own = {_inode(f"/proc/{entry}/ns/{kind}") for kind in ("mnt", "net")}
+            if int(entry) != os.getpid() and own & theirs:
                 os.kill(int(entry), signal.SIGKILL)
-    os.waitpid(far.pid, 0)
+                found.append(int(entry))
+    return found
+
+
+def _inode(path: str | Path) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def _ip(*commands: str) -> None:

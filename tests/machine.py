@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from glob import iglob
 from pathlib import Path
 
 from netfab.kernel.dumps import addresses, links, routes
@@ -44,22 +45,24 @@ def snapshot() -> dict[str, frozenset[object]]:
         (message.type, message.header[: SELECTOR.size + ID.size]) for message in states_and_policies()
     )
     for name in ("/run/netns", "/run/netfab", "/var/lib/netfab"):
-        found[name] = frozenset(
-            os.path.join(directory, one)
-            for directory, directories, files in os.walk(name)  # which minds nothing that goes meanwhile
-            for one in directories + files
-        )
+        found[name] = frozenset(below(name))
     with open("/proc/self/mounts") as file:
         found["mounts"] = frozenset(line for line in file if line.split()[1] != "/run/netns")
-    found["forwarding"] = frozenset(_forwarding())
+    found["forwarding"] = frozenset(settings("ipv4/conf/*/forwarding"))
     return found
 
 
-def _forwarding() -> Iterator[tuple[str, str]]:
-    """By path; of links that the kernel ends meanwhile nothing."""
-    for path in Path("/proc/sys/net/ipv4/conf").glob("*/forwarding"):
-        with suppress(FileNotFoundError):
-            yield str(path), path.read_text()
+def below(directory: str) -> Iterator[str]:
+    """All that is in there; what goes while we look is not."""
+    for above, directories, files in os.walk(directory):
+        yield from (f"{above}/{name}" for name in (*directories, *files))
+
+
+def settings(pattern: str) -> Iterator[tuple[str, str]]:
+    """Those below /proc/sys/net that can be read; of a link that goes meanwhile they can't be."""
+    for path in iglob(f"/proc/sys/net/{pattern}"):
+        with suppress(OSError):
+            yield path, Path(path).read_text()
 
 
 def differences(before: dict[str, frozenset[object]], after: dict[str, frozenset[object]]) -> list[str]:

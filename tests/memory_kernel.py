@@ -120,7 +120,7 @@ class MemoryKernel:
     def prepare(self, changes: Sequence[Change]) -> None:
         pass
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, links: Set[Name]) -> None:
         raise AssertionError("nothing here takes time")
 
     def run(self, phase: Sequence[Change]) -> list[Exception | None]:

@@ -21,11 +21,11 @@ from netfab.hosts.local import LocalHost
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Facts, asked_by
+from netfab.plan.guests import guest_of
 from netfab.plan.leases import Lease
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
-from netfab.plan.renames import renamed
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
@@ -92,10 +92,17 @@ def claim(
     only: Collection[str],
     record: Record | None,
 ) -> Plan:
-    """Plan, and hold what is planned; plan again when another process was first."""
+    """Plan, and hold what is planned; plan again when another process was first.
+
+    Guests are read while that is done.
+    """
     for attempt in range(ATTEMPTS):
         leases = store.leases(topology.name)
-        facts = _facts(topology, host, store, leases, where, _nodes(topology, only, record))
+        nodes = _nodes(topology, only, record)
+        facts = _facts(topology, host, store, leases, where, nodes)
+        if facts.guests and not only:
+            attached = (node for node in topology.nodes.values() if node.attach)
+            host.read_ahead(guests=[guest_of(topology.name, node, facts) for node in attached])
         proposed = _planned(topology, leases, facts, where, only, record)
         try:
             store.claim(topology.name, proposed.wants)
@@ -179,6 +186,8 @@ def with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:
     """The plan, with a warning for each interface that changes its name."""
     if record is None or record.summary == chosen:
         return proposed
+    from netfab.plan.renames import renamed
+
     told = renamed(json.loads(record.summary)["nodes"], json.loads(chosen)["nodes"])
     return proposed._replace(warnings=(*proposed.warnings, *told))
 

@@ -22,13 +22,12 @@ from netfab.store.public import SEAL
 from netfab.store.store import Store
 from netfab.system.files import public_directory
 from netfab.system.replace import replace_file
+from netfab.topology import MAX_BYTES
 from netfab.tuples import NamedTuple
 from netfab.where import Where, applying_user, last_applied, locked_fabric, opened_host, opened_store
 
 if TYPE_CHECKING:
     from netfab.topology.schema import Topology
-
-MOST = 4 << 20  # bytes that a topology file may have
 
 
 class Seal(NamedTuple):
@@ -48,18 +47,16 @@ def origin_of(text: bytes, file: str, name: str | None) -> str:
 
 
 def with_origin(topology: Topology, origin: str, text: str) -> Topology:
-    """The topology with its origin, and its text, where nothing else has to be asked for.
+    """The topology with its text, where nothing else was read, and where nothing has to be asked its origin.
 
-    Not so: what is in other files, on other hosts and in a shared store, what images, guests and NICs there
-    are, and whether programs are ready.
+    Read is what is in other files, on other hosts and in a shared store; asked, what images, guests and NICs
+    there are, and whether programs are ready.
     """
-    asking = any(
-        node.attach or node.ready or node.image != "host" or any(file.source for file in node.files)
-        for node in topology.nodes.values()
-    )
-    if asking or topology.uses_nics or topology.hosts or topology.store or not origin:
+    nodes = topology.nodes.values()
+    if not origin or topology.hosts or topology.store or any(file.source for n in nodes for file in n.files):
         return topology
-    return topology._replace(origin=origin, text=text)
+    asking = topology.uses_nics or any(n.attach or n.ready or n.image != "host" for n in nodes)
+    return topology._replace(text=text, origin="" if asking else origin)
 
 
 def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None:
@@ -109,7 +106,7 @@ def _read(fabric: str, where: Where) -> Seal | None:
 def _origin_at(file: str, name: str | None) -> str:
     try:
         with open(file, "rb") as opened:
-            return origin_of(opened.read(MOST + 1), file, name)
+            return origin_of(opened.read(MAX_BYTES + 1), file, name)
     except OSError:
         return ""  # whoever loads the file tells the reason
 

@@ -58,7 +58,7 @@ def _info_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
         said = (
             ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else value
         )
-        yield key, str(said or "none")
+        yield key, "as root" if value is None else str(said or "none")
 
 
 @click.command("completion")

@@ -39,6 +39,7 @@ def apply(
     output: str,
     take_over: bool,
     skip_unreachable: bool,
+    forget: tuple[str, ...],
     only: tuple[str, ...],
     saved: SavedPlan | None,
     confirm: float | None,
@@ -46,8 +47,10 @@ def apply(
     """`netfab apply`."""
     from netfab.multihost import across
 
+    if forget and only:
+        raise click.UsageError("--forget is about the whole file, and --only about some of its nodes")
     if host:
-        _refuse_together(ssh, skip_unreachable, only)
+        _refuse_together(ssh, skip_unreachable, only, forget)
         outcome = across.apply_alone(
             topology,
             host,
@@ -65,6 +68,7 @@ def apply(
             where,
             take_over=take_over,
             skip_unreachable=skip_unreachable,
+            forget=forget,
             only=only,
             saved=saved,
             confirm=confirm or 0.0,
@@ -81,8 +85,11 @@ def apply(
         click.echo(f"`netfab confirm {named}`, within {confirm:g} s, keeps it.", err=True)
 
 
-def _refuse_together(ssh: str | None, skip_unreachable: bool, only: tuple[str, ...]) -> None:
-    for option, value in {"ssh": ssh, "skip-unreachable": skip_unreachable, "only": only}.items():
+def _refuse_together(
+    ssh: str | None, skip_unreachable: bool, only: tuple[str, ...], forget: tuple[str, ...] = ()
+) -> None:
+    given = {"ssh": ssh, "skip-unreachable": skip_unreachable, "only": only, "forget": forget}
+    for option, value in given.items():
         if value:
             raise click.UsageError(f"--host makes the whole part of that host, and has no --{option}")
 

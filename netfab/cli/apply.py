@@ -14,6 +14,7 @@ from netfab.cli.options import (
     changing,
     confirm_option,
     elsewhere,
+    forget_option,
     lock_option,
     only_option,
     probe_option,
@@ -34,6 +35,7 @@ NOTHING: tuple[Any, ...] = ()
 @confirm_option
 @probe_option
 @elsewhere
+@forget_option
 @lock_option
 @output_json
 @click.pass_context
@@ -52,6 +54,7 @@ def apply_command(
     ssh: str | None,
     host: str | None,
     skip_unreachable: bool,
+    forget: tuple[str, ...],
     lock_timeout: float,
     output: str,
 ) -> None:
@@ -81,7 +84,7 @@ def apply_command(
         saved = read_plan(plan_file)
         path, name, only, ssh, host = saved.file, saved.name, saved.only, saved.ssh, saved.host
         settings = saved.settings
-    plain = saved is None and not (settings or only or ssh or host) and output == "table"
+    plain = saved is None and not (settings or only or ssh or host or forget) and output == "table"
     warnings, changes = unchanged(path, name, where) if plain else None, NOTHING
     if warnings is None:
         from netfab import fabric
@@ -101,11 +104,14 @@ def apply_command(
                 output=output,
                 take_over=take_over,
                 skip_unreachable=skip_unreachable,
+                forget=forget,
                 only=only,
                 saved=saved,
                 confirm=confirm,
             )
             return
+        if forget:
+            raise click.UsageError(f"--forget {forget[0]}: {path} is for this machine alone")
         with changing(ctx, topology.name, confirm, probe, where) as attempt:
             proposed, applied = fabric.apply(
                 topology, absolute(path), where, take_over, bool(name), only, saved

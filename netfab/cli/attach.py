@@ -8,6 +8,7 @@ import click
 
 from netfab.cli.context import output_json, where_of
 from netfab.cli.options import changing, confirm_option, lock_option, probe_option
+from netfab.errors import NetfabError
 
 
 @click.command("attach", context_settings={"ignore_unknown_options": True})
@@ -83,7 +84,7 @@ def attach_command(
 
 @click.command("detach")
 @click.argument("bridge")
-@click.argument("guest")
+@click.argument("guest", default="")
 @click.option("-i", "interface", default="", help="Only this interface; left out: all on the bridge.")
 @lock_option
 @output_json
@@ -98,6 +99,10 @@ def detach_command(
     from netfab.cli import show
     from netfab.imperative import adhoc, uplink
 
+    if not guest:
+        named = [one.title for one in adhoc.attachments(where_of(ctx)) if bridge in (one.bridge, one.way)]
+        there = f"there are {', '.join(dict.fromkeys(named))}" if named else "`netfab attachments` lists all"
+        raise NetfabError(f"whose interface on {bridge}? netfab detach {bridge} GUEST", hint=there)
     titles = adhoc.titles(where_of(ctx))
     nic, outcome = uplink.detach(bridge, guest, interface, where_of(ctx, lock_timeout))
     going, changes, gone, _ = outcome

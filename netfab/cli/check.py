@@ -109,12 +109,12 @@ def _as_applied(fabric: str, where: Any) -> Topology:
 def _summary(name: str, where: Any) -> dict[str, Any]:
     import json
 
-    from netfab.where import known_record, opened_store
+    from netfab.where import known_record, read_store
 
     if entry := entry_of(name, where):
         return dict(entry.summary)
-    with opened_store(where) as store:
-        found: dict[str, Any] = json.loads(known_record(store, name).summary)
+    with read_store(where) as store:
+        found: dict[str, Any] = json.loads(known_record(store, name, where).summary)
     return found
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from netfab.errors import NetfabError
+
 
 def note_output(ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
     """Errors are shown in the same form."""
@@ -51,6 +53,12 @@ def agreed(question: str) -> bool:
     if not answer:
         click.echo(err=True)  # whoever closed it has typed no end of the line
     return answer.strip().lower() in ("y", "yes")
+
+
+def need_terminal() -> None:
+    """Raises NetfabError where standard input is none, and what is typed is to go to one."""
+    if not sys.stdin.isatty():
+        raise NetfabError("the input device is not a TTY: standard input is no terminal", hint="leave -t out")
 
 
 def leave(ctx: click.Context, *things: object) -> None:

@@ -16,6 +16,7 @@ from netfab.cli.files import (
     missing_file,
 )
 from netfab.cli.options import (
+    forget_option,
     lock_option,
     skip_option,
 )
@@ -30,6 +31,7 @@ from netfab.errors import NetfabError, raise_all
 @click.option("-y", "--yes", is_flag=True, help="With --all and --everyone: don't ask.")
 @click.option("--force", is_flag=True, help="Also what is attached to its bridges.")
 @skip_option
+@forget_option
 @lock_option
 @output_json
 @click.pass_context
@@ -42,6 +44,7 @@ def destroy_command(
     yes: bool,
     force: bool,
     skip_unreachable: bool,
+    forget: tuple[str, ...],
     lock_timeout: float,
     output: str,
 ) -> None:
@@ -65,7 +68,7 @@ def destroy_command(
     destroyed, errors = [], []
     for name, target in names.items():
         try:
-            one = _destroy(ctx, name, where, force, skip_unreachable)
+            one = _destroy(ctx, name, where, force, skip_unreachable, forget)
         except NetfabError as error:
             errors.append(error)
             continue
@@ -89,7 +92,7 @@ def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
 
 
 def _destroy(
-    ctx: click.Context, name: str, where: Any, force: bool, skip_unreachable: bool
+    ctx: click.Context, name: str, where: Any, force: bool, skip_unreachable: bool, forget: tuple[str, ...]
 ) -> dict[str, Any]:
     """What went, and the processes that are left in what were nodes."""
     from netfab import inhabitants
@@ -98,9 +101,14 @@ def _destroy(
 
     if entry := entry_of(name, where):
         from netfab.multihost import across
+        from netfab.remote.meeting import forgotten
 
-        gone = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable)
+        gone = across.destroy(entry, where, force=force, skip_unreachable=skip_unreachable, forget=forget)
+        reached = {change["host"] for change in gone}
+        show.warn(forgotten(host, name) for host in forget if host not in reached)
         return {"fabric": name, "changes": gone, "left": []}
+    if forget:
+        raise NetfabError(f"fabric {name} is on no host {forget[0]}", hint="it is on this machine alone")
     before = inhabitants(name)
     if force:
         from netfab.imperative import adhoc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -41,6 +42,14 @@ def show_error(error: NetfabError, as_json: bool = False) -> None:
         click.echo(printable(f"hint: {error.hint}"), err=True)
     if error.undone:
         click.echo("Everything is as it was before.", err=True)
+
+
+def end_in_part(errors: Iterable[NetfabError]) -> None:
+    """End where something is missing of what was shown: it is told in words, also beside data."""
+    for error in (told := list(errors)):
+        show_error(error)
+    if told:
+        raise SystemExit(1)
 
 
 def exit_code(error: NetfabError) -> int:

@@ -105,7 +105,9 @@ def fabric_name(argument: str | None, where: Any) -> str:
     if len(records) == 1:
         return records[0].name
     if not records:
-        raise NetfabError("there is no fabric on this host", hint="`netfab apply FILE` makes one")
+        from netfab.where import no_fabrics
+
+        raise NetfabError("there is no fabric on this host", hint=no_fabrics(where))
     raise _which(records)
 
 

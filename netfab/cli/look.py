@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import click
 
 from netfab.cli import complete
 from netfab.cli.context import note_output, output_json, titles_of, where_of
+from netfab.cli.failures import end_in_part
 from netfab.cli.files import (
     entry_of,
     fabric_name,
@@ -17,7 +17,7 @@ from netfab.cli.files import (
     far_nodes,
     known_fabrics,
 )
-from netfab.errors import NetfabError, NoSuchFabric
+from netfab.errors import NetfabError, NoSuchFabric, NotReached
 
 
 @click.command("status")
@@ -63,7 +63,7 @@ def status_command(ctx: click.Context, name: str | None, output: str) -> None:
             err=True,
         )
     if away := found.get("unreachable"):
-        raise NetfabError(f"not reached: {', '.join(away)}; what is there is not known")
+        end_in_part([NotReached(found["fabric"], away)])
 
 
 def _say_begun(found: dict[str, Any]) -> None:
@@ -97,11 +97,20 @@ def _status_of(name: str, where: Any) -> dict[str, Any]:
     return fabric.status(name, where)
 
 
-def _status_of_each(names: Iterable[str], where: Any) -> Iterator[dict[str, Any]]:
-    """Of those that are still there: others may be destroying one."""
+def _status_of_each(names: Iterable[str], where: Any) -> tuple[list[dict[str, Any]], list[NetfabError]]:
+    """Of those that are still there: others may be destroying one; and of which hosts it is not known."""
+    found, missing = [], []
     for name in names:
-        with suppress(NoSuchFabric):
-            yield _status_of(name, where)
+        try:
+            found.append(one := _status_of(name, where))
+        except NoSuchFabric:
+            continue
+        except NetfabError as error:
+            missing.append(error)
+            continue
+        if away := one.get("unreachable"):
+            missing.append(NotReached(name, away))
+    return found, missing
 
 
 def _status_rows(found: dict[str, Any], titles: Mapping[str, str]) -> Iterator[Sequence[str]]:
@@ -124,17 +133,21 @@ def _status_rows(found: dict[str, Any], titles: Mapping[str, str]) -> Iterator[S
 @output_json
 @click.pass_context
 def ls_command(ctx: click.Context, output: str) -> None:
-    """List the fabrics of this host."""
+    """List the fabrics of this host.
+
+    Exits with 1 when a host of one is not reached.
+    """
     from netfab.cli import show
 
     where = where_of(ctx)
-    found = list(_status_of_each([one.name for one in known_fabrics(where)], where))
+    found, missing = _status_of_each([one.name for one in known_fabrics(where)], where)
     for each in found:
         _say_begun(each)
     rows = [(f["fabric"], str(len(f["nodes"])), str(len(f["networks"])), f["file"]) for f in found]
     show.show_data(
         {"version": 1, "fabrics": found}, output, lambda: [("FABRIC", "NODES", "NETWORKS", "FILE"), *rows]
     )
+    end_in_part(missing)
 
 
 @click.command("ip")

@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from netfab.cli import complete
-from netfab.cli.context import output_json, where_of
-from netfab.cli.failures import show_error
+from netfab.cli.context import need_terminal, output_json, where_of
+from netfab.cli.failures import end_in_part, show_error
 from netfab.cli.files import far_nodes, known_fabrics
 from netfab.cli.options import env_file_option, env_option, variables
-from netfab.errors import ContainerFailed, NetfabError
+from netfab.errors import ContainerFailed, NetfabError, NotReached, raise_all
 
 ENDED = ("exited", "stopped")
 
@@ -72,6 +72,8 @@ def exec_command(
         _have_no_input()
     more = {"user": user, "workdir": workdir, "env": tuple(variables(env, env_files)), "detached": detach}
     terminal = terminal and not detach
+    if terminal and interactive:
+        need_terminal()
     codes = [_execute(ctx, node, command, privileged=privileged, terminal=terminal, **more) for node in nodes]
     raise SystemExit(next((code for code in codes if code), 0))
 
@@ -189,17 +191,22 @@ def ps_command(
     in_full: bool,
     output: str,
 ) -> None:
-    """List the programs of nodes."""
+    """List the programs of nodes.
+
+    Exits with 1 when a host of a fabric is not reached.
+    """
     from netfab.cli import show
 
     everything = everything or any(key == "status" for key, _ in filters)
-    found = [one for one in _all_programs(where_of(ctx)) if everything or one["state"] not in ENDED]
+    every, missing = _all_programs(where_of(ctx))
+    found = [one for one in every if everything or one["state"] not in ENDED]
     found = [one for one in found if _passes(one, filters)]
     if quiet:
         for one in found:
             click.echo(show.printable(f"{one['fabric']}/{one['node']}"))
-        return
-    show.show_data({"version": 1, "nodes": found}, output, lambda: _rows(found, in_full))
+    else:
+        show.show_data({"version": 1, "nodes": found}, output, lambda: _rows(found, in_full))
+    end_in_part(missing)
 
 
 def _rows(found: list[dict[str, Any]], in_full: bool) -> Iterator[Sequence[str]]:
@@ -272,7 +279,8 @@ def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tupl
 def _expanded(words: tuple[str, ...], where: Any) -> Iterator[str]:
     """Nodes as they are; of a fabric all nodes with programs; of no words those of every fabric."""
     fabrics = {one.name for one in known_fabrics(where)}
-    every = _all_programs(where) if not words or not fabrics.isdisjoint(words) else []
+    every, missing = _all_programs(where) if not words or not fabrics.isdisjoint(words) else ([], [])
+    raise_all(missing)
     names = {one["node"] for one in every}
     for word in words or sorted({one["fabric"] for one in every}):
         if word in fabrics and (not words or word not in names):
@@ -281,15 +289,21 @@ def _expanded(words: tuple[str, ...], where: Any) -> Iterator[str]:
             yield word
 
 
-def _all_programs(where: Any) -> list[dict[str, Any]]:
-    """Of this host, and of the hosts that it controls."""
+def _all_programs(where: Any) -> tuple[list[dict[str, Any]], list[NetfabError]]:
+    """Of this host, and of the hosts that it controls; and why not of some."""
     from netfab.nodes.by_name import programs
     from netfab.where import opened_book
 
     if not (entries := opened_book(where).entries()):
-        return programs(where)
+        return programs(where), []
     from netfab.multihost import across
 
-    found = [one for entry in entries for one in across.programs(entry, where)]
     spread = {entry.name for entry in entries}
-    return [*(one for one in programs(where) if one["fabric"] not in spread), *found]
+    found, missing = [one for one in programs(where) if one["fabric"] not in spread], []
+    for entry in entries:
+        try:
+            found += across.programs(entry, where)
+        except NetfabError as error:
+            found += error.found if isinstance(error, NotReached) else []
+            missing.append(error)
+    return found, missing

@@ -120,6 +120,12 @@ skip_option = click.option(
     is_flag=True,
     help="Leave hosts that can't be reached as they are; a later apply completes it.",
 )
+forget_option = click.option(
+    "--forget",
+    multiple=True,
+    metavar="HOST",
+    help="A host that never comes back: if it is not reached now, it is not asked again.",
+)
 lock_option = click.option(
     "--lock-timeout",
     callback=_seconds,

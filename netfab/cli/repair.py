@@ -8,6 +8,7 @@ import click
 
 from netfab.cli import complete
 from netfab.cli.context import output_json, titles_of, where_of
+from netfab.cli.failures import end_in_part
 from netfab.cli.files import (
     entry_of,
     fabric_name,
@@ -15,36 +16,66 @@ from netfab.cli.files import (
 from netfab.cli.options import (
     lock_option,
 )
-from netfab.errors import NetfabError, raise_all
+from netfab.errors import NetfabError, NotReached, raise_all
 
 
 @click.command("drift")
 @click.argument("name", required=False, shell_complete=complete.fabrics)
+@click.option("--all", "everything", is_flag=True, help="Every fabric of this host.")
 @output_json
 @click.pass_context
-def drift_command(ctx: click.Context, name: str | None, output: str) -> None:
-    """Show what others changed since the last apply; exit with 2 when there is something. Needs no file."""
-    from netfab import fabric
+def drift_command(ctx: click.Context, name: str | None, everything: bool, output: str) -> None:
+    """Show what others changed since the last apply; exit with 2 when there is something. Needs no file.
+
+    Exits with 1 when a host of it is not reached, and shows that of the others.
+    """
     from netfab.cli import show
 
     where = where_of(ctx)
-    found = fabric_name(name, where)
-    warnings: list[str] = []
-    if entry := entry_of(found, where):
-        from netfab.multihost import across
-
-        changes = across.drift(entry, where)
-    else:
-        changes = show.describe(fabric.drift(found, where))
-        warnings = list(fabric.warnings(found, where))
-    show.warn(warnings)
+    names = _named(name, everything, where)
+    drifts: list[dict[str, Any]] = []
+    missing: list[NetfabError] = []
+    for one in names:
+        try:
+            changes, warnings = _drift_of(one, None if everything else entry_of(one, where), where)
+        except NotReached as error:
+            changes, warnings = error.found, []
+            missing.append(error)
+        except NetfabError as error:
+            if not everything:
+                raise
+            missing.append(error)
+            continue
+        drifts.append({"fabric": one, "changes": changes, "warnings": warnings})
+        show.warn(warnings)
+        if output == "table":
+            show.show_described(changes, False, one, titles_of(one, where))
     if output != "table":
-        data = {"fabric": found, "changes": changes, "warnings": warnings}
-        show.show_data({"version": 1, **data}, output, list)
-    else:
-        show.show_described(changes, False, found, titles_of(found, where))
-    if changes:
+        show.show_data({"version": 1, **({"fabrics": drifts} if everything else drifts[0])}, output, list)
+    end_in_part(missing)
+    if any(each["changes"] for each in drifts):
         raise SystemExit(2)
+
+
+def _named(name: str | None, everything: bool, where: Any) -> list[str]:
+    """The fabric that is meant, or all of this host."""
+    from netfab import fabric
+
+    if name and everything:
+        raise click.UsageError("--all takes no NAME")
+    return [one.name for one in fabric.records(where)] if everything else [fabric_name(name, where)]
+
+
+def _drift_of(name: str, entry: Any, where: Any) -> tuple[Any, list[str]]:
+    """What is not as it was applied, and what is to be warned of. Raises NotReached with what is known."""
+    from netfab import fabric
+    from netfab.cli import show
+
+    if entry is None:
+        return show.describe(fabric.drift(name, where)), list(fabric.warnings(name, where))
+    from netfab.multihost import across
+
+    return across.drift(entry, where), []
 
 
 @click.command("reconcile")
@@ -62,8 +93,8 @@ def reconcile_command(
     from netfab.imperative import adhoc
 
     where = where_of(ctx, lock_timeout)
-    names = [record.name for record in fabric.records(where)] if everything else [fabric_name(name, where)]
-    repaired, errors = [], []
+    names = _named(name, everything, where)
+    repaired, errors, missing = [], [], []
     for one in names:
         gone: tuple[Any, ...] = ()
         titles = titles_of(one, where)
@@ -71,7 +102,11 @@ def reconcile_command(
             if entry := None if everything else entry_of(one, where):
                 from netfab.multihost import across
 
-                changes = across.reconcile(entry, where)
+                try:
+                    changes = across.reconcile(entry, where)
+                except NotReached as error:
+                    changes = error.found
+                    missing.append(error)
             else:
                 outcome = adhoc.reconcile(one, where)
                 changes, gone = show.describe(outcome.changes), outcome.gone
@@ -87,6 +122,7 @@ def reconcile_command(
     if output != "table" and (everything or repaired):
         data = {"fabrics": repaired} if everything else repaired[0]
         show.show_data({"version": 1, **data}, output, list)
+    end_in_part(missing)
     raise_all(errors)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from netfab.cli.context import where_of
+from netfab.cli.context import need_terminal, where_of
 from netfab.cli.failures import show_error
 from netfab.cli.options import env_file_option, env_option, lock_option, variables
 from netfab.errors import ContainerFailed, Interrupted, NetfabError, Several
@@ -148,8 +147,8 @@ def _wanted(words: dict[str, Any], detach: bool, where: Any) -> Any:
     from netfab.topology.default import Wanted
     from netfab.topology.schema import ByCommand
 
-    if words["terminal"] and words["interactive"] and not detach and not sys.stdin.isatty():
-        raise NetfabError("standard input is no terminal", hint="leave -t out")
+    if words["terminal"] and words["interactive"] and not detach:
+        need_terminal()
     if words["remove"] and words["restart"] not in ("", "no"):
         raise NetfabError("conflicting options: --restart and --rm")
     return Wanted(

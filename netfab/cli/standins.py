@@ -2,9 +2,10 @@
 
 Click begins by importing `inspect`, `uuid` and `gettext`: to take the indent off help, for a type of
 parameter, and for translations, of which it brings none. yaml compiles expressions that its parser in C does
-without. All that is a sixth of a small command. While they are being imported, stand-ins are in the place of
-those modules. What one was not given it has from the module itself, so everything works as ever; and nobody
-else meets one, as long as no other thread imports at that time. docs/decisions/0027.
+without, and imports what reads base64, which no file of ours has. All that is a sixth of a small command.
+While they are being imported, stand-ins are in the place of those modules. What one was not given it has from
+the module itself, so everything works as ever; and nobody else meets one, as long as no other thread imports
+at that time. docs/decisions/0027.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def import_yaml() -> None:
     """Before a file is read."""
     import re
 
-    with _standing_in(StandIn("re", **{**vars(re), "compile": Pattern})):
+    expressions = StandIn("re", **{**vars(re), "compile": Pattern})
+    with _standing_in(expressions, StandIn("base64"), StandIn("binascii")):
         import yaml as yaml
 
 

@@ -23,7 +23,7 @@ from netfab.nodes.by_name import THE_HOST, opened_namespace
 from netfab.system import linux
 from netfab.system.rest import rest
 from netfab.tuples import NamedTuple
-from netfab.where import HERE, Where, known_record, need_root, opened_store
+from netfab.where import HERE, Where, known_record, need_root, read_store
 
 _AT_ONCE = 32  # attempts; most of one is waiting
 # Seconds between two tries of what is to hold `within` a time: nobody tells that somebody answers by now.
@@ -47,8 +47,8 @@ class _Answer(NamedTuple):
 def tried(fabric: str, trials: Sequence[Trial], where: Where = HERE) -> list[Verdict]:
     """What comes of each, of a fabric on this host. Raises NetfabError where it isn't there."""
     need_root("check")
-    with opened_store(where) as store:
-        nodes = json.loads(known_record(store, fabric).summary)["nodes"]
+    with read_store(where) as store:
+        nodes = json.loads(known_record(store, fabric, where).summary)["nodes"]
     inside: dict[str, _Node] = {}
     gone: dict[str, str] = {}  # why
     with ExitStack() as stack, ThreadPoolExecutor(_AT_ONCE) as threads:

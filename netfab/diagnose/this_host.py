@@ -34,7 +34,7 @@ from netfab.objects.vxlan import Vxlan
 from netfab.runtime.paths import Paths
 from netfab.system import linux
 from netfab.tuples import NamedTuple
-from netfab.where import HERE, Where, known_record, need_root, opened_host, opened_store
+from netfab.where import HERE, Where, known_record, need_root, opened_host, read_store
 
 _TRACED = 2.0  # seconds in which a packet that is dropped comes by
 
@@ -59,8 +59,8 @@ class Here(NamedTuple):
 
         need_root("why")
         fabric, where, _ = self
-        with opened_store(where) as store, opened_host(fabric, where) as host:
-            record = known_record(store, fabric)
+        with read_store(where) as store, opened_host(fabric, where) as host:
+            record = known_record(store, fabric, where)
             wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
             present = host.observe(fabric, (wanted,)).own
             changes = describe(diff(host.as_left(wanted), present))
@@ -145,8 +145,8 @@ class Here(NamedTuple):
         other, _, node = node.rpartition("/")
         fabric = other or self.fabric
         if nodes is None:
-            with opened_store(self.where) as store:
-                nodes = json.loads(known_record(store, fabric).summary)["nodes"]
+            with read_store(self.where) as store:
+                nodes = json.loads(known_record(store, fabric, self.where).summary)["nodes"]
         netns = opened_namespace(fabric, node, nodes[node] if node else THE_HOST, self.where)
         try:
             with linux.in_network(netns):

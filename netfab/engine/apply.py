@@ -57,8 +57,8 @@ class Host(Protocol):
     def run(self, phase: Sequence[Change]) -> list[Exception | None]:
         """Carry out a phase; what each change failed with."""
 
-    def wait(self, seconds: float) -> None:
-        """Until a link or an address of the host changes, at most that long."""
+    def wait(self, seconds: float, links: Set[Name]) -> None:
+        """Until these may be ready, at most that long."""
 
 
 class Applied(NamedTuple):
@@ -208,7 +208,7 @@ def compare(desired: Fabric, observed: Observed) -> None:
 
 
 def settle(desired: Fabric, host: Host, observed: Observed) -> None:
-    """Wait for what is made and not ready yet; only the spaces that it is in are read again.
+    """Wait for what is made and not ready yet.
 
     Raises ApplyFailed when it takes too long, or changes meanwhile.
     """
@@ -216,9 +216,18 @@ def settle(desired: Fabric, host: Host, observed: Observed) -> None:
     while waiting := _waiting(desired, observed):
         if monotonic() > deadline:
             raise ApplyFailed(f"not ready after {SETTLE:.0f} s: {', '.join(map(str, sorted(waiting)))}")
-        host.wait(deadline - monotonic())
-        observed = host.observe(desired.name, (desired,), {link.space for link in waiting})
+        host.wait(deadline - monotonic(), waiting)
+        observed = _read_again(desired, host, {link.space for link in waiting})
+
+
+def _read_again(desired: Fabric, host: Host, spaces: Set[str]) -> Observed:
+    """Those spaces; the host first, which is one dump: both ends of a cable become ready at once."""
+    for those in filter(None, (spaces & {HOST}, spaces - {HOST})):
+        observed = host.observe(desired.name, (desired,), those)
         compare(desired, observed)
+        if any(link.space == HOST for link in _waiting(desired, observed)):
+            break
+    return observed
 
 
 def _waiting(desired: Fabric, observed: Observed) -> frozenset[Name]:

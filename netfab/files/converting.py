@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from netfab.convert.draft import Converted
 from netfab.errors import NetfabError
-from netfab.topology.source import MAX_BYTES
+from netfab.topology import MAX_BYTES
 
 Tool = Literal["compose", "containerlab", "kathara"]
 TOOLS: Final[tuple[Tool, ...]] = ("compose", "containerlab", "kathara")

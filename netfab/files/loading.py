@@ -11,8 +11,9 @@ import stat
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 
-from netfab.applying.seal import MOST, origin_of, with_origin
+from netfab.applying.seal import origin_of, with_origin
 from netfab.errors import NetfabError, raise_all
+from netfab.topology import MAX_BYTES
 from netfab.topology.schema import FileWish, Topology
 
 
@@ -26,7 +27,7 @@ def load(file: str, name: str | None = None, settings: Sequence[str] = ()) -> To
     if file == "-":
         import sys
 
-        text = sys.stdin.buffer.read(MOST + 1)
+        text = sys.stdin.buffer.read(MAX_BYTES + 1)
         return _with_sources(parse(text, "-", os.getcwd(), os.environ, name, _read, settings))
     try:
         text = _read(file)
@@ -48,7 +49,7 @@ def load(file: str, name: str | None = None, settings: Sequence[str] = ()) -> To
 def _read(file: str) -> bytes:
     """As much of it as shows that it is too big. Raises OSError."""
     with open(file, "rb") as opened:
-        return opened.read(MOST + 1)
+        return opened.read(MAX_BYTES + 1)
 
 
 def read(text: bytes, file: str, directory: str, environ: Mapping[str, str]) -> Topology:

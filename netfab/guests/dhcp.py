@@ -243,23 +243,25 @@ def _wait_for_lease(
     place: str,
 ) -> None:
     """Until the script has done what a lease asks for. Raises NetfabError, and what `check` raises."""
-    deadline, silent = monotonic() + PATIENCE, True
+    now, silent = monotonic(), True  # before each look: what came while we did not run is no less there
+    deadline = now + PATIENCE
     with linux.in_network(netns):
         monitor = Monitor()
     try:
         while not os.path.exists(f"{place}/bound"):
             check()
-            if silent and monotonic() > deadline - PATIENCE + LONG:
+            if silent and now > deadline - PATIENCE + LONG:
                 silent = False
                 waiting_for(f"a DHCP lease for {wanted.asked[0]}")
             if os.waitpid(child, os.WNOHANG)[0]:
                 raise NetfabError(f"{wanted.interface}: the DHCP client ended: {_last_words(place)}")
-            if monotonic() > deadline:
+            if now > deadline:
                 raise NetfabError(
                     f"{wanted.interface}: no DHCP server offered a lease within {PATIENCE:.0f} s",
                     hint=f"the client's last words: {_last_words(place)}",
                 )
             monitor.wait(0.05)
+            now = monotonic()
     finally:
         monitor.close()
 

@@ -16,9 +16,9 @@ from functools import cache, cached_property, partial
 from netfab.errors import NetfabError, NoAnswer, NoGuest, UnknownGuest
 from netfab.guests.guest import Candidate, Guest, Source, is_full_id
 from netfab.guests.namespaces import NamedNamespaces, Processes
-from netfab.guests.sources import Sources
+from netfab.guests.sources import LISTED, Sources
 
-KINDS = ("docker", "podman", "crun", "runc", "lxc", "netfab", "netns", "pid")
+KINDS = (*LISTED, "pid")
 _LISTED = 8  # candidates that an error names
 _WORDS = f"a name, the beginning of an id, or one of {', '.join(f'{kind}:…' for kind in KINDS)}"
 
@@ -105,9 +105,8 @@ class _Answers:
         self.candidates: list[Candidate] = []
         self.failures: list[NetfabError] = []
         self._said: dict[str, str] = {}
-        for source in sources.all():
-            if kind in ("", source.kind):
-                self._ask(source)
+        for source in sources.of(kind):
+            self._ask(source)
 
     def _ask(self, source: Source) -> None:
         # Podman's containers are told by its service, by its files and by the runtime: once will do.

@@ -5,12 +5,14 @@ Says who is asked and in which order; asks nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from netfab.guests.guest import Source
 from netfab.guests.namespaces import NamedNamespaces, Node, Nodes
 from netfab.kernel.facts import DAEMONS
 from netfab.tuples import NamedTuple
+
+LISTED = ("docker", "podman", "crun", "runc", "lxc", "netfab", "netns")  # kinds of guests that somebody lists
 
 
 def _no_nodes() -> Iterable[Node]:
@@ -29,22 +31,42 @@ class Sources(NamedTuple):
     netns: str = "/run/netns"
     nodes: Callable[[], Iterable[Node]] = _no_nodes  # raises what the store raises
 
-    def all(self) -> tuple[Source, ...]:
-        """Everybody who has a list of guests, in the order in which they are asked."""
-        from netfab.guests.engine import Engine
-        from netfab.guests.lxc import Lxc
-        from netfab.guests.oci import Podman, crun, runc
+    def of(self, kind: str) -> Iterator[Source]:
+        """Who has a list of guests of that kind, of any for ""; in the order in which they are asked."""
+        for each in (kind,) if kind else LISTED:
+            yield from self._of_one(each)
 
-        runtimes = crun(self.crun), runc(self.runc)
-        return (
-            *(Engine("docker", path) for path in self.docker),
-            *(Engine("podman", path) for path in self.podman),
-            Podman(self.storage, runtimes),
-            *runtimes,
-            Lxc(self.lxc),
-            Nodes(self.nodes),
-            NamedNamespaces(self.netns),
-        )
+    def _of_one(self, kind: str) -> Iterator[Source]:
+        match kind:
+            case "docker":
+                yield from _engines(kind, self.docker)
+            case "podman":
+                from netfab.guests.oci import Podman, crun, runc
+
+                yield from _engines(kind, self.podman)
+                yield Podman(self.storage, (crun(self.crun), runc(self.runc)))
+            case "crun":
+                from netfab.guests.oci import crun
+
+                yield crun(self.crun)
+            case "runc":
+                from netfab.guests.oci import runc
+
+                yield runc(self.runc)
+            case "lxc":
+                from netfab.guests.lxc import Lxc
+
+                yield Lxc(self.lxc)
+            case "netfab":
+                yield Nodes(self.nodes)
+            case "netns":
+                yield NamedNamespaces(self.netns)
+
+
+def _engines(kind: str, sockets: Iterable[str]) -> Iterator[Source]:
+    from netfab.guests.engine import Engine
+
+    return (Engine(kind, path) for path in sockets)
 
 
 def sources_of(environment: Mapping[str, str]) -> Sources:

@@ -22,7 +22,7 @@ from netfab.kernel.facts import bridges, gather
 from netfab.kernel.netlink import Monitor
 from netfab.kernel.netns import GuestWentAway, Namespaces, prepare_directory
 from netfab.kernel.observe import Observer
-from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Op, by_kind, is_network, no_hook
+from netfab.objects.base import EMPTY, HOST, Dump, Fabric, Hook, Name, Op, by_kind, is_network, no_hook
 from netfab.objects.firewall import Firewall, dropped
 from netfab.objects.kinds import KINDS
 from netfab.objects.link import group_of
@@ -30,17 +30,18 @@ from netfab.plan.facts import Esp, Facts, FoundNic
 from netfab.runtime.paths import RUN_DIRECTORY, STATE_DIRECTORY, Paths
 
 if TYPE_CHECKING:
+    from netfab.guests.opening import Opened
     from netfab.kernel.marks import Marked
     from netfab.objects.guest import Guest
 
 
-def _open_guest(guest: Guest) -> int:
+def _open_guest(guest: Guest) -> Opened:
     """Its network namespace, when it is the same run that was found. Raises GuestWentAway."""
     from netfab.guests.guest import as_found
-    from netfab.guests.opening import open_namespace
+    from netfab.guests.opening import Opened
 
     try:
-        return open_namespace(as_found(guest.label, guest.pid, guest.started, guest.path))
+        return Opened.of(as_found(guest.label, guest.pid, guest.started, guest.path))
     except NetfabError as error:
         raise GuestWentAway(ENOENT, error.message) from error
 
@@ -115,9 +116,9 @@ class LocalHost:
         )
         return self._dump
 
-    def read_ahead(self, node: Reader = WHOLE) -> None:
+    def read_ahead(self, node: Reader = WHOLE, guests: Sequence[Guest] = ()) -> None:
         """Begin to read nodes, for the next dump, or glance, while there are other things to do."""
-        self._observer.read_ahead(self.fabric, node)
+        self._observer.read_ahead(self.fabric, node, guests)
 
     def glance(self, known: Sequence[Fabric]) -> Dump:
         """The same, of nodes' namespaces nothing but what they are known by: enough for a fingerprint."""
@@ -269,15 +270,17 @@ class LocalHost:
         self.interrupts.check()  # a signal in the last step still undoes all of them
         return failures
 
-    def wait(self, seconds: float) -> None:
-        """Until a link or an address here changes; at most 50 ms, as nodes' own events go unheard.
+    def wait(self, seconds: float, links: Set[Name]) -> None:
+        """Until those of the links that are the host's are ready; at most 50 ms, as nodes' own go unheard.
 
         Not at all where nobody listened at the last reading: what changed since is seen by looking again.
         """
+        from netfab.kernel.waiting import wait_for_links  # a kernel that is not busy keeps nobody waiting
+
         if self._monitor is None:
             self._monitor = Monitor()
             return
-        self._monitor.wait(min(seconds, 0.05))
+        wait_for_links(self._monitor, self._executor.indexes(links), min(seconds, 0.05))
         self.interrupts.check()
 
 

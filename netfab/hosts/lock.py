@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` takes 0.5 ms
 import fcntl
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +13,6 @@ from time import monotonic
 
 from netfab.errors import Locked, NetfabError
 from netfab.system.files import is_at, public_directory
-from netfab.system.flock import got
 
 _SILENCE = 1.0  # seconds until who waits is told of another holder: where many wait, they change quickly
 _AGAIN = 0.05  # seconds between two signals to who waits too long
@@ -76,6 +75,7 @@ def _no_lock(path: str, error: OSError) -> NetfabError:
 
 def _flock_within(fd: int, deadline: float, holder: str) -> None:
     """The main thread is woken from the call, in which those who wait have their turns; another one looks."""
+    from netfab.system.flock import got, wait_for  # most commands wait for nobody
 
     def expired(*_: object) -> None:
         raise Locked(
@@ -83,8 +83,6 @@ def _flock_within(fd: int, deadline: float, holder: str) -> None:
         )
 
     if threading.current_thread() is not threading.main_thread():
-        from netfab.system.flock import wait_for  # no command waits in another thread
-
         wait_for(fd, fcntl.LOCK_EX, lambda: expired() if monotonic() > deadline else None)
         return
     waiting = True

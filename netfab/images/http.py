@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from time import monotonic
 from typing import IO, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -20,12 +21,14 @@ from urllib3.exceptions import HTTPError, IncompleteRead, ProtocolError, SSLErro
 from netfab import __version__
 from netfab.errors import NetfabError
 from netfab.images.credentials import Credentials, credentials
-from netfab.images.settings import CERTIFICATES, tls, words_of
+from netfab.images.settings import CERTIFICATES, Settings, tls, words_of
 from netfab.topology.image import HUB
 
 Response = urllib3.BaseHTTPResponse
 
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)  # seconds
+WINDOW = 60.0  # seconds of waiting for an answer, in which at least so many bytes come, or it is too slow
+_LEAST = 60 << 10
 _REDIRECTS = 5
 _MOST_WORDS = 1 << 16  # bytes of an error or a token that are read
 
@@ -42,16 +45,21 @@ class BrokenOff(RegistryError):
     """The connection broke, in the middle of an answer or before it: asked again, it may come."""
 
 
+class TooSlow(RegistryError):
+    """An answer comes, and would for days."""
+
+
 class Server:
     """One registry or mirror, HOST[:PORT], for one scope of rights there."""
 
-    def __init__(self, registry: str, insecure: bool, scope: str, schemes: tuple[str, ...] = ()) -> None:
+    def __init__(self, registry: str, settings: Settings, scope: str, schemes: tuple[str, ...] = ()) -> None:
         """`schemes` are tried in this order, until one is answered."""
         self.registry = registry
-        self._schemes = schemes or (("https", "http") if insecure else ("https",))
-        self._insecure, self._scope = insecure, scope
+        self._settings, self._scope = settings, scope
+        self._insecure = settings.may_be_insecure(registry)
+        self._schemes = schemes or (("https", "http") if self._insecure else ("https",))
         self._authorization = ""
-        self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, str, bool], urllib3.PoolManager] = {}
 
     @contextmanager
     def ask(
@@ -81,11 +89,28 @@ class Server:
     def read(self, response: Response, most: int) -> bytes:
         """The whole body. Raises RegistryError for one that is larger."""
         found = bytearray()
-        for piece in response.stream(1 << 16):
+        for piece in self.pieces(response, 1 << 16):
             found += piece
             if len(found) > most:
                 raise RegistryError(f"{self.registry}: the answer is larger than {most >> 10} KiB")
         return bytes(found)
+
+    def pieces(self, response: Response, most: int) -> Iterator[bytes]:
+        """The body as it comes, in pieces of at most so many bytes. Raises TooSlow, HTTPError."""
+        waited, got = 0.0, 0
+        while True:
+            begun = monotonic()
+            piece = response.read1(most)
+            if not piece:
+                return
+            waited, got = waited + monotonic() - begun, got + len(piece)
+            if waited > WINDOW:
+                if got < _LEAST:
+                    raise TooSlow(
+                        f"{self.registry}: {got} bytes in {waited:.0f} s are too few to wait for the rest"
+                    )
+                waited, got = 0.0, 0
+            yield piece
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -129,10 +154,14 @@ class Server:
         """An absolute URL; of one that the registry gave it stays as it is."""
         return urljoin(f"{self._schemes[0]}://{self.registry_host}/", path)
 
-    def _request(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Response:
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: Any, insecure: bool | None = None
+    ) -> Response:
+        """`insecure`: whether anybody may say that it is who we ask; None: as the registry may."""
+        unproven = self._insecure if insecure is None else insecure
         while True:
             try:
-                return self._pool(url).request(
+                return self._pool(url, unproven).request(
                     method,
                     url,
                     headers={"User-Agent": f"netfab/{__version__}", **headers},
@@ -153,15 +182,15 @@ class Server:
             except HTTPError as error:
                 raise self._failure(error) from error
 
-    def _pool(self, url: str) -> urllib3.PoolManager:
+    def _pool(self, url: str, insecure: bool) -> urllib3.PoolManager:
         """Connections, by way of the proxy that the environment names."""
         parts = urlsplit(url)
         proxy = "" if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme, "")
-        way = parts.scheme, proxy
+        way = parts.scheme, proxy, insecure
         if way not in self._pools:
             options: dict[str, Any] = {"maxsize": 8}
             if parts.scheme == "https":
-                options["ssl_context"] = tls(self.registry, self._insecure)
+                options["ssl_context"] = tls(self.registry, insecure)
                 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
             self._pools[way] = (
                 urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
@@ -185,20 +214,27 @@ class Server:
         return True
 
     def _token(self, said: Mapping[str, str], known: Credentials | None) -> str:
-        """Of the token server that the registry names (distribution-spec, token authentication)."""
+        """Of the token server that the registry names (distribution-spec, token authentication).
+
+        It gets our password: what its registry may do without, it may not, unless it is named itself.
+        """
         realm, scope = said["realm"], said.get("scope") or self._scope
-        if urlsplit(realm).scheme != "https" and not self._insecure:
-            raise RegistryError(f"{self.registry} wants us to log in at {realm}, which is without TLS")
+        insecure = self._settings.may_be_insecure(urlsplit(realm).netloc)
+        if urlsplit(realm).scheme != "https" and not insecure:
+            raise RegistryError(
+                f"{self.registry} wants us to log in at {realm}, which is without TLS",
+                hint="`insecure-registries` may name that host, too" if self._insecure else "",
+            )
         asked = {"service": said.get("service", ""), "scope": scope}
         if known is not None and known.identity_token:
             form = {**asked, "grant_type": "refresh_token", "client_id": "netfab"}
             body = urlencode({**form, "refresh_token": known.identity_token}).encode()
             kind = {"Content-Type": "application/x-www-form-urlencoded"}
-            response = self._request("POST", realm, kind, body)
+            response = self._request("POST", realm, kind, body, insecure)
         else:
             own = {"Authorization": _basic(known)} if known is not None else {}
             mark = "&" if "?" in realm else "?"
-            response = self._request("GET", f"{realm}{mark}{urlencode(asked)}", own, None)
+            response = self._request("GET", f"{realm}{mark}{urlencode(asked)}", own, None, insecure)
         with response:
             text = self.read(response, _MOST_WORDS)
             if response.status != 200:

@@ -69,13 +69,15 @@ def _wait_for(fd: int, kind: int, place: Place, layout: Layout) -> None:
     if got(fd, kind):
         return
     place.waiting("another command that brings or removes images")
-    until = time.monotonic() + place.lock_timeout
+    until, late = time.monotonic() + place.lock_timeout, False
 
     def check() -> None:
-        if time.monotonic() > until:
+        nonlocal late
+        if late:  # it was already before we looked last
             raise Locked(
                 "images are being brought or removed by another command",
                 hint=f"wait for it, or see which by `fuser -v {layout.lock}`",
             )
+        late = time.monotonic() > until
 
     wait_for(fd, kind, check)

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from netfab.errors import NetfabError
 from netfab.images.blobs import Part, WrongContent, digest_of
 from netfab.images.config import BadImage
-from netfab.images.http import BrokenOff, RegistryError, Response, Server
+from netfab.images.http import BrokenOff, RegistryError, Response, Server, TooSlow
 from netfab.images.layout import MOST, Layout
 from netfab.images.manifests import INDEXES, MANIFESTS, Descriptor, Manifest, for_machine, parse
 from netfab.images.settings import Settings
@@ -103,7 +103,8 @@ class Registry:
             try:
                 self._go_on(server, blob, part, told)
             except RegistryError as error:
-                left = _ATTEMPTS if part.have > had else left - 1
+                goes_on = part.have > had and not isinstance(error, TooSlow)
+                left = _ATTEMPTS if goes_on else left - 1
                 if error.status or not left:
                     raise
         try:
@@ -121,7 +122,7 @@ class Registry:
                 part.restart()
                 if response.status != 200:
                     raise RegistryError(f"{server.registry}: it can't go on where it stopped")
-            part.write(response.stream(_PIECE), told)
+            part.write(server.pieces(response, _PIECE), told)
         if not part.is_whole:
             raise RegistryError(f"{server.registry}: {blob.digest} ends after {part.have} bytes")
 
@@ -150,8 +151,8 @@ def _servers(reference: Reference, settings: Settings, say: Callable[[str], None
         elif parts.scheme == "http" and not insecure:
             say(f"mirror {mirror} is left out: it is without TLS, and not in `insecure-registries`")
         else:
-            yield Server(parts.netloc, insecure, scope, (parts.scheme,))
-    yield Server(reference.registry, settings.may_be_insecure(reference.registry), scope)
+            yield Server(parts.netloc, settings, scope, (parts.scheme,))
+    yield Server(reference.registry, settings, scope)
 
 
 def push(
@@ -166,7 +167,7 @@ def push(
     `told` of each blob whether it was there already. Raises NetfabError.
     """
     scope = f"repository:{reference.repository}:pull,push"
-    server = Server(reference.registry, settings.may_be_insecure(reference.registry), scope)
+    server = Server(reference.registry, settings, scope)
     for blob in dict.fromkeys((*manifest.layers, manifest.config)):
         there = _has(server, reference, blob)
         if not there:
@@ -209,7 +210,7 @@ def search(registry: str, term: str, settings: Settings, page: int = 100) -> Ite
             "docker.io lists its images to nobody",
             hint="a registry of one's own: `netfab search HOST[/TERM]`",
         )
-    server = Server(registry, settings.may_be_insecure(registry), "registry:catalog:*")
+    server = Server(registry, settings, "registry:catalog:*")
     path: str | None = f"/v2/_catalog?n={page}"
     for _ in range(_MOST_PAGES):
         if path is None:

@@ -33,6 +33,7 @@ from netfab.topology import pipework
 from netfab.topology.adhoc import (
     NAME,
     NOWHERE,
+    ON_BRIDGES,
     Asked,
     Attachment,
     Standing,
@@ -105,10 +106,14 @@ def run_tool(name: str, guest: str, words: Iterable[str], family: str = "", wher
 
 def wait_for(interface: str, seconds: float | None) -> None:
     """Return when that interface, of where we are, carries traffic. Raises NetfabError after that time."""
+    from socket import if_nameindex
+
     from netfab.kernel.waiting import wait_for_carrier
 
     if not wait_for_carrier(interface, seconds):
-        raise NetfabError(f"{interface} has no carrier after {seconds:g} s")
+        there = interface in (name for _, name in if_nameindex())
+        lacks = f"{interface} has no carrier" if there else f"there is no {interface} here"
+        raise NetfabError(f"{lacks} after {seconds:g} s")
 
 
 def detach(bridge: str, guest: str, interface: str = "", where: Where = HERE) -> Outcome:
@@ -244,7 +249,9 @@ def applied(asked: Asked, there: FarSides, where: Where, dry_run: bool = False) 
         for name, found in there.bridges.items()
     }
     refuse_silent_switch(still.values())
-    topology = topology_of(asked._replace(attachments=still), running, standing, there.nics)
+    on_nics = asked.uplinks or any(one.way not in ON_BRIDGES for one in still.values())
+    nics = there.nics if on_nics else ()
+    topology = topology_of(asked._replace(attachments=still), running, standing, nics)
     try:
         if dry_run:
             proposal = fabric.plan(topology, "", where)

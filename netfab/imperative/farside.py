@@ -5,35 +5,52 @@ Only reads; what is made of the answer is adhoc.py's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
-from netfab.facts.nics import moved_nics
+from netfab.kernel.facts import is_link
 from netfab.kernel.openvswitch import refuse_absent
 from netfab.objects.filtering import FEATURE as FILTERING
-from netfab.plan.facts import FoundNic
 from netfab.store.store import Store
 from netfab.topology import pipework
 from netfab.topology.adhoc import BRIDGE, MACVLAN, MOVED, NAME, SWITCH, Attachment
-from netfab.tuples import NamedTuple
 from netfab.where import Where, opened_host
+
+if TYPE_CHECKING:
+    from netfab.plan.facts import FoundNic
 
 OPENVSWITCH = "openvswitch"  # the kind of the interface that stands for a bridge of Open vSwitch
 FIRST_VLAN = 1  # what all of a bridge is in, where nobody says otherwise
 
 
-class FarSides(NamedTuple):
-    """All that there is to plug into."""
+class FarSides:
+    """All that there is to plug into; NICs are looked at when one is asked for, as most go to bridges."""
 
-    bridges: Mapping[str, Mapping[str, Any]]
-    nics: Mapping[str, FoundNic]  # those that the ad-hoc fabric moved, too
+    def __init__(
+        self, bridges: Mapping[str, Mapping[str, Any]], nics: Callable[[], Mapping[str, FoundNic]]
+    ) -> None:
+        self.bridges = bridges
+        self._look = nics
+
+    @cached_property
+    def nics(self) -> Mapping[str, FoundNic]:
+        """By name; those that the ad-hoc fabric moved, too."""
+        return self._look()
 
 
 def far_sides(store: Store, where: Where) -> FarSides:
-    """Those of this host."""
+    """Those of this host, for as long as the store is open."""
     with opened_host(NAME, where) as host:
-        return FarSides(host.bridges(), moved_nics(host, store) | host.nics())
+        return FarSides(host.bridges(), partial(_nics, store, where))
+
+
+def _nics(store: Store, where: Where) -> Mapping[str, FoundNic]:
+    from netfab.facts.nics import moved_nics
+
+    with opened_host(NAME, where) as host:
+        return moved_nics(host, store) | host.nics()
 
 
 def named(word: str, there: FarSides) -> str:
@@ -50,11 +67,11 @@ def named(word: str, there: FarSides) -> str:
 
 def way_to(name: str, moves: bool, there: FarSides) -> str:
     """How an interface gets there. Raises NetfabError where there is no way."""
-    found = there.nics.get(name)
-    if name in there.bridges or (found is None and name.startswith(("br", "ovs"))):
+    if name in there.bridges or (name.startswith(("br", "ovs")) and not _is_nic(name, there)):
         if moves:
             raise NetfabError(f"--direct-phys moves a NIC, and {name} is a bridge")
         return _way_to_bridge(name, there)
+    found = there.nics.get(name)
     if found is None:
         raise NetfabError(
             f"there is no bridge or NIC {name} on this host",
@@ -72,6 +89,10 @@ def way_to(name: str, moves: bool, there: FarSides) -> str:
             hint=f"`ip link set {name} up`: what others own, netfab does not switch on",
         )
     return MOVED if moves else MACVLAN
+
+
+def _is_nic(name: str, there: FarSides) -> bool:
+    return is_link(name) and name in there.nics
 
 
 def _way_to_bridge(name: str, there: FarSides) -> str:

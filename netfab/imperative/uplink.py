@@ -36,7 +36,8 @@ def uplink(bridge: str, nic: str, where: Where = HERE, dry_run: bool = False) ->
                 f"{name} has the uplink {others[0]}; with a second one to the same LAN there is a loop"
             )
         wanted = asked._replace(uplinks={**asked.uplinks, port: name})
-        return adhoc.applied(wanted, there._replace(nics={port: _UNKNOWN, **there.nics}), where, dry_run)
+        nics = {port: _UNKNOWN, **there.nics}
+        return adhoc.applied(wanted, FarSides(there.bridges, lambda: nics), where, dry_run)
 
 
 class Lent(NamedTuple):

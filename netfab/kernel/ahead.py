@@ -21,7 +21,6 @@ from netfab.system import linux
 if TYPE_CHECKING:
     from netfab.kernel.worker import Worker
 
-FEWEST = 50  # that are worth a child
 _TOGETHER = 16  # sockets in one message; the kernel takes 253 (unix(7))
 
 

@@ -1,8 +1,8 @@
 """Links that end together: who asked for it goes on as soon as nobody sees them any more.
 
 The kernel is not done with them by then. To end a bridge it waits for two grace periods (rcu_barrier in
-br_multicast_dev_del and in netdev_run_todo, some 15 ms each): the links are in no dump after the first, and
-their memory is free after the second.
+br_multicast_dev_del and in netdev_run_todo, some 15 ms each): the links have no name before the first, are in
+no dump after it, and their memory is free after the second. It tells that they are gone after the first, too.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 from _socket import if_indextoname
 from collections.abc import Callable, Iterable
 
-from netfab.kernel.netlink import Monitor, Netlink, Sending
+from netfab.kernel.netlink import Netlink, Sending
 from netfab.system.poll import readable
+
+_GLANCE = 0.001  # seconds between two looks
 
 
 class Departing(Netlink):
@@ -26,20 +28,15 @@ class Departing(Netlink):
         self._sending: Sending | None = None
 
     def _send_beside(self, data: bytes, errand: Callable[[], None]) -> None:
-        heard = Monitor(Monitor.LINKS)
+        self._sending = Sending(self._socket, data)
         try:
-            self._sending = Sending(self._socket, data)
-            try:
-                errand()
-            finally:  # also when it fails: who undoes this has to see what became of it
-                self._wait(heard, self._sending)
-        finally:
-            heard.close()
+            errand()
+        finally:  # also when it fails: who undoes this has to see what became of it
+            self._wait(self._sending)
 
-    def _wait(self, heard: Monitor, sending: Sending) -> None:
+    def _wait(self, sending: Sending) -> None:
         while not sending.done and self._any_is_there():
-            readable([heard.fileno(), sending.fileno()], None)
-            heard.drain()
+            readable([sending], _GLANCE)
         if sending.done:
             sending.finish()
 

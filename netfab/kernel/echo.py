@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from time import monotonic
@@ -18,6 +18,7 @@ MOST_HOPS = 64  # routers and all: what a packet outlives (net.ipv4.ip_default_t
 _REQUEST, _REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 _EXCEEDED = {4: 11, 6: 3}
 _HEADER = {4: 20, 6: 40}  # of the packet that an error quotes
+_QUEUE = 300  # packets that a socket holds at most, of strangers, too (net.core.rmem_default)
 _AGAIN = 0.25  # seconds after which who is silent is asked again
 
 
@@ -31,14 +32,26 @@ def answering(addresses: Collection[Address], seconds: float) -> dict[Address, f
     found: dict[Address, float] = {}
     begun = monotonic()
     with _Echo({address.version for address in addresses}) as echo:
-        while (left := begun + seconds - monotonic()) > 0 and len(found) < len(set(addresses)):
+        for wait in _waits(begun, seconds):
             for address in addresses:
                 if address not in found:
                     echo.send(address, 0)
-            for answer in echo.heard(min(left, _AGAIN), enough=len(set(addresses)) - len(found)):
+            for answer in echo.heard(wait, enough=len(set(addresses)) - len(found)):
                 if answer.replies and answer.sender in addresses:
                     found.setdefault(answer.sender, answer.at - begun)
+            if len(found) == len(set(addresses)):
+                break
     return found
+
+
+def _waits(begun: float, seconds: float) -> Iterator[float]:
+    """How long to wait after each time that is asked; the first time comes however late we are."""
+    left = seconds
+    while True:
+        yield min(left, _AGAIN)
+        left = begun + seconds - monotonic()
+        if left <= 0:
+            return
 
 
 def hops(address: Address, seconds: float) -> tuple[Address | None, ...]:
@@ -64,9 +77,9 @@ def passes(address: Address, size: int, seconds: float) -> bool:
     """Whether a packet of `size` bytes is answered that nobody may cut (RFC 1191, RFC 8201)."""
     begun = monotonic()
     with _Echo({address.version}, size - _HEADER[address.version] - 8) as echo:
-        while (left := begun + seconds - monotonic()) > 0:
+        for wait in _waits(begun, seconds):
             echo.send(address, 0)
-            if any(answer.replies for answer in echo.heard(min(left, _AGAIN), enough=1)):
+            if any(answer.replies for answer in echo.heard(wait, enough=1)):
                 return True
     return False
 
@@ -109,11 +122,16 @@ class _Echo:
             )
 
     def heard(self, seconds: float, enough: int | None = None) -> Iterable[_Answer]:
-        """What comes within that time; `enough`: no more than so many replies."""
+        """What comes within that time, and what has come where we look late; `enough` replies end it."""
         deadline = monotonic() + seconds
-        replies = 0
-        while replies != enough and (left := deadline - monotonic()) > 0:
-            for door in readable(self._doors.values(), left):
+        replies = late = 0
+        while replies != enough and late < _QUEUE:
+            left = deadline - monotonic()
+            late += left <= 0
+            ready = readable(self._doors.values(), left)
+            if not ready:
+                return
+            for door in ready:
                 if answer := self._read(door):
                     replies += answer.replies
                     yield answer

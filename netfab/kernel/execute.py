@@ -14,12 +14,10 @@ from errno import EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT,
 from functools import partial
 from itertools import groupby
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netfab.errors import ForeignObject, KernelRefused
-from netfab.kernel.departing import Departing
 from netfab.kernel.dumps import links
-from netfab.kernel.holders import holder
 from netfab.kernel.netlink import BATCH, Monitor, Netlink
 from netfab.kernel.netns import GuestWentAway, Namespaces
 from netfab.kernel.nft import delete_tables, load
@@ -41,6 +39,9 @@ from netfab.objects.wire import (
     u32,
 )
 from netfab.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from netfab.kernel.departing import Departing
 
 CLEANUP = 5.0  # seconds that the kernel may take to end what is in a namespace
 _AGAIN = 0.1  # seconds after which that is tried again, whatever is told
@@ -99,6 +100,10 @@ class Executor:
                 self._in_group.add(Name(HOST, link.name))
             elif link.group == scratch_of(group):
                 self._in_scratch.append(link)
+
+    def indexes(self, links: Iterable[Name]) -> set[int]:
+        """Of those of these links that are the host's, and known."""
+        return {self._index[link] for link in links if link.space == HOST and link in self._index}
 
     def run(self, changes: Sequence[Any]) -> Failures:
         """Carry out a phase. For each change, what it failed with."""
@@ -283,6 +288,8 @@ class Executor:
         for sequence, (errno, words) in sorted(refused.items()):
             number, request = sent[sequence]
             if errno == EEXIST and not request.there:
+                from netfab.kernel.holders import holder
+
                 words = holder(netlink, dict(batch)[sequence]) or words
             refusals.append(Refusal(request, number, errno, words))
         return refusals
@@ -347,6 +354,8 @@ class Executor:
 
     def _see_off(self, steps: Steps, failed: Failures, beside: Errand) -> None:
         """Delete the fabric's group on the host, all of which goes: till nobody sees it, and not longer."""
+        from netfab.kernel.departing import Departing
+
         first, group = steps[0][0], steps[0][1].group
         self.close()
         self._departing = Departing(self._index[op.link] for _, op in steps)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from _socket import if_nametoindex
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -139,6 +140,14 @@ def _borrowable(uplinks: list[str]) -> Iterator[tuple[str, str]]:
         ):
             with suppress(OSError):
                 yield key, text_of(f"/proc/sys/{key}").strip()
+
+
+def is_link(name: str) -> bool:
+    """Whether there is a link of that name in the namespace that the caller is in."""
+    try:
+        return bool(if_nametoindex(name))
+    except OSError:
+        return False
 
 
 def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ import struct
 
 # What `socket` is made of: importing that, for a class that nothing here needs, takes 6 ms of every start.
 from _socket import AF_NETLINK, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import Thread
 from typing import Self
 
@@ -244,12 +244,20 @@ class Monitor:
 
     def drain(self) -> None:
         """Forget what was heard so far."""
+        for _ in self.heard():
+            pass
+
+    def heard(self) -> Iterator[bytes]:
+        """What was heard so far, by datagrams; where that was much, not all of it."""
         while True:
             try:
-                if not self._socket.recv(65536):
-                    return
+                data = self._socket.recv(65536)
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno != errno.ENOBUFS:
+                if error.errno not in (errno.ENOBUFS, errno.ENOMEM):
                     raise
+                continue
+            if not data:
+                return
+            yield data

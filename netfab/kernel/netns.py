@@ -13,18 +13,35 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOENT
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from netfab.kernel.ahead import FEWEST, Ahead, new_namespace
 from netfab.kernel.netlink import Netlink
-from netfab.kernel.together import Together
 from netfab.objects.base import HOST, Name
 from netfab.system import linux
 from netfab.system.files import public_directory
 
+if TYPE_CHECKING:
+    from netfab.kernel.ahead import Ahead
+    from netfab.kernel.together import Together
+
 DIRECTORY = "/run/netns"
 NAMESPACE, LEFTOVER, FOREIGN = "namespace", "leftover", "foreign"  # what a file there is
+FEWEST = 50  # that are worth a child to make them ahead
 _SPARE = 64  # file descriptors left for everything else
+
+
+class Opened(Protocol):
+    """A guest's namespace that is held open."""
+
+    @property
+    def fd(self) -> int:
+        """Of the namespace."""
+
+    def lives(self) -> bool:
+        """Whether it is still that guest's."""
+
+    def close(self) -> None:
+        """Let go of it."""
 
 
 class GuestWentAway(FileNotFoundError):
@@ -34,12 +51,13 @@ class GuestWentAway(FileNotFoundError):
 class Namespaces:
     """Every network namespace that this command works in: the caller's own ("host"), and nodes by name.
 
-    `open_guest` gives a file descriptor of a Guest's namespace, or raises GuestWentAway.
+    `open_guest` opens a Guest's namespace, or raises GuestWentAway.
     """
 
-    def __init__(self, open_guest: Callable[[Any], int] | None = None) -> None:
+    def __init__(self, open_guest: Callable[[Any], Opened] | None = None) -> None:
         self._open_guest = open_guest
         self._guests: dict[str, Any] = {}  # by the name of their namespace
+        self._opened: dict[str, Opened] = {}  # those of them that are open
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._sockets: dict[str, Netlink] = {HOST: Netlink()}
         self._ahead: Ahead | None = None
@@ -60,7 +78,12 @@ class Namespaces:
         for netlink in self._sockets.values():
             netlink.close()
         self._sockets.clear()
+        self._close_guests()
         os.close(self._home)
+
+    def _close_guests(self) -> None:
+        while self._opened:
+            self._opened.popitem()[1].close()
 
     def let_go_of_ended(self) -> None:
         """Have the kernel clean up what was in the namespaces that were ended."""
@@ -89,11 +112,17 @@ class Namespaces:
         return found
 
     def _keep(self, space: str, netlink: Netlink) -> None:
-        if len(self._sockets) + len(self._ended) >= self._most:
+        if self._is_full:
             self.let_go_of_ended()
+            self._close_guests()
             for other in [other for other in self._sockets if other != HOST]:
                 self._sockets.pop(other).close()
         self._sockets[space] = netlink
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether descriptors run out; of an open guest there may be two."""
+        return len(self._sockets) + len(self._ended) + 2 * len(self._opened) >= self._most
 
     @contextmanager
     def inside(self, space: str) -> Iterator[None]:
@@ -123,8 +152,9 @@ class Namespaces:
         name = guest.name.text
         if self._guests.get(name) != guest:
             self._guests[name] = guest
-            if (netlink := self._sockets.pop(guest.space, None)) is not None:
-                netlink.close()
+            for former in (self._opened.pop(name, None), self._sockets.pop(guest.space, None)):
+                if former is not None:
+                    former.close()
 
     def open(self, name: str) -> int:
         """A file descriptor of a node's namespace, by its name, or of the host's.
@@ -134,8 +164,19 @@ class Namespaces:
         if name == HOST:
             return os.dup(self._home)
         if name in self._guests and self._open_guest is not None:
-            return self._open_guest(self._guests[name])
+            return os.dup(self._opened_guest(name, self._open_guest).fd)
         return self.open_bound(name)
+
+    def _opened_guest(self, name: str, open_it: Callable[[Any], Opened]) -> Opened:
+        """It is opened once, and asked each time whether it is still the one. Raises GuestWentAway."""
+        opened = self._opened.get(name)
+        if opened is None or not opened.lives():
+            if opened is not None:
+                self._opened.pop(name).close()
+            if self._is_full:
+                self._close_guests()
+            opened = self._opened[name] = open_it(self._guests[name])
+        return opened
 
     @staticmethod
     def open_bound(name: str) -> int:
@@ -170,6 +211,8 @@ class Namespaces:
         self._keep(f"node {name.text}", netlink)
 
     def _new(self, group: int) -> Netlink:
+        from netfab.kernel.ahead import new_namespace
+
         try:
             return new_namespace(group)
         finally:
@@ -182,6 +225,8 @@ class Namespaces:
             there = set(os.listdir(DIRECTORY))
         missing = sum(name not in there for name in names)
         if missing >= FEWEST:
+            from netfab.kernel.ahead import Ahead
+
             with suppress(OSError):  # no other process, no socket: they are made when they are needed
                 self._ahead = Ahead(missing, group)
 

@@ -26,7 +26,6 @@ from netfab.kernel.dumps import (
 from netfab.kernel.netns import FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, glimpse, rules_of
 from netfab.kernel.others import OTHERS_XFRM, is_of, names_of_others, ports_of_others, tables_of_others
-from netfab.kernel.together import FEWEST, Together
 from netfab.kernel.xfrm import states_and_policies
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space, by_kind, is_network
 from netfab.objects.link import (
@@ -44,14 +43,31 @@ from netfab.objects.port import Entry, default_vlans
 from netfab.objects.wire import number, text
 from netfab.objects.xfrm import POLICIES, STATES
 from netfab.system.proc import text_of
+from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
+    from netfab.kernel.together import Together
     from netfab.objects.guest import Guest
     from netfab.objects.neighbour import NeighbourMessage
     from netfab.objects.ovsdb import Switch
     from netfab.objects.qdisc import QdiscMessage
     from netfab.objects.uplink import Lent
     from netfab.objects.xfrm import XfrmMessage
+
+
+FEWEST = 50  # namespaces that are worth a child to read them with
+
+
+class Begun(NamedTuple):
+    """A reading that was begun."""
+
+    readers: Mapping[str, Reader]  # how which spaces are read
+    guests: Mapping[str, Guest]  # which guests some of them were taken for
+    reading: Together
+
+    def covers(self, readers: Mapping[str, Reader], guests: Mapping[str, Guest]) -> bool:
+        """Whether it is of nothing but these."""
+        return self.readers.items() <= readers.items() and self.guests.items() <= guests.items()
 
 
 class Observer:
@@ -75,7 +91,7 @@ class Observer:
         self._switches: tuple[Switch, ...] = ()
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
-        self._ahead: tuple[Mapping[str, Reader], Together] | None = None  # what is being read
+        self._ahead: Begun | None = None  # what is being read
         self._xfrm: list[XfrmMessage] | None = None  # None: it was not read yet
         self._foreign_xfrm: list[Name] = []
 
@@ -265,8 +281,8 @@ class Observer:
                 found[space] = self._spaces[space]
             else:
                 readers[space] = node if only is None or space in only or self._inside else LO
-        if self._ahead is None or not self._ahead[0].items() <= readers.items():
-            self._begin(readers)
+        if self._ahead is None or not self._ahead.covers(readers, self._guests):
+            self._begin(readers, self._guests)
         if only is None or HOST in only or HOST not in self._spaces:
             found[HOST] = self._host()
         else:
@@ -274,23 +290,29 @@ class Observer:
         found.update(self._nodes(readers))
         return {space: found[space] for space in (HOST, *there) if space in found}  # some ended meanwhile
 
-    def read_ahead(self, fabric: str, node: Reader = WHOLE) -> None:
-        """Begin to read the nodes of the fabric, for the next reading that is of all of them."""
+    def read_ahead(self, fabric: str, node: Reader = WHOLE, guests: Sequence[Guest] = ()) -> None:
+        """Begin to read the nodes of the fabric, and guests, for the next reading that is of all of them."""
         self._named = list(self._namespaces.named(f"{fabric}."))
-        self._begin({f"node {name}": node for name, what in self._named if what == NAMESPACE})
+        for guest in guests:
+            self._namespaces.adopt(guest)
+        own = (f"node {name}" for name, what in self._named if what == NAMESPACE)
+        spaces = (*own, *(guest.space for guest in guests))
+        self._begin(dict.fromkeys(spaces, node), {guest.space: guest for guest in guests})
 
     def close(self) -> None:
         """End a reading that was begun and not asked for."""
         if self._ahead is not None:
-            self._ahead[1].close()
+            self._ahead.reading.close()
             self._ahead = None
 
-    def _begin(self, readers: Mapping[str, Reader]) -> None:
+    def _begin(self, readers: Mapping[str, Reader], guests: Mapping[str, Guest]) -> None:
         self.close()
         if len(readers) >= FEWEST:
+            from netfab.kernel.together import Together
+
             with suppress(OSError):  # no other process, no pipe: this one reads all of them
                 reading = Together(list(readers), partial(self._read_node, readers))
-                self._ahead = readers, reading
+                self._ahead = Begun(readers, guests, reading)
 
     def _read_node(self, readers: Mapping[str, Reader], space: str) -> Any:
         return readers[space].read(self._namespaces.socket(space))
@@ -299,7 +321,7 @@ class Observer:
         """Those of them that are there."""
         read = {}
         if self._ahead is not None:
-            reading, self._ahead = self._ahead[1], None
+            reading, self._ahead = self._ahead.reading, None
             try:
                 read = reading.finish()
             finally:

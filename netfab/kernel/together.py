@@ -15,7 +15,6 @@ from contextlib import suppress
 from struct import calcsize, pack, unpack
 from typing import Any
 
-FEWEST = 50  # that are worth a child
 _NUMBER = "H"  # what the pipe has: the number of each few of them
 _FEW = 8
 

@@ -1,14 +1,25 @@
-"""Waiting for an interface of the namespace that the caller is in. Only reads."""
+"""Waiting for interfaces of the namespace that the caller is in. Only reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 from netfab.kernel.dumps import links
 from netfab.kernel.netlink import Monitor, Netlink
 from netfab.objects.link import OPERSTATE, OPERSTATE_UP, Link
-from netfab.objects.wire import IFF_LOWER_UP, IFF_UP, number
+from netfab.objects.wire import (
+    IFADDR,
+    IFF_LOWER_UP,
+    IFF_UP,
+    IFINFO,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    messages,
+    number,
+    parse,
+)
+from netfab.system.poll import readable
 
 
 def wait_for_carrier(interface: str, seconds: float | None) -> bool:
@@ -19,6 +30,30 @@ def wait_for_carrier(interface: str, seconds: float | None) -> bool:
 def wait_until_it_works(interface: str, seconds: float) -> bool:
     """Whether the kernel passes frames by it, now or within that time: a while after it has a carrier."""
     return _wait(interface, seconds, _works)
+
+
+def wait_for_links(monitor: Monitor, indexes: set[int], seconds: float) -> None:
+    """Until of each of these links was heard that it works, or that it has an address; at most that long.
+
+    Of none: until anything is heard.
+    """
+    left, deadline = set(indexes), monotonic() + seconds
+    while (rest := deadline - monotonic()) > 0 and readable([monitor], rest):
+        for data in monitor.heard():
+            left.difference_update(_ready(data))
+        if not left:
+            return
+
+
+def _ready(data: bytes) -> Iterator[int]:
+    """The indexes of links of which that is told."""
+    for kind, _, _, begin, end in messages(data):
+        if kind == RTM_NEWLINK:
+            _, _, index, _, _ = IFINFO.unpack_from(data, begin)
+            if parse(data, begin + IFINFO.size, end).get(OPERSTATE) == bytes((OPERSTATE_UP,)):
+                yield index
+        elif kind == RTM_NEWADDR:
+            yield IFADDR.unpack_from(data, begin)[4]
 
 
 def _wait(interface: str, seconds: float | None, holds: Callable[[Link], bool]) -> bool:

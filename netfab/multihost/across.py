@@ -22,6 +22,7 @@ from netfab.multihost.each_host import (
     programs,
     reconcile,
     refuse_home,
+    refuse_unknown,
     status,
     topology_of,
     tried,
@@ -119,6 +120,7 @@ def apply(
     *,
     take_over: bool = False,
     skip_unreachable: bool = False,
+    forget: Collection[str] = (),
     only: Collection[str] = (),
     saved: SavedPlan | None = None,
     confirm: float = 0.0,
@@ -128,9 +130,10 @@ def apply(
     """Make all hosts match the topology, or change none.
 
     Hosts that the fabric is on and that the file no longer has are cleared. `skip_unreachable`: hosts that
-    can't be reached stay as they are, until a later apply; `only`: nothing but what those nodes have or need;
-    `saved`: nothing at all unless file and kernels are as they were when that plan was saved; `confirm`:
-    seconds after which each host goes back, unless `confirmed` comes before. Raises NetfabError.
+    can't be reached stay as they are, until a later apply; `forget`: of those that the file no longer has,
+    the ones that are not asked again if they are not reached now; `only`: nothing but what those nodes have
+    or need; `saved`: nothing at all unless file and kernels are as they were when that plan was saved;
+    `confirm`: seconds after which each host goes back, unless `confirmed` comes before. Raises NetfabError.
     """
     written = topology
     with (
@@ -139,17 +142,20 @@ def apply(
     ):
         entry = book.entry(topology.name)
         _refuse_elsewhere(topology, hosts, file, entry, take_over)
+        _refuse_forgetting(topology, hosts, entry, forget)
         gone = {host: ssh for host, ssh in (entry.hosts if entry else {}).items() if host not in hosts}
         cleared = {} if only else gone
         secret = secret_of(topology, where)
         with party({**hosts, **cleared}, where, way, book.keep_alive) as together:
             for attempt in range(ATTEMPTS):
                 others = book.others(topology.name)
-                made = planned(topology, together, hosts, entry, others, skip_unreachable, only, secret)
+                made = planned(
+                    topology, together, hosts, entry, others, skip_unreachable, only, secret, cleared, forget
+                )
                 give(together, made.plans, where)
                 begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
                 orders = dict(orders_for(topology, made, begun, take_over, cleared, confirm))
-                left = cleared.keys() & made.said
+                left = {*(cleared.keys() & made.said), *forget}
                 hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
                 text = kept_text(written) if not only else entry.topology if entry else ""
                 decided = begun._replace(hosts=hosts_then, topology=text)
@@ -234,6 +240,23 @@ def _refuse_elsewhere(
         )
     refuse_another(entry, file, take_over)
     refuse_home(entry, {**entry.hosts, **hosts})
+
+
+def _refuse_forgetting(
+    topology: Topology, hosts: Mapping[str, str], entry: Entry | None, forget: Collection[str]
+) -> None:
+    """Raises NetfabError where a host is to be forgotten that the file has, or that the fabric is not on."""
+    for host in forget:
+        if host in hosts:
+            at = topology.hosts[host].at.own if host in topology.hosts else None
+            raise NetfabError(
+                f"{host} is one of the file's hosts, and those are not forgotten",
+                at=at,
+                hint="take its line away, and have its nodes run elsewhere",
+            )
+        if entry is None:
+            raise NetfabError(f"fabric {topology.name} was not applied from here: no host of it is known")
+        refuse_unknown(entry, [host])
 
 
 def apply_alone(

@@ -6,18 +6,18 @@ across.py re-exports it. What a host says is put together here, with its name.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from netfab.diagnose.trials import Trial, Verdict
-from netfab.errors import NetfabError, StoreError
+from netfab.errors import NetfabError, NotReached, StoreError
 from netfab.objects.decode import plain
 from netfab.remote import answers
 from netfab.remote.answers import Changes
 from netfab.remote.meeting import greeted, tell_what_was_decided
 from netfab.remote.messages import understood
-from netfab.remote.party import Connect, Party, connect, party
+from netfab.remote.party import Connect, connect, party
 from netfab.store.book import Book, Entry
 from netfab.topology.kept import whole_text
 from netfab.where import HERE, Where, locked_book, opened_book, store_of
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@contextmanager
-def _those_of(entry: Entry, where: Where, way: Connect) -> Iterator[Party]:
-    """All hosts of a fabric, who have heard what was decided last."""
-    refuse_home(entry, entry.hosts)
-    with party(entry.hosts, where, way) as together:
-        tell_what_was_decided(together, entry.name, greeted(together, entry.name))
-        yield together
-
-
 def _on_each(
     function: str,
     entry: Entry,
@@ -44,18 +35,34 @@ def _on_each(
     way: Connect,
     how: Callable[[Any], T],
 ) -> dict[str, T]:
-    with _those_of(entry, where, way) as together:
+    """What a function returns on each host that is reached, once it has heard what was decided last."""
+    refuse_home(entry, entry.hosts)
+    with party(entry.hosts, where, way) as together:
+        heard = greeted(together, entry.name, skip_unreachable=True)
+        tell_what_was_decided(together, entry.name, heard)
         return answers.read_all(together.call(function, {"fabric": entry.name}), how)
 
 
+def _whole(entry: Entry, said: Collection[str], found: T) -> T:
+    """What was found, if all hosts said something. Raises NotReached with it."""
+    if away := sorted(entry.hosts.keys() - {*said}):
+        raise NotReached(entry.name, away, found)
+    return found
+
+
 def drift(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> Changes:
-    """What others changed on any host since the last apply."""
-    return with_hosts(_on_each("drift", entry, where, way, answers.changes))
+    """What others changed on any host since the last apply. Raises NotReached with that of the others."""
+    said = _on_each("drift", entry, where, way, answers.changes)
+    return _whole(entry, said, with_hosts(said))
 
 
 def reconcile(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> Changes:
-    """Repair what others changed; each host by itself, from what it has in its own store."""
-    return with_hosts(_on_each("reconcile", entry, where, way, answers.changes))
+    """Repair what others changed; each host by itself, from what it has in its own store.
+
+    Raises NotReached, with what was repaired on the others.
+    """
+    said = _on_each("reconcile", entry, where, way, answers.changes)
+    return _whole(entry, said, with_hosts(said))
 
 
 def with_hosts(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> Changes:
@@ -69,12 +76,14 @@ def destroy(
     *,
     force: bool = False,
     skip_unreachable: bool = False,
+    forget: Collection[str] = (),
     way: Connect = connect,
 ) -> Changes:
     """Leave nothing of the fabric on any host. The book keeps hosts that were not reached.
 
-    Nothing is changed where one is not reached, and that is not to be skipped. A store that is lost hinders
-    nothing; StoreError then says what is still held there.
+    Nothing is changed where one is not reached, and that is not to be skipped; of those in `forget` the book
+    keeps nothing, reached or not. A store that is lost hinders nothing; StoreError then says what is still
+    held there.
     """
     with ExitStack() as stack:
         copy, lost = opened_book(where), None
@@ -85,17 +94,28 @@ def destroy(
         except StoreError as error:
             lost = error
         refuse_home(entry, entry.hosts)
+        refuse_unknown(entry, forget)
         with party(entry.hosts, where, way, book.keep_alive) as together:
-            greeted(together, entry.name, {}, skip_unreachable)
+            greeted(together, entry.name, {}, skip_unreachable, entry.hosts, forget)
             said = together.call("destroy", {"fabric": entry.name, "force": force})
             found = answers.read_all(said, answers.changes)
-        left = entry._replace(hosts={host: ssh for host, ssh in entry.hosts.items() if host not in found})
+        gone = {*found, *forget}
+        left = entry._replace(hosts={host: ssh for host, ssh in entry.hosts.items() if host not in gone})
         lost = lost or _forgotten(left, book)
         if lost is not None:
             with suppress(StoreError):
                 copy.keep(left)
             raise _still_held(left, lost) from lost
     return with_hosts(found)
+
+
+def refuse_unknown(entry: Entry, hosts: Iterable[str]) -> None:
+    """Raises NetfabError where the fabric is not on one of these hosts."""
+    for host in hosts:
+        if host not in entry.hosts:
+            raise NetfabError(
+                f"fabric {entry.name} is on no host {host}", hint=f"it is on {', '.join(entry.hosts)}"
+            )
 
 
 def _forgotten(left: Entry, book: Book | SharedBook) -> StoreError | None:
@@ -167,11 +187,16 @@ def status(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> dict
 
 
 def programs(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> list[dict[str, Any]]:
-    """Every program of the fabric, as `ps -o json` prints it, with its host."""
-    found = _on_each("programs", entry, where, way, answers.programs)
-    return [
-        {**one, "host": host} for host, ran in found.items() for one in ran if one["fabric"] == entry.name
-    ]
+    """Every program of the fabric, as `ps -o json` prints it, with its host.
+
+    Raises NotReached, with those of the hosts that are.
+    """
+    said = _on_each("programs", entry, where, way, answers.programs)
+    return _whole(
+        entry,
+        said,
+        [{**one, "host": host} for host, ran in said.items() for one in ran if one["fabric"] == entry.name],
+    )
 
 
 def tried(

@@ -14,7 +14,7 @@ from netfab.runtime.paths import Paths
 from netfab.store.store import Record
 from netfab.topology.suggest import nearest
 from netfab.tuples import NamedTuple
-from netfab.where import HERE, Where, need_root, opened_store, records
+from netfab.where import HERE, Where, need_root, read_store, records
 
 if TYPE_CHECKING:
     from netfab.engine.diff import Change
@@ -31,7 +31,7 @@ def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]
     """
     fabric_name, _, name = node.rpartition("/")
     found = []
-    with opened_store(where) as store:
+    with read_store(where) as store:
         for record in store.records():
             if fabric_name in ("", record.name) and name in (nodes := json.loads(record.summary)["nodes"]):
                 found.append((record, name, nodes[name]))

@@ -70,7 +70,10 @@ def restart(nodes: Iterable[str], where: Where = HERE, timeout: float = 10.0) ->
 
 
 def kill(nodes: Iterable[str], where: Where = HERE, number: int = signal.SIGKILL) -> None:
-    """Send a signal to the first process of each. One that ends it is a stop. Raises NetfabError."""
+    """Send a signal to the first process of each; of SIGKILL they have ended on return.
+
+    One that ends it is a stop. Raises NetfabError.
+    """
     from netfab.runtime import client
 
     def act(fabric: str, programs: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from netfab.nodes.by_name import node_of
@@ -49,7 +50,8 @@ def usage(nodes: Iterable[str] | None = None, where: Where = HERE) -> dict[tuple
         paths = Paths(fabric, where.run, where.state)
         for name, one in status(paths).items():
             if one.pid and (wanted is None or (fabric, name) in wanted):
-                found[fabric, name] = usage_of(one, find_hierarchies(paths))
+                with suppress(FileNotFoundError):  # the fabric is destroyed at this moment
+                    found[fabric, name] = usage_of(one, find_hierarchies(paths))
     return found
 
 

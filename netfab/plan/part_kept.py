@@ -1,7 +1,8 @@
-"""What a part of a plan must not take: what other nodes keep as it is applied.
+"""What a plan must not take: what others keep as it is applied.
 
-The file may have these nodes no more, or otherwise; the host has them as they were. Pure, from the summary of
-what was applied.
+To a part of a plan these are all other nodes: the file may have them no more, or otherwise; the host has them
+as they were. To a plan that some hosts do not hear of, it is what these hosts may still have. Pure, from what
+was applied and is leased.
 """
 
 from __future__ import annotations
@@ -28,6 +29,16 @@ NOTHING: Summary = {"networks": {}, "nodes": {}}
 _KEPT = ", which --only leaves as it is"
 
 
+class Keeper(NamedTuple):
+    """Who keeps what the file no longer has, in words that follow what is kept."""
+
+    what: str
+    lease: str  # how long a lease stays
+
+
+_OTHERS = Keeper(_KEPT, "ends with an apply of the whole file")
+
+
 class _Kept(NamedTuple):
     """An address of a node that is not in the part, or of none (""), and whose it is in words."""
 
@@ -37,23 +48,41 @@ class _Kept(NamedTuple):
     holder: str
 
 
-def beside(facts: Facts, layout: Layout, leases: Collection[Lease], nodes: Set[str], there: Summary) -> Facts:
+def beside(
+    facts: Facts,
+    layout: Layout,
+    leases: Collection[Lease],
+    nodes: Set[str],
+    there: Summary,
+    keeper: Keeper = _OTHERS,
+) -> Facts:
     """The facts for a plan of these nodes, which leaves to all others what is theirs now.
 
     `layout` is what was chosen without that, `there` the summary of what is applied. The same facts where
     nothing is in the way.
     """
-    kept = [*_addresses(nodes, there), *_leased(layout, leases)]
+    kept = [*_addresses(nodes, there), *_leased(layout, leases, keeper)]
     held = {bridge: dict(addresses) for bridge, addresses in facts.held.items()}
     for bridge, one in _in_the_way(layout, nodes, kept):
         held.setdefault(bridge, {}).setdefault(one.address, one.holder)
     vnis = [
-        (int(lease.value), f"network {lease.key}{_KEPT}")
+        (int(lease.value), f"network {lease.key}{keeper.what}")
         for lease in sorted(leases)
         if lease.kind == "vni" and lease not in layout.wants
     ]
     subnets = _subnets(layout, leases, nodes, _prefixes(layout, leases, kept, there))
     return facts._replace(held=held, vnis=(*facts.vnis, *vnis), reservations=(*facts.reservations, *subnets))
+
+
+def beside_absent(
+    facts: Facts, layout: Layout, leases: Collection[Lease], nodes: Set[str], absent: Collection[str]
+) -> Facts:
+    """The facts for a plan that these hosts do not hear of: what is leased stays so, for they may go on."""
+    hosts, are = ", ".join(absent), "is" if len(absent) == 1 else "are"
+    keeper = Keeper(
+        f", which {hosts} may still have", f"stays while {hosts} {are} neither reached nor forgotten"
+    )
+    return beside(facts, layout, leases, nodes, NOTHING, keeper)
 
 
 def taken(topology: Topology, part: Plan, there: Summary) -> Iterator[NetfabError]:
@@ -89,13 +118,13 @@ def _addresses(nodes: Set[str], there: Summary) -> Iterator[_Kept]:
                 yield _Kept(name, segment, ip_address(text), f"node {name}{_KEPT}")
 
 
-def _leased(layout: Layout, leases: Collection[Lease]) -> Iterator[_Kept]:
-    """Addresses leased to what the file has no more: a part lets go of no lease."""
+def _leased(layout: Layout, leases: Collection[Lease], keeper: Keeper) -> Iterator[_Kept]:
+    """Addresses leased to what the file has no more, where no lease is let go of."""
     wanted = {lease.key for lease in layout.wants if lease.kind == "address"}
     for lease in sorted(leases):
         if lease.kind == "address" and lease.key not in wanted:
             segment, _, seat = lease.key.rpartition("/")[0].rpartition("/")
-            holder = f"the lease of {seat.partition('#')[0]}, which ends with an apply of the whole file"
+            holder = f"the lease of {seat.partition('#')[0]}, which {keeper.lease}"
             yield _Kept("", segment, ip_address(lease.value), holder)
 
 

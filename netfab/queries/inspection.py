@@ -18,7 +18,7 @@ from netfab.runtime.paths import Paths
 from netfab.runtime.status import Status, status_of
 from netfab.store.store import Record
 from netfab.tuples import NamedTuple
-from netfab.where import HERE, Where, opened_host, opened_store
+from netfab.where import HERE, Where, opened_host, read_store
 
 # Of a Spec: what the node says itself.
 _INTERNAL = frozenset({"fabric", "name", "netns", "hosts_file", "resolv_conf", "addresses", "hostname"})
@@ -40,7 +40,7 @@ def inspect(what: str, where: Where = HERE) -> dict[str, Any]:
 
     Raises NetfabError where nothing has that name, or things of several fabrics have.
     """
-    with opened_store(where) as store:
+    with read_store(where) as store:
         known = store.records()
     if any(record.name == what for record in known):
         return status(what, where)

@@ -32,7 +32,7 @@ from netfab.where import (
     need_root,
     opened_book,
     opened_host,
-    opened_store,
+    read_store,
     records_of_any,
     refuse_another,
 )
@@ -53,8 +53,8 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
     """
     from netfab.runtime.status import status as containers
 
-    with opened_store(where) as store, opened_host(name, where) as host:
-        record = known_record(store, name)
+    with read_store(where) as store, opened_host(name, where) as host:
+        record = known_record(store, name, where)
         found: dict[str, Any] = {
             "version": 1,
             "fabric": name,
@@ -91,7 +91,7 @@ def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
     """What of this host has come in the way of a fabric, of which itself nothing has changed."""
     from netfab.objects.uplink import Uplink
 
-    with opened_store(where) as store, opened_host(name, where) as host:
+    with read_store(where) as store, opened_host(name, where) as host:
         record = store.record(name)
         kinds = (Firewall, Uplink, Container)
         wanted = Fabric.from_json(record.desired, kinds) if record else Fabric(name)
@@ -117,8 +117,8 @@ def _left_by_name(wanted: Fabric, host: LocalHost) -> Iterator[str]:
 def topology_of(name: str, where: Where = HERE) -> str:
     """The file that the fabric was last applied from, whatever became of that: it plans to no changes."""
     need_root("status -o topology")
-    with opened_store(where) as store:
-        record = known_record(store, name)
+    with read_store(where) as store:
+        record = known_record(store, name, where)
     if not record.topology:
         raise NetfabError(
             f"nothing is known of the file of fabric {name}: it was applied in parts, or of none",
@@ -142,7 +142,7 @@ def bridges(where: Where = HERE) -> list[dict[str, Any]]:
     """Every bridge of this host, whoever made it."""
     with opened_host("", where) as host:
         found = host.bridges()
-    with opened_store(where) as store:
+    with read_store(where) as store:
         owners = {
             chosen["bridge"]: record.name
             for record in store.records()
@@ -206,7 +206,8 @@ def shared_by(file: str) -> tuple[str, Etcd] | None:
 
 def _written(key: str, file: str) -> str:
     """What a file says at its top; "" where it doesn't, or can't be read."""
-    from netfab.topology.source import MAX_BYTES, Source
+    from netfab.topology import MAX_BYTES
+    from netfab.topology.source import Source
 
     try:
         with open(0 if file == "-" else file, "rb", closefd=file != "-") as opened:

@@ -1,6 +1,6 @@
 """The agent: answers a controller about the host that it runs on, and changes it when told to.
 
-docs/hosts.rst has the verbs and their answers. At any time it has one transaction, or none.
+docs/architecture.rst has the verbs and their answers. At any time it has one transaction, or none.
 """
 
 from __future__ import annotations

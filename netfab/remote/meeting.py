@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from netfab.errors import NetfabError, raise_all
 from netfab.objects.decode import plain
@@ -12,26 +12,46 @@ from netfab.remote.messages import PROTOCOL
 from netfab.remote.orders import last_of
 from netfab.remote.party import Party, answers, unreachable
 
+_STILL = "`--skip-unreachable` where it comes back, `--forget {host}` where it never does"
+
 
 def greeted(
-    together: Party, name: str, asked: Mapping[str, Asked] = {}, skip_unreachable: bool = False
+    together: Party,
+    name: str,
+    asked: Mapping[str, Asked] = {},
+    skip_unreachable: bool = False,
+    gone: Collection[str] = (),
+    forget: Collection[str] = (),
 ) -> dict[str, Hello]:
-    """What every host says of itself; of those that are not reached nothing, or it is an error."""
+    """What every host says of itself; of those that are not reached nothing, or it is an error.
+
+    With `skip_unreachable` it is one only where none is reached; for those to `forget` it never is. `gone`:
+    those that can be forgotten.
+    """
     about = {"verb": "hello", "fabric": name}
     said = together.ask(
         {host: {**about, "asked": plain(asked.get(host, Asked()))} for host in together.channels}
     )
     away = unreachable(said)
-    if skip_unreachable and len(away) < len(said):
-        together.leave_out(away)
-        said = {host: answer for host, answer in said.items() if host not in away}
-    found = answers(said)
+    out = set(away) if skip_unreachable and len(away) < len(said) else away.keys() & {*forget}
+    for host in away.keys() & {*gone}:
+        away[host].hint = away[host].hint or _STILL.format(host=host)
+    together.leave_out(out)
+    found = answers({host: answer for host, answer in said.items() if host not in out})
     raise_all(
         NetfabError(f"{host} speaks version {answer.get('protocol')} of the protocol, and we {PROTOCOL}")
         for host, answer in found.items()
         if answer.get("protocol") != PROTOCOL
     )
     return read_all(found, hello)
+
+
+def forgotten(host: str, fabric: str) -> str:
+    """What is to be said of a host that is, and was not reached."""
+    return (
+        f"{host} is forgotten, unreached: what it has of {fabric} stays there;"
+        f" should it come back, `netfab destroy {fabric}` on it ends that"
+    )
 
 
 def tell_what_was_decided(together: Party, name: str, said: Mapping[str, Hello]) -> dict[str, Hello]:

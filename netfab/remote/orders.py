@@ -21,6 +21,7 @@ from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
 from netfab.where import applying_user
 
+_HELD_ON = ("subnet", "address", "vni")  # what two can't have at once
 _OWN = ("publish", "borrowed", "inside")  # leases that are one host's own
 
 
@@ -33,6 +34,7 @@ class Planned(NamedTuple):
     facts: Mapping[str, Facts]
     leases: frozenset[Lease]  # what the fabric held before
     there: Mapping[str, Fabric] = {}  # what is on each host, where only a part is planned
+    kept: frozenset[Lease] = frozenset()  # those of before that are held on, also where nobody wants them
 
 
 def desired_on(host: str, planned: Planned) -> Fabric:
@@ -42,7 +44,9 @@ def desired_on(host: str, planned: Planned) -> Fabric:
 
 
 def _wants_on(host: str, planned: Planned) -> frozenset[Lease]:
-    return leases_within(planned.plans[host], planned.said[host].leases)
+    wants = leases_within(planned.plans[host], planned.said[host].leases)
+    held = {(lease.kind, lease.key) for lease in wants}
+    return wants | {lease for lease in planned.kept if lease.kind in _HELD_ON and lease[:2] not in held}
 
 
 def last_of(said: Mapping[str, Hello]) -> Hello:

@@ -12,7 +12,7 @@ from netfab.objects.base import Fabric
 from netfab.plan import uplinks
 from netfab.plan.facts import Asked, Facts, asked_by
 from netfab.plan.part import nodes_of, part_of
-from netfab.plan.part_kept import NOTHING, beside, taken
+from netfab.plan.part_kept import NOTHING, beside, beside_absent, taken
 from netfab.plan.placement import plan_hosts
 from netfab.plan.planner import Plan
 from netfab.plan.planner import plan as plan_for_one
@@ -20,7 +20,7 @@ from netfab.plan.runs_on import place
 from netfab.plan.subnets import Reservation
 from netfab.remote.alone import facts_of_others, undetermined
 from netfab.remote.answers import Hello, fabric, read_all
-from netfab.remote.meeting import greeted, tell_what_was_decided
+from netfab.remote.meeting import forgotten, greeted, tell_what_was_decided
 from netfab.remote.messages import understood
 from netfab.remote.orders import Planned, leases_of
 from netfab.remote.party import Party
@@ -38,22 +38,28 @@ def planned(
     skip_unreachable: bool = False,
     only: Collection[str] = (),
     secret: bytes = b"",
+    gone: Collection[str] = (),
+    forget: Collection[str] = (),
 ) -> Planned:
     """Ask every host who it is, and plan for those that answer; `only` some nodes.
 
-    `others`: what else is held than hosts know; `secret`: of encrypted networks. Raises NetfabError.
+    `others`: what else is held than hosts know; `secret`: of encrypted networks; `gone`: hosts that the file
+    no longer has; `forget`: those of them that are not missed. Raises NetfabError.
     """
     applied = entry.summary if entry else NOTHING
     asked = _asked(topology, hosts, nodes_of(topology, only, applied["nodes"]) if only else topology.nodes)
-    said = greeted(together, topology.name, asked, skip_unreachable)
-    out = tuple(f"{host} was left out: it is not reached" for host in hosts if host not in said)
+    said = greeted(together, topology.name, asked, skip_unreachable, gone, forget)
+    absent = [host for host in (*hosts, *gone) if host not in said]
+    out = tuple(
+        forgotten(host, topology.name) if host in forget else _left_out(host, host in gone) for host in absent
+    )
     said = tell_what_was_decided(together, topology.name, said)
     there = {host: said[host] for host in hosts if host in said}
     for answer in there.values():
         _refuse_unfound(topology, answer)
     facts = {host: _with_others(answer.facts, others) for host, answer in there.items()}
     if any(own.esp is not None and own.esp.counted for own in facts.values()):
-        again = greeted(together, topology.name, asked, skip_unreachable)
+        again = greeted(together, topology.name, asked, skip_unreachable, gone, forget)
         facts = _received_before_sent(facts, again)
     leases = leases_of(said, entry)
     run = next((answer.run for answer in said.values()), RUN_DIRECTORY)
@@ -69,13 +75,28 @@ def planned(
 
     plans = plans_by(facts)
     if not only:
-        return Planned(plans, said, out, facts, leases)
+        going_on = [host for host in absent if host not in forget]
+        besides = {
+            host: beside_absent(own, plans[host].layout, leases, topology.nodes.keys(), going_on)
+            for host, own in (facts.items() if going_on else ())
+        }
+        plans = plans if besides in ({}, facts) else plans_by(besides)
+        return Planned(plans, said, out, facts, leases, kept=leases if going_on else frozenset())
     nodes = nodes_of(topology, only, applied["nodes"])
     besides = {host: beside(own, plans[host].layout, leases, nodes, applied) for host, own in facts.items()}
     plans = plans if besides == facts else plans_by(besides)
     parts = {host: part_of(topology, plan, only, applied["nodes"]) for host, plan in plans.items()}
     raise_all(error for part in parts.values() for error in taken(topology, part, applied))
     return Planned(parts, said, out, facts, leases, what_is_there(together, parts))
+
+
+def _left_out(host: str, gone: bool) -> str:
+    if gone:
+        return (
+            f"{host}, which the file no longer has, was left out: it is not reached, and keeps what it has;"
+            f" `--forget {host}` where it never comes back"
+        )
+    return f"{host} was left out: it is not reached"
 
 
 def _refuse_unfound(topology: Topology, answer: Hello) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import socket
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from struct import pack
@@ -20,6 +19,7 @@ from netfab.runtime.spec import DEFAULT_ENV
 from netfab.system.calls import Calls, Register, library
 from netfab.system.mounts import AT_FDCWD
 from netfab.system.process import note_close_on_exec
+from netfab.system.sockets import Socket, receive_descriptors, send_descriptors
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -59,15 +59,15 @@ def failure_of(name: str, report: str) -> ContainerFailed:
     return ContainerFailed(name, step, int(number), path)
 
 
-def send_terminal(channel: socket.socket, master: int) -> None:
+def send_terminal(channel: Socket, master: int) -> None:
     """Give the end of a terminal that is not the command's to who is at the other end of a channel."""
-    socket.send_fds(channel, [TERMINAL], [master])
+    send_descriptors(channel, TERMINAL, [master])
     os.close(master)
 
 
-def receive_terminal(channel: socket.socket) -> int | None:
+def receive_terminal(channel: Socket) -> int | None:
     """What send_terminal gave; None: its process ended before."""
-    data, ends, _, _ = socket.recv_fds(channel, len(TERMINAL), 1, socket.MSG_CMSG_CLOEXEC)
+    data, ends = receive_descriptors(channel, len(TERMINAL), 1)
     return ends[0] if data else None
 
 

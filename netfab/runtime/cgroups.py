@@ -136,12 +136,19 @@ def make_leaves(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:
     """Make the leaves and write the limits into them. Raises Unsupported, OSError."""
     leaves = leaves_of(spec, hierarchies)
     for leaf in leaves:
-        os.makedirs(leaf.path, exist_ok=True)
+        make(leaf)
         if not leaf.controllers:
             _enable(leaf, [controller for controller in limits_of(spec) if controller not in hierarchies.v1])
     if limits_of(spec):
         write_limits(spec, leaves)
     return leaves
+
+
+def make(leaf: Leaf) -> None:
+    """Make its directory, and those above it, which whoever finds them empty removes. Raises OSError."""
+    while not os.path.isdir(leaf.path):
+        with suppress(FileNotFoundError):  # one of those has just been removed
+            os.makedirs(leaf.path, exist_ok=True)
 
 
 def existing_leaves(name: str, hierarchies: Hierarchies) -> list[Leaf]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,13 +14,15 @@ from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import tty
 from netfab.runtime.become import failure_of, receive_terminal, run_or_report
 from netfab.runtime.streams import Streams
+from netfab.system.poll import readable
 from netfab.system.process import signal_with_parent
+from netfab.system.sockets import Socket, pair
 
 TIMED_OUT = 124  # exit status, as of timeout(1)
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LEFT = b"\1"  # what a helper reports when a person has left the command to itself
 
-Steps = Callable[[socket.socket | None], Iterator[str]]  # what the child does, as in become.py
+Steps = Callable[[Socket | None], Iterator[str]]  # what the child does, as in become.py
 Leave = Callable[[], None]  # lets who waits for us go
 
 
@@ -51,7 +51,7 @@ def run_on_terminal(name: str, enter: Steps, streams: Streams, leave: Leave | No
 
     `leave` is called when a person leaves that.
     """
-    ours, theirs = socket.socketpair()
+    ours, theirs = pair()
     with theirs:
         child, report = _fork(enter, theirs)
     with ours, suppress(_HungUp), passing_signals(_hang_up):
@@ -66,15 +66,13 @@ def run_on_terminal(name: str, enter: Steps, streams: Streams, leave: Leave | No
 
 def _ends_within(child: int, seconds: float) -> bool:
     pidfd = os.pidfd_open(child)
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
     try:
-        return bool(poll.poll(seconds * 1000))
+        return bool(readable([pidfd], seconds))
     finally:
         os.close(pidfd)
 
 
-def _fork(enter: Steps, channel: socket.socket | None) -> tuple[int, int]:
+def _fork(enter: Steps, channel: Socket | None) -> tuple[int, int]:
     """The child's number, and the pipe on which it says what went wrong."""
     listen, report = os.pipe2(os.O_CLOEXEC)
     hold_back_signals()

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from netfab.runtime.spec import Spec
 from netfab.runtime.status import connect, status, status_of, supervisor_lives
 from netfab.system.replace import replace_file
 from netfab.system.rest import rest
+from netfab.system.sockets import Socket, send_descriptors
 from netfab.system.trees import remove_tree
 
 _T = TypeVar("_T")
@@ -123,12 +123,16 @@ def halt(paths: Paths, spec: Spec) -> None:
         _make_records(paths)
         _write_spec(paths, spec)
         write_record(paths.record(spec.name), Record(EXITED, stopped=True))
+        summons.call(paths)  # from here on it leaves nothing that nobody would look for
     else:
         stop(paths, [spec.name])
 
 
 def send_signal(paths: Paths, names: Sequence[str], number: int) -> None:
-    """Send a signal to the first process of each. Raises NetfabError, for all that don't run."""
+    """Send a signal to the first process of each; of SIGKILL they have ended on return.
+
+    Raises NetfabError, for all that don't run.
+    """
     raise_all(_ask_each(paths, names, {"verb": "signal", "number": number}))
 
 
@@ -217,6 +221,7 @@ def _is_empty(directory: str) -> bool:
 
 def _remove_supervisor(paths: Paths) -> None:
     """Wait until it has ended, then remove its files and the directories that are empty without them."""
+    summons.dismiss(paths)
     with suppress(FileNotFoundError, NotADirectoryError):
         lock = os.open(paths.lock, os.O_RDWR | os.O_CLOEXEC)
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -244,7 +249,7 @@ def _ask(paths: Paths, request: dict[str, Any], descriptors: Sequence[int] = ())
             _connected(paths, time.monotonic() + _PATIENCE) as door,
             suppress(ConnectionError),
         ):
-            socket.send_fds(door, [json.dumps(request).encode()], descriptors)
+            send_descriptors(door, json.dumps(request).encode(), descriptors)
             if answer := door.recv(MESSAGE_LIMIT):
                 return read_answer(answer)
     raise RuntimeFailed(f"each supervisor of {paths.fabric} ended when it was to {request['verb']}")
@@ -259,7 +264,7 @@ def read_answer(answer: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def _connected(paths: Paths, deadline: float) -> Iterator[socket.socket]:
+def _connected(paths: Paths, deadline: float) -> Iterator[Socket]:
     while True:
         with suppress(FileNotFoundError, ConnectionRefusedError):
             door = connect(paths)
@@ -271,6 +276,6 @@ def _connected(paths: Paths, deadline: float) -> Iterator[socket.socket]:
             if time.monotonic() > deadline:
                 raise RuntimeFailed(f"the supervisor of {paths.fabric} neither answers nor ends")
             rest(_GLANCE)
-    summons.dismiss(paths)  # one that was begun in vain: another was there first
+    summons.dismiss(paths)  # it will be asked now; or was begun in vain, for another was there first
     with door:
         yield door

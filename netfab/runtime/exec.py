@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
+from _socket import sethostname
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 
 from netfab.errors import BECOME, IDENTIFY, NetfabError
-from netfab.runtime import cgroups, helper, sealed, tty
+from netfab.runtime import cgroups, helper, inherited, sealed, tty
 from netfab.runtime.become import (
     connect_output,
     enter_directory,
@@ -51,12 +51,14 @@ from netfab.runtime.streams import OWN_STREAMS, Streams
 from netfab.system import linux
 from netfab.system.calls import at_once
 from netfab.system.devpts import open_terminal
+from netfab.system.poll import readable
 from netfab.system.process import (
     clone,
     close_on_exec_from,
     die_with_parent,
     hide_from_ptrace,
 )
+from netfab.system.sockets import Socket
 from netfab.tuples import NamedTuple
 
 _JOINED = (
@@ -121,7 +123,7 @@ def main(request: str, report: str) -> None:
     os.set_inheritable(int(report), False)
     with open(int(request), "rb") as pipe:
         asked = pipe.read()
-    if not asked:  # our caller needed no helper, or is gone
+    if not asked or readable([int(report)], 0):  # our caller needed no helper, or is gone: nobody hears us
         os._exit(0)
     paths, words, silent, detached = json.loads(asked)
     wanted = _Wanted(*words)
@@ -173,9 +175,10 @@ def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | 
     )
     rights = every_right() if wanted.privileged else rights_with(capabilities_of(spec))
 
-    def enter(channel: socket.socket | None) -> Iterator[str]:
+    def enter(channel: Socket | None) -> Iterator[str]:
         yield "join its cgroups"
         die_with_parent()
+        inherited.let_go()
         at_once(hide_from_ptrace)
         at_once(join_cgroups, tuple(cgroups.join_paths(leaves)))
         yield "enter its namespaces"
@@ -246,13 +249,13 @@ def run_in_namespace(
     """
     shown = dict(os.environ if env is None else env)
 
-    def enter(channel: socket.socket | None) -> Iterator[str]:
+    def enter(channel: Socket | None) -> Iterator[str]:
         yield "enter its network"
         die_with_parent()
         linux.setns(netns, linux.CLONE_NEWNET)
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS)
         linux.mount("", "/", flags=linux.MS_SLAVE | linux.MS_REC)
-        socket.sethostname(hostname)
+        sethostname(hostname)
         yield "show its names"
         for source, target in ((hosts_file, "/etc/hosts"), (resolv_conf, "/etc/resolv.conf")):
             if source and os.path.exists(target):
@@ -273,7 +276,7 @@ def run_in_namespace(
     return run_on_terminal(hostname, enter, streams) if terminal else run(hostname, enter, streams)
 
 
-def _connect(streams: Streams, channel: socket.socket | None, opened: Callable[[], tuple[int, int]]) -> None:
+def _connect(streams: Streams, channel: Socket | None, opened: Callable[[], tuple[int, int]]) -> None:
     """The streams become the command's; or one end of a new terminal, whose other one goes to our caller."""
     if channel is None:
         at_once(connect_output, *streams)

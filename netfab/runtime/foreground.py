@@ -10,7 +10,6 @@ import json
 import os
 import select
 import signal
-import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from netfab.runtime.protocol import MESSAGE_LIMIT
 from netfab.runtime.status import Status, connect, status_of
 from netfab.system import files
 from netfab.system.rest import rest
+from netfab.system.sockets import Socket, receive_descriptors
 from netfab.tuples import NamedTuple
 
 _CHUNK = 1 << 16
@@ -78,9 +78,16 @@ def minding(paths: Paths, name: str) -> Iterator[None]:
             _ask(door, {"verb": "mind", "name": ""})
 
 
-def _ask(door: socket.socket, request: dict[str, str]) -> list[int]:
+def _ask(door: Socket, request: dict[str, str]) -> list[int]:
     door.send(json.dumps(request).encode())
-    return list(socket.recv_fds(door, MESSAGE_LIMIT, 1, socket.MSG_CMSG_CLOEXEC)[1])
+    return receive_descriptors(door, MESSAGE_LIMIT, 1)[1]
+
+
+def _terminal(paths: Paths, name: str) -> list[int]:
+    """The other end of a program's terminal; none where it has ended, be it with its supervisor."""
+    with suppress(OSError), connect(paths) as door:
+        return _ask(door, {"verb": "terminal", "name": name})
+    return []
 
 
 def look_at(paths: Paths, name: str, view: View) -> Status:
@@ -95,7 +102,7 @@ class _Look:
     def __init__(self, paths: Paths, name: str, view: View) -> None:
         self._paths, self._name, self._view = paths, name, view
         shown = ((paths.log(name), view.stdout), (paths.errors(name), view.stderr))
-        self._outputs = [_Output(path, to) for path, to in shown if to != -1 and os.path.exists(path)]
+        self._outputs = list(_outputs(shown))
         self._watching_from = time.monotonic() + _EARLY
         self._input: _Input | None = None
         self._logs = self._terminal = -1
@@ -120,8 +127,7 @@ class _Look:
             with self._hearing(_PASSED_ON if self._view.heard else ()):
                 yield
             return
-        with connect(self._paths) as door:
-            ends = _ask(door, {"verb": "terminal", "name": self._name})
+        ends = _terminal(self._paths, self._name)
         self._terminal = ends[0] if ends else -1
         if ends and stdin is not None:
             self._input = _Input(stdin, os.dup(self._terminal), tty.Keys())
@@ -170,7 +176,7 @@ class _Look:
         for output in self._outputs:
             output.copy()
 
-    def _asked(self) -> socket.socket | None:
+    def _asked(self) -> Socket | None:
         """Where the supervisor will say that it is over; None where it may be, for there is no supervisor."""
         try:
             door = connect(self._paths)
@@ -215,7 +221,8 @@ class _Look:
     def _watch(self) -> None:
         self._logs = files.watch_init()
         for output in self._outputs:
-            files.watch(self._logs, output.path, files.IN_MODIFY)
+            with suppress(FileNotFoundError):  # it is removed, which its status will say
+                files.watch(self._logs, output.path, files.IN_MODIFY)
         self._copy()  # what was written since we looked last
 
     def _pass_on(self, number: int) -> None:
@@ -235,7 +242,7 @@ class _Look:
                 tty.copy_size(self._view.stdout, self._terminal)
 
 
-def _hear(door: socket.socket) -> None:
+def _hear(door: Socket) -> None:
     """What a supervisor says at the end of a wait; nothing where it was killed. Raises RuntimeFailed."""
     with suppress(ConnectionError):
         if answer := door.recv(MESSAGE_LIMIT):
@@ -258,6 +265,14 @@ class _Output:
             if not data:
                 return
             tty.write(self._to, data)
+
+
+def _outputs(shown: Iterable[tuple[str, int]]) -> Iterator[_Output]:
+    """Of the logs that somebody looks at, those that there are."""
+    for path, to in shown:
+        if to != -1:
+            with suppress(FileNotFoundError):
+                yield _Output(path, to)
 
 
 class _Input:

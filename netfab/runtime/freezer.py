@@ -12,10 +12,10 @@ import time
 from contextlib import suppress
 
 from netfab.errors import NetfabError, Unsupported
-from netfab.runtime.cgroups import Hierarchies, Leaf, existing_leaves
+from netfab.runtime.cgroups import Hierarchies, Leaf, existing_leaves, make
 from netfab.system.rest import rest
 
-_PATIENCE = 2.0  # seconds: one that waits for a disk or a server halts only when that has answered
+_PATIENCE = 10.0  # seconds, runc's: one that waits for a disk, or for a processor, halts only after that
 _GLANCE = 0.001  # seconds between two looks at v1's freezer, which tells nobody
 
 
@@ -68,7 +68,7 @@ def _new_leaf(name: str, pid: int, hierarchies: Hierarchies) -> Leaf:
         )
     point, controllers = hierarchies.v1["freezer"]
     leaf = Leaf(f"{point}/netfab/{hierarchies.group}/{name}", controllers)
-    os.makedirs(leaf.path)
+    make(leaf)
     while missing := _processes_beside(pid) - set(_read(leaf, "cgroup.procs").split()):
         for one in missing:
             with suppress(ProcessLookupError):

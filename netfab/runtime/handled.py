@@ -3,26 +3,66 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
+
+from netfab.system.proc import stat_fields, text_of
+from netfab.system.rest import rest
 
 _WAITS = {"x86_64": "128", "aarch64": "137"}.get(os.uname().machine, "")  # rt_sigtimedwait, asm/unistd.h
+_RUNS = "running"  # or has been woken and waits for a processor
+_BUSY = 2  # clock ticks of a processor: who is woken by the clock waits again long before
+_PATIENCE = 1.0  # seconds
+_GLANCE = 0.001  # seconds between two looks at one that runs
 
 
 def handles(pid: int, number: int) -> bool:
     """Whether it handles the signal, blocks it, or waits for signals; False when it is gone.
 
-    proc_pid_status(5). What tini waits for by sigtimedwait(2) is shown as blocked only in between.
+    proc_pid_status(5). What tini waits for by sigtimedwait(2) is shown as blocked only in between. It wakes
+    every second, so one that runs may be on its way there: only one that goes on running is not.
     """
     try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigCgt:", "SigBlk:"))]
-        return any(mask & 1 << (number - 1) for mask in masks) or _waits_for_signals(pid)
+        busy, until = _ticks(pid) + _BUSY, time.monotonic() + _PATIENCE
+        while (answer := _answer(pid, number)) is None:
+            if _ticks(pid) >= busy or time.monotonic() > until:
+                return False
+            rest(_GLANCE)
+        return answer
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def _waits_for_signals(pid: int) -> bool:
+def _answer(pid: int, number: int) -> bool | None:
+    """None: it runs, or did so while it was looked at."""
+    before = _status(pid)
+    if any(mask & 1 << (number - 1) for mask in _noticed(before)):
+        return True
+    call = _system_call(pid)
+    if call == _WAITS:
+        return True
+    return False if call != _RUNS and _status(pid) == before else None
+
+
+def _status(pid: int) -> str:
+    """Its masks, and at the end how often it has given its processor away."""
+    text = text_of(f"/proc/{pid}/status")
+    return text[text.find("SigQ:") :]
+
+
+def _noticed(status: str) -> Iterator[int]:
+    lines = (line.split() for line in status.splitlines() if line.startswith(("SigCgt:", "SigBlk:")))
+    return (int(mask, 16) for _, mask in lines)
+
+
+def _system_call(pid: int) -> str:
+    """The number of the one that it is in; _RUNS; "" where that is not for us to know."""
     try:
-        with open(f"/proc/{pid}/syscall", encoding="utf-8") as file:
-            return file.read().split()[0] == _WAITS
+        return text_of(f"/proc/{pid}/syscall").split()[0]
     except PermissionError:  # of another user's process, or where ptrace is restricted
-        return False
+        return ""
+
+
+def _ticks(pid: int) -> int:
+    """Of a processor, that it has had; 0 when it is gone."""
+    return sum(map(int, stat_fields(pid)[11:13]))

@@ -12,6 +12,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 
 from netfab import TYPE_CHECKING
@@ -281,16 +282,16 @@ class Keeper:
     def _end_process(self, container: Container, timeout: float) -> None:
         number = stop_signal(record.read_spec(self._paths.spec(container.name)).stop_signal)
         if timeout <= 0 or not handles(container.record.pid, number):
-            signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
+            _signal(container, signal.SIGKILL)
         else:
-            signal.pidfd_send_signal(container.pidfd, number)
+            _signal(container, number)
             self._timers.after(timeout, lambda: self._kill_if_running(container))
         if container.record.paused:  # what is frozen does not answer
             self._thaw(container)
 
     def _kill_if_running(self, container: Container) -> None:
         if container.pidfd != -1:
-            signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
+            _signal(container, signal.SIGKILL)
 
     def send(self, names: Iterable[str], number: int) -> dict[str, NetfabError]:
         """Send a signal to the first process of each; what went wrong.
@@ -396,6 +397,12 @@ def _attempt(
         except (OSError, NetfabError) as error:
             wrong.append((container, error))
     return made, wrong
+
+
+def _signal(container: Container, number: int) -> None:
+    """Of one that was adopted somebody else may have seen the end already; we shall be told of it."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(container.pidfd, number)
 
 
 def stop_signal(text: str) -> int:

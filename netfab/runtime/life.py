@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import socket
 from array import array
 from collections.abc import Callable, Iterator
 from struct import pack
@@ -37,6 +36,7 @@ from netfab.system.descriptors import reserve
 from netfab.system.devpts import control_by, open_terminal
 from netfab.system.mounts import RESOLVE_BENEATH, note_open_below
 from netfab.system.process import hide_from_ptrace, note_close
+from netfab.system.sockets import Socket
 from netfab.system.trees import make_directories
 from netfab.tuples import NamedTuple
 
@@ -237,7 +237,7 @@ class Lives:
         It is bound at /dev/console nowhere (CVE-2025-52565).
         """
         master, slave = open_terminal(root, self._user.uid)
-        way = socket.socket(fileno=channel)
+        way = Socket(fileno=channel)
         send_terminal(way, master)
         way.detach()  # it is needed again
         control_by(slave)

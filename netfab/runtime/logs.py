@@ -7,13 +7,14 @@ is skipped.
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from netfab.runtime.paths import Paths
 from netfab.runtime.rotation import LOG_LIMIT
 from netfab.runtime.status import status_of
 from netfab.system import files
+from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
 _CHUNK = 1 << 16
@@ -36,17 +37,14 @@ def tail(paths: Paths, name: str, lines: int | None = None) -> list[bytes]:
     """
     found: list[bytes] = []
     for path in _logs_of(paths, name):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            found += _last_lines(fd, lines)[0]
-        finally:
-            os.close(fd)
+        with suppress(FileNotFoundError), open(path, "rb", 0) as log:
+            found += _last_lines(log.fileno(), lines)[0]
     return found if lines is None else found[len(found) - min(lines, len(found)) :]
 
 
-def _logs_of(paths: Paths, name: str) -> list[str]:
-    """What there is of its logs: nothing before it is first started."""
-    return [path for path in (paths.log(name), paths.errors(name)) if os.path.exists(path)]
+def _logs_of(paths: Paths, name: str) -> tuple[str, str]:
+    """Where its logs are: none before it is first started, nor when it is removed, and mostly one."""
+    return paths.log(name), paths.errors(name)
 
 
 def _last_lines(fd: int, lines: int | None) -> tuple[list[bytes], int]:
@@ -84,7 +82,9 @@ def follow(containers: Iterable[tuple[Paths, str]], lines: int | None = None) ->
     followed: list[_Followed] = []
     try:
         for paths, name in containers:
-            followed += (_Followed(paths, name, log, watch) for log in _logs_of(paths, name))
+            for log in _logs_of(paths, name):
+                with suppress(FileNotFoundError):
+                    followed.append(_Followed(paths, name, log, watch))
         for one in followed:
             yield from one.begin(lines)
         while followed:
@@ -156,16 +156,13 @@ class _Followed:
 
 def _wait(watch: int, followed: list[_Followed]) -> None:
     """Until a log grows, a record changes, or a process ends: without a supervisor no record tells that."""
-    poll = select.poll()
-    poll.register(watch, select.POLLIN)
     pidfds = []
     for one in followed:
         try:
             pidfds.append(os.pidfd_open(one.pid))
         except (OSError, ValueError):  # not running just now: its record will change
             continue
-        poll.register(pidfds[-1], select.POLLIN)
-    poll.poll()
+    readable([watch, *pidfds], None)
     for pidfd in pidfds:
         os.close(pidfd)
     try:

@@ -6,9 +6,9 @@ the firewall leads nobody to a node ([::1]) hears at once that nobody answers.
 
 from __future__ import annotations
 
+import _socket as socket  # system/sockets.py says why
 import json
 import os
-import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from errno import EIO, EPROTONOSUPPORT

@@ -13,7 +13,7 @@ NAME_LIMIT = 2000  # names in one request, to stay below that
 DESCRIPTOR_LIMIT = 200  # of one message; the kernel's own limit is 253 (SCM_MAX_FD)
 
 WORD = b"!"  # what a supervisor that is begun waits for
-READY, BUSY = b"+", b"-"  # its answers to that; BUSY: there is one already
+READY, BUSY = b"\0+", b"\0-"  # its answers to that, as no text ends; BUSY: there is one already
 
 
 def describe(error: NetfabError) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from netfab.errors import NetfabError, NotReady
 from netfab.runtime.exec import run_in_container
 from netfab.runtime.logs import tail
 from netfab.runtime.paths import Paths
-from netfab.runtime.status import status_of
+from netfab.runtime.status import Status, status_of
 from netfab.runtime.streams import Streams
 from netfab.system import linux
 from netfab.system.rest import rest
@@ -72,9 +72,15 @@ def wait_ready(
     silent = True
     begun, seconds = time.monotonic(), _FIRST_PAUSE
     waiting = [(node, probe, _check_of(paths, node, probe)) for node in nodes for probe in node.probes]
-    while waiting := [(node, probe, check) for node, probe, check in waiting if not check()]:
+    while True:
+        # First how late it is, and how they are: who is late, or has ended, may have been ready before that.
+        waited = time.monotonic() - begun
+        known = {node.name: status_of(paths, node.name) for node, _, _ in waiting}
+        waiting = [(node, probe, check) for node, probe, check in waiting if not check()]
+        if not waiting:
+            return
         for node, probe, _ in waiting:
-            _raise_if_hopeless(paths, node, probe, time.monotonic() - begun)
+            _raise_if_hopeless(paths, node, probe, known[node.name], waited)
         between()
         if silent and time.monotonic() - begun > LONG:
             silent = False
@@ -100,8 +106,8 @@ def _alive(paths: Paths, names: Iterable[str]) -> Iterator[list[int]]:
             os.close(pidfd)
 
 
-def _raise_if_hopeless(paths: Paths, node: Node, probe: Probe, waited: float) -> None:
-    status, hint = status_of(paths, node.name), ""
+def _raise_if_hopeless(paths: Paths, node: Node, probe: Probe, status: Status | None, waited: float) -> None:
+    hint = ""
     if status is not None and status.over:
         code = "unknown" if status.exit_code is None else status.exit_code
         reason = f"it ended, exit status {code}{': ' + status.error if status.error else ''}"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import gc
 import os
-import socket
 from contextlib import suppress
 
 from netfab.runtime.become import REPORT_LIMIT, TERMINAL, failure_of, run_or_report
 from netfab.runtime.life import Life, Lives, Own, Start
 from netfab.system import linux
 from netfab.system.process import clone
+from netfab.system.sockets import Socket, pair, receive_descriptors
 from netfab.tuples import NamedTuple
 
 _LOG = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -42,7 +42,7 @@ class Expected(NamedTuple):
     start: Start
     cgroup: int | None
     opened: list[int]
-    channel: socket.socket
+    channel: Socket
 
     def close(self) -> None:
         """After its birth: what it has of this is its own."""
@@ -55,12 +55,12 @@ class Newborn(NamedTuple):
     name: str
     pid: int
     pidfd: int
-    channel: socket.socket
+    channel: Socket
 
 
 def expect(birth: Birth) -> Expected:
     """Open what it is born with. Raises OSError."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = pair()
     opened = [theirs.detach()]
     try:
         opened.append(os.open(birth.log, _LOG, 0o600))
@@ -123,10 +123,10 @@ def await_exec(newborn: Newborn) -> int | None:
     """
     text, ends = b"", list[int]()
     with newborn.channel as channel, suppress(ConnectionResetError):  # killed before it said anything
-        while data := socket.recv_fds(channel, REPORT_LIMIT, 1):
-            text = data[0].removeprefix(TERMINAL)
-            ends += data[1]
-            if data[0] != TERMINAL:
+        while found := receive_descriptors(channel, REPORT_LIMIT, 1):
+            text = found[0].removeprefix(TERMINAL)
+            ends += found[1]
+            if found[0] != TERMINAL:
                 break
     if text:
         for end in ends:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 
 from netfab import TYPE_CHECKING
 from netfab.runtime.paths import Paths
+from netfab.runtime.protocol import MESSAGE_LIMIT
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record, read_record, read_spec
 from netfab.runtime.spec import Spec
 from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    import socket
+    from netfab.system.sockets import Socket
 
+_PATIENCE = 5.0  # seconds for a supervisor that is busy with others
 PAUSED, STOPPED = "paused", "stopped"  # of a record that says running, and exited
 
 
@@ -68,8 +71,8 @@ def status_of(paths: Paths, name: str) -> Status | None:
 
 def _status(paths: Paths, name: str, known: Record, spec: Spec) -> Status:
     if known.state == RUNNING and not known.lives:
-        # It has just ended, or did while no supervisor lived: ask again once that question is settled.
-        supervised = supervisor_lives(paths)
+        # It has just ended, or did while no supervisor lived: look again once that question is settled.
+        supervised = _all_is_noted(paths)
         known = read_record(paths.record(name)) or known
         if not supervised and known.state == RUNNING and not known.lives:
             known = known._replace(state=EXITED, pid=0)
@@ -88,6 +91,19 @@ def _status(paths: Paths, name: str, known: Record, spec: Spec) -> Status:
     )
 
 
+def _all_is_noted(paths: Paths) -> bool:
+    """Whether a supervisor lives, which has written down what had ended before it was asked."""
+    try:
+        with connect(paths) as door:
+            door.settimeout(_PATIENCE)
+            door.send(json.dumps({"verb": "wait", "names": []}).encode())
+            return bool(door.recv(MESSAGE_LIMIT))
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+
+
 def _state(known: Record) -> str:
     if known.state == RUNNING and known.paused:
         return PAUSED
@@ -103,12 +119,12 @@ def supervisor_lives(paths: Paths) -> bool:
     return True
 
 
-def connect(paths: Paths) -> socket.socket:
+def connect(paths: Paths) -> Socket:
     """A connection to the supervisor. Raises OSError where there is none."""
-    import socket
+    from netfab.system.sockets import AF_UNIX, SOCK_SEQPACKET, Socket
 
     directory = os.open(paths.fabric_run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    door = Socket(AF_UNIX, SOCK_SEQPACKET)
     try:
         # By way of the directory's descriptor: a socket's path holds 107 bytes.
         door.connect(f"/proc/self/fd/{directory}/{os.path.basename(paths.socket)}")

@@ -2,14 +2,15 @@
 
 The first half touches nothing that others see and takes nearly all of the time, so a command that will need
 a supervisor begins it and does its own work meanwhile. Without the word, which a command that fails or is
-killed never gives, that interpreter ends as if it had not been.
+killed never gives, that interpreter ends as if it had not been. After it, there is somebody as long as the
+command may ask: until it has asked, or lets go.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from _socket import socketpair
+from _socket import SHUT_WR
 from contextlib import suppress
 from typing import NoReturn
 
@@ -18,16 +19,20 @@ from netfab.runtime import sealed
 from netfab.runtime.paths import Paths
 from netfab.runtime.protocol import BUSY, READY, WORD
 from netfab.system.process import close_on_exec_from
+from netfab.system.sockets import Socket, pair
 from netfab.tuples import NamedTuple
 
 _MOST = 1 << 16  # bytes of its last words
+_ANSWERS = (READY, BUSY)
 
 
 class _Begun(NamedTuple):
-    """One that waits for the word."""
+    """One that waits for the word, or has it."""
 
     pid: int  # of our child, which ends as soon as its own one waits
-    way: int  # descriptor that leads there
+    way: Socket  # leads there
+    called: bool = False
+    answered: bool = False
 
 
 _begun: dict[Paths, _Begun] = {}
@@ -44,16 +49,34 @@ def begin(paths: Paths) -> bool:
     return True
 
 
-def summon(paths: Paths) -> bytes:
-    """Have all of it done: READY or BUSY. Raises RuntimeFailed with its last words."""
+def call(paths: Paths) -> None:
+    """Give the word to one that was begun, and do not wait for it: it is soon needed."""
+    begun = _begun.get(paths)
+    if begun is None or begun.called:
+        return
+    _begun[paths] = begun._replace(called=True)
     try:
-        said = _answer(_begun.pop(paths)) if paths in _begun else None
+        begun.way.send(WORD)
+    except OSError:  # it was killed; who needs one begins another
+        _let_go(_begun.pop(paths))
+
+
+def summon(paths: Paths) -> bytes:
+    """Have all of it done: READY or BUSY. Raises RuntimeFailed with its last words.
+
+    One that is ready serves until `dismiss` at least.
+    """
+    if paths in _begun and _begun[paths].answered:  # it is there no more, or this would not be asked
+        dismiss(paths)
+    try:
+        said = _answer(paths)
         if said is None:  # none was begun, or it was killed before it was called
-            said = _answer(_forked(paths)) or b""
+            _begun[paths] = _forked(paths)
+            said = _answer(paths) or b""
     except OSError as error:
         raise _failed(paths, str(error)) from error
-    if said[-1:] in (READY, BUSY):  # before that, what its interpreter or the C library had to say
-        return said[-1:]
+    if said.endswith(_ANSWERS):  # before that, what its interpreter or the C library had to say
+        return said[-len(READY) :]
     with suppress(FileNotFoundError), open(paths.supervisor_log, "rb") as file:
         said = file.read()[-2000:] + said
     words = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
@@ -65,38 +88,50 @@ def _failed(paths: Paths, why: str) -> RuntimeFailed:
 
 
 def dismiss(paths: Paths) -> None:
-    """Have one that was begun end: it is not needed."""
+    """Let go of one that was begun: it ends unless it serves. One that was called knows when this returns."""
     if begun := _begun.pop(paths, None):
-        os.close(begun.way)
-        with suppress(ChildProcessError):  # a caller that ignores SIGCHLD has none to wait for
-            if os.waitpid(begun.pid, os.WNOHANG) == (0, 0):
-                os.kill(begun.pid, signal.SIGKILL)
-                os.waitpid(begun.pid, 0)
+        if begun.called:
+            with suppress(OSError):  # it has ended
+                begun.way.shutdown(SHUT_WR)
+                while begun.way.recv(_MOST):
+                    pass
+        _let_go(begun)
 
 
-def _answer(begun: _Begun) -> bytes | None:
+def _let_go(begun: _Begun) -> None:
+    begun.way.close()
+    with suppress(ChildProcessError):  # a caller that ignores SIGCHLD has none to wait for
+        if os.waitpid(begun.pid, os.WNOHANG) == (0, 0):
+            os.kill(begun.pid, signal.SIGKILL)
+            os.waitpid(begun.pid, 0)
+
+
+def _answer(paths: Paths) -> bytes | None:
     """What it says to the word; None where it ended without having read that, and without any."""
-    said, heard = b"", True
+    call(paths)
+    if paths not in _begun:
+        return None
+    begun, said, heard = _begun[paths], b"", True
     try:
-        os.write(begun.way, WORD)
-        while data := os.read(begun.way, _MOST):
+        while not said.endswith(_ANSWERS) and (data := begun.way.recv(_MOST)):
             said += data
     except ConnectionError:  # of a socket whose other end was closed with the word still in it
         heard = False
-    os.close(begun.way)
-    with suppress(ChildProcessError):
-        os.waitpid(begun.pid, 0)
+    if said.endswith(READY):
+        _begun[paths] = begun._replace(answered=True)
+    else:
+        _let_go(_begun.pop(paths))
     return said if said or heard else None
 
 
 def _forked(paths: Paths) -> _Begun:
     argv = sealed.command("supervisor", *paths)
-    ours, theirs = socketpair()
+    ours, theirs = pair()
     child = os.fork()
     if child == 0:
         _become(argv, theirs.fileno())
     theirs.close()
-    return _Begun(child, ours.detach())
+    return _Begun(child, ours)
 
 
 def _become(argv: list[str], way: int) -> NoReturn:

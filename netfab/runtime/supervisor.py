@@ -15,14 +15,14 @@ import gc
 import json
 import os
 import select
-import socket
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
 from netfab import TYPE_CHECKING
 from netfab.errors import NetfabError
-from netfab.runtime import remover
+from netfab.runtime import inherited, remover
 from netfab.runtime.keeper import Keeper
 from netfab.runtime.launcher import Launcher, raise_open_files
 from netfab.runtime.layers import make_layers, mount_points
@@ -33,21 +33,30 @@ from netfab.runtime.record import read_record, read_spec
 from netfab.runtime.rotation import trim
 from netfab.runtime.timers import Timers
 from netfab.system import linux
+from netfab.system.files import is_at
 from netfab.system.mounts import NSFS_MAGIC, filesystem_magic
+from netfab.system.poll import readable
 from netfab.system.process import user_namespace_is_initial
+from netfab.system.sockets import (
+    AF_UNIX,
+    SOCK_SEQPACKET,
+    Socket,
+    accepted,
+    receive_descriptors,
+    send_descriptors,
+)
 
 if TYPE_CHECKING:
     from typing import Any
 
-_FIRST_REQUEST = 30.0  # seconds to wait for the client that started us
 _ROTATION = 2.0  # seconds between two looks at the logs
 
 
 class _Wait:
     """A request that is answered when its containers are over."""
 
-    def __init__(self, connection: socket.socket, names: set[str]) -> None:
-        self.connection, self.waiting = connection, names
+    def __init__(self, connection: Socket, names: set[str], answer: dict[str, Any]) -> None:
+        self.connection, self.waiting, self.answer = connection, names, answer
 
 
 class Supervisor:
@@ -57,25 +66,31 @@ class Supervisor:
         self._paths, self._mounts = paths, mounts
         self._poll = select.epoll()
         self._timers = Timers()
-        self._connections: dict[int, socket.socket] = {}
+        self._connections: dict[int, Socket] = {}
         self._waits: list[_Wait] = []
         self._minded: dict[int, str] = {}  # connection -> container that whoever has it removes at its end
         self._left: set[str] = set()  # containers that somebody was to remove who has gone
         self._removers: list[int] = []
-        self._expecting = True
         self.keeper = Keeper(paths, self._poll, self._timers, self._is_over)
         self.ports = HeldPorts(paths.ports)
 
-    def serve(self, door: socket.socket) -> None:
-        """Until there is nothing left to supervise."""
+    def serve(self, door: Socket, summoner: int) -> None:
+        """Until there is nothing left to supervise, and who summoned us has asked, or has gone."""
         self._poll.register(door.fileno(), select.EPOLLIN)
-        self._timers.after(_FIRST_REQUEST, self._stop_expecting)
+        self._poll.register(summoner, select.EPOLLIN)
         self._rotate()
-        while self._expecting or self._connections or self.keeper.containers or self.ports:
+        expecting = True
+        while expecting or self._connections or self.keeper.containers or self.ports:
             wait = self._timers.wait()
-            for fd, _ in self._poll.poll(wait if wait < 0 else wait + 0.001):
+            ready = [fd for fd, _ in self._poll.poll(wait if wait < 0 else wait + 0.001)]
+            # What has ended comes first: nobody is told that it runs, and nothing new has its number yet.
+            for fd in sorted(ready, key=lambda fd: (fd == door.fileno(), fd in self._connections)):
                 if fd == door.fileno():
                     self._accept(door)
+                elif fd == summoner and expecting:  # nothing comes there but the end
+                    expecting = False
+                    self._poll.unregister(summoner)
+                    os.close(summoner)
                 elif fd in self._connections:
                     self._serve_one(self._connections[fd])
                 elif self.keeper.owns(fd):
@@ -83,9 +98,6 @@ class Supervisor:
                 elif self.keeper.terminals.owns(fd):
                     self.keeper.terminals.copy(fd)
             self._timers.run()
-
-    def _stop_expecting(self) -> None:
-        self._expecting = False
 
     def _rotate(self) -> None:
         for name in self.keeper.containers:
@@ -95,18 +107,15 @@ class Supervisor:
         self._removers = [pid for pid in self._removers if not remover.has_ended(pid)]
         self._timers.after(_ROTATION, self._rotate)
 
-    def _accept(self, door: socket.socket) -> None:
-        connection, _ = door.accept()
+    def _accept(self, door: Socket) -> None:
+        connection = accepted(door)
         connection.setblocking(False)
         self._connections[connection.fileno()] = connection
         self._poll.register(connection.fileno(), select.EPOLLIN)
-        self._expecting = False
 
-    def _serve_one(self, connection: socket.socket) -> None:
+    def _serve_one(self, connection: Socket) -> None:
         try:
-            message, descriptors, _, _ = socket.recv_fds(
-                connection, MESSAGE_LIMIT, DESCRIPTOR_LIMIT, socket.MSG_CMSG_CLOEXEC
-            )
+            message, descriptors = receive_descriptors(connection, MESSAGE_LIMIT, DESCRIPTOR_LIMIT)
         except OSError:
             message, descriptors = b"", []
         if not message:
@@ -121,22 +130,28 @@ class Supervisor:
             self._send(connection, answer)
 
     def _answer(
-        self, connection: socket.socket, request: dict[str, Any], descriptors: list[int]
+        self, connection: Socket, request: dict[str, Any], descriptors: list[int]
     ) -> dict[str, Any] | None:
         """The answer; None: it comes later."""
         match request["verb"]:
             case "start":
                 return _failures(self.keeper.start(dict(zip(request["names"], descriptors, strict=True))))
             case "stop":
-                self.keeper.stop(self._waited_for(connection, request["names"]), request["timeout"])
+                self.keeper.stop(self._waited_for(connection, request["names"], {}), request["timeout"])
                 self._answer_waits()
                 return None
             case "wait":
-                self._waited_for(connection, request["names"])
+                self._waited_for(connection, request["names"], {})
                 self._answer_waits()
                 return None
             case "signal":
-                return _failures(self.keeper.send(request["names"], request["number"]))
+                failed = _failures(self.keeper.send(request["names"], request["number"]))
+                if request["number"] != signal.SIGKILL:
+                    return failed
+                killed = [name for name in request["names"] if name not in failed["failed"]]
+                self._waited_for(connection, killed, failed)
+                self._answer_waits()
+                return None
             case "pause":
                 return _failures(self.keeper.pause(request["names"], request["paused"]))
             case "update":
@@ -152,11 +167,11 @@ class Supervisor:
                 return {}
         raise ValueError(f"unknown verb {request['verb']}")
 
-    def _hand_over(self, connection: socket.socket, name: str) -> None:
+    def _hand_over(self, connection: Socket, name: str) -> None:
         """A copy of our end of a container's terminal; without one, it has none, or has ended."""
         master = self.keeper.terminals.of(name)
         with suppress(OSError):
-            socket.send_fds(connection, [b"{}"], [] if master is None else [master])
+            send_descriptors(connection, b"{}", [] if master is None else [master])
 
     def _is_over(self, name: str) -> None:
         known, spec = read_record(self._paths.record(name)), read_spec(self._paths.spec(name))
@@ -171,23 +186,23 @@ class Supervisor:
         self._left.discard(name)
         self._removers.append(remover.start(self._paths, name, self._mounts))
 
-    def _waited_for(self, connection: socket.socket, names: list[str]) -> set[str]:
-        """Those of these that are not over; that they are will be told there."""
+    def _waited_for(self, connection: Socket, names: list[str], answer: dict[str, Any]) -> set[str]:
+        """Those of these that are not over; when they are, there will be that answer."""
         there = {name for name in names if name in self.keeper.containers}
-        self._waits.append(_Wait(connection, set(there)))
+        self._waits.append(_Wait(connection, set(there), answer))
         return there
 
     def _answer_waits(self) -> None:
         done = [wait for wait in self._waits if not wait.waiting]
         self._waits = [wait for wait in self._waits if wait.waiting]
         for wait in done:
-            self._send(wait.connection, {})
+            self._send(wait.connection, wait.answer)
 
-    def _send(self, connection: socket.socket, answer: dict[str, Any]) -> None:
+    def _send(self, connection: Socket, answer: dict[str, Any]) -> None:
         with suppress(OSError):  # a client that has gone needs no answer
             connection.send(json.dumps(answer).encode())
 
-    def _hang_up(self, connection: socket.socket) -> None:
+    def _hang_up(self, connection: Socket) -> None:
         self._waits = [wait for wait in self._waits if wait.connection is not connection]
         minded = self._minded.pop(connection.fileno(), "")
         self._poll.unregister(connection.fileno())
@@ -213,9 +228,10 @@ def main(fabric: str, run: str, state: str, mounts: str) -> None:
     # Nobody's child from here on, and without the pages of files that imports have mapped: no fork has those.
     if os.fork():
         os._exit(0)
-    if os.read(0, len(WORD)) != WORD:
+    if os.read(0, len(WORD)) != WORD or readable([0], 0):  # what comes there after the word is an end
         return
     paths = Paths(fabric, run, state)
+    inherited.let_go()
     os.umask(0o022)  # not that of whoever ran a command: who may write to the socket has root's rights here
     os.chdir("/")
     tell = _let_go_of_streams(paths)
@@ -247,24 +263,26 @@ def _supervise(paths: Paths, tell: int, mounts: int) -> None:
     supervisor.ports.adopt()
     scratch = f"{paths.fabric_run}/layers"
     os.makedirs(scratch, exist_ok=True)
-    leave_namespaces_of_nodes()
+    leave_namespaces_of_nodes(mounts)
     layers = make_layers(paths, scratch, user_namespace_is_initial())
     supervisor.keeper.launcher = Launcher(paths, layers, open_files)
     with _listen(paths) as door:
-        os.write(tell, READY)
-        os.close(tell)
+        with suppress(BrokenPipeError):  # who summoned us was killed, which `serve` sees
+            os.write(tell, READY)
         gc.freeze()
-        supervisor.serve(door)
+        supervisor.serve(door, tell)
         supervisor.keeper.launcher.close()
         os.unlink(paths.socket)
 
 
-def leave_namespaces_of_nodes() -> None:
+def leave_namespaces_of_nodes(mounts: int) -> None:
     """A mount namespace of our own without those of nodes in it: each would be copied for each container.
 
-    It follows the host's later mounts, but nothing that is done in it reaches the host.
+    It follows the host's later mounts, but nothing that is done in it reaches the host. `mounts`: the one
+    that commands have; who was sealed has another already, and to make and end one more takes 1 to 2 ms.
     """
-    linux.unshare(linux.CLONE_NEWNS)
+    if is_at(mounts, "/proc/self/ns/mnt"):
+        linux.unshare(linux.CLONE_NEWNS)
     linux.mount("", "/", flags=linux.MS_SLAVE | linux.MS_REC)
     with suppress(OSError):  # not a mount point: no node was bound there
         linux.umount("/run/netns")
@@ -289,12 +307,12 @@ def _is_namespace(path: str) -> bool:
         os.close(fd)
 
 
-def _listen(paths: Paths) -> socket.socket:
+def _listen(paths: Paths) -> Socket:
     """A socket's path holds 107 bytes, so it is bound by way of its directory's descriptor."""
     directory = os.open(paths.fabric_run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     with suppress(FileNotFoundError):
         os.unlink(paths.socket)
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    door = Socket(AF_UNIX, SOCK_SEQPACKET)
     door.bind(f"/proc/self/fd/{directory}/{os.path.basename(paths.socket)}")
     os.close(directory)
     door.listen(64)

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 
 from netfab.errors import LeaseConflict
 from netfab.plan.leases import HeldSubnet, Lease, Published
 
 
-def refuse_ports(wanted: Iterable[Lease], others: Mapping[str, str]) -> None:
-    """Raises LeaseConflict where another fabric publishes one. `others`: port -> fabric."""
+def refuse(*conflicts: Iterable[str]) -> None:
+    """Raises LeaseConflict with all of them, where there are any."""
+    if told := [one for several in conflicts for one in several]:
+        raise LeaseConflict("; ".join(told))
+
+
+def taken_ports(wanted: Iterable[Lease], others: Mapping[str, str]) -> Iterator[str]:
+    """Which of them another fabric publishes. `others`: port -> fabric."""
     published = Published(others)
-    for lease in wanted:
+    for lease in sorted(wanted):
         if lease.kind == "publish" and (held := published.beside(lease.key)):
-            raise LeaseConflict(f"port {held} is published by fabric {others[held]}")
+            yield f"port {held} is published by fabric {others[held]}"
 
 
-def refuse_vnis(wanted: Iterable[Lease], others: Mapping[int, str]) -> None:
-    """Raises LeaseConflict where one is another fabric's. `others`: VNI -> fabric."""
-    for lease in wanted:
+def taken_vnis(wanted: Iterable[Lease], others: Mapping[int, str]) -> Iterator[str]:
+    """Which of them are another fabric's. `others`: VNI -> fabric."""
+    for lease in sorted(wanted):
         if lease.kind == "vni" and int(lease.value) in others:
-            raise LeaseConflict(f"VNI {lease.value} is fabric {others[int(lease.value)]}'s")
+            yield f"VNI {lease.value} is fabric {others[int(lease.value)]}'s"
 
 
-def refuse_bridges(wanted: Iterable[Lease], others: Mapping[str, str]) -> None:
-    """Raises LeaseConflict where one is another fabric's. `others`: bridge -> whose it is."""
-    for lease in wanted:
+def taken_bridges(wanted: Iterable[Lease], others: Mapping[str, str]) -> Iterator[str]:
+    """Which of them are another fabric's. `others`: bridge -> whose it is."""
+    for lease in sorted(wanted):
         if lease.kind == "bridge" and lease.value in others:
-            raise LeaseConflict(f"{others[lease.value]} has the bridge {lease.value}")
+            yield f"{others[lease.value]} has the bridge {lease.value}"
 
 
-def refuse_overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> None:
-    """Raises LeaseConflict when two of them overlap.
+def overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> Iterator[str]:
+    """Which of them overlap one of the others, each once.
 
     One sweep over both, in the order of their first addresses.
     """
@@ -41,14 +47,17 @@ def refuse_overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> No
         (held.prefix.version, int(held.prefix.network_address), int(held.prefix.broadcast_address), held)
         for held in (*mine, *others)
     ]
+    told: set[HeldSubnet] = set()
     reach: dict[bool, tuple[int, int, HeldSubnet]] = {}  # ours, theirs: family, last address so far, whose
     for family, first, last, held in sorted(spans, key=lambda span: span[:3]):
         own = not held.fabric
         if (before := reach.get(not own)) is not None and before[0] == family and before[1] >= first:
             ours, theirs = (held, before[2]) if own else (before[2], held)
-            raise LeaseConflict(
-                f"{ours.prefix} for {ours.network} overlaps {theirs.prefix},"
-                f" network {theirs.network} of fabric {theirs.fabric}"
-            )
+            if ours not in told:
+                told.add(ours)
+                yield (
+                    f"{ours.prefix} for {ours.network} overlaps {theirs.prefix},"
+                    f" network {theirs.network} of fabric {theirs.fabric}"
+                )
         if own not in reach or reach[own][:2] < (family, last):
             reach[own] = family, last, held

@@ -13,7 +13,7 @@ from time import monotonic
 from netfab.errors import Locked, StoreError
 from netfab.store import etcd
 from netfab.store.book import Book, Entry, Others, undecided
-from netfab.store.conflicts import refuse_overlaps, refuse_vnis
+from netfab.store.conflicts import overlaps, refuse, taken_vnis
 from netfab.store.etcd_lock import Lock
 from netfab.store.shared_keys import Keys, Leases, others
 
@@ -110,8 +110,7 @@ class SharedBook:
             self._entry_in(reply, name)
             everybody = self._keys.read_held(reply)
             theirs, held = others(everybody, name), everybody.get(name, frozenset())
-            refuse_vnis(wants, theirs.vnis)
-            refuse_overlaps(wants, theirs.subnets)
+            refuse(taken_vnis(wants, theirs.vnis), overlaps(wants, theirs.subnets))
             if self._begun_with is None:
                 self._begun_with = held
             writes = [*begun, *([] if wants <= held else [self._keys.put_held(name, held | wants)])]

@@ -18,7 +18,7 @@ from typing import Self
 
 from netfab.errors import StoreError
 from netfab.plan.leases import HeldSubnet, Lease
-from netfab.store.conflicts import refuse_bridges, refuse_overlaps, refuse_ports, refuse_vnis
+from netfab.store.conflicts import overlaps, refuse, taken_bridges, taken_ports, taken_vnis
 from netfab.store.store import Part, Record
 
 # What each version added to the one before; the first makes the tables.
@@ -33,6 +33,8 @@ _VERSIONS = (
     "CREATE TABLE parts (fabric TEXT PRIMARY KEY, host TEXT, generation INTEGER, txn TEXT, undecided TEXT)",
 )
 VERSION = len(_VERSIONS)
+_FOR_WANT_OF_ROOM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
+_ROOM = 64 << 10  # bytes; what readers and writers share of a WAL store takes 32 KiB at least
 
 
 class SqliteStore:
@@ -57,6 +59,14 @@ class SqliteStore:
                 except BaseException:
                     self._db.close()
                     raise
+
+    @classmethod
+    def empty(cls) -> Self:
+        """One that has nothing, and is kept nowhere."""
+        made = cls.__new__(cls)
+        made.path, made._db = "", sqlite3.connect(":memory:", isolation_level=None)
+        made._upgrade()
+        return made
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -165,10 +175,12 @@ class SqliteStore:
         if wanted <= self.leases(fabric):
             return
         with self._as_store_error(), self._transaction():
-            refuse_ports(wanted, self.published(fabric))
-            refuse_vnis(wanted, self.vnis(fabric))
-            refuse_bridges(wanted - self.leases(fabric), self.bridges(fabric))
-            refuse_overlaps(wanted, self.held(fabric))
+            refuse(
+                taken_ports(wanted, self.published(fabric)),
+                taken_vnis(wanted, self.vnis(fabric)),
+                taken_bridges(wanted - self.leases(fabric), self.bridges(fabric)),
+                overlaps(wanted, self.held(fabric)),
+            )
             self._insert(fabric, wanted)
 
     def commit(self, record: Record, wants: Iterable[Lease], part: Part | None = None) -> None:
@@ -236,7 +248,23 @@ class SqliteStore:
             broken = not isinstance(error, (OSError, sqlite3.OperationalError))
             hint = "`netfab recover` rebuilds it from what the kernel shows" if broken else ""
             told = (isinstance(error, OSError) and error.strerror) or error
+            if _code(error) in _FOR_WANT_OF_ROOM and _is_full(os.path.dirname(self.path)):
+                told, hint = "the disk is full", "make room there"
             raise StoreError(f"{self.path}: {told}", hint=hint) from error
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary result code; 0 of what is no error of SQLite's."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_full(directory: str) -> bool:
+    """Whether there is no room for what SQLite keeps beside the file; it speaks of an I/O error then."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _ROOM
 
 
 @contextmanager

@@ -69,7 +69,15 @@ def _why(fabric: Fabric) -> str:
         told = ["When the test had failed:", *map(str, failing)]
     if drift := fabric.sandbox.call(whole.drift, fabric.name, fabric.hosts):
         told.append("\n".join(["not as it was applied:", *(f"  {line}" for line in drift)]))
-    return "\n\n".join(told or ["every check that was tried holds, and all is as it was applied"]) + "\n"
+    return "\n\n".join(told or ["\n  ".join(_all_is_well(fabric))]) + "\n"
+
+
+def _all_is_well(fabric: Fabric) -> Iterator[str]:
+    """And what the test did and saw before, which may be undone: at the end of a `with` it is."""
+    yield "now every check that was tried holds, and all is as it was applied; before, in this test:"
+    noted = [what for _, what in fabric.timeline]
+    begun = max((number for number, what in enumerate(noted) if what.startswith("test ")), default=-1)
+    yield from noted[begun + 1 :] or ["nothing that was noted"]
 
 
 def _failing(fabric: Fabric) -> list[Verdict]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ETH_P_ALL = 3  # linux/if_ether.h
 _MOST = 1 << 18  # bytes of a frame that came together
+_QUEUE = 300  # frames that a socket holds at most (net.core.rmem_default)
 _DISCARD = 9  # a port, RFC 863; nothing is sent there
 
 
@@ -46,14 +47,14 @@ def answer(node: Node, packets: Any, interface: str, within: float) -> Any:
 
 
 def _heard(door: socket.socket, within: float) -> Iterator[bytes]:
-    deadline = time.monotonic() + within
-    while readable([door], deadline - time.monotonic()):
+    """What comes in that time, and what has come by then where we look late."""
+    deadline, late = time.monotonic() + within, 0
+    while late < _QUEUE and readable([door], left := deadline - time.monotonic()):
+        late += left <= 0
         with suppress(OSError):  # an interface that went down
             frame, (_, _, kind, *_) = door.recvfrom(_MOST)
             if kind != socket.PACKET_OUTGOING:
                 yield frame
-        if time.monotonic() >= deadline:
-            return
 
 
 def _made(node: Node, packet: Any, interface: str) -> Any:

@@ -11,6 +11,7 @@ from netfab.topology.schema import ETCD_OPTIONS, ETCD_PREFIX, Etcd
 PORT = 2379
 _FORM = "`etcd://HOST:PORT,HOST:PORT`, or `etcds://…` with TLS"
 _URL = re.compile(r"(etcds?)://(?:([^@/?]*)@)?([^/?]+)(/[A-Za-z0-9._/-]*)?(?:\?(.*))?")
+_NEARLY = re.compile(r"(?:(etcds?):/? *)?([A-Za-z0-9][A-Za-z0-9.-]*:[0-9]{1,5}[^ @]*)")
 _ENDPOINT = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 
 
@@ -21,7 +22,9 @@ def etcd(text: str) -> Etcd:
     """
     found = _URL.fullmatch(text)
     if found is None:
-        raise Wrong(f"{quoted(text)} is neither `sqlite` nor {_FORM}")
+        near = _NEARLY.fullmatch(text)
+        meant = f"; write `{near[1] or 'etcd'}://{near[2]}`" if near else ""
+        raise Wrong(f"{quoted(text)} is neither `sqlite` nor {_FORM}{meant}")
     scheme, user, hosts, prefix, options = found.groups()
     if user is not None and (not user or ":" in user):
         raise Wrong(

@@ -11,7 +11,7 @@ from typing import Final
 from netfab.errors import Location
 from netfab.topology.tree import Tree
 
-_BITS: Final = 23  # a file of source.MAX_BYTES has fewer lines
+_BITS: Final = 23  # a file of topology.MAX_BYTES has fewer lines
 LINE: Final = (1 << _BITS) - 1  # what of a tree's line is the line in its file
 
 

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, Final
 
 from netfab.errors import Location, TopologyError, raise_all
-from netfab.topology import addresses, grammar, meanings
+from netfab.topology import MAX_ERRORS, addresses, grammar, meanings
 from netfab.topology.checks import CHECKS, expanded, unknown_ends
 from netfab.topology.grammar import NAME, Wrong, shown
 from netfab.topology.include import INCLUDE, Inclusion, Read, no_file
@@ -24,7 +24,6 @@ from netfab.topology.port import FLAG, SHARED, bounded
 from netfab.topology.reading import (
     ANY_SCALAR,
     ENTRY_WEIGHT,
-    MAX_ERRORS,
     EnoughErrors,
     Json,
     Reader,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from netfab.errors import Location, TopologyError
+from netfab.topology import MAX_ERRORS
 from netfab.topology.files import Files
 from netfab.topology.grammar import Wrong, quoted, shown
 from netfab.topology.schema import Places, Reserved
@@ -23,7 +24,6 @@ P = ParamSpec("P")
 Json = dict[str, Any]
 
 MAX_EXPANDED = 1_000_000  # values that ranges, `scale`, kinds and port ranges may add to a file
-MAX_ERRORS = 500
 ENTRY_WEIGHT = 10  # values that a node, network or link counts for, whatever it writes
 _REFUSED = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 

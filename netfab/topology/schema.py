@@ -427,7 +427,7 @@ class Topology(NamedTuple):
     store: Etcd | None  # None: each host keeps its own
     reserved: tuple[Reserved, ...]
     origin: str = ""  # what tells its file from all others; "" where it does not follow from that alone
-    text: str = ""  # the file's own, where it has an origin
+    text: str = ""  # the file's own, where nothing but that was read
     asked: tuple[
         tuple[str, str, str], ...
     ] = ()  # (kind, key, text) of leases that stand for a command's words

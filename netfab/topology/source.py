@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 
 from netfab.errors import Location, TopologyError
+from netfab.topology import MAX_BYTES, MAX_ERRORS
 from netfab.topology.files import LINE
 from netfab.topology.grammar import Wrong, shown
 from netfab.topology.tree import Map, Scalar, Sequence, Tree
 from netfab.topology.variables import interpolated
 
-MAX_BYTES = 4 << 20
 MAX_DEPTH = 32
-MAX_ERRORS = 500
 _EMPTY = "the file is empty; `nodes:` and `networks:` are due"
 MAX_NODES = 500_000  # scalars, lists and maps, after aliases are expanded
 
@@ -237,7 +236,7 @@ class Source:
         lines = self._text.splitlines()
         rest = lines[mark.line][mark.column :] if mark.line < len(lines) else ""
         context = f"{error.context}, " if error.context else ""
-        self._stop(line, column, f"{context}{error.problem}{_trap(rest)}")
+        self._stop(line, column, f"{context}{error.problem}{_trap(error.problem, rest)}")
 
     def _at(self, line: int, column: int) -> Location:
         path = "".join(f"[{each}]" if isinstance(each, int) else f".{shown(each)}" for each in self._path)
@@ -251,8 +250,10 @@ class Source:
         raise TopologyError(message, at=self._at(line, column))
 
 
-def _trap(rest: str) -> str:
+def _trap(problem: str, rest: str) -> str:
     """What is probably meant where the parser stopped: the first characters of the rest of the line tell."""
+    if problem.startswith("mapping values"):
+        return "; a text with `: ` in it must be quoted, and a map below a key begins in a line of its own"
     if rest.startswith(":"):
         return '; a value that begins with `:` must be quoted between `{}` or `[]`: ":80"'
     if rest.startswith("{"):

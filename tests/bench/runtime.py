@@ -31,9 +31,10 @@ NODES = 1000
 FEW = 100  # containers that crun starts
 CGROUPS = Path("/sys/fs/cgroup")
 PODMAN = (
-    "podman", "--runtime", "crun", "run", "--rm", "--network=none", "--cgroups=disabled",
-    "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--rootfs",
+    "podman", "--runtime", "crun", "run", "--rm", "--cgroups=disabled",
+    "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024",
 )  # fmt: skip
+WITHOUT_NETWORK = "--network=none"
 DOCKER = ("docker", "run", "--rm", "box", "/bin/busybox", "true")
 WITH_DOCKER = shutil.which("dockerd") is not None
 MEBIBYTE = 1 << 20
@@ -66,7 +67,8 @@ def measure(directory: Path, rounds: int) -> list[Row]:
             single(samples)
         with fresh_machine(), bundle(directory, ["true"]) as crun:
             samples.add("crun true", run("crun", "run", "--bundle", crun, "bench-true").seconds)
-            samples.add("podman true", run(*PODMAN, crun / "rootfs", "true").seconds)
+            samples.add("podman true", podman_run(crun / "rootfs"))
+            samples.add("podman none", podman_run(crun / "rootfs", WITHOUT_NETWORK))
         with fresh_machine(), bundle(directory) as crun:
             try:
                 samples.add("crun", run("sh", YARDSTICKS / "crun.sh", crun, str(FEW)).seconds / FEW)
@@ -78,8 +80,9 @@ def measure(directory: Path, rounds: int) -> list[Row]:
         if WITH_DOCKER:
             with fresh_machine():
                 samples.add("docker true", docker_run(directory / f"box{number}"))
-    ours_ms, crun_ms, end_ms, crun_end_ms = (
-        samples.median(name) * 1000 for name in ("netfab", "crun", "end", "crun end")
+    ours_ms, crun_ms, end_ms, crun_end_ms, none_ms, podman_none_ms = (
+        samples.median(name) * 1000
+        for name in ("netfab", "crun", "end", "crun end", "run none", "podman none")
     )
     return [
         at_most(
@@ -98,8 +101,16 @@ def measure(directory: Path, rounds: int) -> list[Row]:
             "one `netfab run --rm host true` against crun run", samples.ratio("run true", "crun true"), 5,
             detail=f"{samples.median('run true') * 1000:.0f} ms",
         ),
-        at_most("the same against podman run", samples.ratio("run true", "podman true"), 0.9),
+        at_most(
+            "the same against podman run, with its network", samples.ratio("run true", "podman true"), 0.9,
+            detail=f"{samples.median('podman true') * 1000:.0f} ms",
+        ),
         *against_docker(samples),
+        at_most(
+            "the same with --network none, against podman run with that",
+            samples.ratio("run none", "podman none"), 0.9,
+            detail=f"{none_ms:.0f} ms; podman {podman_none_ms:.0f} ms",
+        ),
         at_most("`exec true`, beyond nsenter", (samples.median("exec") - samples.median("nsenter")) * 1e3, 90,
                 " ms"),
         at_most("stop of a program that handles no SIGTERM", samples.median("stop") * 1000, 50, " ms"),
@@ -124,10 +135,17 @@ def docker_run(root: Path) -> float:
         return run(*DOCKER).seconds
 
 
+def podman_run(root: Path, *options: str) -> float:
+    """Seconds that podman takes for one, the second one; on its network, which is there then, if on any."""
+    run(*PODMAN, *options, "--rootfs", root, "true")
+    return run(*PODMAN, *options, "--rootfs", root, "true").seconds
+
+
 def single(samples: Samples) -> None:
     """One container at a time: a cold run, a command in one that runs, and its end."""
     run(NETFAB, "run", "--rm", "host", "true")  # the store is there
     samples.add("run true", run(NETFAB, "run", "--rm", "host", "true").seconds)
+    samples.add("run none", run(NETFAB, "run", "--rm", WITHOUT_NETWORK, "host", "true").seconds)
     run(NETFAB, "run", "--detach", "--name", "nap", "host", "sleep", "infinity")
     try:
         pid = json.loads(run(NETFAB, "inspect", "nap").output)["program"]["pid"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
-from machine import snapshot
+from machine import below, settings, snapshot
 
 from netfab.hosts import sandbox
 from netfab.system import linux
@@ -27,6 +27,7 @@ from netfab.system import linux
 COMMAND = Path(sys.executable).with_name("netfab")
 PATIENCE = 60  # seconds, for what hangs; nothing is measured with it
 NAMESPACES = ("pid", linux.CLONE_NEWPID), ("net", linux.CLONE_NEWNET), ("mnt", linux.CLONE_NEWNS)
+SETTINGS = "ipv4/conf/*/*", "ipv6/conf/*/*", "ipv4/ip_forward", "bridge/*"
 T = TypeVar("T")
 
 
@@ -231,11 +232,11 @@ def _state() -> dict[str, frozenset[object]]:
     ).stdout
     found["firewall"] = frozenset([ruleset])
     found["processes"] = frozenset(_programs().items())
-    found["sysctls"] = frozenset(_sysctls())
+    found["sysctls"] = frozenset(each for pattern in SETTINGS for each in settings(pattern))
     # The store itself, locks and directories stay; that they hold nothing is `netfab ls`'s business.
     for directory in ("/run/netfab", "/var/lib/netfab"):
         found[directory] = frozenset(
-            str(path) for path in Path(directory).rglob("*") if path.is_file() and path.suffix != ".lock"
+            path for path in below(directory) if os.path.isfile(path) and not path.endswith(".lock")
         ) - {f"/var/lib/netfab/store.sqlite{end}" for end in ("", "-wal", "-shm")}  # fmt: skip
     return found
 
@@ -252,13 +253,3 @@ def _programs() -> dict[str, str]:
                     found[directory.name] = (directory / "cmdline").read_text()
         if all(found.values()) or monotonic() > deadline:
             return found
-
-
-def _sysctls() -> Iterator[tuple[str, str]]:
-    for pattern in ("ipv4/conf/*/*", "ipv6/conf/*/*", "ipv4/ip_forward", "bridge/*"):
-        for path in Path("/proc/sys/net").glob(pattern):
-            if path.name != "stable_secret":
-                try:
-                    yield str(path), path.read_text()
-                except (PermissionError, FileNotFoundError):  # write-only: flush; a link that goes right now
-                    continue

@@ -115,3 +115,23 @@ def test_nics_that_bridges_have_are_listed_and_told_of_when_they_are_gone(lab: L
     assert there == [{"bridge": "br0", "nic": "ens7", "gone": False}]
     assert listed[1].split() == ["br0", "ens7", "uplink,", "gone", "-", "-"]
     assert "warning: ens7, the uplink of br0, is gone from this host" in repaired.err
+
+
+def test_waiting_for_an_interface_that_does_not_come_says_whether_it_is_there(lab: Lab) -> None:
+    said = lab.netfab("attach", "--wait", "-i", "eth9", "--timeout", "0", code=1).err
+    assert said == "netfab: error: there is no eth9 here after 0 s\n"
+
+    lab.shell("ip link add eth9 type veth peer name eth8")
+
+    said = lab.netfab("attach", "--wait", "-i", "eth9", "--timeout", "0", code=1).err
+    assert said == "netfab: error: eth9 has no carrier after 0 s\n"
+    lab.shell("ip link delete eth9")
+
+
+def test_detach_without_a_guest_asks_whose_and_says_who_there_is(blue: Lab) -> None:
+    blue.netfab("attach", "br1", "netns:blue", "10.3.0.1/24")
+
+    said = blue.netfab("detach", "br1", code=1).err
+
+    assert "whose interface on br1? netfab detach br1 GUEST\nhint: there are " in said
+    blue.netfab("detach", "br1", "netns:blue")

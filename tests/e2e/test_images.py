@@ -165,7 +165,7 @@ nodes:
 
     lab.netfab("apply")
 
-    logs = {node: lab.netfab("logs", node).out for node in ("both", "command", "entrypoint", "user")}
+    logs = {node: lab.netfab("logs", "-f", node).out for node in ("both", "command", "entrypoint", "user")}
     assert logs == {"both": "image\n", "command": "file\n", "entrypoint": "1\n", "user": "0\n"}
     assert lab.netfab("status", "-o", "json").json["nodes"]["nothing"]["state"] == "up"
 
@@ -210,7 +210,7 @@ def test_import_makes_an_image_with_what_change_says(lab: Lab) -> None:
     assert (told["kind"], told["id"], told["names"]) == ("image", made.strip(), ["rooty:latest"])
     assert told["config"]["config"] == {"Cmd": ["/bin/busybox", "echo", "hi"]}
     assert made.strip() != digest_of(root)
-    assert lab.netfab("logs", "a").out == "hi\n"
+    assert lab.netfab("logs", "-f", "a").out == "hi\n"
     shown = lab.netfab("images").out.splitlines()
     assert shown[0].split() == ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
     assert shown[1].split()[:4] == ["rooty", "latest", made[7:19], "N/A"]

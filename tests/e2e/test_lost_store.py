@@ -83,3 +83,20 @@ def test_recover_names_fabrics_of_which_only_the_kernel_knows_and_the_hint_works
     assert lab.netfab("recover").out == "nothing to recover: the store is whole\n"
     lab.netfab("destroy", "pair")
     assert differences(before, _on_the_network(lab)) == []
+
+
+def test_what_looks_into_a_store_makes_none_and_says_how_a_lost_one_is_rebuilt(lab: Lab) -> None:
+    assert "`netfab apply FILE` makes one" in lab.netfab("status", "pair", code=1).err
+    assert lab.netfab("ls").out == "FABRIC  NODES  NETWORKS  FILE\n"
+    assert lab.shell(f"ls {STATE} || true") == ""
+    lab.write(PAIR)
+    lab.netfab("apply")
+    lab.shell(f"rm -r {STATE}")
+
+    for words in (("status",), ("drift", "pair")):
+        said = lab.netfab(*words, code=1).err
+        assert "hint: the store lost pair: `netfab recover` rebuilds it\n" in said
+
+    assert lab.shell(f"ls {STATE} || true") == ""
+    lab.netfab("recover")
+    assert "web" in lab.netfab("status").out

@@ -135,7 +135,8 @@ def test_destroy_after_a_part_leaves_nothing(lab: Lab) -> None:
 def test_a_program_of_others_that_has_ended_stays_as_it_is(lab: Lab) -> None:
     lab.write(FILE)
     lab.netfab("apply")
-    lab.shell(f"kill -9 {lab.pid_of('db')}")
+    pid = lab.pid_of("db")
+    lab.shell(f"kill -9 {pid}; while test -e /proc/{pid}; do sleep 0.01; done")
     lab.write(CHANGED)
 
     lab.netfab("apply", "--only", "client")

@@ -107,8 +107,8 @@ def test_another_command_restarts_the_program_and_no_other(lab: Lab) -> None:
 def test_a_node_that_does_not_become_ready_is_undone_and_its_last_words_are_shown(lab: Lab) -> None:
     before = lab.state()
     lab.write(
-        "name: x\nnodes: {a: {mode: none, command: 'echo last words; sleep 1000', "
-        "ready: {tcp: 80, within: 1s}}}\n"
+        "name: x\nnodes: {a: {mode: none, command: 'echo last words; touch /said; sleep 1000', "
+        "exec: ['until test -e /said; do sleep 0.01; done'], ready: {tcp: 80, within: 1s}}}\n"
     )
 
     result = lab.netfab("apply", code=1)
@@ -367,19 +367,27 @@ def test_ps_lists_programs(lab: Lab) -> None:
     assert found["command"] == ["sleep", "1000"]
 
 
-def slow(script: str, ready: str) -> str:
+def slow(script: str, ready: str, more: str = "") -> str:
     command = json.dumps(["sh", "-c", f"{script}; sleep 1000"])
-    return f"name: slow\nnodes: {{a: {{mode: none, command: {command}, ready: {ready}}}}}\n"
+    return f"name: slow\nnodes: {{a: {{mode: none, command: {command}, ready: {ready}{more}}}}}\n"
 
 
 def test_a_longer_wait_for_a_node_is_told(lab: Lab) -> None:
-    lab.write(slow("sleep 3; echo up", "{log: up}"))
+    script = "until test -e /here/go; do sleep 0.01; done; echo up"
+    lab.write(slow(script, "{log: up}", f", mounts: ['{lab.directory}:/here']"))
 
-    assert lab.netfab("apply").err == "waiting for a (log 'up')\n"
+    process = lab.start(*lab.words("apply"))
+    assert process.stderr is not None
+    told = process.stderr.readline()
+    lab.write("", "go")
+    _, more = process.communicate(timeout=60)
+
+    assert (process.returncode, told, more) == (0, "waiting for a (log 'up')\n", "")
 
 
 def test_a_node_that_is_not_ready_in_time_is_told_with_what_waits_longer(lab: Lab) -> None:
-    lab.write(slow("printf 'a\\tb\\n'", "{tcp: 80, within: 1s}"))
+    said = ", exec: ['until test -e /said; do sleep 0.01; done']"
+    lab.write(slow("printf 'a\\tb\\n'; touch /said", "{tcp: 80, within: 1s}", said))
 
     told = lab.netfab("apply", code=1).err
 

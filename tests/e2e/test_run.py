@@ -202,6 +202,7 @@ def test_words_are_the_programs_own_and_flags_what_docker_means_by_them(lab: Lab
 
 def test_an_init_reaps_and_passes_signals_on(lab: Lab) -> None:
     lab.netfab("run", "-d", "--init", "--name", "a", "host", "sh", "-c", LINGERS)
+    lab.shell(f"until {' '.join(lab.words('logs', 'a'))} | grep -q '^up'; do :; done")
 
     assert "init" in lab.netfab("exec", "a", "cat", "/proc/1/cmdline").out
     lab.run(*lab.words("stop", "a"))
@@ -227,6 +228,13 @@ def test_a_program_that_ignores_what_ends_it_is_killed_by_ctrl_c_all_the_same(la
 
     assert lab.interrupt(process, signal.SIGINT).code == 137
     assert containers(lab)["a"]["state"] == "stopped"
+
+
+@pytest.mark.parametrize(("words", "code"), [("run -it host sh", 125), ("exec -it web sh", 1)])
+def test_what_is_typed_at_a_terminal_needs_one(lab: Lab, words: str, code: int) -> None:
+    said = lab.netfab(*words.split(), code=code).err
+
+    assert "the input device is not a TTY: standard input is no terminal\nhint: leave -t out\n" in said
 
 
 def test_a_terminal_has_a_size_job_control_and_keys_that_leave_it(lab: Lab) -> None:

@@ -27,8 +27,8 @@ name: pair
 hosts: {h1: {address: 192.0.2.11}, h2: {address: 192.0.2.12, ssh: root@192.0.2.12}}
 networks: {lan: {}}
 nodes:
-  a: {networks: [lan], command: [sh, -c, "echo I am a; exec sleep 1000"]}
-  b: {networks: [lan], command: [sh, -c, "echo I am b; exec sleep 1000"], runs_on: h2}
+  a: {networks: [lan], command: [sh, -c, "echo I am a; exec sleep 1000"], ready: {log: I am}}
+  b: {networks: [lan], command: [sh, -c, "echo I am b; exec sleep 1000"], ready: {log: I am}, runs_on: h2}
 """
 ON_H2 = "nsenter --net=/run/netns/underlay.h2 --mount=/run/netfab-hosts/h2"
 # Instead of CMD, which would be an interpreter that such a user may not read: netfab's own commands.

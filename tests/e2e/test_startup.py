@@ -20,10 +20,10 @@ main()
 """
 # Of the library and of others, what takes milliseconds and is some command's, or nobody's.
 HEAVY = {
-    "asyncio", "concurrent.futures", "dataclasses", "difflib", "email", "gettext", "glob", "hashlib", "http",
-    "importlib.metadata", "inspect", "locale", "logging", "multiprocessing", "netaddr", "pathlib", "pickle",
-    "platform", "pyroute2", "scapy", "shutil", "ssl", "subprocess", "tempfile", "unittest", "urllib.request",
-    "uuid",
+    "asyncio", "base64", "concurrent.futures", "dataclasses", "difflib", "email", "gettext", "glob",
+    "hashlib", "http", "importlib.metadata", "inspect", "locale", "logging", "multiprocessing", "netaddr",
+    "pathlib", "pickle", "platform", "pyroute2", "scapy", "shutil", "ssl", "subprocess", "tempfile",
+    "unittest", "urllib.request", "uuid",
 }  # fmt: skip
 OTHERS = {
     "netfab.files.saved_plans", "netfab.imperative.uplink", "netfab.kernel.features", "netfab.multihost",
@@ -136,6 +136,15 @@ def test_attach_imports_no_file_of_a_topology_and_nobody_who_is_not_asked(lab: L
 
     unused = HEAVY | OTHERS | UNUSUAL | OF_NODES | GUESTS | {"netfab.topology.load", "yaml"}
     assert found & unused == set()
+
+
+def test_a_topology_of_named_namespaces_imports_no_manager_of_containers(lab: Lab) -> None:
+    lab.run("ip", "netns", "add", "blue")
+    lab.write("networks: {lan: {}}\nnodes: {a: {attach: 'netns:blue', networks: [lan]}}\n")
+
+    found = imported(lab, "apply", "topology.yaml")
+
+    assert found & GUESTS == set()
 
 
 def test_an_agent_imports_nothing_that_plans_or_that_only_some_are_asked_for(lab: Lab) -> None:

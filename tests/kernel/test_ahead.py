@@ -67,4 +67,4 @@ def test_nothing_is_left_of_them_when_the_plan_fails(tmp_path: Path) -> None:
     with pytest.raises(SubnetTaken):
         fabric.apply(*wrong)
 
-    assert own_children() == before
+    assert own_children() <= before

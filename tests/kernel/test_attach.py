@@ -20,6 +20,8 @@ from pyroute2 import IPRoute, NetNS
 
 from netfab import fabric
 from netfab.errors import AddressTaken, ForeignObject, NetfabError
+from netfab.guests import opening
+from netfab.guests.namespaces import open_bound
 from netfab.imperative import adhoc
 from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
@@ -295,6 +297,20 @@ def test_a_gone_guest_is_forgotten_by_the_next_command(blue: str) -> None:
     attach("br7", "netns:red", "10.7.0.3/24")
 
     assert [one.guest for one in adhoc.attachments()] == ["netns:red"]
+
+
+def test_a_guest_is_opened_once_to_look_for_it_and_once_to_work_in_it(
+    blue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach("br7", blue, "10.7.0.2/24")
+    opened: list[str] = []
+    monkeypatch.setattr(opening, "open_bound", lambda path: opened.append(path) or open_bound(path))
+
+    attach("br7", blue, "10.7.0.3/24", interface="eth2")
+
+    assert opened == ["/run/netns/blue"] * len(opened)
+    assert len(opened) == 3  # its states are asked for first, and then those that the plan needs
+    assert addresses("blue", "eth2") == ["10.7.0.3/24"]
 
 
 def test_reconcile_attaches_a_restarted_guest_again(blue: str) -> None:

@@ -7,6 +7,7 @@ import socket
 from ipaddress import ip_address
 
 from netfab.kernel.attempts import datagram
+from netfab.kernel.echo import answering, passes
 
 
 def test_a_datagram_that_arrived_counts_however_late_it_is_looked_at() -> None:
@@ -18,3 +19,10 @@ def test_a_datagram_that_arrived_counts_however_late_it_is_looked_at() -> None:
         assert datagram(ip_address("127.0.0.1"), port, 0.0, here) == ""
     assert "refused" in datagram(ip_address("127.0.0.1"), port, 0.0, here)
     os.close(here)
+
+
+def test_an_echo_that_was_answered_counts_however_late_it_is_looked_at() -> None:
+    here = ip_address("127.0.0.1")
+
+    assert here in answering([here], 0.0)
+    assert passes(here, 1000, 0.0)

@@ -124,7 +124,7 @@ def test_a_client_that_is_not_wanted_any_more_before_it_began_is_ended(
         dhcp.start(str(tmp_path / "dhcp"), wanted, home, interrupted)
 
     os.close(home)
-    assert own_children() == before
+    assert own_children() <= before
     assert not (tmp_path / "dhcp").exists()
 
 

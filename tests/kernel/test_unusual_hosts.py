@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from netfab.kernel import openvswitch
 from netfab.kernel.dumps import links
 from netfab.kernel.facts import gather
 from netfab.objects.base import HOST, Name, node_space
+from netfab.objects.guest import Guest
+from netfab.objects.veth import Veth
 from netfab.plan.subnets import Reservation
 from netfab.where import need_kernel
 
@@ -78,24 +80,43 @@ def _few_open_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+def _cables(nodes: Iterable[str]) -> Iterator[Veth]:
+    """One from the host to each."""
+    for node in nodes:
+        a = veth().a._replace(link=Name("host", f"nf{node}"))
+        b = veth().b._replace(link=Name(node_space(FABRIC, node), "eth0"))
+        yield veth()._replace(a=a, b=b)
+
+
 @pytest.mark.usefixtures("_few_open_files")
 def test_there_may_be_more_nodes_than_files_that_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)  # the hard limit, as it were
     nodes = [f"n{number}" for number in range(200)]
-    ends = [
-        veth()._replace(
-            a=veth().a._replace(link=Name("host", f"nf{node}")),
-            b=veth().b._replace(link=Name(node_space(FABRIC, node), "eth0")),
-        )
-        for node in nodes
-    ]
-    many = fabric(*map(namespace, nodes), *ends)
+    many = fabric(*map(namespace, nodes), *_cables(nodes))
 
     with LocalHost(FABRIC) as host:
         apply(many, host)
 
         assert host.observe(FABRIC).own == many
         apply(fabric(), host)
+
+
+@pytest.mark.usefixtures("_few_open_files")
+def test_there_may_be_more_guests_than_files_that_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    names = [f"n{number}" for number in range(160)]
+    subprocess.run(["ip", "-b", "-"], input="".join(f"netns add {n}\n" for n in names), text=True, check=True)
+    paths = {name: f"/run/netns/{name}" for name in names}
+    guests = (
+        Guest(Name("namespace", f"{FABRIC}.{name}"), f"netns:{name}", path, 0, str(os.stat(path).st_ino))
+        for name, path in paths.items()
+    )
+    many = fabric(*guests, *_cables(names))
+
+    with LocalHost(FABRIC) as host:
+        apply(many, host)
+
+        assert host.observe(FABRIC, [many]).own == many
 
 
 @pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit"])

@@ -43,24 +43,27 @@ class MemoryHost:
                 self.there[change.after.names[0]] = change.after
         return [*self.failures[:1], *[None] * len(phase)][: len(phase)]
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, links: Set[Name]) -> None:
         raise AssertionError("nothing here takes time")
 
 
 class SlowHost(MemoryHost):
     """A host in memory on which a link takes a while until it carries traffic."""
 
-    def __init__(self, unsettled: Name) -> None:
+    def __init__(self, *unsettled: Name, looks: int = 1) -> None:
         super().__init__(fabric())
-        self.unsettled = frozenset({unsettled})
+        self.unsettled = frozenset(unsettled)
+        self.looks = looks
         self.read: list[Set[str] | None] = []
 
     def observe(self, name: str, known: Sequence[Fabric], spaces: Set[str] | None = None) -> Observed:
         self.read.append(spaces)
         return super().observe(name, known)._replace(unsettled=self.unsettled)
 
-    def wait(self, seconds: float) -> None:
-        self.unsettled = frozenset()
+    def wait(self, seconds: float, links: Set[Name]) -> None:
+        self.looks -= 1
+        if not self.looks:
+            self.unsettled = frozenset()
 
 
 BEFORE = fabric(bridge())
@@ -95,6 +98,15 @@ def test_while_a_link_settles_only_its_own_namespace_is_read_again() -> None:
     apply(fabric(bridge(), namespace(), veth()), host)
 
     assert host.read == [None, {HOST, WEB_ETH0.space}, {WEB_ETH0.space}]
+
+
+def test_while_the_host_is_not_ready_no_node_is_read_again() -> None:
+    host = SlowHost(veth().a.link, WEB_ETH0, looks=3)
+
+    apply(fabric(bridge(), namespace(), veth()), host)
+
+    everything, again = {HOST, WEB_ETH0.space}, {HOST}
+    assert host.read == [None, everything, again, again, again, {WEB_ETH0.space}]
 
 
 def test_where_nothing_should_be_all_that_is_left_is_read_back() -> None:

@@ -56,6 +56,7 @@ def test_yaml_still_tells_dates_and_numbers_and_refuses_what_nobody_can_print() 
     after("""\
 from netfab.cli.standins import Pattern
 assert type(yaml.reader.Reader.NON_PRINTABLE) is Pattern  # it has not compiled it
+assert yaml.safe_load("!!binary aGVsbG8=") == b"hello"
 assert [*map(str, yaml.safe_load("[2001-12-14, 0x10, 1.5, yes]"))] == ["2001-12-14", "16", "1.5", "True"]
 try:
     yaml.safe_load("a: \\x01")

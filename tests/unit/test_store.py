@@ -139,6 +139,19 @@ def test_another_fabrics_vni_can_not_be_claimed(store: SqliteStore) -> None:
     assert store.leases("other") == frozenset()
 
 
+def test_all_that_can_not_be_claimed_is_told_at_once(store: SqliteStore) -> None:
+    store.claim("shop", {LAN, Lease("vni", "lan", "42"), Lease("vni", "dmz", "43")})
+    wide = Lease("subnet", "wide/4", "10.0.0.0/8")
+
+    with pytest.raises(LeaseConflict) as refused:
+        store.claim("other", {wide, Lease("vni", "back", "42"), Lease("vni", "front", "43")})
+
+    assert str(refused.value) == (
+        "VNI 42 is fabric shop's; VNI 43 is fabric shop's;"
+        " 10.0.0.0/8 for wide/4 overlaps 10.1.0.0/24, network lan of fabric shop"
+    )
+
+
 def test_another_fabrics_bridge_can_not_be_claimed(store: SqliteStore) -> None:
     store.claim("shop", {Lease("bridge", "lan", "br-lan")})
 

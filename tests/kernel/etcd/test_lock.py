@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from time import monotonic
 
 import pytest
+from etcd_cluster import shorten_locks
 
 from netfab.errors import Locked
 from netfab.store import etcd_lock
@@ -23,8 +24,7 @@ SHOP = Entry("shop", "/srv/shop.yaml", 0, {"h1": ""}, 1, "a1", {"nodes": {}})
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lock of whoever dies is free after a second."""
-    monkeypatch.setattr(etcd_lock, "TTL", 1)
+    shorten_locks(monkeypatch)
 
 
 def holder(opened: Open) -> int:
@@ -87,7 +87,7 @@ def test_the_lock_of_a_controller_that_was_killed_is_free_after_its_time(opened:
 
 def test_a_lock_that_is_kept_alive_outlives_its_time(opened: Open, short: None) -> None:
     with opened("shop", "c1") as book:
-        end = monotonic() + 2.5 * etcd_lock.TTL
+        end = monotonic() + 4.5
         while monotonic() < end:
             book.keep_alive()
         book.begin(SHOP, book.entry("shop"))

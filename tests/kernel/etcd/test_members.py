@@ -33,8 +33,14 @@ KEY = "/netfab/x"
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(etcd, "PATIENCE", 2.0)
+    """A member that hangs is soon passed over."""
     monkeypatch.setattr(etcd, "ATTEMPT", 0.5)
+
+
+@pytest.fixture
+def impatient(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what can't be had is soon given up."""
+    monkeypatch.setattr(etcd, "PATIENCE", 2.0)
 
 
 @pytest.fixture
@@ -65,7 +71,7 @@ def test_one_member_that_is_dead_and_one_that_hangs_are_passed_over(three: Clust
     three.signal(2, signal.SIGCONT)
 
 
-def test_without_most_of_its_members_each_is_named_with_what_it_says(three: Cluster, hasty: None) -> None:
+def test_without_most_of_its_members_each_is_named_with_what_it_says(three: Cluster, impatient: None) -> None:
     three.kill(1)
     three.kill(2)
 
@@ -90,7 +96,6 @@ def test_a_cut_network_that_heals_leaves_no_lease_doubled(
     sandbox: None, hasty: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The controller that is cut off, with one member, wants the same subnet as one with the other two."""
-    monkeypatch.setattr(etcd_lock, "TTL", 2)
     lan = Lease("subnet", "lan/4", "10.1.0.0/24")
 
     def claim(store: Etcd, fabric: str) -> None:
@@ -108,7 +113,9 @@ def test_a_cut_network_that_heals_leaves_no_lease_doubled(
         alone = made.store._replace(endpoints=(f"{fars['m3'].address}:2379",))
         subprocess.run(["ip", "link", "set", "to-m3", "nomaster"], check=True)
 
-        cut_off = fars["m3"].call(lambda: outcome(lambda: claim(alone, "cut")))
+        with monkeypatch.context() as patched:
+            patched.setattr(etcd, "PATIENCE", 2.0)
+            cut_off = fars["m3"].call(lambda: outcome(lambda: claim(alone, "cut")))
         claim(made.store, "free")
         subprocess.run(["ip", "link", "set", "to-m3", "master", "wire"], check=True)
         made.wait_for(3)
@@ -173,7 +180,7 @@ def authority(tmp_path: Path) -> Path:
 
 
 def test_tls_with_certificates_of_both_ends_and_what_is_said_where_they_are_wrong(
-    net: Far, authority: Path, hasty: None
+    net: Far, authority: Path, impatient: None
 ) -> None:
     paths = {name: str(authority / f"{name}.pem") for name in ("ca", "other", "server", "client")}
     more = ("--cert-file", paths["server"], "--key-file", str(authority / "server.key"),
@@ -198,7 +205,7 @@ def test_tls_with_certificates_of_both_ends_and_what_is_said_where_they_are_wron
     assert "the store's certificates (/nowhere.pem, " in told["no file"]
 
 
-def test_tls_with_who_speaks_none_is_told(three: Cluster, hasty: None) -> None:
+def test_tls_with_who_speaks_none_is_told(three: Cluster, impatient: None) -> None:
     said = refusal(three.store._replace(tls=True))
 
     assert re.search("127.0.0.1:2379: (TLS failed: |Connection reset by peer)", said)  # whichever comes first

@@ -16,7 +16,7 @@ from pyroute2 import netns
 from netfab.errors import GuestGone, NoGuest
 from netfab.guests.find import everyone, find
 from netfab.guests.namespaces import Node
-from netfab.guests.opening import open_namespace
+from netfab.guests.opening import Opened, open_namespace
 from netfab.guests.sources import Sources
 from netfab.kernel import daemon
 from netfab.system import linux
@@ -148,6 +148,26 @@ def test_a_process_that_ends_while_it_is_opened_went_away(monkeypatch: pytest.Mo
         monkeypatch.setattr("netfab.guests.opening.start_ticks", end)
         with pytest.raises(GuestGone):
             open_namespace(guest)
+
+
+def test_what_is_held_open_tells_when_its_process_ended() -> None:
+    with a_process() as pid:
+        held = Opened.of(find(f"pid:{pid}", HERE))
+        before = held.lives()
+
+    assert (before, held.lives()) == (True, False)
+    held.close()
+
+
+def test_what_is_held_open_tells_when_its_name_is_anothers(blue: str) -> None:
+    held = Opened.of(find("blue", HERE))
+    before = held.lives()
+    netns.remove("blue")
+    gone = held.lives()
+    netns.create("blue")
+
+    assert (before, gone, held.lives()) == (True, False, False)
+    held.close()
 
 
 def test_a_daemon_in_a_process_namespace_of_its_own_numbers_processes_otherwise(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ from made_images import BUSYBOX, Made, busybox, file, image, layer
 from registries import Registry, Request, wants_login, wants_token
 
 from netfab.errors import NetfabError
-from netfab.images import exchange, find, resolve
+from netfab.images import exchange, find, http, resolve
 from netfab.images.blobs import digest_of
 from netfab.images.exchange import pull
 from netfab.images.layout import Layout
@@ -415,6 +416,56 @@ def test_a_token_that_breaks_off_is_told(where: Where, registry: Registries) -> 
 
     with pytest.raises(NetfabError, match=r"its answer ends in the middle$"):
         pull(where, f"{there.host}/a:v1")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "named", "told"),
+    [
+        ("http", False, r"wants us to log in at http://192\.0\.2\.1/token, which is without TLS"),
+        ("https", False, "it has to prove who it is"),
+        ("http", True, "Network is unreachable"),
+    ],
+)
+def test_a_token_server_elsewhere_may_not_do_without_what_its_registry_may(
+    where: Where, registry: Registries, monkeypatch: pytest.MonkeyPatch, scheme: str, named: bool, told: str
+) -> None:
+    there, of_registry = registry(v1=SMALL), http.tls
+    there.rules = [wants_token("u", "p", f"{scheme}://192.0.2.1")]
+
+    def tls(name: str, insecure: bool) -> Any:
+        if there.asked:
+            assert not insecure
+            raise NetfabError("it has to prove who it is")
+        return of_registry(name, insecure)
+
+    monkeypatch.setattr(http, "tls", tls)
+    if named:
+        monkeypatch.setattr(exchange, "settings", lambda: Settings(insecure=("192.0.2.1",)))
+
+    with pytest.raises(NetfabError, match=told):
+        pull(where, f"{there.host}/a:v1")
+
+
+@pytest.mark.parametrize("part", ["/manifests/", "/blobs/"])
+def test_a_registry_that_drips_is_given_up(
+    where: Where, registry: Registries, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr(http, "WINDOW", 0.05)
+    there = registry(v1=LARGE)
+    there.rules = [lambda request: part in request.path and drip(request)]
+
+    with pytest.raises(NetfabError, match=r"[0-9]+ bytes in 0 s are too few to wait for the rest$"):
+        pull(where, f"{there.host}/a:v1")
+
+    assert nothing_is_here(where)
+
+
+def drip(request: Request) -> bool:
+    """A byte every now and then, until nobody listens."""
+    request.answer(200, b"", length=1 << 20)
+    while True:
+        request.wfile.write(b"{")
+        time.sleep(0.002)
 
 
 def test_a_helper_is_asked_for_the_password(

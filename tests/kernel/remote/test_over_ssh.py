@@ -24,7 +24,7 @@ name: shop
 networks:
   lan: {}
 nodes:
-  web: {networks: [lan], command: [sh, -c, "echo hello; exec sleep 1000"]}
+  web: {networks: [lan], command: [sh, -c, "echo hello; exec sleep 1000"], ready: {log: hello}}
   db: {networks: [lan]}
 """
 THERE = "root@192.0.2.1"
@@ -193,6 +193,14 @@ def test_both_hosts_of_a_file_are_reached(netfab: Netfab, fars: dict[str, Far], 
     assert "lan: 10.0.0.0/24, leased to it before" in netfab("plan", "--why").stdout
 
 
+PARTLY = {  # what commands show of h1 while h2 is down
+    "ls": "\nshop    1      1",
+    "drift": "~ veth eth0 of web: down -> up",
+    "reconcile": "Applied: 1 added, 1 changed, 0 destroyed.",
+    "ps -o json": '"nodes": []',
+}
+
+
 def test_a_host_that_is_down_is_left_out_and_completed_once_it_is_back(
     netfab: Netfab, fars: dict[str, Far], tmp_path: Path
 ) -> None:
@@ -205,9 +213,36 @@ def test_a_host_that_is_down_is_left_out_and_completed_once_it_is_back(
     assert fars["h1"].left() == []
     assert "warning: h2 was left out" in netfab("apply", "--skip-unreachable").stderr
     assert fars["h1"].nodes() == {"shop.web"}
+    fars["h1"].run("ip", "-n", "shop.web", "link", "set", "eth0", "down")
+    for command, shown in PARTLY.items():
+        said = netfab(*command.split(), code=1)
+        assert shown in said.stdout
+        assert "error: not reached: h2, of fabric shop; what is there is not known" in said.stderr
     restart(fars["h2"], tmp_path)
     netfab("apply")
     assert fars["h2"].nodes() == {"shop.db"}
+
+
+def test_a_host_that_never_comes_back_is_forgotten_by_its_name(
+    netfab: Netfab, fars: dict[str, Far], tmp_path: Path
+) -> None:
+    file = tmp_path / "topology.yaml"
+    file.write_text(TEXT)
+    netfab("apply")
+    assert fars["h2"].sshd is not None
+    fars["h2"].sshd.kill()
+    fars["h2"].sshd.wait()
+    file.write_text("".join(line for line in TEXT.splitlines(keepends=True) if "h2" not in line))
+
+    refused = netfab("apply", code=1).stderr
+    said = netfab("apply", "--forget", "h2").stderr
+
+    assert (
+        "refused\nhint: `--skip-unreachable` where it comes back, `--forget h2` where it never does\n"
+        in refused
+    )
+    assert said.startswith("warning: h2 is forgotten, unreached: what it has of shop stays there; should it")
+    assert "fabric shop is on no host h2" in netfab("destroy", "--forget", "h2", code=1).stderr
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from etcd_cluster import Cluster, Place, cluster, wait_until_it_answers
+from etcd_cluster import Cluster, Place, cluster, shorten_locks, wait_until_it_answers
 from far import Far
 from far_shop import TEXT, lines, one_more
 from processes import in_processes
@@ -69,9 +70,7 @@ class Controller:
 
 
 @pytest.fixture
-def member(sandbox: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setattr(etcd, "PATIENCE", 3.0)
-    monkeypatch.setattr(etcd, "ATTEMPT", 1.0)
+def member(sandbox: None) -> Iterator[Cluster]:
     with cluster(Place("127.0.0.1", lambda: None)) as made:
         wait_until_it_answers(Client(made.store), made)
         yield made
@@ -89,6 +88,13 @@ def c2(tmp_path: Path, fars: dict[str, Far], member: Cluster) -> Controller:
 
 def kept(member: Cluster) -> list[str]:
     return [found.key for found in Client(member.store).transact((), [read_below("/")]).found]
+
+
+def locks_run_out(member: Cluster) -> None:
+    """As they do when etcd hears nothing of their holders for long."""
+    client = Client(member.store)
+    for lock in client.transact((), [read_below("/netfab/locks/")]).found:
+        client.revoke(json.loads(lock.value)["lease"])
 
 
 def addresses(entry: Entry) -> dict[str, list[str]]:
@@ -197,7 +203,6 @@ def test_a_store_that_cannot_be_reached_is_one_error_and_nothing_changes(
 def test_a_store_that_is_lost_before_the_decision_has_all_hosts_go_back(
     c1: Controller, fars: dict[str, Far], member: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(etcd_lock, "TTL", 1)
     c1.apply()
     before = addresses(c1.entry())
     real = across.transact
@@ -215,6 +220,7 @@ def test_a_store_that_is_lost_before_the_decision_has_all_hosts_go_back(
     monkeypatch.setattr(across, "transact", real)
     member.start(1)
     member.wait_for(1)
+    locks_run_out(member)
     c1.apply(one_more(SHARED))
     assert addresses(c1.entry()).items() >= before.items()
 
@@ -250,11 +256,9 @@ def test_a_store_that_lost_all_is_filled_again_from_what_hosts_hold(c1: Controll
 
 
 def test_a_controller_that_stood_still_until_its_lock_ran_out_changes_nothing_any_more(
-    c1: Controller, c2: Controller, fars: dict[str, Far], monkeypatch: pytest.MonkeyPatch
+    c1: Controller, c2: Controller, fars: dict[str, Far], member: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is stopped when all is applied and nothing is decided yet."""
-    monkeypatch.setattr(etcd_lock, "TTL", 1)
-    monkeypatch.setattr(serve.serve, "__defaults__", (HERE, 1.0))
     c1.apply()
     reading, writing = os.pipe()
     child = os.fork()
@@ -272,6 +276,7 @@ def test_a_controller_that_stood_still_until_its_lock_ran_out_changes_nothing_an
                 return real(*first, stop, anew)
 
             monkeypatch.setattr(across, "transact", stopping)
+            monkeypatch.setattr(serve.serve, "__defaults__", (HERE, 3.0))  # seconds that a host waits for it
             c1.apply(one_more(SHARED))
         except NetfabError as error:
             os.write(writing, str(error).encode())
@@ -279,6 +284,7 @@ def test_a_controller_that_stood_still_until_its_lock_ran_out_changes_nothing_an
             os._exit(0)
     os.close(writing)
     os.waitpid(child, os.WUNTRACED)
+    locks_run_out(member)
 
     c2.apply(f"{SHARED}  cache: {{networks: [lan], runs_on: h2}}\n")
     os.kill(child, signal.SIGCONT)
@@ -295,11 +301,11 @@ def test_a_controller_that_stood_still_until_its_lock_ran_out_changes_nothing_an
 def test_a_controller_that_is_killed_after_anything_that_it_wrote_leaves_nothing_that_the_next_does_not_mend(
     c1: Controller, c2: Controller, fars: dict[str, Far], member: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(etcd_lock, "TTL", 1)
     killed, number = True, 0
     while killed:
         number += 1
         killed = killed_at(number, c1.apply, monkeypatch)
+        locks_run_out(member)
 
         c2.apply(one_more(SHARED))
         assert fars["h1"].nodes() == {"shop.web", "shop.log"}
@@ -387,8 +393,8 @@ def test_a_file_that_no_longer_names_the_store_of_its_fabric_is_refused(c1: Cont
 def test_an_apply_that_takes_longer_than_a_lock_lives_keeps_it(
     c1: Controller, fars: dict[str, Far], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(etcd_lock, "TTL", 1)
+    shorten_locks(monkeypatch)
 
-    c1.apply(f"{SHARED}  slow: {{networks: [lan], runs_on: h2, exec: [[sleep, '2.5']]}}\n")
+    c1.apply(f"{SHARED}  slow: {{networks: [lan], runs_on: h2, exec: [[sleep, '4']]}}\n")
 
     assert fars["h2"].nodes() == {"shop.db", "shop.slow"}

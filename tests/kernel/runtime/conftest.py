@@ -17,4 +17,4 @@ def containers(tmp_path: Path) -> Iterator[Containers]:
     finally:
         made.close()
     assert made.leftovers() == []
-    assert made.supervisor() == 0
+    made.wait_for_supervisors()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import subprocess
 
 import pytest
 from containers import Containers, wait_for_end
 
 from netfab.runtime import client
+from netfab.runtime.keeper import Keeper
 from netfab.runtime.record import read_record, write_record
+from netfab.runtime.timers import Timers
+from netfab.system.proc import start_ticks
 
 
 def kill(pid: int) -> None:
@@ -44,6 +49,29 @@ def test_an_adopted_container_can_be_stopped(containers: Containers) -> None:
     client.stop(containers.paths, ["web"])
 
     assert containers.status().state == "stopped"
+
+
+def test_an_adopted_container_whose_end_somebody_else_saw_first_can_be_stopped(
+    containers: Containers,
+) -> None:
+    containers.start("sleep", "inf")
+    containers.kill_supervisor()
+    known = read_record(containers.paths.record("web"))
+    assert known is not None
+    child = subprocess.Popen(["sleep", "inf"])  # stands for it, and has us for a parent
+    theirs = known._replace(pid=child.pid, start_ticks=start_ticks(child.pid))
+    write_record(containers.paths.record("web"), theirs)
+    keeper = Keeper(containers.paths, select.epoll(), Timers(), lambda _: None)
+    keeper.adopt()
+    child.kill()
+    child.wait()
+
+    keeper.stop(["web"], 0)
+
+    assert keeper.containers["web"].stopping
+    for fd in (keeper.containers["web"].pidfd, keeper.containers["web"].netns):
+        os.close(fd or 0)
+    write_record(containers.paths.record("web"), known)
 
 
 def test_what_was_being_stopped_when_the_supervisor_died_is_not_started_again(containers: Containers) -> None:

@@ -42,7 +42,7 @@ def _born(containers: Containers, specs: list[Spec]) -> list[int]:
     parent = os.fork()
     if parent == 0:
         try:
-            leave_namespaces_of_nodes()
+            leave_namespaces_of_nodes(os.open("/proc/self/ns/mnt", os.O_RDONLY))
             layers = make_layers(paths, scratch, user_namespace_is_initial())
             launcher = Launcher(paths, layers, (1024, 1024))
             expected = [expect(launcher.prepare(spec, containers.netns)) for spec in specs]

@@ -111,10 +111,10 @@ def test_a_command_that_takes_too_long_is_killed(containers: Containers) -> None
     containers.start("sleep", "inf")
 
     code, _ = containers.exec("sleep", "inf", timeout=0.05)
-    _, text = containers.exec("sh", "-c", "ps -e -o args | grep -c '^[s]leep inf'")
 
     assert code == TIMED_OUT
-    assert text.strip() == "1"  # the container's own
+    only_its_own = "until test $(ps -e -o args | grep -c '^[s]leep inf') = 1; do :; done"
+    assert containers.exec("sh", "-c", only_its_own, timeout=60)[0] == 0
 
 
 def test_a_node_without_a_process_has_its_network_names_and_host_name(
@@ -247,7 +247,7 @@ def test_who_waits_for_a_command_that_is_left_is_nobodys_child_and_keeps_nothing
     os.close(tell)
 
     assert select.select([listen], [], [], 20)[0]
-    assert own_children() == before
+    assert own_children() <= before
     os.close(os.open(fifo, os.O_WRONLY))  # which waits for who reads, and lets it end
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import threading
 import time
@@ -13,12 +14,14 @@ import pytest
 from containers import PYTHON, Containers
 
 from netfab.errors import RuntimeFailed
-from netfab.runtime import client, foreground
+from netfab.runtime import client, foreground, handled
 from netfab.runtime.logs import tail
 from netfab.runtime.paths import Paths
 from netfab.runtime.terminals import Terminals
 from netfab.runtime.tty import Keys
 from netfab.system.process import user_namespace_is_initial
+
+WAITS = handled._WAITS  # the number of rt_sigtimedwait
 
 
 def test_output_and_errors_of_a_separate_one_are_apart_and_both_in_its_logs(containers: Containers) -> None:
@@ -72,6 +75,16 @@ def test_what_is_written_to_a_terminal_is_logged_to_the_last_byte(containers: Co
     assert text.replace("\r", "") == "".join(f"{number}\n" for number in range(1, 20001)) + "end\n"
 
 
+def test_a_terminal_that_has_ended_with_its_supervisor_is_shown_from_its_log(containers: Containers) -> None:
+    containers.shell("echo last words", terminal=True)
+    out = os.memfd_create("out")
+    containers.wait_for_supervisors()  # it ends with its last program
+
+    found = foreground.look_at(containers.paths, "web", foreground.View(None, out, terminal=True))
+
+    assert (found.exit_code, os.pread(out, 99, 0)) == (0, b"last words\r\n")
+
+
 def test_what_is_left_in_a_terminal_is_logged_before_its_end_is_told(tmp_path: Path) -> None:
     master, slave = os.openpty()
     terminals = Terminals(select.epoll())
@@ -118,6 +131,30 @@ def test_an_init_that_waits_for_signals_is_asked_before_it_is_killed(containers:
     client.stop(containers.paths, ["web"])
 
     assert containers.status().exit_code == 15
+
+
+@pytest.mark.parametrize(
+    ("calls", "switches"),
+    [(["running", WAITS], ["1", "1"]), (["7", WAITS], ["1", "2", "2"])],
+    ids=["woken and not yet running", "elsewhere for a moment"],
+)
+def test_an_init_that_has_just_been_woken_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch, calls: list[str], switches: list[str]
+) -> None:
+    """Tini is, every second; on a busy machine it may stay so for long."""
+    monkeypatch.setattr(handled, "_system_call", lambda _: calls.pop(0))
+    monkeypatch.setattr(handled, "_status", lambda _: f"SigBlk:\t0\nSigCgt:\t0\nctxt:\t{switches.pop(0)}\n")
+
+    assert handled.handles(os.getpid(), signal.SIGTERM)
+
+
+def test_a_program_that_only_runs_is_not_taken_for_one_that_waits_for_signals(containers: Containers) -> None:
+    containers.start("sh", "-c", "echo up; while :; do :; done")
+    containers.says("up")
+
+    client.stop(containers.paths, ["web"], timeout=60)
+
+    assert containers.status().exit_code == 137
 
 
 @pytest.mark.parametrize(

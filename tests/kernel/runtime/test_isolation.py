@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
-from containers import Containers, make_image
+from containers import PYTHON, Containers, make_image
 
 from netfab.errors import ContainerFailed
 from netfab.runtime.layers import make_layers
@@ -236,3 +238,51 @@ def test_nothing_of_the_callers_environment_reaches_it(
 
     names = {line.partition("=")[0] for line in text.splitlines()}
     assert names - {"PWD", "SHLVL", "_", "OLDPWD"} == {"PATH", "HOSTNAME", "HOME", "COLOUR"}
+
+
+_LIMITS = resource.RLIMIT_CORE, resource.RLIMIT_SIGPENDING, resource.RLIMIT_MSGQUEUE
+_STANDING = f"""
+import os, resource
+for number in {_LIMITS}:
+    print(resource.prlimit(PID, number)[0])
+print(os.getpriority(os.PRIO_PROCESS, PID), os.sched_getscheduler(PID), os.sched_getaffinity(PID))
+print(open("/proc/PID/oom_score_adj").read())
+"""
+
+
+def standing(process: int) -> str:
+    """Its soft limits, niceness, scheduling policy, processors, and place before the out-of-memory killer."""
+    argv = [PYTHON, "-c", _STANDING.replace("PID", str(process))]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def burden() -> None:
+    """Have everything otherwise than the host's first process has."""
+    for number in _LIMITS:
+        resource.setrlimit(number, (4096, resource.getrlimit(number)[1]))
+    os.nice(5)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    Path("/proc/self/oom_score_adj").write_text("500")
+
+
+@needs_users
+def test_it_has_nothing_of_how_its_caller_stands_with_the_kernel_and_neither_has_what_joins_it(
+    containers: Containers,
+) -> None:
+    child = os.fork()
+    if child == 0:
+        burden()
+        containers.start("sleep", "60")
+        code, said = containers.exec(PYTHON, "-c", _STANDING.replace("PID", "0").replace("/0/", "/self/"))
+        os._exit(code or said != standing(1))
+
+    assert os.waitpid(child, 0)[1] == 0
+    assert standing(containers.status().pid or 0) == standing(1)
+    assert standing(containers.supervisor()) == standing(1)
+
+
+def test_it_may_open_as_many_files_as_a_service_of_systemd(containers: Containers) -> None:
+    first = resource.prlimit(1, resource.RLIMIT_NOFILE)[0]
+
+    assert containers.shell("ulimit -n") == f"{min(first, 1024)}\n"

@@ -7,14 +7,24 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from containers import PYTHON, Containers, wait_for_end
 
 from netfab.errors import ContainerFailed, NetfabError, RuntimeFailed
 from netfab.runtime import client
+from netfab.runtime import status as status_module
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import connect, status
+from netfab.system.proc import stat_fields
+
+
+def halt(pid: int) -> None:
+    """On return it does not run, as on a machine that has others to run."""
+    os.kill(pid, signal.SIGSTOP)
+    while stat_fields(pid)[0] != "T":
+        continue
 
 
 @pytest.mark.parametrize(
@@ -236,11 +246,61 @@ def test_a_signal_to_what_does_not_run_is_refused_and_reaches_the_others(contain
     assert containers.status().exit_code == 137
 
 
+def test_a_program_that_was_killed_has_ended_by_then_and_can_be_started(containers: Containers) -> None:
+    first = containers.start("sleep", "inf")
+    client.send_signal(containers.paths, ["web"], signal.SIGKILL)
+
+    again = containers.start("sleep", "inf")
+
+    assert again.state == "running"
+    assert again.pid != first.pid
+
+
+def test_a_program_that_has_ended_is_known_to_although_its_supervisor_did_not_run_since(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pidfd, supervisor = os.pidfd_open(containers.start("sleep", "inf").pid), containers.supervisor()
+    halt(supervisor)
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    wait_for_end(pidfd)
+
+    class Waking(socket.socket):
+        def send(self, *words: Any) -> int:
+            os.kill(supervisor, signal.SIGCONT)
+            return super().send(*words)
+
+    monkeypatch.setattr(status_module, "connect", lambda paths: Waking(fileno=connect(paths).detach()))
+    try:
+        found = containers.status()
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+
+    assert (found.state, found.exit_code) == ("exited", 137)
+
+
+def test_a_start_that_comes_together_with_an_end_is_one(containers: Containers) -> None:
+    first, supervisor = containers.start("sleep", "inf"), containers.supervisor()
+    pidfd = os.pidfd_open(first.pid)
+    with connect(containers.paths) as door:
+        door.send(b'{"verb": "wait", "names": []}')
+        door.recv(100)  # it has this connection
+        halt(supervisor)
+        socket.send_fds(door, [b'{"verb": "start", "names": ["web"]}'], [containers.netns])
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        wait_for_end(pidfd)
+        os.kill(supervisor, signal.SIGCONT)
+        door.recv(100)
+
+    again = containers.status()
+
+    assert again.state == "running"
+    assert again.pid != first.pid
+
+
 def test_a_program_that_was_killed_on_purpose_is_not_restarted_by_its_policy(containers: Containers) -> None:
     containers.start("sleep", "inf", restart="always")
 
     client.send_signal(containers.paths, ["web"], signal.SIGKILL)
-    containers.output()
 
     assert (containers.status().state, containers.status().restarts) == ("stopped", 0)
 

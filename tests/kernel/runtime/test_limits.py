@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,16 @@ from containers import PYTHON, Containers
 
 from netfab.errors import NetfabError, Unsupported
 from netfab.runtime import client
-from netfab.runtime.cgroups import existing_leaves, find_hierarchies, hold_group, leaves_of, limits_of
+from netfab.runtime.cgroups import (
+    existing_leaves,
+    find_hierarchies,
+    hold_group,
+    leaves_of,
+    limits_of,
+    make_leaves,
+    remove_group,
+    remove_leaves,
+)
 from netfab.system.process import user_namespace_is_initial
 
 
@@ -147,3 +158,30 @@ def test_what_a_killed_sandbox_left_is_swept_and_what_others_hold_is_not(contain
     assert held.exists()
     held.rmdir()
     os.close(lock)
+
+
+def test_others_that_remove_what_is_empty_keep_no_limit_from_being_made(containers: Containers) -> None:
+    hierarchies = find_hierarchies(containers.paths)
+    spec = containers.spec("true", memory=1 << 26, cpus=0.5, pids=9)
+    lock = hold_group(hierarchies)  # as a supervisor does
+    child = os.fork()
+    if child == 0:
+        while True:
+            for point in hierarchies.points:
+                with suppress(OSError):
+                    os.rmdir(f"{point}/netfab")
+
+    try:
+        for _ in range(300):
+            leaves = make_leaves(spec, hierarchies)
+            remove_leaves(leaves)
+            for point in hierarchies.points[1:]:
+                with suppress(FileNotFoundError):  # the freezer's, of version 1
+                    os.rmdir(f"{point}/netfab/{hierarchies.group}")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        remove_group(hierarchies)
+    os.close(lock or 0)
+
+    assert leaves

@@ -40,7 +40,7 @@ def test_who_stops_listening_leaves_nothing_open(containers: Containers) -> None
     next(heard)
     heard.close()
 
-    assert os.listdir("/proc/self/fd") == before
+    assert set(os.listdir("/proc/self/fd")) <= set(before)  # what others' tests left may be closed meanwhile
 
 
 def test_a_last_line_without_its_end_is_shown(containers: Containers) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
+from _socket import MSG_PEEK
 from pathlib import Path
 
 import pytest
 from containers import Containers, wait_for_end
+from own_children import own_children
 from shop import topology
 
 from netfab import fabric
 from netfab.errors import RuntimeFailed, Several
 from netfab.runtime import client, helper, sealed, summons
-from netfab.runtime.exec import run_in_container
+from netfab.runtime.exec import _Wanted, run_in_container
 from netfab.runtime.paths import Paths
 from netfab.runtime.protocol import READY
+from netfab.runtime.streams import OWN_STREAMS
 from netfab.where import HERE
 
 PROGRAM = "networks: {lan: {}}\nnodes: {web: {command: [sleep, infinity], networks: [lan]}}\n"
@@ -37,7 +41,10 @@ def summon(monkeypatch: pytest.MonkeyPatch, directory: Path, script: str) -> byt
     monkeypatch.setattr(sealed, "command", lambda *_: ["/bin/sh", "-c", script])
     paths = Paths("of", str(directory), str(directory))
     summons.begin(paths)
-    return summons.summon(paths)
+    try:
+        return summons.summon(paths)
+    finally:
+        summons.dismiss(paths)
 
 
 def test_one_that_is_begun_and_never_called_ends_with_the_command_and_touches_nothing(
@@ -92,8 +99,60 @@ def test_one_that_is_begun_while_another_comes_to_serve_is_let_go(containers: Co
         os.waitpid(late.pid, 0)
 
 
+def test_one_is_called_as_soon_as_there_is_a_container(containers: Containers) -> None:
+    begin(containers)
+
+    client.halt(containers.paths, containers.spec("true"))
+
+    assert summons._begun[containers.paths].way.recv(len(READY), MSG_PEEK) == READY
+    client.remove(containers.paths, ["web"])
+
+
+def test_one_that_was_called_ends_with_a_command_that_is_killed_before_it_asks(
+    containers: Containers,
+) -> None:
+    listen, tell = os.pipe()
+    command = os.fork()
+    if command == 0:
+        begin(containers)
+        client.halt(containers.paths, containers.spec("true"))
+        summons.summon(containers.paths)
+        os.write(tell, b"+")
+        signal.pause()
+    os.read(listen, 1)
+    called = os.pidfd_open(containers.supervisor())
+
+    os.kill(command, signal.SIGKILL)
+    os.waitpid(command, 0)
+
+    wait_for_end(called)
+    client.remove(containers.paths, ["web"])
+
+
+def test_nothing_is_left_of_one_that_was_called_in_vain(containers: Containers) -> None:
+    begin(containers)
+    client.halt(containers.paths, containers.spec("true"))
+
+    client.remove(containers.paths, ["web"])
+
+    assert not os.path.exists(containers.paths.fabric_run)
+
+
+def test_one_that_is_killed_between_its_answer_and_the_first_request_is_replaced(
+    containers: Containers,
+) -> None:
+    os.makedirs(containers.paths.records)
+    begin(containers)
+    summons.summon(containers.paths)
+    pidfd = os.pidfd_open(containers.supervisor())
+    os.kill(containers.supervisor(), signal.SIGKILL)
+    wait_for_end(pidfd)
+
+    assert containers.shell("echo up") == "up\n"
+
+
 def test_an_apply_begins_one_before_its_first_change_and_has_it_end_where_it_fails(tmp_path: Path) -> None:
-    begun = []
+    before, begun = own_children(), []
 
     def refuse(_: object) -> bool:
         begun.append(len(summons._begun))
@@ -104,8 +163,7 @@ def test_an_apply_begins_one_before_its_first_change_and_has_it_end_where_it_fai
 
     assert begun[0] == 1
     assert not summons._begun
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert own_children() <= before
 
 
 def test_an_apply_of_programs_that_run_begins_none(tmp_path: Path) -> None:
@@ -139,7 +197,7 @@ def test_a_callers_descriptors_are_not_kept(containers: Containers) -> None:
 def test_what_an_interpreter_says_before_the_word_is_no_answer_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert summon(monkeypatch, tmp_path, "echo noise; head -c1 >/dev/null; printf +") == READY
+    assert summon(monkeypatch, tmp_path, r"echo noise; head -c1 >/dev/null; printf '\0+'") == READY
 
 
 def test_one_that_fails_after_the_word_is_not_begun_again(
@@ -188,3 +246,37 @@ def test_a_helper_that_is_begun_in_vain_ends_with_its_command() -> None:
     os.waitpid(command, 0)
 
     assert select.select([begun], [], [], 20)[0]
+
+
+@sealed_only
+def test_a_helper_whose_caller_was_killed_before_it_could_know_runs_nothing(containers: Containers) -> None:
+    containers.start("sleep", "infinity")
+    wanted = _Wanted("web", ("touch", "/ran"), False, None, None, (), False, None)
+    listen, tell = os.pipe()
+    command = os.fork()
+    if command == 0:
+        helper.begin()
+        os.kill(helper._begun[0].pid, signal.SIGSTOP)  # as a busy machine does
+        begun = helper.ask(OWN_STREAMS, json.dumps([containers.paths, wanted, True, False]).encode())
+        os.write(tell, begun.pid.to_bytes(8))
+        signal.pause()
+    pid = int.from_bytes(os.read(listen, 8))
+    begun = os.pidfd_open(pid)
+
+    os.kill(command, signal.SIGKILL)
+    os.waitpid(command, 0)
+    os.kill(pid, signal.SIGCONT)
+    wait_for_end(begun)
+
+    assert containers.exec("test", "-e", "/ran")[0] == 1
+
+
+@pytest.mark.parametrize("is_sealed", [pytest.param(True, marks=sealed_only), False])
+def test_its_mounts_are_its_own(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch, is_sealed: bool
+) -> None:
+    monkeypatch.setattr(sealed, "must_be_sealed", lambda: is_sealed)
+
+    containers.start("sleep", "infinity")
+
+    assert os.readlink(f"/proc/{containers.supervisor()}/ns/mnt") != os.readlink("/proc/self/ns/mnt")

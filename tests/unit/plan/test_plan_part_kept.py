@@ -19,8 +19,9 @@ from netfab.objects.base import HOST, Fabric
 from netfab.plan.facts import Facts
 from netfab.plan.leases import Lease
 from netfab.plan.part import leases_within, nodes_of, part_of, summary_within, within
-from netfab.plan.part_kept import NOTHING, Summary, beside, taken
+from netfab.plan.part_kept import NOTHING, Summary, beside, beside_absent, taken
 from netfab.plan.planner import Plan, plan, summary
+from netfab.plan.subnets import Reservation
 from netfab.topology.schema import Topology
 
 FILE = """
@@ -53,6 +54,30 @@ def test_the_address_of_a_node_that_is_gone_from_the_file_is_given_to_no_other()
     found = after(FILE, FILE.replace("db:", "new:"), "new")
 
     assert addresses(found, "new")[0] == "eth0 10.0.0.4/24"  # db has .2, and web .3
+
+
+def absent(text: str, *hosts: str) -> Facts:
+    """Of a host, where FILE was applied, for a plan of another file that these hosts do not hear of."""
+    leases = {*plan(read(FILE), (), Facts(), RUN).wants, Lease("vni", "old", "7")}
+    topology = read(text)
+    layout = plan(topology, frozenset(leases), Facts(), RUN).layout
+    return beside_absent(Facts(), layout, leases, topology.nodes.keys(), hosts)
+
+
+def test_what_was_leased_stays_so_while_hosts_do_not_hear_of_a_plan() -> None:
+    found = absent(FILE.replace("db:", "new:"), "h2", "h3")
+
+    (held,) = (of_bridge for bridge, of_bridge in found.held.items() if bridge == "br-lan")
+    assert {str(address): holder for address, holder in held.items()} == {
+        "10.0.0.2": "the lease of db, which stays while h2, h3 are neither reached nor forgotten"
+    }
+    assert found.vnis == ((7, "network old, which h2, h3 may still have"),)
+
+
+def test_a_subnet_of_a_network_that_is_gone_is_no_others_while_a_host_does_not_hear_of_it() -> None:
+    found = absent("{name: lab, networks: {new: {}}, nodes: {web: {networks: [new]}}}", "h2")
+
+    assert Reservation(ip_network("10.0.0.0/24"), "leased for lan") in found.reservations
 
 
 def test_nor_is_its_loopback() -> None:

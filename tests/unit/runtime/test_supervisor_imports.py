@@ -16,8 +16,9 @@ from netfab.runtime import supervisor
 print(*sys.modules)
 """
 HEAVY = {
-    "argparse", "dataclasses", "glob", "inspect", "ipaddress", "logging", "pathlib", "random", "shutil",
-    "subprocess", "tempfile", "termios", "threading", "traceback", "typing", "urllib",
+    "argparse", "dataclasses", "glob", "inspect", "ipaddress", "logging", "pathlib", "random",
+    "selectors", "shutil", "socket", "subprocess", "tempfile", "termios", "threading", "traceback", "typing",
+    "urllib",
 }  # fmt: skip
 
 

@@ -47,6 +47,9 @@ def test_a_store_is_printed_as_it_was_written(url: str) -> None:
     ("url", "told"),
     [
         ("etcd://", "is neither `sqlite` nor `etcd://HOST:PORT,HOST:PORT`"),
+        ("etcd:h:2379", "or `etcds://…` with TLS; write `etcd://h:2379`"),
+        ("etcds:/h1:2379,h2", "; write `etcds://h1:2379,h2`"),
+        ("h1:2379", "; write `etcd://h1:2379`"),
         ("redis://h:1", "is neither `sqlite` nor `etcd://HOST:PORT,HOST:PORT`"),
         ("etcd://h:99999", "`h:99999` is no HOST:PORT"),
         ("etcd://h1,,h2", "`` is no HOST:PORT"),

@@ -40,8 +40,33 @@ def test_all_that_a_file_said_is_told_in_another_place_and_environment(
     assert whole_text(kept, str(file), topology.name) == said
 
 
-def test_a_file_that_says_all_is_kept_as_it_is(directory: Path) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        "  db: {attach: 'docker:db', networks: [lan]}\n",
+        "  db: {image: alpine, networks: [lan], ready: {exec: 'true'}}\n",
+        "links: [[web, 'nic:eth9']]\n",
+    ],
+    ids=["alone", "guests", "images", "NICs"],
+)
+def test_a_file_that_says_all_is_kept_as_it_is_whatever_the_host_is_asked(directory: Path, more: str) -> None:
     file = directory / "shop.yaml"
-    file.write_text(text := TEXT.replace("${HOST}", "www") + "# all of it\n")
+    file.write_text(text := TEXT.replace("${HOST}", "www") + more + "# all of it\n")
 
-    assert kept_text(load(str(file))) == text
+    topology = load(str(file))
+    kept = kept_text(topology)
+
+    assert kept == text
+    assert whole_text(kept, str(file), "shop") == config(topology)
+
+
+def test_what_was_read_from_another_file_is_kept(directory: Path) -> None:
+    (directory / "page").write_text("hello")
+    file = directory / "shop.yaml"
+    file.write_text(TEXT.replace("${HOST}", "www") + "  db: {files: {/page: {source: ./page}}}\n")
+    topology = load(str(file))
+    kept = kept_text(topology)
+    (directory / "page").unlink()
+
+    assert "hello" in whole_text(kept, str(file), "shop")

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from netfab.errors import TopologyError
-from netfab.topology.source import MAX_BYTES, Source
+from netfab.topology import MAX_BYTES
+from netfab.topology.source import Source
 from netfab.topology.tree import Map, Scalar, Sequence, Tree, weight
 
 

@@ -1,0 +1,54 @@
+"""What a process inherits of whoever started it, put to what the host's first process has.
+
+So a container is the same whoever calls: its limits (getrlimit(2)), niceness and scheduling policy, the
+processors that it may use, and its place in the order of the kernel's out-of-memory killer. What this process
+may not raise again (without CAP_SYS_RESOURCE or CAP_SYS_NICE, as in a user namespace) stays as low as it was.
+
+Environment, descriptors, signals, umask and directory are let go of where an interpreter is begun.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import suppress
+
+_FIRST = 1  # process
+_LIMITS = 16  # RLIM_NLIMITS, asm-generic/resource.h
+# What systemd gives to services: it raises its own, and a program that goes over all descriptors suffers.
+_OPEN_FILES = 1024, 524288
+_OOM = "/proc/{}/oom_score_adj"
+
+
+def let_go() -> None:
+    """Have nothing of these of our caller any more."""
+    for limit in range(_LIMITS):
+        with suppress(OSError):
+            _reset(limit)
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.sched_getscheduler(_FIRST), os.sched_getparam(_FIRST))
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, _FIRST))
+    with suppress(OSError):
+        os.sched_setaffinity(0, os.sched_getaffinity(_FIRST))
+    with (
+        suppress(OSError),
+        open(_OOM.format(_FIRST), "rb") as theirs,
+        open(_OOM.format("self"), "wb") as ours,
+    ):
+        ours.write(theirs.read())
+
+
+def _reset(limit: int) -> None:
+    soft, hard = resource.prlimit(_FIRST, limit)
+    if limit == resource.RLIMIT_NOFILE:
+        soft, hard = _least(soft, _OPEN_FILES[0]), _least(hard, _OPEN_FILES[1])
+    try:
+        resource.setrlimit(limit, (soft, hard))
+    except ValueError:  # it is above ours, which needs CAP_SYS_RESOURCE
+        most = resource.getrlimit(limit)[1]
+        resource.setrlimit(limit, (_least(soft, most), _least(hard, most)))
+
+
+def _least(one: int, other: int) -> int:
+    return min(one, other, key=lambda limit: (limit == resource.RLIM_INFINITY, limit))
