@@ -137,6 +137,9 @@ def test_a_host_that_was_down_is_completed_by_a_later_apply(shop: Shop, fars: di
     shop.apply(lambda text: one_more(text) + more, skip_unreachable=True)
     assert fars["h1"].nodes() == {"shop.web", "shop.log"}
     assert fars["h2"].nodes() == {"shop.db"}
+    assert {name: node["host"] for name, node in shop.entry.summary["nodes"].items()} == {
+        "web": "h1", "log": "h1", "db": "h2"
+    }  # fmt: skip
 
     shop.way = up
     changes = shop.apply(lambda text: one_more(text) + more)
