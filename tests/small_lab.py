@@ -20,6 +20,7 @@ from pyroute2 import IPRoute
 from netfab.engine.apply import apply
 from netfab.hosts.local import LocalHost
 from netfab.kernel import nft
+from netfab.kernel.waiting import wait_until_it_works
 from netfab.objects.address import Address, address_name
 from netfab.objects.base import HOST, Fabric, Name, node_space
 from netfab.objects.bridge import Bridge
@@ -207,6 +208,7 @@ def foreign(name: str, link: str, here: Sequence[str], there: Sequence[str], pre
         for prefix in prefixes:
             (gateway,) = (text for text in here if (":" in text) == (":" in prefix))
             far.route("add", dst=prefix, gateway=gateway.partition("/")[0])
+    assert wait_until_it_works(link, ANSWER)
 
 
 def _address(route: IPRoute, link: str, addresses: Iterable[str]) -> None:

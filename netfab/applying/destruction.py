@@ -5,7 +5,7 @@ from __future__ import annotations
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied
 from netfab.errors import StoreError
-from netfab.kernel.dumps import LO
+from netfab.kernel.dumps import LO, UNSTEADY
 from netfab.objects.base import Fabric
 from netfab.objects.kinds import KINDS
 from netfab.store.public import withdraw
@@ -29,7 +29,7 @@ def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
     """
     need_root("destroy")
     with locked_fabric(name, where), opened_host(name, where) as host:
-        host.read_ahead(LO)
+        host.read_ahead(LO, host=UNSTEADY)
         known = (last_of_any(name, where),)
         applied = engine.apply(
             Fabric(name),

@@ -79,6 +79,7 @@ class LocalHost:
     def __exit__(self, *_: object) -> None:
         if self._monitor is not None:
             self._monitor.close()
+        self._namespaces.let_go_of_ended()  # a child goes while the executor waits for the kernel
         self._executor.close()
         self._observer.close()
         self._programs.close()
@@ -116,9 +117,14 @@ class LocalHost:
         )
         return self._dump
 
-    def read_ahead(self, node: Reader = WHOLE, guests: Sequence[Guest] = ()) -> None:
-        """Begin to read nodes, for the next dump, or glance, while there are other things to do."""
-        self._observer.read_ahead(self.fabric, node, guests)
+    def read_ahead(
+        self, node: Reader = WHOLE, guests: Sequence[Guest] = (), host: Reader | None = None
+    ) -> None:
+        """Begin to read nodes, for the next dump, or glance, while there are other things to do.
+
+        `host`: the host as well, where nobody asks for facts.
+        """
+        self._observer.read_ahead(self.fabric, node, guests, host)
 
     def glance(self, known: Sequence[Fabric]) -> Dump:
         """The same, of nodes' namespaces nothing but what they are known by: enough for a fingerprint."""

@@ -2,7 +2,11 @@
 
 The kernel is not done with them by then. To end a bridge it waits for two grace periods (rcu_barrier in
 br_multicast_dev_del and in netdev_run_todo, some 15 ms each): the links have no name before the first, are in
-no dump after it, and their memory is free after the second. It tells that they are gone after the first, too.
+no dump after it, and their memory is free after the second.
+
+What is heard of links themselves is no sign of that: of each port the kernel tells five times before, and
+takes a tenth longer when somebody listens; of the end of a bridge it tells after the first grace period. That
+the settings of a link are gone it tells as soon as none has a name (inetdev_destroy).
 """
 
 from __future__ import annotations
@@ -10,10 +14,8 @@ from __future__ import annotations
 from _socket import if_indextoname
 from collections.abc import Callable, Iterable
 
-from netfab.kernel.netlink import Netlink, Sending
+from netfab.kernel.netlink import Monitor, Netlink, Sending
 from netfab.system.poll import readable
-
-_GLANCE = 0.001  # seconds between two looks
 
 
 class Departing(Netlink):
@@ -28,15 +30,20 @@ class Departing(Netlink):
         self._sending: Sending | None = None
 
     def _send_beside(self, data: bytes, errand: Callable[[], None]) -> None:
-        self._sending = Sending(self._socket, data)
+        heard = Monitor(Monitor.CONFIGURATIONS)
         try:
-            errand()
-        finally:  # also when it fails: who undoes this has to see what became of it
-            self._wait(self._sending)
+            self._sending = Sending(self._socket, data)
+            try:
+                errand()
+            finally:  # also when it fails: who undoes this has to see what became of it
+                self._wait(heard, self._sending)
+        finally:
+            heard.close()
 
-    def _wait(self, sending: Sending) -> None:
+    def _wait(self, heard: Monitor, sending: Sending) -> None:
         while not sending.done and self._any_is_there():
-            readable([sending], _GLANCE)
+            readable([heard.fileno(), sending.fileno()], None)
+            heard.drain()
         if sending.done:
             sending.finish()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from netfab.kernel.netlink import Netlink
@@ -132,8 +133,12 @@ def neighbours(netlink: Netlink) -> list[NeighbourMessage]:
 
 
 def _raw(netlink: Netlink) -> _Raw:
-    found = _located_links(netlink), _plain(marked_addresses(netlink)), _plain(routes(netlink))
-    return *found, _known_by(*found)
+    links, addresses, routed, _ = _raw_unsteady(netlink)
+    return links, addresses, routed, _known_by(links, addresses, routed)
+
+
+def _raw_unsteady(netlink: Netlink) -> _Raw:
+    return _located_links(netlink), _plain(marked_addresses(netlink)), _plain(routes(netlink)), b""
 
 
 def _whole(raw: _Raw) -> Space:
@@ -193,17 +198,20 @@ def lo(netlink: Netlink) -> Link:
     return _link(_lo(netlink))
 
 
+@cache
 def _marked(found: _Located) -> Space:
+    """Of a thousand nodes they are alike."""
     return Space([_link(found)], [], [])
 
 
 class Reader(NamedTuple):
-    """A way to read a node's namespace."""
+    """A way to read a network namespace."""
 
     read: Callable[[Netlink], Any]  # plain values, which another process may read for this one
     space: Callable[[Any], Space]  # that they are
 
 
 WHOLE = Reader(_raw, _whole)
+UNSTEADY = Reader(_raw_unsteady, _whole)  # the host, where some of it changes by itself
 GLANCE = Reader(_glimpse, _unseen)  # nothing is asked but whether it is as it was
 LO = Reader(_lo, _marked)  # nothing matters but whose it is: its lo

@@ -224,6 +224,7 @@ class Monitor:
     """A socket that becomes readable when something of these groups changes in its namespace."""
 
     LINKS, ADDRESSES6, ROUTES6 = 0x1, 0x100, 0x400  # RTMGRP_, linux/rtnetlink.h
+    CONFIGURATIONS = 1 << 23  # RTNLGRP_IPV4_NETCONF: of links' settings, which come and go with them
 
     def __init__(self, groups: int = LINKS | ADDRESSES6) -> None:
         self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from netfab.kernel import openvswitch
 from netfab.kernel.dumps import (
     LO,
+    UNSTEADY,
     WHOLE,
     Reader,
     links,
@@ -23,6 +24,7 @@ from netfab.kernel.dumps import (
     routes,
     vlans,
 )
+from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, glimpse, rules_of
 from netfab.kernel.others import OTHERS_XFRM, is_of, names_of_others, ports_of_others, tables_of_others
@@ -130,11 +132,8 @@ class Observer:
         self._host_links = links(self._namespaces.socket(HOST))
         return self._host_links
 
-    def _host(self) -> Space:
+    def _host(self, found: list[Link]) -> Space:
         netlink = self._namespaces.socket(HOST)
-        found, self._host_links = self._host_links, None
-        if found is None:
-            found = links(netlink)
         return Space(found, marked_addresses(netlink), routes(netlink))
 
     def _read(
@@ -273,7 +272,10 @@ class Observer:
         guests = [(guest.name.text, NAMESPACE) for guest in self._guests.values()]
         there = {f"node {name}": what for name, what in self._named + guests if what != FOREIGN}
         found: dict[str, Space] = {}
-        readers: dict[str, Reader] = {}  # of what has to be read
+        host_links, self._host_links = self._host_links, None
+        last = self._spaces.get(HOST) if only is not None and HOST not in only else None
+        # Of what has to be read, the host first: it takes longest.
+        readers: dict[str, Reader] = {HOST: UNSTEADY} if last is None and host_links is None else {}
         for space, what in there.items():
             if what == LEFTOVER:
                 found[space] = Space([], [], [])
@@ -283,21 +285,32 @@ class Observer:
                 readers[space] = node if only is None or space in only or self._inside else LO
         if self._ahead is None or not self._ahead.covers(readers, self._guests):
             self._begin(readers, self._guests)
-        if only is None or HOST in only or HOST not in self._spaces:
-            found[HOST] = self._host()
-        else:
-            found[HOST] = self._spaces[HOST]
-        found.update(self._nodes(readers))
+        if last is not None:
+            found[HOST] = last
+        elif host_links is not None:
+            found[HOST] = self._host(host_links)
+        found.update(self._read_with(readers))
         return {space: found[space] for space in (HOST, *there) if space in found}  # some ended meanwhile
 
-    def read_ahead(self, fabric: str, node: Reader = WHOLE, guests: Sequence[Guest] = ()) -> None:
-        """Begin to read the nodes of the fabric, and guests, for the next reading that is of all of them."""
+    def read_ahead(
+        self,
+        fabric: str,
+        node: Reader = WHOLE,
+        guests: Sequence[Guest] = (),
+        host: Reader | None = None,
+    ) -> None:
+        """Begin to read the nodes of the fabric, and guests, for the next reading that is of all of them.
+
+        `host`: the host as well, where nothing else asks for its links before.
+        """
         self._named = list(self._namespaces.named(f"{fabric}."))
         for guest in guests:
             self._namespaces.adopt(guest)
         own = (f"node {name}" for name, what in self._named if what == NAMESPACE)
-        spaces = (*own, *(guest.space for guest in guests))
-        self._begin(dict.fromkeys(spaces, node), {guest.space: guest for guest in guests})
+        readers = dict.fromkeys((*own, *(guest.space for guest in guests)), node)
+        if host is not None:
+            readers = {HOST: host, **readers}
+        self._begin(readers, {guest.space: guest for guest in guests})
 
     def close(self) -> None:
         """End a reading that was begun and not asked for."""
@@ -311,24 +324,32 @@ class Observer:
             from netfab.kernel.together import Together
 
             with suppress(OSError):  # no other process, no pipe: this one reads all of them
-                reading = Together(list(readers), partial(self._read_node, readers))
+                reading = Together(list(readers), partial(self._read_one, readers))
                 self._ahead = Begun(readers, guests, reading)
 
-    def _read_node(self, readers: Mapping[str, Reader], space: str) -> Any:
-        return readers[space].read(self._namespaces.socket(space))
+    def _read_one(self, readers: Mapping[str, Reader], space: str) -> Any:
+        if space != HOST:
+            return readers[space].read(self._namespaces.socket(space))
+        netlink = Netlink()  # not the one that this process and a child of it both have
+        try:
+            return readers[space].read(netlink)
+        finally:
+            netlink.close()
 
-    def _nodes(self, readers: Mapping[str, Reader]) -> Iterator[tuple[str, Space]]:
+    def _read_with(self, readers: Mapping[str, Reader]) -> Iterator[tuple[str, Space]]:
         """Those of them that are there."""
         read = {}
         if self._ahead is not None:
-            reading, self._ahead = self._ahead.reading, None
+            (begun, _, reading), self._ahead = self._ahead, None
             try:
-                read = reading.finish()
+                if HOST in readers and HOST not in begun:
+                    read[HOST] = self._read_one(readers, HOST)  # while a child reads the others
+                read |= reading.finish()
             finally:
                 self._namespaces.kept_by(reading)  # not before: it may be let go of where descriptors run out
         for space, reader in readers.items():
             with suppress(FileNotFoundError):  # ended meanwhile
-                plain = read[space] if space in read else self._read_node(readers, space)
+                plain = read.pop(space) if space in read else self._read_one(readers, space)
                 yield space, reader.space(plain)
 
     def _sysctls(

@@ -53,7 +53,7 @@ from netfab.system.calls import at_once
 from netfab.system.devpts import open_terminal
 from netfab.system.poll import readable
 from netfab.system.process import (
-    clone,
+    Clone,
     close_on_exec_from,
     die_with_parent,
     hide_from_ptrace,
@@ -185,7 +185,7 @@ def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | 
         linux.setns(pidfd, _JOINED)
         # Only children are in the process namespace. The cgroup namespace comes after the birth into its
         # cgroup, which the kernel may refuse from within (nsdelegate).
-        if child := clone(0, cgroup).pid:
+        if child := Clone(0, cgroup).make():
             _outlive(child)
         linux.setns(pidfd, linux.CLONE_NEWCGROUP)
         yield IDENTIFY

@@ -123,12 +123,13 @@ class Keeper:
         return self._launch(fresh)
 
     def _launch(self, containers: Iterable[Container]) -> dict[str, NetfabError]:
-        """Prepare some, then bear them in one go: a page written between two forks is copied once more."""
+        """Prepare some, then bear them in one go."""
         failed: dict[str, NetfabError] = {}
         waiting, before = list(containers), list[tuple[Container, Newborn]]()
         while waiting:
             expected, refused = _attempt(self._prepare, [(one, one) for one in waiting[:_IN_FLIGHT]])
-            newborns, unborn = _attempt(bear, expected)
+            born = bear([birth for _, birth in expected])
+            newborns, unborn = _attempt(_unless_failed, zip((one for one, _ in expected), born, strict=True))
             for _, birth in expected:
                 birth.close()
             unwritten = [found for found in (self._take_charge(*newborn) for newborn in newborns) if found]
@@ -397,6 +398,12 @@ def _attempt(
         except (OSError, NetfabError) as error:
             wrong.append((container, error))
     return made, wrong
+
+
+def _unless_failed(newborn: Newborn | OSError) -> Newborn:
+    if isinstance(newborn, OSError):
+        raise newborn
+    return newborn
 
 
 def _signal(container: Container, number: int) -> None:

@@ -7,7 +7,6 @@ look into, just before its birth. Each step has a name, for who is told that it 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 from array import array
@@ -90,20 +89,27 @@ class Own(NamedTuple):
     netns: int = -1
 
 
+Move = tuple[int, int, int]  # of memory: to and from which address, bytes
+
+
 class Start(NamedTuple):
     """A life that is ready to begin."""
 
     steps: Iterator[str]
     cells: array[int]
     numbers: array[int]  # for some of these
-    texts: tuple[tuple[int, bytes], ...]  # and where they are to be
+    places: tuple[int, ...]  # addresses
+    texts: tuple[array[int], ...]  # for these
     channel: int  # the number that it has there
 
-    def put_down(self) -> None:
-        """Put what is a child's own where the calls find it."""
-        self.cells[RESERVED - len(_OWN) : RESERVED] = self.numbers
-        for address, text in self.texts:
-            ctypes.memmove(address, text, len(text))
+    def moves(self) -> list[Move]:
+        """What puts a child's own where the calls find it, as long as no other life is written."""
+        cells, _ = self.cells.buffer_info()
+        own = cells + (RESERVED - len(_OWN)) * self.cells.itemsize
+        return [
+            (to, content.buffer_info()[0], len(content) * content.itemsize)
+            for to, content in zip((own, *self.places), (self.numbers, *self.texts), strict=True)
+        ]
 
 
 class Lives:
@@ -117,8 +123,8 @@ class Lives:
         self._places = reserve(len(_INHERITED) + rootfs.MOST_PLACES)
         self._user = Identity()  # in a child: who its program is to run as
         self._memory = Calls()
-        self._hostname = self._memory.memory(bytes(_NAME_LIMIT))
         self._variable = self._memory.memory(_VARIABLE + bytes(_NAME_LIMIT))
+        self._hostname = self._variable + len(_VARIABLE)
         self._private, self._hosts_file, self._resolv_conf = (
             self._memory.memory(bytes(_PATH_LIMIT)) for _ in range(3)
         )
@@ -151,21 +157,17 @@ class Lives:
 
     def start(self, life: Life, own: Own) -> Start:
         """Be ready to make the calls of a life."""
-        texts = (
-            (self._hostname, own.hostname),
-            (self._variable + len(_VARIABLE), own.hostname),
-            (self._private, own.private),
-            (self._hosts_file, own.hosts_file),
-            (self._resolv_conf, own.resolv_conf),
-        )
+        named = own.hostname, own.private, own.hosts_file, own.resolv_conf
+        texts = tuple(array("b", os.fsencode(text) + b"\0") for text in named)
         inherited = own.channel, own.stdin, own.log, own.errors, own.netns
         steps = perform(*life)
         next(steps)
         return Start(
             steps=steps,
             cells=life[0].cells,
-            numbers=array("q", (*inherited, len(os.fsencode(own.hostname)))),
-            texts=tuple((place, os.fsencode(text) + b"\0") for place, text in texts),
+            numbers=array("q", (*inherited, len(texts[0]) - 1)),
+            places=(self._hostname, self._private, self._hosts_file, self._resolv_conf),
+            texts=texts,
             channel=self._places[_CHANNEL],
         )
 

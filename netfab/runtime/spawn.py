@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from ctypes import memmove
 
 from netfab.runtime.become import REPORT_LIMIT, TERMINAL, failure_of, run_or_report
-from netfab.runtime.life import Life, Lives, Own, Start
+from netfab.runtime.life import Life, Lives, Move, Own, Start
 from netfab.system import linux
-from netfab.system.process import clone
+from netfab.system.libc import failure
+from netfab.system.process import Clone, clone3
 from netfab.system.sockets import Socket, pair, receive_descriptors
 from netfab.tuples import NamedTuple
 
@@ -88,18 +91,35 @@ def _close(descriptors: list[int]) -> None:
         os.close(descriptors.pop())
 
 
-def bear(expected: Expected) -> Newborn:
-    """Start a container's process, up to its exec: that waits for `permit`. It ends if we do before.
+def bear(expected: Sequence[Expected]) -> list[Newborn | OSError]:
+    """Start containers' processes, up to their exec: that waits for `permit`. They end if we do before."""
+    clones = [Clone(_NAMESPACES, one.cgroup) for one in expected]
+    starts = [one.start for one in expected]
+    ready = [(start.moves(), clone.words, start) for start, clone in zip(starts, clones, strict=True)]
+    gc.disable()  # a collection in a child would copy every page of our heap
+    try:
+        born = _born(ready)
+    finally:
+        gc.enable()
+    return [
+        Newborn(one.name, pid, clone.pidfd, one.channel) if isinstance(pid, int) else pid
+        for one, pid, clone in zip(expected, born, clones, strict=True)
+    ]
 
-    Little is done here, for each page that is written to between two births is copied once more.
+
+def _born(ready: Iterable[tuple[list[Move], tuple[int, int, int], Start]]) -> list[int | OSError]:
+    """Their numbers. Python writes to all that it looks at, and a page that is written to between two births
+    is copied once more: so little is looked at here, and nearly all of it once for each.
     """
-    expected.start.put_down()
-    gc.disable()  # a collection in the child would copy every page of our heap
-    child = clone(_NAMESPACES, expected.cgroup)
-    if child.pid == 0:
-        run_or_report(expected.start.steps, expected.start.channel)
-    gc.enable()
-    return Newborn(expected.name, child.pid, child.pidfd, expected.channel)
+    born: list[int | OSError] = []
+    for moves, words, start in ready:
+        for to, origin, size in moves:
+            memmove(to, origin, size)
+        pid = clone3(*words)
+        if not pid:
+            run_or_report(start.steps, start.channel)
+        born.append(pid if pid > 0 else failure())
+    return born
 
 
 def _opened_pipe(birth: Birth) -> int:

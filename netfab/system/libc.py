@@ -29,9 +29,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 def checked(result: int, path: str | None = None) -> int:
     """The result of a C call, or OSError with its errno."""
     if result < 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno), path)
+        raise failure(path)
     return result
+
+
+def failure(path: str | None = None) -> OSError:
+    """Why the last C call failed."""
+    errno = ctypes.get_errno()
+    return OSError(errno, os.strerror(errno), path)
 
 
 def system_call(number: int, *types: type) -> Callable[..., int]:

@@ -23,7 +23,6 @@ from netfab.system.libc import (
     machine,
     system_call,
 )
-from netfab.tuples import NamedTuple
 
 CLONE_PIDFD = 0x00001000  # linux/sched.h
 CLONE_INTO_CGROUP = 0x200000000
@@ -47,8 +46,8 @@ _noted_prctl, _noted_capset = library("prctl", "capset")
 
 
 # Twice in one process: a call that gave the interpreter's lock away would take it back twice.
-_clone3 = ctypes.PyDLL(None, use_errno=True)["syscall"]
-_clone3.argtypes, _clone3.restype = (ctypes.c_long,) * 3, ctypes.c_long
+clone3 = ctypes.PyDLL(None, use_errno=True)["syscall"]
+clone3.argtypes, clone3.restype = (ctypes.c_long,) * 3, ctypes.c_long
 
 
 class _CloneArgs(ctypes.Structure):
@@ -63,29 +62,33 @@ class _CloneArgs(ctypes.Structure):
     ]  # fmt: skip
 
 
-class Child(NamedTuple):
-    """What clone gives the parent. In the child itself pid is 0 and pidfd means nothing."""
-
-    pid: int
-    pidfd: int
-
-
-# Made once: what a child lets go of it would have to copy first.
-_NEWBORN = Child(0, -1)
-_pidfd = ctypes.c_int(-1)
-_clone_args = _CloneArgs(pidfd=ctypes.addressof(_pidfd), exit_signal=signal.SIGCHLD)
-
-
-def clone(flags: int, cgroup: int | None = None) -> Child:
+class Clone:
     """fork into new namespaces, and into the v2 cgroup whose directory is open as `cgroup`; clone3(2).
 
+    It is put together before it is made, as who makes many can't do that in between (runtime/spawn.py).
     Neither Python's nor the C library's fork handlers run: only for a process with one thread, whose child
     makes system calls and executes a program or exits.
     """
-    _clone_args.flags = flags | CLONE_PIDFD | (0 if cgroup is None else CLONE_INTO_CGROUP)
-    _clone_args.cgroup = cgroup or 0
-    pid = _clone3(NR_CLONE3, ctypes.addressof(_clone_args), ctypes.sizeof(_clone_args))
-    return Child(checked(pid), _pidfd.value) if pid else _NEWBORN
+
+    def __init__(self, flags: int, cgroup: int | None = None) -> None:
+        self._pidfd = ctypes.c_int(-1)
+        self._arguments = _CloneArgs(
+            flags=flags | CLONE_PIDFD | (0 if cgroup is None else CLONE_INTO_CGROUP),
+            pidfd=ctypes.addressof(self._pidfd),
+            exit_signal=signal.SIGCHLD,
+            cgroup=cgroup or 0,
+        )
+        # What `clone3` is given.
+        self.words = NR_CLONE3, ctypes.addressof(self._arguments), ctypes.sizeof(_CloneArgs)
+
+    def make(self) -> int:
+        """The child's number; 0 in the child. Raises OSError."""
+        return checked(clone3(*self.words))
+
+    @property
+    def pidfd(self) -> int:
+        """The child's."""
+        return self._pidfd.value
 
 
 def close_on_exec_from(first: int) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from netfab.kernel.departing import Departing
 from netfab.kernel.execute import _delete_group
+from netfab.kernel.netlink import Monitor, Netlink, Sending
 from netfab.objects.base import HOST
 from netfab.objects.wire import encode
 
@@ -66,6 +67,24 @@ def test_it_goes_on_when_nobody_sees_them_although_the_kernel_is_not_done() -> N
         slow.done.set()
         departing.close()
         assert slow.over
+
+
+def test_what_is_listened_for_is_told_when_none_of_them_is_there() -> None:
+    ports = [
+        f"link add {name} group {GROUP} type veth peer {name}p group {GROUP}\nlink set {name} master br0 up"
+        for name in (f"d{number}" for number in range(50))
+    ]
+    with departing_bridge() as (departing, _):
+        subprocess.run(["ip", "-batch", "-"], input="\n".join(ports), text=True, check=True)
+        heard = Monitor(Monitor.CONFIGURATIONS)
+
+        sending = Sending(Netlink()._socket, message(departing, GROUP)[1])
+        heard.wait(LONG)
+
+        with pytest.raises(OSError, match="no interface"):
+            if_nametoindex("br0")
+        sending.finish()
+        heard.close()
 
 
 def test_an_errand_that_fails_is_told_when_they_are_gone() -> None:

@@ -19,7 +19,7 @@ import pytest
 from kills import is_killed
 from machine import differences, snapshot
 from simulated_hosts import Hosts, fleet, read
-from test_overlay import ping, ping_address, send_arp, vni, wait_until, wire
+from test_overlay import PATIENCE, ping, ping_address, send_arp, vni, wait_until, wire
 
 from netfab import fabric
 from netfab.engine import apply as engine
@@ -27,6 +27,7 @@ from netfab.errors import NetfabError
 from netfab.hosts import bgp, simulated
 from netfab.hosts.bgp import Speaker
 from netfab.hosts.local import LocalHost
+from netfab.kernel.waiting import wait_until_it_works
 from netfab.objects.base import Fabric
 from netfab.objects.bgp import DAEMONS, Bgp
 from netfab.objects.bgp_peer import BgpPeer
@@ -277,6 +278,7 @@ UNDERLAY = """
 
 def test_a_node_that_starts_is_announced_through_the_tunnel_for_those_who_ask_elsewhere() -> None:
     subprocess.run(["sh", "-ec", UNDERLAY], check=True)
+    assert wait_until_it_works("eth0", PATIENCE)
     kinds = Bridge | Vxlan | Port | Namespace | Veth | BridgeFdb | Neighbour
     there = Fabric("lab", [thing for thing in planned_for_h1() if isinstance(thing, kinds)])
     node = next(thing for thing in there.values() if isinstance(thing, Neighbour))

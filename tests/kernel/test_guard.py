@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pyroute2 import IPRoute
 from small_lab import FABRIC, Lab, Wire, arp, ethernet, icmpv6, tagged, udp
+from test_overlay import passes_frames, wait_until
 
 from netfab.hosts.local import LocalHost
 from netfab.kernel import nft
@@ -183,6 +184,7 @@ def test_foreign_bridges_are_not_looked_at(lab: Lab) -> None:
             for end, master in ((name, bridge), (f"{name}-far", 0)):
                 (index,) = route.link_lookup(ifname=end)
                 route.link("set", index=index, master=master, state="up")
+    wait_until(lambda: passes_frames("x") and passes_frames("y"))
 
     got = Wire("host", "y-far").received(Wire("host", "x-far"), SPOOFED.values(), LAST)
 

@@ -361,6 +361,7 @@ def test_a_strangers_datagram_reaches_neither_the_forwarding_table_nor_a_node(
         "-n stranger link set eth0 up",
     ):
         subprocess.run(["ip", *line.split()], check=True)
+    wait_until(lambda: passes_frames("foreign"))
     inner = Ether(src="02:66:66:66:66:66", dst="ff:ff:ff:ff:ff:ff") / ARP(
         hwsrc="02:66:66:66:66:66", psrc="10.0.0.99", pdst=hosts.address("n1")
     )
@@ -384,6 +385,12 @@ def test_a_strangers_datagram_reaches_neither_the_forwarding_table_nor_a_node(
     assert "02:66:66" not in hosts.run("h1", "bridge", "fdb", "show")
     assert "02:66:66" not in hosts.node("n1", "ip", "neigh", "show")
     assert ping(hosts, "n1", "n2")
+
+
+def passes_frames(port: str) -> bool:
+    """Whether its bridge does, which hears of its carrier a while after that is there."""
+    told = subprocess.run(["bridge", "-j", "link", "show", "dev", port], check=True, capture_output=True)
+    return bool(json.loads(told.stdout)[0]["state"] == "forwarding")
 
 
 def mac_of_eth0(hosts: Hosts) -> str:

@@ -18,7 +18,7 @@ from shop import TEXT, topology
 from netfab import fabric
 from netfab.errors import SubnetTaken
 from netfab.hosts.local import LocalHost
-from netfab.kernel import netns, observe
+from netfab.kernel import dumps, netns, observe
 from netfab.kernel.together import Together
 from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.guest import Guest
@@ -70,6 +70,21 @@ def test_what_a_child_took_and_did_not_hand_over_is_read_all_the_same(
     fabric.apply(*topology(tmp_path))
 
     assert fabric.drift("shop") == ()
+
+
+def test_a_host_that_the_child_has_read_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fabric.apply(*topology(tmp_path))
+    with LocalHost("shop") as host:
+        whole = host.observe("shop").own
+    with LocalHost("shop") as host:
+        host.read_ahead(host=dumps.UNSTEADY)
+        assert host._observer._ahead is not None
+        select.select([host._observer._ahead.reading._worker.socket], [], [])
+        monkeypatch.setattr(dumps, "_located_links", lambda _: pytest.fail("read again"))
+
+        assert host.observe("shop").own == whole
 
 
 def test_what_a_reading_of_a_few_spaces_leaves_out_is_not_looked_at_again(

@@ -30,7 +30,18 @@ def test_nobody_runs_whose_supervisor_ends_before_it_has_written_down_any(contai
     client.remove(containers.paths, [spec.name for spec in specs])
 
 
-def _born(containers: Containers, specs: list[Spec]) -> list[int]:
+def test_one_that_the_kernel_refuses_keeps_nobody_else_from_being_born(containers: Containers) -> None:
+    specs = [containers.spec("sleep", "infinity", name=f"n{number}") for number in range(3)]
+
+    born = _born(containers, specs, refused=1)
+
+    assert len(born) == 2
+    for pidfd in born:
+        wait_for_end(pidfd)
+    client.remove(containers.paths, [spec.name for spec in specs])
+
+
+def _born(containers: Containers, specs: list[Spec], refused: int | None = None) -> list[int]:
     """Descriptors of processes that a supervisor has borne before it ended."""
     paths = containers.paths
     scratch = f"{paths.fabric_run}/layers"
@@ -46,16 +57,20 @@ def _born(containers: Containers, specs: list[Spec]) -> list[int]:
             layers = make_layers(paths, scratch, user_namespace_is_initial())
             launcher = Launcher(paths, layers, (1024, 1024))
             expected = [expect(launcher.prepare(spec, containers.netns)) for spec in specs]
-            theirs.send(json.dumps([bear(one).pid for one in expected]).encode())
+            if refused is not None:
+                expected[refused] = expected[refused]._replace(cgroup=theirs.fileno())  # that is none
+            pids = [one.pid for one in bear(expected) if not isinstance(one, OSError)]
+            theirs.send(json.dumps(pids).encode())
             theirs.recv(1)  # until all are open at our parent's
         finally:
             os._exit(0)
-    pidfds = [os.pidfd_open(pid) for pid in json.loads(ours.recv(4096))]
-    ours.send(b".")
-    os.waitpid(parent, 0)
-    ours.close()
-    theirs.close()
-    return pidfds
+    try:
+        return [os.pidfd_open(pid) for pid in json.loads(ours.recv(4096))]
+    finally:
+        ours.send(b".")
+        os.waitpid(parent, 0)
+        ours.close()
+        theirs.close()
 
 
 @pytest.mark.parametrize("replacement", ["link", "nothing", "directory"])
