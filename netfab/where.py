@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -191,10 +191,26 @@ def records(where: Where = HERE) -> list[Record]:
 
 def no_fabrics(where: Where) -> str:
     """What to do where the store has no fabric: one that was published was lost with it."""
-    published = [record.name for record in PublicView(where.run).records_that_are_whole()]
-    if os.geteuid() != 0 or not published:
+    if not (lost := lost_records(where)):
         return "`netfab apply FILE` makes one"
-    return f"the store lost {', '.join(published)}: `netfab recover` rebuilds it"
+    return f"the store lost {_names(lost)}: `netfab recover` rebuilds it"
+
+
+def refuse_lost(where: Where) -> None:
+    """Raises StoreError where the store has no fabric, and some were published."""
+    if lost := lost_records(where):
+        raise StoreError(f"the store lost {_names(lost)}", hint="`netfab recover` rebuilds it")
+
+
+def lost_records(where: Where) -> list[Record]:
+    """Fabrics that were published, where the store has none: they were lost with it."""
+    if os.geteuid() != 0 or records(where):
+        return []
+    return PublicView(where.run).records_that_are_whole()
+
+
+def _names(found: Iterable[Record]) -> str:
+    return ", ".join(record.name for record in found)
 
 
 def records_of_any(where: Where = HERE) -> list[Record]:

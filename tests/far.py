@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -172,12 +172,13 @@ def _end_all(far: Far) -> None:
     there = [Path(f"/proc/{far.pid}/ns/{kind}") for kind in ("mnt", "net")]
     with suppress(FileNotFoundError):
         there += [nodes / name for name in os.listdir(nodes)]
-    theirs = set()
-    for path in there:
-        with suppress(FileNotFoundError):  # who takes something back there has just removed it
-            theirs.add(_inode(path))
-    while _killed(theirs):  # until nobody is there who could have made another one
-        continue
+    with ExitStack() as held:  # else the number of one that has ended is soon another's
+        theirs = set()
+        for path in there:
+            with suppress(FileNotFoundError):  # who takes something back there has just removed it
+                theirs.add(_inode(held.enter_context(open(path, "rb")).fileno()))
+        while _killed(theirs):  # until nobody is there who could have made another one
+            continue
     os.waitpid(far.pid, 0)
 
 
@@ -193,7 +194,7 @@ def _killed(theirs: Set[tuple[int, int]]) -> list[int]:
     return found
 
 
-def _inode(path: str | Path) -> tuple[int, int]:
+def _inode(path: str | int) -> tuple[int, int]:
     found = os.stat(path)
     return found.st_dev, found.st_ino
 

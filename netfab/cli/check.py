@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netfab.cli.context import output_json, where_of
+from netfab.cli.failures import end_in_part
 from netfab.cli.files import (
     NoFile,
     entry_of,
@@ -21,7 +22,7 @@ from netfab.cli.files import (
     set_option,
     valid_name,
 )
-from netfab.errors import Interrupted, NetfabError
+from netfab.errors import Interrupted, NetfabError, NotReached
 
 if TYPE_CHECKING:
     from netfab.diagnose.trials import Trial, Verdict
@@ -51,7 +52,7 @@ def check_command(
 ) -> None:
     """Try the `checks` of FILE, or of a fabric as it was applied (NAME, or the only one), from its nodes.
 
-    Exits with 1 when one does not hold.
+    Exits with 1 when one does not hold, or a host is not reached.
     """
     from netfab.cli import show
     from netfab.diagnose.trials import every_pair, trials_of
@@ -65,8 +66,13 @@ def check_command(
             f"there is nothing to check in fabric {topology.name}",
             hint="write `checks: [web reaches db on tcp/5432]` in its file, or give --pairs",
         )
-    found = _tried(topology.name, trials, where)
-    if not (pairs or all(verdict.holds for verdict in found)):
+    missing: list[NetfabError] = []
+    try:
+        found = _tried(topology.name, trials, where)
+    except NotReached as error:
+        found = error.found
+        missing.append(error)
+    if not (missing or pairs or all(verdict.holds for verdict in found)):
         found = _explained(topology, found, summary, where)
     if junit:
         _write_junit(junit, topology.name, found)
@@ -74,6 +80,7 @@ def check_command(
         reached = _by_source(trials, found)
         data = {"version": 1, "fabric": topology.name, "pairs": reached}
         show.show_data(data, output, lambda: _matrix(reached))
+        end_in_part(missing)
         return
     data = {"version": 1, "fabric": topology.name, "checks": [verdict._asdict() for verdict in found]}
     show.show_data(data, output, lambda: _rows(found))
@@ -81,6 +88,7 @@ def check_command(
     if not ctx.obj["quiet"]:
         said = "1 check" if len(found) == 1 else f"{len(found)} checks"
         click.echo(f"{said}, {failed} failed", err=True)
+    end_in_part(missing)
     raise SystemExit(1 if failed else 0)
 
 

@@ -85,9 +85,10 @@ def destroy_command(
 
 def _all_fabrics(where: Any, everyone: bool, yes: bool) -> dict[str, str]:
     """The user's fabrics, or everyone's, unless the answer to the question is no."""
-    from netfab.where import applying_user, records_of_any
+    from netfab.where import applying_user, lost_records, records_of_any
 
-    names = [r.name for r in records_of_any(where) if everyone or r.user == applying_user()]
+    found = records_of_any(where) or lost_records(where)
+    names = [r.name for r in found if everyone or r.user == applying_user()]
     if names and not yes and not agreed(f"destroy {', '.join(names)}?"):
         raise NetfabError("nothing was destroyed", hint="--yes does not ask")
     return {name: name for name in names}

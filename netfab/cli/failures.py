@@ -46,7 +46,7 @@ def show_error(error: NetfabError, as_json: bool = False) -> None:
 
 def end_in_part(errors: Iterable[NetfabError]) -> None:
     """End where something is missing of what was shown: it is told in words, also beside data."""
-    for error in (told := list(errors)):
+    for error in (told := {str(error): error for error in errors}).values():
         show_error(error)
     if told:
         raise SystemExit(1)

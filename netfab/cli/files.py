@@ -69,8 +69,15 @@ def find_file(argument: str | None, option: str | None = None) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise NoFile(f"which file? There are {', '.join(found)}", hint="name one: netfab apply FILE")
-    raise NoFile("there is no topology.yaml here", hint="`netfab init` writes one to start from")
+        raise NoFile(f"which file? There are {', '.join(found)}", hint=f"name one: netfab {_command()} FILE")
+    raise NoFile(
+        "there is no topology.yaml here",
+        hint=f"name a file: netfab {_command()} FILE; `netfab init` writes one to start from",
+    )
+
+
+def _command() -> str:
+    return str(click.get_current_context().info_name)
 
 
 def read_topology(file: str, name: str | None = None, settings: Sequence[str] = ()) -> Topology:
@@ -153,10 +160,9 @@ def fabrics_to_destroy(targets: Sequence[str], option: str | None, where: Any) -
 
 
 def _which(records: Sequence[Record | Entry]) -> NetfabError:
-    command = click.get_current_context().info_name
     names = [record.name for record in records]
     is_one = f"is {names[0]}" if len(names) == 1 else f"are {', '.join(names)}"
-    return NetfabError(f"which fabric? There {is_one}", hint=f"name one: netfab {command} {names[0]}")
+    return NetfabError(f"which fabric? There {is_one}", hint=f"name one: netfab {_command()} {names[0]}")
 
 
 def _name_of(file: str, where: Any) -> str:
@@ -170,7 +176,7 @@ def _name_of(file: str, where: Any) -> str:
     try:
         name = fabric.name_of(file, where)
     except AppliedElsewhere as error:
-        error.hint = f"netfab {click.get_current_context().info_name} {error.fabric}"
+        error.hint = f"netfab {_command()} {error.fabric}"
         raise
     if not name:
         raise NetfabError(f"{file} does not say which fabric it is", hint="`netfab ls` lists their names")

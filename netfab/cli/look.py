@@ -17,7 +17,7 @@ from netfab.cli.files import (
     far_nodes,
     known_fabrics,
 )
-from netfab.errors import Interrupted, NetfabError, NoSuchFabric, NotReached
+from netfab.errors import Interrupted, NetfabError, NoSuchFabric, NotReached, StoreError
 
 
 @click.command("status")
@@ -140,9 +140,14 @@ def ls_command(ctx: click.Context, output: str) -> None:
     Exits with 1 when a host of one is not reached.
     """
     from netfab.cli import show
+    from netfab.where import refuse_lost
 
     where = where_of(ctx)
     found, missing = _status_of_each([one.name for one in known_fabrics(where)], where)
+    try:
+        refuse_lost(where)
+    except StoreError as error:
+        missing.append(error)
     for each in found:
         _say_begun(each)
     rows = [(f["fabric"], str(len(f["nodes"])), str(len(f["networks"])), f["file"]) for f in found]

@@ -58,12 +58,17 @@ def drift_command(ctx: click.Context, name: str | None, everything: bool, output
 
 
 def _named(name: str | None, everything: bool, where: Any) -> list[str]:
-    """The fabric that is meant, or all of this host."""
+    """The fabric that is meant, or all of this host. Raises StoreError where these were lost."""
     from netfab import fabric
 
     if name and everything:
         raise click.UsageError("--all takes no NAME")
-    return [one.name for one in fabric.records(where)] if everything else [fabric_name(name, where)]
+    if not everything:
+        return [fabric_name(name, where)]
+    from netfab.where import refuse_lost
+
+    refuse_lost(where)
+    return [one.name for one in fabric.records(where)]
 
 
 def _drift_of(name: str, entry: Any, where: Any) -> tuple[Any, list[str]]:

@@ -61,6 +61,8 @@ def _hops(world: World, begin: Place, target: str, source: str) -> Iterator[Hop]
         if place.node == HOST and not _is_ours(world, place, space, link):
             if target in world.owners and (dead := _dead_links(world, place, space)):
                 raise dead
+            if incoming:
+                _hears_back(place, space, link, target)
             return  # it leaves the host, or what is known of it
         hop, into = across(world, place, space, link, towards)
         yield hop
@@ -105,6 +107,16 @@ def _forwards(world: World, place: Place, space: Space, incoming: int, target: s
             f"{name_of(place)} does not forward IPv{version}",
             f"`forward: true` of {name_of(place)}",
             traces=Traces(place.host, (("forwarding", name_of(place)), ("sysctl", "forwarding"))),
+        )
+
+
+def _hears_back(place: Place, space: Space, link: Link, target: str) -> None:
+    """What a host must do with the answer from outside; an apply saw to it for what led out at the time."""
+    if ip_address(target).version == 4 and not (space.forwarding[0] or link.forwarding):
+        raise Stopped(
+            f"{name_of(place)} does not forward what comes by {link.name}, so no answer comes back",
+            "`netfab apply` again, where another NIC led out before",
+            traces=Traces(place.host, (("sysctl", f"net/ipv4/conf/{link.name}/forwarding"),)),
         )
 
 

@@ -153,7 +153,8 @@ def apply(
                     topology, together, hosts, entry, others, skip_unreachable, only, secret, cleared, forget
                 )
                 give(together, made.plans, where)
-                begun = entry_for(topology, file, {**hosts, **gone}, made, entry)
+                absent = {*hosts, *gone} - made.said.keys() - {*forget}
+                begun = entry_for(topology, file, {**hosts, **gone}, made, entry, absent)
                 orders = dict(orders_for(topology, made, begun, take_over, cleared, confirm))
                 left = {*(cleared.keys() & made.said), *forget}
                 hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}

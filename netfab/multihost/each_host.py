@@ -17,7 +17,8 @@ from netfab.remote import answers
 from netfab.remote.answers import Changes
 from netfab.remote.meeting import greeted, tell_what_was_decided
 from netfab.remote.messages import understood
-from netfab.remote.party import Connect, connect, party
+from netfab.remote.party import Connect, connect, party, unreachable
+from netfab.remote.party import answers as answered
 from netfab.store.book import Book, Entry
 from netfab.topology.kept import whole_text
 from netfab.where import HERE, Where, locked_book, opened_book, store_of
@@ -203,24 +204,35 @@ def programs(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> li
 def tried(
     entry: Entry, trials: Sequence[Trial], where: Where = HERE, *, way: Connect = connect
 ) -> list[Verdict]:
-    """What comes of each, tried where its source is; what is tried from the host, from every one."""
+    """What comes of each, tried where its source is; what is tried from the host, from every one.
+
+    Raises NotReached, with that of the hosts that are; what begins on the others does not hold.
+    """
     nodes = entry.summary["nodes"]
     begins = {host: [each for each in trials if _begins_on(each, host, nodes)] for host in entry.hosts}
     found: dict[Trial, Verdict] = {}
     with party({host: entry.hosts[host] for host in entry.hosts if begins[host]}, where, way) as together:
-        said = together.ask_all(
+        said = together.ask(
             {
                 host: {"verb": "call", "function": "tried", "arguments": _asked(entry, host, begins[host])}
                 for host in together.channels
             }
         )
-    tries = answers.read_all(said, lambda answer: answers.verdicts(answer["value"]))
+    away = unreachable(said)
+    there = {host: answer for host, answer in said.items() if host not in away} or said
+    tries = answers.read_all(answered(there), lambda answer: answers.verdicts(answer["value"]))
+    for host in away:
+        why = f"not tried: {host} is not reached"
+        tries[host] = [Verdict(trial.sentence, False, why, 0.0) for trial in begins[host]]
     for host, several in tries.items():
         with understood(host):
             for trial, verdict in zip(begins[host], several, strict=True):
                 if trial not in found or not verdict.holds:
                     found[trial] = verdict
-    return [found[trial] for trial in trials]
+    verdicts = [found[trial] for trial in trials]
+    if away:
+        raise NotReached(entry.name, sorted(away), verdicts)
+    return verdicts
 
 
 def _begins_on(trial: Trial, host: str, nodes: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from netfab.remote.orders import last_of
 from netfab.remote.party import Party, answers, unreachable
 
 _STILL = "`--skip-unreachable` where it comes back, `--forget {host}` where it never does"
+_WITHOUT = "`--skip-unreachable` leaves it as it is, until a later apply"
 
 
 def greeted(
@@ -22,11 +23,12 @@ def greeted(
     skip_unreachable: bool = False,
     gone: Collection[str] = (),
     forget: Collection[str] = (),
+    skipped: Collection[str] = (),
 ) -> dict[str, Hello]:
     """What every host says of itself; of those that are not reached nothing, or it is an error.
 
     With `skip_unreachable` it is one only where none is reached; for those to `forget` it never is. `gone`:
-    those that can be forgotten.
+    those that can be forgotten; `skipped`: those that could be left out.
     """
     about = {"verb": "hello", "fabric": name}
     said = together.ask(
@@ -34,8 +36,8 @@ def greeted(
     )
     away = unreachable(said)
     out = set(away) if skip_unreachable and len(away) < len(said) else away.keys() & {*forget}
-    for host in away.keys() & {*gone}:
-        away[host].hint = away[host].hint or _STILL.format(host=host)
+    for host in away.keys() & {*gone, *skipped}:
+        away[host].hint = away[host].hint or (_STILL if host in gone else _WITHOUT).format(host=host)
     together.leave_out(out)
     found = answers({host: answer for host, answer in said.items() if host not in out})
     raise_all(

@@ -12,6 +12,7 @@ from netfab.objects.base import Fabric
 from netfab.plan.facts import Facts
 from netfab.plan.leases import Lease
 from netfab.plan.part import commands_within, leases_within, summary_within, within
+from netfab.plan.part_kept import NOTHING
 from netfab.plan.planner import Plan, summary
 from netfab.remote.answers import Hello
 from netfab.remote.transaction import Order
@@ -63,9 +64,14 @@ def leases_of(said: Mapping[str, Hello], entry: Entry | None) -> frozenset[Lease
 
 
 def entry_for(
-    topology: Topology, file: str, hosts: Mapping[str, str], planned: Planned, entry: Entry | None
+    topology: Topology,
+    file: str,
+    hosts: Mapping[str, str],
+    planned: Planned,
+    entry: Entry | None,
+    absent: Collection[str] = (),
 ) -> Entry:
-    """What the book will say."""
+    """What the book will say; of the hosts that are `absent`, what it said of them."""
     generation = max(entry.generation if entry else 0, *(said.generation for said in planned.said.values()))
     leases = {lease for host in planned.plans for lease in _wants_on(host, planned) if lease.kind not in _OWN}
     return Entry(
@@ -75,11 +81,31 @@ def entry_for(
         hosts,
         generation + 1,
         os.urandom(8).hex(),
-        summary_of(topology, planned),
+        _with_absent(summary_of(topology, planned), entry.summary if entry else NOTHING, absent),
         frozenset(leases),
         store=str(topology.store or ""),
         home=os.uname().nodename,
     )
+
+
+def _with_absent(
+    chosen: Mapping[str, Any], there: Mapping[str, Any], hosts: Collection[str]
+) -> dict[str, Any]:
+    """What was chosen, with the nodes that are `there` on these hosts, and what those are on."""
+    nodes = {
+        name: node
+        for name, node in there["nodes"].items()
+        if node["host"] in hosts and name not in chosen["nodes"]
+    }
+    on = {interface["network"] for node in nodes.values() for interface in node["interfaces"]}
+    networks = {name: network for name, network in there["networks"].items() if name in on}
+    ends = {f"{name}:{interface['name']}" for name, node in nodes.items() for interface in node["interfaces"]}
+    links = [link for link in there.get("links", ()) if not ends.isdisjoint(link["endpoints"])]
+    return {
+        "networks": {**networks, **chosen["networks"]},
+        "nodes": {**chosen["nodes"], **nodes},
+        "links": [*chosen["links"], *(link for link in links if link not in chosen["links"])],
+    }
 
 
 def orders_for(

@@ -48,7 +48,8 @@ def planned(
     """
     applied = entry.summary if entry else NOTHING
     asked = _asked(topology, hosts, nodes_of(topology, only, applied["nodes"]) if only else topology.nodes)
-    said = greeted(together, topology.name, asked, skip_unreachable, gone, forget)
+    skipped = () if skip_unreachable or len(hosts) == 1 else hosts
+    said = greeted(together, topology.name, asked, skip_unreachable, gone, forget, skipped)
     absent = [host for host in (*hosts, *gone) if host not in said]
     out = tuple(
         forgotten(host, topology.name) if host in forget else _left_out(host, host in gone) for host in absent

@@ -118,7 +118,10 @@ def test_two_files_are_a_question(lab: Lab) -> None:
     lab.write(PAIR, "a.yaml")
     lab.write(PAIR, "b.yaml")
 
-    assert "which file? There are a.yaml, b.yaml" in lab.netfab("plan", code=1).err
+    assert (
+        "which file? There are a.yaml, b.yaml\nhint: name one: netfab plan FILE\n"
+        in lab.netfab("plan", code=1).err
+    )
 
 
 def test_without_any_file_the_hint_is_init(lab: Lab) -> None:
@@ -126,7 +129,8 @@ def test_without_any_file_the_hint_is_init(lab: Lab) -> None:
 
     assert result.out == ""
     assert result.err == (
-        "netfab: error: there is no topology.yaml here\nhint: `netfab init` writes one to start from\n"
+        "netfab: error: there is no topology.yaml here\n"
+        "hint: name a file: netfab apply FILE; `netfab init` writes one to start from\n"
     )
 
 

@@ -203,6 +203,24 @@ def test_a_node_of_another_fabric_is_asked_for(lab: Lab) -> None:
     assert joined.splitlines()[-1] == "  b eth0 -> br-lan -> eth0 one/a"
 
 
+def test_a_nic_that_leads_out_since_the_apply_is_named_and_another_apply_mends_it(lab: Lab) -> None:
+    lab.write("name: shop\nnetworks: {lan: {}}\nnodes: {a: {networks: [lan]}}\n")
+    lab.netfab("apply")
+    lab.shell(
+        "ip link add up0 type veth peer name far; ip link set far up; ip link set up0 up;"
+        " ip address add 198.51.100.2/24 dev up0; ip route replace default via 198.51.100.1"
+    )
+
+    said = lab.netfab("why", "a", "198.51.100.1", code=1).out
+    lab.netfab("apply")
+
+    assert (
+        "\n  the host does not forward what comes by up0, so no answer comes back\nhint: `netfab apply` again"
+        in said
+    )
+    assert lab.shell("cat /proc/sys/net/ipv4/conf/up0/forwarding") == "1\n"
+
+
 def test_networks_that_nothing_joins_are_told_from_broken_ones(shop: Lab) -> None:
     said = shop.netfab("why", "lone", "db", code=1).out
 

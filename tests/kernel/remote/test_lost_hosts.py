@@ -78,9 +78,11 @@ def test_an_address_of_a_host_that_is_not_reached_is_nobody_elses_until_it_is_fo
         lost.apply(with_logs, skip_unreachable=True)
         assert of_db not in (address(lost, "log"), address(lost, "late"))
         assert of_db in leased(lost)
+        assert address(lost, "db") == of_db
 
     lost.apply(with_logs, forget=("h2",))
     assert of_db not in leased(lost)
+    assert lost.entry.summary["nodes"].keys() == {"web", "log", "late"}
 
 
 def test_a_host_that_is_forgotten_is_named_once_and_what_it_has_ends_there(

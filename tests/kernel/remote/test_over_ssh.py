@@ -209,7 +209,8 @@ def test_a_host_that_is_down_is_left_out_and_completed_once_it_is_back(
     fars["h2"].sshd.kill()
     fars["h2"].sshd.wait()
 
-    assert "192.0.2.2 port 22: Connection refused" in netfab("apply", code=1).stderr
+    refused = netfab("apply", code=1).stderr
+    assert "192.0.2.2 port 22: Connection refused\nhint: `--skip-unreachable` leaves it as it is" in refused
     assert fars["h1"].left() == []
     assert "warning: h2 was left out" in netfab("apply", "--skip-unreachable").stderr
     assert fars["h1"].nodes() == {"shop.web"}
@@ -232,11 +233,14 @@ def test_a_host_that_never_comes_back_is_forgotten_by_its_name(
     assert fars["h2"].sshd is not None
     fars["h2"].sshd.kill()
     fars["h2"].sshd.wait()
+    checked = netfab("check", "--pairs", code=1)
     file.write_text("".join(line for line in TEXT.splitlines(keepends=True) if "h2" not in line))
 
     refused = netfab("apply", code=1).stderr
     said = netfab("apply", "--forget", "h2").stderr
 
+    assert "error: not reached: h2, of fabric shop" in checked.stderr
+    assert "web" in checked.stdout
     assert (
         "refused\nhint: `--skip-unreachable` where it comes back, `--forget h2` where it never does\n"
         in refused

@@ -11,7 +11,8 @@ from far import Far
 from far_shop import Shop, lines, one_more
 
 from netfab import fabric
-from netfab.errors import NetfabError
+from netfab.diagnose.trials import every_pair
+from netfab.errors import NetfabError, NotReached
 from netfab.multihost import across
 from netfab.remote.channel import Transport
 from netfab.remote.party import Connect
@@ -137,6 +138,9 @@ def test_a_host_that_was_down_is_completed_by_a_later_apply(shop: Shop, fars: di
     shop.apply(lambda text: one_more(text) + more, skip_unreachable=True)
     assert fars["h1"].nodes() == {"shop.web", "shop.log"}
     assert fars["h2"].nodes() == {"shop.db"}
+    assert {name: node["host"] for name, node in shop.entry.summary["nodes"].items()} == {
+        "web": "h1", "log": "h1", "db": "h2"
+    }  # fmt: skip
 
     shop.way = up
     changes = shop.apply(lambda text: one_more(text) + more)
@@ -189,6 +193,17 @@ def test_status_says_what_it_can_while_a_host_is_down(shop: Shop) -> None:
 
     assert {name: node["state"] for name, node in found["nodes"].items()} == {"web": "up", "db": "unknown"}
     assert found["unreachable"] == ["h2"]
+
+
+def test_what_begins_on_a_host_that_is_down_is_not_tried_and_all_else_is(shop: Shop) -> None:
+    shop.apply()
+    pairs = list(every_pair(shop.entry.summary))
+
+    with pytest.raises(NotReached, match="not reached: h2, of fabric shop") as raised:
+        across.tried(shop.entry, pairs, way=but_not("h2", shop.way))
+
+    found = {verdict.sentence: (verdict.holds, verdict.reason) for verdict in raised.value.found}
+    assert found == {"web reaches db": (True, ""), "db reaches web": (False, "not tried: h2 is not reached")}
 
 
 def test_a_host_knows_its_part_by_itself(shop: Shop, fars: dict[str, Far]) -> None:
