@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from _signal import SIG_DFL, SIGCHLD, signal  # type: ignore[import-not-found]  # `signal` takes 0.5 ms
+from _signal import SIG_DFL, SIGCHLD, signal  # `signal` takes 0.5 ms
 
 from netfab import TYPE_CHECKING
 

@@ -7,7 +7,7 @@ told to it that one ends: nft takes 5 ms to start.
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found]  # `signal` takes 0.5 ms
+import _signal as signal  # `signal` takes 0.5 ms
 import fcntl
 import json
 import os

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 try:
-    from _sha2 import sha256  # type: ignore[import-not-found]  # 3.12; random.py does so; mypy knows no such
+    from _sha2 import sha256  # 3.12; random.py does so, too
 except ImportError:
     try:
-        from _sha256 import sha256  # type: ignore[import-not-found]  # 3.11, likewise
+        from _sha256 import sha256  # 3.11
     except ImportError:  # an interpreter that was built to have OpenSSL's alone
         from hashlib import sha256
 

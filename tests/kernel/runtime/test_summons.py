@@ -7,6 +7,7 @@ import os
 import select
 import signal
 from _socket import MSG_PEEK
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,23 @@ def begin(containers: Containers) -> None:
     os.waitid(os.P_PID, summons._begun[containers.paths].pid, os.WEXITED | os.WNOWAIT)
 
 
+def assert_it_ends_with_its_command(containers: Containers, command: Callable[[], None]) -> None:
+    """The one that is there after `command`, when whoever gave that is killed."""
+    listen, tell = os.pipe()
+    caller = os.fork()
+    if caller == 0:
+        command()
+        os.write(tell, b"+")
+        signal.pause()
+    os.read(listen, 1)
+    begun = os.pidfd_open(containers.supervisor())
+
+    os.kill(caller, signal.SIGKILL)
+    os.waitpid(caller, 0)
+
+    wait_for_end(begun)
+
+
 def summon(monkeypatch: pytest.MonkeyPatch, directory: Path, script: str) -> bytes:
     """What is made of the words of a script that takes a supervisor's place."""
     monkeypatch.setattr(sealed, "command", lambda *_: ["/bin/sh", "-c", script])
@@ -51,18 +69,7 @@ def test_one_that_is_begun_and_never_called_ends_with_the_command_and_touches_no
     containers: Containers,
 ) -> None:
     os.makedirs(containers.paths.records)
-    listen, tell = os.pipe()
-    command = os.fork()
-    if command == 0:
-        begin(containers)
-        os.write(tell, b"+")
-        signal.pause()
-    os.read(listen, 1)
-    begun = os.pidfd_open(containers.supervisor())
-
-    os.kill(command, signal.SIGKILL)
-    os.waitpid(command, 0)
-    wait_for_end(begun)
+    assert_it_ends_with_its_command(containers, lambda: begin(containers))
 
     assert os.listdir(containers.paths.fabric_run) == ["containers"]
 
@@ -111,21 +118,12 @@ def test_one_is_called_as_soon_as_there_is_a_container(containers: Containers) -
 def test_one_that_was_called_ends_with_a_command_that_is_killed_before_it_asks(
     containers: Containers,
 ) -> None:
-    listen, tell = os.pipe()
-    command = os.fork()
-    if command == 0:
+    def call() -> None:
         begin(containers)
         client.halt(containers.paths, containers.spec("true"))
         summons.summon(containers.paths)
-        os.write(tell, b"+")
-        signal.pause()
-    os.read(listen, 1)
-    called = os.pidfd_open(containers.supervisor())
 
-    os.kill(command, signal.SIGKILL)
-    os.waitpid(command, 0)
-
-    wait_for_end(called)
+    assert_it_ends_with_its_command(containers, call)
     client.remove(containers.paths, ["web"])
 
 
