@@ -32,6 +32,7 @@ def main() -> NoReturn:
         from netfab.cli.main import main as command
 
         code = command(left)
+        early.end()
     except KeyboardInterrupt:  # before the command began: its own is in its `main`
         code = 130
     os._exit(code)

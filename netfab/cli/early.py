@@ -1,15 +1,18 @@
 """What `run` and `exec` are sure to need, begun before click is there to read their words.
 
 An interpreter takes as long to start as most of a command. Which one it is for is guessed from the words; one
-that was begun in vain ends with the command, and has touched nothing.
+that was begun in vain ends before the command does, and has touched nothing.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
+
+_endings: list[Callable[[], None]] = []  # of what was begun
 
 
 def begin(words: Sequence[str]) -> None:
@@ -25,6 +28,13 @@ def begin(words: Sequence[str]) -> None:
             from netfab.runtime import helper
 
             helper.begin()
+            _endings.append(helper.dismiss)
+
+
+def end() -> None:
+    """End what was begun in vain."""
+    for ending in _endings:
+        ending()
 
 
 def _begin_supervisor() -> None:
@@ -33,7 +43,9 @@ def _begin_supervisor() -> None:
     from netfab.topology import DEFAULT
 
     state = os.environ.get("NETFAB_STATE_DIR", STATE_DIRECTORY)
-    summons.begin(Paths(DEFAULT, _run_directory(), state))
+    paths = Paths(DEFAULT, _run_directory(), state)
+    if summons.begin(paths):
+        _endings.append(partial(summons.dismiss, paths))
 
 
 def _run_directory() -> str:

@@ -34,6 +34,16 @@ def begin() -> None:
         _begun.append(_forked(OWN_STREAMS))
 
 
+def dismiss() -> None:
+    """End those that were begun and never asked."""
+    while _begun:
+        begun = _begun.pop()
+        os.kill(begun.pid, signal.SIGKILL)
+        os.waitpid(begun.pid, 0)
+        os.close(begun.request)
+        os.close(begun.listen)
+
+
 def ask(streams: Streams, request: bytes) -> Helper:
     """One that was begun, or another, which has been told what to run."""
     found = _begun.pop() if _begun and streams == OWN_STREAMS else _forked(streams)

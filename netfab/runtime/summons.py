@@ -88,22 +88,22 @@ def _failed(paths: Paths, why: str) -> RuntimeFailed:
 
 
 def dismiss(paths: Paths) -> None:
-    """Let go of one that was begun: it ends unless it serves. One that was called knows when this returns."""
+    """Let go of one that was begun, and wait until it has ended, or serves and knows."""
     if begun := _begun.pop(paths, None):
-        if begun.called:
-            with suppress(OSError):  # it has ended
-                begun.way.shutdown(SHUT_WR)
-                while begun.way.recv(_MOST):
-                    pass
         _let_go(begun)
 
 
 def _let_go(begun: _Begun) -> None:
-    begun.way.close()
+    with suppress(OSError):  # it has ended
+        begun.way.shutdown(SHUT_WR)
     with suppress(ChildProcessError):  # a caller that ignores SIGCHLD has none to wait for
-        if os.waitpid(begun.pid, os.WNOHANG) == (0, 0):
+        if os.waitpid(begun.pid, os.WNOHANG) == (0, 0):  # nobody waits yet, or it is that one's parent
             os.kill(begun.pid, signal.SIGKILL)
             os.waitpid(begun.pid, 0)
+    with suppress(OSError):
+        while begun.way.recv(_MOST):
+            pass
+    begun.way.close()
 
 
 def _answer(paths: Paths) -> bytes | None:

@@ -74,6 +74,15 @@ def test_one_that_is_begun_and_never_called_ends_with_the_command_and_touches_no
     assert os.listdir(containers.paths.fabric_run) == ["containers"]
 
 
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_nothing_is_left_of_one_that_was_begun_in_vain(containers: Containers, is_waiting: bool) -> None:
+    begin(containers) if is_waiting else summons.begin(containers.paths)
+
+    summons.dismiss(containers.paths)
+
+    assert containers.supervisor() == 0
+
+
 def test_one_that_is_begun_is_the_one_that_serves(containers: Containers) -> None:
     begin(containers)
     begun = containers.supervisor()
@@ -228,6 +237,16 @@ def test_a_helper_that_was_killed_before_it_was_asked_is_replaced(containers: Co
     wait_for_end(pidfd)
 
     assert run_in_container(containers.paths, "web", ("true",)) == 0
+
+
+@sealed_only
+def test_nothing_is_left_of_a_helper_that_was_begun_in_vain() -> None:
+    before = own_children()
+    helper.begin()
+
+    helper.dismiss()
+
+    assert own_children() <= before
 
 
 @sealed_only
