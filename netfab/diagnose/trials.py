@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
+from netfab.errors import NetfabError, raise_all
 from netfab.topology.checks import HOST, INTERNET, check_text, is_address
+from netfab.topology.grammar import quoted
 from netfab.topology.schema import Check
+from netfab.topology.suggest import did_you_mean
 from netfab.tuples import NamedTuple
 
 Address = IPv4Address | IPv6Address
@@ -39,10 +42,14 @@ class Verdict(NamedTuple):
     seconds: float  # until an answer, or until it was given up
 
 
-def trials_of(checks: Iterable[Check], summary: Mapping[str, Any]) -> Iterator[Trial]:
-    """Of sentences about a fabric whose summary, as the store has it, is that."""
+def trials_of(checks: Sequence[Check], summary: Mapping[str, Any]) -> Iterator[Trial]:
+    """Of sentences about a fabric whose summary, as the store has it, is that.
+
+    Raises NetfabError for ends that it does not have.
+    """
     nodes = summary["nodes"]
     owners = {address: name for name in nodes for address in addresses_of(nodes[name])}
+    raise_all(error for check in checks for error in _unknown_ends(check, nodes, owners))
     gateways = (each for network in summary["networks"].values() for each in network["gateways"])
     outside = {HOST: tuple(each for each in gateways if each not in owners), INTERNET: PUBLIC}
     for check in checks:
@@ -63,6 +70,19 @@ def trials_of(checks: Iterable[Check], summary: Mapping[str, Any]) -> Iterator[T
             addresses_of(nodes[check.via]) if check.via else (),
             check.within or 0.0,
         )
+
+
+def _unknown_ends(check: Check, nodes: Mapping[str, Any], owners: Mapping[str, str]) -> Iterator[NetfabError]:
+    """A file may name nodes that it has got since it was applied, and a test any."""
+    sentence = quoted(check_text(check))
+    for end in filter(None, dict.fromkeys((check.source, check.target, check.via))):
+        if not is_address(end) and end not in (*nodes, HOST, INTERNET):
+            yield NetfabError(
+                f"{sentence}: no node {end} was applied",
+                hint=did_you_mean(end, nodes) or "what a file has got since then is there after an apply",
+            )
+    if is_address(check.source) and check.source not in owners:
+        yield NetfabError(f"{sentence}: no node has {check.source}, and nothing can be tried from there")
 
 
 def every_pair(summary: Mapping[str, Any]) -> Iterator[Trial]:

@@ -1,0 +1,34 @@
+"""What sentences of `checks` come to of a fabric as it was applied."""
+
+from __future__ import annotations
+
+import pytest
+
+from netfab.diagnose.trials import trials_of
+from netfab.errors import Location, NetfabError
+from netfab.topology.checks import parsed_check
+
+SUMMARY = {
+    "nodes": {
+        name: {"addresses": {"lan": [f"10.0.0.{number}"]}} for number, name in enumerate(("web", "db"), 2)
+    },
+    "networks": {"lan": {"gateways": ["10.0.0.1"]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        ("r2 reaches web", "no node r2 was applied"),
+        ("web does not reach r2", "no node r2 was applied"),
+        ("web reaches db via r2", "no node r2 was applied"),
+        ("10.0.0.9 does not reach web", "no node has 10.0.0.9"),
+    ],
+)
+def test_what_the_fabric_does_not_have_is_named_and_not_tried_from_elsewhere(
+    sentence: str, told: str
+) -> None:
+    checks = [parsed_check(each, Location("", 1, 1, "")) for each in ("web reaches 10.0.0.9", sentence)]
+
+    with pytest.raises(NetfabError, match=f"^`{sentence}`: {told}"):
+        list(trials_of(checks, SUMMARY))
