@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from importlib import import_module
 from typing import Any
 
 from netfab.system.poll import readable
 from netfab.testing import inside
 from netfab.testing.inside import Place
 from netfab.testing.line import Line
+from netfab.testing.packets import scapy
 from netfab.testing.sandboxes import Sandbox
 
 
@@ -38,16 +38,16 @@ class Captured:
 
     @property
     def packets(self) -> Any:
-        """A PacketList of scapy, which has to be installed."""
-        import_module("scapy.layers.inet6")  # it and what it imports know how frames are taken apart
-        from scapy.utils import rdpcap
-
+        """A PacketList of scapy, which has to be installed. Raises NetfabError where it isn't."""
+        __tracebackhide__ = True
+        scapy("layers.inet6")  # it and what it imports know how frames are taken apart
         if self._open:
             self._look()
-        return rdpcap(self._file.name)
+        return scapy("utils").rdpcap(self._file.name)
 
     def count(self, layer: Any = None, **fields: Any) -> int:
         """How many packets have that layer, with these values: count(TCP, flags="R")."""
+        __tracebackhide__ = True
         return sum(
             layer is None
             or (layer in packet and all(getattr(packet[layer], key) == fields[key] for key in fields))

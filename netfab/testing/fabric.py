@@ -135,6 +135,7 @@ class Fabric:
 
     def interface(self, node: str, to: str) -> str:
         """The node's interface on that network, or to that node. Raises NetfabError."""
+        __tracebackhide__ = True
         found = self[node].fabric.summary["nodes"][node]["interfaces"]
         for each in found:
             if each["network"] == to or set(each["network"].split()) == {node, to}:
@@ -150,6 +151,7 @@ class Fabric:
 
     def link(self, node: str, to: str) -> Link:
         """A node's cable: on a network, or to another node."""
+        __tracebackhide__ = True
         return Link(self, node, to)
 
     def names_in(self, node: str) -> Mapping[str, Sequence[str]]:
@@ -207,10 +209,12 @@ class Fabric:
 
     def tried(self, sentence: str) -> Verdict:
         """What comes of one sentence of `checks`."""
+        __tracebackhide__ = True
         (verdict,) = self._tried([sentence])
         return verdict
 
     def _tried(self, sentences: Sequence[str]) -> list[Verdict]:
+        __tracebackhide__ = True
         verdicts = self.verdicts(sentences)
         for verdict in verdicts:
             self.note(repr(verdict))
@@ -219,6 +223,7 @@ class Fabric:
 
     def verdicts(self, sentences: Sequence[str]) -> list[Verdict]:
         """What comes of each; that does not count as the test's."""
+        __tracebackhide__ = True
         found = self.sandbox.call(asked.tried, self.name, sentences, self.hosts) if sentences else []
         return [
             Verdict(sentence, each.holds, each.why or each.reason)
@@ -232,6 +237,7 @@ class Fabric:
 
     def why(self, source: Node | str, target: Node | str, port: str = "") -> str:
         """Whether one reaches the other, by which way, and the first thing that is wrong: `netfab why`."""
+        __tracebackhide__ = True
         sentence = f"{source} reaches {target}" + f" on {port}" * bool(port)
         return self.sandbox.call(asked.why, self.name, sentence, self.hosts)
 
@@ -241,6 +247,7 @@ class Fabric:
         Who is in no group, and the host that they run on, stay with the first. Of a fabric on several
         simulated hosts it is the hosts that are split.
         """
+        __tracebackhide__ = True
         parts = {str(each): number for number, group in enumerate(groups) for each in group}
         known = self.hosts or tuple(self.summary["nodes"])
         if strange := [each for each in parts if each not in known]:
@@ -252,6 +259,7 @@ class Fabric:
 
     def isolate(self, *nodes: Node | str) -> Undo:
         """Each of these by itself, as if its cables were pulled; in a `with`, until its end."""
+        __tracebackhide__ = True
         names = [str(node) for node in nodes]
         rest = [each for each in self.hosts or self.summary["nodes"] if each not in names]
         return self.partition(rest, *([name] for name in names))

@@ -23,6 +23,7 @@ class Given(NamedTuple):
 
 def given(topology: str | Path | Mapping[str, Any] | None, beside: Path) -> Given:
     """What is meant by the marker's argument in the test file `beside`. Raises NetfabError."""
+    __tracebackhide__ = True
     directory = beside.parent
     if isinstance(topology, Mapping):
         import yaml
@@ -37,7 +38,7 @@ def given(topology: str | Path | Mapping[str, Any] | None, beside: Path) -> Give
         raise NetfabError(
             f"{path}: {error.strerror}",
             hint="give the marker `netfab` a topology: a file beside the test, its text, or a dict",
-        ) from error
+        ) from None
 
 
 def _as_it_stands(topology: str, beside: Path) -> str:

@@ -48,26 +48,32 @@ class Life:
 
     def kill(self) -> Undo:
         """Crash it, and all that it started: SIGKILL, no restart policy. A `with` starts it at its end."""
+        __tracebackhide__ = True
         return self._until("kill", "start")
 
     def stop(self) -> Undo:
         """SIGTERM, and after ten seconds SIGKILL. A `with` starts it at its end."""
+        __tracebackhide__ = True
         return self._until("stop", "start")
 
     def pause(self) -> Undo:
         """Halt its first process (SIGSTOP): connections stay, unanswered. In a `with`, until its end."""
+        __tracebackhide__ = True
         return self._until("pause", "unpause")
 
     def unpause(self) -> None:
         """Let it go on."""
+        __tracebackhide__ = True
         self._act("unpause")
 
     def start(self) -> None:
         """Start it, where it has ended; returns when it is ready. Raises NetfabError."""
+        __tracebackhide__ = True
         self._act("start")
 
     def restart(self) -> None:
         """Stop it and start it; returns when it is ready. Raises NetfabError."""
+        __tracebackhide__ = True
         self._act("restart")
 
     def logs(self) -> str:
@@ -75,6 +81,7 @@ class Life:
         return self.fabric.sandbox.call(written, self.fabric.place(self.name))
 
     def _until(self, verb: Verb, back: Verb) -> Undo:
+        __tracebackhide__ = True
         self._act(verb)
         return Undo(lambda: self._act(back))
 

@@ -33,6 +33,7 @@ class Link:
     """A cable: on a network its end at the bridge is pulled, so that the node keeps addresses and routes."""
 
     def __init__(self, fabric: Fabric, node: str, to: str) -> None:
+        __tracebackhide__ = True
         self.fabric, self.node, self.to = fabric, node, to
         self.interface = fabric.interface(node, to)
 
@@ -67,6 +68,7 @@ class Link:
 
         Raises Unsupported for delay=, loss= and their like, by name.
         """
+        __tracebackhide__ = True
         for name in impairments:
             if name not in IMPAIRMENTS:
                 hint = did_you_mean(name, IMPAIRMENTS) or f"there is {', '.join(IMPAIRMENTS)}"
@@ -89,6 +91,7 @@ class Link:
         In a `with`, until its end. count: only the first so many; between two nodes so many each way. Who
         sends is not told. Raises NetfabError.
         """
+        __tracebackhide__ = True
         self.fabric.impair(self, f"drop {predicate}{f', the first {count}' if count else ''}")
         made: list[tuple[inside.Place, str, str]] = []
 

@@ -135,13 +135,16 @@ class Node(Life):
 
     def reaches(self, target: Node | str, port: str = "", via: str = "", within: float = 0) -> Verdict:
         """Whether it does: by an echo, or at a port, `tcp/80`; over a node; `within` so many seconds."""
+        __tracebackhide__ = True
         return self._tried("reaches", target, port, via, within)
 
     def cannot_reach(self, target: Node | str, port: str = "", within: float = 0) -> Verdict:
         """Whether it does not; that nothing comes back is believed after one second."""
+        __tracebackhide__ = True
         return self._tried("does not reach", target, port, "", within)
 
     def _tried(self, verb: str, target: Node | str, port: str, via: str, within: float) -> Verdict:
+        __tracebackhide__ = True
         sentence = f"{self.name} {verb} {target}"
         sentence += f" on {port}" * bool(port) + f" via {via}" * bool(via)
         sentence += f" within {round(within * 1000)}ms" * bool(within)

@@ -32,7 +32,7 @@ def send(node: Node, packets: Any, interface: str) -> None:
 
 def answer(node: Node, packets: Any, interface: str, within: float) -> Any:
     """Send them; the first packet that answers one, as scapy judges it, within so many seconds, or None."""
-    ethernet = import_module("scapy.layers.l2").Ether
+    ethernet = scapy("layers.l2").Ether
     made = [_made(node, packet, interface) for packet in packets]
     with node.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL)) as door:
         for packet in made:
@@ -44,6 +44,15 @@ def answer(node: Node, packets: Any, interface: str, within: float) -> Any:
                 if layer is not None and layer.answers(packet):
                     return layer
     return None
+
+
+def scapy(module: str) -> Any:
+    """One of its modules, which take a second to import. Raises NetfabError where it isn't installed."""
+    __tracebackhide__ = True
+    try:
+        return import_module(f"scapy.{module}")
+    except ModuleNotFoundError as error:
+        raise NetfabError("packets are scapy's, which is not installed", hint="pip install scapy") from error
 
 
 def _heard(door: socket.socket, within: float) -> Iterator[bytes]:
@@ -59,7 +68,7 @@ def _heard(door: socket.socket, within: float) -> Iterator[bytes]:
 
 def _made(node: Node, packet: Any, interface: str) -> Any:
     """A copy that says where it is from. Raises NetfabError."""
-    l2, inet, inet6 = (import_module(f"scapy.layers.{name}") for name in ("l2", "inet", "inet6"))
+    l2, inet, inet6 = (scapy(f"layers.{name}") for name in ("l2", "inet", "inet6"))
     packet = packet.copy()
     if isinstance(packet, l2.Ether):
         if "dst" not in packet.fields:

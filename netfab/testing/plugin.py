@@ -110,6 +110,8 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.excinfo is not None:
+        _note_hints(call.excinfo.value)
     report = yield
     skipped = call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception)
     if call.excinfo is not None and not skipped and call.when != "teardown":
@@ -123,6 +125,15 @@ def pytest_runtest_makereport(
         for fabric in _fabrics(item):
             fabric.rebuild_when_used()
     return report
+
+
+def _note_hints(error: BaseException) -> None:
+    """Have pytest print what would be right, too."""
+    errors = sys.modules.get("netfab.errors")
+    if errors is not None and isinstance(error, errors.NetfabError):
+        for one in dict.fromkeys((*errors.each_of(error), error)):
+            if one.hint:
+                error.add_note(f"hint: {one.hint}")
 
 
 def _fabrics(item: pytest.Item) -> list[Fabric]:

@@ -128,6 +128,7 @@ class Program:
                 self._line.tell(number)
 
     def _ended(self, seconds: float) -> int | None:
+        __tracebackhide__ = True
         if self._code is None and self._line.waits(seconds):
             self._code, _ = self._line.hear()
             self._seconds = time.monotonic() - self._begun

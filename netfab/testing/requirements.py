@@ -17,6 +17,7 @@ _WORDS = ("topology", "requires", "seed", "hosts")
 
 def refuse_unknown_words(words: Collection[str]) -> None:
     """Raises NetfabError for an argument that the marker does not have."""
+    __tracebackhide__ = True
     for word in words:
         if word not in _WORDS:
             hint = did_you_mean(word, _WORDS) or f"it has {', '.join(_WORDS)}"
@@ -25,6 +26,7 @@ def refuse_unknown_words(words: Collection[str]) -> None:
 
 def refuse_other_hosts(hosts: object) -> None:
     """Raises NetfabError: no test reaches real ones."""
+    __tracebackhide__ = True
     if hosts != "simulated":
         raise NetfabError(
             f"hosts={hosts!r}: the hosts of a test are simulated", hint='hosts="simulated", or leave it out'
@@ -33,6 +35,7 @@ def refuse_other_hosts(hosts: object) -> None:
 
 def skip_without(features: Sequence[str]) -> None:
     """Skip the test where this host lacks one. Raises NetfabError for a feature that nobody knows."""
+    __tracebackhide__ = True
     for name in features:
         found = _features().get(name)
         if found is None:

@@ -73,10 +73,6 @@ def _heard(line: Line) -> tuple[Any, list[int]]:
         return line.hear()
     except (EOFError, ConnectionResetError):
         raise NetfabError("the sandbox of this fabric has ended") from None
-    except NetfabError as error:
-        if error.hint:
-            error.add_note(f"hint: {error.hint}")
-        raise
 
 
 class _Broker:

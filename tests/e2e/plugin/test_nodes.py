@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -252,6 +253,15 @@ def test_packets_that_are_sent_arrive_and_what_can_not_be_sent_is_told(netfab_mo
         web.send(UDP(dport=9))
 
 
+def test_packets_without_scapy_say_what_to_install(
+    netfab_module: Fabric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scapy.layers.inet6", None)
+
+    with netfab_module["web"].capture("eth0") as seen, pytest.raises(NetfabError, match="not installed"):
+        seen.count()
+
+
 def test_the_first_frames_that_match_are_lost(netfab_module: Fabric) -> None:
     web, link = netfab_module["web"], netfab_module.link("db1", "back")
     with link.drop("icmp type echo-request", count=2), netfab_module["db1"].capture("eth0", "icmp") as seen:
@@ -333,6 +343,8 @@ def test_a_failed_check_says_why(netfab_module: Fabric) -> None:
 def test_a_strange_name_is_told_with_the_one_that_was_meant(netfab_module: Fabric) -> None:
     with pytest.raises(NetfabError, match="did you mean `db1`"):
         netfab_module["db11"]
+    with pytest.raises(NetfabError, match="no node db11 was applied"):
+        netfab_module["web"].reaches("db2", via="db11")
 
 
 def test_threads_use_one_fabric_at_once(netfab_module: Fabric) -> None:

@@ -227,7 +227,8 @@ def test_real(netfab):
     ).to_the_end()
 
     assert "nothing is known of antigravity" in said
-    assert "hosts='real': the hosts of a test are simulated" in said
+    assert "hosts='real': the hosts of a test are simulated\n    hint: hosts=" in said
+    assert "netfab/testing" not in said
     assert "2 passed, 2 errors" in said
 
 
