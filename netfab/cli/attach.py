@@ -172,13 +172,20 @@ def uplink_command(
 def attachments_command(ctx: click.Context, output: str) -> None:
     """List what is attached to containers that others run, and the NICs that bridges have (`uplink`)."""
     from netfab.cli import show
+    from netfab.guests.guest import short_label
     from netfab.imperative import adhoc, uplink
 
     lent = [one._asdict() for one in uplink.uplinks(where_of(ctx))]
     rows = [_row(one, where_of(ctx)) for one in adhoc.attachments(where_of(ctx))]
     table = [
-        (row["bridge"], row["name"], row["guest"], row["interface"], " ".join(row["addresses"]) or "-")
-        for row in rows
+        (
+            each["bridge"],
+            each["name"],
+            short_label(each["guest"]),
+            each["interface"],
+            " ".join(each["addresses"]) or "-",
+        )
+        for each in rows
     ]
     table += [
         (row["bridge"], row["nic"], "uplink, gone" if row["gone"] else "uplink", "-", "-") for row in lent

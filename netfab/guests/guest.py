@@ -64,7 +64,7 @@ class Candidate(NamedTuple):
         return self.source.guest(self)
 
     def __str__(self) -> str:
-        label = f"{self.source.kind}:{self.id[:12] if is_full_id(self.id) else self.id}"
+        label = short_label(f"{self.source.kind}:{self.id}")
         return label if self.name == self.id else f"{label} ({self.name})"
 
 
@@ -80,6 +80,12 @@ class Source(Protocol):
 
     def guest(self, candidate: Candidate) -> Guest:
         """As it runs now. Raises NoGuest, GuestGone, NoAnswer, OSError."""
+
+
+def short_label(label: str) -> str:
+    """For people: of a full id the first twelve digits, as docker has it."""
+    kind, _, text = label.partition(":")
+    return f"{kind}:{text[:12]}" if is_full_id(text) else label
 
 
 def is_full_id(text: str) -> bool:

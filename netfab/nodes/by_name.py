@@ -43,12 +43,39 @@ def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]
     raise _no_such_node(node, where)
 
 
+def node_or_guest_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]]:
+    """As node_of does; a guest of `attach` also by what people call it. Raises NetfabError."""
+    try:
+        return node_of(node, where)
+    except NoSuchNode:
+        labels = _guests_called(node, where)
+        if not labels:
+            raise
+    if len(labels) > 1:
+        raise NetfabError(f"{node} is what several guests are called: {', '.join(labels)}", hint="name one")
+    return node_of(labels[0], where)
+
+
+def _guests_called(node: str, where: Where) -> list[str]:
+    """The labels of guests of `attach` that people call so."""
+    from netfab.facts.shared_bridges import asked
+    from netfab.topology.adhoc import NAME
+
+    fabric, _, title = node.rpartition("/")
+    with read_store(where) as store:
+        attachments = asked(store).attachments.values() if fabric in ("", NAME) else ()
+    return sorted({one.guest for one in attachments if one.title == title})
+
+
 class NoSuchNode(NetfabError):
     """No fabric has a node of that name."""
 
 
 def _no_such_node(node: str, where: Where) -> NoSuchNode:
     """With the node that was probably meant, of any fabric or of the one that is named."""
+    if _guests_called(node, where):
+        hint = f"{node} is a guest of `netfab attach`: `exec`, `shell` and `capture` are for it, too"
+        return NoSuchNode(f"there is no node {node}", hint=hint)
     fabric, _, name = node.rpartition("/")
     known = {
         one: f"{fabric}/{one}" if fabric else one
@@ -81,7 +108,7 @@ def execute(
     from netfab.runtime.status import status_of
 
     need_root("exec")
-    record, name, found = node_of(node, where)
+    record, name, found = node_or_guest_of(node, where)
     paths = Paths(record.name, where.run, where.state)
     if status_of(paths, name) is not None:
         return runtime.run_in_container(
@@ -191,7 +218,7 @@ def capture(node: str, interface: str, filter: str, where: Where = HERE) -> Iter
 
 
 def _named(node: str, where: Where) -> tuple[str, str, Mapping[str, Any]]:
-    record, name, found = node_of(node, where)
+    record, name, found = node_or_guest_of(node, where)
     return record.name, name, found
 
 

@@ -23,6 +23,7 @@ from netfab.plan.names import host_link
 from netfab.plan.planner import Plan, summary
 from netfab.plan.prefixes import shadowed
 from netfab.runtime.paths import Paths
+from netfab.topology.grammar import NO_FABRIC_NAMES
 from netfab.topology.kept import whole_text
 from netfab.topology.schema import Topology
 from netfab.where import (
@@ -119,9 +120,11 @@ def topology_of(name: str, where: Where = HERE) -> str:
     need_root("status -o topology")
     with read_store(where) as store:
         record = known_record(store, name, where)
+    if name in NO_FABRIC_NAMES:
+        raise NetfabError(f"fabric {name} has no file", hint=f"`netfab status {name}` shows what is in it")
     if not record.topology:
         raise NetfabError(
-            f"nothing is known of the file of fabric {name}: it was applied in parts, or of none",
+            f"nothing is known of the file of fabric {name}: it was applied in parts",
             hint=f"`netfab config {record.file}` prints what is in it now" if record.file else "",
         )
     return whole_text(record.topology, record.file, name)

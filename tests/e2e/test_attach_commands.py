@@ -39,6 +39,15 @@ def test_what_was_attached_and_detached_is_told_unless_it_is_to_be_quiet(blue: L
     assert quiet[1:] == ("", "")
 
 
+def test_a_guest_is_looked_into_by_the_name_that_status_has(blue: Lab) -> None:
+    blue.netfab("attach", "br1", "netns:blue", "10.7.0.2/24")
+
+    assert "10.7.0.2/24" in blue.netfab("exec", "blue", "ip", "-4", "addr").out
+    assert "hint: there is lo, eth1" in blue.netfab("capture", "blue:eth7", code=1).err
+    refused = blue.netfab("why", "blue", "host", code=1).err
+    assert "there is no node blue\nhint: blue is a guest of `netfab attach`" in refused
+
+
 def test_a_bridge_that_is_made_or_taken_away_is_told(lab: Lab) -> None:
     assert lab.netfab("bridge", "create", "br9").err == "br9 is there, with 10.0.0.1/24.\n"
     assert lab.netfab("bridge", "create", "br9").err == "No changes. br9 is there, with 10.0.0.1/24.\n"
@@ -98,6 +107,7 @@ def test_what_is_attached_has_no_file_and_is_drift_of_nothing_when_there_is_none
     assert nothing.out == "No changes. The kernel matches adhoc.\n"
     assert status.out.startswith("fabric adhoc, of `netfab attach`\n")
     assert status.out.splitlines()[2].startswith("blue ")
+    assert "fabric adhoc has no file\n" in blue.netfab("check", "adhoc", code=1).err
 
 
 def test_nics_that_bridges_have_are_listed_and_told_of_when_they_are_gone(lab: Lab) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from netfab.errors import NoGuest, StoreError
 from netfab.guests.find import everyone, find, finder, meant
+from netfab.guests.guest import short_label
 from netfab.guests.namespaces import Node
 from netfab.guests.sources import Sources, sources_of
 
@@ -267,3 +268,8 @@ def test_a_daemon_is_asked_once_for_its_list_whatever_many_words_mean(nobody: So
             outcome(partial(find, word))
 
     assert [target for target in asked if target.startswith("/containers/json")] == ["/containers/json?all=1"]
+
+
+def test_people_are_told_the_beginning_of_a_full_id() -> None:
+    assert short_label(f"docker:{ID}") == f"docker:{ID[:12]}"
+    assert [short_label(label) for label in ("netns:web", "pid:7")] == ["netns:web", "pid:7"]
