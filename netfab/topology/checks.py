@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from netfab.errors import Location, TopologyError
+from netfab.topology import grammar
 from netfab.topology.addresses import address
 from netfab.topology.grammar import Wrong, duration_text, name, node_name, port_number, quoted, seconds
 from netfab.topology.reading import ANY_SCALAR, Reader, Run, checked, listed, text_of
@@ -21,7 +22,9 @@ _SENTENCE = r"(\S+) (reaches|does not reach) (\S+)(?: on (tcp|udp)/(\d+))?(?: vi
 
 
 def _read(tree: Tree, path: str, run: Run) -> Check:
-    return checked(partial(parsed_check, at=run.at(tree, path)), text_of(tree, path, run), tree, path, run)
+    check = checked(partial(parsed_check, at=run.at(tree, path)), text_of(tree, path, run), tree, path, run)
+    run.spend(grammar.range_length(check.source) * grammar.range_length(check.target), tree, path)
+    return check
 
 
 def parsed_check(text: str, at: Location) -> Check:
@@ -38,7 +41,7 @@ def _fields(text: str) -> dict[str, Any]:
         )
     source, verb, target, protocol, port, via, within = match.groups()
     for end in (source, target):
-        address(end) if is_address(end) else name(end)
+        _refuse_misspelt(end)
     if source == INTERNET:
         raise Wrong(f"{quoted(text)}: nothing can be tried from the internet; write who reaches it")
     if via and verb != "reaches":
@@ -52,6 +55,17 @@ def _fields(text: str) -> dict[str, Any]:
         "via": node_name(via) if via else "",
         "within": seconds(within) if within else None,
     }
+
+
+def _refuse_misspelt(end: str) -> None:
+    if is_address(end):
+        address(end)
+    elif grammar.is_range(end):
+        prefix, first, last = grammar.range_bounds(end)
+        for number in (first, last):
+            name(f"{prefix}{number}")
+    else:
+        name(end)
 
 
 CHECKS: Final = listed(Reader(_read, ANY_SCALAR))
@@ -73,14 +87,18 @@ def check_text(check: Check) -> str:
 
 
 def expanded(checks: Iterable[Check], bases: Mapping[str, tuple[str, ...]]) -> tuple[Check, ...]:
-    """The name of an entry with a `scale` means all its nodes, which are not asked about themselves."""
+    """A range, or the name of an entry with a `scale`, means all its nodes, not asked about themselves."""
     return tuple(
         check._replace(source=source, target=target)
         for check in checks
-        for source in bases.get(check.source, (check.source,))
-        for target in bases.get(check.target, (check.target,))
+        for source in _each(check.source, bases)
+        for target in _each(check.target, bases)
         if source != target or source == check.source
     )
+
+
+def _each(end: str, bases: Mapping[str, tuple[str, ...]]) -> list[str]:
+    return [each for one in grammar.expanded(end) for each in bases.get(one, (one,))]
 
 
 def unknown_ends(topology: Topology, unread: Unread) -> Iterator[TopologyError]:

@@ -9,6 +9,7 @@ import pytest
 from topology_samples import EVERY_KEY, TOPOLOGIES, load_text
 
 from netfab.errors import TopologyError
+from netfab.topology.checks import check_text
 from netfab.topology.load import load
 from netfab.topology.schema import (
     PLANNED,
@@ -231,6 +232,18 @@ nodes:
     assert (leaf.base, leaf.n, leaf.hostname, leaf.env) == ("leaf3", 3, "leaf3.lab", (("N", "3 {ip:lan3}"),))
     assert [each.network for each in leaf.attachments] == ["lan3"]
     assert leaf.at.own.path == "nodes.leaf1..3"
+
+
+def test_an_end_of_a_check_that_is_a_range_or_a_scale_is_each_of_its_nodes() -> None:
+    text = "networks: {a: {}}\nnodes: {kv1..3: {networks: [a]}, web: {scale: 2, networks: [a]}}\nchecks: "
+
+    checks = load_text(f"{text}[web reaches kv1..2 on tcp/80, kv2..3 does not reach kv2..3]").checks
+
+    assert [check_text(check) for check in checks] == [
+        *(f"web-{web} reaches kv{kv} on tcp/80" for web in (1, 2) for kv in (1, 2)),
+        "kv2 does not reach kv3",
+        "kv3 does not reach kv2",
+    ]
 
 
 def test_the_nodes_of_a_scale_share_its_name() -> None:
