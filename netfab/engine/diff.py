@@ -181,7 +181,7 @@ def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
         while ready:
             for waiting in blocks[ready.pop()]:
                 left[waiting] -= 1
-                if left[waiting] == 0:
+                if left[waiting] == 0:  # a whole space takes no phase: who waits for it is looked at now
                     (following if waiting < len(changes) else ready).append(waiting)
         ready = sorted(following)
     if done < len(changes):

@@ -46,7 +46,10 @@ def _tool_of(file: str, text: bytes) -> Tool:
         return "containerlab"
     if any(line.startswith(b"services:") for line in lines):
         return "compose"
-    raise NetfabError(f"{file}: whose file is it?", hint=f"--from {'|'.join(TOOLS)}")
+    raise NetfabError(
+        f"{file}: whose file is it? It has neither compose's `services:` nor containerlab's `topology:`",
+        hint=f"--from {'|'.join(TOOLS)}",
+    )
 
 
 def _text(file: str) -> bytes:

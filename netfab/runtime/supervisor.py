@@ -4,8 +4,7 @@ Summons.py starts it; it ends when there is nothing left of either.
 
 One thread, the standard library, no paths but its own: it waits for processes (pidfds), timers, and requests
 on a socket. A request is one message: {"verb", ...} as JSON with descriptors of network namespaces; so is its
-answer. Killing this process harms no container: the next one adopts them,
-and takes the ports again.
+answer. Killing this process harms no container: the next one adopts them, and takes the ports again.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class Supervisor:
         self._timers = Timers()
         self._connections: dict[int, Socket] = {}
         self._waits: list[_Wait] = []
-        self._minded: dict[int, str] = {}  # connection -> container that whoever has it removes at its end
+        self._minded: dict[int, str] = {}  # by connection: the container that its other end is to remove
         self._left: set[str] = set()  # containers that somebody was to remove who has gone
         self._removers: list[int] = []
         self.keeper = Keeper(paths, self._poll, self._timers, self._is_over)
