@@ -53,6 +53,7 @@ from netfab.tuples import NamedTuple
 
 VETH_INFO_PEER = 1
 NEW_LINK = Settings(accept_ra=True)  # what a link is born with, as far as netfab relies on it
+_UNSEEN = "elsewhere"  # the space of an end that nothing that was read has
 _ONE_QUEUE: tuple[tuple[int, Value], ...] = ((NUM_TX_QUEUES, u32(1)), (NUM_RX_QUEUES, u32(1)))
 
 
@@ -200,7 +201,7 @@ class Veth(NamedTuple):
                     a, b = two if first else reversed(two)
                     yield cls(a, b, link.group if link.group != marked else peer.group)
             if not ends:
-                yield cls(End.of(space, link), End(Name("elsewhere", link.name), "", 0), link.group)
+                yield cls(End.of(space, link), End(Name(_UNSEEN, link.name), "", 0), link.group)
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
@@ -210,6 +211,9 @@ class Veth(NamedTuple):
 
     def differs_from(self, before: Self) -> Iterator[str]:
         """What is different, for people: by end, where it is not the one that the veth is called by."""
+        if before.b.link.space == _UNSEEN:
+            yield f"the other end of {before.a.link} is not there"
+            return
         for was, end in ((before.a, self.a), (before.b, self.b)):
             called = self.a.link.space == HOST and end is self.b
             yield from (phrase if called else f"{was.link} {phrase}" for phrase in phrases(was, end))

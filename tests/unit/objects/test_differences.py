@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from examples import FILE, bridge, cable, firewall, namespace, port, route, veth
 
+from netfab.objects.base import Name
 from netfab.objects.borrowed import Borrowed
 from netfab.objects.container import Container, Probe
 from netfab.objects.difference import difference
@@ -14,6 +15,7 @@ from netfab.objects.file import File
 from netfab.objects.firewall import Set
 from netfab.objects.link import Settings
 from netfab.objects.passage import Passage
+from netfab.objects.veth import End
 
 PROGRAM = Container("shop", "web", ("sleep", "1000"), env=(("TOKEN", "hunter2"), ("A", "b")))
 CASES: list[tuple[Any, dict[str, Any], str]] = [
@@ -44,6 +46,12 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("before", "fields", "told"), CASES)
 def test_a_difference_reads_as_people_say_it(before: Any, fields: dict[str, Any], told: str) -> None:
     assert difference(before, before._replace(**fields)) == told
+
+
+def test_a_cable_of_which_one_end_is_left_is_told_by_that_end() -> None:
+    left = veth(b=End(Name("elsewhere", "nfweb"), "", 0))
+
+    assert difference(left, veth()) == "the other end of nfweb is not there"
 
 
 def test_another_kind_in_its_place_is_told_by_both() -> None:
