@@ -96,6 +96,7 @@ def reconcile_command(
     from netfab import fabric
     from netfab.cli import show
     from netfab.imperative import adhoc
+    from netfab.queries.status import ended_guests
 
     where = where_of(ctx, lock_timeout)
     names = _named(name, everything, where)
@@ -117,6 +118,10 @@ def reconcile_command(
                 outcome = adhoc.reconcile(one, where)
                 changes, gone = show.describe(outcome.changes), outcome.gone
                 show.warn(fabric.warnings(one, where))
+                show.warn(
+                    f"{show.titled(guest, titles)} runs no more; `netfab reconcile {one}` attaches it when it does"
+                    for guest in ended_guests(one, where)
+                )
         except NetfabError as error:
             errors.append(error)
             if isinstance(error, Interrupted):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from netfab.engine.diff import Change, describe, diff
 from netfab.errors import NetfabError, StoreError
-from netfab.facts.guests import as_they_are_now
+from netfab.facts.guests import as_they_are_now, ended
 from netfab.objects.base import Fabric, Name
 from netfab.objects.container import PAUSED, Container
 from netfab.objects.firewall import Firewall
@@ -97,6 +97,16 @@ def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
         kinds = (Firewall, Uplink, Container)
         wanted = Fabric.from_json(record.desired, kinds) if record else Fabric(name)
         return (*_warnings(store.leases(name), wanted, host), *_left_by_name(wanted, host))
+
+
+def ended_guests(name: str, where: Where = HERE) -> tuple[str, ...]:
+    """The labels of guests that run no more, which no repair makes again."""
+    from netfab.objects.guest import Guest
+
+    with read_store(where) as store:
+        record = store.record(name)
+    last = Fabric.from_json(record.desired, (Guest,)) if record else Fabric(name)
+    return tuple(change.before.label for change in ended(last, as_they_are_now(last, where)))
 
 
 def _warnings(leases: Iterable[Lease], wanted: Fabric, host: LocalHost) -> Iterator[str]:

@@ -64,6 +64,18 @@ def test_reconcile_says_which_guest_is_gone(blue: Lab, process: str) -> None:
     assert blue.netfab("attachments", "-o", "json").json["attachments"] == []
 
 
+def test_reconcile_says_which_guest_of_a_file_runs_no_more(blue: Lab) -> None:
+    blue.write("name: t\nnetworks: {lan: {}}\nnodes: {old: {attach: 'netns:blue', networks: [lan]}}\n")
+    blue.netfab("apply")
+    blue.shell("ip netns del blue")
+
+    told = "warning: netns:blue runs no more; `netfab reconcile t` attaches it when it does\n"
+    assert told in blue.netfab("reconcile", "t").err
+
+    blue.shell("ip netns add blue")
+    assert "runs no more" not in blue.netfab("reconcile", "t").err
+
+
 @pytest.mark.parametrize("guest", ["process", "netns:blue"])
 def test_detach_from_a_guest_that_is_gone_and_forgotten_is_fine(blue: Lab, process: str, guest: str) -> None:
     word = process if guest == "process" else guest
