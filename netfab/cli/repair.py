@@ -118,10 +118,9 @@ def reconcile_command(
                 outcome = adhoc.reconcile(one, where)
                 changes, gone = show.describe(outcome.changes), outcome.gone
                 show.warn(fabric.warnings(one, where))
-                show.warn(
-                    f"{show.titled(guest, titles)} runs no more; `netfab reconcile {one}` attaches it when it does"
-                    for guest in ended_guests(one, where)
-                )
+                ended = (show.titled(guest, titles) for guest in ended_guests(one, where))
+                cure = f"`netfab reconcile {one}` attaches it when it does"
+                show.warn(f"{guest} runs no more; {cure}" for guest in ended)
         except NetfabError as error:
             errors.append(error)
             if isinstance(error, Interrupted):

@@ -141,7 +141,7 @@ def _verdict(trial: Trial, answer: _Answer, seconds: float) -> Verdict:
 
 
 def _attempt(trial: Trial, addresses: Sequence[Address], receiver: int | None) -> _Answer:
-    """The first address that answers as it should; else why the first did not."""
+    """The first address that answers as it should; else who refused it, or why the first did not."""
     if not addresses:
         return _Answer(None, f"{trial.target} has no address")
     answers = []
@@ -157,7 +157,7 @@ def _attempt(trial: Trial, addresses: Sequence[Address], receiver: int | None) -
         if not reason:
             return _Answer(address)
         answers.append(reason)
-    return _Answer(None, answers[0])
+    return _Answer(None, next((reason for reason in answers if "refused" in reason), answers[0]))
 
 
 def _other_way(address: Address, via: Iterable[str]) -> str:

@@ -113,6 +113,21 @@ def test_what_holds_within_a_time_is_waited_for(lab: Lab) -> None:
     assert waiting.wait(timeout=60) == 0
 
 
+def test_of_several_addresses_the_one_that_refused_is_told(lab: Lab) -> None:
+    """A guest has no hosts file of ours: it tries them all, and has no way to the first."""
+    lab.shell("ip netns add old")
+    lab.write(
+        "name: t\nnetworks: {front: {}, back: {internal: true}}\n"
+        "nodes: {web: {networks: [front, back]}, old: {attach: 'netns:old', networks: [back]}}\n"
+        "checks: [old reaches web on tcp/80]\n"
+    )
+    lab.netfab("apply")
+
+    (found,) = lab.netfab("check", "-o", "json", code=1).json["checks"]
+
+    assert "refused the connection to its tcp/80: nothing listens on tcp/80 in web" in found["reason"]
+
+
 def test_a_fabric_that_is_not_there_can_not_be_checked(lab: Lab) -> None:
     lab.write(SHOP.format(program="", checks="db reaches web"))
 
