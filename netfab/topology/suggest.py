@@ -6,9 +6,16 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 _COMPOSE, _CONTAINERLAB, _NETLAB = "compose calls it", "containerlab calls it", "netlab calls it"
+_OF_COMPOSE = "`netfab convert` reads files of compose, which calls it"
+_OF_CONTAINERLAB = "`netfab convert` reads files of containerlab, which has them under"
+_OF_EACH = "each network of a node has its own"
 MAX_COMPARED: Final = 200
 # What others call it: our key, or the one of several that is known in that place; and who calls it so.
 SYNONYMS: Final = {
+    "services": ("nodes", _OF_COMPOSE),
+    "topology": ("nodes", _OF_CONTAINERLAB),
+    "ip": ("networks", _OF_EACH),
+    "mac": ("networks", _OF_EACH),
     "ports": ("publish", _COMPOSE),
     "environment": ("env", _COMPOSE),
     "volumes": ("mounts", _COMPOSE),
