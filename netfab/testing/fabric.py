@@ -163,7 +163,7 @@ class Fabric:
     def serving(self, line: Line) -> Undo:
         """A server that lasts as long as that line."""
         self._serving.append(line)
-        return Undo(line.close)
+        return Undo(line.hang_up)
 
     def note(self, what: str) -> None:
         """For the timeline of a test that fails."""

@@ -9,6 +9,7 @@ import pickle
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from netfab.errors import NetfabError
@@ -17,6 +18,7 @@ from netfab.tuples import NamedTuple
 
 _HEAD = struct.Struct("=Q")  # bytes of the message that follows
 _MOST = 16  # file descriptors with one message
+_PATIENCE = 5.0  # seconds in which a process that is hung up on ends
 
 
 class Failure(NamedTuple):
@@ -36,8 +38,16 @@ class Line:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Hang up."""
+        """Wait for nobody."""
         self._socket.close()
+
+    def hang_up(self) -> None:
+        """Close it when the other end is gone, too, and with that process all that it held."""
+        if self._socket.fileno() != -1:
+            with suppress(OSError):  # it is gone already
+                self._socket.shutdown(socket.SHUT_WR)
+            self.waits(_PATIENCE)
+            self.close()
 
     def tell(self, value: object, fds: Sequence[int] = ()) -> None:
         """Raises OSError when the other end is gone."""

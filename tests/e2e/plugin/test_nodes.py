@@ -155,6 +155,12 @@ def test_an_echo_outlives_a_datagram_that_it_can_not_answer(netfab_module: Fabri
         assert datagrams.echo(b"hello")
 
 
+def test_the_port_of_a_server_that_has_ended_is_free(netfab_module: Fabric) -> None:
+    for _ in range(40):
+        with netfab_module["db1"].serve_echo(7):
+            pass
+
+
 def test_a_socket_is_in_its_node(netfab_module: Fabric) -> None:
     web, db = netfab_module["web"], netfab_module["db1"]
     with db.socket() as server, web.socket() as client:
