@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from netfab.errors import NoAnswer
 from netfab.kernel import openvswitch
 from netfab.kernel.dumps import (
     LO,
@@ -30,6 +31,7 @@ from netfab.kernel.nft import Listing, glimpse, rules_of
 from netfab.kernel.others import OTHERS_XFRM, is_of, names_of_others, ports_of_others, tables_of_others
 from netfab.kernel.xfrm import states_and_policies
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space, by_kind, is_network
+from netfab.objects.kinds import SWITCHED
 from netfab.objects.link import (
     IFALIAS,
     MASTER,
@@ -148,7 +150,7 @@ class Observer:
         self._inside = not things.keys().isdisjoint({"Macvlan", "Nic"})
         self._spaces = self._read_spaces(fabric, only, node)
         if only is None or HOST in only:
-            self._switches = openvswitch.read() or ()
+            self._switches = _switches(things)
             filters = default_vlans(self._spaces[HOST].links)
             self._vlans = vlans(self._namespaces.socket(HOST)) if filters else {}
         if only is None or self._xfrm is None or not only.isdisjoint((STATES, POLICIES)):
@@ -382,6 +384,16 @@ class Observer:
     def leaning(self, fabric: str) -> dict[Name, str]:
         """The fabric's bridges that somebody else has ports on, and these in words, by the last reading."""
         return ports_of_others(fabric, self._spaces[HOST].links, self._switches)
+
+
+def _switches(known: Mapping[str, list[Any]]) -> tuple[Switch, ...]:
+    """Those of Open vSwitch; where nothing that is known is on any, it may be silent. Raises NoAnswer."""
+    try:
+        return openvswitch.read() or ()
+    except NoAnswer:
+        if SWITCHED.isdisjoint(known):
+            return ()
+        raise
 
 
 def docker_rules(host: list[Link]) -> list[Any]:
