@@ -14,7 +14,7 @@ from errno import ECONNREFUSED, ETIMEDOUT
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError, NoAnswer
-from netfab.kernel.execute import Failures, Handler, Steps
+from netfab.kernel.steps import Failures, Handler, Steps
 from netfab.objects.ops import TellBgp
 from netfab.runtime.paths import Paths
 
