@@ -6,7 +6,7 @@ Which links are meant is the engine's business; how messages are sent, execute.p
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from netfab.errors import ForeignObject
 from netfab.kernel.steps import Errand, Failures, Steps
@@ -15,16 +15,17 @@ from netfab.objects.link import GROUP, IFALIAS, Link, scratch_of
 from netfab.objects.wire import IFINFO, RTM_DELLINK, RTM_NEWLINK, Body, Request, text, u32
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from netfab.kernel.departing import Departing
     from netfab.kernel.netlink import Netlink
 
+    class Sender(Protocol):
+        """The executor, as far as is needed here."""
 
-class Sender(Protocol):
-    """The executor, as far as is needed here."""
-
-    def send(self, space: str, steps: Steps, failed: Failures, beside: Errand | None = None) -> None: ...
-    def send_through(self, netlink: Netlink, steps: Steps, failed: Failures, beside: Errand) -> None: ...
-    def index_of(self, link: Name) -> int | None: ...
+        def send(self, space: str, steps: Steps, failed: Failures, beside: Errand | None = None) -> None: ...
+        def send_through(self, netlink: Netlink, steps: Steps, failed: Failures, beside: Errand) -> None: ...
+        def index_of(self, link: Name) -> int | None: ...
 
 
 class Sweep:
