@@ -44,6 +44,7 @@ def why_command(ctx: click.Context, output: str, source: str, target: str, port:
         "version": 1,
         "reaches": answer.reaches,
         "way": [step(hop) for hop in answer.hops],
+        "unseen": answer.unseen or None,
         "cause": {"what": answer.cause.what, "cure": answer.cause.cure} if answer.cause else None,
     }
     if output != "table":
