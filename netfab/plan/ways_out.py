@@ -15,10 +15,12 @@ from netfab.plan.facts import Facts
 from netfab.plan.network import switched_off
 
 
-def unknown(fabric: Fabric, networks: Mapping[str, Mapping[str, Any]], facts: Facts) -> Iterator[str]:
+def unknown(
+    fabric: Fabric, networks: Mapping[str, Mapping[str, Any]], facts: Facts, cure: str
+) -> Iterator[str]:
     """Devices that lead out now, and by which the fabric, as it was applied, hears no answers.
 
-    networks: as the fabric's summary has them. facts: of the host as it is now.
+    networks: as the summary has them. facts: of the host as it is now. cure: the command that mends it.
     """
     things = by_kind((fabric,))
     bridges = {
@@ -40,5 +42,5 @@ def unknown(fabric: Fabric, networks: Mapping[str, Mapping[str, Any]], facts: Fa
         ):
             yield (
                 f"{device} leads out of this host, and did not when {fabric.name} was applied: no answers"
-                " come back by it until the next `netfab apply`"
+                f" come back by it until the next `{cure}`"
             )

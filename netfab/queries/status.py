@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,7 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
         present = host.observe(name, (wanted,)).own
         as_left = host.as_left(wanted)
         dropped = host.dropped()
-        found["warnings"] = list(_warnings(store.leases(name), wanted, found["networks"], host))
+        found["warnings"] = list(_warnings(store.leases(name), wanted, record, host))
     found["differs"] = len(describe(diff(as_left, present)))
     running = containers(Paths(name, where.run, where.state))
     for short, node in found["nodes"].items():
@@ -97,19 +97,20 @@ def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
         record = store.record(name)
         kinds = (Firewall, Uplink, Container, Borrowed, Passage)
         wanted = Fabric.from_json(record.desired, kinds) if record else Fabric(name)
-        networks = json.loads(record.summary)["networks"] if record else {}
-        return (*_warnings(store.leases(name), wanted, networks, host), *_left_by_name(wanted, host))
+        return (*_warnings(store.leases(name), wanted, record, host), *_left_by_name(wanted, host))
 
 
 def _warnings(
-    leases: Iterable[Lease], wanted: Fabric, networks: Mapping[str, Any], host: LocalHost
+    leases: Iterable[Lease], wanted: Fabric, record: Record | None, host: LocalHost
 ) -> Iterator[str]:
     from netfab.facts.nics import told_unplugged
     from netfab.plan import ways_out
 
     facts = host.facts()
     yield from shadowed(leases, facts.reservations)
-    yield from ways_out.unknown(wanted, networks, facts)
+    if record is not None:
+        cure = f"netfab apply {record.file}" if record.file else f"netfab reconcile {record.name}"
+        yield from ways_out.unknown(wanted, json.loads(record.summary)["networks"], facts, cure)
     yield from told_unplugged(leases, wanted, host)
     yield from (error.message for error in host.foreign_drops(wanted.values()))
 

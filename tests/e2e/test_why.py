@@ -221,6 +221,7 @@ def test_a_nic_that_leads_out_since_the_apply_is_named_and_another_apply_mends_i
         in said
     )
     assert warned.startswith("warning: up0 leads out of this host, and did not when shop was applied: no ")
+    assert warned.endswith("topology.yaml`\n")
     assert after == ""
     assert lab.shell("cat /proc/sys/net/ipv4/conf/up0/forwarding") == "1\n"
 
