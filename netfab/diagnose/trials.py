@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Set
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -34,22 +34,18 @@ class Trial(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What came of a trial. `reason`: why it failed, or ""."""
+    """What came of a trial. `reason`: why it failed, or was not tried, or ""."""
 
     sentence: str
-    holds: bool
+    holds: bool | None  # None: it was not tried
     reason: str
     seconds: float  # until an answer, or until it was given up
 
 
-def trials_of(checks: Sequence[Check], summary: Mapping[str, Any]) -> Iterator[Trial]:
-    """Of sentences about a fabric whose summary, as the store has it, is that.
-
-    Raises NetfabError for ends that it does not have.
-    """
+def trials_of(checks: Iterable[Check], summary: Mapping[str, Any]) -> Iterator[Trial]:
+    """Of sentences about a fabric whose summary, as the store has it, is that."""
     nodes = summary["nodes"]
     owners = {address: name for name in nodes for address in addresses_of(nodes[name])}
-    raise_all(error for check in checks for error in _unknown_ends(check, nodes, owners))
     gateways = (each for network in summary["networks"].values() for each in network["gateways"])
     outside = {HOST: tuple(each for each in gateways if each not in owners), INTERNET: PUBLIC}
     for check in checks:
@@ -72,8 +68,17 @@ def trials_of(checks: Sequence[Check], summary: Mapping[str, Any]) -> Iterator[T
         )
 
 
-def _unknown_ends(check: Check, nodes: Mapping[str, Any], owners: Mapping[str, str]) -> Iterator[NetfabError]:
-    """A file may name nodes that it has got since it was applied, and a test any."""
+def refuse_unknown_ends(checks: Iterable[Check], summary: Mapping[str, Any]) -> None:
+    """Raises NetfabError for ends that the fabric does not have: what comes of them nobody could try.
+
+    A file may name nodes that it has got since it was applied, and a test any.
+    """
+    nodes = summary["nodes"]
+    addresses = {address for node in nodes.values() for address in addresses_of(node)}
+    raise_all(error for check in checks for error in _unknown_ends(check, nodes, addresses))
+
+
+def _unknown_ends(check: Check, nodes: Mapping[str, Any], addresses: Set[str]) -> Iterator[NetfabError]:
     sentence = quoted(check_text(check))
     for end in filter(None, dict.fromkeys((check.source, check.target, check.via))):
         if not is_address(end) and end not in (*nodes, HOST, INTERNET):
@@ -81,7 +86,7 @@ def _unknown_ends(check: Check, nodes: Mapping[str, Any], owners: Mapping[str, s
                 f"{sentence}: no node {end} was applied",
                 hint=did_you_mean(end, nodes) or "what a file has got since then is there after an apply",
             )
-    if is_address(check.source) and check.source not in owners:
+    if is_address(check.source) and check.source not in addresses:
         yield NetfabError(f"{sentence}: no node has {check.source}, and nothing can be tried from there")
 
 

@@ -23,7 +23,7 @@ class Reached(NamedTuple):
 
 def tried(fabric: str, sentences: Sequence[str], hosts: Sequence[str]) -> list[Reached]:
     """What comes of sentences of `checks`, tried at once, and why, where they fail."""
-    from netfab.diagnose.trials import trials_of
+    from netfab.diagnose.trials import refuse_unknown_ends, trials_of
 
     checks = [_check(sentence) for sentence in sentences]
     if hosts:
@@ -31,14 +31,17 @@ def tried(fabric: str, sentences: Sequence[str], hosts: Sequence[str]) -> list[R
 
         entry = across.known(fabric)
         assert entry is not None
+        refuse_unknown_ends(checks, entry.summary)
         verdicts = across.tried(entry, list(trials_of(checks, entry.summary)))
     else:
         from netfab.diagnose.checks import tried
 
-        verdicts = tried(fabric, list(trials_of(checks, summary_of(fabric))))
+        summary = summary_of(fabric)
+        refuse_unknown_ends(checks, summary)
+        verdicts = tried(fabric, list(trials_of(checks, summary)))
     return [
         Reached(
-            verdict.holds,
+            bool(verdict.holds),
             verdict.reason,
             "" if verdict.holds or not check.reaches else why(fabric, sentence, hosts),
         )

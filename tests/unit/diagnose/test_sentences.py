@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netfab.diagnose.trials import trials_of
+from netfab.diagnose.trials import refuse_unknown_ends
 from netfab.errors import Location, NetfabError
 from netfab.topology.checks import parsed_check
 
@@ -31,4 +31,4 @@ def test_what_the_fabric_does_not_have_is_named_and_not_tried_from_elsewhere(
     checks = [parsed_check(each, Location("", 1, 1, "")) for each in ("web reaches 10.0.0.9", sentence)]
 
     with pytest.raises(NetfabError, match=f"^`{sentence}`: {told}"):
-        list(trials_of(checks, SUMMARY))
+        refuse_unknown_ends(checks, SUMMARY)
