@@ -247,7 +247,7 @@ def test_an_exec_line_that_fails_fails_the_apply(lab: Lab) -> None:
 def test_a_program_that_had_crashed_hinders_no_undo(lab: Lab) -> None:
     lab.write("name: x\nnodes: {a: {mode: none, command: [sleep, '1000']}}\n")
     lab.netfab("apply")
-    lab.shell(f"kill -9 {lab.pid_of('a')}")
+    lab.kill(f"{lab.pid_of('a')}")
     lab.write(
         "name: x\nnodes: {a: {mode: none, command: [sleep, '1000']}, b: {mode: none, exec: ['exit 7']}}\n"
     )
