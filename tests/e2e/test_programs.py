@@ -192,7 +192,7 @@ nodes:
   client:
     networks: [lan]
     depends_on: [web]
-    command: [python3, -c, "import socket; print(socket.create_connection(('web', 80), 5).recv(9).decode())"]
+    command: [python3, -c, "import socket; print(socket.create_connection(('web', 80), 60).recv(9).decode())"]
   web: {{networks: [lan], command: [python3, -c, "{SERVER}"], ready: tcp/80}}
 """)
 
