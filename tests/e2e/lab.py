@@ -25,7 +25,7 @@ from netfab.hosts import sandbox
 from netfab.system import linux
 
 COMMAND = Path(sys.executable).with_name("netfab")
-PATIENCE = 60  # seconds, for what hangs; nothing is measured with it
+PATIENCE = 180  # seconds, for what hangs; nothing is measured with it
 NAMESPACES = ("pid", linux.CLONE_NEWPID), ("net", linux.CLONE_NEWNET), ("mnt", linux.CLONE_NEWNS)
 SUPERVISORS = "$(pgrep -f '[n]etfab.runtime.supervisor')"  # for `kill`
 SETTINGS = "ipv4/conf/*/*", "ipv6/conf/*/*", "ipv4/ip_forward", "bridge/*"
