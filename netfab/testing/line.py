@@ -9,7 +9,6 @@ import pickle
 import socket
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from netfab.errors import NetfabError
@@ -18,7 +17,6 @@ from netfab.tuples import NamedTuple
 
 _HEAD = struct.Struct("=Q")  # bytes of the message that follows
 _MOST = 16  # file descriptors with one message
-_PATIENCE = 5.0  # seconds in which a process that is hung up on ends
 
 
 class Failure(NamedTuple):
@@ -38,16 +36,8 @@ class Line:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Wait for nobody."""
+        """Hang up."""
         self._socket.close()
-
-    def hang_up(self) -> None:
-        """Close it when the other end is gone, too, and with that process all that it held."""
-        if self._socket.fileno() != -1:
-            with suppress(OSError):  # it is gone already
-                self._socket.shutdown(socket.SHUT_WR)
-            self.waits(_PATIENCE)
-            self.close()
 
     def tell(self, value: object, fds: Sequence[int] = ()) -> None:
         """Raises OSError when the other end is gone."""

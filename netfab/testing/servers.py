@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import threading
@@ -14,8 +13,6 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 from netfab.errors import NetfabError
 from netfab.testing.inside import Place, enter
 from netfab.testing.line import Line
-
-_LAST = 512  # a descriptor above all others: what a process leaves open is closed in order, or in reverse
 
 
 class _Echo(BaseRequestHandler):
@@ -86,9 +83,10 @@ def _bound(place: Place, port: int, server: Callable[[], _Server]) -> _Server:
 
 
 def _serve(line: Line, server: _Server) -> None:
-    """Until the caller hangs up, who then waits for our end of the line to be closed: after the port is."""
-    fcntl.fcntl(line.fileno(), fcntl.F_DUPFD_CLOEXEC, _LAST)
+    """Until the caller hangs up, who gets a pidfd to see the end by: until then the port is taken."""
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    line.tell(None)
+    process = os.pidfd_open(os.getpid())
+    line.tell(None, [process])
+    os.close(process)
     line.waits()
     os._exit(0)
