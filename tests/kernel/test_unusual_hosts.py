@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import shop
+from descriptors import settled_descriptors
 from examples import FABRIC, FILE, fabric, namespace, veth
 from machine import differences, snapshot
 from test_damage import WHOLE
@@ -74,7 +75,7 @@ def test_everybody_may_read_the_files_of_nodes_whatever_the_callers_umask(host: 
 @pytest.fixture
 def _few_open_files() -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    there = len(os.listdir("/proc/self/fd"))
+    there = len(settled_descriptors())
     resource.setrlimit(resource.RLIMIT_NOFILE, (there + 150, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
