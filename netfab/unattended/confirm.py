@@ -154,7 +154,6 @@ def _door(name: str, where: Where) -> socket.socket:
     path = _path(name, where)
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        public_directory(where.run)
         with suppress(OSError), socket.socket(socket.AF_UNIX) as other:
             other.connect(path)
             raise NetfabError(
@@ -162,12 +161,20 @@ def _door(name: str, where: Where) -> socket.socket:
             )
         with suppress(FileNotFoundError):
             os.unlink(path)
-        door.bind(path)
+        _bind(door, path)
         os.chmod(path, 0o600)
         door.listen()
     except OSError as error:
         raise NetfabError(f"{path}: {error}") from error
     return door
+
+
+def _bind(door: socket.socket, path: str) -> None:
+    while True:
+        public_directory(os.path.dirname(path))
+        with suppress(FileNotFoundError):  # another command removed it with its last file, just now
+            door.bind(path)
+            return
 
 
 def _asked(path: str) -> bytes:

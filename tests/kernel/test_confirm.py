@@ -165,6 +165,24 @@ def test_a_second_change_waits_for_the_first_to_be_confirmed() -> None:
         lend(LONG)
 
 
+def test_a_directory_that_another_command_removes_as_the_last_one_in_it_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make, made = confirm.public_directory, list[str]()
+
+    def and_another_ends(path: str) -> None:
+        make(path)
+        if not made:
+            os.rmdir(path)
+        made.append(path)
+
+    monkeypatch.setattr(confirm, "public_directory", and_another_ends)
+    lend(LONG)
+
+    assert confirm.confirm(None, HERE) == NAME
+    assert made == [HERE.run, HERE.run]
+
+
 @pytest.fixture
 def time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """When there is such a file, and not before."""
