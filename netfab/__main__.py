@@ -27,12 +27,14 @@ def main() -> NoReturn:
         modules.find_quickly()
         from netfab.cli import early, standins
 
-        early.begin(sys.argv[1:])
-        standins.import_click()
-        from netfab.cli.main import main as command
+        try:
+            early.begin(sys.argv[1:])
+            standins.import_click()
+            from netfab.cli.main import main as command
 
-        code = command(left)
-        early.end()
+            code = command(left)
+        finally:
+            early.end()
     except KeyboardInterrupt:  # before the command began: its own is in its `main`
         code = 130
     os._exit(code)

@@ -6,7 +6,10 @@ no module of the kernel (docs.openvswitch.org/en/latest/intro/install/userspace)
 
 from __future__ import annotations
 
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from managers import ENVIRONMENT, run, until
@@ -42,6 +45,16 @@ def _started(program: str, *words: str | Path) -> None:
 def stop_switching() -> None:
     """End the process that switches."""
     _ended(_RUNNING.pop())
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Its database listens, and says nothing."""
+    _RUNNING[0].send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _RUNNING[0].send_signal(signal.SIGCONT)
 
 
 def stop() -> None:

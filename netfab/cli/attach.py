@@ -170,20 +170,31 @@ def uplink_command(
 @output_json
 @click.pass_context
 def attachments_command(ctx: click.Context, output: str) -> None:
-    """List what is attached to containers that others run, and the NICs that bridges have (`uplink`)."""
+    """List what is attached to containers that others run, and the NICs that bridges have (`uplink`).
+
+    One that has ended is attached again when it runs again; one that is gone `reconcile` forgets.
+    """
     from netfab.cli import show
     from netfab.imperative import adhoc, uplink
 
-    lent = [one._asdict() for one in uplink.uplinks(where_of(ctx))]
-    rows = [_row(one, where_of(ctx)) for one in adhoc.attachments(where_of(ctx))]
+    where = where_of(ctx)
+    lent = [one._asdict() for one in uplink.uplinks(where)]
+    there = adhoc.attachments(where)
+    states = adhoc.states(there, where)
+    rows = [{**_row(one, where), "state": states[one.guest]} for one in there]
     table = [
-        (row["bridge"], row["name"], row["guest"], row["interface"], " ".join(row["addresses"]) or "-")
+        (
+            row["bridge"],
+            row["name"],
+            row["guest"],
+            row["state"],
+            row["interface"],
+            " ".join(row["addresses"]) or "-",
+        )
         for row in rows
     ]
-    table += [
-        (row["bridge"], row["nic"], "uplink, gone" if row["gone"] else "uplink", "-", "-") for row in lent
-    ]
-    head = ("BRIDGE", "NAME", "GUEST", "INTERFACE", "ADDRESSES")
+    table += [(row["bridge"], row["nic"], "uplink", "gone" if row["gone"] else "-", "-", "-") for row in lent]
+    head = ("BRIDGE", "NAME", "GUEST", "STATE", "INTERFACE", "ADDRESSES")
     show.show_data({"version": 1, "attachments": rows, "uplinks": lent}, output, lambda: [head, *table])
 
 

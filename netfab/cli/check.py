@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from netfab.diagnose.trials import Trial, Verdict
     from netfab.topology.schema import Topology
 
-_SIGNS = {True: "yes", False: "no", None: "."}  # None: itself
+_SIGNS = {True: "yes", False: "no", None: "?"}  # None: it was not tried
+_RESULTS = {True: "ok", False: "FAILED", None: "?"}
 
 
 @click.command("check")
@@ -84,10 +85,12 @@ def check_command(
         return
     data = {"version": 1, "fabric": topology.name, "checks": [verdict._asdict() for verdict in found]}
     show.show_data(data, output, lambda: _rows(found))
-    failed = sum(not verdict.holds for verdict in found)
+    failed = sum(verdict.holds is False for verdict in found)
+    untried = sum(verdict.holds is None for verdict in found)
     if not ctx.obj["quiet"]:
         said = "1 check" if len(found) == 1 else f"{len(found)} checks"
-        click.echo(f"{said}, {failed} failed", err=True)
+        missed = f", {untried} not tried" if untried else ""
+        click.echo(f"{said}, {failed} failed{missed}", err=True)
     end_in_part(missing)
     raise SystemExit(1 if failed else 0)
 
@@ -163,21 +166,21 @@ def _explained(
 def _rows(found: Sequence[Verdict]) -> Iterator[Sequence[str]]:
     yield "CHECK", "RESULT", "TIME", "WHY"
     for verdict in found:
-        result = "ok" if verdict.holds else "FAILED"
-        yield verdict.sentence, result, f"{verdict.seconds * 1000:.1f} ms", verdict.reason
+        seconds = f"{verdict.seconds * 1000:.1f} ms"
+        yield verdict.sentence, _RESULTS[verdict.holds], seconds, verdict.reason
 
 
-def _by_source(trials: Sequence[Trial], found: Sequence[Verdict]) -> dict[str, dict[str, bool]]:
-    reached: dict[str, dict[str, bool]] = {}
+def _by_source(trials: Sequence[Trial], found: Sequence[Verdict]) -> dict[str, dict[str, bool | None]]:
+    reached: dict[str, dict[str, bool | None]] = {}
     for trial, verdict in zip(trials, found, strict=True):
         reached.setdefault(trial.source, {})[trial.target] = verdict.holds
     return reached
 
 
-def _matrix(reached: Mapping[str, Mapping[str, bool]]) -> Iterator[Sequence[str]]:
+def _matrix(reached: Mapping[str, Mapping[str, bool | None]]) -> Iterator[Sequence[str]]:
     yield "FROM", *reached
     for source, targets in reached.items():
-        yield source, *(_SIGNS[targets.get(name)] for name in reached)
+        yield source, *(_SIGNS[targets[name]] if name in targets else "." for name in reached)
 
 
 def _write_junit(path: str, name: str, found: Sequence[Verdict]) -> None:

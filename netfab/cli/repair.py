@@ -77,7 +77,9 @@ def _drift_of(name: str, entry: Any, where: Any) -> tuple[Any, list[str]]:
     from netfab.cli import show
 
     if entry is None:
-        return show.describe(fabric.drift(name, where)), list(fabric.warnings(name, where))
+        from netfab.imperative import adhoc
+
+        return show.describe(adhoc.drift(name, where)), list(fabric.warnings(name, where))
     from netfab.multihost import across
 
     return across.drift(entry, where), []

@@ -41,7 +41,8 @@ def init_command(file: str) -> None:
             opened.write(EXAMPLE.format(name="demo" if name in ("", *NO_FABRIC_NAMES) else name))
     except OSError as error:
         raise NetfabError(f"{file}: {error.strerror}") from error
-    click.echo(printable(f"wrote {file}; `sudo netfab apply {file}` makes it"), err=True)
+    sudo = "" if os.geteuid() == 0 else "sudo "
+    click.echo(printable(f"wrote {file}; `{sudo}netfab apply {file}` makes it"), err=True)
 
 
 @click.command("validate")

@@ -44,6 +44,7 @@ def why_command(ctx: click.Context, output: str, source: str, target: str, port:
         "version": 1,
         "reaches": answer.reaches,
         "way": [step(hop) for hop in answer.hops],
+        "unseen": answer.unseen or None,
         "cause": {"what": answer.cause.what, "cure": answer.cause.cure} if answer.cause else None,
     }
     if output != "table":
@@ -71,13 +72,14 @@ def _check(source: str, target: str, port: str | None) -> Check:
 def _answer(fabric: str, other: str, check: Check, where: Any) -> Answer:
     """fabric, other: those of A and of B; "" where none is named."""
     from netfab.diagnose.this_host import Here
-    from netfab.diagnose.why import why
+    from netfab.diagnose.why import hosts_of, why
     from netfab.nodes.by_name import node_of
 
     source = f"{fabric}/{check.source}" if fabric else check.source
     end = f"{other}/{check.target}" if other else check.target
     if far := far_nodes([source], where) or _from_a_host(check.source, end, where):
         from netfab.remote.asking import There
+        from netfab.remote.meeting import greeted
         from netfab.remote.party import party
 
         ((_, there),) = far.items()
@@ -88,8 +90,10 @@ def _answer(fabric: str, other: str, check: Check, where: Any) -> Answer:
                 f" and {check.target} of {other}",
                 hint="name the address of B in its place",
             )
+        needed = hosts_of(check, entry.summary, entry.hosts)
         with party(entry.hosts, where) as together:
-            hosts = {host: There(together, host, entry.name) for host in entry.hosts}
+            reached = greeted(together, entry.name, optional=entry.hosts.keys() - needed)
+            hosts = {host: There(together, host, entry.name) for host in entry.hosts if host in reached}
             return why(check, entry.name, entry.summary, hosts, entry.file)
     if check.source == "host":  # the fabric is that of B
         record, _, _ = node_of(end, where)

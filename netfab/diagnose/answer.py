@@ -16,6 +16,7 @@ class Answer(NamedTuple):
     reaches: bool
     hops: tuple[Hop, ...]
     cause: Finding | None
+    unseen: str = ""  # why the rest of a way that reaches is not known
 
 
 def lines(check: Check, answer: Answer) -> Iterator[str]:
@@ -34,6 +35,8 @@ def lines(check: Check, answer: Answer) -> Iterator[str]:
     for one in map(step, answer.hops):
         over = f"{one['over']} -> " if one["over"] else ""
         yield f"  {one['from']} {one['out']} -> {over}{one['in']} {one['to']}"
+    if answer.unseen:
+        yield f"the rest of the way is not known: {answer.unseen}"
 
 
 def step(hop: Hop) -> dict[str, str]:

@@ -72,6 +72,9 @@ def _holder(world: World, place: Place, address: str, link: Link) -> tuple[Place
         space = world.space(each)
         if space is not None and each != place and (found := space.holder(address)) is not None:
             return each, found
+    if owner is None and (absent := world.absent.get(address)):
+        told = f"{link.name} of {name_of(place)} sends it to {absent.node} on {absent.host}"
+        raise Stopped(f"{told}, which is not reached", unasked=absent.host)
     if owner is None:
         raise Stopped(f"nobody has {address}, where {link.name} of {name_of(place)} sends it")
     space = namespace_of(world, owner.place)

@@ -35,6 +35,7 @@ class Finding(NamedTuple):
     cure: str = ""
     no_route: bool = False  # which may be what the file says
     traces: Traces = NO_TRACES
+    unasked: str = ""  # the host that would know more, and is not reached
 
 
 def name_of(place: Place) -> str:

@@ -31,10 +31,10 @@ class Trial(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What came of a trial. `reason`: why it failed, or ""."""
+    """What came of a trial. `reason`: why it failed, or was not tried, or ""."""
 
     sentence: str
-    holds: bool
+    holds: bool | None  # None: it was not tried
     reason: str
     seconds: float  # until an answer, or until it was given up
 

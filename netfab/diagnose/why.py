@@ -6,7 +6,7 @@ that finds nothing, nft traces who drops it, on all hosts of the way at once; dr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from netfab.diagnose.answer import Answer
@@ -40,7 +40,7 @@ class Asked(Protocol):
 def why(
     check: Check, fabric: str, summary: Mapping[str, Any], hosts: Mapping[str, Asked], file: str = ""
 ) -> Answer:
-    """Of a sentence that says who reaches whom. `hosts`: by name; "" is the only one.
+    """Of a sentence that says who reaches whom. `hosts`: those that are reached, by name; "" is the only one.
 
     A host is a source by its name, too; as `host` each of them is, and the first that does not is told.
     file: that of the fabric, to say where in it something stands.
@@ -57,16 +57,25 @@ def why(
             f"no node of fabric {fabric} is {check.source}, and nothing can be tried from there"
         )
     (trial,) = trials_of([check], summary)
-    world = _world_of(hosts)
+    world = _world_of(hosts, summary)
     for begin in begins:
         asking = _Asking(trial, fabric, summary, hosts, world, file, begin)
         answer = _answer(asking)
-        if answer.reaches and asking.there.wrong:
+        if answer.reaches and asking.there.wrong and not answer.unseen:
             rest(_SETTLING)  # what reaches has been mended just now
-            answer = _answer(_Asking(trial, fabric, summary, hosts, _world_of(hosts), file, begin))
+            answer = _answer(_Asking(trial, fabric, summary, hosts, _world_of(hosts, summary), file, begin))
         if answer.cause:
             break
     return answer
+
+
+def hosts_of(check: Check, summary: Mapping[str, Any], hosts: Collection[str]) -> Collection[str]:
+    """Those of a fabric's hosts without which nothing can be said of a sentence: its ends'."""
+    (trial,) = trials_of([check], summary)
+    nodes = summary["nodes"]
+    ends = {str(nodes[end]["host"]) for end in (trial.source, trial.receiver) if end in nodes}
+    begin = {check.source} & {*hosts} if check.source not in nodes else set()
+    return hosts if check.source == THE_HOST else ends | begin or hosts
 
 
 def _answer(asking: _Asking) -> Answer:
@@ -75,8 +84,9 @@ def _answer(asking: _Asking) -> Answer:
     if verdict is None or not verdict.holds:
         cause = gone or next(asking.causes(refused=verdict is not None and "refused" in verdict.reason))
         return Answer(False, asking.there.hops, asking.with_cure(cause))
-    doubt = next(asking.doubts(), None)
-    return Answer(True, asking.there.hops, doubt and asking.with_cure(doubt))
+    doubt, wrong = next(asking.doubts(), None), asking.there.wrong
+    unseen = wrong.what if wrong and wrong.unasked else ""
+    return Answer(True, asking.there.hops, doubt and asking.with_cure(doubt), unseen)
 
 
 def explained(
@@ -87,7 +97,7 @@ def explained(
     hosts: Mapping[str, Asked],
 ) -> list[Verdict]:
     """With the first thing that is wrong, where somebody is not reached and reading is enough to see it."""
-    world = _world_of(hosts)
+    world = _world_of(hosts, summary)
     found = []
     for check, verdict in zip(checks, verdicts, strict=True):
         if check.reaches and not verdict.holds and check.source in (*summary["nodes"], THE_HOST):
@@ -168,7 +178,9 @@ class _Asking:
         for host, view in self.world.views.items():
             what = f"{host} is not as it was applied" if host else "it is not as it was applied"
             yield from (Finding(f"{what}: {line}", self._reconcile()) for line in view.drift)
-        yield Finding("nothing that netfab looks at is wrong", "netfab capture, at both ends")
+        away = ", ".join(dict.fromkeys(place.host for place in self.world.absent.values()))
+        unasked = f"; not asked, for not reached: {away}" if away else ""
+        yield Finding(f"nothing that netfab looks at is wrong{unasked}", "netfab capture, at both ends")
 
     def seen(self, refused: bool) -> Iterator[Finding]:
         """What reading is enough for, nothing sent and nobody waited for."""
@@ -364,7 +376,7 @@ _SMALL = 100  # bytes, of a packet that fits everywhere
 _SETTLING = 1.0  # seconds in which the kernel tells a bridge of its ports' carrier (net/core/link_watch.c)
 
 
-def _world_of(hosts: Mapping[str, Asked]) -> World:
+def _world_of(hosts: Mapping[str, Asked], summary: Mapping[str, Any]) -> World:
     views = {host: asked.look() for host, asked in hosts.items()}
     cables = {}
     for host, view in views.items():
@@ -381,5 +393,11 @@ def _world_of(hosts: Mapping[str, Asked]) -> World:
         cables,
         {(host, bridge): tunnel for host, view in views.items() for bridge, tunnel in view.tunnels.items()},
         {host: view.vtep for host, view in views.items()},
+        {
+            address: Place(node["host"], name)
+            for name, node in summary["nodes"].items()
+            if node.get("host", "") not in hosts
+            for address in addresses_of(node)
+        },
         lambda place, target, source, incoming: hosts[place.host].way(place.node, target, source, incoming),
     )

@@ -31,6 +31,7 @@ class World(NamedTuple):
     cables: Mapping[tuple[Place, str], Cable]  # both ways
     tunnels: Mapping[tuple[str, str], str]  # (host, bridge) -> its tunnel
     vteps: Mapping[str, str]  # of each host
+    absent: Mapping[str, Place]  # by address: nodes on hosts that are not reached
     way: Callable[[Place, str, str, int], Way]  # to, from, by the link that it came in by
 
     def space(self, place: Place) -> Space | None:
@@ -41,8 +42,15 @@ class World(NamedTuple):
 class Stopped(Exception):
     """A walk does not get any further. It carries what is wrong."""
 
-    def __init__(self, what: str, cure: str = "", no_route: bool = False, traces: Traces = NO_TRACES) -> None:
-        self.finding = Finding(what, cure, no_route, traces)
+    def __init__(
+        self,
+        what: str,
+        cure: str = "",
+        no_route: bool = False,
+        traces: Traces = NO_TRACES,
+        unasked: str = "",
+    ) -> None:
+        self.finding = Finding(what, cure, no_route, traces, unasked)
 
 
 def namespace_of(world: World, place: Place) -> Space:

@@ -13,8 +13,8 @@ from contextlib import ExitStack, suppress
 from errno import ECONNREFUSED, ETIMEDOUT
 from typing import TYPE_CHECKING, Any
 
-from netfab.errors import NetfabError
-from netfab.kernel.execute import Failures, Handler, Steps
+from netfab.errors import NetfabError, NoAnswer
+from netfab.kernel.steps import Failures, Handler, Steps
 from netfab.objects.ops import TellBgp
 from netfab.runtime.paths import Paths
 
@@ -41,17 +41,23 @@ class Speaker:
         self.handlers: dict[type[Any], Handler] = {TellBgp: self._tell}
 
     def read(self) -> str:
-        """Its configuration; nothing where it does not run."""
+        """Its configuration; nothing where it does not run. Raises NoAnswer where it is silent."""
         if not os.path.exists(self._paths.records):  # most fabrics never had a program
             return ""
         from netfab.objects.bgp import DAEMONS
 
         if not os.path.exists(self._paths.record(DAEMONS)):
             return ""
-        with suppress(OSError, NetfabError), self._door() as door:
-            _ask(door, "enable")
-            return _ask(door, "show running-config")
-        return ""
+        try:
+            with self._door() as door:
+                _ask(door, "enable")
+                return _ask(door, "show running-config")
+        except TimeoutError as error:
+            raise NoAnswer(
+                f"bgpd of fabric {self._paths.fabric}", f"gives no answer in {_ANSWER:g} s"
+            ) from error
+        except (OSError, NetfabError):
+            return ""
 
     def wait_for_peers(self) -> None:
         """Until each has said all that it has to say; one that is down says nothing, and others go on."""

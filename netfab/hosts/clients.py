@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
-from netfab.kernel.execute import Failures, Handler, Steps
 from netfab.kernel.netns import Namespaces
+from netfab.kernel.steps import Failures, Handler, Steps
 from netfab.objects.base import Name
 from netfab.objects.ops import StartClient, StopClient
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from netfab.engine.apply import Observed
 from netfab.engine.diff import Change
-from netfab.errors import ForeignObject, GuestGone, NetfabError, raise_all
+from netfab.errors import ForeignObject, GuestGone, NetfabError, NoAnswer, raise_all
 from netfab.hosts.bgp import Speaker
 from netfab.hosts.clients import Clients
 from netfab.hosts.interrupt import Interrupts
@@ -105,7 +105,7 @@ class LocalHost:
         """What observe reads, raw: programs only once, where nothing but networks is asked for."""
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
         if spaces is None or self._dump is EMPTY or not all(map(is_network, spaces)):
-            return self._with_programs(dump, frozenset() if spaces is None else _running(known))
+            return self._with_programs(dump, frozenset() if spaces is None else _running(known), known)
         self._learn(dump)
         last = self._dump
         self._dump = dump._replace(
@@ -134,7 +134,7 @@ class LocalHost:
         self._executor.learn(dump.links, dump.spaces[HOST].links, group_of(self.fabric))
         self._tables = dump.tables
 
-    def _with_programs(self, dump: Dump, running: frozenset[str]) -> Dump:
+    def _with_programs(self, dump: Dump, running: frozenset[str], known: Sequence[Fabric] = ()) -> Dump:
         self._learn(dump)
         containers, supervised = self._programs.read(running)
         self._dump = dump._replace(
@@ -142,9 +142,18 @@ class LocalHost:
             supervised=supervised,
             clients=tuple(self._clients.read()),
             held=self._programs.held(),
-            bgp=self._speaker.read(),
+            bgp=self._told(known),
         )
         return self._dump
+
+    def _told(self, known: Sequence[Fabric]) -> str:
+        """The configuration of bgpd, which may be silent where nothing is to be in it. Raises NoAnswer."""
+        try:
+            return self._speaker.read()
+        except NoAnswer:
+            if by_kind(known[:1]).keys().isdisjoint({"Bgp", "BgpPeer"}):
+                return ""
+            raise
 
     def fingerprint(self, things: Iterable[Any]) -> str:
         """What the last readings, of facts and of the fabric, are known by; its tables are among `things`."""

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError, raise_all
-from netfab.kernel.execute import Failures, Handler, Steps
 from netfab.kernel.netns import DIRECTORY, Namespaces
+from netfab.kernel.steps import Failures, Handler, Steps
 from netfab.objects.base import Fabric, Name
 from netfab.objects.ops import (
     ChangeContainer,

@@ -40,7 +40,7 @@ from netfab.topology.adhoc import (
     topology_of,
 )
 from netfab.tuples import NamedTuple
-from netfab.where import HERE, Kept, Where, kept_of, need_root, opened_store
+from netfab.where import HERE, Kept, Where, kept_of, need_root, opened_store, read_store
 
 __all__ = [
     "Outcome",
@@ -54,8 +54,10 @@ __all__ = [
     "delete_bridge",
     "destroy",
     "detach",
+    "drift",
     "reconcile",
     "run_tool",
+    "states",
     "titles",
     "wait_for",
     "wish_of",
@@ -196,6 +198,27 @@ def reconcile(name: str, where: Where = HERE) -> Outcome:
         return applied(asked, there, where)
 
 
+def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
+    """What `reconcile` would change: with no file, that is also what follows from a host that is another now.
+
+    A guest that ended is a change, although nobody can make it again.
+    """
+    if name != NAME:
+        from netfab.imperative import containers
+        from netfab.topology.default import NAME as DEFAULT
+
+        return containers.drift(where) if name == DEFAULT else fabric.drift(name, where)
+    need_root("drift")
+    with read_store(where) as store:
+        last = kept_of(store, NAME)
+    if last.record is None:
+        return ()
+    there, asked = what_there_is(where)
+    changes = applied(asked, there, where, dry_run=True).changes
+    before = last.applied(KINDS.of({"Guest"}))
+    return (*last.shown(changes), *guests.ended(before, guests.as_they_are_now(before, where)))
+
+
 def titles(where: Where = HERE) -> dict[str, str]:
     """What people call the guests that something is attached to, by their labels, which may be long."""
     return {one.guest: one.title for one in asked_for(where).attachments.values()}
@@ -204,6 +227,18 @@ def titles(where: Where = HERE) -> dict[str, str]:
 def attachments(where: Where = HERE) -> list[Attachment]:
     """All that there is, in the order in which they came."""
     return sorted(asked_for(where).attachments.values(), key=lambda one: one.number)
+
+
+def states(there: Iterable[Attachment], where: Where = HERE) -> dict[str, str]:
+    """Of the guests that something is attached to, by their labels: `running`, `ended` or `gone`.
+
+    Who ended is attached again when it runs again; of who is gone `reconcile` forgets everything.
+    """
+    with read_store(where) as store:
+        last = kept_of(store, NAME)
+    labels = {one.guest for one in there}
+    runs = dict(_states(labels, last, where))
+    return {label: ("running" if runs[label] else "ended") if label in runs else "gone" for label in labels}
 
 
 @contextmanager
@@ -224,7 +259,7 @@ def what_there_is(where: Where) -> tuple[FarSides, Asked]:
 
 def asked_for(where: Where) -> Asked:
     """All that was asked for, and not taken back."""
-    with opened_store(where) as store:
+    with read_store(where) as store:
         return shared_bridges.asked(store)
 
 

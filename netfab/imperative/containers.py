@@ -22,7 +22,7 @@ from netfab.runtime.paths import Paths
 from netfab.runtime.status import status
 from netfab.topology import grammar
 from netfab.topology.default import NAME, OWN, Wanted, topology_of
-from netfab.where import HERE, Where, kept_of, need_root, opened_store
+from netfab.where import HERE, Where, kept_of, need_root, opened_store, read_store, whole_record
 
 _ADJECTIVES = (
     "amber", "bold", "brisk", "calm", "clear", "crisp", "deft", "eager", "fair", "fleet", "fond", "glad",
@@ -143,6 +143,16 @@ def reconcile(where: Where = HERE) -> tuple[Change, ...]:
         lost = [name for name in asked if name not in before and policies[name] in _ALWAYS]
         lifecycle.start([f"{NAME}/{name}" for name in lost], where)
         return changes
+
+
+def drift(where: Where = HERE) -> tuple[Change, ...]:
+    """What `reconcile` would change. Raises NetfabError where there is nothing, or a command was killed."""
+    need_root("drift")
+    with read_store(where) as store:
+        whole_record(store, NAME, where)
+        last = kept_of(store, NAME)
+    topology = topology_of(_asked_for(where).values(), _networks(where))
+    return last.shown(fabric.plan(topology, "", where).changes)
 
 
 def titles(where: Where = HERE) -> dict[str, str]:

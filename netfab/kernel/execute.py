@@ -1,8 +1,8 @@
-"""Carry out the steps of a phase: batches per namespace, links deleted together.
+"""Carry out the steps of a phase: batches per namespace.
 
 A phase runs in rounds: each change's next steps in one namespace stay together; all namespaces of a round
 come first, then the host. A change whose step failed sends nothing more. What is no message to rtnetlink is
-steps.py's.
+steps.py's; how links are deleted together, sweep.py's.
 """
 
 from __future__ import annotations
@@ -14,44 +14,33 @@ from errno import EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EIO, ENODEV, ENOENT,
 from functools import partial
 from itertools import groupby
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from netfab.errors import ForeignObject, KernelRefused
+from netfab.errors import KernelRefused
 from netfab.kernel.dumps import links
 from netfab.kernel.netlink import BATCH, Monitor, Netlink
 from netfab.kernel.netns import GuestWentAway, Namespaces
 from netfab.kernel.nft import delete_tables, load
-from netfab.kernel.steps import carry_out
+from netfab.kernel.steps import Errand, Failures, Handler, Steps, carry_out
+from netfab.kernel.sweep import Sweep
 from netfab.objects.base import HOST, Hook, Name, Op
-from netfab.objects.link import GROUP, IFALIAS, LOOPBACK_IFINDEX, Link, scratch_of
+from netfab.objects.link import LOOPBACK_IFINDEX, Link
 from netfab.objects.ops import DelLink, DelNamespace, DelTable, Nft
 from netfab.objects.wire import (
-    IFINFO,
     NLM_F_CREATE,
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELROUTE,
-    RTM_NEWLINK,
-    Body,
     Request,
     encode,
-    text,
-    u32,
 )
 from netfab.tuples import NamedTuple
-
-if TYPE_CHECKING:
-    from netfab.kernel.departing import Departing
 
 CLEANUP = 5.0  # seconds that the kernel may take to end what is in a namespace
 _AGAIN = 0.1  # seconds after which that is tried again, whatever is told
 RACES = 5  # for indexes, against other programs, in one batch
 TAKEN = {EEXIST, EBUSY}
 GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT, ENXIO}  # for a delete: it is done; ENXIO: it has no IPv6
-Steps = Sequence[tuple[int, Any]]  # (number of the change, step)
-Failures = list[Exception | None]  # of each change
-Handler = Callable[[Steps, Failures], None]
-Errand = Callable[[], None]  # what is done while the kernel is busy; it sends nothing to rtnetlink
 
 
 class Refusal(NamedTuple):
@@ -72,34 +61,24 @@ class Executor:
         self._handlers = handlers  # carry out steps of these types, which are no business of kernel/
         self._index: dict[Name, int] = {}
         self._next_index = 0
-        # Links of the host: those in the fabric's group, none once that may have changed; and those that were
-        # in its scratch group when they were read.
-        self._in_group: set[Name] = set()
-        self._in_scratch: list[Link] = []
         self._fds: dict[Name, int] = {}
-        self._departing: Departing | None = None
+        self._sweep = Sweep(self)
 
     def close(self) -> None:
         """Wait until the kernel is done with links that nobody sees any more."""
-        if self._departing is not None:
-            self._departing.close()
-            self._departing = None
+        self._sweep.close()
 
-    def learn(self, links: Mapping[tuple[str, int], Name], host: Iterable[Link], group: int) -> None:
+    def learn(self, links: Mapping[tuple[str, int], Name], host: Sequence[Link], group: int) -> None:
         """Take in the links that there are, by (space, ifindex), and the host's, with the fabric's group.
 
         New links get indexes above all of these, so that an index is unique in all spaces.
         """
         self._index = {name: index for (_, index), name in links.items()}
         self._next_index = max(self._next_index, max((index for _, index in links), default=0) + 1)
-        self._in_group, self._in_scratch = set(), []
         for link in host:
             self._index[Name(HOST, link.name)] = link.ifindex
             self._next_index = max(self._next_index, link.ifindex + 1)
-            if link.group == group:
-                self._in_group.add(Name(HOST, link.name))
-            elif link.group == scratch_of(group):
-                self._in_scratch.append(link)
+        self._sweep.learn(host, group)
 
     def indexes(self, links: Iterable[Name]) -> set[int]:
         """Of those of these links that are the host's, and known."""
@@ -126,16 +105,16 @@ class Executor:
     def _round(self, space: str, steps: Steps, failed: Failures) -> None:
         """Namespaces are ended last, or while the kernel is busy with a sweep."""
         if all(type(op) is Request and not op.alone for _, op in steps):  # as in nearly every node
-            self._send(space, steps, failed)
+            self.send(space, steps, failed)
             return
         ending = iter([step for step in steps if type(step[1]) is DelNamespace])
         others = [step for step in steps if type(step[1]) is not DelNamespace]
         for (kind, _), group in groupby(others, key=lambda step: _batch_of(step[1])):
             together = [(number, op) for number, op in group if failed[number] is None]
             if kind is Request:
-                self._send(space, together, failed)
+                self.send(space, together, failed)
             elif kind is DelLink:
-                self._sweep(space, together, failed, partial(self._each, ending, failed))
+                self._sweep.delete(space, together, failed, partial(self._each, ending, failed))
             elif kind is Nft and len(together) > 1:
                 self._transact(together, failed, lambda ops: load(*(op.commands for op in ops)))
             elif kind is DelTable and len(together) > 1:
@@ -178,7 +157,7 @@ class Executor:
             except OSError as error:
                 failed[number] = failed[number] or error
 
-    def _send(self, space: str, steps: Steps, failed: Failures, beside: Errand | None = None) -> None:
+    def send(self, space: str, steps: Steps, failed: Failures, beside: Errand | None = None) -> None:
         """Requests to rtnetlink, in batches; `beside` the first of which something else is done.
 
         The kernel goes on behind a refusal, and an index that a link was to be made with may be another's by
@@ -202,6 +181,14 @@ class Executor:
             refused = [refusal for refusal in refused if refusal.number not in unlucky]
             refused += self._batch(space, [step for step in steps if step[0] in unlucky])
         self._note(self._after_the_dead(space, steps, refused), failed)
+
+    def send_through(self, netlink: Netlink, steps: Steps, failed: Failures, beside: Errand) -> None:
+        """Requests to rtnetlink that make no link, through a socket of the caller's."""
+        self._note(self._through(netlink, steps, beside), failed)
+
+    def index_of(self, link: Name) -> int | None:
+        """Of a link that is known."""
+        return self._index.get(link)
 
     def _note(self, refused: Iterable[Refusal], failed: Failures) -> None:
         for request, number, errno, words in refused:
@@ -264,7 +251,7 @@ class Executor:
             for number, request in steps:
                 spoiled = self._hook(request)
                 if request.makes:
-                    self._in_group.clear()
+                    self._sweep.forget()
                 for link in request.makes:
                     self._index[link] = self._new_index(request.ifindex)
                 sequence = netlink.next_sequence()
@@ -316,68 +303,6 @@ class Executor:
         except KeyError as error:
             raise OSError(ENODEV, f"there is no {link}") from error
 
-    def _sweep(self, space: str, steps: Steps, failed: Failures, beside: Errand) -> None:
-        """Delete links: one by one each costs an RCU grace period; those of a group go together for one.
-
-        `beside` it something else is done, that needs no link.
-        """
-        here = [(number, op) for number, op in steps if op.link in self._index]
-        meant = {op.link for _, op in here}
-        if len(here) == 1:
-            number, op = here[0]
-            body = Body(IFINFO, (0, 0, op.link, 0, 0), ())
-            request = Request(space, RTM_DELLINK, 0, body, doing=f"delete {op.link}")
-            self._send(space, [(number, request)], failed, beside)
-        elif here and space == HOST and self._most_go(meant):
-            self._sweep_group(here, failed, beside)
-        elif here:
-            self._sweep_scratch(space, here, failed, beside)
-
-    def _most_go(self, meant: set[Name]) -> bool:
-        """Whether more than twice as many of the fabric's links on the host go as stay."""
-        return meant <= self._in_group and 2 * len(self._in_group - meant) < len(meant)
-
-    def _sweep_group(self, steps: Steps, failed: Failures, beside: Errand) -> None:
-        """Delete the fabric's group on the host, with the links that stay out of the way."""
-        first, group = steps[0][0], steps[0][1].group
-        staying = self._in_group - {op.link for _, op in steps}
-        if not staying:
-            self._see_off(steps, failed, beside)
-            return
-        away = [(first, _regroup(link, scratch_of(group))) for link in sorted(staying)]
-        back = [(first, _regroup(link, group)) for link in sorted(staying)]
-        self._send(HOST, away, failed)
-        if failed[first] is None:  # else the group still holds a link that stays
-            self._send(HOST, [(first, _delete_group(HOST, group))], failed, beside)
-            self._send(HOST, back, failed)
-        self._in_group = staying
-
-    def _see_off(self, steps: Steps, failed: Failures, beside: Errand) -> None:
-        """Delete the fabric's group on the host, all of which goes: till nobody sees it, and not longer."""
-        from netfab.kernel.departing import Departing
-
-        first, group = steps[0][0], steps[0][1].group
-        self.close()
-        self._departing = Departing(self._index[op.link] for _, op in steps)
-        self._note(self._through(self._departing, [(first, _delete_group(HOST, group))], beside), failed)
-        self._in_group = set()
-
-    def _sweep_scratch(self, space: str, steps: Steps, failed: Failures, beside: Errand) -> None:
-        """Move links into the scratch group and delete that; what else was in it goes back, or stops us."""
-        first, group = steps[0][0], steps[0][1].group
-        meant = {op.link for _, op in steps}
-        strays = [link for link in self._in_scratch if space == HOST and Name(HOST, link.name) not in meant]
-        for link in strays:
-            label = text(link.attrs.get(IFALIAS, b""))
-            if label and not label.startswith("netfab:"):
-                told = f"{link.name} is in the group of links to delete, and not ours: {label!r}"
-                failed[first] = ForeignObject(told)
-                return
-        requests = [(first, _regroup(Name(HOST, link.name), group)) for link in strays]
-        requests += [(number, _regroup(op.link, scratch_of(group))) for number, op in steps]
-        self._send(space, requests, failed)
-        self._send(space, [(first, _delete_group(space, scratch_of(group)))], failed, beside)
-
 
 def _waves(steps: Steps) -> Sequence[Steps]:
     """What goes together: of every change up to the first link that it makes, then up to the next one."""
@@ -412,16 +337,6 @@ def _by_space(ops: list[Op]) -> Iterator[list[Op]]:
     if len(ops) == 1:
         return iter((ops,))
     return (list(steps) for _, steps in groupby(ops, key=lambda op: op.space))
-
-
-def _delete_group(space: str, group: int) -> Request:
-    body = Body(IFINFO, (0, 0, 0, 0, 0), ((GROUP, u32(group)),))
-    return Request(space, RTM_DELLINK, 0, body, doing="delete a group of links")
-
-
-def _regroup(link: Name, group: int) -> Request:
-    body = Body(IFINFO, (0, 0, link, 0, 0), ((GROUP, u32(group)),))
-    return Request(link.space, RTM_NEWLINK, 0, body, doing=f"delete {link}", ends=True)
 
 
 def _ends(request: Request) -> bool:

@@ -11,7 +11,7 @@ from _socket import if_nametoindex
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NoAnswer
 from netfab.kernel import openvswitch
@@ -29,6 +29,9 @@ from netfab.plan.facts import Device, Facts, Frr, OpenVSwitch
 from netfab.plan.subnets import Reservation
 from netfab.system.files import read_of_others
 from netfab.system.proc import text_of
+
+if TYPE_CHECKING:
+    from netfab.objects.ovsdb import Switch
 
 PODMAN_NETWORKS = "/etc/containers/networks"
 DAEMONS = ("/run/docker.sock", "/run/podman/podman.sock")  # that speak Docker's API
@@ -99,7 +102,10 @@ def _devices_with_addresses(netlink: Netlink, found: list[Link], own: set[int]) 
 
 
 def _open_vswitch() -> OpenVSwitch | None:
-    found = openvswitch.read()
+    try:
+        found = openvswitch.read()
+    except NoAnswer:
+        return OpenVSwitch("", {}, answers=False)
     if found is None:
         return None
     return OpenVSwitch(openvswitch.datapath(), {switch.name: switch.datapath for switch in found})
@@ -119,6 +125,13 @@ def _listens(path: str) -> bool:
     from netfab.kernel import daemon  # where FRR runs
 
     return daemon.listens(path)
+
+
+def _switches() -> tuple[Switch, ...]:
+    """Those of an Open vSwitch that answers; of one that is silent the planner is told."""
+    with suppress(NoAnswer):
+        return openvswitch.read() or ()
+    return ()
 
 
 def _docker_chains(found: list[Link]) -> Iterator[str]:
@@ -188,7 +201,7 @@ def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
             bridge, (link.name for link in ports), owned(bridge, fabric), shared, switch=False
         )
     by_name = {link.name: link for link in found}
-    for switch in openvswitch.read() or ():
+    for switch in _switches():
         if (link := by_name.get(switch.name)) is not None:  # else it could not set it up
             names = (port.name for port in switch.ports if port.name != switch.name)
             shared = bool(switch.others(fabric))

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from netfab.errors import NoAnswer
 from netfab.kernel import openvswitch
 from netfab.kernel.dumps import (
     LO,
@@ -24,12 +24,13 @@ from netfab.kernel.dumps import (
     routes,
     vlans,
 )
-from netfab.kernel.netlink import Netlink
 from netfab.kernel.netns import FOREIGN, LEFTOVER, NAMESPACE, Namespaces
 from netfab.kernel.nft import Listing, glimpse, rules_of
 from netfab.kernel.others import OTHERS_XFRM, is_of, names_of_others, ports_of_others, tables_of_others
+from netfab.kernel.reading import Reading
 from netfab.kernel.xfrm import states_and_policies
 from netfab.objects.base import HOST, Dump, Fabric, Name, Space, by_kind, is_network
+from netfab.objects.kinds import SWITCHED
 from netfab.objects.link import (
     IFALIAS,
     MASTER,
@@ -45,31 +46,14 @@ from netfab.objects.port import Entry, default_vlans
 from netfab.objects.wire import number, text
 from netfab.objects.xfrm import POLICIES, STATES
 from netfab.system.proc import text_of
-from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from netfab.kernel.together import Together
     from netfab.objects.guest import Guest
     from netfab.objects.neighbour import NeighbourMessage
     from netfab.objects.ovsdb import Switch
     from netfab.objects.qdisc import QdiscMessage
     from netfab.objects.uplink import Lent
     from netfab.objects.xfrm import XfrmMessage
-
-
-FEWEST = 50  # namespaces that are worth a child to read them with
-
-
-class Begun(NamedTuple):
-    """A reading that was begun."""
-
-    readers: Mapping[str, Reader]  # how which spaces are read
-    guests: Mapping[str, Guest]  # which guests some of them were taken for
-    reading: Together
-
-    def covers(self, readers: Mapping[str, Reader], guests: Mapping[str, Guest]) -> bool:
-        """Whether it is of nothing but these."""
-        return self.readers.items() <= readers.items() and self.guests.items() <= guests.items()
 
 
 class Observer:
@@ -93,7 +77,7 @@ class Observer:
         self._switches: tuple[Switch, ...] = ()
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
-        self._ahead: Begun | None = None  # what is being read
+        self._reading = Reading(namespaces)
         self._xfrm: list[XfrmMessage] | None = None  # None: it was not read yet
         self._foreign_xfrm: list[Name] = []
 
@@ -148,7 +132,7 @@ class Observer:
         self._inside = not things.keys().isdisjoint({"Macvlan", "Nic"})
         self._spaces = self._read_spaces(fabric, only, node)
         if only is None or HOST in only:
-            self._switches = openvswitch.read() or ()
+            self._switches = _switches(things)
             filters = default_vlans(self._spaces[HOST].links)
             self._vlans = vlans(self._namespaces.socket(HOST)) if filters else {}
         if only is None or self._xfrm is None or not only.isdisjoint((STATES, POLICIES)):
@@ -266,7 +250,7 @@ class Observer:
 
     def _read_spaces(self, fabric: str, only: frozenset[str] | None, node: Reader) -> dict[str, Space]:
         """The host's space, and that of everything in /run/netns with the fabric's name that may be ours."""
-        if self._ahead is None:
+        if not self._reading.begun:
             kept = {} if only is None else {n: what for n, what in self._named if f"node {n}" not in only}
             self._named = list(self._namespaces.named(f"{fabric}.", kept))
         guests = [(guest.name.text, NAMESPACE) for guest in self._guests.values()]
@@ -283,13 +267,13 @@ class Observer:
                 found[space] = self._spaces[space]
             else:
                 readers[space] = node if only is None or space in only or self._inside else LO
-        if self._ahead is None or not self._ahead.covers(readers, self._guests):
-            self._begin(readers, self._guests)
+        if not self._reading.covers(readers, self._guests):
+            self._reading.begin(readers, self._guests)
         if last is not None:
             found[HOST] = last
         elif host_links is not None:
             found[HOST] = self._host(host_links)
-        found.update(self._read_with(readers))
+        found.update(self._reading.finish(readers))
         return {space: found[space] for space in (HOST, *there) if space in found}  # some ended meanwhile
 
     def read_ahead(
@@ -310,47 +294,11 @@ class Observer:
         readers = dict.fromkeys((*own, *(guest.space for guest in guests)), node)
         if host is not None:
             readers = {HOST: host, **readers}
-        self._begin(readers, {guest.space: guest for guest in guests})
+        self._reading.begin(readers, {guest.space: guest for guest in guests})
 
     def close(self) -> None:
         """End a reading that was begun and not asked for."""
-        if self._ahead is not None:
-            self._ahead.reading.close()
-            self._ahead = None
-
-    def _begin(self, readers: Mapping[str, Reader], guests: Mapping[str, Guest]) -> None:
-        self.close()
-        if len(readers) >= FEWEST:
-            from netfab.kernel.together import Together
-
-            with suppress(OSError):  # no other process, no pipe: this one reads all of them
-                reading = Together(list(readers), partial(self._read_one, readers))
-                self._ahead = Begun(readers, guests, reading)
-
-    def _read_one(self, readers: Mapping[str, Reader], space: str) -> Any:
-        if space != HOST:
-            return readers[space].read(self._namespaces.socket(space))
-        netlink = Netlink()  # not the one that this process and a child of it both have
-        try:
-            return readers[space].read(netlink)
-        finally:
-            netlink.close()
-
-    def _read_with(self, readers: Mapping[str, Reader]) -> Iterator[tuple[str, Space]]:
-        """Those of them that are there."""
-        read = {}
-        if self._ahead is not None:
-            (begun, _, reading), self._ahead = self._ahead, None
-            try:
-                if HOST in readers and HOST not in begun:
-                    read[HOST] = self._read_one(readers, HOST)  # while a child reads the others
-                read |= reading.finish()
-            finally:
-                self._namespaces.kept_by(reading)  # not before: it may be let go of where descriptors run out
-        for space, reader in readers.items():
-            with suppress(FileNotFoundError):  # ended meanwhile
-                plain = read.pop(space) if space in read else self._read_one(readers, space)
-                yield space, reader.space(plain)
+        self._reading.close()
 
     def _sysctls(
         self, known: Mapping[str, list[Any]], spaces: dict[str, Space], only: frozenset[str] | None
@@ -382,6 +330,16 @@ class Observer:
     def leaning(self, fabric: str) -> dict[Name, str]:
         """The fabric's bridges that somebody else has ports on, and these in words, by the last reading."""
         return ports_of_others(fabric, self._spaces[HOST].links, self._switches)
+
+
+def _switches(known: Mapping[str, list[Any]]) -> tuple[Switch, ...]:
+    """Those of Open vSwitch; where nothing that is known is on any, it may be silent. Raises NoAnswer."""
+    try:
+        return openvswitch.read() or ()
+    except NoAnswer:
+        if SWITCHED.isdisjoint(known):
+            return ()
+        raise
 
 
 def docker_rules(host: list[Link]) -> list[Any]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from errno import EIO, ENOENT, ETIMEDOUT
+from signal import SIGALRM
 from typing import TYPE_CHECKING
 
 from netfab.errors import NoAnswer, Unsupported
@@ -30,10 +31,14 @@ _NOT_SET_UP = "Error detected while setting up"  # what it says of what it keeps
 
 
 def read() -> tuple[Switch, ...] | None:
-    """Every bridge that it has; None where it does not run. Raises NoAnswer for what is none."""
+    """Every bridge that it has; None where it does not run. Raises NoAnswer where it is silent, or mad."""
     if not os.path.exists(DATABASE):
         return None
+    from netfab.kernel import daemon
     from netfab.objects.ovsdb import COLUMNS, switches
+
+    if not daemon.listens(DATABASE):  # a socket that was left behind
+        return None
 
     tables = [
         word
@@ -41,6 +46,8 @@ def read() -> tuple[Switch, ...] | None:
         for word in ("--", f"--columns={','.join(columns)}", "list", table)
     ]
     ran = _run(("--format=json", *tables))
+    if ran is not None and ran.returncode == -SIGALRM:
+        raise NoAnswer(DATABASE, f"gives no answer within {TIMEOUT} s")
     if ran is None or ran.returncode:
         return None
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from netfab.errors import KernelRefused
 from netfab.kernel import nft, openvswitch
@@ -29,6 +30,11 @@ from netfab.objects.ops import (
 )
 from netfab.system.files import public_directory
 from netfab.system.proc import text_of, write_text
+
+Steps = Sequence[tuple[int, Any]]  # (number of the change, step)
+Failures = list[Exception | None]  # of each change
+Handler = Callable[[Steps, Failures], None]
+Errand = Callable[[], None]  # what is done while the kernel is busy; it sends nothing to rtnetlink
 
 
 def carry_out(op: Op, namespaces: Namespaces, index_of: Callable[[Name], int]) -> None:

@@ -85,6 +85,7 @@ __all__ = [
     "tried",
 ]
 
+_KEPT = "what {} had stays held until an apply reaches it; `--forget` where it never comes back"
 ATTEMPTS = 100  # at an apply, when other controllers are first; each time one of them has got what it wants
 
 
@@ -147,6 +148,7 @@ def apply(
         cleared = {} if only else gone
         secret = secret_of(topology, where)
         with party({**hosts, **cleared}, where, way, book.keep_alive) as together:
+            conflicting = ""
             for attempt in range(ATTEMPTS):
                 others = book.others(topology.name)
                 made = planned(
@@ -168,9 +170,14 @@ def apply(
                             opened_book(where).keep_secret(topology.name, secret)
                         keep = partial(book.keep, decided)
                         changes = transact(together, orders, where, check, keep, anew)
-                except (StaleBase, LeaseConflict):
+                except StaleBase:
                     if attempt == ATTEMPTS - 1:
                         raise
+                except LeaseConflict as conflict:
+                    if attempt == ATTEMPTS - 1 or conflict.message == conflicting:  # nobody was just first
+                        conflict.hint = _KEPT.format(", ".join(sorted(absent))) if absent else ""
+                        raise
+                    conflicting = conflict.message
                 else:
                     _wait_until_ready(together, topology.name, made.plans)
                     book.settle(decided)

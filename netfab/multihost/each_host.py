@@ -206,7 +206,7 @@ def tried(
 ) -> list[Verdict]:
     """What comes of each, tried where its source is; what is tried from the host, from every one.
 
-    Raises NotReached, with that of the hosts that are; what begins on the others does not hold.
+    Raises NotReached, with that of the hosts that are; what begins on the others was not tried.
     """
     nodes = entry.summary["nodes"]
     begins = {host: [each for each in trials if _begins_on(each, host, nodes)] for host in entry.hosts}
@@ -223,11 +223,11 @@ def tried(
     tries = answers.read_all(answered(there), lambda answer: answers.verdicts(answer["value"]))
     for host in away:
         why = f"not tried: {host} is not reached"
-        tries[host] = [Verdict(trial.sentence, False, why, 0.0) for trial in begins[host]]
+        tries[host] = [Verdict(trial.sentence, None, why, 0.0) for trial in begins[host]]
     for host, several in tries.items():
         with understood(host):
             for trial, verdict in zip(begins[host], several, strict=True):
-                if trial not in found or not verdict.holds:
+                if trial not in found or (found[trial].holds and not verdict.holds):
                     found[trial] = verdict
     verdicts = [found[trial] for trial in trials]
     if away:
@@ -251,7 +251,7 @@ def topology_of(entry: Entry) -> str:
     """The file that the fabric was last applied from, whatever became of that. Raises NetfabError."""
     if not entry.topology:
         raise NetfabError(
-            f"nothing is known of the file of fabric {entry.name}: its last apply did not come to its end",
+            f"what the file of fabric {entry.name} said is not known: its last apply did not come to its end",
             hint=f"`netfab config {entry.file}` prints what is in it now",
         )
     return whole_text(entry.topology, entry.file, entry.name)

@@ -12,8 +12,9 @@ from typing import Any
 from netfab.applying.pulling import as_far_as_they_are_here
 from netfab.errors import NetfabError
 from netfab.files.saved_plans import Part
-from netfab.multihost.each_host import with_hosts
+from netfab.multihost.each_host import refuse_home, with_hosts
 from netfab.multihost.secret import secret_alone, secret_of
+from netfab.objects.base import Fabric
 from netfab.plan.placement import of_all
 from netfab.plan.planner import Plan
 from netfab.plan.prefixes import reasons
@@ -55,16 +56,23 @@ def plan(
     saving: bool = False,
     way: Connect = connect,
 ) -> Outcome:
-    """What apply would change, on each host. Changes nothing.
+    """What apply would change, on each host, those that the file no longer has included. Changes nothing.
 
-    With `why`, also the reason for each subnet: what was rejected, and who on which host holds it. With
-    `saving`, also what is to be saved; keys of what is encrypted are made for good then.
+    Of these, one that is not reached is only warned of. With `why`, also the reason for each subnet: what was
+    rejected, and who on which host holds it. With `saving`, also what is to be saved; keys of what is
+    encrypted are made for good then.
     """
     entry, others = _known_by_all(topology, where)
     topology, missing = as_far_as_they_are_here(topology, where, only)
-    with party(hosts, where, way) as together:
+    before = entry.hosts if entry and not only else {}
+    gone = {host: ssh for host, ssh in before.items() if host not in hosts}
+    if entry is not None:
+        refuse_home(entry, {**gone, **hosts})
+    with party({**hosts, **gone}, where, way) as together:
         secret = secret_of(topology, where)
-        made = planned(topology, together, hosts, entry, others, skip_unreachable, only, secret)
+        made = planned(
+            topology, together, hosts, entry, others, skip_unreachable, only, secret, gone, optional=gone
+        )
         outcome = _compared(topology, together, made, why, missing)
         if not saving:
             return outcome
@@ -102,9 +110,10 @@ def plan_alone(
 def _compared(
     topology: Topology, together: Party, made: Planned, why: bool, missing: Iterable[str]
 ) -> Outcome:
+    empty = Fabric(topology.name)  # what is to be on hosts that the file no longer has
+    desired = {host: desired_on(host, made) if host in made.plans else empty for host in made.said}
     said = together.ask_all({
-        host: {"verb": "compare", "fabric": json.loads(desired_on(host, made).to_json())}
-        for host in made.plans
+        host: {"verb": "compare", "fabric": json.loads(wanted.to_json())} for host, wanted in desired.items()
     })  # fmt: skip
     outcome = outcome_of(topology, made, read_all(said, lambda answer: changes(answer["changes"])))
     outcome = outcome._replace(warnings=(*outcome.warnings, *missing))

@@ -88,5 +88,7 @@ KINDS = Kinds(
     Kind("Bgp", "bgp", field="bgp"),
     Kind("BgpPeer", "bgp_peer", field="bgp"),
 )
-# What can only be read by asking for each, and what has to be looked for elsewhere than in what ends.
-ASKED = KINDS.of({"Guest", "Sysctl", "Borrowed", "Qdisc", "Macvlan", "Nic", "Uplink", "Neighbour"})
+SWITCHED = frozenset({"OvsBridge", "OvsPort"})
+# What can only be read by asking for each, what has to be looked for elsewhere than in what ends, and what is
+# not gone where Open vSwitch is silent.
+ASKED = KINDS.of({"Guest", "Sysctl", "Borrowed", "Qdisc", "Macvlan", "Nic", "Uplink", "Neighbour", *SWITCHED})

@@ -53,6 +53,7 @@ class OpenVSwitch(NamedTuple):
 
     datapath: str  # of new bridges: system (in the kernel) or netdev (in a process); "" where none can be
     bridges: Mapping[str, str]  # the datapath of each
+    answers: bool = True  # False: it runs, and what it has is not known
 
 
 class Frr(NamedTuple):

@@ -109,12 +109,15 @@ def borrowed_for(segments: Collection[Segment], facts: Facts) -> Iterator[Borrow
 
     Never the global one of IPv4; that of IPv6 where the kernel has no switch per interface (before 6.17).
     """
-    families = families_out(segments)
-    wanted: list[tuple[str, str]] = []
     own = {segment.bridge for segment in segments if nic_of(segment.wish) and not _is_external(segment.wish)}
-    for device in facts.uplinks:
-        if device in own:  # which has its switches from us
-            continue
+    devices = [device for device in facts.uplinks if device not in own]  # which has its switches from us
+    return switched_off(devices, families_out(segments), facts)
+
+
+def switched_off(devices: Iterable[str], families: Collection[int], facts: Facts) -> Iterator[Borrowed]:
+    """What is to be switched on for ways out by these devices, in these families, and is not."""
+    wanted: list[tuple[str, str]] = []
+    for device in devices:
         if 4 in families:
             wanted.append((f"net/ipv4/conf/{device}/forwarding", "1"))
         if 6 in families and forces(facts):

@@ -159,6 +159,10 @@ def _new_open_vswitch(topology: Topology, facts: Facts) -> Iterator[Unsupported]
             continue
         if facts.openvswitch is None:
             yield Unsupported(f"{network.bridge}: Open vSwitch does not run here", at=network.at.own)
+        elif not facts.openvswitch.answers:
+            yield Unsupported(
+                f"{network.bridge}: Open vSwitch runs here, and gives no answer", at=network.at.own
+            )
         elif not facts.openvswitch.bridges.get(str(network.bridge), facts.openvswitch.datapath):
             yield Unsupported(
                 f"{network.bridge}: this kernel lacks the module openvswitch, and by itself Open vSwitch "

@@ -72,7 +72,7 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
         present = host.observe(name, (wanted,)).own
         as_left = host.as_left(wanted)
         dropped = host.dropped()
-        found["warnings"] = list(_warnings(store.leases(name), wanted, host))
+        found["warnings"] = list(_warnings(store.leases(name), wanted, record, host))
     found["differs"] = len(describe(diff(as_left, present)))
     running = containers(Paths(name, where.run, where.state))
     for short, node in found["nodes"].items():
@@ -89,19 +89,28 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
 
 def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:
     """What of this host has come in the way of a fabric, of which itself nothing has changed."""
+    from netfab.objects.borrowed import Borrowed
+    from netfab.objects.passage import Passage
     from netfab.objects.uplink import Uplink
 
     with read_store(where) as store, opened_host(name, where) as host:
         record = store.record(name)
-        kinds = (Firewall, Uplink, Container)
+        kinds = (Firewall, Uplink, Container, Borrowed, Passage)
         wanted = Fabric.from_json(record.desired, kinds) if record else Fabric(name)
-        return (*_warnings(store.leases(name), wanted, host), *_left_by_name(wanted, host))
+        return (*_warnings(store.leases(name), wanted, record, host), *_left_by_name(wanted, host))
 
 
-def _warnings(leases: Iterable[Lease], wanted: Fabric, host: LocalHost) -> Iterator[str]:
+def _warnings(
+    leases: Iterable[Lease], wanted: Fabric, record: Record | None, host: LocalHost
+) -> Iterator[str]:
     from netfab.facts.nics import told_unplugged
+    from netfab.plan import ways_out
 
-    yield from shadowed(leases, host.facts().reservations)
+    facts = host.facts()
+    yield from shadowed(leases, facts.reservations)
+    if record is not None:
+        cure = f"netfab apply {record.file}" if record.file else f"netfab reconcile {record.name}"
+        yield from ways_out.unknown(wanted, json.loads(record.summary)["networks"], facts, cure)
     yield from told_unplugged(leases, wanted, host)
     yield from (error.message for error in host.foreign_drops(wanted.values()))
 
@@ -119,10 +128,12 @@ def topology_of(name: str, where: Where = HERE) -> str:
     need_root("status -o topology")
     with read_store(where) as store:
         record = known_record(store, name, where)
+    if not record.file:
+        raise NetfabError(f"fabric {name} is of no file", hint=f"`netfab status {name}` shows what there is")
     if not record.topology:
         raise NetfabError(
-            f"nothing is known of the file of fabric {name}: it was applied in parts, or of none",
-            hint=f"`netfab config {record.file}` prints what is in it now" if record.file else "",
+            f"what the file of fabric {name} said is not known: it was applied in parts, or recovered",
+            hint=f"`netfab config {record.file}` prints what is in it now",
         )
     return whole_text(record.topology, record.file, name)
 

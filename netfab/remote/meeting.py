@@ -22,20 +22,20 @@ def greeted(
     asked: Mapping[str, Asked] = {},
     skip_unreachable: bool = False,
     gone: Collection[str] = (),
-    forget: Collection[str] = (),
+    optional: Collection[str] = (),
     skipped: Collection[str] = (),
 ) -> dict[str, Hello]:
     """What every host says of itself; of those that are not reached nothing, or it is an error.
 
-    With `skip_unreachable` it is one only where none is reached; for those to `forget` it never is. `gone`:
-    those that can be forgotten; `skipped`: those that could be left out.
+    With `skip_unreachable` it is one only where none is reached; for those that are `optional` it never is.
+    `gone`: those that can be forgotten; `skipped`: those that could be left out.
     """
     about = {"verb": "hello", "fabric": name}
     said = together.ask(
         {host: {**about, "asked": plain(asked.get(host, Asked()))} for host in together.channels}
     )
     away = unreachable(said)
-    out = set(away) if skip_unreachable and len(away) < len(said) else away.keys() & {*forget}
+    out = set(away) if skip_unreachable and len(away) < len(said) else away.keys() & {*optional}
     for host in away.keys() & {*gone, *skipped}:
         away[host].hint = away[host].hint or (_STILL if host in gone else _WITHOUT).format(host=host)
     together.leave_out(out)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from netfab.errors import Locked, NetfabError, NotAll, Several, each_of
+from netfab.errors import LeaseConflict, Locked, NetfabError, NotAll, Several, each_of
 from netfab.store.store import NO_SENSE
 
 PROTOCOL = 1
@@ -99,7 +99,9 @@ class Lines:
         return line
 
 
-_KINDS = {kind.__name__: kind for kind in (Locked, StaleBase)}  # those that a controller tells apart
+_KINDS = {
+    kind.__name__: kind for kind in (Locked, StaleBase, LeaseConflict)
+}  # those that a controller tells apart
 
 
 def failure(error: NetfabError) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -256,12 +257,15 @@ class _Place(NamedTuple):
 
 def _places(nodes: Iterable[There]) -> dict[str, _Place]:
     """Where they are, by what is said of it: two fabrics may call different hosts alike."""
-    found: dict[str, _Place] = {}
+    found: dict[tuple[str, str], _Place] = {}
     for there in nodes:
-        label = f"{there.host} at {there.destination}" if there.destination else there.host
-        place = found.setdefault(label, _Place(there.host, there.destination, []))
+        place = found.setdefault((there.host, there.destination), _Place(there.host, there.destination, []))
         place.nodes.append(there.name)
-    return found
+    called = Counter(host for host, _ in found)
+    return {
+        f"{host} at {destination}" if called[host] > 1 and destination else host: place
+        for (host, destination), place in found.items()
+    }
 
 
 def _party_of(places: Mapping[str, _Place], where: Where, way: Connect) -> AbstractContextManager[Party]:

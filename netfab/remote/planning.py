@@ -40,16 +40,19 @@ def planned(
     secret: bytes = b"",
     gone: Collection[str] = (),
     forget: Collection[str] = (),
+    optional: Collection[str] = (),
 ) -> Planned:
     """Ask every host who it is, and plan for those that answer; `only` some nodes.
 
     `others`: what else is held than hosts know; `secret`: of encrypted networks; `gone`: hosts that the file
-    no longer has; `forget`: those of them that are not missed. Raises NetfabError.
+    no longer has; `forget`: those of them that are not missed; `optional`: those that can be left out. Raises
+    NetfabError.
     """
     applied = entry.summary if entry else NOTHING
     asked = _asked(topology, hosts, nodes_of(topology, only, applied["nodes"]) if only else topology.nodes)
     skipped = () if skip_unreachable or len(hosts) == 1 else hosts
-    said = greeted(together, topology.name, asked, skip_unreachable, gone, forget, skipped)
+    spared = {*forget, *optional}
+    said = greeted(together, topology.name, asked, skip_unreachable, gone, spared, skipped)
     absent = [host for host in (*hosts, *gone) if host not in said]
     out = tuple(
         forgotten(host, topology.name) if host in forget else _left_out(host, host in gone) for host in absent
@@ -60,7 +63,7 @@ def planned(
         _refuse_unfound(topology, answer)
     facts = {host: _with_others(answer.facts, others) for host, answer in there.items()}
     if any(own.esp is not None and own.esp.counted for own in facts.values()):
-        again = greeted(together, topology.name, asked, skip_unreachable, gone, forget)
+        again = greeted(together, topology.name, asked, skip_unreachable, gone, spared)
         facts = _received_before_sent(facts, again)
     leases = leases_of(said, entry)
     run = next((answer.run for answer in said.values()), RUN_DIRECTORY)

@@ -17,7 +17,8 @@ from functools import partial
 
 from netfab import TYPE_CHECKING
 from netfab.errors import ContainerFailed, NetfabError
-from netfab.runtime import cgroups, freezer, record
+from netfab.runtime import cgroups, pausing, record
+from netfab.runtime.container import FIRST_DELAY, Container
 from netfab.runtime.handled import handles, handling
 from netfab.runtime.launcher import Launcher
 from netfab.runtime.paths import Paths
@@ -38,23 +39,9 @@ if TYPE_CHECKING:
 
 _NEVER = Restart("no")  # until its policy is read
 _IN_FLIGHT = 32  # processes that are born together
-_FIRST_DELAY, _LONGEST_DELAY = 0.1, 60.0  # seconds before a restart: doubled each time ...
+_LONGEST_DELAY = 60.0  # seconds before a restart: the first one doubled each time ...
 _STEADY = 10.0  # ... until a process has run this long
 _NEXT_TRY = 1.0  # seconds until a record that could not be written is tried again
-
-
-class Container:
-    """One container that runs or waits for its restart. Small: there may be thousands."""
-
-    __slots__ = ("delay", "is_child", "name", "netns", "pidfd", "record", "restart", "since", "stopping")
-
-    def __init__(self, name: str, restart: Restart, netns: int | None, known: Record) -> None:
-        self.name, self.restart, self.netns, self.record = name, restart, netns, known
-        self.pidfd = -1
-        self.is_child = True  # False: adopted from a supervisor that died
-        self.stopping = known.stopped  # its end is wanted: no policy applies
-        self.delay = _FIRST_DELAY
-        self.since = time.monotonic()
 
 
 class Keeper:
@@ -244,7 +231,7 @@ class Keeper:
         if not again:
             self._over(container)
             return
-        delay = _FIRST_DELAY if ran >= _STEADY else container.delay
+        delay = FIRST_DELAY if ran >= _STEADY else container.delay
         container.delay = min(delay * 2, _LONGEST_DELAY)
         self._timers.after(delay, lambda: self._restart(container))
 
@@ -321,34 +308,13 @@ class Keeper:
 
     def pause(self, names: Iterable[str], paused: bool) -> dict[str, NetfabError]:
         """Halt every process of each where it is, or let them go on; what went wrong."""
-        return self._attempt_each(names, partial(self._pause, paused=paused))
-
-    def _pause(self, container: Container, paused: bool) -> None:
-        if container.record.paused == paused:
-            raise NetfabError(f"{container.name} is {'paused already' if paused else 'not paused'}")
-        if container.stopping:
-            raise NetfabError(f"{container.name} is being stopped")
-        if paused:
-            self._freeze(container)
-        else:
-            self._thaw(container)
-
-    def _freeze(self, container: Container) -> None:
-        """The record says so first: a successor of ours then knows what to undo."""
-        self._mark_paused(container, True)
-        try:
-            freezer.freeze(container.name, container.record.pid, self.launcher.hierarchies)
-        except (NetfabError, OSError):
-            self._mark_paused(container, False)
-            raise
+        step = pausing.pause if paused else pausing.unpause
+        return self._attempt_each(
+            names, lambda container: step(container, self.launcher.hierarchies, self._write)
+        )
 
     def _thaw(self, container: Container) -> None:
-        freezer.thaw(container.name, self.launcher.hierarchies)
-        self._mark_paused(container, False)
-
-    def _mark_paused(self, container: Container, paused: bool) -> None:
-        container.record = container.record._replace(paused=paused)
-        self._write(container)
+        pausing.thaw(container, self.launcher.hierarchies, self._write)
 
     def _attempt_each(
         self, names: Iterable[str], step: Callable[[Container], None]

@@ -38,7 +38,7 @@ def tried(fabric: str, sentences: Sequence[str], hosts: Sequence[str]) -> list[R
         verdicts = tried(fabric, list(trials_of(checks, summary_of(fabric))))
     return [
         Reached(
-            verdict.holds,
+            bool(verdict.holds),
             verdict.reason,
             "" if verdict.holds or not check.reaches else why(fabric, sentence, hosts),
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +25,7 @@ from netfab.objects.neighbour import NDA_DST, request
 from netfab.objects.wire import RTM_DELNEIGH, encode
 from netfab.system import linux
 from netfab.system.poll import readable
+from netfab.testing.descendants import adopt_orphans, end_descendants
 from netfab.testing.line import Line, failure
 from netfab.tuples import NamedTuple
 
@@ -85,9 +87,10 @@ def new_socket(line: Line, _: list[int], place: Place, family: int, kind: int, p
 def execute(line: Line, fds: list[int], place: Place, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
     """Run a program in a node with these three streams; says its exit status. Talks.
 
-    A number that comes by the line is a signal for it.
+    A number that comes by the line is a signal for it; SIGKILL also for all that it started.
     """
     enter_host(place.host)
+    adopt_orphans()
     child = os.fork()
     if child == 0:
         _become(line, fds, place, argv, env)
@@ -103,7 +106,7 @@ def execute(line: Line, fds: list[int], place: Place, argv: tuple[str, ...], env
             except EOFError:  # nobody listens; it runs on
                 heard.remove(line.fileno())
             else:
-                os.kill(child, number)
+                end_descendants() if number == signal.SIGKILL else os.kill(child, number)
     line.tell(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 

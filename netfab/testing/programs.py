@@ -112,7 +112,7 @@ class Program:
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it and what it started (SIGKILL)."""
+        """End it and what it started (SIGKILL); what left it in a container ends with that."""
         self._signal(signal.SIGKILL)
 
     def __enter__(self) -> Program:

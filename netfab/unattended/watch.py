@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
-from netfab import fabric
 from netfab.engine.diff import Change
 from netfab.errors import Interrupted, NetfabError
 from netfab.facts import guests
@@ -76,7 +75,7 @@ def _look(name: str, told: Told, where: Where) -> None:
 
 def _can_be_mended(name: str, where: Where) -> bool:
     """Whether others changed something; a guest that ended nobody can make again."""
-    return any(change.after or not isinstance(change.before, Guest) for change in fabric.drift(name, where))
+    return any(change.after or not isinstance(change.before, Guest) for change in adhoc.drift(name, where))
 
 
 def _ends_of_guests(where: Where) -> Iterator[int]:

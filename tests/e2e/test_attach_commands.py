@@ -45,14 +45,22 @@ def test_a_bridge_that_is_made_or_taken_away_is_told(lab: Lab) -> None:
     assert lab.netfab("bridge", "delete", "br9").err == "br9 is gone.\n"
 
 
-def test_reconcile_says_which_guest_is_gone(blue: Lab, process: str) -> None:
+def test_a_guest_that_is_gone_is_listed_as_such_and_named_when_it_is_forgotten(
+    blue: Lab, process: str
+) -> None:
+    def states() -> list[str]:
+        return [each["state"] for each in blue.netfab("attachments", "-o", "json").json["attachments"]]
+
     blue.netfab("attach", "br1", process, "10.7.0.2/24")
+    before = states()
     end(blue, process)
+    after = states()
 
     result = blue.netfab("reconcile", "adhoc")
 
+    assert (before, after) == (["running"], ["gone"])
     assert result.err == f"eth1 of {process} is forgotten: that guest is gone\n"
-    assert blue.netfab("attachments", "-o", "json").json["attachments"] == []
+    assert states() == []
 
 
 @pytest.mark.parametrize("guest", ["process", "netns:blue"])
@@ -92,6 +100,7 @@ def test_a_guest_that_is_gone_with_all_it_had_is_drift_until_it_is_forgotten(blu
 
 def test_what_is_attached_has_no_file_and_is_drift_of_nothing_when_there_is_none(blue: Lab) -> None:
     nothing = blue.netfab("drift", "adhoc")
+    blue.netfab("--state-dir", "/proc/nowhere", "attachments")
     blue.netfab("attach", "br1", "netns:blue", "10.7.0.2/24")
     status = blue.netfab("status", "adhoc")
 
@@ -113,7 +122,7 @@ def test_nics_that_bridges_have_are_listed_and_told_of_when_they_are_gone(lab: L
     assert lent.err == "ens7 is the uplink of br0.\n"
     assert again.err == "No changes. ens7 is the uplink of br0.\n"
     assert there == [{"bridge": "br0", "nic": "ens7", "gone": False}]
-    assert listed[1].split() == ["br0", "ens7", "uplink,", "gone", "-", "-"]
+    assert listed[1].split() == ["br0", "ens7", "uplink", "gone", "-", "-"]
     assert "warning: ens7, the uplink of br0, is gone from this host" in repaired.err
 
 

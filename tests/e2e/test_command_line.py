@@ -541,8 +541,8 @@ def test_the_schema_is_json_schema(lab: Lab) -> None:
     assert {"networks", "nodes", "links"} <= set(schema["properties"])
 
 
-def test_what_init_writes_can_be_applied(lab: Lab) -> None:
-    lab.netfab("init")
+def test_what_init_writes_can_be_applied_as_it_says(lab: Lab) -> None:
+    assert lab.netfab("init").err == "wrote topology.yaml; `netfab apply topology.yaml` makes it\n"
 
     lab.netfab("apply")
 

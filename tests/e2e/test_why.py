@@ -212,12 +212,17 @@ def test_a_nic_that_leads_out_since_the_apply_is_named_and_another_apply_mends_i
     )
 
     said = lab.netfab("why", "a", "198.51.100.1", code=1).out
+    warned = lab.netfab("drift").err
     lab.netfab("apply")
+    after = lab.netfab("drift").err
 
     assert (
         "\n  the host does not forward what comes by up0, so no answer comes back\nhint: `netfab apply` again"
         in said
     )
+    assert warned.startswith("warning: up0 leads out of this host, and did not when shop was applied: no ")
+    assert warned.endswith("topology.yaml`\n")
+    assert after == ""
     assert lab.shell("cat /proc/sys/net/ipv4/conf/up0/forwarding") == "1\n"
 
 

@@ -81,6 +81,34 @@ def test_damage_is_drift_and_repaired_and_ended_containers_are_left_alone() -> N
     assert states() == {"one": "running", "two": "exited"}
 
 
+def test_that_it_is_of_no_file_is_said() -> None:
+    containers.run(wanted())
+
+    with pytest.raises(NetfabError, match="fabric default is of no file"):
+        fabric.topology_of(NAME)
+
+
+def test_another_way_out_of_the_host_is_drift_and_repaired() -> None:
+    containers.run(wanted())
+    assert adhoc.drift(NAME) == ()
+    for words in (
+        "link add up0 type veth peer name far",
+        "address add 198.51.100.2/24 dev up0",
+        "link set far up",
+        "link set up0 up",
+        "route replace default via 198.51.100.1",
+    ):
+        subprocess.run(["ip", *words.split()], check=True)
+    try:
+        named = [str(change.object) for change in adhoc.drift(NAME)]
+        repaired = [str(change.object) for change in adhoc.reconcile(NAME).changes]
+
+        assert named == repaired == ["firewall inet netfab-default", "sysctl net/ipv4/conf/up0/forwarding"]
+        assert adhoc.drift(NAME) == ()
+    finally:
+        subprocess.run(["ip", "link", "delete", "up0"], check=True)
+
+
 def test_a_network_that_others_need_is_not_removed_alone() -> None:
     containers.run(wanted("one"))
     containers.run(Wanted("two", {"mode": "container:one"}, "host", "host", ("sleep", "1000"), network=""))

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from netfab.kernel.departing import Departing
-from netfab.kernel.execute import _delete_group
 from netfab.kernel.netlink import Monitor, Netlink, Sending
+from netfab.kernel.sweep import end_of_group
 from netfab.objects.base import HOST
 from netfab.objects.wire import encode
 
@@ -43,7 +43,7 @@ class Slow:
 
 def message(departing: Departing, group: int) -> tuple[int, bytes]:
     sequence = departing.next_sequence()
-    return sequence, encode(_delete_group(HOST, group), lambda name: 0, sequence)
+    return sequence, encode(end_of_group(HOST, group), lambda name: 0, sequence)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from test_overlay import PATIENCE, ping, ping_address, send_arp, vni, wait_until
 
 from netfab import fabric
 from netfab.engine import apply as engine
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, NoAnswer
 from netfab.hosts import bgp, simulated
 from netfab.hosts.bgp import Speaker
 from netfab.hosts.local import LocalHost
@@ -322,6 +322,28 @@ def test_a_symlink_at_bgpds_door_leads_to_no_socket_of_the_host(
         assert Speaker(paths, lambda: None, print).read() == ""
         with pytest.raises(BlockingIOError):
             of_host.accept()
+
+
+def test_a_bgpd_that_is_silent_is_not_one_without_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = tmp_path / "root/run/frr/bgpd.vty"
+    door.parent.mkdir(parents=True)
+    paths = Paths("f", str(tmp_path), str(tmp_path))
+    Path(paths.record(DAEMONS)).parent.mkdir(parents=True)
+    Path(paths.record(DAEMONS)).touch()
+    monkeypatch.setattr(status, "status_of", lambda *_: SimpleNamespace(pid=bgpd.pid))
+    monkeypatch.setattr(bgp, "_ANSWER", 0.1)
+
+    with socket.socket(socket.AF_UNIX) as silent, rooted_in(str(tmp_path / "root")) as bgpd:
+        silent.bind(str(door))
+        silent.listen()
+        with LocalHost("f", str(tmp_path), state_directory=str(tmp_path)) as host:
+            with pytest.raises(NoAnswer, match="bgpd of fabric f gives no answer"):
+                host.observe("f", (Fabric("f", [Bgp("f", ())]),))
+
+            own = host.observe("f", (Fabric("f"),)).own.values()
+            assert not [thing for thing in own if isinstance(thing, Bgp)]
 
 
 def test_an_answer_of_bgpd_that_does_not_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from signal import SIGALRM
+from subprocess import CompletedProcess
 from typing import Any
 
 import openvswitch
@@ -14,8 +17,9 @@ from test_attach import addresses, attach, attributes, host_state, ip
 from test_nics import reaches
 
 from netfab import fabric
-from netfab.errors import ForeignObject, NetfabError
+from netfab.errors import ForeignObject, NetfabError, NoAnswer
 from netfab.imperative import adhoc, uplink
+from netfab.kernel import openvswitch as kernel
 from netfab.kernel.openvswitch import datapath
 
 BLUE, RED = "netns:blue", "netns:red"
@@ -208,6 +212,29 @@ def test_while_it_does_not_switch_nothing_is_attached_and_what_is_can_be_detache
 
     assert adhoc.attachments() == []
     assert vsctl("--no-wait", "list-br") == ""
+
+
+@pytest.mark.usefixtures("switch")
+def test_while_it_is_silent_nothing_on_it_is_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    attach("ovs0", BLUE, *WORDS)
+    with openvswitch.silent(), monkeypatch.context() as patched:
+        patched.setattr(kernel, "TIMEOUT", 1)
+        with pytest.raises(NoAnswer) as silence:
+            kernel.read()
+        patched.setattr(kernel, "_run", lambda words: CompletedProcess(words, -SIGALRM, "", ""))
+        asked: tuple[Callable[[], object], ...] = (
+            lambda: fabric.drift("adhoc"),
+            lambda: adhoc.detach("ovs0", BLUE),
+            lambda: attach("ovs1", RED, "10.7.0.3/24"),
+        )
+        for asking in asked:
+            with pytest.raises(NetfabError, match="gives no answer"):
+                asking()
+
+    adhoc.detach("ovs0", BLUE)
+
+    assert silence.value.message == "/run/openvswitch/db.sock gives no answer within 1 s"
+    assert vsctl("list-br") == ""
 
 
 @pytest.mark.usefixtures("switch")

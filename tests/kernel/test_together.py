@@ -18,7 +18,7 @@ from shop import TEXT, topology
 from netfab import fabric
 from netfab.errors import SubnetTaken
 from netfab.hosts.local import LocalHost
-from netfab.kernel import dumps, netns, observe
+from netfab.kernel import dumps, netns, reading
 from netfab.kernel.together import Together
 from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.guest import Guest
@@ -28,7 +28,7 @@ NAMES = [f"n{number}" for number in range(50)]
 
 @pytest.fixture(autouse=True)
 def few_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observe, "FEWEST", 1)
+    monkeypatch.setattr(reading, "FEWEST", 1)
 
 
 def test_what_the_child_has_read_needs_no_second_reading() -> None:
@@ -80,8 +80,8 @@ def test_a_host_that_the_child_has_read_is_not_read_again(
         whole = host.observe("shop").own
     with LocalHost("shop") as host:
         host.read_ahead(host=dumps.UNSTEADY)
-        assert host._observer._ahead is not None
-        select.select([host._observer._ahead.reading._worker.socket], [], [])
+        assert host._observer._reading._ahead is not None
+        select.select([host._observer._reading._ahead.reading._worker.socket], [], [])
         monkeypatch.setattr(dumps, "_located_links", lambda _: pytest.fail("read again"))
 
         assert host.observe("shop").own == whole

@@ -40,7 +40,7 @@ def walked(routers: int, way: dict[int, int] | None = None, by: int = RIGHT) -> 
         return LOCAL if at == routers - 1 else Way(by, f"10.0.{following}.1", "10.0.0.1", False, "")
 
     view = View(spaces, {}, {}, (), {}, (), {}, "")
-    world = World({"": view}, owners, cables, {}, {}, decide)
+    world = World({"": view}, owners, cables, {}, {}, {}, decide)
     return walk(world, Place("", "r0"), f"10.0.{routers - 1}.1")
 
 

@@ -54,6 +54,16 @@ def test_what_is_to_fail_and_does_not_is_told(netfab_module: Fabric) -> None:
         netfab_module["web"].fails("true")
 
 
+def test_what_a_program_that_is_killed_started_ends_with_it(netfab_module: Fabric) -> None:
+    web = netfab_module["web"]
+    forks = "(setsid sleep 4243 &); sleep 4243 & echo ready; wait"
+    with web.popen("sh", "-c", forks) as program:
+        program.wait_for("ready")
+        assert len(web.run("pgrep", "-f", "^sleep 4243").out.split()) == 2
+
+    assert web.fails("pgrep", "-f", "^sleep 4243").rc == 1
+
+
 def test_a_program_that_hangs_is_ended(netfab_module: Fabric) -> None:
     with pytest.raises(Failed, match=r"still runs after 0\.1 s"):
         netfab_module["web"].run("sleep", "4242", timeout=0.1)

@@ -10,8 +10,10 @@ from far_shop import Shop
 from test_two_phase_apply import but_not
 
 from netfab import fabric
-from netfab.errors import NetfabError
+from netfab.errors import LeaseConflict, NetfabError
 from netfab.multihost import across
+from netfab.plan.leases import Lease
+from netfab.where import HERE, opened_store
 
 FORGOTTEN = (
     "h2 is forgotten, unreached: what it has of shop stays there;"
@@ -83,6 +85,23 @@ def test_an_address_of_a_host_that_is_not_reached_is_nobody_elses_until_it_is_fo
     lost.apply(with_logs, forget=("h2",))
     assert of_db not in leased(lost)
     assert lost.entry.summary["nodes"].keys() == {"web", "log", "late"}
+
+
+def test_a_vni_that_is_held_for_a_host_that_is_not_reached_and_taken_elsewhere_says_what_frees_it(
+    lost: Shop, fars: dict[str, Far]
+) -> None:
+    def installed_anew() -> str:
+        fabric.destroy("shop")
+        with opened_store(HERE) as store:
+            store.claim("other", [Lease("vni", "lan", "1")])
+        return "done"
+
+    fars["h1"].call(installed_anew)
+
+    with pytest.raises(LeaseConflict, match="VNI 1 is fabric other's") as raised:
+        lost.apply(lambda text: text.replace("lan", "front"), skip_unreachable=True)
+
+    assert raised.value.hint.startswith("what h2 had stays held until an apply reaches it; `--forget`")
 
 
 def test_a_host_that_is_forgotten_is_named_once_and_what_it_has_ends_there(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from far import Far, far_hosts, ssh_command, start_sshd
-from far_shop import TEXT
+from far_shop import TEXT, one_more
 
 from netfab.remote import ssh
 from netfab.remote.bundle import bundle, packed
@@ -228,19 +228,24 @@ def test_a_host_that_never_comes_back_is_forgotten_by_its_name(
     netfab: Netfab, fars: dict[str, Far], tmp_path: Path
 ) -> None:
     file = tmp_path / "topology.yaml"
-    file.write_text(TEXT)
+    file.write_text(one_more(TEXT))
     netfab("apply")
     assert fars["h2"].sshd is not None
     fars["h2"].sshd.kill()
     fars["h2"].sshd.wait()
     checked = netfab("check", "--pairs", code=1)
-    file.write_text("".join(line for line in TEXT.splitlines(keepends=True) if "h2" not in line))
+    between = netfab("why", "web", "log").stdout
+    away = netfab("why", "web", "db", code=1).stderr
+    file.write_text("".join(line for line in one_more(TEXT).splitlines(keepends=True) if "h2" not in line))
 
     refused = netfab("apply", code=1).stderr
     said = netfab("apply", "--forget", "h2").stderr
 
     assert "error: not reached: h2, of fabric shop" in checked.stderr
-    assert "web" in checked.stdout
+    matrix = [line.split() for line in checked.stdout.splitlines()[1:]]
+    assert matrix == [["web", ".", "yes", "yes"], ["log", "yes", ".", "yes"], ["db", "?", "?", "."]]
+    assert between.startswith("web reaches log\n")
+    assert "error: h2: ssh: connect to host" in away
     assert (
         "refused\nhint: `--skip-unreachable` where it comes back, `--forget h2` where it never does\n"
         in refused

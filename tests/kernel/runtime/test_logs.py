@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from containers import Containers
 
-from netfab.runtime import client
+from netfab.runtime import client, logs
 from netfab.runtime.logs import Line, follow, next_byte, tail
 from netfab.runtime.rotation import LOG_LIMIT, trim
+from netfab.system.poll import readable
 
 
 def texts(containers: Containers, lines: int | None = None) -> list[str]:
@@ -113,6 +114,24 @@ def test_following_ends_with_the_container_when_no_supervisor_lives(containers: 
     containers.exec("touch", "/go")
 
     assert [line.text for line in follow([(containers.paths, "web")])] == [b"up", b"done"]
+
+
+def test_following_ends_when_the_supervisor_is_killed_that_was_about_to_start_it_again(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed_now(descriptors: list[int], seconds: float | None) -> list[int]:
+        if containers.supervisor():
+            containers.kill_supervisor()
+        found = readable(descriptors, 10.0)
+        assert found
+        return found
+
+    containers.start("echo", "once", restart="always")
+    while containers.status().state != "restarting":
+        continue
+    monkeypatch.setattr(logs, "readable", killed_now)
+
+    assert {line.text for line in follow([(containers.paths, "web")])} == {b"once"}
 
 
 def test_several_are_followed_at_once_with_their_names(containers: Containers) -> None:

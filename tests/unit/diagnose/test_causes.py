@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from netfab.cli.check import _explained
+from netfab.diagnose.answer import lines
 from netfab.diagnose.drop_rules import Crossing, dropped_by
 from netfab.diagnose.finding import HOST, Place, drifted
 from netfab.diagnose.trials import Trial, Verdict
-from netfab.diagnose.why import explained, why
+from netfab.diagnose.why import explained, hosts_of, why
 from netfab.errors import Location
 from netfab.kernel.trace import Dropped
 from netfab.objects.view import Link, Program, Space, View, Way
@@ -39,7 +40,7 @@ SUMMARY = {
 def view(*spaces: str, drift: tuple[str, ...] = (), programs: Mapping[str, Program] = {}) -> View:
     eth0 = Link(1, "eth0", "", "", 0, True, True, 0, 0, False, True, 0)
     found = {name: Space((eth0,), (), (), (), (True, True), 0) for name in spaces}
-    return View(found, {}, programs, drift, {}, (), {}, "")
+    return View(found, {name: {} for name in spaces}, programs, drift, {}, (), {}, "")
 
 
 class Host:
@@ -64,6 +65,13 @@ class Host:
         return []
 
 
+class Unanswered(Host):
+    """One from which nobody is reached."""
+
+    def tried(self, trial: Trial) -> Verdict:
+        return Verdict(trial.sentence, False, "silence", 0.0)
+
+
 def test_a_program_that_is_paused_on_another_host_is_named() -> None:
     paused = view(HOST, "b", programs={"b": Program("paused", None)})
     hosts = {"h1": Host(view(HOST, "a")), "h2": Host(paused)}
@@ -72,6 +80,48 @@ def test_a_program_that_is_paused_on_another_host_is_named() -> None:
 
     assert answer.cause is not None
     assert answer.cause.what == "the program of b is paused"
+
+
+def with_c() -> dict[str, Any]:
+    """The summary with a router, c, on h3."""
+    return {**SUMMARY, "nodes": {**SUMMARY["nodes"], "c": node("h3", "10.0.0.3")}}
+
+
+def test_a_host_that_is_down_and_on_the_way_is_named() -> None:
+    by_c = Way(1, "10.0.0.3", "10.0.0.1", False, "")
+    hosts = {"h1": Unanswered(view("a"), by_c), "h2": Host(view(HOST, "b"))}
+
+    answer = why(parsed_check("a reaches b", LINE), "shop", with_c(), hosts)
+
+    assert answer.cause is not None
+    assert answer.cause.what == "eth0 of a sends it to c on h3, which is not reached"
+
+
+def test_of_a_way_that_reaches_it_is_said_which_host_would_know_the_rest() -> None:
+    by_c = Way(1, "10.0.0.3", "10.0.0.1", False, "")
+    hosts = {"h1": Host(view("a"), by_c), "h2": Host(view(HOST, "b"))}
+
+    answer = why(check := parsed_check("a reaches b", LINE), "shop", with_c(), hosts)
+
+    assert list(lines(check, answer)) == [
+        "a reaches b",
+        "the rest of the way is not known: eth0 of a sends it to c on h3, which is not reached",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "asked"),
+    [
+        ("a reaches b", {"h1", "h2"}),
+        ("a reaches 1.1.1.1", {"h1"}),
+        ("h3 reaches b", {"h2", "h3"}),
+        ("h3 reaches 1.1.1.1", {"h3"}),
+        ("host reaches b", {"h1", "h2", "h3"}),
+        ("192.0.2.9 reaches 1.1.1.1", {"h1", "h2", "h3"}),
+    ],
+)
+def test_only_the_hosts_of_both_ends_have_to_be_reached(sentence: str, asked: set[str]) -> None:
+    assert set(hosts_of(parsed_check(sentence, LINE), with_c(), ["h1", "h2", "h3"])) == asked
 
 
 def test_what_is_tried_from_every_host_is_explained_by_the_one_where_it_fails() -> None:

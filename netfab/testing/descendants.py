@@ -1,0 +1,41 @@
+"""Who descends from this process: adopted when orphaned, and ended together. Linux, prctl(2), proc(5)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+
+from netfab.system.proc import stat_fields
+from netfab.system.process import adopt_orphans
+from netfab.system.rest import rest
+
+__all__ = ["adopt_orphans", "end_descendants"]
+_GLANCE = 0.002  # seconds between two looks at who is killed: not all of them are our children
+
+
+def end_descendants() -> None:
+    """SIGKILL for all of them, until none lives who could start another one.
+
+    A container's own first process adopts who is orphaned in there: those are not ours any more.
+    """
+    while found := set(_living()):
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        rest(_GLANCE)
+
+
+def _living() -> Iterator[int]:
+    """Their numbers, parents first."""
+    children: dict[int, list[int]] = {}
+    dead = set()
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        if fields := stat_fields(pid):  # else it has just ended
+            children.setdefault(int(fields[1]), []).append(pid)
+            dead.update([pid] if fields[0] in "ZX" else [])
+    ours = [os.getpid()]
+    for one in ours:  # which grows meanwhile
+        ours += children.get(one, [])
+    return (pid for pid in ours[1:] if pid not in dead)
