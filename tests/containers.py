@@ -7,8 +7,10 @@ import os
 import select
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
+from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Any
 
 from netfab.runtime import client
@@ -16,7 +18,7 @@ from netfab.runtime.exec import run_in_container
 from netfab.runtime.logs import follow, tail
 from netfab.runtime.paths import Paths
 from netfab.runtime.spec import Spec
-from netfab.runtime.status import Status, status, status_of
+from netfab.runtime.status import Status, connect, status, status_of
 from netfab.runtime.streams import Streams
 from netfab.system import linux
 
@@ -97,7 +99,9 @@ class Containers:
         return 0
 
     def kill_supervisor(self) -> None:
-        pid = self.supervisor()
+        with connect(self.paths) as door:  # of that which listens: its own parent is just ending, perhaps
+            credentials = door.getsockopt(SOL_SOCKET, SO_PEERCRED, 12)
+        pid = int.from_bytes(credentials[:4], sys.byteorder)
         pidfd = os.pidfd_open(pid)
         os.kill(pid, signal.SIGKILL)
         wait_for_end(pidfd)

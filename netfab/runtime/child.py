@@ -80,9 +80,18 @@ def _fork(enter: Steps, channel: Socket | None) -> tuple[int, int]:
     if child == 0:
         for number in (signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
-        run_or_report(enter(channel), report)
+        os.close(listen)
+        run_or_report(_while_heard(enter(channel), report), report)
     os.close(report)
     return child, listen
+
+
+def _while_heard(steps: Iterator[str], report: int) -> Iterator[str]:
+    """These, unless our caller has ended: before we could ask the kernel to be ended with it, perhaps."""
+    for step in steps:
+        if readable([report], 0):
+            os._exit(127)
+        yield step
 
 
 def wait(name: str, child: int, listen: int, begun: Leave | None = None) -> int:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from netfab.runtime.paths import Paths
 from netfab.runtime.rotation import LOG_LIMIT
-from netfab.runtime.status import status_of
+from netfab.runtime.status import connect, status_of
 from netfab.system import files
 from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
@@ -128,6 +128,16 @@ class _Followed:
         self.pid = status.pid if status else 0
         return status is None or status.over
 
+    def open_end(self) -> int:
+        """What becomes readable at its process's end, or, where none runs, at that of who would start one.
+
+        Raises OSError where neither lives.
+        """
+        try:
+            return os.pidfd_open(self.pid)
+        except (OSError, ValueError):  # not running just now: its record will change
+            return connect(self._paths).detach()
+
     def more(self) -> Iterator[Line]:
         """Whole lines that came since."""
         while data := self._read():
@@ -155,17 +165,15 @@ class _Followed:
 
 
 def _wait(watch: int, followed: list[_Followed]) -> None:
-    """Until a log grows, a record changes, or a process ends: without a supervisor no record tells that."""
-    pidfds = []
-    for one in followed:
-        try:
-            pidfds.append(os.pidfd_open(one.pid))
-        except (OSError, ValueError):  # not running just now: its record will change
-            continue
-    readable([watch, *pidfds], None)
-    for pidfd in pidfds:
-        os.close(pidfd)
+    """Until a log grows, a record changes, or who would write that has ended: then no record tells it."""
+    ends: list[int] = []
     try:
+        with suppress(OSError):  # one is over by now
+            for one in followed:
+                ends.append(one.open_end())
+            readable([watch, *ends], None)
+    finally:
+        for end in ends:
+            os.close(end)
+    with suppress(BlockingIOError):  # it was an end
         os.read(watch, _CHUNK)
-    except BlockingIOError:  # it was a process
-        return

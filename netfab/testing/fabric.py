@@ -12,13 +12,14 @@ from typing import Any
 
 from netfab.errors import NetfabError
 from netfab.plan.underlay import NAME as UNDERLAY
+from netfab.system.poll import readable
 from netfab.testing import asked, inside, recorder, split, whole
 from netfab.testing.given import Given, given
 from netfab.testing.inside import Place
 from netfab.testing.line import Line
 from netfab.testing.link import Link, Undo
 from netfab.testing.node import Node, Verdict
-from netfab.testing.programs import Program
+from netfab.testing.programs import ENDING, Program
 from netfab.testing.sandboxes import Sandbox
 from netfab.topology.suggest import did_you_mean
 
@@ -36,7 +37,7 @@ class Fabric:
         self.unanswered: dict[str, None] = {}  # sentences of what was asked for, in order, each once
         self._impaired: dict[tuple[str, str], Link] = {}  # what may not be as it was applied
         self._given, self._recorded = topology, recorded
-        self._serving: list[Line] = []
+        self._serving: dict[Line, int] = {}  # and pidfds of the servers at their other ends
         self._names: dict[str, Mapping[str, Sequence[str]]] = {}
         self._dirty = False
         self._begin()
@@ -66,9 +67,8 @@ class Fabric:
 
     def close(self) -> None:
         """End it, and all that runs in it."""
-        for line in self._serving:
-            line.close()
-        self._serving.clear()
+        for line in [*self._serving]:
+            self._end(line)
         if self.recorder is not None:
             self.recorder.close()
         self._sandbox.close()
@@ -158,10 +158,16 @@ class Fabric:
             self._names[node] = self.sandbox.call(inside.names, self.place(node))
         return self._names[node]
 
-    def serving(self, line: Line) -> Undo:
-        """A server that lasts as long as that line."""
-        self._serving.append(line)
-        return Undo(line.close)
+    def serving(self, line: Line, process: int) -> Undo:
+        """A server that lasts as long as that line; once that is undone, its port is free."""
+        self._serving[line] = process
+        return Undo(lambda: self._end(line))
+
+    def _end(self, line: Line) -> None:
+        if (process := self._serving.pop(line, None)) is not None:
+            line.close()
+            readable([process], ENDING)
+            os.close(process)
 
     def note(self, what: str) -> None:
         """For the timeline of a test that fails."""

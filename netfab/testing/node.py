@@ -207,8 +207,8 @@ class Node(Life):
         from netfab.testing import servers
 
         self._note(f"serves an echo at port {port}")
-        line, _, _ = self.fabric.sandbox.talk(servers.echo, (), self.fabric.place(self.name), port)
-        return self.fabric.serving(line)
+        line, _, (process,) = self.fabric.sandbox.talk(servers.echo, (), self.fabric.place(self.name), port)
+        return self.fabric.serving(line, process)
 
     def serve_http(self, port: int = 80, pages: Mapping[str, str | bytes] | str = "hello\n") -> Undo:
         """Answer GET with these pages, by path, or that one at /; until the fabric ends, or a `with`."""
@@ -217,8 +217,9 @@ class Node(Life):
         given = {"/": pages} if isinstance(pages, str) else pages
         self._note(f"serves {', '.join(given)} over HTTP at port {port}")
         content = {path: page.encode() if isinstance(page, str) else page for path, page in given.items()}
-        line, _, _ = self.fabric.sandbox.talk(servers.http, (), self.fabric.place(self.name), port, content)
-        return self.fabric.serving(line)
+        place = self.fabric.place(self.name)
+        line, _, (process,) = self.fabric.sandbox.talk(servers.http, (), place, port, content)
+        return self.fabric.serving(line, process)
 
     def capture(self, interface: str = "", filter: str = "") -> Captured:
         """Every frame that passes from now on, at one interface or all, until the end of the `with`.

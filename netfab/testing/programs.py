@@ -18,7 +18,7 @@ from netfab.testing.inside import Place
 from netfab.testing.sandboxes import Sandbox
 from netfab.tuples import NamedTuple
 
-_END = 30.0  # seconds, in which what was killed has ended on any machine
+ENDING = 30.0  # seconds, in which what was killed has ended on any machine
 
 
 class Result(NamedTuple):
@@ -82,7 +82,7 @@ class Program:
         __tracebackhide__ = True
         if self._ended(timeout) is None:
             self.kill()
-            self._ended(_END)
+            self._ended(ENDING)
             raise Failed(self.node, self.argv, f"still runs after {timeout:g} s", self._result(0))
         return self._result(self._code or 0)
 
@@ -120,7 +120,7 @@ class Program:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-        self._ended(_END)
+        self._ended(ENDING)
 
     def _signal(self, number: int) -> None:
         if self.poll() is None:

@@ -83,8 +83,10 @@ def _bound(place: Place, port: int, server: Callable[[], _Server]) -> _Server:
 
 
 def _serve(line: Line, server: _Server) -> None:
-    """Until the caller hangs up."""
+    """Until the caller hangs up, who gets a pidfd to see the end by: until then the port is taken."""
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    line.tell(None)
+    process = os.pidfd_open(os.getpid())
+    line.tell(None, [process])
+    os.close(process)
     line.waits()
     os._exit(0)

@@ -25,8 +25,9 @@ from netfab.hosts import sandbox
 from netfab.system import linux
 
 COMMAND = Path(sys.executable).with_name("netfab")
-PATIENCE = 60  # seconds, for what hangs; nothing is measured with it
+PATIENCE = 180  # seconds, for what hangs; nothing is measured with it
 NAMESPACES = ("pid", linux.CLONE_NEWPID), ("net", linux.CLONE_NEWNET), ("mnt", linux.CLONE_NEWNS)
+SUPERVISORS = "$(pgrep -f '[n]etfab.runtime.supervisor')"  # for `kill`
 SETTINGS = "ipv4/conf/*/*", "ipv6/conf/*/*", "ipv4/ip_forward", "bridge/*"
 T = TypeVar("T")
 
@@ -89,6 +90,11 @@ class Lab:
         assert result.code == 0, result.err
         return result.out
 
+    def kill(self, words: str) -> None:
+        """End processes, by a shell's words for their numbers; on return they are gone."""
+        gone = "for pid; do while test -e /proc/$pid; do sleep 0.01; done; done"
+        self.shell(f"set -- {words}; kill -9 $@; {gone}")
+
     def call(self, function: Callable[[], T], node: str = "") -> T:
         """What `function` returns when called in this host, or in the network of a node (FABRIC.NODE)."""
         with self._forked(lambda tell: tell(pickle.dumps(_outcome(function))), node) as (_, pipe):
@@ -117,6 +123,7 @@ class Lab:
         parent = os.fork()
         if parent == 0:
             try:
+                os.close(reading)  # nothing is written for ever to where nobody reads
                 self._enter()
                 if os.fork() == 0:  # only a child is in the other process namespace
                     if node:

@@ -24,7 +24,7 @@ def process(blue: Lab) -> Iterator[str]:
 
 
 def end(lab: Lab, process: str) -> None:
-    lab.shell(f"kill -9 {process[4:]}; while test -e /proc/{process[4:]}; do sleep 0.01; done")
+    lab.kill(process[4:])
 
 
 def test_what_was_attached_and_detached_is_told_unless_it_is_to_be_quiet(blue: Lab) -> None:

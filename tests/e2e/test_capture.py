@@ -73,7 +73,7 @@ def test_frames_of_all_interfaces_are_lines_until_there_are_enough(pair: Lab) ->
     process.stderr.readline()
     pair.shell("ip netns exec pair.a ping -c1 10.1.0.3")
 
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     request, reply = out.splitlines()
     assert "eth0 out 10.1.0.2 > 10.1.0.3 icmp echo request" in request
     assert "eth0 in  10.1.0.3 > 10.1.0.2 icmp echo reply" in reply

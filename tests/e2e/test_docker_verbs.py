@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from lab import Lab
+from lab import SUPERVISORS, Lab
 from machine import differences
 from traffic import answer
 
@@ -55,7 +55,7 @@ def test_a_stopped_node_stays_stopped_whatever_its_policy_and_its_network_stays(
 
 def test_a_stop_is_no_drift_and_outlives_the_supervisor_and_reconcile(shop: Lab) -> None:
     shop.netfab("stop", "web")
-    shop.shell("kill -9 $(pgrep -f '[n]etfab.runtime.supervisor')")
+    shop.kill(SUPERVISORS)
 
     shop.netfab("reconcile")
 

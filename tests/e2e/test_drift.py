@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lab import Lab
+from lab import SUPERVISORS, Lab
 from machine import differences
 
 FILE = """\
@@ -84,7 +84,7 @@ def test_a_killed_supervisor_kills_no_program_and_is_replaced(lab: Lab) -> None:
     lab.netfab("apply")
     pid = lab.pid_of("web")
 
-    lab.shell("kill -9 $(pgrep -f '[n]etfab.runtime.supervisor')")
+    lab.kill(SUPERVISORS)
     lab.netfab("drift", code=2)
     lab.netfab("reconcile")
 
@@ -97,7 +97,7 @@ def test_published_ports_without_any_program_are_held_again_and_let_go(lab: Lab)
     lab.write(FILE.replace("command: [sleep, '1000'], ", ""))
     lab.netfab("apply")
 
-    lab.shell("kill -9 $(pgrep -f '[n]etfab.runtime.supervisor')")
+    lab.kill(SUPERVISORS)
     drift = lab.netfab("drift", code=2).out
     lab.netfab("reconcile")
 
@@ -112,7 +112,7 @@ def test_a_program_that_was_killed_is_drift_only_where_it_should_run(lab: Lab) -
     lab.netfab("apply")
     pid = lab.pid_of("web")
 
-    lab.shell(f"kill -9 {pid}")
+    lab.kill(f"{pid}")
     lab.netfab("reconcile")
 
     again = pid

@@ -185,7 +185,8 @@ def test_an_image_that_was_removed_by_hand_is_missed_before_anything_is_changed(
     lab.write(WEB.replace("IMAGE", "docker-archive:web.tar"))
     lab.netfab("apply")
     lab.netfab("stop", "web")
-    lab.shell(r"""rm -r /var/lib/netfab/images
+    lab.shell(r"""while pgrep -f '[n]etfab.runtime'; do :; done  # it ends with its last program
+        rm -r /var/lib/netfab/images
         end=$(ip -o link | sed -n 's/^[0-9]*: \([^@]*\)@.*netfab:shop.web.*/\1/p')
         test -e /proc/sys/net/ipv4/conf/$end && ip netns delete shop.web
         while ip link show $end 2>/dev/null || test -e /proc/sys/net/ipv4/conf/$end; do :; done""")

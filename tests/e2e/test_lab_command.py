@@ -238,7 +238,7 @@ def test_an_ordinary_user_enters_the_labs_of_that_user_and_no_others(open_direct
 
 def test_an_ordinary_user_without_new_privileges_has_a_lab(open_directory: Lab) -> None:
     open_directory.write(PAIR)
-    ask = "import socket; s = socket.socket(); s.settimeout(5); print(s.connect_ex(('10.1.0.11', 80)))"
+    ask = "import socket; s = socket.socket(); s.settimeout(60); print(s.connect_ex(('10.1.0.11', 80)))"
     script = f'ip netns exec pair.a python3 -c "{ask}"; id -u; ls /run/netns'
 
     result = as_nobody(open_directory, "lab", "topology.yaml", "--", "sh", "-ec", script)

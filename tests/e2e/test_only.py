@@ -136,7 +136,7 @@ def test_a_program_of_others_that_has_ended_stays_as_it_is(lab: Lab) -> None:
     lab.write(FILE)
     lab.netfab("apply")
     pid = lab.pid_of("db")
-    lab.shell(f"kill -9 {pid}; while test -e /proc/{pid}; do sleep 0.01; done")
+    lab.kill(f"{pid}")
     lab.write(CHANGED)
 
     lab.netfab("apply", "--only", "client")

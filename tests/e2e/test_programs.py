@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 from lab import Lab
 from machine import differences
-from traffic import answer, ask
+from traffic import PATIENCE, answer
 
-AT_ONCE = 0.9  # seconds: less than until a lost packet is sent again
+TOTAL_RETRANS = 100  # where struct tcp_info has it, linux/tcp.h
 SERVER = (
     "import socket as k; s = k.create_server(('::', 80), family=k.AF_INET6, dualstack_ipv6=True); "
     "[s.accept()[0].send(b'hello') for _ in iter(int, 1)]"
@@ -55,10 +57,19 @@ nodes:
     answers = []
     for _ in range(25):  # each time anew: no neighbour is known, no connection tracked
         lab.netfab("apply")
-        answers += [lab.call(partial(ask, address, port, AT_ONCE), node) for node, address, port in ways]
+        answers += [lab.call(partial(ask_once, address, port), node) for node, address, port in ways]
         lab.netfab("destroy")
 
     assert answers == ["hello"] * 100
+
+
+def ask_once(address: str, port: int) -> str:
+    """What a server says; and whether a packet to it was lost, and sent again a second later."""
+    with socket.create_connection((address, port), PATIENCE) as client:
+        said = client.recv(100).decode()
+        told = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TOTAL_RETRANS + 4)
+    again = int.from_bytes(told[TOTAL_RETRANS:], sys.byteorder)
+    return f"{said}, {again} sent again" if again else said
 
 
 @pytest.mark.parametrize(
@@ -181,7 +192,7 @@ nodes:
   client:
     networks: [lan]
     depends_on: [web]
-    command: [python3, -c, "import socket; print(socket.create_connection(('web', 80), 5).recv(9).decode())"]
+    command: [python3, -c, "import socket; print(socket.create_connection(('web', 80), 60).recv(9).decode())"]
   web: {{networks: [lan], command: [python3, -c, "{SERVER}"], ready: tcp/80}}
 """)
 
@@ -247,7 +258,7 @@ def test_an_exec_line_that_fails_fails_the_apply(lab: Lab) -> None:
 def test_a_program_that_had_crashed_hinders_no_undo(lab: Lab) -> None:
     lab.write("name: x\nnodes: {a: {mode: none, command: [sleep, '1000']}}\n")
     lab.netfab("apply")
-    lab.shell(f"kill -9 {lab.pid_of('a')}")
+    lab.kill(f"{lab.pid_of('a')}")
     lab.write(
         "name: x\nnodes: {a: {mode: none, command: [sleep, '1000']}, b: {mode: none, exec: ['exit 7']}}\n"
     )

@@ -11,9 +11,9 @@ from lab import Lab
 from traffic import DROPPED, PATIENCE, answer, ask, dropped, echo, serving, serving_everywhere, unreached
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
-FETCH = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).read().decode(), end='')"
+FETCH = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=60).read().decode(), end='')"
 NAME = (
-    "import sys, socket; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); "
+    "import sys, socket; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 60); "
     "print(s.recv(99).decode())"
 )
 

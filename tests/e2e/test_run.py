@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 import pytest
-from lab import Lab
+from lab import SUPERVISORS, Lab
 from machine import differences
 from terminal import at_terminal
 
@@ -288,7 +288,7 @@ def test_a_container_that_is_not_to_stay_goes_also_when_nobody_looks(lab: Lab) -
         continue
 
     lab.shell("while ip link show netfab0; do :; done 2>/dev/null")
-    lab.shell("while pgrep -f '[n]etfab.containers|[n]etfab.runtime'; do :; done")
+    lab.shell("while pgrep -f '[n]etfab.imperative|[n]etfab.runtime'; do :; done")
     assert differences(before, lab.state()) == []
 
 
@@ -297,7 +297,8 @@ def test_run_is_undone_by_destroy_and_reconcile_makes_it_again_as_after_a_reboot
     lab.netfab("run", "-d", "--name", "daemon", "--restart", "always", "host", "sleep", "1000")
     lab.netfab("run", "-d", "--name", "once", "host", "sleep", "1000")
     # What a reboot takes: processes, namespaces, links, /run.
-    lab.shell("kill -9 $(pgrep -f '[n]etfab.runtime.supervisor'); kill -9 $(pgrep -x sleep)")
+    lab.kill(SUPERVISORS)
+    lab.kill("$(pgrep -x sleep)")
     lab.shell(
         "umount -l /run/netns/*; ip link del netfab0; rm -rf /run/netns/* /run/netfab; nft flush ruleset"
     )

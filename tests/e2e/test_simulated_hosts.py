@@ -122,7 +122,7 @@ def test_destroy_in_the_lab_leaves_nothing_on_any_simulated_host(lab: Lab) -> No
 def test_an_ordinary_user_has_simulated_hosts_too(lab: Lab) -> None:
     lab.directory.chmod(0o755)
     lab.write(PAIR)
-    ask = "import socket; s = socket.socket(); s.settimeout(5); print(s.connect_ex(('10.1.0.11', 80)))"
+    ask = "import socket; s = socket.socket(); s.settimeout(60); print(s.connect_ex(('10.1.0.11', 80)))"
     enter = "nsenter --net=/run/netns/underlay.h1 --mount=/run/netfab-hosts/h1"
     script = f'{enter} ip netns exec pair.a python3 -c "{ask}"; ls /run/netns'
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
+import pytest
 from lab import Lab
+from machine import differences
 
 IMPORTED = """\
 import os, sys
@@ -71,10 +73,16 @@ def imported(lab: Lab, *words: str) -> set[str]:
     return {*ran.err.splitlines()[-1].split()}
 
 
-def test_an_interrupt_while_the_command_is_being_imported_is_no_traceback(lab: Lab) -> None:
-    ran = lab.run(sys.executable, "-c", INTERRUPTED, "ls")
+@pytest.mark.parametrize("words", [["ls"], ["run", "host", "true"]], ids=" ".join)
+def test_an_interrupt_while_the_command_is_being_imported_is_no_traceback_and_leaves_nothing(
+    lab: Lab, words: list[str]
+) -> None:
+    before = lab.state()
+
+    ran = lab.run(sys.executable, "-c", INTERRUPTED, *words)
 
     assert (ran.code, ran.out, ran.err) == (130, "", "")
+    assert differences(before, lab.state()) == []
 
 
 def test_help_imports_click_and_the_names_of_commands(lab: Lab) -> None:

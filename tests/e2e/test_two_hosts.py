@@ -43,7 +43,7 @@ def wire(lab: Lab, first: Lab, second: Lab) -> None:
 
 def pings(host: Lab, namespace: str, address: str) -> bool:
     inside = ["ip", "netns", "exec", namespace] if namespace else []
-    return host.run(*inside, "ping", "-qc1", "-W5", address).code == 0
+    return host.run(*inside, "ping", "-qc1", "-W60", address).code == 0
 
 
 def test_containers_of_two_hosts_talk_across_the_lan(hosts: tuple[Lab, Lab]) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from containers import Containers
+from containers import Containers, wait_for_end
 from own_children import own_children
 
 from netfab.errors import ContainerFailed, NetfabError
-from netfab.runtime.child import TIMED_OUT
+from netfab.runtime.child import TIMED_OUT, _fork
 from netfab.runtime.exec import run_in_container, run_in_namespace
 from netfab.runtime.streams import Streams
-from netfab.system.process import user_namespace_is_initial
+from netfab.system.process import die_with_parent, user_namespace_is_initial
+from netfab.system.sockets import Socket
 
 
 def run_in_node(containers: Containers, *argv: str, **options: Any) -> tuple[int, str]:
@@ -219,6 +221,30 @@ def test_what_a_guest_holds_of_our_interpreter_is_read_only(  # CVE-2019-5736
     containers.exec("sh", "-c", make)
 
     assert containers.exec(*command) == (0, "True\n")
+
+
+def test_a_command_whose_caller_was_killed_before_it_could_end_with_it_does_not_run(tmp_path: Path) -> None:
+    (gate, opening), (listen, tell) = os.pipe(), os.pipe()
+
+    def steps(_: Socket | None) -> Iterator[str]:
+        yield "enter"
+        os.read(gate, 1)
+        die_with_parent()
+        yield "run"
+        (tmp_path / "ran").touch()
+
+    caller = os.fork()
+    if caller == 0:
+        child, _ = _fork(steps, None)
+        os.write(tell, child.to_bytes(8))
+        signal.pause()
+    command = os.pidfd_open(int.from_bytes(os.read(listen, 8)))
+    os.kill(caller, signal.SIGKILL)
+    os.waitpid(caller, 0)
+    os.write(opening, b"+")
+    wait_for_end(command)
+
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_command_that_kills_its_process_group_does_not_kill_its_caller(containers: Containers) -> None:

@@ -48,7 +48,7 @@ def test_who_looks_learns_the_exit_code_although_the_supervisor_is_killed(
     looking.start()
     containers.kill_supervisor()
     containers.exec("touch", "/go")
-    looking.join(20)
+    looking.join(60)
 
     assert found[0].exit_code in (9, None)  # unknown on kernels before 6.15, never 0
     assert os.pread(out, 99, 0) == b"up\nlast\n"
