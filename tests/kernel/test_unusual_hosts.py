@@ -21,7 +21,7 @@ from netfab import fabric as api
 from netfab.engine.apply import apply
 from netfab.errors import NoAnswer, Unsupported
 from netfab.hosts.local import LocalHost
-from netfab.kernel import openvswitch
+from netfab.kernel import daemon, openvswitch
 from netfab.kernel.dumps import links
 from netfab.kernel.facts import gather
 from netfab.objects.base import HOST, Name, node_space
@@ -204,6 +204,7 @@ def test_an_open_vswitch_that_answers_nonsense_is_one_error(monkeypatch: pytest.
     ran = subprocess.CompletedProcess([], 0, '{"headings": 3}\n{}\n', "")
     monkeypatch.setattr(openvswitch, "_run", lambda words: ran)
     monkeypatch.setattr(os.path, "exists", lambda path: True)
+    monkeypatch.setattr(daemon, "listens", lambda path: True)
 
     with pytest.raises(NoAnswer, match="answers what makes no sense"):
         openvswitch.read()
