@@ -12,10 +12,12 @@ from netfab.kernel.dumps import addresses, links, routes
 from netfab.kernel.netlink import Netlink
 from netfab.kernel.xfrm import states_and_policies
 from netfab.objects.link import ADDRESS, GROUP, IFALIAS, LINK, MASTER, MTU
+from netfab.objects.wire import AF_INET
 from netfab.objects.xfrm import ID, SELECTOR
 
 _LINK_ATTRS = (MTU, LINK, MASTER, IFALIAS, GROUP, ADDRESS)  # no counters, no carrier
 _ADDRESS_ATTRS = (1, 2)  # IFA_ADDRESS, IFA_LOCAL
+_LOCAL, _ANYCAST, _MULTICAST = 2, 4, 5  # linux/rtnetlink.h, RTN_*
 _ROUTE_ATTRS = (1, 4, 5, 6, 9, 15)  # RTA_DST, OIF, GATEWAY, PRIORITY, MULTIPATH, TABLE
 
 
@@ -31,12 +33,13 @@ def snapshot() -> dict[str, frozenset[object]]:
             "addresses": frozenset(
                 (message.ifindex, message.length, *(message.attrs.get(attr) for attr in _ADDRESS_ATTRS))
                 for message in addresses(netlink)
+                if not _is_made_by_the_kernel(message.attrs.get(1, b""))
             ),
             "routes": frozenset(
                 (route.family, route.length, route.table, route.protocol, route.kind,
                  *(route.attrs.get(attr) for attr in _ROUTE_ATTRS))
                 for route in routes(netlink, ours=False)
-                if route.attrs.get(1, b"")[:1] != b"\xff"  # ff00::/8 comes and goes by itself
+                if route.family == AF_INET or not _comes_by_itself(route.kind, route.attrs.get(1, b""))
             ),
         }  # fmt: skip
     finally:
@@ -50,6 +53,16 @@ def snapshot() -> dict[str, frozenset[object]]:
         found["mounts"] = frozenset(line for line in file if line.split()[1] != "/run/netns")
     found["forwarding"] = frozenset(settings("ipv4/conf/*/forwarding"))
     return found
+
+
+def _is_made_by_the_kernel(address: bytes) -> bool:
+    """A link-local one from a MAC (RFC 4291, appendix A), a while after there is a carrier."""
+    return address[:2] == b"\xfe\x80" and address[11:13] == b"\xff\xfe"
+
+
+def _comes_by_itself(kind: int, prefix: bytes) -> bool:
+    """Whether an IPv6 route comes with an address, a while after that, or with a carrier."""
+    return kind in (_LOCAL, _ANYCAST, _MULTICAST) or prefix[:1] == b"\xff" or prefix[:2] == b"\xfe\x80"
 
 
 def below(directory: str) -> Iterator[str]:

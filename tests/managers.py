@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -133,7 +134,7 @@ class Podman:
         """Its API at the usual place."""
         os.makedirs("/run/podman", exist_ok=True)
         with _daemon("podman", "system", "service", "--time=0", "unix:///run/podman/podman.sock"):
-            until(lambda: os.path.exists("/run/podman/podman.sock"), "podman's service does not listen")
+            until(lambda: _listens("/run/podman/podman.sock"), "podman's service does not listen")
             yield
 
 
@@ -146,6 +147,14 @@ def podman(root: Path, group: str) -> Iterator[Podman]:
     finally:
         run("podman", "rm", "--force", "--time=0", "--all")
         linux.umount("/dev/shm")
+
+
+def _listens(path: str) -> bool:
+    """Whether somebody does at that socket, whose file is there a moment before."""
+    with suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(path)
+        return True
+    return False
 
 
 class Docker:

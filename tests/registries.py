@@ -51,9 +51,9 @@ def docker_registry(
 
 def wait_for_port(port: int, address: str = "127.0.0.1") -> None:
     """Until it takes connections."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while True:
-        with suppress(ConnectionRefusedError), socket.create_connection((address, port), 1):
+        with suppress(ConnectionRefusedError), socket.create_connection((address, port), 60):
             return
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -26,6 +26,7 @@ from netfab.plan.leases import Lease
 from netfab.plan.planner import Plan, summary
 from netfab.plan.planner import plan as plan_topology
 from netfab.plan.prefixes import reasons
+from netfab.plan.renames import renamed
 from netfab.store.store import Record, Store
 from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
@@ -186,8 +187,6 @@ def with_renames(proposed: Plan, record: Record | None, chosen: str) -> Plan:
     """The plan, with a warning for each interface that changes its name."""
     if record is None or record.summary == chosen:
         return proposed
-    from netfab.plan.renames import renamed
-
     told = renamed(json.loads(record.summary)["nodes"], json.loads(chosen)["nodes"])
     return proposed._replace(warnings=(*proposed.warnings, *told))
 

@@ -7,13 +7,13 @@ redirects to. Whatever comes is limited in size by who reads it.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from typing import IO, Any
-from urllib.parse import urlencode, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, IncompleteRead, ProtocolError, SSLError
@@ -185,7 +185,7 @@ class Server:
     def _pool(self, url: str, insecure: bool) -> urllib3.PoolManager:
         """Connections, by way of the proxy that the environment names."""
         parts = urlsplit(url)
-        proxy = "" if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme, "")
+        proxy = _proxy_of(parts)
         way = parts.scheme, proxy, insecure
         if way not in self._pools:
             options: dict[str, Any] = {"maxsize": 8}
@@ -275,6 +275,15 @@ class Server:
             pass
         hint = self._hint if response.status in (401, 403) else ""
         return RegistryError(f"{self.registry}: {told[:300]}", response.status, hint=hint)
+
+
+def _proxy_of(url: SplitResult) -> str:
+    """The environment's: urllib, which is slow to import, asks nothing else here. "": none."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return ""
+    from urllib.request import getproxies, proxy_bypass
+
+    return "" if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme, "")
 
 
 def _basic(known: Credentials) -> str:

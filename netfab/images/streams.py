@@ -1,15 +1,16 @@
 """A layer's bytes on their way from a blob to files: decompressed, counted, and known by their sha256.
 
-gzip, zstd (where the `zstandard` package is installed) or neither, told apart by how the blob begins. What
-reads a tar here can only go forward, and can't be made to take more memory or disk than is allowed.
+gzip (twice as fast where the `zlib-ng` package is installed), zstd (where `zstandard` is) or neither, told
+apart by how the blob begins. What reads a tar here can only go forward, and can't be made to take more memory
+or disk than is allowed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import zlib
 from collections.abc import Iterable, Iterator
+from types import ModuleType
 from typing import IO
 
 from netfab.errors import Unsupported
@@ -117,6 +118,7 @@ def pieces_of(blob: IO[bytes]) -> Iterator[bytes]:
 
 def _gunzip(blob: IO[bytes]) -> Iterator[bytes]:
     """gzip(1) and pigz write several members one after another, and some tools fill the end with zeros."""
+    zlib = _inflating()
     rest = blob.read(_PIECE)
     while rest.strip(b"\0"):
         member = zlib.decompressobj(wbits=31)
@@ -131,6 +133,17 @@ def _gunzip(blob: IO[bytes]) -> Iterator[bytes]:
                 yield piece
             rest = member.unconsumed_tail or (b"" if member.eof else blob.read(_PIECE))
         rest = member.unused_data or blob.read(_PIECE)
+
+
+def _inflating() -> ModuleType:
+    """zlib-ng's module, which is zlib's but faster, where it is installed."""
+    try:
+        from zlib_ng import zlib_ng
+    except ImportError:
+        import zlib
+
+        return zlib
+    return zlib_ng
 
 
 def _from_zstd(blob: IO[bytes]) -> Iterator[bytes]:

@@ -6,11 +6,13 @@ Only reads; what is made of the answer is adhoc.py's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from netfab.errors import NetfabError
-from netfab.kernel.facts import is_link
+from netfab.kernel.facts import bridges, is_link
+from netfab.kernel.netlink import Netlink
 from netfab.kernel.openvswitch import refuse_absent
 from netfab.objects.filtering import FEATURE as FILTERING
 from netfab.store.store import Store
@@ -42,8 +44,8 @@ class FarSides:
 
 def far_sides(store: Store, where: Where) -> FarSides:
     """Those of this host, for as long as the store is open."""
-    with opened_host(NAME, where) as host:
-        return FarSides(host.bridges(), partial(_nics, store, where))
+    with closing(Netlink()) as netlink:
+        return FarSides(bridges(NAME, netlink), partial(_nics, store, where))
 
 
 def _nics(store: Store, where: Where) -> Mapping[str, FoundNic]:

@@ -15,6 +15,7 @@ from netfab.objects.xfrm import XfrmMessage
 from netfab.system.proc import text_of
 
 _SOCKETS = "/proc/net/netlink"
+_seen = False
 _HEADERS = {
     xfrm.NEWSA: xfrm.SELECTOR.size + xfrm.ID.size + xfrm.STATE.size,
     xfrm.NEWPOLICY: xfrm.SELECTOR.size + xfrm.POLICY.size,
@@ -55,8 +56,13 @@ def _dump(*asked: tuple[int, int]) -> Iterator[XfrmMessage]:
 
 
 def _in_use() -> bool:
-    """Whether the kernel has what answers; it would load that for whoever asks."""
-    with suppress(OSError):
-        _, *sockets = text_of(_SOCKETS).splitlines()
-        return any(line.split(maxsplit=2)[1] == str(NETLINK_XFRM) for line in sockets)
-    return False
+    """Whether the kernel has what answers; it would load that for whoever asks.
+
+    It is looked for until it is there: the kernel walks through the sockets of all namespaces for that.
+    """
+    global _seen
+    if not _seen:
+        with suppress(OSError):
+            _, *sockets = text_of(_SOCKETS).splitlines()
+            _seen = any(line.split(maxsplit=2)[1] == str(NETLINK_XFRM) for line in sockets)
+    return _seen

@@ -11,8 +11,9 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from netfab.errors import NetfabError, PortBusy, RuntimeFailed, raise_all
@@ -61,13 +62,17 @@ def start_all(paths: Paths, wanted: Iterable[tuple[Spec, int]]) -> None:
 
 
 def _start(paths: Paths, fresh: list[tuple[Spec, int]]) -> list[NetfabError]:
+    """While the supervisor gets ready, and while it starts some, the next ones are written down."""
     _make_records(paths)
-    for spec, _ in fresh:
-        _write_spec(paths, spec)
+    specs = [spec for spec, _ in fresh]
+    _write_specs(paths, specs[:1])
+    summons.call(paths)  # from here on there is something that it is found by
+    _write_specs(paths, specs[1:DESCRIPTOR_LIMIT])
     failed: dict[str, NetfabError] = {}
-    for batch in _batches(fresh, DESCRIPTOR_LIMIT):
+    for number, batch in enumerate(_batches(fresh, DESCRIPTOR_LIMIT), 1):
         request = {"verb": "start", "names": [spec.name for spec, _ in batch]}
-        answer = _ask(paths, request, [netns for _, netns in batch])
+        following = specs[number * DESCRIPTOR_LIMIT :][:DESCRIPTOR_LIMIT]
+        answer = _ask(paths, request, [netns for _, netns in batch], partial(_write_specs, paths, following))
         failed |= {name: error_from(name, described) for name, described in answer["failed"].items()}
     return [*failed.values(), *_run_commands(paths, [spec for spec, _ in fresh if spec.name not in failed])]
 
@@ -89,6 +94,11 @@ def _make_records(paths: Paths) -> None:
     os.chmod(
         f"{paths.records}/", 0o700
     )  # environments may hold secrets; the slash: of a file it says what it is not
+
+
+def _write_specs(paths: Paths, specs: Iterable[Spec]) -> None:
+    for spec in specs:
+        _write_spec(paths, spec)
 
 
 def _write_spec(paths: Paths, spec: Spec) -> None:
@@ -239,10 +249,15 @@ def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     return (items[first : first + size] for first in range(0, len(items), size))
 
 
-def _ask(paths: Paths, request: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+def _ask(
+    paths: Paths,
+    request: dict[str, Any],
+    descriptors: Sequence[int] = (),
+    meanwhile: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """One request and its answer. When the supervisor ends or is killed meanwhile, its successor is asked.
 
-    Raises RuntimeFailed.
+    `meanwhile` is called when it was asked, each time. Raises RuntimeFailed.
     """
     for _ in range(_SUCCESSORS):
         with (
@@ -250,6 +265,7 @@ def _ask(paths: Paths, request: dict[str, Any], descriptors: Sequence[int] = ())
             suppress(ConnectionError),
         ):
             send_descriptors(door, json.dumps(request).encode(), descriptors)
+            meanwhile()
             if answer := door.recv(MESSAGE_LIMIT):
                 return read_answer(answer)
     raise RuntimeFailed(f"each supervisor of {paths.fabric} ended when it was to {request['verb']}")

@@ -154,7 +154,6 @@ def _door(name: str, where: Where) -> socket.socket:
     path = _path(name, where)
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        public_directory(where.run)
         with suppress(OSError), socket.socket(socket.AF_UNIX) as other:
             other.connect(path)
             raise NetfabError(
@@ -162,7 +161,7 @@ def _door(name: str, where: Where) -> socket.socket:
             )
         with suppress(FileNotFoundError):
             os.unlink(path)
-        door.bind(path)
+        _bind(door, path)
         os.chmod(path, 0o600)
         door.listen()
     except OSError as error:
@@ -170,14 +169,27 @@ def _door(name: str, where: Where) -> socket.socket:
     return door
 
 
+def _bind(door: socket.socket, path: str) -> None:
+    while True:
+        public_directory(os.path.dirname(path))
+        with suppress(FileNotFoundError):  # another command removed it with its last file, just now
+            door.bind(path)
+            return
+
+
 def _asked(path: str) -> bytes:
-    """What the child at that door says; b"" where there is none any more."""
+    """What the child at that door says; b"" where there is none any more.
+
+    When it is confirmed it is gone by then: another change may come.
+    """
+    said = b""
     with suppress(OSError), socket.socket(socket.AF_UNIX) as line:
         line.settimeout(PATIENCE)
         line.connect(path)
         line.sendall(_connection() + b"\n")
-        return line.recv(100)
-    return b""
+        while more := line.recv(100):
+            said += more
+    return said
 
 
 def _connection() -> bytes:
@@ -216,10 +228,10 @@ def _wait(before: Before, terms: Terms, where: Where, door: socket.socket, told:
     code = 1
     try:
         known = _is_wanted(before.name, terms, where, door, told)
-        door.close()
         with suppress(OSError):
-            os.unlink(_path(before.name, where))
+            os.unlink(_path(before.name, where))  # while we listen: once we do not, it may be another's
             os.rmdir(where.run)  # where nothing else is in it
+        door.close()
         code = 0 if known is _CERTAIN or _is_taken_back(before, known, where) else 1
     finally:
         os._exit(code)
@@ -278,7 +290,9 @@ def _is_confirmed(door: socket.socket, applied: bool) -> bool:
         if ours and theirs == ours:
             answer = _SAME_CONNECTION
         line.sendall(answer)
-        return answer == _CONFIRMED
+        if answer == _CONFIRMED:
+            line.detach()  # it ends with this process
+            return True
     return False
 
 

@@ -94,10 +94,27 @@ def test_what_is_confirmed_stays() -> None:
 
     assert confirm.confirm(None, HERE) == NAME
 
-    until(is_over)
+    assert is_over()
     assert addresses("br0") == ["198.51.100.1/24"]
     with pytest.raises(NetfabError, match="no change waits to be confirmed"):
         confirm.confirm(None, HERE)
+
+
+def test_who_confirms_goes_on_when_another_change_may_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    command, unlink = os.getpid(), os.unlink
+
+    def late(path: str) -> None:
+        if os.getpid() != command:
+            select.select([], [], [], 0.3)
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", late)
+    lend(LONG)
+
+    confirm.confirm(None, HERE)
+
+    assert is_over()
+    lend(LONG)
 
 
 def test_the_connection_that_it_was_changed_over_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +180,24 @@ def test_a_second_change_waits_for_the_first_to_be_confirmed() -> None:
 
     with pytest.raises(NetfabError, match="a change of fabric adhoc waits to be confirmed"):
         lend(LONG)
+
+
+def test_a_directory_that_another_command_removes_as_the_last_one_in_it_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make, made = confirm.public_directory, list[str]()
+
+    def and_another_ends(path: str) -> None:
+        make(path)
+        if not made:
+            os.rmdir(path)
+        made.append(path)
+
+    monkeypatch.setattr(confirm, "public_directory", and_another_ends)
+    lend(LONG)
+
+    assert confirm.confirm(None, HERE) == NAME
+    assert made == [HERE.run, HERE.run]
 
 
 @pytest.fixture

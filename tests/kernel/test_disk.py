@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from descriptors import descriptors, settled_descriptors
 from machine import differences, snapshot
 from shop import topology
 
@@ -69,12 +70,12 @@ def test_apply_on_a_full_disk_changes_nothing_and_says_so(shop: tuple[Topology, 
 def test_a_store_that_cannot_be_opened_is_not_left_open(shop: tuple[Topology, str], kilobytes: int) -> None:
     _small_disk(STATE, kilobytes)
     _fill(STATE)
-    before = os.listdir("/proc/self/fd")
+    before = settled_descriptors()
 
     with pytest.raises(StoreError):
         fabric.apply(*shop)
 
-    assert os.listdir("/proc/self/fd") == before
+    assert descriptors() == before
 
 
 def test_apply_whose_disk_is_full_when_it_is_done_undoes_what_it_did(shop: tuple[Topology, str]) -> None:

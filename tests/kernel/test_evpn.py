@@ -153,7 +153,7 @@ def test_reflectors_pass_on_what_the_others_say() -> None:
     with begun(text) as hosts:
         assert ping(hosts, "n2", "n3")
         assert set(sessions(hosts, "h2")) == {"192.0.2.1"}
-        assert flooded_to(hosts, "h2") == {"192.0.2.1", "192.0.2.3"}
+        wait_until(lambda: flooded_to(hosts, "h2") == {"192.0.2.1", "192.0.2.3"})
 
 
 def test_what_others_tell_bgpd_is_drift_and_one_that_was_killed_comes_back_as_it_was() -> None:

@@ -227,7 +227,7 @@ def test_an_nft_that_hangs_is_ended_and_named(
     with pytest.raises(KernelRefused, match="nft gave no answer"):
         host.observe(FABRIC)
 
-    assert own_children() == before
+    assert own_children() <= before
 
 
 def test_a_foreign_chain_that_drops_what_is_forwarded_is_found(lab: Lab) -> None:

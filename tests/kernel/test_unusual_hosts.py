@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import shop
+from descriptors import settled_descriptors
 from examples import FABRIC, FILE, fabric, namespace, veth
 from machine import differences, snapshot
 from test_damage import WHOLE
@@ -20,7 +21,7 @@ from netfab import fabric as api
 from netfab.engine.apply import apply
 from netfab.errors import NoAnswer, Unsupported
 from netfab.hosts.local import LocalHost
-from netfab.kernel import openvswitch
+from netfab.kernel import daemon, openvswitch
 from netfab.kernel.dumps import links
 from netfab.kernel.facts import gather
 from netfab.objects.base import HOST, Name, node_space
@@ -74,7 +75,7 @@ def test_everybody_may_read_the_files_of_nodes_whatever_the_callers_umask(host: 
 @pytest.fixture
 def _few_open_files() -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    there = len(os.listdir("/proc/self/fd"))
+    there = len(settled_descriptors())
     resource.setrlimit(resource.RLIMIT_NOFILE, (there + 150, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
@@ -203,6 +204,7 @@ def test_an_open_vswitch_that_answers_nonsense_is_one_error(monkeypatch: pytest.
     ran = subprocess.CompletedProcess([], 0, '{"headings": 3}\n{}\n', "")
     monkeypatch.setattr(openvswitch, "_run", lambda words: ran)
     monkeypatch.setattr(os.path, "exists", lambda path: True)
+    monkeypatch.setattr(daemon, "listens", lambda path: True)
 
     with pytest.raises(NoAnswer, match="answers what makes no sense"):
         openvswitch.read()

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from descriptors import descriptors, settled_descriptors
 
 from netfab.system.trees import make_directories
 
@@ -13,10 +14,10 @@ from netfab.system.trees import make_directories
 def test_directories_that_cant_be_made_leave_nothing_open(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     root = os.open(tmp_path, os.O_PATH | os.O_CLOEXEC)
-    before = os.listdir("/proc/self/fd")
+    before = settled_descriptors()
 
     with pytest.raises(FileExistsError):
         make_directories(root, "link/below")
 
-    assert os.listdir("/proc/self/fd") == before
+    assert descriptors() == before
     os.close(root)

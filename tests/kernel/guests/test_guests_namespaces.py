@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from descriptors import descriptors, settled_descriptors
 from pyroute2 import netns
 
 from netfab.errors import GuestGone, NoGuest
@@ -186,7 +187,7 @@ def test_a_daemon_in_a_process_namespace_of_its_own_numbers_processes_otherwise(
 
 def test_only_the_descriptor_of_the_network_is_left_open(blue: str) -> None:
     with a_process() as pid:
-        before = descriptors()
+        before = settled_descriptors()
 
         held = {open_namespace(find(word, HERE)) for word in ("blue", f"pid:{pid}")}
 
@@ -194,7 +195,3 @@ def test_only_the_descriptor_of_the_network_is_left_open(blue: str) -> None:
         assert {linux.namespace_kind(fd) for fd in held} == {linux.CLONE_NEWNET}
         for fd in held:
             os.close(fd)
-
-
-def descriptors() -> set[int]:
-    return {int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")}

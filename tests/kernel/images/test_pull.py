@@ -382,6 +382,18 @@ def test_a_mirror_without_tls_elsewhere_is_left_out(
     ]
 
 
+def test_a_pull_goes_by_way_of_the_proxy_that_the_environment_names(
+    where: Where, registry: Registries, mirrors: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = registry(v1=SMALL)
+    mirrors("http://127.0.0.9:5000")  # nobody is there
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+
+    pull(where, "a:v1")
+
+    assert proxy.asked_for("http://127.0.0.9:5000/v2/library/a/manifests/v1")
+
+
 def log_in(host: str, **entry: str) -> None:
     Path("/var/lib/docker-config/config.json").write_text(json.dumps({"auths": {host: entry}}))
 

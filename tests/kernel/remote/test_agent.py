@@ -52,6 +52,7 @@ class Spoken:
         self._file.close()
         self._end.close()
         os.waitpid(self.pid, 0)
+        self.pid = 0  # another's by now
 
 
 @contextmanager
@@ -70,11 +71,9 @@ def agent(ttl: float = 30.0) -> Iterator[Spoken]:
     try:
         yield spoken
     finally:
-        try:
+        if spoken.pid:
             os.kill(pid, signal.SIGKILL)
             spoken.hang_up()
-        except (ProcessLookupError, ChildProcessError):
-            pass
 
 
 def prepare(

@@ -41,7 +41,7 @@ def test_hosts_that_are_applied_one_by_one_are_what_they_are_when_applied_togeth
 
     assert fars["h1"].nodes() == {"shop.web"}
     assert shop.apply(written) == []
-    fars["h1"].run("ip", "netns", "exec", "shop.web", "ping", "-c1", "-W5", "10.9.0.4")
+    fars["h1"].run("ip", "netns", "exec", "shop.web", "ping", "-c1", "-w60", "10.9.0.4")
 
 
 def test_a_narrower_interface_of_another_host_counts_although_it_is_not_asked(

@@ -53,6 +53,6 @@ def test_with_an_address_of_its_own_it_is_reached_from_all_hosts(
     shop.apply()
     apply(fars["h1"], tmp_path, TOOLS % "10.0.0.50")
 
-    fars["h2"].run("ip", "netns", "exec", "shop.db", "ping", "-c1", "-W5", "10.0.0.50")
+    fars["h2"].run("ip", "netns", "exec", "shop.db", "ping", "-c1", "-w60", "10.0.0.50")
     with fars["h1"].inside():
         fabric.destroy("tools")

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -256,15 +257,24 @@ def test_a_store_that_lost_all_is_filled_again_from_what_hosts_hold(c1: Controll
 
 
 def test_a_controller_that_stood_still_until_its_lock_ran_out_changes_nothing_any_more(
-    c1: Controller, c2: Controller, fars: dict[str, Far], member: Cluster, monkeypatch: pytest.MonkeyPatch
+    c1: Controller,
+    c2: Controller,
+    fars: dict[str, Far],
+    member: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is stopped when all is applied and nothing is decided yet."""
+    """It is stopped when all is applied and nothing is decided yet; for its hosts time flies then."""
     c1.apply()
     reading, writing = os.pipe()
+    stands_still = tmp_path / "stands still"
     child = os.fork()
     if child == 0:
         try:
             real = across.transact
+
+            def flying() -> float:
+                return monotonic() * (100 if stands_still.exists() else 1)
 
             def stopping(*words: Any) -> Any:
                 *first, decided, anew = words
@@ -276,14 +286,15 @@ def test_a_controller_that_stood_still_until_its_lock_ran_out_changes_nothing_an
                 return real(*first, stop, anew)
 
             monkeypatch.setattr(across, "transact", stopping)
-            monkeypatch.setattr(serve.serve, "__defaults__", (HERE, 3.0))  # seconds that a host waits for it
+            monkeypatch.setattr(serve, "monotonic", flying)
             c1.apply(one_more(SHARED))
         except NetfabError as error:
             os.write(writing, str(error).encode())
         finally:
             os._exit(0)
     os.close(writing)
-    os.waitpid(child, os.WUNTRACED)
+    assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
+    stands_still.touch()
     locks_run_out(member)
 
     c2.apply(f"{SHARED}  cache: {{networks: [lan], runs_on: h2}}\n")

@@ -78,7 +78,10 @@ def test_one_that_fails_does_not_keep_the_others_from_starting(containers: Conta
     }
 
 
-def test_many_start_in_one_go_under_one_supervisor(containers: Containers) -> None:
+def test_many_start_in_one_go_under_one_supervisor(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "DESCRIPTOR_LIMIT", 20)  # so that it is asked thrice
     specs = [containers.spec("sleep", "inf", name=f"n{number}") for number in range(50)]
 
     client.start_all(containers.paths, [(spec, containers.netns) for spec in specs])

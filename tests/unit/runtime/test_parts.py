@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from descriptors import descriptors, settled_descriptors
 
 from netfab.remote.copies import bunches, part_of, said
 from netfab.remote.messages import BadMessage
@@ -41,7 +42,7 @@ def target(tmp_path: Path) -> Iterator[Entry]:
     ids=str,
 )
 def test_parts_that_lead_elsewhere_are_refused(stream: list[Part], target: Entry, tmp_path: Path) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = settled_descriptors()
 
     with Writer(target, None) as writer:
         for part in stream[:-1]:
@@ -50,7 +51,7 @@ def test_parts_that_lead_elsewhere_are_refused(stream: list[Part], target: Entry
             writer.take(stream[-1])
 
     assert [path.name for path in tmp_path.iterdir()] == ["into"]
-    assert os.listdir("/proc/self/fd") == before
+    assert descriptors() == before
 
 
 def test_what_was_sent_in_bunches_is_what_was_read(target: Entry, tmp_path: Path) -> None:
