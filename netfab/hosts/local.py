@@ -103,6 +103,10 @@ class LocalHost:
 
     def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
         """What observe reads, raw: programs only once, where nothing but networks is asked for."""
+        if spaces is None:  # nothing was made yet, or what was made is to be undone
+            self._namespaces.give_up_unbound()
+        else:
+            self._namespaces.bind_all()
         dump = self._observer.read(self.fabric, known, None if spaces is None else frozenset(spaces))
         if spaces is None or self._dump is EMPTY or not all(map(is_network, spaces)):
             return self._with_programs(dump, frozenset() if spaces is None else _running(known), known)

@@ -122,6 +122,7 @@ class Executor:
             elif kind in self._handlers:
                 spoiled = [self._hook(op) for _, op in together]
                 if not any(spoiled):
+                    self._namespaces.bind_all()  # programs look for them by name
                     self._handlers[kind](together, failed)
                 else:
                     failed[together[0][0]] = OSError(EIO, os.strerror(EIO))

@@ -15,6 +15,7 @@ from errno import EINVAL, ENOENT
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from netfab.errors import KernelRefused
 from netfab.kernel.netlink import Netlink
 from netfab.objects.base import HOST, Name
 from netfab.system import linux
@@ -61,6 +62,7 @@ class Namespaces:
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._sockets: dict[str, Netlink] = {HOST: Netlink()}
         self._ahead: Ahead | None = None
+        self._unbound: dict[str, int] = {}  # created, and bound when somebody asks for them: their group
         self._ended: list[Netlink] = []  # what keeps namespaces that were ended
         self._reading: Together | None = None  # likewise: a child that has sockets in some
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -104,6 +106,7 @@ class Namespaces:
 
         Raises OSError: no such namespace.
         """
+        self._bind(space.removeprefix("node "))
         found = self._sockets.get(space)
         if found is None:
             with self.inside(space):
@@ -163,6 +166,7 @@ class Namespaces:
         """
         if name == HOST:
             return os.dup(self._home)
+        self._bind(name)
         if name in self._guests and self._open_guest is not None:
             return os.dup(self._opened_guest(name, self._open_guest).fd)
         return self.open_bound(name)
@@ -191,11 +195,45 @@ class Namespaces:
     def create(self, name: Name, group: int) -> None:
         """Make a namespace that appears whole: lo grouped (the mark that it is ours) and up, then bound.
 
-        Raises OSError; FileExistsError where anything but an empty plain file of ours has the name.
+        While they are being made ahead, there is but its file until it is asked for, so that the child goes
+        on beside what comes next. Raises OSError; FileExistsError where anything but an empty plain file of
+        ours has the name.
         """
         path = f"{DIRECTORY}/{name.text}"
         _clear_the_way(path)
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o000))
+        if self._ahead is None:
+            self._keep(f"node {name.text}", self._make(name.text, group))
+        else:
+            self._unbound[name.text] = group
+
+    def bind_all(self) -> None:
+        """Have all that were created. Raises KernelRefused."""
+        while self._unbound:
+            self._bind(next(iter(self._unbound)))
+
+    def give_up_unbound(self) -> None:
+        """Leave files alone at which none is bound yet: they are what a command that is killed leaves."""
+        self._unbound.clear()
+
+    def _bind(self, name: str) -> None:
+        """Have that one, if it was created. Raises KernelRefused, and then no other is made either."""
+        group = self._unbound.pop(name, None) if self._unbound else None
+        if group is None:
+            return
+        try:
+            netlink = self._make(name, group)
+        except OSError as error:
+            self.give_up_unbound()
+            doing = f"create namespace {name}"
+            raise KernelRefused(doing, error.errno or EINVAL, error.strerror or "") from error
+        if self._is_full:  # the others stay, as somebody may be about to use one
+            netlink.close()
+        else:
+            self._sockets[f"node {name}"] = netlink
+
+    def _make(self, name: str, group: int) -> Netlink:
+        path = f"{DIRECTORY}/{name}"
         try:
             netlink = self._ahead.take() if self._ahead is not None else None
             netlink = netlink or self._new(group)
@@ -208,7 +246,7 @@ class Namespaces:
             with suppress(OSError):
                 os.unlink(path)
             raise
-        self._keep(f"node {name.text}", netlink)
+        return netlink
 
     def _new(self, group: int) -> Netlink:
         from netfab.kernel.ahead import new_namespace
@@ -238,6 +276,7 @@ class Namespaces:
         """
         if (netlink := self._sockets.pop(f"node {name.text}", None)) is not None:
             self._ended.append(netlink)
+        self._unbound.pop(name.text, None)
         path = f"{DIRECTORY}/{name.text}"
         with suppress(FileNotFoundError):
             try:
