@@ -194,7 +194,8 @@ def _write_junit(path: str, name: str, found: Sequence[Verdict]) -> None:
         "testsuite",
         name=name,
         tests=str(len(found)),
-        failures=str(sum(not verdict.holds for verdict in found)),
+        failures=str(sum(verdict.holds is False for verdict in found)),
+        errors=str(sum(verdict.holds is None for verdict in found)),  # not tried
         time=f"{sum(verdict.seconds for verdict in found):.3f}",
     )
     for verdict in found:
@@ -202,7 +203,8 @@ def _write_junit(path: str, name: str, found: Sequence[Verdict]) -> None:
             suite, "testcase", classname=name, name=verdict.sentence, time=f"{verdict.seconds:.3f}"
         )
         if not verdict.holds:
-            ElementTree.SubElement(case, "failure", message=show.printable(verdict.reason))
+            result = "error" if verdict.holds is None else "failure"
+            ElementTree.SubElement(case, result, message=show.printable(verdict.reason))
     try:
         with open(path, "wb") as file:
             ElementTree.ElementTree(suite).write(file, "utf-8", xml_declaration=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from xml.etree import ElementTree
+
 import pytest
 
-from netfab.diagnose.trials import refuse_unknown_ends
+from netfab.cli.check import _write_junit
+from netfab.diagnose.trials import Verdict, refuse_unknown_ends
 from netfab.errors import Location, NetfabError
 from netfab.topology.checks import parsed_check
 
@@ -32,3 +36,13 @@ def test_what_the_fabric_does_not_have_is_named_and_not_tried_from_elsewhere(
 
     with pytest.raises(NetfabError, match=f"^`{sentence}`: {told}"):
         refuse_unknown_ends(checks, SUMMARY)
+
+
+def test_what_was_not_tried_is_an_error_to_ci_and_no_failure(tmp_path: Path) -> None:
+    found = [Verdict(name, holds, "why", 0.0) for name, holds in (("a", True), ("b", False), ("c", None))]
+
+    _write_junit(str(tmp_path / "f.xml"), "shop", found)
+
+    suite = ElementTree.parse(tmp_path / "f.xml").getroot()
+    assert (suite.get("failures"), suite.get("errors")) == ("1", "1")
+    assert [[result.tag for result in case] for case in suite] == [[], ["failure"], ["error"]]
