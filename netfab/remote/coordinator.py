@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
-from netfab.errors import Locked, NetfabError, UndoFailed, raise_all
+from netfab.errors import LeaseConflict, Locked, NetfabError, UndoFailed, raise_all
 from netfab.objects.decode import plain
 from netfab.remote.answers import Changes, Prepared, prepared, read_all
 from netfab.remote.messages import Message, StaleBase
@@ -35,7 +35,8 @@ def transact(
 
     `check` is told what all have prepared, and raises where that can't be; `decided` is called once there is
     no way back. `anew` reaches hosts again that may have cut us off, or raises. Raises NetfabError, StaleBase
-    when another controller was first; UndoFailed where something is left.
+    when another controller was first, LeaseConflict when another fabric was; UndoFailed where something is
+    left.
     """
     ready = _prepare(party, orders, where)
     begun: set[str] = set()
@@ -64,6 +65,9 @@ def _prepare(party: Party, orders: Mapping[str, Order], where: Where) -> dict[st
         said = party.ask({host: prepare_message(order, 0) for host, order in orders.items()})
         if stale := [answer for answer in said.values() if isinstance(answer, StaleBase)]:
             raise stale[0]  # whatever else is wrong: what was planned is not worth it
+        refused = [answer for answer in said.values() if isinstance(answer, NetfabError)]
+        if refused and all(isinstance(answer, LeaseConflict) for answer in refused):
+            raise LeaseConflict("; ".join(answer.message for answer in refused))  # one that is planned again
         try:
             return read_all(answers(said), prepared)
         except NetfabError as failure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from far import Far
@@ -14,9 +15,10 @@ from netfab import fabric
 from netfab.diagnose.trials import every_pair
 from netfab.errors import NetfabError, NotReached
 from netfab.multihost import across
+from netfab.plan.leases import Lease
 from netfab.remote.channel import Transport
 from netfab.remote.party import Connect
-from netfab.where import HERE, Where, opened_book
+from netfab.where import HERE, Where, opened_book, opened_store
 
 EMPTY: list[str] = []
 
@@ -305,3 +307,26 @@ def test_a_chain_of_others_that_drops_what_a_host_forwards_stops_also_an_apply_w
 
     with pytest.raises(NetfabError, match="chain FORWARD of nft table ip ufw drops what this host forwards"):
         shop.apply()
+
+
+def test_what_another_fabric_took_on_all_hosts_since_they_were_asked_is_planned_otherwise(
+    shop: Shop, fars: dict[str, Far], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give = across.give
+
+    def is_first() -> str:
+        with opened_store(HERE) as store:
+            store.claim("other", [Lease("vni", "lan", "1")])
+        return "done"
+
+    def after_another(*words: Any) -> None:
+        monkeypatch.setattr(across, "give", give)
+        for far in fars.values():
+            far.call(is_first)
+        give(*words)
+
+    monkeypatch.setattr(across, "give", after_another)
+
+    shop.apply()
+
+    assert {lease.value for lease in shop.entry.leases if lease.kind == "vni"} == {"2"}
