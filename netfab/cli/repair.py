@@ -121,7 +121,7 @@ def reconcile_command(
                 changes, gone = show.describe(outcome.changes), outcome.gone
                 show.warn(fabric.warnings(one, where))
                 ended = (show.titled(guest, titles) for guest in ended_guests(one, where))
-                cure = f"`netfab reconcile {one}` attaches it when it does"
+                cure = f"`netfab reconcile {one}` attaches it when it runs again"
                 show.warn(f"{guest} runs no more; {cure}" for guest in ended)
         except NetfabError as error:
             errors.append(error)

@@ -77,7 +77,7 @@ def test_reconcile_says_which_guest_of_a_file_runs_no_more(blue: Lab) -> None:
     blue.netfab("apply")
     blue.shell("ip netns del blue")
 
-    told = "warning: netns:blue runs no more; `netfab reconcile t` attaches it when it does\n"
+    told = "warning: netns:blue runs no more; `netfab reconcile t` attaches it when it runs again\n"
     assert told in blue.netfab("reconcile", "t").err
 
     blue.shell("ip netns add blue")
