@@ -104,7 +104,7 @@ class Namespaces:
     def socket(self, space: str) -> Netlink:
         """The rtnetlink socket of a space, opened when it is first asked for.
 
-        Raises OSError: no such namespace.
+        Raises OSError: no such namespace; KernelRefused where it could not be bound.
         """
         self._bind(space.removeprefix("node "))
         found = self._sockets.get(space)
@@ -162,7 +162,8 @@ class Namespaces:
     def open(self, name: str) -> int:
         """A file descriptor of a node's namespace, by its name, or of the host's.
 
-        Raises OSError; FileNotFoundError also for what is no namespace, and for a guest that went away.
+        Raises OSError; FileNotFoundError also for what is no namespace, and for a guest that went away;
+        KernelRefused where it could not be bound.
         """
         if name == HOST:
             return os.dup(self._home)
@@ -184,7 +185,7 @@ class Namespaces:
 
     @staticmethod
     def open_bound(name: str) -> int:
-        """A file descriptor of /run/netns/NAME. Raises as `open` does."""
+        """A file descriptor of /run/netns/NAME. Raises OSError as `open` does."""
         path = f"{DIRECTORY}/{name}"
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         if not _is_namespace(os.fstat(fd)):

@@ -99,9 +99,8 @@ class Lines:
         return line
 
 
-_KINDS = {
-    kind.__name__: kind for kind in (Locked, StaleBase, LeaseConflict)
-}  # those that a controller tells apart
+# Those that a controller tells apart.
+_KINDS = {kind.__name__: kind for kind in (Locked, StaleBase, LeaseConflict)}
 
 
 def failure(error: NetfabError) -> Message:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def pause(container: Container, hierarchies: Hierarchies, write: Write) -> None:
-    """Halt every process of it where it is. Raises NetfabError, OSError."""
+    """Halt each of its processes where it is. Raises NetfabError, OSError."""
     if container.record.paused:
         raise NetfabError(f"{container.name} is paused already")
     _refuse_stopping(container)
@@ -30,7 +30,7 @@ def pause(container: Container, hierarchies: Hierarchies, write: Write) -> None:
 
 
 def unpause(container: Container, hierarchies: Hierarchies, write: Write) -> None:
-    """Let them go on. Raises NetfabError, OSError."""
+    """Let its processes go on. Raises NetfabError, OSError."""
     if not container.record.paused:
         raise NetfabError(f"{container.name} is not paused")
     _refuse_stopping(container)
@@ -38,7 +38,7 @@ def unpause(container: Container, hierarchies: Hierarchies, write: Write) -> Non
 
 
 def thaw(container: Container, hierarchies: Hierarchies, write: Write) -> None:
-    """Let them go on, whatever else is to become of it."""
+    """Let its processes go on, whatever else is to become of it."""
     freezer.thaw(container.name, hierarchies)
     _mark(container, False, write)
 

@@ -1,4 +1,4 @@
-"""Who descends from this process: adopted when orphaned, and ended together. Linux, prctl(2), proc(5)."""
+"""Who descends from this process, and is ended together. Linux, proc(5)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from netfab.system.proc import stat_fields
-from netfab.system.process import adopt_orphans
 from netfab.system.rest import rest
 
-__all__ = ["adopt_orphans", "end_descendants"]
 _GLANCE = 0.002  # seconds between two looks at who is killed: not all of them are our children
 
 
 def end_descendants() -> None:
     """SIGKILL for all of them, until none lives who could start another one.
 
-    A container's own first process adopts who is orphaned in there: those are not ours any more.
+    Who was orphaned is among them only after adopt_orphans(); in a container its first process adopts those.
     """
     while found := set(_living()):
         for pid in found:

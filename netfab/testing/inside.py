@@ -25,7 +25,8 @@ from netfab.objects.neighbour import NDA_DST, request
 from netfab.objects.wire import RTM_DELNEIGH, encode
 from netfab.system import linux
 from netfab.system.poll import readable
-from netfab.testing.descendants import adopt_orphans, end_descendants
+from netfab.system.process import adopt_orphans
+from netfab.testing.descendants import end_descendants
 from netfab.testing.line import Line, failure
 from netfab.tuples import NamedTuple
 
