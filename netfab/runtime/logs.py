@@ -7,8 +7,10 @@ is skipped.
 from __future__ import annotations
 
 import os
+from _socket import SO_PEERCRED, SOL_SOCKET
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from struct import Struct
 
 from netfab.runtime.paths import Paths
 from netfab.runtime.rotation import LOG_LIMIT
@@ -20,6 +22,7 @@ from netfab.tuples import NamedTuple
 _CHUNK = 1 << 16
 _MOST = 4 * LOG_LIMIT  # bytes read back: a guest can make its log seem any length, ftruncate(2)
 _LONGEST_LINE = 1 << 20  # bytes; a longer one is told in parts while it is followed
+_CREDENTIALS = Struct("3i")  # struct ucred: the process, its user, its group; unix(7)
 
 
 class Line(NamedTuple):
@@ -136,7 +139,7 @@ class _Followed:
         try:
             return os.pidfd_open(self.pid)
         except (OSError, ValueError):  # not running just now: its record will change
-            return connect(self._paths).detach()
+            return _open_supervisor(self._paths)
 
     def more(self) -> Iterator[Line]:
         """Whole lines that came since."""
@@ -162,6 +165,13 @@ class _Followed:
     def close(self) -> None:
         """Let go of it."""
         os.close(self._fd)
+
+
+def _open_supervisor(paths: Paths) -> int:
+    """Its pidfd: a connection would keep it from ending as long as we are stopped. Raises OSError."""
+    with connect(paths) as door:
+        pid, _, _ = _CREDENTIALS.unpack(door.getsockopt(SOL_SOCKET, SO_PEERCRED, _CREDENTIALS.size))
+        return os.pidfd_open(pid)
 
 
 def _wait(watch: int, followed: list[_Followed]) -> None:

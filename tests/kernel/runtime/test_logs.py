@@ -134,6 +134,24 @@ def test_following_ends_when_the_supervisor_is_killed_that_was_about_to_start_it
     assert {line.text for line in follow([(containers.paths, "web")])} == {b"once"}
 
 
+def test_who_follows_keeps_no_supervisor_from_ending(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped_meanwhile(descriptors: list[int], seconds: float | None) -> list[int]:
+        supervisor = os.pidfd_open(containers.supervisor())
+        client.stop(containers.paths, ["web"])
+        assert readable([supervisor], 10.0)
+        os.close(supervisor)
+        return readable(descriptors, seconds)
+
+    containers.start("echo", "once", restart="always")
+    while containers.status().state != "restarting":
+        continue
+    monkeypatch.setattr(logs, "readable", stopped_meanwhile)
+
+    assert {line.text for line in follow([(containers.paths, "web")])} == {b"once"}
+
+
 def test_several_are_followed_at_once_with_their_names(containers: Containers) -> None:
     for name in ("a", "b"):
         containers.start("sh", "-c", f"echo {name}1; sleep 0.02; echo {name}2", name=name)
