@@ -128,12 +128,12 @@ def pytest_runtest_makereport(
 
 
 def _note_hints(error: BaseException) -> None:
-    """Have pytest print what would be right, too."""
+    """Have pytest print what would be right, too, once: a fixture's error is that of all its tests."""
     errors = sys.modules.get("netfab.errors")
     if errors is not None and isinstance(error, errors.NetfabError):
         for one in dict.fromkeys((*errors.each_of(error), error)):
-            if one.hint:
-                error.add_note(f"hint: {one.hint}")
+            if one.hint and (note := f"hint: {one.hint}") not in getattr(error, "__notes__", ()):
+                error.add_note(note)
 
 
 def _fabrics(item: pytest.Item) -> list[Fabric]:

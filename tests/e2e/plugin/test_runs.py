@@ -232,6 +232,28 @@ def test_real(netfab):
     assert "2 passed, 2 errors" in said
 
 
+def test_the_hint_of_an_error_that_several_tests_have_is_told_once_for_each(directory: Path) -> None:
+    said = Run(
+        directory,
+        """
+from netfab.errors import NetfabError
+
+@pytest.fixture(scope="module")
+def wrong():
+    raise NetfabError("no", hint="write yes")
+
+def test_one(wrong):
+    pass
+
+def test_other(wrong):
+    pass
+""",
+    ).to_the_end()
+
+    assert said.count("hint: write yes") == 2
+    assert "2 errors" in said
+
+
 def test_a_file_that_can_not_be_collected_is_told_as_pytest_tells_it(directory: Path) -> None:
     said = Run(directory, "import no_such_module\n").to_the_end()
 
