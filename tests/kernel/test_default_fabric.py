@@ -72,12 +72,12 @@ def test_damage_is_drift_and_repaired_and_ended_containers_are_left_alone() -> N
     containers.run(wanted("two", "false", restart="no"))
     while states()["two"] != "exited":
         continue
-    assert fabric.drift(NAME) == ()
+    assert adhoc.drift(NAME) == ()
     subprocess.run(["ip", "link", "delete", "netfab0"], check=True)
 
-    assert fabric.drift(NAME) != ()
+    assert adhoc.drift(NAME) != ()
     adhoc.reconcile(NAME)
-    assert fabric.drift(NAME) == ()
+    assert adhoc.drift(NAME) == ()
     assert states() == {"one": "running", "two": "exited"}
 
 
