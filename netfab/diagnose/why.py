@@ -75,7 +75,7 @@ def hosts_of(check: Check, summary: Mapping[str, Any], hosts: Collection[str]) -
     nodes = summary["nodes"]
     ends = {str(nodes[end]["host"]) for end in (trial.source, trial.receiver) if end in nodes}
     begin = {check.source} & {*hosts} if check.source not in nodes else set()
-    return hosts if check.source == THE_HOST else ends | begin or hosts
+    return hosts if check.source == THE_HOST else (ends | begin) or hosts
 
 
 def _answer(asking: _Asking) -> Answer:

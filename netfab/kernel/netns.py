@@ -62,7 +62,7 @@ class Namespaces:
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._sockets: dict[str, Netlink] = {HOST: Netlink()}
         self._ahead: Ahead | None = None
-        self._unbound: dict[str, int] = {}  # created, and bound when somebody asks for them: their group
+        self._unbound: dict[str, int] = {}  # by name: the group of one that is created, and not bound yet
         self._ended: list[Netlink] = []  # what keeps namespaces that were ended
         self._reading: Together | None = None  # likewise: a child that has sockets in some
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -209,16 +209,16 @@ class Namespaces:
             self._unbound[name.text] = group
 
     def bind_all(self) -> None:
-        """Have all that were created. Raises KernelRefused."""
+        """Bind all that are created, and not bound yet. Raises KernelRefused."""
         while self._unbound:
             self._bind(next(iter(self._unbound)))
 
     def give_up_unbound(self) -> None:
-        """Leave files alone at which none is bound yet: they are what a command that is killed leaves."""
+        """Bind none of them: their files are what a command that is killed leaves, and are ended as such."""
         self._unbound.clear()
 
     def _bind(self, name: str) -> None:
-        """Have that one, if it was created. Raises KernelRefused, and then no other is made either."""
+        """Bind that one, if it has yet to be. Raises KernelRefused, and then no other is bound either."""
         group = self._unbound.pop(name, None) if self._unbound else None
         if group is None:
             return
