@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import select
 import socket
 import subprocess
@@ -165,7 +166,8 @@ def at_least(what: str, value: float, bar: float, unit: str = "x", detail: str =
 
 
 def show(rows: Iterable[Row]) -> None:
-    """The table: what | measured | bar | met."""
+    """By which interpreter, then the table: what | measured | bar | met."""
+    print(f"Python {platform.python_version()}, {os.path.realpath(PYTHON)}; Linux {platform.release()}")
     verdict = {True: "yes", False: "NO"}
     table = [("what", "measured", "bar", "met"), *((*row[:3], verdict[row.met]) for row in rows)]
     widths = [max(len(line[column]) for line in table) for column in range(4)]
