@@ -157,7 +157,7 @@ def apply(
                 commands_of(proposed, record),
             ).begun()
             if record is None:  # from here on there may be something of it, whatever happens to us
-                store.commit(made, proposed.wants)
+                store.commit(made, proposed.claims)
             warnings, proposed = proposed.warnings, with_renames(proposed, record, made.summary)
             desired = _aim(proposed, host, last, saved, begun)
             back = (lambda: Fabric(name)) if begun else None
@@ -171,8 +171,8 @@ def apply(
             host.forget()  # what is written next takes as much memory again
             with _undone_on_failure(applied, host, (desired, last)):
                 _run_commands(made, applied.changes, where)
-                wants = _wants(proposed, leases)
-                if applied.changes or not _is_known(record, made) or wants != leases or only:
+                claims = _claims(proposed, leases)
+                if applied.changes or not _is_known(record, made) or claims != leases or only:
                     if not only:
                         from netfab.topology.kept import kept_text
 
@@ -180,7 +180,7 @@ def apply(
                     elif record and not applied.changes:
                         made = made._replace(topology=record.topology)
                     kept = with_part(proposed, _desired(record, name)) if only else proposed.fabric
-                    remember(made, kept, wants, store, where)
+                    remember(made, kept, claims, store, where)
         except UndoFailed:
             raise
         except BaseException as failure:
@@ -243,10 +243,10 @@ def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None,
     return desired
 
 
-def _wants(proposed: Plan, leases: frozenset[Lease]) -> frozenset[Lease]:
+def _claims(proposed: Plan, leases: frozenset[Lease]) -> frozenset[Lease]:
     """What is leased when the plan is applied."""
     if proposed.nodes is None:
-        return proposed.wants
+        return proposed.claims
     from netfab.plan.part import leases_within
 
     return leases_within(proposed, leases)

@@ -106,7 +106,7 @@ def claim(
             host.read_ahead(guests=[guest_of(topology.name, node, facts) for node in attached])
         proposed = _planned(topology, leases, facts, where, only, record)
         try:
-            store.claim(topology.name, proposed.wants)
+            store.claim(topology.name, proposed.claims)
         except LeaseConflict:
             if attempt == ATTEMPTS - 1:
                 raise

@@ -12,15 +12,15 @@ from netfab.where import Where
 def remember(
     made: Record,
     desired: Fabric,
-    wants: frozenset[Lease],
+    claims: frozenset[Lease],
     store: Store,
     where: Where,
     part: Part | None = None,
 ) -> None:
     """Keep what was applied, and tell everybody what everybody may know of it."""
     known = made._replace(desired=desired.to_json())
-    store.commit(known, wants, part)
-    publish(where.run, public_record(known, desired), wants)
+    store.commit(known, claims, part)
+    publish(where.run, public_record(known, desired), claims)
 
 
 def public_record(record: Record, fabric: Fabric) -> Record:

@@ -65,8 +65,8 @@ def attach_command(
         raise click.NoSuchOption(unknown[0], ctx=ctx)
     if not words:
         raise click.UsageError("BRIDGE, GUEST and an address are due; `0/0` is none")
-    wish = adhoc.wish_of(bridge, guest, words, interface, host_link, family, mtu or 0, rate, moves)
-    (attachment,), changes, gone, _ = adhoc.attach(wish, where_of(ctx, lock_timeout), replace, dry_run)
+    request = adhoc.request_of(bridge, guest, words, interface, host_link, family, mtu or 0, rate, moves)
+    (attachment,), changes, gone, _ = adhoc.attach(request, where_of(ctx, lock_timeout), replace, dry_run)
     if not (dry_run or ctx.obj["quiet"]):
         show.say_gone(gone)
     if output != "table":

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from netfab.applying.seal import origin_of, with_origin
 from netfab.errors import NetfabError, raise_all
 from netfab.topology import MAX_BYTES
-from netfab.topology.schema import FileWish, Topology
+from netfab.topology.schema import FileSpec, Topology
 
 
 def load(file: str, name: str | None = None, settings: Sequence[str] = ()) -> Topology:
@@ -72,14 +72,14 @@ def _with_sources(topology: Topology) -> Topology:
     """The topology with every `source` of `files` read, so that planning needs no file but this one."""
     errors: list[NetfabError] = []
 
-    def read(wish: FileWish) -> FileWish:
-        if wish.source is None:
-            return wish
+    def read(spec: FileSpec) -> FileSpec:
+        if spec.source is None:
+            return spec
         try:
-            return wish._replace(content=_content(wish.source))
+            return spec._replace(content=_content(spec.source))
         except OSError as error:
-            errors.append(NetfabError(f"{wish.source}: {error.strerror}", at=wish.at))
-        return wish
+            errors.append(NetfabError(f"{spec.source}: {error.strerror}", at=spec.at))
+        return spec
 
     if not any(file.source for node in topology.nodes.values() for file in node.files):
         return topology

@@ -17,16 +17,16 @@ def refuse_busy(published: Iterable[Publish], held: Iterable[str]) -> None:
     """
     own = {(protocol, number) for protocol, _, number in (port.split("/") for port in held)}
     raise_all(
-        PortBusy(wish.host_port, wish.protocol, at=wish.at)
-        for wish in published
-        if (wish.protocol, str(wish.host_port)) not in own and _busy(wish)
+        PortBusy(publish.host_port, publish.protocol, at=publish.at)
+        for publish in published
+        if (publish.protocol, str(publish.host_port)) not in own and _busy(publish)
     )
 
 
-def _busy(wish: Publish) -> bool:
-    for address in ("0.0.0.0", "::") if wish.host_address is None else (wish.host_address,):
+def _busy(publish: Publish) -> bool:
+    for address in ("0.0.0.0", "::") if publish.host_address is None else (publish.host_address,):
         try:
-            bound(f"{wish.protocol}/{address}/{wish.host_port}").close()
+            bound(f"{publish.protocol}/{address}/{publish.host_port}").close()
         except OSError as error:
             if error.errno == EADDRINUSE:
                 return True

@@ -18,13 +18,13 @@ from netfab.errors import NetfabError, StoreError
 from netfab.facts import guests, shared_bridges
 from netfab.hosts.lock import locked
 from netfab.imperative.attachments import (
-    Wish,
+    Request,
     attachment_of,
     differs,
     label_of,
     refuse_taken,
+    request_of,
     who,
-    wish_of,
     words_of,
 )
 from netfab.imperative.farside import FarSides, far_sides, named, refuse_silent_switch
@@ -44,7 +44,7 @@ from netfab.where import HERE, Kept, Where, kept_of, need_root, opened_store, re
 
 __all__ = [
     "Outcome",
-    "Wish",
+    "Request",
     "alone",
     "applied",
     "asked_for",
@@ -56,11 +56,11 @@ __all__ = [
     "detach",
     "drift",
     "reconcile",
+    "request_of",
     "run_tool",
     "states",
     "titles",
     "wait_for",
-    "wish_of",
 ]
 
 
@@ -73,23 +73,23 @@ class Outcome(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def attach(wish: Wish, where: Where = HERE, replace: bool = False, dry_run: bool = False) -> Outcome:
+def attach(request: Request, where: Where = HERE, replace: bool = False, dry_run: bool = False) -> Outcome:
     """Give a running container one more interface. The same again changes nothing.
 
     Raises NetfabError when nothing was changed, or all was undone.
     """
     need_root("attach")
     with alone(where) as where:
-        guest = guests.find(wish.guest, where)
+        guest = guests.find(request.guest, where)
         with opened_store(where) as store:
             there, asked = far_sides(store, where), shared_bridges.asked(store)
             held = shared_bridges.held_on_bridges(store, NAME)
             subnets = shared_bridges.subnets_on_bridges(store)
-        wanted = attachment_of(wish, guest, there, subnets)
+        wanted = attachment_of(request, guest, there, subnets)
         before = asked.attachments.get(wanted.key)
         if before is not None and not replace and differs(before, wanted):
             raise NetfabError(
-                f"{wish.interface} of {guest.name} is attached already, otherwise: {words_of(before)}",
+                f"{request.interface} of {guest.name} is attached already, otherwise: {words_of(before)}",
                 hint="--replace changes it; -i IF gives it another interface",
             )
         refuse_taken(wanted, asked.attachments.values(), held)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netfab.guests.guest import Guest as FoundRun
 
 
-class Wish(NamedTuple):
+class Request(NamedTuple):
     """What `netfab attach` was told."""
 
     bridge: str
@@ -37,7 +37,7 @@ class Wish(NamedTuple):
     moves: bool = False  # the NIC itself, in place of a macvlan on it
 
 
-def wish_of(
+def request_of(
     bridge: str,
     guest: str,
     words: Iterable[str],
@@ -47,50 +47,52 @@ def wish_of(
     mtu: int = 0,
     rate: str = "",
     moves: bool = False,
-) -> Wish:
+) -> Request:
     """From the words of the command, which stand in any order. Raises NetfabError."""
     addresses, stations = pipework.sorted_out(words)
     mac, vlan = pipework.mac_and_vlan(stations[0]) if stations else ("", 0)
     addressing = pipework.addressing(addresses, family)
     link = pipework.interface(host_link) if host_link else ""
     bits = pipework.rate(rate) if rate else 0
-    return Wish(bridge, guest, addressing, pipework.interface(interface), mac, mtu, link, bits, vlan, moves)
+    return Request(
+        bridge, guest, addressing, pipework.interface(interface), mac, mtu, link, bits, vlan, moves
+    )
 
 
 def attachment_of(
-    wish: Wish, guest: FoundRun, there: FarSides, networks: Mapping[str, list[Interface]]
+    request: Request, guest: FoundRun, there: FarSides, networks: Mapping[str, list[Interface]]
 ) -> Attachment:
-    """The wish with every address's length, and the way to what it is plugged into.
+    """The request with every address's length, and the way to what it is plugged into.
 
     `networks`: by bridge, the subnets that networks of files have there.
     """
-    name = named(wish.bridge, there)
-    way = way_to(name, wish.moves, there)
-    vlan = vlan_on(name, way, wish.vlan, there)
-    if wish.host_link and way not in ON_BRIDGES:
-        raise NetfabError(f"-l {wish.host_link}: on a NIC there is no host's end that could have a name")
+    name = named(request.bridge, there)
+    way = way_to(name, request.moves, there)
+    vlan = vlan_on(name, way, request.vlan, there)
+    if request.host_link and way not in ON_BRIDGES:
+        raise NetfabError(f"-l {request.host_link}: on a NIC there is no host's end that could have a name")
     found = there.bridges.get(name)
     subnets = [ip_interface(text) for text in found["addresses"]] if found else []
     subnets += networks.get(name, [])
-    interfaces = list(wish.addressing.interfaces)
-    for address in wish.addressing.plain:
+    interfaces = list(request.addressing.interfaces)
+    for address in request.addressing.plain:
         interface = in_subnet(address, subnets)
         if interface is None:
             raise pipework.NoNetmask(address)
         interfaces.append(interface)
     return Attachment(
         guest.label,
-        wish.interface,
+        request.interface,
         name,
         guest.label if guest.kind == "pid" else guest.name,
         tuple(map(str, interfaces)),
-        tuple(map(str, wish.addressing.gateways)),
-        wish.mac,
-        wish.mtu,
-        wish.host_link,
-        wish.addressing.dhcp,
-        wish.addressing.dhcp_options,
-        wish.rate,
+        tuple(map(str, request.addressing.gateways)),
+        request.mac,
+        request.mtu,
+        request.host_link,
+        request.addressing.dhcp,
+        request.addressing.dhcp_options,
+        request.rate,
         way=way,
         vlan=vlan,
     )

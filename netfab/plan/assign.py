@@ -30,16 +30,16 @@ from netfab.topology.schema import (
 )
 
 
-def range_of(wish: Network | Link, prefix: Prefix) -> Prefix | None:
+def range_of(spec: Network | Link, prefix: Prefix) -> Prefix | None:
     """Where dynamic addresses of that prefix come from; None: from all of it."""
-    if isinstance(wish, Link):
+    if isinstance(spec, Link):
         return None
-    return next((part for part in wish.range if part.version == prefix.version), None)
+    return next((part for part in spec.range if part.version == prefix.version), None)
 
 
-def hold_foreign(pools: Iterable[Addresses], held: Mapping[Address, str], wish: Network | Link) -> None:
+def hold_foreign(pools: Iterable[Addresses], held: Mapping[Address, str], spec: Network | Link) -> None:
     """Addresses of other fabrics on this bridge are theirs; a gateway is everybody's."""
-    gateway = wish.gateway if isinstance(wish, Network) else None
+    gateway = spec.gateway if isinstance(spec, Network) else None
     shared = gateway.addresses if isinstance(gateway, HostGateway | ExternalGateway) else ()
     for pool in pools:
         for address, holder in held.items():
@@ -48,27 +48,27 @@ def hold_foreign(pools: Iterable[Addresses], held: Mapping[Address, str], wish: 
 
 
 def gateways_of(
-    wish: Network | Link, pools: list[Addresses]
+    spec: Network | Link, pools: list[Addresses]
 ) -> tuple[tuple[Assigned, ...], tuple[Address, ...]]:
     """The host's own addresses, and what members' default routes point at; both held.
 
     On an `external` bridge a written gateway is one that is there already. A link to the host is no way out.
     """
-    if isinstance(wish, Link):
-        return tuple(_of_host_end(wish, pools)), ()
-    if not isinstance(wish.gateway, HostGateway | ExternalGateway):
+    if isinstance(spec, Link):
+        return tuple(_of_host_end(spec, pools)), ()
+    if not isinstance(spec.gateway, HostGateway | ExternalGateway):
         return (), ()
-    at = wish.at.of("gateway")
-    written = list(wish.gateway.addresses)
-    if host_is_gateway(wish):
+    at = spec.at.of("gateway")
+    written = list(spec.gateway.addresses)
+    if host_is_gateway(spec):
         families = {address.version for address in written}
         written += [_first(pool.prefix) for pool in pools if pool.prefix.version not in families]
     interfaces = []
     for address in written:
-        pool = _pool_of(address, pools, wish, at)
+        pool = _pool_of(address, pools, spec, at)
         _hold(pool, address, "the gateway", at)
         interfaces.append(Assigned(address, pool.prefix))
-    host = tuple(interfaces) if host_is_gateway(wish) else ()
+    host = tuple(interfaces) if host_is_gateway(spec) else ()
     return host, tuple(interface.ip for interface in interfaces)
 
 
@@ -92,12 +92,12 @@ def _first(prefix: Prefix) -> Address:
     return type(prefix.network_address)(first)
 
 
-def _pool_of(address: Address, pools: Iterable[Addresses], wish: Network | Link, at: Location) -> Addresses:
+def _pool_of(address: Address, pools: Iterable[Addresses], spec: Network | Link, at: Location) -> Addresses:
     for pool in pools:
         if address in pool.prefix:
             return pool
     subnets = ", ".join(str(pool.prefix) for pool in pools) or "none"
-    raise PlanError(f"{address} is not in the subnet of {what(wish)} {wish.name} ({subnets})", at=at)
+    raise PlanError(f"{address} is not in the subnet of {what(spec)} {spec.name} ({subnets})", at=at)
 
 
 def _hold(pool: Addresses, address: Address, holder: str, at: Location) -> None:
@@ -110,16 +110,16 @@ def _hold(pool: Addresses, address: Address, holder: str, at: Location) -> None:
 
 def addresses_of(
     seats: list[Seat],
-    wish: Network | Link,
+    spec: Network | Link,
     pools: list[Addresses],
     held: Mapping[tuple[str, str], str],
-    wants: set[Lease],
+    claims: set[Lease],
 ) -> dict[str, tuple[Assigned, ...]]:
     """The addresses of each seat; what is neither written nor the gateway's becomes a lease."""
     chosen: dict[str, list[Assigned]] = {seat.key: [] for seat in seats}
     for seat in seats:
         for written in seat.port.addresses:
-            chosen[seat.key].append(_written(seat, written, wish, pools))
+            chosen[seat.key].append(_written(seat, written, spec, pools))
     for pool in pools:
         family = pool.prefix.version
         planned = [
@@ -128,16 +128,16 @@ def addresses_of(
             if not (seat.port.no_address or seat.port.dhcp)
             and all(written.version != family for written in seat.port.addresses)
         ]
-        if gateway := _gateway_seat(planned, seats, wish, family, held):
+        if gateway := _gateway_seat(planned, seats, spec, family, held):
             planned.remove(gateway)
             address = _first(pool.prefix)
             _hold(pool, address, gateway.holder, gateway.at.own)
             chosen[gateway.key].append(Assigned(address, pool.prefix))
             if gateway.is_hosts:
-                wants.add(Lease("address", f"{gateway.key}/{family}", str(address)))
-        for seat, address, lease in _planned(planned, wish, pool, held):
+                claims.add(Lease("address", f"{gateway.key}/{family}", str(address)))
+        for seat, address, lease in _planned(planned, spec, pool, held):
             chosen[seat.key].append(Assigned(address, pool.prefix))
-            wants.add(lease)
+            claims.add(lease)
     return {key: tuple(sorted(found, key=_version)) for key, found in chosen.items()}
 
 
@@ -148,7 +148,7 @@ def _version(assigned: Assigned) -> int:
 def _gateway_seat(
     planned: Iterable[Seat],
     seats: Sequence[Seat],
-    wish: Network | Link,
+    spec: Network | Link,
     family: int,
     held: Mapping[tuple[str, str], str],
 ) -> Seat | None:
@@ -159,9 +159,9 @@ def _gateway_seat(
     first = next((seat for seat in seats if seat.is_hosts), None)
     if first is not None:
         return first if first in planned and ("address", f"{first.key}/{family}") not in held else None
-    if not isinstance(wish, Network) or not isinstance(wish.gateway, NodeGateway):
+    if not isinstance(spec, Network) or not isinstance(spec.gateway, NodeGateway):
         return None
-    node = wish.gateway.node
+    node = spec.gateway.node
     if any(
         seat.node == node and written.version == family for seat in seats for written in seat.port.addresses
     ):
@@ -170,7 +170,7 @@ def _gateway_seat(
 
 
 def _planned(
-    seats: list[Seat], wish: Network | Link | None, pool: Addresses, held: Mapping[tuple[str, str], str]
+    seats: list[Seat], spec: Network | Link | None, pool: Addresses, held: Mapping[tuple[str, str], str]
 ) -> Iterator[tuple[Seat, Address, Lease]]:
     """Leased addresses, then free ones."""
     waiting = []
@@ -184,7 +184,7 @@ def _planned(
         else:
             yield seat, address, Lease("address", key, lease)
     spare = _first(pool.prefix)
-    spares = [spare] if isinstance(wish, Network) and pool.is_free(spare) else []
+    spares = [spare] if isinstance(spec, Network) and pool.is_free(spare) else []
     for address in spares:
         pool.hold(address, "a gateway to come")
     for seat, key in waiting:
@@ -206,12 +206,12 @@ def _kept(pool: Addresses, lease: Address, seat: Seat) -> Address | None:
     return lease
 
 
-def _written(seat: Seat, written: Interface, wish: Network | Link, pools: list[Addresses]) -> Assigned:
+def _written(seat: Seat, written: Interface, spec: Network | Link, pools: list[Addresses]) -> Assigned:
     """An address of the file; one without a length has the subnet's."""
     at = seat.at.of("ip")
     if not seat.port.plain and not any(written.ip in pool.prefix for pool in pools):
         return Assigned(written.ip, written.network)
-    pool = _pool_of(written.ip, pools, wish, at)
+    pool = _pool_of(written.ip, pools, spec, at)
     _hold(pool, written.ip, seat.holder, at)
     return Assigned(written.ip, pool.prefix if seat.port.plain else written.network)
 
@@ -239,7 +239,7 @@ def loopbacks_of(
     seats: Mapping[str, list[Seat]],
     prefixes: Prefixes,
     held: Mapping[tuple[str, str], str],
-    wants: set[Lease],
+    claims: set[Lease],
     others: Mapping[Address, str],
 ) -> dict[str, tuple[Address, ...]]:
     """Written loopbacks as they are; planned ones out of one subnet of each family, leased like others.
@@ -268,5 +268,5 @@ def loopbacks_of(
             raise
         for seat, address, lease in chosen:
             found.setdefault(seat.node, []).append(address)
-            wants.add(lease)
+            claims.add(lease)
     return {node: tuple(addresses) for node, addresses in found.items()}

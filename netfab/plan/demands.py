@@ -10,9 +10,9 @@ from ipaddress import ip_network
 from typing import Literal
 
 from netfab.errors import Location
-from netfab.plan.seats import LOOPBACKS, Seat, planned_loopbacks, wishes
+from netfab.plan.seats import LOOPBACKS, Seat, planned_loopbacks, specs
 from netfab.plan.subnets import length_for
-from netfab.topology.schema import Interface, Link, Network, Prefix, SubnetWish, Topology
+from netfab.topology.schema import Interface, Link, Network, Prefix, SubnetSpec, Topology
 from netfab.tuples import NamedTuple
 
 LINK_LENGTH = {4: 31, 6: 127}  # RFC 3021, RFC 6164
@@ -50,54 +50,54 @@ def demands_of(
     return (*_of_segments(topology, seats, reach), *_of_loopbacks(topology, seats, reach))
 
 
-def what(wish: Network | Link) -> str:
+def what(spec: Network | Link) -> str:
     """network or link."""
-    return "network" if isinstance(wish, Network) else "link"
+    return "network" if isinstance(spec, Network) else "link"
 
 
 def _of_segments(
     topology: Topology, seats: Mapping[str, Sequence[Seat]], reach: frozenset[str]
 ) -> Iterator[Demand]:
-    for name, wish in wishes(topology):
-        for subnet in wish.subnets:
-            if isinstance(subnet, SubnetWish):
-                yield _planned(topology, name, wish, subnet, seats[name], name in reach)
+    for name, spec in specs(topology):
+        for subnet in spec.subnets:
+            if isinstance(subnet, SubnetSpec):
+                yield _planned(topology, name, spec, subnet, seats[name], name in reach)
             else:
                 yield Demand(
                     name,
-                    f"{what(wish)} {name} of this file",
+                    f"{what(spec)} {name} of this file",
                     4 if subnet.version == 4 else 6,
                     subnet,
                     None,
                     None,
                     len(seats[name]) + 1,
                     name in reach,
-                    wish.at.of("subnet"),
+                    spec.at.of("subnet"),
                 )
 
 
 def _planned(
     topology: Topology,
     name: str,
-    wish: Network | Link,
-    subnet: SubnetWish,
+    spec: Network | Link,
+    subnet: SubnetSpec,
     seats: Sequence[Seat],
     with_host: bool,
 ) -> Demand:
     """A subnet that isn't written, though addresses in it may be."""
     size = subnet.size
-    if size is None and (subnet.family == 6 or isinstance(wish, Link)):
-        size = LINK_LENGTH[subnet.family] if isinstance(wish, Link) else 64
+    if size is None and (subnet.family == 6 or isinstance(spec, Link)):
+        size = LINK_LENGTH[subnet.family] if isinstance(spec, Link) else 64
     demand = Demand(
         name,
-        f"{what(wish)} {name} of this file",
+        f"{what(spec)} {name} of this file",
         subnet.family,
         None,
         None,
         size,
         len(seats) + 1,
         with_host,
-        wish.at.of("subnet"),
+        spec.at.of("subnet"),
     )
     for seat in seats:
         for address in seat.port.addresses:

@@ -49,5 +49,5 @@ def routes_in_guests(topology: Topology, routes: Iterable[Route]) -> Iterator[Ro
 def wants_default(node: Node) -> bool:
     """Whether the guest's default route is ours to give: `gateway: true`, or a route that says so."""
     return any(attachment.port.gateway for attachment in node.attachments) or any(
-        wish.destination is None for wish in node.routes
+        spec.destination is None for spec in node.routes
     )

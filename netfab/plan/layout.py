@@ -25,7 +25,7 @@ from netfab.plan.mtu import IPV6_MTU, port_mtu, segment_mtu
 from netfab.plan.names import bridge_name, host_link, mac_of
 from netfab.plan.prefixes import Prefixes, choose_prefixes
 from netfab.plan.refusals import on_every_host, refuse_before
-from netfab.plan.seats import LOOPBACKS, Seat, host_reach, host_seats, seats_of, wishes
+from netfab.plan.seats import LOOPBACKS, Seat, host_reach, host_seats, seats_of, specs
 from netfab.plan.uplink import held_by_host, original_of
 from netfab.topology.schema import (
     PLANNED,
@@ -48,7 +48,7 @@ class Segment(NamedTuple):
     """One network or link."""
 
     name: str
-    wish: Network | Link
+    spec: Network | Link  # what the file says of it
     bridge: str  # "" on a link
     prefixes: tuple[Prefix, ...]  # at most one per family
     host_addresses: tuple[Assigned, ...]  # the bridge's, or those of the host's end of a link
@@ -93,7 +93,7 @@ class Layout(NamedTuple):
     segments: Mapping[str, Segment]
     nics: Mapping[str, tuple[Nic, ...]]  # by node, in the order of their interfaces
     loopbacks: Mapping[str, tuple[Address, ...]]
-    wants: frozenset[Lease]
+    claims: frozenset[Lease]
     prefixes: Prefixes
     host: str = ""  # that it is seen from, of a topology with `hosts`
     runs_on: Mapping[str, str] = {}  # node -> host
@@ -119,35 +119,35 @@ def lay_out(
     refuse_before(topology, by_segment, facts)
     prefixes = choose_prefixes(topology, by_segment, host_reach(topology, by_segment), held, facts)
     bridges = _bridges(topology, held, facts)
-    wants = {*prefixes.wants(), *_bridge_leases(topology, bridges)}
+    claims = {*prefixes.claims(), *_bridge_leases(topology, bridges)}
     if spans:
-        wants |= set(_vni_leases(topology, spans, held))
+        claims |= set(_vni_leases(topology, spans, held))
     segments: dict[str, Segment] = {}
     addresses: dict[str, tuple[Assigned, ...]] = {}
     errors: list[NetfabError] = []
-    for name, wish in wishes(topology):
+    for name, spec in specs(topology):
         span = spans.get(name) or Span((), facts)
-        on_hosts = host_seats(wish, span.hosts)
+        on_hosts = host_seats(spec, span.hosts)
         try:
-            pools = [Addresses(prefix, range_of(wish, prefix)) for prefix in prefixes.of(name)]
-            others = {**facts.held.get(bridges.get(name, ""), {}), **held_by_host(wish, facts), **span.held}
-            hold_foreign(pools, others, wish)
-            host, gateways = ((), ()) if on_hosts else gateways_of(wish, pools)
-            chosen = addresses_of([*on_hosts, *by_segment[name]], wish, pools, held, wants)
+            pools = [Addresses(prefix, range_of(spec, prefix)) for prefix in prefixes.of(name)]
+            others = {**facts.held.get(bridges.get(name, ""), {}), **held_by_host(spec, facts), **span.held}
+            hold_foreign(pools, others, spec)
+            host, gateways = ((), ()) if on_hosts else gateways_of(spec, pools)
+            chosen = addresses_of([*on_hosts, *by_segment[name]], spec, pools, held, claims)
         except NetfabError as error:
             errors.append(error)
             continue
         addresses |= chosen
-        if isinstance(wish, Network) and isinstance(wish.gateway, NodeGateway):
-            gateways = node_gateways(wish.gateway.node, by_segment[name], chosen)
-        own, mtu = tuple(pool.prefix for pool in pools), segment_mtu(wish, span.facts)
+        if isinstance(spec, Network) and isinstance(spec.gateway, NodeGateway):
+            gateways = node_gateways(spec.gateway.node, by_segment[name], chosen)
+        own, mtu = tuple(pool.prefix for pool in pools), segment_mtu(spec, span.facts)
         ipv6 = span.facts.ipv6 and mtu >= IPV6_MTU and _takes_ipv6(own)
-        if station := _station(wish, held, facts):
-            wants.add(Lease("mac", name, station))
-        wants |= {Lease("mac", f"{name}/@{on}", mac) for on, mac in span.stations.items()}
+        if station := _station(spec, held, facts):
+            claims.add(Lease("mac", name, station))
+        claims |= {Lease("mac", f"{name}/@{on}", mac) for on, mac in span.stations.items()}
         segments[name] = Segment(
             name,
-            wish,
+            spec,
             bridges.get(name, ""),
             own,
             host,
@@ -160,14 +160,14 @@ def lay_out(
             stations=span.stations,
         )
     raise_all(errors)
-    loopbacks = loopbacks_of(topology, by_segment, prefixes, held, wants, facts.held.get(LOOPBACKS, {}))
+    loopbacks = loopbacks_of(topology, by_segment, prefixes, held, claims, facts.held.get(LOOPBACKS, {}))
     nics: dict[str, list[Nic]] = {node: [] for node in topology.nodes}
     for seat in seats:
         own_facts = spans[seat.segment].facts if spans else facts
         nic = _nic(topology.name, seat, segments[seat.segment], addresses[seat.key], own_facts)
         nics[seat.node].append(nic)
     by_node = {node: tuple(of) for node, of in nics.items()}
-    return Layout(segments, by_node, loopbacks, frozenset(wants), prefixes, here=by_node)
+    return Layout(segments, by_node, loopbacks, frozenset(claims), prefixes, here=by_node)
 
 
 def _bridge_leases(topology: Topology, bridges: Mapping[str, str]) -> Iterator[Lease]:
@@ -209,7 +209,7 @@ def refuse_on_every_host(topology: Topology) -> None:
 
 
 def _by_segment(topology: Topology, seats: Iterable[Seat]) -> dict[str, list[Seat]]:
-    found: dict[str, list[Seat]] = {name: [] for name, _ in wishes(topology)}
+    found: dict[str, list[Seat]] = {name: [] for name, _ in specs(topology)}
     for seat in seats:
         found[seat.segment].append(seat)
     return found
@@ -220,13 +220,13 @@ def _takes_ipv6(prefixes: tuple[Prefix, ...]) -> bool:
     return 6 in versions or not versions
 
 
-def _station(wish: Network | Link, held: Mapping[tuple[str, str], str], facts: Facts) -> str:
+def _station(spec: Network | Link, held: Mapping[tuple[str, str], str], facts: Facts) -> str:
     """A bridge keeps the MAC of the NIC that it had.
 
     Changed while that goes back, it would be learnt by neighbours, who then find nobody there.
     """
-    original = original_of(wish, facts)
-    return original.mac if original else held.get(("mac", wish.name), "")
+    original = original_of(spec, facts)
+    return original.mac if original else held.get(("mac", spec.name), "")
 
 
 def _bridges(topology: Topology, held: Mapping[tuple[str, str], str], facts: Facts) -> dict[str, str]:
@@ -254,17 +254,17 @@ def _bridges(topology: Topology, held: Mapping[tuple[str, str], str], facts: Fac
 
 def _nic(fabric: str, seat: Seat, segment: Segment, addresses: tuple[Assigned, ...], facts: Facts) -> Nic:
     port = seat.port
-    mac = _mac(fabric, seat, segment.wish, facts) if port.mac is PLANNED else port.mac
+    mac = _mac(fabric, seat, segment.spec, facts) if port.mac is PLANNED else port.mac
     mtu = port_mtu(port, segment.mtu)
     host = port.host_link or host_link(fabric, seat.node, seat.name) if segment.bridge else ""
     return Nic(seat.node, seat.name, seat.segment, port, mac, mtu, addresses, host)
 
 
-def _mac(fabric: str, seat: Seat, wish: Network | Link, facts: Facts) -> str:
+def _mac(fabric: str, seat: Seat, spec: Network | Link, facts: Facts) -> str:
     """A NIC keeps its own; behind one, machines with the same file, or the same containers, must differ."""
-    if isinstance(wish, Network) and (wish.uplink or not wish.guarded):
+    if isinstance(spec, Network) and (spec.uplink or not spec.guarded):
         return mac_of(facts.machine, fabric, seat.node, seat.name)
-    outside = wish.outside if isinstance(wish, Link) else None
+    outside = spec.outside if isinstance(spec, Link) else None
     if outside is None or outside.kind == "host":
         return mac_of(fabric, seat.node, seat.name)
     if outside.kind == "nic":

@@ -10,13 +10,13 @@ from netfab.topology.schema import Link, Network, Planned, Port
 IPV6_MTU = 1280  # below, a link has no IPv6 (RFC 8200, section 5)
 
 
-def segment_mtu(wish: Network | Link, facts: Facts) -> int:
+def segment_mtu(spec: Network | Link, facts: Facts) -> int:
     """As written, else the NIC's, or the egress device's and enough for IPv6."""
-    if isinstance(wish, Network) and not isinstance(wish.mtu, Planned):
-        return wish.mtu
-    if isinstance(wish, Link) and wish.outside is not None and wish.outside.kind != "host":
-        return facts.nics[nic_below(wish.outside.device, facts.nics)[0]].original.mtu
-    if original := original_of(wish, facts):
+    if isinstance(spec, Network) and not isinstance(spec.mtu, Planned):
+        return spec.mtu
+    if isinstance(spec, Link) and spec.outside is not None and spec.outside.kind != "host":
+        return facts.nics[nic_below(spec.outside.device, facts.nics)[0]].original.mtu
+    if original := original_of(spec, facts):
         return original.mtu
     return max(facts.mtu, IPV6_MTU)
 

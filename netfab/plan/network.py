@@ -62,8 +62,8 @@ def filtering_for(layout: Layout) -> Iterator[Filtering]:
     """Where bridges of ours have ports of VLANs."""
     tagged = {nic.segment for nics in layout.nics.values() for nic in nics if nic.port.vlan}
     for segment in layout.segments.values():
-        wish = segment.wish
-        ours = isinstance(wish, Network) and not (wish.external or wish.openvswitch)
+        spec = segment.spec
+        ours = isinstance(spec, Network) and not (spec.external or spec.openvswitch)
         if ours and segment.here and segment.name in tagged:
             yield Filtering(Name(HOST, segment.bridge))
 
@@ -79,7 +79,7 @@ def for_published(thing: KernelObject, localnet: Container[str], hairpins: Conta
 
 def leads_out(segment: Segment) -> bool:
     """Whether the host passes packets between that segment and the outside."""
-    return host_is_gateway(segment.wish) and isinstance(segment.wish, Network) and not segment.wish.internal
+    return host_is_gateway(segment.spec) and isinstance(segment.spec, Network) and not segment.spec.internal
 
 
 def families_out(segments: Iterable[Segment]) -> set[int]:
@@ -100,8 +100,8 @@ def for_ways_out(thing: KernelObject, segments: Collection[Segment], facts: Fact
     return thing
 
 
-def _is_external(wish: Network | Link) -> bool:
-    return isinstance(wish, Network) and bool(wish.external)
+def _is_external(spec: Network | Link) -> bool:
+    return isinstance(spec, Network) and bool(spec.external)
 
 
 def borrowed_for(segments: Collection[Segment], facts: Facts) -> Iterator[Borrowed]:
@@ -109,7 +109,7 @@ def borrowed_for(segments: Collection[Segment], facts: Facts) -> Iterator[Borrow
 
     Never the global one of IPv4; that of IPv6 where the kernel has no switch per interface (before 6.17).
     """
-    own = {segment.bridge for segment in segments if nic_of(segment.wish) and not _is_external(segment.wish)}
+    own = {segment.bridge for segment in segments if nic_of(segment.spec) and not _is_external(segment.spec)}
     devices = [device for device in facts.uplinks if device not in own]  # which has its switches from us
     return switched_off(devices, families_out(segments), facts)
 

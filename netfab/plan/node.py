@@ -107,5 +107,5 @@ def links_of(layout: Layout) -> Iterator[tuple[Segment, list[Nic]]]:
         for nic in nics:
             ends.setdefault(nic.segment, []).append(nic)
     for name, segment in layout.segments.items():
-        if isinstance(segment.wish, Link) and segment.here:
+        if isinstance(segment.spec, Link) and segment.here:
             yield segment, ends[name]

@@ -50,14 +50,16 @@ def part_of(topology: Topology, plan: Plan, only: Iterable[str], applied: Collec
     """
     nodes = nodes_of(topology, only, applied)
     fabric = Fabric(topology.name, _needed(topology, plan, nodes))
-    published = [wish for name in nodes & topology.nodes.keys() for wish in topology.nodes[name].publish]
-    others = {lease_of(wish) for wish in plan.published} - {lease_of(wish) for wish in published}
+    published = [
+        publish for name in nodes & topology.nodes.keys() for publish in topology.nodes[name].publish
+    ]
+    others = {lease_of(publish) for publish in plan.published} - {lease_of(publish) for publish in published}
     return plan._replace(
         fabric=fabric,
-        wants=frozenset(
-            {lease for lease in plan.wants - others if lease.kind != "inside"}.union(claims(fabric))
+        claims=frozenset(
+            {lease for lease in plan.claims - others if lease.kind != "inside"}.union(claims(fabric))
         ),
-        published=tuple(wish for wish in plan.published if wish in published),
+        published=tuple(publish for publish in plan.published if publish in published),
         commands={  # also for the other ends of links, if their namespaces are made now
             name: several
             for name, several in plan.commands.items()
@@ -143,8 +145,8 @@ def commands_within(plan: Plan, there: Mapping[str, Any]) -> Mapping[str, Any]:
 def leases_within(plan: Plan, there: Iterable[Lease]) -> frozenset[Lease]:
     """What is leased where these leases are: a part lets go of nothing."""
     if plan.nodes is None:
-        return plan.wants
-    return frozenset({(lease.kind, lease.key): lease for lease in (*there, *plan.wants)}.values())
+        return plan.claims
+    return frozenset({(lease.kind, lease.key): lease for lease in (*there, *plan.claims)}.values())
 
 
 def _named(topology: Topology, only: Iterable[str], applied: Collection[str]) -> Iterator[str]:
@@ -284,7 +286,7 @@ def _beside(thing: Any, there: Any, about: Set[str], published: Iterable[Publish
     if isinstance(thing, Firewall):
         return shared_table(thing, there if isinstance(there, Firewall) else None, about)
     if isinstance(thing, HeldPorts):
-        mine = {(wish.protocol, str(wish.host_port)) for wish in published}
+        mine = {(publish.protocol, str(publish.host_port)) for publish in published}
         ours = {port for port in thing.ports if tuple(port.split("/")[::2]) in mine}
         others = there.ports if isinstance(there, HeldPorts) else ()
         return thing._replace(ports=tuple(sorted({*others, *ours})))

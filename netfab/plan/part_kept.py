@@ -68,7 +68,7 @@ def beside(
     vnis = [
         (int(lease.value), f"network {lease.key}{keeper.what}")
         for lease in sorted(leases)
-        if lease.kind == "vni" and lease not in layout.wants
+        if lease.kind == "vni" and lease not in layout.claims
     ]
     subnets = _subnets(layout, leases, nodes, _prefixes(layout, leases, kept, there))
     return facts._replace(held=held, vnis=(*facts.vnis, *vnis), reservations=(*facts.reservations, *subnets))
@@ -92,9 +92,9 @@ def taken(topology: Topology, part: Plan, there: Summary) -> Iterator[NetfabErro
     for name in sorted(segments):
         segment = part.layout.segments[name]
         holder = bridges.get(segment.bridge, name)
-        if isinstance(segment.wish, Network) and not segment.wish.external and holder not in segments:
+        if isinstance(segment.spec, Network) and not segment.spec.external and holder not in segments:
             message = f"the bridge {segment.bridge} is network {holder}'s{_KEPT}"
-            yield PlanError(message, at=segment.wish.at.of("bridge"))
+            yield PlanError(message, at=segment.spec.at.of("bridge"))
     published = {
         _key(text): name
         for name, node in there["nodes"].items()
@@ -102,9 +102,9 @@ def taken(topology: Topology, part: Plan, there: Summary) -> Iterator[NetfabErro
         for text in node["published"]
     }
     held = Published(published)
-    for wish in part.published:
-        if key := held.beside(publish_key(wish)):
-            yield PlanError(f"port {key} is published by node {published[key]}{_KEPT}", at=wish.at)
+    for publish in part.published:
+        if key := held.beside(publish_key(publish)):
+            yield PlanError(f"port {key} is published by node {published[key]}{_KEPT}", at=publish.at)
 
 
 def _segments(layout: Layout, nodes: Collection[str]) -> set[str]:
@@ -120,7 +120,7 @@ def _addresses(nodes: Set[str], there: Summary) -> Iterator[_Kept]:
 
 def _leased(layout: Layout, leases: Collection[Lease], keeper: Keeper) -> Iterator[_Kept]:
     """Addresses leased to what the file has no more, where no lease is let go of."""
-    wanted = {lease.key for lease in layout.wants if lease.kind == "address"}
+    wanted = {lease.key for lease in layout.claims if lease.kind == "address"}
     for lease in sorted(leases):
         if lease.kind == "address" and lease.key not in wanted:
             segment, _, seat = lease.key.rpartition("/")[0].rpartition("/")
@@ -136,8 +136,8 @@ def _in_the_way(layout: Layout, nodes: Set[str], kept: Iterable[_Kept]) -> Itera
     for nic in (nic for node, nics in layout.nics.items() if node not in nodes for nic in nics):
         still.update((nic.node, nic.segment, interface.ip) for interface in nic.addresses)
         promised.update((nic.segment, written.ip) for written in nic.port.addresses)
-        wish = layout.segments[nic.segment].wish
-        if isinstance(wish, Network) and wish.gateway == NodeGateway(nic.node):
+        spec = layout.segments[nic.segment].spec
+        if isinstance(spec, Network) and spec.gateway == NodeGateway(nic.node):
             promised.update((nic.segment, address) for address in layout.segments[nic.segment].gateways)
     for one in kept:
         if one.segment in segments and one[:3] not in still and (one.segment, one.address) not in promised:

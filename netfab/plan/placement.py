@@ -38,7 +38,7 @@ def plan_hosts(
     """Plan a topology for each of its hosts that there are facts of.
 
     `secret` is what keys are derived from; unused where no network is encrypted.
-    The leases of all are `layout.wants` of any of the plans; what a plan wants besides (ports that it
+    The leases of all are `layout.claims` of any of the plans; what a plan wants besides (ports that it
     publishes, what it borrows) is its host's own. Raises as `plan` does.
     """
     refuse_reserved(topology)
@@ -70,7 +70,7 @@ def plan_hosts(
         own = _facts_of(hosts, tunnel, together, there)
         spans[name] = _span(hosts, tunnel, own, uplinks.behind(name, hosts, seen, there, known))
     layout = lay_out(topology, known, together, spans)
-    layout = layout._replace(runs_on=placement.nodes, wants=layout.wants | keys)
+    layout = layout._replace(runs_on=placement.nodes, claims=layout.claims | keys)
     ways = encryption.encrypted(topology, tunnels, keys, secret)
     common = Common(HostsTable(topology, layout), far_entries(topology, layout), ways)
     plans = {}
@@ -184,11 +184,11 @@ def _seen_from(host: str, layout: Layout, topology: Topology) -> Layout:
     return layout._replace(host=host, segments=segments, here=here)
 
 
-def _segment_seen_from(host: str, segment: Segment, wish: Network | None) -> Segment:
+def _segment_seen_from(host: str, segment: Segment, spec: Network | None) -> Segment:
     """With this host's own addresses; where it has none, those of the first that has are the way out."""
     here = host in segment.hosts
-    segment = segment._replace(wish=wish or segment.wish, station=segment.stations.get(host, ""))
-    if not host_is_gateway(segment.wish):
+    segment = segment._replace(spec=spec or segment.spec, station=segment.stations.get(host, ""))
+    if not host_is_gateway(segment.spec):
         return segment._replace(here=here)
     own = segment.hosts.get(host, ())
     way_out = own or next(iter(segment.hosts.values()), ())

@@ -36,7 +36,7 @@ class Plan(NamedTuple):
     """What should be on the host, what to lease for it, and what was chosen."""
 
     fabric: Fabric
-    wants: frozenset[Lease]
+    claims: frozenset[Lease]
     warnings: tuple[str, ...]
     layout: Layout
     published: tuple[Publish, ...]
@@ -79,7 +79,7 @@ def _refuse_several_hosts(topology: Topology) -> None:
 
 def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str, common: Common) -> Plan:
     """The plan of what is chosen for the host that it is seen from. Raises PlanError."""
-    facts = uplink.through_bridges(facts, [(held.wish, held.bridge) for held in layout.segments.values()])
+    facts = uplink.through_bridges(facts, [(held.spec, held.bridge) for held in layout.segments.values()])
     made = [
         network.for_ways_out(thing, layout.segments.values(), facts)
         for thing in objects(topology, layout, facts)
@@ -103,10 +103,10 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
     tables = firewalls(topology, layout, routes, ports, network.opened(borrowed), bridges, facts)
     programs = containers(topology, layout, names)
     ways = network.passages(topology.name, here, facts)
-    wants = (
-        layout.wants
+    claims = (
+        layout.claims
         | {Lease("borrowed", thing.key, thing.original) for thing in borrowed}
-        | {lease_of(wish) for _, wish in published}
+        | {lease_of(publish) for _, publish in published}
         | {Lease(*asked) for asked in topology.asked}
     )
     held = held_ports(topology.name, ports)
@@ -116,12 +116,12 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
     if topology.hosts:
         from netfab.plan import evpn, overlay
 
-        wants |= set(evpn.claims(topology, layout))
+        claims |= set(evpn.claims(topology, layout))
         speaking = (*evpn.own_entries(layout), *evpn.objects(topology, layout, facts))
         for entries in (Fabric(topology.name, speaking), *overlay.entries_here(layout, common.far)):
             fabric.update(entries)
         fabric.update(common.encrypted.get(layout.host, {}))
-    wishes = tuple(dict.fromkeys(wish for _, wish in published))
+    publishes = tuple(dict.fromkeys(publish for _, publish in published))
     warnings = (
         *layout.prefixes.warnings,
         *idle_between_links(topology),
@@ -130,33 +130,33 @@ def plan_of(topology: Topology, layout: Layout, facts: Facts, run_directory: str
     if topology.uses_nics:
         from netfab.plan import nics
 
-        wants |= set(nics.claims(fabric))
+        claims |= set(nics.claims(fabric))
         warnings += (*nics.warnings(topology, facts), *uplink.warnings(topology, facts))
     guests = {each.name: facts.guests[each.attach].path for each in topology.nodes.values() if each.attach}
-    return Plan(fabric, wants, warnings, layout, wishes, names, commands(topology, layout), guests)
+    return Plan(fabric, claims, warnings, layout, publishes, names, commands(topology, layout), guests)
 
 
 def objects(topology: Topology, layout: Layout, facts: Facts) -> Iterator[KernelObject]:
     """Bridges, namespaces, cables, ports and addresses."""
     forwarding = routers(topology)
     for segment in layout.segments.values():
-        if isinstance(segment.wish, Network) and segment.here:
-            yield from network.bridge_of(topology.name, segment, segment.wish, facts)
+        if isinstance(segment.spec, Network) and segment.here:
+            yield from network.bridge_of(topology.name, segment, segment.spec, facts)
     yield from network.filtering_for(layout)
     if topology.hosts:
         from netfab.plan.overlay import tunnel_objects
 
         yield from tunnel_objects(topology, layout, facts)
     for name, interfaces in layout.here.items():
-        wish = topology.nodes[name]
-        if wish.attach:
-            yield guest_of(topology.name, wish, facts)
+        spec = topology.nodes[name]
+        if spec.attach:
+            yield guest_of(topology.name, spec, facts)
             for nic in interfaces:
                 yield from nic_objects(topology, layout, nic, forwarding, facts)
-        elif node.has_namespace(wish):
+        elif node.has_namespace(spec):
             ipv6 = any(layout.segments[nic.segment].ipv6 for nic in interfaces)
-            yield from node.namespace_of_node(topology.name, wish, wish.name in forwarding, ipv6)
-            yield from node.loopback_of(topology.name, wish.name, layout.loopbacks.get(wish.name, ()))
+            yield from node.namespace_of_node(topology.name, spec, spec.name in forwarding, ipv6)
+            yield from node.loopback_of(topology.name, spec.name, layout.loopbacks.get(spec.name, ()))
             for nic in interfaces:
                 yield from nic_objects(topology, layout, nic, forwarding, facts)
     if any(tag_of(nic.name) for nics in layout.nics.values() for nic in nics):
@@ -173,15 +173,15 @@ def nic_objects(
 ) -> Iterator[KernelObject]:
     """An interface's cable and place on the bridge, or its NIC; its addresses. A link's cable is of both."""
     segment = layout.segments[nic.segment]
-    if isinstance(segment.wish, Network):
+    if isinstance(segment.spec, Network):
         if not tag_of(nic.name):
             yield node.cable_to_host(topology.name, nic, segment, nic.node in forwarding, facts)
-        yield network.port_of(topology.name, nic, segment, segment.wish, facts)
-    elif segment.wish.outside is not None:
+        yield network.port_of(topology.name, nic, segment, segment.spec, facts)
+    elif segment.spec.outside is not None:
         from netfab.plan import nics
 
         router = nic.node in forwarding
-        yield from nics.objects(topology.name, nic, segment.wish.outside, segment, router, facts)
+        yield from nics.objects(topology.name, nic, segment.spec.outside, segment, router, facts)
     addresses = node.addresses_of(topology.name, nic, segment)
     yield from addresses_in_guest(addresses) if topology.nodes[nic.node].attach else addresses
     if nic.port.impairment.rate:
@@ -198,11 +198,11 @@ def summary(topology: Topology, plan: Plan) -> dict[str, Any]:
             "subnets": [str(prefix) for prefix in segment.prefixes],
             "gateways": [str(address) for address in segment.gateways],
             "bridge": segment.bridge,
-            "external": bool(segment.wish.external),
+            "external": bool(segment.spec.external),
             **({"hosts": list(segment.hosts)} if len(segment.hosts) > 1 else {}),
         }
         for name, segment in layout.segments.items()
-        if isinstance(segment.wish, Network) and segment.here
+        if isinstance(segment.spec, Network) and segment.here
     }
     nodes = {name: _node_summary(topology, plan, name) for name in topology.nodes if layout.has(name)}
     links = [_link_summary(segment, ends) for segment, ends in node.links_of(layout)]
@@ -211,7 +211,7 @@ def summary(topology: Topology, plan: Plan) -> dict[str, Any]:
 
 def _link_summary(segment: Segment, nics: list[Nic]) -> dict[str, Any]:
     ends = [(f"{nic.node}:{nic.name}", nic.addresses) for nic in nics]
-    if isinstance(segment.wish, Link) and (outside := segment.wish.outside):
+    if isinstance(segment.spec, Link) and (outside := segment.spec.outside):
         ends.append((f"{outside.kind}:{outside.device}", segment.host_addresses))
     return {
         "endpoints": [end for end, _ in ends],

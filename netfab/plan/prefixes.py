@@ -33,7 +33,7 @@ class Prefixes(NamedTuple):
         """The segment's, IPv4 first."""
         return [self.chosen[key] for key in (f"{segment}/4", f"{segment}/6") if key in self.chosen]
 
-    def wants(self) -> Iterator[Lease]:
+    def claims(self) -> Iterator[Lease]:
         """A fixed subnet that the host has no part in may overlap other fabrics: its lease is shared."""
         for demand in self.demands:
             prefix = self.chosen[demand.key]

@@ -52,13 +52,13 @@ def firewalls(
     behind = _behind(routes)
     areas = [
         _with_uplink(
-            _area(segment, segment.wish, macs[segment.bridge], behind.get(segment.bridge, [])),
+            _area(segment, segment.spec, macs[segment.bridge], behind.get(segment.bridge, [])),
             layout,
             segment,
             facts,
         )
         for segment in layout.segments.values()
-        if _is_area(segment.wish, segment)
+        if _is_area(segment.spec, segment)
     ]
     tunnels = tunnels_here(layout)
     # What the first no longer lets through from a tunnel can't come in any more when the second stops
@@ -72,12 +72,12 @@ def firewalls(
 def _is_open(layout: Layout) -> bool:
     """Whether nothing in it is looked at: attachments to bridges of others, say."""
     free = all(nic.port.spoof == "allow" for nics in layout.here.values() for nic in nics if nic.host_link)
-    areas = any(_is_area(segment.wish, segment) for segment in layout.segments.values())
+    areas = any(_is_area(segment.spec, segment) for segment in layout.segments.values())
     return free and not areas and not tunnels_here(layout)
 
 
-def _is_area(wish: Network | Link, segment: Segment) -> TypeGuard[Network]:
-    return isinstance(wish, Network) and segment.here and wish.guarded and not wish.external
+def _is_area(spec: Network | Link, segment: Segment) -> TypeGuard[Network]:
+    return isinstance(spec, Network) and segment.here and spec.guarded and not spec.external
 
 
 def _ends_of(layout: Layout, tunnels: Iterable[tuple[Segment, Tunnel]]) -> TunnelEnds | None:
@@ -103,15 +103,15 @@ def published_ports(
     errors: list[NetfabError] = []
     held = Published(facts.published)
     for node in (node for node in topology.nodes.values() if layout.has(node.name)):
-        for wish in node.publish:
+        for publish in node.publish:
             try:
-                found += [(port, wish) for port in _published(layout, by_host, node, wish)]
+                found += [(port, publish) for port in _published(layout, by_host, node, publish)]
             except PlanError as error:
                 errors.append(error)
                 continue
-            if other := held.beside(publish_key(wish)):
-                message = f"port {publish_key(wish)} is published by fabric {facts.published[other]}"
-                errors.append(PlanError(message, at=wish.at))
+            if other := held.beside(publish_key(publish)):
+                message = f"port {publish_key(publish)} is published by fabric {facts.published[other]}"
+                errors.append(PlanError(message, at=publish.at))
     raise_all(errors)
     return found
 
@@ -146,14 +146,14 @@ def hairpins(
     )
 
 
-def publish_key(wish: Publish) -> str:
+def publish_key(publish: Publish) -> str:
     """What only one of a host's fabrics can publish: tcp/*/8080."""
-    return f"{wish.protocol}/{wish.host_address or '*'}/{wish.host_port}"
+    return f"{publish.protocol}/{publish.host_address or '*'}/{publish.host_port}"
 
 
-def lease_of(wish: Publish) -> Lease:
+def lease_of(publish: Publish) -> Lease:
     """What keeps other fabrics from publishing the same port."""
-    return Lease("publish", publish_key(wish), str(wish.node_port))
+    return Lease("publish", publish_key(publish), str(publish.node_port))
 
 
 def _area(segment: Segment, network: Network, mac: str, behind: Iterable[Prefix]) -> Area:
@@ -175,7 +175,7 @@ def _with_uplink(area: Area, layout: Layout, segment: Segment, facts: Facts) -> 
 
     On a subnet that is the NIC's, too, only the addresses of its nodes are its own.
     """
-    original = original_of(segment.wish, facts)
+    original = original_of(segment.spec, facts)
     if original is None:
         return area
     here = [nic for nics in layout.nics.values() for nic in nics if nic.segment == segment.name]
@@ -241,7 +241,7 @@ class _Through:
         self._ways_out: dict[
             tuple[str, Prefix], set[str]
         ] = {}  # interfaces that each default route leaves by
-        written = [wish.destination for node in topology.nodes.values() for wish in node.routes]
+        written = [spec.destination for node in topology.nodes.values() for spec in node.routes]
         self._prefixes = [prefix for prefix in written if prefix is not None and prefix.prefixlen]
         self._prefixes += map(ip_network, {a for held in layout.loopbacks.values() for a in held})
         for route in routes:
@@ -255,7 +255,7 @@ class _Through:
         From an isolated network nothing comes back to it by way of its router.
         """
         segment = self._layout.segments[nic.segment]
-        isolated = segment.prefixes if isinstance(segment.wish, Network) and segment.wish.isolated else ()
+        isolated = segment.prefixes if isinstance(segment.spec, Network) and segment.spec.isolated else ()
         for anywhere in _ANYWHERE:
             out = self._ways_out.get((node_space(self._fabric, nic.node), anywhere))
             if out and nic.name not in out:
@@ -276,12 +276,12 @@ def _without(prefix: Prefix, parts: Iterable[Prefix]) -> Iterator[Prefix]:
 
 
 def _published(
-    layout: Layout, by_host: Sequence[Route], node: Node, wish: Publish
+    layout: Layout, by_host: Sequence[Route], node: Node, publish: Publish
 ) -> Iterator[PublishedPort]:
     """One for each family that it is published in: that of its address on the host, else both."""
     from netfab.plan.firewall import PublishedPort
 
-    host = wish.host_address
+    host = publish.host_address
     reached = False
     for family in (4, 6) if host is None else (host.version,):
         way = _way_to(layout, by_host, node.name, family)
@@ -289,11 +289,11 @@ def _published(
             address, bridge = way
             reached = True
             at = None if host is None or host.is_unspecified else host
-            yield PublishedPort(wish.protocol, at, wish.host_port, address, wish.node_port, bridge)
+            yield PublishedPort(publish.protocol, at, publish.host_port, address, publish.node_port, bridge)
     if not reached:
         raise PlanError(
-            f"{node.name} publishes port {wish.host_port}, and the host has no way to it",
-            at=wish.at,
+            f"{node.name} publishes port {publish.host_port}, and the host has no way to it",
+            at=publish.at,
             hint="put it on a network with `gateway: host` that is not `internal`, or behind a router of one",
         )
 
@@ -302,11 +302,11 @@ def _way_to(layout: Layout, by_host: Iterable[Route], node: str, family: int) ->
     """An address of the node, best where its default route goes, and the bridge that leads the host there."""
     for nic in sorted(layout.nics[node], key=lambda nic: not nic.port.gateway):
         segment = layout.segments[nic.segment]
-        if isinstance(segment.wish, Network) and segment.wish.internal:
+        if isinstance(segment.spec, Network) and segment.spec.internal:
             continue
         for interface in nic.addresses:
             if interface.version == family:
-                if host_is_gateway(segment.wish):
+                if host_is_gateway(segment.spec):
                     return interface.ip, segment.bridge
                 for route in by_host:
                     if interface.ip in route.destination:

@@ -12,7 +12,7 @@ from itertools import chain
 from netfab.errors import NetfabError, PlanError, Unsupported, raise_all
 from netfab.plan.facts import Facts, switched
 from netfab.plan.mtu import IPV6_MTU, port_mtu, segment_mtu
-from netfab.plan.seats import Seat, argv_of, routers, wishes
+from netfab.plan.seats import Seat, argv_of, routers, specs
 from netfab.plan.sysctls import of_interfaces
 from netfab.plan.tags import conflicts
 from netfab.topology.schema import (
@@ -23,7 +23,7 @@ from netfab.topology.schema import (
     Network,
     NodeGateway,
     Planned,
-    SubnetWish,
+    SubnetSpec,
     Topology,
 )
 
@@ -111,9 +111,9 @@ def _public_addresses(topology: Topology, seats: Seats) -> Iterator[PlanError]:
 
     Who has it could be reached no more. What IANA calls globally reachable (RFC 6890).
     """
-    for name, wish in wishes(topology):
-        planned = {subnet.family for subnet in wish.subnets if isinstance(subnet, SubnetWish)}
-        if isinstance(wish, Network) and wish.external:
+    for name, spec in specs(topology):
+        planned = {subnet.family for subnet in spec.subnets if isinstance(subnet, SubnetSpec)}
+        if isinstance(spec, Network) and spec.external:
             continue
         for seat in seats[name]:
             for address in seat.port.addresses if seat.port.plain else ():
@@ -194,9 +194,9 @@ def _without_ipv6(topology: Topology, seats: Seats, facts: Facts) -> Iterator[Ne
     """IPv6 on a host whose kernel has none."""
     if facts.ipv6:
         return
-    for name, wish in wishes(topology):
-        if any(subnet.version == 6 for subnet in wish.subnets):
-            at = wish.at.of("ipv6" if "ipv6" in wish.at.keys else "subnet")
+    for name, spec in specs(topology):
+        if any(subnet.version == 6 for subnet in spec.subnets):
+            at = spec.at.of("ipv6" if "ipv6" in spec.at.keys else "subnet")
             yield Unsupported(f"{name} has an IPv6 subnet, and this host has no IPv6", at=at)
         else:
             for seat in filter(_has_ipv6, seats[name]):
@@ -213,10 +213,10 @@ def _without_ipv6(topology: Topology, seats: Seats, facts: Facts) -> Iterator[Ne
 
 def _small_mtus(topology: Topology, seats: Seats, facts: Facts) -> Iterator[PlanError]:
     """Ports whose MTU, written or taken from a NIC or a bridge, rules out their IPv6."""
-    for name, wish in wishes(topology):
-        subnet = any(subnet.version == 6 for subnet in wish.subnets)
+    for name, spec in specs(topology):
+        subnet = any(subnet.version == 6 for subnet in spec.subnets)
         for seat in seats[name] if subnet else filter(_has_ipv6, seats[name]):
-            mtu = port_mtu(seat.port, segment_mtu(wish, facts))
+            mtu = port_mtu(seat.port, segment_mtu(spec, facts))
             if mtu < IPV6_MTU:
                 yield PlanError(
                     f"IPv6 needs an MTU of at least {IPV6_MTU} (RFC 8200, section 5), "
@@ -232,11 +232,11 @@ def _has_ipv6(seat: Seat) -> bool:
 def _ways_out_that_are_none(topology: Topology, seats: Seats) -> Iterator[PlanError]:
     """`gateway: true` where nobody takes a default route."""
     forwarding = routers(topology)
-    for name, wish in wishes(topology):
+    for name, spec in specs(topology):
         for seat in seats[name]:
             if seat.port.gateway and not (
                 seat.port.dhcp
-                or _has_gateway(wish)
+                or _has_gateway(spec)
                 or any(other.node in forwarding and other.node != seat.node for other in seats[name])
             ):
                 yield PlanError(
@@ -245,23 +245,23 @@ def _ways_out_that_are_none(topology: Topology, seats: Seats) -> Iterator[PlanEr
                 )
 
 
-def _has_gateway(wish: Network | Link) -> bool:
+def _has_gateway(spec: Network | Link) -> bool:
     """Whether somebody who is no router of ours takes default routes there."""
-    if isinstance(wish, Link) or wish.internal:
+    if isinstance(spec, Link) or spec.internal:
         return False
-    if isinstance(wish.external, str):  # another fabric's, which is not known yet
+    if isinstance(spec.external, str):  # another fabric's, which is not known yet
         return True
-    if isinstance(wish.gateway, HostGateway) and wish.external:
-        return bool(wish.gateway.addresses)
-    return isinstance(wish.gateway, HostGateway | ExternalGateway)
+    if isinstance(spec.gateway, HostGateway) and spec.external:
+        return bool(spec.gateway.addresses)
+    return isinstance(spec.gateway, HostGateway | ExternalGateway)
 
 
 def _masqueraded_gateways(topology: Topology, seats: Seats) -> Iterator[PlanError]:
     """A gateway whose members' packets would leave it by the network that they came from."""
-    for name, wish in wishes(topology):
-        if isinstance(wish, Network) and isinstance(wish.gateway, NodeGateway):
+    for name, spec in specs(topology):
+        if isinstance(spec, Network) and isinstance(spec.gateway, NodeGateway):
             for seat in seats[name]:
-                if seat.node == wish.gateway.node and seat.port.masquerade:
+                if seat.node == spec.gateway.node and seat.port.masquerade:
                     yield PlanError(
                         f"{seat.node} is the gateway of {name}, and what lies behind a port with "
                         "`masquerade` is not routed in front of it",

@@ -16,7 +16,7 @@ from netfab.plan.paths import Segment as PathSegment
 from netfab.plan.routing import DEFAULT, Computed, computed_routes
 from netfab.plan.seats import host_is_gateway, routers
 from netfab.topology.schema import Address as AnyAddress
-from netfab.topology.schema import Link, NodeGateway, Prefix, RouteWish, Topology
+from netfab.topology.schema import Link, NodeGateway, Prefix, RouteSpec, Topology
 
 
 def routes_of(topology: Topology, layout: Layout, addresses: Iterable[Address]) -> Iterator[Route]:
@@ -50,9 +50,9 @@ def _written_routes(
             continue
         found: dict[Name, Route] = {}
         own = {name for nic in layout.nics[node.name] for name in _connected(topology.name, nic, on)}
-        for wish in node.routes:
+        for spec in node.routes:
             try:
-                route = _written(topology, layout, node.name, wish, on)
+                route = _written(topology, layout, node.name, spec, on)
             except PlanError as error:
                 errors.append(error)
                 continue
@@ -61,7 +61,7 @@ def _written_routes(
                 what = (
                     "is a network of its own" if name in own else "has a route already, with the same metric"
                 )
-                errors.append(PlanError(f"{route.destination} {what} in {node.name}", at=wish.at))
+                errors.append(PlanError(f"{route.destination} {what} in {node.name}", at=spec.at))
             found[name] = route
         yield node.name, list(found.values())
     raise_all(errors)
@@ -141,20 +141,20 @@ def graph_of(topology: Topology, layout: Layout) -> Graph:
 
 def _device(segment: Segment) -> str:
     """The host's interface there."""
-    outside = segment.wish.outside if isinstance(segment.wish, Link) else None
+    outside = segment.spec.outside if isinstance(segment.spec, Link) else None
     return segment.bridge if outside is None else outside.device
 
 
 def _path_segment(segment: Segment) -> PathSegment:
     """A network or link as the shortest paths see it."""
-    wish = segment.wish
-    if isinstance(wish, Link):
-        return PathSegment(segment.name, segment.prefixes, wish.cost, link=True)
-    if wish.internal:  # no way out, whoever has the gateway's address; what its routers reach is still routed
+    spec = segment.spec
+    if isinstance(spec, Link):
+        return PathSegment(segment.name, segment.prefixes, spec.cost, link=True)
+    if spec.internal:  # no way out, whoever has the gateway's address; what its routers reach is still routed
         return PathSegment(segment.name, segment.prefixes)
-    if isinstance(wish.gateway, NodeGateway):
-        return PathSegment(segment.name, segment.prefixes, gateway=wish.gateway.node)
-    if host_is_gateway(wish) and segment.here:
+    if isinstance(spec.gateway, NodeGateway):
+        return PathSegment(segment.name, segment.prefixes, gateway=spec.gateway.node)
+    if host_is_gateway(spec) and segment.here:
         return PathSegment(segment.name, segment.prefixes, gateway=HOST)
     return PathSegment(segment.name, segment.prefixes, external=segment.gateways)
 
@@ -176,48 +176,48 @@ def _route(
     return Route(space, to, hops, metric or default, through(hops, on), kind)
 
 
-def _destination(wish: RouteWish, topology: Topology, layout: Layout, node: str) -> Prefix:
-    if wish.destination is not None:
-        return wish.destination
-    if isinstance(wish.via, str):
+def _destination(spec: RouteSpec, topology: Topology, layout: Layout, node: str) -> Prefix:
+    if spec.destination is not None:
+        return spec.destination
+    if isinstance(spec.via, str):
         shared = {nic.segment for nic in layout.nics[node]}
         via = next(
-            (i.ip for nic in layout.nics[wish.via] if nic.segment in shared for i in nic.addresses), None
+            (i.ip for nic in layout.nics[spec.via] if nic.segment in shared for i in nic.addresses), None
         )
         return DEFAULT[via.version if via else 4]
-    return DEFAULT[wish.via.version if wish.via else 4]
+    return DEFAULT[spec.via.version if spec.via else 4]
 
 
 def _written(
-    topology: Topology, layout: Layout, node: str, wish: RouteWish, on: dict[Name, list[Address]]
+    topology: Topology, layout: Layout, node: str, spec: RouteSpec, on: dict[Name, list[Address]]
 ) -> Route:
     space = node_space(topology.name, node)
-    to = _destination(wish, topology, layout, node)
-    if wish.kind != "unicast":
-        return _route(space, to, (), wish.metric, wish.kind, on)
-    nics = [nic for nic in layout.nics[node] if wish.dev in (None, nic.name)]
+    to = _destination(spec, topology, layout, node)
+    if spec.kind != "unicast":
+        return _route(space, to, (), spec.metric, spec.kind, on)
+    nics = [nic for nic in layout.nics[node] if spec.dev in (None, nic.name)]
     if not nics:
-        raise PlanError(f"{node} has no interface {wish.dev or ''}".rstrip(), at=wish.at)
-    via = _via(layout, nics, wish, to.version)
+        raise PlanError(f"{node} has no interface {spec.dev or ''}".rstrip(), at=spec.at)
+    via = _via(layout, nics, spec, to.version)
     if via is None:
-        return _route(space, to, (Hop(None, Name(space, nics[0].name)),), wish.metric, wish.kind, on)
+        return _route(space, to, (Hop(None, Name(space, nics[0].name)),), spec.metric, spec.kind, on)
     for nic in nics:
-        if wish.dev or any(via in interface.network for interface in nic.addresses):
-            return _route(space, to, (Hop(via, Name(space, nic.name)),), wish.metric, wish.kind, on)
+        if spec.dev or any(via in interface.network for interface in nic.addresses):
+            return _route(space, to, (Hop(via, Name(space, nic.name)),), spec.metric, spec.kind, on)
     nets = ", ".join(str(interface.network) for nic in nics for interface in nic.addresses) or "none"
     raise PlanError(
-        f"{node} is on no network with {via} ({nets})", at=wish.at, hint="`dev IF` says which way"
+        f"{node} is on no network with {via} ({nets})", at=spec.at, hint="`dev IF` says which way"
     )
 
 
-def _via(layout: Layout, nics: Iterable[Nic], wish: RouteWish, version: int) -> AnyAddress | None:
+def _via(layout: Layout, nics: Iterable[Nic], spec: RouteSpec, version: int) -> AnyAddress | None:
     """The next hop: an address as written, or that of a node on a shared segment."""
-    if not isinstance(wish.via, str):
-        return wish.via
+    if not isinstance(spec.via, str):
+        return spec.via
     shared = {nic.segment for nic in nics}
-    for nic in layout.nics[wish.via]:
+    for nic in layout.nics[spec.via]:
         if nic.segment in shared:
             for interface in nic.addresses:
                 if interface.version == version:
                     return interface.ip
-    raise PlanError(f"{wish.via} shares no network with this node", at=wish.at)
+    raise PlanError(f"{spec.via} shares no network with this node", at=spec.at)

@@ -47,16 +47,16 @@ class Seat(NamedTuple):
         return self.node.startswith("@")
 
 
-def host_seats(wish: Network | Link, hosts: Sequence[str]) -> list[Seat]:
+def host_seats(spec: Network | Link, hosts: Sequence[str]) -> list[Seat]:
     """The bridge of each of several hosts, of a network whose gateway each host is.
 
     What `gateway` writes is the first host's.
     """
-    if not (isinstance(wish, Network) and isinstance(wish.gateway, HostGateway)) or wish.external:
+    if not (isinstance(spec, Network) and isinstance(spec.gateway, HostGateway)) or spec.external:
         return []
-    first = Port(addresses=tuple(map(ip_interface, wish.gateway.addresses)))
+    first = Port(addresses=tuple(map(ip_interface, spec.gateway.addresses)))
     return [
-        Seat(f"@{host}", "", wish.name, Port() if index else first, f"{wish.name}/@{host}", wish.at)
+        Seat(f"@{host}", "", spec.name, Port() if index else first, f"{spec.name}/@{host}", spec.at)
         for index, host in enumerate(hosts)
     ]
 
@@ -71,7 +71,7 @@ def segment_names(topology: Topology) -> list[str]:
     return names
 
 
-def wishes(topology: Topology) -> Iterator[tuple[str, Network | Link]]:
+def specs(topology: Topology) -> Iterator[tuple[str, Network | Link]]:
     """Every network and link, by the name of its segment."""
     yield from topology.networks.items()
     yield from zip(segment_names(topology), topology.links, strict=True)
@@ -94,13 +94,13 @@ def seats_of(topology: Topology) -> list[Seat]:
     return seats
 
 
-def host_is_gateway(wish: Network | Link) -> bool:
+def host_is_gateway(spec: Network | Link) -> bool:
     """Whether the host itself has the gateway's address; somebody else's bridge gets nothing but ports."""
-    return isinstance(wish, Network) and isinstance(wish.gateway, HostGateway) and not wish.external
+    return isinstance(spec, Network) and isinstance(spec.gateway, HostGateway) and not spec.external
 
 
-def _ends_at_host(wish: Network | Link) -> bool:
-    return isinstance(wish, Link) and wish.outside is not None and wish.outside.kind == "host"
+def _ends_at_host(spec: Network | Link) -> bool:
+    return isinstance(spec, Link) and spec.outside is not None and spec.outside.kind == "host"
 
 
 def routers(topology: Topology) -> frozenset[str]:
@@ -118,7 +118,7 @@ def host_reach(topology: Topology, seats: Mapping[str, Sequence[Seat]]) -> froze
             if seat.node in forwards:
                 on[seat.node].append(name)
     waiting = [name for name, network in topology.networks.items() if host_is_gateway(network)]
-    reach = {*waiting, *(name for name, wish in wishes(topology) if _ends_at_host(wish))}
+    reach = {*waiting, *(name for name, spec in specs(topology) if _ends_at_host(spec))}
     while waiting:
         for seat in seats.get(waiting.pop(), ()):
             for name in on.pop(seat.node, ()):
@@ -136,8 +136,8 @@ def planned_loopbacks(
     if not planned:
         return {}
     families: dict[str, set[int]] = {name: set() for name in planned}
-    for name, wish in wishes(topology):
-        subnets = {subnet.version for subnet in wish.subnets}
+    for name, spec in specs(topology):
+        subnets = {subnet.version for subnet in spec.subnets}
         for seat in seats[name]:
             if seat.node in planned:
                 families[seat.node] |= subnets

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from netfab.errors import Location, PlanError
 from netfab.objects.base import HOST
-from netfab.plan.seats import Seat, wishes
+from netfab.plan.seats import Seat, specs
 from netfab.topology.grammar import tag_of
 from netfab.topology.schema import Link, Network, Topology
 
@@ -15,13 +15,13 @@ def conflicts(topology: Topology, seats: Mapping[str, Sequence[Seat]]) -> Iterat
     """Interfaces named so whose cable can't be: it has two ends, and both know the same VLANs."""
     far: dict[tuple[str, str], tuple[Hashable, str]] = {}
     widths = {(seat.node, seat.name): seat.port.mtu for several in seats.values() for seat in several}
-    for segment, wish in wishes(topology):
+    for segment, spec in specs(topology):
         for seat in seats[segment]:
             tag = tag_of(seat.name)
-            if tag and (message := _wrong(seat, tag, wish, seats[segment])):
+            if tag and (message := _wrong(seat, tag, spec, seats[segment])):
                 yield PlanError(message, at=_named_at(seat))
                 continue
-            there = _there(seat, wish, seats[segment])
+            there = _there(seat, spec, seats[segment])
             if there is None:
                 continue
             known = far.setdefault((seat.node, tag[0] if tag else seat.name), there)
@@ -43,15 +43,15 @@ def _named_at(seat: Seat) -> Location:
     return seat.at.of("name")
 
 
-def _wrong(seat: Seat, tag: tuple[str, int], wish: Network | Link, on_it: Sequence[Seat]) -> str:
+def _wrong(seat: Seat, tag: tuple[str, int], spec: Network | Link, on_it: Sequence[Seat]) -> str:
     """What is wrong with that interface's name; "" when nothing is."""
     what = f"{seat.name} of {seat.node} is VLAN {tag[1]} on {tag[0]}"
     if tag_of(tag[0]):
         return f"{what}, which is a VLAN itself"
-    if isinstance(wish, Network):
+    if isinstance(spec, Network):
         return ""
-    if wish.outside is not None:
-        return f"{what}, and {wish.outside.kind}:{wish.outside.device} is no cable of it"
+    if spec.outside is not None:
+        return f"{what}, and {spec.outside.kind}:{spec.outside.device} is no cable of it"
     (other,) = (one for one in on_it if one is not seat)
     other_tag = tag_of(other.name)
     if other_tag is None or other_tag[1] != tag[1]:
@@ -59,12 +59,12 @@ def _wrong(seat: Seat, tag: tuple[str, int], wish: Network | Link, on_it: Sequen
     return ""
 
 
-def _there(seat: Seat, wish: Network | Link, on_it: Sequence[Seat]) -> tuple[Hashable, str] | None:
+def _there(seat: Seat, spec: Network | Link, on_it: Sequence[Seat]) -> tuple[Hashable, str] | None:
     """Where the cable of an interface leads, for comparison and in words; None where it has none."""
-    if isinstance(wish, Network):
+    if isinstance(spec, Network):
         return HOST, "the host"
     others = [one for one in on_it if one is not seat]
-    if wish.outside is not None or not others:
+    if spec.outside is not None or not others:
         return None
     tag = tag_of(others[0].name)
     base = tag[0] if tag else others[0].name

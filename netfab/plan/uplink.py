@@ -29,14 +29,14 @@ ETHERNET = 1  # ARPHRD_ETHER, net/if_arp.h
 _HANDLERS = ("macvlan", "macvtap", "ipvlan", "ipvtap")  # that take all frames of a NIC, as a bridge does
 
 
-def nic_of(wish: Network | Link) -> str:
+def nic_of(spec: Network | Link) -> str:
     """The NIC that the network's bridge has as a port on this host; "" = none."""
-    return next((nic for host, nic in wish.uplink if not host), "") if isinstance(wish, Network) else ""
+    return next((nic for host, nic in spec.uplink if not host), "") if isinstance(spec, Network) else ""
 
 
-def original_of(wish: Network | Link, facts: Facts) -> Original | None:
+def original_of(spec: Network | Link, facts: Facts) -> Original | None:
     """What that NIC has, or had before the bridge did."""
-    nic = nic_of(wish)
+    nic = nic_of(spec)
     return facts.nics[nic].original if nic else None
 
 
@@ -68,12 +68,12 @@ def _setting(original: Original | None, which: int) -> int:
     return original.conf[which - 1] if original and original.conf else 0
 
 
-def held_by_host(wish: Network | Link, facts: Facts) -> Mapping[Address, str]:
+def held_by_host(spec: Network | Link, facts: Facts) -> Mapping[Address, str]:
     """The host's own addresses on the bridge, which are no node's."""
-    original = original_of(wish, facts)
+    original = original_of(spec, facts)
     if original is None:
         return {}
-    return {address_of(kept): f"this host, on {nic_of(wish)}" for kept in original.addresses}
+    return {address_of(kept): f"this host, on {nic_of(spec)}" for kept in original.addresses}
 
 
 def with_uplinks(facts: Facts, topology: Topology) -> Facts:
@@ -91,7 +91,7 @@ def with_uplinks(facts: Facts, topology: Topology) -> Facts:
 
 def through_bridges(facts: Facts, bridges: Iterable[tuple[Network | Link, str]]) -> Facts:
     """The facts with the host's ways out as they will be: by the bridge where they were by its NIC."""
-    now = {nic_of(wish): bridge for wish, bridge in bridges if nic_of(wish)}
+    now = {nic_of(spec): bridge for spec, bridge in bridges if nic_of(spec)}
     return facts._replace(uplinks=tuple(dict.fromkeys(now.get(device, device) for device in facts.uplinks)))
 
 

@@ -70,12 +70,12 @@ def behind(
     for host in hosts:
         if station := kept.get(f"{network}/@{host}"):
             stations[host] = station
-        wish = seen[host].networks.get(network) if host in seen else None
-        original = original_of(wish, facts[host]) if wish else None
-        if wish is not None and original is not None:
+        spec = seen[host].networks.get(network) if host in seen else None
+        original = original_of(spec, facts[host]) if spec else None
+        if spec is not None and original is not None:
             stations[host] = original.mac
             mtus.append(original.mtu)
-            for address, holder in held_by_host(wish, facts[host]).items():
+            for address, holder in held_by_host(spec, facts[host]).items():
                 held[address] = holder.replace("this host", host)
     return Behind(tuple(mtus), held, stations)
 

@@ -75,7 +75,7 @@ def _to_host(
     for nics in (nics for node, nics in layout.nics.items() if layout.has(node)):
         for nic in nics:
             segment, tag = layout.segments[nic.segment], tag_of(nic.name)
-            if tag and isinstance(segment.wish, Network):
+            if tag and isinstance(segment.spec, Network):
                 mac = mac_of(fabric, "host", nic.node, nic.name)
                 port = End(
                     Name(HOST, nic.host_link), mac, nic.mtu, settings=settings_for(nic.mtu, facts, NEW_LINK)

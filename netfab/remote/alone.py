@@ -65,7 +65,7 @@ def undetermined(
             message = f"the subnet of {demand.segment} depends on what the other hosts have"
             yield PlanError(message, at=demand.at, hint=f"write `subnet: {chosen}`{_OR}")
     agreed = {lease.key: lease.value for lease in held if lease.kind == encryption.LEASE}
-    for lease in plan.layout.wants:
+    for lease in plan.layout.claims:
         ours = lease.kind == encryption.LEASE and host in lease.key.split()
         if ours and agreed.get(lease.key, lease.value) != lease.value:
             yield PlanError(
@@ -73,11 +73,11 @@ def undetermined(
                 hint="apply to all hosts: they have to have new ones at once",
             )
     for name, hosts in place(topology).segments.items():
-        wish = topology.networks.get(name)
-        if wish is not None and wish.uplink and host in hosts and len(hosts) > 1 and wish.mtu is PLANNED:
+        spec = topology.networks.get(name)
+        if spec is not None and spec.uplink and host in hosts and len(hosts) > 1 and spec.mtu is PLANNED:
             message = f"the MTU of {name} depends on the NICs of the other hosts"
             hint = f"write `mtu: {plan.layout.segments[name].mtu}`{_OR}"
-            yield PlanError(message, at=wish.at.of("uplink"), hint=hint)
+            yield PlanError(message, at=spec.at.of("uplink"), hint=hint)
     for name, hosts in _spanning(topology):
         network = topology.networks[name]
         if host in hosts and ("vni", vni_key(network)) not in keys and _vni(network) is PLANNED:

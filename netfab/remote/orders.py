@@ -45,9 +45,9 @@ def desired_on(host: str, planned: Planned) -> Fabric:
 
 
 def _wants_on(host: str, planned: Planned) -> frozenset[Lease]:
-    wants = leases_within(planned.plans[host], planned.said[host].leases)
-    held = {(lease.kind, lease.key) for lease in wants}
-    return wants | {lease for lease in planned.kept if lease.kind in _HELD_ON and lease[:2] not in held}
+    claims = leases_within(planned.plans[host], planned.said[host].leases)
+    held = {(lease.kind, lease.key) for lease in claims}
+    return claims | {lease for lease in planned.kept if lease.kind in _HELD_ON and lease[:2] not in held}
 
 
 def last_of(said: Mapping[str, Hello]) -> Hello:

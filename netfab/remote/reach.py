@@ -58,7 +58,7 @@ def ways_of(
             if made and address is not None:
                 way = Way(sender, receiver, tunnel.port)
                 size = packet_around(segment.mtu, address.version, tunnel.encrypted)
-                need = Need(size, segment.name, segment.wish.at.own, tunnel.encrypted)
+                need = Need(size, segment.name, segment.spec.at.own, tunnel.encrypted)
                 found[way] = max(need, found.get(way, need), key=lambda one: one.size)
     return found
 

@@ -50,7 +50,7 @@ class Order(NamedTuple):
     generation: int
     record: Record  # as it is to be, less the objects
     fabric: Fabric
-    wants: frozenset[Lease]
+    claims: frozenset[Lease]
     published: tuple[Publish, ...]
     take_over: bool
     lock_timeout: float  # seconds
@@ -112,7 +112,7 @@ class Transaction:
             refuse_another(self._record, order.record.file, order.take_over)
             self._last = last_applied(self._store, name)
             try:
-                self._store.claim(name, order.wants)
+                self._store.claim(name, order.claims)
                 refuse_busy(order.published, self._host.held())
                 observed = self._host.observe(name, (order.fabric, self._last))
                 self.before = observed.own
@@ -163,7 +163,7 @@ class Transaction:
             name = self.order.fabric.name
             known = self._store.part(name) or Part(self.order.host, 0, "")
             if self._record is None:
-                self._store.commit(self.order.record, self.order.wants)
+                self._store.commit(self.order.record, self.order.claims)
             self._store.keep_part(name, known._replace(undecided=self.order.undecided()))
 
     def rollback(self, why: BaseException) -> None:
@@ -221,7 +221,7 @@ def decide(order: Order, store: Store, where: Where) -> None:
     """What is on this host is what should be: keep it. Raises StoreError."""
     if order.fabric:
         part = Part(order.host, order.generation, order.transaction)
-        remember(order.record, order.fabric, order.wants, store, where, part)
+        remember(order.record, order.fabric, order.claims, store, where, part)
     else:
         withdraw(where.run, order.fabric.name)
         store.forget(order.fabric.name)

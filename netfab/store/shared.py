@@ -68,11 +68,11 @@ class SharedBook:
 
     def settle(self, entry: Entry) -> None:
         """Hosts have what was decided, so it holds exactly that. Raises StoreError."""
-        wants = _exclusive(entry)
-        if self._begun_with is None or self._begun_with <= wants:
+        claims = _exclusive(entry)
+        if self._begun_with is None or self._begun_with <= claims:
             return
         try:
-            self._write(entry.name, [self._keys.put_held(entry.name, wants)])
+            self._write(entry.name, [self._keys.put_held(entry.name, claims)])
         except (StoreError, Locked) as error:
             raise StoreError(
                 f"fabric {entry.name} is applied, and what it let go of is still held: {error.message}",
@@ -101,7 +101,7 @@ class SharedBook:
             self._lock.keep_alive()
 
     def _claim(self, entry: Entry, before: Entry | None) -> None:
-        name, wants = entry.name, _exclusive(entry)
+        name, claims = entry.name, _exclusive(entry)
         begun = [] if before and entry.hosts == before.hosts else [self._keys.put_entry(undecided(entry))]
         reading = [self._keys.all_held(), *self._guards(name)]
         reply, end = self._client.transact((), reading), monotonic() + CONTENTION
@@ -110,10 +110,10 @@ class SharedBook:
             self._entry_in(reply, name)
             everybody = self._keys.read_held(reply)
             theirs, held = others(everybody, name), everybody.get(name, frozenset())
-            refuse(taken_vnis(wants, theirs.vnis), overlaps(wants, theirs.subnets))
+            refuse(taken_vnis(claims, theirs.vnis), overlaps(claims, theirs.subnets))
             if self._begun_with is None:
                 self._begun_with = held
-            writes = [*begun, *([] if wants <= held else [self._keys.put_held(name, held | wants)])]
+            writes = [*begun, *([] if claims <= held else [self._keys.put_held(name, held | claims)])]
             unmoved = etcd.nothing_written_below(self._keys.held(""), reply.revision)
             reply = self._client.transact([*self._fence(name), unmoved], writes, reading)
             if reply.done:

@@ -169,9 +169,9 @@ class SqliteStore:
             parts = self._db.execute("SELECT * FROM parts ORDER BY fabric")
             return [*fabrics, *leases, *parts]
 
-    def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
+    def claim(self, fabric: str, claims: Iterable[Lease]) -> None:
         """Hold these too; LeaseConflict when another fabric was first."""
-        wanted = frozenset(wants)
+        wanted = frozenset(claims)
         if wanted <= self.leases(fabric):
             return
         with self._as_store_error(), self._transaction():
@@ -183,9 +183,9 @@ class SqliteStore:
             )
             self._insert(fabric, wanted)
 
-    def commit(self, record: Record, wants: Iterable[Lease], part: Part | None = None) -> None:
+    def commit(self, record: Record, claims: Iterable[Lease], part: Part | None = None) -> None:
         """The fabric was applied: this record, and exactly these leases; and that part."""
-        wanted = frozenset(wants)
+        wanted = frozenset(claims)
         same = self.record(record.name) == record and self.leases(record.name) == wanted
         if same and part in (None, self.part(record.name)):
             return

@@ -86,14 +86,14 @@ class Store(Protocol):
     def contents(self) -> list[tuple[str | int, ...]]:
         """All that anybody may plan from: rows that differ whenever it does."""
 
-    def claim(self, fabric: str, wants: Iterable[Lease]) -> None:
+    def claim(self, fabric: str, claims: Iterable[Lease]) -> None:
         """Hold these too.
 
         Raises LeaseConflict, and holds nothing new, when another fabric has an overlapping subnet, the
         same published port, or a bridge of that name.
         """
 
-    def commit(self, record: Record, wants: Iterable[Lease], part: Part | None = None) -> None:
+    def commit(self, record: Record, claims: Iterable[Lease], part: Part | None = None) -> None:
         """The fabric was applied: keep its record, and exactly these leases; and what `part` says."""
 
     def part(self, fabric: str) -> Part | None:

@@ -1,6 +1,6 @@
 """What is done to a cable besides pulling it: how fast an end sends, what is lost on it, what it gets back.
 
-Done in a sandbox. Frames are dropped by a table of nft at an interface, one for each wish: what comes in by
+Done in a sandbox. Frames are dropped by one nft table for each interface and impairment: what comes in by
 it (`ingress`), and what goes out (`egress`).
 """
 

@@ -24,7 +24,7 @@ from netfab.topology.schema import (
     Places,
     Port,
     Prefix,
-    RouteWish,
+    RouteSpec,
     Topology,
     default_pools,
 )
@@ -193,7 +193,7 @@ def _port(one: Attachment) -> Port:
     )
 
 
-def _routes(attachments: Iterable[Attachment]) -> Iterator[RouteWish]:
+def _routes(attachments: Iterable[Attachment]) -> Iterator[RouteSpec]:
     """Default routes, the last one of each family; and the way to a gateway outside of the subnet."""
     ways: dict[int, tuple[Attachment, Address]] = {}
     for one in attachments:
@@ -202,8 +202,8 @@ def _routes(attachments: Iterable[Attachment]) -> Iterator[RouteWish]:
     for one, gateway in ways.values():
         if not any(gateway in interface.network for interface in map(ip_interface, one.addresses)):
             host: Prefix = IPv4Network(gateway) if gateway.version == 4 else IPv6Network(gateway)
-            yield RouteWish(host, None, one.interface, None, "unicast", NOWHERE)
-        yield RouteWish(None, gateway, one.interface, None, "unicast", NOWHERE)
+            yield RouteSpec(host, None, one.interface, None, "unicast", NOWHERE)
+        yield RouteSpec(None, gateway, one.interface, None, "unicast", NOWHERE)
 
 
 def in_subnet(address: Address, subnets: Iterable[Interface]) -> Interface | None:

@@ -18,7 +18,7 @@ from netfab.topology.schema import (
     Attachment,
     ContainerMode,
     ExternalGateway,
-    FileWish,
+    FileSpec,
     Gateway,
     HostMode,
     Link,
@@ -31,10 +31,10 @@ from netfab.topology.schema import (
     Prefix,
     Publish,
     Ready,
-    RouteWish,
-    SubnetWish,
+    RouteSpec,
+    SubnetSpec,
     Topology,
-    VxlanWish,
+    VxlanSpec,
 )
 from netfab.topology.yaml_text import yaml_text
 
@@ -94,26 +94,26 @@ def _network(network: Network) -> Plain:
     return _less_empty(said)
 
 
-def _vxlan(wish: VxlanWish | None) -> object:
-    if wish is None:
+def _vxlan(spec: VxlanSpec | None) -> object:
+    if spec is None:
         return "none"
-    vni = {} if wish.vni is PLANNED else {"vni": str(wish.vni)}
-    return {**vni, "port": str(wish.port), "control": wish.control}
+    vni = {} if spec.vni is PLANNED else {"vni": str(spec.vni)}
+    return {**vni, "port": str(spec.port), "control": spec.control}
 
 
 def _mtu(mtu: object) -> str:
     return "auto" if mtu is PLANNED else str(mtu)
 
 
-def _subnets(subnets: Sequence[Prefix | SubnetWish]) -> Plain:
+def _subnets(subnets: Sequence[Prefix | SubnetSpec]) -> Plain:
     """`subnet` has what is written, `ipv6` which families there are."""
     if not subnets:
         return {"subnet": "none"}
     families = {each.version for each in subnets}
     written = [
-        f"/{each.size}" if isinstance(each, SubnetWish) else str(each)
+        f"/{each.size}" if isinstance(each, SubnetSpec) else str(each)
         for each in subnets
-        if not isinstance(each, SubnetWish) or each.size is not None
+        if not isinstance(each, SubnetSpec) or each.size is not None
     ]
     return {
         "subnet": written,
@@ -269,7 +269,7 @@ def _networks(attachments: Sequence[Attachment]) -> object:
     return {network: port for each in joined for network, port in each.items()}
 
 
-def _route(route: RouteWish) -> str:
+def _route(route: RouteSpec) -> str:
     words: list[str] = [] if route.kind == "unicast" else [route.kind]
     words.append("default" if route.destination is None else str(route.destination))
     for word, value in (("via", route.via), ("dev", route.dev), ("metric", route.metric)):
@@ -277,7 +277,7 @@ def _route(route: RouteWish) -> str:
     return " ".join(words)
 
 
-def _file(file: FileWish) -> Plain:
+def _file(file: FileSpec) -> Plain:
     said = {"content": file.content} if file.content is not None else {"source": file.source}
     return {**said, "mode": f"{file.mode:04o}", "owner": file.owner}
 

@@ -34,8 +34,8 @@ from netfab.topology.schema import (
     NodeGateway,
     NoGateway,
     Prefix,
-    SubnetWish,
-    VxlanWish,
+    SubnetSpec,
+    VxlanSpec,
 )
 from netfab.topology.subnets import SUBNETS, subnets_of
 from netfab.topology.tree import Map, Scalar, Sequence, Tree
@@ -93,8 +93,8 @@ def _uplink(tree: Tree, path: str, run: Run) -> tuple[tuple[str, str], ...]:
     return (("", INTERFACE_NAME.read(tree, path, run)),)
 
 
-def _vxlan(tree: Tree, path: str, run: Run) -> VxlanWish:
-    return VxlanWish(**read_record(_VXLAN, map_of(tree, path, run), path, run).values)
+def _vxlan(tree: Tree, path: str, run: Run) -> VxlanSpec:
+    return VxlanSpec(**read_record(_VXLAN, map_of(tree, path, run), path, run).values)
 
 
 _UPLINKS: Final = named(grammar.name, INTERFACE_NAME, NAME)
@@ -127,7 +127,7 @@ def network_of(name: str, record: Record, own: Collection[str], unread: Collecti
     those of which something could not be read, from which nothing follows.
     """
     values = record.values
-    subnets: tuple[Prefix | SubnetWish, ...] = (SubnetWish(4, None),)
+    subnets: tuple[Prefix | SubnetSpec, ...] = (SubnetSpec(4, None),)
     try:
         subnets = subnets_of(values, own, {4: None, 6: None})
     except Wrong as wrong:
@@ -207,7 +207,7 @@ def _ranges(network: Network) -> Iterator[str]:
 def written_subnet(network: Network, family: int) -> Prefix | None:
     """The network's subnet of that family, where it is written."""
     for subnet in network.subnets:
-        if not isinstance(subnet, SubnetWish) and subnet.version == family:
+        if not isinstance(subnet, SubnetSpec) and subnet.version == family:
             return subnet
     return None
 

@@ -34,14 +34,14 @@ from netfab.topology.schema import (
     Bridged,
     Command,
     ContainerMode,
-    FileWish,
+    FileSpec,
     HostMode,
     Mode,
     Mount,
     NoneMode,
     Places,
     Ready,
-    RouteWish,
+    RouteSpec,
 )
 from netfab.topology.tree import Map, Scalar, Sequence, Tree
 from netfab.tuples import NamedTuple
@@ -152,7 +152,7 @@ def _publish(tree: Tree, path: str, run: Run) -> tuple[Forwarding, Location]:
     return parsed(phrases.forwarding, tree, path, run), run.at(tree, path)
 
 
-def _route(tree: Tree, path: str, run: Run) -> RouteWish:
+def _route(tree: Tree, path: str, run: Run) -> RouteSpec:
     return parsed(lambda text: phrases.route(text, run.at(tree, path)), tree, path, run)
 
 
@@ -169,7 +169,7 @@ _FILE: Final[dict[str, Reader[Any]]] = {
 }
 
 
-def _files(tree: Tree, path: str, run: Run) -> tuple[FileWish, ...]:
+def _files(tree: Tree, path: str, run: Run) -> tuple[FileSpec, ...]:
     found = []
     entries = map_of(tree, path, run)
     for key, value in entries.values.items():
@@ -182,7 +182,7 @@ def _files(tree: Tree, path: str, run: Run) -> tuple[FileWish, ...]:
     return tuple(found)
 
 
-def _file(target: str, tree: Tree, path: str, run: Run) -> FileWish:
+def _file(target: str, tree: Tree, path: str, run: Run) -> FileSpec:
     if type(tree) is Scalar and not tree.is_null:
         raise run.error(tree, path, "a map is due: `{content: text}` or `{source: ./file}`")
     wrong = len(run.errors)
@@ -196,7 +196,7 @@ def _file(target: str, tree: Tree, path: str, run: Run) -> FileWish:
             run.error_at(written.at.of("source"), str(error))
     if ("content" in values) == ("source" in values) and wrong == len(run.errors):
         raise run.error(tree, path, "exactly one of `content` and `source` is due")
-    return FileWish(
+    return FileSpec(
         target,
         values.get("content"),
         source,

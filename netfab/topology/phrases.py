@@ -17,7 +17,7 @@ from netfab.topology.grammar import (
     quoted,
     whole,
 )
-from netfab.topology.schema import DEVICE_ENDS, Address, Mount, Prefix, Publish, Ready, RouteWish
+from netfab.topology.schema import DEVICE_ENDS, Address, Mount, Prefix, Publish, Ready, RouteSpec
 from netfab.tuples import NamedTuple
 
 ROUTE_KINDS = ("unicast", "blackhole", "unreachable", "prohibit")
@@ -119,7 +119,7 @@ def absolute(text: str) -> str:
     return posixpath.normpath("/" + text.lstrip("/"))
 
 
-def route(text: str, at: Location) -> RouteWish:
+def route(text: str, at: Location) -> RouteSpec:
     """ip-route(8): `10.9.0.0/16 via hub dev eth1 metric 50`, `default via 10.0.0.1`, `blackhole PREFIX`."""
     words = text.split()
     kind = words.pop(0) if words and words[0] in ROUTE_KINDS else "unicast"
@@ -149,7 +149,7 @@ def route(text: str, at: Location) -> RouteWish:
     via = _next_hop(options["via"]) if "via" in options else None
     if destination and via and not isinstance(via, str) and via.version != destination.version:
         raise Wrong(f"{quoted(text)}: `{via}` is not of the destination's family")
-    return RouteWish(
+    return RouteSpec(
         destination,
         via,
         interface_name(options["dev"]) if "dev" in options else None,

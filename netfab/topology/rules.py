@@ -24,7 +24,7 @@ from netfab.topology.schema import (
     Port,
     Prefix,
     Publish,
-    SubnetWish,
+    SubnetSpec,
     Topology,
 )
 from netfab.topology.unread import Unread
@@ -133,17 +133,17 @@ def _gateway_addresses(
 
 def _first_usable(network: Network) -> Iterator[Address]:
     for subnet in network.subnets:
-        if not isinstance(subnet, SubnetWish):
+        if not isinstance(subnet, SubnetSpec):
             yield subnet[1] if unusable(subnet[0], subnet) else subnet[0]
 
 
 def _misplaced(
-    interface: Interface, plain: bool, where: str, subnets: tuple[Prefix | SubnetWish, ...]
+    interface: Interface, plain: bool, where: str, subnets: tuple[Prefix | SubnetSpec, ...]
 ) -> str:
     """What is wrong with a written address on these subnets; a planned one is the planner's to check."""
     for subnet in subnets:
         if subnet.version == interface.version:
-            if isinstance(subnet, SubnetWish):
+            if isinstance(subnet, SubnetSpec):
                 return ""
             if message := unusable(interface.ip, subnet):
                 return message

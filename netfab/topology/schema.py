@@ -58,7 +58,7 @@ def default_pools(at: Location) -> tuple[Pool, ...]:
     )
 
 
-class SubnetWish(NamedTuple):
+class SubnetSpec(NamedTuple):
     """A subnet to be planned: its family, and the written size (None: the pool's)."""
 
     family: Literal[4, 6]
@@ -158,7 +158,7 @@ class Publish(NamedTuple):
         return "" if address is None else f"[{address}]:" if address.version == 6 else f"{address}:"
 
 
-class RouteWish(NamedTuple):
+class RouteSpec(NamedTuple):
     """A written route: `10.9.0.0/16 via hub dev eth1 metric 50`. No destination: the default one."""
 
     destination: Prefix | None
@@ -178,8 +178,8 @@ class Mount(NamedTuple):
     at: Location
 
 
-class FileWish(NamedTuple):
-    """One entry of `files`: content or source is set; fabric.py reads what a source holds into content."""
+class FileSpec(NamedTuple):
+    """One entry of `files`: content or source is set; files/loading.py reads a source into content."""
 
     path: str
     content: str | None
@@ -250,7 +250,7 @@ class Node(NamedTuple):
     attachments: tuple[Attachment, ...] = ()
     publish: tuple[Publish, ...] = ()
     auto_routes: bool = True
-    routes: tuple[RouteWish, ...] = ()
+    routes: tuple[RouteSpec, ...] = ()
     forward: bool = False
     loopback: tuple[Address, ...] | Planned = ()  # () none, PLANNED for `true`
     env: tuple[tuple[str, str], ...] = ()
@@ -270,7 +270,7 @@ class Node(NamedTuple):
     pids: int | None = None
     restart: str = "no"  # no | always | on-failure[:N] | unless-stopped
     dns: tuple[str, ...] = ()  # addresses or node names
-    files: tuple[FileWish, ...] = ()
+    files: tuple[FileSpec, ...] = ()
     exec: tuple[Command, ...] = ()
     ready: tuple[Ready, ...] = ()
     depends_on: tuple[str, ...] = ()
@@ -279,7 +279,7 @@ class Node(NamedTuple):
     by_command: ByCommand | None = None  # no file says so
 
 
-class VxlanWish(NamedTuple):
+class VxlanSpec(NamedTuple):
     """`vxlan`: how a network gets to other hosts."""
 
     vni: int | Planned = PLANNED
@@ -293,7 +293,7 @@ class Network(NamedTuple):
     name: str
     at: Places
     bridge: str | Planned = PLANNED
-    subnets: tuple[Prefix | SubnetWish, ...] = (SubnetWish(4, None),)  # () = `subnet: none`
+    subnets: tuple[Prefix | SubnetSpec, ...] = (SubnetSpec(4, None),)  # () = `subnet: none`
     gateway: Gateway = HostGateway()
     range: tuple[Prefix, ...] = ()  # at most one per family
     internal: bool = False
@@ -303,7 +303,7 @@ class Network(NamedTuple):
     external: bool | str = False  # True, or FABRIC/NETWORK
     uplink: tuple[tuple[str, str], ...] = ()  # (host or "", NIC)
     hosts: tuple[str, ...] = ()
-    vxlan: VxlanWish | None = VxlanWish()  # None: it stays on one host
+    vxlan: VxlanSpec | None = VxlanSpec()  # None: it stays on one host
     encrypt: bool = False
     openvswitch: bool = False  # its bridge is of Open vSwitch; no file says so
     guarded: bool = True  # False: no rule of ours is about it; no file says so
@@ -336,7 +336,7 @@ class Link(NamedTuple):
     """A point-to-point veth, or a node on a NIC of the host; after `between`, `pairs`, `chain` and `ring`."""
 
     ends: tuple[Endpoint, Endpoint]
-    subnets: tuple[Prefix | SubnetWish, ...]  # () = `subnet: none`; a planned one is a /31 (IPv6 /127)
+    subnets: tuple[Prefix | SubnetSpec, ...]  # () = `subnet: none`; a planned one is a /31 (IPv6 /127)
     cost: int
     at: Places
 

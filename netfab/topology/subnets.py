@@ -8,9 +8,9 @@ from typing import Any, Final, Literal
 from netfab.topology import addresses
 from netfab.topology.grammar import Wrong
 from netfab.topology.reading import Reader, choice, listed, pattern, scalar, words
-from netfab.topology.schema import Prefix, SubnetWish
+from netfab.topology.schema import Prefix, SubnetSpec
 
-Subnets = tuple[Prefix | SubnetWish, ...]
+Subnets = tuple[Prefix | SubnetSpec, ...]
 Families = Literal["4", "46", "6"]
 
 SUBNETS: Final[dict[str, Reader[Any]]] = {
@@ -34,12 +34,12 @@ def subnets_of(
         if ipv6 in ("46", "6") and "ipv6" in own and "subnet" in own:
             raise Wrong("`subnet: none` has no addresses, and `ipv6` asks for some; leave one of them out")
         return ()
-    found: dict[Literal[4, 6], Prefix | SubnetWish] = {}
+    found: dict[Literal[4, 6], Prefix | SubnetSpec] = {}
     for item in written or ():
         family: Literal[4, 6]
         if isinstance(item, int):
             family = 6 if item > 31 or ipv6 == "6" else 4
-            subnet: Prefix | SubnetWish = SubnetWish(family, item)
+            subnet: Prefix | SubnetSpec = SubnetSpec(family, item)
         else:
             family, subnet = item.version, item
         if family in found:
@@ -50,7 +50,7 @@ def subnets_of(
     if ipv6 == "4" and 6 in found and "ipv6" in own:
         raise Wrong(f"{found[6]} is an IPv6 subnet, and `ipv6: false` says that there is none")
     if ipv6 == "46" or (ipv6 != "6" and not found):
-        found.setdefault(4, SubnetWish(4, planned[4]))
+        found.setdefault(4, SubnetSpec(4, planned[4]))
     if ipv6 in ("46", "6"):
-        found.setdefault(6, SubnetWish(6, planned[6]))
+        found.setdefault(6, SubnetSpec(6, planned[6]))
     return tuple(found[family] for family in sorted(found))

@@ -33,7 +33,7 @@ _TWICE = """
 import time
 from netfab.imperative import adhoc
 def attach(n):
-    adhoc.attach(adhoc.wish_of("br7", "pid:{pid}", [f"10.7.0.{{n}}/24@10.7.0.1"], f"eth{{n}}", "", "", 0))
+    adhoc.attach(adhoc.request_of("br7", "pid:{pid}", [f"10.7.0.{{n}}/24@10.7.0.1"], f"eth{{n}}", "", "", 0))
 attach(2)
 start = time.perf_counter()
 attach(3)

@@ -63,8 +63,10 @@ def host_state() -> dict[str, frozenset[object]]:
 
 def attach(bridge: str, guest: str, *words: str, **options: Any) -> adhoc.Outcome:
     named = {"interface": "eth1", "host_link": "", "family": "", "mtu": 0, "rate": ""}
-    wish = adhoc.wish_of(bridge, guest, words, **(named | {k: v for k, v in options.items() if k in named}))
-    return adhoc.attach(wish, **{k: v for k, v in options.items() if k not in named})
+    request = adhoc.request_of(
+        bridge, guest, words, **(named | {k: v for k, v in options.items() if k in named})
+    )
+    return adhoc.attach(request, **{k: v for k, v in options.items() if k not in named})
 
 
 def addresses(guest: str, link: str = "eth1") -> list[str]:
@@ -250,7 +252,7 @@ def test_no_netmask_is_refused_before_anything_is_made(blue: str) -> None:
     )
 
 
-def test_another_wish_for_the_same_interface_is_refused_until_it_is_to_replace(blue: str) -> None:
+def test_another_request_for_the_same_interface_is_refused_until_it_is_to_replace(blue: str) -> None:
     attach("br7", blue, "10.7.0.2/24")
 
     with pytest.raises(NetfabError, match="attached already") as refused:

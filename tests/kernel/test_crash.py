@@ -157,7 +157,7 @@ def test_a_command_killed_between_any_two_calls_is_made_good_by_the_next(
 
 
 def _attach(*words: str, replace: bool = False) -> adhoc.Outcome:
-    return adhoc.attach(adhoc.wish_of("br7", "netns:guest", words), replace=replace)
+    return adhoc.attach(adhoc.request_of("br7", "netns:guest", words), replace=replace)
 
 
 def _detach() -> adhoc.Outcome:

@@ -33,7 +33,7 @@ def ip(*words: str) -> str:
 
 def attach(guest: str, *words: str) -> adhoc.Outcome:
     return adhoc.attach(
-        adhoc.wish_of(
+        adhoc.request_of(
             "br7",
             guest,
             words,

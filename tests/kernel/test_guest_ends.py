@@ -62,7 +62,7 @@ def hook_at(number: int, what: Callable[[], None]) -> tuple[Callable[[Any], bool
 
 
 def attached(pid: int, hook: Callable[[Any], bool]) -> None:
-    adhoc.attach(adhoc.wish_of("br7", f"pid:{pid}", WORDS), HERE._replace(hook=hook))
+    adhoc.attach(adhoc.request_of("br7", f"pid:{pid}", WORDS), HERE._replace(hook=hook))
 
 
 def state() -> dict[str, frozenset[object]]:
@@ -98,7 +98,7 @@ def test_a_guest_that_ends_at_any_step_of_attach_is_said_to_have_gone_and_nothin
 
 def test_another_guest_keeps_what_it_has() -> None:
     with guest() as stays, guest() as goes:
-        adhoc.attach(adhoc.wish_of("br7", f"pid:{stays}", ["10.7.0.9/24"]))
+        adhoc.attach(adhoc.request_of("br7", f"pid:{stays}", ["10.7.0.9/24"]))
         before = state()
         hook, _ = hook_at(9, lambda: end(goes))
 

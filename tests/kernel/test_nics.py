@@ -75,8 +75,8 @@ def attach(nic: str = "ens1", guest: str = "blue", *words: str, where: Where = H
     moves, mtu, replace = options.pop("moves", False), options.pop("mtu", 0), options.pop("replace", False)
     host_link = options.pop("host_link", "")
     assert not options
-    wish = adhoc.wish_of(nic, f"netns:{guest}", words, "eth1", host_link, "", mtu, moves=moves)
-    return adhoc.attach(wish, where, replace)
+    request = adhoc.request_of(nic, f"netns:{guest}", words, "eth1", host_link, "", mtu, moves=moves)
+    return adhoc.attach(request, where, replace)
 
 
 def detach(nic: str = "ens1", guest: str = "blue", where: Where = HERE) -> Any:

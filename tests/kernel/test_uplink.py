@@ -213,7 +213,7 @@ def settled_addresses(link: str) -> str:
 
 @pytest.mark.usefixtures("machine")
 def test_a_guest_of_the_bridge_and_the_lan_reach_each_other() -> None:
-    adhoc.attach(adhoc.wish_of("br0", "netns:blue", ["198.51.100.20/24"]))
+    adhoc.attach(adhoc.request_of("br0", "netns:blue", ["198.51.100.20/24"]))
     uplink.uplink("br0", "ens1")
 
     assert reaches("blue", "198.51.100.9")
@@ -223,7 +223,7 @@ def test_a_guest_of_the_bridge_and_the_lan_reach_each_other() -> None:
 
 @pytest.mark.usefixtures("machine")
 def test_the_bridge_stays_for_its_guests_when_the_nic_goes_and_goes_with_the_last() -> None:
-    adhoc.attach(adhoc.wish_of("br0", "netns:blue", ["198.51.100.20/24"]))
+    adhoc.attach(adhoc.request_of("br0", "netns:blue", ["198.51.100.20/24"]))
     uplink.uplink("br0", "ens1")
 
     uplink.detach("br0", "ens1")
@@ -240,7 +240,7 @@ UNPLUGGED = "ens1, the uplink of br0, is gone from this host; it is lent again w
 
 @pytest.mark.usefixtures("machine")
 def test_a_nic_that_is_unplugged_is_told_of_and_hinders_no_repair_and_is_lent_again_when_it_is_back() -> None:
-    adhoc.attach(adhoc.wish_of("br0", "netns:blue", ["198.51.100.20/24"]))
+    adhoc.attach(adhoc.request_of("br0", "netns:blue", ["198.51.100.20/24"]))
     uplink.uplink("br0", "ens1")
     sh("ip link delete ens1; ip -n blue link delete eth1")
 

@@ -219,7 +219,7 @@ def test_the_vlan_that_a_bridge_has_anyway_needs_nothing() -> None:
 
 @pytest.mark.usefixtures("nic")
 def test_a_nic_is_moved_with_all_its_vlans_or_not_at_all() -> None:
-    wish = adhoc.wish_of("ens1", BLUE, ["198.51.100.3/24", "@20"], "eth1", moves=True)
+    request = adhoc.request_of("ens1", BLUE, ["198.51.100.3/24", "@20"], "eth1", moves=True)
 
     with pytest.raises(NetfabError, match="--direct-phys moves the NIC with all its VLANs"):
-        adhoc.attach(wish)
+        adhoc.attach(request)

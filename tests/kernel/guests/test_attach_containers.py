@@ -33,7 +33,7 @@ def lxc(group: str, rootfs: Path) -> Iterator[managers.Lxc]:
 
 
 def attach(guest: str, *words: str) -> None:
-    adhoc.attach(adhoc.wish_of("br7", guest, words))
+    adhoc.attach(adhoc.request_of("br7", guest, words))
 
 
 def attached() -> list[str]:

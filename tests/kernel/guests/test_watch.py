@@ -50,7 +50,7 @@ def watching() -> Iterator[Watching]:
 @pytest.fixture
 def blue() -> str:
     ip("netns", "add", "blue")
-    adhoc.attach(adhoc.wish_of("br7", "netns:blue", ["10.7.0.2/24"]))
+    adhoc.attach(adhoc.request_of("br7", "netns:blue", ["10.7.0.2/24"]))
     return "blue"
 
 
@@ -108,7 +108,7 @@ def docker(group: str, rootfs: Path) -> Iterator[managers.Docker]:
 
 def test_a_container_that_restarts_is_attached_again(docker: managers.Docker, watching: Watching) -> None:
     docker.run("web")
-    adhoc.attach(adhoc.wish_of("br7", "web", ["10.7.0.2/24"]))
+    adhoc.attach(adhoc.request_of("br7", "web", ["10.7.0.2/24"]))
     ready(watching())
 
     docker("restart", "--time=0", "web")

@@ -24,8 +24,8 @@ BEFORE, AFTER = {"shop.web"}, {"shop.web", "shop.log"}
 
 def lent(text: str) -> str:
     """The file with the hosts' only NIC, by which ssh comes, as a port of the network's bridge."""
-    wish = "{uplink: wire0, vxlan: none, subnet: 192.0.2.0/24, range: 192.0.2.128/25, gateway: none}"
-    return text.replace("lan: {}", f"lan: {wish}")
+    spec = "{uplink: wire0, vxlan: none, subnet: 192.0.2.0/24, range: 192.0.2.128/25, gateway: none}"
+    return text.replace("lan: {}", f"lan: {spec}")
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -42,7 +42,7 @@ def subnets(found: Plan) -> dict[str, str]:
 
 
 def subnet_leases(found: Plan) -> frozenset[Lease]:
-    return frozenset(lease for lease in found.wants if lease.kind in ("subnet", "shared"))
+    return frozenset(lease for lease in found.claims if lease.kind in ("subnet", "shared"))
 
 
 def addresses(found: Plan, node: str) -> list[str]:

@@ -162,14 +162,14 @@ def test_nothing_is_given_out_twice(seed: int) -> None:
 def test_planning_again_plans_the_same(seed: int) -> None:
     text = random_file(Random(seed))
     first = planned(text)
-    leases = next(iter(first.values())).layout.wants
+    leases = next(iter(first.values())).layout.claims
 
     again = planned(text, leases)
 
     assert {host: plan.fabric for host, plan in again.items()} == {
         host: plan.fabric for host, plan in first.items()
     }
-    assert all(plan.layout.wants == leases for plan in again.values())
+    assert all(plan.layout.claims == leases for plan in again.values())
 
 
 def ten(nodes: int) -> str:
@@ -183,7 +183,7 @@ def ten(nodes: int) -> str:
 
 def test_one_more_node_is_three_more_entries_on_each_other_host_and_nothing_else() -> None:
     before = planned(ten(20))
-    after = planned(ten(21), next(iter(before.values())).layout.wants)
+    after = planned(ten(21), next(iter(before.values())).layout.claims)
 
     for host in [f"h{n}" for n in range(2, 11)]:
         changes = [
@@ -214,7 +214,7 @@ def test_each_host_has_an_address_of_its_own_which_its_nodes_leave_by() -> None:
 def test_a_written_gateway_is_the_first_hosts_and_leases_stay() -> None:
     text = TWO + "networks: {lan: {subnet: 10.9.0.0/24, gateway: 10.9.0.254, hosts: [%s]}}\n"
     first = planned(text % "h1, h2")
-    leases = next(iter(first.values())).layout.wants
+    leases = next(iter(first.values())).layout.claims
 
     def own(plans: Mapping[str, Plan]) -> list[str]:
         return [str(thing.address) for plan in plans.values() for thing in of_kind(plan, Address)]
@@ -225,7 +225,7 @@ def test_a_written_gateway_is_the_first_hosts_and_leases_stay() -> None:
 
 def test_a_host_that_joins_takes_no_address_that_is_leased() -> None:
     text = TWO + "networks: {lan: {hosts: [%s]}}\nnodes: {n1..3: {networks: [lan], runs_on: h1}}"
-    leases = planned(text % "h1")["h1"].layout.wants
+    leases = planned(text % "h1")["h1"].layout.claims
 
     plans = planned(text % "h1, h2", leases)
 
@@ -333,7 +333,7 @@ def test_a_port_is_published_by_the_host_that_runs_the_node() -> None:
     plans = planned(text)
 
     for host, plan in plans.items():
-        assert [lease.key for lease in plan.wants if lease.kind == "publish"] == ["tcp/*/8080"], host
+        assert [lease.key for lease in plan.claims if lease.kind == "publish"] == ["tcp/*/8080"], host
 
 
 def test_vnis_stay_and_others_tunnels_are_avoided() -> None:
@@ -342,7 +342,7 @@ def test_vnis_stay_and_others_tunnels_are_avoided() -> None:
     first = planned(text % "", given={"h1": taken})
     again = planned(
         (text % ", c: {hosts: [h1, h2]}").replace("{a: {", "{aa: {hosts: [h1, h2]}, a: {"),
-        first["h1"].layout.wants,
+        first["h1"].layout.claims,
     )
 
     def vnis(plans: Mapping[str, Plan]) -> dict[str, int]:
@@ -356,8 +356,8 @@ def test_vnis_stay_and_others_tunnels_are_avoided() -> None:
 def test_a_network_that_is_on_one_host_for_a_while_keeps_its_vni() -> None:
     text = TWO + "networks: {a: {hosts: [%s]}, b: {hosts: [h1, h2]}}"
     first = planned(text % "h1, h2")["h1"].layout
-    alone = planned(text % "h1", first.wants)["h1"].layout
-    again = planned(text % "h1, h2", alone.wants)["h1"].layout
+    alone = planned(text % "h1", first.claims)["h1"].layout
+    again = planned(text % "h1, h2", alone.claims)["h1"].layout
 
     assert alone.segments["a"].tunnel is None
     assert again.segments["a"].tunnel == first.segments["a"].tunnel
@@ -365,7 +365,7 @@ def test_a_network_that_is_on_one_host_for_a_while_keeps_its_vni() -> None:
 
 def test_a_leased_vni_that_somebody_else_has_now_is_an_error_and_no_other_vni() -> None:
     text = TWO + SPANNING % ""
-    leases = planned(text)["h1"].layout.wants
+    leases = planned(text)["h1"].layout.claims
 
     with pytest.raises(NetfabError, match="VNI 1, for network lan, is vx1's on h2"):
         planned(text, leases, {"h2": facts("192.0.2.2", vnis=((1, "vx1's on this host"),))})
@@ -481,7 +481,7 @@ def test_part_after_part_makes_on_every_host_what_all_of_them_make_at_once(seed:
 def test_a_part_tells_other_hosts_of_its_nodes_and_of_no_others() -> None:
     text = TWO + "networks: {lan: {}}\nnodes: {%s: {networks: [lan], runs_on: [h1, h2]}}"
     before = planned(text % "n1..2")
-    after = planned(text % "n1..6", next(iter(before.values())).layout.wants)
+    after = planned(text % "n1..6", next(iter(before.values())).layout.claims)
 
     found = within(part_of(read(text % "n1..6"), after["h1"], ["n4"]), before["h1"].fabric)
 
@@ -512,7 +512,7 @@ def test_a_node_that_moved_is_looked_for_on_its_new_host_only() -> None:
         " n2..3: {networks: [lan], runs_on: [h1, h2]}}"
     )
     before = planned(text % "h1")
-    moved = planned(text % "h2", next(iter(before.values())).layout.wants)
+    moved = planned(text % "h2", next(iter(before.values())).layout.claims)
 
     there = {
         host: within(part_of(read(text % "h2"), plan, ["n1"]), before[host].fabric)

@@ -91,8 +91,8 @@ def test_a_gateway_that_comes_later_moves_nobody() -> None:
     text = "{name: lab, networks: {a: {gateway: none}}, nodes: {x: {networks: [a]}, r: {networks: [a]}}}"
     first = planned(text)
 
-    by_host = planned(text.replace("none", "host"), first.wants)
-    by_node = planned(text.replace("none", "r"), by_host.wants)
+    by_host = planned(text.replace("none", "host"), first.claims)
+    by_node = planned(text.replace("none", "r"), by_host.claims)
 
     assert addresses(first, "x") == addresses(by_host, "x") == addresses(by_node, "x")
     assert (addresses(by_host, HOST), addresses(by_node, "r")) == (["br-a 10.0.0.1/24"], ["eth0 10.0.0.1/24"])
@@ -102,7 +102,7 @@ def test_another_gateway_takes_the_address_of_the_one_before() -> None:
     text = "{name: lab, networks: {a: {gateway: r}}, nodes: {r: {networks: [a]}, s: {networks: [a]}}}"
     first = planned(text)
 
-    found = planned(text.replace("gateway: r", "gateway: s"), first.wants)
+    found = planned(text.replace("gateway: r", "gateway: s"), first.claims)
 
     assert (addresses(found, "s"), addresses(found, "r")) == (["eth0 10.0.0.1/24"], ["eth0 10.0.0.2/24"])
 
@@ -121,7 +121,7 @@ def test_a_leased_address_stays_when_a_range_is_written_elsewhere() -> None:
     text = "{name: lab, networks: {a: {subnet: 10.5.0.0/24}}, nodes: {x: {networks: [a]}}}"
     first = planned(text)
 
-    found = planned(text.replace("/24}", "/24, range: 10.5.0.64/26}"), first.wants)
+    found = planned(text.replace("/24}", "/24, range: 10.5.0.64/26}"), first.claims)
 
     assert addresses(found, "x") == ["eth0 10.5.0.2/24"]
 
@@ -129,7 +129,7 @@ def test_a_leased_address_stays_when_a_range_is_written_elsewhere() -> None:
 def test_a_leased_address_stays_when_a_node_before_it_goes() -> None:
     first = planned("{name: lab, networks: {a: {}}, nodes: {x: {networks: [a]}, y: {networks: [a]}}}")
 
-    found = planned("{name: lab, networks: {a: {}}, nodes: {y: {networks: [a]}}}", first.wants)
+    found = planned("{name: lab, networks: {a: {}}, nodes: {y: {networks: [a]}}}", first.claims)
 
     assert addresses(found, "y") == ["eth0 10.0.0.3/24"]
 
@@ -140,7 +140,7 @@ def test_an_address_that_is_written_over_anothers_lease_is_refused_and_moves_nob
     with pytest.raises(AddressTaken) as caught:
         planned(
             "{name: lab, networks: {a: {}}, nodes: {x: {networks: [a]}, y: {networks: {a: {ip: 10.0.0.2}}}}}",
-            first.wants,
+            first.claims,
         )
 
     assert caught.value.message == "10.0.0.2, leased to x, is held by node y"
@@ -151,7 +151,7 @@ def test_a_node_that_writes_the_address_that_it_was_leased_keeps_it() -> None:
     first = planned("{name: lab, networks: {a: {}}, nodes: {x: {networks: [a]}}}")
 
     found = planned(
-        "{name: lab, networks: {a: {}}, nodes: {x: {networks: {a: {ip: 10.0.0.2}}}}}", first.wants
+        "{name: lab, networks: {a: {}}, nodes: {x: {networks: {a: {ip: 10.0.0.2}}}}}", first.claims
     )
 
     assert addresses(found, "x") == ["eth0 10.0.0.2/24"]
@@ -224,9 +224,9 @@ def test_a_links_written_end_leaves_the_other_address_to_the_other_end() -> None
     assert (addresses(found, "x"), addresses(found, "y")) == (["eth0 10.5.0.1/31"], ["eth0 10.5.0.0/31"])
 
 
-@pytest.mark.parametrize("wish", ["subnet: none", "ipv6: only"])
-def test_without_ipv4_link_local_is_on(wish: str) -> None:
-    found = planned(f"{{name: lab, nodes: {{x: {{}}, y: {{}}}}, links: [{{endpoints: [x, y], {wish}}}]}}")
+@pytest.mark.parametrize("spec", ["subnet: none", "ipv6: only"])
+def test_without_ipv4_link_local_is_on(spec: str) -> None:
+    found = planned(f"{{name: lab, nodes: {{x: {{}}, y: {{}}}}, links: [{{endpoints: [x, y], {spec}}}]}}")
 
     local = [thing for thing in of_kind(found, Address) if thing.address.is_link_local]
     assert [str(thing.link) for thing in local] == ["eth0 of x", "eth0 of y"]
@@ -273,7 +273,7 @@ def test_a_loopback_keeps_its_address_when_others_come_and_go() -> None:
     first = planned("{name: lab, nodes: {x: {loopback: true}, y: {loopback: true}}}")
 
     found = planned(
-        "{name: lab, networks: {a: {}}, nodes: {w: {loopback: true}, y: {loopback: true}}}", first.wants
+        "{name: lab, networks: {a: {}}, nodes: {w: {loopback: true}, y: {loopback: true}}}", first.claims
     )
 
     assert addresses(found, "y") == addresses(first, "y")
@@ -394,14 +394,14 @@ def test_a_bridge_makes_way_for_a_written_name_at_first_and_keeps_its_own_later(
 
     assert bridges(both)["a"] != "br-a"
     with pytest.raises(PlanError, match="the bridge br-a is network a's"):
-        planned(both, first.wants)
+        planned(both, first.claims)
 
 
 def test_a_bridge_that_was_renamed_by_a_hash_keeps_that_name() -> None:
     text = "{name: lab, networks: {front: {}}}"
     first = planned(text, links=frozenset({"br-front"}))
 
-    assert bridges(text, first.wants) == bridges(text, links=frozenset({"br-front"}))
+    assert bridges(text, first.claims) == bridges(text, links=frozenset({"br-front"}))
 
 
 EXTERNAL = """

@@ -37,7 +37,7 @@ def keys_of(plans: Mapping[str, Plan], host: str) -> dict[str, XfrmState]:
 
 
 def leases_of(plans: Mapping[str, Plan]) -> frozenset[Lease]:
-    return next(iter(plans.values())).layout.wants
+    return next(iter(plans.values())).layout.claims
 
 
 def number(plans: Mapping[str, Plan], pair: str = "h1 h2") -> int:
@@ -171,7 +171,7 @@ def test_another_secret_makes_other_keys() -> None:
 def test_no_lease_and_nothing_public_holds_a_key() -> None:
     plans = encrypted()
 
-    told = plans["h1"].fabric.public().to_json() + str(sorted(plans["h1"].wants))
+    told = plans["h1"].fabric.public().to_json() + str(sorted(plans["h1"].claims))
     assert not any(state.key in told for state in keys_of(plans, "h1").values())
     assert SECRET.hex() not in told
     assert not any(key in str(state) for state in keys_of(plans, "h1").values() for key in (state.key,))

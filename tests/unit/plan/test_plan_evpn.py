@@ -77,7 +77,7 @@ def test_every_host_speaks_with_every_other_and_is_told_of_its_own_nodes_only() 
 def test_a_new_node_changes_nothing_on_other_hosts() -> None:
     before = planned(file(3))
     nodes = "n1..3: {networks: [lan], runs_on: [h1, h2, h3]}, new: {networks: [lan], runs_on: h1}"
-    after = planned(file(3, nodes), before["h1"].layout.wants)
+    after = planned(file(3, nodes), before["h1"].layout.claims)
 
     for kind in (BridgeFdb, Neighbour, VxlanFdb, Bgp, BgpPeer, Container, Vxlan):
         for host in ("h2", "h3"):
@@ -180,10 +180,10 @@ def test_another_control_is_another_tunnel(one: str, other: str) -> None:
     network = "{vxlan: {control: %s}}"
     before = planned(file(2, network=network % one))["h1"]
 
-    after = planned(file(2, network=network % other), before.layout.wants)["h1"]
+    after = planned(file(2, network=network % other), before.layout.claims)["h1"]
 
     assert of_kind(before, Vxlan)[0].vni != of_kind(after, Vxlan)[0].vni
-    again = planned(file(2, network=network % other), after.layout.wants)["h1"]
+    again = planned(file(2, network=network % other), after.layout.claims)["h1"]
     assert of_kind(again, Vxlan) == of_kind(after, Vxlan)
 
 
@@ -191,7 +191,7 @@ def test_what_frr_wrote_does_not_become_static_while_it_is_there() -> None:
     before = planned(file(2))["h1"]
 
     with pytest.raises(NetfabError, match="lan is there by `control: evpn`, and can't become static"):
-        planned(file(2, network="{}"), before.layout.wants)
+        planned(file(2, network="{}"), before.layout.claims)
 
 
 def test_another_control_for_a_written_vni_is_refused() -> None:
@@ -199,7 +199,7 @@ def test_another_control_for_a_written_vni_is_refused() -> None:
     before = planned(file(2, network=network % "static"))["h1"]
 
     with pytest.raises(NetfabError, match="VNI 7 of lan is that of its tunnel by another `control`"):
-        planned(file(2, network=network % "evpn"), before.layout.wants)
+        planned(file(2, network=network % "evpn"), before.layout.claims)
 
 
 def test_a_part_speaks_and_tells_of_its_own_nodes_only() -> None:

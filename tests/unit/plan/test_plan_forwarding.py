@@ -112,11 +112,11 @@ class Reach:
 
     def of_host(self) -> set[str]:
         """What the host is joined with: networks whose gateway it is, and what is behind."""
-        wishes = {name: segment.wish for name, segment in self.found.layout.segments.items()}
+        specs = {name: segment.spec for name, segment in self.found.layout.segments.items()}
         return {
             self.root(name)
-            for name, wish in wishes.items()
-            if not isinstance(wish, Link) and isinstance(wish.gateway, HostGateway) and not wish.internal
+            for name, spec in specs.items()
+            if not isinstance(spec, Link) and isinstance(spec.gateway, HostGateway) and not spec.internal
         }
 
 

@@ -79,7 +79,7 @@ def test_the_subnet_of_a_nics_wire_may_be_the_hosts_own() -> None:
 def test_what_a_moved_nic_had_is_leased_before_it_moves() -> None:
     plan = on_nic("[[r, nic:eth0], [s, macvlan:eth1]]")
 
-    (lease,) = [lease for lease in plan.wants if lease.kind == "inside"]
+    (lease,) = [lease for lease in plan.claims if lease.kind == "inside"]
     (claimed,) = Fabric.from_json(lease.value, (Nic,)).values()
     assert claimed == of_kind(plan, Nic)[0]
 
@@ -90,7 +90,7 @@ def test_a_moved_nic_is_planned_again_as_it_was() -> None:
     again = on_nic("[[r, nic:eth0]]", nics={"eth0": ETH0._replace(moved=True)}, uplinks=())
 
     assert again.fabric == before.fabric
-    assert again.wants == before.wants
+    assert again.claims == before.claims
 
 
 def test_a_nic_that_is_down_is_told() -> None:

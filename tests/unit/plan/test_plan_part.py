@@ -233,13 +233,13 @@ def test_an_unknown_node_is_refused_with_what_was_probably_meant() -> None:
 def test_what_others_publish_is_neither_leased_nor_tried() -> None:
     found = part(FILE, "web")
 
-    assert [wish.host_port for wish in found.published] == [8080]
-    assert [lease.key for lease in found.wants if lease.kind == "publish"] == ["tcp/*/8080"]
+    assert [spec.host_port for spec in found.published] == [8080]
+    assert [lease.key for lease in found.claims if lease.kind == "publish"] == ["tcp/*/8080"]
 
 
 def test_a_part_lets_go_of_no_lease() -> None:
     whole = planned(FILE)
-    before = frozenset(whole.wants)
+    before = frozenset(whole.claims)
 
     assert leases_within(part(FILE.replace("8080", "8081"), "web"), before) >= before
 
@@ -287,7 +287,7 @@ def test_a_part_is_possible_and_leaves_others_alone(chance: Random) -> None:
     file = random_file(chance)
     before = plan(read_file(file), (), Facts(), RUN)
     topology = read_file(change(chance, file))
-    whole = plan(topology, before.wants, Facts(), RUN)
+    whole = plan(topology, before.claims, Facts(), RUN)
     name = chance.choice(list(topology.nodes))
 
     found = within(part_of(topology, whole, [name]), before.fabric)

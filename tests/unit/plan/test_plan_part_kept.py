@@ -47,7 +47,7 @@ def part(topology: Topology, leases: frozenset[Lease], there: Summary, *only: st
 def after(before: str, text: str, *only: str) -> Plan:
     """The part of the second file, where the first one is applied."""
     applied = plan(read(before), (), Facts(), RUN)
-    return part(read(text), applied.wants, summary(read(before), applied), *only)
+    return part(read(text), applied.claims, summary(read(before), applied), *only)
 
 
 def test_the_address_of_a_node_that_is_gone_from_the_file_is_given_to_no_other() -> None:
@@ -58,7 +58,7 @@ def test_the_address_of_a_node_that_is_gone_from_the_file_is_given_to_no_other()
 
 def absent(text: str, *hosts: str) -> Facts:
     """Of a host, where FILE was applied, for a plan of another file that these hosts do not hear of."""
-    leases = {*plan(read(FILE), (), Facts(), RUN).wants, Lease("vni", "old", "7")}
+    leases = {*plan(read(FILE), (), Facts(), RUN).claims, Lease("vni", "old", "7")}
     topology = read(text)
     layout = plan(topology, frozenset(leases), Facts(), RUN).layout
     return beside_absent(Facts(), layout, leases, topology.nodes.keys(), hosts)

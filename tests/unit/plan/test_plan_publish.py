@@ -56,7 +56,7 @@ def test_what_asks_for_a_published_port_from_behind_its_bridge_is_told_once_of_n
 
 
 @pytest.mark.parametrize(
-    ("wish", "ports"),
+    ("spec", "ports"),
     [
         ("8080:80", ["tcp *:8080 -> 10.5.0.2 80 by br-front", "tcp *:8080 -> fd00:5::2 80 by br-front"]),
         ("127.0.0.1:8080:80", ["tcp 127.0.0.1:8080 -> 10.5.0.2 80 by br-front"]),
@@ -66,12 +66,12 @@ def test_what_asks_for_a_published_port_from_behind_its_bridge_is_told_once_of_n
         ("[::]:8080:80", ["tcp *:8080 -> fd00:5::2 80 by br-front"]),
     ],
 )
-def test_a_port_is_published_in_the_families_of_its_address_on_the_host(wish: str, ports: list[str]) -> None:
-    assert published(WEB.format(wish)) == ports
+def test_a_port_is_published_in_the_families_of_its_address_on_the_host(spec: str, ports: list[str]) -> None:
+    assert published(WEB.format(spec)) == ports
 
 
 @pytest.mark.parametrize(
-    ("wish", "ports"),
+    ("spec", "ports"),
     [
         ("8080:80", ("tcp/0.0.0.0/8080", "tcp/::/8080")),
         ("127.0.0.1:8080-8081:80-81", ("tcp/127.0.0.1/8080", "tcp/127.0.0.1/8081")),
@@ -80,9 +80,9 @@ def test_a_port_is_published_in_the_families_of_its_address_on_the_host(wish: st
     ],
 )
 def test_a_published_port_is_held_in_the_families_in_which_it_leads_to_the_node(
-    wish: str, ports: tuple[str, ...]
+    spec: str, ports: tuple[str, ...]
 ) -> None:
-    (found,) = of_kind(planned(WEB.format(wish)), HeldPorts)
+    (found,) = of_kind(planned(WEB.format(spec)), HeldPorts)
 
     assert found.ports == ports
 
@@ -188,7 +188,7 @@ def test_all_ports_that_can_not_be_published_are_named_at_once() -> None:
 
 
 def test_a_published_port_is_leased() -> None:
-    assert Lease("publish", "tcp/*/8080", "80") in planned(WEB.format("8080:80")).wants
+    assert Lease("publish", "tcp/*/8080", "80") in planned(WEB.format("8080:80")).claims
 
 
 def senders(text: str, name: str, node: str) -> list[str]:

@@ -101,18 +101,18 @@ def test_a_node_keeps_its_default_route_where_its_router_has_routes_none() -> No
     assert (routes(found, "r"), routes(found, "x")) == ([], ["default via 10.0.1.1 dev eth0"])
 
 
-def written(*wishes: str, networks: str = "[a, b]") -> str:
+def written(*specs: str, networks: str = "[a, b]") -> str:
     return f"""
         name: lab
         networks: {{a: {{}}, b: {{}}}}
         nodes:
           hub: {{networks: [b], forward: true}}
-          x: {{networks: {networks}, routes: {list(wishes)}}}
+          x: {{networks: {networks}, routes: {list(specs)}}}
     """
 
 
 @pytest.mark.parametrize(
-    ("wish", "route"),
+    ("spec", "route"),
     [
         ("10.9.0.0/16 via hub", "10.9.0.0/16 via 10.0.1.2 dev eth1"),
         ("10.9.0.0/16 via 10.0.0.9", "10.9.0.0/16 via 10.0.0.9 dev eth0"),
@@ -122,8 +122,8 @@ def written(*wishes: str, networks: str = "[a, b]") -> str:
         ("blackhole 10.9.0.0/16", "10.9.0.0/16 blackhole"),
     ],
 )
-def test_a_written_route_adds_to_the_others(wish: str, route: str) -> None:
-    assert routes(planned(written(wish)), "x") == ["default via 10.0.0.1 dev eth0", route]
+def test_a_written_route_adds_to_the_others(spec: str, route: str) -> None:
+    assert routes(planned(written(spec)), "x") == ["default via 10.0.0.1 dev eth0", route]
 
 
 def test_a_written_route_wins_on_an_equal_destination() -> None:
@@ -133,7 +133,7 @@ def test_a_written_route_wins_on_an_equal_destination() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "networks", "message"),
+    ("specs", "networks", "message"),
     [
         (["10.9.0.0/16 via 192.0.2.1"], "[a]", "x is on no network with 192.0.2.1 (10.0.0.0/24)"),
         (["10.9.0.0/16 via hub"], "[a]", "hub shares no network with this node"),
@@ -148,10 +148,10 @@ def test_a_written_route_wins_on_an_equal_destination() -> None:
     ],
 )
 def test_a_written_route_that_leads_nowhere_or_twice_is_refused(
-    wishes: list[str], networks: str, message: str
+    specs: list[str], networks: str, message: str
 ) -> None:
     with pytest.raises(PlanError) as caught:
-        planned(written(*wishes, networks=networks))
+        planned(written(*specs, networks=networks))
 
     assert caught.value.message == message
     assert caught.value.at is not None

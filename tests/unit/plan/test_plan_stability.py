@@ -45,8 +45,8 @@ def test_planning_twice_is_equal_and_leases_change_nothing(chance: Random) -> No
     first = plan(read_file(file), (), FACTS, RUN)
 
     assert plan(read_file(file), (), FACTS, RUN) == first
-    again = plan(read_file(file), first.wants, FACTS, RUN)
-    assert (again.fabric, again.wants) == (first.fabric, first.wants)
+    again = plan(read_file(file), first.claims, FACTS, RUN)
+    assert (again.fabric, again.claims) == (first.fabric, first.claims)
 
 
 @given(seeds)
@@ -74,7 +74,7 @@ def test_a_network_node_or_link_more_or_less_moves_nothing_else(chance: Random) 
     file = random_file(chance)
     before = plan(read_file(file), (), Facts(machine="m"), RUN)
 
-    after = plan(read_file(change(chance, file)), before.wants, Facts(machine="m"), RUN)
+    after = plan(read_file(change(chance, file)), before.claims, Facts(machine="m"), RUN)
 
     for name, segment in after.layout.segments.items():
         if name in before.layout.segments:
@@ -98,7 +98,7 @@ def seats(found: Plan) -> dict[tuple[str, str, object], tuple[Interface, ...]]:
         (nic.node, nic.segment, gateway): nic.addresses
         for nics in found.layout.nics.values()
         for nic in nics
-        for gateway in [getattr(found.layout.segments[nic.segment].wish, "gateway", None)]
+        for gateway in [getattr(found.layout.segments[nic.segment].spec, "gateway", None)]
         if gateway != NodeGateway(nic.node)
     }
 

@@ -29,7 +29,7 @@ def test_the_same_file_leases_and_facts_give_an_equal_plan() -> None:
     first = planned(text)
 
     assert planned(text) == first
-    assert planned(text, first.wants)[:2] == first[:2]
+    assert planned(text, first.claims)[:2] == first[:2]
 
 
 def test_a_planned_subnet_is_free_of_what_the_host_routes() -> None:
@@ -107,14 +107,14 @@ def test_links_are_31_and_127() -> None:
 def test_a_lease_stays_when_a_network_before_it_goes() -> None:
     first = planned("{name: lab, networks: {a: {}, b: {}}}")
 
-    assert subnets(planned("{name: lab, networks: {b: {}}}", first.wants)) == {"b": "10.0.1.0/24"}
+    assert subnets(planned("{name: lab, networks: {b: {}}}", first.claims)) == {"b": "10.0.1.0/24"}
 
 
 def test_a_freed_subnet_is_used_again() -> None:
     first = planned("{name: lab, networks: {a: {}, b: {}}}")
-    second = planned("{name: lab, networks: {b: {}}}", first.wants)
+    second = planned("{name: lab, networks: {b: {}}}", first.claims)
 
-    third = planned("{name: lab, networks: {c: {}, b: {}}}", second.wants)
+    third = planned("{name: lab, networks: {c: {}, b: {}}}", second.claims)
 
     assert subnets(third) == {"c": "10.0.0.0/24", "b": "10.0.1.0/24"}
 
@@ -122,7 +122,7 @@ def test_a_freed_subnet_is_used_again() -> None:
 def test_a_lease_stays_when_the_pools_change() -> None:
     first = planned("{name: lab, networks: {a: {}}}")
 
-    found = planned("{name: lab, pools: [172.16.0.0/12], networks: {a: {}, b: {}}}", first.wants)
+    found = planned("{name: lab, pools: [172.16.0.0/12], networks: {a: {}, b: {}}}", first.claims)
 
     assert subnets(found) == {"a": "10.0.0.0/24", "b": "172.16.0.0/24"}
 
@@ -131,7 +131,7 @@ def test_a_route_that_appears_over_a_lease_is_a_warning_and_moves_nothing() -> N
     text = "{name: lab, networks: {a: {}, b: {subnet: 10.9.0.0/24}}}"
     first = planned(text)
 
-    found = planned(text, first.wants, reservations=held("10.0.0.0/8"))
+    found = planned(text, first.claims, reservations=held("10.0.0.0/8"))
 
     assert subnets(found) == subnets(first)
     assert found.warnings == (
@@ -143,7 +143,7 @@ def test_a_route_that_appears_over_a_lease_is_a_warning_and_moves_nothing() -> N
 def test_a_lease_whose_size_no_longer_fits_the_file_is_planned_anew() -> None:
     first = planned("{name: lab, networks: {a: {}, b: {}}}")
 
-    found = planned("{name: lab, networks: {a: {subnet: /22}, b: {}}}", first.wants)
+    found = planned("{name: lab, networks: {a: {subnet: /22}, b: {}}}", first.claims)
 
     assert subnets(found) == {"a": "10.0.4.0/22", "b": "10.0.1.0/24"}
 
@@ -152,7 +152,7 @@ def test_a_leased_subnet_that_overflows_is_an_error_that_names_the_size() -> Non
     first = planned("{name: lab, networks: {a: {}}, nodes: {n1..2: {networks: [a]}}}")
 
     with pytest.raises(PoolExhausted) as caught:
-        planned("{name: lab, networks: {a: {}}, nodes: {n1..254: {networks: [a]}}}", first.wants)
+        planned("{name: lab, networks: {a: {}}, nodes: {n1..254: {networks: [a]}}}", first.claims)
 
     assert "node n254 in 10.0.0.0/24, which has 254" in caught.value.message
     assert "`subnet: /23`" in caught.value.hint
@@ -185,7 +185,7 @@ def test_a_subnet_that_is_written_over_a_lease_of_the_file_is_refused() -> None:
     first = planned("{name: lab, networks: {a: {}}}")
 
     with pytest.raises(SubnetTaken, match="network a of this file"):
-        planned("{name: lab, networks: {a: {}, b: {subnet: 10.0.0.0/16}}}", first.wants)
+        planned("{name: lab, networks: {a: {}, b: {subnet: 10.0.0.0/16}}}", first.claims)
 
 
 def test_all_taken_subnets_are_named_at_once() -> None:
@@ -249,7 +249,7 @@ def test_a_shared_subnet_that_the_host_joins_is_checked_like_a_new_one() -> None
     with pytest.raises(SubnetTaken, match="network a of fabric other"):
         planned(
             alone.replace("none", "host"),
-            first.wants,
+            first.claims,
             reservations=held("10.1.0.0/24", "network a of fabric other"),
         )
 
@@ -258,8 +258,8 @@ def test_a_shared_subnet_that_is_no_longer_written_stays_only_where_it_is_free()
     first = planned("{name: lab, networks: {a: {subnet: 10.1.0.0/24, gateway: none}}}")
     unwritten = "{name: lab, networks: {a: {gateway: none}}}"
 
-    free = planned(unwritten, first.wants)
-    taken = planned(unwritten, first.wants, reservations=held("10.1.0.0/24", "network a of fabric other"))
+    free = planned(unwritten, first.claims)
+    taken = planned(unwritten, first.claims, reservations=held("10.1.0.0/24", "network a of fabric other"))
 
     assert (subnets(free), subnets(taken)) == ({"a": "10.1.0.0/24"}, {"a": "10.0.0.0/24"})
     assert {lease.kind for lease in subnet_leases(free)} == {"subnet"}
@@ -296,7 +296,7 @@ def test_a_static_address_that_comes_later_does_not_move_the_subnet() -> None:
     first = planned("{name: lab, networks: {a: {}}, nodes: {x: {networks: [a]}}}")
 
     inside = planned(
-        "{name: lab, networks: {a: {}}, nodes: {x: {networks: {a: {ip: 10.0.0.77}}}}}", first.wants
+        "{name: lab, networks: {a: {}}, nodes: {x: {networks: {a: {ip: 10.0.0.77}}}}}", first.claims
     )
 
     assert subnets(inside) == {"a": "10.0.0.0/24"}

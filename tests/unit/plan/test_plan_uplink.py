@@ -62,7 +62,7 @@ def test_the_bridge_passes_on_and_filters_as_the_nic_did() -> None:
 def test_what_the_nic_has_is_leased_before_it_is_moved() -> None:
     plan = on_lan()
 
-    (lease,) = (lease for lease in plan.wants if lease.kind == "inside")
+    (lease,) = (lease for lease in plan.claims if lease.kind == "inside")
     (kept,) = Fabric.from_json(lease.value, (Uplink,)).values()
     assert kept.original == ETH0.original
 
@@ -122,9 +122,9 @@ def test_the_nic_is_a_port_like_any_other_unless_the_gateway_is_behind_it() -> N
 
 
 def test_a_bridge_keeps_the_mac_of_the_nic_that_it_had() -> None:
-    wants = on_lan().wants
+    claims = on_lan().claims
 
-    assert bridge_of(on_lan("lan: {subnet: 192.0.2.0/24}", leases=wants)).mac == "00:16:3e:00:00:07"
+    assert bridge_of(on_lan("lan: {subnet: 192.0.2.0/24}", leases=claims)).mac == "00:16:3e:00:00:07"
 
 
 def test_a_leased_address_is_told_of() -> None:

@@ -30,12 +30,12 @@ NICS: Mapping[str, Mapping[str, FoundNic]] = {
 BY_LAN = "vxlan: none, subnet: 192.0.2.0/24, gateway: {external: 192.0.2.254}"
 
 
-def on_lan(wish: str, leases: Iterable[Lease] = (), nodes: str = NODES) -> Mapping[str, Plan]:
+def on_lan(spec: str, leases: Iterable[Lease] = (), nodes: str = NODES) -> Mapping[str, Plan]:
     given: dict[str, Facts] = {
         host: facts(f"198.51.100.{number}", nics=NICS[host]) for number, host in enumerate(NICS, 1)
     }
     text = TWO.replace("192.0.2.", "198.51.100.")
-    return planned(f"{text}networks: {{lan: {{{wish}}}}}\n{nodes}", leases, given)
+    return planned(f"{text}networks: {{lan: {{{spec}}}}}\n{nodes}", leases, given)
 
 
 def bridge_of(plan: Plan) -> Bridge:
@@ -78,7 +78,7 @@ def test_no_node_gets_an_address_that_a_host_has_behind_its_nic() -> None:
 def test_a_bridge_keeps_the_mac_of_the_nic_that_it_had() -> None:
     before = on_lan(f"uplink: {{h1: lan0, h2: lan1}}, {BY_LAN}")
 
-    after = on_lan("", before["h1"].layout.wants)
+    after = on_lan("", before["h1"].layout.claims)
 
     assert bridge_of(after["h1"]).mac == "00:16:3e:00:00:07"
 
@@ -101,7 +101,7 @@ def test_with_a_nic_on_one_host_the_tunnels_learn_who_is_behind_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("spec", "message"),
     [
         ("uplink: lan0", "has a tunnel and an uplink on h1 and h2: frames would go round for ever"),
         ("uplink: {h1: lan0}, vxlan: none", "`vxlan: none` keeps it on one host"),
@@ -109,6 +109,6 @@ def test_with_a_nic_on_one_host_the_tunnels_learn_who_is_behind_it() -> None:
         ("uplink: {h1: eth0}", "eth0 of h1 has 198.51.100.1, which its tunnels go by, and can't be a port"),
     ],
 )
-def test_what_can_not_be_is_refused(wish: str, message: str) -> None:
+def test_what_can_not_be_is_refused(spec: str, message: str) -> None:
     with pytest.raises(NetfabError, match=message):
-        on_lan(wish)
+        on_lan(spec)

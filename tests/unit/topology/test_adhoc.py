@@ -62,7 +62,7 @@ def test_the_last_gateway_of_a_family_counts() -> None:
 
     (node,) = topology_of(asked(last, first, six), {"netns:blue"}, {}).nodes.values()
 
-    assert {(wish.via, wish.dev) for wish in node.routes} == {
+    assert {(spec.via, spec.dev) for spec in node.routes} == {
         (ip_address("10.0.1.1"), "eth2"),
         (ip_address("fd00::1"), "eth3"),
     }
@@ -73,7 +73,7 @@ def test_a_gateway_outside_the_subnet_has_a_way_of_its_own() -> None:
 
     (node,) = topology_of(asked(one), {"netns:blue"}, {}).nodes.values()
 
-    assert [(wish.destination, wish.via) for wish in node.routes] == [
+    assert [(spec.destination, spec.via) for spec in node.routes] == [
         (ip_network("192.168.9.9/32"), None),
         (None, ip_address("192.168.9.9")),
     ]

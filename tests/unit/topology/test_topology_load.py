@@ -23,7 +23,7 @@ from netfab.topology.schema import (
     NoGateway,
     Port,
     Ready,
-    SubnetWish,
+    SubnetSpec,
 )
 
 FIVE = """\
@@ -78,7 +78,7 @@ def test_defaults_are_what_a_user_would_have_chosen() -> None:
     front, web = topology.networks["front"], topology.nodes["web"]
 
     assert front == Network("front", front.at)
-    assert (front.subnets, front.gateway, front.masquerade) == ((SubnetWish(4, None),), HostGateway(), True)
+    assert (front.subnets, front.gateway, front.masquerade) == ((SubnetSpec(4, None),), HostGateway(), True)
     assert web.attachments == (Attachment("front", Port(), web.attachments[0].at),)
     assert (web.image, web.command, web.mode, web.auto_routes) == ("host", None, Bridged(), True)
     assert [(str(pool.prefix), pool.size) for pool in topology.pools] == [
@@ -107,14 +107,14 @@ nodes:
     ("keys", "subnets"),
     [
         ("subnet: 10.0.0.0/24", (IPv4Network("10.0.0.0/24"),)),
-        ("subnet: /22", (SubnetWish(4, 22),)),
+        ("subnet: /22", (SubnetSpec(4, 22),)),
         ("subnet: none", ()),
         ('subnet: [10.0.0.0/24, "fd00::/64"]', (IPv4Network("10.0.0.0/24"), IPv6Network("fd00::/64"))),
         ('subnet: "fd00::/64"', (IPv6Network("fd00::/64"),)),
-        ("ipv6: true", (SubnetWish(4, None), SubnetWish(6, None))),
-        ("ipv6: only", (SubnetWish(6, None),)),
-        ("ipv6: only, subnet: /64", (SubnetWish(6, 64),)),
-        ("ipv6: true, subnet: 10.0.0.0/24", (IPv4Network("10.0.0.0/24"), SubnetWish(6, None))),
+        ("ipv6: true", (SubnetSpec(4, None), SubnetSpec(6, None))),
+        ("ipv6: only", (SubnetSpec(6, None),)),
+        ("ipv6: only, subnet: /64", (SubnetSpec(6, 64),)),
+        ("ipv6: true, subnet: 10.0.0.0/24", (IPv4Network("10.0.0.0/24"), SubnetSpec(6, None))),
     ],
 )
 def test_subnet_and_ipv6(keys: str, subnets: tuple[object, ...]) -> None:
@@ -202,7 +202,7 @@ def test_defaults_go_to_whatever_has_that_key() -> None:
     )
 
     assert (topology.networks["n"].mtu, topology.nodes["a"].image) == (1400, "/x")
-    assert topology.links[0].subnets == (SubnetWish(4, 31), SubnetWish(6, 127))
+    assert topology.links[0].subnets == (SubnetSpec(4, 31), SubnetSpec(6, 127))
     assert topology.links[0].ends[0].port.mtu == 1400
 
 
@@ -312,8 +312,8 @@ def test_links(shape: str, links: list[str]) -> None:
 @pytest.mark.parametrize(
     ("keys", "end", "subnets"),
     [
-        ("", "", (SubnetWish(4, 31),)),
-        ("ipv6: only,", "", (SubnetWish(6, 127),)),
+        ("", "", (SubnetSpec(4, 31),)),
+        ("ipv6: only,", "", (SubnetSpec(6, 127),)),
         ("subnet: none,", "", ()),
         ("subnet: 10.0.0.0/30,", "", (IPv4Network("10.0.0.0/30"),)),
         ("", "ip: 10.0.0.1/30", (IPv4Network("10.0.0.0/30"),)),
