@@ -166,12 +166,12 @@ def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
     - Making a name waits until its former holder has let go of it; a silent delete lets go when what it dies
       with has ended.
     """
-    waits = _waits(changes)
-    blocks: list[list[int]] = [[] for _ in waits]
-    for index, others in enumerate(waits):
+    prerequisites = _prerequisites(changes)
+    blocks: list[list[int]] = [[] for _ in prerequisites]
+    for index, others in enumerate(prerequisites):
         for other in others:
             blocks[other].append(index)
-    left = [len(others) for others in waits]
+    left = [len(others) for others in prerequisites]
     ready = [index for index, _ in enumerate(changes) if left[index] == 0]
     done = 0
     while ready:
@@ -181,7 +181,7 @@ def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
         while ready:
             for waiting in blocks[ready.pop()]:
                 left[waiting] -= 1
-                if left[waiting] == 0:  # a whole space takes no phase: who waits for it is looked at now
+                if left[waiting] == 0:  # a whole space is part of no phase: look at its dependants now
                     (following if waiting < len(changes) else ready).append(waiting)
         ready = sorted(following)
     if done < len(changes):
@@ -194,14 +194,14 @@ def for_peers(changes: Sequence[Change]) -> tuple[list[Change], list[Change]]:
 
     A kind says so by `for_peers`. What ends can't be relied on: it ends with the rest.
     """
-    waits = _waits(changes)
+    prerequisites = _prerequisites(changes)
     found: set[int] = set()
     left = [index for index, change in enumerate(changes) if getattr(change.after, "for_peers", False)]
     while left:
         index = left.pop()
         if index not in found:
             found.add(index)
-            left += waits[index]
+            left += prerequisites[index]
     numbered = list(enumerate(changes))
     return (
         [change for index, change in numbered if index in found],
@@ -209,20 +209,21 @@ def for_peers(changes: Sequence[Change]) -> tuple[list[Change], list[Change]]:
     )
 
 
-def _waits(changes: Sequence[Change]) -> list[set[int]]:
-    """For each change, the indexes of those that come before it, by the three rules.
+def _prerequisites(changes: Sequence[Change]) -> list[set[int]]:
+    """For each change, the indexes of those that must be done before it, by the three rules.
 
-    After those of the changes come those of whole spaces: done when all in them are, in no phase.
+    Entries after the last change stand for whole spaces: done when all changes in the space are, and part of
+    no phase.
     """
     makers = _by_name(() if change.after is None else change.after.names for change in changes)
     enders = _by_name(map(_released, changes))
-    waits: list[set[int]] = [set() for _ in changes]
-    _wait_for_what_is_needed(changes, makers, waits)
-    _wait_for_dependants(changes, enders, waits)
-    _wait_for_names(changes, makers, enders, waits)
-    for index, others in enumerate(waits):
+    prerequisites: list[set[int]] = [set() for _ in changes]
+    _wait_for_what_is_needed(changes, makers, prerequisites)
+    _wait_for_dependants(changes, enders, prerequisites)
+    _wait_for_names(changes, makers, enders, prerequisites)
+    for index, others in enumerate(prerequisites):
         others.discard(index)
-    return waits
+    return prerequisites
 
 
 def _by_name(names: Iterable[Iterable[Name]]) -> dict[Name, list[int]]:
@@ -246,17 +247,17 @@ def _released(change: Change) -> Iterable[Name]:
 
 
 def _wait_for_what_is_needed(
-    changes: Sequence[Change], makers: dict[Name, list[int]], waits: list[set[int]]
+    changes: Sequence[Change], makers: dict[Name, list[int]], prerequisites: list[set[int]]
 ) -> None:
     """The first rule."""
-    asking: defaultdict[str, list[int]] = defaultdict(list)  # those who wait for a whole space
+    asking: defaultdict[str, list[int]] = defaultdict(list)  # by space: the changes that wait for all of it
     for index, change in enumerate(changes):
         if change.after is not None:
             for name in (*change.after.needs, *change.after.after):
                 if name.text in (EVERY, LASTING):
                     asking[name.space].append(index)
                 elif name in makers:
-                    waits[index].update(makers[name])
+                    prerequisites[index].update(makers[name])
     members: dict[str, set[int]] = {space: set() for space in asking}
     for name, making in makers.items() if asking else ():
         if name.space in members:
@@ -264,12 +265,12 @@ def _wait_for_what_is_needed(
     for space, those in asking.items():
         if members[space]:
             for index in those:
-                waits[index].add(len(waits))
-            waits.append(members[space])
+                prerequisites[index].add(len(prerequisites))
+            prerequisites.append(members[space])
 
 
 def _wait_for_dependants(
-    changes: Sequence[Change], enders: dict[Name, list[int]], waits: list[set[int]]
+    changes: Sequence[Change], enders: dict[Name, list[int]], prerequisites: list[set[int]]
 ) -> None:
     """The second rule; what ends silently waits for nobody who needed it."""
     users = _by_name(
@@ -279,29 +280,29 @@ def _wait_for_dependants(
     for name, those in (*users.items(), *followers.items()):
         for index in enders.get(name, ()):
             if not changes[index].silent:
-                waits[index].update(those)
-    whole: dict[str, int] = {}  # of a space: where in `waits` those are that came after it
+                prerequisites[index].update(those)
+    whole: dict[str, int] = {}  # by space: the entry for all that came after it
     for name, those in followers.items():
         if name.text == LASTING:
-            whole[name.space] = len(waits)
-            waits.append(set(those))
+            whole[name.space] = len(prerequisites)
+            prerequisites.append(set(those))
     for name, ending in enders.items() if whole else ():
         for index in ending:
             if name.space in whole and not changes[index].silent:
-                waits[index].add(whole[name.space])
+                prerequisites[index].add(whole[name.space])
 
 
 def _wait_for_names(
     changes: Sequence[Change],
     makers: dict[Name, list[int]],
     enders: dict[Name, list[int]],
-    waits: list[set[int]],
+    prerequisites: list[set[int]],
 ) -> None:
     """The third rule."""
     for name in makers.keys() & enders.keys():
         for maker in makers[name]:
-            waits[maker].update(enders[name])
+            prerequisites[maker].update(enders[name])
     for index, change in enumerate(changes):
         if change.silent:
             for name in change.before.within:
-                waits[index].update(enders[name])
+                prerequisites[index].update(enders[name])

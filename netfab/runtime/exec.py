@@ -27,7 +27,7 @@ from netfab.runtime.become import (
     reset_signals,
     send_terminal,
 )
-from netfab.runtime.child import (
+from netfab.runtime.command import (
     ENDING,
     Leave,
     begin,

@@ -23,7 +23,7 @@ from netfab.runtime.handled import handles, handling
 from netfab.runtime.launcher import Launcher
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record
-from netfab.runtime.spawn import Expected, Newborn, await_exec, bear, expect, permit
+from netfab.runtime.spawn import Prepared, Spawned, await_exec, permit, prepare, spawn
 from netfab.runtime.spec import Restart
 from netfab.runtime.terminals import Terminals
 from netfab.runtime.timers import Timers
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 _NEVER = Restart("no")  # until its policy is read
-_IN_FLIGHT = 32  # processes that are born together
+_IN_FLIGHT = 32  # processes that are cloned in one go
 _LONGEST_DELAY = 60.0  # seconds before a restart: the first one doubled each time ...
 _STEADY = 10.0  # ... until a process has run this long
 _NEXT_TRY = 1.0  # seconds until a record that could not be written is tried again
@@ -110,60 +110,63 @@ class Keeper:
         return self._launch(fresh)
 
     def _launch(self, containers: Iterable[Container]) -> dict[str, NetfabError]:
-        """Prepare some, then bear them in one go."""
+        """Start them in groups: a group's processes run up to exec while the next group is prepared."""
         failed: dict[str, NetfabError] = {}
-        waiting, before = list(containers), list[tuple[Container, Newborn]]()
+        waiting, before = list(containers), list[tuple[Container, Spawned]]()
         while waiting:
-            expected, refused = _attempt(self._prepare, [(one, one) for one in waiting[:_IN_FLIGHT]])
-            born = bear([birth for _, birth in expected])
-            newborns, unborn = _attempt(_unless_failed, zip((one for one, _ in expected), born, strict=True))
-            for _, birth in expected:
-                birth.close()
-            unwritten = [found for found in (self._take_charge(*newborn) for newborn in newborns) if found]
+            prepared, unprepared = _attempt(self._prepare, [(one, one) for one in waiting[:_IN_FLIGHT]])
+            results = spawn([launch for _, launch in prepared])
+            spawned, unspawned = _attempt(
+                _unless_failed, zip((one for one, _ in prepared), results, strict=True)
+            )
+            for _, launch in prepared:
+                launch.close()
+            unrecorded = [found for found in (self._take_charge(*each) for each in spawned) if found]
             failed |= self._await(before)
-            failed |= {one.name: self._fail(one, error) for one, error in (*refused, *unborn, *unwritten)}
-            before = [newborn for newborn in newborns if newborn[0].pidfd != -1]
+            errors = (*unprepared, *unspawned, *unrecorded)
+            failed |= {one.name: self._fail(one, error) for one, error in errors}
+            before = [each for each in spawned if each[0].pidfd != -1]
             del waiting[:_IN_FLIGHT]
         return failed | self._await(before)
 
-    def _prepare(self, container: Container) -> Expected:
+    def _prepare(self, container: Container) -> Prepared:
         if container.netns is None:
             raise ContainerFailed(container.name, "open its network namespace", errno.ENOENT)
         spec = record.read_spec(self._paths.spec(container.name))
         container.restart = Restart.parse(spec.restart)
-        return expect(self.launcher.prepare(spec, container.netns))
+        return prepare(self.launcher.prepare(spec, container.netns))
 
-    def _take_charge(self, container: Container, newborn: Newborn) -> tuple[Container, OSError] | None:
-        """Write it down and let it run; or end it, and the error that kept us from writing."""
+    def _take_charge(self, container: Container, spawned: Spawned) -> tuple[Container, OSError] | None:
+        """Write its record and permit it to run; where that fails, end it, and return the error."""
         container.record = Record(
             RUNNING,
-            pid=newborn.pid,
-            start_ticks=start_ticks(newborn.pid) or 0,
+            pid=spawned.pid,
+            start_ticks=start_ticks(spawned.pid) or 0,
             boot_id=boot_id(),
             started=time.time(),
             restarts=container.record.restarts,
         )
         container.is_child, container.since = True, time.monotonic()
-        # Before its program runs: whoever kills this supervisor now leaves no process that nobody knows.
+        # Before its program runs: if this supervisor is killed now, no unknown process stays behind.
         try:
             record.write_record(self._paths.record(container.name), container.record)
         except OSError as error:
-            newborn.channel.close()
-            os.waitpid(newborn.pid, 0)
-            os.close(newborn.pidfd)
+            spawned.channel.close()
+            os.waitpid(spawned.pid, 0)
+            os.close(spawned.pidfd)
             return container, error
-        self._watch(container, newborn.pidfd)
-        permit(newborn)
+        self._watch(container, spawned.pidfd)
+        permit(spawned)
         return None
 
-    def _await(self, newborns: Iterable[tuple[Container, Newborn]]) -> dict[str, NetfabError]:
+    def _await(self, spawned: Iterable[tuple[Container, Spawned]]) -> dict[str, NetfabError]:
         failed: dict[str, NetfabError] = {}
-        for container, newborn in newborns:
+        for container, each in spawned:
             try:
-                terminal = await_exec(newborn)
+                terminal = await_exec(each)
             except ContainerFailed as error:
                 self._unwatch(container)
-                os.waitpid(newborn.pid, 0)
+                os.waitpid(each.pid, 0)
                 failed[container.name] = self._fail(container, error)
             else:
                 if terminal is not None:
@@ -374,10 +377,10 @@ def _attempt(
     return made, wrong
 
 
-def _unless_failed(newborn: Newborn | OSError) -> Newborn:
-    if isinstance(newborn, OSError):
-        raise newborn
-    return newborn
+def _unless_failed(result: Spawned | OSError) -> Spawned:
+    if isinstance(result, OSError):
+        raise result
+    return result
 
 
 def _signal(container: Container, number: int) -> None:

@@ -1,4 +1,4 @@
-"""From a spec to all that its process needs: private layer, cgroup leaves, rights, and its life."""
+"""From a spec to all that its process needs: private layer, cgroup leaves, rights, and its script."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from netfab.errors import Unsupported
 from netfab.runtime import cgroups
 from netfab.runtime.confine import Rights, rights_with
 from netfab.runtime.layers import Layers, prepare_private_layer
-from netfab.runtime.life import Child, Lives, Own
 from netfab.runtime.paths import Paths
-from netfab.runtime.spawn import Birth
+from netfab.runtime.preexec import Arguments, Scripts, Setup
+from netfab.runtime.spawn import Launch
 from netfab.runtime.spec import INIT_PROGRAMS, Spec, capabilities_of
 
 
@@ -21,19 +21,19 @@ class Launcher:
 
     def __init__(self, paths: Paths, layers: Layers, open_files: tuple[int, int]) -> None:
         self._paths, self._layers = paths, layers
-        self._lives = Lives(layers, open_files)
+        self._scripts = Scripts(layers, open_files)
         self.hierarchies = cgroups.find_hierarchies(paths)
         cgroups.sweep_groups(self.hierarchies)
         self._held = cgroups.hold_group(self.hierarchies)
         self._rights: dict[frozenset[str], Rights] = {}
 
-    def prepare(self, spec: Spec, netns: int) -> Birth:
+    def prepare(self, spec: Spec, netns: int) -> Launch:
         """Make its private layer and its cgroup leaves. Raises OSError, Unsupported."""
         layer = self._paths.layer(spec.name)
         parts = self._layers.of(spec.image)
         prepare_private_layer(layer, parts)
         leaves = cgroups.make_leaves(spec, self.hierarchies)
-        child = Child(
+        setup = Setup(
             spec=spec,
             parts=parts,
             init=_init_program() if spec.init else "",
@@ -41,11 +41,13 @@ class Launcher:
             cgroup_files=tuple(cgroups.join_paths(leaves)),
             cgroup_mounts=cgroups.mounts_of(leaves, self.hierarchies),
         )
-        return Birth(
+        return Launch(
             name=spec.name,
-            lives=self._lives,
-            life=self._lives.of(child),
-            own=Own(spec.hostname or spec.name, layer, spec.hosts_file, spec.resolv_conf, netns=netns),
+            scripts=self._scripts,
+            script=self._scripts.of(setup),
+            arguments=Arguments(
+                spec.hostname or spec.name, layer, spec.hosts_file, spec.resolv_conf, netns=netns
+            ),
             log=self._paths.log(spec.name),
             errors=self._paths.errors(spec.name) if spec.separate else "",
             stdin=_pipe(self._paths.stdin(spec.name)) if spec.stdin and not spec.terminal else "",

@@ -67,8 +67,8 @@ class Supervisor:
         self._timers = Timers()
         self._connections: dict[int, Socket] = {}
         self._waits: list[_Wait] = []
-        self._minded: dict[int, str] = {}  # by connection: the container that its other end is to remove
-        self._left: set[str] = set()  # containers that somebody was to remove who has gone
+        self._removed_by: dict[int, str] = {}  # connection -> the container that its client will remove
+        self._abandoned: set[str] = set()  # containers whose client died before it removed them
         self._removers: list[int] = []
         self.keeper = Keeper(paths, self._poll, self._timers, self._is_over)
         self.ports = HeldPorts(paths.ports)
@@ -162,7 +162,7 @@ class Supervisor:
                 self._hand_over(connection, request["name"])
                 return None
             case "mind":
-                self._minded[connection.fileno()] = request["name"]
+                self._removed_by[connection.fileno()] = request["name"]
                 return {}
         raise ValueError(f"unknown verb {request['verb']}")
 
@@ -174,15 +174,15 @@ class Supervisor:
 
     def _is_over(self, name: str) -> None:
         known, spec = read_record(self._paths.record(name)), read_spec(self._paths.spec(name))
-        if name in self._left or (spec.remove and not (known and known.error)):
+        if name in self._abandoned or (spec.remove and not (known and known.error)):
             self._remove(name)
         for wait in self._waits:
             wait.waiting.discard(name)
         self._answer_waits()
 
     def _remove(self, name: str) -> None:
-        """Have a container that was not to stay removed, with its network: a command does that."""
-        self._left.discard(name)
+        """Run a command that removes a container of `--rm`, and its network."""
+        self._abandoned.discard(name)
         self._removers.append(remover.start(self._paths, name, self._mounts))
 
     def _waited_for(self, connection: Socket, names: list[str], answer: dict[str, Any]) -> set[str]:
@@ -203,14 +203,14 @@ class Supervisor:
 
     def _hang_up(self, connection: Socket) -> None:
         self._waits = [wait for wait in self._waits if wait.connection is not connection]
-        minded = self._minded.pop(connection.fileno(), "")
+        name = self._removed_by.pop(connection.fileno(), "")
         self._poll.unregister(connection.fileno())
         del self._connections[connection.fileno()]
         connection.close()
-        if minded in self.keeper.containers:
-            self._left.add(minded)
-        elif minded and os.path.exists(self._paths.spec(minded)):  # who was to remove it was killed
-            self._remove(minded)
+        if name in self.keeper.containers:
+            self._abandoned.add(name)
+        elif name and os.path.exists(self._paths.spec(name)):  # the client was killed before it removed it
+            self._remove(name)
 
 
 def _failures(failed: dict[str, NetfabError]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from containers import Containers, wait_for_end
 from own_children import own_children
 
 from netfab.errors import ContainerFailed, NetfabError
-from netfab.runtime.child import TIMED_OUT, _fork
+from netfab.runtime.command import TIMED_OUT, _fork
 from netfab.runtime.exec import run_in_container, run_in_namespace
 from netfab.runtime.streams import Streams
 from netfab.system.process import die_with_parent, user_namespace_is_initial

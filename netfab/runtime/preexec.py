@@ -1,8 +1,8 @@
-"""The life of a container's process until it runs its program, written down before it is born.
+"""What a container's process does between clone3 and exec: a script of system calls, written beforehand.
 
-The supervisor does this (system/calls.py says why): the child makes the calls that it finds, nothing else.
-What several have in common is written once; what is each one's own is put into registers and memory that all
-look into, just before its birth. Each step has a name, for who is told that it failed.
+The supervisor writes scripts, and the child only makes the calls in its own (system/calls.py says why). What
+several containers have in common is written once. What differs is an argument: it is copied into registers
+and memory that the calls read, just before the clone. Each step has a name, for the error message.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ _dup3, _read, _umask, _setns, _unshare, _sethostname, _setsid, _setrlimit = libr
 )
 _INFINITE = (1 << 64) - 1  # RLIM_INFINITY, which Python has as -1
 
-Life = tuple[Calls, ...]  # one after the other
+Script = tuple[Calls, ...]  # run one after the other
 
-# A descriptor of the root, what is a child's own, and what of that it keeps, in places that it knows.
-_ROOT, *_OWN = map(Register, range(2, RESERVED))
-*_INHERITED, _NAME_LENGTH = _OWN
+# Registers: the root's descriptor, then the arguments; those that are descriptors are moved to known numbers.
+_ROOT, *_ARGUMENTS = map(Register, range(2, RESERVED))
+*_INHERITED, _NAME_LENGTH = _ARGUMENTS
 _CHANNEL, _STDIN, _LOG, _ERRORS, _NETNS = range(len(_INHERITED))
 
-_FIRST = 3  # descriptor that is none of the standard streams
-_MOST_KNOWN = 40  # pieces of lives
-_MOST_CELLS = 1 << 14  # that known ones have; a new life has at least three times as many left
+_FIRST = 3  # the first descriptor after the standard streams
+_MOST_KNOWN = 40  # pieces of scripts that are kept
+_MOST_CELLS = 1 << 14  # used by these; a new script has at least three times as many left
 _NAME_LIMIT = 256  # bytes
 _PATH_LIMIT = 4096
 _VARIABLE = b"HOSTNAME="
 
 
-class Child(NamedTuple):
-    """What decides on a new process's life."""
+class Setup(NamedTuple):
+    """What decides which calls are in a process's script."""
 
     spec: Spec
     parts: tuple[Part, ...]
@@ -75,8 +75,8 @@ class Child(NamedTuple):
     cgroup_mounts: tuple[tuple[str, str], ...]
 
 
-class Own(NamedTuple):
-    """What is a child's own, and decides on nothing."""
+class Arguments(NamedTuple):
+    """What differs between processes that run the same script."""
 
     hostname: str
     private: str  # directory of the upper and work layers
@@ -92,28 +92,28 @@ class Own(NamedTuple):
 Move = tuple[int, int, int]  # of memory: to and from which address, bytes
 
 
-class Start(NamedTuple):
-    """A life that is ready to begin."""
+class Invocation(NamedTuple):
+    """A script with its arguments, ready to be run by a child."""
 
     steps: Iterator[str]
     cells: array[int]
     numbers: array[int]  # for some of these
     places: tuple[int, ...]  # addresses
     texts: tuple[array[int], ...]  # for these
-    channel: int  # the number that it has there
+    channel: int  # its number in the child
 
     def moves(self) -> list[Move]:
-        """What puts a child's own where the calls find it, as long as no other life is written."""
+        """What copies the arguments to where the calls read them; invalid once another script is written."""
         cells, _ = self.cells.buffer_info()
-        own = cells + (RESERVED - len(_OWN)) * self.cells.itemsize
+        registers = cells + (RESERVED - len(_ARGUMENTS)) * self.cells.itemsize
         return [
             (to, content.buffer_info()[0], len(content) * content.itemsize)
-            for to, content in zip((own, *self.places), (self.numbers, *self.texts), strict=True)
+            for to, content in zip((registers, *self.places), (self.numbers, *self.texts), strict=True)
         ]
 
 
-class Lives:
-    """Writes them, for all containers of a supervisor."""
+class Scripts:
+    """Writes the scripts of all containers of a supervisor."""
 
     def __init__(self, layers: Layers, open_files: tuple[int, int]) -> None:
         """`open_files`: RLIMIT_NOFILE, for the supervisor has raised its own."""
@@ -129,25 +129,25 @@ class Lives:
             self._memory.memory(bytes(_PATH_LIMIT)) for _ in range(3)
         )
 
-    def of(self, child: Child) -> Life:
-        """Raises OSError for a text that no call can hold, and for more calls than a list can."""
+    def of(self, setup: Setup) -> Script:
+        """Raises OSError for a text too long for a call, and for too many calls."""
         if len(self._known) > _MOST_KNOWN or len(self._cells) > _MOST_CELLS:
             self._known, self._cells = {}, new_cells()
-        spec = child.spec
+        spec = setup.spec
         names = bool(spec.hosts_file), bool(spec.resolv_conf)
         inside = names, spec.mounts, spec.files, spec.read_only, spec.workdir
         output = spec.terminal, bool(spec.stdin)
         return (
-            self._once(self._enter_namespaces, child.cgroup_files),
-            self._once(self._mount_root, child.parts),
-            self._once(self._mount_kernel_filesystems, child.cgroup_mounts),
-            self._once(self._furnish, child, child.parts, child.init, spec.user, inside, output),
-            self._once(self._become, child, child.rights, spec.user, spec.workdir),
-            self._once(self._run, child, child.init, spec.argv, spec.env, spec.user, spec.terminal),
+            self._once(self._enter_namespaces, setup.cgroup_files),
+            self._once(self._mount_root, setup.parts),
+            self._once(self._mount_kernel_filesystems, setup.cgroup_mounts),
+            self._once(self._furnish, setup, setup.parts, setup.init, spec.user, inside, output),
+            self._once(self._become, setup, setup.rights, spec.user, spec.workdir),
+            self._once(self._run, setup, setup.init, spec.argv, spec.env, spec.user, spec.terminal),
         )
 
     def _once(self, write: Callable[[Calls, _Key], None], of: _Key, *deciding: object) -> Calls:
-        """What is written of that; the same where `deciding`, or all of it, is the same."""
+        """That piece of the script, written once for all whose `deciding` (or `of`, without it) is equal."""
         key = write.__name__, *(deciding or (of,))
         if key not in self._known:
             calls = Calls(self._cells)
@@ -155,16 +155,22 @@ class Lives:
             self._known[key] = calls
         return self._known[key]
 
-    def start(self, life: Life, own: Own) -> Start:
-        """Be ready to make the calls of a life."""
-        named = own.hostname, own.private, own.hosts_file, own.resolv_conf
+    def invocation(self, script: Script, arguments: Arguments) -> Invocation:
+        """That script, ready to be run with these arguments."""
+        named = arguments.hostname, arguments.private, arguments.hosts_file, arguments.resolv_conf
         texts = tuple(array("b", os.fsencode(text) + b"\0") for text in named)
-        inherited = own.channel, own.stdin, own.log, own.errors, own.netns
-        steps = perform(*life)
+        inherited = (
+            arguments.channel,
+            arguments.stdin,
+            arguments.log,
+            arguments.errors,
+            arguments.netns,
+        )
+        steps = perform(*script)
         next(steps)
-        return Start(
+        return Invocation(
             steps=steps,
-            cells=life[0].cells,
+            cells=script[0].cells,
             numbers=array("q", (*inherited, len(texts[0]) - 1)),
             places=(self._hostname, self._private, self._hosts_file, self._resolv_conf),
             texts=texts,
@@ -172,7 +178,7 @@ class Lives:
         )
 
     def _enter_namespaces(self, calls: Calls, cgroup_files: tuple[str, ...]) -> None:
-        calls.step = "leave what is not its own"
+        calls.step = "close inherited descriptors"
         for inherited, place in zip(_INHERITED, self._places, strict=False):
             calls.make(_dup3, inherited, place, os.O_CLOEXEC)
         note_close(calls, _FIRST, self._places.start - 1)
@@ -196,11 +202,11 @@ class Lives:
         calls.step = "mount /dev, /proc and /sys"
         rootfs.mount_kernel_filesystems(calls, _ROOT, self._layers, cgroup_mounts)
 
-    def _furnish(self, calls: Calls, child: Child) -> None:
-        spec = child.spec
+    def _furnish(self, calls: Calls, setup: Setup) -> None:
+        spec = setup.spec
         calls.step = MOUNT
-        if child.init:
-            calls.later(rootfs.bind_init, _ROOT, child.init)
+        if setup.init:
+            calls.later(rootfs.bind_init, _ROOT, setup.init)
         if spec.hosts_file:
             rootfs.bind_name_file(calls, _ROOT, self._hosts_file, "etc/hosts")
         if spec.resolv_conf:
@@ -218,7 +224,7 @@ class Lives:
             calls.later(lambda root: os.close(make_directories(root, spec.workdir)), _ROOT)
         calls.step = "make its root read-only"
         if spec.read_only:
-            calls.later(rootfs.make_read_only, _ROOT, child.parts)
+            calls.later(rootfs.make_read_only, _ROOT, setup.parts)
         calls.step = "enter its root"
         rootfs.enter_root(calls, _ROOT)
         calls.step = "open its output"
@@ -234,19 +240,19 @@ class Lives:
         self._user = identify(root, user)
 
     def _open_terminal(self, root: int, channel: int) -> None:
-        """A terminal of the container's own /dev/pts becomes ours; its other end goes to the supervisor.
+        """Open a terminal of the container's own /dev/pts as ours, and send its master to the supervisor.
 
-        It is bound at /dev/console nowhere (CVE-2025-52565).
+        It is never bind-mounted at /dev/console (CVE-2025-52565).
         """
         master, slave = open_terminal(root, self._user.uid)
         way = Socket(fileno=channel)
         send_terminal(way, master)
-        way.detach()  # it is needed again
+        way.detach()  # the channel stays open: it is needed again
         control_by(slave)
         at_once(connect_output, slave, slave, slave)
 
-    def _become(self, calls: Calls, child: Child) -> None:
-        spec, rights = child.spec, child.rights
+    def _become(self, calls: Calls, setup: Setup) -> None:
+        spec, rights = setup.spec, setup.rights
         calls.step = BECOME
         limits = pack("2Q", *(limit & _INFINITE for limit in self._open_files))  # struct rlimit
         calls.make(_setrlimit, resource.RLIMIT_NOFILE, calls.memory(limits))
@@ -254,7 +260,7 @@ class Lives:
             calls.later(lambda: at_once(give_up, rights, self._user))
         else:
             give_up(calls, rights, Identity())
-        if spec.workdir != "/":  # where it is
+        if spec.workdir != "/":  # the root, where it is already
             calls.later(enter_directory, spec.workdir)
         reset_signals(calls)
         calls.make(_umask, 0o022)
@@ -263,9 +269,9 @@ class Lives:
         calls.step = "lock its rights"
         lock(calls, rights)
 
-    def _run(self, calls: Calls, child: Child) -> None:
-        spec = child.spec
-        words = (f"/dev/{INIT}", "--", *spec.argv) if child.init else spec.argv
+    def _run(self, calls: Calls, setup: Setup) -> None:
+        spec = setup.spec
+        words = (f"/dev/{INIT}", "--", *spec.argv) if setup.init else spec.argv
         calls.step = "run"
         if spec.user:
             calls.later(lambda: at_once(execute, words, self._environment(spec)))
@@ -280,5 +286,5 @@ class Lives:
 
 
 def _give_up(_: OSError) -> int:
-    """The supervisor has gone before it let this process run: nobody knows of it."""
+    """The supervisor died before it permitted this process to run: nobody knows of the process."""
     os._exit(127)

@@ -1,4 +1,4 @@
-"""Processes that are on their way to their program."""
+"""Processes between clone3 and exec."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from netfab.runtime import client
 from netfab.runtime.launcher import Launcher
 from netfab.runtime.layers import make_layers
 from netfab.runtime.record import Record, write_record
-from netfab.runtime.spawn import bear, expect
+from netfab.runtime.spawn import prepare, spawn
 from netfab.runtime.spec import Spec
 from netfab.runtime.supervisor import leave_namespaces_of_nodes
 from netfab.system.process import user_namespace_is_initial
 
 
-def test_nobody_runs_whose_supervisor_ends_before_it_has_written_down_any(containers: Containers) -> None:
-    """Those that are born together hold what it had open for the others, until they let go of it."""
+def test_a_process_ends_with_a_supervisor_that_has_not_recorded_it(containers: Containers) -> None:
+    """Siblings hold descriptors that it had open for each other, until they close them."""
     specs = [containers.spec("sleep", "infinity", name=f"n{number}") for number in range(3)]
 
-    for pidfd in _born(containers, specs):
+    for pidfd in _spawned(containers, specs):
         wait_for_end(pidfd)
 
     client.remove(containers.paths, [spec.name for spec in specs])
 
 
-def test_one_that_the_kernel_refuses_keeps_nobody_else_from_being_born(containers: Containers) -> None:
+def test_one_that_the_kernel_refuses_keeps_no_other_from_starting(containers: Containers) -> None:
     specs = [containers.spec("sleep", "infinity", name=f"n{number}") for number in range(3)]
 
-    born = _born(containers, specs, refused=1)
+    spawned = _spawned(containers, specs, refused=1)
 
-    assert len(born) == 2
-    for pidfd in born:
+    assert len(spawned) == 2
+    for pidfd in spawned:
         wait_for_end(pidfd)
     client.remove(containers.paths, [spec.name for spec in specs])
 
 
-def _born(containers: Containers, specs: list[Spec], refused: int | None = None) -> list[int]:
-    """Descriptors of processes that a supervisor has borne before it ended."""
+def _spawned(containers: Containers, specs: list[Spec], refused: int | None = None) -> list[int]:
+    """Descriptors of processes that a supervisor had started when it ended."""
     paths = containers.paths
     scratch = f"{paths.fabric_run}/layers"
     os.makedirs(scratch)
@@ -56,10 +56,10 @@ def _born(containers: Containers, specs: list[Spec], refused: int | None = None)
             leave_namespaces_of_nodes(os.open("/proc/self/ns/mnt", os.O_RDONLY))
             layers = make_layers(paths, scratch, user_namespace_is_initial())
             launcher = Launcher(paths, layers, (1024, 1024))
-            expected = [expect(launcher.prepare(spec, containers.netns)) for spec in specs]
+            prepared = [prepare(launcher.prepare(spec, containers.netns)) for spec in specs]
             if refused is not None:
-                expected[refused] = expected[refused]._replace(cgroup=theirs.fileno())  # that is none
-            pids = [one.pid for one in bear(expected) if not isinstance(one, OSError)]
+                prepared[refused] = prepared[refused]._replace(cgroup=theirs.fileno())  # that is none
+            pids = [one.pid for one in spawn(prepared) if not isinstance(one, OSError)]
             theirs.send(json.dumps(pids).encode())
             theirs.recv(1)  # until all are open at our parent's
         finally:

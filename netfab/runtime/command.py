@@ -1,4 +1,4 @@
-"""The process of a command, for who runs it: forked, waited for, and told of signals and terminals."""
+"""Running a command in a container: fork, wait for it, and pass on signals and the terminal."""
 
 from __future__ import annotations
 
