@@ -44,20 +44,20 @@ def resolve(where: Place, reference: str, directory: str = ".") -> Image:
     `oci-archive:FILE`, `oci:DIR`, the path of a root file system's tar, or of a directory, which is taken as
     it is. A relative path begins in `directory`. Raises NetfabError.
     """
-    from netfab.images.bringing import bring
+    from netfab.images.obtain import bring
 
     return bring(where, reference, directory)
 
 
 def renew(where: Place, reference: str, directory: str = ".") -> Image:
     """The same, but a registry's image as the registry has it now. Raises NetfabError."""
-    from netfab.images import bringing
+    from netfab.images import obtain
 
-    return bringing.renew(where, reference, directory)
+    return obtain.renew(where, reference, directory)
 
 
 def find(where: Place, reference: str, directory: str = ".") -> Image | None:
     """The same where it is here, whole, and None where it would have to be brought. Raises NetfabError."""
-    from netfab.images.bringing import look_for
+    from netfab.images.obtain import look_for
 
     return look_for(where, reference, directory)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from netfab.errors import NetfabError
 from netfab.images.index import read
+from netfab.images.ingest import about, take
 from netfab.images.layout import Image, image_of
 from netfab.images.locks import using
 from netfab.images.manifests import Descriptor, Manifest, parse
@@ -16,7 +17,6 @@ from netfab.images.registry import Registry
 from netfab.images.registry import push as push_to
 from netfab.images.removal import leaving_nothing
 from netfab.images.settings import settings
-from netfab.images.taking import about, take
 from netfab.topology.image import Reference
 from netfab.tuples import NamedTuple
 

@@ -27,12 +27,12 @@ from netfab.images.archives import (
 )
 from netfab.images.config import BadImage
 from netfab.images.index import File, changing, read
+from netfab.images.ingest import about, take
 from netfab.images.layout import Image, Layout, image_of
 from netfab.images.locks import using
 from netfab.images.naming import named
 from netfab.images.removal import leaving_nothing
 from netfab.images.streams import compression_of, pieces_of
-from netfab.images.taking import about, take
 from netfab.topology.grammar import Wrong
 from netfab.topology.image import Source, reference
 

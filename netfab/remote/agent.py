@@ -245,8 +245,8 @@ class Agent:
 
     def _lack(self, message: Message) -> Iterator[Message]:
         """Which images are not here; until they are unpacked nobody removes what comes of them."""
-        from netfab.images.handing import lacking
         from netfab.images.locks import using
+        from netfab.images.receive import lacking
 
         self._end_handing()
         images = [_digest(one) for one in field(message, "images", list)]
@@ -259,8 +259,8 @@ class Agent:
 
     def _take(self, message: Message) -> Iterator[Message]:
         """A piece of a blob."""
-        from netfab.images.handing import receive
         from netfab.images.manifests import Descriptor
+        from netfab.images.receive import receive
 
         blob = Descriptor(_digest(message.get("digest")), field(message, "size", int))
         try:
@@ -271,7 +271,7 @@ class Agent:
 
     def _unpack(self, message: Message) -> Iterator[Message]:
         """An image whose blobs have come."""
-        from netfab.images.handing import unpack_received
+        from netfab.images.receive import unpack_received
 
         names = [name for name in field(message, "names", list) if isinstance(name, str)]
         image = unpack_received(self._where, _digest(message.get("manifest")), names)

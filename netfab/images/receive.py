@@ -1,7 +1,7 @@
-"""Images from one host to another, blob by blob, in pieces: the receiving half.
+"""Images sent from one host to another, blob by blob, in pieces: the receiving half.
 
-Needs nothing but the standard library, as all that runs on a far host. A blob that was interrupted goes on
-where it stopped, and counts once it is whole and has its digest, as one from a registry does.
+Needs nothing but the standard library, like everything that runs on a remote host. An interrupted blob is
+resumed, and counts once it is complete and has its digest, like one from a registry.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from netfab.errors import NetfabError
 from netfab.images.blobs import Part, incoming
 from netfab.images.config import BadImage
+from netfab.images.ingest import about, take
 from netfab.images.layout import MOST, image_of, read_config
 from netfab.images.locks import using
 from netfab.images.manifests import ARCHITECTURES, Descriptor, Manifest, parse
-from netfab.images.taking import about, take
 from netfab.topology.grammar import Wrong
 from netfab.topology.image import reference
 

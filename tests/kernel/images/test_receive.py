@@ -13,11 +13,11 @@ from netfab.errors import NetfabError, Unsupported
 from netfab.images import find
 from netfab.images.blobs import digest_of, keep
 from netfab.images.config import BadImage
-from netfab.images.handing import lacking, receive, unpack_received
 from netfab.images.layout import Layout
 from netfab.images.locks import alone_at_once, using
 from netfab.images.manifests import Descriptor
 from netfab.images.naming import images
+from netfab.images.receive import lacking, receive, unpack_received
 from netfab.images.removal import leaving_nothing
 from netfab.remote.agent import Agent
 from netfab.where import Where

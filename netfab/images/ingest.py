@@ -1,7 +1,7 @@
-"""Taking an image in: its manifest and config, its layers side by side, and its names once all of it is here.
+"""Adding an image to the store: its manifest and config, its layers in parallel, its names when all is there.
 
-Where it comes from is a Supply: a registry or an archive. Whatever that gives is checked by its digest here;
-what was interrupted goes on where it stopped.
+It comes from a Supply: a registry or an archive. What that delivers is verified by digest; an interrupted
+download resumes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a word to an image that is here."""
+"""Getting an image onto this host: as it is here, from a file or directory, or from its registry."""
 
 from __future__ import annotations
 
