@@ -1,4 +1,7 @@
-"""One command at a time changes a fabric: a lock on a file, gone with the process that holds it; flock(2)."""
+"""One command at a time changes a fabric: a lock on a file, gone with the process that holds it; flock(2).
+
+And with the programs that it had change the kernel: they inherit the lock.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 
 from netfab.errors import Locked, NetfabError
+from netfab.system.descriptors import LOCKS
 from netfab.system.files import is_at, public_directory
 
 _SILENCE = 1.0  # seconds until who waits is told of another holder: where many wait, they change quickly
@@ -26,6 +30,7 @@ def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterato
     held it meanwhile; NetfabError where the file can't be made.
     """
     fd = _acquire(path, timeout, waiting)
+    LOCKS.add(fd)
     try:
         with suppress(OSError):  # a full disk: who waits is told less, and may wait all the same
             os.ftruncate(fd, 0)
@@ -34,6 +39,7 @@ def locked(path: str, timeout: float, waiting: Callable[[str], None]) -> Iterato
     finally:
         if is_at(fd, path):
             os.unlink(path)  # under the lock: who waits sees that its file is another one, and opens that
+        LOCKS.discard(fd)
         os.close(fd)
         with suppress(OSError):  # not empty: other fabrics are there
             os.rmdir(os.path.dirname(path))

@@ -24,6 +24,7 @@ from netfab.kernel.netlink import NETLINK_NETFILTER, Netlink
 from netfab.objects.base import HOST
 from netfab.objects.firewall import MARK, table_name
 from netfab.objects.wire import Body, Request, attributes, encode, no_name, parse, text
+from netfab.system.descriptors import LOCKS
 
 PROGRAMS = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
 TIMEOUT = 30.0  # seconds; a large foreign ruleset is read before each transaction
@@ -66,7 +67,7 @@ def load(*transactions: str) -> None:
     if more:
         commands = [command for each in transactions for command in json.loads(each)["nftables"]]
         text = json.dumps({"nftables": commands})
-    status, _, words = _Run(program(), ("-j", "-f", "-"), text.encode()).result()
+    status, _, words = _Run(program(), ("-j", "-f", "-"), text.encode(), tuple(LOCKS)).result()
     if status:
         raise OSError(_errno_of(words), _reason_of(words) or f"nft ended with status {status}")
 
@@ -296,12 +297,18 @@ def drop_rules(family: str, table: str, chain: str, comment: str) -> None:
 class _Run:
     """One nft process. Its input lies in memory, so that it never waits for us."""
 
-    def __init__(self, path: str, arguments: tuple[str, ...], text: bytes = b"") -> None:
+    def __init__(
+        self, path: str, arguments: tuple[str, ...], text: bytes = b"", holds: tuple[int, ...] = ()
+    ) -> None:
+        """`holds`: descriptors of locks that it keeps until it ends, should we be killed before."""
         source = os.memfd_create("nft", os.MFD_CLOEXEC)
         (self._out, out), (self._err, err) = os.pipe(), os.pipe()
         with suppress(OSError):  # a thousand nodes' tables at once, however late they are read
             fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, _AT_ONCE)
         given = source, out, err
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given)]
+        # Onto itself: it is no longer closed at exec (posix_spawn_file_actions_adddup2(3), glibc since 2.29).
+        actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in holds]
         self._pipes = {self._out: bytearray(), self._err: bytearray()}
         self._pid = 0
         try:
@@ -312,7 +319,7 @@ class _Run:
                 path,
                 (path, *arguments),
                 _ENVIRONMENT,
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given)],
+                file_actions=actions,
                 setsigdef=(signal.SIGPIPE,),
             )
         except BaseException:

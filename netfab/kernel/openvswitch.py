@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from netfab.errors import NoAnswer, Unsupported
 from netfab.kernel.netlink import Netlink
+from netfab.system.descriptors import LOCKS
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
@@ -62,7 +63,7 @@ def change(commands: Iterable[Sequence[str]], ends: bool = False) -> None:
     `ends`: what is taken away is gone at once, also where the process that would notice does not run.
     """
     words = [word for command in commands for word in ("--", *command)]
-    ran = _run(("--no-wait", *words) if ends and not lives() else words)
+    ran = _run(("--no-wait", *words) if ends and not lives() else words, tuple(LOCKS))
     if ran is None:
         raise OSError(ENOENT, "there is no Open vSwitch")
     told = ran.stderr.partition("\n")[0].removeprefix("ovs-vsctl: ")
@@ -122,8 +123,8 @@ def _program() -> str:
     return next((path for path in PROGRAMS if os.access(path, os.X_OK)), "")
 
 
-def _run(words: Sequence[str]) -> CompletedProcess[str] | None:
-    """None where there is no such program."""
+def _run(words: Sequence[str], holds: tuple[int, ...] = ()) -> CompletedProcess[str] | None:
+    """None where there is no such program. `holds`: locks that it keeps until it ends."""
     import subprocess
 
     if not (program := _program()):
@@ -132,6 +133,7 @@ def _run(words: Sequence[str]) -> CompletedProcess[str] | None:
         [program, f"--timeout={TIMEOUT}", *words],
         env={"LC_ALL": "C", "OVS_RUNDIR": DIRECTORY},
         stdin=subprocess.DEVNULL,
+        pass_fds=holds,
         capture_output=True,
         text=True,
         errors="replace",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+# Of locks that are held here. A program that changes the kernel inherits them: it may outlive this process.
+LOCKS = set[int]()
+os.register_at_fork(after_in_child=LOCKS.clear)  # who is forked has them open, and may close them unasked
+
 
 def reserve(count: int) -> range:
     """Numbers that no descriptor of this process has, one after the other, and that none will get."""

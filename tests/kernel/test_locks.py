@@ -24,6 +24,8 @@ from netfab.errors import Locked
 from netfab.fabric import Where
 from netfab.hosts import lock
 from netfab.hosts.lock import locked
+from netfab.kernel import nft, openvswitch
+from netfab.system.poll import readable
 
 LOCK = "/run/netfab/shop.lock"
 
@@ -234,6 +236,40 @@ def test_a_killed_holder_holds_nothing_and_leaves_nothing(holder: int) -> None:
         pass
 
     assert not os.path.exists("/run/netfab")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: nft.load('{"nftables": [{"add": {"table": {"family": "inet", "name": "t"}}}]}'),
+        lambda: openvswitch.change([["add-br", "br-t"]]),
+    ],
+    ids=["nft", "ovs-vsctl"],
+)
+def test_what_a_killed_holder_has_change_the_kernel_holds_the_lock_until_it_ends(
+    change: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go, slow = tmp_path / "begun", tmp_path / "go", tmp_path / "slow"
+    os.mkfifo(begun)
+    os.mkfifo(go)
+    slow.write_text(f"#!/bin/sh\necho $$ > {begun}\nread -r _ < {go}\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(nft, "PROGRAMS", (str(slow),))
+    monkeypatch.setattr(openvswitch, "PROGRAMS", (str(slow),))
+
+    def job() -> None:
+        with locked(LOCK, 1, lambda _: None):
+            change()
+
+    holder = _in_another_process(job)
+    program = os.pidfd_open(int(begun.read_text()))
+    _killed(holder)
+
+    with pytest.raises(Locked, match=f"locked by {holder}"), locked(LOCK, 0.05, lambda _: None):
+        pass
+    with locked(LOCK, 60, lambda _: go.write_text("\n") and None):
+        assert readable([program], 60) == [program]
+    os.close(program)
 
 
 def test_who_waits_gets_the_lock_when_its_holder_is_killed(holder: int, tmp_path: Path) -> None:
