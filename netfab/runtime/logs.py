@@ -168,10 +168,13 @@ class _Followed:
 
 
 def _open_supervisor(paths: Paths) -> int:
-    """Its pidfd: a connection would keep it from ending as long as we are stopped. Raises OSError."""
+    """Its pidfd: a connection would keep it from ending as long as we are stopped. Raises OSError.
+
+    From another process namespace, in which it has no number, there is nothing but the connection.
+    """
     with connect(paths) as door:
         pid, _, _ = _CREDENTIALS.unpack(door.getsockopt(SOL_SOCKET, SO_PEERCRED, _CREDENTIALS.size))
-        return os.pidfd_open(pid)
+        return os.pidfd_open(pid) if pid else door.detach()
 
 
 def _wait(watch: int, followed: list[_Followed]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from errno import ENXIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from containers import Containers
@@ -12,6 +14,8 @@ from containers import Containers
 from netfab.runtime import client, logs
 from netfab.runtime.logs import Line, follow, next_byte, tail
 from netfab.runtime.rotation import LOG_LIMIT, trim
+from netfab.runtime.status import connect
+from netfab.system import linux
 from netfab.system.poll import readable
 
 
@@ -150,6 +154,31 @@ def test_who_follows_keeps_no_supervisor_from_ending(
     monkeypatch.setattr(logs, "readable", stopped_meanwhile)
 
     assert {line.text for line in follow([(containers.paths, "web")])} == {b"once"}
+
+
+def test_who_follows_from_another_process_namespace_waits_and_sees_the_end(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, telling = os.pipe()
+
+    def told(what: bytes, does: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given: os.write(telling, what) and does(*given)
+
+    monkeypatch.setattr(logs, "connect", told(b"a", connect))
+    monkeypatch.setattr(logs, "readable", told(b"w", readable))
+    containers.start("sh", "-c", "echo one; sleep inf")
+    if not (outside := os.fork()):
+        linux.unshare(linux.CLONE_NEWPID)
+        if not os.fork():
+            os._exit(sum(1 for _ in follow([(containers.paths, "web")])))
+        os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+
+    assert os.read(reading, 1) + os.read(reading, 1) == b"aw"
+    client.stop(containers.paths, ["web"])
+
+    assert os.waitstatus_to_exitcode(os.waitpid(outside, 0)[1]) == 1
+    os.close(reading)
+    os.close(telling)
 
 
 def test_several_are_followed_at_once_with_their_names(containers: Containers) -> None:
