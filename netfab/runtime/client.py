@@ -234,6 +234,8 @@ def _remove_supervisor(paths: Paths) -> None:
     summons.dismiss(paths)
     with suppress(FileNotFoundError, NotADirectoryError):
         lock = os.open(paths.lock, os.O_RDWR | os.O_CLOEXEC)
+        with suppress(OSError), connect(paths) as door:  # mostly it has ended already
+            door.send(json.dumps({"verb": "end"}).encode())
         fcntl.flock(lock, fcntl.LOCK_EX)
         for file in (paths.socket, paths.supervisor_log, paths.lock):
             with suppress(FileNotFoundError):

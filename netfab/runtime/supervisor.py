@@ -70,16 +70,20 @@ class Supervisor:
         self._removed_by: dict[int, str] = {}  # connection -> the container that its client will remove
         self._abandoned: set[str] = set()  # containers whose client died before it removed them
         self._removers: list[int] = []
+        self._dismissed = False  # who is still connected is not waited for: all of it is removed
         self.keeper = Keeper(paths, self._poll, self._timers, self._is_over)
         self.ports = HeldPorts(paths.ports)
 
     def serve(self, door: Socket, summoner: int) -> None:
-        """Until there is nothing left to supervise, and who summoned us has asked, or has gone."""
+        """Until there is nothing left to supervise, and nobody who summoned us, or is connected, may ask.
+
+        They are not waited for once we are dismissed: who is suspended stays connected.
+        """
         self._poll.register(door.fileno(), select.EPOLLIN)
         self._poll.register(summoner, select.EPOLLIN)
         self._rotate()
         expecting = True
-        while expecting or self._connections or self.keeper.containers or self.ports:
+        while self._supervises() or (not self._dismissed and (expecting or self._connections)):
             wait = self._timers.wait()
             ready = [fd for fd, _ in self._poll.poll(wait if wait < 0 else wait + 0.001)]
             # What has ended comes first: nobody is told that it runs, and nothing new has its number yet.
@@ -97,6 +101,9 @@ class Supervisor:
                 elif self.keeper.terminals.owns(fd):
                     self.keeper.terminals.copy(fd)
             self._timers.run()
+
+    def _supervises(self) -> bool:
+        return bool(self.keeper.containers or self.ports)
 
     def _rotate(self) -> None:
         for name in self.keeper.containers:
@@ -163,6 +170,9 @@ class Supervisor:
                 return None
             case "mind":
                 self._removed_by[connection.fileno()] = request["name"]
+                return {}
+            case "end":
+                self._dismissed = not self._supervises()
                 return {}
         raise ValueError(f"unknown verb {request['verb']}")
 

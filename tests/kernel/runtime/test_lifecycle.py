@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,19 @@ def test_the_supervisor_ends_with_its_last_container(containers: Containers) -> 
 
     wait_for_end(pidfd)
     assert containers.supervisor() == 0
+
+
+@pytest.mark.parametrize("request_of", [{"verb": "wait", "names": ["web"]}, {"verb": "mind", "name": "web"}])
+def test_who_is_suspended_while_it_looks_at_a_program_keeps_nobody_from_removing_it(
+    containers: Containers, request_of: dict[str, object]
+) -> None:
+    containers.start("sleep", "inf")
+
+    with ThreadPoolExecutor() as thread, connect(containers.paths) as door:
+        door.send(json.dumps(request_of).encode())  # and never hears the answer
+        thread.submit(client.remove, containers.paths, ["web"]).result(60)
+
+    assert containers.leftovers() == []
 
 
 def test_a_program_that_ignores_term_is_killed_at_once(containers: Containers) -> None:
