@@ -14,12 +14,13 @@ from netfab.errors import NetfabError
 from netfab.plan.underlay import NAME as UNDERLAY
 from netfab.system.poll import readable
 from netfab.testing import asked, inside, recorder, split, whole
+from netfab.testing.descendants import ENDING
 from netfab.testing.given import Given, given
 from netfab.testing.inside import Place
 from netfab.testing.line import Line
 from netfab.testing.link import Link, Undo
 from netfab.testing.node import Node, Verdict
-from netfab.testing.programs import ENDING, Program
+from netfab.testing.programs import Program
 from netfab.testing.sandboxes import Sandbox
 from netfab.topology.suggest import did_you_mean
 

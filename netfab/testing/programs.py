@@ -14,11 +14,10 @@ from typing import BinaryIO, cast
 from netfab.system.files import IN_MODIFY, watch, watch_init
 from netfab.system.poll import readable
 from netfab.testing import inside
+from netfab.testing.descendants import ENDING
 from netfab.testing.inside import Place
 from netfab.testing.sandboxes import Sandbox
 from netfab.tuples import NamedTuple
-
-ENDING = 30.0  # seconds, in which what was killed has ended on any machine
 
 
 class Result(NamedTuple):
