@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address
 from time import monotonic
 
+from netfab.kernel.view import listeners
 from netfab.system import linux
 from netfab.system.poll import readable
 
@@ -37,11 +38,12 @@ def datagram(address: IPv4Address | IPv6Address, port: int, seconds: float, targ
     """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as door, _witness(target) as witness:
+        awaited = target is None or _is_awaited(port, target)
         door.connect((str(address), port))
         try:
             for _ in range(_SENT):
                 door.send(b"")
-                if _arrives(door, witness, port, seconds / _SENT):
+                if _arrives(door, witness, port, awaited, seconds / _SENT):
                     return ""
         except ConnectionRefusedError:
             return f"{address} refused it: its udp/{port} is unreachable"
@@ -53,13 +55,16 @@ def datagram(address: IPv4Address | IPv6Address, port: int, seconds: float, targ
 
 
 _SENT = 2  # datagrams: one may be lost
-_REFUSAL = 0.05  # seconds in which a kernel that got a datagram says that nothing waits for it
+_REFUSAL = 0.05  # seconds, at least, for a refusal to come back: mostly it is there at once
 
 
-def _arrives(door: socket.socket, witness: Sequence[socket.socket], port: int, seconds: float) -> bool:
+def _arrives(
+    door: socket.socket, witness: Sequence[socket.socket], port: int, awaited: bool, seconds: float
+) -> bool:
     """Whether our datagram does, and is not refused; also where we come to look after that time.
 
-    Raises OSError.
+    Where nobody waits for it, a refusal is waited for as long as an answer: it may stand in a queue on its
+    way back. Raises OSError.
     """
     ours = door.getsockname()[1]
     deadline = monotonic() + seconds
@@ -69,13 +74,20 @@ def _arrives(door: socket.socket, witness: Sequence[socket.socket], port: int, s
         if door in ready:
             break
         if any(_is_ours(each.recvfrom(200), ours, port) for each in ready):
-            if not readable([door], _REFUSAL):
+            left = deadline - monotonic()
+            if not readable([door], _REFUSAL if awaited else max(_REFUSAL, left)):
                 return True
             break
         if left <= 0 and (not ready or left < -seconds):  # strangers may never cease to send
             return False
     door.recv(1)
     return True
+
+
+def _is_awaited(port: int, netns: int) -> bool:
+    """Whether any socket in that namespace waits for datagrams to that port."""
+    with linux.in_network(netns):
+        return any(one.protocol == "udp" and one.port == port for one in listeners())
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def read() -> Space:
             tuple(_link(each) for each in dumps.links(netlink)),
             tuple(_addresses(netlink)),
             tuple(_entry(each) for each in dumps.neighbours(netlink)),
-            tuple(_listeners()),
+            tuple(listeners()),
             (_flag("ipv4/conf/all/forwarding"), _flag("ipv6/conf/all/forwarding")),
             int(_sysctl("ipv4/conf/all/rp_filter") or 0),
         )
@@ -130,7 +130,8 @@ def _entry(found: NeighbourMessage) -> Entry:
     )
 
 
-def _listeners() -> Iterator[Listener]:
+def listeners() -> Iterator[Listener]:
+    """Those of this thread's namespace."""
     for name, state in (("tcp", _TCP_LISTEN), ("udp", _UDP_OPEN)):
         for suffix in ("", "6"):
             with suppress(FileNotFoundError), open(f"/proc/thread-self/net/{name}{suffix}") as file:
