@@ -104,14 +104,14 @@ def cluster(*places: Place, scheme: str = "http", more: tuple[str, ...] = ()) ->
         shutil.rmtree(directory)
 
 
-def shorten_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Locks end three seconds after they were last renewed, which they are three times a second.
+def shorten_locks(monkeypatch: pytest.MonkeyPatch, seconds: int = 3) -> None:
+    """Locks end so many seconds after they were last renewed, which they are three times a second.
 
-    Whoever holds one may stand still for two, then, as a machine with much to do makes him.
+    Whoever holds one may stand still for a second less, then, as a machine with much to do makes him.
     """
     grant = Client.grant
     monkeypatch.setattr(etcd_lock, "TTL", 1)
-    monkeypatch.setattr(Client, "grant", lambda client, lease, _: grant(client, lease, 3))
+    monkeypatch.setattr(Client, "grant", lambda client, lease, _: grant(client, lease, seconds))
 
 
 def wait_until_it_answers(client: Client, made: Cluster) -> None:
