@@ -5,11 +5,9 @@ And with the programs that it had change the kernel: they inherit the lock.
 
 from __future__ import annotations
 
-import _signal as signal  # `signal` takes 0.5 ms
 import fcntl
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
@@ -19,7 +17,6 @@ from netfab.system.descriptors import LOCKS
 from netfab.system.files import is_at, public_directory
 
 _SILENCE = 1.0  # seconds until who waits is told of another holder: where many wait, they change quickly
-_AGAIN = 0.05  # seconds between two signals to who waits too long
 
 
 @contextmanager
@@ -80,29 +77,11 @@ def _no_lock(path: str, error: OSError) -> NetfabError:
 
 
 def _flock_within(fd: int, deadline: float, holder: str) -> None:
-    """The main thread is woken from the call, in which those who wait have their turns; another one looks."""
-    from netfab.system.flock import got, wait_for  # most commands wait for nobody
+    from netfab.system.flock import Expired, lock_within  # most commands wait for nobody
 
-    def expired(*_: object) -> None:
+    try:
+        lock_within(fd, deadline)
+    except Expired:
         raise Locked(
             f"locked by {holder}", hint="it is released when that process ends; --lock-timeout waits longer"
-        )
-
-    if threading.current_thread() is not threading.main_thread():
-        wait_for(fd, fcntl.LOCK_EX, lambda: expired() if monotonic() > deadline else None)
-        return
-    waiting = True
-
-    def woken(*_: object) -> None:
-        if waiting and not got(fd, fcntl.LOCK_EX):  # it may have become free while we were not let run
-            expired()
-
-    before = signal.signal(signal.SIGALRM, woken)
-    try:
-        # Once more, and again: who is signalled just before the call begins is not woken from it.
-        signal.setitimer(signal.ITIMER_REAL, max(deadline - monotonic(), 0.001), _AGAIN)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-    finally:
-        waiting = False  # nothing is raised here, which would leave the timer running
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        ) from None

@@ -11,9 +11,10 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from errno import ELOOP
 from ipaddress import ip_network
+from time import monotonic
 from typing import Self
 
 from netfab.errors import StoreError
@@ -33,6 +34,7 @@ _VERSIONS = (
     "CREATE TABLE parts (fabric TEXT PRIMARY KEY, host TEXT, generation INTEGER, txn TEXT, undecided TEXT)",
 )
 VERSION = len(_VERSIONS)
+_PATIENCE = 30  # seconds
 _FOR_WANT_OF_ROOM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
 _ROOM = 64 << 10  # bytes; what readers and writers share of a WAL store takes 32 KiB at least
 
@@ -53,7 +55,7 @@ class SqliteStore:
                 )
             with _alone(directory):  # becoming a WAL store is the one step that waits for nobody and fails
                 _make_private(self.path)
-                self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+                self._db = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
                 try:
                     self._prepare()
                 except BaseException:
@@ -225,14 +227,35 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        with self._turn() if self.path else nullcontext():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # SQLite itself takes back what fails for want of room or memory
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Writers wait for each other here, each woken by the one before it; nothing depends on it.
+
+        In SQLite one who has waited longer sleeps longer between two looks: of 50 who wrote again and again,
+        the last waited for 29 of its 30 s.
+        """
+        fd = -1
         try:
+            with suppress(OSError):  # no room for it, say
+                fd = os.open(
+                    f"{self.path}-turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+                )
+                _wait_for_turn(fd)
             yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # SQLite itself takes back what fails for want of room or memory
-                self._db.execute("ROLLBACK")
-            raise
+        finally:
+            if fd != -1:
+                fcntl.flock(fd, fcntl.LOCK_UN)  # who was forked meanwhile has it open
+                os.close(fd)
 
     @contextmanager
     def _as_store_error(self) -> Iterator[None]:
@@ -251,6 +274,16 @@ class SqliteStore:
             if _code(error) in _FOR_WANT_OF_ROOM and _is_full(os.path.dirname(self.path)):
                 told, hint = "the disk is full", "make room there"
             raise StoreError(f"{self.path}: {told}", hint=hint) from error
+
+
+def _wait_for_turn(fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        from netfab.system.flock import Expired, lock_within  # most commands wait for nobody
+
+        with suppress(Expired):
+            lock_within(fd, monotonic() + _PATIENCE)
 
 
 def _code(error: Exception) -> int:

@@ -1,17 +1,54 @@
-"""Waiting for a lock of flock(2) with a limit, in any thread: none can be woken from that call."""
+"""Waiting for a lock of flock(2) with a limit; only the main thread can be woken from that call."""
 
 from __future__ import annotations
 
+import _signal as signal  # `signal` takes 0.5 ms
 import fcntl
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
 
 from netfab.system.files import IN_CLOSE, watch, watch_init
 from netfab.system.rest import rest
 
-_AGAIN = 0.05  # seconds between two checks
+_AGAIN = 0.05  # seconds between two checks, and between two signals to who waits too long
 _EVENTS = 1 << 16  # bytes
+
+
+class Expired(Exception):
+    """Somebody else has held it for as long as we may wait."""
+
+
+def lock_within(fd: int, deadline: float) -> None:
+    """Hold that lock alone. Raises Expired.
+
+    The main thread waits in the call, in which those who wait have their turns; another one looks.
+    """
+
+    def expired() -> None:
+        if monotonic() > deadline:
+            raise Expired
+
+    if threading.current_thread() is not threading.main_thread():
+        wait_for(fd, fcntl.LOCK_EX, expired)
+        return
+    waiting = True
+
+    def woken(*_: object) -> None:
+        if waiting and not got(fd, fcntl.LOCK_EX):  # it may have become free while we were not let run
+            raise Expired
+
+    before = signal.signal(signal.SIGALRM, woken)
+    try:
+        # Once more, and again: who is signalled just before the call begins is not woken from it.
+        signal.setitimer(signal.ITIMER_REAL, max(deadline - monotonic(), 0.001), _AGAIN)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    finally:
+        waiting = False  # nothing is raised here, which would leave the timer running
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def wait_for(fd: int, kind: int, check: Callable[[], None]) -> None:

@@ -244,7 +244,7 @@ def _state() -> dict[str, frozenset[object]]:
     for directory in ("/run/netfab", "/var/lib/netfab"):
         found[directory] = frozenset(
             path for path in below(directory) if os.path.isfile(path) and not path.endswith(".lock")
-        ) - {f"/var/lib/netfab/store.sqlite{end}" for end in ("", "-wal", "-shm")}  # fmt: skip
+        ) - {f"/var/lib/netfab/store.sqlite{end}" for end in ("", "-wal", "-shm", "-turn")}  # fmt: skip
     return found
 
 

@@ -25,6 +25,7 @@ from netfab.fabric import Where
 from netfab.hosts import lock
 from netfab.hosts.lock import locked
 from netfab.kernel import nft, openvswitch
+from netfab.system import flock
 from netfab.system.poll import readable
 
 LOCK = "/run/netfab/shop.lock"
@@ -192,7 +193,7 @@ def test_who_is_signalled_just_before_it_waits_is_signalled_again(
         """The first signal."""
         signal.setitimer(timer, seconds + again if again else 0, again)
 
-    monkeypatch.setattr(lock, "signal", SimpleNamespace(**vars(signal) | {"setitimer": lost}))
+    monkeypatch.setattr(flock, "signal", SimpleNamespace(**vars(signal) | {"setitimer": lost}))
 
     with pytest.raises(Locked), locked(LOCK, 0.05, lambda _: None):
         pass
@@ -209,7 +210,7 @@ def test_who_was_not_let_run_for_longer_than_it_may_wait_has_a_lock_that_became_
             signal.raise_signal(signal.SIGALRM)
         fcntl.flock(fd, kind)
 
-    monkeypatch.setattr(lock, "fcntl", SimpleNamespace(**vars(fcntl) | {"flock": late}))
+    monkeypatch.setattr(flock, "fcntl", SimpleNamespace(**vars(fcntl) | {"flock": late}))
 
     with locked(LOCK, 60, lambda _: None):
         pass

@@ -44,7 +44,12 @@ def test_only_its_owner_may_enter_the_directory_or_read_the_files(store: SqliteS
 
     files = {name: _mode(f"{directory}/{name}") for name in os.listdir(directory)}
     assert _mode(directory) == 0o700
-    assert files == {"store.sqlite": 0o600, "store.sqlite-wal": 0o600, "store.sqlite-shm": 0o600}
+    assert files == {
+        "store.sqlite": 0o600,
+        "store.sqlite-wal": 0o600,
+        "store.sqlite-shm": 0o600,
+        "store.sqlite-turn": 0o600,
+    }
 
 
 def test_a_disk_that_is_full_is_told_as_that(store: SqliteStore) -> None:
@@ -286,6 +291,35 @@ def test_fifty_processes_claim_a_thousand_leases_without_a_double_or_a_locked(di
         subnets = [held.prefix for held in store.held("none")]
     assert codes == [0] * 50
     assert len(subnets) == len(set(subnets)) == 1000
+
+
+def test_who_writes_while_another_does_is_woken_by_its_end(directory: str) -> None:
+    gate, begin = os.pipe()
+    if not (child := os.fork()):
+        os.read(gate, 1)
+        SqliteStore(directory).claim("shop", {LAN})
+        os._exit(0)
+    store = SqliteStore(directory)
+
+    with store._transaction():
+        os.write(begin, b"+")
+        while f"-> FLOCK  ADVISORY  WRITE {child} " not in Path("/proc/locks").read_text():
+            assert os.waitpid(child, os.WNOHANG) == (0, 0)
+
+    assert os.waitpid(child, 0)[1] == 0
+    assert store.leases("shop") == {LAN}
+    store.close()
+    os.close(gate)
+    os.close(begin)
+
+
+def test_a_store_in_which_nobody_can_wait_is_written_to(store: SqliteStore) -> None:
+    os.unlink(f"{store.path}-turn")
+    os.symlink("nowhere", f"{store.path}-turn")
+
+    store.claim("shop", {LAN})
+
+    assert store.leases("shop") == {LAN}
 
 
 def _open_each(directories: list[str], gate: int) -> None:
