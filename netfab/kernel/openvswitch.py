@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from errno import EIO, ENOENT, ETIMEDOUT
 from signal import SIGALRM
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from netfab.errors import NoAnswer, Unsupported
@@ -25,14 +26,18 @@ PROGRAMS = ("/usr/bin/ovs-vsctl", "/usr/local/bin/ovs-vsctl")
 DIRECTORY = "/run/openvswitch"  # where its daemons listen
 DATABASE = f"{DIRECTORY}/db.sock"
 TIMEOUT = 10  # seconds for an answer
+_AGAIN = 1  # second, for one that gave none before: a command reads several times
+_REMEMBERED = 60.0  # seconds, that it gave none
 CHECKSUMS = "userspace-tso-enable"  # which also has it mind checksums
 _NETLINK_GENERIC, _GENL_ID_CTRL, _GETFAMILY, _FAMILY_NAME = 16, 16, 3, 2  # linux/genetlink.h
 _FAMILY = b"ovs_datapath\0"  # linux/openvswitch.h
+_silent_until = 0.0
 _NOT_SET_UP = "Error detected while setting up"  # what it says of what it keeps, and ends with 0
 
 
 def read() -> tuple[Switch, ...] | None:
     """Every bridge that it has; None where it does not run. Raises NoAnswer where it is silent, or mad."""
+    global _silent_until
     if not os.path.exists(DATABASE):
         return None
     from netfab.kernel import daemon
@@ -46,8 +51,11 @@ def read() -> tuple[Switch, ...] | None:
         for table, columns in COLUMNS.items()
         for word in ("--", f"--columns={','.join(columns)}", "list", table)
     ]
-    ran = _run(("--format=json", *tables))
+    was_silent = monotonic() < _silent_until
+    ran = _run(("--format=json", *tables), seconds=_AGAIN if was_silent else TIMEOUT)
     if ran is not None and ran.returncode == -SIGALRM:
+        if not was_silent:
+            _silent_until = monotonic() + _REMEMBERED
         raise NoAnswer(DATABASE, f"gives no answer within {TIMEOUT} s")
     if ran is None or ran.returncode:
         return None
@@ -123,14 +131,16 @@ def _program() -> str:
     return next((path for path in PROGRAMS if os.access(path, os.X_OK)), "")
 
 
-def _run(words: Sequence[str], holds: tuple[int, ...] = ()) -> CompletedProcess[str] | None:
+def _run(
+    words: Sequence[str], holds: tuple[int, ...] = (), seconds: int = TIMEOUT
+) -> CompletedProcess[str] | None:
     """None where there is no such program. `holds`: locks that it keeps until it ends."""
     import subprocess
 
     if not (program := _program()):
         return None
     return subprocess.run(
-        [program, f"--timeout={TIMEOUT}", *words],
+        [program, f"--timeout={seconds}", *words],
         env={"LC_ALL": "C", "OVS_RUNDIR": DIRECTORY},
         stdin=subprocess.DEVNULL,
         pass_fds=holds,

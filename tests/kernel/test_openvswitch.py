@@ -13,6 +13,7 @@ import pytest
 from kills import is_killed
 from machine import differences
 from openvswitch import vsctl
+from shop import topology
 from test_attach import addresses, attach, attributes, host_state, ip
 from test_nics import reaches
 
@@ -217,11 +218,12 @@ def test_while_it_does_not_switch_nothing_is_attached_and_what_is_can_be_detache
 @pytest.mark.usefixtures("switch")
 def test_while_it_is_silent_nothing_on_it_is_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     attach("ovs0", BLUE, *WORDS)
+    monkeypatch.setattr(kernel, "_silent_until", 0.0)
     with openvswitch.silent(), monkeypatch.context() as patched:
         patched.setattr(kernel, "TIMEOUT", 1)
         with pytest.raises(NoAnswer) as silence:
             kernel.read()
-        patched.setattr(kernel, "_run", lambda words: CompletedProcess(words, -SIGALRM, "", ""))
+        patched.setattr(kernel, "_run", lambda words, **_: CompletedProcess(words, -SIGALRM, "", ""))
         asked: tuple[Callable[[], object], ...] = (
             lambda: fabric.drift("adhoc"),
             lambda: adhoc.detach("ovs0", BLUE),
@@ -235,6 +237,23 @@ def test_while_it_is_silent_nothing_on_it_is_taken_for_gone(monkeypatch: pytest.
 
     assert silence.value.message == "/run/openvswitch/db.sock gives no answer within 1 s"
     assert vsctl("list-br") == ""
+
+
+@pytest.mark.usefixtures("switch")
+def test_one_that_was_silent_is_not_waited_for_as_long_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, silent = tmp_path / "asked", tmp_path / "ovs-vsctl"
+    silent.write_text(f"#!/bin/sh\necho $1 >> {asked}\nkill -ALRM $$\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(kernel, "_silent_until", 0.0)
+    monkeypatch.setattr(kernel, "PROGRAMS", (str(silent),))
+
+    fabric.apply(*topology(tmp_path))
+
+    first, *others = asked.read_text().split()
+    assert first == "--timeout=10"
+    assert set(others) == {"--timeout=1"}
 
 
 @pytest.mark.usefixtures("switch")
