@@ -56,6 +56,7 @@ class Where(NamedTuple):
     progress: Progress = no_progress
     hook: Hook = no_hook  # before each step: -vv prints it, and tests spoil it here
     say: Callable[[str], None] = _quiet  # told what happened on the way: a mirror that does not answer
+    unattended: bool = False  # nobody asked: a program that its restart policy leaves as it ended stays so
     store: Store | None = None  # open already, in a command that looks into it more than once
 
 
@@ -232,7 +233,7 @@ def opened_host(name: str, where: Where) -> Iterator[LocalHost]:
     from netfab.hosts.local import LocalHost  # many commands only look into the store
 
     with deferred() as interrupts, LocalHost(name, where.run, where.hook, where.state) as host:
-        host.interrupts, host.waiting_for = interrupts, where.waiting
+        host.interrupts, host.waiting_for, host.unattended = interrupts, where.waiting, where.unattended
         yield host
 
 

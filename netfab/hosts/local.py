@@ -59,6 +59,7 @@ class LocalHost:
         self.fabric = fabric
         self.interrupts = Interrupts()
         self.waiting_for: Callable[[str], None] = lambda _: None  # told what a longer wait is for
+        self.unattended = False  # nobody asks for what is done
         self._namespaces = Namespaces(_open_guest)
         self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}/etc")
         paths = Paths(fabric, run_directory, state_directory)
@@ -180,8 +181,11 @@ class LocalHost:
         self._programs.start_again(names)
 
     def as_left(self, wanted: Fabric) -> Fabric:
-        """That fabric with the programs that a user stopped or paused as they were left."""
-        return self._programs.as_left(wanted)
+        """That fabric with the programs that a user stopped or paused as they were left.
+
+        Unattended, so are those that ended and that their restart policies do not start again.
+        """
+        return self._programs.as_left(wanted, self.unattended)
 
     def dropped(self) -> dict[str, int]:
         """Packets that each of the host's links was denied by the fabric's guard, by the last reading."""

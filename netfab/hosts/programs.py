@@ -92,15 +92,18 @@ class Programs:
 
             summons.dismiss(self._paths)
 
-    def as_left(self, wanted: Fabric) -> Fabric:
-        """That fabric with the programs that a user stopped or paused as they were left."""
-        from netfab.objects.container import PAUSED, STOPPED
+    def as_left(self, wanted: Fabric, ended: bool) -> Fabric:
+        """That fabric with the programs that a user stopped or paused as they were left.
 
-        left = {
-            Name("container", name): one.state
-            for name, one in self._status().items()
-            if one.state in (PAUSED, STOPPED)
-        }
+        `ended`: so are those that ended and that their restart policies do not start again.
+        """
+        from netfab.objects.container import ENDED, PAUSED, STOPPED
+
+        left = {}
+        for name, one in self._status().items():
+            state = _state(one, just_started=False)
+            if state in (PAUSED, STOPPED) or (ended and state == ENDED and _is_left_by_policy(one)):
+                left[Name("container", name)] = state
         things = (
             thing._replace(state=left[name]) if name in left else thing for name, thing in wanted.items()
         )
@@ -282,6 +285,11 @@ def _state(one: Status, just_started: bool) -> str:
 
     if one.state in (PAUSED, STOPPED):
         return one.state
-    once = one.spec.restart.partition(":")[0] in _ONCE
-    as_wanted = not one.over or (once and one.exit_code == 0 and not one.error)
+    as_wanted = not one.over or (_is_left_by_policy(one) and one.exit_code == 0)
     return RUNNING if as_wanted or just_started else ENDED
+
+
+def _is_left_by_policy(one: Status) -> bool:
+    """Whether one that ended does not start again: somebody saw how, and its policy was asked."""
+    once = one.spec.restart.partition(":")[0] in _ONCE
+    return once and one.exit_code is not None and not one.error

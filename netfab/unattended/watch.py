@@ -1,5 +1,7 @@
 """`netfab watch`: repair what others change, and attach containers that restart, as it happens.
 
+A program that ended is its restart policy's business.
+
 It looks again whenever something happened that may matter, and every now and then, since what happens inside
 a node is not told to anybody outside. It has no state: what should be is what was applied, and each repair is
 a `reconcile`.
@@ -43,7 +45,7 @@ def watch(names: Iterable[str], told: Told, every: float = 10.0, where: Where = 
 
     sources = sources_of(os.environ)
     events = Events((*sources.docker, *sources.podman), _DIRECTORIES)
-    wanted = tuple(names)
+    wanted, where = tuple(names), where._replace(unattended=True)
     with _signals() as stop:
         while True:
             began = monotonic()

@@ -15,6 +15,11 @@ import pytest
 
 from netfab import fabric
 from netfab.imperative import adhoc
+from netfab.runtime.logs import tail
+from netfab.runtime.paths import Paths
+from netfab.runtime.status import any_lives
+from netfab.system.process import user_namespace_is_initial
+from netfab.where import HERE
 
 SHOP = "name: shop\nnetworks: {back: {}}\nnodes: {web: {networks: [back]}}\n"
 SELDOM = "3600"  # seconds: only events count
@@ -98,6 +103,26 @@ def test_a_node_of_a_fabric_is_repaired_too(watching: Watching, tmp_path: Path) 
 
     managers.until(lambda: has("shop.web", "UP,LOWER_UP"), "eth0 is not up again")
     managers.until(lambda: fabric.drift("shop") == (), "the fabric differs")
+
+
+@pytest.mark.skipif(not user_namespace_is_initial(), reason="programs need the machine's root")
+def test_a_program_that_failed_is_its_restart_policys_business(watching: Watching, tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text(SHOP.replace("nodes: {", "nodes: {job: {command: [sh, -c, echo ran; exit 3]}, "))
+    fabric.apply(fabric.load(str(file)), str(file))
+    paths = Paths("shop", HERE.run, HERE.state)
+    managers.until(lambda: not any_lives(paths), "the job runs on")
+
+    ready(watching("shop", every="0.2"))
+    ip("-n", "shop.web", "link", "set", "eth0", "down")
+    managers.until(lambda: has("shop.web", "UP,LOWER_UP"), "eth0 is not up again")
+
+    managers.until(lambda: len(fabric.drift("shop")) == 1, "more than the job differs")
+
+    assert tail(paths, "job") == [b"ran"]
+    fabric.reconcile("shop")
+    assert tail(paths, "job") == [b"ran", b"ran"]
+    fabric.destroy("shop")
 
 
 @pytest.fixture
