@@ -82,7 +82,7 @@ def need_kernel() -> None:
         oldest = ".".join(map(str, OLDEST_KERNEL))
         raise Unsupported(
             f"this kernel is {release}, and netfab needs {oldest} or newer",
-            hint="Debian 12 and Ubuntu 24.04 have such; `netfab doctor` tries what this one can do",
+            hint="Debian 12 and Ubuntu 24.04 have one; `netfab doctor` tests what this one can do",
         )
 
 
@@ -264,8 +264,8 @@ def whole_record(store: Store, name: str, where: Where) -> Record:
     if not record.whole:
         apply = f"apply {record.file}" if record.file else f"reconcile {name}"
         raise NetfabError(
-            f"fabric {name} is not applied whole: its first apply still runs, or was killed",
-            hint=f"`netfab {apply}` makes it whole, `netfab destroy {name}` removes what there is",
+            f"fabric {name} is not fully applied: its first apply still runs, or was killed",
+            hint=f"`netfab {apply}` completes it, `netfab destroy {name}` removes what there is",
         )
     return record
 

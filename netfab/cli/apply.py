@@ -26,11 +26,11 @@ NOTHING: tuple[Any, ...] = ()
 
 @click.command("apply")
 @of_a_file
-@click.option("-d", "detach", is_flag=True, hidden=True, help="Accepted for fingers that know compose.")
+@click.option("-d", "detach", is_flag=True, hidden=True, help="Accepted for compatibility with compose.")
 @take_over_option
 @only_option
 @click.option(
-    "--plan", "plan_file", metavar="P", help="What `plan --save P` saved, if nothing has changed since."
+    "--plan", "plan_file", metavar="P", help="Apply a plan of `plan --save P`, if nothing has changed since."
 )
 @confirm_option
 @probe_option
@@ -138,7 +138,7 @@ def apply_command(
 )
 @take_over_option
 @only_option
-@click.option("--save", metavar="P", help="Keep the plan in that file, for `apply --plan P`. Needs root.")
+@click.option("--save", metavar="P", help="Save the plan to that file, for `apply --plan P`. Needs root.")
 @elsewhere
 @output_json
 @click.pass_context

@@ -18,13 +18,15 @@ from netfab.errors import NetfabError
 @click.option("-i", "interface", default="eth1", show_default=True, help="The interface's name in the guest.")
 @click.option("-l", "host_link", default="", help="The name of the host's end.")
 @click.option("-a", "family", default="", metavar="4|6|inet|inet6", help="Which family the address is of.")
-@click.option("--mtu", type=click.IntRange(68, 65535), help="In bytes; left out: as the bridge or NIC.")
+@click.option("--mtu", type=click.IntRange(68, 65535), help="In bytes. Default: that of the bridge or NIC.")
 @click.option("--rate", default="", help="How fast the guest may send: 10mbit.")
 @click.option("--direct-phys", "moves", is_flag=True, help="Move the NIC itself; it comes back on detach.")
 @click.option("--replace", is_flag=True, help="Change an interface that is attached already.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @click.option("--wait", is_flag=True, help="Wait here until the interface carries traffic; nothing else.")
-@click.option("--timeout", type=click.FloatRange(0), default=None, help="With --wait: at most so long, in s.")
+@click.option(
+    "--timeout", type=click.FloatRange(0), default=None, help="With --wait: for at most this many seconds."
+)
 @lock_option
 @output_json
 @click.pass_context
@@ -64,7 +66,7 @@ def attach_command(
     if unknown := [word for word in words if word.startswith("-")]:
         raise click.NoSuchOption(unknown[0], ctx=ctx)
     if not words:
-        raise click.UsageError("BRIDGE, GUEST and an address are due; `0/0` is none")
+        raise click.UsageError("BRIDGE, GUEST and an address are required; `0/0` means no address")
     request = adhoc.request_of(bridge, guest, words, interface, host_link, family, mtu or 0, rate, moves)
     (attachment,), changes, gone, _ = adhoc.attach(request, where_of(ctx, lock_timeout), replace, dry_run)
     if not (dry_run or ctx.obj["quiet"]):
@@ -85,7 +87,7 @@ def attach_command(
 @click.command("detach")
 @click.argument("bridge")
 @click.argument("guest", default="")
-@click.option("-i", "interface", default="", help="Only this interface; left out: all on the bridge.")
+@click.option("-i", "interface", default="", help="Only this interface. Default: all on the bridge.")
 @lock_option
 @output_json
 @click.pass_context
@@ -133,7 +135,7 @@ def detach_command(
 @click.command("uplink")
 @click.argument("bridge")
 @click.argument("nic")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @confirm_option
 @probe_option
 @lock_option
@@ -261,7 +263,7 @@ def bridge_delete_command(ctx: click.Context, name: str, lock_timeout: float) ->
 @click.command("watch")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
-    "--every", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Look so often, in s."
+    "--every", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Seconds between two looks."
 )
 @click.pass_context
 def watch_command(ctx: click.Context, names: tuple[str, ...], every: float) -> None:

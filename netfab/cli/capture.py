@@ -26,7 +26,7 @@ class _Enough(Exception):
 
 
 @click.command("capture")
-@click.option("-c", "--count", type=click.IntRange(min=1), help="End after so many frames.")
+@click.option("-c", "--count", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option(
     "-w", "--write", "path", metavar="F", help="Write them to a pcapng file; `-`: to standard output."
 )

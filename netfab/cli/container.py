@@ -45,7 +45,7 @@ def _far_code(there: There, where: Any) -> int | None:
 
 
 @click.command("rm")
-@click.option("-f", "--force", is_flag=True, help="Also those that run: they are killed; none there is fine.")
+@click.option("-f", "--force", is_flag=True, help="Kill those that run; a missing one is no error.")
 @lock_option
 @_nodes
 @click.pass_context
@@ -162,10 +162,10 @@ def cp_command(ctx: click.Context, source: str, target: str) -> None:
 
     where, (out, inner) = where_of(ctx), (_of_node(source), _of_node(target))
     if (out is None) == (inner is None):
-        raise click.UsageError("one of the two is NODE:PATH, the other one a path of this host")
+        raise click.UsageError("one of the two must be NODE:PATH, and the other a path on this host")
     left_out = _copied_out(*out, target, where) if out else _copied_in(source, *(inner or ("", "")), where)
     for name in left_out:
-        click.echo(printable(f"{name} is no file, directory or link, and was left out"), err=True)
+        click.echo(printable(f"{name} is not a file, directory or link, and was left out"), err=True)
 
 
 def _copied_out(node: str, path: str, target: str, where: Any) -> list[str]:

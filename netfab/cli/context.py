@@ -58,7 +58,9 @@ def agreed(question: str) -> bool:
 def need_terminal() -> None:
     """Raises NetfabError where standard input is none, and what is typed is to go to one."""
     if not sys.stdin.isatty():
-        raise NetfabError("the input device is not a TTY: standard input is no terminal", hint="leave -t out")
+        raise NetfabError(
+            "the input device is not a TTY: standard input is not a terminal", hint="leave -t out"
+        )
 
 
 def leave(ctx: click.Context, *things: object) -> None:

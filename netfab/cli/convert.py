@@ -12,7 +12,7 @@ import click
     "--from",
     "tool",
     type=click.Choice(["compose", "containerlab", "kathara"]),
-    help="Whose file it is. Left out: told by what is in it.",
+    help="The tool that the file is for. Default: detected from its content.",
 )
 @click.argument("file", type=click.Path())
 def convert_command(tool: str | None, file: str) -> None:

@@ -28,7 +28,7 @@ file_option = click.option(
     "file_option",
     metavar="FILE",
     shell_complete=complete.files,
-    help="The same as FILE. Left out: $NETFAB_FILE, topology.yaml, *.netfab.yaml, or the only *.yaml here.",
+    help="The same as FILE. Default: $NETFAB_FILE, topology.yaml, *.netfab.yaml, or the only *.yaml here.",
 )
 set_option = click.option(
     "--set",

@@ -185,7 +185,9 @@ def say_removed(removed: Any) -> None:
 
 
 @click.command("search")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most this many."
+)
 @click.argument("term", metavar="HOST[:PORT][/TERM]")
 @output_json
 @click.pass_context
@@ -242,7 +244,7 @@ def _arguments(text: str) -> list[str]:
         try:
             return [str(word) for word in json.loads(text)]
         except ValueError as error:
-            raise click.BadParameter(f"{text!r} is no list in JSON: {error}") from error
+            raise click.BadParameter(f"{text!r} is not a list in JSON: {error}") from error
     return ["/bin/sh", "-c", text]
 
 

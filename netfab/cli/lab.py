@@ -27,9 +27,13 @@ if TYPE_CHECKING:
     is_flag=False,
     flag_value="",
     metavar="[NAME]",
-    help="Run CMD in your lab that runs already; NAME is its fabric's.",
+    help="Run CMD in your running lab; NAME is that of its fabric.",
 )
-@click.option("--uplink", is_flag=True, help="With a way out, by slirp4netns; this machine stays as it is.")
+@click.option(
+    "--uplink",
+    is_flag=True,
+    help="Connect it to the Internet through slirp4netns; this machine is not changed.",
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def lab_command(

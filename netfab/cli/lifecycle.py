@@ -22,7 +22,7 @@ _timeout = click.option(
     type=click.FloatRange(min=0),
     default=10.0,
     show_default=True,
-    help="Seconds until what does not end is killed.",
+    help="Seconds before a program that does not stop is killed.",
 )
 
 

@@ -70,7 +70,7 @@ def _say_begun(found: dict[str, Any]) -> None:
     """Of a fabric whose first apply has not come to its end."""
     if not found.get("whole", True):
         click.echo(
-            f"{found['fabric']} is not applied whole: its first apply still runs, or was killed;"
+            f"{found['fabric']} is not fully applied: its first apply still runs, or was killed;"
             f" `netfab drift {found['fabric']}` says what to do",
             err=True,
         )

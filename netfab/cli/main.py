@@ -114,10 +114,10 @@ def _talkative(command: click.Command) -> click.Command:
     if not any(option.name == "quiet" for option in command.params):
         command.params += [
             click.Option(
-                ["-q", "--quiet"], is_flag=True, callback=keep, expose_value=False, help="Say only errors."
+                ["-q", "--quiet"], is_flag=True, callback=keep, expose_value=False, help="Print only errors."
             ),
             click.Option(
-                ["-v", "--verbose"], count=True, callback=keep, expose_value=False, help="Say each change."
+                ["-v", "--verbose"], count=True, callback=keep, expose_value=False, help="Print each change."
             ),
         ]
     return command
@@ -182,7 +182,7 @@ def _directory(_: click.Context, __: click.Parameter, value: str) -> str:
     callback=_directory,
     help="Locks, hosts files, logs.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
 @click.option("-v", "--verbose", count=True, help="-v: each change; -vv: each message to the kernel.")
 @click.version_option(__version__, message="netfab %(version)s")
 @click.pass_context

@@ -27,10 +27,10 @@ ENDED = ("exited", "stopped")
     "--interactive",
     "interactive",
     is_flag=True,
-    help="Pass on what is typed, or comes by a pipe.",
+    help="Pass on standard input.",
 )
 @click.option(
-    "-t", "--tty", "terminal", is_flag=True, help="Give the command a terminal, and what is typed at it."
+    "-t", "--tty", "terminal", is_flag=True, help="Give the command a terminal, and pass on what is typed."
 )
 @click.option("-u", "--user", help="USER[:GROUP] to run it as.")
 @click.option("-w", "--workdir", metavar="DIR", help="Directory to run it in.")
@@ -247,8 +247,8 @@ def _lines(_: click.Context, __: click.Parameter, text: str | None) -> int | Non
 
 
 @click.command("logs")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until they end.")
-@click.option("-n", "--tail", metavar="N", callback=_lines, help="Only the last so many lines.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the output until the programs end.")
+@click.option("-n", "--tail", metavar="N", callback=_lines, help="Only the last N lines.")
 @click.argument("nodes", nargs=-1, metavar="[NODE|FABRIC]...", shell_complete=complete.nodes)
 @click.pass_context
 def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tuple[str, ...]) -> None:

@@ -90,10 +90,14 @@ def _variable(text: str, said_by: str) -> Iterator[tuple[str, str]]:
 
 
 env_option = click.option(
-    "-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="A variable; without a value, ours."
+    "-e",
+    "--env",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="Set a variable; without a value, the caller's.",
 )
 env_file_option = click.option(
-    "--env-file", "env_files", multiple=True, metavar="FILE", help="Variables, one a line."
+    "--env-file", "env_files", multiple=True, metavar="FILE", help="A file of variables, one per line."
 )
 only_option = click.option(
     "--only",
@@ -138,7 +142,7 @@ confirm_option = click.option(
     "--confirm",
     callback=_seconds,
     metavar="TIME",
-    help="Take the change back unless `netfab confirm` comes within that time, over a new connection.",
+    help="Roll the change back unless `netfab confirm` comes within that time, over a new connection.",
 )
 probe_option = click.option(
     "--probe",

@@ -122,7 +122,7 @@ def reconcile_command(
                 show.warn(fabric.warnings(one, where))
                 ended = (show.titled(guest, titles) for guest in ended_guests(one, where))
                 cure = f"`netfab reconcile {one}` attaches it when it runs again"
-                show.warn(f"{guest} runs no more; {cure}" for guest in ended)
+                show.warn(f"{guest} no longer runs; {cure}" for guest in ended)
         except NetfabError as error:
             errors.append(error)
             if isinstance(error, Interrupted):

@@ -31,15 +31,15 @@ _FLAGS = ("read_only", "init")
 
 @click.command("run", context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]})
 @click.option("-d", "--detach", is_flag=True, help="Print its name, and leave it running.")
-@click.option("-i", "--interactive", is_flag=True, help="Pass on what is typed.")
+@click.option("-i", "--interactive", is_flag=True, help="Pass on standard input.")
 @click.option("-t", "--tty", "terminal", is_flag=True, help="Give it a terminal.")
-@click.option("--rm", "remove", is_flag=True, help="Leave nothing of it when it has ended.")
-@click.option("--name", default="", help="Left out: one is made up.")
+@click.option("--rm", "remove", is_flag=True, help="Remove it when it has ended.")
+@click.option("--name", default="", help="Default: a generated one.")
 @click.option(
     "--network", "--net", default="bridge", show_default=True, metavar="NET",
     help="host, none, container:NAME, or a network: by its name, FABRIC/NETWORK, or its bridge.",
 )  # fmt: skip
-@click.option("--ip", default="", help="Its address there. Left out: planned.")
+@click.option("--ip", default="", help="Its address there. Default: a planned one.")
 @click.option("--ip6", default="", help="Its IPv6 address there.")
 @click.option("--mac-address", "mac", default="", help="Its MAC there.")
 @click.option(
@@ -51,25 +51,27 @@ _FLAGS = ("read_only", "init")
 )
 @env_option
 @env_file_option
-@click.option("-m", "--memory", default="", help="The most memory: 512m; 0: no limit.")
-@click.option("--cpus", default="", help="The most processors: 1.5.")
-@click.option("--pids-limit", "pids", default="", help="The most processes and threads; -1: no limit.")
+@click.option("-m", "--memory", default="", help="Memory limit: 512m; 0: none.")
+@click.option("--cpus", default="", help="CPU limit: 1.5.")
+@click.option("--pids-limit", "pids", default="", help="Limit of processes and threads; -1: none.")
 @click.option("-u", "--user", default="", help="USER[:GROUP].")
-@click.option("-w", "--workdir", default="", help="Directory that it starts in.")
-@click.option("-h", "--hostname", default="", help="Left out: its name.")
-@click.option("--read-only", is_flag=True, help="Its root can't be written to.")
-@click.option("--init", is_flag=True, help="Process 1 is an init, which reaps, and passes signals on.")
+@click.option("-w", "--workdir", default="", help="Working directory.")
+@click.option("-h", "--hostname", default="", help="Default: its name.")
+@click.option("--read-only", is_flag=True, help="Make its root file system read-only.")
+@click.option(
+    "--init", is_flag=True, help="Run an init as process 1, which reaps zombies and forwards signals."
+)
 @click.option("--restart", default="", metavar="POLICY", help="no, always, unless-stopped, on-failure[:N].")
-@click.option("--cap-add", multiple=True, metavar="NAME", help="A capability more.")
-@click.option("--cap-drop", multiple=True, metavar="NAME", help="A capability less.")
-@click.option("--dns", multiple=True, metavar="ADDRESS", help="Whom it asks for names.")
-@click.option("--sysctl", "sysctls", multiple=True, metavar="NAME=VALUE", help="A setting of its network.")
+@click.option("--cap-add", multiple=True, metavar="NAME", help="Add a capability.")
+@click.option("--cap-drop", multiple=True, metavar="NAME", help="Drop a capability.")
+@click.option("--dns", multiple=True, metavar="ADDRESS", help="A DNS server.")
+@click.option("--sysctl", "sysctls", multiple=True, metavar="NAME=VALUE", help="Set a sysctl of its network.")
 @click.option(
     "--pull", type=click.Choice(["missing", "always", "never"]), default="missing", show_default=True,
-    help="When a registry's image is brought.",
+    help="When to pull the image.",
 )  # fmt: skip
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of how it is brought.")
-@click.option("--entrypoint", default=None, help="In place of the image's.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress of a pull.")
+@click.option("--entrypoint", default=None, help="Replace the image's entrypoint.")
 @lock_option
 @click.argument("image", type=click.Path(), metavar="IMAGE")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -128,7 +130,7 @@ def _run(words: dict[str, Any], detach: bool, where: Any) -> int:
     if found.oom:
         click.echo(f"{name} was killed: it was out of memory", err=True)
     if found.exit_code is None:
-        raise NetfabError(f"nobody saw how {name} ended: its supervisor was killed")
+        raise NetfabError(f"how {name} ended is not known: its supervisor was killed")
     return found.exit_code
 
 
@@ -216,7 +218,7 @@ def _addresses(words: dict[str, Any]) -> list[str]:
         text = words[key]
         if text and (":" in text) != (family == 6):
             raise NetfabError(
-                f"--{key}: `{text}` is no IPv{family} address", hint=f"--{other} takes the others"
+                f"--{key}: `{text}` is not an IPv{family} address", hint=f"--{other} takes the others"
             )
     return [key for key in ("ip", "ip6") if words[key]]
 

@@ -33,7 +33,7 @@ def _mount(text: str) -> str:
             f"--mount: type={kind} is not here; volumes are directories and files of the host", hint=_RIGHT
         )
     if not fields.get("source") or not fields.get("target"):
-        raise NetfabError(f"--mount: `{text}` says not what to show, or not where", hint=_RIGHT)
+        raise NetfabError(f"--mount: `{text}` lacks a source or a target", hint=_RIGHT)
     if ":" in fields["source"] + fields["target"]:
         raise NetfabError(f"--mount: `{text}` has a colon in a path", hint="show the directory that it is in")
     return f"{fields['source']}:{fields['target']}:{'ro' if _is_set(fields.get('readonly', '0')) else 'rw'}"

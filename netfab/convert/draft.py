@@ -77,7 +77,7 @@ class Notes:
             return None
         if type(tree) is Scalar:
             return self.said(tree.text, tree, path)
-        self.leave(tree, path, "not carried over: a text is due here")
+        self.leave(tree, path, "not carried over: a text is expected here")
         return None
 
     def texts(self, tree: Tree | None, path: str) -> list[Said]:
@@ -90,7 +90,7 @@ class Notes:
         if type(tree) is List:
             return [(item, f"{path}[{index}]") for index, item in enumerate(tree.items)]
         if tree is not None and not (type(tree) is Scalar and tree.is_null):
-            self.leave(tree, path, "not carried over: a list is due here")
+            self.leave(tree, path, "not carried over: a list is expected here")
         return []
 
     def entries(self, tree: Tree | None, path: str) -> Iterator[tuple[str, Tree, str]]:
@@ -102,7 +102,7 @@ class Notes:
                     self._keys[inner] = tree.keys[key]
                     yield key, value, inner
         elif tree is not None and not (type(tree) is Scalar and tree.is_null):
-            self.leave(tree, path, "not carried over: a map is due here")
+            self.leave(tree, path, "not carried over: a map is expected here")
 
     def renamed(self, names: Mapping[str, str], key: str, tree: Tree, path: str, into: Draft) -> None:
         """Put the text of a key that only has another name here; any other key is left out."""

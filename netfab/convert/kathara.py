@@ -54,7 +54,7 @@ def kathara(lab: Lab, name: str) -> Converted:
         node = notes.name("node", setting.device, place, setting.device)
         draft["nodes"].setdefault(node, {})
     if not draft["nodes"]:
-        raise NetfabError(f'{lab.file} is no such file: `pc1[0]="A"` is due')
+        raise NetfabError(f'{lab.file} is not such a file: `pc1[0]="A"` is expected')
     for setting in settings:
         _set(setting, draft, notes)
     for device in dict.fromkeys(setting.device for setting in settings):
@@ -83,7 +83,7 @@ def _settings(text: str, notes: Notes, draft: Draft) -> Iterator[Setting]:
             path = f"{match[1]}[{match[2]}]"
             yield Setting(match[1], match[2], notes.said(_unquoted(match[3]), place, path))
         else:
-            notes.leave(place, "", 'not carried over: it is no `pc1[0]="A"`')
+            notes.leave(place, "", 'not carried over: it is not of the form `pc1[0]="A"`')
 
 
 def _unquoted(text: str) -> str:

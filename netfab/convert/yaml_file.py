@@ -22,6 +22,6 @@ def tree_of(text: bytes, environ: Mapping[str, str], notes: Notes) -> Map:
                 notes.left.append(Left(at, f"{match[0]} is not set, and empty here"))
     source = Source(text, notes.file, known)
     if type(source.tree) is not Map:
-        raise NetfabError(f"{notes.file} is no such file: a map is due")
+        raise NetfabError(f"{notes.file} is not such a file: a map is expected")
     notes.left += [Left(error.at, error.message) for error in source.errors if error.at is not None]
     return source.tree

@@ -184,7 +184,7 @@ def _narrow(link: Link, place: Place, others: list[tuple[Place, Link]]) -> Findi
         if 0 < other.mtu < link.mtu:
             return Finding(
                 f"{other.name} of {name_of(where)} passes {other.mtu} bytes, and {link.name} of"
-                f" {name_of(place)} sends up to {link.mtu}: larger frames vanish without a word",
+                f" {name_of(place)} sends up to {link.mtu}: larger frames are dropped silently",
                 traces=by(where, other.name if where.node == HOST else f"{other.name} of {where.node}"),
             )
     return None

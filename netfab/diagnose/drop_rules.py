@@ -59,7 +59,8 @@ def _in_the_clear(place: Place, end: Dropped) -> Finding | None:
         )
     if end.chain == "strangers" and "ipsec" in end.rule:
         return Finding(
-            f"{name_of(place)} takes no tunnel's packets that came unencrypted, or by a key not the fabric's",
+            f"{name_of(place)} accepts no tunnel packets that are unencrypted, or not encrypted with"
+            " the fabric's key",
             traces=states_and_policies,
         )
     return None
@@ -77,7 +78,7 @@ def _of_the_firewall(host: str, end: Dropped, crossing: Crossing, file: str) -> 
         )
     if end.chain in ("enter", "enter-routed"):
         return Finding(
-            f"{host} lets nobody outside of {to_there} begin anything with {crossing.receiver}",
+            f"{host} lets nobody outside of {to_there} open connections to {crossing.receiver}",
             f"`publish` of {crossing.receiver}",
         )
     if "@leaving" in end.rule and into:
@@ -85,7 +86,7 @@ def _of_the_firewall(host: str, end: Dropped, crossing: Crossing, file: str) -> 
     if "@entering" in end.rule and out:
         return Finding(f"{host} lets nothing enter {to_there}: {_why_closed(out, file)}")
     if end.chain == "strangers":
-        return Finding(f"{host} takes no tunnel's packets from who is none of its peers")
+        return Finding(f"{host} accepts tunnel packets from its peers only")
     return Finding(f"netfab's firewall on {host} drops it in chain {end.chain}: `{end.rule}`")
 
 

@@ -71,7 +71,7 @@ def _hops(world: World, begin: Place, target: str, source: str) -> Iterator[Hop]
             raise Stopped(f"{target} is more than {MOST_HOPS} hops away", "`routes` of these nodes")
         if place in been and place != begin:
             around = ", ".join(name_of(each) for each in (*been[been.index(place) :], place))
-            raise Stopped(f"the way to {target} leads in a circle: {around}", "`routes` of these nodes")
+            raise Stopped(f"the way to {target} is a routing loop: {around}", "`routes` of these nodes")
         been.append(place)
 
 
@@ -127,8 +127,8 @@ def _refused(
         link = space.at(incoming)
         interface = link.name if link else "?"
         return Stopped(
-            f"{name_of(place)} drops what comes from {source} by {interface}: its own way there is another"
-            " one (rp_filter)",
+            f"{name_of(place)} drops what comes from {source} by {interface}: its own route there uses"
+            " another interface (rp_filter)",
             f"sysctl net.ipv4.conf.{interface}.rp_filter=0 in {name_of(place)}, or a way back by {interface}",
             traces=Traces(place.host, (("rp_filter", f"{interface} of {name_of(place)}"),)),
         )

@@ -179,7 +179,7 @@ class _Asking:
             what = f"{host} is not as it was applied" if host else "it is not as it was applied"
             yield from (Finding(f"{what}: {line}", self._reconcile()) for line in view.drift)
         away = ", ".join(dict.fromkeys(place.host for place in self.world.absent.values()))
-        unasked = f"; not asked, for not reached: {away}" if away else ""
+        unasked = f"; not asked, because not reached: {away}" if away else ""
         yield Finding(f"nothing that netfab looks at is wrong{unasked}", "netfab capture, at both ends")
 
     def seen(self, refused: bool) -> Iterator[Finding]:
@@ -297,7 +297,9 @@ class _Asking:
         if size <= _SMALL or not self._passes(_SMALL) or self._passes(size):
             return
         narrow = next((hop.narrow for hop in self.there.hops if hop.narrow), None)
-        yield narrow or Finding(f"packets of {size} bytes are not answered, and small ones are: an MTU hole")
+        yield narrow or Finding(
+            f"packets of {size} bytes are not answered, and small ones are: an MTU black hole"
+        )
 
     def _passes(self, size: int) -> bool:
         return self._hosts[self.begin.host].passes(self.begin.node, self.address, size)

@@ -107,9 +107,9 @@ def phases_for(desired: Fabric, observed: Observed, force: bool = False) -> tupl
         )
     raise_all(
         ForeignObject(
-            f"can't delete {change.before}, on which others are: {observed.leaning[name]}",
+            f"can't delete {change.before}, which others use: {observed.leaning[name]}",
             hint="`netfab detach` takes away what `netfab attachments` lists,"
-            " `netfab rm` what `netfab run` made; `netfab destroy --force` does without",
+            " `netfab rm` what `netfab run` made; `netfab destroy --force` does it anyway",
         )
         for change in (changes if observed.leaning and not force else ())
         if change.after is None

@@ -108,7 +108,7 @@ def as_they_are_now(fabric: Fabric, where: Where) -> Fabric:
 def ended(last: Fabric, now: Fabric) -> tuple[Change, ...]:
     """Guests that it had and that run no more, as changes: nobody can make them again."""
     gone = (guest for guest in guests_in(last).values() if guest.name not in now)
-    return tuple(Change(guest, None, "it runs no more") for guest in gone)
+    return tuple(Change(guest, None, "it no longer runs") for guest in gone)
 
 
 def run_of(guest: Guest, where: Where) -> Guest | None:

@@ -74,7 +74,7 @@ def write_plan(path: str, saved: SavedPlan) -> None:
     """Write it, whole or not at all, for its owner only. Raises NetfabError."""
     try:
         if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-            raise NetfabError(f"{path}: it is there, and no plain file")
+            raise NetfabError(f"{path}: it exists, and is not a regular file")
         parts = {host: part._asdict() for host, part in saved.parts.items()}
         with replacing(path) as opened:
             json.dump({"version": VERSION, **saved._asdict(), "parts": parts}, opened, indent=1)
@@ -88,7 +88,7 @@ def read_plan(path: str) -> SavedPlan:
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as opened:
             found = os.fstat(opened.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise NetfabError(f"{path} is no plain file")
+                raise NetfabError(f"{path} is not a regular file")
             if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
                 owner = f"it belongs to user {found.st_uid} and has mode {found.st_mode & 0o777:o}"
                 raise NetfabError(f"{path} may be another user's work: {owner}", hint=_AGAIN)
@@ -98,7 +98,7 @@ def read_plan(path: str) -> SavedPlan:
     try:
         return _saved(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise NetfabError(f"{path} is no plan that this netfab saved: {error}", hint=_AGAIN) from error
+        raise NetfabError(f"{path} is not a plan that this netfab saved: {error}", hint=_AGAIN) from error
 
 
 def _saved(data: Any) -> SavedPlan:
@@ -117,7 +117,7 @@ def _saved(data: Any) -> SavedPlan:
             if version != VERSION:
                 raise ValueError(f"its version is {version}, not {VERSION}")
             if b"\0" in os.fsencode(file):
-                raise ValueError("its file has no name that there could be")
+                raise ValueError("its file has an impossible name")
             found = {host: _part(part) for host, part in parts.items()}
             return SavedPlan(file, name, tuple(only), found, ssh, tuple(settings), host)
     raise ValueError("something is missing")

@@ -28,7 +28,7 @@ class Engine(NamedTuple):
         for entry in listed:
             id = entry.get("Id") if isinstance(entry, dict) else None
             if not isinstance(id, str) or not is_full_id(id):
-                raise NoAnswer(self.socket, "lists what is no container")
+                raise NoAnswer(self.socket, "lists what is not a container")
             yield Candidate(self, id, names_in(entry.get("Names")), _state_in(entry.get("State")))
 
     def guest(self, candidate: Candidate) -> Guest:

@@ -90,7 +90,7 @@ class Processes(NamedTuple):
         """Raises NoGuest, GuestGone."""
         digits = candidate.id
         if not digits.isascii() or not digits.isdigit() or len(digits) > 10 or digits[0] == "0":
-            raise NoGuest(f"{candidate}: {digits!r} is no number of a process")
+            raise NoGuest(f"{candidate}: {digits!r} is not a process id")
         pid = int(digits)
         if pid == 1:
             raise NoGuest("process 1 is this machine itself")
@@ -104,7 +104,7 @@ def open_bound(path: str) -> int:
     place = os.open(path, os.O_PATH | os.O_CLOEXEC)  # opening a device or a FIFO would do something
     try:
         if not stat.S_ISREG(os.fstat(place).st_mode):
-            raise NoGuest(f"{path} is no network namespace", hint=_LISTED)
+            raise NoGuest(f"{path} is not a network namespace", hint=_LISTED)
         fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(place)
@@ -114,7 +114,7 @@ def open_bound(path: str) -> int:
         os.close(fd)
         if error.errno != ENOTTY:
             raise
-        raise NoGuest(f"{path} is no network namespace", hint=_LISTED) from error
+        raise NoGuest(f"{path} is not a network namespace", hint=_LISTED) from error
     if kind != linux.CLONE_NEWNET:
         os.close(fd)
         raise NoGuest(f"{path} is a namespace, but not of a network")

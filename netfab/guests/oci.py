@@ -80,7 +80,7 @@ class Podman(NamedTuple):
         for path in self._lists():
             listed = _parsed(path)
             if not isinstance(listed, list):
-                raise NoAnswer(path, "is no list of containers")
+                raise NoAnswer(path, "is not a list of containers")
             for entry in listed:
                 id = entry.get("id") if isinstance(entry, dict) else None
                 if isinstance(id, str) and is_full_id(id):
@@ -112,4 +112,4 @@ def _parsed(path: str) -> Any:
         raise NoAnswer(path, f"is larger than {_MOST >> 20} MiB")
     with suppress(ValueError, RecursionError):
         return json.loads(text)
-    raise NoAnswer(path, "is no JSON, or too deep")
+    raise NoAnswer(path, "is not JSON, or too deep")

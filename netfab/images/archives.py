@@ -114,7 +114,7 @@ class Archive:
                     headers.seek(tar.offset)
                     tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
         except BAD_TAR as error:
-            raise BadImage(f"this is no archive: {error}") from error
+            raise BadImage(f"this is not an archive: {error}") from error
 
     @property
     def names(self) -> Collection[str]:
@@ -148,7 +148,7 @@ class Archive:
         while start < size:
             piece = os.pread(self._file.fileno(), min(_PIECE, size - start), offset + start)
             if not piece:
-                raise BadImage("this archive ends in the middle")
+                raise BadImage("this archive is truncated")
             start += len(piece)
             yield piece
 
@@ -190,7 +190,7 @@ def of_docker(files: Files) -> Iterator[Found]:
     """Every image of `docker save`: manifest.json names each one's config and layers."""
     said = _json(files, "manifest.json")
     if not isinstance(said, list):
-        raise BadImage("this archive's manifest.json is none")
+        raise BadImage("this archive's manifest.json is invalid")
     for entry in said:
         try:
             names, layers = tuple(map(str, entry["RepoTags"] or ())), list(map(str, entry["Layers"] or ()))
@@ -284,7 +284,7 @@ def _json(files: Files, name: str) -> Any:
     try:
         return json.loads(_read(files, name))
     except (ValueError, RecursionError) as error:
-        raise BadImage(f"{name} in this archive is no JSON") from error
+        raise BadImage(f"{name} in this archive is not JSON") from error
 
 
 def diff_id_of(file: IO[bytes]) -> str:

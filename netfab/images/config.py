@@ -25,7 +25,7 @@ def config_of(config: Mapping[str, Any]) -> Config:
     """From the parsed JSON. Raises BadImage."""
     said = config.get("config") or {}
     if not isinstance(said, dict):
-        raise BadImage("this image's config is none")
+        raise BadImage("this image's config is invalid")
     workdir = _text(said, "WorkingDir")
     entrypoint = _texts(said, "Entrypoint")
     return Config(

@@ -72,14 +72,14 @@ def _of_entry(entry: dict[str, Any], where: str) -> Credentials | None:
     try:
         user, _, password = base64.b64decode(str(entry["auth"]), validate=True).decode().partition(":")
     except (binascii.Error, ValueError) as error:
-        raise NetfabError(f"{where}: `auth` is no base64 of USER:PASSWORD") from error
+        raise NetfabError(f"{where}: `auth` is not base64 of USER:PASSWORD") from error
     return Credentials(user, password.rstrip("\0"))
 
 
 def _of_helper(helper: str, key: str) -> Credentials | None:
     """docker-credential-helpers: `get`, the registry on standard input, JSON on standard output."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", helper):
-        raise NetfabError(f"{helper!r} is no credential helper's name")
+        raise NetfabError(f"{helper!r} is not the name of a credential helper")
     program = f"docker-credential-{helper}"
     try:
         done = subprocess.run(

@@ -238,9 +238,7 @@ class Server:
         with response:
             text = self.read(response, _MOST_WORDS)
             if response.status != 200:
-                raise RegistryError(
-                    f"{self.registry}: logging in is refused", response.status, hint=self._hint
-                )
+                raise RegistryError(f"{self.registry}: login is refused", response.status, hint=self._hint)
         try:
             answer = json.loads(text)
             return str(answer.get("token") or answer["access_token"])
@@ -301,7 +299,7 @@ def _reason(error: BaseException) -> str:
     ):
         error = inner
     if isinstance(error, IncompleteRead):
-        return "its answer ends in the middle"
+        return "its answer was cut short"
     if isinstance(error, OSError) and error.strerror:
         return words_of(error)
     return str(error).rpartition(">: ")[2] or type(error).__name__

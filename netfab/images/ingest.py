@@ -111,9 +111,9 @@ def _config(layout: Layout, supply: Supply, manifest: Manifest, meter: Meter) ->
         try:
             config = json.load(file)
         except (ValueError, RecursionError) as error:
-            raise BadImage(f"this image's config is none: {error}") from error
+            raise BadImage(f"this image's config is invalid: {error}") from error
     if not isinstance(config, dict):
-        raise BadImage("this image's config is none")
+        raise BadImage("this image's config is invalid")
     return config
 
 

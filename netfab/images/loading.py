@@ -69,7 +69,9 @@ def load_all(place: Place, path: str) -> list[tuple[str, list[str]]]:
         opened(layout, Source("path", path)) as (found, _),
     ):
         if any(one.is_root for one in found):
-            raise BadImage("this is no archive of images", hint="`netfab import` takes a root file system")
+            raise BadImage(
+                "this is not an archive of images", hint="`netfab import` takes a root file system"
+            )
         done = []
         for one in found:
             names = _names(one, place)
@@ -113,7 +115,7 @@ def opened(layout: Layout, source: Source) -> Iterator[tuple[Sequence[Found], Fi
         yield list(of_oci(Directory(source.place))), stamp_of(source)
         return
     if source.kind == "oci":
-        raise BadImage("this is no directory", hint=f"write `oci-archive:{source.place}` for a file")
+        raise BadImage("this is not a directory", hint=f"write `oci-archive:{source.place}` for a file")
     stamp = None if source.place == "-" else stamp_of(source)
     with _file(layout, source.place) as file, _plain(layout, file) as plain:
         yield _images_in(file, plain, source), stamp
@@ -141,7 +143,7 @@ def _file(layout: Layout, path: str) -> Iterator[IO[bytes]]:
         return
     with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise BadImage("this is no plain file", hint="`-` reads standard input, which may be a pipe")
+            raise BadImage("this is not a regular file", hint="`-` reads standard input, which may be a pipe")
         yield file
 
 

@@ -75,7 +75,7 @@ def _wait_for(fd: int, kind: int, place: Place, layout: Layout) -> None:
         nonlocal late
         if late:  # it was already before we looked last
             raise Locked(
-                "images are being brought or removed by another command",
+                "another command is pulling or removing images",
                 hint=f"wait for it, or see which by `fuser -v {layout.lock}`",
             )
         late = time.monotonic() > until

@@ -60,15 +60,15 @@ def parse(data: bytes, media_type: str = "") -> Manifest | tuple[Choice, ...]:
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise BadImage(f"this is no manifest: {error}") from error
+        raise BadImage(f"this is not a manifest: {error}") from error
     if not isinstance(found, dict):
-        raise BadImage("this is no manifest")
+        raise BadImage("this is not a manifest")
     said = found.get("mediaType") or media_type
     if found.get("mediaType") and media_type in (*MANIFESTS, *INDEXES) and said != media_type:
         raise BadImage(f"this manifest came as {media_type} and says that it is {said}")
     if ("manifests" in found) == ("layers" in found):
         old = " of Docker's schema 1, which nobody makes any more" if "fsLayers" in found else ""
-        raise BadImage(f"this is no manifest of an image{old}")
+        raise BadImage(f"this is not a manifest of an image{old}")
     if "manifests" in found:
         if said in MANIFESTS:
             raise BadImage("this index says that it is a manifest")

@@ -62,7 +62,7 @@ def members(stream: Stream) -> Iterator[Member]:
             if header.type not in _LEFT_OUT and (member := _member(header)):
                 yield member
     except BAD_TAR as error:
-        raise BadImage(f"this layer is no tar: {error}") from error
+        raise BadImage(f"this layer is not a tar: {error}") from error
     if stream.last.strip(b"\0"):
         raise BadImage("this layer's tar is damaged")
 
@@ -105,7 +105,7 @@ def _member(found: Header | tarfile.TarInfo) -> Member | None:
         if name in ("", ".", ".."):
             raise BadImage(f"{found.name!r} in this layer would hide all of it")
     if not name and kind != "directory":
-        raise BadImage(f"this layer's root is no directory but a {kind}")
+        raise BadImage(f"this layer's root is not a directory but a {kind}")
     if kind == "hardlink":
         target = _inside(target)
     if not (0 <= found.uid < 0xFFFFFFFF and 0 <= found.gid < 0xFFFFFFFF):

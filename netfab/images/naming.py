@@ -71,7 +71,7 @@ def tag(where: Place, word: str, name: str) -> None:
     """Call an image that, too. Raises NetfabError."""
     wanted = named(name)
     if wanted.digest:
-        raise NetfabError(f"{name}: a digest is no name to give")
+        raise NetfabError(f"{name}: a digest can't be a name")
     with using(where) as layout, changing(layout) as index:
         index.names[str(wanted)] = known_id(index, word)
 

@@ -31,7 +31,7 @@ def lacking(where: Place, ids: Iterable[str]) -> list[str]:
 
 
 def receive(where: Place, blob: Descriptor, start: int, data: bytes) -> int:
-    """A piece of a blob; how many bytes of it are here now, from where the next one is due.
+    """A piece of a blob; how many bytes of it are here now, from where the next one is expected.
 
     Raises NetfabError: WrongContent for a blob that came whole and is another.
     """
@@ -67,7 +67,7 @@ def unpack_received(where: Place, digest: str, names: Iterable[str]) -> str:
             text = file.read(MOST)
         manifest = parse(text)
         if not isinstance(manifest, Manifest):
-            raise BadImage("this is no manifest")
+            raise BadImage("this is not a manifest")
         config, machine = read_config(layout, manifest.config.digest) or {}, os.uname().machine
         made_for, own = config.get("architecture"), ARCHITECTURES.get(machine, machine)
         if made_for and made_for != own:

@@ -121,7 +121,7 @@ class Registry:
             if part.have and not _goes_on(response, part.have):
                 part.restart()
                 if response.status != 200:
-                    raise RegistryError(f"{server.registry}: it can't go on where it stopped")
+                    raise RegistryError(f"{server.registry}: it can't resume")
             part.write(server.pieces(response, _PIECE), told)
         if not part.is_whole:
             raise RegistryError(f"{server.registry}: {blob.digest} ends after {part.have} bytes")
@@ -147,7 +147,7 @@ def _servers(reference: Reference, settings: Settings, say: Callable[[str], None
         parts = urlsplit(mirror if "://" in mirror else f"https://{mirror}")
         insecure = settings.may_be_insecure(parts.netloc)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path:
-            say(f"mirror {mirror} is left out: it is no URL like https://HOST[:PORT]")
+            say(f"mirror {mirror} is left out: it is not a URL like https://HOST[:PORT]")
         elif parts.scheme == "http" and not insecure:
             say(f"mirror {mirror} is left out: it is without TLS, and not in `insecure-registries`")
         else:
@@ -190,7 +190,7 @@ def _upload(server: Server, reference: Reference, blob: Descriptor, layout: Layo
     with server.ask("POST", f"/v2/{reference.repository}/blobs/uploads/", body=b"", fine=(202,)) as response:
         location = response.headers.get("Location", "")
     if not location:
-        raise RegistryError(f"{server.registry}: it says nowhere to put a blob")
+        raise RegistryError(f"{server.registry}: it names no place to upload a blob to")
     mark = "&" if "?" in location else "?"
     headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size)}
     with (
@@ -207,8 +207,8 @@ def search(registry: str, term: str, settings: Settings, page: int = 100) -> Ite
     """
     if registry == HUB:
         raise NetfabError(
-            "docker.io lists its images to nobody",
-            hint="a registry of one's own: `netfab search HOST[/TERM]`",
+            "docker.io does not list its images",
+            hint="a registry of your own: `netfab search HOST[/TERM]`",
         )
     server = Server(registry, settings, "registry:catalog:*")
     path: str | None = f"/v2/_catalog?n={page}"
@@ -220,7 +220,7 @@ def search(registry: str, term: str, settings: Settings, page: int = 100) -> Ite
         try:
             names = [str(name) for name in json.loads(text)["repositories"] or ()]
         except (ValueError, LookupError, TypeError) as error:
-            raise RegistryError(f"{registry}: this is no list of repositories") from error
+            raise RegistryError(f"{registry}: this is not a list of repositories") from error
         yield from (name for name in names if term in name)
         path = _next_page(link)
     raise RegistryError(f"{registry}: its list of repositories has no end")

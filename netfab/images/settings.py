@@ -70,14 +70,14 @@ def _read(path: str) -> Settings:
     except (OSError, ValueError) as error:
         raise NetfabError(f"{path} can't be read: {error}") from error
     if not isinstance(said, dict):
-        raise NetfabError(f"{path}: a map is due")
+        raise NetfabError(f"{path}: a map is expected")
     return Settings(_texts(said, "registry-mirrors", path), _texts(said, "insecure-registries", path))
 
 
 def _texts(said: dict[str, object], key: str, path: str) -> tuple[str, ...]:
     values = said.get(key, [])
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise NetfabError(f"{path}: {key}: a list of texts is due")
+        raise NetfabError(f"{path}: {key}: a list of texts is expected")
     return tuple(values)
 
 

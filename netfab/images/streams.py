@@ -124,7 +124,7 @@ def _gunzip(blob: IO[bytes]) -> Iterator[bytes]:
         member = zlib.decompressobj(wbits=31)
         while not member.eof:
             if not rest:
-                raise BadImage("this layer ends in the middle")
+                raise BadImage("this layer is truncated")
             try:
                 piece = member.decompress(rest, _PIECE * 4)
             except zlib.error as error:

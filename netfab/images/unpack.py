@@ -216,7 +216,7 @@ def _write_all(fd: int, size: int, stream: Stream) -> None:
         while written < len(piece):
             written += os.write(fd, memoryview(piece)[written:])
     if size:
-        raise BadImage("this layer ends in the middle of a file")
+        raise BadImage("this layer is truncated inside a file")
 
 
 def _write_sparse(fd: int, member: Member, stream: Stream) -> None:

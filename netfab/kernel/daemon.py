@@ -43,7 +43,7 @@ def parse(path: str, answer: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:  # too deep for the parser
-        raise NoAnswer(path, "answers what is no JSON, or too deep") from error
+        raise NoAnswer(path, "answers what is not JSON, or too deep") from error
 
 
 def numbers_processes_as_we_do(path: str) -> bool:

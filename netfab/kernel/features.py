@@ -73,7 +73,7 @@ def examine() -> list[Feature]:
     os.waitpid(child, 0)
     found = json.loads(text or '"it was killed"')
     if isinstance(found, str):
-        raise NetfabError(f"the process that tries what this host can do did not come to its end: {found}")
+        raise NetfabError(f"the process that tests what this host can do failed: {found}")
     return [Feature(*feature) for feature in found]
 
 

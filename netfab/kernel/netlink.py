@@ -132,7 +132,7 @@ class Netlink:
         except OSError as error:
             raise KernelRefused("read the kernel's tables", error.errno or 0, error.strerror or "") from error
         raise KernelRefused(
-            "read the kernel's tables", errno.EAGAIN, "they changed during each of ten readings"
+            "read the kernel's tables", errno.EAGAIN, "they changed during each of ten attempts"
         )
 
     def _dump(self, kind: int, body: bytes, answers: list[Answer]) -> bool:

@@ -238,7 +238,7 @@ def is_marked(family: str, table: str) -> bool:
 
 
 def _parsed(printed: bytes) -> Any:
-    """nft's answer; None where it is no JSON: 1.0.6 prints what lies in memory for the flags of a table."""
+    """nft's answer; None where it is not JSON: 1.0.6 prints what lies in memory for the flags of a table."""
     try:
         return json.loads(printed)
     except ValueError:

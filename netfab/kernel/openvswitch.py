@@ -62,7 +62,7 @@ def read() -> tuple[Switch, ...] | None:
     try:
         return switches(ran.stdout)
     except (ValueError, LookupError, TypeError) as error:
-        raise NoAnswer(DATABASE, f"answers what makes no sense: {error!r}") from error
+        raise NoAnswer(DATABASE, f"gives an invalid answer: {error!r}") from error
 
 
 def change(commands: Iterable[Sequence[str]], ends: bool = False) -> None:

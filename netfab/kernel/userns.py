@@ -40,7 +40,8 @@ def become_root() -> None:
     except OSError as error:
         if error.errno in (EPERM, ENOSPC, EINVAL):
             raise Unsupported(
-                f"this host lets no ordinary user make a user namespace: {error.strerror}", hint=_cure()
+                f"this host does not let ordinary users create user namespaces: {error.strerror}",
+                hint=_cure(),
             ) from error
         raise
     finally:
@@ -60,7 +61,7 @@ def begin_again_by_sudo(say: Callable[[str], None]) -> None:
     with suppress(OSError):  # there is no sudo
         asked = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False)
         if asked.returncode == 0:
-            say("this host lets no ordinary user make a user namespace: as root, by sudo")
+            say("this host does not let ordinary users create user namespaces: as root, by sudo")
             os.execvp("sudo", ["sudo", "-n", "--preserve-env", sys.executable, *sys.orig_argv[1:]])
 
 

@@ -97,9 +97,7 @@ def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
     """
     found = {host.name: host.ssh for host in topology.hosts.values()}
     if destination and found:
-        raise NetfabError(
-            f"--ssh {destination}: this file says itself which hosts it is for: {', '.join(found)}"
-        )
+        raise NetfabError(f"--ssh {destination}: this file names its hosts itself: {', '.join(found)}")
     simulated_hosts = simulated.names()
     here = [host for host, ssh in found.items() if not ssh and host not in simulated_hosts]
     if len(here) > 1:
@@ -260,7 +258,7 @@ def _refuse_forgetting(
             raise NetfabError(
                 f"{host} is one of the file's hosts, and those are not forgotten",
                 at=at,
-                hint="take its line away, and have its nodes run elsewhere",
+                hint="remove its line, and move its nodes elsewhere",
             )
         if entry is None:
             raise NetfabError(f"fabric {topology.name} was not applied from here: no host of it is known")

@@ -251,7 +251,7 @@ def topology_of(entry: Entry) -> str:
     """The file that the fabric was last applied from, whatever became of that. Raises NetfabError."""
     if not entry.topology:
         raise NetfabError(
-            f"what the file of fabric {entry.name} said is not known: its last apply did not come to its end",
+            f"what the file of fabric {entry.name} said is not known: its last apply did not finish",
             hint=f"`netfab config {entry.file}` prints what is in it now",
         )
     return whole_text(entry.topology, entry.file, entry.name)

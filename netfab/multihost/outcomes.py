@@ -149,14 +149,14 @@ def refuse_alone(topology: Topology, host: str) -> None:
     """Raises NetfabError where the file has no such host, or more than one machine to ask."""
     if topology.store is not None:
         raise NetfabError(
-            "--host asks nobody, and `store` has everybody ask",
+            "--host asks no other host, and `store` requires it to",
             at=topology.at.of("store"),
             hint="apply without it; --skip-unreachable leaves out hosts that are down",
         )
     if host not in topology.hosts:
         named = ", ".join(topology.hosts)
         hint = f"its hosts are {named}" if named else "it names no hosts: leave --host out"
-        raise NetfabError(f"this file is for no host {host}", hint=hint)
+        raise NetfabError(f"this file has no host {host}", hint=hint)
 
 
 def nodes_on(topology: Topology, host: str) -> list[str]:

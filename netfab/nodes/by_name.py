@@ -52,7 +52,7 @@ def node_or_guest_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[
         if not labels:
             raise
     if len(labels) > 1:
-        raise NetfabError(f"{node} is what several guests are called: {', '.join(labels)}", hint="name one")
+        raise NetfabError(f"{node} is the name of several guests: {', '.join(labels)}", hint="name one")
     return node_of(labels[0], where)
 
 
@@ -74,7 +74,7 @@ class NoSuchNode(NetfabError):
 def _no_such_node(node: str, where: Where) -> NoSuchNode:
     """With the node that was probably meant, of any fabric or of the one that is named."""
     if _guests_called(node, where):
-        hint = f"{node} is a guest of `netfab attach`: `exec`, `shell` and `capture` are for it, too"
+        hint = f"{node} is a guest of `netfab attach`: `exec`, `shell` and `capture` work on it, too"
         return NoSuchNode(f"there is no node {node}", hint=hint)
     fabric, _, name = node.rpartition("/")
     known = {

@@ -87,9 +87,7 @@ def _root_of(node: str, where: Where, closing: ExitStack) -> int:
     paths = Paths(record.name, where.run, where.state)
     found = status_of(paths, name)
     if found is None or not found.pid:
-        raise NetfabError(
-            f"{node} does not run, and so has no files that could be seen", hint=f"netfab start {node}"
-        )
+        raise NetfabError(f"{node} does not run, so its files can't be accessed", hint=f"netfab start {node}")
     root = os.open(f"/proc/{found.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     closing.callback(os.close, root)
     known = read_record(paths.record(name))

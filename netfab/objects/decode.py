@@ -86,7 +86,7 @@ def _same(value: Any) -> Any:
 def _float(value: Any) -> float:
     """JSON has one type of numbers."""
     if type(value) not in (int, float):
-        raise TypeError(f"{value!r:.60} is no number")
+        raise TypeError(f"{value!r:.60} is not a number")
     number: float = value
     return number
 

@@ -150,7 +150,7 @@ class Lent(NamedTuple):
     def misplaced(self, name: str) -> Iterator[str]:
         """What is not where it should be. What lapses by itself may be gone, or be renewed on either."""
         if not self.is_port:
-            yield f"{name} is no port of {self.bridge}"
+            yield f"{name} is not a port of {self.bridge}"
         there = {thing.identity for thing in self.on_bridge}
         back = {thing.identity for thing in self.on_nic}
         for thing in self.original.belongings:

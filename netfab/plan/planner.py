@@ -73,7 +73,7 @@ def plan(topology: Topology, leases: Iterable[Lease], facts: Facts, run_director
 def _refuse_several_hosts(topology: Topology) -> None:
     if topology.hosts:
         named = ", ".join(topology.hosts)
-        hint = "`netfab lab FILE` has them as simulated hosts"
+        hint = "`netfab lab FILE` simulates them"
         raise PlanError(f"this file is for other hosts: {named}", at=topology.at.of("hosts"), hint=hint)
 
 

@@ -136,7 +136,7 @@ def _taken_loopbacks(
                 yield SubnetTaken(
                     f"{address} is in {other.prefix}, {other.holder}",
                     at=topology.nodes[node].at.of("loopback"),
-                    hint="`loopback: true` has a free one planned",
+                    hint="`loopback: true` plans a free one",
                 )
                 break
 

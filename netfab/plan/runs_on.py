@@ -115,7 +115,7 @@ def _can_not_span(network: Network, hosts: tuple[str, ...]) -> Iterator[PlanErro
             yield PlanError(message, at=network.at.of("encrypt"))
     elif len(uplinks) > 1:
         message = (
-            f"{network.name} has a tunnel and an uplink on {_listed(uplinks)}: frames would go round for ever"
+            f"{network.name} has a tunnel and an uplink on {_listed(uplinks)}: frames would loop forever"
         )
         hint = "one host with an uplink, or `vxlan: none` where the uplinks are on one LAN"
         yield PlanError(message, at=network.at.of("uplink"), hint=hint)

@@ -51,7 +51,7 @@ def _wrong(seat: Seat, tag: tuple[str, int], spec: Network | Link, on_it: Sequen
     if isinstance(spec, Network):
         return ""
     if spec.outside is not None:
-        return f"{what}, and {spec.outside.kind}:{spec.outside.device} is no cable of it"
+        return f"{what}, and {spec.outside.kind}:{spec.outside.device} is not a cable of it"
     (other,) = (one for one in on_it if one is not seat)
     other_tag = tag_of(other.name)
     if other_tag is None or other_tag[1] != tag[1]:

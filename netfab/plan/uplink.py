@@ -139,7 +139,7 @@ def _unfit(nic: str, network: Network, facts: Facts) -> NetfabError | None:
             hint="route instead: a network with `gateway: host` needs no uplink",
         )
     if found.hardware != ETHERNET:
-        return Unsupported(f"{nic} is no Ethernet, and a bridge has no other ports")
+        return Unsupported(f"{nic} is not Ethernet, and a bridge has no other ports")
     return _stacked(nic, network, found)
 
 

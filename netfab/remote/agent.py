@@ -172,7 +172,7 @@ class Agent:
             peers = {name: _PEER([each[key] for key in Peer._fields]) for name, each in said.items()}
             got = self._probed.exchange(field(message, "me", str), peers, field(message, "seconds", float))
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise BadMessage(f"this is no probe: {error!r}") from error
+            raise BadMessage(f"this is not a probe: {error!r}") from error
         silent = any(peer.wanted and not got[name] for name, peer in peers.items())
         drops = [f"chain {one.chain} of {one.table}: {one.why}" for one in (input_drops() if silent else ())]
         yield {"verb": "probed", "got": got, "drops": drops}
@@ -266,7 +266,7 @@ class Agent:
         try:
             data = b64decode(field(message, "data", str), validate=True)
         except ValueError as error:
-            raise BadMessage("this is no piece of a blob") from error
+            raise BadMessage("this is not a piece of a blob") from error
         yield {"verb": "has", "have": receive(self._where, blob, field(message, "start", int), data)}
 
     def _unpack(self, message: Message) -> Iterator[Message]:
@@ -376,13 +376,13 @@ def _name_in(message: Message) -> str:
     try:
         return grammar.name(field(message, "fabric", str))
     except grammar.Wrong as wrong:
-        raise BadMessage(f"this is no fabric's name: {wrong}") from wrong
+        raise BadMessage(f"this is not a fabric's name: {wrong}") from wrong
 
 
 def _digest(found: object) -> str:
     """Of an image or a blob: it becomes part of paths. Raises BadMessage."""
     if not isinstance(found, str) or not re.fullmatch(ID, found):
-        raise BadMessage(f"this is no digest: {repr(found)[:80]}")
+        raise BadMessage(f"this is not a digest: {repr(found)[:80]}")
     return found
 
 

@@ -96,7 +96,8 @@ def _commit(party: Party, orders: Mapping[str, Order]) -> None:
     said = party.ask({host: _about(order, "commit") for host, order in orders.items()}, patient=True)
     raise_all(
         NetfabError(
-            f"{answer.message}; it has what was applied, and does not know that it was decided", hint=_AGAIN
+            f"{answer.message}; it has what was applied, and has not learned that it was committed",
+            hint=_AGAIN,
         )
         for answer in said.values()
         if isinstance(answer, NetfabError)
@@ -111,7 +112,7 @@ def _roll_back(
     if left:
         told = "; ".join(dict.fromkeys(str(error) for error in left.values()))
         raise UndoFailed(
-            f"{failure}; and what was begun on {', '.join(left)} could not be taken back: {told}",
+            f"{failure}; and what was begun on {', '.join(left)} could not be undone: {told}",
             hint="`netfab apply` again, or `netfab destroy`: both start from what is there then",
         ) from failure
     if isinstance(failure, NetfabError):

@@ -25,10 +25,10 @@ def part_of(words: Any) -> Part:
         kind, path, mode, accessed, modified, data, target = words
         part = Part(kind, tuple(path), mode, accessed, modified, b64decode(data, validate=True), target)
     except (TypeError, ValueError) as error:
-        raise BadMessage("this is no part of a copy") from error
+        raise BadMessage("this is not a part of a copy") from error
     texts, numbers = (target, *part.path), (mode, accessed, modified)
     if kind not in KINDS or not _all(texts, str) or not _all(numbers, int):
-        raise BadMessage("this is no part of a copy")
+        raise BadMessage("this is not a part of a copy")
     return part
 
 

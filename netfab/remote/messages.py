@@ -39,7 +39,7 @@ def decode(line: bytes) -> Message:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise BadMessage(f"this is no message: {excerpt(line)}") from error
+        raise BadMessage(f"this is not a message: {excerpt(line)}") from error
     if not isinstance(found, dict) or not isinstance(found.get("verb"), str):
         raise BadMessage(f"this message has no verb: {excerpt(line)}")
     return found
@@ -64,7 +64,7 @@ def understood(host: str) -> Iterator[None]:
     try:
         yield
     except NO_SENSE as error:
-        raise BadMessage(f"{host} gives an answer of no sense: {excerpt(repr(error).encode())}") from error
+        raise BadMessage(f"{host} gives an invalid answer: {excerpt(repr(error).encode())}") from error
 
 
 class Lines:

@@ -165,7 +165,7 @@ class _Question:
 
 def _number(found: object) -> int:
     if not isinstance(found, int):
-        raise BadMessage(f"this is no size: {found!r:.60}")
+        raise BadMessage(f"this is not a size: {found!r:.60}")
     return found
 
 

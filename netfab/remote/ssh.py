@@ -32,7 +32,7 @@ def refuse_destination(text: str) -> None:
     """Raises NetfabError for what can be none."""
     if not _DESTINATION.fullmatch(text) or text.startswith("-"):
         raise NetfabError(
-            f"{text!r} is nothing that ssh could log in to", hint="root@ADDRESS, or a name of ~/.ssh/config"
+            f"{text!r} is not a destination for ssh", hint="root@ADDRESS, or a name of ~/.ssh/config"
         )
 
 
@@ -97,7 +97,7 @@ class Ssh:
         except BadMessage as error:
             self._noise += len(line)
             if self._noise > _NOISE:
-                raise NetfabError(f"its shell says more than can be meant: {excerpt(line)}") from error
+                raise NetfabError(f"its shell prints unexpected output: {excerpt(line)}") from error
             return b""
         if message["verb"] == "need":
             return packed(bundle())

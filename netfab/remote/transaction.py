@@ -68,12 +68,12 @@ def order_of(message: Message) -> Order:
     try:
         made = {key: _DECODERS[key](message[key]) for key in Order._fields}
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise BadMessage(f"this is no order: {error!r}") from error
+        raise BadMessage(f"this is not an order: {error!r}") from error
     found = Order(**made)
     try:
         grammar.name(found.fabric.name)
     except grammar.Wrong as wrong:
-        raise BadMessage(f"this is no fabric's name: {wrong}") from wrong
+        raise BadMessage(f"this is not a fabric's name: {wrong}") from wrong
     return found._replace(record=found.record._replace(user=applying_user()))
 
 

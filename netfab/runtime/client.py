@@ -270,7 +270,7 @@ def _ask(
             meanwhile()
             if answer := door.recv(MESSAGE_LIMIT):
                 return read_answer(answer)
-    raise RuntimeFailed(f"each supervisor of {paths.fabric} ended when it was to {request['verb']}")
+    raise RuntimeFailed(f"each supervisor of {paths.fabric} ended when asked to {request['verb']}")
 
 
 def read_answer(answer: bytes) -> dict[str, Any]:

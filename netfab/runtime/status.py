@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netfab.system.sockets import Socket
 
 _PATIENCE = 5.0  # seconds for a supervisor that is busy with others, however many containers it is asked of
-_LEAST = 0.001  # of a second: 0 is no timeout, but not to wait
+_LEAST = 0.001  # of a second: 0 would mean not to wait at all
 PAUSED, STOPPED = "paused", "stopped"  # of a record that says running, and exited
 
 

@@ -64,7 +64,7 @@ class Client:
                 bool(said.get("succeeded", False)), int(said["header"]["revision"]), tuple(_found(said))
             )
         except NO_SENSE as error:
-            raise StoreError(f"{self.at} gives an answer of no sense: {error!r}") from error
+            raise StoreError(f"{self.at} gives an invalid answer: {error!r}") from error
 
     def grant(self, lease: int, seconds: int) -> None:
         """Begin a lease of that number; what is put under it ends with it."""

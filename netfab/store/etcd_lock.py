@@ -49,7 +49,7 @@ class Lock:
         if not there or there[0].created != self.revision:
             now = f"{_holder(there[0])} has it now" if there else "nobody has it now"
             raise Locked(
-                f"the lock {self.key} ran out: etcd did not hear of us for {TTL} s, and {now}",
+                f"the lock {self.key} expired: etcd was not reached for {TTL} s, and {now}",
                 hint="try again",
             )
 

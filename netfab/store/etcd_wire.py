@@ -87,8 +87,8 @@ class Wire:
             self.close()
             tls = "" if self._at.tls else "; one that speaks TLS does so, which is `etcds://`"
             if isinstance(error, RemoteDisconnected | IncompleteRead):
-                raise ConnectionError(f"it hung up without an answer{tls}") from error
-            raise OSError(f"what it answers is no HTTP{tls}") from error
+                raise ConnectionError(f"it closed the connection without an answer{tls}") from error
+            raise OSError(f"its answer is not HTTP{tls}") from error
         return self._understood(answer.status, text)
 
     def _understood(self, status: int, text: bytes) -> dict[str, Any]:
@@ -100,7 +100,9 @@ class Wire:
             reason = said.get("error") or said.get("message")
             raise Refused(self.endpoint, str(reason), int(said.get("code", 0)))
         told = text[:80].decode(errors="replace").strip()
-        raise Refused(self.endpoint, f"it is no etcd of version 3.4 or newer, and answers {status} {told}")
+        raise Refused(
+            self.endpoint, f"it is not an etcd of version 3.4 or newer, and answers {status} {told}"
+        )
 
     def _connected(self, seconds: float) -> HTTPConnection:
         host, _, port = self.endpoint.rpartition(":")

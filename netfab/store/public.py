@@ -116,9 +116,7 @@ class PublicView:
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}") from error
         except NO_SENSE as error:
-            raise StoreError(
-                f"{path} is damaged: {error}", hint="`sudo netfab apply` writes it anew"
-            ) from error
+            raise StoreError(f"{path} is damaged: {error}", hint="`sudo netfab apply` rewrites it") from error
 
 
 def _parsed(fabric: str, text: str) -> tuple[Record, frozenset[Lease]]:
@@ -139,7 +137,7 @@ def _parsed(fabric: str, text: str) -> tuple[Record, frozenset[Lease]]:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not a text")
     return value
 
 

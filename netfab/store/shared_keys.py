@@ -100,7 +100,7 @@ class Keys(NamedTuple):
     def _senseless(self, key: str, error: Exception) -> StoreError:
         return StoreError(
             f"{key} in {self.store} is damaged: {error}",
-            hint=f"`etcdctl del {key}`, and `netfab apply` of that fabric at once writes it anew",
+            hint=f"`etcdctl del {key}`, and `netfab apply` of that fabric at once rewrites it",
         )
 
 
@@ -112,13 +112,13 @@ def _refuse_senseless(entry: Entry, fabric: str) -> None:
     _texts(*entry.hosts.keys(), *entry.hosts.values(), *(part for lease in entry.leases for part in lease))
     _texts(*(node["host"] for node in entry.summary["nodes"].values()))
     if not (isinstance(entry.generation, int) and isinstance(entry.user, int)):
-        raise TypeError("its numbers are none")
+        raise TypeError("its numbers are invalid")
 
 
 def _texts(*values: object) -> None:
     for value in values:
         if not isinstance(value, str):
-            raise TypeError(f"{value!r} is no text")
+            raise TypeError(f"{value!r} is not a text")
 
 
 def _unpacked(text: str) -> bytes:

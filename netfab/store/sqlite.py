@@ -321,7 +321,7 @@ def _make_private(path: str) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     found = os.lstat(path)
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(ELOOP, "it is no plain file")
+        raise OSError(ELOOP, "it is not a regular file")
     if found.st_mode & 0o077:
         os.chmod(path, 0o600)
 

@@ -53,7 +53,7 @@ def read_of_others(path: str, most: int = 1 << 20) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(EINVAL, "no plain file", path)
+            raise OSError(EINVAL, "not a regular file", path)
         found = b""
         while len(found) < most and (more := os.read(fd, most - len(found))):
             found += more

@@ -43,7 +43,7 @@ def compiled(expression: str) -> bytes:
         ):
             said = library.pcap_geterr(handle).decode(errors="replace")
             raise NetfabError(
-                f"`{expression}` is no filter: {said}",
+                f"`{expression}` is not a filter: {said}",
                 hint="`tcp port 80`, `host 10.0.0.2 and icmp`; pcap-filter(7)",
             )
         found = ctypes.string_at(program.instructions, program.length * _INSTRUCTION.size)

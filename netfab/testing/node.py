@@ -106,7 +106,7 @@ class Node(Life):
         __tracebackhide__ = True
         result = self.run(*argv, check=False, timeout=timeout)
         if not result.rc:
-            raise Failed(self.name, argv, "succeeded, and was to fail", result)
+            raise Failed(self.name, argv, "succeeded, and was expected to fail", result)
         return result
 
     def until(self, *argv: str, within: float = 10) -> Result:

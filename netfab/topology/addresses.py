@@ -27,7 +27,7 @@ def address(text: str) -> Address:
         found: Address = IPv6Address(text) if ":" in text else IPv4Address(text)
     except ValueError:
         raise Wrong(
-            f"{quoted(text)} is no address{_short_form(text)}; write `10.1.2.3` or `fd00::3`"
+            f"{quoted(text)} is not an address{_short_form(text)}; write `10.1.2.3` or `fd00::3`"
         ) from None
     if isinstance(found, IPv6Address):
         if found.scope_id is not None:
@@ -39,7 +39,7 @@ def address(text: str) -> Address:
 
 def _short_form(text: str) -> str:
     if re.fullmatch(r"[0-9]+(\.[0-9]+){1,2}", text):
-        return " (all four numbers are due)"
+        return " (all four numbers are expected)"
     if re.fullmatch(r"[0-9]+(\.[0-9]+){3}", text) and re.search(r"(^|\.)0[0-9]", text):
         return " (a leading zero may mean octal)"
     return ""
@@ -55,7 +55,7 @@ def host_address(text: str) -> Address:
         unfit = found.is_multicast or found.is_unspecified or found.is_loopback
     if unfit:
         kinds = "unspecified, loopback, multicast or broadcast"
-        raise Wrong(f"{quoted(text)} is no address that an interface can have: it is {kinds}")
+        raise Wrong(f"{quoted(text)} is not an address that an interface can have: it is {kinds}")
     return found
 
 
@@ -97,7 +97,7 @@ def subnet(text: str) -> Prefix:
     """A prefix in which at least two interfaces have room."""
     found = prefix(text)
     if found.num_addresses < 2 or found.is_multicast or found.is_loopback or found.prefixlen == 0:
-        raise Wrong(f"{quoted(text)} is no subnet that interfaces can have; write `192.168.5.0/24`")
+        raise Wrong(f"{quoted(text)} is not a subnet that interfaces can have; write `192.168.5.0/24`")
     if isinstance(found, IPv6Network) and found.is_link_local:
         raise Wrong(
             f"{quoted(text)} is on every link by itself (RFC 4291, section 2.5.6); write `fd00:5::/64`"
@@ -115,7 +115,7 @@ def subnet_or_size(text: str) -> Prefix | int:
         return subnet(text)
     size = _length(text, text[1:], 127)
     if size < 8 or 31 < size < 48:
-        raise Wrong(f"{quoted(text)} is no size to plan: 8 to 31 for IPv4, 48 to 127 for IPv6")
+        raise Wrong(f"{quoted(text)} is not a size to plan: 8 to 31 for IPv4, 48 to 127 for IPv6")
     return size
 
 
@@ -125,10 +125,10 @@ def mac(text: str) -> str:
     if not re.fullmatch(_MAC, found):
         found = _other_notation(text)
     if not found:
-        raise Wrong(f"{quoted(text)} is no MAC; write `02:42:ac:11:00:02`")
+        raise Wrong(f"{quoted(text)} is not a MAC address; write `02:42:ac:11:00:02`")
     if int(found[:2], 16) & 1 or found == "00:00:00:00:00:00":
         why = "its first byte must be even" if int(found[:2], 16) else "it means none at all"
-        raise Wrong(f"{quoted(text)} is no unicast MAC: {why}; write `{_unicast(found)}`")
+        raise Wrong(f"{quoted(text)} is not a unicast MAC: {why}; write `{_unicast(found)}`")
     return found
 
 

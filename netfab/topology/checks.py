@@ -36,7 +36,7 @@ def _fields(text: str) -> dict[str, Any]:
     match = re.fullmatch(_SENTENCE, " ".join(text.split()))
     if match is None:
         raise Wrong(
-            f"{quoted(text)} is no check; "
+            f"{quoted(text)} is not a check; "
             "write `web reaches db on tcp/5432 within 2s` or `a does not reach b`"
         )
     source, verb, target, protocol, port, via, within = match.groups()

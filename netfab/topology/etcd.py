@@ -41,7 +41,7 @@ def _endpoint(text: str) -> str:
     found = _ENDPOINT.fullmatch(text)
     port = int(found[2] or PORT) if found else 0
     if found is None or not 0 < port < 65536:
-        raise Wrong(f"{quoted(text)} is no HOST:PORT; a store is {_FORM}")
+        raise Wrong(f"{quoted(text)} is not HOST:PORT; a store is {_FORM}")
     return f"{found[1]}:{port}"
 
 

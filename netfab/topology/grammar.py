@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Wrong(ValueError):
-    """A text that is not what is due: the message quotes it and says what would be right."""
+    """A text that is not what is expected: the message quotes it and says what would be right."""
 
 
 MAX_NAME: Final = 24
@@ -97,7 +97,7 @@ def name(text: str) -> str:
         return text
     proposal = proposed_name(text)
     raise Wrong(
-        f"{quoted(text)} is no name: at most {MAX_NAME} of a-z, 0-9 and `-`, a letter first"
+        f"{quoted(text)} is not a valid name: at most {MAX_NAME} of a-z, 0-9 and `-`, a letter first"
         + (f"; `{proposal}` would be" if proposal else "")
     )
 
@@ -111,14 +111,14 @@ def proposed_name(text: str) -> str:
 def node_name(text: str) -> str:
     """A node's name. Raises Wrong, as every function here does."""
     if text in NO_NODE_NAMES:
-        raise Wrong(f"{quoted(text)} has a meaning of its own and is no node's name")
+        raise Wrong(f"{quoted(text)} has a meaning of its own and can't name a node")
     return name(text)
 
 
 def fabric_name(text: str) -> str:
     """A fabric's name, which becomes part of paths and of nft's words."""
     if text in NO_FABRIC_NAMES:
-        raise Wrong(f"{quoted(text)} is netfab's own and no fabric's name")
+        raise Wrong(f"{quoted(text)} is reserved and can't name a fabric")
     return name(text)
 
 
@@ -126,7 +126,7 @@ def interface_name(text: str) -> str:
     """An interface's or a bridge's name; without `%`, which is a template to the kernel (dev_alloc_name)."""
     if not re.fullmatch(INTERFACE, text):
         raise Wrong(
-            f"{quoted(text)} is no interface's name: at most 15 of letters, digits, `_`, `.` and `-`, "
+            f"{quoted(text)} is not an interface's name: at most 15 of letters, digits, `_`, `.` and `-`, "
             "a letter or digit first"
         )
     if text in NO_INTERFACE_NAMES:
@@ -164,7 +164,7 @@ def range_bounds(text: str) -> tuple[str, str, str]:
     """Prefix, first and last of a range, as they are written."""
     match = re.fullmatch(RANGE, text)
     if match is None:
-        raise Wrong(f"{quoted(text)} is no range; `leaf1..4` is leaf1, leaf2, leaf3, leaf4")
+        raise Wrong(f"{quoted(text)} is not a range; `leaf1..4` is leaf1, leaf2, leaf3, leaf4")
     prefix, first, last = match.groups()
     if int(first) > int(last):
         raise Wrong(f"{quoted(text)} counts backwards; write `{shown(prefix)}{last}..{first}`")
@@ -209,7 +209,7 @@ def duration(text: str) -> int:
         return 0
     measure = _measure(text, "us|ms|s|m|h")
     if measure is None or measure[0] * _MICROSECONDS[measure[1]] > MAX_DURATION:
-        raise Wrong(f"{quoted(text)} is no time; write a number with us, ms, s, m or h: `20ms`")
+        raise Wrong(f"{quoted(text)} is not a time; write a number with us, ms, s, m or h: `20ms`")
     return round(measure[0] * _MICROSECONDS[measure[1]])
 
 
@@ -228,7 +228,7 @@ def rate(text: str) -> int:
     measure = _measure(text, "|".join(_BITS))
     if measure is None or not 1 <= round(measure[0] * _BITS[measure[1]]) <= MAX_RATE:
         raise Wrong(
-            f"{quoted(text)} is no rate; write a number with bit, kbit, mbit, gbit or tbit: `100mbit`"
+            f"{quoted(text)} is not a rate; write a number with bit, kbit, mbit, gbit or tbit: `100mbit`"
         )
     return round(measure[0] * _BITS[measure[1]])
 
@@ -242,7 +242,7 @@ def share(text: str) -> int:
     """Parts per million of `1%`, `0.1%`."""
     measure = _measure(text, "%")
     if measure is None or measure[0] > 100:
-        raise Wrong(f"{quoted(text)} is no share; write a number from 0 to 100 with `%`: `1%`")
+        raise Wrong(f"{quoted(text)} is not a percentage; write a number from 0 to 100 with `%`: `1%`")
     return round(measure[0] * 10_000)
 
 
@@ -261,7 +261,7 @@ def size(text: str) -> int:
     measure = _measure(text, "[kmgt]?(?:i?b)?")
     value = round(measure[0] * 2 ** _BYTES[measure[1].rstrip("ib")]) if measure else 0
     if not 1 <= value <= MAX_SIZE:
-        raise Wrong(f"{quoted(text)} is no size; write a number with k, m or g: `64m`")
+        raise Wrong(f"{quoted(text)} is not a size; write a number with k, m or g: `64m`")
     return value
 
 
@@ -290,7 +290,7 @@ def processors(text: str) -> float:
     """A share of processors: 0.5 is half of one."""
     measure = _measure(text, "")
     if measure is None or not 0.01 <= measure[0] <= 4096:
-        raise Wrong(f"{quoted(text)} is no share of processors; write `0.5` or `2`")
+        raise Wrong(f"{quoted(text)} is not a number of CPUs; write `0.5` or `2`")
     return measure[0]
 
 
@@ -298,14 +298,14 @@ def capability(text: str) -> str:
     """NET_ADMIN of `NET_ADMIN`, `cap_net_admin`."""
     known = text.upper().removeprefix("CAP_")
     if known not in CAPABILITIES:
-        raise Wrong(f"{quoted(text)} is no capability; `NET_ADMIN` is one (capabilities(7))")
+        raise Wrong(f"{quoted(text)} is not a capability; `NET_ADMIN` is one (capabilities(7))")
     return known
 
 
 def file_mode(text: str) -> int:
     """A file mode, octal: `644`, `0644`, `0o644`."""
     if not re.fullmatch(r"(0o?)?[0-7]{3,4}", text):
-        raise Wrong(f"{quoted(text)} is no file mode; write it octal: `0644`")
+        raise Wrong(f"{quoted(text)} is not a file mode; write it octal: `0644`")
     return int(text.removeprefix("0o"), 8)
 
 
@@ -313,7 +313,9 @@ def restart(text: str) -> str:
     """A restart policy, as it is written."""
     if re.fullmatch(r"no|always|unless-stopped|on-failure(:[1-9][0-9]{0,5})?", text):
         return text
-    raise Wrong(f"{quoted(text)} is none of `no`, `always`, `unless-stopped`, `on-failure`, `on-failure:3`")
+    raise Wrong(
+        f"{quoted(text)} is not one of `no`, `always`, `unless-stopped`, `on-failure`, `on-failure:3`"
+    )
 
 
 def hostname(text: str) -> str:
@@ -321,7 +323,7 @@ def hostname(text: str) -> str:
     label = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
     if len(text) <= 64 and re.fullmatch(rf"{label}(\.{label})*", text):
         return text
-    raise Wrong(f"{quoted(text)} is no hostname: letters, digits, `-` and `.`, at most 64")
+    raise Wrong(f"{quoted(text)} is not a hostname: letters, digits, `-` and `.`, at most 64")
 
 
 def user(text: str) -> str:
@@ -329,7 +331,7 @@ def user(text: str) -> str:
     part = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}"
     if re.fullmatch(rf"{part}(:{part})?", text):
         return text
-    raise Wrong(f"{quoted(text)} is no user; write `www-data`, `1000` or `1000:1000`")
+    raise Wrong(f"{quoted(text)} is not a user; write `www-data`, `1000` or `1000:1000`")
 
 
 def sysctl(text: str) -> str:
@@ -347,7 +349,7 @@ def variable(text: str) -> str:
     """An environment variable's name."""
     if text and "=" not in text and text.isprintable() and " " not in text:
         return text
-    raise Wrong(f"{quoted(text)} is no variable's name")
+    raise Wrong(f"{quoted(text)} is not a variable's name")
 
 
 def store(text: str) -> Etcd | None:

@@ -72,11 +72,13 @@ def reference(text: str) -> Reference:
     if registry == HUB and "/" not in path:
         path = f"library/{path}"
     if not re.fullmatch(rf"(?:{_HOST})(?::[0-9]{{1,5}})?", registry):
-        raise Wrong(f"{quoted(text)}: {quoted(registry)} is no registry; write `HOST` or `HOST:PORT`")
+        raise Wrong(f"{quoted(text)}: {quoted(registry)} is not a registry; write `HOST` or `HOST:PORT`")
     if not re.fullmatch(rf"{_COMPONENT}(?:/{_COMPONENT})*", path) or len(path) > MAX_REPOSITORY:
-        raise Wrong(f"{quoted(text)} is no image; write `alpine:3.20`, `HOST/NAME:TAG` or a path `./root`")
+        raise Wrong(
+            f"{quoted(text)} is not an image; write `alpine:3.20`, `HOST/NAME:TAG` or a path `./root`"
+        )
     if colon and not re.fullmatch(_TAG, tag):
-        raise Wrong(f"{quoted(text)}: {quoted(tag)} is no tag")
+        raise Wrong(f"{quoted(text)}: {quoted(tag)} is not a tag")
     return Reference(registry, path, tag or ("" if digest else "latest"), digest)
 
 
@@ -108,7 +110,7 @@ def source(text: str, directory: str) -> Source:
     if colon and kind in _ARCHIVES:
         path, _, which = rest.partition(":")
         if not path:
-            raise Wrong(f"{quoted(text)}: a path is due after `{kind}:`")
+            raise Wrong(f"{quoted(text)}: a path is expected after `{kind}:`")
         place = path if phrases.is_path(path) else f"./{path}"
         return Source(_ARCHIVES[kind], phrases.path(place, directory), which)
     if re.fullmatch(ID, text):

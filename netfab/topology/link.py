@@ -114,7 +114,9 @@ def links_of(tree: Tree, path: str, defaults: Map, run: Run) -> Iterator[Link]:
     record = read_record(LINK, merged(defaults, own), path, run)
     shapes = [shape for shape in _SHAPES if shape in own.values]
     if len(shapes) != 1:
-        raise run.error(tree, path, f"exactly one of {', '.join(f'`{shape}`' for shape in _SHAPES)} is due")
+        raise run.error(
+            tree, path, f"exactly one of {', '.join(f'`{shape}`' for shape in _SHAPES)} is expected"
+        )
     (shape,) = shapes
     if not {shape, "subnet", "ipv6"}.isdisjoint(keys_of(path, run.errors[wrong:])):
         return
@@ -153,7 +155,9 @@ def _pairs(shape: str, written: tuple[Any, ...], tree: Tree, path: str, run: Run
         return [(written[0], written[1])]
     if shape in ("between", "pairs"):
         if len(written) != 2:
-            raise run.error(tree, path, f"two groups of nodes are due, not {len(written)}: `[pc1..3, r1..3]`")
+            raise run.error(
+                tree, path, f"two groups of nodes are expected, not {len(written)}: `[pc1..3, r1..3]`"
+            )
         first, second = written
         if shape == "between":
             run.spend(len(first) * len(second) * ENTRY_WEIGHT, tree, path)

@@ -65,7 +65,7 @@ def _gateway(tree: Tree, path: str, run: Run) -> Gateway:
         if len(run.errors) > wrong:
             raise run.errors.pop()
         raise run.error(
-            tree, path, "`{external: ADDRESS}` is a router that netfab does not run; its address is due"
+            tree, path, "`{external: ADDRESS}` is a router that netfab does not run; its address is expected"
         )
     return ExternalGateway(written.values["external"])
 
@@ -201,7 +201,7 @@ def _ranges(network: Network) -> Iterator[str]:
         if subnet is None:
             yield f"the range {part} needs a written `subnet:` that it is part of"
         elif not is_within(part, subnet):
-            yield f"the range {part} is no part of the subnet {subnet}"
+            yield f"the range {part} is not part of the subnet {subnet}"
 
 
 def written_subnet(network: Network, family: int) -> Prefix | None:

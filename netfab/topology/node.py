@@ -71,7 +71,9 @@ def _networks(tree: Tree, path: str, run: Run) -> tuple[Joined, ...]:
             if type(item) is Map:
                 if len(item.values) != 1:
                     raise run.error(
-                        item, inner, "a network with its port's keys is due here: `{front: {ip: 10.1.2.3}}`"
+                        item,
+                        inner,
+                        "a network with its port's keys is expected here: `{front: {ip: 10.1.2.3}}`",
                     )
                 found += _joined(item, inner, run)
             else:
@@ -113,7 +115,9 @@ def _command(tree: Tree, path: str, run: Run) -> Command:
         return (*SHELL, text_of(tree, path, run, free=True))
     items = list_of(tree, path, run).items
     if not items or (type(items[0]) is Scalar and not items[0].text):
-        raise run.error(tree, path, "a program is due: `[python3, -m, http.server]`, or a text for the shell")
+        raise run.error(
+            tree, path, "a program is expected: `[python3, -m, http.server]`, or a text for the shell"
+        )
     return _ARGUMENTS.read(tree, path, run)
 
 
@@ -141,7 +145,9 @@ def _mode(tree: Tree, path: str, run: Run) -> Mode:
             tree, path, f"{quoted(text)}: did you mean `container:{shown(node)}`? compose calls it service"
         )
     if text not in _MODES:
-        raise run.error(tree, path, f"{quoted(text)} is none of `bridge`, `host`, `none`, `container:NODE`")
+        raise run.error(
+            tree, path, f"{quoted(text)} is not one of `bridge`, `host`, `none`, `container:NODE`"
+        )
     return _MODES[text]
 
 
@@ -184,7 +190,7 @@ def _files(tree: Tree, path: str, run: Run) -> tuple[FileSpec, ...]:
 
 def _file(target: str, tree: Tree, path: str, run: Run) -> FileSpec:
     if type(tree) is Scalar and not tree.is_null:
-        raise run.error(tree, path, "a map is due: `{content: text}` or `{source: ./file}`")
+        raise run.error(tree, path, "a map is expected: `{content: text}` or `{source: ./file}`")
     wrong = len(run.errors)
     entry = map_of(tree, path, run)
     written = read_record(_FILE, entry, path, run)
@@ -195,7 +201,7 @@ def _file(target: str, tree: Tree, path: str, run: Run) -> FileSpec:
         except grammar.Wrong as error:
             run.error_at(written.at.of("source"), str(error))
     if ("content" in values) == ("source" in values) and wrong == len(run.errors):
-        raise run.error(tree, path, "exactly one of `content` and `source` is due")
+        raise run.error(tree, path, "exactly one of `content` and `source` is expected")
     return FileSpec(
         target,
         values.get("content"),
@@ -224,7 +230,7 @@ def _readiness(tree: Tree, path: str, run: Run) -> Ready:
     if not values and wrong < len(run.errors):
         raise run.errors.pop()  # of the one key that could not be read
     if len(values) != 1:
-        raise run.error(tree, path, "exactly one of `tcp`, `http`, `exec` and `log` is due")
+        raise run.error(tree, path, "exactly one of `tcp`, `http`, `exec` and `log` is expected")
     (found,) = values.values()
     ready: Ready = found
     return ready._replace(within=within)
@@ -254,14 +260,14 @@ def _attached(text: str) -> str:
     kind, colon, name = text.partition(":")
     if kind not in GUEST_KINDS or not colon or not name:
         raise grammar.Wrong(
-            f"{quoted(text)} is no container; write `docker:NAME` (or {', '.join(GUEST_KINDS[1:])})"
+            f"{quoted(text)} is not a container; write `docker:NAME` (or {', '.join(GUEST_KINDS[1:])})"
         )
     return text
 
 
 def _device(text: str) -> str:
     if not text.startswith("/dev/"):
-        raise grammar.Wrong(f"{quoted(text)} is no device; write `/dev/net/tun`")
+        raise grammar.Wrong(f"{quoted(text)} is not a device; write `/dev/net/tun`")
     return phrases.absolute(text)
 
 

@@ -54,7 +54,7 @@ def forwarding(text: str) -> Forwarding:
         )
     host, first, last, node_first, node_last, protocol = match.groups()
     if protocol not in (None, "tcp", "udp", "sctp"):
-        raise Wrong(f"{quoted(text)}: `{protocol}` is none of `tcp`, `udp`, `sctp`")
+        raise Wrong(f"{quoted(text)}: `{protocol}` is not one of `tcp`, `udp`, `sctp`")
     return Forwarding(
         None if host is None else _published_address(host),
         _ports(first, last),
@@ -77,7 +77,7 @@ def _published_address(text: str) -> Address:
     if isinstance(found, IPv6Address) and found.is_loopback:
         raise Wrong("`[::1]` can't be published: the kernel routes nothing from it; `127.0.0.1` can")
     if found.is_multicast or found == IPv4Address("255.255.255.255"):
-        raise Wrong(f"{quoted(text)} is no address of a host")
+        raise Wrong(f"{quoted(text)} is not an address of a host")
     return found
 
 
@@ -93,7 +93,7 @@ def mount(text: str, directory: str, at: Location) -> Mount:
     source, _, rest = text.partition(":")
     target, _, mode = rest.partition(":")
     if mode not in ("", "ro", "rw") or not target.startswith("/"):
-        raise Wrong(f"{quoted(text)} is no mount; write `./here:/there` or `./here:/there:ro`")
+        raise Wrong(f"{quoted(text)} is not a mount; write `./here:/there` or `./here:/there:ro`")
     target = posixpath.normpath("/" + target.lstrip("/"))
     if target == "/":
         raise Wrong(f"{quoted(text)} would hide all of the node's files; a root file system is an `image`")
@@ -103,7 +103,7 @@ def mount(text: str, directory: str, at: Location) -> Mount:
 def path(text: str, directory: str) -> str:
     """An absolute path of a file on the host; symbolic links are not followed."""
     if not is_path(text):
-        raise Wrong(f"{quoted(text)} is no path: it begins with `/`, `./` or `../`")
+        raise Wrong(f"{quoted(text)} is not a path: it begins with `/`, `./` or `../`")
     return posixpath.normpath(posixpath.join(directory, text))
 
 
@@ -115,7 +115,7 @@ def is_path(text: str) -> bool:
 def absolute(text: str) -> str:
     """A path inside a node."""
     if not text.startswith("/"):
-        raise Wrong(f"{quoted(text)} is no path in the node: it begins with `/`")
+        raise Wrong(f"{quoted(text)} is not a path in the node: it begins with `/`")
     return posixpath.normpath("/" + text.lstrip("/"))
 
 
@@ -125,7 +125,7 @@ def route(text: str, at: Location) -> RouteSpec:
     kind = words.pop(0) if words and words[0] in ROUTE_KINDS else "unicast"
     if not words:
         raise Wrong(
-            f"{quoted(text)} is no route; write `10.9.0.0/16 via hub` or `default via 10.0.0.1 dev eth1`"
+            f"{quoted(text)} is not a route; write `10.9.0.0/16 via hub` or `default via 10.0.0.1 dev eth1`"
         )
     destination = _destination(words.pop(0))
     options: dict[str, str] = {}
@@ -141,7 +141,7 @@ def route(text: str, at: Location) -> RouteSpec:
         raise Wrong(
             f"{quoted(text)}: "
             + (
-                "`via` or `dev` is due"
+                "`via` or `dev` is expected"
                 if kind == "unicast"
                 else f"a {kind} route has neither `via` nor `dev`"
             )
@@ -173,8 +173,8 @@ def ready(text: str) -> Ready:
     """`tcp/80`, short for `{tcp: 80}`."""
     if not text.startswith("tcp/"):
         raise Wrong(
-            f'{quoted(text)} is no readiness; write `tcp/80`, {{http: ":80/health"}}, {{exec: [cmd]}} '
-            "or {log: regex}"
+            f'{quoted(text)} is not a readiness test; write `tcp/80`, {{http: ":80/health"}}, {{exec: [cmd]}}'
+            " or {log: regex}"
         )
     return Ready("tcp", port=port_number(text[4:]))
 
@@ -183,7 +183,7 @@ def ready_http(text: str) -> Ready:
     """`:80/health`: ready when that is answered."""
     match = re.fullmatch(r":(\d+)(/[\x21-\x7e]*)?", text, re.ASCII)
     if match is None:
-        raise Wrong(f'{quoted(text)} is no port and path; write `":80/health"`')
+        raise Wrong(f'{quoted(text)} is not a port and path; write `":80/health"`')
     return Ready("http", port=port_number(match[1]), path=match[2] or "/")
 
 
@@ -195,7 +195,7 @@ def ready_log(text: str) -> Ready:
         with warnings.catch_warnings(action="ignore"):
             re.compile(text[:MAX_PATTERN])
     except (re.error, RecursionError, OverflowError) as error:
-        raise Wrong(f"{quoted(text)} is no regular expression: {error}") from None
+        raise Wrong(f"{quoted(text)} is not a regular expression: {error}") from None
     if len(text) > MAX_PATTERN:
         raise Wrong(f"{quoted(text)} is longer than {MAX_PATTERN} characters")
     return Ready("log", regex=text)

@@ -15,14 +15,14 @@ from netfab.tuples import NamedTuple
 T = TypeVar("T")
 FAMILIES = {"4": 4, "inet": 4, "6": 6, "inet6": 6}
 DEFAULT_INTERFACE = "eth1"
-_STATION = r"U:.+|@[0-9]+|[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}(@[0-9]+)?"  # what is no address
+_STATION = r"U:.+|@[0-9]+|[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}(@[0-9]+)?"  # what is not an address
 
 
 class Addressing(NamedTuple):
     """What the words for one interface say: nothing at all is `0/0`."""
 
     interfaces: tuple[Interface, ...] = ()
-    plain: tuple[Address, ...] = ()  # without a length: the bridge's subnet has it, or it is due
+    plain: tuple[Address, ...] = ()  # without a length: the bridge's subnet has it, or it is expected
     gateways: tuple[Address, ...] = ()
     dhcp: str = ""  # the client: dhcp (any), udhcpc, dhclient, dhcpcd
     dhcp_options: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ DHCP = ("dhcp", "udhcpc", "dhclient", "dhcpcd")
 
 
 def addressing(words: Iterable[str], family: str = "") -> Addressing:
-    """IP[/LEN][@GW], several, of both families. Raises NetfabError for what is no address."""
+    """IP[/LEN][@GW], several, of both families. Raises NetfabError for what is not an address."""
     found = Addressing()
     wanted = FAMILIES.get(family)
     if family and wanted is None:
@@ -63,7 +63,7 @@ def addressing(words: Iterable[str], family: str = "") -> Addressing:
             continue
         interface, plain = _parsed(addresses.interface, text)
         if wanted not in (None, interface.version):
-            raise NetfabError(f"{text} is no IPv{wanted} address, and `-a {family}` asks for one")
+            raise NetfabError(f"{text} is not an IPv{wanted} address, and `-a {family}` asks for one")
         if plain:
             found = found._replace(plain=(*found.plain, interface.ip))
         else:
@@ -94,7 +94,7 @@ def mac_and_vlan(word: str) -> tuple[str, int]:
     """[MAC][@VLAN]: "" is derived, 0 no VLAN. `U:STRING` is the MAC that pipework makes of the string."""
     text, at, vlan = word.partition("@") if not word.startswith("U:") else _split_last(word)
     if at and not (vlan.isascii() and vlan.isdigit() and 1 <= int(vlan) <= 4094):
-        raise NetfabError(f"{quoted(vlan)} is no VLAN: 1 to 4094")
+        raise NetfabError(f"{quoted(vlan)} is not a VLAN: 1 to 4094")
     number = int(vlan) if at else 0
     if text.startswith("U:"):
         return mac_of_string(text[2:]), number

@@ -126,8 +126,8 @@ def _not_a_text(tree: Tree) -> str:
     if type(tree) is Map and len(tree.values) == 1:
         key, value = next(iter(tree.values.items()))
         if type(value) is Scalar and value.is_null:
-            return f'a text is due and `{{{shown(key)}}}` is a map; quote it: "{{{shown(key)}}}"'
-    return f"a text is due, not a {'map' if type(tree) is Map else 'list'}"
+            return f'a text is expected and `{{{shown(key)}}}` is a map; quote it: "{{{shown(key)}}}"'
+    return f"a text is expected, not a {'map' if type(tree) is Map else 'list'}"
 
 
 def map_of(tree: Tree, path: str, run: Run) -> Map:
@@ -136,7 +136,7 @@ def map_of(tree: Tree, path: str, run: Run) -> Map:
         return tree
     if type(tree) is Scalar and tree.is_null:
         return Map({}, {}, tree.line, tree.column)
-    raise run.error(tree, path, f"a map is due: `{{key: value}}`, not {_shown(tree)}")
+    raise run.error(tree, path, f"a map is expected: `{{key: value}}`, not {_shown(tree)}")
 
 
 def list_of(tree: Tree, path: str, run: Run) -> Sequence:
@@ -145,7 +145,7 @@ def list_of(tree: Tree, path: str, run: Run) -> Sequence:
         return tree
     if type(tree) is Scalar and tree.is_null:
         return Sequence([], tree.line, tree.column)
-    raise run.error(tree, path, f"a list is due: `[{_shown(tree) if type(tree) is Scalar else '...'}]`")
+    raise run.error(tree, path, f"a list is expected: `[{_shown(tree) if type(tree) is Scalar else '...'}]`")
 
 
 def _shown(tree: Tree) -> str:
@@ -291,7 +291,7 @@ def choice(meanings: Mapping[str, T]) -> Reader[T]:
         text = text_of(tree, path, run)
         if text not in meanings:
             raise run.error(
-                tree, path, f"{quoted(text)} is none of {', '.join(f'`{word}`' for word in meanings)}"
+                tree, path, f"{quoted(text)} is not one of {', '.join(f'`{word}`' for word in meanings)}"
             )
         return meanings[text]
 

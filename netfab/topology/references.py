@@ -144,7 +144,7 @@ def _cycles(topology: Topology) -> Iterator[TopologyError]:
         if cycle := _cycle(edges):
             word = "has the network of" if key == "mode" else "waits for"
             yield TopologyError(
-                f"a circle: {f' {word} '.join((*cycle, cycle[0]))}", at=nodes[cycle[0]].at.of(key)
+                f"a cycle: {f' {word} '.join((*cycle, cycle[0]))}", at=nodes[cycle[0]].at.of(key)
             )
 
 
@@ -190,8 +190,8 @@ def unknown_placeholders(
                 if name not in interfaces:
                     known = ", ".join(interfaces) or "none"
                     yield TopologyError(
-                        f"{quoted(name)} in a placeholder is no network, no node "
-                        f"and none of the interfaces here ({known})",
+                        f"{quoted(name)} in a placeholder is not a network, a node "
+                        f"or one of the interfaces here ({known})",
                         at=at,
                     )
 

@@ -67,7 +67,9 @@ def _gateways(networks: Mapping[str, Network], nodes: Mapping[str, Node]) -> Ite
                 f"{node.name} has no network of its own (`mode:` at {node.at.of('mode')})", at=at
             )
         elif node.attach:
-            yield TopologyError(f"{node.name} is run by somebody else (`attach`) and is no gateway", at=at)
+            yield TopologyError(
+                f"{node.name} is run by somebody else (`attach`) and can't be a gateway", at=at
+            )
         for attachment in node.attachments:
             if attachment.network == network.name and (attachment.port.no_address or attachment.port.dhcp):
                 yield TopologyError(
@@ -113,7 +115,7 @@ def _addresses(
             holder, place = taken.setdefault((network.name, interface.ip), own)
             if (holder, place) != own:
                 held = f"{holder} (at {place})" if place else holder
-                yield TopologyError(f"{interface.ip} is {held} on {network.name}; another is due", at=at)
+                yield TopologyError(f"{interface.ip} is {held} on {network.name}; choose another", at=at)
 
 
 def _gateway_addresses(
@@ -163,7 +165,7 @@ def _link_addresses(link: Link) -> Iterator[TopologyError]:
             if message := _misplaced(interface, end.port.plain, "the link", link.subnets):
                 yield TopologyError(message, at=at)
             if interface.ip in taken:
-                yield TopologyError(f"{interface.ip} is the other end's too; another is due", at=at)
+                yield TopologyError(f"{interface.ip} is the other end's too; choose another", at=at)
             taken.add(interface.ip)
 
 

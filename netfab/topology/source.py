@@ -19,7 +19,7 @@ from netfab.topology.tree import Map, Scalar, Sequence, Tree
 from netfab.topology.variables import interpolated
 
 MAX_DEPTH = 32
-_EMPTY = "the file is empty; `nodes:` and `networks:` are due"
+_EMPTY = "the file is empty; `nodes:` and `networks:` are expected"
 MAX_NODES = 500_000  # scalars, lists and maps, after aliases are expanded
 
 

@@ -28,7 +28,7 @@ def _value(written: str, inside: str, environ: Mapping[str, str]) -> str:
     parts = re.fullmatch(_INSIDE, inside, re.DOTALL)
     if parts is None or "${" in inside:
         raise Wrong(
-            f"{quoted(written)} is none of ${{VAR}}, ${{VAR:-default}}, ${{VAR:?message}}; "
+            f"{quoted(written)} is not one of ${{VAR}}, ${{VAR:-default}}, ${{VAR:?message}}; "
             "write `$${` for a literal `${`"
         )
     name, sign, rest = parts.groups()

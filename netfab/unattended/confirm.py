@@ -81,7 +81,7 @@ class Armed:
             self.close()
         except ConnectionError as error:
             raise NetfabError(
-                "the change is made, and stays: the process that was to take it back was killed",
+                "the change stays: the process that was to roll it back was killed",
                 hint="to go back, apply what was there before",
             ) from error
 
@@ -141,7 +141,7 @@ def confirm(name: str | None, where: Where) -> str:
                 raise NetfabError(f"fabric {one} is being changed", hint="confirm when that is done")
     raise NetfabError(
         f"no change of fabric {name} waits to be confirmed" if name else "no change waits to be confirmed",
-        hint="what was not confirmed in time is taken back",
+        hint="what was not confirmed in time is rolled back",
     )
 
 

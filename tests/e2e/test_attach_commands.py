@@ -77,11 +77,11 @@ def test_reconcile_says_which_guest_of_a_file_runs_no_more(blue: Lab) -> None:
     blue.netfab("apply")
     blue.shell("ip netns del blue")
 
-    told = "warning: netns:blue runs no more; `netfab reconcile t` attaches it when it runs again\n"
+    told = "warning: netns:blue no longer runs; `netfab reconcile t` attaches it when it runs again\n"
     assert told in blue.netfab("reconcile", "t").err
 
     blue.shell("ip netns add blue")
-    assert "runs no more" not in blue.netfab("reconcile", "t").err
+    assert "no longer runs" not in blue.netfab("reconcile", "t").err
 
 
 @pytest.mark.parametrize("guest", ["process", "netns:blue"])
@@ -115,7 +115,7 @@ def test_a_guest_that_is_gone_with_all_it_had_is_drift_until_it_is_forgotten(blu
     drift = blue.netfab("drift", "adhoc", code=2)
     blue.netfab("reconcile", "adhoc")
 
-    assert f"- guest {process}: it runs no more\n" in drift.out
+    assert f"- guest {process}: it no longer runs\n" in drift.out
     assert blue.netfab("drift", "adhoc").out.startswith("No changes.")
 
 

@@ -84,7 +84,7 @@ def test_frames_of_all_interfaces_are_lines_until_there_are_enough(pair: Lab) ->
     [
         (["a:eth7"], "can't capture at eth7: No such device\nhint: there is lo, eth0"),
         (["c"], "there is no node c"),
-        (["a", "tcp prot 80"], "`tcp prot 80` is no filter"),
+        (["a", "tcp prot 80"], "`tcp prot 80` is not a filter"),
         (["a", "-w", "/nowhere/a"], "/nowhere/a: No such file or directory"),
     ],
 )

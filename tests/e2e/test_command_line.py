@@ -162,7 +162,7 @@ def test_an_option_overrides_the_environment(lab: Lab) -> None:
 def test_help_says_which_file_is_meant_when_it_is_left_out(lab: Lab, words: list[str]) -> None:
     told = " ".join(lab.netfab(*words, "--help").out.split())
 
-    assert "Left out: $NETFAB_FILE, topology.yaml, *.netfab.yaml, or the only *.yaml here." in told
+    assert "Default: $NETFAB_FILE, topology.yaml, *.netfab.yaml, or the only *.yaml here." in told
 
 
 @pytest.mark.parametrize("time", ["5", "5s", "0.5", "500ms"])
@@ -172,7 +172,7 @@ def test_a_time_to_wait_is_seconds_or_has_a_unit(lab: Lab, time: str) -> None:
     lab.netfab("apply", "--lock-timeout", time)
     lab.netfab("apply", env={"NETFAB_APPLY_LOCK_TIMEOUT": time})
 
-    assert "is no time" in lab.netfab("apply", "--lock-timeout", "soon", code=2).err
+    assert "is not a time" in lab.netfab("apply", "--lock-timeout", "soon", code=2).err
 
 
 def test_wrong_usage_is_1_where_2_means_changes(lab: Lab) -> None:

@@ -521,7 +521,8 @@ def test_where_no_user_may_have_a_sandbox_the_setting_is_named(open_directory: L
 
     assert said.code == 1
     assert said.err == (
-        "netfab: error: this host lets no ordinary user make a user namespace: No space left on device\n"
+        "netfab: error: this host does not let ordinary users create user namespaces:"
+        " No space left on device\n"
         "hint: sudo sysctl user.max_user_namespaces=1000, or run it as root\n"
     )
 
@@ -535,6 +536,8 @@ def test_where_no_user_may_have_a_sandbox_sudo_without_a_password_serves(open_di
     said = open_directory.run(*command, env={"PATH": ".:/usr/bin:/bin"})
 
     assert said.code == 0
-    assert said.err == "netfab: this host lets no ordinary user make a user namespace: as root, by sudo\n"
+    assert (
+        said.err == "netfab: this host does not let ordinary users create user namespaces: as root, by sudo\n"
+    )
     assert said.out.startswith(f"sudo -n --preserve-env {sys.executable} -c ")
     assert said.out.endswith(" lab topology.yaml -- true\n")

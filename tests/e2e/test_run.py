@@ -63,9 +63,9 @@ REFUSED = (
     ("host /none", 127, "/none: No such file or directory"),
     ("host /etc", 126, "Permission denied"),
     ("host", 125, "which program?"),
-    ("--mac-address zz host true", 125, "--mac-address: `zz` is no MAC"),
+    ("--mac-address zz host true", 125, "--mac-address: `zz` is not a MAC address"),
     ("--ip6 fd00::5 host true", 125, "--ip6: fd00::5 is an IPv6 address"),
-    ("--ip6 10.0.0.2 host true", 125, "--ip6: `10.0.0.2` is no IPv6 address"),
+    ("--ip6 10.0.0.2 host true", 125, "--ip6: `10.0.0.2` is not an IPv6 address"),
     (
         "-v /etc/passwd:/etc host true",
         126,
@@ -86,7 +86,7 @@ REFUSED = (
         125,
         "readonly is true or false",
     ),
-    ("--mount type=bind,source=a,target=/data host true", 125, "--mount: `a` is no path"),
+    ("--mount type=bind,source=a,target=/data host true", 125, "--mount: `a` is not a path"),
     ("--network none --ip 10.0.0.2 host true", 125, "conflicting options: --ip and --network none"),
     ("--network host -p 80:80 host true", 125, "conflicting options: `publish` and `mode: host`"),
     ("--network container:nobody host true", 125, "there is no node `nobody`"),
@@ -234,7 +234,7 @@ def test_a_program_that_ignores_what_ends_it_is_killed_by_ctrl_c_all_the_same(la
 def test_what_is_typed_at_a_terminal_needs_one(lab: Lab, words: str, code: int) -> None:
     said = lab.netfab(*words.split(), code=code).err
 
-    assert "the input device is not a TTY: standard input is no terminal\nhint: leave -t out\n" in said
+    assert "the input device is not a TTY: standard input is not a terminal\nhint: leave -t out\n" in said
 
 
 def test_a_terminal_has_a_size_job_control_and_keys_that_leave_it(lab: Lab) -> None:
@@ -384,7 +384,7 @@ def test_cp_is_not_led_out_of_a_container_by_its_links_nor_makes_what_is_special
     copied = lab.netfab("cp", "a:/d", "got")
 
     assert list((lab.directory / "host").iterdir()) == []  # CVE-2019-14271, and its like
-    assert "\\x1b[7mpipe is no file" in copied.err
+    assert "\\x1b[7mpipe is not a file" in copied.err
     assert (lab.directory / "got/suid").stat().st_mode & 0o7777 == 0o755
     assert (lab.directory / "got/shadow").is_symlink()
 

@@ -115,8 +115,8 @@ def test_what_is_no_plain_file_is_not_written_to(lab: Lab) -> None:
     lab.write(FILE)
     lab.shell("mkfifo p.json")
 
-    assert "no plain file" in lab.netfab("plan", "--save", "p.json", code=1).err
-    assert "no plain file" in lab.netfab("apply", "--plan", "p.json", code=1).err
+    assert "not a regular file" in lab.netfab("plan", "--save", "p.json", code=1).err
+    assert "not a regular file" in lab.netfab("apply", "--plan", "p.json", code=1).err
 
 
 def test_it_has_a_file_and_a_name_of_its_own(lab: Lab) -> None:
@@ -151,11 +151,11 @@ HOSTILE: dict[str, Any] = {
     "no version": {"version": "1"},
     "no file": {"file": None},
     "an impossible file": {"file": "a\0b"},
-    "a file that is no text": {"file": "\ud800"},
+    "a file that is not a text": {"file": "\ud800"},
     "nodes that are no texts": {"only": [1]},
     "no parts": {"parts": []},
     "no digests": {"parts": {"": {"desired": []}}},
-    "a way that is no text": {"ssh": 1},
+    "a way that is not a text": {"ssh": 1},
     "a name that is none": {"name": {}},
 }
 
@@ -171,7 +171,7 @@ def test_anything_else_is_refused_in_one_line(lab: Lab, case: str) -> None:
 
     error = lab.netfab("apply", "--plan", "p.json", code=1).err
 
-    assert error.startswith("netfab: error: p.json is no plan that this netfab saved: ")
+    assert error.startswith("netfab: error: p.json is not a plan that this netfab saved: ")
     assert "Traceback" not in error
     assert "mistake in netfab" not in error
 

@@ -65,7 +65,7 @@ FAULTS = {
     "the router is strict about where from": (
         f"{IN}r sh -c 'echo 1 > /proc/sys/net/ipv4/conf/eth0/rp_filter; "
         "ip route add 10.1.0.2/32 via 10.2.0.3'",
-        "r drops what comes from 10.1.0.2 by eth0: its own way there is another one",
+        "r drops what comes from 10.1.0.2 by eth0: its own route there uses another interface",
     ),
     "a neighbour is fixed elsewhere": (
         f"{IN}r ip neighbour replace 10.2.0.2 lladdr 02:00:00:00:00:99 dev eth1",
@@ -195,11 +195,11 @@ def test_a_node_of_another_fabric_is_asked_for(lab: Lab) -> None:
     apart = lab.netfab("why", "one/a", "two/a", code=1).out
     joined = lab.netfab("why", "three/b", "one/a").out
 
-    assert "the host lets nobody outside of network two/lan begin anything with two/a" in apart
+    assert "the host lets nobody outside of network two/lan open connections to two/a" in apart
     assert "hint: `publish` of two/a\n" in apart
     address = lab.netfab("ip", "two/a").out.strip()
     unnamed = lab.netfab("why", "one/a", address, code=1).out
-    assert f"lets nobody outside of the networks of fabric two begin anything with {address}" in unnamed
+    assert f"lets nobody outside of the networks of fabric two open connections to {address}" in unnamed
     assert joined.splitlines()[-1] == "  b eth0 -> br-lan -> eth0 one/a"
 
 
@@ -247,7 +247,7 @@ def test_nothing_is_changed_by_asking(shop: Lab) -> None:
     [
         (["web", "nobody"], "there is no node nobody"),
         (["nobody", "web"], "there is no node nobody"),
-        (["web", "db", "tcp"], "is no check"),
+        (["web", "db", "tcp"], "is not a check"),
     ],
 )
 def test_what_can_not_be_asked_is_told(shop: Lab, words: list[str], told: str) -> None:

@@ -67,5 +67,5 @@ def test_what_is_not_tried_to_its_end_is_an_error_and_no_empty_list(
         raise ValueError("no number")
 
     monkeypatch.setattr(features, "_try_all", broken)
-    with pytest.raises(NetfabError, match="did not come to its end: ValueError: no number"):
+    with pytest.raises(NetfabError, match="failed: ValueError: no number"):
         features.examine()

@@ -16,7 +16,7 @@ from netfab.topology.schema import Topology
 
 Applied = tuple[Topology, str]
 FAILS = TEXT.replace("web: {", "web: {exec: [['false']], ")
-NEVER_WHOLE = "fabric shop is not applied whole: its first apply still runs, or was killed"
+NEVER_WHOLE = "fabric shop is not fully applied: its first apply still runs, or was killed"
 
 
 def kernel() -> dict[str, frozenset[object]]:
@@ -42,7 +42,7 @@ def test_it_is_neither_drift_nor_repaired(shop: Applied) -> None:
         fabric.reconcile("shop")
 
     assert drift.value.hint == (
-        f"`netfab apply {shop[1]}` makes it whole, `netfab destroy shop` removes what there is"
+        f"`netfab apply {shop[1]}` completes it, `netfab destroy shop` removes what there is"
     )
     assert differences(before, kernel()) == []
 

@@ -206,5 +206,5 @@ def test_an_open_vswitch_that_answers_nonsense_is_one_error(monkeypatch: pytest.
     monkeypatch.setattr(os.path, "exists", lambda path: True)
     monkeypatch.setattr(daemon, "listens", lambda path: True)
 
-    with pytest.raises(NoAnswer, match="answers what makes no sense"):
+    with pytest.raises(NoAnswer, match="gives an invalid answer"):
         openvswitch.read()

@@ -289,7 +289,7 @@ def test_a_bridge_of_somebody_else_lends_its_place_and_stays_as_it_is() -> None:
 
 
 DAMAGES = {
-    "the NIC is taken off": ("ip link set ens1 nomaster", "ens1 is no port of br0"),
+    "the NIC is taken off": ("ip link set ens1 nomaster", "ens1 is not a port of br0"),
     "an address is put back": (
         "ip address add 198.51.100.1/24 dev ens1",
         "address 198.51.100.1/24 is on ens1",
@@ -450,7 +450,7 @@ REFUSALS = {
         "ens1",
         "ens1 has the macvlan mv0 on it",
     ),
-    "no Ethernet": ("ip tuntap add tun7 mode tun", "br0", "tun7", "tun7 is no Ethernet"),
+    "no Ethernet": ("ip tuntap add tun7 mode tun", "br0", "tun7", "tun7 is not Ethernet"),
     "a bridge of Open vSwitch": ("", "ovs0", "ens1", "ovs0 is a bridge of Open vSwitch, to which"),
     "no bridge": ("", "lan0", "ens1", "there is no bridge lan0 on this host"),
     "a bridge that is down": ("ip link add br9 type bridge", "br9", "ens1", "br9 is down"),

@@ -97,7 +97,7 @@ def test_a_mount_is_a_volume_in_other_words(mount: str, same: str) -> None:
     [
         ("source=/a,target=/b", "type=volume is not here"),
         ("type=tmpfs,target=/b", "docker's type=tmpfs is not here"),
-        ("type=bind,target=/b", "says not what to show, or not where"),
+        ("type=bind,target=/b", "lacks a source or a target"),
         ("type=bind,source=/a,target=/b,readonly=maybe", "readonly is true or false, not `maybe`"),
         ("type=bind,source=/a,target=/b,bind-propagation=shared", "docker's `bind-propagation` is not here"),
         ("type=bind,source=/a:ro,target=/b", "has a colon in a path"),

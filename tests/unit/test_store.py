@@ -82,7 +82,7 @@ def test_a_link_in_the_place_of_the_store_is_not_followed(directory: str, tmp_pa
     os.mkdir(directory, 0o700)
     os.symlink(tmp_path / "elsewhere", f"{directory}/store.sqlite")
 
-    with pytest.raises(StoreError, match="no plain file"):
+    with pytest.raises(StoreError, match="not a regular file"):
         SqliteStore(directory)
 
     assert not (tmp_path / "elsewhere").exists()

@@ -55,7 +55,7 @@ def test_a_circle_is_named(back: int) -> None:
 
     assert wrong is not None
     around = ", ".join(f"r{at}" for at in (*range(back, 4), back))
-    assert wrong.what == f"the way to 10.0.5.1 leads in a circle: {around}"
+    assert wrong.what == f"the way to 10.0.5.1 is a routing loop: {around}"
 
 
 def test_an_interface_that_came_while_it_was_walked_is_told() -> None:

@@ -122,7 +122,7 @@ def test_what_a_controller_writes_after_it_lost_the_lock_is_refused(
             other.begin(theirs, other.entry("shop"))
             other.keep(theirs)
 
-            with pytest.raises(Locked, match=r"ran out: .*, and .* has it now"):
+            with pytest.raises(Locked, match=r"expired: .*, and .* has it now"):
                 slow.begin(SHOP, None) if late == "begin" else getattr(slow, late)(
                     SHOP if late == "keep" else "shop"
                 )
@@ -138,5 +138,5 @@ def test_what_is_written_after_the_lock_was_lost_is_refused_though_nobody_has_it
         slow.begin(SHOP, slow.entry("shop"))
         client.revoke(slow._ours._lease)
 
-        with pytest.raises(Locked, match=r"ran out: .* and nobody has it now"):
+        with pytest.raises(Locked, match=r"expired: .* and nobody has it now"):
             slow.keep(SHOP)

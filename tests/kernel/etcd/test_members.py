@@ -152,7 +152,7 @@ def test_what_is_no_etcd_is_told_with_the_version_that_is_needed(net: Far, tmp_p
         server.kill()
         server.wait()
 
-    assert "127.0.0.1:2379 refuses: it is no etcd of version 3.4 or newer, and answers 501" in told
+    assert "127.0.0.1:2379 refuses: it is not an etcd of version 3.4 or newer, and answers 501" in told
 
 
 def test_members_that_all_hang_up_as_they_lose_their_leader_are_asked_again(
@@ -199,7 +199,7 @@ def test_tls_with_certificates_of_both_ends_and_what_is_said_where_they_are_wron
 
         told = {name: refusal(store) for name, store in wrong.items()}
 
-    assert "127.0.0.1:2379: it hung up without an answer; one that speaks TLS" in told["plain"]
+    assert "127.0.0.1:2379: it closed the connection without an answer; one that speaks TLS" in told["plain"]
     assert "127.0.0.1:2379: its certificate is not trusted: " in told["another authority"]
     assert "127.0.0.1:2379: TLS failed: " in told["no certificate"]
     assert "the store's certificates (/nowhere.pem, " in told["no file"]
@@ -225,7 +225,7 @@ def test_who_speaks_no_http_is_told_at_once() -> None:
         said = refusal(Etcd((address,)))  # a second attempt would not be answered
         greeter.join()
 
-    assert f"{address}: what it answers is no HTTP; one that speaks TLS" in said
+    assert f"{address}: its answer is not HTTP; one that speaks TLS" in said
 
 
 def test_an_answer_that_is_cut_as_its_member_dies_is_asked_for_again() -> None:

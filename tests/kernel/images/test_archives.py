@@ -319,5 +319,5 @@ def test_a_pipe_and_a_device_are_no_archives(where: Where) -> None:
 
     for path in (str(HERE / "pipe"), "/dev/zero"):
         for read in (lambda path: load_all(where, path), lambda path: resolve(where, path)):
-            with pytest.raises(NetfabError, match="no plain file"):
+            with pytest.raises(NetfabError, match="not a regular file"):
                 read(path)

@@ -120,7 +120,7 @@ def test_a_whiteout_of_everything_is_refused(root: Path, name: str) -> None:
 
 @pytest.mark.parametrize("entry", [file("."), symlink("./", "/etc"), special("/", tarfile.FIFOTYPE)])
 def test_a_root_that_is_no_directory_is_refused(root: Path, entry: Entry) -> None:
-    with pytest.raises(BadImage, match="no directory"):
+    with pytest.raises(BadImage, match="not a directory"):
         unpacked(root, layer(entry))
 
 
@@ -146,7 +146,7 @@ def with_size(tar: bytes, size: str) -> bytes:
 
 
 def test_a_size_that_is_a_lie_takes_no_disk(root: Path) -> None:
-    with pytest.raises(BadImage, match="ends in the middle"):
+    with pytest.raises(BadImage, match="is truncated"):
         unpacked(root, with_size(layer(file("a", b"x")), "77777777777"))
 
     assert sum(path.stat().st_blocks for path in root.iterdir()) < 100
@@ -176,7 +176,7 @@ def test_a_tar_that_is_damaged_in_the_middle_is_refused(root: Path) -> None:
 
 
 def test_a_sparse_file_without_a_map_is_refused(root: Path) -> None:
-    with pytest.raises(BadImage, match="no tar"):
+    with pytest.raises(BadImage, match="not a tar"):
         unpacked(root, layer(file("a", b"x", pax_headers=SPARSE)))
 
 

@@ -302,7 +302,7 @@ def test_a_controller_that_stood_still_until_its_lock_ran_out_changes_nothing_an
     os.waitpid(child, 0)
 
     with open(reading) as told:
-        assert "the lock /netfab/locks/shop ran out" in told.read()
+        assert "the lock /netfab/locks/shop expired" in told.read()
     assert fars["h1"].nodes() == {"shop.web"}
     assert fars["h2"].nodes() == {"shop.db", "shop.cache"}
     assert c1.entry().generation == 2

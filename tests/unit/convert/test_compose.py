@@ -114,7 +114,7 @@ def test_what_is_not_carried_over_is_named_with_its_line() -> None:
         "services.vote_web.build": "7: not carried over: build the image, and name it in `image`",
         "": "8: ${TAG} is not set, and empty here",
         "services.vote_web.image": "8: not carried over: "
-        "`dockersamples/examplevotingapp_vote:`: `` is no tag",
+        "`dockersamples/examplevotingapp_vote:`: `` is not a tag",
         "services.vote_web.healthcheck.interval": "14: not carried over: "
         "`ready` is tried until it holds, `within` a time",
         "services.vote_web.volumes[1]": "15: not carried over: "
@@ -153,10 +153,10 @@ def test_a_file_of_many_services_is_converted_whole() -> None:
         ("{network_mode: bridge}", "services.a.network_mode", ""),
         ("{network_mode: host}", "services.a.network_mode", ""),
         ("{command: 'echo \"'}", "services.a.command", "No closing quotation"),
-        ("{ports: {a: b}}", "services.a.ports", "a list is due here"),
-        ("[]", "services.a", "a map is due here"),
+        ("{ports: {a: b}}", "services.a.ports", "a list is expected here"),
+        ("[]", "services.a", "a map is expected here"),
         ("{sysctls: {kernel.panic: 1}}", "services.a.sysctls.kernel.panic", "is not a node's own"),
-        ("{hostname: a_b}", "services.a.hostname", "is no hostname"),
+        ("{hostname: a_b}", "services.a.hostname", "is not a hostname"),
     ],
 )
 def test_what_netfab_refuses_is_left_out_with_the_reason(service: str, path: str, reason: str) -> None:

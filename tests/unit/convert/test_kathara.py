@@ -79,7 +79,7 @@ def test_what_is_not_carried_over_is_named_with_its_line() -> None:
         "r1[1]": "8: the network is called b here",
         "pc2[port]": "11: not carried over: a port is published to where its device is `bridged`",
         "pc2[num_terms]": "12: not carried over",
-        "": '13: not carried over: it is no `pc1[0]="A"`',
+        "": '13: not carried over: it is not of the form `pc1[0]="A"`',
     }
 
 
@@ -107,7 +107,7 @@ def test_a_lab_of_two_hundred_devices_is_converted_whole() -> None:
 
 @pytest.mark.parametrize("conf", ["", "services: {}", "\xff"])
 def test_what_is_no_lab_is_said(conf: str) -> None:
-    with pytest.raises(NetfabError, match="is no such file"):
+    with pytest.raises(NetfabError, match="is not such a file"):
         kathara(Lab(conf.encode("latin-1"), "lab.conf"), "lab")
 
 

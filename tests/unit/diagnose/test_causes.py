@@ -158,12 +158,12 @@ CROSSING = Crossing("a", "b", SUMMARY["networks"], "br-lan", "br-lan")
         ),
         (
             Dropped(0, "inet", "netfab-shop", "strangers", "meta ipsec missing counter drop"),
-            "host h1 takes no tunnel's packets that came unencrypted, or by a key not the fabric's",
+            "host h1 accepts no tunnel packets that are unencrypted, or not encrypted with the fabric's key",
             "esp 192.0.2.1 > 192.0.2.2 0x00000100: create",
         ),
         (
             Dropped(0, "inet", "netfab-shop", "strangers", "udp dport 4789 counter drop"),
-            "host h1 takes no tunnel's packets from who is none of its peers",
+            "host h1 accepts tunnel packets from its peers only",
             "firewall inet netfab-shop: set peers4",
         ),
         (

@@ -169,5 +169,5 @@ def test_a_container_that_no_runtime_has_does_not_run(podman: Podman) -> None:
 def test_a_storage_without_a_list_is_an_error(podman: Podman, listed: Any) -> None:
     Path(podman.storage[0], "overlay-containers", "containers.json").write_text(json.dumps(listed))
 
-    with pytest.raises(NoAnswer, match="is no list of containers"):
+    with pytest.raises(NoAnswer, match="is not a list of containers"):
         list(podman.candidates())

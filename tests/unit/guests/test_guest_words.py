@@ -189,22 +189,22 @@ def test_those_that_ended_are_not_even_asked_for_their_process(nobody: Sources) 
 @pytest.mark.parametrize(
     ("word", "message"),
     {
-        "pid:0": "'0' is no number of a process",
-        "pid:-1": "'-1' is no number of a process",
+        "pid:0": "'0' is not a process id",
+        "pid:-1": "'-1' is not a process id",
         "pid:1": "process 1 is this machine itself",
-        "pid:01": "'01' is no number of a process",
-        "pid:٣": "is no number of a process",
-        "pid:99999999999999999999": "is no number of a process",
+        "pid:01": "'01' is not a process id",
+        "pid:٣": "is not a process id",
+        "pid:99999999999999999999": "is not a process id",
         "pid:2147483647": "there is no process 2147483647",
-        "pid:self": "'self' is no number of a process",
+        "pid:self": "'self' is not a process id",
         "netns:../../etc/passwd": "no guest ../../etc/passwd",
-        "netns:/etc/passwd": "/etc/passwd is no network namespace",
-        "/dev/null": "/dev/null is no network namespace",
+        "netns:/etc/passwd": "/etc/passwd is not a network namespace",
+        "/dev/null": "/dev/null is not a network namespace",
         "/proc/self/ns/uts": "/proc/self/ns/uts is a namespace, but not of a network",
         "/proc/self/ns/net": "netns:/proc/self/ns/net has no network of its own: it is in this host's",
         "/nowhere/at/all": "there is no namespace at /nowhere/at/all",
         "/etc/passwd/x": "there is no namespace at /etc/passwd/x",
-        "blue": "netns/blue is no network namespace",
+        "blue": "netns/blue is not a network namespace",
         "shop/r": "netfab:shop/r (r) has no network of its own: it is in this host's",
         "shop/web-1": "there is no namespace at /run/netns/shop.web-1",
         "": "'' names no guest",
@@ -225,7 +225,7 @@ def test_a_word_that_can_not_be_meant_is_one_error(host: Sources, word: str, mes
 def test_a_fifo_that_is_given_as_a_path_is_not_opened(nobody: Sources, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
 
-    with pytest.raises(NoGuest, match="fifo is no network namespace"):
+    with pytest.raises(NoGuest, match="fifo is not a network namespace"):
         find(f"{tmp_path}/fifo", nobody)
 
 

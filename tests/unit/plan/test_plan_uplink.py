@@ -147,7 +147,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "barred": ({"nics": {}, "barred": {"eth0": "a bridge"}}, "eth0 can't be an uplink: it is a bridge"),
     "a port": ({"nics": {"eth0": ETH0._replace(master="bond0")}}, "eth0 is a port of bond0"),
     "wireless": ({"nics": {"eth0": ETH0._replace(wireless=True)}}, "eth0 is wireless"),
-    "no Ethernet": ({"nics": {"eth0": ETH0._replace(hardware=32)}}, "eth0 is no Ethernet"),
+    "no Ethernet": ({"nics": {"eth0": ETH0._replace(hardware=32)}}, "eth0 is not Ethernet"),
     "a macvlan on it": (
         {"nics": {"eth0": ETH0._replace(stacked=(Stacked("mv0", "macvlan", ""),))}},
         "eth0 has the macvlan mv0 on it",

@@ -103,7 +103,7 @@ def test_with_a_nic_on_one_host_the_tunnels_learn_who_is_behind_it() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("uplink: lan0", "has a tunnel and an uplink on h1 and h2: frames would go round for ever"),
+        ("uplink: lan0", "has a tunnel and an uplink on h1 and h2: frames would loop forever"),
         ("uplink: {h1: lan0}, vxlan: none", "`vxlan: none` keeps it on one host"),
         ("uplink: {h1: eth9}", "this host has no NIC eth9"),
         ("uplink: {h1: eth0}", "eth0 of h1 has 198.51.100.1, which its tunnels go by, and can't be a port"),

@@ -120,7 +120,7 @@ def test_a_part_of_a_plan_has_the_cable_and_both_sides_of_its_vlans() -> None:
         ),
         (
             "links: [[{node: r, name: eth0.7}, host:lab0]]",
-            "eth0.7 of r is VLAN 7 on eth0, and host:lab0 is no cable of it",
+            "eth0.7 of r is VLAN 7 on eth0, and host:lab0 is not a cable of it",
         ),
         (
             "networks: {a: {}, b: {}}\n"

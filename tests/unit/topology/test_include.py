@@ -96,11 +96,11 @@ def test_a_relative_path_is_taken_from_the_file_that_names_it() -> None:
             "main.yaml:2:1: pools: the key stands twice, first at b.yaml:1:1",
         ),
         ("", "name: b", "b.yaml:1:1: name: the file that includes this one gives the fabric its name"),
-        ("", "nodes: [a]", "b.yaml:1:8: nodes: a map is due: `{key: value}`, not a list"),
-        ("nodes: {b: {}}", "nodes: [a]", "b.yaml:1:8: nodes: a map is due: `{key: value}`, not a list"),
-        ("", "[a]", "b.yaml:1:1: a map is due: `{key: value}`, not a list"),
+        ("", "nodes: [a]", "b.yaml:1:8: nodes: a map is expected: `{key: value}`, not a list"),
+        ("nodes: {b: {}}", "nodes: [a]", "b.yaml:1:8: nodes: a map is expected: `{key: value}`, not a list"),
+        ("", "[a]", "b.yaml:1:1: a map is expected: `{key: value}`, not a list"),
         ("", "nodes: {", "b.yaml:2:1: nodes: while parsing a flow node, did not find expected node content"),
-        ("", "", "b.yaml:1:1: the file is empty; `nodes:` and `networks:` are due"),
+        ("", "", "b.yaml:1:1: the file is empty; `nodes:` and `networks:` are expected"),
     ],
 )
 def test_what_does_not_fit_together_is_an_error_with_its_places(main: str, other: str, said: str) -> None:

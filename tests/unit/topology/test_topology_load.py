@@ -463,7 +463,7 @@ def test_where_nothing_gives_a_name_one_is_due(file: str, directory: str) -> Non
 
 def test_the_callers_name_wins() -> None:
     assert load_text("name: shop", name="copy").name == "copy"
-    with pytest.raises(TopologyError, match="`Copy` is no name"):
+    with pytest.raises(TopologyError, match="`Copy` is not a valid name"):
         load_text("name: shop", name="Copy")
 
 

@@ -150,8 +150,8 @@ def test_depth_is_limited_also_through_aliases() -> None:
         (b"\xef\xbb\xbfa: \xff", "t.yaml:1:4: the byte 0xff is not UTF-8; save the file as UTF-8"),
         ("a: 1".encode("utf-16"), "t.yaml:1:1: the byte 0xff is not UTF-8; save the file as UTF-8"),
         (b"a: 1\nb: \x07", "t.yaml:2:4: the character U+0007 is not allowed in YAML"),
-        (b"", "t.yaml:1:1: the file is empty; `nodes:` and `networks:` are due"),
-        (b"# nothing\n", "t.yaml:1:1: the file is empty; `nodes:` and `networks:` are due"),
+        (b"", "t.yaml:1:1: the file is empty; `nodes:` and `networks:` are expected"),
+        (b"# nothing\n", "t.yaml:1:1: the file is empty; `nodes:` and `networks:` are expected"),
         (b" " * (MAX_BYTES + 1), "t.yaml:1:1: the file has 4194305 bytes; 4194304 (4 MiB) is the limit"),
     ],
 )
