@@ -1,6 +1,6 @@
-"""Where netfab keeps what it knows, and the doors to it: the store, the host, the lock of a fabric.
+"""Where netfab keeps its state, and how to open it: the store, the host, the lock of a fabric.
 
-Nothing here changes anything but the store's own existence.
+Changes nothing, except that it creates a store that does not exist.
 """
 
 from __future__ import annotations

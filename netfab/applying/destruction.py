@@ -1,4 +1,4 @@
-"""The end of a fabric. It plans nothing, and needs no planner."""
+"""Destroying a fabric: apply the empty set. It plans nothing, and needs no planner."""
 
 from __future__ import annotations
 

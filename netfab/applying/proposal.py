@@ -1,4 +1,4 @@
-"""What apply would do: plan a topology, and compare; claim what is planned.
+"""What apply would do: plan a topology, compare it with the kernel, and claim its leases.
 
 fabric.py re-exports `plan`. Changes nothing but the leases that `claim` takes.
 """

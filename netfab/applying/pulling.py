@@ -1,7 +1,7 @@
-"""The images of a topology's nodes: brought here before anything is changed, or looked for by who only plans.
+"""The images of a topology's nodes: pulled before anything is changed, or only looked up by `plan`.
 
-From the names in a file to ids, by which everything after this plans and runs. Which images of this host are
-used is known here, too: by the fabrics that were applied.
+Turns the names in a file into ids, which everything after this plans and runs by. Also knows which images of
+this host are in use by applied fabrics.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was applied, kept: in the store all of it, for everybody to read what everybody may know."""
+"""Recording what was applied: all of it in the store, the public part in the run directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`netfab recover`: a lost or broken store, made again from what is published and the kernel shows."""
+"""`netfab recover`: rebuild a lost or broken store from what is published and from the kernel."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The seal of an apply: whoever would plan from the same, and find the same, has nothing to do.
+"""The seal of an apply: if everything that it read is still the same, the next apply has nothing to do.
 
-Planning and comparing are functions of what is read: file, store, facts, kernel. An apply that ended well
-leaves the fingerprints of all that behind; the next one reads all of it again, and where nothing differs it
-need not compute the answer again. A seal that is lost or old costs nothing but time.
+Planning and comparing are functions of what is read: file, store, facts, kernel. A successful apply stores
+fingerprints of all that. The next one reads it again, and where nothing differs it skips the computation. A
+lost or outdated seal costs nothing but time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A rule that drops a packet, in words: of netfab's own what it stands for and where the file says so."""
+"""A rule that drops a packet, in words: for netfab's own rules what they stand for, and where in the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong on the way of a packet, and how that would show in what is not as it was applied; pure."""
+"""A finding: what is wrong on a packet's path, and what drift it would show up as; pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A frame in one line, for people; pure. Who wants all of it writes a file and opens that in Wireshark."""
+"""A frame in one line, for people; pure. For full detail, write a file and open it in Wireshark."""
 
 from __future__ import annotations
 

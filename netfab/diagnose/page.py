@@ -1,4 +1,4 @@
-"""A picture as a page: whole in one file, loading nothing; pointing at something says what it is."""
+"""A picture as a self-contained HTML page; pointing at something shows its details."""
 
 from __future__ import annotations
 

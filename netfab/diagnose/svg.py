@@ -1,4 +1,4 @@
-"""A picture as SVG: whole in one file, light or dark as the reader has it."""
+"""A picture as a self-contained SVG, light or dark as the reader prefers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The way of a packet, hop by hop, as the kernel's state has it, and the first thing wrong with it; pure.
+"""The path of a packet, hop by hop, by the kernel's state, and the first thing wrong with it; pure.
 
-Each step reads what there is, not what was planned; the plan only says which interface of which node should
-have an address, so that what is missing can be named.
+Each step reads the actual state, not the plan; the plan only says which interface of which node should have
+an address, so that what is missing can be named.
 """
 
 from __future__ import annotations

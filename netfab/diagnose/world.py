@@ -1,4 +1,4 @@
-"""What a walk looks at: what each namespace has, and who should have what; and where a walk stops; pure."""
+"""What a walk looks at: what each namespace has and who should have what; and where a walk stops; pure."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is so on this host now: guests, NICs, bridges, and what of it a planner is told. Plans nothing."""
+"""The state of this host: guests, NICs, bridges, and what a planner is told of them. Plans nothing."""

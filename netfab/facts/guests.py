@@ -1,4 +1,4 @@
-"""Guests of fabrics: found again when they are needed, as they were restarted, or are gone, meanwhile."""
+"""Guests of fabrics, looked up again when needed: they may have been restarted, or removed, meanwhile."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""NICs of the host that fabrics use: as they are, or, when they were moved, as they were before.
+"""NICs of the host that fabrics use: as they are, or, if they were moved, as they were before.
 
-Only reads; what becomes of the answer is for plan/nics.py and objects/nic.py to say.
+Only reads; plan/nics.py and objects/nic.py say what follows.
 """
 
 from __future__ import annotations

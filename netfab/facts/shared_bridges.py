@@ -1,4 +1,4 @@
-"""What fabrics of a host have in common: bridges, the addresses on them, what is attached. Only reads."""
+"""What fabrics of a host share: bridges, the addresses on them, and what is attached to them. Only reads."""
 
 from __future__ import annotations
 

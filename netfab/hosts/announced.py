@@ -1,4 +1,4 @@
-"""Of whom neighbours are told after a change, and by which link; how, is kernel/announce.py's. Pure."""
+"""Which addresses to announce to neighbours after a change, and on which link (kernel/announce.py). Pure."""
 
 from __future__ import annotations
 

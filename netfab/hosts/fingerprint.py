@@ -1,7 +1,7 @@
-"""What a reading of the host is known by: two with the same fingerprint show nothing that differs.
+"""The fingerprint of an observation of the host: equal fingerprints mean that nothing relevant differs.
 
 Planning is a function of facts, and what a kind reads is one of the dump; so it is enough that these are the
-same. What the kernel counts by itself is left out: a bridge's timers, and the counters of rules.
+same. What the kernel changes by itself is left out: a bridge's timers, and the counters of rules.
 """
 
 from __future__ import annotations

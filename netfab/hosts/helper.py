@@ -1,6 +1,6 @@
-"""A process outside of a sandbox, for what lasts as long as that and is not in it.
+"""A process outside of a sandbox that lives as long as the sandbox does.
 
-It is forked before the sandbox has process numbers of its own: what is started afterwards is in there, and
+It is forked before the sandbox has a PID namespace of its own: whatever is started later is in there, and
 ends with its process 1, which does not end before all of these are waited for (pid_namespaces(7)).
 """
 

@@ -1,6 +1,6 @@
-"""SIGINT and SIGTERM, taken where nothing is half done: between two steps, not inside one.
+"""SIGINT and SIGTERM, handled where nothing is half done: between two steps, not inside one.
 
-A second signal changes nothing: the first is already being answered, by undoing what was begun.
+A second signal changes nothing: the first one is being handled already, by undoing what was begun.
 """
 
 from __future__ import annotations

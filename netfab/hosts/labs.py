@@ -1,8 +1,8 @@
-"""Labs that run on this machine: how one makes itself known, how others of its user find and join it.
+"""Labs that run on this machine: how one announces itself, and how its user finds and joins it.
 
-A lab is known by a socket in the abstract namespace (unix(7)), which lives as long as its first process does:
-nothing is left of one that was killed. Its name is only a word; whose lab it is, and which process is its
-first, is what the kernel says of the socket's owner.
+A lab listens on a socket in the abstract namespace (unix(7)), which lives as long as its first process: a
+killed lab leaves nothing behind. The socket's name proves nothing; whose lab it is, and which process is its
+first, is taken from the peer credentials that the kernel reports.
 """
 
 from __future__ import annotations

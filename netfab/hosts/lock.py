@@ -1,6 +1,6 @@
-"""One command at a time changes a fabric: a lock on a file, gone with the process that holds it; flock(2).
+"""The lock of a fabric: one command at a time changes it. flock(2), released when its holder has ended.
 
-And with the programs that it had change the kernel: they inherit the lock.
+So have the programs that change the kernel for the holder: they inherit the lock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a port of the host is somebody's already: asked before anything is made."""
+"""Whether a port of the host is in use already: checked before anything is made."""
 
 from __future__ import annotations
 

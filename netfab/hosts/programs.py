@@ -1,4 +1,4 @@
-"""What a fabric's supervisor is asked for: the nodes' programs, and the ports that it holds."""
+"""What a fabric's supervisor is asked to do: run the nodes' programs, and hold published ports."""
 
 from __future__ import annotations
 

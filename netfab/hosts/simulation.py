@@ -1,6 +1,6 @@
 """A topology with `hosts`, in a sandbox: each of them is a simulated host.
 
-What is done with them then is across.py's business, as with any other hosts; remote/party.py finds them.
+across.py then treats them like any other hosts; remote/party.py finds them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`netfab lab --uplink`: a way out of a sandbox that changes nothing of the machine.
+"""`netfab lab --uplink`: Internet access for a sandbox that changes nothing on the machine.
 
-slirp4netns(1) is a NAT in a process of the user's: what it sends for the sandbox comes from this machine's
-own sockets. Needs no root; ends with whoever started it.
+slirp4netns(1) is a NAT in a process of the user: what it sends for the sandbox comes from ordinary sockets of
+this machine. Needs no root; ends with whoever started it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Network namespaces made ahead, by a child of this process, while it plans, and by both when it has planned.
+"""Network namespaces created ahead: by a child of this process while it plans, then by both.
 
-They have no name yet, so nobody sees them, and nothing holds them but the sockets that are handed over: what
-is not taken goes with this process, killed or not. Half of the kernel's work for a node is its namespace.
+They have no name yet, so nobody sees them, and only the sockets that are handed over hold them: what is not
+used ends with this process, even if it is killed. Half of the kernel's work for a node is its namespace.
 """
 
 from __future__ import annotations

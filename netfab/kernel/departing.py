@@ -1,12 +1,12 @@
-"""Links that end together: who asked for it goes on as soon as nobody sees them any more.
+"""Links that are being deleted: the caller goes on as soon as nobody can see them any more.
 
 The kernel is not done with them by then. To end a bridge it waits for two grace periods (rcu_barrier in
 br_multicast_dev_del and in netdev_run_todo, some 15 ms each): the links have no name before the first, are in
 no dump after it, and their memory is free after the second.
 
-What is heard of links themselves is no sign of that: of each port the kernel tells five times before, and
-takes a tenth longer when somebody listens; of the end of a bridge it tells after the first grace period. That
-the settings of a link are gone it tells as soon as none has a name (inetdev_destroy).
+Notifications about links do not tell: for each port the kernel sends five before that, and takes a tenth
+longer when somebody listens; the one for a bridge comes after the first grace period. That a link's settings
+are gone is notified as soon as none has a name (inetdev_destroy).
 """
 
 from __future__ import annotations

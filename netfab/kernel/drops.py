@@ -1,6 +1,6 @@
-"""What chains of others would drop of what this host forwards or gets: nft's, and those of old iptables.
+"""Chains of others that would drop what this host forwards or receives: nft's, and those of legacy iptables.
 
-Any base chain's drop is final, whatever our own table accepts. Only reads; nothing of others is changed here.
+A drop in any base chain is final, whatever our own table accepts. Only reads.
 """
 
 from __future__ import annotations

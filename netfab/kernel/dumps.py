@@ -1,4 +1,4 @@
-"""One dump of each sort of thing that a network namespace has, as the kinds read them. Only reads."""
+"""One dump of each kind of thing in a network namespace, as the object kinds read it. Only reads."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Carry out the steps of a phase: batches per namespace.
+"""Carry out the steps of a phase, in one netlink batch per namespace and round.
 
 A phase runs in rounds: each change's next steps in one namespace stay together; all namespaces of a round
-come first, then the host. A change whose step failed sends nothing more. What is no message to rtnetlink is
-steps.py's; how links are deleted together, sweep.py's.
+come first, then the host. After a failed step, its change sends nothing more. Steps that are not rtnetlink
+messages are in steps.py; deleting links together is in sweep.py.
 """
 
 from __future__ import annotations

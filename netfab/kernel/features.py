@@ -1,4 +1,4 @@
-"""What this kernel and host can do: each thing is tried in a throw-away namespace; no version is read."""
+"""What this kernel and host support: each feature is tried in a throw-away namespace, no version parsed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Who holds what the kernel says exists already: asked only after a refusal, for a person to read.
+"""Who holds a name that the kernel says exists already: looked up after a refusal, for the error message.
 
-Knows the three messages that netfab makes things by; says nothing of what to do about it.
+Knows the three messages that netfab creates things by; says nothing about what to do.
 """
 
 from __future__ import annotations

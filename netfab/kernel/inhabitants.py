@@ -1,4 +1,4 @@
-"""Which processes are in the network namespaces of nodes. Only looks."""
+"""Which processes are in the network namespaces of nodes. Only reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no single message when a NIC is lent to a bridge: waiting for a carrier, copying neighbours."""
+"""Steps of lending a NIC to a bridge that are no single message: waiting for carrier, copying neighbours."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whose marks this host bears: the names of fabrics of which there is something, without any store.
+"""Which fabrics have left marks on this host, found without any store.
 
-A mark is a hash of the name (objects/link.py), so that names are guessed, from namespaces and tables, and
-proved by it. Only reads.
+A mark is a hash of a fabric's name (objects/link.py): candidate names come from namespaces and tables, and
+the hash confirms them. Only reads.
 """
 
 from __future__ import annotations

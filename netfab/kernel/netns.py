@@ -1,4 +1,4 @@
-"""Network namespaces: made, found, entered, ended; and the sockets that were opened in them.
+"""Network namespaces: created, found, entered, deleted; and the sockets that were opened in them.
 
 A socket stays in the namespace in which it was opened, so each is entered once. /run/netns is iproute2's
 (ip-netns(8)): what netfab makes there can be used with `ip netns exec`.

@@ -1,8 +1,8 @@
-"""nft, the program: load a transaction, list the fabric's tables, or all that there are.
+"""The nft program: load a transaction, list the fabric's tables, or all tables.
 
-JSON goes in and comes out; no text that nft parses is ever put together here. What a table means is
-objects/firewall.py's business. nft(8), libnftables-json(5). That a table is there is asked of the kernel, and
-told to it that one ends: nft takes 5 ms to start.
+Speaks JSON both ways; no nft syntax is ever assembled here. objects/firewall.py knows what a table means.
+nft(8), libnftables-json(5). Whether a table exists is asked of the kernel directly, and a table is deleted
+that way, too: nft takes 5 ms to start.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What somebody else has here, in words: names that a fabric can't take, and ports on its bridges.
+"""What others hold on this host, in words: names that a fabric can't take, and ports on its bridges.
 
-Pure; what there is was read by observe.py.
+Pure; observe.py has read it.
 """
 
 from __future__ import annotations

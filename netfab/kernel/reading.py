@@ -1,6 +1,6 @@
-"""Namespaces read, each by its reader: by this process alone, or by a child of it as well, begun ahead.
+"""Reading namespaces, each with its reader: by this process alone, or shared with a child that began ahead.
 
-What a reader reads is dumps.py's business, which namespaces there are observe.py's.
+dumps.py says what a reader reads, observe.py which namespaces there are.
 """
 
 from __future__ import annotations

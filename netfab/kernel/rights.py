@@ -1,4 +1,4 @@
-"""What the process that runs netfab may do, where it is root: in a container that is often not all."""
+"""What netfab's process may do as root: in a container that is often not everything."""
 
 from __future__ import annotations
 

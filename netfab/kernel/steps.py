@@ -1,4 +1,4 @@
-"""Single steps, which are no message to rtnetlink: namespaces, files, sysctls, nft, Open vSwitch, waiting."""
+"""Steps that are not rtnetlink messages: namespaces, files, sysctls, nft, Open vSwitch, waiting."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Links deleted together: one by one each costs an RCU grace period; those of a group go for one.
+"""Deleting links together: one by one each costs an RCU grace period; all of a group cost one.
 
-Which links are meant is the engine's business; how messages are sent, execute.py's.
+The engine decides which links; execute.py sends the messages.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Many things of which each takes its time, read by two processes: this one, and a child of it.
+"""Many slow reads, shared between two processes: this one, and a child of it.
 
-The child begins at once, while this process still has other things to do; what it read it hands over when
-nothing is left. Then it waits, so that what it has opened is kept until it is closed here. A child that fails
-makes its part missing.
+The child begins at once, while this process still has other things to do, and hands over its results when
+nothing is left. Then it waits, so that what it has opened stays open until it is closed here. If a child
+fails, its part is missing.
 """
 
 from __future__ import annotations

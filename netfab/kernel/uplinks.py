@@ -1,4 +1,4 @@
-"""NICs that bridges have the addresses of: what is where now. Only reads."""
+"""NICs whose addresses a bridge has taken over: what is where now. Only reads."""
 
 from __future__ import annotations
 

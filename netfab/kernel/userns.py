@@ -1,4 +1,4 @@
-"""How an ordinary user becomes root of something: a user namespace (user_namespaces(7))."""
+"""How an ordinary user becomes root inside a user namespace (user_namespaces(7))."""
 
 from __future__ import annotations
 

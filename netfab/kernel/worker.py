@@ -1,7 +1,7 @@
-"""A child that shares the work of this process: what is next both take from one pipe.
+"""A child that shares the work of this process: both take the next item from one pipe.
 
-What it has made it sends by a socket. It ends with this process, killed or not: it holds what this one holds,
-a fabric's lock among it.
+It sends its results over a socket. It ends with this process, even if that is killed, because it holds what
+this one holds, a fabric's lock among it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""IPsec of the caller's namespace: states and policies are read, made and ended (ip-xfrm(8))."""
+"""IPsec in the caller's namespace: states and policies are read, created and deleted (ip-xfrm(8))."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The addresses of one subnet: which a host may have, which are held, and the lowest that is free.
+"""The addresses of one subnet: which a host may have, which are taken, and the lowest free one.
 
-Pure. In which order leases, written addresses and free ones are asked for is layout.py's business.
+Pure. assign.py decides in which order leased, written and free addresses are taken.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The programs of the nodes: what each is started with, everything in it chosen and filled in."""
+"""The programs of the nodes: what each is started with, with all choices made and defaults filled in."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Which subnets the file asks for: of every network and link, and for planned loopbacks.
 
-What each of them becomes is prefixes.py's.
+prefixes.py decides what each becomes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""ESP between the hosts of encrypted networks: which keys each two have, and what has them used. Pure.
+"""ESP between the hosts of encrypted networks: the keys of each pair of hosts, and what uses them. Pure.
 
-Keys are derived from the fabric's secret, and serve for one life of the states that have them: these count
-their packets, and a state made anew would begin at 1 where its peer has gone on. So each two hosts have a
-number, which is leased, and rises when a state of theirs is gone or was made anew.
+Keys are derived from the fabric's secret, and serve as long as the states that have them: these count their
+packets, and a new state would begin at 1 while its peer has gone on. So each pair of hosts has an epoch
+number, which is leased, and rises when a state of theirs is gone or was recreated.
 """
 
 from __future__ import annotations

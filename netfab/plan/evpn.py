@@ -1,7 +1,7 @@
-"""`control: evpn`: hosts tell each other by BGP who is where (RFC 7432, RFC 8365), which FRR does for them.
+"""`control: evpn`: hosts tell each other over BGP where nodes are (RFC 7432, RFC 8365), through FRR.
 
-What a host says is what it is told here of its own nodes, and of nobody else's: a new node is no message to
-any other host. FRR writes what the others say into the tunnels by itself; that is its own, and no object.
+A host is told here of its own nodes only: a new node is no message to any other host. FRR writes what it
+learns from others into the tunnels by itself; that is its own, and no object of ours.
 """
 
 from __future__ import annotations

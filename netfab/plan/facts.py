@@ -1,6 +1,6 @@
-"""What the planner is told of the world besides the file: the host it plans for, and what is leased already.
+"""What the planner is told besides the file: about the host it plans for, and what is leased already.
 
-Plain values. They are gathered by hosts/ and store/; the planner never looks for itself.
+Plain values. facts/ and kernel/facts.py gather them; the planner never looks for itself.
 """
 
 from __future__ import annotations

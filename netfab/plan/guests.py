@@ -1,6 +1,6 @@
-"""A node that somebody else runs: its guest in place of a namespace, and what it keeps of its own.
+"""A node that somebody else runs: its guest takes the place of a namespace, and keeps some settings.
 
-Which guest a word means is facts.guests'; how it was found is guests/' business.
+facts/guests.py knows which guest a word means, guests/ how it is found.
 """
 
 from __future__ import annotations

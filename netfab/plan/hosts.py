@@ -1,4 +1,4 @@
-"""What names mean inside the nodes: hosts files and resolv.conf, one for each distinct content."""
+"""Name resolution inside the nodes: hosts files and resolv.conf, one for each distinct content."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Nodes with what their images say: the id in place of the name, and the program where the file has none.
 
-Which image a name means is asked by who calls; from here on a plan is by digest, so that every host runs the
-same.
+The caller has resolved the names; from here on a plan uses digests, so that every host runs the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Everything that is chosen before a single object is made: subnets, addresses, names, MACs, MTUs.
+"""Everything that is chosen before any object is made: subnets, addresses, names, MACs, MTUs.
 
-Holds what is leased, checks what is written, and takes what is free; says which leases the plan wants. Routes
-are routing.py's, objects are network.py's and node.py's.
+Keeps what is leased, checks what is written, takes what is free, and says which leases the plan claims.
+Routes are in routing.py, objects in network.py and node.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the planner chose and keeps: what a store has of it, and what of it can't be had twice."""
+"""Leases: what the planner chose and the store keeps, and which of them exclude each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large the packets of a segment and of a port may be, in bytes, and what of IPv6 that leaves."""
+"""The MTU of a segment and of a port, in bytes, and whether IPv6 fits into it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and MACs that nobody wrote: stable, derived, and from our own alphabet.
+"""Generated names and MACs: stable, derived by hashing, from our own alphabet.
 
 How they are derived is part of the applied state: changing a line here renames links on running hosts.
 """

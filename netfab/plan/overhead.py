@@ -1,4 +1,4 @@
-"""What goes around a frame between hosts, in bytes: how large a packet it makes, and what fits into one."""
+"""Encapsulation overhead between hosts, in bytes: the packet size of a frame, and what fits into a packet."""
 
 from __future__ import annotations
 

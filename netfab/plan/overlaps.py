@@ -1,7 +1,7 @@
-"""Who holds what overlaps a prefix, without looking at everybody. Pure.
+"""Finding who holds what overlaps a prefix, without looking at all. Pure.
 
-Of two prefixes that overlap, one lies in the other (RFC 4632, section 3.1): so those around a prefix are
-looked up, one look for each length that occurs, and those inside it stand in a row when all are sorted.
+Of two prefixes that overlap, one contains the other (RFC 4632, section 3.1): so those around a prefix are
+looked up, one look for each length that occurs, and those inside it are adjacent when all are sorted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A network's tunnel on one host: its link, and where everybody on the other hosts is.
+"""A network's tunnel on one host: its link, and where everything on the other hosts is.
 
-Nothing is asked or learned over the underlay: every host is told of each MAC and address of the others. Or of
-its own only, and they tell each other (evpn.py).
+Nothing is asked or learned over the underlay: every host is told each MAC and address of the others. Or only
+of its own nodes, and the hosts tell each other (evpn.py).
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Some nodes of a plan: `--only a,b`.
 
-A part has those nodes' objects and what they can't be without: the nodes that they wait for or share a
-network namespace with, the bridges that they are on with all that the host has there, their files and rules.
-Of a topology with `hosts` each host has a part: there, a network's tunnel, and where these nodes are. Put
-into what there is, it leaves the objects of all other nodes as they are. Pure; how that is applied is
-the same as for a whole plan.
+A part has those nodes' objects and what these depend on: the nodes that they wait for or share a network
+namespace with, the bridges that they are on with all that the host has there, their files and rules. Of a
+topology with `hosts` each host has a part: there, a network's tunnel, and where these nodes are. Merged into
+what there is, it leaves the objects of all other nodes alone. Pure; a part is applied like a whole plan.
 """
 
 from __future__ import annotations

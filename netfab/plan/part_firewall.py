@@ -1,7 +1,7 @@
-"""One nft table out of two: the planned one for some nodes, the one that is there for all others.
+"""Merging two nft tables: the planned one for some nodes, the existing one for all others.
 
-Tables are shared by all nodes of a fabric; whose an element is, its words say: the host's end of a cable, a
-bridge, an address, a prefix. Pure.
+All nodes of a fabric share its tables; an element belongs to a node by what it names: the host's end of a
+cable, a bridge, an address, a prefix. Pure.
 """
 
 from __future__ import annotations

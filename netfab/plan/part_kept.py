@@ -1,8 +1,8 @@
-"""What a plan must not take: what others keep as it is applied.
+"""What a partial plan must not take, because it is kept as it was applied.
 
-To a part of a plan these are all other nodes: the file may have them no more, or otherwise; the host has them
-as they were. To a plan that some hosts do not hear of, it is what these hosts may still have. Pure, from what
-was applied and is leased.
+For a part of a plan that is what all other nodes have: the file may have dropped or changed them, but the
+host has them as they were. For a plan that some hosts do not hear of, it is what these hosts may still have.
+Pure, from what was applied and is leased.
 """
 
 from __future__ import annotations

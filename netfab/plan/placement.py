@@ -1,7 +1,7 @@
-"""A plan for each host that a topology names: chosen once for all of them, made for each.
+"""A plan for each host of a topology: choices are made once for all hosts, objects for each.
 
-What is chosen avoids what any of the hosts has. Each host then gets its own objects, by the same planner as
-a host that is alone. Pure.
+What is chosen avoids what any of the hosts has. Each host then gets its own objects, by the same planner as a
+single host. Pure.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""From a topology, what is leased, and facts of the host, to the kernel objects that should exist. Pure.
+"""From a topology, leases and facts of the host to the kernel objects that should exist. Pure.
 
-The same input gives the same plan. What to choose is layout.py's; this file only joins the parts.
+The same input gives the same plan. layout.py makes the choices; this file only joins the parts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the firewall is told of a layout: areas, guarded ports, published ports.
+"""The firewall's input, from a layout: areas, guarded ports, published ports.
 
-The rules are firewall.py's and guard.py's.
+The rules are in firewall.py and guard.py.
 """
 
 from __future__ import annotations

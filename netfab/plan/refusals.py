@@ -1,6 +1,7 @@
-"""What can't be planned, whatever is leased or free; and what can, and is probably not meant.
+"""What can't be planned, whatever is leased or free; and what can, but is probably a mistake.
 
-What the file says against itself is topology/rules.py's; what is taken, prefixes.py's and assign.py's.
+Contradictions within the file are in topology/rules.py; conflicts over what is taken in prefixes.py and
+assign.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Interfaces whose names move because something was written before them.
+"""Interfaces whose names shift because something was inserted before them.
 
-That is said, because programs know interfaces by name.
+Users are warned, because programs know interfaces by name.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which host has what: nodes by `runs_on`, networks and links by their nodes. Refuses what can't be split.
 
-What becomes of that is tunnels.py's and placement.py's.
+tunnels.py and placement.py take it from there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Seats: every interface that the file asks for, before it has addresses; and who routes and reaches what."""
+"""Seats: every interface that the file asks for, before it has addresses; and which nodes route."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Which hosts of a topology speak BGP, for its networks with `control: evpn`. Refuses those that can't.
 
-What they say is evpn.py's.
+What they announce is in evpn.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can't be of sysctls that are about one interface of their node."""
+"""Refusals of sysctls that concern a single interface of their node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can't be of interfaces named BASE.N, which are VLAN N on the cable BASE of their node."""
+"""Refusals of interfaces named BASE.N, which are VLAN N on the cable BASE of their node."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which tunnel a network on several hosts has: its VNI, port and MTU. Refuses what the underlay can't carry.
+"""The tunnel of a network on several hosts: its VNI, port and MTU. Refuses what the underlay can't carry.
 
-The objects that follow from it are overlay.py's.
+Its objects are in overlay.py.
 """
 
 from __future__ import annotations

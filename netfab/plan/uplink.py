@@ -1,7 +1,7 @@
-"""Networks with an `uplink`: a NIC of the host is a port of their bridge, which has its addresses and routes.
+"""Networks with an `uplink`: a NIC of the host becomes a port of the bridge, which takes its addresses.
 
-The host's way out then leads through one of our bridges; so that the same file gives the same plan before the
-move and after, what is planned counts with the bridge from the beginning. What can't be had is refused here.
+The host's default route then leads through one of our bridges. So that the same file gives the same plan
+before the move and after, planning assumes the bridge from the beginning. What is impossible is refused here.
 """
 
 from __future__ import annotations

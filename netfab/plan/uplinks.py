@@ -1,6 +1,6 @@
-"""Uplinks of a topology for several hosts: which NIC is whose, and what is behind them. Pure.
+"""Uplinks of a topology for several hosts: which host has which NIC, and what is behind it. Pure.
 
-Each host is then planned for as one that is alone (uplink.py). That frames do not go round is runs_on.py's.
+Each host is then planned like a single one (uplink.py). runs_on.py refuses loops.
 """
 
 from __future__ import annotations

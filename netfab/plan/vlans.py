@@ -1,7 +1,7 @@
 """Interfaces named BASE.N: each is VLAN N on the cable BASE of its node, which several of them share.
 
 On the other side of the cable are its links for the same VLANs: ports of bridges on the host, or interfaces
-of the other node. What can't be is tags.py's.
+of the other node. Refusals are in tags.py.
 """
 
 from __future__ import annotations

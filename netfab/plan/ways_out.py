@@ -1,6 +1,6 @@
-"""Ways out of the host that came after a fabric was applied; pure.
+"""Default routes of the host that appeared after a fabric was applied; pure.
 
-What the fabric needs of a way out is network.py's business; that another apply gives it is all that is said.
+network.py says what a fabric needs of one; here it is only said that another apply is needed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""From a process of ours to a program in a container: what its first process and later commands share.
+"""From a process of ours to a program in a container: what its first process and commands of `exec` share.
 
-What such a process can't do it tells as (step, errno, path) on a descriptor that exec closes.
+A step that fails is reported as (step, errno, path) on a descriptor that exec closes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Limits: one leaf per container in every hierarchy that is needed, at <hierarchy>/netfab/<fabric>/<name>.
 
-Where each controller lives is found out one by one: v1, v2, or a mix (hybrid). A v1 leaf is made for limits
-that were asked for and no others: attaching to one takes 11 ms. A v2 leaf is free, a process is born into it,
-so it is always made where v2 is mounted. What is removed is what has our name: nothing is unmounted, and no
-directory above `netfab` ended.
+Each controller is looked up: it may be in v1, v2, or a mix (hybrid). A v1 leaf is made only for limits that
+were asked for: attaching to one takes 11 ms. A v2 leaf is free, because a process is cloned into it, so it is
+always made where v2 is mounted. Only what has our name is removed: nothing is unmounted, and no directory
+above `netfab` is deleted.
 """
 
 from __future__ import annotations

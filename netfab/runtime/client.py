@@ -1,7 +1,7 @@
 """What commands ask of the runtime: start, stop, signal, pause, change, remove containers, hold ports.
 
-It goes through the fabric's supervisor, which is started when it is needed and isn't there. All of it may be
-repeated: starting what runs and stopping what does not are fine. How containers are is in status.py.
+Requests go through the fabric's supervisor, which is started when needed. All are idempotent: starting what
+runs and stopping what does not are no errors. The state of containers is in status.py.
 """
 
 from __future__ import annotations

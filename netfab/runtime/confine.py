@@ -1,7 +1,7 @@
-"""Giving rights away: what a process may do from its first instruction on.
+"""Dropping privileges: what a process may do from its first instruction on.
 
-One object holds everything that is needed, computed before the process is born; applying it is system calls
-only, written down as such.
+One object holds everything that is needed, computed before the process is cloned; applying it takes system
+calls only, written down as such.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A container as its supervisor has it in mind."""
+"""A container in its supervisor's memory."""
 
 from __future__ import annotations
 

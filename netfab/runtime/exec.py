@@ -1,8 +1,8 @@
-"""Running a command in a node, from the caller: the supervisor has no part in it.
+"""Running a command in a node, from the caller: the supervisor takes no part.
 
-In a container the command joins its namespaces and cgroup and gets its rights, no more. In a node without a
-process it gets the node's network, names and host name on the host's own files, with all rights of the
-caller. While a process of ours stands in a guest's mount namespace it imports and opens nothing there but
+In a container the command joins its namespaces and cgroup and gets its privileges, no more. In a node without
+a process it gets the node's network, names and host name on the host's own files, with all privileges of the
+caller. While a process of ours is in a guest's mount namespace it imports nothing, and opens nothing but
 below a descriptor of the root.
 """
 

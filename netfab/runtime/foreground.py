@@ -1,7 +1,7 @@
-"""A program that somebody looks at: what it writes is shown, what is typed reaches it, signals are passed on.
+"""A program in the foreground: its output is shown, input and signals are passed on.
 
-The program writes to its log as any other does, and whoever looks reads that: it lives on when they go. Who
-types into a terminal has a copy of its other end, which the supervisor holds.
+The program writes to its log like any other, and the viewer reads that: the program outlives the viewer. For
+a terminal, the viewer has a copy of its other end, which the supervisor holds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which signals a process would notice: the kernel drops what a process 1 of a container does not handle."""
+"""Which signals a process handles: the kernel drops those that process 1 of a container does not."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What `exec` runs a command by: an interpreter that a guest can't write, and that may be begun ahead.
+"""The interpreter that `exec` runs a command by: one that a guest can't overwrite, and that may start ahead.
 
-It waits for what to run on a pipe, because a command line can be read by everybody, and ends where nothing
-comes.
+It reads what to run from a pipe, because anybody can read a command line, and ends if nothing comes.
 """
 
 from __future__ import annotations

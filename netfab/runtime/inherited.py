@@ -1,10 +1,10 @@
-"""What a process inherits of whoever started it, put to what the host's first process has.
+"""Resetting what a process inherits from its caller to what the host's process 1 has.
 
-So a container is the same whoever calls: its limits (getrlimit(2)), niceness and scheduling policy, the
-processors that it may use, and its place in the order of the kernel's out-of-memory killer. What this process
-may not raise again (without CAP_SYS_RESOURCE or CAP_SYS_NICE, as in a user namespace) stays as low as it was.
+So a container is the same whoever starts it: its limits (getrlimit(2)), niceness and scheduling policy, CPU
+affinity, and OOM score. What this process may not raise again (without CAP_SYS_RESOURCE or CAP_SYS_NICE, as
+in a user namespace) stays as low as it was.
 
-Environment, descriptors, signals, umask and directory are let go of where an interpreter is begun.
+Environment, descriptors, signals, umask and directory are reset where an interpreter is started.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The containers of one fabric: started, restarted, adopted, ended, and what became of each written down.
+"""The containers of one fabric: started, restarted, adopted, stopped, and their outcome recorded.
 
 Knows processes, not connections: supervisor.py tells it what was asked for and when a descriptor or a timer
-fires. What ends is written to its record before anybody is told.
+fires. An end is written to the record before anybody is told.
 """
 
 from __future__ import annotations

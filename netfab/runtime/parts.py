@@ -1,8 +1,8 @@
-"""Files on their way, part by part: read at one end, written at the other, which may be another host.
+"""Copying files in parts: read at one end, written at the other, which may be on another host.
 
 Neither end can be led elsewhere: each name is opened by itself, through its directory's descriptor and
-without following. No special file is opened or made, no set-user-ID bit taken along. Who writes believes no
-more of a part than that it is one.
+without following links. No special file is opened or made, and set-user-ID bits are dropped. The writer
+trusts nothing about a part but that it is one.
 """
 
 from __future__ import annotations

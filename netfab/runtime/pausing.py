@@ -1,4 +1,4 @@
-"""Containers that are paused, and let go on: what their records say of it. freezer.py is what halts them."""
+"""Pausing and resuming containers, and their records of it. freezer.py stops the processes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Where files are copied from and to, in a container that runs and may lead us elsewhere, or on a host.
+"""Where files are copied from and to: in a running container, which may be hostile, or on a host.
 
-Paths of the container are resolved below a descriptor of its root (CVE-2019-14271). What is copied, and how,
-is parts.py's business.
+Paths of the container are resolved below a descriptor of its root (CVE-2019-14271). parts.py knows what is
+copied, and how.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Ports of the host that a supervisor holds: bound, so that no other program can have them.
 
-A port is PROTOCOL/ADDRESS/NUMBER: tcp/0.0.0.0/8080. No socket here listens: who asks one of these ports where
-the firewall leads nobody to a node ([::1]) hears at once that nobody answers.
+A port is PROTOCOL/ADDRESS/NUMBER: tcp/0.0.0.0/8080. No socket here listens: a client that reaches one where
+the firewall forwards nothing to a node ([::1]) is refused at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Waiting until nodes are ready: inside them something listens, answers, succeeds or was said.
+"""Waiting until nodes are ready: a port is open, a request is answered, a command succeeds, a line is logged.
 
-No event tells that a program has begun to listen, so the probes are tried again, with pauses that grow from 5
-to 250 ms. A container that is over can't become ready: that ends the pause, and the wait.
+No event tells that a program has begun to listen, so the probes are repeated, with pauses that grow from 5 to
+250 ms. A container that has ended can't become ready: that ends the pause, and the wait.
 """
 
 from __future__ import annotations

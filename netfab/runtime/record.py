@@ -1,7 +1,7 @@
 """What became of a container: the record that outlives the supervisor, and whether its process still lives.
 
-A record is replaced by rename, so a reader sees one state or the next. A process is known by its number, its
-start time and the boot it belongs to; the wall clock is only shown.
+A record is replaced by rename, so a reader sees one state or the next. A process is identified by its pid,
+its start time and the boot that it belongs to; the wall clock is only shown.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Removing a container that was not to stay, and what its network has of it: as a user's command does.
+"""Removing a container of `--rm`, and its network, after it has ended: by running the user's command for it.
 
-The supervisor starts that and does not wait: it is waited for, where the container was the last one.
+The supervisor starts the command and does not wait: the command waits for the supervisor to end, if that was
+its last container.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Logs that don't fill the disk: the head of a long one becomes a hole.
+"""Keeping logs from filling the disk: the beginning of a long one becomes a hole.
 
-The container writes to the file itself, so there is nobody to ask and no byte to lose; offsets stay true for
-readers.
+The container writes to the file itself, so nobody has to cooperate and no byte is lost; offsets stay valid
+for readers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A read-only way to the interpreter, for processes that run what a guest chose.
+"""A read-only mount of the interpreter, for processes that run what a guest chose.
 
-/proc/self/exe of a process that is about to run a guest's program is our interpreter. A guest that has that
+/proc/self/exe of a process that is about to run a guest's program is our interpreter. A guest that gets that
 opened (as its own program, or as the interpreter of a script of its own) holds a file of the host, and could
 write it once nobody runs it any more (CVE-2019-5736). By a read-only mount it can't, whatever its rights.
 """

@@ -1,4 +1,4 @@
-"""How a fabric's containers are, from their records: no supervisor is needed for the answer."""
+"""The state of a fabric's containers, from their records: no supervisor is needed for the answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""By which descriptors a command is spoken to."""
+"""The descriptors of a command's standard streams."""
 
 from __future__ import annotations
 

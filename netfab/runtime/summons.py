@@ -1,9 +1,9 @@
-"""A supervisor's start, in two halves: an interpreter with everything imported, and the word to go on.
+"""Starting a supervisor in two halves: an interpreter with everything imported, and the word to go on.
 
-The first half touches nothing that others see and takes nearly all of the time, so a command that will need
-a supervisor begins it and does its own work meanwhile. Without the word, which a command that fails or is
-killed never gives, that interpreter ends as if it had not been. After it, there is somebody as long as the
-command may ask: until it has asked, or lets go.
+The first half has no visible effect and takes nearly all of the time, so a command that will need a
+supervisor begins it and goes on with its own work. Without the word, which a command that fails or is killed
+never sends, the interpreter ends without a trace. After the word, the supervisor stays until the command has
+sent its request, or closes the connection.
 """
 
 from __future__ import annotations

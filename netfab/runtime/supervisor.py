@@ -1,6 +1,6 @@
-"""The one process that is parent of all containers of a fabric, and holds its published ports.
+"""The one process that is the parent of all containers of a fabric, and holds its published ports.
 
-Summons.py starts it; it ends when there is nothing left of either.
+summons.py starts it; it ends when it has neither containers nor ports.
 
 One thread, the standard library, no paths but its own: it waits for processes (pidfds), timers, and requests
 on a socket. A request is one message: {"verb", ...} as JSON with descriptors of network namespaces; so is its

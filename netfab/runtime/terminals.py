@@ -1,7 +1,7 @@
-"""Terminals of containers: what a program writes to one goes to its log, where everybody may read it.
+"""Terminals of containers: a program's output goes to its log, where all viewers read it.
 
-The supervisor holds their other ends, so that a program lives on when who looked at it has gone. Who types
-gets a copy of one (foreground.py).
+The supervisor holds the master ends, so that a program outlives its viewers. Who types gets a copy of one
+(foreground.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is to be done later, by the monotonic clock."""
+"""Timers, by the monotonic clock."""
 
 from __future__ import annotations
 

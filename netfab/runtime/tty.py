@@ -1,7 +1,7 @@
-"""A terminal between a person and a command, which has one end of a pair of pseudo terminals.
+"""Connecting a person's terminal to a command's pseudo terminal.
 
-The other end is copied to and from the person's terminal, which is raw meanwhile and restored at the end,
-whatever happens (pty(7), termios(3)).
+The master end is copied to and from the person's terminal, which is raw meanwhile and always restored at the
+end (pty(7), termios(3)).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What containers use: processor time, memory, processes, and what passed their network's interfaces.
+"""What containers use: CPU time, memory, processes, and network traffic.
 
-By the cgroup leaf where there is one that says so, else by each process.
+From the cgroup leaf where it tells, otherwise from each process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the interfaces of a node are called that the file does not name."""
+"""Default names of a node's interfaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`defaults`, `kinds` and ranges, on the tree: one entry of the file as the entries that it stands for.
+"""`defaults`, `kinds` and ranges, on the tree: expands one entry of the file into the entries it stands for.
 
 Knows which keys hold maps of names, and nothing else about keys.
 """

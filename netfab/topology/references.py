@@ -1,4 +1,4 @@
-"""Rules of names: what an entry refers to exists, can be meant there, and does not come back to itself."""
+"""Rules of references: what an entry refers to exists, is of the right kind, and forms no cycle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules of addresses, interfaces and ports: what is right in each entry and can't be together.
+"""Rules of addresses, interfaces and ports: entries that are valid alone but conflict with each other.
 
 What only the host can tell (a subnet that is taken, a busy port) is the planner's business.
 """

@@ -1,4 +1,4 @@
-"""What was probably meant by a key that nobody knows: "did you mean"."""
+"""Suggestions for an unknown key: "did you mean"."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What of a file could not be read: nothing follows from its not being there.
+"""Which parts of a file could not be read: their absence must not cause follow-up errors.
 
-The rules across entries go on with what could be read, and ask here before they miss something.
+The rules across entries go on with what could be read, and ask here before they report something missing.
 """
 
 from __future__ import annotations
