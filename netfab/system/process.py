@@ -6,10 +6,10 @@ elsewhere.
 
 from __future__ import annotations
 
+import _signal as signal  # `signal` takes 0.5 ms
 import ctypes
 import fcntl
 import os
-import signal
 from collections.abc import Iterable
 from struct import pack
 

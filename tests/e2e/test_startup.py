@@ -24,7 +24,7 @@ main()
 HEAVY = {
     "asyncio", "base64", "concurrent.futures", "dataclasses", "difflib", "email", "gettext", "glob",
     "hashlib", "http", "importlib.metadata", "inspect", "locale", "logging", "multiprocessing", "netaddr",
-    "pathlib", "pickle", "platform", "pyroute2", "scapy", "shutil", "ssl", "subprocess", "tempfile",
+    "pathlib", "pickle", "platform", "pyroute2", "scapy", "shutil", "signal", "ssl", "subprocess", "tempfile",
     "unittest", "urllib.request", "uuid",
 }  # fmt: skip
 OTHERS = {
