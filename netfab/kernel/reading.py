@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from netfab.kernel.together import Together
     from netfab.objects.guest import Guest
 
-FEWEST = 50  # namespaces that are worth a child to read them with
+FEWEST = 200  # namespaces that are worth a child to read them with
 
 
 class _Begun(NamedTuple):

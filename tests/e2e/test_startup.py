@@ -155,6 +155,17 @@ def test_a_topology_of_named_namespaces_imports_no_manager_of_containers(lab: La
     assert found & GUESTS == set()
 
 
+def test_a_hundred_guests_are_read_without_a_child(lab: Lab) -> None:
+    names = [f"guest{number}" for number in range(100)]
+    lab.run("sh", "-c", 'for name; do ip netns add "$name"; done', "sh", *names)
+    nodes = "".join(f"  {name}: {{attach: 'netns:{name}', networks: [lan]}}\n" for name in names)
+    lab.write(f"networks: {{lan: {{}}}}\nnodes:\n{nodes}")
+
+    found = imported(lab, "apply", "topology.yaml")
+
+    assert "netfab.kernel.worker" not in found  # a fork costs more than it reads: docs/decisions/0030
+
+
 def test_an_agent_imports_nothing_that_plans_or_that_only_some_are_asked_for(lab: Lab) -> None:
     said = lab.run(sys.executable, "-c", "import sys, netfab.remote.serve; print(*sys.modules)").out
 
