@@ -5,9 +5,6 @@ The public API is that of fabric.py, and of what it need not wait for; imported 
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.machinery import PathFinder
-
 TYPE_CHECKING = False  # as typing has it, which costs a process that imports that 0.7 MB
 
 if TYPE_CHECKING:
@@ -27,6 +24,9 @@ _ELSEWHERE |= {
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module  # a supervisor never comes here, and it is 0.1 MB
+    from importlib.machinery import PathFinder
+
     if name in _ELSEWHERE:
         return getattr(import_module(_ELSEWHERE[name]), name)
     # `from netfab import where` asks here first, and needs no fabric.py. `plan` is a function there, too.

@@ -5,9 +5,9 @@ A step that fails is reported as (step, errno, path) on a descriptor that exec c
 
 from __future__ import annotations
 
+import _signal as signal  # as supervisor.py has it
 import errno
 import os
-import signal
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from struct import pack

@@ -7,7 +7,6 @@ the firewall forwards nothing to a node ([::1]) is refused at once.
 from __future__ import annotations
 
 import _socket as socket  # system/sockets.py says why
-import json
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,6 +14,8 @@ from errno import EIO, EPROTONOSUPPORT
 
 from netfab.runtime.paths import Paths
 from netfab.runtime.status import supervisor_lives
+from netfab.system import json
+from netfab.system.proc import text_of
 from netfab.system.replace import replace_file
 
 _KINDS = {
@@ -99,5 +100,4 @@ def mark(paths: Paths) -> None:
 
 
 def _read(file: str) -> tuple[str, ...]:
-    with open(file, encoding="utf-8") as opened:
-        return tuple(json.load(opened))
+    return tuple(json.loads(text_of(file)))

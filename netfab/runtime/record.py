@@ -6,10 +6,10 @@ its start time and the boot that it belongs to; the wall clock is only shown.
 
 from __future__ import annotations
 
-import json
 import os
 
 from netfab.runtime.spec import Spec
+from netfab.system import json
 from netfab.system.proc import boot_id, start_ticks, text_of
 from netfab.system.replace import replace_file
 from netfab.tuples import NamedTuple

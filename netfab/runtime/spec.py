@@ -7,11 +7,11 @@ other files.
 
 from __future__ import annotations
 
-import json
 from functools import cache
 
 from netfab import TYPE_CHECKING
 from netfab.errors import NetfabError
+from netfab.system import json
 from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from time import monotonic
@@ -12,6 +11,7 @@ from netfab.runtime.paths import Paths
 from netfab.runtime.protocol import MESSAGE_LIMIT
 from netfab.runtime.record import EXITED, RESTARTING, RUNNING, Record, read_record, read_spec
 from netfab.runtime.spec import Spec
+from netfab.system import json
 from netfab.tuples import NamedTuple
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ elsewhere.
 
 from __future__ import annotations
 
-import _signal as signal  # `signal` takes 0.5 ms
+import _signal as signal  # `signal` takes 0.5 ms, and memory
 import ctypes
 import fcntl
 import os

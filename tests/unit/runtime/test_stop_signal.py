@@ -22,6 +22,7 @@ from netfab.runtime.keeper import stop_signal
         (f"RTMIN+{10**12}", signal.SIGTERM),
         ("0", signal.SIGTERM),
         ("9" * 5000, signal.SIGTERM),
+        ("SIG_IGN", signal.SIGTERM),
     ],
 )
 def test_a_signal_that_there_is_not_is_sigterm(text: str, number: int) -> None:

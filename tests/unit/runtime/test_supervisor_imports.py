@@ -16,9 +16,9 @@ from netfab.runtime import supervisor
 print(*sys.modules)
 """
 HEAVY = {
-    "argparse", "dataclasses", "glob", "inspect", "ipaddress", "logging", "pathlib", "random",
-    "selectors", "shutil", "socket", "subprocess", "tempfile", "termios", "threading", "traceback", "typing",
-    "urllib",
+    "argparse", "dataclasses", "enum", "glob", "importlib", "inspect", "ipaddress", "json", "logging",
+    "pathlib", "random", "re", "selectors", "shutil", "signal", "socket", "subprocess", "tempfile", "termios",
+    "threading", "traceback", "typing", "urllib",
 }  # fmt: skip
 
 
