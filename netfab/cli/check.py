@@ -22,11 +22,11 @@ from netfab.cli.files import (
     set_option,
     valid_name,
 )
-from netfab.errors import Interrupted, NetfabError, NotReached
+from netfab.errors import Interrupted, NetfabError, NotReached, raise_all
 
 if TYPE_CHECKING:
     from netfab.diagnose.trials import Trial, Verdict
-    from netfab.topology.schema import Topology
+    from netfab.topology.schema import Check, Topology
 
 _SIGNS = {True: "yes", False: "no", None: "?"}  # None: it was not tried
 _RESULTS = {True: "ok", False: "FAILED", None: "?"}
@@ -53,61 +53,73 @@ def check_command(
 ) -> None:
     """Try the `checks` of FILE, or of a fabric as it was applied (NAME, or the only one), from its nodes.
 
-    Exits with 1 when one does not hold, or a host is not reached.
+    Exits with 1 when one does not hold, or can't be tried: a host is not reached, a node was not applied.
     """
     from netfab.cli import show
-    from netfab.diagnose.trials import every_pair, refuse_unknown_ends, trials_of
+    from netfab.diagnose.trials import every_pair, trials_of, untriable, untried
 
     where = where_of(ctx)
-    topology = _topology(file_option or file, name, settings, where)
-    summary = _summary(topology.name, where)
-    if not pairs:
-        refuse_unknown_ends(topology.checks, summary)
-    trials = list(every_pair(summary) if pairs else trials_of(topology.checks, summary))
+    name, checks = _meant(file_option or file, name, settings, pairs, where)
+    summary = _summary(name, where)
+    wrong = untriable(checks, summary)
+    known = [check for check in checks if check not in wrong]
+    trials = list(every_pair(summary) if pairs else trials_of(known, summary))
     if not trials:
+        raise_all(error for errors in wrong.values() for error in errors)
         raise NetfabError(
-            f"there is nothing to check in fabric {topology.name}",
+            f"there is nothing to check in fabric {name}",
             hint="write `checks: [web reaches db on tcp/5432]` in its file, or give --pairs",
         )
     missing: list[NetfabError] = []
     try:
-        found = _tried(topology.name, trials, where)
+        found = _tried(name, trials, where)
     except NotReached as error:
         found = error.found
         missing.append(error)
     if not (missing or pairs or all(verdict.holds for verdict in found)):
-        found = _explained(topology, found, summary, where)
+        found = _explained(name, known, found, summary, where)
+    if wrong:
+        rest = iter(found)
+        found = [untried(check, wrong[check]) if check in wrong else next(rest) for check in checks]
+        missing += (error for errors in wrong.values() for error in errors)
     if junit:
-        _write_junit(junit, topology.name, found)
+        _write_junit(junit, name, found)
     if pairs:
         reached = _by_source(trials, found)
-        data = {"version": 1, "fabric": topology.name, "pairs": reached}
+        data = {"version": 1, "fabric": name, "pairs": reached}
         show.show_data(data, output, lambda: _matrix(reached))
         end_in_part(missing)
         return
-    data = {"version": 1, "fabric": topology.name, "checks": [verdict._asdict() for verdict in found]}
+    data = {"version": 1, "fabric": name, "checks": [verdict._asdict() for verdict in found]}
     show.show_data(data, output, lambda: _rows(found))
     failed = sum(verdict.holds is False for verdict in found)
-    untried = sum(verdict.holds is None for verdict in found)
+    missed = sum(verdict.holds is None for verdict in found)
     if not ctx.obj["quiet"]:
         said = "1 check" if len(found) == 1 else f"{len(found)} checks"
-        missed = f", {untried} not tried" if untried else ""
-        click.echo(f"{said}, {failed} failed{missed}", err=True)
+        more = f", {missed} not tried" if missed else ""
+        click.echo(f"{said}, {failed} failed{more}", err=True)
     end_in_part(missing)
     raise SystemExit(1 if failed else 0)
 
 
-def _topology(argument: str | None, name: str | None, settings: tuple[str, ...], where: Any) -> Topology:
-    """That of a FILE, or the one that a fabric was applied from: the fabric NAME, or the only one."""
+def _meant(
+    argument: str | None, name: str | None, settings: tuple[str, ...], pairs: bool, where: Any
+) -> tuple[str, Sequence[Check]]:
+    """The fabric, and the checks of a FILE, or those that it was applied with: that of NAME, or the only one.
+
+    Pairs need none, and so no file.
+    """
     if argument and not is_file(argument):
         if settings:
             raise click.UsageError("--set goes with FILE; a fabric that was applied is as it is")
-        return _as_applied(valid_name(argument), where)
-    try:
-        file = find_file(argument)
-    except NoFile:
-        return _as_applied(valid_name(name) if name else fabric_name(None, where), where)
-    return read_topology(file, name, settings)
+        fabric = valid_name(argument)
+    else:
+        try:
+            topology = read_topology(find_file(argument), name, settings)
+            return topology.name, () if pairs else topology.checks
+        except NoFile:
+            fabric = valid_name(name) if name else fabric_name(None, where)
+    return fabric, () if pairs else _as_applied(fabric, where).checks
 
 
 def _as_applied(fabric: str, where: Any) -> Topology:
@@ -142,12 +154,11 @@ def _tried(name: str, trials: Sequence[Trial], where: Any) -> list[Verdict]:
 
 
 def _explained(
-    topology: Topology, found: Sequence[Verdict], summary: Mapping[str, Any], where: Any
+    name: str, checks: Sequence[Check], found: Sequence[Verdict], summary: Mapping[str, Any], where: Any
 ) -> list[Verdict]:
     """With their causes; without any where not all can be looked at: what was tried is true all the same."""
     from netfab.diagnose.why import explained
 
-    checks, name = topology.checks, topology.name
     try:
         if entry := entry_of(name, where):
             from netfab.remote.asking import There

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from netfab.cli import complete
-from netfab.cli.context import output_json, where_of
+from netfab.cli.context import output_json, titles_of, where_of
 from netfab.cli.files import far_nodes
 from netfab.errors import NetfabError
 
@@ -28,17 +29,18 @@ if TYPE_CHECKING:
 def why_command(ctx: click.Context, output: str, source: str, target: str, port: str | None) -> None:
     """Say whether A reaches B, by which way; and where not, the first thing that is wrong and its cure.
 
-    A is NODE or FABRIC/NODE, or `host`; of several hosts that is each, and one is called by its name. B is a
-    node, also of another fabric on this host (FABRIC/NODE), an address, `host` or `internet`. Exits with 1
-    where it does not.
+    A is NODE or FABRIC/NODE, a guest of `attach`, or `host`; of several hosts that is each, and one is called
+    by its name. B is any of these, also of another fabric on this host, an address, or `internet`. Exits with
+    1 where it does not.
     """
     from netfab.cli import show
     from netfab.diagnose.answer import lines, step
+    from netfab.topology.adhoc import NAME
 
     where = where_of(ctx)
-    fabric, _, source = source.rpartition("/")
-    other, _, target = target.rpartition("/")
-    check = _check(source, target, port)
+    fabric, source = _end(source, where)
+    other, target = _end(target, where)
+    check = _check(fabric, source, other, target, port)
     answer = _answer(fabric, other, check, where)
     data = {
         "version": 1,
@@ -50,30 +52,53 @@ def why_command(ctx: click.Context, output: str, source: str, target: str, port:
     if output != "table":
         show.show_data(data, output, list)
     else:
+        titles = titles_of(NAME, where) if NAME in (fabric, other) else {}
         for line in lines(check, answer):
-            click.echo(show.printable(line))
+            click.echo(show.printable(_in_words_of_people(line, titles)))
     raise SystemExit(0 if answer.reaches and answer.cause is None else 1)
 
 
-def _check(source: str, target: str, port: str | None) -> Check:
+def _end(word: str, where: Any) -> tuple[str, str]:
+    """The fabric that is named or known, or "", and the end; a guest of `attach` by its label."""
+    from netfab.nodes.by_name import guest_of
+    from netfab.topology.adhoc import NAME
+
+    if not far_nodes([word], where) and (label := guest_of(word, where)):
+        return NAME, label
+    fabric, _, end = word.rpartition("/")
+    return fabric, end
+
+
+def _in_words_of_people(line: str, titles: Mapping[str, str]) -> str:
+    """With what guests are called in place of their labels, which have long ids."""
+    for label, title in titles.items():
+        line = line.replace(label, title)
+    return line
+
+
+def _check(fabric: str, source: str, other: str, target: str, port: str | None) -> Check:
     from netfab.errors import Location
+    from netfab.topology.adhoc import NAME
     from netfab.topology.checks import parsed_check
     from netfab.topology.grammar import Wrong
 
+    # A guest's label is nothing that a sentence may have: it is put in afterwards.
+    ends = "a" if fabric == NAME else source, "b" if other == NAME else target
     try:
-        return parsed_check(
-            f"{source} reaches {target}{f' on {port}' if port else ''}",
+        check = parsed_check(
+            f"{ends[0]} reaches {ends[1]}{f' on {port}' if port else ''}",
             Location("the command line", 1, 1, ""),
         )
     except Wrong as wrong:
         raise click.UsageError(str(wrong)) from wrong
+    return check._replace(source=source, target=target)
 
 
 def _answer(fabric: str, other: str, check: Check, where: Any) -> Answer:
     """fabric, other: those of A and of B; "" where none is named."""
     from netfab.diagnose.this_host import Here
     from netfab.diagnose.why import hosts_of, why
-    from netfab.nodes.by_name import node_of
+    from netfab.nodes.by_name import NoSuchNode, node_of
 
     source = f"{fabric}/{check.source}" if fabric else check.source
     end = f"{other}/{check.target}" if other else check.target
@@ -100,6 +125,10 @@ def _answer(fabric: str, other: str, check: Check, where: Any) -> Answer:
     else:
         record, _, _ = node_of(source, where)
     summary = json.loads(record.summary)
+    if not other and check.target not in summary["nodes"]:
+        with suppress(NoSuchNode):  # an address, `host`, `internet`, or nobody
+            other = node_of(end, where)[0].name
+            end = f"{other}/{end}"
     if other in ("", record.name):
         return why(check, record.name, summary, {"": Here(record.name, where)}, record.file)
     beside, _, _ = node_of(end, where)

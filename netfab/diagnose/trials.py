@@ -50,8 +50,8 @@ def trials_of(checks: Iterable[Check], summary: Mapping[str, Any]) -> Iterator[T
     outside = {HOST: tuple(each for each in gateways if each not in owners), INTERNET: PUBLIC}
     for check in checks:
         receiver = owners.get(check.target, check.target)
-        if receiver in nodes and not is_address(check.target):
-            addresses = addresses_of(nodes[receiver])
+        if check.target in nodes:
+            addresses = addresses_of(nodes[check.target])
         else:
             addresses = outside.get(check.target, (check.target,))
         yield Trial(
@@ -73,9 +73,21 @@ def refuse_unknown_ends(checks: Iterable[Check], summary: Mapping[str, Any]) -> 
 
     A file may name nodes that it has got since it was applied, and a test any.
     """
+    raise_all(error for errors in untriable(checks, summary).values() for error in errors)
+
+
+def untriable(checks: Iterable[Check], summary: Mapping[str, Any]) -> dict[Check, list[NetfabError]]:
+    """The checks with ends that the fabric does not have, and what is wrong with each."""
     nodes = summary["nodes"]
     addresses = {address for node in nodes.values() for address in addresses_of(node)}
-    raise_all(error for check in checks for error in _unknown_ends(check, nodes, addresses))
+    return {check: errors for check in checks if (errors := list(_unknown_ends(check, nodes, addresses)))}
+
+
+def untried(check: Check, errors: Iterable[NetfabError]) -> Verdict:
+    """What came of one that can't be tried."""
+    sentence = check_text(check)
+    reason = "; ".join(error.message.removeprefix(f"{quoted(sentence)}: ") for error in errors)
+    return Verdict(sentence, None, reason, 0.0)
 
 
 def _unknown_ends(check: Check, nodes: Mapping[str, Any], addresses: Set[str]) -> Iterator[NetfabError]:

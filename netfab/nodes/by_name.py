@@ -51,9 +51,27 @@ def node_or_guest_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[
         labels = _guests_called(node, where)
         if not labels:
             raise
+    return node_of(_only(labels, node), where)
+
+
+def guest_of(node: str, where: Where = HERE) -> str:
+    """The label of the guest of `attach` that is meant; "" where it is none, or a node has that name."""
+    from netfab.topology.adhoc import NAME
+
+    try:
+        record, name, _ = node_of(node, where)
+    except NoSuchNode:
+        labels = _guests_called(node, where)
+        return _only(labels, node) if labels else ""
+    except NetfabError:  # several have it
+        return ""
+    return name if record.name == NAME else ""
+
+
+def _only(labels: list[str], node: str) -> str:
     if len(labels) > 1:
         raise NetfabError(f"{node} is the name of several guests: {', '.join(labels)}", hint="name one")
-    return node_of(labels[0], where)
+    return labels[0]
 
 
 def _guests_called(node: str, where: Where) -> list[str]:
@@ -74,7 +92,7 @@ class NoSuchNode(NetfabError):
 def _no_such_node(node: str, where: Where) -> NoSuchNode:
     """With the node that was probably meant, of any fabric or of the one that is named."""
     if _guests_called(node, where):
-        hint = f"{node} is a guest of `netfab attach`: `exec`, `shell` and `capture` work on it, too"
+        hint = f"{node} is a guest of `netfab attach`: `exec`, `shell`, `capture` and `why` work on it, too"
         return NoSuchNode(f"there is no node {node}", hint=hint)
     fabric, _, name = node.rpartition("/")
     known = {

@@ -91,11 +91,38 @@ def test_checks_of_a_node_that_is_gone_fail_and_the_others_are_tried(shop: Lab) 
     assert reasons["db reaches web on udp/5353"] == ""
 
 
+def test_checks_of_a_node_that_was_not_applied_are_named_and_the_others_are_tried(lab: Lab) -> None:
+    checks = "web does not reach lone", "lone reaches host"
+    lab.write(SHOP.format(program=SERVER, checks=", ".join(checks)))
+    lab.netfab("apply", "--only", "lone")
+
+    ended = lab.netfab("check", "-o", "json", code=1)
+
+    found = {each["sentence"]: (each["holds"], each["reason"]) for each in ended.json["checks"]}
+    assert found == {
+        checks[0]: (None, "no node web was applied"),
+        checks[1]: (True, ""),
+    }
+    assert ended.err.startswith(
+        "2 checks, 0 failed, 1 not tried\nnetfab: error: `web does not reach lone`: no node"
+    )
+
+
 def test_pairs_are_who_reaches_whom(shop: Lab) -> None:
     found = shop.netfab("check", "--pairs", "-o", "json").json["pairs"]
 
     assert found["db"] == {"r": True, "web": True, "app-1": True, "app-2": True, "lone": False}
     assert not any(found["lone"].values())
+
+
+def test_pairs_of_guests_need_no_file(lab: Lab) -> None:
+    for name, address in (("red", "10.9.0.1/24"), ("blue", "10.9.0.2/24")):
+        lab.shell(f"ip netns add {name}")
+        lab.netfab("attach", "br9", name, address)
+
+    found = lab.netfab("check", "--pairs", "adhoc", "-o", "json").json["pairs"]
+
+    assert found == {"netns:red": {"netns:blue": True}, "netns:blue": {"netns:red": True}}
 
 
 def test_what_holds_within_a_time_is_waited_for(lab: Lab) -> None:

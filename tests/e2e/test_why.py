@@ -203,6 +203,23 @@ def test_a_node_of_another_fabric_is_asked_for(lab: Lab) -> None:
     assert joined.splitlines()[-1] == "  b eth0 -> br-lan -> eth0 one/a"
 
 
+def test_guests_of_attach_are_ends_by_what_people_call_them(shop: Lab) -> None:
+    for name, *words in (("red", "br9", "10.9.0.1/24"), ("blue", "br-front", "10.1.0.50/24@10.1.0.1")):
+        shop.shell(f"ip netns add {name}")
+        shop.netfab("attach", words[0], name, words[1])
+
+    assert shop.netfab("why", "blue", "db", "tcp/80").out == (
+        "blue reaches db on tcp/80\n"
+        "the way:\n"
+        "  blue eth1 -> br-front -> eth0 shop/r\n"
+        "  shop/r eth1 -> br-back -> eth0 shop/db\n"
+    )
+    assert shop.netfab("why", "web", "netns:blue").out.startswith("web reaches blue\n")
+    assert "nothing in the file joins br9, where red is" in shop.netfab("why", "red", "web", code=1).out
+    shop.shell("ip -n blue link set eth1 down")
+    assert "eth1 of blue is down\nhint: netfab rec" in shop.netfab("why", "blue", "db", code=1).out
+
+
 def test_a_nic_that_leads_out_since_the_apply_is_named_and_another_apply_mends_it(lab: Lab) -> None:
     lab.write("name: shop\nnetworks: {lan: {}}\nnodes: {a: {networks: [lan]}}\n")
     lab.netfab("apply")
