@@ -74,12 +74,12 @@ def _named(name: str | None, everything: bool, where: Any) -> list[str]:
 def _drift_of(name: str, entry: Any, where: Any) -> tuple[Any, list[str]]:
     """What is not as it was applied, and what is to be warned of. Raises NotReached with what is known."""
     from netfab import fabric
-    from netfab.cli import show
 
     if entry is None:
         from netfab.imperative import adhoc
+        from netfab.queries.status import described
 
-        return show.describe(adhoc.drift(name, where)), list(fabric.warnings(name, where))
+        return described(name, adhoc.drift(name, where), where), list(fabric.warnings(name, where))
     from netfab.multihost import across
 
     return across.drift(entry, where), []
@@ -98,7 +98,7 @@ def reconcile_command(
     from netfab import fabric
     from netfab.cli import show
     from netfab.imperative import adhoc
-    from netfab.queries.status import ended_guests
+    from netfab.queries.status import described, ended_guests
 
     where = where_of(ctx, lock_timeout)
     names = _named(name, everything, where)
@@ -118,7 +118,7 @@ def reconcile_command(
                     missing.append(error)
             else:
                 outcome = adhoc.reconcile(one, where)
-                changes, gone = show.describe(outcome.changes), outcome.gone
+                changes, gone = described(one, outcome.changes, where), outcome.gone
                 show.warn(fabric.warnings(one, where))
                 ended = (show.titled(guest, titles) for guest in ended_guests(one, where))
                 cure = f"`netfab reconcile {one}` attaches it when it runs again"

@@ -16,7 +16,7 @@ from typing import Any
 from netfab.diagnose.checks import tried
 from netfab.diagnose.finding import HOST
 from netfab.diagnose.trials import SILENT, Trial, Verdict, names_in
-from netfab.engine.diff import describe, diff
+from netfab.engine.diff import diff
 from netfab.errors import NetfabError
 from netfab.facts.guests import as_they_are_now
 from netfab.kernel import view as kernel
@@ -55,6 +55,7 @@ class Here(NamedTuple):
         return _both(own, self.beside, Here(self.beside, self.where)._look()) if self.beside else own
 
     def _look(self) -> View:
+        from netfab.queries.status import described
         from netfab.runtime.status import status as containers
 
         need_root("why")
@@ -63,7 +64,7 @@ class Here(NamedTuple):
             record = known_record(store, fabric, where)
             wanted = as_they_are_now(Fabric.from_json(record.desired, KINDS), where)
             present = host.observe(fabric, (wanted,)).own
-            changes = describe(diff(host.as_left(wanted), present))
+            changes = described(fabric, diff(host.as_left(wanted), present), where)
         nodes = json.loads(record.summary)["nodes"]
         programs = containers(Paths(fabric, where.run, where.state))
         vxlans = {thing.end.link: thing for thing in wanted.values() if type(thing) is Vxlan}

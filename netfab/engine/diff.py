@@ -14,6 +14,8 @@ from netfab.objects.base import EVERY, LASTING, Fabric, Name, Op
 from netfab.objects.difference import difference
 from netfab.tuples import NamedTuple
 
+_NOTHING: Mapping[Name, str] = {}
+
 
 class Change(NamedTuple):
     """One object's step: a create has no before, a delete no after; a replacement is one of each."""
@@ -138,13 +140,20 @@ def counts_of(changes: Iterable[Change]) -> Mapping[str, int]:
     return +counts
 
 
-def describe(changes: Iterable[Change]) -> list[dict[str, Any]]:
-    """Changes as plain data, for people and for JSON: a replacement is one, not a delete and a create."""
+def describe(changes: Iterable[Change], called: Mapping[Name, str] = _NOTHING) -> list[dict[str, Any]]:
+    """Changes as plain data, for people and for JSON: a replacement is one, not a delete and a create.
+
+    called: what people call links that the changes don't make, and whose names say nothing.
+    """
     found: dict[Name, dict[str, Any]] = {}
+    changes = list(changes)
+    called = {**called, **dict(_called(change.object for change in changes))}
     for change in changes:
         identity = change.object.names[0]
         before = found.get(identity)
         kind, _, name = str(change.object).partition(" ")
+        if (link := getattr(change.object, "link", None)) in called:
+            name += f" ({called[link]})"
         found[identity] = {
             "action": change.action if before is None else "replace",
             "kind": kind,
@@ -154,6 +163,13 @@ def describe(changes: Iterable[Change]) -> list[dict[str, Any]]:
             and (before is not None or change.after is None),
         }
     return list(found.values())
+
+
+def _called(objects: Iterable[Any]) -> Iterator[tuple[Name, str]]:
+    """What has names by which it is not told: nf8f58744ebaf5 is `eth0 of web`."""
+    for one in objects:
+        said = str(one).partition(" ")[2]
+        yield from ((name, said) for name in one.names if name.text not in said)
 
 
 def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:

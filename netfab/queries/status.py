@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from netfab.engine.diff import Change, describe, diff
 from netfab.errors import NetfabError, StoreError
 from netfab.facts.guests import as_they_are_now, ended
-from netfab.objects.base import Fabric, Name
+from netfab.objects.base import HOST, Fabric, Name
 from netfab.objects.container import PAUSED, Container
 from netfab.objects.firewall import Firewall
 from netfab.objects.kinds import KINDS
@@ -85,6 +85,19 @@ def status(name: str, where: Where = HERE) -> dict[str, Any]:
         for interface in node["interfaces"]:
             interface["dropped"] = dropped.get(host_link(name, short, interface["name"]), 0)
     return found
+
+
+def described(name: str, changes: Iterable[Change], where: Where = HERE) -> list[dict[str, Any]]:
+    """Changes to a fabric as it was applied, as `describe` has them, with whose ports they are about."""
+    with read_store(where) as store:
+        record = store.record(name)
+    nodes = json.loads(record.summary)["nodes"] if record else {}
+    called = {
+        Name(HOST, host_link(name, node, interface["name"])): f"{interface['name']} of {node}"
+        for node, found in nodes.items()
+        for interface in found["interfaces"]
+    }
+    return describe(changes, called)
 
 
 def warnings(name: str, where: Where = HERE) -> tuple[str, ...]:

@@ -51,14 +51,18 @@ def _status(arguments: Message, where: Where) -> Any:
 
 def _drift(arguments: Message, where: Where) -> Any:
     from netfab.fabric import drift
+    from netfab.queries.status import described
 
-    return describe(drift(str(arguments["fabric"]), where))
+    name = str(arguments["fabric"])
+    return described(name, drift(name, where), where)
 
 
 def _reconcile(arguments: Message, where: Where) -> Any:
     from netfab.fabric import reconcile
+    from netfab.queries.status import described
 
-    return describe(reconcile(str(arguments["fabric"]), where).changes)
+    name = str(arguments["fabric"])
+    return described(name, reconcile(name, where).changes, where)
 
 
 def _destroy(arguments: Message, where: Where) -> Any:

@@ -98,7 +98,7 @@ def status(fabric: str, hosts: Sequence[str]) -> dict[str, Any]:
 
 def drift(fabric: str, hosts: Sequence[str]) -> list[str]:
     """What is not as it was applied, a line each."""
-    from netfab.engine.diff import describe
+    from netfab.queries.status import described
 
     if hosts:
         from netfab.multihost import across
@@ -106,7 +106,7 @@ def drift(fabric: str, hosts: Sequence[str]) -> list[str]:
         entry = across.known(fabric)
         changes = across.drift(entry) if entry is not None else ()
         return [f"{each['host']}: {_changed(each)}" for each in changes]
-    return [_changed(each) for each in describe(api.drift(fabric))]
+    return [_changed(each) for each in described(fabric, api.drift(fabric))]
 
 
 def _changed(change: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ PORT = (
 DAMAGE = {
     "link down": (PORT + "ip link set $port down", "web"),
     "bridge down": ("ip link set br-lan down", "bridge br-lan"),
-    "port off its bridge": (PORT + "ip link set $port nomaster", "port"),
+    "port off its bridge": (PORT + "ip link set $port nomaster", "(eth0 of web)"),
     "mac": ("ip -n shop.web link set eth0 address 02:00:00:00:00:99", "web"),
     "mtu": ("ip -n shop.client link set eth0 mtu 1300", "client"),
     "address gone": ("ip -n shop.web address delete 10.1.0.10/24 dev eth0", "10.1.0.10"),

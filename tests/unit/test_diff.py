@@ -32,7 +32,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_fabrics import random_fabric
 
-from netfab.engine.diff import Change, counts_of, diff, for_peers, order
+from netfab.engine.diff import Change, counts_of, describe, diff, for_peers, order
 from netfab.objects.address import Address
 from netfab.objects.base import Fabric, Name
 from netfab.objects.container import Container
@@ -69,6 +69,14 @@ def test_a_port_leaves_its_old_bridge_before_that_bridge_is_deleted() -> None:
         ["~ port nfweb: bridge br0 -> br1"],
         ["- bridge br0"],
     ]
+
+
+def test_a_port_is_told_with_the_interface_behind_it() -> None:
+    made = describe(diff(fabric(namespace(), veth(), bridge(), port()), fabric()))
+    moved = diff(fabric(port(bridge=BR0)), fabric(port(bridge=BR1)))
+
+    assert [each["name"] for each in made] == ["shop.web", "eth0 of web", "br0", "nfweb (eth0 of web)"]
+    assert [each["name"] for each in describe(moved, {WEB_HOST: "its port"})] == ["nfweb (its port)"]
 
 
 def test_a_changed_field_is_told_by_its_word_and_both_values() -> None:
