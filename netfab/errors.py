@@ -200,13 +200,14 @@ class RuntimeFailed(NetfabError):
 BECOME = "give up its rights"  # the step in which a program becomes its user
 MOUNT = "mount"  # the step in which what the host gives is mounted
 IDENTIFY = "find its user"  # the step in which its user's numbers are looked up
+RUN = "run"  # the last step: the program itself
 
 
 class ContainerFailed(NetfabError):
     """A container's program could not be started, or a command in a node. Carries the step that failed."""
 
     def __init__(self, name: str, step: str, errno: int, path: str = "") -> None:
-        from errno import EINVAL, EISDIR, ENOTDIR
+        from errno import EINVAL, EISDIR, ENOENT, ENOTDIR
         from os import strerror
 
         users = (
@@ -218,6 +219,7 @@ class ContainerFailed(NetfabError):
             (BECOME, EINVAL): users,
             (MOUNT, ENOTDIR): kinds,
             (MOUNT, EISDIR): kinds,
+            (MOUNT, ENOENT): "what a mount shows has to be there: `mkdir -p` makes a directory of the host",
             (IDENTIFY, EINVAL): names,
         }
         told = f"{name}: {step}{': ' + path if path else ''}: {strerror(errno)}"
@@ -229,7 +231,7 @@ class ContainerFailed(NetfabError):
         """As a shell says it: 127 for a program that isn't there, 126 for one that can't be run."""
         from errno import ENOENT
 
-        return 127 if self.step == "run" and self.errno == ENOENT else 126
+        return 127 if self.step == RUN and self.errno == ENOENT else 126
 
 
 class NotReady(NetfabError):

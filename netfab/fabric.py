@@ -16,7 +16,18 @@ from netfab.applying.recording import public_record, remember
 from netfab.engine import apply as engine
 from netfab.engine.apply import Applied
 from netfab.engine.diff import Change, as_applied
-from netfab.errors import NetfabError, StoreError, UndoFailed, Unsupported, raise_all
+from netfab.errors import (
+    IDENTIFY,
+    MOUNT,
+    RUN,
+    ContainerFailed,
+    NetfabError,
+    StoreError,
+    UndoFailed,
+    Unsupported,
+    each_of,
+    raise_all,
+)
 from netfab.facts import shared_bridges
 from netfab.facts.guests import as_they_are_now, ended
 from netfab.hosts.local import LocalHost
@@ -161,7 +172,8 @@ def apply(
             warnings, proposed = proposed.warnings, with_renames(proposed, record, made.summary)
             desired = _aim(proposed, host, last, saved, begun)
             back = (lambda: Fabric(name)) if begun else None
-            applied = engine.apply(desired, host, (last,), where.progress, back)
+            with _told_where(topology):
+                applied = engine.apply(desired, host, (last,), where.progress, back)
             if not applied.changes:  # else that was looked at before the first of them
                 raise_all(host.foreign_drops(desired.values()))
             if begun:
@@ -199,6 +211,19 @@ def apply(
 
             seal(name, topology.origin, shown, warnings, store, where)
         return proposed, applied
+
+
+@contextmanager
+def _told_where(topology: Topology) -> Iterator[None]:
+    """What keeps a program from running is told with the place where the file says so."""
+    try:
+        yield
+    except NetfabError as error:
+        for each in each_of(error):
+            if isinstance(each, ContainerFailed) and each.name in topology.nodes:
+                key = {MOUNT: "mounts", IDENTIFY: "user", RUN: "command"}.get(each.step, "")
+                each.at = topology.nodes[each.name].at.of(key)
+        raise
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import click
 from netfab.cli.context import need_terminal, where_of
 from netfab.cli.failures import show_error
 from netfab.cli.options import env_file_option, env_option, lock_option, variables
-from netfab.errors import ContainerFailed, Interrupted, NetfabError, Several
+from netfab.errors import RUN, ContainerFailed, Interrupted, NetfabError, Several
 
 if TYPE_CHECKING:
     from netfab.images import Image
@@ -88,7 +88,7 @@ def run_command(ctx: click.Context, /, detach: bool, lock_timeout: float, quiet:
         code = _run(words, detach, where)
     except ContainerFailed as error:
         show_error(error)
-        code = error.exit_code
+        code = error.exit_code if error.step == RUN else FAILED
     except Interrupted:
         raise
     except NetfabError as error:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 
-from netfab.errors import BECOME, IDENTIFY, NetfabError
+from netfab.errors import BECOME, IDENTIFY, RUN, NetfabError
 from netfab.runtime import cgroups, helper, inherited, sealed, tty
 from netfab.runtime.become import (
     connect_output,
@@ -202,7 +202,7 @@ def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | 
         os.umask(0o022)
         yield "lock its rights"
         at_once(lock, rights)
-        yield "run"
+        yield RUN
         variables = environment(spec.env, identity, spec.hostname or spec.name, wanted.terminal)
         at_once(execute, wanted.argv, variables)
 
@@ -265,7 +265,7 @@ def run_in_namespace(
         if workdir is not None:
             yield "enter its working directory"
             os.chdir(workdir)
-        yield "run"
+        yield RUN
         _connect(streams, channel, os.openpty)
         at_once(reset_signals)
         at_once(execute, argv, shown)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from struct import pack
 
 from netfab import TYPE_CHECKING
-from netfab.errors import BECOME, IDENTIFY, MOUNT
+from netfab.errors import BECOME, IDENTIFY, MOUNT, RUN
 from netfab.runtime import rootfs
 from netfab.runtime.become import (
     connect_output,
@@ -272,7 +272,7 @@ class Scripts:
     def _run(self, calls: Calls, setup: Setup) -> None:
         spec = setup.spec
         words = (f"/dev/{INIT}", "--", *spec.argv) if setup.init else spec.argv
-        calls.step = "run"
+        calls.step = RUN
         if spec.user:
             calls.later(lambda: at_once(execute, words, self._environment(spec)))
         else:

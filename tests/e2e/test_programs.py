@@ -99,6 +99,18 @@ def test_a_running_program_keeps_its_pid_when_this_changes(lab: Lab, text: str, 
     assert answer(lab, "shop.client", address) == "hello"
 
 
+def test_what_keeps_programs_from_running_is_told_with_its_place_in_the_file(lab: Lab) -> None:
+    lab.write(
+        "name: t\nnodes:\n  a: {command: [nobody]}\n  b: {command: [sleep, '9'], mounts: ['/none:/x']}\n"
+    )
+
+    told = lab.netfab("apply", code=1).err
+
+    assert "topology.yaml:3:16: nodes.a.command: a: run: nobody: No such file or directory\n" in told
+    assert "topology.yaml:4:38: nodes.b.mounts: b: mount: /none: No such file or directory\n" in told
+    assert told.endswith("Everything is as it was before.\n")
+
+
 def test_another_command_restarts_the_program_and_no_other(lab: Lab) -> None:
     text = (
         "name: x\nnodes:\n  a: {mode: none, command: [sleep, '%s']}\n"

@@ -68,9 +68,15 @@ REFUSED = (
     ("--ip6 10.0.0.2 host true", 125, "--ip6: `10.0.0.2` is not an IPv6 address"),
     (
         "-v /etc/passwd:/etc host true",
-        126,
+        125,
         "mount: /etc: Is a directory\nhint: a file is mounted onto a file",
     ),
+    (
+        "-v /none:/data host true",
+        125,
+        "mount: /none: No such file or directory\nhint: what a mount shows has",
+    ),
+    ("-u nobody-here host true", 125, "find its user: nobody-here: "),
     ("--memory much host true", 125, "--memory: "),
     ("--ip 1.2.3.4 host true", 125, "1.2.3.4 is a public address"),
     (
