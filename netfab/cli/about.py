@@ -54,7 +54,9 @@ def info_command(ctx: click.Context, output: str) -> None:
 
 
 def _info_rows(found: dict[str, Any]) -> Iterator[Sequence[str]]:
-    for key, value in found.items():
+    from netfab.cli import show
+
+    for key, value in {**found, "memory": show.size(found["memory"])}.items():
         said = (
             ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else value
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -101,8 +101,9 @@ def stats_command(ctx: click.Context, once: bool, output: str, nodes: tuple[str,
     from netfab.cli import show
     from netfab.nodes.stats import stats
 
-    with _usage(nodes, where_of(ctx)) as used:
-        for found in stats(used):
+    with _usage(nodes, where_of(ctx)) as (used, hosts):
+        for rows in stats(used):
+            found = [{**one, **hosts.get((one["fabric"], one["node"]), {})} for one in rows]
             if sys.stdout.isatty() and not once and output == "table":
                 click.clear()
             show.show_data({"version": 1, "nodes": found}, output, partial(_stats_rows, found))
@@ -111,42 +112,45 @@ def stats_command(ctx: click.Context, once: bool, output: str, nodes: tuple[str,
 
 
 @contextmanager
-def _usage(nodes: tuple[str, ...], where: Any) -> Iterator[Callable[[], Uses]]:
-    """What tells what nodes use; no nodes: all of this host, and of the hosts that it controls."""
+def _usage(
+    nodes: tuple[str, ...], where: Any
+) -> Iterator[tuple[Callable[[], Uses], Mapping[tuple[str, str], Mapping[str, str]]]]:
+    """What tells what nodes use, and the hosts of those that are on one of several.
+
+    No nodes: all of this host, and of the hosts that it controls.
+    """
     from netfab.nodes.stats import usage
 
     far = far_nodes(nodes, where) if nodes else every_far_node(where)
     here = [node for node in nodes if node not in far] if nodes else None
     if not far:
-        yield lambda: usage(here, where)
+        yield lambda: usage(here, where), {}
         return
     from netfab.remote.nodes import usage as far_usage
 
+    hosts = {(one.entry.name, one.node): {"host": one.host} for one in far.values()}
     with far_usage(far.values(), where) as used:
-        yield lambda: {**usage(here, where), **used()}
+        yield lambda: {**usage(here, where), **used()}, hosts
 
 
 def _stats_rows(found: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
+    from netfab.cli import show
     from netfab.topology.grammar import size_text
 
-    yield "FABRIC", "NODE", "CPU %", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS"
+    hosts = any("host" in one for one in found)
+    yield *["HOST"] * hosts, "FABRIC", "NODE", "CPU %", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS"
     for one in found:
         yield (
+            *[one.get("host", "-")] * hosts,
             one["fabric"],
             one["node"],
             f"{one['cpu_percent']:.2f}",
-            _bytes(one["memory"]),
+            show.size(one["memory"]),
             size_text(one["memory_limit"]) if one["memory_limit"] else "-",
-            _bytes(one["received"]),
-            _bytes(one["sent"]),
+            show.size(one["received"]),
+            show.size(one["sent"]),
             str(one["pids"]),
         )
-
-
-def _bytes(number: float) -> str:
-    """With three digits, as docker has it: 1.21MiB."""
-    power = min((int(number).bit_length() - 1) // 10, 3) if number >= 1 else 0
-    return f"{number / 1024**power:.4g}{('B', 'KiB', 'MiB', 'GiB')[power]}"
 
 
 @click.command("cp")

@@ -210,7 +210,8 @@ def ps_command(
 
 
 def _rows(found: list[dict[str, Any]], in_full: bool) -> Iterator[Sequence[str]]:
-    yield "FABRIC", "NODE", "IMAGE", "STATE", "PID", "EXIT", "RESTARTS", "COMMAND"
+    hosts = any("host" in one for one in found)
+    yield *["HOST"] * hosts, "FABRIC", "NODE", "IMAGE", "STATE", "PID", "EXIT", "RESTARTS", "COMMAND"
     for one in found:
         exited = (
             "-"
@@ -221,6 +222,7 @@ def _rows(found: list[dict[str, Any]], in_full: bool) -> Iterator[Sequence[str]]
         )
         exited += " (OOM)" if one["oom"] else ""
         yield (
+            *[one.get("host", "-")] * hosts,
             one["fabric"],
             one["node"],
             one.get("image", "") if in_full else _short(one.get("image", "")),
@@ -252,13 +254,19 @@ def _lines(_: click.Context, __: click.Parameter, text: str | None) -> int | Non
 @click.argument("nodes", nargs=-1, metavar="[NODE|FABRIC]...", shell_complete=complete.nodes)
 @click.pass_context
 def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tuple[str, ...]) -> None:
-    """Print what nodes wrote: NODE, FABRIC/NODE, or all of a FABRIC; else of all, with their names."""
+    """Print what nodes wrote: NODE, FABRIC/NODE, or all of a FABRIC; else of all, with their names.
+
+    Exits with 1 when a host of a fabric that is meant is not reached.
+    """
     from netfab.nodes.by_name import logs
 
     where = where_of(ctx)
-    nodes = tuple(_expanded(nodes, where))
+    nodes, missing = _expanded(nodes, where)
     if not nodes:
+        raise_all(missing)
         raise NetfabError("no node of this host has a program")
+    for error in missing:  # now: the end of what is followed nobody waits for
+        show_error(error)
     out = sys.stdout.buffer
 
     def tell(name: str, line: bytes) -> None:
@@ -274,19 +282,27 @@ def logs_command(ctx: click.Context, follow: bool, tail: int | None, nodes: tupl
     if not (far and follow):
         for name, line in logs(here, where, tail, follow):
             tell(name, line)
+    if missing:
+        raise SystemExit(1)
 
 
-def _expanded(words: tuple[str, ...], where: Any) -> Iterator[str]:
-    """Nodes as they are; of a fabric all nodes with programs; of no words those of every fabric."""
+def _expanded(words: tuple[str, ...], where: Any) -> tuple[tuple[str, ...], list[NetfabError]]:
+    """Nodes as they are; of a fabric all nodes with programs; of no words those of every fabric.
+
+    And why not those of some hosts.
+    """
     fabrics = {one.name for one in known_fabrics(where)}
-    every, missing = _all_programs(where) if not words or not fabrics.isdisjoint(words) else ([], [])
-    raise_all(missing)
+    if words and fabrics.isdisjoint(words):
+        return words, []
+    every, missing = _all_programs(where)
     names = {one["node"] for one in every}
+    found: list[str] = []
     for word in words or sorted({one["fabric"] for one in every}):
         if word in fabrics and (not words or word not in names):
-            yield from (f"{word}/{one['node']}" for one in every if one["fabric"] == word)
+            found += (f"{word}/{one['node']}" for one in every if one["fabric"] == word)
         else:
-            yield word
+            found.append(word)
+    return tuple(found), missing
 
 
 def _all_programs(where: Any) -> tuple[list[dict[str, Any]], list[NetfabError]]:

@@ -126,3 +126,9 @@ def progress_bar() -> Progress:
             sys.stderr.flush()
 
     return show
+
+
+def size(number: float) -> str:
+    """Bytes with three digits, as docker has memory: 1.21MiB."""
+    power = min((int(number).bit_length() - 1) // 10, 3) if number >= 1 else 0
+    return f"{number / 1024**power:.4g}{('B', 'KiB', 'MiB', 'GiB')[power]}"

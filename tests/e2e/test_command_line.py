@@ -570,7 +570,9 @@ def test_info_counts_what_there_is(lab: Lab) -> None:
 
     assert (found["fabrics"], found["nodes"], found["programs"]) == (1, 2, {"running": 1})
     assert found["state"] == "/var/lib/netfab"
-    assert "running 1" in lab.netfab("info").out
+    told = dict(line.split(maxsplit=1) for line in lab.netfab("info").out.splitlines())
+    assert told["programs"] == "running 1"
+    assert told["memory"].endswith("iB")
 
 
 def test_the_file_of_a_fabric_that_was_applied_in_parts_is_not_known(lab: Lab) -> None:

@@ -74,14 +74,21 @@ def test_a_second_apply_in_the_lab_changes_nothing_and_plan_says_so(lab: Lab) ->
 def test_one_command_reaches_nodes_of_all_simulated_hosts(lab: Lab) -> None:
     lab.write(PROGRAMS)
 
-    verbs = "netfab stats --no-stream | cut -c1-8; netfab stop -t 0 b; netfab wait b"
+    verbs = "netfab stats --no-stream | cut -c1-8; netfab ps | cut -c1-16; netfab stop -t 0 b; netfab wait b"
     shown = "netfab inspect b | grep -w -e exit_code -e host; netfab ps -a -o json"
     result = in_lab(lab, f"netfab exec a b -- hostname; netfab logs; {verbs}; {shown}")
 
     words, _, listed = result.out.partition("{")
     assert words.split("\n")[:2] == ["a", "b"]
-    used = words.split("\n").index("FABRIC  ")
-    assert words.split("\n")[used:][1:5] == ["pair    ", "pair    ", "b", "137"]
+    used = words.split("\n").index("HOST  FA")
+    assert words.split("\n")[used:][1:3] == ["h1    pa", "h2    pa"]
+    assert words.split("\n")[used:][3:8] == [
+        "HOST  FABRIC  NO",
+        "h1    pair    a ",
+        "h2    pair    b ",
+        "b",
+        "137",
+    ]
     assert {'"exit_code": 137,', '"host": "h2"'} < {line.strip() for line in words.split("\n")}
     assert {"a | I am a", "b | I am b"} < set(words.split("\n"))
     assert {(one["node"], one["host"]) for one in json.loads("{" + listed)["nodes"]} == {

@@ -228,7 +228,9 @@ def test_a_host_that_never_comes_back_is_forgotten_by_its_name(
     netfab: Netfab, fars: dict[str, Far], tmp_path: Path
 ) -> None:
     file = tmp_path / "topology.yaml"
-    file.write_text(one_more(TEXT))
+    talks = "log: {command: [sh, -c, 'echo I am log; exec sleep 1000'], ready: {log: I am}, "
+    text = one_more(TEXT).replace("log: {", talks)
+    file.write_text(text)
     netfab("apply")
     assert fars["h2"].sshd is not None
     fars["h2"].sshd.kill()
@@ -236,7 +238,8 @@ def test_a_host_that_never_comes_back_is_forgotten_by_its_name(
     checked = netfab("check", "--pairs", code=1)
     between = netfab("why", "web", "log").stdout
     away = netfab("why", "web", "db", code=1).stderr
-    file.write_text("".join(line for line in one_more(TEXT).splitlines(keepends=True) if "h2" not in line))
+    written = netfab("logs", code=1)
+    file.write_text("".join(line for line in text.splitlines(keepends=True) if "h2" not in line))
 
     refused = netfab("apply", code=1).stderr
     said = netfab("apply", "--forget", "h2").stderr
@@ -246,6 +249,8 @@ def test_a_host_that_never_comes_back_is_forgotten_by_its_name(
     assert matrix == [["web", ".", "yes", "yes"], ["log", "yes", ".", "yes"], ["db", "?", "?", "."]]
     assert between.startswith("web reaches log\n")
     assert "error: h2: ssh: connect to host" in away
+    assert written.stdout == "I am log\n"
+    assert "error: not reached: h2, of fabric shop" in written.stderr
     assert (
         "refused\nhint: `--skip-unreachable` where it comes back, `--forget h2` where it never does\n"
         in refused
