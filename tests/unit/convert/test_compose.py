@@ -47,7 +47,7 @@ services:
     image: postgres:15-alpine
     environment: {POSTGRES_USER: postgres, POSTGRES_PASSWORD: "pa$$word"}
     ports: [{target: 5432, published: "5432", host_ip: 127.0.0.1, protocol: tcp, mode: host}]
-  sidecar: {image: busybox, network_mode: "service:redis"}
+  sidecar: {image: busybox, network_mode: "service:redis", read_only: true, init: true}
 networks:
   front-tier: {}
   back-tier:
@@ -103,6 +103,8 @@ def test_services_become_nodes() -> None:
     assert dict(db.env)["POSTGRES_PASSWORD"] == "pa$word"
     assert str(db.publish[0].host_address) == "127.0.0.1"
     assert found.nodes["sidecar"].mode == ContainerMode("redis")
+    assert found.nodes["sidecar"].read_only
+    assert found.nodes["sidecar"].init
     assert found.networks["back-tier"].internal
     assert found.networks["back-tier"].gateway == HostGateway((IPv4Address("172.30.0.1"),))
 
@@ -120,9 +122,10 @@ def test_what_is_not_carried_over_is_named_with_its_line() -> None:
         "services.vote_web.volumes[1]": "15: not carried over: "
         "mounts are of paths of the host: `./data:/data`",
         "services.vote_web.ports[1]": "16: not carried over: write the host's port: `8080:9229`",
-        "services.vote_web.logging": "18: not carried over",
+        "services.vote_web.logging": "18: not carried over: `netfab logs` shows what it writes",
         "services.vote_web.deploy.resources.reservations": "19: not carried over",
-        "services.redis.networks.back-tier.aliases": "23: not carried over",
+        "services.redis.networks.back-tier.aliases": "23: not carried over: "
+        "a node is found by its own name; name it as it is asked for",
         "services.redis.environment[1]": "24: not carried over: its value is the shell's; write `${NAME}`",
         "services.redis.mem_limit": "27: not carried over: "
         "`1k` is too little to start a program; write `6m` or more",
