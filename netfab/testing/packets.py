@@ -47,11 +47,13 @@ def answer(node: Node, packets: Any, interface: str, within: float) -> Any:
 
 
 def scapy(module: str) -> Any:
-    """One of its modules, which take a second to import. Raises NetfabError where it isn't installed."""
+    """One of its modules, which take a second to import. Raises NetfabError where it can't be."""
     __tracebackhide__ = True
     try:
         return import_module(f"scapy.{module}")
     except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] != "scapy":
+            raise NetfabError(f"scapy needs {error.name}, which is not installed") from error
         raise NetfabError("packets are scapy's, which is not installed", hint="pip install scapy") from error
 
 

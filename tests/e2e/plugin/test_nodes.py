@@ -16,6 +16,7 @@ from scapy.layers.l2 import ARP, Ether
 from netfab.errors import NetfabError
 from netfab.testing import Fabric
 from netfab.testing.line import Line
+from netfab.testing.packets import scapy
 from netfab.testing.programs import Failed
 
 Factory = Callable[..., Fabric]
@@ -276,6 +277,14 @@ def test_packets_without_scapy_say_what_to_install(
 
     with netfab_module["web"].capture("eth0") as seen, pytest.raises(NetfabError, match="not installed"):
         seen.count()
+
+
+def test_what_scapy_itself_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lacking.py").write_text("import nothing_of_that_name\n")
+    monkeypatch.setattr("scapy.__path__", [str(tmp_path)])
+
+    with pytest.raises(NetfabError, match="scapy needs nothing_of_that_name, which is not installed"):
+        scapy("lacking")
 
 
 def test_the_first_frames_that_match_are_lost(netfab_module: Fabric) -> None:
