@@ -164,6 +164,12 @@ def cp_command(ctx: click.Context, source: str, target: str) -> None:
     """
     from netfab.cli.show import printable
 
+    if "-" in (source, target):
+        raise NetfabError(
+            "docker's `-`, a tar stream, is not here",
+            hint="`netfab exec NODE tar -c PATH` writes one, `netfab exec -i NODE tar -x` reads one;"
+            " `./-` is a file of that name",
+        )
     where, (out, inner) = where_of(ctx), (_of_node(source), _of_node(target))
     if (out is None) == (inner is None):
         raise click.UsageError("one of the two must be NODE:PATH, and the other a path on this host")

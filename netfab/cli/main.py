@@ -224,9 +224,11 @@ def _exit_code(error: click.ClickException, words: Sequence[str]) -> int:
     Of `run` 125, as docker has it: 2 may be what a program ended with.
     """
     ctx = error.ctx if isinstance(error, click.UsageError) else None
-    if ctx is not None and ctx.info_name == "run":
+    # click does not say of which command a flag is that was given a value.
+    command = ctx.info_name if ctx else next((word for word in words[1:] if word[:1] != "-"), "")
+    if command == "run":
         return 125
-    by_2 = ctx is not None and ctx.info_name in ("diff", "drift")
+    by_2 = command in ("diff", "drift")
     asked = by_2 or not {"--exit-code", "--detailed-exitcode"}.isdisjoint(words)
     return 1 if asked else error.exit_code
 

@@ -84,6 +84,7 @@ REFUSED = (
         125,
         "docker's --label is not here\nhint: containers have no labels; `ps --filter",
     ),
+    ("--rm=true host true", 125, "Option '--rm' does not take a value."),
     ("--mount target=/data host true", 125, "--mount: type=volume is not here"),
     ("--mount type=tmpfs,target=/tmp host true", 125, "--mount: docker's type=tmpfs is not here"),
     ("--mount type=bind,target=/tmp host true", 125, "says not what to show"),
@@ -373,6 +374,7 @@ def test_cp_copies_both_ways_into_directories_and_in_place(lab: Lab) -> None:
     assert (lab.directory / "back/sub/a").read_text() == (lab.directory / "a").read_text() == "hello\n"
     assert (lab.directory / "back/link").readlink() == (lab.directory / "tree/link").readlink()
     assert "No such file" in lab.netfab("cp", "a:/nothing", ".", code=1).err
+    assert "docker's `-`, a tar stream, is not here\n" in lab.netfab("cp", "a:/etc/hosts", "-", code=1).err
 
 
 def test_cp_is_not_led_out_of_a_container_by_its_links_nor_makes_what_is_special(lab: Lab) -> None:
