@@ -22,7 +22,7 @@ from netfab.runtime.paths import Paths
 from netfab.runtime.status import status
 from netfab.topology import grammar
 from netfab.topology.default import NAME, OWN, Wanted, topology_of
-from netfab.where import HERE, Where, kept_of, need_root, opened_store, read_store, whole_record
+from netfab.where import HERE, Where, kept_of, need_root, opened_book, opened_store, read_store, whole_record
 
 _ADJECTIVES = (
     "amber", "bold", "brisk", "calm", "clear", "crisp", "deft", "eager", "fair", "fleet", "fond", "glad",
@@ -75,11 +75,26 @@ def network(word: str, where: Where = HERE) -> str:
         return found[0]
     if found:
         raise NetfabError(f"{word} is a network of several fabrics", hint=f"name one: {', '.join(found)}")
+    if away := _hosts_that_have(word, where):
+        raise NetfabError(
+            f"the network {word} is on {', '.join(away)}, and not on this host", hint="`netfab run` it there"
+        )
     known = ", ".join((OWN, *there))
     raise NetfabError(
         f"there is no network {word}",
         hint=f"there are {known}; also host, none and container:NAME; `netfab bridge create` makes one",
     )
+
+
+def _hosts_that_have(word: str, where: Where) -> list[str]:
+    """Other hosts that this controller has made the network on."""
+    return [
+        host
+        for entry in opened_book(where).entries()
+        for name, found in entry.summary["networks"].items()
+        if word in (name, f"{entry.name}/{name}", found["bridge"])
+        for host in found.get("hosts", entry.hosts)
+    ]
 
 
 def remove(nodes: Iterable[str], where: Where = HERE, force: bool = False) -> list[str]:

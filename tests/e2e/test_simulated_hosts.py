@@ -97,6 +97,17 @@ def test_one_command_reaches_nodes_of_all_simulated_hosts(lab: Lab) -> None:
     }
 
 
+def test_a_network_that_is_on_other_hosts_only_is_told_from_one_that_is_nowhere(lab: Lab) -> None:
+    lab.write(PAIR)
+
+    result = in_lab(lab, "for net in pair/lan nowhere; do netfab run --network $net host true || true; done")
+
+    assert (
+        "the network pair/lan is on h1, h2, and not on this host\nhint: `netfab run` it there\n" in result.err
+    )
+    assert "there is no network nowhere\n" in result.err
+
+
 def test_what_others_change_on_a_simulated_host_is_named_with_it_and_repaired(lab: Lab) -> None:
     lab.write(PAIR)
 
