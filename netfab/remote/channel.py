@@ -119,7 +119,7 @@ def ask(
     check: Callable[[], None] = lambda: None,
     tell: Callable[[Channel, Message], None] = lambda channel, message: None,
 ) -> dict[Channel, Message | NetfabError]:
-    """Each host's answer, or what it failed with.
+    """Each host's answer, or what it failed with, in the order of the questions, whoever was first.
 
     `waiting`: hosts that hold a lock meanwhile; `check` is called now and then, and may raise; `tell` is
     called for what comes before the last answer.
@@ -139,7 +139,7 @@ def ask(
                 channel.hold()
         _exchange(open_, {*waiting, *found}, found, tell)
         check()
-    return found
+    return {channel: found[channel] for channel in questions}
 
 
 def _exchange(
