@@ -111,7 +111,7 @@ _VERBS = {
     "login": "what `docker login` wrote counts: ~/.docker/config.json",
     "logout": "what `docker login` wrote counts: ~/.docker/config.json",
     "network": "`netfab bridges` lists them, `netfab bridge create` makes one, a topology file several",
-    "port": "`netfab status default` shows published ports",
+    "port": "`netfab ps` shows published ports",
     "rename": "`netfab rm` it, and `run --name` another",
     "save": "`netfab push`, or skopeo, gives an image to others",
     "system": "`netfab info` and `netfab prune` are each a command",

@@ -211,7 +211,8 @@ def ps_command(
 
 def _rows(found: list[dict[str, Any]], in_full: bool) -> Iterator[Sequence[str]]:
     hosts = any("host" in one for one in found)
-    yield *["HOST"] * hosts, "FABRIC", "NODE", "IMAGE", "STATE", "PID", "EXIT", "RESTARTS", "COMMAND"
+    ports = ["PUBLISHED"] if any(one["published"] for one in found) else []
+    yield *["HOST"] * hosts, "FABRIC", "NODE", "IMAGE", "STATE", "PID", "EXIT", "RESTARTS", *ports, "COMMAND"
     for one in found:
         exited = (
             "-"
@@ -230,6 +231,7 @@ def _rows(found: list[dict[str, Any]], in_full: bool) -> Iterator[Sequence[str]]
             str(one["pid"] or "-"),
             exited,
             str(one["restarts"]),
+            *(", ".join(one["published"]) or "-" for _ in ports),
             " ".join(one["command"]),
         )
 

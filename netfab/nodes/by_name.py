@@ -256,9 +256,11 @@ def programs(where: Where = HERE) -> list[dict[str, Any]]:
             "restarts": one.restarts,
             "oom": one.oom,
             "error": one.error,
+            "published": nodes[name]["published"] if name in nodes else [],
             "command": list(one.spec.argv),
         }
         for record in records(where)
+        for nodes in [json.loads(record.summary)["nodes"]]
         for name, one in containers(Paths(record.name, where.run, where.state)).items()
     ]
 

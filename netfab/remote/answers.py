@@ -94,6 +94,7 @@ class _Program(NamedTuple):
     restarts: int
     oom: bool
     error: str
+    published: tuple[str, ...]
     command: tuple[str, ...]
 
 

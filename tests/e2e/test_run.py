@@ -59,6 +59,21 @@ def test_a_port_that_another_container_has_is_refused_by_its_name(lab: Lab) -> N
     assert "8080/tcp is published by web already\n" in refused.err
 
 
+def test_ps_shows_published_ports_where_there_are_any(lab: Lab) -> None:
+    lab.netfab("run", "-d", "--name", "quiet", "host", "sleep", "1000")
+    without = lab.netfab("ps").out
+    lab.netfab("run", "-d", "--name", "web", "-p", "127.0.0.1:8080:80", "host", "sleep", "1000")
+
+    shown = [line.split()[-4:] for line in lab.netfab("ps").out.splitlines()]
+
+    assert "PUBLISHED" not in without
+    assert shown == [
+        ["EXIT", "RESTARTS", "PUBLISHED", "COMMAND"],
+        ["0", "-", "sleep", "1000"],
+        ["0", "127.0.0.1:8080:80/tcp", "sleep", "1000"],
+    ]
+
+
 REFUSED = (
     ("host /none", 127, "/none: No such file or directory"),
     ("host /etc", 126, "Permission denied"),
