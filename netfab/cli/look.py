@@ -182,25 +182,38 @@ def ip_command(ctx: click.Context, node: str, network: str | None, output: str) 
 
 
 @click.command("inspect")
-@click.argument("what", metavar="OBJECT", shell_complete=complete.objects)
+@click.argument("words", nargs=-1, required=True, metavar="OBJECT…", shell_complete=complete.objects)
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), callback=note_output)
 @click.pass_context
-def inspect_command(ctx: click.Context, what: str, output: str | None) -> None:
-    """Print an object as it should be and as it is: a node, network, link, bridge, or fabric; or an image."""
+def inspect_command(ctx: click.Context, words: tuple[str, ...], output: str | None) -> None:
+    """Print an object as it should be and as it is: a node, network, link, bridge, or fabric; or an image.
+
+    Of several OBJECTs, a list of those that there are.
+    """
     from netfab.cli import show
 
-    where = where_of(ctx)
+    where, found, missing = where_of(ctx), [], list[NetfabError]()
+    for word in words:
+        try:
+            found.append(_inspected(word, where))
+        except NetfabError as error:
+            if len(words) == 1 or isinstance(error, Interrupted):
+                raise
+            missing.append(error)
+    show.show_data(found if len(words) > 1 else found[0], output or "json", list)
+    end_in_part(missing)
+
+
+def _inspected(what: str, where: Any) -> Any:
     if far := far_nodes([what], where):
         from netfab.remote.nodes import inspect as inspect_there
 
-        found = inspect_there(far[what], where)
-    elif entry_of(what, where):
-        found = _status_of(what, where)
-    else:
-        from netfab.queries.inspection import inspect
+        return inspect_there(far[what], where)
+    if entry_of(what, where):
+        return _status_of(what, where)
+    from netfab.queries.inspection import inspect
 
-        found = inspect(what, where)
-    show.show_data(found, output or "json", list)
+    return inspect(what, where)
 
 
 @click.command("bridges")

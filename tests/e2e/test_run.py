@@ -356,6 +356,16 @@ def test_names_are_made_up_and_each_is_its_own(lab: Lab) -> None:
     )
 
 
+def test_inspect_of_several_is_a_list_of_those_that_there_are(lab: Lab) -> None:
+    for name in ("a", "b"):
+        lab.netfab("run", "-d", "--name", name, "host", "sleep", "1000")
+
+    found = lab.netfab("inspect", "a", "nobody", "default/b", code=1)
+
+    assert [one["name"] for one in found.json] == ["a", "b"]
+    assert "there is nothing called nobody" in found.err
+
+
 def test_stats_and_inspect_say_how_a_container_fares(lab: Lab) -> None:
     lab.netfab("run", "-d", "--name", "busy", "-m", "64m", "host", "sh", "-c", "while :; do :; done")
     lab.netfab("run", "-d", "--name", "idle", "--restart", "unless-stopped", "host", "sleep", "1000")
