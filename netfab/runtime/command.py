@@ -13,6 +13,7 @@ from typing import NoReturn
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import tty
 from netfab.runtime.become import failure_of, receive_terminal, run_or_report
+from netfab.runtime.between import Between
 from netfab.runtime.streams import Streams
 from netfab.system.poll import readable
 from netfab.system.process import signal_with_parent
@@ -32,14 +33,15 @@ def run(
     streams: Streams,
     timeout: float | None = None,
     leave: Leave | None = None,
+    between: Between | None = None,
 ) -> int:
     """Have a command with these streams, and its exit status; it is killed after `timeout` seconds.
 
-    `leave` is called as soon as it runs.
+    `leave` is called as soon as it runs. `between`: what copies to and from pipes that it has.
     """
     child, report = _fork(enter, None)
     with passing_signals(lambda number: _signal_command(child, number, streams)):
-        overdue = timeout is not None and not _ends_within(child, timeout)
+        overdue = between is not None and not between.copied(child, timeout)
         if overdue:
             os.kill(child, signal.SIGKILL)
         code = wait(name, child, report, leave)
@@ -62,14 +64,6 @@ def run_on_terminal(name: str, enter: Steps, streams: Streams, leave: Leave | No
             finally:
                 os.close(master)
     return wait(name, child, report)  # who had the terminal has been told by now that it is gone
-
-
-def _ends_within(child: int, seconds: float) -> bool:
-    pidfd = os.pidfd_open(child)
-    try:
-        return bool(readable([pidfd], seconds))
-    finally:
-        os.close(pidfd)
 
 
 def _fork(enter: Steps, channel: Socket | None) -> tuple[int, int]:
@@ -190,9 +184,13 @@ def connect_to_nothing(*numbers: int) -> None:
 
 
 def _signal_command(child: int, number: int, streams: Streams) -> None:
-    """An interrupt of a terminal comes to the command by itself: both are in one process group."""
-    if number != signal.SIGINT or not any(map(os.isatty, streams)):
-        with suppress(ProcessLookupError):
+    """A command that has a session of its own, or is in our process group: an interrupt of our terminal comes
+    to that by itself.
+    """
+    with suppress(ProcessLookupError):
+        if os.getpgid(child) == child:
+            os.killpg(child, number)
+        elif number != signal.SIGINT or not any(map(os.isatty, streams)):
             os.kill(child, number)
 
 

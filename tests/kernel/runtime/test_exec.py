@@ -288,3 +288,44 @@ def test_what_is_typed_into_a_terminal_waits_while_what_comes_back_is_shown(
         run_in_namespace(containers.netns, command, hostname="node", terminal=True, streams=streams)
 
     assert (tmp_path / "shown").read_bytes().split()[-1].endswith(b"%d" % len(typed))
+
+
+def test_files_that_a_command_reads_and_writes_are_copied_whole_and_in_order(
+    containers: Containers, tmp_path: Path
+) -> None:
+    (tmp_path / "read").write_bytes(sent := b"a line of text\n" * 100_000)
+    containers.start("sleep", "inf")
+
+    with open(tmp_path / "read", "rb") as source, open(tmp_path / "written", "wb") as to:
+        streams = Streams(source.fileno(), to.fileno(), to.fileno())
+        command = "sh", "-c", "echo 1; echo 2 >&2; echo 3; cat; echo 4 >&2"
+        run_in_container(containers.paths, "web", command, streams=streams)
+
+    assert (tmp_path / "written").read_bytes() == b"1\n2\n3\n" + sent + b"4\n"
+
+
+def test_a_command_that_reads_nothing_or_is_heard_by_nobody_ends(
+    containers: Containers, tmp_path: Path
+) -> None:
+    (tmp_path / "read").write_bytes(b"x" * 1_000_000)
+    containers.start("sleep", "inf")
+
+    with open(tmp_path / "read", "rb") as source, open("/dev/full", "wb") as to:
+        streams = Streams(source.fileno(), to.fileno(), to.fileno())
+        code = run_in_container(
+            containers.paths, "web", ("sh", "-c", "exec < /dev/null; yes"), streams=streams
+        )
+
+    assert code in (1, 128 + signal.SIGPIPE)
+
+
+def test_what_a_command_leaves_running_that_writes_on_does_not_keep_its_caller(
+    containers: Containers, tmp_path: Path
+) -> None:
+    containers.start("sleep", "inf")
+
+    with open(tmp_path / "written", "wb") as to:
+        streams = Streams(to.fileno(), to.fileno(), to.fileno())
+        run_in_container(containers.paths, "web", ("sh", "-c", "yes & echo done"), streams=streams)
+
+    assert b"done\n" in (tmp_path / "written").read_bytes()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +13,10 @@ import pytest
 from containers import PYTHON, Containers, make_image
 
 from netfab.errors import ContainerFailed
+from netfab.runtime import sealed
+from netfab.runtime.exec import run_in_container
+from netfab.runtime.rotation import trim
+from netfab.runtime.streams import Streams
 
 
 @pytest.fixture
@@ -60,6 +67,15 @@ def test_a_file_that_is_a_symlink_is_replaced_not_followed(
     containers.run("sh", "-c", ":", image=str(image), files=(("/a.conf", "x", 0o600, ""),))
 
     assert victim.read_text() == "as it was"
+
+
+def read_all(master: int) -> str:
+    """What was written to a terminal that nobody has any more."""
+    text = b""
+    with os.fdopen(master, "rb", 0) as terminal, suppress(OSError):  # EIO
+        while True:
+            text += terminal.read(1000)
+    return text.decode()
 
 
 @pytest.mark.parametrize("name", ["proc", "sys", "dev"])
@@ -192,3 +208,59 @@ def test_an_endless_path_is_refused_and_harms_no_sibling(containers: Containers)
 
     assert containers.run("echo", "hello", name="sibling")[1] == "hello\n"
     assert containers.supervisor() == supervisor
+
+
+def test_a_command_cant_open_anew_what_its_caller_gave_it(containers: Containers, tmp_path: Path) -> None:
+    script, words = tmp_path / "script", tmp_path / "words"
+    script.write_text(text := "true > /proc/self/fd/0; true > /proc/self/fd/1; echo end\n")
+    words.write_text("begin\n")
+    containers.start("sleep", "inf")
+
+    with script.open() as read, words.open("a") as written:
+        streams = Streams(read.fileno(), written.fileno(), written.fileno())
+        run_in_container(containers.paths, "web", ("sh",), streams=streams)
+
+    assert script.read_text() == text
+    assert words.read_text() == "begin\nend\n"
+
+
+def test_a_command_without_a_terminal_has_not_that_of_its_caller(containers: Containers) -> None:
+    containers.start("sleep", "inf")
+    master, slave = os.openpty()
+    os.write(master, b"hello\n")
+    script = "test -t 0 || test -t 1 || test -t 2 || read x && echo got $x"
+
+    run_in_container(containers.paths, "web", ("sh", "-c", script), streams=Streams(slave, slave, slave))
+    os.close(slave)
+
+    assert "got hello" in read_all(master)
+
+
+def test_a_command_cant_open_the_terminal_that_its_caller_is_controlled_by(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealed, "must_be_sealed", lambda: False)  # as it is for an ordinary user
+    containers.start("sleep", "inf")
+    caller, master = pty.fork()
+    if caller == 0:
+        try:
+            os._exit(run_in_container(containers.paths, "web", ("sh", "-c", "true < /dev/tty || exit 7")))
+        finally:
+            os._exit(1)
+
+    read_all(master)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(caller, 0)[1]) == 7
+
+
+def test_who_looks_at_a_log_that_a_guest_has_leased_is_not_kept(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # by which who has a lease is asked to let go
+    try:
+        with open(tmp_path / "log", "wb") as log:
+            log.write(b"x" * 5000)
+            log.flush()
+            fcntl.fcntl(log, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            with pytest.raises(BlockingIOError):
+                trim(str(tmp_path / "log"), 0)
+    finally:
+        signal.signal(signal.SIGIO, before)
