@@ -87,16 +87,20 @@ def agreed(
 ) -> frozenset[Lease]:
     """What each two hosts have as the number of their keys: as leased while it serves, else the next one.
 
-    Hosts without facts, or that were not asked about ESP, have no say.
+    Of several leases of two hosts the one with the highest number counts. Hosts without facts, or that were
+    not asked about ESP, have no say.
     """
-    held = {lease.key: lease.value for lease in leases if lease.kind == LEASE}
+    held: dict[str, tuple[int, str]] = {}
+    for lease in leases:
+        if lease.kind == LEASE:
+            number, _, of_secret = lease.value.partition(" ")
+            held[lease.key] = max(held.get(lease.key, (0, "")), (int(number), of_secret))
     name_of_secret = digest(b"netfab secret\0" + secret).hex()[:8]
     found = set()
     for pair in _pairs(tunnels):
         said = {host: facts[host].esp for host in pair.hosts if host in facts}
         esp = {host: one for host, one in said.items() if one is not None}
-        number, _, of_secret = held.get(pair.key, "0 ").partition(" ")
-        epoch = int(number)
+        epoch, of_secret = held.get(pair.key, (0, ""))
         if of_secret != name_of_secret or not _serves(topology.name, pair, epoch, esp):
             epoch += 1
             while any(_has(topology.name, pair, epoch, one) for one in esp.values()):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address
+import re
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from netfab.tuples import NamedTuple
 
@@ -21,6 +22,24 @@ class Lease(NamedTuple):
     kind: str
     key: str
     value: str
+
+
+_READ: Mapping[str, Callable[[str], object]] = {
+    "subnet": ip_network,
+    "shared": ip_network,
+    "address": ip_address,
+    "bridge": re.compile(r"[^\s/:]{1,15}").fullmatch,
+    "mac": re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}").fullmatch,
+    "vni": re.compile(r"[0-9]{1,8}").fullmatch,
+    "esp": re.compile(r"[0-9]{1,18} [0-9a-f]{8}").fullmatch,
+}
+
+
+def read_lease(lease: Lease) -> Lease:
+    """One that a host has, or others share. Raises ValueError where a planner could make nothing of it."""
+    if lease.kind in _READ and not _READ[lease.kind](lease.value):
+        raise ValueError(f"{lease.kind} of {lease.key} is {lease.value!r:.60}")
+    return lease
 
 
 def same_port(one: str, other: str) -> bool:

@@ -32,13 +32,14 @@ def plan_hosts(
     topology: Topology,
     leases: Iterable[Lease],
     facts: Mapping[str, Facts],
-    run_directory: str,
+    run_directories: Mapping[str, str],
     secret: bytes = b"",
 ) -> Mapping[str, Plan]:
     """Plan a topology for each of its hosts that there are facts of.
 
-    `secret` is what keys are derived from; unused where no network is encrypted.
-    The leases of all are `layout.claims` of any of the plans; what a plan wants besides (ports that it
+    `run_directories` are where each has its files; `secret` is what keys are derived from, unused where no
+    network is encrypted.
+    The leases of all are `layout.claims` of any of the plans; what a plan claims besides (ports that it
     publishes, what it borrows) is its host's own. Raises as `plan` does.
     """
     refuse_reserved(topology)
@@ -77,7 +78,9 @@ def plan_hosts(
     for host, own in there.items():
         # A machine's id tells one bridge's MAC from another's; here every host knows those of the others.
         named = own._replace(machine=host)
-        plans[host] = plan_of(seen[host], _seen_from(host, layout, seen[host]), named, run_directory, common)
+        plans[host] = plan_of(
+            seen[host], _seen_from(host, layout, seen[host]), named, run_directories[host], common
+        )
     return plans
 
 

@@ -15,7 +15,7 @@ from netfab.objects.base import Fabric
 from netfab.objects.decode import decoder, decoder_by_name
 from netfab.objects.kinds import KINDS
 from netfab.plan.facts import Facts
-from netfab.plan.leases import Lease
+from netfab.plan.leases import Lease, read_lease
 from netfab.remote.messages import BadMessage, Message, understood
 from netfab.tuples import NamedTuple
 
@@ -134,6 +134,8 @@ def hello(answer: Message) -> Hello:
     """Its answer to the first word."""
     found: Hello = _hello(answer)
     _summary(found.summary)
+    for lease in found.leases:
+        read_lease(lease)
     return found
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from netfab.hosts import simulated
 from netfab.objects.base import Fabric
+from netfab.plan import encryption
 from netfab.plan.facts import Facts
 from netfab.plan.leases import Lease
 from netfab.plan.part import commands_within, leases_within, summary_within, within
@@ -56,11 +58,17 @@ def last_of(said: Mapping[str, Hello]) -> Hello:
 
 
 def leases_of(said: Mapping[str, Hello], entry: Entry | None) -> frozenset[Lease]:
-    """What the fabric holds, by whoever took part in its last apply."""
+    """What the fabric holds, by whoever took part in its last apply; of keys' numbers what anybody says.
+
+    The highest of those counts: who lies about what others have could otherwise have a key used again.
+    """
     last = last_of(said) if said else None
     if entry is not None and (last is None or last.generation < entry.generation):
-        return entry.leases
-    return frozenset(lease for lease in (last.leases if last else ()) if lease.kind not in _OWN)
+        found = entry.leases
+    else:
+        found = frozenset(lease for lease in (last.leases if last else ()) if lease.kind not in _OWN)
+    everybody = chain(entry.leases if entry else (), *(answer.leases for answer in said.values()))
+    return found.union(lease for lease in everybody if lease.kind == encryption.LEASE)
 
 
 def entry_for(

@@ -24,7 +24,6 @@ from netfab.remote.meeting import forgotten, greeted, tell_what_was_decided
 from netfab.remote.messages import understood
 from netfab.remote.orders import Planned, leases_of
 from netfab.remote.party import Party
-from netfab.runtime.paths import RUN_DIRECTORY
 from netfab.store.book import Entry, Others
 from netfab.topology.schema import Topology
 
@@ -66,7 +65,7 @@ def planned(
         again = greeted(together, topology.name, asked, skip_unreachable, gone, spared)
         facts = _received_before_sent(facts, again)
     leases = leases_of(said, entry)
-    run = next((answer.run for answer in said.values()), RUN_DIRECTORY)
+    runs = {host: answer.run for host, answer in there.items()}
     if not topology.hosts:
         (host,) = facts
         with understood(host):
@@ -74,8 +73,8 @@ def planned(
 
     def plans_by(facts: Mapping[str, Facts]) -> Mapping[str, Plan]:
         if topology.hosts:
-            return plan_hosts(topology, leases, facts, run, secret)
-        return {host: plan_for_one(topology, leases, own, run) for host, own in facts.items()}
+            return plan_hosts(topology, leases, facts, runs, secret)
+        return {host: plan_for_one(topology, leases, own, runs[host]) for host, own in facts.items()}
 
     plans = plans_by(facts)
     if not only:
@@ -153,7 +152,8 @@ def planned_alone(topology: Topology, together: Party, host: str, secret: bytes 
     _refuse_unfound(topology, said[host])
     facts, leases, applied = said[host].facts, leases_of(said, None), said[host].mtus
     others = facts_of_others(topology, host, leases, applied)
-    plan = plan_hosts(topology, leases, {host: facts, **others}, said[host].run, secret)[host]
+    runs = dict.fromkeys((host, *others), said[host].run)
+    plan = plan_hosts(topology, leases, {host: facts, **others}, runs, secret)[host]
     raise_all(undetermined(topology, host, plan, leases, applied))
     return Planned({host: plan}, said, (), {host: facts}, leases)
 

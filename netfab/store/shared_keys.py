@@ -15,7 +15,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from netfab.errors import StoreError
-from netfab.plan.leases import HeldSubnet, Lease
+from netfab.plan.leases import HeldSubnet, Lease, read_lease
 from netfab.store import etcd
 from netfab.store.book import Entry, Others, entry_of
 from netfab.store.store import NO_SENSE
@@ -110,6 +110,8 @@ def _refuse_senseless(entry: Entry, fabric: str) -> None:
         raise ValueError(f"it is of fabric {entry.name}")
     _texts(entry.file, entry.transaction, entry.topology, entry.store, entry.home)
     _texts(*entry.hosts.keys(), *entry.hosts.values(), *(part for lease in entry.leases for part in lease))
+    for lease in entry.leases:
+        read_lease(lease)
     _texts(*(node["host"] for node in entry.summary["nodes"].values()))
     if not (isinstance(entry.generation, int) and isinstance(entry.user, int)):
         raise TypeError("its numbers are invalid")

@@ -85,7 +85,7 @@ def planning_hosts(topology: Topology) -> float:
         if host.address
     }
     with cpu_time() as spent:
-        plan_hosts(topology, (), facts, "/run/netfab")
+        plan_hosts(topology, (), facts, dict.fromkeys(facts, "/run/netfab"))
     return spent[0]
 
 

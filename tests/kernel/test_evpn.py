@@ -209,7 +209,7 @@ def planned_for_h1() -> list[Any]:
         for name, host in topology.hosts.items()
         if host.address
     }
-    return list(plan_hosts(topology, (), known, RUN_DIRECTORY)["h1"].fabric.values())
+    return list(plan_hosts(topology, (), known, dict.fromkeys(known, RUN_DIRECTORY))["h1"].fabric.values())
 
 
 def of_one_host() -> tuple[Fabric, Fabric]:

@@ -53,7 +53,8 @@ def planned(
     known = {
         name: facts(str(host.address)) if host.address else Facts() for name, host in topology.hosts.items()
     }
-    return plan_hosts(topology, leases, {**known, **(given or {})}, RUN, secret)
+    known |= given or {}
+    return plan_hosts(topology, leases, known, dict.fromkeys(known, RUN), secret)
 
 
 def test_what_hosts_are_told_of_another_is_computed_once_for_all_of_them() -> None:

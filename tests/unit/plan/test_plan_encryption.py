@@ -150,6 +150,14 @@ def test_keys_of_an_apply_that_was_killed_are_not_used_again() -> None:
     assert number(again) == number(killed) + 1
 
 
+def test_of_several_numbers_that_two_hosts_are_said_to_have_the_highest_counts() -> None:
+    (lease,) = (lease for lease in leases_of(encrypted()) if lease.kind == LEASE)
+    of_secret = lease.value.split()[1]
+    said = frozenset(lease._replace(value=f"{number} {of_secret}") for number in (12, 2, 7))
+
+    assert number(encrypted(said, h1=Esp(True, {}), h2=Esp(True, {}))) == 13
+
+
 def test_a_host_that_is_not_reached_has_no_say() -> None:
     plans = encrypted()
 

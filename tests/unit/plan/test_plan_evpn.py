@@ -43,7 +43,7 @@ def file(count: int, nodes: str = "", network: str = "{vxlan: {control: evpn}}",
 def planned(text: str, leases: Iterable[Lease] = (), **more: Any) -> Mapping[str, Plan]:
     topology = read(text)
     known = {name: facts(str(host.address), **more) for name, host in topology.hosts.items()}
-    return plan_hosts(topology, leases, known, RUN)
+    return plan_hosts(topology, leases, known, dict.fromkeys(known, RUN))
 
 
 def facts(address: str, **more: Any) -> Facts:
@@ -172,7 +172,7 @@ def test_a_reflector_without_an_address_is_refused() -> None:
     known = {name: facts(f"192.0.2.{name[1:]}") for name in topology.hosts if name != "r"}
 
     with pytest.raises(NetfabError, match="r is a reflector, and has no `address` to reach it at"):
-        plan_hosts(topology, (), known, RUN)
+        plan_hosts(topology, (), known, dict.fromkeys(known, RUN))
 
 
 @pytest.mark.parametrize(("one", "other"), [("static", "evpn"), ("evpn", "multicast")])

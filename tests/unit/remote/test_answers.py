@@ -17,11 +17,14 @@ from netfab.images.layout import Layout
 from netfab.images.manifests import Descriptor
 from netfab.objects.container import Container
 from netfab.objects.decode import plain
+from netfab.objects.file import File
 from netfab.plan.facts import Facts
+from netfab.plan.leases import Lease
 from netfab.plan.planner import plan, summary
 from netfab.remote import answers, asking, nodes
 from netfab.remote.images import _give_blob, give
 from netfab.remote.messages import PROTOCOL, BadMessage, Message
+from netfab.remote.orders import leases_of
 from netfab.remote.party import party
 from netfab.remote.planning import planned
 from netfab.store.book import Entry, Others
@@ -143,6 +146,52 @@ def test_a_first_word_of_no_sense_is_the_error_of_its_host(key: str) -> None:
         with pytest.raises(BadMessage, match=r"^h1 gives an invalid answer: ") as caught:
             planned_with(said)
         assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    "lease",
+    [
+        ["subnet", "lan/4", "10.0.0.1/24"],
+        ["address", "lan/web#1/4", "\x1b[2J"],
+        ["bridge", "lan", "../lan"],
+        ["mac", "lan", "02:00"],
+        ["vni", "lan", "-1"],
+        ["esp", "h1 h2", "1"],
+    ],
+)
+def test_a_lease_that_no_planner_made_is_the_error_of_its_host(lease: list[str]) -> None:
+    with pytest.raises(BadMessage, match=r"^h1 gives an answer of no sense: ") as caught:
+        planned_with(HELLO | {"leases": [lease]})
+
+    assert caught.value.message.isprintable()
+
+
+def test_a_host_does_not_say_where_others_keep_their_files() -> None:
+    two = load(
+        b"hosts: {h1: {}, h2: {}}\nnetworks: {lan: {}}\n"
+        b"nodes: {web: {networks: [lan], runs_on: h2, command: [sleep, inf]}}",
+        "shop.yaml",
+        "/",
+        {},
+    )
+    said = {"h1": HELLO | {"run": "/etc/cron.d"}, "h2": HELLO}
+
+    with party(dict.fromkeys(said, "root@"), Where(), lambda host, *_: Saying(said[host])) as together:
+        made = planned(two, together, ["h1", "h2"], None, Others()).plans["h2"].fabric.values()
+
+    paths = [thing.path for thing in made if isinstance(thing, File)]
+    assert paths
+    assert all(path.startswith("/run/netfab/shop/") for path in paths)
+
+
+def test_a_host_that_says_it_knows_best_does_not_have_a_key_of_others_used_again() -> None:
+    lying, knowing = Lease("esp", "h2 h3", "1 0123abcd"), Lease("esp", "h2 h3", "7 0123abcd")
+    said = {
+        "h1": answers.hello(HELLO | {"generation": 99, "leases": [list(lying)]}),
+        "h2": answers.hello(HELLO | {"generation": 5, "leases": [list(knowing)]}),
+    }
+
+    assert leases_of(said, None) == {lying, knowing}
 
 
 def test_a_guest_that_another_host_lacks_is_told_where_the_file_names_it() -> None:
