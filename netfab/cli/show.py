@@ -105,8 +105,8 @@ def show_data(data: Any, output: str, table: Callable[[], Iterable[Sequence[str]
 
 
 def show_table(rows: Iterable[Sequence[str]]) -> None:
-    """Columns as wide as they need to be; never cut."""
-    table = [[printable(cell) for cell in row] for row in rows]
+    """Columns as wide as they need to be; never cut. A row is one line, whatever is in it."""
+    table = [[printable(cell).replace("\n", "\\n").replace("\t", "\\t") for cell in row] for row in rows]
     if not table:
         return
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]

@@ -140,8 +140,7 @@ class Server:
                 return response
             response.close()
             following = urljoin(url, location)
-            if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
-                raise RegistryError(f"{self.registry} redirects to {following}, which is without TLS")
+            self._refuse_without_tls(url, following)
             url = following
         raise RegistryError(f"{self.registry} redirects without end")
 
@@ -151,8 +150,16 @@ class Server:
         return "registry-1.docker.io" if self.registry == HUB else self.registry
 
     def url(self, path: str) -> str:
-        """An absolute URL; of one that the registry gave it stays as it is."""
-        return urljoin(f"{self._schemes[0]}://{self.registry_host}/", path)
+        """An absolute URL; of one that the registry gave it stays as it is. Raises RegistryError."""
+        ours = f"{self._schemes[0]}://{self.registry_host}/"
+        found = urljoin(ours, path)
+        self._refuse_without_tls(ours, found)
+        return found
+
+    def _refuse_without_tls(self, url: str, following: str) -> None:
+        """What follows would be seen by everybody, and our token with it."""
+        if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
+            raise RegistryError(f"{self.registry} redirects to {following}, which is without TLS")
 
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: Any, insecure: bool | None = None

@@ -52,6 +52,8 @@ def _made_decoder(hint: Any) -> Decoder:
     some = [argument for argument in arguments or (hint,) if argument is not type(None)]
     if some and all(getattr(argument, "__module__", "") == "ipaddress" for argument in some):
         parse = ip_network if "Network" in some[0].__name__ else ip_address
+        if len(some) == len(arguments or (hint,)):
+            return parse
         return lambda value: None if value is None else parse(value)
     if len(some) < len(arguments):
         (only,) = map(decoder, some)

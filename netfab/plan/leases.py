@@ -37,7 +37,7 @@ _READ: Mapping[str, Callable[[str], object]] = {
 
 def read_lease(lease: Lease) -> Lease:
     """One that a host has, or others share. Raises ValueError where a planner could make nothing of it."""
-    if lease.kind in _READ and not _READ[lease.kind](lease.value):
+    if lease.kind in _READ and not (lease.key.split() and _READ[lease.kind](lease.value)):
         raise ValueError(f"{lease.kind} of {lease.key} is {lease.value!r:.60}")
     return lease
 

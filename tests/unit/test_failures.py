@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from netfab.cli.main import cli, main
+from netfab.cli.show import show_table
 from netfab.errors import Interrupted
 
 
@@ -80,3 +81,9 @@ def test_what_a_signal_undid_is_not_all_that_was_done_before_it(
 
     assert main() == 130
     assert capfd.readouterr().err == "netfab: error: interrupted by SIGINT\n"
+
+
+def test_what_is_in_a_table_forges_no_row_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table([("NODE", "COMMAND"), ("web", "sh -c true\nfake\tdata\x1b[2J")])
+
+    assert capsys.readouterr().out.splitlines()[1:] == [r"web   sh -c true\nfake\tdata\x1b[2J"]

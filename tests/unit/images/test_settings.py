@@ -10,6 +10,7 @@ import pytest
 
 from netfab.errors import NetfabError
 from netfab.images import settings as module
+from netfab.images.http import Server
 from netfab.images.settings import Settings, settings, tls
 
 
@@ -70,3 +71,9 @@ def test_a_key_that_has_a_passphrase_is_told_and_nobody_is_asked(
 )
 def test_only_loopback_and_what_is_listed_may_do_without_tls(registry: str, may: bool) -> None:
     assert Settings((), ("r:5000", "10.1.0.0/16", "nonsense/x")).may_be_insecure(registry) is may
+
+
+@pytest.mark.parametrize("path", ["http://r.example/v2/uploads/1", "http://elsewhere/1"])
+def test_where_a_registry_with_tls_has_us_send_a_blob_has_it_too(path: str) -> None:
+    with pytest.raises(NetfabError, match="is without TLS"):
+        Server("r.example", Settings((), ()), "").url(path)

@@ -131,7 +131,7 @@ WRONG = {
     "summary": {"nodes": {"web": 7}},
     "commands": 7,
     "leases": [["subnet"]],
-    "facts": [[7]],
+    "facts": [[[None, "nobody's"]]],
     "unfound": {"netns:web": ["no hint"]},
     "networks": {"shop": 7},
     "mtus": {"vx1000": "1450"},
@@ -156,6 +156,7 @@ def test_a_first_word_of_no_sense_is_the_error_of_its_host(key: str) -> None:
         ["bridge", "lan", "../lan"],
         ["mac", "lan", "02:00"],
         ["vni", "lan", "-1"],
+        ["vni", "", "1000"],
         ["esp", "h1 h2", "1"],
     ],
 )
