@@ -14,7 +14,7 @@ from netfab.runtime.paths import Paths
 from netfab.store.store import Record
 from netfab.topology.suggest import nearest
 from netfab.tuples import NamedTuple
-from netfab.where import HERE, Where, need_root, read_store, records
+from netfab.where import HERE, Where, need_root, read_store, records, records_of_any
 
 if TYPE_CHECKING:
     from netfab.engine.diff import Change
@@ -31,10 +31,9 @@ def node_of(node: str, where: Where = HERE) -> tuple[Record, str, dict[str, Any]
     """
     fabric_name, _, name = node.rpartition("/")
     found = []
-    with read_store(where) as store:
-        for record in store.records():
-            if fabric_name in ("", record.name) and name in (nodes := json.loads(record.summary)["nodes"]):
-                found.append((record, name, nodes[name]))
+    for record in records_of_any(where):  # with a full disk, too: who fills it has to be stopped
+        if fabric_name in ("", record.name) and name in (nodes := json.loads(record.summary)["nodes"]):
+            found.append((record, name, nodes[name]))
     if len(found) == 1:
         return found[0]
     if found:
@@ -259,7 +258,7 @@ def programs(where: Where = HERE) -> list[dict[str, Any]]:
             "published": nodes[name]["published"] if name in nodes else [],
             "command": list(one.spec.argv),
         }
-        for record in records(where)
+        for record in records_of_any(where)
         for nodes in [json.loads(record.summary)["nodes"]]
         for name, one in containers(Paths(record.name, where.run, where.state)).items()
     ]

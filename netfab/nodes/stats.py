@@ -13,7 +13,7 @@ from netfab.runtime.paths import Paths
 from netfab.runtime.status import status
 from netfab.runtime.usage import Usage, usage_of
 from netfab.system.rest import rest
-from netfab.where import HERE, Where, need_root, records
+from netfab.where import HERE, Where, need_root, records_of_any
 
 Uses = Mapping[tuple[str, str], Usage]  # by fabric and node
 
@@ -41,7 +41,7 @@ def usage(nodes: Iterable[str] | None = None, where: Where = HERE) -> dict[tuple
     """What the programs of nodes use, of those that run; None: all of this host. Raises NetfabError."""
     need_root("stats")
     if nodes is None:
-        wanted, fabrics = None, [one.name for one in records(where)]
+        wanted, fabrics = None, [one.name for one in records_of_any(where)]
     else:
         wanted = {(record.name, name) for record, name, _ in (node_of(node, where) for node in nodes)}
         fabrics = list(dict.fromkeys(fabric for fabric, _ in sorted(wanted)))

@@ -105,3 +105,19 @@ def test_what_looks_into_a_store_makes_none_and_says_how_a_lost_one_is_rebuilt(l
     assert "web" in lab.netfab("status").out
     lab.shell(f"rm -r {STATE}")
     assert lab.netfab("destroy", "--all", "--yes").out == "Destroyed pair.\n"
+
+
+@pytest.mark.parametrize("trouble", ["corrupt", "full"])
+def test_a_program_can_be_looked_at_and_stopped_whatever_is_wrong_with_the_store(
+    lab: Lab, trouble: str
+) -> None:
+    lab.shell(SMALL_DISK)
+    lab.write("name: pair\nnodes: {web: {command: [sleep, inf]}}\n")
+    lab.netfab("apply")
+    lab.shell(TROUBLES[trouble])
+
+    assert lab.netfab("exec", "web", "echo", "here").out == "here\n"
+    lab.netfab("stop", "web")
+
+    (web,) = lab.netfab("ps", "-a", "-o", "json").json["nodes"]
+    assert web["state"] == "stopped"
