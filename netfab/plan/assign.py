@@ -128,9 +128,9 @@ def addresses_of(
             if not (seat.port.no_address or seat.port.dhcp)
             and all(written.version != family for written in seat.port.addresses)
         ]
-        if gateway := _gateway_seat(planned, seats, spec, family, held):
+        address = _first(pool.prefix)
+        if gateway := _gateway_seat(planned, seats, spec, address, held):
             planned.remove(gateway)
-            address = _first(pool.prefix)
             _hold(pool, address, gateway.holder, gateway.at.own)
             chosen[gateway.key].append(Assigned(address, pool.prefix))
             if gateway.is_hosts:
@@ -149,16 +149,20 @@ def _gateway_seat(
     planned: Iterable[Seat],
     seats: Sequence[Seat],
     spec: Network | Link,
-    family: int,
+    address: Address,
     held: Mapping[tuple[str, str], str],
 ) -> Seat | None:
     """Who has the first usable address: the gateway node by its first interface, unless it writes one.
 
-    Of several hosts the first, unless it is leased another.
+    Of several hosts the first, unless it is leased another, or another had it before.
     """
+    family = address.version
     first = next((seat for seat in seats if seat.is_hosts), None)
     if first is not None:
-        return first if first in planned and ("address", f"{first.key}/{family}") not in held else None
+        if first not in planned or ("address", f"{first.key}/{family}") in held:
+            return None
+        leased = {held.get(("address", f"{seat.key}/{family}")) for seat in seats}
+        return first if str(address) not in leased else None
     if not isinstance(spec, Network) or not isinstance(spec.gateway, NodeGateway):
         return None
     node = spec.gateway.node

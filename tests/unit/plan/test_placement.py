@@ -233,6 +233,19 @@ def test_a_host_that_joins_takes_no_address_that_is_leased() -> None:
     assert [str(a.address) for a in of_kind(plans["h2"], Address)] == ["10.0.0.5"]
 
 
+def test_a_host_that_joins_takes_no_address_of_anothers_where_the_file_names_it_first() -> None:
+    nodes = "networks: {lan: {hosts: [%s]}}\nnodes: {n1..3: {networks: [lan], runs_on: h2}}"
+    leases = planned(TWO + nodes % "h2")["h2"].layout.wants
+
+    plans = planned(TWO + nodes % "h1, h2", leases)
+
+    own = {
+        host: [str(thing.address) for thing in of_kind(plan, Address) if thing.link.space == HOST]
+        for host, plan in plans.items()
+    }
+    assert own == {"h1": ["10.0.0.5"], "h2": ["10.0.0.1"]}
+
+
 def test_a_network_of_one_host_is_only_there_and_has_no_tunnel() -> None:
     plans = planned(TWO + "networks: {lan: {}}\nnodes: {a: {networks: [lan], runs_on: h2}}")
 
