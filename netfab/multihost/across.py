@@ -156,7 +156,7 @@ def apply(
                 absent = {*hosts, *gone} - made.said.keys() - {*forget}
                 begun = entry_for(topology, file, {**hosts, **gone}, made, entry, absent)
                 orders = dict(orders_for(topology, made, begun, take_over, cleared, confirm))
-                left = {*(cleared.keys() & made.said), *forget}
+                left = {host for host, order in orders.items() if not order.fabric} | {*forget}
                 hosts_then = {host: ssh for host, ssh in begun.hosts.items() if host not in left}
                 text = kept_text(written) if not only else entry.topology if entry else ""
                 decided = begun._replace(hosts=hosts_then, topology=text)

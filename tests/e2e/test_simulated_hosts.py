@@ -118,6 +118,18 @@ def test_what_others_change_on_a_simulated_host_is_named_with_it_and_repaired(la
     assert result.out.endswith("No changes. The kernel matches pair.\n")
 
 
+def test_a_host_that_has_nothing_of_the_fabric_is_in_no_commands_way(lab: Lab) -> None:
+    spare = PAIR.replace("hosts: {", "hosts: {h3: {address: 192.0.2.13, ssh: root@192.0.2.13}, ")
+    lab.write(spare + "checks: [host reaches a]\n")
+    looks = [*["status", "drift", "check", "ls"], "why a b"]
+
+    moved = "netfab apply --set 'nodes.b.runs_on=h3'"
+    result = in_lab(lab, "; ".join(f"netfab {look}" for look in looks) + f"; {moved}; netfab status")
+
+    assert result.code == 0, result.err
+    assert {tuple(line.split()[:2]) for line in result.out.splitlines()[-2:]} == {("h1", "a"), ("h3", "b")}
+
+
 def test_a_command_runs_on_a_simulated_host_by_the_hosts_name(lab: Lab) -> None:
     lab.write(PAIR)
 
