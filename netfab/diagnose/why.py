@@ -7,6 +7,7 @@ that finds nothing, nft traces who drops it, on all hosts of the way at once; dr
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 from netfab.diagnose.answer import Answer
@@ -17,7 +18,7 @@ from netfab.diagnose.walk import Walked, walk
 from netfab.diagnose.world import Cable, Owner, World
 from netfab.errors import NetfabError
 from netfab.kernel.trace import Dropped, Match
-from netfab.objects.view import Link, View, Way
+from netfab.objects.view import Link, Space, View, Way
 from netfab.system.rest import rest
 from netfab.topology.checks import HOST as THE_HOST
 from netfab.topology.checks import INTERNET, is_address
@@ -76,6 +77,10 @@ def hosts_of(check: Check, summary: Mapping[str, Any], hosts: Collection[str]) -
     ends = {str(nodes[end]["host"]) for end in (trial.source, trial.receiver) if end in nodes}
     begin = {check.source} & {*hosts} if check.source not in nodes else set()
     return hosts if check.source == THE_HOST else (ends | begin) or hosts
+
+
+def _forwards(space: Space) -> bool:
+    return any(space.forwarding) or any(link.forwarding for link in space.links)
 
 
 def _answer(asking: _Asking) -> Answer:
@@ -188,8 +193,8 @@ class _Asking:
         yield from self._of_names()
         if self.there.wrong:
             wrong = self.there.wrong
-            separate = wrong.no_route and self.trial.receiver and not drifted(self.world.views, wrong)
-            yield self._separate() if separate else wrong
+            no_way = wrong.no_route and self.trial.receiver and not drifted(self.world.views, wrong)
+            yield self._separate() if no_way and not self._joined() else wrong
         yield from self._of_the_way_back()
         if refused:  # by the node's own kernel, mostly: it has come so far
             yield from self._of_the_program()
@@ -206,9 +211,25 @@ class _Asking:
         names = self._names() or {}
         if names and target not in names:
             yield self._separate()
-        elif wrong := [each for each in names.get(target, ()) if each not in self.trial.addresses]:
+        elif wrong := [each for each in names.get(target, ()) if each not in self._addresses_of_end()]:
             planned = ", ".join(self.trial.addresses)
             yield Finding(f"{source} takes {target} to be at {wrong[0]}, and it is at {planned}", traces=file)
+
+    def _addresses_of_end(self) -> set[str]:
+        """Those that were planned for its interfaces, and what else it has, as a routed loopback."""
+        space = self.world.space(self.end) if self.end else None
+        found = [address for _, address in space.addresses] if space else []
+        return {*self.trial.addresses, *(each for each in found if not ip_address(each).is_loopback)}
+
+    def _joined(self) -> bool:
+        """Whether routers lie between both ends: then they should know a way, by what they run themselves."""
+        on = {name: {*node["addresses"]} for name, node in self._nodes.items()}
+        spaces = {name: self.world.space(self._place(name)) for name in on}
+        routers = [on[name] for name, space in spaces.items() if space and _forwards(space)]
+        reached = set(on.get(self.trial.source, ()))
+        while more := {each for near in routers if near & reached for each in near - reached}:
+            reached |= more
+        return bool(reached & on.get(self.trial.target, set()))
 
     def _without_address(self) -> Finding:
         target = self.trial.target

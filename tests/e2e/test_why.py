@@ -301,6 +301,29 @@ def test_of_several_addresses_the_way_is_to_one_that_the_source_has_a_route_to(l
         assert "h has no address of its own: its network is the host's" in said
 
 
+OWN_ROUTES = """\
+name: shop
+networks: {front: {gateway: r1}, back: {gateway: r2}}
+nodes:
+  r1..2: {forward: true, loopback: true, routes: none}
+  a: {networks: [front]}
+  b: {networks: [back]}
+links: [[r1, r2]]
+"""
+
+
+def test_where_routers_have_their_own_ways_the_one_that_lacks_it_is_named(lab: Lab) -> None:
+    lab.write(OWN_ROUTES)
+    lab.netfab("apply")
+    loopback = lab.run("ip", "-n", "shop.r2", "-4", "-o", "address", "show", "lo", "scope", "global").out
+    address = loopback.split()[3].removesuffix("/32")
+
+    said = [lab.netfab("why", *ends, code=1).out for ends in (("r1", "r2"), ("a", "b"))]
+
+    assert f"r1 has no route to {address}" in said[0]
+    assert "r1 has no route to 10." in said[1]
+
+
 PAIR = """\
 name: pair
 hosts: {h1: {address: 192.0.2.11}, h2: {address: 192.0.2.12, ssh: root@192.0.2.12}}
