@@ -15,7 +15,7 @@ from netfab.cli.context import need_terminal, output_json, where_of
 from netfab.cli.failures import end_in_part, show_error
 from netfab.cli.files import far_nodes, known_fabrics
 from netfab.cli.options import env_file_option, env_option, variables
-from netfab.errors import ContainerFailed, Interrupted, NetfabError, NotReached, raise_all
+from netfab.errors import ContainerFailed, Interrupted, NetfabError, NotReached, StoreError, raise_all
 
 ENDED = ("exited", "stopped")
 
@@ -196,9 +196,15 @@ def ps_command(
     Exits with 1 when a host of a fabric is not reached.
     """
     from netfab.cli import show
+    from netfab.where import refuse_lost
 
+    where = where_of(ctx)
     everything = everything or any(key == "status" for key, _ in filters)
-    every, missing = _all_programs(where_of(ctx))
+    every, missing = _all_programs(where)
+    try:
+        refuse_lost(where)
+    except StoreError as error:
+        missing.append(error)
     found = [one for one in every if everything or one["state"] not in ENDED]
     found = [one for one in found if _passes(one, filters)]
     if quiet:

@@ -96,7 +96,7 @@ def test_what_looks_into_a_store_makes_none_and_says_how_a_lost_one_is_rebuilt(l
     for words in (("status",), ("drift", "pair")):
         said = lab.netfab(*words, code=1).err
         assert "hint: the store lost pair: `netfab recover` rebuilds it\n" in said
-    for words in (("ls",), ("drift", "--all"), ("reconcile", "--all")):
+    for words in (("ls",), ("ps",), ("drift", "--all"), ("reconcile", "--all")):
         said = lab.netfab(*words, code=1).err
         assert said == "netfab: error: the store lost pair\nhint: `netfab recover` rebuilds it\n"
 
