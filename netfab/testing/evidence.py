@@ -16,6 +16,7 @@ from netfab.testing import whole
 from netfab.testing.fabric import Fabric
 from netfab.testing.node import Verdict
 
+_LAST = 20  # steps of a test that are told where nothing is wrong any more; one that polls has hundreds
 HANGS = (NetfabError, OSError, EOFError)  # when the sandbox itself is gone: what can be kept is kept
 
 
@@ -73,11 +74,14 @@ def _why(fabric: Fabric) -> str:
 
 
 def _all_is_well(fabric: Fabric) -> Iterator[str]:
-    """And what the test did and saw before, which may be undone: at the end of a `with` it is."""
+    """And what the test did and saw last, which may be undone: at the end of a `with` it is."""
     yield "now every check that was tried holds, and all is as it was applied; before, in this test:"
     noted = [what for _, what in fabric.timeline]
     begun = max((number for number, what in enumerate(noted) if what.startswith("test ")), default=-1)
-    yield from noted[begun + 1 :] or ["nothing that was noted"]
+    done = noted[begun + 1 :] or ["nothing that was noted"]
+    if len(done) > _LAST:
+        yield f"({len(done) - _LAST} steps, in timeline.txt)"
+    yield from done[-_LAST:]
 
 
 def _failing(fabric: Fabric) -> list[Verdict]:

@@ -53,8 +53,8 @@ def scapy(module: str) -> Any:
         return import_module(f"scapy.{module}")
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] != "scapy":
-            raise NetfabError(f"scapy needs {error.name}, which is not installed") from error
-        raise NetfabError("packets are scapy's, which is not installed", hint="pip install scapy") from error
+            raise NetfabError(f"scapy needs {error.name}, which is not installed") from None
+        raise NetfabError("packets are scapy's, which is not installed", hint="pip install scapy") from None
 
 
 def _heard(door: socket.socket, within: float) -> Iterator[bytes]:

@@ -40,3 +40,13 @@ def test_what_a_test_did_and_undid_is_told_where_all_is_well_again(tmp_path: Pat
         "  partition: a | b\n"
         "  healed\n"
     )
+
+
+def test_of_a_test_that_polls_the_last_steps_are_told(tmp_path: Path) -> None:
+    polled = [f"client: GET / of web: 503 ({number})" for number in range(500)]
+
+    evidence.keep(fabric("test one", *polled, "partition: a | b"), tmp_path / "kept", tmp_path)
+
+    told = (tmp_path / "kept" / "why.txt").read_text().splitlines()
+    assert told[1] == "  (481 steps, in timeline.txt)"
+    assert (len(told), told[-1]) == (22, "  partition: a | b")

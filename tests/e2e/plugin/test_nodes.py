@@ -275,8 +275,13 @@ def test_packets_without_scapy_say_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "scapy.layers.inet6", None)
 
-    with netfab_module["web"].capture("eth0") as seen, pytest.raises(NetfabError, match="not installed"):
+    with (
+        netfab_module["web"].capture("eth0") as seen,
+        pytest.raises(NetfabError, match="not installed") as raised,
+    ):
         seen.count()
+
+    assert raised.value.__cause__ is None, "nobody wants to read how Python looked for it"
 
 
 def test_what_scapy_itself_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
