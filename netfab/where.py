@@ -170,18 +170,28 @@ def opened_store(where: Where) -> Iterator[Store]:
 
 @contextmanager
 def read_store(where: Where) -> Iterator[Store]:
-    """The store, to look into: where there is none, none is made. Raises StoreError."""
-    if where.store is not None or os.geteuid() != 0 or os.path.lexists(f"{where.state}/store.sqlite"):
+    """The store, to look into: it needs no room, and where there is none, none is made. Raises StoreError."""
+    if where.store is not None or os.geteuid() != 0:
         with opened_store(where) as store:
             yield store
         return
     from netfab.store.sqlite import SqliteStore
 
-    empty: Any = SqliteStore.empty()
+    found: Any
+    if not os.path.lexists(f"{where.state}/store.sqlite"):
+        found = SqliteStore.empty()
+    else:
+        try:
+            found = SqliteStore(where.state)
+        except StoreError as error:
+            try:
+                found = SqliteStore.to_read(where.state)
+            except StoreError:
+                raise error from None
     try:
-        yield empty
+        yield found
     finally:
-        empty.close()
+        found.close()
 
 
 def records(where: Where = HERE) -> list[Record]:

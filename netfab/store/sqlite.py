@@ -11,11 +11,12 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from errno import ELOOP
 from ipaddress import ip_network
 from time import monotonic
 from typing import Self
+from urllib.parse import quote
 
 from netfab.errors import StoreError
 from netfab.plan.leases import HeldSubnet, Lease
@@ -46,13 +47,7 @@ class SqliteStore:
         self.path = f"{directory}/store.sqlite"
         with self._as_store_error():
             os.makedirs(directory, 0o700, exist_ok=True)
-            found = os.stat(directory)
-            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-                owner = f"it belongs to user {found.st_uid} and has mode {found.st_mode & 0o777:o}"
-                raise StoreError(
-                    f"{directory} is not safe: {owner}",
-                    hint=f"chown {os.geteuid()} {directory} && chmod 700 {directory}",
-                )
+            _refuse_unsafe(directory)
             with _alone(directory):  # becoming a WAL store is the one step that waits for nobody and fails
                 _make_private(self.path)
                 self._db = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
@@ -68,6 +63,27 @@ class SqliteStore:
         made = cls.__new__(cls)
         made.path, made._db = "", sqlite3.connect(":memory:", isolation_level=None)
         made._upgrade()
+        return made
+
+    @classmethod
+    def to_read(cls, directory: str) -> Self:
+        """What was written down, where SQLite has no room beside it, as on a full disk. It can't be changed.
+
+        Raises StoreError, also where a process that was killed left what is not in the file yet.
+        """
+        made = cls.__new__(cls)
+        made.path = f"{directory}/store.sqlite"
+        with made._as_store_error():
+            _refuse_unsafe(directory)
+            with _alone(directory):  # nobody begins to write meanwhile
+                with suppress(FileNotFoundError):
+                    if os.stat(f"{made.path}-wal").st_size:
+                        raise StoreError(f"{made.path}: it is not whole without its -wal")
+                with closing(sqlite3.connect(f"file:{quote(made.path)}?immutable=1", uri=True)) as file:
+                    made._db = sqlite3.connect(":memory:", isolation_level=None)
+                    file.backup(made._db)
+            made._upgrade()
+            made._db.execute("PRAGMA query_only=1")
         return made
 
     def _prepare(self) -> None:
@@ -284,6 +300,16 @@ def _wait_for_turn(fd: int) -> None:
 
         with suppress(Expired):
             lock_within(fd, monotonic() + _PATIENCE)
+
+
+def _refuse_unsafe(directory: str) -> None:
+    found = os.stat(directory)
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        owner = f"it belongs to user {found.st_uid} and has mode {found.st_mode & 0o777:o}"
+        raise StoreError(
+            f"{directory} is not safe: {owner}",
+            hint=f"chown {os.geteuid()} {directory} && chmod 700 {directory}",
+        )
 
 
 def _code(error: Exception) -> int:

@@ -85,6 +85,30 @@ def test_recover_names_fabrics_of_which_only_the_kernel_knows_and_the_hint_works
     assert differences(before, _on_the_network(lab)) == []
 
 
+def test_what_runs_is_looked_at_and_stopped_on_a_full_disk(lab: Lab) -> None:
+    lab.shell(SMALL_DISK)
+    lab.write(f"{PAIR}  job: {{command: [sh, -c, 'echo made; exec sleep 1000'], ready: {{log: made}}}}\n")
+    lab.netfab("apply")
+    lab.shell(TROUBLES["full"])
+
+    assert lab.netfab("drift").out == "No changes. The kernel matches pair.\n"
+    assert [line.split()[:2] for line in lab.netfab("ls").out.splitlines()[1:]] == [["pair", "3"]]
+    assert lab.netfab("logs", "job").out == "made\n"
+    assert lab.netfab("exec", "web", "echo", "hello").out == "hello\n"
+    assert "job     running" in lab.netfab("status").out
+    lab.netfab("stop", "-t", "0", "job")
+    assert lab.netfab("ps", "-a").out.split("\n")[1].split()[3] == "stopped"
+    assert "the disk is full" in lab.netfab("apply", code=1).err
+
+
+def test_a_store_on_a_read_only_disk_is_read(lab: Lab) -> None:
+    _applied(lab)
+    lab.shell(TROUBLES["read-only"])
+
+    assert lab.netfab("drift").out == "No changes. The kernel matches pair.\n"
+    assert "web     up" in lab.netfab("status").out
+
+
 def test_what_looks_into_a_store_makes_none_and_says_how_a_lost_one_is_rebuilt(lab: Lab) -> None:
     assert "`netfab apply FILE` makes one" in lab.netfab("status", "pair", code=1).err
     assert lab.netfab("ls").out == "FABRIC  NODES  NETWORKS  FILE\n"
