@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -211,7 +212,8 @@ def ps_command(
         for one in found:
             click.echo(show.printable(f"{one['fabric']}/{one['node']}"))
     else:
-        show.show_data({"version": 1, "nodes": found}, output, lambda: _rows(found, in_full))
+        named = found if in_full else _with_names(found, where)
+        show.show_data({"version": 1, "nodes": found}, output, lambda: _rows(named, in_full))
     end_in_part(missing)
 
 
@@ -242,9 +244,23 @@ def _rows(found: list[dict[str, Any]], in_full: bool) -> Iterator[Sequence[str]]
         )
 
 
+def _with_names(programs: list[dict[str, Any]], where: Any) -> list[dict[str, Any]]:
+    """With what their images are called here, where they are called anything."""
+    if not any(one.get("image", "").startswith("sha256:") for one in programs):
+        return programs
+    from netfab.images.naming import called
+
+    names: dict[str, str] = {}
+    with suppress(NetfabError):  # it is for `netfab images` to say what is wrong with them
+        names = called(where)
+    return [{**one, "image": names.get(one.get("image", ""), one.get("image", ""))} for one in programs]
+
+
 def _short(image: str) -> str:
-    """An id as docker shows it; the last part of a path."""
-    return image.removeprefix("sha256:")[:12] if image.startswith("sha256:") else image.rpartition("/")[2]
+    """An id as docker shows it; the last part of a path; a name as it is."""
+    if image.startswith("sha256:"):
+        return image.removeprefix("sha256:")[:12]
+    return image.rpartition("/")[2] if image.startswith("/") else image
 
 
 def _lines(_: click.Context, __: click.Parameter, text: str | None) -> int | None:

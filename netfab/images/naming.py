@@ -107,6 +107,11 @@ def images(where: Place) -> list[Listed]:
     return sorted(found, key=lambda line: (line.created, line.repository, line.tag), reverse=True)
 
 
+def called(where: Place) -> dict[str, str]:
+    """The first name with a tag that each image has, by its id. Raises NetfabError."""
+    return {line.id: f"{line.repository}:{line.tag}" for line in reversed(images(where)) if line.tag}
+
+
 def _lines(index: Index, image: str, known: Known) -> list[Listed]:
     """One for each name; what was pulled by its digest alone has no tag."""
     means = [reference(name) for name in index.names_of(image)]

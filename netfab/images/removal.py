@@ -60,7 +60,10 @@ def remove(where: Place, words: Iterable[str], used: Used, force: bool = False) 
             gone = [image for image in ids if not any("@" not in name for name in index.names_of(image))]
             for image in gone:
                 if image in in_use:
-                    raise NetfabError(f"image {image[7:19]} is used by a fabric", hint="destroy that first")
+                    raise NetfabError(
+                        f"image {image[7:19]} is used by a fabric",
+                        hint="`netfab ps -a` says which; `netfab destroy` it, or `netfab rm` the container",
+                    )
                 untagged += _forget(index, image)
         return Removed(tuple(untagged), tuple(gone), _sweep(layout, index))
 

@@ -144,6 +144,9 @@ def test_an_archive_runs_without_a_registry(lab: Lab, form: str) -> None:
     (line,) = lab.netfab("images", "-a", "-o", "json").json["images"]
     used = lab.netfab("rmi", line["id"][7:19], code=1)
     assert "is used by a fabric" in used.err
+    lab.netfab("tag", line["id"][7:19], "localhost:5000/a/web:1")
+    assert lab.netfab("ps").out.splitlines()[1].split()[:3] == ["shop", "web", "localhost:5000/a/web:1"]
+    assert line["id"] in lab.netfab("ps", "--no-trunc").out
     lab.netfab("prune", "-a", "--force")
     lab.netfab("destroy", "shop")
     assert line["id"] in lab.netfab("prune", "-a", "--force").out
