@@ -55,6 +55,7 @@ from netfab.where import (
     records,
     records_of_any,
     refuse_another,
+    refuse_elsewhere,
     whole_record,
 )
 
@@ -150,6 +151,8 @@ def apply(
         begun = found is not record  # by an apply that was killed: the state before is the one before that
         topology = shared_bridges.joined(topology, shared_bridges.networks_of(store))
         refuse_another(found, file, take_over)
+        if found is None:
+            refuse_elsewhere(name, where)
         if found is None and not second:
             _refuse_renamed(name, file, store)
         last = before.applied()

@@ -286,6 +286,18 @@ def refuse_another(record: Record | Entry | None, file: str, take_over: bool = F
         raise AppliedElsewhere(record.name, record.file, file)
 
 
+def refuse_elsewhere(name: str, where: Where) -> None:
+    """Raises NetfabError where this machine has a fabric of that name on others: commands mean that one."""
+    entry = opened_book(where).entry(name)
+    if entry is not None:
+        hosts, ways = ", ".join(entry.hosts), list(entry.hosts.values())
+        again = f"`--ssh {ways[0]}` goes on there; " if ways == [*entry.hosts] and len(ways) == 1 else ""
+        raise NetfabError(
+            f"fabric {name} is on {hosts}, and would be here a second time",
+            hint=f"{again}`netfab destroy {name}` ends that one, --name makes another",
+        )
+
+
 class Kept(NamedTuple):
     """What the store has of a fabric, in its own words: kinds that nobody asks for are not decoded."""
 

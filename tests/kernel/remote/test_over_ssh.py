@@ -62,6 +62,20 @@ def test_a_fabric_is_made_and_looked_at_and_destroyed_on_a_far_host(
     assert fars["h1"].left() == []
 
 
+def test_a_fabric_that_is_on_a_far_host_is_not_made_here_by_an_apply_that_forgets_to_say_where(
+    netfab: Netfab, fars: dict[str, Far]
+) -> None:
+    netfab("apply", "--ssh", THERE)
+
+    said = netfab("apply", code=1).stderr
+
+    assert "fabric shop is on root@192.0.2.1, and would be here a second time" in said
+    assert "`--ssh root@192.0.2.1` goes on there" in said
+    netfab("destroy")
+    assert "Applied: " in netfab("apply").stdout
+    netfab("destroy")
+
+
 def test_what_was_saved_is_applied_there_and_stays_when_it_is_confirmed(
     netfab: Netfab, fars: dict[str, Far]
 ) -> None:
