@@ -71,8 +71,9 @@ def runc(directory: str) -> Runtime:
 class Podman(NamedTuple):
     """Podman's containers, which one of the runtimes has under the same id."""
 
-    storage: tuple[str, ...]  # graphroot and runroot of storage.conf(5)
+    storage: tuple[str, ...]  # graphroot and runroot of storage.conf(5), where that says nothing else
     runtimes: tuple[Runtime, ...]
+    configuration: str = ""  # that storage.conf; "": none
     kind: str = "podman"
 
     def candidates(self) -> Iterator[Candidate]:
@@ -92,7 +93,7 @@ class Podman(NamedTuple):
 
     def _lists(self) -> Iterator[str]:
         """One directory for each storage driver; not every root has one."""
-        for root in self.storage:
+        for root in dict.fromkeys((*self.storage, *_roots_in(self.configuration))):
             with suppress(FileNotFoundError):
                 for name in sorted(os.listdir(root)):
                     if name.endswith("-containers"):
@@ -101,6 +102,22 @@ class Podman(NamedTuple):
 
     def _pid(self, id: str) -> Any:
         return next((pid for runtime in self.runtimes if (pid := runtime.pid(id))), None)
+
+
+def _roots_in(configuration: str) -> list[str]:
+    """Where it has Podman keep containers. Raises NoAnswer for what makes no sense."""
+    try:
+        with open(configuration, "rb") as file:
+            text = file.read(_MOST)
+    except OSError:
+        return []
+    import tomllib  # most hosts have no such file
+
+    try:
+        told = tomllib.loads(text.decode()).get("storage", {})
+        return [told[key] for key in ("graphroot", "runroot") if isinstance(told.get(key), str)]
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise NoAnswer(configuration, f"makes no sense: {error}") from error
 
 
 def _parsed(path: str) -> Any:

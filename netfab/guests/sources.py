@@ -25,6 +25,7 @@ class Sources(NamedTuple):
     docker: tuple[str, ...] = DAEMONS[:1]  # sockets of its API
     podman: tuple[str, ...] = DAEMONS[1:]  # sockets of its API, where that runs
     storage: tuple[str, ...] = ("/var/lib/containers/storage", "/run/containers/storage")  # Podman's
+    storage_conf: str = "/etc/containers/storage.conf"  # which may say otherwise
     crun: str = "/run/crun"  # the runtimes' --root
     runc: str = "/run/runc"
     lxc: str = "/var/lib/lxc"
@@ -44,7 +45,7 @@ class Sources(NamedTuple):
                 from netfab.guests.oci import Podman, crun, runc
 
                 yield from _engines(kind, self.podman)
-                yield Podman(self.storage, (crun(self.crun), runc(self.runc)))
+                yield Podman(self.storage, (crun(self.crun), runc(self.runc)), self.storage_conf)
             case "crun":
                 from netfab.guests.oci import crun
 
@@ -70,7 +71,7 @@ def _engines(kind: str, sockets: Iterable[str]) -> Iterator[Source]:
 
 
 def sources_of(environment: Mapping[str, str]) -> Sources:
-    """This host's, and the sockets that the commands of Docker and Podman would use in that environment.
+    """This host's, and what the commands of Docker and Podman would use in that environment.
 
     A DOCKER_HOST that is no unix socket is another host's, where nothing can be attached.
     """
@@ -81,4 +82,6 @@ def sources_of(environment: Mapping[str, str]) -> Sources:
     user = environment.get("XDG_RUNTIME_DIR", "")
     if user.startswith("/"):
         found = found._replace(podman=(*found.podman, f"{user}/podman/podman.sock"))
+    if configured := environment.get("CONTAINERS_STORAGE_CONF"):
+        found = found._replace(storage_conf=configured)
     return found

@@ -152,6 +152,20 @@ def test_containers_that_go_when_they_end_are_in_a_list_of_their_own(podman: Pod
     assert [one.name for one in podman.candidates()] == ["web", "db"]
 
 
+def test_podman_keeps_containers_where_its_configuration_says(podman: Podman, tmp_path: Path) -> None:
+    configuration = tmp_path / "storage.conf"
+    configuration.write_text(
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{podman.storage[0]}"\nrunroot = 7\n'
+    )
+    elsewhere = podman._replace(storage=("/nowhere",), configuration=str(configuration))
+
+    assert [one.name for one in elsewhere.candidates()] == ["web"]
+
+    configuration.write_text("graphroot")
+    with pytest.raises(NoAnswer, match="makes no sense"):
+        list(elsewhere.candidates())
+
+
 @pytest.mark.parametrize("number", [0, 1], ids=["crun", "runc"])
 def test_a_container_of_podman_is_the_runtimes_of_the_same_id(podman: Podman, number: int) -> None:
     write(podman.runtimes[number], ID)

@@ -30,6 +30,7 @@ def nobody(tmp_path: Path) -> Sources:
         docker=(f"{tmp_path}/docker.sock",),
         podman=(f"{tmp_path}/podman.sock",),
         storage=(f"{tmp_path}/storage",),
+        storage_conf=f"{tmp_path}/storage.conf",
         crun=f"{tmp_path}/crun",
         runc=f"{tmp_path}/runc",
         lxc=f"{tmp_path}/lxc",
