@@ -102,7 +102,7 @@ REFUSED = (
     ("--rm=true host true", 125, "Option '--rm' does not take a value."),
     ("--mount target=/data host true", 125, "--mount: type=volume is not here"),
     ("--mount type=tmpfs,target=/tmp host true", 125, "--mount: docker's type=tmpfs is not here"),
-    ("--mount type=bind,target=/tmp host true", 125, "says not what to show"),
+    ("--mount type=bind,target=/tmp host true", 125, "lacks a source or a target"),
     (
         "--mount type=bind,source=/none,target=/data,readonly=maybe host true",
         125,

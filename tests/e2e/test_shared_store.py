@@ -71,7 +71,7 @@ def test_without_its_store_a_fabric_is_seen_and_ended_but_not_changed(shop: Lab)
 
 
 def test_what_speaks_of_one_host_only_is_refused_by_name(shop: Lab) -> None:
-    assert "--host asks nobody" in shop.netfab("apply", "--host", "h1", "shop.yaml", code=1).err
+    assert "--host asks no other host" in shop.netfab("apply", "--host", "h1", "shop.yaml", code=1).err
     lab = shop.netfab("lab", "shop.yaml", "--", "true", code=1).err
     assert "shop.yaml:3:8: store: a lab is separate from everything" in lab
 

@@ -216,7 +216,7 @@ def test_a_table_that_changed_while_it_was_read_is_read_again(netlink: Netlink) 
 def test_a_table_that_changes_for_ever_is_an_error_and_no_hang(netlink: Netlink) -> None:
     netlink.__dict__["_socket"] = Scripted(netlink._socket, [_interrupted] * 1000)
 
-    with pytest.raises(KernelRefused, match="changed during each of ten readings"):
+    with pytest.raises(KernelRefused, match="changed during each of ten attempts"):
         links(netlink)
 
 

@@ -83,7 +83,7 @@ def test_that_nobody_takes_it_back_is_told_where_who_was_to_do_so_was_killed(
 ) -> None:
     monkeypatch.setattr(confirm, "_is_wanted", lambda *_: os._exit(1))
 
-    with pytest.raises(NetfabError, match="the change is made, and stays"):
+    with pytest.raises(NetfabError, match="the change stays"):
         lend(LONG)
 
     assert addresses("br0") == ["198.51.100.1/24"]

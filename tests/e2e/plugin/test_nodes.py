@@ -52,7 +52,7 @@ def test_a_program_that_fails_says_what_it_said(netfab_module: Fabric) -> None:
 
 
 def test_what_is_to_fail_and_does_not_is_told(netfab_module: Fabric) -> None:
-    with pytest.raises(Failed, match="was to fail"):
+    with pytest.raises(Failed, match="was expected to fail"):
         netfab_module["web"].fails("true")
 
 

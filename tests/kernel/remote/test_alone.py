@@ -88,5 +88,5 @@ def test_a_controller_goes_on_from_what_a_host_applied_by_itself(shop: Shop, far
 
 
 def test_a_host_that_the_file_does_not_have_is_no_host(shop: Shop) -> None:
-    with pytest.raises(NetfabError, match="for no host h3"):
+    with pytest.raises(NetfabError, match="has no host h3"):
         alone(shop, "h3")

@@ -326,7 +326,7 @@ def test_a_host_that_is_not_there_is_told_in_sshs_words(netfab: Netfab, tmp_path
 
 
 def test_a_destination_is_no_option_of_ssh(netfab: Netfab) -> None:
-    assert "nothing that ssh could log in to" in netfab("apply", "--ssh=-oProxyCommand=id", code=1).stderr
+    assert "not a destination for ssh" in netfab("apply", "--ssh=-oProxyCommand=id", code=1).stderr
 
 
 @pytest.mark.parametrize(
