@@ -1,6 +1,6 @@
-"""The public API: plan, apply, destroy, reconcile and their kin, as short functions that join the rooms.
+"""The public API: plan, apply, destroy, reconcile and the like, as short functions that join the packages.
 
-Every function takes a `Where`; nothing is global: a sandbox, a test and this machine are the same to it.
+Every function takes a `Where`; nothing is global: a sandbox, a test and this machine are all the same.
 """
 
 from __future__ import annotations
@@ -101,14 +101,14 @@ _ELSEWHERE |= {"destroy": "netfab.applying.destruction", "load": "netfab.files.l
 
 
 def __getattr__(name: str) -> Any:
-    """What no apply needs is elsewhere, and imported when it is asked for."""
+    """What apply does not need is defined elsewhere, and imported on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_ELSEWHERE.get(name, "netfab.queries.status")), name)
 
 
 def validate(topology: Topology) -> None:
-    """Raises NetfabError for what can't be planned on any host; what a host must be asked for is `plan`'s."""
+    """Raises NetfabError for what can't be planned on any host; `plan` checks the rest against this one."""
     from netfab.plan.layout import refuse_on_every_host
 
     refuse_on_every_host(topology)
@@ -126,9 +126,9 @@ def apply(
     """Make the kernel match the topology, and read it back.
 
     `take_over`: the file replaces the one that the fabric was applied from; `second`: this is another fabric
-    of a file that is applied already; `only`: nothing but what those nodes have or need, all others stay as
-    they are; `saved`: nothing at all unless file and kernel are as they were when that plan was saved. Raises
-    NetfabError when nothing was changed, or all was undone; UndoFailed says what is left.
+    of a file that is applied already; `only`: change only what those nodes have or need; `saved`: change
+    nothing unless file and kernel are as they were when that plan was saved. Raises NetfabError when nothing
+    was changed, or all was undone; UndoFailed says what is left.
     """
     need_root("apply")
     need_kernel()
@@ -148,7 +148,7 @@ def apply(
         before = kept_of(store, name)
         found, leases = before.record, before.leases
         record = found if found and found.whole else None
-        begun = found is not record  # by an apply that was killed: the state before is the one before that
+        begun = found is not record  # its first apply was killed: a failure goes back to nothing
         topology = shared_bridges.joined(topology, shared_bridges.networks_of(store))
         refuse_another(found, file, take_over)
         if found is None:
@@ -170,20 +170,20 @@ def apply(
                 summary_of(topology, proposed, record),
                 commands_of(proposed, record),
             ).begun()
-            if record is None:  # from here on there may be something of it, whatever happens to us
+            if record is None:  # recorded before the first change, in case this process is killed
                 store.commit(made, proposed.claims)
             warnings, proposed = proposed.warnings, with_renames(proposed, record, made.summary)
             desired = _aim(proposed, host, last, saved, begun)
             back = (lambda: Fabric(name)) if begun else None
             with _told_where(topology):
                 applied = engine.apply(desired, host, (last,), where.progress, back)
-            if not applied.changes:  # else that was looked at before the first of them
+            if not applied.changes:  # otherwise checked before the first change
                 raise_all(host.foreign_drops(desired.values()))
             if begun:
                 applied = applied._replace(before=Fabric(name))
             sealing = topology.origin and proposed.nodes is None
             shown = host.fingerprint(desired.values()) if sealing else ""  # desired is what was read
-            host.forget()  # what is written next takes as much memory again
+            host.forget()  # frees memory: writing the record takes as much again
             with _undone_on_failure(applied, host, (desired, last)):
                 _run_commands(made, applied.changes, where)
                 claims = _claims(proposed, leases)
@@ -204,7 +204,7 @@ def apply(
                 failure.hint = (
                     "nothing is left, neither of this apply nor of the one before, which was killed"
                 )
-            with suppress(StoreError):  # what failed first is what the user has to know
+            with suppress(StoreError):  # the first failure is the one to report
                 store.commit(found, leases) if found else store.forget(name)
             raise
         host.wait_ready(proposed.fabric)
@@ -231,7 +231,7 @@ def _told_where(topology: Topology) -> Iterator[None]:
 
 @contextmanager
 def _undone_on_failure(applied: Applied, host: LocalHost, known: tuple[Fabric, ...]) -> Iterator[None]:
-    """What belongs to an apply and comes after it: when it fails, all is as it was."""
+    """For what belongs to an apply but follows the engine's part: if it fails, the apply is undone."""
     try:
         yield
     except NetfabError as failure:
@@ -241,7 +241,7 @@ def _undone_on_failure(applied: Applied, host: LocalHost, known: tuple[Fabric, .
 
 
 def _run_commands(record: Record, changes: Iterable[Change], where: Where) -> None:
-    """Those of `exec:`, in nodes that are new; most files have none. Raises NetfabError."""
+    """Run the commands of `exec:` in new nodes; most files have none. Raises NetfabError."""
     if record.commands != NO_COMMANDS:
         from netfab.nodes.by_name import run_commands
 
@@ -249,16 +249,16 @@ def _run_commands(record: Record, changes: Iterable[Change], where: Where) -> No
 
 
 def _is_known(record: Record | None, made: Record) -> bool:
-    """Whether the store has all of it: of an apply that was killed it has no objects."""
+    """Whether the store has all of it already; the record of an apply that was killed has no objects."""
     if record is None or record.desired == made.desired or (made.file and not record.topology):
         return False
     return record._replace(desired=made.desired, topology="") == made
 
 
 def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None, begun: bool) -> Fabric:
-    """What should be: a part of a plan leaves the rest as it is now, unless that is what a killed apply left.
+    """The desired fabric: a part of a plan leaves the rest as it is now, unless a killed apply left that.
 
-    Raises NetfabError where a saved plan was another, or of something else.
+    Raises NetfabError if it differs from the saved plan.
     """
     if proposed.nodes is None and saved is None:
         return proposed.fabric
@@ -272,7 +272,7 @@ def _aim(proposed: Plan, host: LocalHost, last: Fabric, saved: SavedPlan | None,
 
 
 def _claims(proposed: Plan, leases: frozenset[Lease]) -> frozenset[Lease]:
-    """What is leased when the plan is applied."""
+    """The leases once the plan is applied."""
     if proposed.nodes is None:
         return proposed.claims
     from netfab.plan.part import leases_within
@@ -281,14 +281,14 @@ def _claims(proposed: Plan, leases: frozenset[Lease]) -> frozenset[Lease]:
 
 
 def _desired(record: Record | None, name: str) -> Fabric:
-    """What was last applied, whatever others made of it since."""
+    """What was last applied, whatever others have changed since."""
     return Fabric.from_json(record.desired, KINDS) if record else Fabric(name)
 
 
 def go_back(
     record: Record, leases: frozenset[Lease], where: Where = HERE, part: Part | None = None
 ) -> Applied:
-    """Make the fabric, and what is kept of it, as it was when it had that record, leases and part."""
+    """Restore the fabric, and the store's entry for it, to that record, leases and part."""
     name = record.name
     with locked_fabric(name, where), opened_store(where) as store, opened_host(name, where) as host:
         wanted = as_they_are_now(_desired(record, name), where)
@@ -299,10 +299,10 @@ def go_back(
 
 
 def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
-    """What others changed since the last apply: how to make it as it was. No file needed.
+    """What others changed since the last apply, as the changes that would repair it. No file needed.
 
-    A program that was stopped or paused by name is as it should be; that is for `warnings` to tell, as is a
-    NIC that was lent and is gone. A guest that ended is a change, although nobody can make it again.
+    A program that was stopped or paused by command is no drift, nor is a lent NIC that is gone: `warnings`
+    reports these. A guest that ended is drift, although it can't be repaired.
     """
     from netfab.facts.nics import without_unplugged
 
@@ -317,10 +317,10 @@ def drift(name: str, where: Where = HERE) -> tuple[Change, ...]:
 
 
 def reconcile(name: str, where: Where = HERE) -> Applied:
-    """Repair what others changed since the last apply; after a reboot, all of it.
+    """Repair what others changed since the last apply; after a reboot, restore everything.
 
-    Also runs what `exec:` says in nodes that are made anew. On a failure all is as it was.
-    A program that was stopped or paused by name stays so, until a reboot.
+    Also runs the commands of `exec:` in recreated nodes. A failure is undone. A program that was stopped or
+    paused by command stays so, until a reboot.
     """
     from netfab.facts.nics import without_unplugged
 
@@ -341,7 +341,7 @@ def reconcile(name: str, where: Where = HERE) -> Applied:
 
 
 def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Record:
-    """The record; what NICs that are to be moved again would have to get back is kept before they are."""
+    """The record, with the current settings of NICs that are to be moved again: they get these back later."""
     from netfab.facts.nics import as_they_came_back
 
     last = Fabric.from_json(record.desired, KINDS)
@@ -357,9 +357,9 @@ def _with_nics_as_they_are(record: Record, host: LocalHost, store: Store) -> Rec
 
 
 def _refuse_renamed(name: str, file: str, store: Store) -> None:
-    """A file whose `name` was changed is not a second fabric by mistake."""
+    """Refuse to make a second fabric by mistake, from a file whose `name` was changed."""
     for other in store.records():
-        if other.file == file and file not in ("", "-"):  # of commands, and of standard input
+        if other.file == file and file not in ("", "-"):  # a command's fabric, or standard input
             raise NetfabError(
                 f"{file} is applied as fabric {other.name}, and is now called {name}",
                 hint=f"`netfab destroy {other.name}` first;"

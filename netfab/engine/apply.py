@@ -33,9 +33,9 @@ class Observed(NamedTuple):
 
     own: Fabric
     foreign: Mapping[Name, str]  # name -> its holder, in words
-    unsettled: frozenset[Name] = frozenset()  # links
-    leaning: Mapping[Name, str] = {}  # what others' things hang on -> these, in words
-    gone: Mapping[Name, NetfabError] = {}  # what was known, and nobody can make again -> what to tell of it
+    unsettled: frozenset[Name] = frozenset()  # links that do not carry traffic yet
+    leaning: Mapping[Name, str] = {}  # our names that others depend on -> what depends on them, in words
+    gone: Mapping[Name, NetfabError] = {}  # what was known and can't be made again (guests) -> the error
 
 
 class Host(Protocol):
@@ -44,12 +44,12 @@ class Host(Protocol):
     def observe(self, name: str, known: Sequence[Fabric], spaces: Set[str] | None = None) -> Observed:
         """Read the fabric of that name.
 
-        `known` tells what can only be read by asking for it (sysctls); with `spaces`, the rest is taken from
-        the last reading, or only said to be there.
+        `known` names what can only be read one by one (sysctls). With `spaces`, only these are read; the rest
+        is taken from the last observation, or only known to exist.
         """
 
     def prepare(self, changes: Sequence[Change]) -> None:
-        """What is slow, invisible and repeatable: features, pulls, probes.
+        """Do what is slow, invisible and repeatable: check features, pull, probe.
 
         Raises NetfabError before anything is changed.
         """
@@ -58,7 +58,7 @@ class Host(Protocol):
         """Carry out a phase; what each change failed with."""
 
     def wait(self, seconds: float, links: Set[Name]) -> None:
-        """Until these may be ready, at most that long."""
+        """Wait until these may be ready, at most that long."""
 
 
 class Applied(NamedTuple):
@@ -72,7 +72,7 @@ Progress = Callable[[int, int, str], None]  # done, all, what is next
 
 
 def no_progress(done: int, total: int, what: str) -> None:
-    """Says nothing."""
+    """Shows nothing."""
 
 
 def changes_for(desired: Fabric, observed: Observed) -> tuple[Change, ...]:
@@ -83,8 +83,8 @@ def changes_for(desired: Fabric, observed: Observed) -> tuple[Change, ...]:
 def phases_for(desired: Fabric, observed: Observed, force: bool = False) -> tuple[tuple[Change, ...], ...]:
     """What apply would do, by phases.
 
-    Raises ForeignObject, for all at once, where a name that must be made is held by somebody else, and where
-    what must end has something of somebody else's on it, unless that is to be forced.
+    Raises ForeignObject, for all at once, if a name that must be made is held by somebody else, or if
+    something of somebody else's depends on what must be deleted, unless `force` is given.
     """
     changes = diff(desired, observed.own)
     held = [
@@ -129,8 +129,8 @@ def apply(
 ) -> Applied:
     """Make `host` match `desired`, and read it back.
 
-    The empty set is made without a look into the namespaces that end; `back` then says what to go back to on
-    a failure, which is otherwise what was there. `force`: although others' things hang on what ends. Raises
+    The empty set is applied without reading the namespaces that end; `back` then says what to restore on a
+    failure, which is otherwise what was there. `force`: even if others depend on what ends. Raises
     NetfabError when nothing was changed, ApplyFailed when the changes were undone or could not be.
     """
     observed = host.observe(desired.name, (desired, *known), None if desired or back is None else {HOST})
@@ -157,7 +157,7 @@ def apply(
 def _raise_for_what_went_away(
     desired: Fabric, gone: Mapping[Name, NetfabError], failure: NetfabError
 ) -> None:
-    """One reason in the place of all that followed from it."""
+    """Raise the root cause in place of the errors that followed from it."""
     reasons = [reason for name, reason in gone.items() if name in desired]
     if reasons:
         told = reasons[0] if len(reasons) == 1 else Several(reasons)
@@ -166,7 +166,7 @@ def _raise_for_what_went_away(
 
 
 def run(phases: Sequence[Sequence[Change]], host: Host, progress: Progress = no_progress) -> None:
-    """Carry out changes phase by phase. Raises what the first phase with a failure failed with."""
+    """Carry out changes phase by phase. Raises the errors of the first phase that fails."""
     done, total = 0, sum(map(len, phases))
     for phase in phases:
         progress(done, total, str(phase[0].object))
@@ -177,7 +177,7 @@ def run(phases: Sequence[Sequence[Change]], host: Host, progress: Progress = no_
 
 
 def _explained(change: Change, error: Exception) -> NetfabError:
-    """The error in the words of the plan."""
+    """The error in the terms of the plan."""
     if isinstance(error, NetfabError):
         return error
     doing = f"{change.action} {change.object}"
@@ -190,7 +190,7 @@ def _explained(change: Change, error: Exception) -> NetfabError:
 def verify(desired: Fabric, host: Host, changes: Sequence[Change]) -> None:
     """Read back every space that a change named, and compare; then wait until all of it carries traffic.
 
-    Where nothing should be, all that there is is read: that is little.
+    For the empty fabric everything is read: little is left.
     """
     changed = (thing for change in changes for thing in (change.before, change.after) if thing is not None)
     spaces = {HOST, *spaces_of(*changed)} if desired else None
@@ -208,9 +208,9 @@ def compare(desired: Fabric, observed: Observed) -> None:
 
 
 def settle(desired: Fabric, host: Host, observed: Observed) -> None:
-    """Wait for what is made and not ready yet.
+    """Wait for what exists but is not ready yet.
 
-    Raises ApplyFailed when it takes too long, or changes meanwhile.
+    Raises ApplyFailed if it takes too long, or changes meanwhile.
     """
     deadline = monotonic() + SETTLE
     while waiting := _waiting(desired, observed):
@@ -221,7 +221,7 @@ def settle(desired: Fabric, host: Host, observed: Observed) -> None:
 
 
 def _read_again(desired: Fabric, host: Host, spaces: Set[str]) -> Observed:
-    """Those spaces; the host first, which is one dump: both ends of a cable become ready at once."""
+    """Read those spaces; the host first, which is one dump: both ends of a cable become ready together."""
     for those in filter(None, (spaces & {HOST}, spaces - {HOST})):
         observed = host.observe(desired.name, (desired,), those)
         compare(desired, observed)
@@ -239,9 +239,9 @@ def _waiting(desired: Fabric, observed: Observed) -> frozenset[Name]:
 def undo(
     before: Fabric, host: Host, known: Sequence[Fabric], failure: BaseException
 ) -> Mapping[Name, NetfabError]:
-    """Back to the state before, less what went away meanwhile, which is returned.
+    """Restore the state before, except for what went away meanwhile, which is returned.
 
-    Raises UndoFailed, from `failure`, when that fails too.
+    Raises UndoFailed, from `failure`, if that fails too.
     """
     try:
         now = host.observe(before.name, (before, *known))
@@ -250,7 +250,7 @@ def undo(
         run(tuple(order(changes)), host)
         verify(left, host, changes)
         return now.gone
-    except Exception as second:  # whatever it is: both failures have to be told
+    except Exception as second:  # whatever it is: both failures have to be reported
         raise UndoFailed(
             f"{failure}; and undoing it failed: {second}",
             hint="run `netfab apply` again, or `netfab destroy`: both start from what is there now",

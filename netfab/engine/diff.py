@@ -1,7 +1,7 @@
 """What differs between two fabrics, and in which order to change it.
 
-Pure, and blind to what kind of object it moves. The three rules of order are in `order`; nothing else in
-netfab decides what comes before what.
+Pure, and independent of the kinds of objects. The three rules of order are in `order`; nothing else in netfab
+decides what comes before what.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _NOTHING: Mapping[Name, str] = {}
 
 
 class Change(NamedTuple):
-    """One object's step: a create has no before, a delete no after; a replacement is one of each."""
+    """A change of one object: a create has no before, a delete no after; a replacement is one of each."""
 
     before: Any
     after: Any
     why: str = ""
-    silent: bool = False  # a delete that sends nothing: what the object dies with ends, too
+    silent: bool = False  # a delete that sends nothing: the object ends with another that is deleted
 
     @property
     def object(self) -> Any:
-        """What it is about: what will be, or was."""
+        """The object as it will be, or was."""
         return self.before if self.after is None else self.after
 
     @property
@@ -36,7 +36,7 @@ class Change(NamedTuple):
         return "create" if self.before is None else "delete" if self.after is None else "update"
 
     def ops(self) -> list[Op]:
-        """What carries it out, in order."""
+        """The steps that carry it out, in order."""
         if self.silent:
             return []
         if self.before is None:
@@ -70,10 +70,10 @@ def diff(desired: Fabric, actual: Fabric) -> list[Change]:
 
 
 def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
-    """Identity of each object that can't become what it should be in place, with the reason.
+    """The identity of each object that must be replaced, with the reason.
 
-    An object is made anew when what is fixed in it changes, and when a name that it needs, before and after,
-    gets another holder: what hung on the old one went with it.
+    An object is replaced when what is fixed in it changes, and when a name that it needs, before and after,
+    gets another holder: what depended on the old one is gone with it.
     """
     why: dict[Name, str] = {}
     fresh: list[Any] = []  # objects whose names get a new holder
@@ -98,7 +98,7 @@ def _remade(desired: Fabric, actual: Fabric) -> dict[Name, str]:
 
 
 def _is_as_wanted(found: Any, wanted: Any) -> bool:
-    """Equal, or what the wanted one says is as good."""
+    """Whether it is equal, or good enough by the wanted one's own judgement."""
     if found == wanted:
         return True
     satisfied = getattr(wanted, "is_satisfied_by", None)
@@ -106,7 +106,7 @@ def _is_as_wanted(found: Any, wanted: Any) -> bool:
 
 
 def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:
-    """What is there already, by each name that it needs."""
+    """Existing objects, by each name that they need."""
     found: dict[Name, list[Name]] = defaultdict(list)
     for name, wanted in desired.items():
         if name in actual:
@@ -116,7 +116,7 @@ def _dependants(desired: Fabric, actual: Fabric) -> dict[Name, list[Name]]:
 
 
 def as_applied(changes: Iterable[Change], last: Fabric) -> tuple[Change, ...]:
-    """The changes, for people: what is to end as it was applied, where only a part of it can be read yet."""
+    """The changes, for people: deleted objects as they were applied, not as far as they could be read."""
     return tuple(
         change._replace(before=last.get(change.before.names[0], change.before))
         if change.after is None
@@ -126,7 +126,7 @@ def as_applied(changes: Iterable[Change], last: Fabric) -> tuple[Change, ...]:
 
 
 def counts_of(changes: Iterable[Change]) -> Mapping[str, int]:
-    """How many are created, updated, deleted, and replaced, as `describe` has them."""
+    """How many are created, updated, deleted and replaced, counted as `describe` lists them."""
     counts: Counter[str] = Counter()
     ended: set[Name] = set()
     for change in changes:
@@ -206,9 +206,9 @@ def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
 
 
 def for_peers(changes: Sequence[Change]) -> tuple[list[Change], list[Change]]:
-    """Those on which other hosts rely, with all that they wait for; and the rest. Each as it was in order.
+    """Changes that other hosts rely on, with their prerequisites; and the rest. Both keep their order.
 
-    A kind says so by `for_peers`. What ends can't be relied on: it ends with the rest.
+    A kind says so by `for_peers`. Nobody relies on what is deleted: deletes are in the rest.
     """
     prerequisites = _prerequisites(changes)
     found: set[int] = set()
@@ -252,7 +252,7 @@ def _by_name(names: Iterable[Iterable[Name]]) -> dict[Name, list[int]]:
 
 
 def _released(change: Change) -> Iterable[Name]:
-    """The names that nobody holds any more, or somebody else, once the change is made."""
+    """The names that the change releases."""
     if change.before is None:
         return ()
     if change.after is None:

@@ -18,11 +18,15 @@ from netfab.tuples import NamedTuple
 
 HOST = "host"
 EVERY = "*"  # in `after`: every name of that space
-LASTING = "**"  # the same; and these end only after it
+LASTING = "**"  # the same, and these are deleted only after it
 
 
 class Name(NamedTuple):
-    """What only one object at a time can hold: ("host", "br0"), ("node shop.web", "eth0")."""
+    """What only one object at a time can hold: ("host", "br0"), ("node shop.web", "eth0").
+
+    A space is the scope in which the text is unique: a network namespace ("host", "node FABRIC.NODE"), or
+    something within one, as its routing table or its VNIs.
+    """
 
     space: str
     text: str
@@ -35,17 +39,17 @@ class Name(NamedTuple):
 
 @cache
 def node_space(fabric: str, node: str) -> str:
-    """The space of the links, addresses and routes inside a node."""
+    """The space of the links, addresses and routes inside a node: its network namespace."""
     return f"node {fabric}.{node}"
 
 
 def node_of(space: str) -> str:
-    """A node's name, of its space; what is no node's space is itself."""
+    """The name of the node whose space that is; other spaces are returned as they are."""
     return space.partition(".")[2] if space.startswith("node ") else space
 
 
 def namespace_of(space: str) -> tuple[Name, ...]:
-    """The namespace that has to exist for anything in that space: none for the host's own."""
+    """The namespace that anything in that space needs: none on the host."""
     return () if space == HOST else (Name("namespace", space.removeprefix("node ")),)
 
 
@@ -59,13 +63,13 @@ def by_kind(fabrics: Iterable[Fabric]) -> dict[str, list[Any]]:
 
 
 def spaces_of(*things: KernelObject) -> set[str]:
-    """The namespaces that objects are in or touch: "host", "node shop.web"."""
+    """The spaces that objects are in or depend on: "host", "node shop.web"."""
     names = {name for thing in things for name in (*thing.names, *thing.needs)}
     return {f"node {name.text}" if name.space == "namespace" else name.space for name in names}
 
 
 def is_network(space: str) -> bool:
-    """Whether it is a network namespace, not files, programs or tables."""
+    """Whether that space is a network namespace, and not one of files, programs or tables."""
     return space == HOST or space.startswith("node ")
 
 
@@ -76,11 +80,11 @@ class Op(Protocol):
     def space(self) -> str: ...
 
 
-Hook = Callable[[Op], bool]  # before each step; True spoils it, so that the kernel refuses it
+Hook = Callable[[Op], bool]  # called before each step; True corrupts it, for tests: the kernel refuses it
 
 
 def no_hook(_: Op) -> bool:
-    """Spoils nothing."""
+    """Corrupts nothing."""
     return False
 
 
@@ -94,7 +98,7 @@ class KernelObject(Protocol):
 
     @property
     def fixed(self) -> Hashable:
-        """What the kernel sets once: when it must change, the object is made anew."""
+        """What the kernel can't change: if it differs, the object is replaced."""
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -106,11 +110,11 @@ class KernelObject(Protocol):
 
     @property
     def after(self) -> tuple[Name, ...]:
-        """Names made before it, where they are made at all; replacement does not spread along these."""
+        """Names that are made before it, if at all; replacing their holder does not replace this one."""
 
     @property
     def within(self) -> tuple[Name, ...]:
-        """What it dies with: when all of these end in the same change set, its own delete sends nothing."""
+        """What it ends with: if all of these end in the same change set, its own delete sends nothing."""
 
     def create(self) -> list[Op]:
         """The steps that make it."""
@@ -119,7 +123,7 @@ class KernelObject(Protocol):
         """From `before`, of the same kind and with equal `fixed`, to this."""
 
     def delete(self) -> list[Op]:
-        """The steps that end it; that it is gone already is fine."""
+        """The steps that delete it; one that is gone already is no error."""
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
@@ -127,7 +131,7 @@ class KernelObject(Protocol):
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
-        """What exists and is not ready for traffic yet, and will be without our doing."""
+        """Links that are not ready for traffic yet, but will be without our doing."""
 
     def __str__(self) -> str:
         """Kind and name, in the words of the field: `bridge br0`."""
@@ -139,7 +143,7 @@ class Space(NamedTuple):
     links: list[Any]
     addresses: list[Any]  # with netfab's mark
     routes: list[Any]  # likewise
-    known_by: bytes = b""  # equal where all of this is; not of the host, where some of it changes by itself
+    known_by: bytes = b""  # a fingerprint of all this; none for the host, where some of it changes by itself
 
 
 class Dump(NamedTuple):
@@ -149,7 +153,7 @@ class Dump(NamedTuple):
     spaces: Mapping[str, Space]
     links: Mapping[tuple[str, int], Name]  # (space, ifindex) -> link, of all spaces
     marked: Sequence[tuple[str, Any]]  # (space, link) of every link with the fabric's mark, lo excepted
-    owned: Set[tuple[str, int]]  # links of the fabric's mark; inside its nodes all that are no other fabric's
+    owned: Set[tuple[str, int]]  # links with the fabric's mark; in its nodes all but those of other fabrics
     files: Mapping[str, tuple[int, str]]  # path -> (mode, content), below the fabric's run directory
     sysctls: Mapping[tuple[str, str], str]  # (space, key) -> value, of the keys that were asked for
     originals: Mapping[str, str]  # key of a borrowed sysctl of the host -> what it was before
@@ -183,7 +187,7 @@ class Fabric(dict[Name, Any]):
         self.name = name
 
     def sharing(self, objects: Iterable[Any]) -> Fabric:
-        """A fabric of these objects, with its own in the place of equal ones: half of the memory."""
+        """A fabric of these objects, reusing its own where they are equal: half of the memory."""
         shared = Fabric(self.name)
         for thing in objects:
             identity = thing.names[0]
@@ -192,13 +196,13 @@ class Fabric(dict[Name, Any]):
         return shared
 
     def public(self) -> Fabric:
-        """What everybody may read of it: itself, or where objects hold secrets a copy without them."""
+        """The fabric without its objects' secrets; itself, if it has none."""
         if not any(hasattr(thing, "public") for thing in self.values()):
             return self
         return Fabric(self.name, (getattr(thing, "public", thing) for thing in self.values()))
 
     def without(self, names: Iterable[Name]) -> Fabric:
-        """The fabric less what holds these names, and less all that needs it."""
+        """The fabric without the holders of these names, and all that depends on them."""
         gone = set(names)
         left = [thing for thing in self.values() if gone.isdisjoint(thing.names)]
         while ending := [thing for thing in left if not gone.isdisjoint(thing.needs)]:
@@ -227,7 +231,7 @@ class Fabric(dict[Name, Any]):
 
     @staticmethod
     def mentioned(text: str, kind: str) -> bool:
-        """Whether there is an object of that kind in what to_json gave; not to read it all for none."""
+        """Whether the text of to_json has an object of that kind, told without parsing it all."""
         return f'"{kind}"' in text[: text.find('"objects":')]
 
     @classmethod
