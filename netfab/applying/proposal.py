@@ -32,13 +32,13 @@ from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
 from netfab.where import HERE, Where, last_applied, opened_host, opened_store, refuse_another
 
-ATTEMPTS = 20  # at planning, when other processes claim what was planned
+ATTEMPTS = 20  # to plan, while other processes claim what was planned
 
 
 class Proposal(NamedTuple):
-    """What apply would do, and from where to where.
+    """What apply would do: the desired and the observed fabric, and the changes between them.
 
-    `live` is False when it was compared with what was last applied, not with the kernel.
+    `live` is False if it was compared with what was last applied, not with the kernel.
     """
 
     topology: Topology
@@ -60,8 +60,8 @@ def plan(
 ) -> Proposal:
     """Plan, and compare with the kernel; without root, with what was last applied. Changes nothing.
 
-    With `why`, also the reason for each subnet: what was rejected, and who holds it. With `only`, nothing but
-    what those nodes have or need. With `take_over`, also where the fabric was applied from another file.
+    `why`: also the reason for each subnet: what was rejected, and who holds it. `only`: nothing but what
+    those nodes have or need. `take_over`: even if the fabric was applied from another file.
     """
     topology, missing = as_far_as_they_are_here(topology, where, only)
     with opened_store(where) as store, opened_host(topology.name, where) as host:
@@ -93,9 +93,9 @@ def claim(
     only: Collection[str],
     record: Record | None,
 ) -> Plan:
-    """Plan, and hold what is planned; plan again when another process was first.
+    """Plan, and claim the leases; plan again if another process was first.
 
-    Guests are read while that is done.
+    Guests are read in the background meanwhile.
     """
     for attempt in range(ATTEMPTS):
         leases = store.leases(topology.name)
@@ -139,7 +139,7 @@ def _planned(
 
 
 def _nodes(topology: Topology, only: Collection[str], record: Record | None) -> Collection[str]:
-    """Those that are planned for: all, or `only` some."""
+    """The nodes that are planned for: all, or those of `only`."""
     if not only:
         return topology.nodes
     from netfab.plan.part import nodes_of
@@ -153,7 +153,7 @@ def _applied_nodes(record: Record | None) -> Collection[str]:
 
 
 def summary_of(topology: Topology, proposed: Plan, record: Record | None) -> str:
-    """The summary that the record will have; a part of a plan leaves what it says of others."""
+    """The summary for the record; a part of a plan keeps what it says of other nodes."""
     chosen = summary(topology, proposed)
     if proposed.nodes is None:
         return json.dumps(chosen)
@@ -163,7 +163,7 @@ def summary_of(topology: Topology, proposed: Plan, record: Record | None) -> str
 
 
 def commands_of(proposed: Plan, record: Record | None) -> str:
-    """The commands that the record will have; a part of a plan leaves those of others."""
+    """The commands for the record; a part of a plan keeps those of other nodes."""
     if proposed.nodes is None:
         return json.dumps(proposed.commands)
     from netfab.plan.part import commands_within
@@ -172,9 +172,9 @@ def commands_of(proposed: Plan, record: Record | None) -> str:
 
 
 def with_part(proposed: Plan, there: Fabric) -> Fabric:
-    """What should be where `there` is: a whole plan's fabric, or `there` with a part put in.
+    """The desired fabric: a whole plan's, or `there` with a part of a plan merged in.
 
-    Raises PlanError where an address of the part would be another node's, too.
+    Raises PlanError if an address of the part is also another node's.
     """
     if proposed.nodes is None:
         return proposed.fabric
@@ -199,7 +199,7 @@ def _facts(
     where: Where,
     nodes: Collection[str],
 ) -> Facts:
-    """What the planner of these nodes is told. Raises NetfabError, for all guests that are not there."""
+    """The facts for planning these nodes. Raises NetfabError, for all guests that are not found."""
     facts, unfound = facts_of(asked_by(topology, nodes), host, store, leases, where)
     refuse_unfound(topology, unfound)
     return facts

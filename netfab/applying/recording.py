@@ -17,7 +17,7 @@ def remember(
     where: Where,
     part: Part | None = None,
 ) -> None:
-    """Keep what was applied, and tell everybody what everybody may know of it."""
+    """Store what was applied, and publish what everybody may read of it."""
     known = made._replace(desired=desired.to_json())
     store.commit(known, claims, part)
     publish(where.run, public_record(known, desired), claims)

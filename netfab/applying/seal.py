@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Seal(NamedTuple):
-    """Fingerprints of what was planned from and what the host then showed; what users were warned of."""
+    """Fingerprints of the plan's input and of the host after the apply; the warnings that were shown."""
 
     asked: str
     found: str
@@ -39,7 +39,7 @@ class Seal(NamedTuple):
 
 
 def origin_of(text: bytes, file: str, name: str | None) -> str:
-    """What tells this file, and how it was asked for, from any other; "" where it uses variables."""
+    """A digest of this file and of how it was given; "" if it uses variables."""
     if b"${" in text:
         return ""
     asked = "\0".join((file, os.path.abspath(file), name or ""))
@@ -47,10 +47,10 @@ def origin_of(text: bytes, file: str, name: str | None) -> str:
 
 
 def with_origin(topology: Topology, origin: str, text: str) -> Topology:
-    """The topology with its text, where nothing else was read, and where nothing has to be asked its origin.
+    """The topology with its text, if nothing else was read, and its origin, if nothing has to be looked up.
 
-    Read is what is in other files, on other hosts and in a shared store; asked, what images, guests and NICs
-    there are, and whether programs are ready.
+    Other files, other hosts and a shared store are read; images, guests, NICs and the readiness of programs
+    have to be looked up.
     """
     nodes = topology.nodes.values()
     if not origin or topology.hosts or topology.store or any(file.source for n in nodes for file in n.files):
@@ -60,7 +60,7 @@ def with_origin(topology: Topology, origin: str, text: str) -> Topology:
 
 
 def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None:
-    """The plan's warnings, where applying that file would change nothing; None where that is not known."""
+    """The plan's warnings, if applying that file would change nothing; None if that is not known."""
     origin = _origin_at(file, name) if os.geteuid() == 0 and file != "-" else ""
     if not origin:
         return None
@@ -83,7 +83,7 @@ def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None
 
 
 def seal(fabric: str, origin: str, found: str, warnings: Sequence[str], store: Store, where: Where) -> None:
-    """Keep that an apply from there, which ended well, left the host with that fingerprint."""
+    """Record that a successful apply from that origin left the host with that fingerprint."""
     path = _path(fabric, where)
     told = json.dumps(Seal(_asked(origin, store, where), found, list(warnings)))
     with suppress(OSError):
@@ -108,20 +108,20 @@ def _origin_at(file: str, name: str | None) -> str:
         with open(file, "rb") as opened:
             return origin_of(opened.read(MAX_BYTES + 1), file, name)
     except OSError:
-        return ""  # whoever loads the file tells the reason
+        return ""  # loading the file will report the reason
 
 
 def _asked(origin: str, store: Store, where: Where) -> str:
-    """What an apply plans from, besides what the host shows."""
+    """A digest of an apply's input, except for the state of the host."""
     told = (origin, where.state, where.run, applying_user(), __version__, _program(), *store.contents())
     return digest(repr(told).encode(errors="surrogateescape")).hex()
 
 
 def _program() -> tuple[int, int, int]:
-    """netfab itself, for another may plan otherwise: its files' number, sizes and times."""
+    """netfab itself, since another version may plan differently: number, sizes and times of its files."""
     try:
         files = [file.stat() for file in _files(os.path.dirname(os.path.dirname(__file__)))]
-    except OSError:  # no right to read them, or they are in an archive: that seal is like no other
+    except OSError:  # unreadable, or in an archive: such a seal equals no other
         return 0, os.getpid(), monotonic_ns()
     return len(files), sum(file.st_size for file in files), sum(file.st_mtime_ns for file in files)
 

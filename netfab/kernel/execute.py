@@ -36,20 +36,20 @@ from netfab.objects.wire import (
 )
 from netfab.tuples import NamedTuple
 
-CLEANUP = 5.0  # seconds that the kernel may take to end what is in a namespace
-_AGAIN = 0.1  # seconds after which that is tried again, whatever is told
-RACES = 5  # for indexes, against other programs, in one batch
+CLEANUP = 5.0  # seconds that the kernel may take to clean up a namespace
+_AGAIN = 0.1  # seconds after which to retry, notified or not
+RACES = 5  # retries of a batch whose ifindexes other programs took
 TAKEN = {EEXIST, EBUSY}
-GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT, ENXIO}  # for a delete: it is done; ENXIO: it has no IPv6
+GONE = {ENODEV, ESRCH, EADDRNOTAVAIL, ENOENT, ENXIO}  # a delete succeeded already; ENXIO: no IPv6 there
 
 
 class Refusal(NamedTuple):
-    """What the kernel said to a request."""
+    """A request that the kernel refused."""
 
     request: Request
     number: int  # of its change
     errno: int
-    words: str  # the kernel's own; "" when it has none
+    words: str  # the kernel's extended ack; "": none
 
 
 class Executor:
@@ -58,14 +58,14 @@ class Executor:
     def __init__(self, namespaces: Namespaces, hook: Hook, handlers: Mapping[type[Any], Handler]) -> None:
         self._namespaces = namespaces
         self._hook = hook
-        self._handlers = handlers  # carry out steps of these types, which are no business of kernel/
+        self._handlers = handlers  # for types of steps that kernel/ does not know: programs, clients
         self._index: dict[Name, int] = {}
         self._next_index = 0
         self._fds: dict[Name, int] = {}
         self._sweep = Sweep(self)
 
     def close(self) -> None:
-        """Wait until the kernel is done with links that nobody sees any more."""
+        """Wait until the kernel has finished with deleted links."""
         self._sweep.close()
 
     def learn(self, links: Mapping[tuple[str, int], Name], host: Sequence[Link], group: int) -> None:
@@ -99,11 +99,11 @@ class Executor:
                 self._round(space, rounds[space], failed)
 
     def tell(self, space: str, requests: Iterable[Request]) -> None:
-        """Send what changes nothing that is kept; what is refused is lost."""
+        """Send messages that change no lasting state; refusals are ignored."""
         self._batch(space, [(0, request) for request in requests])
 
     def _round(self, space: str, steps: Steps, failed: Failures) -> None:
-        """Namespaces are ended last, or while the kernel is busy with a sweep."""
+        """Namespaces are deleted last, or while the kernel is busy with a sweep."""
         if all(type(op) is Request and not op.alone for _, op in steps):  # as in nearly every node
             self.send(space, steps, failed)
             return
@@ -141,9 +141,9 @@ class Executor:
                     failed[number] = error
 
     def _transact(self, steps: Steps, failed: Failures, at_once: Callable[[list[Any]], None]) -> None:
-        """Of nftables: to start nft costs 4 ms, and a transaction that ends a table a grace period.
+        """nftables steps in one transaction: starting nft costs 4 ms, and deleting a table a grace period.
 
-        Where that is refused, one by one, so that nobody fails for another.
+        If that is refused, one by one, so that no change fails because of another.
         """
         spoiled = {number for number, op in steps if self._hook(op)}
         if not spoiled:
@@ -159,10 +159,10 @@ class Executor:
                 failed[number] = failed[number] or error
 
     def send(self, space: str, steps: Steps, failed: Failures, beside: Errand | None = None) -> None:
-        """Requests to rtnetlink, in batches; `beside` the first of which something else is done.
+        """Send requests to rtnetlink, in batches; `beside` runs while the kernel handles the first.
 
-        The kernel goes on behind a refusal, and an index that a link was to be made with may be another's by
-        then: so what follows on the making of a link is sent when that is there.
+        The kernel goes on after a refusal, and the ifindex of a link that could not be made may be another's
+        by then: so what depends on a new link is sent once that exists.
         """
         for wave in _waves(steps):
             together = [(number, request) for number, request in wave if failed[number] is None]
@@ -170,7 +170,7 @@ class Executor:
             beside = None
 
     def _send_wave(self, space: str, steps: Steps, failed: Failures, beside: Errand | None) -> None:
-        """What was to be made under an ifindex that is taken is tried again."""
+        """Links whose ifindex was taken meanwhile are tried again."""
         refused = self._batch(space, steps, beside)
         if not refused:
             return
@@ -184,11 +184,11 @@ class Executor:
         self._note(self._after_the_dead(space, steps, refused), failed)
 
     def send_through(self, netlink: Netlink, steps: Steps, failed: Failures, beside: Errand) -> None:
-        """Requests to rtnetlink that make no link, through a socket of the caller's."""
+        """Send requests that make no link through the caller's socket."""
         self._note(self._through(netlink, steps, beside), failed)
 
     def index_of(self, link: Name) -> int | None:
-        """Of a link that is known."""
+        """The ifindex of a known link."""
         return self._index.get(link)
 
     def _note(self, refused: Iterable[Refusal], failed: Failures) -> None:
@@ -198,7 +198,7 @@ class Executor:
                 failed[number] = KernelRefused(str(request.doing), errno, words)
 
     def _after_the_dead(self, space: str, steps: Steps, refused: list[Refusal]) -> list[Refusal]:
-        """Try again while a MAC is a macvlan's in a namespace that ended: the kernel cleans up later."""
+        """Retry while a MAC still belongs to a macvlan in a deleted namespace: the kernel cleans up later."""
         if not any(one.errno == EADDRINUSE for one in refused):
             return refused
         deadline = monotonic() + CLEANUP
@@ -216,13 +216,13 @@ class Executor:
         return refused
 
     def _jump_ahead(self, space: str) -> None:
-        """Past all indexes that are taken by now, by some distance: other commands may be doing the same."""
+        """Move past all ifindexes in use, by a random distance: other commands may be doing the same."""
         with suppress(OSError, KernelRefused):
             taken = max(link.ifindex for link in links(self._namespaces.socket(space)))
             self._next_index = max(self._next_index, taken + 1) + int.from_bytes(os.urandom(1), "little")
 
     def _batch(self, space: str, steps: Steps, beside: Errand | None = None) -> list[Refusal]:
-        """Everything that was refused, in order."""
+        """Send a batch; all refusals, in order."""
         try:
             netlink = self._namespaces.socket(space)
         except OSError as error:

@@ -46,7 +46,7 @@ _NEXT_TRY = 1.0  # seconds until a record that could not be written is tried aga
 
 
 class Keeper:
-    """Holds every container that is not over. `on_end` is called with the name of one that is."""
+    """Holds every container that has not ended. `on_end` is called with the name of one that has."""
 
     def __init__(
         self, paths: Paths, poll: select.epoll, timers: Timers, on_end: Callable[[str], None]
@@ -58,14 +58,14 @@ class Keeper:
         self.launcher: Launcher  # once the mount namespace is ready, which is after adopt()
 
     def adopt(self) -> None:
-        """Take over what a dead supervisor left, while paths in /run/netns can still be opened."""
+        """Take over the containers of a dead supervisor, while paths in /run/netns can still be opened."""
         for name in os.listdir(self._paths.records):
             known = record.read_record(self._paths.record(name))
             if known is None or known.state == EXITED:
                 continue
             try:
                 spec = record.read_spec(self._paths.spec(name))
-            except (FileNotFoundError, ValueError, TypeError):  # what it was is lost: nothing to supervise by
+            except (FileNotFoundError, ValueError, TypeError):  # its spec is lost: it can't be supervised
                 continue
             container = Container(name, Restart.parse(spec.restart), None, known)
             container.is_child = False
@@ -99,7 +99,7 @@ class Keeper:
     def start(self, wanted: Mapping[str, int]) -> dict[str, NetfabError]:
         """Start these, each in the network namespace that is open as that number (ours from now on).
 
-        What runs already is left alone. The errors of those that failed.
+        What runs already is left alone. Returns the errors of those that failed.
         """
         fresh = []
         for name, netns in wanted.items():
@@ -177,7 +177,7 @@ class Keeper:
         return failed
 
     def _fail(self, container: Container, error: OSError | NetfabError) -> NetfabError:
-        """A start that failed: the record says why, and no policy tries again."""
+        """Record a failed start; no restart policy applies."""
         if isinstance(error, OSError):
             error = ContainerFailed(
                 container.name, "prepare", error.errno or errno.EIO, str(error.filename or "")
@@ -203,7 +203,7 @@ class Keeper:
         return fd in self._by_pidfd
 
     def ended(self, pidfd: int) -> None:
-        """A process is over: write down how, and start it again if that is its policy."""
+        """A process has ended: record how, and restart it if that is its policy."""
         container = self._by_pidfd[pidfd]
         code = self._exit_code(container)
         self.terminals.finish(container.name)
@@ -254,9 +254,9 @@ class Keeper:
         self._launch([container])
 
     def stop(self, names: Iterable[str], timeout: float) -> None:
-        """End these for good. What handles TERM has `timeout` seconds for it, others are killed at once.
+        """Stop these for good. One that handles its signal gets `timeout` seconds, others are killed at once.
 
-        One that has ended by now is fine.
+        One that has ended already is no error.
         """
         running: list[Container] = []
         for container in [self.containers[name] for name in names if name in self.containers]:
@@ -270,7 +270,7 @@ class Keeper:
         self._end_processes(running, timeout)
 
     def _mark_stopped(self, container: Container) -> None:
-        """Before it is ended, so that no successor of this supervisor starts it again."""
+        """Recorded before it is stopped, so that no later supervisor restarts it."""
         container.stopping = True
         container.record = container.record._replace(stopped=True)
         self._write(container)
@@ -288,7 +288,7 @@ class Keeper:
                 self._timers.after(timeout, partial(self._kill_if_running, container))
             else:
                 _signal(container, signal.SIGKILL)
-            if container.record.paused:  # what is frozen does not answer
+            if container.record.paused:  # a frozen process handles no signal
                 self._thaw(container)
 
     def _kill_if_running(self, container: Container) -> None:
@@ -296,9 +296,9 @@ class Keeper:
             _signal(container, signal.SIGKILL)
 
     def send(self, names: Iterable[str], number: int) -> dict[str, NetfabError]:
-        """Send a signal to the first process of each; what went wrong.
+        """Send a signal to the first process of each. Returns the errors.
 
-        One that ends it is a stop, as docker has it: no policy starts it again.
+        One that ends it counts as a stop, as in docker: no restart policy applies.
         """
         return self._attempt_each(names, partial(self._send, number=number))
 
@@ -313,7 +313,7 @@ class Keeper:
             self._thaw(container)
 
     def pause(self, names: Iterable[str], paused: bool) -> dict[str, NetfabError]:
-        """Halt every process of each where it is, or let them go on; what went wrong."""
+        """Freeze all processes of each, or thaw them. Returns the errors."""
         step = pausing.pause if paused else pausing.unpause
         return self._attempt_each(
             names, lambda container: step(container, self.launcher.hierarchies, self._write)
@@ -325,7 +325,7 @@ class Keeper:
     def _attempt_each(
         self, names: Iterable[str], step: Callable[[Container], None]
     ) -> dict[str, NetfabError]:
-        """Take a step for each that runs."""
+        """Take a step for each that runs. Returns the errors."""
         failed: dict[str, NetfabError] = {}
         for name in names:
             container = self.containers.get(name)
@@ -340,7 +340,7 @@ class Keeper:
         return failed
 
     def update(self, name: str) -> None:
-        """Take limits and restart policy from the spec as it is now; its next start does where it has ended.
+        """Take limits and restart policy from the current spec; one that has ended does at its next start.
 
         Raises OSError, Unsupported.
         """
@@ -355,9 +355,9 @@ class Keeper:
         container.restart = Restart.parse(spec.restart)
 
     def _write(self, container: Container) -> None:
-        """Write its record; when the disk is full, again and again until it isn't."""
+        """Write its record; while the disk is full, retry."""
         if self.containers.get(container.name, container) is not container:
-            return  # the next one of that name has begun
+            return  # a new container has that name
         try:
             record.write_record(self._paths.record(container.name), container.record)
         except FileNotFoundError:  # removed behind our back
@@ -369,7 +369,7 @@ class Keeper:
 def _attempt(
     step: Callable[[_Given], _Made], wanted: Iterable[tuple[Container, _Given]]
 ) -> tuple[list[tuple[Container, _Made]], list[tuple[Container, OSError | NetfabError]]]:
-    """Take a step for each; what came of it, and what went wrong with the others."""
+    """Take a step for each. Returns results and errors."""
     made: list[tuple[Container, _Made]] = []
     wrong: list[tuple[Container, OSError | NetfabError]] = []
     for container, given in wanted:
@@ -387,13 +387,13 @@ def _unless_failed(result: Spawned | OSError) -> Spawned:
 
 
 def _signal(container: Container, number: int) -> None:
-    """Of one that was adopted somebody else may have seen the end already; we shall be told of it."""
+    """An adopted process may have been reaped by somebody else; its pidfd will tell us."""
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(container.pidfd, number)
 
 
 def stop_signal(text: str) -> int:
-    """The number of SIGQUIT, QUIT, 3 or RTMIN+3, as an image says it; SIGTERM for what names none."""
+    """The number of a signal as images write it: SIGQUIT, QUIT, 3 or RTMIN+3; SIGTERM for anything else."""
     name = text.upper().removeprefix("SIG")
     first, digits = (signal.SIGRTMIN, name[6:]) if name.startswith("RTMIN+") else (0, name)
     if digits.isdecimal() and len(digits) <= 2 and 0 < first + int(digits) <= signal.SIGRTMAX:

@@ -51,7 +51,7 @@ _ROTATION = 2.0  # seconds between two looks at the logs
 
 
 class _Wait:
-    """A request that is answered when its containers are over."""
+    """A request that is answered when its containers have ended."""
 
     def __init__(self, connection: Socket, names: set[str], answer: dict[str, Any]) -> None:
         self.connection, self.waiting, self.answer = connection, names, answer
@@ -74,9 +74,9 @@ class Supervisor:
         self.ports = HeldPorts(paths.ports)
 
     def serve(self, door: Socket, summoner: int) -> None:
-        """Until there is nothing left to supervise, and nobody who summoned us, or is connected, may ask.
+        """Run until nothing is left to supervise, and no command that started us, or is connected, may ask.
 
-        They are not waited for once we are dismissed: who is suspended stays connected.
+        Once dismissed, we do not wait for connected commands: a suspended one stays connected.
         """
         self._poll.register(door.fileno(), select.EPOLLIN)
         self._poll.register(summoner, select.EPOLLIN)
@@ -85,11 +85,11 @@ class Supervisor:
         while self._supervises() or (not self._dismissed and (expecting or self._connections)):
             wait = self._timers.wait()
             ready = [fd for fd, _ in self._poll.poll(wait if wait < 0 else wait + 0.001)]
-            # What has ended comes first: nobody is told that it runs, and nothing new has its number yet.
+            # Ended processes first: nobody is told that they run, and no new descriptor has their number yet.
             for fd in sorted(ready, key=lambda fd: (fd == door.fileno(), fd in self._connections)):
                 if fd == door.fileno():
                     self._accept(door)
-                elif fd == summoner and expecting:  # nothing comes there but the end
+                elif fd == summoner and expecting:  # only end-of-file comes there
                     expecting = False
                     self._poll.unregister(summoner)
                     os.close(summoner)
@@ -106,7 +106,7 @@ class Supervisor:
 
     def _rotate(self) -> None:
         for name in self.keeper.containers:
-            with suppress(OSError):  # a file system without holes keeps it whole
+            with suppress(OSError):  # without support for holes, the file is kept whole
                 trim(self._paths.log(name))
                 trim(self._paths.errors(name))
         self._removers = [pid for pid in self._removers if not remover.has_ended(pid)]
@@ -137,7 +137,7 @@ class Supervisor:
     def _answer(
         self, connection: Socket, request: dict[str, Any], descriptors: list[int]
     ) -> dict[str, Any] | None:
-        """The answer; None: it comes later."""
+        """The answer; None if it is sent later."""
         match request["verb"]:
             case "start":
                 return _failures(self.keeper.start(dict(zip(request["names"], descriptors, strict=True))))
@@ -176,7 +176,7 @@ class Supervisor:
         raise ValueError(f"unknown verb {request['verb']}")
 
     def _hand_over(self, connection: Socket, name: str) -> None:
-        """A copy of our end of a container's terminal; without one, it has none, or has ended."""
+        """Send a copy of the master of a container's terminal; none if it has no terminal, or has ended."""
         master = self.keeper.terminals.of(name)
         with suppress(OSError):
             send_descriptors(connection, b"{}", [] if master is None else [master])
@@ -195,7 +195,7 @@ class Supervisor:
         self._removers.append(remover.start(self._paths, name, self._mounts))
 
     def _waited_for(self, connection: Socket, names: list[str], answer: dict[str, Any]) -> set[str]:
-        """Those of these that are not over; when they are, there will be that answer."""
+        """Those of these that have not ended; when they have, that answer is sent."""
         there = {name for name in names if name in self.keeper.containers}
         self._waits.append(_Wait(connection, set(there), answer))
         return there
@@ -207,7 +207,7 @@ class Supervisor:
             self._send(wait.connection, wait.answer)
 
     def _send(self, connection: Socket, answer: dict[str, Any]) -> None:
-        with suppress(OSError):  # a client that has gone needs no answer
+        with suppress(OSError):  # the client is gone
             connection.send(json.dumps(answer).encode())
 
     def _hang_up(self, connection: Socket) -> None:
@@ -227,20 +227,20 @@ def _failures(failed: dict[str, NetfabError]) -> dict[str, Any]:
 
 
 def main(fabric: str, run: str, state: str, mounts: str) -> None:
-    """Become a supervisor, when the word comes on descriptor 0; it is answered there when we take requests.
+    """Become a supervisor when the word comes on descriptor 0; it is answered there once we take requests.
 
-    `mounts`: a descriptor of the mount namespace that commands are given in, where that is not ours any more.
+    `mounts`: a descriptor of the mount namespace that commands run in, which may not be ours any more.
     """
     os.set_inheritable(int(mounts), False)
-    gc.collect()  # what imports left, so that containers find room there
-    # Nobody's child from here on, and without the pages of files that imports have mapped: no fork has those.
+    gc.collect()  # garbage of imports, whose memory containers' records can use
+    # Daemonize. The fork also drops page mappings of files that imports have read.
     if os.fork():
         os._exit(0)
-    if os.read(0, len(WORD)) != WORD or readable([0], 0):  # what comes there after the word is an end
+    if os.read(0, len(WORD)) != WORD or readable([0], 0):  # after the word only end-of-file may come
         return
     paths = Paths(fabric, run, state)
     inherited.let_go()
-    os.umask(0o022)  # not that of whoever ran a command: who may write to the socket has root's rights here
+    os.umask(0o022)  # not the caller's: whoever may write to the socket has root's rights here
     os.chdir("/")
     tell = _let_go_of_streams(paths)
     lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -253,7 +253,7 @@ def main(fabric: str, run: str, state: str, mounts: str) -> None:
 
 
 def _let_go_of_streams(paths: Paths) -> int:
-    """From now on our words go to the log; where descriptor 0 led to."""
+    """Redirect the standard streams to the log. Returns a copy of descriptor 0."""
     tell = os.dup(0)
     log = os.open(paths.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -275,7 +275,7 @@ def _supervise(paths: Paths, tell: int, mounts: int) -> None:
     layers = make_layers(paths, scratch, user_namespace_is_initial())
     supervisor.keeper.launcher = Launcher(paths, layers, open_files)
     with _listen(paths) as door:
-        with suppress(BrokenPipeError):  # who summoned us was killed, which `serve` sees
+        with suppress(BrokenPipeError):  # the command that started us was killed, which `serve` sees
             os.write(tell, READY)
         gc.freeze()
         supervisor.serve(door, tell)
@@ -284,10 +284,10 @@ def _supervise(paths: Paths, tell: int, mounts: int) -> None:
 
 
 def leave_namespaces_of_nodes(mounts: int) -> None:
-    """A mount namespace of our own without those of nodes in it: each would be copied for each container.
+    """Enter a mount namespace without the nodes' bind mounts, which would be copied for each container.
 
     It follows the host's later mounts, but nothing that is done in it reaches the host. `mounts`: the one
-    that commands have; who was sealed has another already, and to make and end one more takes 1 to 2 ms.
+    that commands have; a sealed process has its own already, and making another costs 1 to 2 ms.
     """
     if is_at(mounts, "/proc/self/ns/mnt"):
         linux.unshare(linux.CLONE_NEWNS)
@@ -300,7 +300,7 @@ def leave_namespaces_of_nodes(mounts: int) -> None:
 
 
 def _bound_namespaces() -> Iterator[str]:
-    """Those that can be seen: of one below another mount, the path leads elsewhere or nowhere."""
+    """The visible ones: the path of one that another mount covers leads elsewhere, or nowhere."""
     return (point for point, fstype in reversed(mount_points()) if fstype == "nsfs" and _is_namespace(point))
 
 
@@ -316,7 +316,7 @@ def _is_namespace(path: str) -> bool:
 
 
 def _listen(paths: Paths) -> Socket:
-    """A socket's path holds 107 bytes, so it is bound by way of its directory's descriptor."""
+    """Bound through its directory's descriptor, because a socket's path is limited to 107 bytes."""
     directory = os.open(paths.fabric_run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     with suppress(FileNotFoundError):
         os.unlink(paths.socket)
