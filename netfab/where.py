@@ -289,11 +289,11 @@ def refuse_another(record: Record | Entry | None, file: str, take_over: bool = F
 def refuse_elsewhere(name: str, where: Where) -> None:
     """Raises NetfabError where this machine has a fabric of that name on others: commands mean that one."""
     entry = opened_book(where).entry(name)
-    if entry is not None:
-        hosts, ways = ", ".join(entry.hosts), list(entry.hosts.values())
-        again = f"`--ssh {ways[0]}` goes on there; " if ways == [*entry.hosts] and len(ways) == 1 else ""
+    if entry is not None and entry.hosts:
+        way = next(iter(entry.hosts.values()))
+        again = f"`--ssh {way}` goes on there; " if entry.hosts == {way: way} else ""
         raise NetfabError(
-            f"fabric {name} is on {hosts}, and would be here a second time",
+            f"fabric {name} is on {', '.join(entry.hosts)}, and would be here a second time",
             hint=f"{again}`netfab destroy {name}` ends that one, --name makes another",
         )
 

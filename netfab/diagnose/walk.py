@@ -133,7 +133,10 @@ def _refused(
             traces=Traces(place.host, (("rp_filter", f"{interface} of {name_of(place)}"),)),
         )
     if told := _REJECTED.get(way.refusal):
-        return Stopped(f"a route of {name_of(place)} to {target} {told}", "the route that says so")
+        return Stopped(
+            f"a route of {name_of(place)} to {target} {told}",
+            "a more specific one, or without it; whoever made that route knows why",
+        )
     if why := _dead_links(world, place, space):
         return why
     return Stopped(

@@ -224,8 +224,9 @@ class _Asking:
     def _joined(self) -> bool:
         """Whether routers lie between both ends: then they should know a way, by what they run themselves."""
         on = {name: {*node["addresses"]} for name, node in self._nodes.items()}
-        spaces = {name: self.world.space(self._place(name)) for name in on}
-        routers = [on[name] for name, space in spaces.items() if space and _forwards(space)]
+        places = ((name, self._place(name)) for name in on)
+        seen = ((name, self.world.space(place)) for name, place in places if place.host in self.world.views)
+        routers = [on[name] for name, space in seen if space and _forwards(space)]
         reached = set(on.get(self.trial.source, ()))
         while more := {each for near in routers if near & reached for each in near - reached}:
             reached |= more

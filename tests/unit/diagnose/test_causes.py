@@ -96,6 +96,17 @@ def test_a_host_that_is_down_and_on_the_way_is_named() -> None:
     assert answer.cause.what == "eth0 of a sends it to c on h3, which is not reached"
 
 
+def test_whether_routers_join_networks_is_answered_without_a_host_that_is_down() -> None:
+    nodes = with_c()["nodes"]
+    apart = {**nodes, "b": {**nodes["b"], "addresses": {"other": [B]}}}
+    hosts = {"h1": Unanswered(view("a"), Way(0, "", "", False, "no route")), "h2": Host(view(HOST, "b"))}
+
+    answer = why(parsed_check("a reaches b", LINE), "shop", {**SUMMARY, "nodes": apart}, hosts)
+
+    assert answer.cause is not None
+    assert answer.cause.what == "nothing in the file joins lan, where a is, and other, where b is"
+
+
 def test_of_a_way_that_reaches_it_is_said_which_host_would_know_the_rest() -> None:
     by_c = Way(1, "10.0.0.3", "10.0.0.1", False, "")
     hosts = {"h1": Host(view("a"), by_c), "h2": Host(view(HOST, "b"))}
