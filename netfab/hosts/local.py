@@ -290,6 +290,8 @@ class LocalHost:
     def run(self, phase: Sequence[Change]) -> list[Exception | None]:
         """Carry out a phase."""
         failures = self._executor.run(phase)
+        if any(isinstance(change.after, Firewall) for change in phase):
+            self._observer.list_ahead(self.fabric)  # nft works while the next phases are carried out
         self.interrupts.check()  # a signal in the last step still undoes all of them
         return failures
 

@@ -110,7 +110,7 @@ def remove(nodes: Iterable[str], where: Where = HERE, force: bool = False) -> li
         words, errors = dict[str, str](), list[NetfabError]()
         for node in nodes:
             try:
-                name = _own(node, where)
+                name = _own(node, asked, where)
             except NetfabError as error:
                 if force and isinstance(error, NoSuchNode):
                     where.say(error.message)
@@ -241,10 +241,10 @@ def _new_name(asked: Mapping[str, Wanted]) -> str:
             return name
 
 
-def _own(node: str, where: Where) -> str:
+def _own(node: str, asked: Asked, where: Where) -> str:
     """The container that is meant. Raises NetfabError, also for nodes of files."""
     short = node.removeprefix(f"{NAME}/")
-    if short in _asked_for(where):
+    if short in asked:
         return short
     record, name, _ = node_of(node, where)
     raise NetfabError(

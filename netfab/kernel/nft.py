@@ -40,6 +40,7 @@ _OF_NFTABLES = 10 << 8  # NFNL_SUBSYS_NFTABLES, big-endian
 _TABLE_NAME, _TABLE_HANDLE = 1, 4  # NFTA_TABLE_*
 _GET_CHAIN, _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK = 10 << 8 | 4, 1, 3, 4
 _HOOK_NUMBER, _FORWARD = 1, 2  # NFTA_HOOK_HOOKNUM; NF_INET_FORWARD, which is NF_BR_FORWARD, too
+_GET_GENERATION, _GENERATION_ID = 10 << 8 | 16, 1  # NFT_MSG_GETGEN, NFTA_GEN_ID
 _ABSENT = {ENOENT, EOPNOTSUPP, EPROTONOSUPPORT}  # no such table, or a kernel that can't have any
 
 
@@ -102,7 +103,7 @@ class Listing:
     """
 
     def __init__(self, fabric: str) -> None:
-        self._table = table_name(fabric)
+        self._table, self._generation = table_name(fabric), _generation()
         own, self.foreign = _own_and_foreign(self._table)
         self._runs: dict[str, _Run] = {}
         with suppress(Unsupported):  # no nft, no tables of ours; who wants one is told by `load`
@@ -113,8 +114,17 @@ class Listing:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Let go of what nobody is to hear."""
         for run in self._runs.values():
             run.end()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nobody has changed any table since it began."""
+        return bool(self._generation) and self._generation == _generation()
 
     def tables(self) -> list[Any]:
         """What nft printed of each table that there is. Raises KernelRefused."""
@@ -206,6 +216,21 @@ def others_see_what_is_forwarded() -> bool:
         for _, attrs in chains
         if (hook := attrs.get(_CHAIN_HOOK))
     )
+
+
+def _generation() -> bytes:
+    """Another one after each change to any table; b"" where the kernel does not say."""
+    try:
+        netlink = Netlink(NETLINK_NETFILTER)
+    except OSError:
+        return b""
+    try:
+        data, start, end = netlink.get(_GET_GENERATION, bytes(_NFGENMSG.size))
+        return parse(data, start + _NFGENMSG.size, end).get(_GENERATION_ID, b"")
+    except OSError:
+        return b""
+    finally:
+        netlink.close()
 
 
 def _dumped(kind: int) -> list[tuple[int, dict[int, bytes]]]:

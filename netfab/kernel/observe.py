@@ -74,6 +74,7 @@ class Observer:
         self._listed = False  # whether the tables were read
         self._tables: list[Any] = []
         self._foreign_tables: list[tuple[str, str]] = []
+        self._listing: Listing | None = None  # begun, for the next reading
         self._switches: tuple[Switch, ...] = ()
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
@@ -94,7 +95,7 @@ class Observer:
         node's space is read.
         """
         if only is None or not all(map(is_network, only)):
-            with Listing(fabric) as listing:  # nft works while the links are read
+            with self._listing_of(fabric) as listing:  # nft works while the links are read
                 dump = self._read(fabric, known, only, node)
                 self._tables, self._foreign_tables = listing.tables(), listing.foreign
         else:
@@ -105,6 +106,25 @@ class Observer:
         self._listed = True
         self._passages = docker_rules(dump.spaces[HOST].links)
         return dump._replace(tables=self._tables, passages=self._passages)
+
+    def list_ahead(self, fabric: str) -> None:
+        """Begin to list the tables, for the next reading of them, unless they change till then."""
+        self._end_listing()
+        with suppress(OSError):  # too many processes, or descriptors: the reading will say so
+            self._listing = Listing(fabric)
+
+    def _listing_of(self, fabric: str) -> Listing:
+        listing, self._listing = self._listing, None
+        if listing is not None and listing.is_current:
+            return listing
+        if listing is not None:
+            listing.end()
+        return Listing(fabric)
+
+    def _end_listing(self) -> None:
+        if self._listing is not None:
+            self._listing.end()
+            self._listing = None
 
     def forget(self) -> None:
         """Keep nothing of what was read."""
@@ -297,8 +317,9 @@ class Observer:
         self._reading.begin(readers, {guest.space: guest for guest in guests})
 
     def close(self) -> None:
-        """End a reading that was begun and not asked for."""
+        """End readings that were begun and not asked for."""
         self._reading.close()
+        self._end_listing()
 
     def _sysctls(
         self, known: Mapping[str, list[Any]], spaces: dict[str, Space], only: frozenset[str] | None

@@ -72,15 +72,25 @@ def minding(paths: Paths, name: str) -> Iterator[None]:
         return
     with door:
         with suppress(ConnectionError):  # it ends at this moment
-            _ask(door, {"verb": "mind", "name": name})
+            _tell(door, {"verb": "mind", "name": name})
         yield
         with suppress(ConnectionError):
-            _ask(door, {"verb": "mind", "name": ""})
+            _answer(door)  # left unread, it would have the kernel drop what is said next
+            _tell(door, {"verb": "mind", "name": ""})
+
+
+def _tell(door: Socket, request: dict[str, str]) -> None:
+    """Ask, and do not wait: it is heard before the end of who asks, be he killed."""
+    door.send(json.dumps(request).encode())
+
+
+def _answer(door: Socket) -> list[int]:
+    return receive_descriptors(door, MESSAGE_LIMIT, 1)[1]
 
 
 def _ask(door: Socket, request: dict[str, str]) -> list[int]:
-    door.send(json.dumps(request).encode())
-    return receive_descriptors(door, MESSAGE_LIMIT, 1)[1]
+    _tell(door, request)
+    return _answer(door)
 
 
 def _terminal(paths: Paths, name: str) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import EPROTONOSUPPORT
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,7 +14,7 @@ from own_children import own_children
 from small_lab import FABRIC, Lab, listed
 
 from netfab.engine.apply import apply
-from netfab.engine.diff import diff, order
+from netfab.engine.diff import Change, diff, order
 from netfab.errors import KernelRefused, NetfabError, Unsupported
 from netfab.hosts.local import LocalHost
 from netfab.kernel import nft
@@ -84,6 +84,40 @@ def test_a_change_that_fails_puts_back_the_tables_that_were_there(two_networks: 
         apply(Fabric(FABRIC, [*fabric.values(), impossible]), two_networks.host)
 
     assert two_networks.host.observe(FABRIC).own == before
+
+
+def test_what_others_do_to_a_table_while_an_apply_goes_on_is_not_overlooked(
+    two_networks: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = two_networks.host.run
+
+    def run_and_damage(phase: Sequence[Change]) -> list[Exception | None]:
+        failures = run(phase)
+        if any(isinstance(change.after, Firewall) for change in phase):
+            subprocess.run([nft.program(), "delete table bridge netfab-shop"], check=True)
+        return failures
+
+    monkeypatch.setattr(two_networks.host, "run", run_and_damage)
+
+    with pytest.raises(NetfabError):
+        two_networks.apply()
+
+
+def test_tables_are_listed_as_soon_as_they_are_made_and_not_again(
+    two_networks: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fabric, host = two_networks.fabric(), two_networks.host
+    for phase in order(diff(fabric, host.observe(FABRIC, [fabric]).own)):
+        host.run(phase)
+    monkeypatch.setattr(nft, "PROGRAMS", ())
+
+    own = host.observe(FABRIC, [fabric]).own
+
+    assert _firewalls(own) == _firewalls(fabric)
+
+
+def _firewalls(fabric: Fabric) -> list[Firewall]:
+    return [thing for thing in fabric.values() if isinstance(thing, Firewall)]
 
 
 def test_the_firewall_goes_with_the_fabric(two_networks: Lab) -> None:
