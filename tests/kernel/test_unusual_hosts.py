@@ -202,7 +202,7 @@ def test_a_way_out_that_comes_while_the_host_is_read_is_seen_the_next_time() -> 
 
 def test_an_open_vswitch_that_answers_nonsense_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = subprocess.CompletedProcess([], 0, '{"headings": 3}\n{}\n', "")
-    monkeypatch.setattr(openvswitch, "_run", lambda words: ran)
+    monkeypatch.setattr(openvswitch, "_run", lambda words, seconds: ran)
     monkeypatch.setattr(os.path, "exists", lambda path: True)
     monkeypatch.setattr(daemon, "listens", lambda path: True)
 

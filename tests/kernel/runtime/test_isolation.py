@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from containers import PYTHON, Containers, make_image
 
 from netfab.errors import ContainerFailed
+from netfab.runtime import inherited
 from netfab.runtime.layers import make_layers
 from netfab.runtime.paths import Paths
 from netfab.runtime.spec import CAPABILITIES, DEFAULT_CAPABILITIES
@@ -245,7 +247,10 @@ _STANDING = f"""
 import os, resource
 for number in {_LIMITS}:
     print(resource.prlimit(PID, number)[0])
-print(os.getpriority(os.PRIO_PROCESS, PID), os.sched_getscheduler(PID), os.sched_getaffinity(PID))
+niceness, policy = os.getpriority(os.PRIO_PROCESS, PID), os.sched_getscheduler(PID)
+if PID == 1 and policy & os.SCHED_RESET_ON_FORK:  # it has these for itself alone
+    niceness, policy = max(niceness, 0), policy & ~os.SCHED_RESET_ON_FORK
+print(niceness, policy, os.sched_getaffinity(PID))
 print(open("/proc/PID/oom_score_adj").read())
 """
 
@@ -280,6 +285,45 @@ def test_it_has_nothing_of_how_its_caller_stands_with_the_kernel_and_neither_has
     assert os.waitpid(child, 0)[1] == 0
     assert standing(containers.status().pid or 0) == standing(1)
     assert standing(containers.supervisor()) == standing(1)
+
+
+@needs_users
+@pytest.mark.parametrize("policy", [os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_RR])
+def test_what_the_first_process_has_for_itself_alone_nobody_has(
+    policy: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SCHED_RESET_ON_FORK: the kernel itself says what its children have."""
+
+    def scheduling() -> tuple[int, int]:
+        return os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+
+    told, tell = os.pipe()
+    first = os.fork()
+    if first == 0:
+        priority = os.sched_param(1 if policy == os.SCHED_RR else 0)
+        os.setpriority(os.PRIO_PROCESS, 0, -5)
+        os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, priority)
+        if os.fork() == 0:
+            os.write(tell, repr(scheduling()).encode())
+        else:
+            os.wait()
+            signal.pause()
+        os._exit(0)
+    expected = os.read(told, 100).decode()
+    monkeypatch.setattr(inherited, "_FIRST", first)
+    child = os.fork()
+    if child == 0:
+        inherited.let_go()
+        os.write(tell, repr(scheduling()).encode())
+        os._exit(0)
+    got = os.read(told, 100).decode()
+    os.kill(first, signal.SIGKILL)
+    for process in (first, child):
+        os.waitpid(process, 0)
+    os.close(told)
+    os.close(tell)
+
+    assert got == expected
 
 
 def test_it_may_open_as_many_files_as_a_service_of_systemd(containers: Containers) -> None:
