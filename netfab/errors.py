@@ -219,7 +219,7 @@ class ContainerFailed(NetfabError):
             (BECOME, EINVAL): users,
             (MOUNT, ENOTDIR): kinds,
             (MOUNT, EISDIR): kinds,
-            (MOUNT, ENOENT): "what a mount shows has to be there: `mkdir -p` makes a directory of the host",
+            (MOUNT, ENOENT): "the source of a mount must exist on the host; `mkdir -p` creates a directory",
             (IDENTIFY, EINVAL): names,
         }
         told = f"{name}: {step}{': ' + path if path else ''}: {strerror(errno)}"

@@ -188,7 +188,7 @@ def ip_command(ctx: click.Context, node: str, network: str | None, output: str) 
 def inspect_command(ctx: click.Context, words: tuple[str, ...], output: str | None) -> None:
     """Print an object as it should be and as it is: a node, network, link, bridge, or fabric; or an image.
 
-    Of several OBJECTs, a list of those that there are.
+    Several OBJECTs are printed as a list.
     """
     from netfab.cli import show
 

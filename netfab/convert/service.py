@@ -31,23 +31,23 @@ _NEEDLESS: Final = {
     "env_file": "write its variables into `env`",
     "privileged": "write what it needs into `cap_add`",
     "tmpfs": "a node's files are its own and go with it",
-    "labels": "nodes have none; they are found by their names",
+    "labels": "nodes have no labels",
     "extra_hosts": "nodes find each other by name; `files` can be its /etc/hosts",
     "devices": "there are no devices but those that every container has",
     "dns_search": "nodes find each other by their names alone",
-    "logging": "`netfab logs` shows what it writes",
-    "profiles": "`netfab apply --only NODE` makes some of the nodes",
+    "logging": "`netfab logs` shows the output",
+    "profiles": "`netfab apply --only NODE` applies a part",
     "secrets": "mount the file: `mounts: [./secret:/run/secrets/secret:ro]`",
     "configs": "mount the file, or write it into `files`",
-    "stop_grace_period": "`netfab stop -t` says it when it stops",
-    "stop_signal": "its image's counts; `netfab kill -s SIGNAL` sends another",
+    "stop_grace_period": "`netfab stop -t SECONDS` sets it",
+    "stop_signal": "the image's is used; `netfab kill -s SIGNAL` sends another",
     "ulimits": "its limits are those of the host's process 1",
     "extends": "print the file in full by `docker compose config`, and convert that",
 }
 _LIMITS: Final = {"memory": "memory", "cpus": "cpus", "pids": "pids"}
 _OF_THE_SHELL: Final = "not carried over: its value is the shell's; write `${NAME}`"
 _NO_VOLUMES: Final = "not carried over: mounts are of paths of the host: `./data:/data`"
-_NO_ALIASES: Final = "not carried over: a node is found by its own name; name it as it is asked for"
+_NO_ALIASES: Final = "not carried over: a node is found by its own name only"
 _READY: Final = "not carried over: `ready` is tried until it holds, `within` a time"
 
 

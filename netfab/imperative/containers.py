@@ -77,7 +77,8 @@ def network(word: str, where: Where = HERE) -> str:
         raise NetfabError(f"{word} is a network of several fabrics", hint=f"name one: {', '.join(found)}")
     if away := _hosts_that_have(word, where):
         raise NetfabError(
-            f"the network {word} is on {', '.join(away)}, and not on this host", hint="`netfab run` it there"
+            f"the network {word} is on {', '.join(away)}, and not on this host",
+            hint="run it on one of these hosts",
         )
     known = ", ".join((OWN, *there))
     raise NetfabError(

@@ -89,7 +89,7 @@ REFUSED = (
     (
         "-v /none:/data host true",
         125,
-        "mount: /none: No such file or directory\nhint: what a mount shows has",
+        "mount: /none: No such file or directory\nhint: the source of a mount must",
     ),
     ("-u nobody-here host true", 125, "find its user: nobody-here: "),
     ("--memory much host true", 125, "--memory: "),

@@ -103,7 +103,8 @@ def test_a_network_that_is_on_other_hosts_only_is_told_from_one_that_is_nowhere(
     result = in_lab(lab, "for net in pair/lan nowhere; do netfab run --network $net host true || true; done")
 
     assert (
-        "the network pair/lan is on h1, h2, and not on this host\nhint: `netfab run` it there\n" in result.err
+        "the network pair/lan is on h1, h2, and not on this host\nhint: run it on one of these hosts\n"
+        in result.err
     )
     assert "there is no network nowhere\n" in result.err
 

@@ -122,10 +122,10 @@ def test_what_is_not_carried_over_is_named_with_its_line() -> None:
         "services.vote_web.volumes[1]": "15: not carried over: "
         "mounts are of paths of the host: `./data:/data`",
         "services.vote_web.ports[1]": "16: not carried over: write the host's port: `8080:9229`",
-        "services.vote_web.logging": "18: not carried over: `netfab logs` shows what it writes",
+        "services.vote_web.logging": "18: not carried over: `netfab logs` shows the output",
         "services.vote_web.deploy.resources.reservations": "19: not carried over",
         "services.redis.networks.back-tier.aliases": "23: not carried over: "
-        "a node is found by its own name; name it as it is asked for",
+        "a node is found by its own name only",
         "services.redis.environment[1]": "24: not carried over: its value is the shell's; write `${NAME}`",
         "services.redis.mem_limit": "27: not carried over: "
         "`1k` is too little to start a program; write `6m` or more",
