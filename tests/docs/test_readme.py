@@ -71,7 +71,7 @@ def played(steps: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def test_the_quickstart_prints_what_the_pages_show() -> None:
     steps = session(README, "What it does")
     damage = next(number for number, (command, _) in enumerate(steps) if "eth0 down" in command)
-    steps[damage + 1 : damage + 1] = session(DIAGNOSE, "mend it")
+    steps[damage + 1 : damage + 1] = session(DIAGNOSE, "and its remedy")
 
     assert len(steps) > 6
     assert played(steps) == steps
