@@ -202,10 +202,11 @@ def ps_command(
     where = where_of(ctx)
     everything = everything or any(key == "status" for key, _ in filters)
     every, missing = _all_programs(where)
-    try:
-        refuse_lost(where)
-    except StoreError as error:
-        missing.append(error)
+    if not every:
+        try:
+            refuse_lost(where)
+        except StoreError as error:
+            missing.append(error)
     found = [one for one in every if everything or one["state"] not in ENDED]
     found = [one for one in found if _passes(one, filters)]
     if quiet:
