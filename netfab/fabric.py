@@ -157,7 +157,7 @@ def apply(
             _refuse_renamed(name, file, store)
         last = before.applied()
         try:
-            proposed = claim(topology, host, store, where, only, record)
+            proposed = claim(topology, host, store, where, only, record, last)
             if proposed.published:
                 from netfab.hosts.ports import refuse_busy
 

@@ -68,11 +68,11 @@ def plan(
         topology = joined(topology, networks_of(store))
         record, leases = store.record(topology.name), store.leases(topology.name)
         refuse_another(record, file, take_over)
-        facts = _facts(topology, host, store, leases, where, _nodes(topology, only, record))
+        last = last_applied(store, topology.name, KINDS)
+        facts = _facts(topology, host, store, leases, last, where, _nodes(topology, only, record))
         proposed = _planned(topology, leases, facts, where, only, record)
         proposed = with_renames(proposed, record, summary_of(topology, proposed, record))
         proposed = proposed._replace(warnings=(*proposed.warnings, *missing))
-        last = last_applied(store, topology.name, KINDS)
         live = os.geteuid() == 0
         observed = host.observe(topology.name, (proposed.fabric, last)) if live else Observed(last, {})
         wanted = with_part(proposed, observed.own)
@@ -92,15 +92,16 @@ def claim(
     where: Where,
     only: Collection[str],
     record: Record | None,
+    last: Fabric,
 ) -> Plan:
     """Plan, and claim the leases; plan again if another process was first.
 
-    Guests are read in the background meanwhile.
+    Guests are read in the background meanwhile. `last`: the fabric as it was last applied.
     """
     for attempt in range(ATTEMPTS):
         leases = store.leases(topology.name)
         nodes = _nodes(topology, only, record)
-        facts = _facts(topology, host, store, leases, where, nodes)
+        facts = _facts(topology, host, store, leases, last, where, nodes)
         if facts.guests and not only:
             attached = (node for node in topology.nodes.values() if node.attach)
             host.read_ahead(guests=[guest_of(topology.name, node, facts) for node in attached])
@@ -196,10 +197,11 @@ def _facts(
     host: LocalHost,
     store: Store,
     leases: frozenset[Lease],
+    last: Fabric,
     where: Where,
     nodes: Collection[str],
 ) -> Facts:
     """The facts for planning these nodes. Raises NetfabError, for all guests that are not found."""
-    facts, unfound = facts_of(asked_by(topology, nodes), host, store, leases, where)
+    facts, unfound = facts_of(asked_by(topology, nodes), host, store, leases, last, where)
     refuse_unfound(topology, unfound)
     return facts

@@ -6,6 +6,7 @@ from netfab.errors import NetfabError
 from netfab.facts.guests import guests_of
 from netfab.facts.shared_bridges import held_on_bridges
 from netfab.hosts.local import LocalHost
+from netfab.objects.base import Fabric
 from netfab.plan.facts import Asked, Facts, FoundNic
 from netfab.plan.leases import Lease
 from netfab.plan.subnets import Reservation
@@ -14,9 +15,12 @@ from netfab.where import Where
 
 
 def facts_of(
-    asked: Asked, host: LocalHost, store: Store, leases: frozenset[Lease], where: Where
+    asked: Asked, host: LocalHost, store: Store, leases: frozenset[Lease], last: Fabric, where: Where
 ) -> tuple[Facts, dict[str, NetfabError]]:
-    """What the planner is told of the host, and of what fabrics hold on it; and of guests that nobody has."""
+    """What the planner is told of the host, and of what fabrics hold on it; and of guests that nobody has.
+
+    `leases`: what the fabric holds; `last`: its guests, at least, as it was last applied.
+    """
     facts, name = host.facts(), host.fabric
     held = tuple(
         Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
@@ -25,7 +29,7 @@ def facts_of(
     own = {lease.key: lease.value for lease in leases if lease.kind == "borrowed"}
     originals = {**facts.sysctls, **store.borrowed(name), **own}
     ours = {lease.value for lease in leases if lease.kind == "bridge"}
-    guests, unfound = guests_of(asked, store, name, where)
+    guests, unfound = guests_of(asked, last, where)
     nics, barred = _nics_of(asked, host, store)
     all_of_it = facts._replace(
         reservations=held + facts.reservations,

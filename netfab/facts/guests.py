@@ -13,10 +13,9 @@ from netfab.errors import GuestGone, NetfabError, UnknownGuest, raise_all
 from netfab.objects.base import Fabric
 from netfab.objects.guest import Guest
 from netfab.plan.facts import Asked, FoundGuest
-from netfab.store.store import Store
 from netfab.system import linux
 from netfab.topology.schema import Topology
-from netfab.where import Where, last_applied, records
+from netfab.where import Where, records
 
 if TYPE_CHECKING:
     from netfab.guests.guest import Guest as FoundRun
@@ -25,17 +24,20 @@ _SIOCGIFADDR = 0x8915  # linux/sockios.h
 
 
 def guests_of(
-    asked: Asked, store: Store, fabric: str, where: Where
+    asked: Asked, last: Fabric, where: Where
 ) -> tuple[dict[str, FoundGuest], dict[str, NetfabError]]:
-    """The containers that are asked for, by the words for them, and why some are not found."""
+    """The containers that are asked for, by the words for them, and why some are not found.
+
+    `last`: the fabric as it was last applied.
+    """
     if not (asked.guests or asked.former):
         return {}, {}
-    known, find = guests_in(last_applied(store, fabric)), _finder(where)
+    known, find = guests_in(last), _finder(where)
     found: dict[str, FoundGuest] = {}
     errors: dict[str, NetfabError] = {}
     for word in asked.former:
-        last = known.get(word)
-        found[word] = FoundGuest(*last[1:]) if last else FoundGuest(word, "", 0, "")
+        former = known.get(word)
+        found[word] = FoundGuest(*former[1:]) if former else FoundGuest(word, "", 0, "")
     for word in asked.guests:
         try:
             run = run_of(known[word], where) if word in known else None

@@ -108,7 +108,8 @@ class Agent:
         with opened_store(self._where) as store, opened_host(name, self._where) as host:
             record, part = store.record(name), store.part(name)
             leases = store.leases(name)
-            facts, unfound = facts_of(asked, host, store, leases, self._where)
+            last = last_applied(store, name, KINDS.of({"Guest"}))
+            facts, unfound = facts_of(asked, host, store, leases, last, self._where)
             undecided = json.loads(part.undecided)["transaction"] if part and part.undecided else ""
             yield {
                 "verb": "hello",
