@@ -203,6 +203,8 @@ class _Asking:
         source, target = self.trial.source, self.trial.target
         if target in self._nodes and not self.trial.addresses:
             yield self._without_address()
+        if target == THE_HOST and not self.trial.addresses:
+            yield Finding("the host has no address on any network of this fabric", "netfab ls")
         if target not in self._nodes or source not in self._nodes or "/" in target:
             return
         file = by(self.begin, str(self._nodes[source]["hosts"]))
