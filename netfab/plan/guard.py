@@ -135,8 +135,13 @@ _NO_ROUTER = Rule.of(
 # that nobody has looked at (CVE-2021-27853).
 _NO_TAG = Rule.of(match(meta("protocol"), {"set": VLAN_TAGS}), _REFUSED)
 
+# A bridge with no spanning tree of its own floods those of others, IEEE's and Cisco's. A switch beyond a NIC
+# of ours would believe a node, or cut this host off.
+_TREES = ["01:80:c2:00:00:00", "01:00:0c:cc:cc:cd"]
+_NO_TREE = Rule.of(match(header("ether", "daddr"), {"set": _TREES}), _REFUSED)
+
 _BY_PROTOCOL = {"set": [[protocol, goto(f"guest-{protocol}")] for protocol in ("arp", "ip", "ip6")]}
-_GUEST = Chain("guest", (Rule.of(verdict_of(meta("protocol"), _BY_PROTOCOL)), _NO_TAG))
+_GUEST = Chain("guest", (Rule.of(verdict_of(meta("protocol"), _BY_PROTOCOL)), _NO_TAG, _NO_TREE))
 _GUEST_ARP = Chain(
     "guest-arp",
     (
@@ -173,7 +178,7 @@ _GUEST_IP6 = Chain(
         Rule.of(_REFUSED),
     ),
 )
-_STATION = Chain("station", (_NO_DHCP_SERVER, _NO_DHCPV6_SERVER, _NO_ROUTER, _NO_TAG))
+_STATION = Chain("station", (_NO_DHCP_SERVER, _NO_DHCPV6_SERVER, _NO_ROUTER, _NO_TAG, _NO_TREE))
 # What routers beyond a NIC advertise is for the host; our nodes have their routes from us.
 _FORWARD = Chain(
     "forward",
