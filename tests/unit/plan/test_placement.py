@@ -235,7 +235,7 @@ def test_a_host_that_joins_takes_no_address_that_is_leased() -> None:
 
 def test_a_host_that_joins_takes_no_address_of_anothers_where_the_file_names_it_first() -> None:
     nodes = "networks: {lan: {hosts: [%s]}}\nnodes: {n1..3: {networks: [lan], runs_on: h2}}"
-    leases = planned(TWO + nodes % "h2")["h2"].layout.wants
+    leases = planned(TWO + nodes % "h2")["h2"].layout.claims
 
     plans = planned(TWO + nodes % "h1, h2", leases)
 
