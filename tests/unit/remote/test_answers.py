@@ -161,7 +161,7 @@ def test_a_first_word_of_no_sense_is_the_error_of_its_host(key: str) -> None:
     ],
 )
 def test_a_lease_that_no_planner_made_is_the_error_of_its_host(lease: list[str]) -> None:
-    with pytest.raises(BadMessage, match=r"^h1 gives an answer of no sense: ") as caught:
+    with pytest.raises(BadMessage, match=r"^h1 gives an invalid answer: ") as caught:
         planned_with(HELLO | {"leases": [lease]})
 
     assert caught.value.message.isprintable()
