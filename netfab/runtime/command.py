@@ -13,7 +13,7 @@ from typing import NoReturn
 from netfab.errors import ContainerFailed, NetfabError
 from netfab.runtime import tty
 from netfab.runtime.become import failure_of, receive_terminal, run_or_report
-from netfab.runtime.between import Between
+from netfab.runtime.relay import Relay
 from netfab.runtime.streams import Streams
 from netfab.system.poll import readable
 from netfab.system.process import signal_with_parent
@@ -33,15 +33,15 @@ def run(
     streams: Streams,
     timeout: float | None = None,
     leave: Leave | None = None,
-    between: Between | None = None,
+    relay: Relay | None = None,
 ) -> int:
     """Have a command with these streams, and its exit status; it is killed after `timeout` seconds.
 
-    `leave` is called as soon as it runs. `between`: what copies to and from pipes that it has.
+    `leave` is called as soon as it runs. `relay`: what copies to and from pipes that it has.
     """
     child, report = _fork(enter, None)
     with passing_signals(lambda number: _signal_command(child, number, streams)):
-        overdue = between is not None and not between.copied(child, timeout)
+        overdue = relay is not None and not relay.copied(child, timeout)
         if overdue:
             os.kill(child, signal.SIGKILL)
         code = wait(name, child, report, leave)

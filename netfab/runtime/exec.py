@@ -27,7 +27,6 @@ from netfab.runtime.become import (
     reset_signals,
     send_terminal,
 )
-from netfab.runtime.between import Between
 from netfab.runtime.command import (
     ENDING,
     Leave,
@@ -46,6 +45,7 @@ from netfab.runtime.confine import every_right, give_up, lock, rights_with
 from netfab.runtime.identity import identify
 from netfab.runtime.paths import Paths
 from netfab.runtime.record import read_record
+from netfab.runtime.relay import Relay
 from netfab.runtime.spec import capabilities_of
 from netfab.runtime.status import PAUSED, status_of
 from netfab.runtime.streams import OWN_STREAMS, Streams
@@ -175,12 +175,12 @@ def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | 
         workdir=found.spec.workdir if wanted.workdir is None else wanted.workdir,
     )
     rights = every_right() if wanted.privileged else rights_with(capabilities_of(spec))
-    between = Between(streams) if not wanted.terminal else None
+    relay = Relay(streams) if not wanted.terminal else None
 
     def enter(channel: Socket | None) -> Iterator[str]:
         yield "join its cgroups"
         die_with_parent()
-        if between is not None:
+        if relay is not None:
             os.setsid()  # a terminal that is its own can be typed into (TIOCSTI), by way of /dev/tty
         inherited.let_go()
         at_once(hide_from_ptrace)
@@ -196,7 +196,7 @@ def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | 
         root = os.open("/", os.O_PATH | os.O_CLOEXEC)
         identity = identify(root, "" if wanted.privileged else spec.user)
         yield "open its terminal" if wanted.terminal else "open its output"
-        given = between.streams if between else streams
+        given = relay.streams if relay else streams
         _connect(given, channel, lambda: open_terminal(root, identity.uid))
         yield BECOME
         at_once(give_up, rights, identity)
@@ -214,7 +214,7 @@ def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | 
     try:
         if wanted.terminal:
             return run_on_terminal(name, enter, streams, leave)
-        return run(name, enter, streams, wanted.timeout, leave, between)
+        return run(name, enter, streams, wanted.timeout, leave, relay)
     finally:
         os.close(pidfd)
         if cgroup is not None:

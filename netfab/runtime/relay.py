@@ -1,4 +1,4 @@
-"""Pipes between a command in a container and files or terminals of the host that it is spoken to by.
+"""Relaying between a command in a container and its caller's files or terminal, by pipes.
 
 What a program has as a descriptor it can open anew (/proc/self/fd), and otherwise than it was opened for it:
 the script that it reads it could write, and a terminal it could go on reading when it has ended. So it is
@@ -21,8 +21,8 @@ from netfab.runtime.streams import Streams
 _CHUNK = 1 << 16
 
 
-class Between:
-    """Both ends of these pipes; none where a command may have what it is spoken to by."""
+class Relay:
+    """The pipes of one command; none in place of a stream that it may have itself."""
 
     def __init__(self, streams: Streams) -> None:
         self._source, self._input = -1, -1  # what is typed, and the pipe that it goes to
