@@ -25,16 +25,8 @@ def let_go() -> None:
     for limit in range(_LIMITS):
         with suppress(OSError):
             _reset(limit)
-    policy, niceness = os.sched_getscheduler(_FIRST), os.getpriority(os.PRIO_PROCESS, _FIRST)
-    priority = os.sched_getparam(_FIRST)
-    if policy & os.SCHED_RESET_ON_FORK:  # its children have no more than usual; sched(7)
-        policy, niceness = policy & ~os.SCHED_RESET_ON_FORK, max(niceness, 0)
-        if priority.sched_priority:
-            policy, priority = os.SCHED_OTHER, os.sched_param(0)
     with suppress(OSError):
-        os.sched_setscheduler(0, policy, priority)
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+        _reset_scheduling()
     with suppress(OSError):
         os.sched_setaffinity(0, os.sched_getaffinity(_FIRST))
     with (
@@ -43,6 +35,18 @@ def let_go() -> None:
         open(_OOM.format("self"), "wb") as ours,
     ):
         ours.write(theirs.read())
+
+
+def _reset_scheduling() -> None:
+    policy, niceness = os.sched_getscheduler(_FIRST), os.getpriority(os.PRIO_PROCESS, _FIRST)
+    priority = os.sched_getparam(_FIRST)
+    if policy & os.SCHED_RESET_ON_FORK:  # its children have no more than usual; sched(7)
+        policy, niceness = policy & ~os.SCHED_RESET_ON_FORK, max(niceness, 0)
+        if priority.sched_priority:
+            policy, priority = os.SCHED_OTHER, os.sched_param(0)
+    with suppress(OSError):
+        os.sched_setscheduler(0, policy, priority)
+    os.setpriority(os.PRIO_PROCESS, 0, niceness)
 
 
 def _reset(limit: int) -> None:

@@ -326,6 +326,19 @@ def test_what_the_first_process_has_for_itself_alone_nobody_has(
     assert got == expected
 
 
+def test_a_first_process_that_may_not_be_looked_at_keeps_nobody_from_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by SELinux; one that is gone says as little."""
+    first = os.fork()
+    if first == 0:
+        os._exit(0)
+    os.waitpid(first, 0)
+    monkeypatch.setattr(inherited, "_FIRST", first)
+
+    inherited.let_go()
+
+
 def test_it_may_open_as_many_files_as_a_service_of_systemd(containers: Containers) -> None:
     first = resource.prlimit(1, resource.RLIMIT_NOFILE)[0]
 
