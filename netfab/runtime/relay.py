@@ -118,7 +118,7 @@ class Relay:
         try:
             data = os.read(fd, most)
             tty.write(self._outputs[fd], data)
-        except BlockingIOError:
+        except BlockingIOError:  # the command itself has read it
             return
         except OSError:
             data = b""

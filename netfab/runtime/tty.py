@@ -112,7 +112,12 @@ def write(fd: int, data: bytes) -> None:
     """All of it."""
     left = memoryview(data)
     while left:
-        left = left[os.write(fd, left) :]
+        try:
+            left = left[os.write(fd, left) :]
+        except BlockingIOError:  # others who have that terminal may have made it so
+            writable = select.poll()
+            writable.register(fd, select.POLLOUT)
+            writable.poll()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from containers import Containers, wait_for_end
 from own_children import own_children
 
 from netfab.errors import ContainerFailed, NetfabError
+from netfab.runtime import tty
 from netfab.runtime.command import TIMED_OUT, _fork
 from netfab.runtime.exec import run_in_container, run_in_namespace
 from netfab.runtime.streams import Streams
@@ -302,6 +303,24 @@ def test_files_that_a_command_reads_and_writes_are_copied_whole_and_in_order(
         run_in_container(containers.paths, "web", command, streams=streams)
 
     assert (tmp_path / "written").read_bytes() == b"1\n2\n3\n" + sent + b"4\n"
+
+
+def test_what_is_written_to_a_terminal_that_others_made_refuse_to_wait_is_whole() -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    held = os.write(write, bytes(1 << 20))  # what there is room for
+    before = signal.signal(signal.SIGALRM, lambda *_: got.append(len(os.read(read, 1 << 20))))
+    got = list[int]()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        tty.write(write, b"more")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert (got, os.read(read, 100)) == ([held], b"more")
+    os.close(read)
+    os.close(write)
 
 
 def test_a_command_that_reads_nothing_or_is_heard_by_nobody_ends(
