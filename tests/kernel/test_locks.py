@@ -189,9 +189,9 @@ def test_where_holders_follow_each_other_the_first_is_told_and_the_wait_is_one(
 def test_who_is_signalled_just_before_it_waits_is_signalled_again(
     holder: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(timer: int, seconds: float, again: float = 0.0) -> None:
+    def lost(timer: int, seconds: float, again: float = 0.0) -> tuple[float, float]:
         """The first signal."""
-        signal.setitimer(timer, seconds + again if again else 0, again)
+        return signal.setitimer(timer, seconds + again if again else 0, again)
 
     monkeypatch.setattr(flock, "signal", SimpleNamespace(**vars(signal) | {"setitimer": lost}))
 
@@ -199,6 +199,21 @@ def test_who_is_signalled_just_before_it_waits_is_signalled_again(
         pass
 
     _killed(holder)
+
+
+def test_an_alarm_that_its_caller_has_set_comes_after_the_wait(holder: int) -> None:
+    rung = list[int]()
+    before = signal.signal(signal.SIGALRM, lambda number, _: rung.append(number))
+    signal.setitimer(signal.ITIMER_REAL, 3600, 7200)
+    try:
+        with pytest.raises(Locked), locked(LOCK, 0.01, lambda _: None):
+            pass
+        left, again = signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        _killed(holder)
+
+    assert (3000 < left < 3600, again, rung) == (True, 7200, [])
 
 
 def test_who_was_not_let_run_for_longer_than_it_may_wait_has_a_lock_that_became_free(
