@@ -106,9 +106,14 @@ class Listing:
         self._table, self._generation = table_name(fabric), _generation()
         own, self.foreign = _own_and_foreign(self._table)
         self._runs: dict[str, _Run] = {}
-        with suppress(Unsupported):  # no nft, no tables of ours; who wants one is told by `load`
+        try:
             for family in own:
                 self._runs[family] = _Run(program(), ("-j", "list", "table", family, self._table))
+        except Unsupported:  # no nft, no tables of ours; who wants one is told by `load`
+            pass
+        except BaseException:
+            self.end()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Sequence
-from errno import EPROTONOSUPPORT
+from errno import EMFILE, EPROTONOSUPPORT
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from descriptors import descriptors, settled_descriptors
 from own_children import own_children
 from small_lab import FABRIC, Lab, listed
 
@@ -114,6 +115,30 @@ def test_tables_are_listed_as_soon_as_they_are_made_and_not_again(
     own = host.observe(FABRIC, [fabric]).own
 
     assert _firewalls(own) == _firewalls(fabric)
+
+
+def test_a_listing_that_can_begin_only_in_part_leaves_nothing(
+    two_networks: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OneOnly(nft._Run):
+        begun = list[str]()
+
+        def __init__(self, path: str, arguments: tuple[str, ...]) -> None:
+            if self.begun:
+                raise OSError(EMFILE, "Too many open files")
+            self.begun.append(path)
+            super().__init__(path, arguments)
+
+    two_networks.apply()
+    monkeypatch.setattr(nft, "_Run", OneOnly)
+    before, children = settled_descriptors(), own_children()
+
+    with pytest.raises(OSError, match="Too many"):
+        nft.Listing(FABRIC)
+
+    assert OneOnly.begun
+    assert descriptors() <= before
+    assert own_children() <= children
 
 
 def _firewalls(fabric: Fabric) -> list[Firewall]:
