@@ -18,7 +18,7 @@ from netfab.objects.xfrm import FEATURE, IN, OUT
 from netfab.objects.xfrm_policy import XfrmPolicy
 from netfab.objects.xfrm_state import KEY, WINDOW, XfrmState, state_name
 from netfab.plan.facts import Esp, Facts
-from netfab.plan.leases import Lease
+from netfab.plan.leases import MOST_KEYS, Lease
 from netfab.plan.tunnels import Tunnel
 from netfab.topology.schema import Address, Topology
 from netfab.tuples import NamedTuple
@@ -88,7 +88,7 @@ def agreed(
     """What each two hosts have as the number of their keys: as leased while it serves, else the next one.
 
     Of several leases of two hosts the one with the highest number counts. Hosts without facts, or that were
-    not asked about ESP, have no say.
+    not asked about ESP, have no say. Raises PlanError where somebody says a number that has no next one.
     """
     held: dict[str, tuple[int, str]] = {}
     for lease in leases:
@@ -105,6 +105,11 @@ def agreed(
             epoch += 1
             while any(_has(topology.name, pair, epoch, one) for one in esp.values()):
                 epoch += 1
+        if epoch > MOST_KEYS:
+            raise PlanError(
+                f"a host says that {' and '.join(pair.hosts)} have had {epoch - 1} keys, which can't be",
+                hint=f"`netfab destroy {topology.name}`, and apply it without the host that lies",
+            )
         found.add(Lease(LEASE, pair.key, f"{epoch} {name_of_secret}"))
     return frozenset(found)
 

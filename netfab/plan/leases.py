@@ -24,6 +24,8 @@ class Lease(NamedTuple):
     value: str
 
 
+MOST_KEYS = 10**18 - 1  # that two hosts may have had: what `read_lease` reads
+
 _READ: Mapping[str, Callable[[str], object]] = {
     "subnet": ip_network,
     "shared": ip_network,

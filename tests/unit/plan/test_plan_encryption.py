@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 from test_placement import SPANNING, TWO, facts, of_kind, planned, read
 
-from netfab.errors import NetfabError
+from netfab.errors import NetfabError, PlanError
 from netfab.objects.bgp_peer import BgpPeer
 from netfab.objects.firewall import Firewall
 from netfab.objects.vxlan import Vxlan
@@ -17,7 +17,7 @@ from netfab.objects.xfrm_policy import XfrmPolicy
 from netfab.objects.xfrm_state import XfrmState
 from netfab.plan.encryption import LEASE
 from netfab.plan.facts import Esp, Facts, Frr
-from netfab.plan.leases import Lease
+from netfab.plan.leases import Lease, read_lease
 from netfab.plan.overhead import OVERHEAD, overlay_mtu, packet_around
 from netfab.plan.part import part_of, within
 from netfab.plan.planner import Plan
@@ -156,6 +156,18 @@ def test_of_several_numbers_that_two_hosts_are_said_to_have_the_highest_counts()
     said = frozenset(lease._replace(value=f"{number} {of_secret}") for number in (12, 2, 7))
 
     assert number(encrypted(said, h1=Esp(True, {}), h2=Esp(True, {}))) == 13
+
+
+def test_a_number_that_has_no_next_one_is_refused_and_any_other_can_be_read() -> None:
+    """Else hosts would have leases that nobody takes from them any more, long after the one that lied."""
+    (lease,) = (lease for lease in leases_of(encrypted()) if lease.kind == LEASE)
+    of_secret = lease.value.split()[1]
+
+    with pytest.raises(PlanError, match="9" * 18):
+        encrypted([lease._replace(value=f"{'9' * 18} {of_secret}")])
+    last = leases_of(encrypted([lease._replace(value=f"{'9' * 17}8 {of_secret}")]))
+
+    assert [read_lease(one).value for one in last if one.kind == LEASE] == [f"{'9' * 18} {of_secret}"]
 
 
 def test_a_host_that_is_not_reached_has_no_say() -> None:
