@@ -25,21 +25,21 @@ _TOGETHER = 16  # sockets in one message; the kernel takes 253 (unix(7))
 
 
 class Ahead:
-    """A number of namespaces that are being made. A child that fails makes fewer of them."""
+    """Namespaces that a child process is creating ahead of use; fewer of them if it fails."""
 
     def __init__(self, count: int, group: int) -> None:
         from netfab.kernel.worker import Worker
 
-        self._received: list[int] = []  # file descriptors that were not asked for yet
+        self._received: list[int] = []  # file descriptors that were not taken yet
         self._worker: Worker | None = Worker(SOCK_SEQPACKET, bytes(count), partial(_make, group))
 
     def take(self) -> Netlink | None:
-        """A socket in a namespace that is nobody's yet; None where it takes less time to make one."""
+        """A socket in an unused namespace; None if creating one takes less time."""
         if self._worker is None:
             return None
         if not self._received and not self._receive(self._worker, MSG_DONTWAIT):
             if os.read(self._worker.left, 1):
-                return None  # and the child makes one less
+                return None  # and the child creates one less
             self._receive(self._worker)
         if not self._received:
             self.close()
@@ -55,7 +55,7 @@ class Ahead:
         return bool(self._received)
 
     def close(self) -> None:
-        """End the child, and what was not taken."""
+        """End the child, and the namespaces that were not taken."""
         while self._received:
             os.close(self._received.pop())
         if self._worker is not None:
@@ -73,7 +73,7 @@ def _make(group: int, parent: socket, left: int) -> None:
 
 
 def new_namespace(group: int) -> Netlink:
-    """This thread in a new network namespace, lo grouped (the mark that it is ours) and up; a socket in it.
+    """Move this thread into a new network namespace, lo grouped (our mark) and up; return a socket in it.
 
     Raises OSError.
     """

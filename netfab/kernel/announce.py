@@ -36,7 +36,7 @@ def arp_requests(link: Name, mac: str) -> list[Request]:
 
 
 def announce_for(others: Iterable[tuple[str, IPv4Address | IPv6Address, str]]) -> None:
-    """Say (link, address, MAC) each by a bridge or tunnel of this host: nodes that ask do so every second.
+    """Announce each (link, address, MAC) by a bridge or tunnel of this host: nodes retry every second.
 
     A link that is down meanwhile has nobody to tell.
     """
@@ -62,7 +62,7 @@ def _frame(address: IPv4Address | IPv6Address, mac: bytes) -> bytes:
 
 
 def _checksum(addresses: bytes, body: bytes) -> int:
-    """Of an advertisement (RFC 8200, section 8.1)."""
+    """The checksum of an advertisement (RFC 8200, section 8.1)."""
     whole = addresses + pack("!II", len(body) + 4, IPPROTO_ICMPV6) + bytes([ADVERTISEMENT, 0, 0, 0]) + body
     total: int = sum(unpack(f"!{len(whole) // 2}H", whole))
     total = (total & 0xFFFF) + (total >> 16)

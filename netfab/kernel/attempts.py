@@ -18,7 +18,7 @@ _OUTGOING = 4  # PACKET_OUTGOING, linux/if_packet.h
 
 
 def connection(address: IPv4Address | IPv6Address, port: int, seconds: float) -> str:
-    """Why a TCP connection can't be made within that time; "" where it can."""
+    """Why a TCP connection can't be made within that time; "" if it can."""
     try:
         socket.create_connection((str(address), port), seconds).close()
     except TimeoutError:
@@ -31,10 +31,10 @@ def connection(address: IPv4Address | IPv6Address, port: int, seconds: float) ->
 
 
 def datagram(address: IPv4Address | IPv6Address, port: int, seconds: float, target: int | None = None) -> str:
-    """Why a UDP datagram does not arrive where a program waits for it; "" where it does.
+    """Why a UDP datagram does not reach a program that listens for it; "" if it does.
 
-    It arrives where an answer comes, or where it is seen in `target`, the receiver's network namespace, and
-    is not refused. Silence says nothing.
+    It arrives if an answer comes, or if it is seen in `target`, the receiver's network namespace, and
+    is not refused. Silence proves nothing.
     """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as door, _witness(target) as witness:
@@ -55,15 +55,15 @@ def datagram(address: IPv4Address | IPv6Address, port: int, seconds: float, targ
 
 
 _SENT = 2  # datagrams: one may be lost
-_REFUSAL = 0.05  # seconds, at least, for a refusal to come back: mostly it is there at once
+_REFUSAL = 0.05  # seconds, at least, to wait for a refusal: mostly it comes at once
 
 
 def _arrives(
     door: socket.socket, witness: Sequence[socket.socket], port: int, awaited: bool, seconds: float
 ) -> bool:
-    """Whether our datagram does, and is not refused; also where we come to look after that time.
+    """Whether our datagram arrives and is not refused, even if we get to look only after that time.
 
-    Where nobody waits for it, a refusal is waited for as long as an answer: it may stand in a queue on its
+    If nobody listens, wait for a refusal as long as for an answer: it may be queued on its
     way back. Raises OSError.
     """
     ours = door.getsockname()[1]
@@ -78,21 +78,21 @@ def _arrives(
             if not readable([door], _REFUSAL if awaited else max(_REFUSAL, left)):
                 return True
             break
-        if left <= 0 and (not ready or left < -seconds):  # strangers may never cease to send
+        if left <= 0 and (not ready or left < -seconds):  # others may never stop sending
             return False
     door.recv(1)
     return True
 
 
 def _is_awaited(port: int, netns: int) -> bool:
-    """Whether any socket in that namespace waits for datagrams to that port."""
+    """Whether any socket in that namespace receives datagrams to that port."""
     with linux.in_network(netns):
         return any(one.protocol == "udp" and one.port == port for one in listeners())
 
 
 @contextmanager
 def _witness(netns: int | None) -> Iterator[list[socket.socket]]:
-    """A socket that sees every frame that comes into a namespace; none where there is none to look at."""
+    """A socket that sees every frame that enters a namespace; no socket without a namespace."""
     if netns is None:
         yield []
         return
@@ -103,7 +103,7 @@ def _witness(netns: int | None) -> Iterator[list[socket.socket]]:
 
 
 def _is_ours(received: tuple[bytes, tuple[str, int, int, int, bytes]], ours: int, port: int) -> bool:
-    """Whether a frame without its link header is our datagram, on its way in."""
+    """Whether a frame without its link header is our datagram, incoming."""
     data, (_, _, kind, _, _) = received
     head = (data[0] & 15) * 4 if data[:1] and data[0] >> 4 == 4 else 40
     return kind != _OUTGOING and data[head : head + 4] == struct.pack("!HH", ours, port)

@@ -18,8 +18,8 @@ from netfab.system.pcap import EVERYTHING, NOTHING, WHOLE, attach, compiled
 from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
-ROOM = 64 << 20  # bytes of frames that wait to be read
-_OVERHEAD = 512  # bytes that a frame that waits takes besides, at least (struct sk_buff, skb_shared_info)
+ROOM = 64 << 20  # bytes of frames queued for reading
+_OVERHEAD = 512  # bytes of overhead per queued frame, at least (struct sk_buff, skb_shared_info)
 _ETH_P_ALL = 3  # linux/if_ether.h
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 263, 6, 8  # linux/socket.h, linux/if_packet.h
 _SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 35, 33  # asm-generic/socket.h
@@ -29,7 +29,7 @@ _VLAN_VALID, _TPID_VALID = 0x10, 0x40  # TP_STATUS_VLAN_VALID, TP_STATUS_VLAN_TP
 
 
 class Frame(NamedTuple):
-    """A frame, whole, as it was on the wire."""
+    """A whole frame, as it was on the wire."""
 
     interface: str
     time: int  # nanoseconds since 1970
@@ -38,10 +38,10 @@ class Frame(NamedTuple):
 
 
 class Capture:
-    """What passes from now on in the namespace behind a file descriptor, or at one interface of it."""
+    """Captures frames from now on in the namespace of a file descriptor, or at one interface there."""
 
     def __init__(self, netns: int, interface: str = "", filter: str = "") -> None:
-        """Raises NetfabError: no such interface, a filter that makes no sense."""
+        """Raises NetfabError: no such interface, an invalid filter."""
         program = compiled(filter) if filter else b""
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
         with linux.in_network(netns):
@@ -59,13 +59,13 @@ class Capture:
             ) from error
 
     def _prepare(self, interface: str, program: bytes) -> None:
-        """What came before the socket is as it should be is thrown away."""
+        """Set up the socket; discard what it received before that was done."""
         attach(self._socket, NOTHING)
         if interface:
             self._socket.bind((interface, _ETH_P_ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
-        with suppress(PermissionError):  # the host's limit holds then
+        with suppress(PermissionError):  # then the host's limit applies
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, ROOM)
         for _ in self.frames():
             pass
@@ -79,26 +79,26 @@ class Capture:
         self.close()
 
     def close(self) -> None:
-        """Hear no more; what was not read is lost."""
+        """Stop capturing; frames that were not read are lost."""
         self._socket.close()
 
     def fileno(self) -> int:
-        """To wait with: readable when there is a frame."""
+        """For poll(2): readable when there is a frame."""
         return self._socket.fileno()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Whether a frame came within that time."""
+        """Whether a frame arrived within that time."""
         return bool(readable([self._socket], seconds))
 
     def frames(self) -> Iterator[Frame]:
-        """What has come and was not read yet; not for ever, where it comes faster than it is read."""
+        """Frames that arrived and were not read yet; ends even if they arrive faster than they are read."""
         taken = 0
-        while taken < 2 * ROOM:  # more than there is room for, which the kernel doubles (socket(7))
+        while taken < 2 * ROOM:  # more than the buffer, which the kernel doubles (socket(7))
             try:
                 data, ancillary, _, address = self._socket.recvmsg(WHOLE, 256)
             except BlockingIOError:
                 break
-            except OSError:  # the interface went down or away: what came before is whole
+            except OSError:  # the interface went down or away: earlier frames are complete
                 continue
             taken += len(data) + _OVERHEAD
             yield self._frame(data, ancillary, address)
@@ -120,7 +120,7 @@ class Capture:
 
 
 def _tagged(data: bytes, auxdata: bytes) -> bytes:
-    """The frame with the VLAN tag that the kernel took from it."""
+    """The frame with the VLAN tag that the kernel stripped."""
     status, _, _, _, _, tag, protocol = _AUXDATA.unpack(auxdata[: _AUXDATA.size])
     if not status & _VLAN_VALID:
         return data
@@ -129,9 +129,9 @@ def _tagged(data: bytes, auxdata: bytes) -> bytes:
 
 
 def settle(rounds: int = 8) -> None:
-    """Return when what was sent in this namespace before, to nodes of the same machine, has arrived.
+    """Return when everything sent in this namespace before, to nodes of the same machine, has arrived.
 
-    What a veth hands on waits in its processor's queue (net/core/dev.c: netif_rx), and so does what lo
+    What a veth passes on is queued per CPU (net/core/dev.c: netif_rx), and so is what lo
     hands on: when a datagram over lo has come on each processor, all that was before it has been dealt with.
     Each hop is another round.
     """

@@ -17,23 +17,23 @@ from typing import Any
 
 from netfab.errors import NoAnswer
 
-TIMEOUT = 5.0  # seconds for all of an answer
+TIMEOUT = 5.0  # seconds for the whole answer
 MOST = 8 << 20  # bytes of an answer
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 def get(path: str, target: str) -> Any:
-    """What the daemon at `path` says to GET `target`, parsed.
+    """The parsed answer of the daemon at `path` to GET `target`.
 
-    HTTP/1.0, since its answers end where the connection does (RFC 1945, section 7.2.2); redirects are not
-    followed. Raises NoAnswer; OSError where nobody listens there, or not to us.
+    HTTP/1.0, whose answers end with the connection (RFC 1945, section 7.2.2); redirects are not
+    followed. Raises NoAnswer; OSError if nobody listens there, or we have no access.
     """
     request = f"GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode("ascii")
     return parse(path, _exchange(path, request))
 
 
 def parse(path: str, answer: bytes) -> Any:
-    """The JSON in a whole answer. Raises NoAnswer."""
+    """The JSON in a complete answer. Raises NoAnswer."""
     head, end, body = answer.partition(b"\r\n\r\n")
     words = head.partition(b"\r\n")[0].split()
     if not end or len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not _is_status(words[1]):
@@ -42,14 +42,14 @@ def parse(path: str, answer: bytes) -> Any:
         raise NoAnswer(path, f"answers {words[1].decode()}", int(words[1]))
     try:
         return json.loads(body)
-    except (ValueError, RecursionError) as error:  # too deep for the parser
+    except (ValueError, RecursionError) as error:  # nested too deep for the parser
         raise NoAnswer(path, "answers what is not JSON, or too deep") from error
 
 
 def numbers_processes_as_we_do(path: str) -> bool:
-    """Whether who listens at that socket is in our process namespace, as far as we may look; unix(7).
+    """Whether the listener of that socket is in our PID namespace, as far as we may look; unix(7).
 
-    Raises OSError where nobody does.
+    Raises OSError if nobody listens.
     """
     with socket.socket(socket.AF_UNIX) as door:
         door.settimeout(TIMEOUT)
@@ -58,13 +58,13 @@ def numbers_processes_as_we_do(path: str) -> bool:
     pid, _, _ = _CREDENTIALS.unpack(peer)
     if pid == 0:  # not visible from here
         return False
-    with suppress(OSError):  # not root; or it left the socket to another
+    with suppress(OSError):  # not root; or it passed the socket on
         return os.path.samestat(os.stat(f"/proc/{pid}/ns/pid"), os.stat("/proc/self/ns/pid"))
     return True
 
 
 def listens(path: str) -> bool:
-    """Whether somebody does at that socket; also who is too busy to take us, which is not waited for."""
+    """Whether somebody listens at that socket, even if too busy to accept, which is not waited for."""
     with socket.socket(socket.AF_UNIX) as door:
         door.setblocking(False)
         return door.connect_ex(os.fsencode(path)) in (0, EAGAIN)
@@ -82,7 +82,7 @@ def _exchange(path: str, request: bytes) -> bytes:
                 answer += data
                 if len(answer) > MOST:
                     raise NoAnswer(path, f"answers with more than {MOST >> 20} MiB")
-                left = deadline - monotonic()  # not the same time anew: a drip would last for ever
+                left = deadline - monotonic()  # not a fresh timeout: trickling data would last for ever
                 if left <= 0:
                     raise TimeoutError
                 door.settimeout(left)

@@ -19,9 +19,9 @@ from netfab.system.poll import readable
 
 
 class Departing(Netlink):
-    """A socket for the request that ends these links, given by their indexes in this network namespace.
+    """A socket for the request that deletes these links, given by their ifindexes in this network namespace.
 
-    Its `batch` returns when they are gone, or were not to be ended; `close`, when the kernel is done as well.
+    `batch` returns when they are gone or their deletion was refused; `close`, when the kernel is done, too.
     """
 
     def __init__(self, links: Iterable[int]) -> None:
@@ -35,7 +35,7 @@ class Departing(Netlink):
             self._sending = Sending(self._socket, data)
             try:
                 errand()
-            finally:  # also when it fails: who undoes this has to see what became of it
+            finally:  # also on failure: an undo has to see the outcome
                 self._wait(heard, self._sending)
         finally:
             heard.close()
@@ -48,7 +48,7 @@ class Departing(Netlink):
             sending.finish()
 
     def _any_is_there(self) -> bool:
-        """Whether there is one of them yet; each is looked for until it is gone, and then no more."""
+        """Whether any of them still exists; each is looked up until it is gone."""
         while self._left:
             try:
                 if_indextoname(self._left[-1])
@@ -59,7 +59,7 @@ class Departing(Netlink):
         return False
 
     def close(self) -> None:
-        """Wait until the kernel is done; what it refused was told by then."""
+        """Wait until the kernel is done; `batch` reported what it refused."""
         if self._sending is not None:
             self._sending.finish()
         super().close()

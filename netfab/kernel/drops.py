@@ -22,20 +22,20 @@ DIRECTORIES = "/usr/sbin", "/sbin"
 
 
 class Drop(NamedTuple):
-    """A foreign base chain that drops what comes to its hook."""
+    """A foreign base chain that drops packets at its hook."""
 
     table: str  # with the tool that shows it: "nft table ip filter"
     chain: str
     why: str  # in words: "its policy is drop"
-    docker_user: bool = False  # whether the table has Docker's chain for rules of others, which we can use
+    docker_user: bool = False  # whether the table has DOCKER-USER, Docker's chain for rules of others
     accepted: frozenset[str] = frozenset()  # interfaces that rules of the table accept by name
 
 
 def foreign_drops(bridges: frozenset[str]) -> list[ForeignObject]:
-    """What chains of others would drop of what these bridges forward.
+    """Foreign chains that would drop what these bridges forward.
 
-    Not Docker's, through which we make a way ourselves, nor those of a table of which a rule accepts them by
-    name.
+    Not Docker's, where we add accepting rules ourselves, nor those of a table with a rule that accepts
+    them by name.
     """
     names = ", ".join(sorted(bridges))
     rules = nft.ruleset() if nft.others_see_what_is_forwarded() else []
@@ -52,7 +52,7 @@ def foreign_drops(bridges: frozenset[str]) -> list[ForeignObject]:
 
 
 def sees_bridged_frames() -> bool:
-    """Whether IP chains of this host also see, and may drop, what stays on one bridge."""
+    """Whether IP chains of this host also see, and may drop, traffic within one bridge."""
     for key in ("iptables", "ip6tables"):
         with suppress(OSError):
             if text_of(f"/proc/sys/net/bridge/bridge-nf-call-{key}").strip() == "1":
@@ -61,12 +61,12 @@ def sees_bridged_frames() -> bool:
 
 
 def input_drops() -> list[Drop]:
-    """Chains of others that drop what comes to this host itself, unless a rule of theirs accepts it."""
+    """Foreign chains that drop input to this host itself, unless a rule of theirs accepts it."""
     return [*nft_drops(nft.ruleset(), "input"), *legacy_drops("INPUT")]
 
 
 def nft_drops(ruleset: Iterable[Any], hook: str = "forward") -> Iterator[Drop]:
-    """Chains of others at that hook that end in a drop or a reject, in a listing of nft's."""
+    """Foreign chains at that hook that end in a drop or a reject, in nft's listing."""
     things = [(kind, body) for item in ruleset for kind, body in item.items()]
     chains = [body for kind, body in things if kind == "chain"]
     docker = {(chain["family"], chain["table"]) for chain in chains if chain["name"] == "DOCKER-USER"}
@@ -82,12 +82,12 @@ def nft_drops(ruleset: Iterable[Any], hook: str = "forward") -> Iterator[Drop]:
 
 
 def _why(policy: bool, rule: bool) -> str:
-    """In words; "" where nothing drops everything."""
+    """The reason in words; "" if nothing drops everything."""
     return "its policy is drop" if policy else "a rule of it drops everything" if rule else ""
 
 
 def _accepted(rules: Iterable[Any], table: tuple[str, str]) -> Iterator[str]:
-    """Interfaces that a rule of the table names and accepts: somebody has made a way for them."""
+    """Interfaces that a rule of the table accepts by name."""
     for rule in rules:
         if (rule["family"], rule["table"]) == table and any("accept" in part for part in rule["expr"]):
             for part in rule["expr"]:
@@ -99,18 +99,18 @@ def _accepted(rules: Iterable[Any], table: tuple[str, str]) -> Iterator[str]:
 
 
 def _element(said: Any) -> Any:
-    """Of a set, less its comment."""
+    """An element of a set, without its comment."""
     return said.get("elem", {}).get("val") if isinstance(said, dict) else said
 
 
 def _ends(rule: Any) -> bool:
-    """Whether a rule drops or rejects whatever comes to it."""
+    """Whether a rule drops or rejects every packet."""
     kinds = [kind for expression in rule["expr"] for kind in expression]
     return bool(kinds) and kinds[-1] in ("drop", "reject") and set(kinds[:-1]) <= {"counter", "log"}
 
 
 def legacy_drops(chain: str = "FORWARD") -> Iterator[Drop]:
-    """Chains of iptables-legacy that end so; none is found where that program is not installed.
+    """Chains of iptables-legacy that end in a drop or a reject; none if that program is not installed.
 
     Raises KernelRefused.
     """
@@ -130,7 +130,7 @@ def _programs(name: str) -> Iterator[str]:
 
 
 def _saved(program: str) -> str:
-    import subprocess  # where there are such tables only
+    import subprocess  # only where such tables exist
 
     doing = f"{program} -t filter"
     try:
@@ -145,7 +145,7 @@ def _saved(program: str) -> str:
 
 
 def saved_drops(tool: str, saved: str, chain: str = "FORWARD") -> Iterator[Drop]:
-    """What `legacy_drops` finds in what iptables-save printed of the filter table (iptables-save(8))."""
+    """What `legacy_drops` finds, from iptables-save's output for the filter table (iptables-save(8))."""
     lines = [_words(line) for line in saved.splitlines() if line[:1] in (":", "-")]
     policy = any(line[:2] == [f":{chain}", "DROP"] for line in lines)
     rules = [_without_comment(line[1:]) for line in lines if line[0] == "-A"]

@@ -54,9 +54,7 @@ ALL_ROUTES = RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
 _BRIDGE = b"bridge\0"  # IFLA_INFO_KIND
 _Located = tuple[int, int, tuple[tuple[int, ...], tuple[bytes, ...]]]  # ifindex, flags, attributes of a link
 _Plain = tuple[Any, ...]  # an AddressMessage or RouteMessage, for marshal
-_Raw = tuple[
-    list[_Located], list[_Plain], list[_Plain], bytes
-]  # links, addresses, routes; what it is known by
+_Raw = tuple[list[_Located], list[_Plain], list[_Plain], bytes]  # links, addresses, routes; a fingerprint
 
 
 def links(netlink: Netlink) -> list[Link]:
@@ -78,7 +76,7 @@ def addresses(netlink: Netlink) -> list[AddressMessage]:
 
 
 def marked_addresses(netlink: Netlink) -> list[AddressMessage]:
-    """Those that netfab gave; the kernel's own, two of three, are lo's and of another scope."""
+    """Those that netfab added; the kernel's own, two of three, are lo's and of another scope."""
     found = (
         AddressMessage(family, length, index, parse(data, start + IFADDR.size, end, WANTED))
         for data, start, end in netlink.dump(RTM_GETADDR, ALL_ADDRESSES)
@@ -98,7 +96,7 @@ def routes(netlink: Netlink, ours: bool = True) -> list[RouteMessage]:
 
 
 def vlans(netlink: Netlink) -> dict[int, tuple[Entry, ...]]:
-    """The VLANs of every port of a bridge in the socket's namespace, and of every bridge, by ifindex."""
+    """The VLANs of every bridge and every bridge port in the socket's namespace, by ifindex."""
     return {
         index: entries(parse(data, start + IFINFO.size, end).get(AF_SPEC, b""))
         for data, start, end in netlink.dump(RTM_GETLINK, _ALL_VLANS)
@@ -175,13 +173,13 @@ def _plain(messages: list[Any]) -> list[tuple[Any, ...]]:
 
 def _known_by(links: list[_Located], addresses: list[_Plain], routes: list[_Plain]) -> bytes:
     steady = [link if _BRIDGE not in link[2][1] else _without_timers(link) for link in links]
-    # In version 2 of marshal equal values are equal bytes, whatever is shared among them; of tuples it takes
-    # plain ones only.
+    # In version 2 of marshal equal values are equal bytes, even if they share objects. It takes no named
+    # tuples.
     return digest(marshal.dumps((steady, addresses, routes), 2))
 
 
 def _without_timers(link: _Located) -> _Located:
-    """A bridge, less that in which timers run."""
+    """A bridge, without its running timers."""
     index, flags, (paths, values) = link
     kept = tuple(value for path, value in zip(paths, values, strict=True) if path != DATA)
     return index, flags, (paths, kept)
@@ -194,24 +192,24 @@ def _lo(netlink: Netlink) -> _Located:
 
 
 def lo(netlink: Netlink) -> Link:
-    """By its group, whose the namespace is."""
+    """The namespace's lo: its group is the mark of the owner."""
     return _link(_lo(netlink))
 
 
 @cache
 def _marked(found: _Located) -> Space:
-    """Of a thousand nodes they are alike."""
+    """Cached: a thousand nodes have equal ones."""
     return Space([_link(found)], [], [])
 
 
 class Reader(NamedTuple):
     """A way to read a network namespace."""
 
-    read: Callable[[Netlink], Any]  # plain values, which another process may read for this one
-    space: Callable[[Any], Space]  # that they are
+    read: Callable[[Netlink], Any]  # plain values, which another process may read and pass on
+    space: Callable[[Any], Space]  # made of these values
 
 
 WHOLE = Reader(_raw, _whole)
-UNSTEADY = Reader(_raw_unsteady, _whole)  # the host, where some of it changes by itself
-GLANCE = Reader(_glimpse, _unseen)  # nothing is asked but whether it is as it was
-LO = Reader(_lo, _marked)  # nothing matters but whose it is: its lo
+UNSTEADY = Reader(_raw_unsteady, _whole)  # the host, parts of which change by themselves
+GLANCE = Reader(_glimpse, _unseen)  # only tells whether something changed
+LO = Reader(_lo, _marked)  # only tells the owner: its lo

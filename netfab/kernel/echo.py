@@ -14,16 +14,16 @@ from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
 Address = IPv4Address | IPv6Address
-MOST_HOPS = 64  # routers and all: what a packet outlives (net.ipv4.ip_default_ttl)
+MOST_HOPS = 64  # a packet's default hop limit (net.ipv4.ip_default_ttl)
 _REQUEST, _REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 _EXCEEDED = {4: 11, 6: 3}
-_HEADER = {4: 20, 6: 40}  # of the packet that an error quotes
-_QUEUE = 300  # packets that a socket holds at most, of strangers, too (net.core.rmem_default)
-_AGAIN = 0.25  # seconds after which who is silent is asked again
+_HEADER = {4: 20, 6: 40}  # bytes, of the packet that an error quotes
+_QUEUE = 300  # packets that a socket's buffer holds at most, foreign ones included (net.core.rmem_default)
+_AGAIN = 0.25  # seconds after which a request is repeated
 
 
 def answers(address: Address, seconds: float) -> bool:
-    """Whether it does, within that time."""
+    """Whether it answers within that time."""
     return bool(answering([address], seconds))
 
 
@@ -45,7 +45,7 @@ def answering(addresses: Collection[Address], seconds: float) -> dict[Address, f
 
 
 def _waits(begun: float, seconds: float) -> Iterator[float]:
-    """How long to wait after each time that is asked; the first time comes however late we are."""
+    """How long to wait after each request; the first is sent however late we are."""
     left = seconds
     while True:
         yield min(left, _AGAIN)
@@ -57,7 +57,7 @@ def _waits(begun: float, seconds: float) -> Iterator[float]:
 def hops(address: Address, seconds: float) -> tuple[Address | None, ...]:
     """The routers on the way to an address that answers, then itself; None where one is silent.
 
-    Nothing where the address does not answer within that time.
+    Empty if the address does not answer within that time.
     """
     found: dict[int, Address] = {}
     with _Echo({address.version}) as echo:
@@ -74,7 +74,7 @@ def hops(address: Address, seconds: float) -> tuple[Address | None, ...]:
 
 
 def passes(address: Address, size: int, seconds: float) -> bool:
-    """Whether a packet of `size` bytes is answered that nobody may cut (RFC 1191, RFC 8201)."""
+    """Whether a packet of `size` bytes that must not be fragmented is answered (RFC 1191, RFC 8201)."""
     begun = monotonic()
     with _Echo({address.version}, size - _HEADER[address.version] - 8) as echo:
         for wait in _waits(begun, seconds):
@@ -86,13 +86,13 @@ def passes(address: Address, size: int, seconds: float) -> bool:
 
 class _Answer(NamedTuple):
     sender: Address
-    distance: int  # the hop limit that was sent; 0 is the kernel's own
-    replies: bool  # or a router says that the hop limit was used up
+    distance: int  # the hop limit that was sent; 0: the kernel's default
+    replies: bool  # else a router reports that the hop limit was exceeded
     at: float
 
 
 class _Echo:
-    """Sockets for echo requests whose answers are told from those to others."""
+    """Sockets for echo requests; answers to others' requests are recognized and ignored."""
 
     def __init__(self, versions: Iterable[int], payload: int = 0) -> None:
         self._ours = os.urandom(2)
@@ -110,19 +110,19 @@ class _Echo:
             door.close()
 
     def send(self, address: Address, distance: int) -> None:
-        """A request that `distance` routers may pass on; 0: as many as usual."""
+        """Send a request with a hop limit of `distance`; 0: the default."""
         version = address.version
         ours = self._ours + struct.pack("!H", distance)
         level, option = _HOP_LIMIT[version]
         limit = struct.pack("i", distance)
         ancillary = [(level, option, limit)] if distance else []
-        with suppress(OSError):  # no way there now: nobody answers
+        with suppress(OSError):  # no route there now: nobody answers
             self._doors[version].sendmsg(
                 [_request(_REQUEST[version], ours + self._payload)], ancillary, 0, (str(address), 0)
             )
 
     def heard(self, seconds: float, enough: int | None = None) -> Iterable[_Answer]:
-        """What comes within that time, and what has come where we look late; `enough` replies end it."""
+        """Answers within that time, and any already received if we are late; stops after `enough` replies."""
         deadline = monotonic() + seconds
         replies = late = 0
         while replies != enough and late < _QUEUE:
@@ -144,7 +144,7 @@ class _Echo:
         if not replies:
             if message[:1] != bytes((_EXCEEDED[version],)):
                 return None
-            message = message[8 + _HEADER[version] :]  # the request that came to its end
+            message = message[8 + _HEADER[version] :]  # the request whose hop limit was exceeded
         if message[4:6] != self._ours or len(message) < 8:
             return None
         (distance,) = struct.unpack("!H", message[6:8])
@@ -161,11 +161,11 @@ _NEVER_CUT = {4: (socket.IPPROTO_IP, 10, 3), 6: (socket.IPPROTO_IPV6, 23, 3)}
 def _raw(version: int) -> socket.socket:
     if version == 4:
         return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-    return socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)  # the kernel sums it up
+    return socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)  # the kernel sums it
 
 
 def _request(kind: int, rest: bytes) -> bytes:
-    """The message; the checksum is that of zeros beyond identifier and number (RFC 1071)."""
+    """The message; the checksum takes what follows identifier and number to be zeros (RFC 1071)."""
     head = struct.pack("!BB", kind, 0)
     total = sum(struct.unpack("!3H", head + rest[:4]))
     total = (total & 0xFFFF) + (total >> 16)

@@ -53,7 +53,7 @@ class Refusal(NamedTuple):
 
 
 class Executor:
-    """Turns steps into bytes and system calls. Knows the ifindex of every link it was told of or made."""
+    """Turns steps into messages and system calls. Knows the ifindex of every link it learned of or made."""
 
     def __init__(self, namespaces: Namespaces, hook: Hook, handlers: Mapping[type[Any], Handler]) -> None:
         self._namespaces = namespaces
@@ -69,7 +69,7 @@ class Executor:
         self._sweep.close()
 
     def learn(self, links: Mapping[tuple[str, int], Name], host: Sequence[Link], group: int) -> None:
-        """Take in the links that there are, by (space, ifindex), and the host's, with the fabric's group.
+        """Learn the existing links, by (space, ifindex), and the host's, with the fabric's group.
 
         New links get indexes above all of these, so that an index is unique in all spaces.
         """
@@ -81,11 +81,11 @@ class Executor:
         self._sweep.learn(host, group)
 
     def indexes(self, links: Iterable[Name]) -> set[int]:
-        """Of those of these links that are the host's, and known."""
+        """The ifindexes of those of these links that are the host's, and known."""
         return {self._index[link] for link in links if link.space == HOST and link in self._index}
 
     def run(self, changes: Sequence[Any]) -> Failures:
-        """Carry out a phase. For each change, what it failed with."""
+        """Carry out a phase. Returns the error, or None, of each change."""
         failed: Failures = [None] * len(changes)
         queues = [_by_space(change.ops()) for change in changes]
         while True:
@@ -202,7 +202,7 @@ class Executor:
         if not any(one.errno == EADDRINUSE for one in refused):
             return refused
         deadline = monotonic() + CLEANUP
-        monitor = Monitor()  # it is told as a change of the macvlan's lower link
+        monitor = Monitor()  # the cleanup is notified as a change of the macvlan's lower link
         try:
             while (waiting := {one.number for one in refused if one.errno == EADDRINUSE}) and (
                 monotonic() < deadline
@@ -283,7 +283,7 @@ class Executor:
         return refusals
 
     def _new_index(self, best: int) -> int:
-        """That one, unless a link has it; else one above all others."""
+        """`best`, unless a link has it; else one above all others."""
         if best and best not in self._index.values():
             return best
         self._next_index += 1
@@ -298,7 +298,7 @@ class Executor:
         return LOOPBACK_IFINDEX if name.text == "lo" else self._index[name]
 
     def _of(self, link: Name) -> int:
-        """The index of a link that has to be there. Raises OSError."""
+        """The ifindex of a link that must exist. Raises OSError."""
         try:
             return self._resolve(link)
         except KeyError as error:
@@ -306,7 +306,7 @@ class Executor:
 
 
 def _waves(steps: Steps) -> Sequence[Steps]:
-    """What goes together: of every change up to the first link that it makes, then up to the next one."""
+    """Steps to send together: of every change up to the first link that it makes, then up to the next one."""
     if not any(request.makes for _, request in steps):
         return [steps]
     waves: list[list[tuple[int, Request]]] = []
@@ -322,14 +322,14 @@ def _waves(steps: Steps) -> Sequence[Steps]:
 
 
 def _lost_the_race(refusal: Refusal) -> bool:
-    """Whether the ifindex may be what was taken. A link that is moved has its name changed after the move."""
+    """Whether the ifindex may be what was taken. A moved link is renamed after the move."""
     if not refusal.request.flags & NLM_F_CREATE:
         return bool(refusal.request.makes) and refusal.errno == EBUSY
     return bool(refusal.request.makes) and refusal.errno in TAKEN
 
 
 def _batch_of(op: Op) -> tuple[type[Op], bool]:
-    """What steps that go together have in common."""
+    """What steps in one batch have in common."""
     return type(op), type(op) is Request and op.alone
 
 
@@ -341,5 +341,5 @@ def _by_space(ops: list[Op]) -> Iterator[list[Op]]:
 
 
 def _ends(request: Request) -> bool:
-    """Whether it is fine when what the request is about is gone already."""
+    """Whether the request is a delete, which is fine if its object is gone already."""
     return request.ends or request.type in (RTM_DELLINK, RTM_DELADDR, RTM_DELROUTE)

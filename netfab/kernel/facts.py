@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 PODMAN_NETWORKS = "/etc/containers/networks"
 DAEMONS = ("/run/docker.sock", "/run/podman/podman.sock")  # that speak Docker's API
-_CONFIGURATION = 8 << 20  # bytes of a file of Podman's
+_CONFIGURATION = 8 << 20  # bytes of one of Podman's files
 _FRR = ("/usr/lib/frr", "/usr/libexec/frr")  # Debian's, Fedora's
-_ZEBRA = "/run/frr/zserv.api"  # where the system's own listens
+_ZEBRA = "/run/frr/zserv.api"  # where the system's own zebra listens
 _NEVER = (ip_network("127.0.0.0/8"), ip_network("169.254.0.0/16"), ip_network("224.0.0.0/4"))
 
 
 def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
-    """Facts, for planning that fabric, of the host that the socket is on and whose links were found."""
+    """Facts for planning that fabric: about the socket's host, whose links are in `found`."""
     names = {link.ifindex: link.name for link in found}
     own = {link.ifindex for link in found if owned(link, fabric)}
     table = routes(netlink, ours=False)
@@ -52,7 +52,7 @@ def gather(fabric: str, netlink: Netlink, found: list[Link]) -> Facts:
             for route in table
             if _is_default(route)
             for index in _devices(route)
-            if index in names  # else it came after the links were read
+            if index in names  # else it was created after the links were read
         )
     )
     resolvers = tuple(dict.fromkeys(nameservers()))
@@ -112,7 +112,7 @@ def _open_vswitch() -> OpenVSwitch | None:
 
 
 def frr() -> Frr | None:
-    """FRR's zebra and bgpd, where they are installed."""
+    """FRR's zebra and bgpd, if they are installed."""
     for directory in _FRR:
         if all(os.access(f"{directory}/{daemon}", os.X_OK) for daemon in ("zebra", "bgpd")):
             return Frr(directory, _listens(_ZEBRA))
@@ -128,14 +128,14 @@ def _listens(path: str) -> bool:
 
 
 def _switches() -> tuple[Switch, ...]:
-    """Those of an Open vSwitch that answers; of one that is silent the planner is told."""
+    """Those of an Open vSwitch that answers; if it does not, the facts say so."""
     with suppress(NoAnswer):
         return openvswitch.read() or ()
     return ()
 
 
 def _docker_chains(found: list[Link]) -> Iterator[str]:
-    """Families in which Docker has its chain for the rules of others."""
+    """Families in which Docker has DOCKER-USER, its chain for the rules of others."""
     if os.geteuid() == 0 and any(link.name == "docker0" for link in found):
         from netfab.objects.passage import CHAIN, TABLE
 
@@ -143,7 +143,7 @@ def _docker_chains(found: list[Link]) -> Iterator[str]:
 
 
 def _borrowable(uplinks: list[str]) -> Iterator[tuple[str, str]]:
-    """What forwarding to the outside needs of the host, as it is now."""
+    """The host's sysctls that forwarding to the outside needs, with their current values."""
     for device in (*uplinks, "all"):
         for key in (
             f"net/ipv4/conf/{device}/forwarding",
@@ -156,7 +156,7 @@ def _borrowable(uplinks: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def is_link(name: str) -> bool:
-    """Whether there is a link of that name in the namespace that the caller is in."""
+    """Whether the caller's namespace has a link of that name."""
     try:
         return bool(if_nametoindex(name))
     except OSError:
@@ -166,7 +166,7 @@ def is_link(name: str) -> bool:
 def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
     """Every bridge of the socket's namespace: its addresses, ports, MTU and MAC, by name.
 
-    Whether it is up, and has spanning tree (`stp`); whether it is of Open vSwitch, whether the fabric made it
+    Whether it is up and runs spanning tree (`stp`); whether it is Open vSwitch's, whether the fabric made it
     (`own`), and whether others put ports on it (`shared`); where it filters VLANs, that of what says nothing
     else (`vlan`).
     """
@@ -202,7 +202,7 @@ def bridges(fabric: str, netlink: Netlink) -> dict[str, dict[str, Any]]:
         )
     by_name = {link.name: link for link in found}
     for switch in _switches():
-        if (link := by_name.get(switch.name)) is not None:  # else it could not set it up
+        if (link := by_name.get(switch.name)) is not None:  # else Open vSwitch could not set it up
             names = (port.name for port in switch.ports if port.name != switch.name)
             shared = bool(switch.others(fabric))
             known[switch.name] = told(link, names, switch.fabric == fabric, shared, switch=True)
@@ -213,7 +213,7 @@ def _routed(table: list[RouteMessage], names: dict[int, str], own: set[int]) -> 
     for route in table:
         devices = _devices(route)
         if route.kind not in KIND_NAMES or route.length <= 1 or (devices and own.issuperset(devices)):
-            continue  # 0/0, 0/1 and 128/1 are ways out, not networks
+            continue  # 0/0, 0/1 and 128/1 are default routes, not networks
         if route.kind != UNICAST and route.protocol == MARK:
             continue  # some fabric's, whose subnets are known
         if RTA_DST not in route.attrs or route.family not in (AF_INET, AF_INET6):
@@ -255,7 +255,7 @@ def _mtu(found: list[Link], name: str) -> int:
 
 
 def nameservers() -> Iterator[str]:
-    """The upstreams this host resolves through; behind systemd-resolved's stub, the ones it uses."""
+    """This host's upstream resolvers; behind systemd-resolved's stub, the ones that uses."""
     for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
         with suppress(OSError):
             for line in read_of_others(path).decode(errors="replace").splitlines():
@@ -280,7 +280,7 @@ def _podman() -> Iterator[Reservation]:
 
 
 def _docker() -> Iterator[Reservation]:
-    """A daemon that doesn't answer in time, or answers nonsense, has no networks that we know of."""
+    """Docker's networks; none if the daemon doesn't answer in time, or its answer is invalid."""
     for path in filter(os.path.exists, DAEMONS):
         from netfab.kernel import daemon  # where there is one
 

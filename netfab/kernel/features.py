@@ -48,7 +48,7 @@ from netfab.tuples import NamedTuple
 
 
 class Feature(NamedTuple):
-    """One thing that was tried."""
+    """A feature that was tried."""
 
     name: str
     works: bool
@@ -57,7 +57,7 @@ class Feature(NamedTuple):
 
 
 def examine() -> list[Feature]:
-    """Try everything, in a child process that ends with what it made. Raises NetfabError."""
+    """Try everything, in a child process whose end removes what it made. Raises NetfabError."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -78,7 +78,7 @@ def examine() -> list[Feature]:
 
 
 def _tried() -> list[list[Any]] | str:
-    """In the child; why not, where something else went wrong than what is tried."""
+    """Runs in the child; a reason if something other than the features tried went wrong."""
     try:
         return [list(feature) for feature in _try_all()]
     except (OSError, ValueError, LookupError, NetfabError) as error:
@@ -86,7 +86,7 @@ def _tried() -> list[list[Any]] | str:
 
 
 def refuse_without(feature: str, what: str) -> None:
-    """Raises Unsupported where there is no such thing, as the `feature` of a kind of objects calls it."""
+    """Raises Unsupported without that feature, given as the `feature` of a kind of objects names it."""
     if feature == OPEN_VSWITCH:
         openvswitch.refuse_absent(what)
         return
@@ -103,7 +103,7 @@ def refuse_without(feature: str, what: str) -> None:
 
 
 def has_esp() -> bool:
-    """Whether the kernel takes a state of both families; tried in a child process."""
+    """Whether the kernel takes an ESP state of both families; tried in a child process."""
     return _in_child(_makes_states)
 
 
@@ -120,7 +120,7 @@ def _makes_states() -> bool:
 
 
 def _in_child(attempt: Callable[[], bool]) -> bool:
-    """What it says in a network namespace of its own."""
+    """The result of the attempt in a network namespace of its own."""
     child = os.fork()
     if child == 0:
         try:
@@ -142,7 +142,7 @@ def _can_make(kind: str, data: tuple[tuple[int, Value], ...]) -> bool:
 
 
 def _try_all() -> Iterator[Feature]:
-    limit = _read("/proc/sys/net/ipv4/neigh/default/gc_thresh3")  # shown in the first namespace only
+    limit = _read("/proc/sys/net/ipv4/neigh/default/gc_thresh3")  # visible in the first namespace only
     if limit:
         yield _feature(
             f"neighbour table of {limit}",
@@ -201,7 +201,7 @@ def _rights() -> Iterator[Feature]:
 
 
 def _qdiscs(netlink: Netlink) -> Iterator[Feature]:
-    """By what the kernel says to one without options: ENOENT is that it knows no such."""
+    """Told by the kernel's error for one without options: ENOENT if it doesn't have that kind."""
     for kind, needed in _QDISCS.items():
         body = Body(TCMSG, (0, Name(HOST, "veth"), 0, TC_H_ROOT, 0), ((TCA_KIND, kind),))
         errno = _refused(netlink, Request(HOST, RTM_NEWQDISC, NEW, body))
@@ -219,7 +219,7 @@ _KINDS: tuple[tuple[str, str, tuple[tuple[int, Value], ...]], ...] = (
     ("vlan", "interfaces named BASE.N", ((VLAN_ID, u16(10)),)),
 )
 _MODULES = {"vlan": "8021q"}
-# What few need, and not every kernel has: how to try it, and what to do.
+# What few need and not every kernel has: how to try it, and the cure.
 _OPTIONAL: dict[str, tuple[str, tuple[tuple[int, Value], ...], str]] = {
     FILTERING: (
         "bridge",
@@ -241,7 +241,7 @@ def _make(netlink: Netlink, kind: str, data: tuple[tuple[int, Value], ...], name
 
 
 def _refused(netlink: Netlink, request: Request) -> int:
-    """0, or the errno."""
+    """0, or the errno with which the kernel refused the request."""
     sequence = netlink.next_sequence()
 
     def index(link: Name) -> int:

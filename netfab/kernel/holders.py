@@ -27,7 +27,7 @@ from netfab.objects.wire import (
 
 
 def holder(netlink: Netlink, message: bytes) -> str:
-    """What is there already instead of what that message was to make, in words; "" when nothing is found."""
+    """What already holds the place of what that message was to create, in words; "" if nothing is found."""
     ((kind, _, _, start, end),) = messages(message)
     if kind == RTM_NEWLINK:
         return _link(netlink, text(parse(message, start + IFINFO.size, end).get(IFNAME, b"")))

@@ -19,12 +19,12 @@ class Inhabitant(NamedTuple):
 
     @property
     def stays(self) -> bool:
-        """Whether it is still there, and with it the namespace."""
+        """Whether it still runs, and so keeps the namespace."""
         return _inode(f"/proc/{self.pid}/ns/net") == self.inode
 
 
 def inhabitants(fabric: str) -> list[Inhabitant]:
-    """Those of the fabric's nodes. Where no process is out of our own network, no namespace is looked at."""
+    """Those of the fabric's nodes. If all processes are in our own network namespace, none other is read."""
     own = _inode("/proc/self/ns/net")
     away = {
         int(pid): inode
@@ -42,7 +42,7 @@ def _names(fabric: str) -> Iterable[str]:
 
 
 def _inode(path: str) -> int:
-    """0 where there is none, or none that we may see."""
+    """The file's inode; 0 if there is none, or none that we may see."""
     with suppress(OSError):
         return os.stat(path).st_ino
     return 0

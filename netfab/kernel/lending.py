@@ -39,7 +39,7 @@ _LOCAL6 = RTMSG.pack(AF_INET6, 0, 0, 0, 255, 0, 0, 0, 0)  # RT_TABLE_LOCAL
 
 
 def await_carrier(netlink: Netlink, bridge: int, port: int) -> None:
-    """Until the bridge of that index carries what its port does. Raises OSError when it does not in time."""
+    """Wait until the bridge of that ifindex has a carrier if its port has. Raises OSError on timeout."""
     deadline = monotonic() + PATIENCE
     monitor = Monitor()
     try:
@@ -50,13 +50,13 @@ def await_carrier(netlink: Netlink, bridge: int, port: int) -> None:
             if late:
                 raise OSError(ENETDOWN, f"{os.strerror(ENETDOWN)} after {PATIENCE:.0f} s")
             monitor.wait(0.01)
-            late = monotonic() > deadline  # before the next look: what holds by then counts
+            late = monotonic() > deadline  # before the next check: a state reached in time counts
     finally:
         monitor.close()
 
 
 def await_addresses(netlink: Netlink, ifindex: int) -> None:
-    """Until what comes for the IPv6 addresses of that link is taken, unless they are still tentative."""
+    """Wait until the link accepts packets to its IPv6 addresses, unless they are still tentative."""
     deadline = monotonic() + PATIENCE
     monitor = Monitor(Monitor.ADDRESSES6 | Monitor.ROUTES6)
     try:
@@ -91,9 +91,9 @@ def _link(netlink: Netlink, ifindex: int) -> Link:
 
 
 def copy_neighbours(netlink: Netlink, source: int, target: int) -> None:
-    """What the one link knows of its neighbours, to the other, to be confirmed when it is used.
+    """Copy one link's neighbour entries to the other, to be confirmed on use.
 
-    What the kernel refuses it will ask for.
+    The kernel will resolve those that it refuses.
     """
     found = []
     for data, start, end in netlink.dump(RTM_GETNEIGH, bytes(NDMSG.size)):

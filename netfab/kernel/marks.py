@@ -19,14 +19,14 @@ from netfab.tuples import NamedTuple
 
 
 class Marked(NamedTuple):
-    """Fabrics that have something here, and links of the host that are of some fabric of another name."""
+    """Fabrics that have something here, and links of the host that belong to some fabric of another name."""
 
     fabrics: tuple[str, ...]
     nameless: tuple[str, ...]
 
 
 def marked(namespaces: Namespaces, usual: frozenset[str]) -> Marked:
-    """What bears marks. `usual`: names that fabrics have of which only links may be left."""
+    """Find marks. `usual`: names of fabrics of which only links may be left."""
     on_host = [link for link in links(namespaces.socket(HOST)) if of_a_fabric(link)]
     in_nodes = dict(_marks_of_nodes(namespaces))
     prefix = table_name("")
@@ -55,7 +55,7 @@ def _marks_of_nodes(namespaces: Namespaces) -> Iterator[tuple[str, Link]]:
     """The lo of each namespace in /run/netns that some fabric made, by the namespace's name."""
     for name, what in namespaces.named(""):
         if what == NAMESPACE and "." in name:
-            with suppress(OSError):  # ended meanwhile
+            with suppress(OSError):  # deleted meanwhile
                 link = lo(namespaces.socket(f"node {name}"))
                 if of_a_fabric(link):
                     yield name, link

@@ -7,7 +7,7 @@ import fcntl
 import os
 import struct
 
-# What `socket` is made of: importing that, for a class that nothing here needs, takes 6 ms of every start.
+# The C part of `socket`: importing that, for a class not needed here, costs 6 ms at every start.
 from _socket import AF_NETLINK, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, socket
 from collections.abc import Callable, Iterator, Sequence
 from threading import Thread
@@ -41,7 +41,7 @@ class Netlink:
 
     @classmethod
     def received(cls, fd: int) -> Self:
-        """A Netlink of another process, by its file descriptor, which is kept."""
+        """A Netlink from another process's socket, by its file descriptor, of which this takes ownership."""
         netlink = cls.__new__(cls)
         netlink._socket, netlink._sequence = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, fd), 0
         return netlink
@@ -59,18 +59,18 @@ class Netlink:
         return self._socket.fileno()
 
     def next_sequence(self) -> int:
-        """A number that no other request of this socket has."""
+        """A sequence number that no other request of this socket has."""
         self._sequence += 1
         return self._sequence
 
     def batch(
         self, requests: Sequence[tuple[int, bytes]], beside: Callable[[], None] | None = None
     ) -> dict[int, tuple[int, str]]:
-        """Send messages, given with their sequence numbers; (errno, the kernel's words) of those it refused.
+        """Send messages, given with their sequence numbers; (errno, extended ack) of those refused.
 
         No acknowledgement is asked for: the kernel carries out a batch inside the send, so every refusal is
         there to be read when it returns. It does not stop at the first one. Raises OSError; ENOBUFS: refusals
-        were lost. With `beside`, that is called while the kernel is at it.
+        were lost. `beside` is called while the kernel works.
         """
         data = b"".join(message for _, message in requests)
         if beside is None:
@@ -87,7 +87,7 @@ class Netlink:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                overrun = error  # what is left is still read, lest the next batch take it for its own
+                overrun = error  # still read the rest, lest the next batch take it for its own
                 continue
             wanted = {sequence for sequence, _ in requests}
             for kind, flags, sequence, begin, end in messages(data):
@@ -98,7 +98,7 @@ class Netlink:
         return refused
 
     def _send_beside(self, data: bytes, errand: Callable[[], None]) -> None:
-        """Send by another thread, for the kernel carries it out inside the send; the errand by this one."""
+        """Send in another thread, as the kernel does the work inside the send; run the errand in this one."""
         sending = Sending(self._socket, data)
         try:
             errand()
@@ -123,7 +123,7 @@ class Netlink:
                     return data, begin, end
 
     def dump(self, kind: int, body: bytes) -> list[Answer]:
-        """Every message that answers; read again when the table changed meanwhile. Raises KernelRefused."""
+        """Every message that answers; repeated if the table changed meanwhile. Raises KernelRefused."""
         try:
             for _ in range(10):
                 answers: list[Answer] = []
@@ -146,7 +146,7 @@ class Netlink:
             except OSError as error:
                 if error.errno not in (errno.ENOBUFS, errno.ENOMEM):
                     raise
-                whole = False  # answers were lost: read to the end, else no other can begin, then again
+                whole = False  # answers were lost: read to the end, else no other dump can begin, then repeat
                 continue
             for found, flags, sequence, begin, end in messages(data):
                 if sequence != wanted:
@@ -173,7 +173,7 @@ def _refusal(data: bytes, flags: int, begin: int, end: int) -> tuple[int, str]:
 
 
 class Sending:
-    """A send by a thread of its own; readable when it is over."""
+    """A send in a thread of its own; readable when it is over."""
 
     def __init__(self, way: socket, data: bytes) -> None:
         self._way, self._data = way, data
@@ -182,7 +182,7 @@ class Sending:
         self._thread: Thread | None = Thread(target=self._send)
         try:
             self._thread.start()
-        except RuntimeError:  # there is room for no other thread: one after the other
+        except RuntimeError:  # no thread can be started: one after the other
             self._thread = None
             self._send()
 
@@ -221,10 +221,10 @@ class Sending:
 
 
 class Monitor:
-    """A socket that becomes readable when something of these groups changes in its namespace."""
+    """A socket that becomes readable on notifications of these groups in its namespace."""
 
     LINKS, ADDRESSES6, ROUTES6 = 0x1, 0x100, 0x400  # RTMGRP_, linux/rtnetlink.h
-    CONFIGURATIONS = 1 << 23  # RTNLGRP_IPV4_NETCONF: of links' settings, which come and go with them
+    CONFIGURATIONS = 1 << 23  # RTNLGRP_IPV4_NETCONF: links' settings, which come and go with them
 
     def __init__(self, groups: int = LINKS | ADDRESSES6) -> None:
         self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE)
@@ -239,17 +239,17 @@ class Monitor:
         return self._socket.fileno()
 
     def wait(self, seconds: float | None) -> None:
-        """Until something is heard, which is forgotten then; at most that long, or, None, for ever."""
+        """Wait for a notification, and discard it; at most that long, None: for ever."""
         readable([self], seconds)
         self.drain()
 
     def drain(self) -> None:
-        """Forget what was heard so far."""
+        """Discard the notifications received so far."""
         for _ in self.heard():
             pass
 
     def heard(self) -> Iterator[bytes]:
-        """What was heard so far, by datagrams; where that was much, not all of it."""
+        """The datagrams received so far; not all if they were many."""
         while True:
             try:
                 data = self._socket.recv(65536)

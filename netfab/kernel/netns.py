@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from netfab.kernel.together import Together
 
 DIRECTORY = "/run/netns"
-NAMESPACE, LEFTOVER, FOREIGN = "namespace", "leftover", "foreign"  # what a file there is
-FEWEST = 50  # that are worth a child to make them ahead
+NAMESPACE, LEFTOVER, FOREIGN = "namespace", "leftover", "foreign"  # kinds of files there
+FEWEST = 50  # that are worth a child to create them ahead
 _SPARE = 64  # file descriptors left for everything else
 
 
 class Opened(Protocol):
-    """A guest's namespace that is held open."""
+    """A guest's open namespace."""
 
     @property
     def fd(self) -> int:
-        """Of the namespace."""
+        """The namespace's file descriptor."""
 
     def lives(self) -> bool:
         """Whether it is still that guest's."""
@@ -46,7 +46,7 @@ class Opened(Protocol):
 
 
 class GuestWentAway(FileNotFoundError):
-    """A guest ended, or began anew, while we were at it."""
+    """A guest stopped or restarted meanwhile."""
 
 
 class Namespaces:
@@ -58,22 +58,22 @@ class Namespaces:
     def __init__(self, open_guest: Callable[[Any], Opened] | None = None) -> None:
         self._open_guest = open_guest
         self._guests: dict[str, Any] = {}  # by the name of their namespace
-        self._opened: dict[str, Opened] = {}  # those of them that are open
+        self._opened: dict[str, Opened] = {}  # those that are open
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._sockets: dict[str, Netlink] = {HOST: Netlink()}
         self._ahead: Ahead | None = None
-        self._unbound: dict[str, int] = {}  # by name: the group of one that is created, and not bound yet
-        self._ended: list[Netlink] = []  # what keeps namespaces that were ended
+        self._unbound: dict[str, int] = {}  # by name: the group of one that is created but not bound yet
+        self._ended: list[Netlink] = []  # sockets that keep deleted namespaces alive
         self._reading: Together | None = None  # likewise: a child that has sockets in some
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             with suppress(OSError, ValueError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        there = len(os.listdir("/proc/self/fd"))  # whose process this is may have many
+        there = len(os.listdir("/proc/self/fd"))  # the program that imports us may have many
         self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - there - _SPARE
 
     def close(self) -> None:
-        """Let go of every namespace."""
+        """Close every namespace."""
         if self._ahead is not None:
             self._ahead.close()
         self.let_go_of_ended()
@@ -88,7 +88,7 @@ class Namespaces:
             self._opened.popitem()[1].close()
 
     def let_go_of_ended(self) -> None:
-        """Have the kernel clean up what was in the namespaces that were ended."""
+        """Have the kernel clean up the namespaces that were deleted."""
         while self._ended:
             self._ended.pop().close()
         if self._reading is not None:
@@ -96,15 +96,15 @@ class Namespaces:
             self._reading = None
 
     def kept_by(self, reading: Together) -> None:
-        """Have that child keep what it has sockets in, in the place of the one before."""
+        """Keep this child, and so the sockets that it has in namespaces, instead of the previous one."""
         if self._reading is not None:
             self._reading.close()
         self._reading = reading
 
     def socket(self, space: str) -> Netlink:
-        """The rtnetlink socket of a space, opened when it is first asked for.
+        """The rtnetlink socket of a space, opened on first use.
 
-        Raises OSError: no such namespace; KernelRefused where it could not be bound.
+        Raises OSError: no such namespace; KernelRefused if it could not be bound.
         """
         self._bind(space.removeprefix("node "))
         found = self._sockets.get(space)
@@ -124,12 +124,12 @@ class Namespaces:
 
     @property
     def _is_full(self) -> bool:
-        """Whether descriptors run out; of an open guest there may be two."""
+        """Whether descriptors run out; an open guest may take two."""
         return len(self._sockets) + len(self._ended) + 2 * len(self._opened) >= self._most
 
     @contextmanager
     def inside(self, space: str) -> Iterator[None]:
-        """This thread in the space's network namespace."""
+        """Run the block with this thread in the space's network namespace."""
         if space == HOST:
             yield
             return
@@ -143,7 +143,7 @@ class Namespaces:
 
     @contextmanager
     def inside_new(self) -> Iterator[None]:
-        """This thread in a network namespace that was just made and goes when it is left."""
+        """Run the block with this thread in a new network namespace, which goes when it is left."""
         try:
             linux.unshare(linux.CLONE_NEWNET)
             yield
@@ -151,7 +151,7 @@ class Namespaces:
             linux.setns(self._home, linux.CLONE_NEWNET)
 
     def adopt(self, guest: Any) -> None:
-        """From now on that guest is what its name stands for."""
+        """Let the guest's name stand for that guest from now on."""
         name = guest.name.text
         if self._guests.get(name) != guest:
             self._guests[name] = guest
@@ -162,8 +162,8 @@ class Namespaces:
     def open(self, name: str) -> int:
         """A file descriptor of a node's namespace, by its name, or of the host's.
 
-        Raises OSError; FileNotFoundError also for what is no namespace, and for a guest that went away;
-        KernelRefused where it could not be bound.
+        Raises OSError; FileNotFoundError also if it is no namespace, or a guest that went away;
+        KernelRefused if it could not be bound.
         """
         if name == HOST:
             return os.dup(self._home)
@@ -173,7 +173,7 @@ class Namespaces:
         return self.open_bound(name)
 
     def _opened_guest(self, name: str, open_it: Callable[[Any], Opened]) -> Opened:
-        """It is opened once, and asked each time whether it is still the one. Raises GuestWentAway."""
+        """Opened once, and checked each time to be still the same. Raises GuestWentAway."""
         opened = self._opened.get(name)
         if opened is None or not opened.lives():
             if opened is not None:
@@ -194,11 +194,11 @@ class Namespaces:
         return fd
 
     def create(self, name: Name, group: int) -> None:
-        """Make a namespace that appears whole: lo grouped (the mark that it is ours) and up, then bound.
+        """Create a namespace that appears complete: lo grouped (our mark) and up, then bound.
 
-        While they are being made ahead, there is but its file until it is asked for, so that the child goes
-        on beside what comes next. Raises OSError; FileExistsError where anything but an empty plain file of
-        ours has the name.
+        While they are created ahead, only its file exists until it is first used, so that the child works
+        in parallel with what comes next. Raises OSError; FileExistsError if anything but an empty plain file
+        of ours has the name.
         """
         path = f"{DIRECTORY}/{name.text}"
         _clear_the_way(path)
@@ -209,16 +209,16 @@ class Namespaces:
             self._unbound[name.text] = group
 
     def bind_all(self) -> None:
-        """Bind all that are created, and not bound yet. Raises KernelRefused."""
+        """Bind all that are created but not bound yet. Raises KernelRefused."""
         while self._unbound:
             self._bind(next(iter(self._unbound)))
 
     def give_up_unbound(self) -> None:
-        """Bind none of them: their files are what a command that is killed leaves, and are ended as such."""
+        """Bind none of them: their files are like those left by a killed command, and are removed as such."""
         self._unbound.clear()
 
     def _bind(self, name: str) -> None:
-        """Bind that one, if it has yet to be. Raises KernelRefused, and then no other is bound either."""
+        """Bind that one, if it is not bound yet. Raises KernelRefused, and then no other is bound either."""
         group = self._unbound.pop(name, None) if self._unbound else None
         if group is None:
             return
@@ -228,7 +228,7 @@ class Namespaces:
             self.give_up_unbound()
             doing = f"create namespace {name}"
             raise KernelRefused(doing, error.errno or EINVAL, error.strerror or "") from error
-        if self._is_full:  # the others stay, as somebody may be about to use one
+        if self._is_full:  # the others stay open, as a caller may be about to use one
             netlink.close()
         else:
             self._sockets[f"node {name}"] = netlink
@@ -258,7 +258,7 @@ class Namespaces:
             linux.setns(self._home, linux.CLONE_NEWNET)
 
     def expect(self, names: Iterable[str], group: int) -> None:
-        """Begin to make namespaces for those of the nodes that have none, where they are many."""
+        """Begin to create namespaces for nodes that have none, if they are many."""
         there: Container[str] = ()
         with suppress(OSError):
             there = set(os.listdir(DIRECTORY))
@@ -266,14 +266,14 @@ class Namespaces:
         if missing >= FEWEST:
             from netfab.kernel.ahead import Ahead
 
-            with suppress(OSError):  # no other process, no socket: they are made when they are needed
+            with suppress(OSError):  # no other process, no socket: they are created on use
                 self._ahead = Ahead(missing, group)
 
     def delete(self, name: Name) -> None:
         """Unmount a namespace and remove its file; that it is gone already is fine.
 
-        A socket in it keeps it until this command has read back what it did: cleaning up, the kernel has
-        rtnetlink for itself, a thousand namespaces for more than a tenth of a second.
+        A socket in it keeps it until this command has read back what it did: the cleanup holds the kernel's
+        rtnetlink lock, with a thousand namespaces for more than a tenth of a second.
         """
         if (netlink := self._sockets.pop(f"node {name.text}", None)) is not None:
             self._ended.append(netlink)
@@ -288,9 +288,9 @@ class Namespaces:
             os.unlink(path)
 
     def named(self, prefix: str, known: Mapping[str, str] = {}) -> Iterator[tuple[str, str]]:
-        """(name, NAMESPACE, LEFTOVER or FOREIGN) of everything in /run/netns that begins so.
+        """(name, NAMESPACE, LEFTOVER or FOREIGN) of everything in /run/netns with that prefix.
 
-        What is `known` is not looked at again.
+        What is `known` is not examined again.
         """
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(DIRECTORY) as entries:
             for name in sorted(entry.name for entry in entries if entry.name.startswith(prefix)):
@@ -299,7 +299,7 @@ class Namespaces:
 
 
 def prepare_directory() -> None:
-    """/run/netns as `ip netns add` makes it: a shared mount, whose binds every mount namespace sees."""
+    """Set up /run/netns as `ip netns add` does: a shared mount, whose binds every mount namespace sees."""
     public_directory(DIRECTORY)
     try:
         linux.mount("", DIRECTORY, flags=linux.MS_SHARED | linux.MS_REC)
@@ -316,12 +316,12 @@ def _is_namespace(found: os.stat_result) -> bool:
 
 @cache
 def _nsfs() -> int:
-    """The device of every nsfs inode, that of our own namespace among them; ns(7)."""
+    """The device number of nsfs, which all namespaces share; from our own namespace, ns(7)."""
     return os.stat("/proc/self/ns/net").st_dev
 
 
 def _what_is(path: str) -> str:
-    """In one look, as another command may just be at it.
+    """Told from a single look, as another command may be changing it.
 
     LEFTOVER: an empty plain file of mode 000 that a killed command left between creating and binding.
     """

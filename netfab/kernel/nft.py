@@ -27,25 +27,25 @@ from netfab.objects.wire import Body, Request, attributes, encode, no_name, pars
 from netfab.system.descriptors import LOCKS
 
 PROGRAMS = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
-TIMEOUT = 30.0  # seconds; a large foreign ruleset is read before each transaction
+TIMEOUT = 30.0  # seconds; nft reads a large foreign ruleset before each transaction
 MOST = 64 << 20  # bytes of an answer
-_AT_ONCE = 1 << 20  # bytes, what everybody may have (pipe(7))
+_AT_ONCE = 1 << 20  # bytes, the pipe size allowed to any user (pipe(7))
 _ENVIRONMENT = {"LC_ALL": "C"}
 _FAMILIES = {1: "inet", 7: "bridge"}  # linux/netfilter.h, NFPROTO_*
 _NFGENMSG = Struct("=BBH")  # family, version, res_id
 _GET_TABLES = 10 << 8 | 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE
 _DEL_TABLE = 10 << 8 | 2  # NFT_MSG_DELTABLE
-_BEGIN, _END = 16, 17  # NFNL_MSG_BATCH_*: of a transaction
+_BEGIN, _END = 16, 17  # NFNL_MSG_BATCH_*: around a transaction
 _OF_NFTABLES = 10 << 8  # NFNL_SUBSYS_NFTABLES, big-endian
 _TABLE_NAME, _TABLE_HANDLE = 1, 4  # NFTA_TABLE_*
 _GET_CHAIN, _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK = 10 << 8 | 4, 1, 3, 4
-_HOOK_NUMBER, _FORWARD = 1, 2  # NFTA_HOOK_HOOKNUM; NF_INET_FORWARD, which is NF_BR_FORWARD, too
+_HOOK_NUMBER, _FORWARD = 1, 2  # NFTA_HOOK_HOOKNUM; NF_INET_FORWARD, equal to NF_BR_FORWARD
 _GET_GENERATION, _GENERATION_ID = 10 << 8 | 16, 1  # NFT_MSG_GETGEN, NFTA_GEN_ID
-_ABSENT = {ENOENT, EOPNOTSUPP, EPROTONOSUPPORT}  # no such table, or a kernel that can't have any
+_ABSENT = {ENOENT, EOPNOTSUPP, EPROTONOSUPPORT}  # no such table, or a kernel without nftables
 
 
 def program() -> str:
-    """Where nft is. Raises Unsupported."""
+    """The path of nft. Raises Unsupported."""
     for path in PROGRAMS:
         if os.access(path, os.X_OK):
             return path
@@ -53,14 +53,14 @@ def program() -> str:
 
 
 def version() -> str:
-    """Of nft: 1.0.6; "" where the kernel has nothing for it, and it does not start. Raises Unsupported."""
+    """nft's version: 1.0.6; "" if it does not start as the kernel has no nftables. Raises Unsupported."""
     status, printed, _ = _Run(program(), ("--version",)).result()
     _, _, told = printed.decode(errors="replace").partition(" v")
     return "" if status else told.partition(" ")[0].strip()
 
 
 def load(*transactions: str) -> None:
-    """Carry out these, JSON, as one transaction.
+    """Carry out these, in JSON, as one transaction.
 
     Raises OSError with nft's own words; Unsupported without nft.
     """
@@ -74,7 +74,7 @@ def load(*transactions: str) -> None:
 
 
 def delete_tables(*tables: tuple[str, str]) -> None:
-    """End these, (family, name), with all that is in them, as one transaction.
+    """Delete these, (family, name), with their contents, as one transaction.
 
     Raises OSError.
     """
@@ -97,9 +97,9 @@ def delete_tables(*tables: tuple[str, str]) -> None:
 
 
 class Listing:
-    """The tables of a fabric, read beside other work: nft starts at once, and is heard in `tables`.
+    """The tables of a fabric, read in the background: nft starts at once, and `tables` reads its output.
 
-    Where there is none, it does not start at all.
+    If there is no table, it does not start at all.
     """
 
     def __init__(self, fabric: str) -> None:
@@ -109,7 +109,7 @@ class Listing:
         try:
             for family in own:
                 self._runs[family] = _Run(program(), ("-j", "list", "table", family, self._table))
-        except Unsupported:  # no nft, no tables of ours; who wants one is told by `load`
+        except Unsupported:  # no nft, no tables of ours; `load` will report it
             pass
         except BaseException:
             self.end()
@@ -122,17 +122,17 @@ class Listing:
         self.end()
 
     def end(self) -> None:
-        """Let go of what nobody is to hear."""
+        """End the nft processes that were not read."""
         for run in self._runs.values():
             run.end()
 
     @property
     def is_current(self) -> bool:
-        """Whether nobody has changed any table since it began."""
+        """Whether no table has changed since it began."""
         return bool(self._generation) and self._generation == _generation()
 
     def tables(self) -> list[Any]:
-        """What nft printed of each table that there is. Raises KernelRefused."""
+        """nft's listing of each existing table. Raises KernelRefused."""
         return list(self._tables())
 
     def _tables(self) -> Iterator[Any]:
@@ -151,9 +151,9 @@ class Listing:
 
 
 def glimpse(fabric: str) -> tuple[list[Any], list[tuple[str, str]]]:
-    """The tables of a fabric, of which no more is said than that they are there; and those that are not ours.
+    """The tables of a fabric, without their contents; and the foreign ones of that name.
 
-    Enough to end them, and nft is not asked.
+    Enough to delete them, and doesn't run nft.
     """
     table = table_name(fabric)
     own, foreign = _own_and_foreign(table)
@@ -161,7 +161,7 @@ def glimpse(fabric: str) -> tuple[list[Any], list[tuple[str, str]]]:
 
 
 def _own_and_foreign(table: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """Families in which there is that table and it is ours; (family, name) where it is not."""
+    """Families in which that table exists and is ours; (family, name) of those that are foreign."""
     own, foreign = list[str](), list[tuple[str, str]]()
     for family, handle in _families_with(table).items():
         if _is_foreign(family, table, handle):
@@ -172,7 +172,7 @@ def _own_and_foreign(table: str) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def _families_with(table: str) -> dict[str, bytes]:
-    """The families in which that table is, and its handles; both where the kernel does not say."""
+    """The families that have that table, and its handles; both families if the kernel does not tell."""
     try:
         return {family: handle for (family, name), handle in _handles().items() if name == table}
     except KernelRefused:
@@ -180,9 +180,9 @@ def _families_with(table: str) -> dict[str, bytes]:
 
 
 def _is_foreign(family: str, table: str, handle: bytes) -> bool:
-    """Whether the table with that handle, or the one that has its name by now, is there and not ours.
+    """Whether the table with that handle, or one that replaced it by now, exists and is not ours.
 
-    Ours has its mark as long as it is there; so where there is none, it is looked whether it still is.
+    Ours has its mark as long as it exists; so if the mark is missing, check that the table still exists.
     """
     found: bytes | None = handle
     while found is not None and not is_marked(family, table):
@@ -195,13 +195,13 @@ def _is_foreign(family: str, table: str, handle: bytes) -> bool:
 def tables_there() -> Collection[tuple[str, str]]:
     """Every table of the families that fabrics use, (family, name).
 
-    Raises KernelRefused where the kernel does not say.
+    Raises KernelRefused if the kernel does not tell.
     """
     return _handles().keys()
 
 
 def _handles() -> dict[tuple[str, str], bytes]:
-    """By family and name, what tells a table from the next one of that name. Raises KernelRefused."""
+    """Handles by (family, name): they tell a table from a later one of that name. Raises KernelRefused."""
     return {
         (_FAMILIES[family], text(attrs.get(_TABLE_NAME, b""))): attrs.get(_TABLE_HANDLE, b"")
         for family, attrs in _dumped(_GET_TABLES)
@@ -210,7 +210,7 @@ def _handles() -> dict[tuple[str, str], bytes]:
 
 
 def others_see_what_is_forwarded() -> bool:
-    """Whether there is any chain at a forward hook but fabrics'; also where the kernel does not say."""
+    """Whether any chain but fabrics' is at a forward hook; True if the kernel does not tell."""
     try:
         chains = _dumped(_GET_CHAIN)
     except KernelRefused:
@@ -224,7 +224,7 @@ def others_see_what_is_forwarded() -> bool:
 
 
 def _generation() -> bytes:
-    """Another one after each change to any table; b"" where the kernel does not say."""
+    """The ruleset's generation, new after each change to any table; b"" if the kernel does not tell."""
     try:
         netlink = Netlink(NETLINK_NETFILTER)
     except OSError:
@@ -239,7 +239,7 @@ def _generation() -> bytes:
 
 
 def _dumped(kind: int) -> list[tuple[int, dict[int, bytes]]]:
-    """(family, attributes) of every table, or chain; of none where there is no nftables. linux/nfnetlink.h"""
+    """(family, attributes) of every table, or chain; none without nftables. linux/nfnetlink.h"""
     try:
         netlink = Netlink(NETLINK_NETFILTER)
     except OSError as error:
@@ -254,7 +254,7 @@ def _dumped(kind: int) -> list[tuple[int, dict[int, bytes]]]:
 
 
 def is_marked(family: str, table: str) -> bool:
-    """Whether the table has the chain that ours are made with; also where the kernel does not say."""
+    """Whether the table has the chain that marks ours; True if the kernel does not tell."""
     number = next(number for number, name in _FAMILIES.items() if name == family)
     netlink = Netlink(NETLINK_NETFILTER)
     try:
@@ -268,7 +268,7 @@ def is_marked(family: str, table: str) -> bool:
 
 
 def _parsed(printed: bytes) -> Any:
-    """nft's answer; None where it is not JSON: 1.0.6 prints what lies in memory for the flags of a table."""
+    """nft's answer; None if it is not JSON: 1.0.6 prints uninitialized memory for a table's flags."""
     try:
         return json.loads(printed)
     except ValueError:
@@ -276,12 +276,12 @@ def _parsed(printed: bytes) -> Any:
 
 
 def _unreadable(family: str, table: str) -> Any:
-    """A table with flags, of which nothing else is known: it differs from any that we want."""
+    """A stand-in for a table with flags, unreadable otherwise: it differs from any that we want."""
     return {"nftables": [{"table": {"family": family, "name": table, "flags": "unreadable"}}]}
 
 
 def rules_of(family: str, table: str, chain: str) -> list[Any] | None:
-    """The rules of a chain, as nft prints them; None where there is none. Raises KernelRefused."""
+    """The rules of a chain, as nft prints them; None if there is no such chain. Raises KernelRefused."""
     doing = f"list {family} {table} {chain}"
     printed = _listed(doing, "-a", "list", "chain", family, table, chain)
     if printed is None:
@@ -292,16 +292,16 @@ def rules_of(family: str, table: str, chain: str) -> list[Any] | None:
 
 
 def ruleset() -> list[Any]:
-    """All that nft has on this host, as it prints it. Raises KernelRefused.
+    """The whole ruleset of this host, as nft prints it. Raises KernelRefused.
 
-    Nothing where its answer can't be read, as where 1.0.6 lists somebody's table with flags.
+    Empty if its answer can't be read, as when 1.0.6 lists somebody's table with flags.
     """
     listing = _parsed(_listed("list the nft ruleset", "list", "ruleset") or b"")
     return [] if listing is None else list(listing["nftables"])
 
 
 def _listed(doing: str, *arguments: str) -> bytes | None:
-    """What nft prints, JSON; None where there is no such thing. Raises KernelRefused."""
+    """nft's JSON output; None if the object does not exist. Raises KernelRefused."""
     try:
         status, printed, words = _Run(program(), ("-j", *arguments)).result()
     except OSError as error:
@@ -314,7 +314,7 @@ def _listed(doing: str, *arguments: str) -> bytes | None:
 
 
 def drop_rules(family: str, table: str, chain: str, comment: str) -> None:
-    """Delete the rules of a foreign chain that carry the comment; that there are none is fine.
+    """Delete the rules of a foreign chain that carry the comment, if there are any.
 
     Raises OSError.
     """
@@ -325,19 +325,19 @@ def drop_rules(family: str, table: str, chain: str, comment: str) -> None:
 
 
 class _Run:
-    """One nft process. Its input lies in memory, so that it never waits for us."""
+    """One nft process. Its input is a file in memory, so that it never waits for us."""
 
     def __init__(
         self, path: str, arguments: tuple[str, ...], text: bytes = b"", holds: tuple[int, ...] = ()
     ) -> None:
-        """`holds`: descriptors of locks that it keeps until it ends, should we be killed before."""
+        """`holds`: descriptors of locks that it keeps until it ends, in case we are killed before."""
         source = os.memfd_create("nft", os.MFD_CLOEXEC)
         (self._out, out), (self._err, err) = os.pipe(), os.pipe()
-        with suppress(OSError):  # a thousand nodes' tables at once, however late they are read
+        with suppress(OSError):  # room for a thousand nodes' tables, however late they are read
             fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, _AT_ONCE)
         given = source, out, err
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given)]
-        # Onto itself: it is no longer closed at exec (posix_spawn_file_actions_adddup2(3), glibc since 2.29).
+        # Onto itself: clears close-on-exec (posix_spawn_file_actions_adddup2(3), glibc since 2.29).
         actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in holds]
         self._pipes = {self._out: bytearray(), self._err: bytearray()}
         self._pid = 0
@@ -360,9 +360,9 @@ class _Run:
                 os.close(fd)
 
     def result(self) -> tuple[int, bytes, str]:
-        """(exit status, what it printed, what it complained of). Raises OSError: too slow, or too much."""
+        """(exit status, stdout, stderr). Raises OSError: a timeout, or too much output."""
         deadline = monotonic() + TIMEOUT
-        poll = select.poll()  # not select(2), which ends at descriptor 1023
+        poll = select.poll()  # not select(2), which takes no descriptor above 1023
         for fd in self._pipes:
             poll.register(fd, select.POLLIN)
         left = len(self._pipes)
@@ -386,7 +386,7 @@ class _Run:
             self.end()
 
     def end(self) -> None:
-        """Leave nothing behind, whatever happened."""
+        """End the process and close everything, whatever happened."""
         if self._pid:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
@@ -396,7 +396,7 @@ class _Run:
 
 
 def _errno_of(words: str) -> int:
-    """The errno whose words end nft's complaint; it gives no number."""
+    """The errno whose message ends nft's complaint; nft gives no number."""
     if "Operation not permitted" in words:
         return EPERM
     first = words.partition("\n")[0].rstrip()
@@ -404,6 +404,6 @@ def _errno_of(words: str) -> int:
 
 
 def _reason_of(words: str) -> str:
-    """nft's complaint without the place in the input that it was given."""
+    """nft's complaint without its location in the input."""
     first = words.partition("\n")[0]
     return first.partition("Error: ")[2] or first

@@ -23,11 +23,11 @@ from netfab.objects.vlan import VLAN_ID
 from netfab.objects.wire import IFINFO, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, number, parse, text
 from netfab.plan.facts import FoundNic, Stacked
 
-_SETTINGS = frozenset({AF_SPEC})  # what a NIC's own are read from
+_SETTINGS = frozenset({AF_SPEC})  # attributes that hold a NIC's own settings
 
 
 def nics(netlink: Netlink, moving: Collection[str] = ()) -> dict[str, FoundNic]:
-    """Every link of the socket's namespace but lo, bridges, and what fabrics made or moved; by name.
+    """Every link of the socket's namespace but lo, bridges, and what fabrics created or moved; by name.
 
     With the addresses and routes of those that are `moving`.
     """
@@ -48,7 +48,7 @@ def nics(netlink: Netlink, moving: Collection[str] = ()) -> dict[str, FoundNic]:
 
 
 def barred(netlink: Netlink) -> dict[str, str]:
-    """Every link of the socket's namespace that is no NIC which a fabric could have, and why."""
+    """Every link of the socket's namespace that a fabric can't use as a NIC, and why."""
     return {link.name: why for _, link in _links(netlink) if (why := _barred(link))}
 
 
@@ -64,7 +64,7 @@ def _barred(link: Link) -> str:
 
 
 def _stacked(nic: Link, links: Iterable[tuple[int, Link]]) -> Iterator[Stacked]:
-    """Links on the NIC: VLANs, macvlans. A veth's other end is none."""
+    """Links on the NIC: VLANs, macvlans. A veth's peer is not one."""
     names = {link.ifindex: link.name for _, link in links}
     for _, link in links:
         if link.kind != "veth" and link is not nic and number(link.attrs.get(LINK, b"")) == nic.ifindex:
@@ -79,14 +79,14 @@ def _whole(netlink: Netlink, link: Link, names: Mapping[int, str]) -> Original:
 def belongings(
     netlink: Netlink, ifindex: int, names: Mapping[int, str]
 ) -> tuple[tuple[KeptAddress, ...], tuple[KeptRoute, ...]]:
-    """The addresses and routes of a link, less what the kernel makes by itself."""
+    """The addresses and routes of a link, without those that the kernel adds by itself."""
     kept = (kept_address(*message) for message in netlink.dump(RTM_GETADDR, ALL_ADDRESSES))
     addresses = tuple(found[1] for found in kept if found and found[0] == ifindex)
     return addresses, kept_routes(netlink.dump(RTM_GETROUTE, ALL_ROUTES), ifindex, names, addresses)
 
 
 def _links(netlink: Netlink) -> Iterator[tuple[int, Link]]:
-    """(ARPHRD_*, link) of each, with its settings where a fabric could have it."""
+    """(ARPHRD_*, link) of each; with its settings, if a fabric could use it."""
     for data, start, end in netlink.dump(RTM_GETLINK, ALL_LINKS):
         _, hardware, index, flags, _ = IFINFO.unpack_from(data, start)
         link = Link.parse(index, flags, data, start + IFINFO.size, end)

@@ -57,29 +57,29 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Reads one fabric; keeps what it read, so that a second reading can be of a few namespaces only."""
+    """Reads one fabric; keeps the result, so that it can later reread a few namespaces only."""
 
     def __init__(self, namespaces: Namespaces, directory: str) -> None:
         self._namespaces = namespaces
         self._directory = directory  # the fabric's run directory, whose files are its own
         self._values: dict[str, dict[str, str]] = {}  # of sysctls, as they were last read
-        self._named: list[tuple[str, str]] = []  # what /run/netns has of the fabric, and what it is
+        self._named: list[tuple[str, str]] = []  # the fabric's entries in /run/netns, and their kinds
         self._spaces: dict[str, Space] = {}
         self._qdiscs: dict[str, list[QdiscMessage]] = {}
-        self._guests: dict[str, Guest] = {}  # those that live, by their space
-        self.gone: list[Guest] = []  # those known that don't, by the last reading
-        self._inside = False  # whether something in a namespace has to be looked for, even when that ends
-        self._host_links: list[Link] | None = None  # read ahead, for the next reading
+        self._guests: dict[str, Guest] = {}  # those that are running, by their space
+        self.gone: list[Guest] = []  # the known ones that are not, at the last reading
+        self._inside = False  # whether a namespace has to be read even if it is to be deleted
+        self._host_links: list[Link] | None = None  # read ahead, for the next `read`
         self._neighbours: dict[str, list[NeighbourMessage]] = {}
-        self._listed = False  # whether the tables were read
+        self._listed = False  # whether the tables' contents were read
         self._tables: list[Any] = []
         self._foreign_tables: list[tuple[str, str]] = []
-        self._listing: Listing | None = None  # begun, for the next reading
+        self._listing: Listing | None = None  # begun, for the next `read`
         self._switches: tuple[Switch, ...] = ()
         self._vlans: dict[int, tuple[Entry, ...]] = {}
         self._passages: list[Any] = []
         self._reading = Reading(namespaces)
-        self._xfrm: list[XfrmMessage] | None = None  # None: it was not read yet
+        self._xfrm: list[XfrmMessage] | None = None  # None: not read yet
         self._foreign_xfrm: list[Name] = []
 
     def read(
@@ -89,10 +89,10 @@ class Observer:
         only: frozenset[str] | None,
         node: Reader = WHOLE,
     ) -> Dump:
-        """All of the fabric; with `only`, those spaces anew and the rest as it was read last.
+        """Read the whole fabric; with `only`, reread those spaces and take the rest from the last reading.
 
-        Unless that is asked for, nft's tables that were never read are only said to be there. `node` is how a
-        node's space is read.
+        Tables of nft that were not read before are only listed, unless their contents are asked for.
+        `node` is how a node's space is read.
         """
         if only is None or not all(map(is_network, only)):
             with self._listing_of(fabric) as listing:  # nft works while the links are read
@@ -108,9 +108,9 @@ class Observer:
         return dump._replace(tables=self._tables, passages=self._passages)
 
     def list_ahead(self, fabric: str) -> None:
-        """Begin to list the tables, for the next reading of them, unless they change till then."""
+        """Begin to list the tables, for the next `read`, unless they change before."""
         self._end_listing()
-        with suppress(OSError):  # too many processes, or descriptors: the reading will say so
+        with suppress(OSError):  # too many processes, or descriptors: `read` will report it
             self._listing = Listing(fabric)
 
     def _listing_of(self, fabric: str) -> Listing:
@@ -127,12 +127,12 @@ class Observer:
             self._listing = None
 
     def forget(self) -> None:
-        """Keep nothing of what was read."""
+        """Discard everything that was read."""
         self._spaces, self._tables, self._passages, self._neighbours = {}, [], [], {}
         self._listed, self._xfrm = False, None
 
     def host_links(self) -> list[Link]:
-        """The host's links; the next reading takes them as read, as a dump of a thousand takes its time."""
+        """The host's links; the next `read` reuses them, as a dump of a thousand links is slow."""
         self._host_links = links(self._namespaces.socket(HOST))
         return self._host_links
 
@@ -190,7 +190,7 @@ class Observer:
         )
 
     def _uplinks(self, fabric: str, known: Sequence[Any]) -> Iterator[tuple[str, Lent]]:
-        """NICs with the fabric's mark that are known to be lent to a bridge, or are on one of its own."""
+        """NICs with the fabric's mark that are known to be lent to a bridge, or are on one of its bridges."""
         host = self._spaces[HOST].links
         marked = [link for link in host if is_moved_by(link, fabric)]
         if not marked:
@@ -208,7 +208,7 @@ class Observer:
     def _read_qdiscs(
         self, known: Sequence[Any], own: dict[str, Space], only: frozenset[str] | None
     ) -> dict[str, list[QdiscMessage]]:
-        """Of the spaces in which some are known to be: they cost a dump of their own."""
+        """Of the spaces known to have some: they cost a dump of their own."""
         asked = {thing.link.space for thing in known}
         for space in (asked | self._qdiscs.keys()) & own.keys():
             if only is None or space in only:
@@ -223,7 +223,7 @@ class Observer:
         own: dict[str, Space],
         only: frozenset[str] | None,
     ) -> dict[str, list[NeighbourMessage]]:
-        """Of the spaces in which some are known to be, or a tunnel is: they cost a dump of their own."""
+        """Of the spaces known to have some, or with a tunnel: they cost a dump of their own."""
         asked = {thing.link.space for thing in known}
         asked |= {space for space, link in marked if link.kind == "vxlan"}
         for space in (asked | self._neighbours.keys()) & own.keys():
@@ -233,7 +233,7 @@ class Observer:
         return {space: found for space, found in self._neighbours.items() if space in own}
 
     def _read_xfrm(self, fabric: str) -> list[XfrmMessage]:
-        """What of IPsec carries the fabric's mark; of the rest only the names."""
+        """IPsec states and policies with the fabric's mark; of the rest only the names."""
         own: list[XfrmMessage] = []
         self._foreign_xfrm = []
         for message in states_and_policies():
@@ -245,9 +245,9 @@ class Observer:
         return own
 
     def _living(self, known: Sequence[Guest], only: frozenset[str] | None) -> dict[str, Guest]:
-        """The known guests that live; of two in one place the last one: it was there first.
+        """The known guests that are running; of two in one place the last one: it was there first.
 
-        With `only`, those elsewhere that lived at the last reading still do.
+        With `only`, those in other spaces are taken to be as at the last reading.
         """
         found: dict[str, Guest] = {}
         ended: dict[str, Guest] = {}
@@ -269,7 +269,7 @@ class Observer:
         return found
 
     def _read_spaces(self, fabric: str, only: frozenset[str] | None, node: Reader) -> dict[str, Space]:
-        """The host's space, and that of everything in /run/netns with the fabric's name that may be ours."""
+        """The spaces of the host, and of everything in /run/netns with the fabric's name that may be ours."""
         if not self._reading.begun:
             kept = {} if only is None else {n: what for n, what in self._named if f"node {n}" not in only}
             self._named = list(self._namespaces.named(f"{fabric}.", kept))
@@ -278,7 +278,7 @@ class Observer:
         found: dict[str, Space] = {}
         host_links, self._host_links = self._host_links, None
         last = self._spaces.get(HOST) if only is not None and HOST not in only else None
-        # Of what has to be read, the host first: it takes longest.
+        # The host is read first: it takes longest.
         readers: dict[str, Reader] = {HOST: UNSTEADY} if last is None and host_links is None else {}
         for space, what in there.items():
             if what == LEFTOVER:
@@ -294,7 +294,7 @@ class Observer:
         elif host_links is not None:
             found[HOST] = self._host(host_links)
         found.update(self._reading.finish(readers))
-        return {space: found[space] for space in (HOST, *there) if space in found}  # some ended meanwhile
+        return {space: found[space] for space in (HOST, *there) if space in found}  # some are gone by now
 
     def read_ahead(
         self,
@@ -303,9 +303,9 @@ class Observer:
         guests: Sequence[Guest] = (),
         host: Reader | None = None,
     ) -> None:
-        """Begin to read the nodes of the fabric, and guests, for the next reading that is of all of them.
+        """Begin to read the fabric's nodes, and guests, for the next `read` of all of them.
 
-        `host`: the host as well, where nothing else asks for its links before.
+        `host`: also the host, if nothing else needs its links before.
         """
         self._named = list(self._namespaces.named(f"{fabric}."))
         for guest in guests:
@@ -317,7 +317,7 @@ class Observer:
         self._reading.begin(readers, {guest.space: guest for guest in guests})
 
     def close(self) -> None:
-        """End readings that were begun and not asked for."""
+        """End readings that were begun and not used."""
         self._reading.close()
         self._end_listing()
 
@@ -343,18 +343,18 @@ class Observer:
                     yield key, " ".join(text_of(f"/proc/sys/{key}").split())
 
     def foreign(self, fabric: str) -> dict[Name, str]:
-        """Names on this host that somebody else holds, and who, by the last reading."""
+        """Names on this host held by somebody else, and by whom, at the last reading."""
         held = names_of_others(fabric, self._spaces, self._named)
         held |= tables_of_others(self._foreign_tables)
         return held | dict.fromkeys(self._foreign_xfrm, OTHERS_XFRM)
 
     def leaning(self, fabric: str) -> dict[Name, str]:
-        """The fabric's bridges that somebody else has ports on, and these in words, by the last reading."""
+        """The fabric's bridges with ports of somebody else, and these in words, at the last reading."""
         return ports_of_others(fabric, self._spaces[HOST].links, self._switches)
 
 
 def _switches(known: Mapping[str, list[Any]]) -> tuple[Switch, ...]:
-    """Those of Open vSwitch; where nothing that is known is on any, it may be silent. Raises NoAnswer."""
+    """Open vSwitch's bridges. Raises NoAnswer, but returns none if nothing known is on any of them."""
     try:
         return openvswitch.read() or ()
     except NoAnswer:
@@ -364,7 +364,7 @@ def _switches(known: Mapping[str, list[Any]]) -> tuple[Switch, ...]:
 
 
 def docker_rules(host: list[Link]) -> list[Any]:
-    """The rules of Docker's chain for the rules of others; looked for only where Docker's own bridge is."""
+    """The rules of DOCKER-USER, Docker's chain for others' rules; read only if Docker's bridge exists."""
     found = []
     if any(link.name == "docker0" for link in host):
         from netfab.objects.passage import CHAIN, TABLE
@@ -375,7 +375,7 @@ def docker_rules(host: list[Link]) -> list[Any]:
 
 
 def _read_of_xfrm(message: XfrmMessage) -> Any:
-    from netfab.objects import xfrm  # few hosts have any
+    from netfab.objects import xfrm  # only few hosts have any
     from netfab.objects.xfrm_policy import XfrmPolicy
     from netfab.objects.xfrm_state import XfrmState
 
@@ -383,10 +383,10 @@ def _read_of_xfrm(message: XfrmMessage) -> Any:
 
 
 def _files(directory: str) -> Iterator[tuple[str, tuple[int, str]]]:
-    same: dict[str, str] = {}  # many have the same content, which is in memory once
+    same: dict[str, str] = {}  # many have equal content, which is then in memory once
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for entry in entries:
-            with suppress(FileNotFoundError):  # of one that has just gone; the others are still there
+            with suppress(FileNotFoundError):  # of one that has just gone; keep the others
                 if entry.is_file(follow_symlinks=False):
                     with open(entry.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
                         content = file.read()

@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from netfab.objects.ovsdb import Switch
 
 PROGRAMS = ("/usr/bin/ovs-vsctl", "/usr/local/bin/ovs-vsctl")
-DIRECTORY = "/run/openvswitch"  # where its daemons listen
+DIRECTORY = "/run/openvswitch"  # of its daemons' sockets
 DATABASE = f"{DIRECTORY}/db.sock"
 TIMEOUT = 10  # seconds for an answer
-_AGAIN = 1  # second, for one that gave none before: a command reads several times
-_REMEMBERED = 60.0  # seconds, that it gave none
-CHECKSUMS = "userspace-tso-enable"  # which also has it mind checksums
+_AGAIN = 1  # second, if it gave none before: a command reads several times
+_REMEMBERED = 60.0  # seconds to remember that it gave none
+CHECKSUMS = "userspace-tso-enable"  # which also makes it compute checksums
 _NETLINK_GENERIC, _GENL_ID_CTRL, _GETFAMILY, _FAMILY_NAME = 16, 16, 3, 2  # linux/genetlink.h
 _FAMILY = b"ovs_datapath\0"  # linux/openvswitch.h
 _silent_until = 0.0
-_NOT_SET_UP = "Error detected while setting up"  # what it says of what it keeps, and ends with 0
+_NOT_SET_UP = "Error detected while setting up"  # of a row that it keeps; the exit status is 0
 
 
 def read() -> tuple[Switch, ...] | None:
-    """Every bridge that it has; None where it does not run. Raises NoAnswer where it is silent, or mad."""
+    """Its bridges; None if it does not run. Raises NoAnswer if its answer is missing or invalid."""
     global _silent_until
     if not os.path.exists(DATABASE):
         return None
@@ -66,9 +66,9 @@ def read() -> tuple[Switch, ...] | None:
 
 
 def change(commands: Iterable[Sequence[str]], ends: bool = False) -> None:
-    """Carry out one transaction, and wait until it has effect. Raises OSError with Open vSwitch's own words.
+    """Carry out one transaction, and wait until it takes effect. Raises OSError with Open vSwitch's message.
 
-    `ends`: what is taken away is gone at once, also where the process that would notice does not run.
+    `ends`: only deletes, which take effect at once even if the switching process does not run.
     """
     words = [word for command in commands for word in ("--", *command)]
     ran = _run(("--no-wait", *words) if ends and not lives() else words, tuple(LOCKS))
@@ -82,7 +82,7 @@ def change(commands: Iterable[Sequence[str]], ends: bool = False) -> None:
 
 
 def lives() -> bool:
-    """Whether the process that switches runs: it listens."""
+    """Whether the switching process (ovs-vswitchd) runs: it listens."""
     from netfab.kernel import daemon
 
     with suppress(OSError):
@@ -92,7 +92,7 @@ def lives() -> bool:
 
 
 def refuse_absent(what: str) -> None:
-    """Raises Unsupported where Open vSwitch does not run; `what` would need it."""
+    """Raises Unsupported if Open vSwitch, which `what` needs, does not run."""
     if _program() and os.path.exists(DATABASE) and lives():
         return
     hint = "start it: `systemctl start openvswitch-switch`" if _program() else "install openvswitch-switch"
@@ -103,10 +103,10 @@ def refuse_absent(what: str) -> None:
 
 
 def datapath() -> str:
-    """Where new bridges switch: `system`, in the kernel; where that lacks the module `netdev`, in a process.
+    """The datapath of new bridges: `system`, in the kernel; `netdev`, in a process, if that lacks the module.
 
-    "" where the process would pass no TCP between veths, whose checksums are left to hardware, unless it is
-    told to mind them (measured with 3.1).
+    "" if the process would pass no TCP between veths, whose checksums are left to hardware, as it is not
+    set to compute them (measured with 3.1).
     """
     if _in_kernel():
         return "system"
@@ -134,7 +134,7 @@ def _program() -> str:
 def _run(
     words: Sequence[str], holds: tuple[int, ...] = (), seconds: int = TIMEOUT
 ) -> CompletedProcess[str] | None:
-    """None where there is no such program. `holds`: locks that it keeps until it ends."""
+    """None without such a program. `holds`: locks that it keeps until it ends."""
     import subprocess
 
     if not (program := _program()):

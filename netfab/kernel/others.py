@@ -20,7 +20,7 @@ OTHERS_XFRM = "another fabric's, or one that netfab did not make"
 
 
 def is_of(space: Space, fabric: str) -> bool:
-    """A node's namespace is a fabric's when its lo carries the mark, or when it is only the file for one."""
+    """A node's namespace is a fabric's if its lo carries the mark, or if it is only the file for one."""
     return not space.links or any(
         link.ifindex == LOOPBACK_IFINDEX and owned(link, fabric) for link in space.links
     )
@@ -54,12 +54,12 @@ def _namespaces_of_others(
 
 
 def tables_of_others(tables: Iterable[tuple[str, str]]) -> dict[Name, str]:
-    """Tables of nft, (family, name), that have a fabric's name and are not its."""
+    """Tables of nft, (family, name), that have a fabric's name but not its mark."""
     return {Name("firewall", family): f"one that netfab did not make, {table}" for family, table in tables}
 
 
 def ports_of_others(fabric: str, host: Sequence[Link], switches: Sequence[Switch]) -> dict[Name, str]:
-    """The fabric's bridges on which somebody else has ports, and these."""
+    """The fabric's bridges with ports of somebody else, and these ports in words."""
 
     own = {link.ifindex: link.name for link in host if link.kind == "bridge" and owned(link, fabric)}
     found: dict[Name, list[str]] = {}

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from netfab.kernel.together import Together
     from netfab.objects.guest import Guest
 
-FEWEST = 200  # namespaces that are worth a child to read them with
+FEWEST = 200  # namespaces that are worth a child process to read them
 
 
 class _Begun(NamedTuple):
-    """What was begun."""
+    """A reading that was begun."""
 
-    readers: Mapping[str, Reader]  # how which spaces are read
-    guests: Mapping[str, Guest]  # which guests some of them were taken for
+    readers: Mapping[str, Reader]  # how to read each space
+    guests: Mapping[str, Guest]  # the guests that some of them were taken for
     reading: Together
 
 
 class Reading:
-    """What is being read, or nothing."""
+    """A background reading of spaces, or none."""
 
     def __init__(self, namespaces: Namespaces) -> None:
         self._namespaces = namespaces
@@ -40,11 +40,11 @@ class Reading:
 
     @property
     def begun(self) -> bool:
-        """Whether something is."""
+        """Whether a reading was begun."""
         return self._ahead is not None
 
     def covers(self, readers: Mapping[str, Reader], guests: Mapping[str, Guest]) -> bool:
-        """Whether what was begun is of nothing but these."""
+        """Whether everything that was begun is among these."""
         ahead = self._ahead
         return (
             ahead is not None
@@ -53,17 +53,17 @@ class Reading:
         )
 
     def begin(self, readers: Mapping[str, Reader], guests: Mapping[str, Guest]) -> None:
-        """Begin with these, where they are worth it, and with nothing else."""
+        """Begin to read these, if they are many enough to be worth it, and no others."""
         self.close()
         if len(readers) >= FEWEST:
             from netfab.kernel.together import Together
 
-            with suppress(OSError):  # no other process, no pipe: this one reads all of them
+            with suppress(OSError):  # no child, no pipe: this process reads all of them
                 reading = Together(list(readers), partial(self._read_one, readers))
                 self._ahead = _Begun(readers, guests, reading)
 
     def finish(self, readers: Mapping[str, Reader]) -> Iterator[tuple[str, Space]]:
-        """Those of them that are there."""
+        """Those of the spaces that exist."""
         read = {}
         if self._ahead is not None:
             (begun, _, reading), self._ahead = self._ahead, None
@@ -72,7 +72,7 @@ class Reading:
                     read[HOST] = self._read_one(readers, HOST)  # while a child reads the others
                 read |= reading.finish()
             finally:
-                self._namespaces.kept_by(reading)  # not before: it may be let go of where descriptors run out
+                self._namespaces.kept_by(reading)  # not before: it may be dropped if descriptors run out
         for space, reader in readers.items():
             with suppress(FileNotFoundError):  # ended meanwhile
                 plain = read.pop(space) if space in read else self._read_one(readers, space)
@@ -81,14 +81,14 @@ class Reading:
     def _read_one(self, readers: Mapping[str, Reader], space: str) -> Any:
         if space != HOST:
             return readers[space].read(self._namespaces.socket(space))
-        netlink = Netlink()  # not the one that this process and a child of it both have
+        netlink = Netlink()  # not one shared with a child process
         try:
             return readers[space].read(netlink)
         finally:
             netlink.close()
 
     def close(self) -> None:
-        """End what was begun and not asked for."""
+        """End a reading that was begun and not used."""
         if self._ahead is not None:
             self._ahead.reading.close()
             self._ahead = None

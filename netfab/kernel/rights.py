@@ -7,7 +7,7 @@ from struct import pack
 from netfab.system import process
 from netfab.system.calls import at_once
 
-# Bits of capabilities(7): what making networks and starting programs takes.
+# Bits of capabilities(7) that creating networks and starting programs requires.
 NEEDED = {
     "CHOWN": 0,
     "DAC_OVERRIDE": 1,
@@ -26,18 +26,18 @@ _ALLOW = pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)  # BPF_RET, SECCOMP_RET_ALLOW
 
 
 def lacking() -> list[str]:
-    """The capabilities that it would need and has not."""
+    """The capabilities that this process needs and lacks."""
     effective = int(_status("CapEff"), 16)
     return [name for name, bit in NEEDED.items() if not effective >> bit & 1]
 
 
 def is_filtered() -> bool:
-    """Whether somebody put a seccomp filter around it, which its programs can't leave."""
+    """Whether this process has a seccomp filter, which its programs would inherit."""
     return _status("Seccomp") == _FILTERED
 
 
 def set_a_filter() -> None:
-    """As programs of nodes get one; this one allows everything. Raises OSError where the kernel can't."""
+    """Set a seccomp filter, as for nodes' programs, but one that allows everything. Raises OSError."""
     at_once(process.forbid_new_privileges)
     at_once(process.set_seccomp_filter, _ALLOW)
 

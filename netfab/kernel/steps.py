@@ -34,11 +34,11 @@ from netfab.system.proc import text_of, write_text
 Steps = Sequence[tuple[int, Any]]  # (number of the change, step)
 Failures = list[Exception | None]  # of each change
 Handler = Callable[[Steps, Failures], None]
-Errand = Callable[[], None]  # what is done while the kernel is busy; it sends nothing to rtnetlink
+Errand = Callable[[], None]  # runs while the kernel is busy; sends nothing to rtnetlink
 
 
 def carry_out(op: Op, namespaces: Namespaces, index_of: Callable[[Name], int]) -> None:
-    """One step. `index_of` raises OSError for a link that is not there, as this does for what fails."""
+    """Carry out one step. Raises OSError, as `index_of` does for a link that does not exist."""
     match op:
         case NewNamespace(name, group):
             namespaces.create(name, group)
@@ -59,14 +59,14 @@ def carry_out(op: Op, namespaces: Namespaces, index_of: Callable[[Name], int]) -
         case CopyNeighbours(source, target, space):
             from netfab.kernel.lending import copy_neighbours
 
-            with suppress(OSError, KernelRefused):  # whoever is not known is asked for
+            with suppress(OSError, KernelRefused):  # the kernel resolves unknown neighbours
                 copy_neighbours(namespaces.socket(space), index_of(source), index_of(target))
         case WriteFile(path, mode, content):
             _write_file(path, mode, content)
         case RemoveFile(path):
             with suppress(FileNotFoundError):
                 os.unlink(path)
-            with suppress(OSError):  # other files of the fabric are still in it
+            with suppress(OSError):  # it still has other files of the fabric
                 os.rmdir(os.path.dirname(path))
                 os.rmdir(os.path.dirname(os.path.dirname(path)))
         case WriteSysctl(space, key, value, optional):
@@ -94,13 +94,13 @@ def carry_out(op: Op, namespaces: Namespaces, index_of: Callable[[Name], int]) -
 
 
 def _pristine(key: str, namespaces: Namespaces) -> str:
-    """What a new namespace of this host has."""
+    """A sysctl's value in a new namespace of this host."""
     with namespaces.inside_new():
         return text_of(f"/proc/sys/{key}")
 
 
 def _write_file(path: str, mode: int, content: str) -> None:
-    """In place, not by rename: a bind mount of the file shows the old one for ever after a rename."""
+    """Write in place, not by rename: after a rename, a bind mount of the file shows the old one for ever."""
     public_directory(os.path.dirname(path))
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from netfab.kernel.netlink import Netlink
 
     class Sender(Protocol):
-        """The executor, as far as is needed here."""
+        """The part of the executor that is needed here."""
 
         def send(self, space: str, steps: Steps, failed: Failures, beside: Errand | None = None) -> None: ...
         def send_through(self, netlink: Netlink, steps: Steps, failed: Failures, beside: Errand) -> None: ...
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 
 
 class Sweep:
-    """What is known of the host's links that may be deleted by their group."""
+    """Deletes links of the host by group; knows which links are in it."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         # Those in the fabric's group, none once that may have changed; and those that were in its scratch
-        # group when they were read.
+        # group when the links were read.
         self._in_group: set[Name] = set()
         self._in_scratch: list[Link] = []
         self._departing: Departing | None = None
 
     def close(self) -> None:
-        """Wait until the kernel is done with links that nobody sees any more."""
+        """Wait until the kernel has finished with deleted links."""
         if self._departing is not None:
             self._departing.close()
             self._departing = None
 
     def learn(self, host: Iterable[Link], group: int) -> None:
-        """Take in the host's links, with the fabric's group."""
+        """Learn the host's links, with the fabric's group."""
         self._in_group, self._in_scratch = set(), []
         for link in host:
             if link.group == group:
@@ -55,11 +55,11 @@ class Sweep:
                 self._in_scratch.append(link)
 
     def forget(self) -> None:
-        """Which links are in the group may have changed."""
+        """Forget which links are in the group: that may have changed."""
         self._in_group.clear()
 
     def delete(self, space: str, steps: Steps, failed: Failures, beside: Errand) -> None:
-        """Delete links; `beside` it something else is done, that needs no link."""
+        """Delete links; `beside` runs meanwhile, and must need no link."""
         here = [(number, op) for number, op in steps if self._sender.index_of(op.link) is not None]
         meant = {op.link for _, op in here}
         if len(here) == 1:
@@ -73,11 +73,11 @@ class Sweep:
             self._delete_scratch(space, here, failed, beside)
 
     def _most_go(self, meant: set[Name]) -> bool:
-        """Whether more than twice as many of the fabric's links on the host go as stay."""
+        """Whether more than twice as many of the fabric's links on the host are deleted as stay."""
         return meant <= self._in_group and 2 * len(self._in_group - meant) < len(meant)
 
     def _delete_group(self, steps: Steps, failed: Failures, beside: Errand) -> None:
-        """Delete the fabric's group on the host, with the links that stay out of the way."""
+        """Delete the fabric's group on the host, after moving the links that stay out of it."""
         first, group = steps[0][0], steps[0][1].group
         staying = self._in_group - {op.link for _, op in steps}
         if not staying:
@@ -92,7 +92,7 @@ class Sweep:
         self._in_group = staying
 
     def _see_off(self, steps: Steps, failed: Failures, beside: Errand) -> None:
-        """Delete the fabric's group on the host, all of which goes: till nobody sees it, and not longer."""
+        """Delete the fabric's whole group on the host; return when nobody sees its links any more."""
         from netfab.kernel.departing import Departing
 
         first, group = steps[0][0], steps[0][1].group
@@ -103,7 +103,7 @@ class Sweep:
         self._in_group = set()
 
     def _delete_scratch(self, space: str, steps: Steps, failed: Failures, beside: Errand) -> None:
-        """Move links into the scratch group and delete that; what else was in it goes back, or stops us."""
+        """Delete links through the scratch group; first move others out of it, or fail if one is foreign."""
         first, group = steps[0][0], steps[0][1].group
         meant = {op.link for _, op in steps}
         strays = [link for link in self._in_scratch if space == HOST and Name(HOST, link.name) not in meant]
@@ -120,7 +120,7 @@ class Sweep:
 
 
 def end_of_group(space: str, group: int) -> Request:
-    """What deletes all links of a group."""
+    """The request that deletes all links of a group."""
     body = Body(IFINFO, (0, 0, 0, 0, 0), ((GROUP, u32(group)),))
     return Request(space, RTM_DELLINK, 0, body, doing="delete a group of links")
 

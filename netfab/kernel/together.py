@@ -15,17 +15,17 @@ from contextlib import suppress
 from struct import calcsize, pack, unpack
 from typing import Any
 
-_NUMBER = "H"  # what the pipe has: the number of each few of them
+_NUMBER = "H"  # what is in the pipe: the numbers of batches of names
 _FEW = 8
 
 
 class Together:
-    """A reading that has begun."""
+    """A reading that a child process shares."""
 
     def __init__(self, names: Sequence[str], read: Callable[[str], Any]) -> None:
-        """`read` gives plain values, as marshal takes them, or raises FileNotFoundError for what is gone.
+        """`read` returns plain values, for marshal, or raises FileNotFoundError for what is gone.
 
-        Raises OSError where there can be no child.
+        Raises OSError if no child can be started.
         """
         from netfab.kernel.worker import Worker
 
@@ -39,10 +39,10 @@ class Together:
         parent.recv(1)
 
     def finish(self) -> dict[str, Any]:
-        """What both have read, by name."""
+        """What both processes have read, by name."""
         found = self._read_what_is_left(self._worker.left)
         told = b"".join(iter(lambda: self._worker.socket.recv(1 << 20), b""))
-        with suppress(EOFError, ValueError, TypeError):  # it is not all there
+        with suppress(EOFError, ValueError, TypeError):  # the answer is incomplete
             found |= marshal.loads(told)
         return found
 

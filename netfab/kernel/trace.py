@@ -17,7 +17,7 @@ from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
 _TABLE = "netfab-why"
-_PATIENCE = 5.0  # seconds for nft to begin
+_PATIENCE = 5.0  # seconds for nft to start
 _EARLY = -450  # before connection tracking's defragmentation, linux/netfilter_ipv4.h
 _LINE = re.compile(
     r"trace id (?P<id>\S+) (?P<family>\S+) (?P<table>\S+) (?P<chain>\S+) "
@@ -33,9 +33,9 @@ class Match(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """Where a packet ended."""
+    """Where a packet was dropped."""
 
-    match: int  # which of those that were traced it was
+    match: int  # index of the match that traced it
     family: str
     table: str
     chain: str
@@ -43,16 +43,16 @@ class Dropped(NamedTuple):
 
 
 class Tracer:
-    """Traces packets of the namespace in which it was begun, while its processes live."""
+    """Traces packets of the namespace in which it was started, while its processes live."""
 
     def __init__(self, told: int) -> None:
         self._told, self._read = told, b""
 
     def dropped(self) -> list[Dropped]:
-        """The end of the first packet that was dropped so far, of each match."""
+        """For each match, where the first packet was dropped so far."""
         while readable([self._told], 0) and (part := os.read(self._told, 1 << 16)):
             self._read += part
-        matches: dict[str, int] = {}  # by the id of a packet: the first whose rule of ours it came through
+        matches: dict[str, int] = {}  # by the id of a packet: the first match whose rule it hit
         ends: dict[int, Dropped] = {}
         for found in filter(None, map(_LINE.match, self._read.decode(errors="replace").splitlines())):
             if found["table"] == _TABLE:
@@ -66,7 +66,7 @@ class Tracer:
 
 @contextmanager
 def tracing(matches: Sequence[Match]) -> Iterator[Tracer]:
-    """Trace what matches one of these in this thread's namespace.
+    """Trace packets that match one of these in this thread's namespace.
 
     Raises Unsupported without nft.
     """
@@ -96,16 +96,16 @@ def _running(*words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def _mark(process: subprocess.Popen[str], matches: Sequence[Match]) -> None:
-    """Return when what passes is marked, by a chain for each match."""
+    """Add a chain for each match, which marks packets for tracing; return when it is in effect."""
     commands, answers = process.stdin, process.stdout
     assert commands is not None
     assert answers is not None
-    with suppress(BrokenPipeError):  # it ended, and says nothing
+    with suppress(BrokenPipeError):  # it ended without a message
         commands.writelines(f"{command}\n" for command in (*_commands(matches), "list tables inet"))
         commands.flush()
     ready, said = f"table inet {_TABLE}".encode(), b""
     while ready not in said.splitlines() and readable([answers], _PATIENCE):
-        part = os.read(answers.fileno(), 1 << 16)  # by no buffer: poll does not see what that has taken
+        part = os.read(answers.fileno(), 1 << 16)  # unbuffered: poll does not see what a buffer has taken
         if not part:
             return
         said += part

@@ -14,9 +14,9 @@ from netfab.objects.wire import number
 
 
 def lent(netlink: Netlink, nic: Link, host: Sequence[Link], meant: Sequence[Uplink]) -> Lent:
-    """That NIC, one of the host's links, beside what is known of it.
+    """That NIC, one of the host's links, combined with what is recorded of it.
 
-    Where nothing is known, the store is lost: then what the bridge has, and is not ours, is the NIC's.
+    Without a record, the store is lost: then what the bridge has, and is not ours, is the NIC's.
     """
     names = {link.ifindex: link.name for link in host}
     indexes = {name: index for index, name in names.items()}

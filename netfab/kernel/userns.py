@@ -18,17 +18,17 @@ _MAPPERS = "/usr/bin/newuidmap", "/usr/bin/newgidmap"
 
 
 class _Range(NamedTuple):
-    """Numbers that are a user's own, besides his: a line of /etc/subuid or /etc/subgid (subuid(5))."""
+    """Subordinate ids of a user: a line of /etc/subuid or /etc/subgid (subuid(5))."""
 
     first: str
     size: str
 
 
 def become_root() -> None:
-    """As an ordinary user: root of a new user namespace.
+    """Make an ordinary user's process root of a new user namespace.
 
-    In it are this user and, where newuidmap(1) gives them, those of /etc/subuid, for programs that change
-    theirs. No thread may be running. Raises Unsupported with the setting that forbids it.
+    It maps this user and, if newuidmap(1) can, the ids of /etc/subuid, for programs that change theirs.
+    No thread may be running. Raises Unsupported with the setting that forbids it.
     """
     if os.geteuid() == 0:
         return
@@ -54,9 +54,9 @@ def become_root() -> None:
 
 
 def begin_again_by_sudo(say: Callable[[str], None]) -> None:
-    """This command as the machine's root, where sudo(8) asks for no password; returns where it can't be.
+    """Rerun this command as the machine's root, if sudo(8) asks for no password; returns if that fails.
 
-    say: told so before.
+    say: called before, with a notice.
     """
     with suppress(OSError):  # there is no sudo
         asked = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False)
@@ -66,7 +66,7 @@ def begin_again_by_sudo(say: Callable[[str], None]) -> None:
 
 
 class _Helper:
-    """A child that stays outside: there newuidmap and newgidmap have the rights that their files give."""
+    """A child that stays outside, where newuidmap and newgidmap get the privileges of their files."""
 
     def __init__(self, user: int, group: int, ranges: tuple[_Range, _Range]) -> None:
         self._begin, begun = os.pipe()[::-1]
@@ -93,13 +93,13 @@ class _Helper:
         os.close(begun)
 
     def map(self) -> bool:
-        """Whether the namespace that its parent is in by now has these numbers."""
+        """Map the ids in the namespace that its parent has entered by now; whether that succeeded."""
         os.close(self._begin)
         return os.waitpid(self._child, 0)[1] == 0
 
 
 def _own(user: int) -> tuple[_Range, _Range] | None:
-    """The user's ranges of users and groups, where there are both, and who maps them."""
+    """The user's ranges of subordinate uids and gids, if there are both, and programs that map them."""
     if not all(os.access(program, os.X_OK) for program in _MAPPERS):
         return None
     users, groups = _range("/etc/subuid", user), _range("/etc/subgid", user)

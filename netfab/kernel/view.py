@@ -45,7 +45,7 @@ Address = IPv4Address | IPv6Address
 
 
 def read() -> Space:
-    """The namespace that the calling thread is in. Raises KernelRefused."""
+    """Read the namespace that the calling thread is in. Raises KernelRefused."""
     netlink = Netlink()
     try:
         return Space(
@@ -61,9 +61,9 @@ def read() -> Space:
 
 
 def way(target: Address, source: Address | None, incoming: int) -> Way:
-    """What the kernel does with a packet in this thread's namespace.
+    """How the kernel routes a packet in this thread's namespace.
 
-    `incoming`: the number of the link that it came in by; 0: it begins here.
+    `incoming`: the ifindex of the link that it arrived on; 0: it is sent from here.
     """
     attrs = [(RTA_DST, target.packed)]
     attrs += [(_RTA_SRC, source.packed)] if source else []
@@ -76,7 +76,7 @@ def way(target: Address, source: Address | None, incoming: int) -> Way:
     except OSError as error:
         refusal = _REFUSALS.get(error.errno or 0, error.strerror or "")
         if refusal == "blackhole" and incoming and not way(target, None, 0).refusal:
-            refusal = "rp_filter"  # that where it comes from is refused is told by the same number
+            refusal = "rp_filter"  # a refused source address has the same errno
         return Way(0, "", "", False, refusal)
     finally:
         netlink.close()
@@ -131,7 +131,7 @@ def _entry(found: NeighbourMessage) -> Entry:
 
 
 def listeners() -> Iterator[Listener]:
-    """Those of this thread's namespace."""
+    """The listening sockets of this thread's namespace."""
     for name, state in (("tcp", _TCP_LISTEN), ("udp", _UDP_OPEN)):
         for suffix in ("", "6"):
             with suppress(FileNotFoundError), open(f"/proc/thread-self/net/{name}{suffix}") as file:
@@ -143,7 +143,7 @@ def listeners() -> Iterator[Listener]:
 
 
 def _unfolded(text: str) -> str:
-    """An address of /proc/net/tcp: words of the machine's order in hexadecimal; "" where it is all zero."""
+    """An address of /proc/net/tcp: hexadecimal words in host byte order; "" if it is all zero."""
     data = bytes.fromhex(text)
     words = (data[at : at + 4][::-1] for at in range(0, len(data), 4))
     packed = b"".join(words)

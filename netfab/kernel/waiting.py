@@ -23,19 +23,19 @@ from netfab.system.poll import readable
 
 
 def wait_for_carrier(interface: str, seconds: float | None) -> bool:
-    """Whether the interface is there, up and has a carrier, now or within that time; None: whenever it is."""
+    """Whether the interface exists, is up and has a carrier, now or within that time; None: wait for ever."""
     return _wait(interface, seconds, _carries)
 
 
 def wait_until_it_works(interface: str, seconds: float) -> bool:
-    """Whether the kernel passes frames by it, now or within that time: a while after it has a carrier."""
+    """Whether the kernel passes frames through it, now or within that time: a while after the carrier."""
     return _wait(interface, seconds, _works)
 
 
 def wait_for_links(monitor: Monitor, indexes: set[int], seconds: float) -> None:
-    """Until of each of these links was heard that it works, or that it has an address; at most that long.
+    """Wait until each of these links is reported to work, or to have an address; at most that long.
 
-    Of none: until anything is heard.
+    Without links: until any notification.
     """
     left, deadline = set(indexes), monotonic() + seconds
     while (rest := deadline - monotonic()) > 0 and readable([monitor], rest):
@@ -46,7 +46,7 @@ def wait_for_links(monitor: Monitor, indexes: set[int], seconds: float) -> None:
 
 
 def _ready(data: bytes) -> Iterator[int]:
-    """The indexes of links of which that is told."""
+    """The ifindexes of links that it reports as ready."""
     for kind, _, _, begin, end in messages(data):
         if kind == RTM_NEWLINK:
             _, _, index, _, _ = IFINFO.unpack_from(data, begin)

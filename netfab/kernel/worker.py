@@ -19,12 +19,12 @@ Do = Callable[[socket, int], None]
 
 
 class Worker:
-    """The child, as its maker has it: `left` is the pipe of the work, `socket` leads to the child."""
+    """The child, as its parent sees it: `left` is the pipe with the work, `socket` leads to the child."""
 
     def __init__(self, kind: int, work: bytes, do: Do) -> None:
-        """Have `do` called there, with what leads here, and the pipe; `kind` is the socket's.
+        """Call `do` in the child, with its end of the socket, and the pipe; `kind` is the socket's type.
 
-        Of the work there is as much as the pipe takes (pipe(7)). Raises OSError where there can be no child.
+        The work must fit in the pipe (pipe(7)). Raises OSError if no child can be started.
         """
         self._maker = os.getpid()
         with ExitStack() as on_failure:
@@ -50,7 +50,7 @@ class Worker:
             os._exit(0)
 
     def end(self) -> None:
-        """End the child, unless this is another one, which has this as its own parent's."""
+        """End the child, unless this process is another child, which inherited this object."""
         if os.getpid() == self._maker:
             os.close(self.left)
             self.socket.close()

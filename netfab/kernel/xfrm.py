@@ -23,7 +23,7 @@ _HEADERS = {
 
 
 def send(op: Xfrm) -> None:
-    """Raises OSError."""
+    """Send a request. Raises OSError."""
     with closing(Netlink(NETLINK_XFRM)) as netlink:
         sequence = netlink.next_sequence()
         header = (16 + len(op.body)).to_bytes(4, "little") + op.type.to_bytes(2, "little")
@@ -36,17 +36,17 @@ def send(op: Xfrm) -> None:
 
 
 def states() -> Iterator[XfrmMessage]:
-    """All that there are; of others, too."""
+    """All states, others' included."""
     return _dump((xfrm.GETSA, xfrm.NEWSA))
 
 
 def states_and_policies() -> Iterator[XfrmMessage]:
-    """All that there are, but for the policies of sockets."""
+    """All states and policies, except for the policies of sockets."""
     return _dump((xfrm.GETSA, xfrm.NEWSA), (xfrm.GETPOLICY, xfrm.NEWPOLICY))
 
 
 def _dump(*asked: tuple[int, int]) -> Iterator[XfrmMessage]:
-    if not _in_use() or os.geteuid() != 0:  # nobody else is told
+    if not _in_use() or os.geteuid() != 0:  # the kernel tells only root
         return
     with closing(Netlink(NETLINK_XFRM)) as netlink:
         for question, kind in asked:
@@ -56,9 +56,9 @@ def _dump(*asked: tuple[int, int]) -> Iterator[XfrmMessage]:
 
 
 def _in_use() -> bool:
-    """Whether the kernel has what answers; it would load that for whoever asks.
+    """Whether the kernel's xfrm is in use; a request would load the module.
 
-    It is looked for until it is there: the kernel walks through the sockets of all namespaces for that.
+    Checked until it is: the kernel walks through the sockets of all namespaces for that.
     """
     global _seen
     if not _seen:
