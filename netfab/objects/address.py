@@ -118,7 +118,7 @@ class AddressMessage(NamedTuple):
 
     @property
     def marked(self) -> bool:
-        """Whether netfab gave it."""
+        """Whether netfab added it."""
         return self.attrs.get(IFA_PROTO, b"\0")[0] == MARK
 
 
@@ -140,7 +140,7 @@ def link_local(mac: str) -> IPv6Address:
 
 
 def _prefix_route(address: IPv4Address | IPv6Address, length: int) -> str:
-    """How the name of the route goes that the kernel makes for an address."""
+    """The name of the route that the kernel adds for an address."""
     version4 = type(address) is IPv4Address
     bits = (32 if version4 else 128) - length
     return _first_and_metric(version4, int(address) >> bits << bits, length)
@@ -148,7 +148,7 @@ def _prefix_route(address: IPv4Address | IPv6Address, length: int) -> str:
 
 @cache
 def _first_and_metric(version4: bool, first: int, length: int) -> str:
-    """One for all the addresses of a subnet."""
+    """The same for all addresses of a subnet."""
     address, metric = (IPv4Address(first), 0) if version4 else (IPv6Address(first), PREFIX_ROUTE_METRIC6)
     return f"{address}/{length} {metric}"
 

@@ -138,16 +138,16 @@ class KernelObject(Protocol):
 
 
 class Space(NamedTuple):
-    """What the kernel said about one network namespace: a Link, AddressMessage or RouteMessage each."""
+    """What was read from one network namespace: Links, AddressMessages and RouteMessages."""
 
     links: list[Any]
     addresses: list[Any]  # with netfab's mark
     routes: list[Any]  # likewise
-    known_by: bytes = b""  # a fingerprint of all this; none for the host, where some of it changes by itself
+    known_by: bytes = b""  # a fingerprint of all this; none for the host, parts of which change by themselves
 
 
 class Dump(NamedTuple):
-    """Everything that was read, raw, for the `read` of each kind."""
+    """Everything that was read, raw, as input for the `read` of each kind."""
 
     fabric: str
     spaces: Mapping[str, Space]
@@ -155,25 +155,23 @@ class Dump(NamedTuple):
     marked: Sequence[tuple[str, Any]]  # (space, link) of every link with the fabric's mark, lo excepted
     owned: Set[tuple[str, int]]  # links with the fabric's mark; in its nodes all but those of other fabrics
     files: Mapping[str, tuple[int, str]]  # path -> (mode, content), below the fabric's run directory
-    sysctls: Mapping[tuple[str, str], str]  # (space, key) -> value, of the keys that were asked for
-    originals: Mapping[str, str]  # key of a borrowed sysctl of the host -> what it was before
+    sysctls: Mapping[tuple[str, str], str]  # (space, key) -> value, of the requested keys
+    originals: Mapping[str, str]  # key of a borrowed sysctl of the host -> its original value
     tables: Sequence[Any] = ()  # nft tables of the fabric, as `nft -j list table` prints them
-    containers: Iterable[Any] = ()  # every container that there is anything of
+    containers: Iterable[Any] = ()  # every container of which anything is left
     passages: Sequence[Any] = ()  # rules of Docker's chain for the rules of others, as nft prints them
-    qdiscs: Mapping[str, Sequence[Any]] = {}  # space -> a QdiscMessage each, where somebody asks for them
-    neighbours: Mapping[
-        str, Sequence[Any]
-    ] = {}  # space -> a NeighbourMessage each, where somebody asks for them
-    clients: Iterable[Any] = ()  # a Dhcp for each client that lives
+    qdiscs: Mapping[str, Sequence[Any]] = {}  # space -> its QdiscMessages, if requested
+    neighbours: Mapping[str, Sequence[Any]] = {}  # space -> its NeighbourMessages, if requested
+    clients: Iterable[Any] = ()  # a Dhcp for each running client
     guests: Mapping[str, Any] = {}  # space -> the Guest that it is
-    nics: Mapping[str, Any] = {}  # name of a NIC that is moved, or was to be -> the Original that it has
-    uplinks: Mapping[str, Any] = {}  # name of a NIC -> the Lent that it is, or was to be
-    supervised: bool = False  # whether there are containers, and those that live have a living supervisor
-    vlans: Mapping[int, tuple[Any, ...]] = {}  # ifindex of a port of the host -> an Entry of each VLAN
-    switches: Sequence[Any] = ()  # a Switch each, those of Open vSwitch
-    xfrm: Sequence[Any] = ()  # an XfrmMessage each, those that carry the fabric's mark
-    bgp: str = ""  # the configuration of the host's bgpd that is the fabric's, as it runs; "": none runs
-    held: Sequence[str] | None = None  # ports that the supervisor holds; None: there is nothing of such
+    nics: Mapping[str, Any] = {}  # name of a NIC that is moved, or was to be -> its Original
+    uplinks: Mapping[str, Any] = {}  # name of a NIC that is lent, or was to be -> its Lent
+    supervised: bool = False  # whether there are containers, and the running ones have a running supervisor
+    vlans: Mapping[int, tuple[Any, ...]] = {}  # ifindex of a port of the host -> an Entry for each VLAN
+    switches: Sequence[Any] = ()  # a Switch for each bridge of Open vSwitch
+    xfrm: Sequence[Any] = ()  # XfrmMessages with the fabric's mark
+    bgp: str = ""  # the running configuration of the fabric's bgpd on the host; "": none runs
+    held: Sequence[str] | None = None  # ports that the supervisor holds; None: no sign of held ports
 
 
 EMPTY = Dump("", {}, {}, (), frozenset(), {}, {}, {})
@@ -187,7 +185,7 @@ class Fabric(dict[Name, Any]):
         self.name = name
 
     def sharing(self, objects: Iterable[Any]) -> Fabric:
-        """A fabric of these objects, reusing its own where they are equal: half of the memory."""
+        """A fabric of these objects, reusing its own if they are equal: half the memory."""
         shared = Fabric(self.name)
         for thing in objects:
             identity = thing.names[0]
@@ -213,8 +211,8 @@ class Fabric(dict[Name, Any]):
     def to_json(self) -> str:
         """One line of JSON, the kinds first.
 
-        Fields are arrays in the order of the kind, so that a later version may add fields at the end. Long
-        texts are apart from them.
+        Fields are arrays in the kind's order, so that a later version may add fields at the end. Long
+        texts are stored apart.
         """
         texts: dict[str, int] = {}
         objects = [[type(thing).__name__, *taken_out(thing, texts)] for thing in self.values()]
@@ -231,14 +229,14 @@ class Fabric(dict[Name, Any]):
 
     @staticmethod
     def mentioned(text: str, kind: str) -> bool:
-        """Whether the text of to_json has an object of that kind, told without parsing it all."""
+        """Whether the text of to_json has an object of that kind, without parsing it all."""
         return f'"{kind}"' in text[: text.find('"objects":')]
 
     @classmethod
     def from_json(cls, text: str, kinds: Iterable[type[Any]]) -> Fabric:
-        """The inverse of to_json, less what is of other kinds.
+        """The inverse of to_json, without objects of other kinds.
 
-        Fields that the text does not have keep their defaults.
+        Fields missing in the text get their defaults.
         """
         by_name = {kind.__name__: kind for kind in kinds}
         parsed = json.loads(text)

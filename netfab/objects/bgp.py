@@ -13,19 +13,19 @@ from netfab.objects.base import Dump, Name, Op
 from netfab.objects.ops import TellBgp
 from netfab.tuples import NamedTuple
 
-DAEMONS = "host.frr"  # the container that they run in; no node is called that
+DAEMONS = "host.frr"  # the container that they run in; no node can have this name
 ROUTER = "router bgp "
 EVPN = "address-family l2vpn evpn"
-LIST = "netfab"  # of what others may be told of
+LIST = "netfab"  # the route-map of what may be announced
 _TOLD = f"bgp extcommunity-list standard {LIST}"
-_OURS = (ROUTER, "bgp ", "route-map ")  # the rest is a daemon's own: its version, its name
+_OURS = (ROUTER, "bgp ", "route-map ")  # the rest is the daemon's own: its version, its name
 _NEIGHBOR = "neighbor "
 
 Statement = tuple[str, ...]
 
 
 class Bgp(NamedTuple):
-    """Its own number and name, and which networks it tells of."""
+    """bgpd's own AS number and router ID, and the networks that it announces."""
 
     fabric: str
     statements: tuple[Statement, ...]  # sorted
@@ -70,7 +70,7 @@ class Bgp(NamedTuple):
         return iter(())
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people."""
+        """The differences, for people."""
         return told(before.statements, self.statements)
 
     def __str__(self) -> str:
@@ -78,18 +78,18 @@ class Bgp(NamedTuple):
 
 
 def may_tell(asn: int, vni: int) -> str:
-    """The statement that others may be told of a network, whose routes FRR marks so (RFC 8365, 5.1.2)."""
+    """The statement that permits announcing a network, by its route target from FRR (RFC 8365, 5.1.2)."""
     return f"{_TOLD} seq {vni} permit rt {asn}:{vni}"
 
 
 def vnis_told(text: str) -> frozenset[int]:
-    """The networks that others are told of."""
+    """The networks that are announced."""
     lines = (line for line in text.splitlines() if line.startswith(_TOLD))
     return frozenset(int(line.rpartition(":")[2]) for line in lines)
 
 
 def statements_in(text: str) -> Iterator[Statement]:
-    """Every statement of a configuration, as bgpd prints it, that has to do with BGP."""
+    """Every statement about BGP in a configuration, as bgpd prints it."""
     under: list[str] = []
     for line in text.splitlines():
         words = line.strip()
@@ -102,7 +102,7 @@ def statements_in(text: str) -> Iterator[Statement]:
 
 
 def peer_of(statement: Statement) -> str | None:
-    """Whose session it is about."""
+    """The peer whose session the statement configures."""
     words = statement[-1].removeprefix("no ")
     if statement[0].startswith(ROUTER) and words.startswith(_NEIGHBOR):
         return words.split()[1]
@@ -110,29 +110,29 @@ def peer_of(statement: Statement) -> str | None:
 
 
 def turned(before: Iterable[Statement], after: Iterable[Statement]) -> tuple[Statement, ...]:
-    """What makes one configuration of the other."""
+    """Statements that turn the first configuration into the second."""
     return removed(before, after) + added(before, after)
 
 
 def added(before: Iterable[Statement], after: Iterable[Statement]) -> tuple[Statement, ...]:
-    """What the second has more, in an order in which bgpd takes it."""
+    """Statements that only the second has, in an order that bgpd accepts."""
     return tuple(sorted(set(after) - set(before), key=_rank))
 
 
 def removed(before: Iterable[Statement], after: Iterable[Statement]) -> tuple[Statement, ...]:
-    """What takes away what the second has less."""
+    """Statements that remove what only the first has."""
     gone = sorted(set(before) - set(after), key=_rank, reverse=True)
     return tuple((*statement[:-1], _negated(statement[-1])) for statement in gone)
 
 
 def told(before: Iterable[Statement], after: Iterable[Statement]) -> Iterator[str]:
-    """The difference, for people."""
+    """The differences, for people."""
     yield from (f"without `{statement[-1]}`" for statement in sorted(set(before) - set(after)))
     yield from (f"with `{statement[-1]}`" for statement in sorted(set(after) - set(before)))
 
 
 def _rank(statement: Statement) -> tuple[bool, int, Statement]:
-    """A neighbour's number comes before all else about it, and what others stand under before these."""
+    """A neighbour's AS number comes before its other statements, and a parent before its children."""
     return "remote-as" not in statement[-1] and len(statement) > 1, len(statement), statement
 
 

@@ -13,7 +13,7 @@ from netfab.tuples import NamedTuple
 
 
 class BgpPeer(NamedTuple):
-    """It is changed while it lasts, and others with it."""
+    """The statements of a session with a peer, which change in place."""
 
     fabric: str
     address: str
@@ -63,7 +63,7 @@ class BgpPeer(NamedTuple):
         return iter(())
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people."""
+        """The differences, for people."""
         return told(before.statements, self.statements)
 
     def __str__(self) -> str:

@@ -12,10 +12,10 @@ from netfab.tuples import NamedTuple
 
 
 class Borrowed(NamedTuple):
-    """A value below /proc/sys on the host, its key with slashes. Ended, it is the original again.
+    """A value below /proc/sys on the host, its key with slashes. Deleting it restores the original.
 
     The original is leased before anything is changed. While another fabric borrows the same key, ours is not
-    known to the reading (fabric.py), so that only the last to go puts it back.
+    known to the observer (fabric.py), so that only the last one restores it.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Borrowed(NamedTuple):
 
     @property
     def asks(self) -> tuple[str, str]:
-        """What has to be asked for to read it: no dump lists sysctls."""
+        """The (space, key) to read: no dump lists sysctls."""
         return HOST, self.key
 
     def create(self) -> list[Op]:
@@ -68,7 +68,7 @@ class Borrowed(NamedTuple):
         return iter(())
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people."""
+        """The differences, for people."""
         return fields(before, self, {"value": ""})
 
     def __str__(self) -> str:

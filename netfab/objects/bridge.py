@@ -41,7 +41,7 @@ _WORDS: Words = {
 class Bridge(NamedTuple):
     """A bridge without spanning tree.
 
-    Its MAC is always given: else the first port with a lower one changes it.
+    Its MAC is always set explicitly: else a port with a lower one changes it.
     """
 
     link: Name
@@ -92,7 +92,7 @@ class Bridge(NamedTuple):
         # Spanning tree alone and first: while it is on, the kernel refuses a forward delay of less than 2 s.
         doing = f"update {self}"
         stp = LINKINFO, ((INFO_KIND, b"bridge"), (INFO_DATA, ((STP_STATE, u32(self.stp)),)))
-        # A MAC that is set, be it the same, costs all neighbours, also permanent ones.
+        # Setting a MAC, even the same one, flushes all neighbours, also permanent ones.
         moved = ((ADDRESS, mac(self.mac)),) if self.mac != before.mac else ()
         attrs = (GROUP, u32(self.group)), *moved, self._info()
         first = set_link(self.link, (stp,), doing), set_link(self.link, attrs, doing)
@@ -107,8 +107,8 @@ class Bridge(NamedTuple):
         return LINKINFO, ((INFO_KIND, b"bridge"), (INFO_DATA, data))
 
     def _set(self, before: Settings) -> list[Op]:
-        # The MTU that a bridge was born with is lost when a port with a smaller one joins. What it is given
-        # afterwards sticks, if that changes anything: so it is born with another (BROPT_MTU_SET_BY_USER).
+        # The MTU that a bridge was created with is lost when a port with a smaller one joins. One that is set
+        # afterwards sticks, if it is a change: so it is created with another (BROPT_MTU_SET_BY_USER).
         doing = f"configure {self}"
         settings = (IFALIAS, f"netfab:{self.link.text}"), settings_attr(self.settings)
         gained = self.settings.ipv6 and not before.ipv6
@@ -121,7 +121,7 @@ class Bridge(NamedTuple):
         ]
 
     def _ipv6(self) -> Iterator[Op]:
-        # 2: also where it forwards (Documentation/networking/ip-sysctl.rst).
+        # 2: even if it forwards (Documentation/networking/ip-sysctl.rst).
         for key, value in (
             ("accept_ra", "2" if self.settings.accept_ra else "0"),
             ("accept_redirects", str(int(self.settings.accept_ra))),
@@ -154,7 +154,7 @@ class Bridge(NamedTuple):
         return iter(())
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people."""
+        """The differences, for people."""
         return fields(before, self, _WORDS)
 
     def __str__(self) -> str:

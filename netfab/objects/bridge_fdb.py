@@ -22,7 +22,7 @@ from netfab.tuples import NamedTuple
 
 
 class BridgeFdb(NamedTuple):
-    """An entry that does not age. On a port that learns, what that MAC sends elsewhere would be dropped."""
+    """An entry that does not age. On a learning port, it would drop what that MAC sends by another port."""
 
     link: Name  # the port
     bridge: Name
@@ -30,12 +30,12 @@ class BridgeFdb(NamedTuple):
 
     @property
     def for_peers(self) -> bool:
-        """Other hosts are sent to by it: it is there before what they send to."""
+        """Traffic to other hosts depends on it: it is created before what they send to."""
         return True
 
     @property
     def fixed(self) -> Hashable:
-        return self.bridge  # its entries go when a port leaves a bridge
+        return self.bridge  # a port's entries go when it leaves a bridge
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -64,7 +64,7 @@ class BridgeFdb(NamedTuple):
 
     def _request(self, kind: int, flags: int, doing: str) -> Request:
         attrs = ((NDA_LLADDR, mac(self.mac)),)
-        static = NUD_NOARP | NUD_REACHABLE  # PERMANENT would be the bridge's own
+        static = NUD_NOARP | NUD_REACHABLE  # PERMANENT would mean the bridge's own address
         return request(self.link, AF_BRIDGE, static, NTF_MASTER, attrs, kind, flags, doing)
 
     @classmethod

@@ -19,7 +19,7 @@ _DOWN = (STOPPED, ENDED)
 
 
 class Probe(NamedTuple):
-    """When it counts as ready: kind tcp (port), http (port, path), exec (argv) or log (regex)."""
+    """When the program counts as ready: kind tcp (port), http (port, path), exec (argv) or log (regex)."""
 
     kind: str
     port: int = 0
@@ -30,9 +30,9 @@ class Probe(NamedTuple):
 
 
 class Container(NamedTuple):
-    """The words a program was started with, as runtime/spec.py has them.
+    """A program's specification, as in runtime/spec.py.
 
-    Limits, restart, probes and state change in place.
+    Limits, restart policy, probes and state change in place.
     """
 
     fabric: str
@@ -50,16 +50,16 @@ class Container(NamedTuple):
     cpus: float | None = None
     pids: int | None = None
     restart: str = "no"
-    netns: str = ""  # path of its network namespace; "" the host's
+    netns: str = ""  # path of its network namespace; "": the host's
     hosts_file: str = ""
     resolv_conf: str = ""
     files: tuple[tuple[str, str, int, str], ...] = ()
     exec: tuple[tuple[str, ...], ...] = ()
     ready: tuple[Probe, ...] = ()
-    addresses: tuple[str, ...] = ()  # its node's: where probes look besides loopback
+    addresses: tuple[str, ...] = ()  # its node's: probes try them besides loopback
     depends_on: tuple[str, ...] = ()
-    uses: tuple[str, ...] = ()  # links of the host that it writes to: it ends before they do
-    state: str = RUNNING  # or paused or stopped by a user; ended: otherwise than it should, or never begun
+    uses: tuple[str, ...] = ()  # links of the host that it writes to: it ends before they are deleted
+    state: str = RUNNING  # or paused or stopped by a user; ended: failed, or never started
     read_only: bool = False
     init: bool = False
     terminal: bool = False
@@ -94,7 +94,7 @@ class Container(NamedTuple):
 
     @property
     def after(self) -> tuple[Name, ...]:
-        """Its network is there before it starts, and what it depends on is ready."""
+        """Before it starts, its network exists, and what it depends on is ready."""
         space = f"node {self.netns.rpartition('/')[2]}"
         network = (f"address {space}", f"route {space} main", f"sysctl {space}", "port host", "file")
         return (
@@ -109,7 +109,7 @@ class Container(NamedTuple):
 
     @property
     def restarts(self) -> bool:
-        """Ending or remaking it ends a program."""
+        """True: deleting or replacing it ends a program."""
         return True
 
     @property
@@ -118,7 +118,7 @@ class Container(NamedTuple):
         return self._replace(env=(), files=())
 
     def is_satisfied_by(self, found: Self) -> bool:
-        """One that had ended already is as it was, whether it runs or not: nobody wants it to be ended."""
+        """One that should be ended may also run: nobody wants it to be stopped."""
         return self.state == ENDED and found._replace(state=ENDED) == self
 
     def create(self) -> list[Op]:
@@ -131,7 +131,7 @@ class Container(NamedTuple):
         return change + self._reach(before.state) if self.state != before.state else change
 
     def _reach(self, state: str) -> list[Op]:
-        """From that state to its own."""
+        """The steps from that state to its own."""
         if self.state in _DOWN:
             return [HaltContainer(self.name, self)]
         start: list[Op] = [StartContainer(self.name, self)] if state in _DOWN else []
@@ -151,7 +151,7 @@ class Container(NamedTuple):
         return iter(())
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people. Of variables, which may be secrets, only the names."""
+        """The differences, for people. Of variables, which may be secrets, only the names."""
         if self.argv != before.argv:
             yield changed("command", " ".join(before.argv), " ".join(self.argv))
         if variables := {name for name, _ in {*self.env} ^ {*before.env}}:

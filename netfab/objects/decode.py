@@ -13,7 +13,7 @@ _DECODERS: dict[Any, Decoder] = {}
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's types: arrays for tuples and sets, text for addresses and prefixes."""
+    """The value in JSON types: arrays for tuples and sets, text for addresses and prefixes."""
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, Mapping):
@@ -26,9 +26,9 @@ def plain(value: Any) -> Any:
 
 
 def decoder(hint: Any) -> Decoder:
-    """A function from a JSON value to a value of that type; only the types that netfab uses.
+    """A function from a JSON value to a value of that type; supports only the types that netfab uses.
 
-    It raises ValueError, TypeError, LookupError or AttributeError for what is no such value.
+    It raises ValueError, TypeError, LookupError or AttributeError for an invalid value.
     """
     if hint not in _DECODERS:
         _DECODERS[hint] = _made_decoder(hint)
@@ -65,7 +65,7 @@ def _made_decoder(hint: Any) -> Decoder:
 
 
 def decoder_by_name(kind: type[Any]) -> Decoder:
-    """A function from a JSON object that has a tuple's fields by their names, among others, to that tuple."""
+    """A function from a JSON object with a tuple's fields by name, and maybe others, to that tuple."""
     fields = dict(zip(kind._fields, map(decoder, _hints(kind)), strict=True))
     return lambda value: kind(**{name: read(value[name]) for name, read in fields.items() if name in value})
 
@@ -73,7 +73,7 @@ def decoder_by_name(kind: type[Any]) -> Decoder:
 def _hints(kind: type[Any]) -> list[Any]:
     """The types of a tuple's fields, all compiled at once: `typing.get_type_hints` takes five times as long.
 
-    They are text of our own modules; some modules have the types themselves.
+    They are source text of our own modules; some modules have the types themselves.
     """
     hints: list[Any] = list(kind.__annotations__.values())
     if hints and isinstance(hints[0], str):
@@ -86,12 +86,12 @@ def _same(value: Any) -> Any:
 
 
 def _float(value: Any) -> float:
-    """JSON has one type of numbers."""
+    """JSON has only one type of numbers."""
     if type(value) not in (int, float):
         raise TypeError(f"{value!r:.60} is not a number")
     number: float = value
     return number
 
 
-# What takes a value of that type and raises TypeError for any other, without a step of Python.
+# Functions in C that accept a value of that type and raise TypeError for any other.
 _EXACT: dict[Any, Decoder] = {str: str.__str__, int: int.__index__, bool: int.__bool__, float: _float}

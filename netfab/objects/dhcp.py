@@ -14,15 +14,15 @@ from netfab.tuples import NamedTuple
 
 
 class Dhcp(NamedTuple):
-    """It has a lease when it is made, and gives it back when it ends."""
+    """A DHCP client. It has a lease once it is created, and releases it when it is deleted."""
 
     link: Name
-    mac: str  # the link's: with another one it is another lease
-    client: str  # udhcpc, dhclient, dhcpcd; "dhcp": whichever there is
-    options: tuple[str, ...]  # more words for its command line
+    mac: str  # the link's: another MAC means another lease
+    client: str  # udhcpc, dhclient, dhcpcd; "dhcp": whichever is installed
+    options: tuple[str, ...]  # more arguments for its command line
     hostname: str
-    gateway: bool  # the default route goes there, in front of what is there
-    port: str  # the host's end of the cable: until it is a port, no server hears us; "" on a link
+    gateway: bool  # it sets the default route, in front of existing ones
+    port: str  # the host's end of the veth: no server hears us before it is a port; "" on a link
 
     @property
     def fixed(self) -> Hashable:
@@ -34,7 +34,7 @@ class Dhcp(NamedTuple):
 
     @property
     def needs(self) -> tuple[Name, ...]:
-        # Both ends: a destroy that does not look into the node knows the host's only.
+        # Both ends: a destroy that does not read the node knows the host's only.
         return (self.link, Name(HOST, self.port)) if self.port else (self.link,)
 
     @property
@@ -45,7 +45,7 @@ class Dhcp(NamedTuple):
 
     @property
     def within(self) -> tuple[Name, ...]:
-        return ()  # a server that is told gives the address to others
+        return ()  # with a release, the server gives the address to others
 
     def create(self) -> list[Op]:
         return [StartClient(self)]

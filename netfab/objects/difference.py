@@ -10,7 +10,7 @@ from typing import Any
 
 from netfab.objects.base import Name
 
-_READABLE = 120  # characters of two values that a person still compares in a line
+_READABLE = 120  # characters of two values that a person can still compare in one line
 
 # A field's name for people; for a flag with a word for each of its values: ("lo", "down", "up").
 Words = Mapping[str, str | tuple[str, str, str]]
@@ -19,20 +19,20 @@ _NONE: Words = {}
 
 
 def difference(before: Any, after: Any) -> str:
-    """In one line. What a person could not read in it is only named."""
+    """The difference in one line. Values too long to read there are only named."""
     if type(before) is not type(after):
         return f"{type(before).__name__} -> {type(after).__name__}".lower()
     return ", ".join(phrases(before, after))
 
 
 def phrases(before: Any, after: Any) -> Iterator[str]:
-    """One for each difference, as the kind itself tells them."""
+    """One for each difference, in the kind's own words."""
     tell = getattr(after, "differs_from", None)
     yield from tell(before) if tell else fields(before, after)
 
 
 def fields(before: Any, after: Any, words: Words = _NONE) -> Iterator[str]:
-    """One for each field that differs, by the field's name or the word that is given for it."""
+    """One for each field that differs, with the field's name or the word given for it."""
     for field, old, new in zip(before._fields, before, after, strict=True):
         if old == new:
             continue
@@ -46,14 +46,14 @@ def fields(before: Any, after: Any, words: Words = _NONE) -> Iterator[str]:
 
 
 def changed(what: str, old: str, new: str) -> str:
-    """`what old -> new`; only `what` where the two can't be told apart in a line."""
+    """`what old -> new`; only `what` if the two can't be compared in a line."""
     if not old or not new or old == new or "\n" in old + new or len(old + new) > _READABLE:
         return what or "changed"
     return f"{what} {old} -> {new}".lstrip()
 
 
 def _text(value: Any) -> str:
-    """A value as people read it; "" for what is no one line of words."""
+    """A value as people read it; "" if it is not a single line of words."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if value is None or value == ():

@@ -7,11 +7,11 @@ try:
 except ImportError:
     try:
         from _sha256 import sha256  # 3.11
-    except ImportError:  # an interpreter that was built to have OpenSSL's alone
+    except ImportError:  # an interpreter built with OpenSSL's only
         from hashlib import sha256
 
 
 def digest(data: bytes) -> bytes:
-    """32 bytes that stand for the data (FIPS 180-4)."""
+    """The SHA-256 of the data, 32 bytes (FIPS 180-4)."""
     found: bytes = sha256(data).digest()
     return found

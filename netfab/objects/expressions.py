@@ -20,7 +20,7 @@ UNTRACKED: Expression = {"notrack": None}
 
 
 def meta(key: str) -> Expression:
-    """What the kernel knows of a packet besides its bytes: iifname, oifname, protocol, pkttype."""
+    """A packet's metadata: iifname, oifname, protocol, pkttype."""
     return {"meta": {"key": key}}
 
 
@@ -30,12 +30,12 @@ def header(protocol: str, field: str) -> Expression:
 
 
 def raw_header(start: int, length: int) -> Expression:
-    """Bits of the transport header that nft has no name for; they compare to numbers."""
+    """Bits of the transport header that nft has no name for; they are compared with numbers."""
     return {"payload": {"base": "th", "offset": start, "len": length}}
 
 
 def together(*parts: Expression | str) -> Expression:
-    """Several values as one key."""
+    """Several values concatenated to one key."""
     return {"concat": list(parts)}
 
 
@@ -80,10 +80,10 @@ def verdict_of(key: Expression, data: Any) -> Expression:
 
 
 def looked_up(key: Expression, name: str) -> Expression:
-    """What a map holds for a key; a rule that uses it goes on if the map holds nothing."""
+    """What a map holds for a key; a rule that uses it does not match if the map holds nothing."""
     return {"map": {"key": key, "data": f"@{name}"}}
 
 
 def dnat(family: str, address: Expression, port: Expression) -> Expression:
-    """To that address and port. `family`: ip or ip6."""
+    """Translate the destination to that address and port. `family`: ip or ip6."""
     return {"dnat": {"family": family, "addr": address, "port": port}}

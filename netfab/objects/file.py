@@ -12,7 +12,7 @@ from netfab.tuples import NamedTuple
 
 
 class File(NamedTuple):
-    """A whole file. It is ours because of where it lies: below /run/netfab/<fabric>/."""
+    """A whole file. It is ours by its place: below /run/netfab/<fabric>/."""
 
     path: str
     content: str
@@ -20,7 +20,7 @@ class File(NamedTuple):
 
     @property
     def for_peers(self) -> bool:
-        """The names of others: programs know them before these come."""
+        """It holds the names of other nodes: programs know them before those exist."""
         return True
 
     @property
@@ -62,7 +62,7 @@ class File(NamedTuple):
         return iter(())
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people."""
+        """The differences, for people."""
         if self.mode != before.mode:
             yield changed("mode", f"{before.mode:o}", f"{self.mode:o}")
         if self.content != before.content:

@@ -18,12 +18,12 @@ FEATURE = "bridge VLAN filtering"
 
 
 def filtering_name(bridge: Name) -> Name:
-    """What a port of a VLAN needs."""
+    """The name that a port with a VLAN needs."""
     return Name(f"vlans {bridge.space}", bridge.text)
 
 
 class Filtering(NamedTuple):
-    """Of a bridge of ours. Ports without a VLAN, and the bridge itself, stay in its VLAN 1."""
+    """VLAN filtering of one of our bridges. Ports without a VLAN, and the bridge itself, stay in VLAN 1."""
 
     bridge: Name
 
@@ -49,7 +49,7 @@ class Filtering(NamedTuple):
 
     @property
     def feature(self) -> str:
-        """What not every kernel has."""
+        """A feature that not every kernel has."""
         return FEATURE
 
     def create(self) -> list[Op]:

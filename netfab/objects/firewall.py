@@ -19,13 +19,13 @@ from netfab.objects.expressions import Expression
 from netfab.objects.ops import DelTable, Nft
 from netfab.tuples import NamedTuple
 
-# An empty chain that nothing jumps to, made with the table: what has none of that name is not ours. nft 1.0.6
-# has no other mark that JSON can set: it leaves out the comment of a table.
+# An empty chain that nothing jumps to, created with the table: a table without it is not ours. nft 1.0.6
+# has no other mark that JSON can set: it omits a table's comment.
 MARK = "netfab"
-OPEN = "open"  # the set of bridges that have a way out
+OPEN = "open"  # the set of bridges with access to the outside
 Element = tuple[str, ...]  # the parts of its key, then those of its data
 
-# Written as numbers: nft looks names up in /etc/protocols, which a small system does not have.
+# Written as numbers: nft looks names up in /etc/protocols, which small systems lack.
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _PROTOCOL_NAMES = {str(number): name for name, number in _PROTOCOLS.items()}
 
@@ -36,14 +36,14 @@ def table_name(fabric: str) -> str:
 
 
 def prefix_part(prefix: IPv4Network | IPv6Network) -> str:
-    """A prefix as a part of an element: nft prints one that holds a single address as that address."""
+    """A prefix as a part of an element: nft prints one with a single address as that address."""
     return str(prefix.network_address if prefix.prefixlen == prefix.max_prefixlen else prefix)
 
 
 class Rule(NamedTuple):
-    """A rule, told apart by its comment only: nft prints an expression otherwise than it was written.
+    """A rule, compared by its comment only: nft does not print an expression as it was written.
 
-    Why nothing more is compared: docs/decisions/0008.
+    Why nothing else is compared: docs/decisions/0008.
     """
 
     comment: str  # of ours: a hash of the expression
@@ -97,13 +97,13 @@ class Set(NamedTuple):
 
 
 class Firewall(NamedTuple):
-    """A table. It needs nothing: links stand in it by name, and what it doesn't know it drops."""
+    """A table. It needs nothing: it refers to links by name, and drops what it doesn't know."""
 
     family: str  # inet, bridge
     table: str
     chains: tuple[Chain, ...] = ()
     sets: tuple[Set, ...] = ()
-    dormant: bool = False  # switched off as a whole, by somebody else
+    dormant: bool = False  # disabled as a whole, by somebody else
 
     @property
     def fixed(self) -> str:
@@ -115,12 +115,12 @@ class Firewall(NamedTuple):
 
     @property
     def forwards(self) -> bool:
-        """Whether anything leaves the host by it."""
+        """Whether it lets any traffic leave the host."""
         return any(chain.hook == "postrouting" for chain in self.chains)
 
     @property
     def bridges(self) -> tuple[str, ...]:
-        """Those that have a way out."""
+        """The bridges with access to the outside."""
         return tuple(str(element[0]) for one in self.sets if one.name == OPEN for element in one.elements)
 
     @property
@@ -162,7 +162,7 @@ class Firewall(NamedTuple):
                 table["name"],
                 tuple(_read_chain(body, rules[body["name"]]) for body in chains),
                 tuple(_read_set(body) for kind, body in things if kind in ("set", "map")),
-                bool(table.get("flags")),  # nft 1.0.6 prints no true word; only `dormant` outlives its setter
+                bool(table.get("flags")),  # nft 1.0.6 prints garbage; only `dormant` outlives its setter
             )
 
     @classmethod
@@ -170,7 +170,7 @@ class Firewall(NamedTuple):
         return iter(())
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people: which chains, sets and maps."""
+        """The differences, for people: which chains, sets and maps."""
         yield from (f"chain {name}" for name in _changed(before.chains, self.chains))
         kinds = {held.name: held.kind for held in (*before.sets, *self.sets)}
         yield from (f"{kinds[name]} {name}" for name in _changed(before.sets, self.sets))
@@ -184,7 +184,7 @@ class Firewall(NamedTuple):
         return {"delete": {"table": {"family": self.family, "name": self.table}}}
 
     def _additions(self) -> Iterator[Mapping[str, Any]]:
-        """Chains come first: the verdicts in a map name them, and they have to exist by then."""
+        """Chains come first: verdicts in a map refer to them, so they must exist by then."""
         here = {"family": self.family, "table": self.table}
         yield {"create": {"table": {"family": self.family, "name": self.table}}}  # never takes one over
         yield {"add": {"chain": {**here, "name": MARK}}}
@@ -197,14 +197,14 @@ class Firewall(NamedTuple):
             yield from self._rules(chain)
 
     def _frame(self) -> Self:
-        """The table without rules and elements: what can't change while it stands."""
+        """The table without rules and elements: what can't change in place."""
         return self._replace(
             chains=tuple(chain._replace(rules=()) for chain in self.chains),
             sets=tuple(held._replace(elements=()) for held in self.sets),
         )
 
     def _rules_unlike(self, before: Self) -> Iterator[Mapping[str, Any]]:
-        """All rules anew of each chain that has others."""
+        """For each chain whose rules differ, all of them anew."""
         for chain, was in zip(self.chains, before.chains, strict=True):
             if chain != was:
                 here = {"family": self.family, "table": self.table}
@@ -228,7 +228,7 @@ class Firewall(NamedTuple):
 
 
 def _changed(before: Iterable[Chain | Set], after: Iterable[Chain | Set]) -> list[str]:
-    """The names of those that are in one of the two, or other than in the other."""
+    """The names of those that are in only one of the two, or differ."""
     old, new = ({thing.name: thing for thing in those} for those in (before, after))
     return [name for name in {**old, **new} if old.get(name) != new.get(name)]
 
@@ -272,7 +272,7 @@ def _written_set(held: Set) -> Mapping[str, Any]:
 
 
 def _written_element(held: Set, element: Element) -> Any:
-    size = len(element) - len(held.data)  # not of the key: a catch-all element has one part, `*`
+    size = len(element) - len(held.data)  # not from the key: a catch-all element has one part, `*`
     key = _written(held.key, element[:size])
     return [key, _written(held.data, element[size:])] if held.data else key
 
@@ -283,7 +283,7 @@ def _written(types: Sequence[str], parts: Sequence[str]) -> Any:
 
 
 def _written_part(kind: str, part: str) -> Any:
-    """The JSON of a part: `fd00::/64`, `goto guest`, `tcp`. What was read and has no such text is JSON."""
+    """The JSON of a part: `fd00::/64`, `goto guest`, `tcp`. What was read in another form is JSON already."""
     if part.startswith("{"):
         return json.loads(part)
     if kind == "verdict":
@@ -325,7 +325,7 @@ def _words(printed: Any) -> tuple[str, ...]:
 
 
 def _wrapping(element: Any) -> Mapping[str, Any]:
-    """What nft says of an element besides its value: counter, timeout, comment."""
+    """What nft prints of an element besides its value: counter, timeout, comment."""
     wrapping: Mapping[str, Any] = element.get("elem", {}) if isinstance(element, dict) else {}
     return wrapping
 

@@ -14,17 +14,17 @@ from netfab.tuples import NamedTuple
 
 
 class Guest(NamedTuple):
-    """A namespace that netfab puts links into, as a node's space. Gone when its first process is.
+    """A foreign namespace that netfab puts links into, as a node's space. It ends with its first process.
 
-    `started` tells this run of it from a later one; a guest that was restarted is another namespace, and all
-    that netfab had in the old one went with it.
+    `started` distinguishes this run from a later one; a restarted guest has another namespace, and all
+    that netfab had in the old one is gone with it.
     """
 
     name: Name  # ("namespace", "adhoc.docker:3f2a1b2c3d4e"): no file in /run/netns
     label: str  # docker:3f2a1b2c3d4e…, lxc:web, netns:blue: how to find it again
-    path: str  # what opens it: /proc/1234/ns/net, /run/netns/blue
-    pid: int  # of its first process; 0 where the path is all there is
-    started: str  # of that process, or the namespace's inode
+    path: str  # where to open it: /proc/1234/ns/net, /run/netns/blue
+    pid: int  # of its first process; 0: only the path is known
+    started: str  # start time of that process, or the namespace's inode
 
     @property
     def fixed(self) -> Hashable:
@@ -48,7 +48,7 @@ class Guest(NamedTuple):
 
     @property
     def space(self) -> str:
-        """What is in it."""
+        """The space of what is in it."""
         return f"node {self.name.text}"
 
     def create(self) -> list[Op]:

@@ -17,7 +17,7 @@ from netfab.tuples import NamedTuple
 class HeldPorts(NamedTuple):
     """All of a fabric's, PROTOCOL/ADDRESS/NUMBER each, sorted; the address of "all" is 0.0.0.0 or ::.
 
-    None of them where the supervisor that held them was killed.
+    Empty if the supervisor that held them was killed.
     """
 
     fabric: str

@@ -42,13 +42,13 @@ from netfab.tuples import NamedTuple
 
 NLM_F_APPEND = 0x800
 IFA_LABEL, IFA_CACHEINFO = 3, 6
-IFA_F_TEMPORARY = 0x01  # of IPv6: a privacy address, which the kernel makes and renews by itself
-IFA_F_NOPREFIXROUTE = 0x200  # who gave the address made the route to its prefix, too
-RTPROT_KERNEL, RTPROT_RA = 2, 9  # routes that come with an address or a link, or were advertised
+IFA_F_TEMPORARY = 0x01  # of IPv6: a privacy address, which the kernel creates and renews
+IFA_F_NOPREFIXROUTE = 0x200  # whoever added the address also added the route to its prefix
+RTPROT_KERNEL, RTPROT_RA = 2, 9  # routes that come with an address or link; advertised ones
 RTNH_F_ONLINK = 4
 RTA_SRC, RTA_PREFSRC, RTA_METRICS, RTA_FLOW, RTA_CACHEINFO, RTA_TABLE = 2, 7, 8, 11, 12, 15
 RTA_VIA, RTA_PREF, RTA_ENCAP_TYPE, RTA_ENCAP, RTA_EXPIRES = 18, 20, 21, 22, 23
-# What a route is asked for by; the rest of a dump is what the kernel tells of it.
+# Attributes of a request for a route; the others in a dump are information by the kernel.
 _ASKED = {RTA_DST, RTA_SRC, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_FLOW, RTA_TABLE}
 _ASKED |= {RTA_VIA, RTA_PREF, RTA_ENCAP_TYPE, RTA_ENCAP}
 _MAIN = 254  # RT_TABLE_MAIN
@@ -58,14 +58,14 @@ _IFNAMSIZ = 15
 _VIAS = {RTA_GATEWAY, RTA_VIA}
 
 Attrs = tuple[tuple[int, str], ...]  # type and value, in hexadecimal
-Hopped = tuple[tuple[str, int, Attrs], ...]  # link ("" = the one that is meant) and weight of each next hop
+Hopped = tuple[tuple[str, int, Attrs], ...]  # link ("" = the one in question) and weight of each next hop
 _Prefix = tuple[int, bytes, int]  # family, its first bytes, length
 
 
 class KeptAddress(NamedTuple):
-    """An address, as the kernel told it."""
+    """An address, as the kernel dumped it."""
 
-    header: tuple[int, ...]  # the fixed fields, less the link's index
+    header: tuple[int, ...]  # the fixed fields, without the link's ifindex
     attrs: Attrs
 
     @property
@@ -81,11 +81,11 @@ class KeptAddress(NamedTuple):
 
     @property
     def is_ours(self) -> bool:
-        """Whether netfab gave it."""
+        """Whether netfab added it."""
         return dict(self.attrs).get(IFA_PROTO) == bytes((MARK,)).hex()
 
     def on(self, link: str, home: str) -> Self:
-        """As another link can have it: a label begins with the name of its link."""
+        """The address for another link: a label begins with the name of its link."""
         attrs = dict(self.attrs)
         label = text(bytes.fromhex(attrs.pop(IFA_LABEL, "")))
         moved = f"{link}{label.removeprefix(home)}" if label.startswith(home) else label
@@ -100,7 +100,7 @@ class KeptAddress(NamedTuple):
 
     @property
     def _given(self) -> Attrs:
-        """IPv6 without duplicate detection: what was ours a moment ago must not wait to be used."""
+        """IPv6 without duplicate detection: an address that was ours a moment ago must be usable at once."""
         if self.header[0] != AF_INET6:
             return self.attrs
         flags = number(bytes.fromhex(dict(self.attrs)[IFA_FLAGS])) | IFA_F_NODAD
@@ -108,11 +108,11 @@ class KeptAddress(NamedTuple):
 
     @property
     def has_other_flags(self) -> bool:
-        """Whether it is given otherwise than it was."""
+        """Whether it is added with other flags than it had."""
         return self._given != self.attrs
 
     def settle(self, link: Name) -> Request:
-        """The flags that it had, to an address that was given."""
+        """Set the original flags of an address that was added."""
         doing = f"settle the {self} of {link}"
         body = self._body(link, self.attrs)
         return Request(link.space, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body, doing=doing)
@@ -138,12 +138,12 @@ class KeptAddress(NamedTuple):
 
 
 class KeptRoute(NamedTuple):
-    """A route, as the kernel told it."""
+    """A route, as the kernel dumped it."""
 
     header: tuple[int, ...]  # the fixed fields
     attrs: Attrs
     hops: Hopped = ()  # of a multipath route
-    in_front: bool = False  # of others to the same destination
+    in_front: bool = False  # of other routes to the same destination
 
     @property
     def identity(self) -> Hashable:
@@ -162,12 +162,12 @@ class KeptRoute(NamedTuple):
 
     @property
     def is_ours(self) -> bool:
-        """Whether netfab made it."""
+        """Whether netfab added it."""
         return self.header[5] == MARK
 
     def give(self, link: Name) -> Request:
-        """To that link, before or behind others to the same destination, as it was."""
-        # Without EXCL only the very same route is refused (EEXIST).
+        """Add it to that link, before or behind others to the same destination, as it was."""
+        # Without EXCL only an identical route is refused (EEXIST).
         flags = NLM_F_CREATE if self.in_front else NLM_F_CREATE | NLM_F_APPEND
         doing = f"give {link} the {self}"
         return Request(link.space, RTM_NEWROUTE, flags, self._body(link), doing=doing, there=True)
@@ -198,7 +198,7 @@ Kept = KeptAddress | KeptRoute
 
 
 def kept_address(data: bytes, start: int, end: int) -> tuple[int, KeptAddress] | None:
-    """(link's index, address) of an RTM_NEWADDR; None for what comes back by itself."""
+    """(ifindex, address) of an RTM_NEWADDR; None for one that comes back by itself."""
     *header, index = IFADDR.unpack_from(data, start)
     attrs = parse(data, start + IFADDR.size, end)
     if header[0] == AF_INET6 and number(attrs[IFA_FLAGS]) & IFA_F_TEMPORARY:
@@ -212,10 +212,10 @@ def kept_routes(
     names: Mapping[int, str],
     addresses: Iterable[KeptAddress],
 ) -> tuple[KeptRoute, ...]:
-    """The routes, of a dump of RTM_NEWROUTE, that go when the link of that index, with these addresses, does.
+    """Those routes of an RTM_NEWROUTE dump that vanish with the link of that ifindex and these addresses.
 
-    First those that the gateways of others are behind. The kernel drops a multipath route of IPv4 with any of
-    its links, of one of IPv6 the link's hops only.
+    First those through which others' gateways are reached. The kernel drops an IPv4 multipath route with any
+    of its links; of an IPv6 one, only the link's hops.
     """
     found: list[KeptRoute] = []
     seen: set[Hashable] = set()
@@ -237,7 +237,7 @@ def kept_routes(
 
 
 def _given_prefixes(addresses: Iterable[KeptAddress]) -> Iterator[_Prefix]:
-    """Those for which the kernel was told to make no route: NetworkManager makes it, in the kernel's name."""
+    """Prefixes for which the kernel was told to add no route: NetworkManager adds it, as the kernel's."""
     for address in addresses:
         found = dict(address.attrs)
         if number(bytes.fromhex(found.get(IFA_FLAGS, ""))) & IFA_F_NOPREFIXROUTE:
@@ -266,7 +266,7 @@ def _asked(attrs: Mapping[int, bytes]) -> dict[int, bytes]:
 
 
 def _expires(attrs: Mapping[int, bytes]) -> int:
-    """Seconds that a route has left, as one that a router advertised; 0: it stays."""
+    """Seconds until a route expires, as an advertised one does; 0: never."""
     info = attrs.get(RTA_CACHEINFO, b"")
     return int(unpack_from("=i", info, 8)[0]) // _TICKS if len(info) >= 12 else 0
 

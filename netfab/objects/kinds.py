@@ -14,21 +14,21 @@ from netfab.tuples import NamedTuple
 
 
 class Kind(NamedTuple):
-    """Where a kind is defined, and what of a dump is there wherever it may show one."""
+    """Where a kind is defined, and what in a dump indicates that it may have objects of it."""
 
     name: str
     module: str
-    field: str = ""  # of Dump, that says something
+    field: str = ""  # of Dump, that is not empty then
     link: str = ""  # a link of this kind that carries the fabric's mark
 
     def load(self) -> type[Any]:
-        """The kind itself."""
+        """Import the kind."""
         found: type[Any] = getattr(import_module(f"netfab.objects.{self.module}"), self.name)
         return found
 
 
 class Kinds:
-    """Some of them, each imported when it is needed."""
+    """Some of the kinds, each imported when needed."""
 
     def __init__(self, *kinds: Kind) -> None:
         self._kinds = kinds
@@ -37,15 +37,15 @@ class Kinds:
         return (kind.load() for kind in self._kinds)
 
     def of(self, names: Collection[str]) -> Kinds:
-        """Those with these names."""
+        """The kinds with these names."""
         return Kinds(*(kind for kind in self._kinds if kind.name in names))
 
     def mentioned(self, text: str) -> list[type[Any]]:
-        """Those of which there is an object in what Fabric.to_json gave."""
+        """The kinds that have an object in the text of Fabric.to_json."""
         return [kind.load() for kind in self._kinds if Fabric.mentioned(text, kind.name)]
 
     def shown(self, dump: Dump) -> list[type[Any]]:
-        """Those of which there may be an object in the dump."""
+        """The kinds that may have an object in the dump."""
         links = {link.kind for _, link in dump.marked}
         return [
             kind.load()
@@ -89,6 +89,6 @@ KINDS = Kinds(
     Kind("BgpPeer", "bgp_peer", field="bgp"),
 )
 SWITCHED = frozenset({"OvsBridge", "OvsPort"})
-# What can only be read by asking for each, what has to be looked for elsewhere than in what ends, and what is
-# not gone where Open vSwitch is silent.
+# Kinds that can only be read one by one, kinds to be read elsewhere than in what is deleted, and kinds that
+# still exist if Open vSwitch does not answer.
 ASKED = KINDS.of({"Guest", "Sysctl", "Borrowed", "Qdisc", "Macvlan", "Nic", "Uplink", "Neighbour", *SWITCHED})

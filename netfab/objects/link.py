@@ -58,7 +58,7 @@ _CONF, _CONF6 = inside(AF_SPEC, AF_INET, INET_CONF), inside(AF_SPEC, AF_INET6, I
 
 
 def in_port(which: int) -> int:
-    """Where in a link is what IFLA_BRPORT_* says of it as a bridge's port."""
+    """Where in a link its IFLA_BRPORT_* attribute is, as a bridge's port."""
     return inside(LINKINFO, INFO_SLAVE_DATA, which)
 
 
@@ -70,19 +70,19 @@ WANTED = frozenset(
 WANTED_OF_LO = frozenset({IFNAME, GROUP})
 LOOPBACK_IFINDEX = 1  # net/flow.h
 
-MOVED = "netfab:nic "  # how the alias of a moved NIC begins
+MOVED = "netfab:nic "  # prefix of the alias of a moved NIC
 _FABRICS = 0x6E  # 'n': the highest byte of every group of ours
 _SCRATCH = 1 << 23
 
 
 @cache
 def group_of(fabric: str) -> int:
-    """The link group that marks what that fabric made: 'n' and 23 bits of a hash of its name."""
+    """The link group that marks what that fabric created: 'n' and 23 bits of a hash of its name."""
     return _FABRICS << 24 | int.from_bytes(digest(fabric.encode())[:4], "big") & 0x7FFFFF
 
 
 def wanted_of(ifindex: int) -> frozenset[int]:
-    """The attributes that are read of a link."""
+    """The attributes to read of a link."""
     return WANTED if ifindex != LOOPBACK_IFINDEX else WANTED_OF_LO
 
 
@@ -92,9 +92,9 @@ def scratch_of(group: int) -> int:
 
 
 class Link(NamedTuple):
-    """One RTM_NEWLINK of a dump, less what nobody asks for.
+    """One RTM_NEWLINK of a dump, without attributes that nobody uses.
 
-    A link has forty attributes, and hosts have many links: what most of them have alike is kept once.
+    A link has forty attributes, and hosts have many links: common values are stored once.
     """
 
     ifindex: int
@@ -112,7 +112,7 @@ class Link(NamedTuple):
 
     @classmethod
     def of(cls, ifindex: int, flags: int, attrs: dict[int, bytes]) -> Self:
-        """From those of its attributes that are wanted."""
+        """A link from its wanted attributes."""
         group, kind = number(attrs.get(GROUP, b"")), text(attrs.pop(_KIND, b""))
         has_ipv6 = _CONF6 in attrs
         settings = _settings(attrs.pop(_CONF, b""), attrs.pop(_CONF6, b""), has_ipv6)
@@ -120,7 +120,7 @@ class Link(NamedTuple):
 
     @property
     def up(self) -> bool:
-        """Administratively; whether there is a carrier is another matter."""
+        """Administratively up; says nothing of a carrier."""
         return bool(self.flags & IFF_UP)
 
     @property
@@ -145,7 +145,7 @@ class Link(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """A link's own sysctls. Those of IPv4 go over netlink, without a look at /proc/sys."""
+    """A link's own sysctls. Those of IPv4 are set and read by netlink, not /proc/sys."""
 
     forwarding: bool = False  # IPv4
     rp_filter: int = 0
@@ -153,15 +153,15 @@ class Settings(NamedTuple):
     accept_ra: bool = False
     route_localnet: bool = False  # packets from 127.0.0.1 may leave here: ports published on loopback
     forwarding6: bool = False  # conf.X.force_forwarding, of kernels since 6.17
-    accept_redirects: bool = False  # IPv6; said only of a link that accepts no router advertisements
-    ipv6: bool = True  # whether it has any: not below an MTU of 1280, nor where the kernel has none
+    accept_redirects: bool = False  # IPv6; known only of a link that accepts no router advertisements
+    ipv6: bool = True  # whether it has IPv6: not below an MTU of 1280, nor if the kernel lacks it
 
     def without_ipv6(self) -> Self:
-        """What is left of them on a link that has no IPv6."""
+        """These settings on a link that has no IPv6."""
         return self._replace(accept_ra=False, forwarding6=False, accept_redirects=False, ipv6=False)
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people, who know the sysctls by these names."""
+        """The differences, for people, who know the sysctls by these names."""
         return fields(before, self, {"forwarding6": "IPv6 forwarding"})
 
 
@@ -169,7 +169,7 @@ class Settings(NamedTuple):
 def _settings(conf: bytes, conf6: bytes, has_ipv6: bool) -> Settings:
     """From IFLA_INET_CONF, an array of s32 counted from 1, and IFLA_INET6_CONF.
 
-    Most links of a host have the same.
+    Cached: most links of a host have the same.
     """
 
     def ipv4(which: int) -> int:
@@ -192,22 +192,22 @@ def _settings(conf: bytes, conf6: bytes, has_ipv6: bool) -> Settings:
 
 @cache
 def groups_of(fabric: str) -> tuple[int, int]:
-    """The link groups that mark what that fabric made."""
+    """The link groups that mark what that fabric created."""
     return group_of(fabric), scratch_of(group_of(fabric))
 
 
 def owned(link: Link, fabric: str) -> bool:
-    """Whether that fabric made it."""
+    """Whether that fabric created it."""
     return link.group in groups_of(fabric)
 
 
 def of_a_fabric(link: Link) -> bool:
-    """Whether some fabric made it."""
+    """Whether some fabric created it."""
     return link.group >> 24 == _FABRICS
 
 
 def related(link: Link, fabric: str) -> bool:
-    """Whether it may be an end of that fabric's: marked so, or labelled by netfab and marked as nobody's."""
+    """Whether it may be an end of that fabric's veth: with its mark, or netfab's label and no mark."""
     return owned(link, fabric) or (
         not of_a_fabric(link) and link.attrs.get(IFALIAS, b"").startswith(b"netfab:")
     )
@@ -240,8 +240,8 @@ def set_up(link: Name, up: bool, what: object) -> Request:
 def settings_attr(settings: Settings) -> tuple[int, Value]:
     """IFLA_AF_SPEC with all that netlink can set.
 
-    Refused in a creating message, and where it speaks of IPv6 and the link has none (EAFNOSUPPORT): an MTU
-    that gives it some comes in a message before.
+    Refused in a creating message, and if it sets IPv6 while the link has none (EAFNOSUPPORT): an MTU
+    that enables IPv6 is set in an earlier message.
     """
     ipv4 = (
         (CONF_FORWARDING, u32(settings.forwarding)),
@@ -249,7 +249,7 @@ def settings_attr(settings: Settings) -> tuple[int, Value]:
         (CONF_PROMOTE_SECONDARIES, u32(settings.promote_secondaries)),
         (CONF_ROUTE_LOCALNET, u32(settings.route_localnet)),
     )
-    # Link-local addresses are made by us, without duplicate detection, where a network has IPv6 at all.
+    # We add link-local addresses, without duplicate detection, if a network has IPv6 at all.
     ipv6 = ((INET6_ADDR_GEN_MODE, u8(ADDR_GEN_NONE)),)
     inet: tuple[int, Value] = (AF_INET, ((INET_CONF, ipv4),))
     spec = (inet, (AF_INET6, ipv6)) if settings.ipv6 else (inet,)
@@ -257,17 +257,17 @@ def settings_attr(settings: Settings) -> tuple[int, Value]:
 
 
 def gained_ipv6(link: Name, mac: str) -> list[Op]:
-    """What undoes that the kernel gives a link that is up a link-local address along with its IPv6."""
+    """Remove the link-local address that the kernel adds to a link that is up when it gets IPv6."""
     return Address(link, link_local(mac), 64).delete() if mac else []
 
 
 def own_links(dump: Dump) -> Sequence[tuple[str, Link]]:
-    """(space, link) of every link that the fabric made, lo excepted."""
+    """(space, link) of every link that the fabric created, lo excepted."""
     return dump.marked
 
 
 def marked_links(fabric: str, spaces: Mapping[str, Space]) -> list[tuple[str, Link]]:
-    """What own_links gives, found: nothing that was only moved."""
+    """Finds what own_links returns: not links that were only moved."""
     groups = groups_of(fabric)
     moved = moved_mark(fabric).encode()
     return [
@@ -281,7 +281,7 @@ def marked_links(fabric: str, spaces: Mapping[str, Space]) -> list[tuple[str, Li
 
 
 def unmarked_links(dump: Dump) -> Iterator[tuple[str, Link]]:
-    """(space, link) of every link that netfab labelled and that carries the mark of no fabric any more."""
+    """(space, link) of every link that netfab labelled and that no longer carries a fabric's mark."""
     netfabs = group_of(dump.fabric) >> 24
     for space, found in dump.spaces.items():
         for link in found.links:

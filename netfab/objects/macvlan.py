@@ -16,14 +16,14 @@ from netfab.objects.wire import IFINFO, NEW, RTM_NEWLINK, Body, Request, Value, 
 from netfab.tuples import NamedTuple
 
 MACVLAN_MODE = 1
-BRIDGE = 4  # MACVLAN_MODE_BRIDGE: those of one NIC reach each other, as on a bridge
+BRIDGE = 4  # MACVLAN_MODE_BRIDGE: macvlans of one NIC reach each other, as on a bridge
 
 
 class Macvlan(NamedTuple):
-    """A second station on a NIC: its own MAC, in another namespace. The host itself can't reach it.
+    """A second station on a NIC: with its own MAC, in another namespace. The host itself can't reach it.
 
-    Always deleted by itself: a namespace that ends takes its links along later, and as long as one is up with
-    this MAC, the kernel lets no other with it come up on the NIC (EADDRINUSE, for which kernel/ waits).
+    Always deleted explicitly: a deleted namespace is cleaned up later, and while a macvlan in it is up with
+    this MAC, the kernel lets no other with it come up on the NIC (EADDRINUSE, which kernel/ waits out).
     """
 
     end: End
@@ -53,7 +53,7 @@ class Macvlan(NamedTuple):
 
     @property
     def ends(self) -> tuple[End, ...]:
-        """What of it carries addresses."""
+        """The end that carries addresses."""
         return (self.end,)
 
     @property
@@ -81,7 +81,7 @@ class Macvlan(NamedTuple):
 
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
-        # IFLA_LINK is the NIC's ifindex where the NIC is: on the host, as far as we made it. A NIC that was
+        # IFLA_LINK is the NIC's ifindex in the NIC's namespace: the host, for those we made. A NIC that was
         # moved away left no such index there, unless another link got it since.
         for space, link in own_links(dump):
             if link.kind == "macvlan":

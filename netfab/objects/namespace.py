@@ -25,7 +25,7 @@ class Namespace(NamedTuple):
     name: Name
     group: int
     up: bool = True  # lo's
-    whole: bool = True  # False: only the file at which it should be bound, left by a command that was killed
+    whole: bool = True  # False: only the file to bind it to, left by a command that was killed
 
     @property
     def needs(self) -> tuple[Name, ...]:
@@ -77,7 +77,7 @@ class Namespace(NamedTuple):
         return iter(())
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people."""
+        """The differences, for people."""
         return fields(before, self, _WORDS)
 
     def __str__(self) -> str:

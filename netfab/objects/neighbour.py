@@ -32,7 +32,7 @@ NDA_DST, NDA_LLADDR, NDA_IFINDEX, NDA_MASTER, NDA_PROTOCOL = 1, 2, 8, 9, 12
 WANTED = frozenset({NDA_DST, NDA_LLADDR, NDA_IFINDEX, NDA_MASTER, NDA_PROTOCOL})
 NUD_REACHABLE, NUD_NOARP, NUD_PERMANENT = 0x02, 0x40, 0x80
 NTF_SELF, NTF_MASTER, NTF_EXT_LEARNED = 0x02, 0x04, 0x10
-SET = NLM_F_CREATE | NLM_F_REPLACE  # also in the place of what was learned
+SET = NLM_F_CREATE | NLM_F_REPLACE  # also replaces what was learned
 
 AnyAddress = IPv4Address | IPv6Address
 
@@ -48,7 +48,7 @@ class NeighbourMessage(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """A permanent one; it is no part of the kernel's limit of neighbours."""
+    """A permanent neighbour; it does not count towards the kernel's limit."""
 
     link: Name
     address: AnyAddress
@@ -56,7 +56,7 @@ class Neighbour(NamedTuple):
 
     @property
     def for_peers(self) -> bool:
-        """Other hosts are sent to by it: it is there before what they send to."""
+        """Traffic to other hosts depends on it: it is created before what they send to."""
         return True
 
     @property
@@ -130,9 +130,9 @@ def request(
 
 
 def entries(dump: Dump) -> Iterator[tuple[Name, NeighbourMessage]]:
-    """(link, entry) of every forwarding entry about our links on the host that nobody learned.
+    """(link, entry) of every forwarding entry about our links on the host that was not learned.
 
-    One about a node that moved here was FRR's before, and says so until the node is heard (br_fdb_update,
+    One about a node that moved here was FRR's, and stays marked so until the node sends (br_fdb_update,
     net/bridge/br_fdb.c); FRR's own are about tunnels.
     """
     own = {link.ifindex: link for space, link in dump.marked if space == HOST}

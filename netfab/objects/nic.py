@@ -36,9 +36,9 @@ HOME = Name("namespace", HOST)
 class Nic(NamedTuple):
     """A NIC that was on the host under `name`.
 
-    What it had there is leased before the move, as what is borrowed is. Its mark is an alias, given first and
-    taken last, so that wherever a kill leaves it, it is found; nothing with that alias is ever deleted. By
-    the group, which comes with the move, its addresses inside are ours.
+    What it had there is leased before the move, as for a Borrowed. Its mark is an alias, set first
+    and removed last, so that it is found wherever a kill leaves it; nothing with that alias is ever deleted.
+    Its group, set with the move, marks its addresses inside as ours.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Nic(NamedTuple):
 
     @property
     def ends(self) -> tuple[End, ...]:
-        """What of it carries addresses."""
+        """The end that carries addresses."""
         return (self.end,)
 
     @property
@@ -106,7 +106,7 @@ class Nic(NamedTuple):
 
     def delete(self) -> list[Op]:
         at_home = Name(HOST, self.name)
-        if self.end.link.space == HOST:  # it came home and is not whole yet, or with a guest that died
+        if self.end.link.space == HOST:  # it is back but not restored yet, or came back as its guest died
             named = set_link(self.end.link, ((IFNAME, self.name),), f"name {self.name}")
             return [
                 *([named._replace(ends=True, alone=True)] if self.end.link != at_home else []),
@@ -131,21 +131,21 @@ class Nic(NamedTuple):
         for name, original in dump.nics.items():
             mark = moved_mark(dump.fabric, name).encode()
             for space, link in _marked(dump, mark):
-                # A guest may write any alias on links of its own; it can't make itself a piece of hardware.
+                # A guest may set any alias on its own links; it can't create hardware.
                 if link.kind == original.kind:
                     yield cls(name, End.of(space, link), link.group, original)
                     break
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
-        return iter(())  # whether there is a carrier is not ours to wait for
+        return iter(())  # we do not wait for its carrier
 
     def __str__(self) -> str:
         return f"nic {self.name} as {self.end.link}"
 
 
 def _marked(dump: Dump, mark: bytes) -> Iterator[tuple[str, Link]]:
-    """(space, link) of all that carry that alias, the host's first."""
+    """(space, link) of all with that alias, the host's first."""
     for space in sorted(dump.spaces, key=lambda space: space != HOST):
         for link in dump.spaces[space].links:
             if link.attrs.get(IFALIAS, b"").rstrip(b"\0") == mark:

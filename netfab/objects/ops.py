@@ -11,7 +11,7 @@ from netfab.tuples import NamedTuple
 
 
 class NewNamespace(NamedTuple):
-    """A network namespace that appears at /run/netns whole: lo grouped and up, then bound."""
+    """Create a network namespace that appears complete at /run/netns: lo grouped and up, then bound."""
 
     name: Name
     group: int
@@ -19,16 +19,16 @@ class NewNamespace(NamedTuple):
 
 
 class DelNamespace(NamedTuple):
-    """Unmount it; what is in it goes when nothing else holds it open."""
+    """Unmount it; its contents go when nothing else holds it open."""
 
     name: Name
     space: str = HOST
 
 
 class EnterGuest(NamedTuple):
-    """From here on that guest is its space: of two that had the name, the one that is meant."""
+    """Let the space be that guest's from here on: of two with the name, select the one meant."""
 
-    guest: Any  # of objects/guest.py
+    guest: Any  # from objects/guest.py
     space: str = HOST
 
     def __str__(self) -> str:
@@ -43,12 +43,12 @@ class DelLink(NamedTuple):
 
     @property
     def space(self) -> str:
-        """Where the link is."""
+        """The link's space."""
         return self.link.space
 
 
 class AwaitCarrier(NamedTuple):
-    """Wait until a bridge carries what one of its ports does; no longer than that port has a carrier."""
+    """Wait until a bridge has the carrier of one of its ports, as long as that port has one."""
 
     bridge: Name
     port: Name
@@ -59,14 +59,14 @@ class AwaitCarrier(NamedTuple):
 
 
 class AwaitAddresses(NamedTuple):
-    """Wait until the kernel takes what comes for the IPv6 addresses that a link was just given."""
+    """Wait until the kernel accepts packets to the IPv6 addresses that were just added to a link."""
 
     link: Name
     space: str = HOST
 
 
 class CopyNeighbours(NamedTuple):
-    """Have a link know the neighbours that another one knows: nothing depends on it but a question less."""
+    """Copy one link's neighbours to another: this only saves some neighbour discovery."""
 
     source: Name
     target: Name
@@ -83,7 +83,7 @@ class WriteFile(NamedTuple):
 
 
 class RemoveFile(NamedTuple):
-    """Remove the file and the directories above it that it leaves empty, up to the fabric's own."""
+    """Remove the file and the directories that become empty, up to the fabric's own."""
 
     path: str
     space: str = HOST
@@ -95,13 +95,13 @@ class WriteSysctl(NamedTuple):
     space: str
     key: str
     value: str
-    optional: bool = False  # fine where the kernel has no such file (IPv6 turned off)
+    optional: bool = False  # fine if the kernel has no such file (IPv6 turned off)
 
 
 class Ovs(NamedTuple):
     """One transaction of Open vSwitch: all of it, or nothing."""
 
-    commands: tuple[tuple[str, ...], ...]  # of ovs-vsctl(8)
+    commands: tuple[tuple[str, ...], ...]  # for ovs-vsctl(8)
     doing: str
     ends: bool = False  # fine when what it is about is gone already
     space: str = HOST
@@ -121,7 +121,7 @@ class DropRules(NamedTuple):
 
 
 class StartContainer(NamedTuple):
-    """Start a node's program and wait until it is ready; `container` is that of objects/container.py."""
+    """Start a node's program and wait until it is ready; `container` is from objects/container.py."""
 
     name: str
     container: Any
@@ -137,7 +137,7 @@ class ChangeContainer(NamedTuple):
 
 
 class HaltContainer(NamedTuple):
-    """End its program, and keep what it wrote; where there is none, keep that there was to be one."""
+    """Stop its program and keep its data; if there is none, record that there should be one."""
 
     name: str
     container: Any
@@ -145,7 +145,7 @@ class HaltContainer(NamedTuple):
 
 
 class PauseContainer(NamedTuple):
-    """Halt its processes where they are, or let them go on."""
+    """Freeze its processes, or let them go on."""
 
     name: str
     paused: bool
@@ -153,14 +153,14 @@ class PauseContainer(NamedTuple):
 
 
 class StopContainer(NamedTuple):
-    """Stop it and remove what it wrote."""
+    """Stop it and remove its data."""
 
     name: str
     space: str = HOST
 
 
 class WakeSupervisor(NamedTuple):
-    """Start the fabric's supervisor where none lives."""
+    """Start the fabric's supervisor if none is running."""
 
     fabric: str
     space: str = HOST
@@ -169,19 +169,19 @@ class WakeSupervisor(NamedTuple):
 class StartClient(NamedTuple):
     """Start a DHCP client, and wait until it has a lease."""
 
-    client: Any  # of objects/dhcp.py
+    client: Any  # from objects/dhcp.py
     space: str = HOST
 
 
 class StopClient(NamedTuple):
-    """Give the lease back, and end the client."""
+    """Release the lease, and end the client."""
 
     client: Any
     space: str = HOST
 
 
 class TellBgp(NamedTuple):
-    """Statements for the host's bgpd, each with those that it stands under; kept for when it starts again."""
+    """Statements for the host's bgpd, each with its parents; stored for when it starts again."""
 
     statements: tuple[tuple[str, ...], ...]
     doing: str
@@ -201,14 +201,14 @@ class HoldPorts(NamedTuple):
 
 
 class ReleasePorts(NamedTuple):
-    """Let go of all of them, and leave nothing of a supervisor that has nothing else to do."""
+    """Release all of them, and end a supervisor that has nothing else to do, leaving nothing of it."""
 
     fabric: str
     space: str = HOST
 
 
 class ResetSysctl(NamedTuple):
-    """Put back what a new namespace of this host has, by the key `new` there."""
+    """Restore the value that a new namespace of this host has, under the key `new` there."""
 
     space: str
     key: str
@@ -216,7 +216,7 @@ class ResetSysctl(NamedTuple):
 
 
 class Xfrm(NamedTuple):
-    """One message to NETLINK_XFRM. It may hold a key, and never says so."""
+    """One message to NETLINK_XFRM. It may hold a key, and never shows it."""
 
     type: int
     flags: int
@@ -230,7 +230,7 @@ class Xfrm(NamedTuple):
 
 
 class DelTable(NamedTuple):
-    """End a table of nft's with all that is in it; that it is gone already is fine."""
+    """Delete an nft table with all that is in it, if it still exists."""
 
     family: str
     table: str

@@ -29,11 +29,11 @@ from netfab.objects.link import (
 from netfab.objects.wire import AF_INET, AF_INET6, Value, mac, number, parse, text, u8, u32
 from netfab.tuples import NamedTuple
 
-CONF_MC_FORWARDING = 2  # a multicast router's own
+CONF_MC_FORWARDING = 2  # set by a multicast router
 
 
 class Original(NamedTuple):
-    """A NIC at home. Its name is told elsewhere."""
+    """What a NIC had at home. Its name is kept elsewhere."""
 
     kind: str  # "" for hardware
     ifindex: int
@@ -43,14 +43,14 @@ class Original(NamedTuple):
     up: bool
     alias: str = ""
     conf: tuple[int, ...] = ()  # its IPv4 settings, counted from 1 (linux/ip.h, IPV4_DEVCONF_*)
-    generation: int | None = None  # how link-local addresses are made; None: no IPv6
+    generation: int | None = None  # how link-local addresses are generated; None: no IPv6
     addresses: tuple[KeptAddress, ...] = ()
     routes: tuple[KeptRoute, ...] = ()
-    accept_ra: bool = False  # whether the host takes what routers advertise there
+    accept_ra: bool = False  # whether the host accepts router advertisements there
 
     @classmethod
     def of(cls, link: Link) -> Self:
-        """That of a dumped link, less addresses and routes."""
+        """From a dumped link, without addresses and routes."""
         families = link.attrs.get(AF_SPEC, b"")
         spec = parse(families, 0, len(families))
         inet, inet6 = spec.get(AF_INET, b""), spec.get(AF_INET6, b"")
@@ -65,13 +65,13 @@ class Original(NamedTuple):
         )
 
     def give_back(self, link: Name) -> Iterator[Op]:
-        """Everything to the link that is at home again; the alias last: it tells what is not whole.
+        """Restore everything to the link that is home again; the alias last: it marks an incomplete restore.
 
-        Each step may have been taken before, by a command that was killed.
+        Each step may have been done already, by a command that was killed.
         """
         station = ((ADDRESS, mac(self.mac)),) if self.mac else ()
         attrs = (*station, (MTU, u32(self.mtu)), (GROUP, u32(self.group)))
-        for these in (attrs, (self._settings(),)):  # an MTU that gives it IPv6 comes before settings of that
+        for these in (attrs, (self._settings(),)):  # an MTU that enables IPv6 comes before IPv6's settings
             yield set_link(link, these, f"give {link} back")._replace(ends=True)
         for address in self.addresses:
             yield address.give(link)._replace(ends=True)
@@ -83,11 +83,11 @@ class Original(NamedTuple):
 
     @property
     def belongings(self) -> tuple[Kept, ...]:
-        """What the NIC has of its own."""
+        """The NIC's own addresses and routes."""
         return (*self.addresses, *self.routes)
 
     def give(self, link: Name) -> Iterator[Op]:
-        """Addresses and routes to the link, which is up."""
+        """Add addresses and routes to the link, which is up."""
         for thing in self.belongings:
             yield thing.give(link)._replace(ends=True)
         for address in self.addresses:

@@ -12,7 +12,7 @@ from netfab.tuples import NamedTuple
 
 
 class OvsBridge(NamedTuple):
-    """A row of the table Bridge, marked as ours in the transaction that makes it."""
+    """A row of the table Bridge, marked as ours in the transaction that creates it."""
 
     link: Name  # its own interface
     datapath: str  # system or netdev
@@ -36,11 +36,11 @@ class OvsBridge(NamedTuple):
 
     @property
     def within(self) -> tuple[Name, ...]:
-        return ()  # it outlives a reboot
+        return ()  # it survives a reboot
 
     @property
     def feature(self) -> str:
-        """What does not run on every host."""
+        """The feature that not every host has."""
         return FEATURE
 
     def create(self) -> list[Op]:

@@ -9,7 +9,7 @@ from netfab.tuples import NamedTuple
 
 FEATURE = "Open vSwitch"
 MARK = "netfab"  # the key among a row's external_ids, whose value is the fabric's name
-COLUMNS = {  # of each table, what is asked for
+COLUMNS = {  # of each table, the columns to read
     "Bridge": ("name", "datapath_type", "external_ids", "ports"),
     "Port": ("_uuid", "name", "tag", "external_ids"),
 }
@@ -20,7 +20,7 @@ class SwitchPort(NamedTuple):
 
     name: str
     tag: int  # 0: a trunk, of all VLANs
-    fabric: str  # that made it; "" nobody's of ours
+    fabric: str  # that created it; "": no fabric
 
 
 class Switch(NamedTuple):
@@ -32,12 +32,12 @@ class Switch(NamedTuple):
     ports: tuple[SwitchPort, ...]
 
     def others(self, fabric: str) -> tuple[SwitchPort, ...]:
-        """Ports that the fabric did not make."""
+        """Ports that the fabric did not create."""
         return tuple(port for port in self.ports if port.fabric != fabric and port.name != self.name)
 
 
 def switches(printed: str) -> tuple[Switch, ...]:
-    """From the tables of COLUMNS, one a line. Raises ValueError, LookupError for what is no such thing."""
+    """Parse the tables of COLUMNS, one per line. Raises ValueError, LookupError for anything else."""
     bridges, ports = map(_rows, printed.splitlines())
     by_id = {
         str(row["_uuid"][1]): SwitchPort(row["name"], int(next(iter(_set(row["tag"])), 0)), _fabric(row))
@@ -55,7 +55,7 @@ def switches(printed: str) -> tuple[Switch, ...]:
 
 
 def mark(fabric: str) -> str:
-    """The word for ovs-vsctl that marks a row as the fabric's."""
+    """The argument for ovs-vsctl that marks a row as the fabric's."""
     return f'external_ids:{MARK}="{fabric}"'
 
 
@@ -65,7 +65,7 @@ def _rows(line: str) -> list[dict[str, Any]]:
 
 
 def _set(value: Any) -> list[Any]:
-    """A set of one is printed as its element."""
+    """A set's elements; a set of one is printed as its element."""
     return list(value[1]) if isinstance(value, list) and value[0] == "set" else [value]
 
 

@@ -16,12 +16,12 @@ from netfab.tuples import NamedTuple
 
 
 class OvsPort(NamedTuple):
-    """A row of the table Port, marked as ours in the transaction that makes it."""
+    """A row of the table Port, marked as ours in the transaction that creates it."""
 
     link: Name
     bridge: Name
     fabric: str
-    vlan: int = 0  # 0: all of them, as they are tagged
+    vlan: int = 0  # 0: a trunk of all VLANs, tagged
 
     @property
     def fixed(self) -> Hashable:
@@ -45,7 +45,7 @@ class OvsPort(NamedTuple):
 
     @property
     def feature(self) -> str:
-        """What does not run on every host."""
+        """The feature that not every host has."""
         return FEATURE
 
     def create(self) -> list[Op]:

@@ -20,7 +20,7 @@ TABLE, CHAIN = "filter", "DOCKER-USER"
 
 
 class Passage(NamedTuple):
-    """Two rules that accept what our own table lets through, out by the uplink and in.
+    """Two rules that accept what our own table lets through, out of the uplink and in.
 
     Their comment carries our name.
     """
@@ -29,7 +29,7 @@ class Passage(NamedTuple):
     bridge: str
     uplink: str
     owner: str  # our nft table's name
-    rules: int = 2  # how many of the two there are
+    rules: int = 2  # how many of the two exist
 
     @property
     def fixed(self) -> Hashable:
@@ -53,7 +53,7 @@ class Passage(NamedTuple):
 
     @property
     def comment(self) -> str:
-        """What both rules are known by."""
+        """The comment that identifies both rules."""
         return f"{self.owner} {self.bridge} {self.uplink}"
 
     def create(self) -> list[Op]:

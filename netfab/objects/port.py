@@ -43,38 +43,38 @@ from netfab.objects.wire import (
 from netfab.tuples import NamedTuple
 
 _MODES = (BRPORT_ISOLATED, BRPORT_HAIRPIN, BRPORT_LEARNING, BRPORT_NEIGH_SUPPRESS)  # as Port has them
-_BORN = (False, False, True, False)  # what a new port has of them
+_BORN = (False, False, True, False)  # their values on a new port
 _STATE, *_READ = (in_port(which) for which in (BRPORT_STATE, *_MODES))
 FORWARDING = 3  # linux/if_bridge.h, BR_STATE_FORWARDING
-DEFAULT_PVID = 39  # IFLA_BR_VLAN_DEFAULT_PVID: the VLAN of what says nothing else
+DEFAULT_PVID = 39  # IFLA_BR_VLAN_DEFAULT_PVID: the VLAN of ports without another
 VLAN_INFO = 2  # IFLA_BRIDGE_VLAN_INFO: struct bridge_vlan_info
-ACCESS = 1 << 1 | 1 << 2  # BRIDGE_VLAN_INFO_PVID, _UNTAGGED: what comes without a tag is in it, and goes so
+ACCESS = 1 << 1 | 1 << 2  # BRIDGE_VLAN_INFO_PVID, _UNTAGGED: untagged frames are in it, both ways
 _FIRST, _LAST = 1 << 3, 1 << 4  # BRIDGE_VLAN_INFO_RANGE_BEGIN, _END
 MOST_VLAN = 4094
-# A port that is on a bridge before the rules are would join what they keep apart.
+# A port that joins a bridge before the rules exist would connect what they keep apart.
 _RULES = (Name("firewall", "inet"), Name("firewall", "bridge"))
-OTHERWISE = -1  # a trunk, or no VLAN at all: nothing that we make
+OTHERWISE = -1  # a trunk, or no VLAN at all: nothing that we create
 
 
 def port_name(link: Name) -> Name:
-    """What a link has one of, on whichever kind of bridge."""
+    """The name that a link's only port holds, on any kind of bridge."""
     return Name(f"port {link.space}", link.text)
 
 
 class Port(NamedTuple):
-    """An object of its own, so that a new bridge replaces ports and not the cables behind them."""
+    """A separate object from its link, so that a new bridge replaces ports and not the veths behind them."""
 
     link: Name
     bridge: Name
     isolated: bool = False
-    hairpin: bool = False  # a frame may go back to where it came from
-    learning: bool = True  # which MACs are behind it, by what they send
-    neigh_suppress: bool = False  # what the bridge knows of who is behind it, it answers itself
-    vlan: int = 0  # all it has is that VLAN, without a tag; 0: the bridge's default
+    hairpin: bool = False  # a frame may be sent back out of the port it came in by
+    learning: bool = True  # of the MACs behind it, from frames received
+    neigh_suppress: bool = False  # the bridge answers ARP for known neighbours behind it
+    vlan: int = 0  # its only VLAN, untagged; 0: the bridge's default
 
     @property
     def fixed(self) -> Hashable:
-        return self.vlan  # what leaves the bridge leaves its VLANs
+        return self.vlan  # a port that leaves the bridge loses its VLANs
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -82,7 +82,7 @@ class Port(NamedTuple):
 
     @property
     def needs(self) -> tuple[Name, ...]:
-        # A bridge of others filters as they say; of ours, no port of a VLAN is there before or after it does.
+        # A foreign bridge's filtering is its owner's; ours filters as long as it has a port with a VLAN.
         return self.link, self.bridge, *((filtering_name(self.bridge),) if self.vlan else ())
 
     @property
@@ -95,19 +95,19 @@ class Port(NamedTuple):
 
     @property
     def feature(self) -> str:
-        """What not every kernel has."""
+        """A feature that not every kernel has."""
         return FEATURE if self.vlan else ""
 
     def create(self) -> list[Op]:
         made = self._enslave() + ([] if self._modes == _BORN else self._set_modes())
         if not self.vlan:
             return made
-        # Every port begins in the bridge's default VLAN: down it hears nobody there.
+        # Every port starts in the bridge's default VLAN: while down it receives nothing there.
         up, down = (set_up(self.link, on, str(self.link)) for on in (True, False))
         return [down, *made, *self._tag(), up]
 
     def _tag(self) -> Iterator[Op]:
-        """From whatever VLANs it is in to the one."""
+        """Move it from whatever VLANs it is in to its own."""
         every_one = (VLAN_INFO, u16(_FIRST) + u16(1)), (VLAN_INFO, u16(_LAST) + u16(MOST_VLAN))
         only = ((VLAN_INFO, u16(ACCESS) + u16(self.vlan)),)
         for kind, vlans in ((RTM_DELLINK, every_one), (RTM_SETLINK, only)):
@@ -129,7 +129,7 @@ class Port(NamedTuple):
         ]
 
     def _set_modes(self) -> list[Op]:
-        # The bridge's own settings of a port are looked at before IFLA_MASTER: never in the same message.
+        # The kernel handles a port's bridge settings before IFLA_MASTER: never in the same message.
         data = tuple((mode, u8(on)) for mode, on in zip(_MODES, self._modes, strict=True))
         info = (INFO_SLAVE_KIND, b"bridge"), (INFO_SLAVE_DATA, data)
         return [set_link(self.link, ((LINKINFO, info),), f"configure {self}")]
@@ -173,7 +173,7 @@ class Port(NamedTuple):
 
 @cache
 def _modes_of(read: tuple[bytes | None, ...]) -> tuple[bool, ...]:
-    """What a port has of _MODES. Most ports of a host have the same."""
+    """A port's values of _MODES. Cached: most ports of a host have the same."""
     return tuple(bool(number(value or b"")) for value in read)
 
 
@@ -185,14 +185,14 @@ class Entry(NamedTuple):
 
 
 def entries(spec: bytes) -> tuple[Entry, ...]:
-    """From the IFLA_AF_SPEC of a bridge's port, as it is dumped by itself."""
+    """From the IFLA_AF_SPEC of a bridge's port, in a dump of VLANs."""
     return tuple(
         Entry(number(info[:2]), number(info[2:])) for info in every(spec, VLAN_INFO) if len(info) == 4
     )
 
 
 def default_vlans(links: Iterable[Link]) -> dict[int, int]:
-    """By the ifindex of each bridge that filters VLANs, the one of what says nothing else; 0: none."""
+    """The default VLAN of each bridge that filters VLANs, by ifindex; 0: none."""
     return {
         link.ifindex: number(data.get(DEFAULT_PVID, b""))
         for link in links
@@ -203,7 +203,7 @@ def default_vlans(links: Iterable[Link]) -> dict[int, int]:
 
 
 def _access(found: Sequence[Entry], default: int) -> int:
-    """What a Port has as its `vlan`."""
+    """The `vlan` of a Port."""
     if found == ((ACCESS, default),) or (not found and not default):
         return 0
     return found[0].vlan if len(found) == 1 and found[0].flags == ACCESS else OTHERWISE

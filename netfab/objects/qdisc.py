@@ -26,21 +26,21 @@ from netfab.tuples import NamedTuple
 TC_H_ROOT = 0xFFFFFFFF
 TCA_KIND, TCA_OPTIONS = 1, 2
 TBF_PARMS, TBF_RATE64 = 1, 4
-ETHERNET = 1  # TC_LINKLAYER_ETHERNET: the kernel computes what a table of ours would say
+ETHERNET = 1  # TC_LINKLAYER_ETHERNET: the kernel computes the rate table
 _RATESPEC = Struct("=BBHhHI")  # cell_log, linklayer, overhead, cell_align, mpu, rate in bytes a second
-_QOPT = Struct("=12s12sIII")  # rate, peak rate, limit in bytes, buffer in ticks of time, mtu
+_QOPT = Struct("=12s12sIII")  # rate, peak rate, limit in bytes, buffer in ticks, mtu
 _MOST32 = 0xFFFFFFFF
-TICK = 6  # a tick of time is 2^6 ns; net/pkt_sched.h, PSCHED_SHIFT
-BURST = 0.01  # seconds of traffic that may go at once, but at least
+TICK = 6  # a tick is 2^6 ns; net/pkt_sched.h, PSCHED_SHIFT
+BURST = 0.01  # seconds of traffic that may be sent at once, but at least
 BURST_LEAST = 16 * 1024  # bytes
-QUEUE = 0.05  # seconds of traffic that may wait
+QUEUE = 0.05  # seconds of traffic that may be queued
 
 
 class Qdisc(NamedTuple):
-    """The rate of a link. What a user put at the root of the link himself is never replaced."""
+    """A link's rate limit. A root qdisc that a user added is never replaced."""
 
     link: Name
-    rate: int  # bits a second
+    rate: int  # bits per second
 
     @property
     def fixed(self) -> Hashable:
@@ -112,7 +112,7 @@ class QdiscMessage(NamedTuple):
 
 
 def _rate_of(options: bytes) -> int:
-    """Bytes a second."""
+    """The rate in bytes per second."""
     found = parse(options, 0, len(options))
     if TBF_RATE64 in found:
         return number(found[TBF_RATE64])

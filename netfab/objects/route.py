@@ -45,7 +45,7 @@ AnyNetwork = IPv4Network | IPv6Network
 
 
 class Hop(NamedTuple):
-    """One way: a next hop (None: the destination is on the link), its link, and its share among several."""
+    """A next hop: address (None: the destination is on the link), link, and weight among several."""
 
     via: AnyAddress | None
     link: Name
@@ -59,8 +59,8 @@ class Hop(NamedTuple):
 class Route(NamedTuple):
     """A route; several hops, sorted, are one multipath route.
 
-    `through` are the addresses whose prefixes hold its hops. An address that goes takes the routes through it
-    along, silently; so a route is made anew when one is.
+    `through` are the addresses whose prefixes hold its hops. With an address, the routes through it vanish
+    silently; so a route is replaced when one of these is.
     """
 
     space: str
@@ -69,11 +69,11 @@ class Route(NamedTuple):
     metric: int
     through: tuple[Name, ...] = ()
     kind: str = "unicast"
-    in_front: bool = False  # of a guest's own routes to the same destination; they count again when it ends
+    in_front: bool = False  # of a guest's own routes to the same destination; these apply again after it
 
     @property
     def after(self) -> tuple[Name, ...]:
-        """The ways to hops that are on no address's prefix, where there are such."""
+        """The routes to hops that are on no address's prefix, if there are any."""
         if self.through:
             return ()
         return tuple(
@@ -99,11 +99,11 @@ class Route(NamedTuple):
         return tuple(hop.link for hop in self.hops) or namespace_of(self.space)
 
     def create(self) -> list[Op]:
-        # Without EXCL the kernel puts it before what a guest has there (ip-route(8): prepend).
+        # Without EXCL the kernel puts it before the guest's own (ip-route(8): prepend).
         return [self._request(RTM_NEWROUTE, NLM_F_CREATE if self.in_front else NEW, "create")]
 
     def update(self, before: Self) -> list[Op]:
-        # Never REPLACE in create: it would take the place of the kernel's own prefix route, invisibly.
+        # Never REPLACE in create: it would silently replace the kernel's own prefix route.
         return [self._request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, "update")]
 
     def delete(self) -> list[Op]:
@@ -155,7 +155,7 @@ class Route(NamedTuple):
         return iter(())
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people."""
+        """The differences, for people."""
         told = list(fields(before._replace(through=self.through), self, {"hops": "", "kind": ""}))
         yield from told or ["the address that it goes by"]
 
@@ -177,7 +177,7 @@ class RouteMessage(NamedTuple):
 
 
 def through(hops: Iterable[Hop], addresses: dict[Name, list[Address]]) -> tuple[Name, ...]:
-    """The lowest address, of each hop, on whose prefix it is; for a hop without `via` any of the link."""
+    """For each hop, the lowest address whose prefix holds it; for a hop without `via`, of all on the link."""
     found = set()
     for hop in hops:
         fitting = [
@@ -214,7 +214,7 @@ def _hops(message: RouteMessage, space: str, dump: Dump) -> Iterator[Hop]:
 
 
 def _ours(message: RouteMessage, space: str, dump: Dump) -> bool:
-    """On the host, other fabrics' routes carry the same protocol; ours leave through our own links."""
+    """On the host, other fabrics' routes carry the same protocol; ours go through our own links."""
     devices = [number(message.attrs[RTA_OIF])] if RTA_OIF in message.attrs else []
     if RTA_MULTIPATH in message.attrs:
         devices += [index for index, _, _ in parse_hops(message.attrs[RTA_MULTIPATH])]
@@ -237,7 +237,7 @@ def _network(family: int, packed: bytes, length: int) -> AnyNetwork:
 
 @cache
 def _to(destination: AnyNetwork, metric: int) -> str:
-    """One for all who have a route there."""
+    """The same for all routes to that destination."""
     return f"{destination} {metric}"
 
 

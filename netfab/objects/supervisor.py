@@ -11,9 +11,9 @@ from netfab.tuples import NamedTuple
 
 
 class Supervisor(NamedTuple):
-    """There is one as long as there are programs; it comes with the first and goes with the last by itself.
+    """It runs as long as there are programs: it starts with the first and ends with the last by itself.
 
-    What is made here is a successor to one that was killed: it adopts the programs, which live on.
+    Creating one here starts the successor of a killed one: it adopts the programs, which keep running.
     """
 
     fabric: str

@@ -12,7 +12,7 @@ from netfab.objects.ops import ResetSysctl, WriteSysctl
 from netfab.tuples import NamedTuple
 
 _OF_INTERFACE = r"(net/[a-z0-9]+/(?:conf|neigh)/)([^/]+)(/[^/]+)"
-_NO_LINKS = ("all", "default", "lo")  # which are there with the namespace
+_NO_LINKS = ("all", "default", "lo")  # which exist from the start
 
 
 def key_of(dotted: str) -> str:
@@ -23,20 +23,20 @@ def key_of(dotted: str) -> str:
 
 
 def interface_of(key: str) -> str:
-    """The interface that a key is about; "" = the namespace as a whole, or what it begins with."""
+    """The interface that a key is about; "": the whole namespace, or the defaults of new interfaces."""
     found = re.fullmatch(_OF_INTERFACE, key)
     return found[2] if found and found[2] not in _NO_LINKS else ""
 
 
 def of_new_one(key: str) -> str:
-    """The key of what a new interface, or namespace, begins with: net/ipv4/conf/default/rp_filter."""
+    """The key with the initial value of a new interface, or namespace: net/ipv4/conf/default/rp_filter."""
     return re.sub(_OF_INTERFACE, r"\1default\3", key) if interface_of(key) else key
 
 
 class Sysctl(NamedTuple):
     """A namespaced sysctl, its key with slashes: net/ipv4/ip_forward, net/ipv4/conf/eth0.10/rp_filter.
 
-    Ended, it is what a new namespace has, or a new interface there.
+    Deleting it restores the value of a new namespace, or of a new interface there.
     """
 
     space: str
@@ -66,7 +66,7 @@ class Sysctl(NamedTuple):
 
     @property
     def asks(self) -> tuple[str, str]:
-        """What has to be asked for to read it: no dump lists sysctls."""
+        """The (space, key) to read: no dump lists sysctls."""
         return self.space, self.key
 
     def create(self) -> list[Op]:
@@ -89,7 +89,7 @@ class Sysctl(NamedTuple):
         return iter(())
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people."""
+        """The differences, for people."""
         return fields(before, self, {"value": ""})
 
     def __str__(self) -> str:

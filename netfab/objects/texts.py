@@ -12,11 +12,11 @@ from typing import Any
 _LONG = 256  # characters
 
 Fields = Sequence[Any]
-Places = Sequence[tuple[int, int]]  # of a field, and the number of the text that it has
+Places = Sequence[tuple[int, int]]  # index of a field, and the number of its text
 
 
 def taken_out(fields: Fields, texts: dict[str, int]) -> tuple[Fields] | tuple[Fields, Places]:
-    """The fields, and where they have long texts: those are numbered in `texts` then, and left out."""
+    """The fields without long texts, and the places of these, which are numbered in `texts`."""
     places = [
         (place, texts.setdefault(field, len(texts)))
         for place, field in enumerate(fields)
@@ -31,7 +31,7 @@ def taken_out(fields: Fields, texts: dict[str, int]) -> tuple[Fields] | tuple[Fi
 
 
 def put_back(fields: list[Any], taken: Iterable[Places], texts: Sequence[str]) -> list[Any]:
-    """The inverse. Raises TypeError, ValueError or LookupError for what `taken_out` did not give."""
+    """The inverse. Raises TypeError, ValueError or LookupError for anything not from `taken_out`."""
     for places in taken:
         for place, number in places:
             fields[place] = texts[number]

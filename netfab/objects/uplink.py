@@ -34,10 +34,10 @@ from netfab.tuples import NamedTuple
 
 
 class Uplink(NamedTuple):
-    """A NIC, what it had of its own, and the bridge that has it now.
+    """A NIC, what it had of its own, and the bridge that it is lent to.
 
-    What it had is leased before anything is done, as what is borrowed is. Its mark is an alias, given first
-    and taken last, as a moved NIC's (nic.py): marked means that something of it is elsewhere.
+    What it had is leased before anything is done, as for a Borrowed. Its mark is an alias, set first
+    and removed last, as a moved NIC's (nic.py): marked means that something of it is elsewhere.
     """
 
     nic: str
@@ -61,12 +61,12 @@ class Uplink(NamedTuple):
 
     @property
     def after(self) -> tuple[Name, ...]:
-        # As a port of ours: before the rules are there it would join what they keep apart.
+        # As for our own ports: before the rules exist it would connect what they keep apart.
         return Name("firewall", "inet"), Name("firewall", "bridge")
 
     @property
     def within(self) -> tuple[Name, ...]:
-        return ()  # the host's own addresses end with no bridge
+        return ()  # the host's own addresses must not end with a bridge
 
     @property
     def _link(self) -> Name:
@@ -86,7 +86,7 @@ class Uplink(NamedTuple):
         ]
 
     def _on_bridge(self) -> tuple[Kept, ...]:
-        """What the NIC had, as the bridge can have it."""
+        """The NIC's addresses and routes, for the bridge."""
         addresses = (address.on(self.bridge.text, self.nic) for address in self.original.addresses)
         return (*addresses, *self.original.routes)
 
@@ -108,7 +108,7 @@ class Uplink(NamedTuple):
             CopyNeighbours(self.bridge, self._link),
             *self.original.give(self._link),
             AwaitAddresses(self._link),
-            # In one send: what comes by the bridge still is answered by IPv6 through the bridge only.
+            # In one send: packets still arriving by the bridge are answered by IPv6 through the bridge only.
             *(thing.take(self.bridge)._replace(alone=True) for thing in _last_first(self._on_bridge())),
             free._replace(ends=True, alone=True),
             as_it_was._replace(ends=True),
@@ -125,10 +125,10 @@ class Uplink(NamedTuple):
 
     @classmethod
     def unsettled(cls, dump: Dump) -> Iterator[Name]:
-        return iter(())  # its carrier was waited for; whether there is one is not ours to say
+        return iter(())  # we waited for its carrier already; whether there is one is not ours to say
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people."""
+        """The differences, for people."""
         yield from before.misplaced
         if self.isolated != before.isolated:
             yield f"isolated {'off -> on' if self.isolated else 'on -> off'}"
@@ -138,7 +138,7 @@ class Uplink(NamedTuple):
 
 
 class Lent(NamedTuple):
-    """A NIC and its bridge as they are now, beside what the NIC had."""
+    """A NIC and its bridge as they are now, and what the NIC had."""
 
     original: Original
     bridge: Name
@@ -148,7 +148,7 @@ class Lent(NamedTuple):
     on_bridge: tuple[Kept, ...]
 
     def misplaced(self, name: str) -> Iterator[str]:
-        """What is not where it should be. What lapses by itself may be gone, or be renewed on either."""
+        """What is not where it should be. What expires may be gone, or be renewed on either."""
         if not self.is_port:
             yield f"{name} is not a port of {self.bridge}"
         there = {thing.identity for thing in self.on_bridge}
@@ -162,5 +162,5 @@ class Lent(NamedTuple):
 
 
 def _last_first(things: Sequence[Kept]) -> Iterator[Kept]:
-    """Routes, then addresses, the first of a subnet last: the kernel drops the others with it."""
+    """Routes, then addresses, the first of a subnet last: deleting it drops the others."""
     return reversed(things)

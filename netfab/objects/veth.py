@@ -52,8 +52,8 @@ from netfab.objects.wire import (
 from netfab.tuples import NamedTuple
 
 VETH_INFO_PEER = 1
-NEW_LINK = Settings(accept_ra=True)  # what a link is born with, as far as netfab relies on it
-_UNSEEN = "elsewhere"  # the space of an end that nothing that was read has
+NEW_LINK = Settings(accept_ra=True)  # a new link's settings, as far as netfab relies on them
+_UNSEEN = "elsewhere"  # the space of an end that was not found in the dump
 _ONE_QUEUE: tuple[tuple[int, Value], ...] = ((NUM_TX_QUEUES, u32(1)), (NUM_RX_QUEUES, u32(1)))
 
 
@@ -64,10 +64,10 @@ class End(NamedTuple):
     mac: str
     mtu: int
     up: bool = True
-    settings: Settings = NEW_LINK  # accept_ra is left alone where IPv6 is off
+    settings: Settings = NEW_LINK  # accept_ra is left alone if IPv6 is off
 
     def born(self, group: int) -> tuple[tuple[int, Value], ...]:
-        """What a link can have from its first message. One queue, not one per possible CPU: 40 % cheaper."""
+        """Attributes of the creating message. One queue, not one per possible CPU: 40 % cheaper."""
         return (
             (IFNAME, self.link.text),
             (ADDRESS, mac(self.mac)),
@@ -77,7 +77,7 @@ class End(NamedTuple):
         )
 
     def set(self, label: str, before: Settings = NEW_LINK) -> list[Op]:
-        """Settings, then up: the kernel changes flags first when both are in one message."""
+        """Settings, then up: in one message the kernel would change flags first."""
         space, name = self.link
         ops: list[Op] = []
         if self.settings.ipv6 and not before.ipv6:
@@ -95,7 +95,7 @@ class End(NamedTuple):
         return ops
 
     def update(self, before: Self, group: int, label: str, *more: tuple[int, Value]) -> list[Op]:
-        """From `before`, the same link, to this; with `more` attributes that it has."""
+        """The steps from `before`, the same link, to this; with `more` of its attributes."""
         attrs = ((GROUP, u32(group)), (ADDRESS, mac(self.mac)), (MTU, u32(self.mtu)), *more)
         ops = [set_link(self.link, attrs, f"update {self.link}"), *self.set(label, before.settings)]
         if before.up and not self.up:
@@ -103,12 +103,12 @@ class End(NamedTuple):
         return ops
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people."""
+        """The differences, for people."""
         return fields(before, self, {"link": "", "mac": "MAC", "up": UP})
 
     @classmethod
     def of(cls, space: str, link: Link) -> End:
-        """The end that a dumped link is."""
+        """An end from a dumped link."""
         settings = link.settings
         if space == HOST and MASTER in link.attrs:
             settings = _of_port(settings)
@@ -116,7 +116,7 @@ class End(NamedTuple):
 
 
 class Veth(NamedTuple):
-    """Two ends. `a` is the host's, where there is one, else that of the smaller name."""
+    """Two ends. `a` is the host's, if there is one, else that of the smaller name."""
 
     a: End
     b: End
@@ -140,18 +140,18 @@ class Veth(NamedTuple):
 
     @property
     def within(self) -> tuple[Name, ...]:
-        # An open shell keeps a namespace alive, and with it a host's end: those are deleted, never left to
-        # the namespace.
+        # An open shell keeps a namespace alive, and with it a host's end: those are deleted explicitly, never
+        # left to the namespace.
         return () if self.a.link.space == HOST else self.needs
 
     @property
     def ends(self) -> tuple[End, ...]:
-        """What of it may carry addresses."""
+        """The ends, which may carry addresses."""
         return self.a, self.b
 
     @property
     def _label(self) -> str:
-        """What people see of it on the host: whose it is."""
+        """The alias that people see on the host: whose it is."""
         return f"netfab:{self.b.link.space.removeprefix('node ')}/{self.b.link.text}"
 
     def create(self) -> list[Op]:
@@ -168,7 +168,7 @@ class Veth(NamedTuple):
         ends = (self.a.link, self.b.link)
         doing = Words("create {}", (self,))
         born = Request(self.a.link.space, RTM_NEWLINK, NEW, body, makes=ends, doing=doing)
-        return [born, *self.b.set(self._label), *self.a.set(self._label)]  # a peer can't be born up
+        return [born, *self.b.set(self._label), *self.a.set(self._label)]  # a peer can't be created up
 
     def update(self, before: Self) -> list[Op]:
         ops: list[Op] = []
@@ -183,7 +183,7 @@ class Veth(NamedTuple):
     @classmethod
     def read(cls, dump: Dump) -> Iterator[Self]:
         # An ifindex is unique in its namespace only, so both ends must point at each other, and both be
-        # marked or at least labelled: a user's own pair inside a node may well have the same two numbers.
+        # marked or at least labelled: a user's own pair inside a node may well have the same two indexes.
         ours = [(space, link, _peer(link)) for space, link in own_links(dump) if link.kind == "veth"]
         at: dict[tuple[int, int], list[tuple[str, Link, bool]]] = {}
         for space, link, peer_index in ours:
@@ -210,7 +210,7 @@ class Veth(NamedTuple):
                 yield Name(space, link.name)
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people: by end, where it is not the one that the veth is called by."""
+        """The differences, for people; those of the end that does not name the veth begin with its link."""
         if before.b.link.space == _UNSEEN:
             yield f"the other end of {before.a.link} is not there"
             return
@@ -221,18 +221,18 @@ class Veth(NamedTuple):
             yield changed("mark", str(before.group), str(self.group))
 
     def __str__(self) -> str:
-        """By the node's end, as the host's has a name that nobody chose."""
+        """Named by the node's end, as the host's end has a generated name."""
         return f"veth {self.b.link}" if self.a.link.space == HOST else f"veth {self.a.link} - {self.b.link}"
 
 
 @cache
 def _of_port(settings: Settings) -> Settings:
-    """A bridge's port hears neither advertisements nor redirects, whatever the host's defaults."""
+    """A bridge's port accepts neither router advertisements nor redirects, whatever the host's defaults."""
     return settings._replace(accept_ra=settings.ipv6, accept_redirects=False)
 
 
 def carries_soon(link: Link) -> bool:
-    """Whether it has a carrier, and the kernel has not told all of itself so yet."""
+    """Whether it has a carrier that the kernel has not yet propagated everywhere."""
     carrier = link.flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP
     return carrier and number(link.attrs.get(OPERSTATE, b"")) != OPERSTATE_UP
 
@@ -242,5 +242,5 @@ def _peer(link: Link) -> int:
 
 
 def _place(space: str, link: Link) -> tuple[bool, str, str]:
-    """What orders the two ends: the host's first."""
+    """The sort key of the two ends: the host's first."""
     return space != HOST, space, link.name

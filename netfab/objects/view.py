@@ -22,8 +22,8 @@ class Link(NamedTuple):
     mtu: int
     up: bool  # administratively
     carrier: bool
-    master: int  # of the bridge that it is a port of, or 0
-    port_state: int  # BR_STATE_*; 0 for what is no port
+    master: int  # ifindex of the bridge that it is a port of, or 0
+    port_state: int  # BR_STATE_*; 0: not a port
     isolated: bool
     forwarding: bool  # IPv4
     rp_filter: int
@@ -34,15 +34,15 @@ class Entry(NamedTuple):
 
     family: int
     link: int
-    address: str  # of a neighbour; of a tunnel's entry the peer; else ""
+    address: str  # the neighbour's; for a tunnel's entry the peer's; else ""
     mac: str
-    fixed: bool  # permanent, or said by somebody who manages it; else learned
+    fixed: bool  # permanent, or set by a program; else learned
     failed: bool  # nobody answered
     master: bool  # of the bridge that the link is a port of
 
 
 class Listener(NamedTuple):
-    """A socket that waits for connections or datagrams."""
+    """A socket that listens for connections or datagrams."""
 
     protocol: str
     address: str  # "" for every address
@@ -57,14 +57,14 @@ class Space(NamedTuple):
     entries: tuple[Entry, ...]
     listeners: tuple[Listener, ...]
     forwarding: tuple[bool, bool]  # IPv4, IPv6
-    rp_filter: int  # of `all`: the greater of it and a link's own holds
+    rp_filter: int  # of `all`: the greater of it and a link's own applies
 
     def link(self, name: str) -> Link | None:
         """By its name."""
         return next((link for link in self.links if link.name == name), None)
 
     def at(self, ifindex: int) -> Link | None:
-        """By its number."""
+        """By its ifindex."""
         return next((link for link in self.links if link.ifindex == ifindex), None)
 
     def holder(self, address: str) -> Link | None:
@@ -83,20 +83,20 @@ class View(NamedTuple):
     """A host: the namespaces of a fabric, the host's own under "", and what was applied there."""
 
     spaces: Mapping[str, Space]
-    names: Mapping[str, Mapping[str, tuple[str, ...]]]  # of each node's hosts file; none where that is gone
+    names: Mapping[str, Mapping[str, tuple[str, ...]]]  # of each node's hosts file; none if that is gone
     programs: Mapping[str, Program]
     drift: tuple[str, ...]  # a line for each difference, as `netfab drift` prints it
     owners: Mapping[str, tuple[str, str]]  # (node, interface) that should have an address
     cables: tuple[tuple[str, str, str, str], ...]  # node and interface of both ends of each veth
-    tunnels: Mapping[str, str]  # by the bridge that it is a port of
+    tunnels: Mapping[str, str]  # by the bridge that each is a port of
     vtep: str  # this host's address on the underlay, or ""
 
 
 class Way(NamedTuple):
-    """What the kernel does with a packet: where it goes out, and to whom first; or why it does not."""
+    """How the kernel routes a packet: out of which link, to which gateway; or why it is dropped."""
 
     link: int  # 0: it is not sent
-    gateway: str  # "" where the target is on the link
+    gateway: str  # "": the target is on the link
     source: str  # the address that it is sent from, unless it has one
     local: bool
-    refusal: str  # no route · unreachable · prohibited · blackhole · rp_filter; "" where it is sent
+    refusal: str  # no route · unreachable · prohibited · blackhole · rp_filter; "": it is sent

@@ -20,7 +20,7 @@ FEATURE = "802.1q"
 
 
 class Vlan(NamedTuple):
-    """It sends with the tag, and gets what comes with it. Of one VLAN a link has at most one such."""
+    """It sends with the tag, and receives frames with it. A link has at most one for each VLAN."""
 
     end: End
     base: Name  # in the same namespace
@@ -49,12 +49,12 @@ class Vlan(NamedTuple):
 
     @property
     def ends(self) -> tuple[End, ...]:
-        """What of it carries addresses."""
+        """The end that carries addresses."""
         return (self.end,)
 
     @property
     def feature(self) -> str:
-        """What not every kernel has."""
+        """A feature that not every kernel has."""
         return FEATURE
 
     @property

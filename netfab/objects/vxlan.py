@@ -39,15 +39,15 @@ ID, MULTICAST, LINK, LOCAL, TTL, LEARNING, PORT, MULTICAST6, LOCAL6, UDP_CSUM = 
 
 
 class Vxlan(NamedTuple):
-    """A tunnel to the peers that its forwarding table names. It carries nothing but what that says.
+    """A tunnel to the peers in its forwarding table, and to nobody else.
 
-    With `learning` it also sends to where it heard from: never together with permanent entries, which the
-    kernel then takes for a reason to drop what a MAC sends that moved. With `multicast` it is a member of
-    that group, and born with it in its forwarding table as where everybody is (VxlanFdb).
+    With `learning` it also sends to peers that it heard from: never together with permanent entries, due to
+    which the kernel then drops what a MAC sends that moved. With `multicast` it is a member of that group,
+    and created with it in its forwarding table as the address of everybody (VxlanFdb).
     """
 
     end: End
-    device: Name  # that the underlay is behind
+    device: Name  # that leads to the underlay
     vni: int
     local: IPv4Address | IPv6Address  # this host's, on the underlay
     group: int
@@ -58,17 +58,17 @@ class Vxlan(NamedTuple):
 
     @property
     def for_peers(self) -> bool:
-        """Other hosts are sent to by it: it is there before what they send to."""
+        """Traffic to other hosts depends on it: it is created before what they send to."""
         return True
 
     @property
     def fixed(self) -> Hashable:  # the kernel says "Cannot change VNI", "Cannot change port"
-        # A new group is not joined before Linux 6.15.
+        # Before Linux 6.15 a changed group is not joined.
         return self.end.link, self.vni, self.port, self.local.version, self.multicast
 
     @property
     def names(self) -> tuple[Name, ...]:
-        # A second device with this VNI and port is refused, so a replacement waits for its end.
+        # A second device with this VNI and port is refused, so a replacement waits for the deletion.
         return self.end.link, Name(f"vxlan {self.end.link.space}", f"{self.port}/{self.vni}")
 
     @property
@@ -77,8 +77,8 @@ class Vxlan(NamedTuple):
 
     @property
     def after(self) -> tuple[Name, ...]:
-        # The rule that keeps strangers out is there before the tunnel is, and goes after it.
-        # So is what has it encrypted.
+        # The rule that keeps strangers out exists before the tunnel, and is deleted after it.
+        # So do its IPsec policies.
         return Name("firewall", "inet"), Name("firewall", "bridge"), Name(POLICIES, LASTING)
 
     @property

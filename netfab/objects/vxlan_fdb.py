@@ -33,13 +33,13 @@ from netfab.objects.wire import (
 from netfab.objects.xfrm import POLICIES
 from netfab.tuples import NamedTuple
 
-EVERYBODY = "00:00:00:00:00:00"  # the flood list: broadcast, multicast, and what nobody is known to have
+EVERYBODY = "00:00:00:00:00:00"  # the flood list: broadcast, multicast, unknown unicast
 
 
 class VxlanFdb(NamedTuple):
-    """One peer for a MAC; of EVERYBODY there is one for each peer, and each gets a copy.
+    """A MAC's peer; EVERYBODY has an entry for each peer, and each gets a copy.
 
-    Or all of them listen to a group: that entry comes with the tunnel, and says by which device.
+    Or a multicast group of all peers: that entry comes with the tunnel, and names the device.
     """
 
     link: Name
@@ -49,12 +49,12 @@ class VxlanFdb(NamedTuple):
 
     @property
     def for_peers(self) -> bool:
-        """Other hosts are sent to by it: it is there before what they send to."""
+        """Traffic to other hosts depends on it: it is created before what they send to."""
         return True
 
     @property
     def fixed(self) -> Hashable:
-        return self.device  # another one would be added
+        return self.device  # a change would add another one
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -67,7 +67,7 @@ class VxlanFdb(NamedTuple):
 
     @property
     def after(self) -> tuple[Name, ...]:
-        # Nothing goes to a peer before it is encrypted, where it is to be.
+        # Nothing is sent to a peer unencrypted that should be encrypted.
         return (Name(POLICIES, LASTING),)
 
     @property
@@ -109,7 +109,7 @@ class VxlanFdb(NamedTuple):
 
 
 def _written_by_frr(dump: Dump) -> frozenset[Name]:
-    """Tunnels whose flood list is FRR's own: others tell it who is to be there."""
+    """Tunnels whose flood list is FRR's own: its peers announce who belongs there."""
     vnis = vnis_told(dump.bgp)
     return frozenset(
         Name(HOST, link.name)

@@ -39,15 +39,15 @@ NEXTHOP = Struct("=HBBi")  # rtnexthop: len, flags, hops, ifindex
 _HEADER = Struct("=IHHII")  # nlmsghdr: len, type, flags, seq, pid
 _U32 = Struct("=I")
 
-MARK = 0x6E  # 'n': IFA_PROTO and rtm_protocol of what netfab made
+MARK = 0x6E  # 'n': IFA_PROTO and rtm_protocol of what netfab added
 
-# A tuple is nested attributes, a Body or Hops; mypy has no recursive NamedTuple to say so with.
+# A tuple is nested attributes, a Body or Hops; mypy can't express a recursive NamedTuple.
 Value = bytes | str | Name | tuple  # type: ignore[type-arg]
 Resolve = Callable[[Name], int]
 
 
 class Body(NamedTuple):
-    """A fixed header and the attributes behind it. A Name among the header's fields stands for its number."""
+    """A fixed header and the attributes after it. A Name among the header's fields stands for its number."""
 
     header: Struct
     fields: tuple[int | Name, ...]
@@ -61,9 +61,9 @@ class Hops(NamedTuple):
 
 
 class Words(NamedTuple):
-    """A text that is put together when somebody reads it: hardly any request is refused."""
+    """A text that is formatted only when read: hardly any request is refused."""
 
-    form: str  # as str.format has it
+    form: str  # for str.format
     parts: tuple[object, ...]
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Words(NamedTuple):
 class Request(NamedTuple):
     """One message to rtnetlink; links that it `makes` get their ifindex when it is encoded.
 
-    `ifindex`: the one that it had best be, where nobody has it.
+    `ifindex`: the preferred one, if it is free.
     """
 
     space: str
@@ -82,10 +82,10 @@ class Request(NamedTuple):
     body: Body
     makes: tuple[Name, ...] = ()
     doing: str | Words = ""  # for the error message, in the words of the plan
-    ends: bool = False  # part of a delete, though not by its type: fine when what it is about is gone
-    there: bool = False  # fine when what it makes is there already
+    ends: bool = False  # part of a delete, though not by its type: fine if its object is gone
+    there: bool = False  # fine if what it makes exists already
     ifindex: int = 0
-    alone: bool = False  # sent when all before it was done; else the kernel goes on behind a refusal
+    alone: bool = False  # sent when all before it succeeded; else the kernel goes on after a refusal
 
 
 def u8(value: int) -> bytes:
@@ -94,7 +94,7 @@ def u8(value: int) -> bytes:
 
 
 def u16(value: int) -> bytes:
-    """Two bytes in the machine's order, as `number` reads them."""
+    """Two bytes in host byte order, as `number` reads them."""
     return value.to_bytes(2, "little")
 
 
@@ -129,12 +129,12 @@ def attributes(attrs: tuple[tuple[int, Value], ...], resolve: Resolve) -> bytes:
 
 @cache
 def _attribute(size: int) -> Struct:
-    """An attribute with that many bytes in it: rtattr, these, padding."""
+    """An attribute with a value of that many bytes: rtattr, value, padding."""
     return Struct(f"=HH{size}s{-size & 3}x")
 
 
 def no_name(name: Name) -> int:
-    """For messages that mean nothing by its name."""
+    """For messages that contain no names."""
     raise LookupError(name)
 
 
@@ -172,16 +172,16 @@ def messages(data: bytes) -> list[tuple[int, int, int, int, int]]:
 
 
 class _Layout(NamedTuple):
-    """Where the attributes of a message lie, as two formats that read them without a loop."""
+    """Where a message's attributes are, as two formats that read them without a loop."""
 
     headers: Struct
-    expected: tuple[int, ...]  # what `headers` reads where the attributes lie so
+    expected: tuple[int, ...]  # what `headers` reads from a message with this layout
     paths: tuple[int, ...]
     values: Struct
 
     @classmethod
     def of(cls, start: int, found: list[_Found], wanted: frozenset[int] | None) -> _Layout:
-        """Of attributes that were found behind `start`."""
+        """The layout of attributes that were found after `start`."""
         kept = [one for one in found if wanted is None or one.path in wanted]
         return cls(
             _format(start, [(one.begin - 4, one.begin, "I") for one in found]),
@@ -201,7 +201,7 @@ class _Found(NamedTuple):
 
 
 def _format(at: int, parts: list[tuple[int, int, str]]) -> Struct:
-    """What reads, behind `at`, the parts from a beginning to an end, each by its own format."""
+    """A format that reads parts after `at`, given by begin, end and format each."""
     out = "="
     for begin, end, code in parts:
         out += f"{begin - at}x{code}"
@@ -209,12 +209,12 @@ def _format(at: int, parts: list[tuple[int, int, str]]) -> Struct:
     return Struct(out)
 
 
-_LAYOUTS: dict[tuple[int, frozenset[int] | None], list[_Layout]] = {}  # by the length of what they are of
-_FEW = 8  # layouts of one length that are remembered: names are padded, so each length of theirs has its own
+_LAYOUTS: dict[tuple[int, frozenset[int] | None], list[_Layout]] = {}  # by the length of the attributes
+_FEW = 8  # layouts cached for one length: names are padded, so each of their lengths has its own
 
 
 def inside(*kinds: int) -> int:
-    """The path to a nested attribute, the outermost type first, as `parse` has it: that of no type alone."""
+    """The path to a nested attribute, the outermost type first, as in `parse`; equal to no type."""
     path = 0
     for kind in kinds:
         path = path << 16 | kind
@@ -222,7 +222,7 @@ def inside(*kinds: int) -> int:
 
 
 def parse(data: bytes, start: int, end: int, wanted: frozenset[int] | None = None) -> dict[int, bytes]:
-    """Attributes by type, the last of a type winning; nested ones stay bytes until somebody parses them.
+    """Attributes by type, the last of a type winning; nested ones stay bytes.
 
     `wanted` as in `located`.
     """
@@ -234,9 +234,9 @@ def located(
 ) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
     """Types and values of attributes, in order.
 
-    With `wanted` only those types, and those that are nested by their paths, and no further than the last of
-    them that is found: a link has forty attributes. What is wanted has nothing wanted inside. Most messages
-    of one length have their attributes in the same few ways, which are remembered.
+    With `wanted` only those types, nested ones by their paths, up to the last one found: a link has forty
+    attributes. A wanted attribute has no wanted one inside. Most messages of one length have one of a few
+    layouts, which are cached.
     """
     layouts = _LAYOUTS.setdefault((end - start, wanted), [])
     for layout in layouts:
@@ -276,7 +276,7 @@ def _found(data: bytes, start: int, end: int, wanted: frozenset[int] | None, out
 
 @cache
 def _ways(wanted: frozenset[int], outer: int) -> frozenset[int]:
-    """The paths, one step inside of `outer`, that are wanted or lead to what is."""
+    """The paths, one level inside `outer`, that are wanted or lead to a wanted one."""
     ways = set()
     for path in wanted:
         while path and path >> 16 != outer:
@@ -302,7 +302,7 @@ def parse_hops(data: bytes) -> Iterator[tuple[int, int, dict[int, bytes]]]:
 
 
 def number(data: bytes) -> int:
-    """An unsigned integer of any size in the machine's order (little endian on all that netfab supports)."""
+    """An unsigned integer of any size in host byte order (little endian on all that netfab supports)."""
     return int.from_bytes(data, "little")
 
 

@@ -23,13 +23,13 @@ STATES, POLICIES = "esp", "ipsec"  # the spaces of their names
 SELECTOR = Struct("=16s16s2s2s2s2sHBBB3xiI")
 ID = Struct("=16s4sB3x")  # xfrm_id: daddr, spi, proto
 STATE_ID = Struct("=16s4sHBx")  # xfrm_usersa_id: daddr, spi, family, proto
-# xfrm_usersa_info, behind selector and id: saddr, limits, counters, statistics, seq, reqid, family, mode,
+# xfrm_usersa_info, after selector and id: saddr, limits, counters, statistics, seq, reqid, family, mode,
 # replay window, flags
 STATE = Struct("=16s64s32s12sIIHBBB7x")
-# xfrm_userpolicy_info, behind the selector: limits, counters, priority, index, dir, action, flags, share
+# xfrm_userpolicy_info, after the selector: limits, counters, priority, index, dir, action, flags, share
 POLICY = Struct("=64s32sIIBBBB4x")
-POLICY_ID = Struct("=IB3x")  # xfrm_userpolicy_id, behind the selector: index, direction
-# xfrm_user_tmpl, behind the id: family, saddr, reqid, mode, share, optional, algorithms of three sorts
+POLICY_ID = Struct("=IB3x")  # xfrm_userpolicy_id, after the selector: index, direction
+# xfrm_user_tmpl, after the id: family, saddr, reqid, mode, share, optional, algorithms of three kinds
 TEMPLATE = Struct("=H2x16sIBBBxIII")
 ALGORITHM = Struct("=64sII")  # xfrm_algo_aead: name, bits of the key and of the check value
 REPLAY = Struct("=IIIIII")  # xfrm_replay_state_esn: words of the bitmap, oseq, seq, their high halves, window
@@ -39,7 +39,7 @@ AnyAddress = IPv4Address | IPv6Address
 
 
 class XfrmMessage(NamedTuple):
-    """A state or a policy, of a dump."""
+    """A state or a policy from a dump."""
 
     type: int  # NEWSA, NEWPOLICY
     header: bytes
@@ -47,12 +47,12 @@ class XfrmMessage(NamedTuple):
 
 
 def body(header: bytes, *attrs: tuple[int, bytes]) -> bytes:
-    """What a message says."""
+    """The body of a message."""
     return header + attributes(attrs, no_name)
 
 
 def packed(address: AnyAddress) -> bytes:
-    """Sixteen bytes."""
+    """The address in sixteen bytes."""
     return address.packed.ljust(16, b"\0")
 
 

@@ -17,7 +17,7 @@ _ALL = 0xFFFFFFFF  # algorithms
 
 
 class XfrmPolicy(NamedTuple):
-    """For what comes in (xfrm.IN) or goes out (xfrm.OUT). No state with its reqid: nothing passes."""
+    """A policy for input (xfrm.IN) or output (xfrm.OUT). Without a state of its reqid, nothing passes."""
 
     direction: int
     source: IPv4Address | IPv6Address
@@ -77,7 +77,7 @@ class XfrmPolicy(NamedTuple):
 
     @classmethod
     def of(cls, message: xfrm.XfrmMessage) -> Self:
-        """Any policy, as what it is about."""
+        """Any policy, reduced to its selector and reqid."""
         selector = xfrm.SELECTOR.unpack_from(message.header)
         to, of, port, family = selector[0], selector[1], selector[2], selector[6]
         direction = xfrm.POLICY.unpack_from(message.header, xfrm.SELECTOR.size)[4]
@@ -94,11 +94,11 @@ class XfrmPolicy(NamedTuple):
 
 
 def policy_name(direction: int, source: xfrm.AnyAddress, destination: xfrm.AnyAddress, port: int) -> Name:
-    """What no two policies of a host share."""
+    """A name that is unique among a host's policies."""
     return Name(xfrm.POLICIES, f"{_DIRECTIONS.get(direction, 'forward')} {source} > {destination} udp/{port}")
 
 
 def reqid_of(message: xfrm.XfrmMessage) -> int:
-    """Whose it is: that of the states that the policy asks for; 0: of none."""
+    """The reqid of the states that the policy requires, which marks the owner; 0: none."""
     templates = message.attrs.get(xfrm.TEMPLATES)
     return int(xfrm.TEMPLATE.unpack_from(templates, xfrm.ID.size)[2]) if templates else 0

@@ -14,16 +14,16 @@ from netfab.tuples import NamedTuple
 
 ALGORITHM = "rfc4106(gcm(aes))"
 KEY = 36  # bytes: of AES-256, and the salt of its nonces
-_CHECK = 128  # bits that tell whether a packet is whole
-_ESN = 128  # XFRM_STATE_ESN: numbers of 64 bits, which no link sends out of
-WINDOW = 1024  # packets that may overtake another
+_CHECK = 128  # bits of the integrity check value
+_ESN = 128  # XFRM_STATE_ESN: 64-bit sequence numbers, which no link exhausts
+WINDOW = 1024  # packets by which another may be overtaken
 
 
 class XfrmState(NamedTuple):
-    """A key, and how far the packets are counted that it was used for.
+    """A key, and the sequence number of its packets.
 
-    It is known as the fabric's by its reqid, which policies ask for. One that only sends needs no window, and
-    has one of 1 packet: the kernel takes no 0 with such numbers.
+    Its reqid, which policies require, marks it as the fabric's. One that only sends needs no replay window,
+    and has one of 1 packet: with ESN the kernel refuses 0.
     """
 
     source: IPv4Address | IPv6Address
@@ -35,7 +35,7 @@ class XfrmState(NamedTuple):
 
     @property
     def for_peers(self) -> bool:
-        """What receives is there before the peer sends by it."""
+        """The receiving state exists before the peer sends with it."""
         return self.window > 1
 
     @property
@@ -60,7 +60,7 @@ class XfrmState(NamedTuple):
 
     @property
     def feature(self) -> str:
-        """What not every kernel has."""
+        """A feature that not every kernel has."""
         return xfrm.FEATURE
 
     @property
@@ -69,7 +69,7 @@ class XfrmState(NamedTuple):
         return self._replace(key="")
 
     def differs_from(self, before: Self) -> Iterator[str]:
-        """What is different, for people: of keys only that they are."""
+        """The differences, for people: of keys only that they differ."""
         if self.key != before.key:
             yield "key"
         for field in ("source", "reqid", "window"):
@@ -81,7 +81,7 @@ class XfrmState(NamedTuple):
         return [self.request()]
 
     def request(self) -> Xfrm:
-        """The message that makes it."""
+        """The message that creates it."""
         family, key = xfrm.family_of(self.source), bytes.fromhex(self.key)
         header = (
             bytes(xfrm.SELECTOR.size)
@@ -115,7 +115,7 @@ class XfrmState(NamedTuple):
 
     @classmethod
     def of(cls, message: xfrm.XfrmMessage) -> Self:
-        """A state of any mode and with any key."""
+        """From a message about a state of any mode and with any key."""
         _, spi, _ = xfrm.ID.unpack_from(message.header, xfrm.SELECTOR.size)
         here = xfrm.SELECTOR.size + xfrm.ID.size
         source, *_, reqid, family, _, _, _ = xfrm.STATE.unpack_from(message.header, here)
@@ -138,7 +138,7 @@ class XfrmState(NamedTuple):
 
 
 def state_name(destination: xfrm.AnyAddress, spi: int) -> Name:
-    """What no two states of a host share."""
+    """A name that is unique among a host's states."""
     return Name(xfrm.STATES, f"{destination} {spi:#010x}")
 
 
