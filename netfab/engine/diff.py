@@ -143,7 +143,7 @@ def counts_of(changes: Iterable[Change]) -> Mapping[str, int]:
 def describe(changes: Iterable[Change], called: Mapping[Name, str] = _NOTHING) -> list[dict[str, Any]]:
     """Changes as plain data, for people and for JSON: a replacement is one, not a delete and a create.
 
-    called: what people call links that the changes don't make, and whose names say nothing.
+    called: names for people of links that the changes don't create and whose own names say nothing.
     """
     found: dict[Name, dict[str, Any]] = {}
     changes = list(changes)
@@ -166,7 +166,7 @@ def describe(changes: Iterable[Change], called: Mapping[Name, str] = _NOTHING) -
 
 
 def _called(objects: Iterable[Any]) -> Iterator[tuple[Name, str]]:
-    """What has names by which it is not told: nf8f58744ebaf5 is `eth0 of web`."""
+    """Links with generated names, and their names for people: nf8f58744ebaf5 is `eth0 of web`."""
     for one in objects:
         said = str(one).partition(" ")[2]
         yield from ((name, said) for name in one.names if name.text not in said)
@@ -175,12 +175,12 @@ def _called(objects: Iterable[Any]) -> Iterator[tuple[Name, str]]:
 def order(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
     """Phases: the changes of one may run in any order, or at once.
 
-    - Making and updating wait for the making, or the update, of what is needed and of what it comes after: a
-      route needs its link up, a port's rules must be there before the port is.
-    - Ending, and an update that lets go of a name, waits for all who needed it, and for the end of what came
-      after it.
-    - Making a name waits until its former holder has let go of it; a silent delete lets go when what it dies
-      with has ended.
+    - Creating and updating wait for the creation, or the update, of what is needed and of what comes before:
+      a route needs its link up, a port's rules must exist before the port does.
+    - Deleting, and an update that releases a name, waits for all that needed it, and for the deletion of
+      what came after it.
+    - Creating a name waits until its former holder has released it; a silent delete releases it when what it
+      ends with is deleted.
     """
     prerequisites = _prerequisites(changes)
     blocks: list[list[int]] = [[] for _ in prerequisites]
@@ -288,7 +288,7 @@ def _wait_for_what_is_needed(
 def _wait_for_dependants(
     changes: Sequence[Change], enders: dict[Name, list[int]], prerequisites: list[set[int]]
 ) -> None:
-    """The second rule; what ends silently waits for nobody who needed it."""
+    """The second rule; a silent delete does not wait for those that needed it."""
     users = _by_name(
         () if change.before is None or change.silent else change.before.needs for change in changes
     )
@@ -297,7 +297,7 @@ def _wait_for_dependants(
         for index in enders.get(name, ()):
             if not changes[index].silent:
                 prerequisites[index].update(those)
-    whole: dict[str, int] = {}  # by space: the entry for all that came after it
+    whole: dict[str, int] = {}  # by space: the entry for all changes that come after it
     for name, those in followers.items():
         if name.text == LASTING:
             whole[name.space] = len(prerequisites)

@@ -31,9 +31,9 @@ from netfab.system.process import close_on_exec_from
 from netfab.system.replace import replace_file
 from netfab.tuples import NamedTuple
 
-LONG = 2.0  # seconds of waiting, after which that is said
-PATIENCE = 30.0  # seconds until somebody must have offered a lease
-FAREWELL = 5.0  # seconds for giving it back
+LONG = 2.0  # seconds of waiting, after which we say so
+PATIENCE = 30.0  # seconds until a lease must be obtained
+FAREWELL = 5.0  # seconds to release it
 _PROGRAMS = {
     "udhcpc": (
         ("/sbin/udhcpc",),
@@ -46,7 +46,7 @@ _PROGRAMS = {
 }
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _PRIVATE = ("/run", "/var/lib/dhcp", "/var/lib/dhcpcd", "/var/lib/dhcpcd5")
-# What each of the three calls with its own words for the same: an address is here, or is no more.
+# Our script, called by each of the three in its own terms: an address was obtained, or lost.
 _SCRIPT = """\
 #!/bin/sh
 gateway={gateway} bound={bound}
@@ -78,7 +78,7 @@ exit 0
 
 
 class Client(NamedTuple):
-    """One that runs: what was asked for, as its object's fields, and the program that does it."""
+    """A running client: what was requested, as its object's fields, and its program."""
 
     asked: list[Any]
     program: str
@@ -110,7 +110,7 @@ def key_of(space: str, link: str) -> str:
 
 
 def read(directory: str) -> Iterator[Client]:
-    """Every client that lives."""
+    """Every running client."""
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for name in sorted(entry.name for entry in entries if entry.name.endswith(".json")):
             client = _client(f"{directory}/{name}")
@@ -136,11 +136,11 @@ def start(
     """Start a client in that network namespace, and return when it has a lease.
 
     `check` is called while we wait, and raises when a signal has come;
-    `waiting_for` is told, once, when it takes long. Raises Unsupported without a client,
-    NetfabError when nobody offers a lease.
+    `waiting_for` is called, once, if it takes long. Raises Unsupported without a client,
+    NetfabError if nobody offers a lease.
     """
     name, command = _program(wanted.client)
-    stop(directory, wanted.key)  # what a command that was killed has left
+    stop(directory, wanted.key)  # what a killed command left
     place = f"{directory}/{wanted.key}"
     os.makedirs(place, 0o700, exist_ok=True)
     script = _SCRIPT.replace("{gateway}", str(int(wanted.gateway))).replace("{bound}", f"{place}/bound")
@@ -156,8 +156,8 @@ def start(
         _wait_for_lease(wanted, netns, child, check, waiting_for, place)
     except BaseException:
         stop(directory, wanted.key)
-        with suppress(ChildProcessError):  # it has ended, and was waited for
-            if os.waitpid(child, os.WNOHANG) == (0, 0):  # it had not said yet who it is
+        with suppress(ChildProcessError):  # it has ended, and was reaped
+            if os.waitpid(child, os.WNOHANG) == (0, 0):  # it had not recorded itself yet
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
             stop(directory, wanted.key)
@@ -165,7 +165,7 @@ def start(
 
 
 def _program(client: str) -> tuple[str, tuple[str, ...]]:
-    """The first client that there is, and how it is called. Raises Unsupported."""
+    """The first client that is installed, and its command. Raises Unsupported."""
     for name in _PROGRAMS if client == "dhcp" else (client,):
         for command in _PROGRAMS[name]:
             if os.access(command[0], os.X_OK):
@@ -177,10 +177,10 @@ def _program(client: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _arguments(name: str, wanted: Wanted, place: str) -> list[str]:
-    """In the foreground, with our script, and its files where only it looks."""
+    """To run it in the foreground, with our script, and its files in a private place."""
     script, conf = f"{place}/script", f"{place}/conf"
     if name == "udhcpc":
-        patience = ["-t", "10", "-T", "1", "-A", "2"]  # ask ten times, a second apart; again after two
+        patience = ["-t", "10", "-T", "1", "-A", "2"]  # ten requests, a second apart; again after two
         told = ["-x", f"hostname:{wanted.hostname}"] if wanted.hostname else []
         return ["-f", "-R", *patience, "-s", script, *told, *wanted.options, "-i", wanted.interface]
     if name == "dhclient":
@@ -190,7 +190,7 @@ def _arguments(name: str, wanted: Wanted, place: str) -> list[str]:
 
 
 def _configuration(name: str, hostname: str) -> str:
-    """What a client has no option for: our script sets the address, and nobody has to be asked about it."""
+    """Settings without an option: our script sets the address, which needs no duplicate detection."""
     if name == "dhclient":
         told = f'send host-name "{hostname}";\n' if hostname else ""
         return f"{told}request subnet-mask, routers;\n"
@@ -198,7 +198,7 @@ def _configuration(name: str, hostname: str) -> str:
 
 
 def _become(argv: list[str], directory: str, wanted: Wanted, name: str, netns: int) -> None:
-    """In the child: enter, say who we are, and become the client. Never returns."""
+    """In the child: enter the namespace, record ourselves, and become the client. Never returns."""
     try:
         os.setsid()
         linux.setns(netns, linux.CLONE_NEWNET)
@@ -222,7 +222,7 @@ def _become(argv: list[str], directory: str, wanted: Wanted, name: str, netns: i
 
 
 def _hide_the_hosts_files(directory: str) -> None:
-    """Its /run, state and resolv.conf are nobody else's: leases of two guests' eth1 must not meet."""
+    """Its /run, state and resolv.conf are private: leases of two guests' eth1 must not be mixed up."""
     ours = os.open(directory, os.O_PATH | os.O_DIRECTORY)
     for path in _PRIVATE:
         if os.path.isdir(path):
@@ -242,8 +242,8 @@ def _wait_for_lease(
     waiting_for: Callable[[str], None],
     place: str,
 ) -> None:
-    """Until the script has done what a lease asks for. Raises NetfabError, and what `check` raises."""
-    now, silent = monotonic(), True  # before each look: what came while we did not run is no less there
+    """Wait until the script has applied a lease. Raises NetfabError, and what `check` raises."""
+    now, silent = monotonic(), True  # before each check: what came while we were not scheduled counts
     deadline = now + PATIENCE
     with linux.in_network(netns):
         monitor = Monitor()
@@ -274,7 +274,7 @@ def _last_words(place: str) -> str:
 
 
 def stop(directory: str, key: str) -> None:
-    """Give the lease back, as far as the network is still there, and end the client; none is fine."""
+    """Release the lease, if the network still exists, and end the client, if there is one."""
     client, place = _client(f"{directory}/{key}.json"), f"{directory}/{key}"
     if client is not None and client.lives:
         if client.program == "dhclient":
@@ -284,13 +284,13 @@ def stop(directory: str, key: str) -> None:
     for name in (f"{key}.json", f"{key}.json.new"):
         with suppress(FileNotFoundError):
             os.unlink(f"{directory}/{name}")
-    with suppress(OSError):  # others are there
+    with suppress(OSError):  # others' files are there
         os.rmdir(directory)
         os.rmdir(os.path.dirname(directory))
 
 
 def _release(client: Client, place: str) -> None:
-    """dhclient gives a lease back by a second process, in the network of the first; dhclient(8), -r."""
+    """dhclient releases a lease by a second process, in the network of the first; dhclient(8), -r."""
     name, command = _program(client.program)
     interface = client.asked[0][1]
     wanted = Wanted("", interface, name, (), "", False, ())
@@ -321,14 +321,14 @@ def _ends_within(pidfd: int, seconds: float) -> bool:
 
 
 def _end(client: Client) -> None:
-    """Ask it to give the lease back and go; after a while it goes anyhow."""
+    """Ask it to release the lease and end; after a while, kill it."""
     asked = signal.SIGALRM if client.program == "dhcpcd" else signal.SIGTERM  # dhcpcd(8): release and exit
     for number in (asked, signal.SIGKILL):
         with suppress(ProcessLookupError):
             pidfd = os.pidfd_open(client.pid)
-            if client.lives:  # else its number is another's by now
+            if client.lives:  # else its PID may be another's by now
                 signal.pidfd_send_signal(pidfd, number)
             if _ends_within(pidfd, FAREWELL if client.lives else 0):
                 break
-    with suppress(ChildProcessError):  # it was started by this command
+    with suppress(ChildProcessError):  # it is this command's child
         os.waitpid(client.pid, 0)

@@ -15,13 +15,13 @@ from netfab.tuples import NamedTuple
 
 
 class Engine(NamedTuple):
-    """The daemon that listens at a socket."""
+    """The daemon that listens on a socket."""
 
     kind: str  # "docker" or "podman"
     socket: str
 
     def candidates(self) -> Iterator[Candidate]:
-        """Its containers, those that ended, too. Raises NoAnswer, OSError."""
+        """Its containers, also the stopped ones. Raises NoAnswer, OSError."""
         listed = daemon.get(self.socket, "/containers/json?all=1")
         if not isinstance(listed, list):
             raise NoAnswer(self.socket, "answers with something else than a list of containers")
@@ -55,5 +55,5 @@ class Engine(NamedTuple):
 
 
 def _state_in(value: Any) -> str:
-    """The word that Docker has for it; "" for what is none."""
+    """Docker's word for the state; "" if invalid."""
     return value if isinstance(value, str) and value.isalpha() and len(value) < 32 else ""

@@ -16,25 +16,25 @@ from netfab.kernel.netlink import Monitor
 from netfab.system.files import IN_CREATE, IN_DELETE, IN_MOVED_TO, watch, watch_init
 from netfab.system.poll import readable
 
-_QUESTION = b"GET /events HTTP/1.0\r\nHost: localhost\r\n\r\n"  # an answer without an end
+_QUESTION = b"GET /events HTTP/1.0\r\nHost: localhost\r\n\r\n"  # the answer does not end
 _SWALLOWED = 1 << 16  # bytes at a time: nobody reads them
 
 
 class Events:
-    """Everything that is listened to. A context manager is not needed: it lives as long as `netfab watch`."""
+    """All event sources. No context manager: it lives as long as `netfab watch`."""
 
     def __init__(self, daemons: Iterable[str], directories: Iterable[str]) -> None:
         self._monitor = Monitor()
         self._streams: dict[str, socket.socket] = {}
         self._daemons = tuple(daemons)
         self._directories = tuple(directories)
-        self._heard: set[str] = set()  # directories that are listened to
+        self._heard: set[str] = set()  # directories that are watched
         self._files = watch_init()
 
     def wait(self, seconds: float, ends: Iterable[int] = (), wake: int | None = None) -> bool:
-        """Return when something happened, at most that long; whether it was `wake` that became readable.
+        """Wait for an event, at most that long; whether `wake` became readable.
 
-        `ends` are pidfds of processes whose end is one.
+        `ends` are pidfds of processes whose end is an event.
         """
         self._listen()
         streams = (stream.fileno() for stream in self._streams.values())
@@ -44,7 +44,7 @@ class Events:
         return wake in ready
 
     def _listen(self) -> None:
-        """To whoever is there by now."""
+        """Listen to the sources that exist by now."""
         for path in self._daemons:
             if path not in self._streams:
                 with suppress(OSError):
@@ -56,7 +56,7 @@ class Events:
                     self._heard.add(directory)
 
     def _swallow(self) -> None:
-        """Everything that was said so far."""
+        """Discard everything received so far."""
         self._monitor.drain()
         with suppress(BlockingIOError):
             while os.read(self._files, _SWALLOWED):

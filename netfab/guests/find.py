@@ -26,13 +26,13 @@ _WORDS = f"a name, the beginning of an id, or one of {', '.join(f'{kind}:…' fo
 def find(word: str, sources: Sources) -> Guest:
     """The guest that is meant by `docker:web`, `web`, `3f2a`, `shop/web`, `netns:x`, `/a/path`, `pid:1234`.
 
-    A whole id or a name goes before the beginning of an id. Raises NoGuest, GuestGone, NoAnswer.
+    A whole id or a name takes precedence over a prefix of an id. Raises NoGuest, GuestGone, NoAnswer.
     """
     return finder(sources)(word)
 
 
 def finder(sources: Sources) -> Callable[[str], Guest]:
-    """`find` for many words: whoever has a list of guests is asked for it once."""
+    """`find` for many words: each source is asked for its list only once."""
     ask = _asked_once(sources)
 
     def found(word: str) -> Guest:
@@ -46,7 +46,7 @@ def finder(sources: Sources) -> Callable[[str], Guest]:
 
 
 def meant(word: str, sources: Sources) -> Candidate:
-    """What `find` asks for its process, be there one or not. Raises NoGuest."""
+    """The candidate that `find` would choose, running or not. Raises NoGuest."""
     return _meant(word, sources, _asked_once(sources))
 
 
@@ -62,9 +62,9 @@ def _meant(word: str, sources: Sources, ask: Callable[[str], _Answers]) -> Candi
 
 
 def everyone(sources: Sources) -> Iterator[Guest]:
-    """Every guest that runs; who does not answer, or can't be entered, is left out.
+    """Every running guest; those that don't answer or can't be entered are left out.
 
-    So are names that `ip netns` lists of namespaces that are somebody's already: Podman's, netfab's.
+    So are names that `ip netns` lists for namespaces listed already: Podman's, netfab's.
     """
     seen: set[int] = set()
     for candidate in _Answers("", sources).candidates:
@@ -89,7 +89,7 @@ def _kind_and_name(word: str) -> tuple[str, str]:
 
 
 def _given(kind: str, name: str, sources: Sources) -> Candidate | None:
-    """What needs no list: the number of a process, a path."""
+    """A candidate that needs no list: a PID, a path."""
     if kind == "pid":
         return Candidate(Processes(), name)
     if kind == "netns" and name.startswith("/"):
@@ -98,7 +98,7 @@ def _given(kind: str, name: str, sources: Sources) -> Candidate | None:
 
 
 class _Answers:
-    """What everybody said who knows guests of that kind, or of any for ""."""
+    """The answers of all sources of guests of that kind, or of any for ""."""
 
     def __init__(self, kind: str, sources: Sources) -> None:
         self.kind = kind
@@ -109,7 +109,7 @@ class _Answers:
             self._ask(source)
 
     def _ask(self, source: Source) -> None:
-        # Podman's containers are told by its service, by its files and by the runtime: once will do.
+        # Podman's containers are listed by its service, its files and the runtime: keep one of each.
         known = {candidate.id for candidate in self.candidates if is_full_id(candidate.id)}
         try:
             found = [candidate for candidate in source.candidates() if candidate.id not in known]
@@ -128,11 +128,11 @@ class _Answers:
             self._said[source.kind] = f"{count} known"
 
     def called(self, word: str) -> Sequence[Candidate]:
-        """Those of which the word is the whole id, or a name."""
+        """Those whose whole id, or a name, is the word."""
         return self._by_name.get(word, ())
 
     def beginning(self, word: str) -> Sequence[Candidate]:
-        """Those of which the word begins an id that nobody types whole."""
+        """Those with a long id that begins with the word."""
         return [one for one in self.candidates if is_full_id(one.id) and one.id.startswith(word)]
 
     @cached_property
@@ -149,7 +149,7 @@ class _Answers:
 
     @property
     def certain(self) -> bool:
-        """Whether what nobody named is nowhere: containers may outlive a daemon that does not run."""
+        """Whether a guest that nobody listed does not exist: containers may outlive their daemon."""
         return not {"not running", "root's to ask"} & set(self._said.values())
 
     def __str__(self) -> str:
@@ -157,7 +157,7 @@ class _Answers:
 
 
 def _chosen(name: str, answers: _Answers) -> Candidate:
-    """The one that is meant. Raises NoGuest, also while somebody does not answer who might know another."""
+    """The one that is meant. Raises NoGuest, also if a source that might know another does not answer."""
     if answers.failures:
         raise NoGuest(
             f"what {name} means can't be told: {answers.failures[0]}",

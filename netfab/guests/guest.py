@@ -15,7 +15,7 @@ from netfab.system.proc import start_ticks
 from netfab.tuples import NamedTuple
 
 _FULL_ID = re.compile("[0-9a-f]{64}")
-_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.+-]{0,1023}")  # what Docker, Podman, crun or runc may give
+_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.+-]{0,1023}")  # what Docker, Podman, crun or runc permit
 _RUNNING = ("running", "paused")
 
 
@@ -23,20 +23,20 @@ class Guest(NamedTuple):
     """One run of something that has a network namespace of its own."""
 
     kind: str  # docker, podman, crun, runc, lxc, pid, netns or netfab
-    id: str  # what identifies it for ever: a whole container id, an LXC name, "1234", "shop/web", a path
-    name: str  # what people call it; the id where there is nothing else
-    pid: int | None  # its first process, as we number processes; None for a namespace that has a path
+    id: str  # its lasting identity: a whole container id, an LXC name, "1234", "shop/web", a path
+    name: str  # what people call it; the id if there is nothing else
+    pid: int | None  # its first process, in our PID namespace; None for a namespace given by a path
     started: str  # which run of it: the process's start in clock ticks since boot, or the namespace's inode
-    path: str  # opens its network namespace
+    path: str  # of its network namespace
 
     @property
     def label(self) -> str:
-        """How it is written so that it means nothing else."""
+        """Its unambiguous notation."""
         return f"{self.kind}:{self.id}"
 
 
 def as_found(label: str, pid: int, started: str, path: str) -> Guest:
-    """A guest that was found before, as it was kept; a `pid` of 0 is none."""
+    """A guest that was found before, from its record; a `pid` of 0 means none."""
     kind, _, identity = label.partition(":")
     return Guest(kind, identity, identity, pid or None, started, path)
 
@@ -47,7 +47,7 @@ class Candidate(NamedTuple):
     source: Source
     id: str
     names: tuple[str, ...] = ()
-    state: str = ""  # in its manager's word; "" where a list does not tell
+    state: str = ""  # in its manager's word; "": the list does not tell
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class Candidate(NamedTuple):
 
     @property
     def may_run(self) -> bool:
-        """Whether it is worth asking for its process."""
+        """Whether it may have a process."""
         return self.state in ("", *_RUNNING)
 
     def guest(self) -> Guest:
@@ -69,37 +69,37 @@ class Candidate(NamedTuple):
 
 
 class Source(Protocol):
-    """Who knows guests of one kind."""
+    """A source of guests of one kind."""
 
     @property
     def kind(self) -> str:
-        """The prefix that means only these."""
+        """The prefix that selects only these."""
 
     def candidates(self) -> Iterable[Candidate]:
-        """All that it knows. Raises OSError where there is no such manager; NoAnswer."""
+        """All that it knows. Raises OSError if there is no such manager; NoAnswer."""
 
     def guest(self, candidate: Candidate) -> Guest:
         """As it runs now. Raises NoGuest, GuestGone, NoAnswer, OSError."""
 
 
 def short_label(label: str) -> str:
-    """For people: of a full id the first twelve digits, as docker has it."""
+    """For people: a full id is cut to its first twelve digits, as by docker."""
     kind, _, text = label.partition(":")
     return f"{kind}:{text[:12]}" if is_full_id(text) else label
 
 
 def is_full_id(text: str) -> bool:
-    """Whether that is a container's id as Docker and Podman give it: no two in the world are equal."""
+    """Whether that is a container id of Docker or Podman, which is globally unique."""
     return _FULL_ID.fullmatch(text) is not None
 
 
 def is_name(text: str) -> bool:
-    """Whether a manager of containers could have given that name."""
+    """Whether a container manager permits that name."""
     return _NAME.fullmatch(text) is not None
 
 
 def names_in(value: Any) -> tuple[str, ...]:
-    """The names in a list from elsewhere, without what can't be one (Docker's links to others: /a/b)."""
+    """The names in a foreign list, without invalid ones (Docker's links to others: /a/b)."""
     listed = value if isinstance(value, list) else []
     return tuple(
         name.removeprefix("/") for name in listed if isinstance(name, str) and is_name(name.removeprefix("/"))
@@ -107,10 +107,10 @@ def names_in(value: Any) -> tuple[str, ...]:
 
 
 def guest_of_manager(candidate: Candidate, pid_of: Callable[[], Any]) -> Guest:
-    """The guest whose first process its manager tells.
+    """The guest whose first process its manager reports.
 
-    The manager is asked once more after the process was looked at: by then its number may have been
-    another's. Raises NoGuest, GuestGone, and what `pid_of` raises.
+    The manager is asked again after the process was examined: the PID may have been reused by
+    then. Raises NoGuest, GuestGone, and what `pid_of` raises.
     """
     pid = pid_of()
     if pid is None or pid == 0:
@@ -129,14 +129,14 @@ def _number(pid: Any) -> str:
 
 
 def guest_of_process(candidate: Candidate, pid: int) -> Guest:
-    """Raises GuestGone; NoGuest for a process in our own network, as far as we may see that."""
+    """Raises GuestGone; NoGuest for a process in our own network namespace, if we may see that."""
     path = f"/proc/{pid}/ns/net"
     ticks = start_ticks(pid)
     if ticks is None:
         raise GuestGone(str(candidate))
     try:
         found = os.stat(path)
-    except PermissionError:  # not root, who is the one to open it
+    except PermissionError:  # not root, who will open it
         pass
     except OSError as error:
         raise GuestGone(str(candidate)) from error
@@ -146,7 +146,7 @@ def guest_of_process(candidate: Candidate, pid: int) -> Guest:
 
 
 def refuse_our_own(label: str, found: os.stat_result) -> None:
-    """Raises NoGuest where that is the network namespace that we are in."""
+    """Raises NoGuest if that is the network namespace that we are in."""
     here = os.stat("/proc/thread-self/ns/net")
     if (found.st_dev, found.st_ino) == (here.st_dev, here.st_ino):
         raise NoGuest(

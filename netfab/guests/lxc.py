@@ -27,7 +27,7 @@ class Lxc(NamedTuple):
     kind: str = "lxc"
 
     def candidates(self) -> Iterator[Candidate]:
-        """Containers that were made, whether they run or not. Raises OSError."""
+        """Containers that exist, running or not. Raises OSError."""
         for name in sorted(os.listdir(self.directory)):
             if name.isprintable() and os.path.exists(f"{self.directory}/{name}/config"):
                 yield Candidate(self, name)

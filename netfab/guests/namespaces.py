@@ -24,11 +24,11 @@ class Node(NamedTuple):
 
     fabric: str
     name: str
-    path: str  # of its namespace; "" for one in the host's
+    path: str  # of its namespace; "": the host's
 
     @property
     def id(self) -> str:
-        """How it is called among all fabrics."""
+        """Its unique id among all fabrics."""
         return f"{self.fabric}/{self.name}"
 
 
@@ -54,7 +54,7 @@ class Nodes(NamedTuple):
 
 
 class NamedNamespaces(NamedTuple):
-    """What `ip netns` lists, and any path that somebody gives."""
+    """What `ip netns` lists, and any given path."""
 
     directory: str
     kind: str = "netns"
@@ -66,7 +66,7 @@ class NamedNamespaces(NamedTuple):
                 yield Candidate(self, name)
 
     def at(self, path: str) -> Candidate:
-        """The namespace at an absolute path; by its name where `ip netns` would list it."""
+        """The namespace at an absolute path; by its name if `ip netns` would list it."""
         directory, _, name = path.rpartition("/")
         listed = name.isprintable() and os.path.realpath(directory) == os.path.realpath(self.directory)
         return Candidate(self, name if listed else path)
@@ -78,12 +78,12 @@ class NamedNamespaces(NamedTuple):
 
 
 class Processes(NamedTuple):
-    """Any process, by its number."""
+    """Any process, by its PID."""
 
     kind: str = "pid"
 
     def candidates(self) -> Iterator[Candidate]:
-        """None: whoever means a process says so."""
+        """None: a process has to be given explicitly."""
         return iter(())
 
     def guest(self, candidate: Candidate) -> Guest:
@@ -101,7 +101,7 @@ class Processes(NamedTuple):
 
 def open_bound(path: str) -> int:
     """A descriptor of the network namespace at that path. Raises OSError; NoGuest for anything else."""
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC)  # opening a device or a FIFO would do something
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)  # opening a device or a FIFO could have side effects
     try:
         if not stat.S_ISREG(os.fstat(place).st_mode):
             raise NoGuest(f"{path} is not a network namespace", hint=_LISTED)

@@ -18,7 +18,7 @@ from netfab.guests.guest import Candidate, Guest, guest_of_manager, is_full_id, 
 from netfab.system.proc import start_ticks
 from netfab.tuples import NamedTuple
 
-_MOST = 8 << 20  # bytes of a file of theirs
+_MOST = 8 << 20  # bytes of one of their files
 _LISTS = ("containers.json", "volatile-containers.json")  # `--rm` is volatile
 
 
@@ -32,7 +32,7 @@ class Runtime(NamedTuple):
     start_key: str
 
     def candidates(self) -> Iterator[Candidate]:
-        """Containers that were made and not deleted. Raises OSError."""
+        """Containers that were created and not deleted. Raises OSError."""
         for id in sorted(os.listdir(self.directory)):
             if is_name(id) and os.path.exists(self._path(id)):
                 yield Candidate(self, id)
@@ -42,7 +42,7 @@ class Runtime(NamedTuple):
         return guest_of_manager(candidate, lambda: self.pid(candidate.id))
 
     def pid(self, id: str) -> Any:
-        """Its first process; None for what ended, or is not there. Raises NoAnswer, OSError."""
+        """Its first process; None if it ended or does not exist. Raises NoAnswer, OSError."""
         try:
             state = _parsed(self._path(id))
         except FileNotFoundError:
@@ -69,15 +69,15 @@ def runc(directory: str) -> Runtime:
 
 
 class Podman(NamedTuple):
-    """Podman's containers, which one of the runtimes has under the same id."""
+    """Podman's containers, which one of the runtimes knows by the same id."""
 
-    storage: tuple[str, ...]  # graphroot and runroot of storage.conf(5), where that says nothing else
+    storage: tuple[str, ...]  # default graphroot and runroot of storage.conf(5)
     runtimes: tuple[Runtime, ...]
     configuration: str = ""  # that storage.conf; "": none
     kind: str = "podman"
 
     def candidates(self) -> Iterator[Candidate]:
-        """Its containers, those that ended, too. Raises NoAnswer, OSError."""
+        """Its containers, also the stopped ones. Raises NoAnswer, OSError."""
         for path in self._lists():
             listed = _parsed(path)
             if not isinstance(listed, list):
@@ -105,7 +105,7 @@ class Podman(NamedTuple):
 
 
 def _roots_in(configuration: str) -> list[str]:
-    """Where it has Podman keep containers. Raises NoAnswer for what makes no sense."""
+    """Where it makes Podman keep containers. Raises NoAnswer if invalid."""
     try:
         with open(configuration, "rb") as file:
             text = file.read(_MOST)
@@ -121,7 +121,7 @@ def _roots_in(configuration: str) -> list[str]:
 
 
 def _parsed(path: str) -> Any:
-    """A file of JSON. Raises FileNotFoundError, OSError; NoAnswer for what is too large or makes no sense."""
+    """A JSON file. Raises FileNotFoundError, OSError; NoAnswer if it is too large or invalid."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     with open(fd, "rb") as file:
         text = file.read(_MOST + 1)

@@ -18,11 +18,11 @@ from netfab.tuples import NamedTuple
 
 
 class Opened(NamedTuple):
-    """A guest's network namespace by a file descriptor; and what tells that it is still the guest's."""
+    """A guest's network namespace by a file descriptor, and how to tell that it is still the guest's."""
 
     fd: int  # for setns(2), and for moving interfaces
     path: str
-    pidfd: int | None = None  # of its process; None where the path is all there is
+    pidfd: int | None = None  # of its process; None: only the path is known
 
     @classmethod
     def of(cls, guest: Guest) -> Self:
@@ -60,7 +60,7 @@ class Opened(NamedTuple):
         return opened
 
     def lives(self) -> bool:
-        """Whether that run of the guest goes on, and its name is still its own."""
+        """Whether that run of the guest continues, and its name still refers to it."""
         if self.pidfd is not None:
             return not readable([self.pidfd], 0)
         try:
@@ -69,7 +69,7 @@ class Opened(NamedTuple):
             return False
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the descriptors."""
         os.close(self.fd)
         if self.pidfd is not None:
             os.close(self.pidfd)

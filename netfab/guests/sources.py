@@ -12,7 +12,7 @@ from netfab.guests.namespaces import NamedNamespaces, Node, Nodes
 from netfab.kernel.facts import DAEMONS
 from netfab.tuples import NamedTuple
 
-LISTED = ("docker", "podman", "crun", "runc", "lxc", "netfab", "netns")  # kinds of guests that somebody lists
+LISTED = ("docker", "podman", "crun", "runc", "lxc", "netfab", "netns")  # kinds of guests that can be listed
 
 
 def _no_nodes() -> Iterable[Node]:
@@ -20,12 +20,12 @@ def _no_nodes() -> Iterable[Node]:
 
 
 class Sources(NamedTuple):
-    """Where this host's guests are known."""
+    """The sources of this host's guests."""
 
     docker: tuple[str, ...] = DAEMONS[:1]  # sockets of its API
-    podman: tuple[str, ...] = DAEMONS[1:]  # sockets of its API, where that runs
+    podman: tuple[str, ...] = DAEMONS[1:]  # sockets of its API, if that runs
     storage: tuple[str, ...] = ("/var/lib/containers/storage", "/run/containers/storage")  # Podman's
-    storage_conf: str = "/etc/containers/storage.conf"  # which may say otherwise
+    storage_conf: str = "/etc/containers/storage.conf"  # which may override it
     crun: str = "/run/crun"  # the runtimes' --root
     runc: str = "/run/runc"
     lxc: str = "/var/lib/lxc"
@@ -33,7 +33,7 @@ class Sources(NamedTuple):
     nodes: Callable[[], Iterable[Node]] = _no_nodes  # raises what the store raises
 
     def of(self, kind: str) -> Iterator[Source]:
-        """Who has a list of guests of that kind, of any for ""; in the order in which they are asked."""
+        """The sources of guests of that kind, of any for ""; in the order in which they are asked."""
         for each in (kind,) if kind else LISTED:
             yield from self._of_one(each)
 
@@ -71,9 +71,9 @@ def _engines(kind: str, sockets: Iterable[str]) -> Iterator[Source]:
 
 
 def sources_of(environment: Mapping[str, str]) -> Sources:
-    """This host's, and what the commands of Docker and Podman would use in that environment.
+    """This host's, and those that the commands of Docker and Podman would use in that environment.
 
-    A DOCKER_HOST that is no unix socket is another host's, where nothing can be attached.
+    A DOCKER_HOST that is not a unix socket is on another host, where nothing can be attached.
     """
     found = Sources()
     scheme, _, path = environment.get("DOCKER_HOST", "").partition("://")

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     _Given = ParamSpec("_Given")
 
-RESERVED = 9  # cells for registers that are known from the beginning
+RESERVED = 9  # cells for registers that are known in advance
 
 _MOST = 7  # arguments: those of a system call, and its number
-_CALL = Struct(f"{2 + _MOST}H")  # cells: of the result, of the least it must be, of each argument
+_CALL = Struct(f"{2 + _MOST}H")  # cells: of the result, of its minimum, of each argument
 _LAST_CELL = (1 << 16) - 1
 _BLOCK = 1024  # bytes
 _ALIGNED = 8
@@ -37,7 +37,7 @@ Instead = Callable[[OSError], int]
 
 
 class Register(NamedTuple):
-    """A cell for what a call returns, for those that come after it."""
+    """A cell that holds a call's result, for later calls."""
 
     cell: int
 
@@ -48,19 +48,19 @@ _IGNORED, _ZERO = Register(0), 1
 class Calls:
     """A list of calls, and the memory that their arguments point to.
 
-    Those of several lists that are made one after the other have their arguments in the same cells.
+    Lists that are performed one after the other have their arguments in the same cells.
     """
 
     def __init__(self, cells: array[int] | None = None) -> None:
-        self.step = ""  # what follows is part of, for who is told that it failed
+        self.step = ""  # the step that the next calls are part of, for error messages
         self.functions: list[Callable[..., int]] = []
         self.code = bytearray()
         self.cells = new_cells() if cells is None else cells
-        self._steps: list[tuple[int, str]] = []  # where each begins
+        self._steps: list[tuple[int, str]] = []  # at which call each begins
         self._paths: dict[int, str] = {}
         self._instead: dict[int, Instead] = {}
         self._blocks: list[ctypes.Array[ctypes.c_char]] = []
-        self._free = _BLOCK  # where it begins in the last block
+        self._free = _BLOCK  # offset of free memory in the last block
 
     def make(
         self,
@@ -71,9 +71,9 @@ class Calls:
         instead: Instead | None = None,
         least: int = 0,
     ) -> None:
-        """Note a call of the C library. `instead` is asked what its result is where it fails.
+        """Add a call of the C library. If it fails, `instead` is called for a result.
 
-        That is where its result is less than `least`. Raises OSError (E2BIG) for more than there are cells.
+        It fails if its result is less than `least`. Raises OSError (E2BIG) for more than there are cells.
         """
         number = len(self.functions)
         if not self._steps or self._steps[-1][1] != self.step:
@@ -105,7 +105,7 @@ class Calls:
         into: Register | None = None,
         instead: Instead | None = None,
     ) -> Register:
-        """Note one that returns a descriptor, and where that will be."""
+        """Add a call that returns a descriptor; the register that will hold it."""
         into = Register(self._new_cell(-1)) if into is None else into
         self.make(function, *arguments, path=path, into=into, instead=instead)
         return into
@@ -113,7 +113,7 @@ class Calls:
     def later(
         self, function: Callable[..., int | None], *arguments: object, into: Register = _IGNORED
     ) -> None:
-        """Note a call of Python's: it is given what is in registers by then. Raises OSError."""
+        """Add a call of a Python function: it is passed the registers' values of then. Raises OSError."""
 
         def call(*_: int) -> int:
             given = (self.value(one) if isinstance(one, Register) else one for one in arguments)
@@ -122,17 +122,17 @@ class Calls:
         self.make(call, into=into)
 
     def value(self, register: Register) -> int:
-        """What it holds; for those that are asked when calls are made."""
+        """What it holds; for functions that run while the calls are made."""
         return self.cells[register.cell]
 
     def text(self, text: str) -> int:
-        """The address of a text, as C has it. Raises OSError for one that C would have end early."""
+        """The address of a text as a C string. Raises OSError for one with a NUL inside."""
         if "\0" in text:
             raise OSError(errno.EINVAL, "it holds a zero byte", text)
         return self.memory(os.fsencode(text) + b"\0")
 
     def memory(self, content: bytes) -> int:
-        """The address of such memory, as long as this list lives."""
+        """The address of memory with that content, valid as long as this list."""
         size = (len(content) // _ALIGNED + 1) * _ALIGNED
         if self._free + size > _BLOCK:
             self._blocks.append(ctypes.create_string_buffer(max(_BLOCK, size)))
@@ -143,11 +143,11 @@ class Calls:
         return address
 
     def step_of(self, number: int) -> str:
-        """What a call is part of."""
+        """The step that a call is part of."""
         return next((step for first, step in reversed(self._steps) if first <= number), self.step)
 
     def answer(self, number: int, returned: int) -> int:
-        """What the result of a call is that has failed. Raises OSError."""
+        """The result to use for a call that has failed. Raises OSError."""
         try:
             checked(returned, self._paths.get(number))
             raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
@@ -158,15 +158,14 @@ class Calls:
 
 
 def new_cells() -> array[int]:
-    """Of no list yet."""
+    """Cells that belong to no list yet."""
     return array("q", bytes(8 * RESERVED))
 
 
 def perform(*lists: Calls) -> Iterator[str]:
-    """Make the calls of these, one after the other. It yields "" when all is ready for them; then, where one
-    fails, its step, and raises its error.
+    """Make the calls of these, one after the other.
 
-    Raises OSError.
+    Yields "" when everything is ready; then, if one fails, its step, and raises its error. Raises OSError.
     """
     cells, number = lists[0].cells, -1
     functions = chain(*[calls.functions for calls in lists])
@@ -205,7 +204,7 @@ def at_once(
     *arguments: _Given.args,
     **named: _Given.kwargs,
 ) -> int:
-    """Write calls and make them here and now; what is in the register that was promised. Raises OSError."""
+    """Add calls and make them at once; the value of the register that was returned. Raises OSError."""
     calls = Calls()
     promised = write(calls, *arguments, **named)
     for _ in perform(calls):
@@ -222,4 +221,4 @@ def library(*names: str) -> Iterable[Callable[..., int]]:
         yield function
 
 
-(system_call,) = library("syscall")  # its first argument is the number of one
+(system_call,) = library("syscall")  # its first argument is the system call's number

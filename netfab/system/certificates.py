@@ -6,10 +6,10 @@ import ssl
 
 
 def show(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    """Show that one. Raises OSError for files that can't be used, and for a key that has a passphrase."""
+    """Present that certificate. Raises OSError for unusable files, and for a key with a passphrase."""
     context.load_cert_chain(certificate, key, _passphrase)
 
 
 def _passphrase() -> str:
-    """OpenSSL would ask for it at the terminal, and wait."""
+    """Without it, OpenSSL would prompt at the terminal, and wait."""
     raise OSError("its key has a passphrase: `openssl pkey` writes one that has none")

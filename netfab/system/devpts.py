@@ -13,14 +13,14 @@ from netfab.system.trees import STRICT
 _PTMX = "dev/pts/ptmx"  # not /dev/ptmx, which a guest's root may replace
 _TIOCSPTLCK = 0x40045431  # asm-generic/ioctls.h; termios has neither of them before Python 3.13
 _TIOCGPTPEER = 0x5441
-_TIOCSCTTY = 0x540E  # which termios has, but for a quarter of a megabyte
+_TIOCSCTTY = 0x540E  # termios has it, but costs a quarter of a megabyte
 
 
 def open_terminal(root: int, owner: int) -> tuple[int, int]:
-    """Both ends of a new terminal of the /dev/pts below `root`; the second is the command's and that user's.
+    """Both ends of a new terminal of the /dev/pts below `root`; the second is the command's and `owner`'s.
 
-    A guest may have put anything there: no symlink is followed, nothing is waited for, and what is no devpts
-    is refused. The second end comes from the first one, by no name (CVE-2025-52565). Raises OSError.
+    A guest may have put anything there: this follows no symlink, never blocks, and refuses what is no
+    devpts. The second end is opened from the first one, not by name (CVE-2025-52565). Raises OSError.
     """
     master = open_below(root, _PTMX, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK, STRICT)
     try:
@@ -37,5 +37,5 @@ def open_terminal(root: int, owner: int) -> tuple[int, int]:
 
 
 def control_by(slave: int) -> None:
-    """Make that terminal the one of our session; ioctl_tty(2)."""
+    """Make that terminal our session's controlling one; ioctl_tty(2)."""
     fcntl.ioctl(slave, _TIOCSCTTY, 0)

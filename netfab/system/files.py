@@ -20,19 +20,19 @@ _FALLOC_FL_PUNCH_HOLE = 0x2
 
 
 def public_directory(path: str) -> None:
-    """Make a directory, and those above it, that everybody may read, whatever this process's umask.
+    """Create a directory and its parents, readable by everybody, whatever this process's umask.
 
-    Raises OSError; NotADirectoryError for what is there and is none.
+    Raises OSError; NotADirectoryError if something else is there.
     """
     above = os.path.dirname(os.path.abspath(path))
-    while not os.path.isdir(path):  # others remove them, when they are empty, at any time
+    while not os.path.isdir(path):  # others may remove them, when they are empty, at any time
         public_directory(above)
         try:
             os.mkdir(path)
         except FileExistsError:
             _refuse_no_directory(path)
         except FileNotFoundError:
-            if os.path.isdir(above):  # where nobody can make any
+            if os.path.isdir(above):  # nobody can create any there
                 raise
         else:
             with suppress(FileNotFoundError):
@@ -46,7 +46,7 @@ def _refuse_no_directory(path: str) -> None:
 
 
 def read_of_others(path: str, most: int = 1 << 20) -> bytes:
-    """The first `most` bytes of a plain file that others write; a pipe or device there is not waited for.
+    """The first `most` bytes of a plain file that others write; does not block on a pipe or device there.
 
     Raises OSError.
     """
@@ -70,14 +70,14 @@ def is_at(fd: int, path: str) -> bool:
 
 
 def sync_filesystem(fd: int) -> None:
-    """Return when all that was written to the file system of an open file is on its disk; syncfs(2)."""
+    """Return when all data of an open file's file system is on disk; syncfs(2)."""
     from netfab.system.libc import checked, libc
 
     checked(libc.syncfs(fd))
 
 
 def punch_hole(fd: int, length: int) -> None:
-    """Give the first `length` bytes of a file back to the disk; offsets and size stay."""
+    """Free the disk space of a file's first `length` bytes; offsets and size stay."""
     import ctypes
 
     from netfab.system.libc import checked, libc
@@ -87,7 +87,7 @@ def punch_hole(fd: int, length: int) -> None:
 
 
 def watch_init() -> int:
-    """A descriptor that becomes readable when something that is watched changes."""
+    """A descriptor that becomes readable when something watched changes."""
     from netfab.system.libc import checked, libc
 
     return checked(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))

@@ -13,18 +13,18 @@ from time import monotonic
 from netfab.system.files import IN_CLOSE, watch, watch_init
 from netfab.system.rest import rest
 
-_AGAIN = 0.05  # seconds between two checks, and between two signals to who waits too long
+_AGAIN = 0.05  # seconds between two checks, and between two signals to a thread that waits too long
 _EVENTS = 1 << 16  # bytes
 
 
 class Expired(Exception):
-    """Somebody else has held it for as long as we may wait."""
+    """Somebody else held the lock until the deadline."""
 
 
 def lock_within(fd: int, deadline: float) -> None:
-    """Hold that lock alone. Raises Expired.
+    """Take that lock exclusively. Raises Expired.
 
-    The main thread waits in the call, in which those who wait have their turns; another one looks.
+    The main thread blocks in flock(2), where waiters are queued; another thread watches the deadline.
     """
 
     def expired() -> None:
@@ -37,12 +37,12 @@ def lock_within(fd: int, deadline: float) -> None:
     waiting = True
 
     def woken(*_: object) -> None:
-        if waiting and not got(fd, fcntl.LOCK_EX):  # it may have become free while we were not let run
+        if waiting and not got(fd, fcntl.LOCK_EX):  # it may have become free while we were not scheduled
             raise Expired
 
     before, began, alarm = signal.signal(signal.SIGALRM, woken), monotonic(), (0.0, 0.0)
     try:
-        # Once more, and again: who is signalled just before the call begins is not woken from it.
+        # Repeatedly: a signal just before the call begins does not interrupt it.
         alarm = signal.setitimer(signal.ITIMER_REAL, max(deadline - began, 0.001), _AGAIN)
         fcntl.flock(fd, fcntl.LOCK_EX)
     finally:
@@ -54,10 +54,10 @@ def lock_within(fd: int, deadline: float) -> None:
 
 
 def wait_for(fd: int, kind: int, check: Callable[[], None]) -> None:
-    """Hold that lock (LOCK_SH, LOCK_EX); `check`, which may raise, is called now and then."""
+    """Take that lock (LOCK_SH, LOCK_EX); `check`, which may raise, is called now and then."""
     if got(fd, kind):
         return
-    closed = watch_init()  # a lock is let go of by closing its file
+    closed = watch_init()  # a lock is released by closing its file
     try:
         watch(closed, f"/proc/self/fd/{fd}", IN_CLOSE)
         while not got(fd, kind):
@@ -70,7 +70,7 @@ def wait_for(fd: int, kind: int, check: Callable[[], None]) -> None:
 
 
 def got(fd: int, kind: int) -> bool:
-    """Whether the lock is held now; nobody is waited for."""
+    """Take the lock without waiting; whether that succeeded."""
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:

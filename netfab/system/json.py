@@ -15,7 +15,7 @@ else:
         from _json import encode_basestring_ascii, make_encoder, make_scanner
 
         class _Usual:
-            """As `json.loads` has it."""
+            """The defaults of `json.loads`."""
 
             strict = True
             object_hook = object_pairs_hook = None
@@ -23,12 +23,12 @@ else:
 
         _scan = make_scanner(_Usual)
         _encode = make_encoder(None, None, encode_basestring_ascii, None, ": ", ", ", False, False, True)
-    except (ImportError, AttributeError, TypeError):  # an interpreter that has others, or none
+    except (ImportError, AttributeError, TypeError):  # an interpreter with other ones, or none
         from json import dumps, loads
     else:
 
         def loads(text):
-            """The value that a text is, which may be bytes. Raises ValueError."""
+            """The value of a JSON text, str or bytes. Raises ValueError."""
             if isinstance(text, bytes):
                 text = text.decode()
             try:
@@ -42,5 +42,5 @@ else:
             return loads(text)
 
         def dumps(value):
-            """A value, without cycles, as a text. Raises TypeError."""
+            """A value, without cycles, as JSON text. Raises TypeError."""
             return "".join(_encode(value, 0))

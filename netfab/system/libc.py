@@ -34,7 +34,7 @@ def checked(result: int, path: str | None = None) -> int:
 
 
 def failure(path: str | None = None) -> OSError:
-    """Why the last C call failed."""
+    """The error of the last C call."""
     errno = ctypes.get_errno()
     return OSError(errno, os.strerror(errno), path)
 
@@ -42,7 +42,7 @@ def failure(path: str | None = None) -> OSError:
 def system_call(number: int, *types: type) -> Callable[..., int]:
     """syscall(2) with that number, for arguments of these C types. Strings must be bytes.
 
-    Declared once, so that a call costs half a microsecond: a container's birth makes a hundred.
+    Declared once, so that a call costs half a microsecond: starting a container makes a hundred.
     """
     function = libc["syscall"]  # a function object of its own
     function.argtypes = (ctypes.c_long, *types)

@@ -43,13 +43,13 @@ def setns(fd: int, kind: int) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Put this thread into new namespaces; unshare(2)."""
+    """Move this thread into new namespaces; unshare(2)."""
     checked(libc.unshare(flags))
 
 
 @contextmanager
 def in_network(netns: int) -> Iterator[None]:
-    """This thread in that network namespace meanwhile; a socket that is made there belongs to it for good."""
+    """Run the block with this thread in that network namespace; a socket created there stays in it."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         setns(netns, CLONE_NEWNET)
@@ -62,7 +62,7 @@ def in_network(netns: int) -> Iterator[None]:
 
 
 def namespace_kind(fd: int) -> int:
-    """CLONE_NEWNET or another, of the namespace behind `fd`; ENOTTY for what is none; ioctl_ns(2)."""
+    """CLONE_NEWNET or another, of the namespace behind `fd`; ENOTTY if it is none; ioctl_ns(2)."""
     return fcntl.ioctl(fd, _NS_GET_NSTYPE)
 
 

@@ -57,7 +57,7 @@ _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _MOVE_MOUNT_F_EMPTY_PATH = 0x04
 _MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _MS_PRIVATE = 0x40000
-_TRIES = 128  # at a path; runc's number
+_TRIES = 128  # for a path; as many as runc
 
 
 _openat2 = system_call(NR_OPENAT2, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
@@ -66,14 +66,14 @@ _openat2 = system_call(NR_OPENAT2, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_
 _nothing = ctypes.create_string_buffer(b"")
 _EMPTY = ctypes.addressof(_nothing)
 
-# Of a file system. A value may be the address of what is known when it is needed only; without one: a flag.
+# Options of a file system. A value may be the address of text that is known only when used; "": a flag.
 Options = tuple[tuple[str, str | int | None], ...]
 
 
 def new_mount(
     calls: Calls, fstype: str, attributes: int, options: Options = (), into: Register | None = None
 ) -> Register:
-    """A new file system, mounted nowhere yet; its descriptor."""
+    """Create a file system, not mounted yet; its descriptor."""
     context = calls.opened(noted, NR_FSOPEN, calls.text(fstype), _CLOEXEC, path=fstype)
     for key, value in options:
         kind = _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING
@@ -86,9 +86,9 @@ def new_mount(
 def clone_mount(
     calls: Calls, directory: int | Register, path: str | int, *, recursive: bool = False
 ) -> Register:
-    """A detached copy of the mount at a path, to bind it elsewhere. "": what `directory` holds.
+    """A detached copy of the mount at a path, to bind it elsewhere. "": at `directory` itself.
 
-    In place of the path, the address of what is known when it is needed only.
+    Instead of the path, the address of one that is known only when used.
     """
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if recursive else 0)
     if not path:
@@ -98,16 +98,16 @@ def clone_mount(
 
 
 def attach_mount(calls: Calls, mount: int | Register, directory: int | Register, name: str = "") -> None:
-    """Put a detached mount on what a descriptor holds, or on a name below it, which is not followed.
+    """Attach a detached mount to a descriptor's file, or to a name below it, which is not followed.
 
-    By name only where nobody else can have made it: on a file system of the kernel's, or one that is new.
+    By name only where nobody else can have created it: on a file system of the kernel's, or a new one.
     """
     flags = _MOVE_MOUNT_F_EMPTY_PATH | (0 if name else _MOVE_MOUNT_T_EMPTY_PATH)
     calls.make(noted, NR_MOVE_MOUNT, mount, _EMPTY, directory, calls.text(name), flags, path=name)
 
 
 def restrict_mount(calls: Calls, mount: int | Register, attributes: int) -> None:
-    """Set MOUNT_ATTR_* on a detached mount and all below, and let no mount made elsewhere come in."""
+    """Set MOUNT_ATTR_* on a detached mount and all below, and let no mount propagate into it."""
     _set_attributes(calls, mount, AT_EMPTY_PATH | AT_RECURSIVE, attributes, _MS_PRIVATE)
 
 
@@ -127,7 +127,7 @@ def open_below(root: int, path: str, flags: int, resolve: int, mode: int = 0) ->
     """openat2(2): open a path that RESOLVE_* keeps below `root`. Always close-on-exec."""
     how = _how(flags | os.O_CLOEXEC, mode, resolve)
     for _ in range(_TRIES):
-        # EAGAIN: something, anywhere on the machine, was renamed or mounted while a `..` was followed.
+        # EAGAIN: something anywhere on the machine was renamed or mounted while a `..` was followed.
         with suppress(BlockingIOError):
             return _openat2(root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how), path=path)
     return _openat2(root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how), path=path)
@@ -136,7 +136,7 @@ def open_below(root: int, path: str, flags: int, resolve: int, mode: int = 0) ->
 def note_open_below(
     calls: Calls, root: Register, path: str, flags: int, resolve: int, instead: Instead | None = None
 ) -> Register:
-    """The same, for paths without `..`: no EAGAIN comes of these."""
+    """The same as a call of a list, for paths without `..`: these cause no EAGAIN."""
     how = pack("3Q", flags | os.O_CLOEXEC, 0, resolve)
     return calls.opened(
         noted, NR_OPENAT2, root, calls.text(path), calls.memory(how), len(how), path=path, instead=instead
@@ -145,7 +145,7 @@ def note_open_below(
 
 @cache
 def _how(flags: int, mode: int, resolve: int) -> ctypes.Array[ctypes.c_uint64]:
-    """struct open_how, which the kernel only reads. A dozen serve for thousands of directories."""
+    """struct open_how, which the kernel only reads. Cached: a dozen serve thousands of directories."""
     return (ctypes.c_uint64 * 3)(flags, mode, resolve)
 
 
@@ -155,7 +155,7 @@ def pivot_root(calls: Calls, new: str, old: str) -> None:
 
 
 def filesystem_magic(fd: int) -> int:
-    """The kind of file system that a descriptor lies on; fstatfs(2)."""
+    """The magic number of a descriptor's file system; fstatfs(2)."""
     answer = (ctypes.c_long * 32)()  # struct statfs is 120 bytes, f_type its first word
     checked(libc.fstatfs(fd, ctypes.byref(answer)))
     return int(answer[0])

@@ -23,9 +23,9 @@ class _Program(ctypes.Structure):
 
 
 def compiled(expression: str) -> bytes:
-    """Instructions, as struct sock_filter (linux/filter.h), for frames of Ethernet.
+    """Instructions, as struct sock_filter (linux/filter.h), for Ethernet frames.
 
-    Raises NetfabError where the expression makes no sense, or libpcap is missing.
+    Raises NetfabError if the expression is invalid, or libpcap is missing.
     """
     try:
         library = ctypes.CDLL(_LIBRARY)
@@ -54,7 +54,7 @@ def compiled(expression: str) -> bytes:
 
 
 def attach(door: socket.socket, program: bytes) -> None:
-    """From now on a socket hears only what the instructions let pass. Raises OSError."""
+    """Let a socket receive only what the instructions let pass. Raises OSError."""
     code = ctypes.create_string_buffer(program)
     pointer = struct.pack("@HP", len(program) // _INSTRUCTION.size, ctypes.addressof(code))
     door.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def readable(waiting: Iterable[_Opened], seconds: float | None) -> list[_Opened]:
-    """Those at which there is something, or an end; waited for at most that long, None: for ever."""
+    """Those that are readable, or at their end; waits at most that long, None: for ever."""
     poll = select.poll()
     numbered = {one if isinstance(one, int) else one.fileno(): one for one in waiting}
     for fd in numbered:

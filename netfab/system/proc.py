@@ -9,7 +9,7 @@ _boot_id = ""
 
 
 def text_of(path: str) -> str:
-    """A small file, whole; what `open` puts around it takes five times as long. Raises OSError."""
+    """The content of a small file; `open` would take five times as long. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return b"".join(iter(partial(os.read, fd, 1 << 16), b"")).decode(errors="replace")
@@ -18,7 +18,7 @@ def text_of(path: str) -> str:
 
 
 def boot_id() -> str:
-    """Random for each boot: process numbers and start times mean something only together with it."""
+    """Random for each boot: process numbers and start times are unique only together with it."""
     global _boot_id
     if not _boot_id:
         _boot_id = text_of("/proc/sys/kernel/random/boot_id").strip()
@@ -26,7 +26,7 @@ def boot_id() -> str:
 
 
 def write_text(path: str, text: str) -> None:
-    """Give the kernel a value by a file of /proc, in one write. Raises OSError."""
+    """Write a value to a file of /proc, in one write. Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode())
@@ -43,12 +43,12 @@ def stat_fields(pid: int) -> list[str]:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; None for one that is gone or ended (a zombie)."""
+    """When the process started, in clock ticks since boot; None if it is gone or a zombie."""
     fields = stat_fields(pid)
     return int(fields[19]) if fields and fields[0] not in "ZX" else None
 
 
 def zombie_status(pid: int, ticks: int) -> int | None:
-    """The wait status of an ended process that its parent has not waited for yet."""
+    """The wait status of a zombie, which its parent has not waited for yet."""
     fields = stat_fields(pid)
     return int(fields[49]) if fields and fields[0] == "Z" and int(fields[19]) == ticks else None

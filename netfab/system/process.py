@@ -46,7 +46,7 @@ _prctl = system_call(NR_PRCTL[machine], *(ctypes.c_void_p,) * 5)
 _noted_prctl, _noted_capset = library("prctl", "capset")
 
 
-# Twice in one process: a call that gave the interpreter's lock away would take it back twice.
+# A fork: a call that released the interpreter's lock would take it back in both processes.
 clone3 = ctypes.PyDLL(None, use_errno=True)["syscall"]
 clone3.argtypes, clone3.restype = (ctypes.c_long,) * 3, ctypes.c_long
 
@@ -66,7 +66,7 @@ class _CloneArgs(ctypes.Structure):
 class Clone:
     """fork into new namespaces, and into the v2 cgroup whose directory is open as `cgroup`; clone3(2).
 
-    It is put together before it is made, as who makes many can't do that in between (runtime/spawn.py).
+    Prepared before it is made, since a process that makes many can't do so in between (runtime/spawn.py).
     Neither Python's nor the C library's fork handlers run: only for a process with one thread, whose child
     makes system calls and executes a program or exits.
     """
@@ -79,16 +79,16 @@ class Clone:
             exit_signal=signal.SIGCHLD,
             cgroup=cgroup or 0,
         )
-        # What `clone3` is given.
+        # The arguments of `clone3`.
         self.words = NR_CLONE3, ctypes.addressof(self._arguments), ctypes.sizeof(_CloneArgs)
 
     def make(self) -> int:
-        """The child's number; 0 in the child. Raises OSError."""
+        """Returns the child's PID; 0 in the child. Raises OSError."""
         return checked(clone3(*self.words))
 
     @property
     def pidfd(self) -> int:
-        """The child's."""
+        """The child's pidfd."""
         return self._pidfd.value
 
 
@@ -98,7 +98,7 @@ def close_on_exec_from(first: int) -> None:
 
 
 def hide_from_ptrace(calls: Calls) -> None:
-    """Until exec, /proc/PID/exe, fd and mem are closed to all without CAP_SYS_PTRACE (CVE-2019-5736)."""
+    """Deny /proc/PID/exe, fd and mem to all without CAP_SYS_PTRACE until exec (CVE-2019-5736)."""
     calls.make(_noted_prctl, _PR_SET_DUMPABLE, 0)
 
 
@@ -113,12 +113,12 @@ def note_close_on_exec(calls: Calls, first: int) -> None:
 
 
 def die_with_parent() -> None:
-    """SIGKILL when the parent ends. Forgotten when the user changes, so call it after that."""
+    """Get SIGKILL when the parent ends. A change of user resets this, so call it after that."""
     signal_with_parent(signal.SIGKILL)
 
 
 def signal_with_parent(number: int) -> None:
-    """That signal when the parent ends, from then on; also for process 1 of a namespace that handles it.
+    """Get that signal when the parent ends; also for process 1 of a namespace, if it handles it.
 
     0: none.
     """
@@ -126,23 +126,23 @@ def signal_with_parent(number: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Who descends from us and is orphaned becomes our child; in another process namespace not."""
+    """Make orphaned descendants our children, except for those in other PID namespaces."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def forbid_new_privileges(calls: Calls) -> None:
-    """No program that is executed from here gains rights by set-user-ID or file capabilities."""
+    """Let no program executed from here gain rights by set-user-ID or file capabilities."""
     calls.make(_noted_prctl, _PR_SET_NO_NEW_PRIVS, 1)
 
 
 def drop_from_bounding_set(calls: Calls, capabilities: Iterable[int]) -> None:
-    """Numbers that the kernel does not know must not be among them (EINVAL)."""
+    """Drop these; numbers that the kernel does not know are refused (EINVAL)."""
     for number in capabilities:
         calls.make(_noted_prctl, _PR_CAPBSET_DROP, number)
 
 
 def set_capabilities(calls: Calls, capabilities: int) -> None:
-    """Permitted and effective set to that bit mask, inheritable to none; capset(2)."""
+    """Set permitted and effective to that bit mask, inheritable to none; capset(2)."""
     header = pack("2I", _CAPABILITY_VERSION_3, 0)
     low, high = capabilities & 0xFFFFFFFF, capabilities >> 32
     # Effective, permitted, inheritable; then their high words.
@@ -157,7 +157,7 @@ def set_seccomp_filter(calls: Calls, program: bytes) -> None:
 
 
 def exit_status_of_stranger(pidfd: int) -> int | None:
-    """The wait status of a reaped process that was not our child; None: this kernel can't say (< 6.15)."""
+    """The wait status of a reaped process that was not our child; None: the kernel can't tell (< 6.15)."""
     info = bytearray(64)
     info[0:8] = _PIDFD_INFO_EXIT.to_bytes(8, "little")
     try:
@@ -170,13 +170,13 @@ def exit_status_of_stranger(pidfd: int) -> int | None:
 
 
 def user_namespace_is_initial() -> bool:
-    """Whether every user ID of the machine exists here."""
+    """Whether our user namespace maps every user ID of the machine."""
     with open("/proc/self/uid_map", encoding="utf-8") as file:
         return file.read().split() == ["0", "0", str(0xFFFFFFFF)]
 
 
 def last_capability() -> int:
-    """The highest number that this kernel knows."""
+    """The highest capability number that this kernel knows."""
     fd = os.open("/proc/sys/kernel/cap_last_cap", os.O_RDONLY | os.O_CLOEXEC)
     try:
         return int(os.read(fd, 16))

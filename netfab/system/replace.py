@@ -15,9 +15,9 @@ _BESIDE = ".new"
 
 @contextmanager
 def replacing(path: str, mode: int = 0o600, beside: str = _BESIDE) -> Iterator[TextIOWrapper]:
-    """A file to write; it takes its place when all went well, whole but for a power cut. Raises OSError.
+    """A file to write; on success it replaces `path`, complete except for a power cut. Raises OSError.
 
-    One process at a time may do so, or each has its own `beside`, the end of the name until then.
+    One process at a time, or each with its own `beside`, the suffix of the temporary name.
     """
     new = path + beside
     try:
@@ -31,9 +31,9 @@ def replacing(path: str, mode: int = 0o600, beside: str = _BESIDE) -> Iterator[T
 
 
 def replace_file(path: str, text: str) -> None:
-    """Write a private file whole or not at all, but for a power cut. Raises OSError.
+    """Write a private file completely or not at all, except for a power cut. Raises OSError.
 
-    A start of a thousand containers does so three thousand times: as `replacing`, in half of its time.
+    Like `replacing`, in half the time: starting a thousand containers does so three thousand times.
     """
     new = path + _BESIDE
     try:
@@ -48,20 +48,20 @@ def replace_file(path: str, text: str) -> None:
     except BaseException as error:
         with suppress(OSError):
             os.unlink(new)
-        if isinstance(error, OSError) and error.filename is None:  # write(2) has it of no path
+        if isinstance(error, OSError) and error.filename is None:  # write(2) knows no path
             error.filename = path
         raise
 
 
 def replace_for_good(path: str, text: str, beside: str = _BESIDE) -> None:
-    """The same with no exception: on return it is on its disk. Raises OSError."""
+    """The same even with a power cut: on return it is on disk. Raises OSError."""
     with replacing(path, beside=beside) as file:
         _write_out(file, text)
     _sync_directory(os.path.dirname(path))
 
 
 def create_for_good(path: str, text: str, beside: str) -> None:
-    """The same, but what is there already stays. Raises OSError."""
+    """The same, but keeps an existing file. Raises OSError."""
     new = path + beside
     try:
         with _opened(new, 0o600) as file:
@@ -79,7 +79,7 @@ def _opened(path: str, mode: int) -> TextIOWrapper:
 
 
 def _created(path: str, mode: int) -> int:
-    """A new file of that mode, whatever this process's umask; never one that another user put there."""
+    """Create a file of that mode, whatever this process's umask; never reuses one of another user."""
     with suppress(FileNotFoundError):
         os.unlink(path)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

@@ -11,5 +11,5 @@ from netfab.system.poll import readable
 
 
 def rest(seconds: float, until: Iterable[int] = ()) -> None:
-    """That long, or until one of these descriptors is readable: then there is something to look at."""
+    """Sleep that long, or until one of these descriptors is readable."""
     readable(until, seconds)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Socket(socket):
-    """One that is closed at the end of a `with`."""
+    """A socket that is closed at the end of a `with`."""
 
     __slots__ = ()
 
@@ -31,24 +31,24 @@ class Socket(socket):
 
 
 def pair() -> tuple[Socket, Socket]:
-    """Two that lead to each other."""
+    """Two connected sockets."""
     one, other = (Socket(AF_UNIX, SOCK_STREAM, 0, end.detach()) for end in socketpair())
     return one, other
 
 
 def accepted(door: Socket) -> Socket:
-    """Who connects next."""
-    fd, _ = door._accept()  # type: ignore[attr-defined]  # typeshed leaves it out; all of accept(2) is there
+    """The next connection."""
+    fd, _ = door._accept()  # type: ignore[attr-defined]  # typeshed omits it; it is all of accept(2)
     return Socket(door.family, door.type, door.proto, fd)
 
 
 def send_descriptors(way: Socket, data: bytes, descriptors: Sequence[int]) -> None:
-    """A message with descriptors; unix(7). Raises OSError."""
+    """Send a message with descriptors; unix(7). Raises OSError."""
     way.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, array("i", descriptors))] if descriptors else [])
 
 
 def receive_descriptors(way: Socket, size: int, most: int) -> tuple[bytes, list[int]]:
-    """A message, and the descriptors that came with it, which no program inherits. Raises OSError."""
+    """A message, and the descriptors that came with it, close-on-exec. Raises OSError."""
     found = array("i")
     data, told, _, _ = way.recvmsg(size, CMSG_LEN(most * found.itemsize), MSG_CMSG_CLOEXEC)
     for level, kind, numbers in told:

@@ -49,7 +49,7 @@ def _opened_or_made(root: int, path: str, parent: int, name: str) -> int:
 
 
 def remove_at(directory: int, name: str) -> None:
-    """A file, or a directory and all that is in it."""
+    """Remove a file, or a directory and all that is in it."""
     try:
         os.unlink(name, dir_fd=directory)
     except IsADirectoryError:
@@ -57,7 +57,7 @@ def remove_at(directory: int, name: str) -> None:
 
 
 def remove_tree(path: str, directory: int | None = None) -> None:
-    """rm -rf; fine where there is nothing."""
+    """rm -rf; fine if there is nothing."""
     try:
         top = os.open(path, _DIRECTORY, dir_fd=directory)
     except (FileNotFoundError, NotADirectoryError):
@@ -74,13 +74,13 @@ def remove_tree(path: str, directory: int | None = None) -> None:
 
 
 def _names_of_our_own() -> Iterator[str]:
-    """Random, so that no guest can have taken one."""
+    """Random names, so that no guest can have taken one."""
     run = os.urandom(8).hex()
     return (f"{run}-{number}" for number in count())
 
 
 def _unlink_files(directory: int) -> list[str]:
-    """Remove what is no directory; the names of those that are."""
+    """Remove everything except directories; the names of these."""
     directories = []
     for name in os.listdir(directory):
         if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
@@ -91,7 +91,7 @@ def _unlink_files(directory: int) -> list[str]:
 
 
 def _lift_directories(top: int, name: str, fresh: Iterator[str]) -> None:
-    """Empty a directory: its files go, its directories move up to the top, where they wait for their turn."""
+    """Empty a directory: delete its files, and move its directories up to the top, to be handled later."""
     os.chmod(name, 0o700, dir_fd=top)
     fd = os.open(name, _DIRECTORY, dir_fd=top)
     try:
