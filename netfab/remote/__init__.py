@@ -1,1 +1,1 @@
-"""Fabrics over several hosts: the agent on each, the ways to it, and who coordinates them."""
+"""Fabrics over several hosts: the agent on each, the transports to it, and the coordinator."""

@@ -1,4 +1,4 @@
-"""What a far host runs, once it has netfab's modules: the agent, or one command for a node."""
+"""The entry point on a remote host, once it has netfab's modules: the agent, or one command in a node."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def main(arguments: Any) -> None:
-    """`{}`: the agent; `{"exec": …}`: execute() with these, and its exit status."""
+    """`{}`: run the agent; `{"exec": …}`: call execute() with these, and exit with its status."""
     gc.disable()
     if "exec" in arguments:
         _execute(**arguments["exec"])

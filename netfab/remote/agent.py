@@ -1,4 +1,4 @@
-"""The agent: answers a controller about the host that it runs on, and changes it when told to.
+"""The agent: answers a controller about the host that it runs on, and changes it on request.
 
 docs/architecture.rst has the verbs and their answers. At any time it has one transaction, or none.
 """
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from netfab.remote.asking import Traced
     from netfab.runtime.parts import Writer
 
-LOCK_TTL = 30.0  # seconds that a prepared agent waits for the next word before it lets go
+LOCK_TTL = 30.0  # seconds that a prepared agent waits for the next message before it releases the lock
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -50,8 +50,8 @@ class Agent:
         self.transaction: Transaction | None = None
         self._probed: Probe | None = None
         self._traces: Traced | None = None
-        self._copy: tuple[ExitStack, Writer] | None = None  # what is being written, and what closes it
-        self._handed: tuple[ExitStack, set[str]] | None = None  # images that are to come, and what keeps them
+        self._copy: tuple[ExitStack, Writer] | None = None  # the writer in progress, and what closes it
+        self._handed: tuple[ExitStack, set[str]] | None = None  # images to transfer, and what keeps them
         self._verbs: dict[str, Callable[[Message], Iterator[Message]]] = {
             "hello": self._hello,
             "compare": self._compare,
@@ -78,7 +78,7 @@ class Agent:
         }
 
     def answers(self, message: Message) -> Iterator[Message]:
-        """What there is to say to a message: one answer, or several of which the last one ends it."""
+        """The answers to a message: one, or several, the last of which marks the end."""
         try:
             verb = self._verbs.get(message["verb"])
             if verb is None:
@@ -88,11 +88,11 @@ class Agent:
             yield from verb(message)
         except NetfabError as error:
             yield failure(error)
-        except Exception as error:  # the controller shows it; nobody would look for it here
+        except Exception as error:  # shown by the controller: nobody would look for it here
             yield failure(NetfabError(f"a mistake in netfab's agent: {type(error).__name__}: {error}"))
 
     def let_go(self) -> None:
-        """The controller is gone: free what is prepared; what is applied stays as it is, undecided."""
+        """The controller is gone: release what is prepared; what is applied stays, undecided."""
         self._end_probe()
         self._end_trace()
         self._end_copy()
@@ -102,7 +102,7 @@ class Agent:
             transaction.abandon()
 
     def _hello(self, message: Message) -> Iterator[Message]:
-        """Who this is, what it knows of the fabric, and facts for planning it."""
+        """The host's identity, what it knows of the fabric, and the facts for planning it."""
         name = _name_in(message)
         asked = decoder(Asked)(field(message, "asked", list))
         with opened_store(self._where) as store, opened_host(name, self._where) as host:
@@ -133,14 +133,14 @@ class Agent:
             }
 
     def _compare(self, message: Message) -> Iterator[Message]:
-        """What an apply of that fabric would change. Holds nothing."""
+        """What an apply of that fabric would change. Takes no lock."""
         desired = Fabric.from_json(json.dumps(field(message, "fabric", dict)), KINDS)
         with opened_store(self._where) as store, opened_host(desired.name, self._where) as host:
             observed = host.observe(desired.name, (desired, last_applied(store, desired.name, KINDS)))
             yield {"verb": "compared", "changes": describe(engine.changes_for(desired, observed))}
 
     def _observe(self, message: Message) -> Iterator[Message]:
-        """What there is of a fabric, read as for an apply of that one. Holds nothing."""
+        """The observed fabric, read as an apply of the given one would. Takes no lock."""
         desired = Fabric.from_json(json.dumps(field(message, "fabric", dict)), KINDS)
         with opened_store(self._where) as store, opened_host(desired.name, self._where) as host:
             observed = host.observe(desired.name, (desired, last_applied(store, desired.name, KINDS)))
@@ -155,7 +155,7 @@ class Agent:
         yield {"verb": "prepared", **told, "lock_ttl": LOCK_TTL}
 
     def _listen(self, message: Message) -> Iterator[Message]:
-        """Wait for what `probe` has others send; where nothing has the port that is asked for, there."""
+        """Open the sockets for the datagrams of a `probe`; on the requested port, if it is free."""
         self._end_probe()
         address, port = field(message, "address", str), field(message, "port", int)
         try:
@@ -165,7 +165,7 @@ class Agent:
         yield {"verb": "listening", "port": self._probed.port}
 
     def _probe(self, message: Message) -> Iterator[Message]:
-        """What came of each peer, and, where that is nothing, who would drop it here."""
+        """What arrived from each peer, and if nothing did, what would drop it here."""
         if self._probed is None:
             raise BadMessage("nobody listens here")
         try:
@@ -195,7 +195,7 @@ class Agent:
         yield {"verb": "applied", "step": step, "n": count}
 
     def _commit(self, message: Message) -> Iterator[Message]:
-        """Also of what a former agent applied and did not live to see decided."""
+        """Commit; also what an earlier agent applied that ended before the decision."""
         if self.transaction is not None:
             transaction, self.transaction = self._current(message), None
             transaction.commit()
@@ -212,7 +212,7 @@ class Agent:
         yield {"verb": "committed"}
 
     def _rollback(self, message: Message) -> Iterator[Message]:
-        """Nothing to do is fine: a step that failed, or a lock that ran out, took it back already."""
+        """Roll back. No transaction is fine: a failed step or a lock timeout has rolled it back already."""
         if self.transaction is not None:
             transaction, self.transaction = self._current(message), None
             transaction.rollback(ApplyFailed(field(message, "why", str)))
@@ -225,11 +225,11 @@ class Agent:
         return self.transaction
 
     def _hold(self, _: Message) -> Iterator[Message]:
-        """The controller lives and waits for others. No answer."""
+        """Keep-alive: the controller is waiting for other hosts. No answer."""
         return iter(())
 
     def _ready(self, message: Message) -> Iterator[Message]:
-        """When every program of the fabric here is ready."""
+        """Answer once every program of the fabric on this host is ready."""
         name = _name_in(message)
         with opened_store(self._where) as store, opened_host(name, self._where) as host:
             record = store.record(name)
@@ -238,14 +238,14 @@ class Agent:
         yield {"verb": "ready"}
 
     def _call(self, message: Message) -> Iterator[Message]:
-        """A function of the API that is one host's own business."""
+        """Call a function of the API that concerns one host only."""
         function = FUNCTIONS.get(field(message, "function", str))
         if function is None:
             raise BadMessage(f"there is no function {message['function'][:40]!r}")
         yield {"verb": "returned", "value": function(field(message, "arguments", dict), self._where)}
 
     def _lack(self, message: Message) -> Iterator[Message]:
-        """Which images are not here; until they are unpacked nobody removes what comes of them."""
+        """Which images are missing here; nothing is pruned until they are unpacked."""
         from netfab.images.locks import using
         from netfab.images.receive import lacking
 
@@ -259,7 +259,7 @@ class Agent:
         yield {"verb": "lacks", "images": lacks}
 
     def _take(self, message: Message) -> Iterator[Message]:
-        """A piece of a blob."""
+        """Store a piece of a blob."""
         from netfab.images.manifests import Descriptor
         from netfab.images.receive import receive
 
@@ -271,7 +271,7 @@ class Agent:
         yield {"verb": "has", "have": receive(self._where, blob, field(message, "start", int), data)}
 
     def _unpack(self, message: Message) -> Iterator[Message]:
-        """An image whose blobs have come."""
+        """Unpack an image whose blobs have all arrived."""
         from netfab.images.receive import unpack_received
 
         names = [name for name in field(message, "names", list) if isinstance(name, str)]
@@ -296,7 +296,7 @@ class Agent:
         yield {"verb": "ended"}
 
     def _trace(self, message: Message) -> Iterator[Message]:
-        """Look who drops what matches, from the answer on until `traced`."""
+        """Trace which rules drop matching packets, from the answer on until `traced`."""
         from netfab.remote.asking import Traced
 
         self._end_trace()
@@ -304,7 +304,7 @@ class Agent:
         yield {"verb": "tracing"}
 
     def _traced(self, message: Message) -> Iterator[Message]:
-        """Who did."""
+        """The drops that the trace saw."""
         if self._traces is None:
             raise BadMessage("nothing is traced here")
         ends = self._traces.ends()
@@ -317,7 +317,7 @@ class Agent:
             self._traces = None
 
     def _copy_out(self, message: Message) -> Iterator[Message]:
-        """What is copied from a node, part by part."""
+        """Send what is copied from a node, part by part."""
         from netfab.nodes.copying import read_in_node
         from netfab.remote.copies import said
 
@@ -326,7 +326,7 @@ class Agent:
         yield {"verb": "ended"}
 
     def _copy_in(self, message: Message) -> Iterator[Message]:
-        """A place in a node for the `parts` that follow."""
+        """Open the destination in a node for the `parts` that follow."""
         from netfab.nodes.copying import writer_in_node
 
         self._end_copy()
@@ -337,7 +337,7 @@ class Agent:
         yield {"verb": "writes"}
 
     def _parts(self, message: Message) -> Iterator[Message]:
-        """Write them; after the last ones what was left out is told."""
+        """Write them; the answer to the last ones lists what was left out."""
         from netfab.remote.copies import part_of
 
         if self._copy is None:
@@ -358,7 +358,7 @@ class Agent:
             closing.close()
 
     def _capture(self, message: Message) -> Iterator[Message]:
-        """Frames as they come, until the controller goes."""
+        """Send frames as they are captured, until the controller disconnects."""
         from netfab.nodes.by_name import capture
 
         node, interface, filter = (field(message, key, str) for key in ("node", "interface", "filter"))
@@ -373,7 +373,7 @@ _PEER = decoder(Peer)
 
 
 def _name_in(message: Message) -> str:
-    """The fabric that is meant: its name becomes part of paths. Raises BadMessage."""
+    """The fabric's name, validated since it becomes part of paths. Raises BadMessage."""
     try:
         return grammar.name(field(message, "fabric", str))
     except grammar.Wrong as wrong:
@@ -381,14 +381,14 @@ def _name_in(message: Message) -> str:
 
 
 def _digest(found: object) -> str:
-    """Of an image or a blob: it becomes part of paths. Raises BadMessage."""
+    """A digest of an image or blob, validated since it becomes part of paths. Raises BadMessage."""
     if not isinstance(found, str) or not re.fullmatch(ID, found):
         raise BadMessage(f"this is not a digest: {repr(found)[:80]}")
     return found
 
 
 def _tunnel_mtus(record: Record | None) -> dict[str, int]:
-    """By the device, as they were applied last."""
+    """MTUs of tunnels by device, as last applied."""
     if record is None or not Fabric.mentioned(record.desired, Vxlan.__name__):
         return {}
     tunnels = Fabric.from_json(record.desired, [Vxlan]).values()

@@ -1,7 +1,7 @@
-"""One host's part of a topology, planned there without asking the others.
+"""One host's part of a topology, planned on that host without asking the others.
 
-What is leased or written is the same for everybody. What would be chosen by what the others have is refused,
-with what to write; how large a frame gets to them is known from what was applied here before.
+What is leased or written is the same for all hosts. A choice that would depend on the others is refused,
+with a hint what to write; the MTU of the tunnels to them is taken from what was applied here before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OR = ", or apply to all hosts once"
 def facts_of_others(
     topology: Topology, host: str, leases: Iterable[Lease], applied: Mapping[str, int]
 ) -> dict[str, Facts]:
-    """What is known of the other hosts. `applied`: MTUs of tunnels that are here, by device."""
+    """What is known of the other hosts. `applied`: MTUs of this host's tunnels, by device."""
     mtus, spanning = _mtus(topology, leases, applied), _spanning(topology)
     named = uplinks.by_host(topology, place(topology).segments)
     found: dict[str, Facts] = {}
@@ -43,7 +43,7 @@ def facts_of_others(
 
 
 def _nics(topology: Topology) -> dict[str, FoundNic]:
-    """Those that are ports of bridges there, of which only the MTU matters here, and that is written."""
+    """NICs that are bridge ports there; only their MTU matters here, and the file has that."""
     return {
         nic_of(network): FoundNic(Original("", 0, "", mtu, 0, True))
         for network in topology.networks.values()
@@ -55,7 +55,7 @@ def _nics(topology: Topology) -> dict[str, FoundNic]:
 def undetermined(
     topology: Topology, host: str, plan: Plan, leases: Iterable[Lease], applied: Mapping[str, int]
 ) -> Iterator[NetfabError]:
-    """What of the plan another host might choose otherwise."""
+    """What in the plan another host might choose differently, as errors."""
     held = frozenset(leases)
     keys, mtus = {(lease.kind, lease.key) for lease in held}, _mtus(topology, held, applied)
     for demand in plan.layout.prefixes.demands:
@@ -90,7 +90,7 @@ def undetermined(
 
 
 def _spanning(topology: Topology) -> list[tuple[str, tuple[str, ...]]]:
-    """The networks that have tunnels, and their hosts."""
+    """The networks with tunnels, and their hosts."""
     placement = place(topology)
     return [
         (network.name, placement.segments[network.name])
@@ -100,7 +100,7 @@ def _spanning(topology: Topology) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _mtus(topology: Topology, leases: Iterable[Lease], applied: Mapping[str, int]) -> dict[str, int]:
-    """By network, as written, or as applied."""
+    """MTUs by network, as written, or as applied."""
     vnis = {lease.key.split()[0]: f"vx{lease.value}" for lease in leases if lease.kind == "vni"}
     found = {name: applied[vnis[name]] for name in vnis if vnis[name] in applied}
     for network in topology.networks.values():

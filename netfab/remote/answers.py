@@ -1,6 +1,6 @@
-"""What hosts answer, by question: read once, as it comes. Of what makes no sense its host is told.
+"""Hosts' answers, by question: parsed once, on arrival. An error for an invalid one names its host.
 
-What is shown to people or printed stays plain data, once it is seen to have what will be looked for.
+What is shown or printed stays plain data, once it is checked for the fields that will be used.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from netfab.tuples import NamedTuple
 
 T = TypeVar("T")
 Plain = dict[str, Any]
-Changes = list[Plain]  # as `describe` has them
+Changes = list[Plain]  # as `describe` returns them
 _ACTIONS = ("create", "update", "delete", "replace")
 
 
 class Hello(NamedTuple):
-    """What a host says of itself, and what it knows of a fabric."""
+    """A host's description of itself, and what it knows of a fabric."""
 
     run: str  # its run directory
-    generation: int  # of the last apply that it took part in; 0: of none
+    generation: int  # of the last apply that it took part in; 0: none
     transaction: str  # of that apply
-    undecided: str  # one that was applied there, and of which it did not hear that it was committed
+    undecided: str  # one that was applied there, without a commit so far
     summary: Mapping[str, Any]
     commands: Mapping[str, Any]
     leases: frozenset[Lease]
     facts: Facts
-    unfound: Mapping[str, tuple[str, str]]  # guests that were asked for: why, and a hint
+    unfound: Mapping[str, tuple[str, str]]  # guests that were not found: the error, and a hint
     networks: Mapping[str, Mapping[str, Mapping[str, Any]]]  # of each of its fabrics
     mtus: Mapping[str, int]  # of tunnels, by device
 
@@ -45,12 +45,12 @@ class Prepared(NamedTuple):
     """A host is ready to apply."""
 
     changes: Changes
-    steps: Mapping[str, int]  # how many changes each has
-    confirm: float  # seconds after which it goes back, unless it is confirmed; 0: never
+    steps: Mapping[str, int]  # number of changes of each
+    confirm: float  # seconds until it is rolled back unless confirmed; 0: never
 
 
 class _Summary(NamedTuple):
-    """Of a fabric; of one that is not there it is empty."""
+    """A fabric's summary; empty if the fabric is not there."""
 
     networks: Mapping[str, Mapping[str, Any]] = {}
     nodes: Mapping[str, Mapping[str, Any]] = {}
@@ -70,7 +70,7 @@ class _Change(NamedTuple):
 
 
 class _Node(NamedTuple):
-    """What is shown of it."""
+    """The fields of a node that are shown."""
 
     state: str
     interfaces: tuple[Mapping[str, Any], ...]
@@ -110,7 +110,7 @@ texts = decoder(tuple[str, ...])
 
 
 def read_all(said: Mapping[str, Any], how: Callable[[Any], T]) -> dict[str, T]:
-    """What each host said. Raises BadMessage for all of those that made no sense."""
+    """Parse each host's answer. Raises BadMessage, for all invalid ones together."""
     found: dict[str, T] = {}
     errors: list[BadMessage] = []
     for host, answer in said.items():
@@ -131,7 +131,7 @@ def _summary(found: Any) -> _Summary:
 
 
 def hello(answer: Message) -> Hello:
-    """Its answer to the first word."""
+    """The answer to `hello`."""
     found: Hello = _hello(answer)
     _summary(found.summary)
     for lease in found.leases:
@@ -140,7 +140,7 @@ def hello(answer: Message) -> Hello:
 
 
 def prepared(answer: Message) -> Prepared:
-    """Its answer to `prepare`."""
+    """The answer to `prepare`."""
     return Prepared(changes(answer["changes"]), _steps(answer["steps"]), _seconds(answer["confirm"]))
 
 
@@ -154,12 +154,12 @@ def changes(found: Any) -> Changes:
 
 
 def fabric(found: Any) -> Fabric:
-    """What there is of one."""
+    """An observed fabric."""
     return Fabric.from_json(json.dumps(found), KINDS)
 
 
 def status(found: Any) -> Plain:
-    """That of a fabric."""
+    """A fabric's status."""
     for node in _summary(found).nodes.values():
         for interface in _node(node).interfaces:
             _interface(interface)
@@ -168,7 +168,7 @@ def status(found: Any) -> Plain:
 
 
 def programs(found: Any) -> list[Plain]:
-    """What runs in nodes."""
+    """The programs of nodes."""
     for one in found:
         _program(one)
     return list(found)

@@ -1,4 +1,4 @@
-"""What diagnose/this_host.py answers of a fabric, asked of another host's agent."""
+"""The questions of diagnose/this_host.py about a fabric, put to another host's agent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
 
 
 class There(NamedTuple):
-    """A fabric on another host, as `Here` is one on this."""
+    """A fabric on another host; `Here` is the same for this host."""
 
     party: Party
     host: str
@@ -53,7 +53,7 @@ class There(NamedTuple):
     def dropped(
         self, nodes: Mapping[str, Sequence[str]], matches: Sequence[Match], trial: Trial
     ) -> list[tuple[str, str, Dropped]]:
-        """All hosts of the way trace it; when they are ready, this one tries."""
+        """Trace on all hosts of the path; once they are ready, this one runs the trial."""
         others = {host: several for host, several in nodes.items() if host != self.host}
         words = {"verb": "trace", "fabric": self.fabric, "matches": plain(matches)}
         self.party.ask_all({host: words | {"nodes": list(several)} for host, several in others.items()})
@@ -74,7 +74,7 @@ class There(NamedTuple):
 
 
 class Traced:
-    """The agent's side of a trace that another host's trial is for, until it is closed."""
+    """The agent's side of a trace during another host's trial, until it is closed."""
 
     def __init__(self, fabric: str, message: Message, where: Where) -> None:
         nodes = [str(node) for node in field(message, "nodes", list)]
@@ -83,12 +83,12 @@ class Traced:
         self._ends = self._stack.enter_context(Here(fabric, where).traced(nodes, matches))
 
     def ends(self) -> list[Any]:
-        """Where it was dropped so far: nodes and rules."""
+        """Where packets were dropped so far: nodes and rules."""
         found: list[Any] = plain(self._ends())
         return found
 
     def close(self) -> None:
-        """Trace no more."""
+        """Stop tracing."""
         self._stack.close()
 
 

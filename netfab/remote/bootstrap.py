@@ -1,9 +1,9 @@
-"""The first words to a far host: a program that python3 there runs, whatever its version, and what it says.
+"""The bootstrap of a remote host: a program that any version of python3 there can run, and its messages.
 
-It looks for netfab's modules in a directory that is named by their sha256, takes them from its standard input
-when they are not there, and becomes the agent. While it lives it shares the lock of the directory that all of
-them are in: who has it alone may remove some (former.py). This file travels as text and imports nothing of
-netfab before it is there; it is written so that Python 3.6, too, can read it and say that it is too old.
+It looks for netfab's modules in a directory named by their sha256, reads them from its standard input
+if they are not there, and becomes the agent. While it lives it holds a shared lock on the directory of all
+copies: whoever has it exclusively may remove some (former.py). This file is sent as text and imports no
+netfab module before they are there; Python 3.6 can still parse it, to report that it is too old.
 """
 
 import json
@@ -20,13 +20,13 @@ def say(**words: object) -> None:
 
 
 def unfit(why: str, hint: str) -> None:
-    """Say so, and end."""
+    """Report why this host can't be used, and exit."""
     say(verb="unfit", why=why, hint=hint)
     os._exit(1)
 
 
 def become_root() -> None:
-    """Begin again by sudo(8), which must not ask for a password: there is nobody to type it."""
+    """Start again through sudo(8), which must not ask for a password: nobody could type it."""
     import subprocess
 
     me = os.environ.get("USER") or str(os.geteuid())
@@ -40,7 +40,7 @@ def become_root() -> None:
 
 
 def receive(size: int) -> bytes:
-    """That many bytes of standard input; an end before is the controller's."""
+    """Read that many bytes of standard input; an early end means that the controller is gone."""
     parts = []
     while size > 0:
         part = os.read(0, min(size, 1 << 20))
@@ -52,7 +52,7 @@ def receive(size: int) -> bytes:
 
 
 def install(place: str, sha: str) -> None:
-    """Take the modules, see whether they are what was announced, and put them there, whole or not at all."""
+    """Receive the modules, verify that they are what was announced, and install them atomically."""
     import hashlib
     import shutil
     import tempfile
@@ -77,7 +77,7 @@ def install(place: str, sha: str) -> None:
 
 
 def share() -> int:
-    """The lock of all copies, held with others until this process ends."""
+    """Take the shared lock of all copies, held until this process ends."""
     import fcntl
 
     lock = os.open(CACHE, os.O_RDONLY)
@@ -86,7 +86,7 @@ def share() -> int:
 
 
 def go(sha: str, arguments: object) -> None:
-    """Become the agent. An agent is told by its standard input which modules it has to have."""
+    """Become the agent. It learns on its standard input which modules it must have."""
     if sys.version_info < OLDEST:
         found = ".".join(str(number) for number in sys.version_info[:3])
         unfit(f"python3 is {found} there, and netfab needs 3.11", "install a newer Python there")

@@ -1,4 +1,4 @@
-"""What a far host is given: netfab's modules as one JSON object, known by its sha256."""
+"""What a remote host is sent: netfab's modules as one JSON object, identified by its sha256."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _NOT_THERE = ("cli",)  # what only a controller needs
 
 
 class Bundle(NamedTuple):
-    """path -> text, in one order, as JSON."""
+    """path -> text, in a fixed order, as JSON."""
 
     sha: str
     data: bytes
 
 
 def packed(made: Bundle) -> bytes:
-    """What travels: the size of the rest in eight digits, and the rest."""
+    """The bytes to send: the size of the rest in eight digits, and the rest."""
     small = zlib.compress(made.data, 6)
     return b"%08d" % len(small) + small
 
 
 @cache
 def bundle() -> Bundle:
-    """That of the netfab that runs."""
+    """The bundle of the running netfab."""
     modules: dict[str, str] = {}
     for directory, below, names in os.walk(_ROOT):
         below[:] = sorted(name for name in below if name not in (*_NOT_THERE, "__pycache__"))

@@ -1,6 +1,6 @@
-"""Conversations with the agents of several hosts at once: questions go out together, answers as they come.
+"""Concurrent conversations with the agents of several hosts: requests go out together, answers in any order.
 
-One thread and one poll(2). A host that waits while others work is told so, for its lock runs out otherwise.
+One thread and one poll(2). A host that waits while others work gets keep-alives, or its lock would expire.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Protocol
 from netfab.errors import NetfabError
 from netfab.remote.messages import Lines, Message, decode, encode, error_of
 
-HOLD = 10.0  # seconds between two words to a host that waits: a third of the agent's patience
-_GLANCE = 0.2  # seconds after which a signal is seen
+HOLD = 10.0  # seconds between two keep-alives to a waiting host: a third of LOCK_TTL
+_GLANCE = 0.2  # seconds until a signal is noticed
 
 
 class Unreachable(NetfabError):
-    """A host can't be spoken to, or ended the conversation."""
+    """A host can't be reached, or ended the conversation."""
 
 
 class Transport(Protocol):
@@ -29,22 +29,22 @@ class Transport(Protocol):
     writing: int
 
     def opening(self) -> bytes:
-        """What to say before anybody speaks, once the ways to all hosts are being opened."""
+        """What to send first, once the connections to all hosts are being opened."""
 
     def greet(self, line: bytes) -> bytes | None:
-        """What to answer to a line of whoever speaks before the agent does; None: this is the agent.
+        """The reply to a line that comes before the agent's first; None: the line is the agent's.
 
-        Raises NetfabError where there will be none.
+        Raises NetfabError if there will be no agent.
         """
 
     def last_words(self) -> NetfabError:
         """Why the conversation ended, once it has."""
 
     def hang_up(self) -> None:
-        """End it. The agent lets go."""
+        """End it. The agent releases its locks."""
 
     def wait(self) -> None:
-        """Until that is done."""
+        """Wait until it has ended."""
 
 
 class Channel:
@@ -56,20 +56,20 @@ class Channel:
         self._lines = Lines(transport.reading)
         self._greeted = False
         self._out = bytearray()
-        self._later = bytearray()  # for the agent, once it is there
+        self._later = bytearray()  # for the agent, once it is up
         os.set_blocking(transport.writing, False)
         self._number = 0
         self.failed: NetfabError | None = None  # why there will be no more answers
 
     def say(self, message: Message) -> None:
-        """Put it on the way. What is answered from now on answers this."""
+        """Queue a request. Answers from now on are to this one."""
         if self._number == 0:
             self._out += self.transport.opening()
         self._number += 1
         self._send(encode({**message, "number": self._number}))
 
     def hold(self) -> None:
-        """Say that we live, which nobody answers."""
+        """Queue a keep-alive, which gets no answer."""
         self._send(encode({"verb": "hold"}))
 
     def _send(self, line: bytes) -> None:
@@ -80,28 +80,28 @@ class Channel:
 
     @property
     def waits_to_write(self) -> bool:
-        """Whether something is on the way."""
+        """Whether there is data left to send."""
         return bool(self._out)
 
     def write(self) -> None:
-        """Send what fits."""
+        """Send as much as fits."""
         try:
             sent = os.write(self.transport.writing, self._out[: 1 << 18])
             del self._out[:sent]
         except BlockingIOError:
             pass
         except OSError:
-            self._out.clear()  # it ended; what it says of that is still to be read
+            self._out.clear()  # it ended; its reason is still to be read
 
     def read(self) -> Iterator[Message]:
-        """What has come."""
+        """The messages that have arrived."""
         try:
             if not self._lines.fill():
                 raise self.transport.last_words()
             while (line := self._lines.take()) is not None:
                 if self._greeted:
                     message = decode(line)
-                    if message.get("number") in (self._number, None):  # not what is no longer waited for
+                    if message.get("number") in (self._number, None):  # skip answers to earlier requests
                         yield message
                 elif (reply := self.transport.greet(line)) is not None:
                     self._out += reply
@@ -119,7 +119,7 @@ def ask(
     check: Callable[[], None] = lambda: None,
     tell: Callable[[Channel, Message], None] = lambda channel, message: None,
 ) -> dict[Channel, Message | NetfabError]:
-    """Each host's answer, or what it failed with, in the order of the questions, whoever was first.
+    """Each host's answer or error, in the order of the questions.
 
     `waiting`: hosts that hold a lock meanwhile; `check` is called now and then, and may raise; `tell` is
     called for what comes before the last answer.
@@ -148,12 +148,12 @@ def _exchange(
     found: dict[Channel, Message | NetfabError],
     tell: Callable[[Channel, Message], None],
 ) -> None:
-    """Wait a moment; send what can be sent, and take what has come."""
+    """Wait a moment; send what can be sent, and read what has arrived."""
     reading = {one.transport.reading: one for one in asked if one not in found}
     writing = {one.transport.writing: one for one in (*asked, *others) if one.waits_to_write}
     if not reading:
         return
-    poll = select.poll()  # not select(2), which ends at descriptor 1023
+    poll = select.poll()  # not select(2), which is limited to descriptors below 1024
     for fd in {*reading, *writing}:  # which may be the same
         wanted = (select.POLLIN if fd in reading else 0) | (select.POLLOUT if fd in writing else 0)
         poll.register(fd, wanted)

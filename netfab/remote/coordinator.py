@@ -1,8 +1,8 @@
-"""Two-phase apply: all hosts prepare, or none; all take each step, or all go back; then all commit.
+"""Two-phase apply: all hosts prepare, or none; all take each step, or all roll back; then all commit.
 
-Locks are asked for at once and not waited for; where one is held, they are taken again one by one, in the
-same order by everybody, so that two controllers can't wait for each other. What is decided is written down
-before the first commit: a host that does not hear of it keeps what it has, and the next apply tells it.
+Locks are requested from all at once without waiting; if one is held, they are taken one by one, in the
+same order by every controller, so that two can't deadlock. The decision is written down
+before the first commit: a host that does not get it keeps what it has, and the next apply tells it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def transact(
     decided: Callable[[], None],
     anew: Callable[[Collection[str]], AbstractContextManager[Party]],
 ) -> dict[str, Changes]:
-    """Carry the orders out, on all of their hosts or on none; what each host changed.
+    """Carry out the orders, on all of their hosts or on none; returns what each host changed.
 
-    `check` is told what all have prepared, and raises where that can't be; `decided` is called once there is
-    no way back. `anew` reaches hosts again that may have cut us off, or raises. Raises NetfabError, StaleBase
-    when another controller was first, LeaseConflict when another fabric was; UndoFailed where something is
+    `check` gets what all have prepared, and raises to refuse it; `decided` is called at the point of
+    no return. `anew` reconnects to hosts that may have cut us off, or raises. Raises NetfabError, StaleBase
+    if another controller was first, LeaseConflict if another fabric was; UndoFailed if something is
     left.
     """
     ready = _prepare(party, orders, where)
@@ -60,14 +60,14 @@ def transact(
 
 
 def _prepare(party: Party, orders: Mapping[str, Order], where: Where) -> dict[str, Prepared]:
-    """All hosts hold what is planned, and their locks. Raises NetfabError when none does."""
+    """Have all hosts claim what is planned, and lock; on an error none does. Raises NetfabError."""
     try:
         said = party.ask({host: prepare_message(order, 0) for host, order in orders.items()})
         if stale := [answer for answer in said.values() if isinstance(answer, StaleBase)]:
-            raise stale[0]  # whatever else is wrong: what was planned is not worth it
+            raise stale[0]  # whatever else is wrong: the plan is obsolete
         refused = [answer for answer in said.values() if isinstance(answer, NetfabError)]
         if refused and all(isinstance(answer, LeaseConflict) for answer in refused):
-            raise LeaseConflict("; ".join(answer.message for answer in refused))  # one that is planned again
+            raise LeaseConflict("; ".join(answer.message for answer in refused))  # the caller plans again
         try:
             return read_all(answers(said), prepared)
         except NetfabError as failure:
@@ -83,7 +83,7 @@ def _prepare(party: Party, orders: Mapping[str, Order], where: Where) -> dict[st
 
 
 def _prepare_in_turn(party: Party, orders: Mapping[str, Order], where: Where) -> dict[str, Prepared]:
-    """One by one, in the order of their names, each waiting for who holds its lock."""
+    """Prepare hosts one by one, in the order of their names, each waiting for its lock."""
     ready: dict[str, Prepared] = {}
     for host in sorted(orders):
         question = {host: prepare_message(orders[host], where.lock_timeout)}
@@ -92,7 +92,7 @@ def _prepare_in_turn(party: Party, orders: Mapping[str, Order], where: Where) ->
 
 
 def _commit(party: Party, orders: Mapping[str, Order]) -> None:
-    """Tell everybody. Raises NetfabError for those who could not be told, or could not write it down."""
+    """Commit on all hosts. Raises NetfabError for those that were not reached, or could not write it down."""
     said = party.ask({host: _about(order, "commit") for host, order in orders.items()}, patient=True)
     raise_all(
         NetfabError(
@@ -107,7 +107,7 @@ def _commit(party: Party, orders: Mapping[str, Order]) -> None:
 def _roll_back(
     party: Party, orders: Mapping[str, Order], begun: Collection[str], failure: BaseException
 ) -> None:
-    """Take everything back. Raises UndoFailed where something was begun and that fails."""
+    """Roll all hosts back. Raises UndoFailed if that fails where a change was begun."""
     left = {host: error for host, error in _take_back(party, orders, failure).items() if host in begun}
     if left:
         told = "; ".join(dict.fromkeys(str(error) for error in left.values()))
@@ -120,7 +120,7 @@ def _roll_back(
 
 
 def _take_back(party: Party, orders: Mapping[str, Order], failure: BaseException) -> dict[str, NetfabError]:
-    """What went wrong at that, by host."""
+    """Roll back; returns the errors, by host."""
     why = str(failure) or type(failure).__name__
     said = party.ask(
         {host: _about(order, "rollback", why=why) for host, order in orders.items()}, patient=True

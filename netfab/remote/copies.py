@@ -1,4 +1,4 @@
-"""Parts of a copy as messages, and in bunches that are worth one."""
+"""Parts of a copy as messages, in batches large enough for one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST = 1 << 10  # parts
 
 
 def said(part: Part) -> list[Any]:
-    """As a message has it."""
+    """A part, encoded for a message."""
     kind, path, *numbers, data, target = part
     return [kind, list(path), *numbers, b64encode(data).decode(), target]
 
@@ -37,7 +37,7 @@ def _all(found: Iterable[object], kind: type) -> bool:
 
 
 def bunches(parts: Iterable[Part]) -> Iterator[list[list[Any]]]:
-    """All of them, in order."""
+    """Encode the parts in batches, in order."""
     bunch, size = list[list[Any]](), 0
     for part in parts:
         bunch.append(said(part))

@@ -1,4 +1,4 @@
-"""Who takes a change back that cut the controller off: a child on the host, from before the change."""
+"""Rolls back a change that cut the controller off: a child on the host, forked before the change."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from netfab.where import Where, last_applied, opened_store
 if TYPE_CHECKING:
     from netfab.unattended.confirm import Armed
 
-CUT_OFF = 30.0  # seconds in which a controller has to show that it still gets here
+CUT_OFF = 30.0  # seconds in which the controller has to show that it still reaches this host
 
 
 def keeper_for(desired: Fabric, confirm: float, by_ssh: bool, where: Where) -> Armed | None:
-    """The child, where it may be needed; before the store is opened for good: SQLite hangs in a fork.
+    """The child, if it may be needed; call it before the store is opened to stay: SQLite hangs in a fork.
 
-    `confirm`: seconds that the user gave; `by_ssh`: the controller comes by the network. Raises NetfabError
-    while another change waits.
+    `confirm`: seconds, from the user; `by_ssh`: the controller comes over the network. Raises NetfabError
+    while another change awaits confirmation.
     """
     name = desired.name
     with opened_store(where) as store:
@@ -31,11 +31,11 @@ def keeper_for(desired: Fabric, confirm: float, by_ssh: bool, where: Where) -> A
     seconds = confirm or (CUT_OFF if cuts_off else 0.0)
     if not seconds:
         return None
-    from netfab.unattended.confirm import Armed, Before, Terms  # with all that takes a change back
+    from netfab.unattended.confirm import Armed, Before, Terms  # imports all that a rollback needs
 
     return Armed(Before(*before), Terms(seconds), where)
 
 
 def may_cut_off(changes: Sequence[Change]) -> bool:
-    """Whether a NIC of the host is moved."""
+    """Whether a NIC of the host changes hands."""
     return any(isinstance(thing, Uplink) for change in changes for thing in (change.before, change.after))

@@ -1,4 +1,4 @@
-"""The way to a host that is on this machine: a child that enters it, and answers over a socket pair."""
+"""The transport to a host on this machine: a child that enters it, and answers over a socket pair."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Forked:
     """A Transport to an agent in a child process."""
 
     def __init__(self, where: Where, enter: Callable[[], None] = lambda: None) -> None:
-        """`enter` takes the child, which has one thread, to where the host is."""
+        """`enter` moves the child, which is single-threaded, into the host."""
         ours, theirs = socket.socketpair()
         self._pid = os.fork()
         if self._pid == 0:
@@ -28,33 +28,33 @@ class Forked:
         self.reading = self.writing = ours.detach()
 
     def opening(self) -> bytes:
-        """It has our modules."""
+        """Nothing: it has our modules."""
         return b""
 
     def greet(self, line: bytes) -> bytes | None:
-        """Nobody else is there."""
+        """None: every line is the agent's."""
         return None
 
     def last_words(self) -> NetfabError:
-        """It can't be asked any more."""
+        """The error for an agent that is gone."""
         return NetfabError("its agent ended")
 
     def hang_up(self) -> None:
-        """The agent sees the end, and ends."""
+        """Close the socket; the agent then ends."""
         os.close(self.reading)
 
     def wait(self) -> None:
-        """For its end."""
+        """Wait for the child."""
         os.waitpid(self._pid, 0)
 
 
 def _become_agent(fd: int, where: Where, enter: Callable[[], None]) -> None:
-    """Nothing of the parent's stays open here: others would not see it end."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the controller answers them, and tells us
+    """Close everything of the parent's: peers would not see its descriptors close otherwise."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the controller handles them, and tells us
         signal.signal(number, signal.SIG_IGN)
     os.dup2(fd, 3)
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-    gc.disable()  # as on a far host; what the parent has would be looked through, and copied
+    gc.disable()  # as on a remote host; a collection would traverse, and so copy, the parent's objects
     enter()
     from netfab.remote.serve import serve
 

@@ -1,8 +1,8 @@
-"""Former copies of netfab's modules on a far host: the first agent of a new one removes what nobody runs.
+"""Old copies of netfab's modules on a remote host: the first agent of a new one removes the unused ones.
 
-A copy is run by agents, which share the lock of the directory that all copies are in as long as they live;
-by supervisors and their kin, whose command lines say which one; and by what outlives an agent that forked it
-(dead_man.py), which has the agent's command line. While there is one of these last, nothing is removed.
+A copy is used by agents, which hold a shared lock on the directory of all copies as long as they live;
+by supervisors and the like, whose command lines name the copy; and by what outlives an agent that forked it
+(dead_man.py), which has the agent's command line. While there is such a process, nothing is removed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _ITS_TEXT = b"import base64;exec("
 
 
 def remove_former(cache: str, own: str, lock: int) -> None:
-    """Remove every copy but our own that no process runs, and what a killed or failed installation left.
+    """Remove all copies but our own that no process uses, and leftovers of a killed or failed installation.
 
-    `lock`: a descriptor of the directory, which shares its lock; afterwards it does again. Where others hold
-    that, too, nothing is removed: the next new copy will be.
+    `lock`: a descriptor of the directory that holds the shared lock, before and afterwards. If others hold
+    it, too, nothing is removed: the first agent of the next copy will do it.
     """
     with suppress(OSError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,7 +35,7 @@ def remove_former(cache: str, own: str, lock: int) -> None:
 
 
 def _command_lines(directory: int, path: str) -> Iterator[list[bytes]]:
-    """Of every other process for which the directory is at that path; those in containers have another."""
+    """Those of all other processes that see the directory at that path; processes in containers don't."""
     wanted = os.fstat(directory)
     for number in filter(str.isdecimal, os.listdir("/proc")):
         with suppress(OSError):  # it has just ended
@@ -45,8 +45,8 @@ def _command_lines(directory: int, path: str) -> Iterator[list[bytes]]:
 
 
 def _remove(path: str) -> None:
-    """Whole or not at all, as far as anybody can tell: half of a copy has no copy's name."""
-    with suppress(OSError):  # it stays
+    """Remove a copy, atomically for observers: it is renamed first, so no partial copy has a valid name."""
+    with suppress(OSError):  # then it stays
         gone = path if path.endswith(".gone") else f"{path}.gone"
         os.rename(path, gone)
         shutil.rmtree(gone)

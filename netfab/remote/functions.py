@@ -1,6 +1,6 @@
-"""What a host answers by a function of the API that is its own business: `call {function, arguments}`.
+"""Functions of the API that concern one host only: `call {function, arguments}`.
 
-Each imports what it needs when it is asked for: an agent that applies needs none of it.
+Each imports what it needs when called: an agent that applies needs none of it.
 """
 
 from __future__ import annotations

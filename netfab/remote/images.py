@@ -1,6 +1,6 @@
-"""Images given to far hosts, so that all run the same: those that a plan needs there and that are not there.
+"""Sends images to remote hosts, so that all run the same: those that a plan needs and the host lacks.
 
-From this host's own, by digest, over the conversation that there is; a far host needs no way to a registry.
+They come from this host, by digest, over the existing conversation; remote hosts need no registry.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _PIECE = 1 << 20  # bytes of a blob in a message
 
 
 def give(together: Party, plans: Mapping[str, Plan], where: Where) -> None:
-    """Every host has the images of its containers after this. Raises NetfabError."""
+    """Ensure that every host has the images of its containers. Raises NetfabError."""
     wanted = {host: ids for host, plan in plans.items() if (ids := _images_in(plan.fabric))}
     said = together.ask_all({host: {"verb": "lack", "images": ids} for host, ids in wanted.items()})
     lacking: dict[str, list[str]] = {}
     for host, lacks in read_all(said, lambda answer: texts(answer["images"])).items():
-        for image in set(wanted[host]).intersection(lacks):  # no host gets what is not its own to run
+        for image in set(wanted[host]).intersection(lacks):  # a host gets only images that it is to run
             lacking.setdefault(image, []).append(host)
     if lacking:
         layout = Layout(where.state)
@@ -65,7 +65,7 @@ def _give(
 
 
 def _give_blob(together: Party, layout: Layout, blob: Descriptor, hosts: list[str]) -> None:
-    """To all of these at once, each from where it stopped."""
+    """Send a blob to all of these concurrently, to each from where its transfer stopped."""
     have = dict.fromkeys(hosts, 0)
     with open(layout.blob(blob.digest), "rb") as file:
         first = True

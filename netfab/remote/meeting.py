@@ -1,4 +1,4 @@
-"""The first words with all hosts of a fabric: who answers, what it knows, and what was decided meanwhile."""
+"""The opening exchange with all hosts of a fabric: who answers, what it knows, and missed decisions."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def greeted(
     optional: Collection[str] = (),
     skipped: Collection[str] = (),
 ) -> dict[str, Hello]:
-    """What every host says of itself; of those that are not reached nothing, or it is an error.
+    """Every host's `hello`; hosts that are not reached are left out, or are an error.
 
-    With `skip_unreachable` it is one only where none is reached; for those that are `optional` it never is.
-    `gone`: those that can be forgotten; `skipped`: those that could be left out.
+    With `skip_unreachable` they are one only if no host is reached; `optional` hosts never are.
+    `gone`: hosts that can be forgotten; `skipped`: hosts that could be left out.
     """
     about = {"verb": "hello", "fabric": name}
     said = together.ask(
@@ -49,7 +49,7 @@ def greeted(
 
 
 def forgotten(host: str, fabric: str) -> str:
-    """What is to be said of a host that is, and was not reached."""
+    """The warning about a host that is forgotten although it was not reached."""
     return (
         f"{host} is forgotten, unreached: what it has of {fabric} stays there;"
         f" should it come back, `netfab destroy {fabric}` on it ends that"
@@ -57,9 +57,9 @@ def forgotten(host: str, fabric: str) -> str:
 
 
 def tell_what_was_decided(together: Party, name: str, said: Mapping[str, Hello]) -> dict[str, Hello]:
-    """A host that applied something and did not hear that it was committed, while another did, is told.
+    """Send the commit to hosts that applied a transaction and missed it, if another host has it.
 
-    What they say then.
+    Returns the updated answers.
     """
     decided = {answer.transaction for answer in said.values()} - {""}
     late = {host: answer for host, answer in said.items() if answer.undecided in decided}

@@ -1,7 +1,7 @@
-"""What a controller and an agent say to each other: one JSON object a line, by `verb`.
+"""The messages between a controller and an agent: one JSON object per line, with a `verb`.
 
-Both sides hold the other's words for input like any other: a line that is too long or no message is one clear
-error. Errors travel as what the user is to be told.
+Both sides treat the other's messages as untrusted input: a line that is too long or no message is one clear
+error. Errors are sent as the text for the user.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ T = TypeVar("T")
 
 
 class BadMessage(NetfabError):
-    """What came is no message of ours."""
+    """What was received is no valid message."""
 
 
 class StaleBase(NetfabError):
-    """Another controller applied the fabric since this one asked for its generation."""
+    """Another controller applied the fabric since this one read its generation."""
 
 
 def encode(message: Message) -> bytes:
-    """The line."""
+    """A message as a line."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
@@ -46,12 +46,12 @@ def decode(line: bytes) -> Message:
 
 
 def excerpt(line: bytes) -> str:
-    """The beginning of a line, safe to be shown."""
+    """The beginning of a line, safe to print."""
     return ascii(line[:60].decode(errors="replace"))
 
 
 def field(message: Message, key: str, kind: type[T]) -> T:
-    """What a message says under that key. Raises BadMessage where that is nothing, or of another type."""
+    """A message's value for that key. Raises BadMessage if it is missing, or of another type."""
     found = message.get(key)
     if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
         raise BadMessage(f"the message {message['verb']} has {key} = {excerpt(repr(found).encode())}")
@@ -60,7 +60,7 @@ def field(message: Message, key: str, kind: type[T]) -> T:
 
 @contextmanager
 def understood(host: str) -> Iterator[None]:
-    """Within this a host's answer is read. Raises BadMessage, which names the host, for one of no sense."""
+    """Parse a host's answer within this. Raises BadMessage, naming the host, if it is invalid."""
     try:
         yield
     except NO_SENSE as error:
@@ -68,7 +68,7 @@ def understood(host: str) -> Iterator[None]:
 
 
 class Lines:
-    """The lines that come from a file descriptor."""
+    """Reads lines from a file descriptor."""
 
     def __init__(self, fd: int, limit: int = MAX_LINE) -> None:
         self.fd = fd
@@ -77,7 +77,7 @@ class Lines:
         self._searched = 0
 
     def fill(self) -> bool:
-        """Take what has come; wait for it where the descriptor blocks. False at the end of it all."""
+        """Read what is available; waits for it if the descriptor blocks. False at end of file."""
         try:
             part = os.read(self.fd, 1 << 20)
         except ConnectionResetError:
@@ -86,7 +86,7 @@ class Lines:
         return bool(part)
 
     def take(self) -> bytes | None:
-        """The next whole line, less its end; None while there is none. Raises BadMessage for one too long."""
+        """The next complete line without its newline, or None. Raises BadMessage for one that is too long."""
         end = self._buffer.find(b"\n", self._searched)
         if end < 0:
             self._searched = len(self._buffer)
@@ -99,7 +99,7 @@ class Lines:
         return line
 
 
-# Those that a controller tells apart.
+# The errors that a controller distinguishes.
 _KINDS = {kind.__name__: kind for kind in (Locked, StaleBase, LeaseConflict)}
 
 
@@ -115,7 +115,7 @@ def failure(error: NetfabError) -> Message:
 
 
 def error_of(host: str, message: Message) -> NetfabError:
-    """What `failure` made, as the error of that host."""
+    """The inverse of `failure`, as an error of that host."""
     kind, said = message.get("kind"), message.get("errors")
     made = _KINDS.get(kind, NetfabError) if isinstance(kind, str) else NetfabError
     each = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []

@@ -1,4 +1,4 @@
-"""Nodes on other hosts, by name: run a command in one, read what they wrote, start and stop programs."""
+"""Nodes on other hosts, by name: run a command in one, read logs, start and stop programs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class There(NamedTuple):
-    """A node on another host, or on this one as one of several."""
+    """A node of a multi-host fabric, on another host or on this one."""
 
     entry: Entry
     node: str
@@ -33,17 +33,17 @@ class There(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As its host calls it."""
+        """The node's name on its host."""
         return f"{self.entry.name}/{self.node}"
 
     @property
     def destination(self) -> str:
-        """How its host is reached; "" when it is this machine."""
+        """How its host is reached; "" if it is this machine."""
         return self.entry.hosts.get(self.host, "")
 
 
 def find(words: Iterable[str], where: Where) -> dict[str, There]:
-    """Those of `node` and `fabric/node` that are nodes of fabrics in the book. Raises NetfabError."""
+    """Those words, `node` or `fabric/node`, that name nodes of fabrics in the book. Raises NetfabError."""
     entries = opened_book(where).entries()
     found = {word: _find(word, entries) for word in words}
     return {word: there[0] for word, there in found.items() if there}
@@ -72,7 +72,7 @@ def _find(word: str, entries: Iterable[Entry]) -> list[There]:
 
 
 def execute(there: There, argv: tuple[str, ...], where: Where, **options: Any) -> int:
-    """Run a command in the node; its exit status. Standard input, output and errors are ours."""
+    """Run a command in the node with our standard streams; returns its exit status."""
     if there.host in simulated.names():
         with simulated.inside(there.host):
             return local.execute(there.name, argv, where, **options)
@@ -86,7 +86,7 @@ def execute(there: There, argv: tuple[str, ...], where: Where, **options: Any) -
 
 
 def _install(there: There, where: Where) -> None:
-    """Have netfab's modules there: what comes through standard input later is the command's."""
+    """Install netfab's modules there first, as standard input will be the command's."""
 
     def way(_: str, destination: str, __: Where) -> Ssh:
         return Ssh(destination)
@@ -104,9 +104,9 @@ def logs(
     way: Connect = connect,
     here: Sequence[str] = (),
 ) -> None:
-    """Tell (node, line) of what nodes wrote; with `follow` until all of them have ended, all at once.
+    """Call `tell` with (node, line) for nodes' output; with `follow`, until all have ended, concurrently.
 
-    `here`: nodes of this host, which are heard as those of the others are.
+    `here`: nodes of this host, whose output is read the same way.
     """
     places = _places(nodes)
     if here:
@@ -132,7 +132,7 @@ def capture(
     tell: Callable[[local.Heard], None],
     way: Connect = connect,
 ) -> None:
-    """Tell of frames as `nodes.capture` does, until a signal comes: raises Interrupted then."""
+    """Call `tell` with frames as `nodes.capture` yields them, until a signal: raises Interrupted then."""
     question = {
         "verb": "capture",
         "node": there.name,
@@ -176,7 +176,7 @@ def _done_of(answer: Message | NetfabError, names: Iterable[str]) -> Iterable[st
 
 
 def copy_out(there: There, path: str, target: str, where: Where, way: Connect = connect) -> list[str]:
-    """Copy from the node's program's files, as inside.copy_out does. Raises NetfabError."""
+    """Copy from the files of the node's program, as inside.copy_out does. Raises NetfabError."""
     from netfab.nodes.copying import writer_on_host
     from netfab.remote.copies import part_of
     from netfab.runtime.places import name_of
@@ -191,7 +191,7 @@ def copy_out(there: There, path: str, target: str, where: Where, way: Connect = 
 
 
 def copy_in(source: str, there: There, path: str, where: Where, way: Connect = connect) -> list[str]:
-    """Copy to the node's program's files, as inside.copy_in does. Raises NetfabError."""
+    """Copy to the files of the node's program, as inside.copy_in does. Raises NetfabError."""
     from netfab.nodes.copying import read_on_host
     from netfab.remote.copies import bunches
     from netfab.runtime.places import name_of
@@ -207,7 +207,7 @@ def copy_in(source: str, there: There, path: str, where: Where, way: Connect = c
 
 
 def inspect(there: There, where: Where, way: Connect = connect) -> dict[str, Any]:
-    """The node as it should be and as it is, and its host."""
+    """The node's desired and actual state, and its host."""
     with party({there.host: there.destination}, where, way) as one:
         said = one.call("inspect", {"what": there.name})[there.host]
     with understood(there.host):
@@ -215,7 +215,7 @@ def inspect(there: There, where: Where, way: Connect = connect) -> dict[str, Any
 
 
 def wait(there: There, where: Where, way: Connect = connect) -> int | None:
-    """The exit code of the node's program when it has ended and is not started again; None: nobody saw it."""
+    """The exit code of the node's program once it has ended for good; None: unknown."""
     message = {"verb": "call", "function": "wait", "arguments": {"node": there.name}, "follow": True}
     with party({there.host: there.destination}, where, way) as one:
         said = one.ask_all({there.host: message})[there.host]
@@ -226,7 +226,7 @@ def wait(there: There, where: Where, way: Connect = connect) -> int | None:
 
 @contextmanager
 def usage(nodes: Iterable[There], where: Where, way: Connect = connect) -> Iterator[Callable[[], Uses]]:
-    """Within this, what asks once more what the programs of these nodes use."""
+    """Yields a function that returns the current resource usage of these nodes' programs."""
     from netfab.objects.decode import decoder
     from netfab.runtime.usage import Usage
 
@@ -248,7 +248,7 @@ def usage(nodes: Iterable[There], where: Where, way: Connect = connect) -> Itera
 
 
 class _Place(NamedTuple):
-    """A host, how it is reached, and the nodes that are meant there."""
+    """A host, how it is reached, and the selected nodes there."""
 
     host: str
     destination: str
@@ -256,7 +256,7 @@ class _Place(NamedTuple):
 
 
 def _places(nodes: Iterable[There]) -> dict[str, _Place]:
-    """Where they are, by what is said of it: two fabrics may call different hosts alike."""
+    """The nodes' hosts, by unique label: two fabrics may use one name for different hosts."""
     found: dict[tuple[str, str], _Place] = {}
     for there in nodes:
         place = found.setdefault((there.host, there.destination), _Place(there.host, there.destination, []))
@@ -276,7 +276,7 @@ def _party_of(places: Mapping[str, _Place], where: Where, way: Connect) -> Abstr
 
 
 def _by_host(nodes: Iterable[There]) -> list[tuple[Entry, Mapping[str, list[str]]]]:
-    """By fabric, and by host, the names of nodes."""
+    """The names of nodes, by fabric and host."""
     entries: dict[str, Entry] = {}
     names: dict[str, dict[str, list[str]]] = {}
     for there in nodes:

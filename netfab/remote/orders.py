@@ -1,4 +1,4 @@
-"""From plans to what each host is told, and to what the controller remembers."""
+"""From plans to the order for each host, and to the controller's book entry."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
 from netfab.where import applying_user
 
-_HELD_ON = ("subnet", "address", "vni")  # what two can't have at once
-_OWN = ("publish", "borrowed", "inside")  # leases that are one host's own
+_HELD_ON = ("subnet", "address", "vni")  # what two fabrics can't hold at once
+_OWN = ("publish", "borrowed", "inside")  # leases that belong to one host
 
 
 class Planned(NamedTuple):
@@ -33,15 +33,15 @@ class Planned(NamedTuple):
 
     plans: Mapping[str, Plan]
     said: Mapping[str, Hello]  # what each host answered to hello
-    warnings: tuple[str, ...]  # hosts that were left out
+    warnings: tuple[str, ...]  # about hosts that were left out
     facts: Mapping[str, Facts]
     leases: frozenset[Lease]  # what the fabric held before
-    there: Mapping[str, Fabric] = {}  # what is on each host, where only a part is planned
-    kept: frozenset[Lease] = frozenset()  # those of before that are held on, also where nobody wants them
+    there: Mapping[str, Fabric] = {}  # the fabric on each host, if only a part is planned
+    kept: frozenset[Lease] = frozenset()  # former leases that stay held, even if unused
 
 
 def desired_on(host: str, planned: Planned) -> Fabric:
-    """What should be there: its plan, or what there is with its part of a plan put in."""
+    """The desired fabric of a host: its plan, or what is there with its part of a plan merged in."""
     made = planned.plans[host]
     return made.fabric if made.nodes is None else within(made, planned.there[host])
 
@@ -53,14 +53,14 @@ def _wants_on(host: str, planned: Planned) -> frozenset[Lease]:
 
 
 def last_of(said: Mapping[str, Hello]) -> Hello:
-    """The host that took part in the last apply; the first of several."""
+    """The answer of a host that took part in the last apply; of several, the first."""
     return max(said.values(), key=lambda answer: answer.generation)
 
 
 def leases_of(said: Mapping[str, Hello], entry: Entry | None) -> frozenset[Lease]:
-    """What the fabric holds, by whoever took part in its last apply; of keys' numbers what anybody says.
+    """The fabric's leases, from a host that took part in its last apply; for key numbers, from all hosts.
 
-    The highest of those counts: who lies about what others have could otherwise have a key used again.
+    The highest key number counts: a host that lies about others' could otherwise get a key reused.
     """
     last = last_of(said) if said else None
     if entry is not None and (last is None or last.generation < entry.generation):
@@ -79,7 +79,7 @@ def entry_for(
     entry: Entry | None,
     absent: Collection[str] = (),
 ) -> Entry:
-    """What the book will say; of the hosts that are `absent`, what it said of them."""
+    """The new entry of the book; for hosts that are `absent`, with what it had about them."""
     generation = max(entry.generation if entry else 0, *(said.generation for said in planned.said.values()))
     leases = {lease for host in planned.plans for lease in _wants_on(host, planned) if lease.kind not in _OWN}
     return Entry(
@@ -99,7 +99,7 @@ def entry_for(
 def _with_absent(
     chosen: Mapping[str, Any], there: Mapping[str, Any], hosts: Collection[str]
 ) -> dict[str, Any]:
-    """What was chosen, with the nodes that are `there` on these hosts, and what those are on."""
+    """The new summary, plus the nodes that are `there` on these hosts, and their networks."""
     nodes = {
         name: node
         for name, node in there["nodes"].items()
@@ -124,7 +124,7 @@ def orders_for(
     cleared: Collection[str],
     confirm: float = 0.0,
 ) -> Iterator[tuple[str, Order]]:
-    """What each host is told; those that the file no longer has are told of an empty fabric."""
+    """The order for each host; hosts that the file no longer has get an empty fabric."""
     file = source(entry.file, entry.store, entry.home)
     for host, said in planned.said.items():
         made, empty = planned.plans.get(host), Fabric(topology.name)
@@ -151,14 +151,14 @@ def orders_for(
 
 
 def _summary_on(topology: Topology, host: str, planned: Planned) -> Mapping[str, Any]:
-    """A host's own nodes, and the networks that they are on."""
+    """The summary of a host's own nodes, and the networks that they are on."""
     made = planned.plans[host]
     here = {name: node for name, node in topology.nodes.items() if name in made.names}
     return summary_within(made, summary(topology._replace(nodes=here), made), planned.said[host].summary)
 
 
 def summary_of(topology: Topology, planned: Planned) -> dict[str, Any]:
-    """That of all hosts together; each node with its host."""
+    """The summary of all hosts together; each node with its host."""
     together: dict[str, Any] = {"networks": {}, "nodes": {}, "links": []}
     for host in planned.plans:
         chosen = _summary_on(topology, host, planned)

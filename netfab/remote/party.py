@@ -1,4 +1,4 @@
-"""All hosts of a fabric, spoken to at once: who they are, how they are reached, what they answer."""
+"""All hosts of a fabric, as one conversation: who they are, how they are reached, what they answer."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from netfab.remote.messages import Message
 from netfab.remote.ssh import ANEW, Ssh
 from netfab.where import Where
 
-Connect = Callable[[str, str, Where], Transport]  # a host's name, how it is reached, and where we are
+Connect = Callable[[str, str, Where], Transport]  # a host's name, its destination, and where we are
 
 
 def connect(host: str, destination: str, where: Where) -> Transport:
-    """By ssh, or, without a destination, on this machine; in a lab by entering the simulated host."""
+    """Connect by ssh, or, without a destination, on this machine; in a lab, enter the simulated host."""
     if host in simulated.names():
         return Forked(where, partial(simulated.enter, host))
     return Ssh(destination) if destination else Forked(where)
 
 
 def connect_anew(host: str, destination: str, where: Where) -> Transport:
-    """The same, by a connection that nothing else has: it shows that there is a way."""
+    """The same, over a fresh connection, not a shared one: it proves that the host is reachable."""
     if host in simulated.names() or not destination:
         return connect(host, destination, where)
     return Ssh(destination, ANEW)
@@ -50,7 +50,7 @@ class Party:
         tell: Callable[[str, Message], None] = lambda host, message: None,
         patient: bool = False,
     ) -> dict[str, Message | NetfabError]:
-        """Each host's answer, or its error. Raises Interrupted, unless it is patient.
+        """Each host's answer, or its error. Raises Interrupted, unless `patient`.
 
         `waiting`: hosts that hold a lock meanwhile.
         """
@@ -75,19 +75,19 @@ class Party:
         tell: Callable[[str, Message], None] = lambda host, message: None,
         patient: bool = False,
     ) -> dict[str, Message]:
-        """Each host's answer. Raises what went wrong on any, all at once."""
+        """Each host's answer. Raises the errors of all hosts together."""
         return answers(self.ask(questions, waiting, tell, patient))
 
     def call(
         self, function: str, arguments: Mapping[str, Any], hosts: Collection[str] = ()
     ) -> dict[str, Any]:
-        """What a function of the API returns on each host, or on some. Raises NetfabError."""
+        """Call a function of the API on all hosts, or some; the results, by host. Raises NetfabError."""
         message = {"verb": "call", "function": function, "arguments": arguments}
         said = self.ask_all(dict.fromkeys(hosts or self.channels, message))
         return {host: answer.get("value") for host, answer in said.items()}
 
     def leave_out(self, hosts: Collection[str]) -> None:
-        """Hosts that are not reached are none of this party any more."""
+        """Drop hosts that are not reached from this party."""
         for host in hosts:
             channel = self.channels.pop(host)
             channel.transport.hang_up()
@@ -95,13 +95,13 @@ class Party:
 
 
 def answers(said: Mapping[str, Message | NetfabError]) -> dict[str, Message]:
-    """Raises what went wrong on any host, all at once."""
+    """The answers. Raises the errors of all hosts together."""
     raise_all(answer for answer in said.values() if isinstance(answer, NetfabError))
     return {host: answer for host, answer in said.items() if isinstance(answer, dict)}
 
 
 def unreachable(said: Mapping[str, Message | NetfabError]) -> dict[str, Unreachable]:
-    """The hosts that were not reached, and why."""
+    """Hosts that were not reached, with the errors."""
     return {host: answer for host, answer in said.items() if isinstance(answer, Unreachable)}
 
 
@@ -112,9 +112,9 @@ def party(
     way: Connect = connect,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[Party]:
-    """Speak with these hosts, by name and destination; a signal is answered between two words.
+    """Connect to these hosts, by name and destination; signals are handled between two messages.
 
-    `meanwhile` is called now and then while answers are waited for.
+    `meanwhile` is called now and then while waiting for answers.
     """
     channels: dict[str, Channel] = {}
     with deferred() as interrupts:

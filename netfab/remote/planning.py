@@ -1,4 +1,4 @@
-"""A plan for every host that answers, from what each says of itself."""
+"""A plan for every host that answers, from the facts that each reports."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def planned(
     forget: Collection[str] = (),
     optional: Collection[str] = (),
 ) -> Planned:
-    """Ask every host who it is, and plan for those that answer; `only` some nodes.
+    """Greet every host, and plan for those that answer; `only` some nodes.
 
-    `others`: what else is held than hosts know; `secret`: of encrypted networks; `gone`: hosts that the file
-    no longer has; `forget`: those of them that are not missed; `optional`: those that can be left out. Raises
+    `others`: held besides what hosts know; `secret`: for encrypted networks; `gone`: hosts that the file
+    no longer has; `forget`: those of them that may be unreachable; `optional`: may be left out. Raises
     NetfabError.
     """
     applied = entry.summary if entry else NOTHING
@@ -108,7 +108,7 @@ def _refuse_unfound(topology: Topology, answer: Hello) -> None:
 
 
 def _with_others(facts: Facts, others: Others) -> Facts:
-    """What a host says, with what is held elsewhere."""
+    """A host's facts, plus what is held elsewhere."""
     known = {reservation.prefix for reservation in facts.reservations}
     held = tuple(
         Reservation(subnet.prefix, f"network {subnet.network} of fabric {subnet.fabric}")
@@ -122,7 +122,7 @@ def _with_others(facts: Facts, others: Others) -> Facts:
 def what_is_there(
     together: Party, plans: Mapping[str, Plan], waiting: Collection[str] = ()
 ) -> dict[str, Fabric]:
-    """The fabric as it is on each host. `waiting`: hosts that hold a lock meanwhile."""
+    """The observed fabric on each host. `waiting`: hosts that hold a lock meanwhile."""
     questions = {
         host: {"verb": "observe", "fabric": json.loads(made.fabric.to_json())} for host, made in plans.items()
     }
@@ -131,7 +131,7 @@ def what_is_there(
 
 
 def _received_before_sent(facts: Mapping[str, Facts], said: Mapping[str, Hello]) -> dict[str, Facts]:
-    """The facts, with what hosts have sent by now: all that had been received before is counted in that."""
+    """The facts, with send counters re-read now: they include all that had been received before."""
     found = {}
     for host, own in facts.items():
         now = said[host].facts.esp if host in said else None
@@ -147,7 +147,7 @@ def _received_before_sent(facts: Mapping[str, Facts], said: Mapping[str, Hello])
 
 
 def planned_alone(topology: Topology, together: Party, host: str, secret: bytes = b"") -> Planned:
-    """Ask that host alone, and plan for it. Raises NetfabError where others would have to be asked."""
+    """Greet that host alone, and plan for it. Raises NetfabError if others would have to be asked."""
     said = greeted(together, topology.name, _asked(topology, [host], topology.nodes))
     _refuse_unfound(topology, said[host])
     facts, leases, applied = said[host].facts, leases_of(said, None), said[host].mtus
@@ -159,7 +159,7 @@ def planned_alone(topology: Topology, together: Party, host: str, secret: bytes 
 
 
 def _asked(topology: Topology, hosts: Collection[str], nodes: Collection[str]) -> dict[str, Asked]:
-    """What each host is to say of guests and NICs: those of its own nodes, of these."""
+    """The guests and NICs that each host is to report: those of its own nodes among these."""
     if not topology.hosts:
         return dict.fromkeys(hosts, asked_by(topology, nodes))
     placement = place(topology)

@@ -1,7 +1,7 @@
-"""A host's end of a probe: datagrams to others that nobody may cut, and which of theirs come.
+"""A host's end of a path probe: sends unfragmentable datagrams to others, and counts which of theirs arrive.
 
-They go to the tunnels' own port while no tunnel has it, so that firewalls judge them as they will judge
-tunnels; and from a port of their own, as a tunnel's do: from that same port they would pass for answers.
+They go to the tunnels' own port while no tunnel has it, so that firewalls treat them as they will treat
+tunnels; and from another source port, as a tunnel's: from that same port they would pass for replies.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
 HEADERS = {4: 28, 6: 48}  # bytes of IP and UDP
-# linux/in.h and linux/in6.h: DF is set, and no path MTU that is known already is minded.
+# linux/in.h and linux/in6.h: set DF, and ignore a cached path MTU (PMTUDISC_PROBE).
 _UNCUT = {4: (socket.IPPROTO_IP, 10, 3), 6: (socket.IPPROTO_IPV6, 23, 3)}
-_COPIES = 2  # of each datagram: one may be lost
+_COPIES = 2  # of each datagram, as one may be lost
 
 
 class Peer(NamedTuple):
-    """Another host in a probe. Sizes are in bytes, with IP's header."""
+    """Another host in a probe. Sizes are in bytes, including the IP header."""
 
     address: str
     port: int
-    sizes: tuple[int, ...]  # what it is sent
-    wanted: int  # what is to come from it
+    sizes: tuple[int, ...]  # sent to it
+    wanted: int  # expected from it
 
 
 class Probe:
-    """The ears of one host, from before anybody sends until `close`."""
+    """One host's receiving socket, open from before anybody sends until `close`."""
 
     def __init__(self, address: str, port: int, token: str) -> None:
-        """`token` tells this probe's datagrams from others. Raises OSError where the address isn't ours."""
+        """`token` identifies this probe's datagrams. Raises OSError if the address isn't ours."""
         self._version = ip_address(address).version
         self._address, self._token = address, token.encode()
         self._got: dict[str, int] = {}
@@ -59,13 +59,13 @@ class Probe:
         return made
 
     def exchange(self, me: str, peers: Mapping[str, Peer], seconds: float) -> dict[str, int]:
-        """Send to all; the largest that came of each, once it is what is wanted, or the time is over."""
+        """Send to all; returns the largest size received from each, once all are complete or time is up."""
         with self._socket(0) as mouth:
             for peer in peers.values():
                 self._send(mouth, me, peer)
         deadline = monotonic() + seconds
         while any(self._got.get(name, 0) < peer.wanted for name, peer in peers.items()):
-            left = deadline - monotonic()  # also where strangers never cease to send
+            left = deadline - monotonic()  # also if strangers never stop sending
             if left <= 0 or not readable([self._ears], left):
                 break
             self._hear()
@@ -73,7 +73,7 @@ class Probe:
 
     def _send(self, mouth: socket.socket, me: str, peer: Peer) -> None:
         for datagram in self._datagrams(me, peer.sizes):
-            with suppress(OSError):  # too large for our own interface, or there is no way
+            with suppress(OSError):  # too large for our own interface, or no route
                 mouth.sendto(datagram, (peer.address, peer.port))
 
     def _datagrams(self, me: str, sizes: Iterable[int]) -> Iterable[bytes]:
@@ -89,5 +89,5 @@ class Probe:
                 self._got[who] = max(size, self._got.get(who, 0))
 
     def close(self) -> None:
-        """The port is free again."""
+        """Free the port."""
         self._ears.close()

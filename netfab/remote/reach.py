@@ -1,7 +1,7 @@
-"""Whether what is between hosts carries what their tunnels will: asked of the wire before they are made.
+"""Whether the underlay carries what the hosts' tunnels will send: probed before tunnels are made.
 
-A narrower link behind a switch, or a firewall that lets no tunnel in, is otherwise found by whoever wonders
-where large packets go. Tunnels that are there and stay as they are were asked about when they were made.
+A smaller MTU behind a switch, or a firewall that blocks tunnels, would otherwise only be noticed by someone
+who misses large packets. Existing tunnels that don't change were probed when they were made.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from netfab.remote.party import Party
 from netfab.topology.schema import Topology
 from netfab.tuples import NamedTuple
 
-ROUND = 1.0  # seconds that a host waits for what others send
-_SEARCHES = 3  # of so many rounds, each with _RUNGS sizes between what passes and what doesn't: 16 ** 3
+ROUND = 1.0  # seconds that a host waits for others' datagrams
+_SEARCHES = 3  # rounds of a search, each with _RUNGS sizes between what passes and what doesn't: 16 ** 3
 _RUNGS = 16
-_LEAST = {4: 68, 6: 1280}  # bytes that any link carries; RFC 791, RFC 8200
+_LEAST = {4: 68, 6: 1280}  # bytes that any link must carry; RFC 791, RFC 8200
 
 
 class Way(NamedTuple):
-    """From one host to another, for the networks that go there."""
+    """A path from one host to another, for the networks that use it."""
 
     sender: str
     receiver: str
@@ -35,7 +35,7 @@ class Way(NamedTuple):
 
 
 class Need(NamedTuple):
-    """What has to pass on a way. size: in bytes, of the packet around the frame."""
+    """What has to pass on a path. size: of the outer packet, in bytes."""
 
     size: int
     network: str
@@ -46,7 +46,7 @@ class Need(NamedTuple):
 def ways_of(
     topology: Topology, plans: Mapping[str, Plan], new: Mapping[str, Collection[str]]
 ) -> dict[Way, Need]:
-    """The ways of tunnels of which an end is new, with the largest need on each. `new`: devices, by host."""
+    """Paths of tunnels with a new end, with the largest need on each. `new`: devices, by host."""
     found: dict[Way, Need] = {}
     for segment in next(iter(plans.values())).layout.segments.values() if plans else ():
         if (tunnel := segment.tunnel) is None:
@@ -64,14 +64,14 @@ def ways_of(
 
 
 def new_tunnels(changes: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The devices of tunnels that are made or changed."""
+    """The devices of tunnels that are created or changed."""
     return {one["name"] for one in changes if one["kind"] == "vxlan" and one["action"] != "delete"}
 
 
 def refuse_narrow(
     party: Party, topology: Topology, plans: Mapping[str, Plan], prepared: Mapping[str, Prepared]
 ) -> None:
-    """Raises NetfabError, for all ways at once, where less passes than is needed, or nothing does."""
+    """Raises NetfabError, for all paths together, if less passes than is needed, or nothing does."""
     new = {host: new_tunnels(answer.changes) for host, answer in prepared.items()}
     ways = ways_of(topology, plans, new)
     for port in sorted({way.port for way in ways}):
@@ -80,7 +80,7 @@ def refuse_narrow(
 
 
 class _Question:
-    """All ways to one port, asked at once."""
+    """A probe of all paths to one port."""
 
     def __init__(
         self, party: Party, topology: Topology, ways: Mapping[Way, Need], port: int, waiting: list[str]
@@ -98,10 +98,10 @@ class _Question:
         return self._party.ask_all(questions, self._waiting)
 
     def errors(self) -> Iterator[NetfabError]:
-        """What is wrong on each of the ways; one of the two between the same hosts is told."""
+        """The errors of all paths; of the two between a pair of hosts only one is reported."""
         whole = {way: (need.size,) for way, need in self._ways.items()}
         self._round(whole)
-        if missing := self._missing():  # what was lost by chance is not lost again
+        if missing := self._missing():  # random loss does not repeat
             self._round({way: whole[way] for way in missing})
         bounds = {way: (self._least(way), self._ways[way].size) for way in self._missing()}
         for _ in range(_SEARCHES if bounds else 0):
@@ -122,7 +122,7 @@ class _Question:
         return _LEAST[6 if ":" in self._addresses[way.receiver] else 4]
 
     def _round(self, sizes: Mapping[Way, tuple[int, ...]]) -> None:
-        """Have these sent, and note what comes."""
+        """Have datagrams of these sizes sent, and record what arrives."""
         peers: dict[str, dict[str, Any]] = {}
         for way, several in sizes.items():
             there = self._addresses[way.receiver], self._ports[way.receiver]
@@ -152,7 +152,7 @@ class _Question:
                 at=need.at,
                 hint=f"write `mtu: {most}` for it, or mend what is between them",
             )
-        if self._ports[way.receiver] != self._port:  # a firewall may let in what tunnels get, and no more
+        if self._ports[way.receiver] != self._port:  # a firewall may admit only the tunnels' port
             return None
         dropping = "; there, ".join(("", *self._drops[way.receiver]))
         return NetfabError(
@@ -170,12 +170,12 @@ def _number(found: object) -> int:
 
 
 def _rungs(passes: int, fails: int) -> tuple[int, ...]:
-    """Sizes between these two, evenly."""
+    """Evenly spaced sizes between these two."""
     step = max(1, (fails - passes) // _RUNGS)
     return tuple(range(passes, fails, step))
 
 
 def _narrowed(passes: int, fails: int, got: int) -> tuple[int, int]:
-    """The bounds after such a round."""
+    """The bounds after a round of `_rungs`."""
     above = [size for size in (*_rungs(passes, fails), fails) if size > got]
     return max(passes, got), min(above)

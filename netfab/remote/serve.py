@@ -1,4 +1,4 @@
-"""The agent's loop: a line in, answers out. At the end of it, or after a long silence, it lets go."""
+"""The agent's loop: a line in, answers out. At its end, or after a long silence, locks are released."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from netfab.remote.messages import BadMessage, Lines, Message, decode, encode, f
 from netfab.system.poll import readable
 from netfab.where import HERE, Where
 
-_GLANCE = 1.0  # seconds after which a signal that came is seen
+_GLANCE = 1.0  # seconds until a signal is noticed
 
 
 def serve(reading: int, writing: int, where: Where = HERE, ttl: float = LOCK_TTL) -> None:
-    """Answer until there is nobody to answer to."""
+    """Answer until the controller is gone."""
     agent, lines = Agent(where), Lines(reading)
     try:
         _say(writing, [{"verb": "agent"}])
@@ -31,7 +31,7 @@ def serve(reading: int, writing: int, where: Where = HERE, ttl: float = LOCK_TTL
                 _end_with(reading)
             number = message.get("number")
             _say(writing, ({**answer, "number": number} for answer in agent.answers(message)))
-    except BadMessage as error:  # a line without an end: what follows can't be told from it
+    except BadMessage as error:  # no line end: there is no way to resynchronize
         _say(writing, [failure(error)])
     except (BrokenPipeError, ConnectionResetError, Interrupted):
         pass
@@ -40,7 +40,7 @@ def serve(reading: int, writing: int, where: Where = HERE, ttl: float = LOCK_TTL
 
 
 def _next(lines: Lines, agent: Agent, ttl: float) -> bytes | None:
-    """The next line; None at the end. What is prepared is let go when it takes longer than `ttl` seconds."""
+    """The next line; None at end of file. After `ttl` seconds of silence, what is prepared is released."""
     deadline = monotonic() + ttl
     while (line := lines.take()) is None:
         if agent.transaction is None:
@@ -63,7 +63,7 @@ def _say(fd: int, messages: Iterable[Message]) -> None:
 
 
 def _end_with(fd: int) -> None:
-    """End this process when the controller goes: who follows a silent log would never notice."""
+    """Exit when the controller disconnects: following a silent log would never notice."""
 
     def watch() -> None:
         while os.read(fd, 1 << 16):

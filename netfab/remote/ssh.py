@@ -1,7 +1,7 @@
-"""The way to a far host: OpenSSH, with its user's own configuration, agent and known hosts.
+"""The transport to a remote host: OpenSSH, with the user's own configuration, agent and known hosts.
 
-One process for each conversation. What ssh itself refuses (a host key that changed, a login) is told in its
-words. `$NETFAB_SSH_COMMAND` is the ssh to be run, with options: `ssh -F FILE`.
+One process per conversation. ssh's own errors (a changed host key, a failed login) are reported in its
+words. `$NETFAB_SSH_COMMAND` is the command to run instead of `ssh`, with options: `ssh -F FILE`.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from netfab.remote.messages import BadMessage, decode, excerpt
 
 COMMAND = "NETFAB_SSH_COMMAND"
 CONNECT = 10  # seconds that a connection may take
-_ALIVE = 5, 3  # seconds between signs of life, and how many may be missing
-_NOISE = 1 << 16  # bytes that a far shell may print before the agent speaks
-_NO_PYTHON = 127  # a shell's exit status for a program that isn't there
+_ALIVE = 5, 3  # ServerAlive: seconds between two, and how many may be missing
+_NOISE = 1 << 16  # bytes that a remote shell may print before the agent's first
+_NO_PYTHON = 127  # a shell's exit status if the program is missing
 _DESTINATION = re.compile(r"(?:[^@\s]+@)?[^\s:]+|ssh://\S+")
 
 
 def refuse_destination(text: str) -> None:
-    """Raises NetfabError for what can be none."""
+    """Raises NetfabError if the text can't be a destination."""
     if not _DESTINATION.fullmatch(text) or text.startswith("-"):
         raise NetfabError(
             f"{text!r} is not a destination for ssh", hint="root@ADDRESS, or a name of ~/.ssh/config"
         )
 
 
-ANEW = ("ControlPath=none",)  # a connection of its own, whatever there is already
+ANEW = ("ControlPath=none",)  # a connection of its own, not an existing shared one
 
 
 def command(
     destination: str, arguments: dict[str, Any], terminal: bool = False, more: Iterable[str] = ()
 ) -> list[str]:
-    """The command line of ssh that makes an agent there. `more`: options, as in its configuration."""
+    """The ssh command line that starts an agent there. `more`: options, as in ssh_config(5)."""
     refuse_destination(destination)
     ssh = shlex.split(os.environ.get(COMMAND, "")) or ["ssh"]
     options = ("BatchMode=yes", f"ConnectTimeout={CONNECT}", "ForwardAgent=no", "ForwardX11=no")
@@ -52,9 +52,9 @@ def command(
 
 
 def _far_command(arguments: dict[str, Any]) -> str:
-    """One word for the far shell, whichever it is: no quotes inside, no line's end.
+    """A command that any remote shell takes as is: no quotes inside the word, no newline.
 
-    An agent hears later which modules it has to have: they are read here while ssh connects.
+    The agent is told later which modules it must have: they are read here while ssh connects.
     """
     with open(bootstrap.__file__, encoding="utf-8") as file:
         text = file.read()
@@ -65,7 +65,7 @@ def _far_command(arguments: dict[str, Any]) -> str:
 
 
 class Ssh:
-    """A Transport to an agent on a far host."""
+    """A Transport to an agent on a remote host."""
 
     def __init__(self, destination: str, more: Iterable[str] = ()) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # `wait` closes it
@@ -78,7 +78,7 @@ class Ssh:
                 stdin=pipe,
                 stdout=pipe,
                 stderr=self._said,
-                process_group=0,  # a Ctrl-C is for us, who then take back what was begun there
+                process_group=0,  # Ctrl-C is for us only: we then roll back what was begun there
             )
         except OSError as error:
             raise NetfabError(f"can't run ssh: {error.strerror}", hint="install an OpenSSH client") from error
@@ -87,11 +87,11 @@ class Ssh:
         self.writing, self.reading = self._process.stdin.fileno(), self._process.stdout.fileno()
 
     def opening(self) -> bytes:
-        """Which modules the agent has to have."""
+        """The bundle that the agent must have."""
         return bundle().sha.encode()
 
     def greet(self, line: bytes) -> bytes | None:
-        """What a far shell prints is passed over; the bootstrap gets what it needs."""
+        """Skip what a remote shell prints; answer the bootstrap's requests."""
         try:
             message = decode(line)
         except BadMessage as error:
@@ -107,7 +107,7 @@ class Ssh:
         return None if self._greeted else b""
 
     def last_words(self) -> NetfabError:
-        """In ssh's own words, or the far shell's."""
+        """The error, in ssh's own words or the remote shell's."""
         code = self._end()
         self._said.seek(0)
         words = self._said.read(1 << 16).decode(errors="replace").strip().splitlines()
@@ -117,18 +117,18 @@ class Ssh:
         return NetfabError(told)
 
     def hang_up(self) -> None:
-        """The far agent sees the end of its input, and ends; ssh with it."""
+        """Close the agent's input: it ends, and ssh with it."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
 
     def wait(self) -> None:
-        """For the end of ssh."""
+        """Wait for ssh to end."""
         self._said.close()
         self._end()
 
     def _end(self) -> int:
-        """Its exit status; not waited for for ever: what it runs may have closed its output and gone on."""
+        """Its exit status, with a time limit: its child may have closed the output and run on."""
         try:
             return self._process.wait(CONNECT)
         except subprocess.TimeoutExpired:

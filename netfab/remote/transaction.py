@@ -1,7 +1,7 @@
-"""One host's part in an apply to several: prepared, applied in steps, and committed or taken back.
+"""One host's part in a multi-host apply: prepared, applied in steps, and committed or rolled back.
 
-What is begun is written down before the first change, and stays undecided until a commit: should everybody
-die, the next apply makes of it what it wants, or learns elsewhere that it was committed.
+What is begun is written down before the first change, and stays undecided until a commit: if all processes
+die, the next apply changes it as it needs, or learns from another host that it was committed.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ from netfab.where import (
     refuse_another,
 )
 
-PEERS, OWN = STEPS = ("peers", "own")  # each is taken on all hosts before the next one is on any
+PEERS, OWN = STEPS = ("peers", "own")  # each completes on all hosts before the next begins
 
 
 class Order(NamedTuple):
-    """What a host is to prepare for. No objects: the fabric goes from this host."""
+    """What a host is to prepare. A fabric without objects: it is removed from this host."""
 
     transaction: str
-    host: str  # what the fabric calls this host
+    host: str  # this host's name in the fabric
     base: int  # the generation that the plan was made from
     generation: int
-    record: Record  # as it is to be, less the objects
+    record: Record  # the new record, without the objects
     fabric: Fabric
     claims: frozenset[Lease]
     published: tuple[Publish, ...]
     take_over: bool
     lock_timeout: float  # seconds
-    confirm: float = 0.0  # seconds in which somebody has to say that it stays; 0: nobody has to
+    confirm: float = 0.0  # seconds within which it must be confirmed; 0: it need not be
     by_ssh: bool = False  # whether a change of the host's NICs may cut the controller off
 
     def undecided(self) -> str:
-        """What is kept of it until it is decided."""
+        """The order as JSON, stored until it is decided."""
         kept = plain({**self._asdict(), "fabric": None, "published": ()})
         return json.dumps({**kept, "fabric": json.loads(self.fabric.to_json())})
 
@@ -85,15 +85,15 @@ _DECODERS = {key: decoder(kind) for key, kind in get_type_hints(Order).items()} 
 
 
 class Transaction:
-    """From prepare to commit or rollback it holds the fabric's lock; `close` lets go, and changes nothing."""
+    """Holds the fabric's lock from prepare to commit or rollback; `close` only releases it."""
 
     def __init__(self, order: Order, where: Where) -> None:
-        """Prepare: refuse what can't be, and hold what is planned. Nothing is changed. Raises NetfabError."""
-        if order.fabric:  # what is to be ended can be on any
+        """Prepare: refuse what is impossible, claim what is planned, change nothing. Raises NetfabError."""
+        if order.fabric:  # a removal is possible on any kernel
             need_kernel()
         self.order = order
         self._where = where._replace(lock_timeout=order.lock_timeout)
-        # A child of its own from before the store is opened: in one that was forked later SQLite hangs.
+        # The child is forked before the store is opened: SQLite would hang in a later fork.
         self._keeper = keeper_for(order.fabric, order.confirm, order.by_ssh, where)
         try:
             self._prepare(order, where)
@@ -118,7 +118,7 @@ class Transaction:
                 self.before = observed.own
                 self.changes = engine.changes_for(order.fabric, observed)
                 self._host.prepare(self.changes)
-                if not self.changes:  # else `prepare` looked at that
+                if not self.changes:  # else `prepare` has checked that
                     raise_all(self._host.foreign_drops(order.fabric.values()))
             except BaseException:
                 self._give_leases_back()
@@ -136,15 +136,15 @@ class Transaction:
             raise StaleBase("another controller applied this fabric meanwhile", hint="apply again")
 
     def count(self) -> dict[str, int]:
-        """How many changes each step has; a step without any need not be taken."""
+        """The number of changes of each step; a step without any can be skipped."""
         return {step: len(changes) for step, changes in self._steps.items()}
 
     def apply(self, step: str) -> int:
-        """Take one step; how many changes it had. On a failure everything here is as it was before."""
+        """Take one step; returns its number of changes. On failure everything here is restored."""
         self._begin()
         try:
             engine.run(tuple(order(self._steps[step])), self._host, self._where.progress)
-            if step == PEERS:  # whoever asks already asks again in a second; so it is told where it will be
+            if step == PEERS:  # pending ARP requests repeat only after a second: announce early
                 self._host.announce(self.order.fabric, self._steps[step])
             if step == OWN or not self._steps[OWN]:
                 engine.verify(self.order.fabric, self._host, self.changes)
@@ -157,7 +157,7 @@ class Transaction:
         return len(self._steps[step])
 
     def _begin(self) -> None:
-        """Write down what is begun, before the first change."""
+        """Write the transaction down, before the first change."""
         if not self._begun:
             self._begun = True
             name = self.order.fabric.name
@@ -167,7 +167,7 @@ class Transaction:
             self._store.keep_part(name, known._replace(undecided=self.order.undecided()))
 
     def rollback(self, why: BaseException) -> None:
-        """Back to what was here before, and let go. Raises UndoFailed."""
+        """Restore what was here before, and release the lock. Raises UndoFailed."""
         try:
             if self._begun:
                 engine.undo(self.before, self._host, (self.order.fabric, self._last), why)
@@ -177,7 +177,7 @@ class Transaction:
             self.close()
 
     def _give_leases_back(self) -> None:
-        with suppress(StoreError):  # what failed first is what the user has to know
+        with suppress(StoreError):  # the user needs the first failure
             name = self.order.fabric.name
             if self._record is None:
                 self._store.forget(name)
@@ -186,7 +186,7 @@ class Transaction:
             self._store.commit(self._record, self._leases, part and part._replace(undecided=""))
 
     def commit(self) -> None:
-        """It is decided: tell the neighbours, keep it, and let go. Raises NetfabError."""
+        """Commit: announce addresses, keep the record, release the lock. Raises NetfabError."""
         try:
             self._host.announce(self.order.fabric, self._steps[OWN])
             decide(self.order, self._store, self._where)
@@ -195,14 +195,14 @@ class Transaction:
             self.close()
 
     def abandon(self) -> None:
-        """Nobody says what is to become of it: leases of what was not begun are free, the rest stays so."""
+        """The controller is gone: free the leases of what was not begun; what was stays undecided."""
         if not self._begun:
             self._give_leases_back()
             self._tell_keeper(applied=False)
         self.close()
 
     def close(self) -> None:
-        """Let go of the lock; who may have to take it back does so, unless told otherwise before."""
+        """Release the lock; the keeper rolls the change back now, unless told otherwise before."""
         self._stack.close()
         if self._keeper is not None:
             self._keeper.close()
@@ -213,12 +213,12 @@ class Transaction:
             self._keeper = None
 
     def check(self) -> None:
-        """Raises Interrupted when a signal has come."""
+        """Raises Interrupted if a signal has arrived."""
         self._host.interrupts.check()
 
 
 def decide(order: Order, store: Store, where: Where) -> None:
-    """What is on this host is what should be: keep it. Raises StoreError."""
+    """Store that what is on this host is what should be. Raises StoreError."""
     if order.fabric:
         part = Part(order.host, order.generation, order.transaction)
         remember(order.record, order.fabric, order.claims, store, where, part)

@@ -1,4 +1,4 @@
-"""Fabrics in pytest: the plugin (`plugin.py`), and the types that its fixtures give, for annotations."""
+"""Fabrics in pytest: the plugin (`plugin.py`), and the types of its fixtures, for annotations."""
 
 from __future__ import annotations
 

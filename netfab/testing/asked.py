@@ -1,4 +1,4 @@
-"""Who reaches whom, and why not: sentences of `checks`, tried in a sandbox."""
+"""Reachability: who reaches whom, and why not. Sentences of `checks`, tried in a sandbox."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netfab.where import HERE
 
 
 class Reached(NamedTuple):
-    """What came of trying. `why`: the first thing that is wrong, with the way so far."""
+    """The result of a check. `why`: the first thing that is wrong, with the path up to there."""
 
     holds: bool
     reason: str
@@ -22,7 +22,7 @@ class Reached(NamedTuple):
 
 
 def tried(fabric: str, sentences: Sequence[str], hosts: Sequence[str]) -> list[Reached]:
-    """What comes of sentences of `checks`, tried at once, and why, where they fail."""
+    """The results of sentences of `checks`, tried concurrently, with the reason for each failure."""
     from netfab.diagnose.trials import refuse_unknown_ends, trials_of
 
     checks = [_check(sentence) for sentence in sentences]
@@ -50,7 +50,7 @@ def tried(fabric: str, sentences: Sequence[str], hosts: Sequence[str]) -> list[R
 
 
 def why(fabric: str, sentence: str, hosts: Sequence[str]) -> str:
-    """Whether one reaches the other, by which way, and what is wrong where not, as `netfab why` says it."""
+    """Whether one reaches the other, by which path, or else what is wrong, as `netfab why` prints it."""
     from netfab.diagnose.answer import lines
     from netfab.diagnose.this_host import Here
     from netfab.diagnose.why import why
@@ -68,7 +68,7 @@ def why(fabric: str, sentence: str, hosts: Sequence[str]) -> str:
             told = lines(check, why(check, fabric, entry.summary, asked))
     else:
         told = lines(check, why(check, fabric, summary_of(fabric), {"": Here(fabric)}))
-    return "\n".join(told).replace(f"netfab reconcile {fabric}", "heal()")  # as it is called in a test
+    return "\n".join(told).replace(f"netfab reconcile {fabric}", "heal()")  # its name in a test
 
 
 def _check(sentence: str) -> Check:

@@ -1,9 +1,9 @@
-"""The broker: a process without threads, started once for each pytest process, of which sandboxes are forked.
+"""The broker: a single-threaded process, one for each pytest process, from which sandboxes are forked.
 
 pytest's own process may have threads, which can't make a user namespace (unshare(2)), and must not change its
-namespaces. In each sandbox one process waits for calls (`netfab.testing.sandboxes` makes them) and forks for
-every one of them: what a call does to its process ends with it. A sandbox ends with its caller, and all of
-them with the broker, which ends with pytest, however that ends.
+namespaces. In each sandbox one process waits for calls (made by `netfab.testing.sandboxes`) and forks for
+each of them: what a call does to its process ends with it. A sandbox ends with its caller, and all of
+them with the broker, which ends when pytest does, even if pytest is killed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from netfab.system.poll import readable
 from netfab.system.process import signal_with_parent
 from netfab.testing.line import Line, failure
 
-_USED = (  # by nearly every sandbox: imported once, before any of them
+_USED = (  # by nearly every sandbox: imported once, before any of them is forked
     "netfab.fabric",
     "netfab.diagnose.checks",
     "netfab.diagnose.this_host",
@@ -47,7 +47,7 @@ links: [[r, b]]
 
 
 def main(door: int, parent: int) -> None:
-    """Give a sandbox to whoever asks at the door, until who opened it is gone."""
+    """Give a sandbox to each client of the socket `door`, until the process that opened it is gone."""
     opener = os.pidfd_open(parent)
     callers = socket.socket(fileno=door)
     line = Line(callers)
@@ -58,44 +58,44 @@ def main(door: int, parent: int) -> None:
         line.tell(failure(error))
         return
     _rehearse()
-    gc.freeze()  # a fork that collects garbage would copy all that it looks at
+    gc.freeze()  # garbage collection in a fork would copy every page it visits
     gc.disable()
     line.tell(None)
     while True:
-        ready = _forked_sandbox(callers)  # before it is asked for: it gets ready while a test runs
+        ready = _forked_sandbox(callers)  # ahead of the request: it gets ready while a test runs
         if opener in readable([door, opener], None) or not callers.recv(1):
             return
         socket.send_fds(callers, [b"+"], [ready.fileno()])
         ready.close()
-        with suppress(ChildProcessError):  # not even the one that is ready: it could not be made
+        with suppress(ChildProcessError):  # no child, not even the spare sandbox: it could not be made
             while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG):
                 pass
 
 
 def _rehearse() -> None:
-    """What is imported, compiled and cached by now, no sandbox has to: half of the time of its apply."""
+    """Import, compile and cache up front what every sandbox would have to: half of the time of its apply."""
     for module in _USED:
         import_module(module)
     from netfab import fabric
     from netfab.testing import whole
 
-    with suppress(NetfabError):  # what is wrong with this host, the first test is told
+    with suppress(NetfabError):  # the first test reports what is wrong with this host
         fabric.destroy(whole.apply(_REHEARSAL, "rehearsal", "/", {}).fabric)
 
 
 def _warm_up() -> None:
-    """Plan something, before anybody waits: what a fork writes to first, the kernel copies.
+    """Plan something before anybody waits: pages that a fork writes to first, the kernel copies.
 
-    That is 12 ms of work, and 9 of the 47 until ten nodes are there are saved.
+    This takes 12 ms, and saves 9 of the 47 ms that ten nodes take.
     """
     from netfab.testing import whole
 
-    with suppress(Exception):  # what is wrong with this host, the first call is told
+    with suppress(Exception):  # the first call reports what is wrong with this host
         whole.plan(_REHEARSAL, "rehearsal", "/", {})
 
 
 def _forked_sandbox(callers: socket.socket) -> socket.socket:
-    """The end at which one is called that nobody has called yet."""
+    """The client's end of the socket of a fresh sandbox."""
     broker = os.getpid()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork():
@@ -124,7 +124,7 @@ def _serve(calls: socket.socket) -> int:
         if first:
             _answer(line)
             first = False
-            gc.enable()  # what is forked from here on may last as long as a session
+            gc.enable()  # forks from here on may last as long as a session
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
         elif os.fork() == 0:
             calls.close()
@@ -135,14 +135,14 @@ def _serve(calls: socket.socket) -> int:
 
 
 def _answer(line: Line) -> None:
-    """One call: (function, arguments). A function that goes on talking gets the line, and what came by it."""
+    """One call: (function, arguments). One that `talks` gets the line, and the call's descriptors."""
     try:
         (function, arguments, talks), fds = line.hear()
         if talks:
             function(line, fds, *arguments)
         else:
             line.tell(function(*arguments))
-    except (BrokenPipeError, ConnectionResetError, EOFError):  # nobody wants to know any more
+    except (BrokenPipeError, ConnectionResetError, EOFError):  # the caller is gone
         return
     except BaseException as error:
         line.tell(failure(error))

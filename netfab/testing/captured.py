@@ -1,4 +1,4 @@
-"""Frames that pass a node, for a test: caught in the sandbox, read with scapy."""
+"""Captured frames of a node, for a test: captured in the sandbox, read with scapy."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from netfab.testing.sandboxes import Sandbox
 
 
 class Captured:
-    """What passed so far. In a `with`, until its end; what was sent before is in it, first frame and last."""
+    """The frames so far; in a `with`, up to its end. None that was sent within is missing."""
 
     def __init__(self, sandbox: Sandbox, place: Place, interface: str, filter: str) -> None:
-        self._file = tempfile.NamedTemporaryFile(suffix=".pcapng")  # noqa: SIM115  # gone with us
+        self._file = tempfile.NamedTemporaryFile(suffix=".pcapng")  # noqa: SIM115  # deleted with this object
         fds = [self._file.fileno()]
         self._line, _, _ = sandbox.talk(catch, fds, place, interface, filter)
         self._open = True
@@ -30,7 +30,7 @@ class Captured:
         self.close()
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop capturing."""
         if self._open:
             self._look()
             self._line.close()
@@ -38,15 +38,15 @@ class Captured:
 
     @property
     def packets(self) -> Any:
-        """A PacketList of scapy, which has to be installed. Raises NetfabError where it isn't."""
+        """A scapy PacketList. Raises NetfabError if scapy is not installed."""
         __tracebackhide__ = True
-        scapy("layers.inet6")  # it and what it imports know how frames are taken apart
+        scapy("layers.inet6")  # it and its imports register the dissectors
         if self._open:
             self._look()
         return scapy("utils").rdpcap(self._file.name)
 
     def count(self, layer: Any = None, **fields: Any) -> int:
-        """How many packets have that layer, with these values: count(TCP, flags="R")."""
+        """The number of packets that have that layer with these field values: count(TCP, flags="R")."""
         __tracebackhide__ = True
         return sum(
             layer is None
@@ -60,7 +60,7 @@ class Captured:
 
 
 def catch(line: Line, fds: list[int], place: Place, interface: str, filter: str) -> None:
-    """Write what passes into a file; when asked, say that all is in it that was sent before. Talks."""
+    """Write captured frames to a file; when asked, answer once all frames sent so far are in it. Talks."""
     from netfab.diagnose.pcapng import Pcapng
     from netfab.kernel.capture import Capture, settle
 

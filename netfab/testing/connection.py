@@ -1,4 +1,4 @@
-"""A connection from a node, over TCP or UDP, made with a socket that was born there."""
+"""A connection from a node, over TCP or UDP, by a socket that was created there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 
 class Connection:
-    """An open one; `socket` is the real thing."""
+    """An open connection; `socket` is the actual socket."""
 
     def __init__(self, opened: socket.socket) -> None:
         self.socket = opened
@@ -20,20 +20,20 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close it."""
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """All of it."""
+        """Send all of it."""
         self.socket.sendall(data)
 
     def recv(self, most: int = 1 << 16, within: float = 5) -> bytes:
-        """What comes next. Raises TimeoutError."""
+        """The next data, up to `most` bytes. Raises TimeoutError after `within` seconds."""
         self.socket.settimeout(within)
         return self.socket.recv(most)
 
     def echo(self, data: bytes, within: float = 5) -> bool:
-        """Whether all of that comes back, as it was, within so many seconds."""
+        """Whether all of it comes back unchanged within that many seconds."""
         deadline = time.monotonic() + within
         self.socket.setblocking(False)
         back, left = bytearray(), memoryview(data)

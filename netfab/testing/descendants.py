@@ -1,4 +1,4 @@
-"""Who descends from this process, and is ended together. Linux, proc(5)."""
+"""The descendants of this process, which are killed together. Linux, proc(5)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from time import monotonic
 from netfab.system.proc import stat_fields
 from netfab.system.rest import rest
 
-ENDING = 30.0  # seconds, in which what was killed has ended on any machine
-_GLANCE = 0.002  # seconds between two looks at who is killed: not all of them are our children
+ENDING = 30.0  # seconds; a killed process has ended by then on any machine
+_GLANCE = 0.002  # seconds between two polls: not all of the killed are our children
 
 
 def end_descendants() -> None:
-    """SIGKILL for all of them, until none lives who could start another one.
+    """SIGKILL all of them, until none is left that could start another one.
 
-    Who was orphaned is among them only after adopt_orphans(); in a container its first process adopts those.
-    Who waits for a device or a file server that is silent ends when that answers, and is given up.
+    Orphans are among them only after adopt_orphans(); in a container its first process adopts orphans.
+    A process blocked on an unresponsive device or file server ends when that answers; it is not waited for.
     """
     deadline = monotonic() + ENDING
     while found := set(_living()):
@@ -32,7 +32,7 @@ def end_descendants() -> None:
 
 
 def _living() -> Iterator[int]:
-    """Their numbers, parents first."""
+    """Their process IDs, parents first."""
     children: dict[int, list[int]] = {}
     dead = set()
     for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):

@@ -1,4 +1,4 @@
-"""What is kept of a fabric whose test failed: a directory of plain files."""
+"""The artefacts of a fabric whose test failed: a directory of plain files."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from netfab.testing import whole
 from netfab.testing.fabric import Fabric
 from netfab.testing.node import Verdict
 
-_LAST = 20  # steps of a test that are told where nothing is wrong any more; one that polls has hundreds
-HANGS = (NetfabError, OSError, EOFError)  # when the sandbox itself is gone: what can be kept is kept
+_LAST = 20  # a test's steps shown if nothing is wrong any more; one that polls has hundreds
+HANGS = (NetfabError, OSError, EOFError)  # if the sandbox itself is gone: keep what can be kept
 
 
 def begin(directory: Path, failure: str, again: str) -> None:
-    """What pytest says of the failure, and the command that runs the test again."""
+    """Write pytest's report of the failure, and the command that runs the test again."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "failure.txt").write_text(f"{failure}\n")
     (directory / "reproduce.txt").write_text(f"{again}\n")
 
 
 def keep(fabric: Fabric, directory: Path, beside: Path) -> None:
-    """Write all that may tell the cause. beside: the directory in which pytest was started."""
+    """Write everything that may show the cause. beside: pytest's initial directory."""
     directory.mkdir(exist_ok=True)
     topology = directory / "topology.yaml"
     with suppress(*HANGS):
@@ -47,7 +47,7 @@ def keep(fabric: Fabric, directory: Path, beside: Path) -> None:
 
 
 def safe(name: str) -> str:
-    """A name as a file can have it."""
+    """The name, made safe as a file name."""
     return re.sub(r"[^\w.=,+-]+", "_", name).strip("_")[:150] or "_"
 
 
@@ -64,7 +64,7 @@ def _status(fabric: Fabric) -> str:
 
 
 def _why(fabric: Fabric) -> str:
-    """What did not hold when it was tried, else what doesn't now; and what has changed since the apply."""
+    """The checks that failed when tried, else those that fail now; and what changed since the apply."""
     told = [*map(str, fabric.failures)]
     if not told and (failing := _failing(fabric)):
         told = ["When the test had failed:", *map(str, failing)]
@@ -74,7 +74,7 @@ def _why(fabric: Fabric) -> str:
 
 
 def _all_is_well(fabric: Fabric) -> Iterator[str]:
-    """And what the test did and saw last, which may be undone: at the end of a `with` it is."""
+    """Also the test's last steps, which may have been undone since, as at the end of a `with`."""
     yield "now every check that was tried holds, and all is as it was applied; before, in this test:"
     noted = [what for _, what in fabric.timeline]
     begun = max((number for number, what in enumerate(noted) if what.startswith("test ")), default=-1)
@@ -85,13 +85,13 @@ def _all_is_well(fabric: Fabric) -> Iterator[str]:
 
 
 def _failing(fabric: Fabric) -> list[Verdict]:
-    """Of what a test asked for and got no answer to, and of the file's checks, those that do not hold."""
+    """The failing ones of the file's checks, and of what the test tried without getting an answer."""
     asked = [*dict.fromkeys([*fabric.unanswered, *fabric.checks])]
     return [verdict for verdict in fabric.verdicts(asked) if not verdict]
 
 
 def _logs(fabric: Fabric, directory: Path) -> None:
-    """What the programs printed: those of the test, and those of the file."""
+    """The output of programs: the test's, and the file's."""
     texts: dict[str, str] = {}
     for number, program in enumerate(fabric.programs, 1):
         head = f"$ {shlex.join(program.argv)}\n"

@@ -1,4 +1,4 @@
-"""Fabric: a topology in a sandbox of its own, as a test has it."""
+"""Fabric: a topology applied in a sandbox of its own, for a test."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from netfab.topology.suggest import did_you_mean
 
 
 class Fabric:
-    """What is given, applied. `fabric["web"]` is a node."""
+    """An applied topology. `fabric["web"]` is a node."""
 
     def __init__(self, topology: Given, seed: int = 0, recorded: bool = False) -> None:
-        """recorded: what passes its interfaces is kept, for when the test fails. Raises NetfabError."""
+        """recorded: keep the traffic of its interfaces in case the test fails. Raises NetfabError."""
         __tracebackhide__ = True
         self.seed = seed
         self.programs: list[Program] = []
-        self.timeline: list[tuple[float, str]] = []  # when, in seconds since the epoch, and what
+        self.timeline: list[tuple[float, str]] = []  # (seconds since the epoch, event)
         self.failures: list[Verdict] = []
-        self.unanswered: dict[str, None] = {}  # sentences of what was asked for, in order, each once
-        self._impaired: dict[tuple[str, str], Link] = {}  # what may not be as it was applied
+        self.unanswered: dict[str, None] = {}  # checks that got no answer, in order, each once
+        self._impaired: dict[tuple[str, str], Link] = {}  # links that may differ from what was applied
         self._given, self._recorded = topology, recorded
-        self._serving: dict[Line, int] = {}  # and pidfds of the servers at their other ends
+        self._serving: dict[Line, int] = {}  # lines to servers -> the servers' pidfds
         self._names: dict[str, Mapping[str, Sequence[str]]] = {}
         self._dirty = False
         self._begin()
@@ -67,7 +67,7 @@ class Fabric:
         return line
 
     def close(self) -> None:
-        """End it, and all that runs in it."""
+        """End it, and everything that runs in it."""
         for line in [*self._serving]:
             self._end(line)
         if self.recorder is not None:
@@ -75,12 +75,12 @@ class Fabric:
         self._sandbox.close()
 
     def rebuild_when_used(self) -> None:
-        """A test that failed may have left anything: who uses it next has it made anew."""
+        """Rebuild it on its next use: a failed test may have left it in any state."""
         self._dirty = True
 
     @property
     def sandbox(self) -> Sandbox:
-        """Where it is."""
+        """The sandbox that it is in."""
         self._renew()
         return self._sandbox
 
@@ -100,17 +100,17 @@ class Fabric:
 
     @property
     def name(self) -> str:
-        """Of the fabric, as its file says."""
+        """The fabric's name, from its file."""
         return self._applied.fabric
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Its simulated hosts; none where all is on one."""
+        """Its simulated hosts; empty if it is on a single host."""
         return self._applied.hosts
 
     @property
     def summary(self) -> Mapping[str, Any]:
-        """What was planned, as `netfab status -o json` has it."""
+        """What was planned, as in `netfab status -o json`."""
         return self._applied.summary
 
     def shown(self) -> tuple[str, str]:
@@ -119,7 +119,7 @@ class Fabric:
 
     @property
     def nodes(self) -> dict[str, Node]:
-        """All of them, by name."""
+        """All nodes, by name."""
         return {name: Node(self, name) for name in self.summary["nodes"]}
 
     def __getitem__(self, name: str) -> Node:
@@ -145,7 +145,7 @@ class Fabric:
         raise NetfabError(f"{node} has no link to {to}; it is on {known}")
 
     def has(self, link: Link) -> bool:
-        """Whether that cable is still there, as it was."""
+        """Whether that cable still exists unchanged."""
         with suppress(NetfabError):
             return self.interface(link.node, link.to) == link.interface
         return False
@@ -156,13 +156,13 @@ class Fabric:
         return Link(self, node, to)
 
     def names_in(self, node: str) -> Mapping[str, Sequence[str]]:
-        """The names that a node knows, and their addresses."""
+        """The host names that a node can resolve, and their addresses."""
         if node not in self._names:
             self._names[node] = self.sandbox.call(inside.names, self.place(node))
         return self._names[node]
 
     def serving(self, line: Line, process: int) -> Undo:
-        """A server that lasts as long as that line; once that is undone, its port is free."""
+        """Register a server that lasts as long as its line; after the undo, its port is free."""
         self._serving[line] = process
         return Undo(lambda: self._end(line))
 
@@ -173,20 +173,20 @@ class Fabric:
             os.close(process)
 
     def note(self, what: str) -> None:
-        """For the timeline of a test that fails."""
+        """Add an event to the timeline, which is shown if the test fails."""
         self.timeline.append((time.time(), what))
 
     def begins(self, test: str) -> None:
-        """What failed or ended before it, in a fabric of several tests, is none of its own."""
+        """A test begins: in a shared fabric, failures and programs of earlier tests are not its own."""
         self.programs[:] = [program for program in self.programs if program.runs]
         self.failures.clear()
         self.unanswered.clear()
         self.note(f"test {test}")
 
     def apply(self, topology: str | Path | Mapping[str, Any]) -> None:
-        """Make it match another topology; what was done to links is undone before.
+        """Make it match another topology, after undoing what was done to links.
 
-        Raises NetfabError, and then it is as it was applied last.
+        Raises NetfabError; the fabric then stays as it was last applied.
         """
         __tracebackhide__ = True
         self._renew()
@@ -200,14 +200,14 @@ class Fabric:
             raise
 
     def plan(self, topology: str | Path | Mapping[str, Any]) -> list[str]:
-        """What `apply` would change, a line each: `create veth eth0 of web`."""
+        """The changes `apply` would make, a line each: `create veth eth0 of web`."""
         text, file, directory = given(topology, Path(self._given.directory) / self._given.file)
         return self.sandbox.call(whole.plan, text, file, directory, dict(os.environ))
 
     def check(self, *sentences: str) -> None:
-        """Try these sentences, or the `checks` of its file, at once: `web reaches db on tcp/5432 within 2s`.
+        """Run these checks, or those of its file, concurrently: `web reaches db on tcp/5432 within 2s`.
 
-        Raises AssertionError with those that do not hold, and why.
+        Raises AssertionError with those that fail, and why.
         """
         __tracebackhide__ = True
         verdicts = self._tried(sentences or self.checks)
@@ -215,7 +215,7 @@ class Fabric:
             raise AssertionError("\n".join(wrong))
 
     def tried(self, sentence: str) -> Verdict:
-        """What comes of one sentence of `checks`."""
+        """The result of one check, a sentence as in `checks`."""
         __tracebackhide__ = True
         (verdict,) = self._tried([sentence])
         return verdict
@@ -229,7 +229,7 @@ class Fabric:
         return verdicts
 
     def verdicts(self, sentences: Sequence[str]) -> list[Verdict]:
-        """What comes of each; that does not count as the test's."""
+        """The result of each; a failure is not recorded as the test's own."""
         __tracebackhide__ = True
         found = self.sandbox.call(asked.tried, self.name, sentences, self.hosts) if sentences else []
         return [
@@ -239,20 +239,20 @@ class Fabric:
 
     @property
     def checks(self) -> tuple[str, ...]:
-        """The sentences of its file."""
+        """The checks of its file."""
         return self._applied.checks
 
     def why(self, source: Node | str, target: Node | str, port: str = "") -> str:
-        """Whether one reaches the other, by which way, and the first thing that is wrong: `netfab why`."""
+        """Whether one reaches the other, by which path, and the first thing that is wrong: `netfab why`."""
         __tracebackhide__ = True
         sentence = f"{source} reaches {target}" + f" on {port}" * bool(port)
         return self.sandbox.call(asked.why, self.name, sentence, self.hosts)
 
     def partition(self, *groups: Sequence[Node | str]) -> Undo:
-        """Split it: nobody reaches who is in another group, at once; in a `with`, until its end.
+        """Partition it at once: no node reaches one in another group; in a `with`, until its end.
 
-        Who is in no group, and the host that they run on, stay with the first. Of a fabric on several
-        simulated hosts it is the hosts that are split.
+        Nodes in no group, and the host that they run on, stay with the first. In a fabric over several
+        simulated hosts, it is the hosts that are partitioned.
         """
         __tracebackhide__ = True
         parts = {str(each): number for number, group in enumerate(groups) for each in group}
@@ -265,21 +265,21 @@ class Fabric:
         return Undo(self.heal)
 
     def isolate(self, *nodes: Node | str) -> Undo:
-        """Each of these by itself, as if its cables were pulled; in a `with`, until its end."""
+        """Isolate each of these, as if its cables were pulled; in a `with`, until its end."""
         __tracebackhide__ = True
         names = [str(node) for node in nodes]
         rest = [each for each in self.hosts or self.summary["nodes"] if each not in names]
         return self.partition(rest, *([name] for name in names))
 
     def halves(self) -> Undo:
-        """Split it in two, at random, by the marker's seed: the same seed, the same halves."""
+        """Partition it into two random halves, by the marker's seed: the same seed, the same halves."""
         everybody = sorted(self.hosts or self.summary["nodes"])
         random.Random(self.seed).shuffle(everybody)
         middle = len(everybody) // 2
         return self.partition(everybody[:middle], everybody[middle:])
 
     def heal(self) -> None:
-        """All as it was applied: parts joined, cables plugged in and whole, what programs changed undone."""
+        """Restore what was applied: join partitions, restore links, undo what programs changed."""
         if self.hosts:
             self.sandbox.call(split.mend, UNDERLAY)
         self.sandbox.call(whole.reconcile, self.name, self.hosts)
@@ -288,13 +288,13 @@ class Fabric:
         self.note("healed")
 
     def impair(self, link: Link, what: str) -> None:
-        """What is about to be done to a link, which `heal` and `apply` undo."""
+        """Record what is about to be done to a link, for `heal` and `apply` to undo."""
         self._renew()
         self.note(f"link {link.node} - {link.to} {what}")
         self._impaired[link.node, link.to] = link
 
     def is_impaired(self, link: Link) -> bool:
-        """Whether what was done to it is not undone yet: by `heal`, `apply`, or as all is made anew."""
+        """Whether what was done to it has not been undone yet: by `heal`, `apply` or a rebuild."""
         return (link.node, link.to) in self._impaired
 
     def _restore_links(self) -> None:
@@ -303,5 +303,5 @@ class Fabric:
         self._impaired.clear()
 
     def forget_the_silent(self) -> None:
-        """Nodes ask at once for neighbours that did not answer them."""
+        """Have nodes retry at once the neighbours that did not answer them."""
         self.sandbox.call(inside.forget_the_silent, [self.place(node) for node in self.nodes])

@@ -1,4 +1,4 @@
-"""A test that failed, as GitHub Actions shows it: a line at the code, and a section of the job's summary."""
+"""A failed test in GitHub Actions: an annotation of the code, and a section of the job summary."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def summary(report: pytest.TestReport, kept: str) -> str:
     lines = [f"### {report.nodeid}", "", "```", message, "```", ""]
     for name, language in (("why.txt", ""), ("graph.mermaid", "mermaid")):
         for path in sorted(directory.rglob(name)):
-            if (text := path.read_text().rstrip()) not in message:  # a failed check has told why
+            if (text := path.read_text().rstrip()) not in message:  # a failed check's message has the reason
                 lines += [f"```{language}", text, "```", ""]
     return "\n".join([*lines, f"Kept in `{os.path.relpath(kept)}`.", ""]) + "\n"
 

@@ -1,4 +1,4 @@
-"""What a test gives as its topology: a text, a file, or a dict; pure, but for reading the file."""
+"""The topology that a test gives: a text, a file or a dict. Pure, but for reading the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT = "topology.yaml"  # beside the test
 
 
 class Given(NamedTuple):
-    """A topology's text. file: as errors name it; directory: from which its relative paths are taken."""
+    """A topology's text. file: its name in errors; directory: what its relative paths are relative to."""
 
     text: str
     file: str
@@ -22,7 +22,7 @@ class Given(NamedTuple):
 
 
 def given(topology: str | Path | Mapping[str, Any] | None, beside: Path) -> Given:
-    """What is meant by the marker's argument in the test file `beside`. Raises NetfabError."""
+    """The topology meant by the marker's argument in the test file `beside`. Raises NetfabError."""
     __tracebackhide__ = True
     directory = beside.parent
     if isinstance(topology, Mapping):
@@ -42,7 +42,7 @@ def given(topology: str | Path | Mapping[str, Any] | None, beside: Path) -> Give
 
 
 def _as_it_stands(topology: str, beside: Path) -> str:
-    """With its lines' numbers in the test file, if it is found there as it is: errors name them."""
+    """The text, with line numbers as in the test file if it is found there verbatim: errors name them."""
     before, found, _ = beside.read_text(encoding="utf-8").partition(topology)
     if not found:
         return textwrap.dedent(topology)

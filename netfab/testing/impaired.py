@@ -1,7 +1,7 @@
-"""What is done to a cable besides pulling it: how fast an end sends, what is lost on it, what it gets back.
+"""Impairments of a cable besides pulling it: rate limits and loss; and the state it gets back.
 
-Done in a sandbox. Frames are dropped by one nft table for each interface and impairment: what comes in by
-it (`ingress`), and what goes out (`egress`).
+Runs in a sandbox. Frames are dropped by one nft table for each interface and impairment: incoming ones
+(`ingress`) and outgoing ones (`egress`).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from netfab.objects.wire import Request, encode
 from netfab.testing.inside import Place, enter, enter_host
 from netfab.where import HERE, last_applied, opened_host, opened_store
 
-_EARLY = -500  # before anything else that listens there
+_EARLY = -500  # priority: before any other chain of that hook
 
 
 def limit(place: Place, interface: str, rate: int) -> None:
-    """A node's interface sends so many bits a second; 0: as it was applied. Raises OSError."""
+    """Limit a node's interface to `rate` bits per second; 0: as it was applied. Raises OSError."""
     link = Name(HOST, interface)
     planned = _planned(place, interface)
     enter(place)
@@ -46,7 +46,7 @@ def limit(place: Place, interface: str, rate: int) -> None:
 
 
 def _planned(place: Place, interface: str) -> int:
-    """Bits a second that it was applied with; 0 for none."""
+    """The applied rate in bits per second; 0: unlimited."""
     enter_host(place.host)
     link = Name(node_space(place.fabric, place.node), interface)
     with opened_store(HERE) as store:
@@ -55,7 +55,7 @@ def _planned(place: Place, interface: str) -> int:
 
 
 def give_back(place: Place, interface: str) -> None:
-    """What a node has lost by that interface while it was down. All else of the fabric stays as it is."""
+    """Restore what the node lost on that interface while it was down, and nothing else."""
     enter_host(place.host)
     link = Name(node_space(place.fabric, place.node), interface)
     with opened_store(HERE) as store, opened_host(place.fabric, HERE) as host:
@@ -72,7 +72,7 @@ def give_back(place: Place, interface: str) -> None:
 
 
 def _by(route: Route, working: Collection[Name], applied: Fabric) -> Route:
-    """The route without hops by other cables that are pulled: the kernel takes none."""
+    """The route without hops over other pulled cables, which the kernel would refuse."""
     return route._replace(
         hops=tuple(hop for hop in route.hops if hop.link in working),
         through=tuple(name for name in route.through if applied[name].link in working),
@@ -80,9 +80,9 @@ def _by(route: Route, working: Collection[Name], applied: Fabric) -> Route:
 
 
 def drop(place: Place, interface: str, hooks: Sequence[str], match: str, count: int) -> str:
-    """Drop what passes an interface by these hooks and matches (nft(8)): the first `count`, or with 0 all.
+    """Drop matching frames (nft(8)) at these hooks of an interface: the first `count`, or all if 0.
 
-    Returns the table to be deleted. Raises NetfabError in nft's own words.
+    Returns the name of the table. Raises NetfabError with nft's own message.
     """
     enter(place)
     table = f"{_prefix(interface)}{uuid.uuid4().hex[:8]}"
@@ -101,7 +101,7 @@ def drop(place: Place, interface: str, hooks: Sequence[str], match: str, count: 
 
 
 def let_pass(place: Place, interface: str, table: str = "") -> None:
-    """What that table drops, or all that drop() made for the interface."""
+    """Delete that table, or all that drop() made for the interface."""
     enter(place)
     listed = subprocess.run([program(), "-j", "list", "tables", "netdev"], capture_output=True, check=False)
     found = json.loads(listed.stdout or '{"nftables": []}')["nftables"]

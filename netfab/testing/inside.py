@@ -1,6 +1,6 @@
-"""What is done in a node: each call is a process that ends with it (broker.py), so it may go anywhere.
+"""Functions that run in a node: each call is a process of its own (broker.py), so it may enter any namespace.
 
-What takes time to begin with (`talks`) gets the line to its caller, and the file descriptors that came by it.
+A function that `talks` gets the line to its caller, and the file descriptors that were sent with the call.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from netfab.testing.line import Line, failure
 from netfab.tuples import NamedTuple
 
 _SILENT = 0x01 | 0x20  # NUD_INCOMPLETE, NUD_FAILED, linux/neighbour.h
-_PLUGGED_IN = 5.0  # seconds; the kernel takes up to one
+_PLUGGED_IN = 5.0  # seconds to wait; the kernel takes up to one
 
 
 class Place(NamedTuple):
-    """A node of a fabric, and the simulated host that it is on, if any."""
+    """A node of a fabric, and its simulated host, if any."""
 
     fabric: str
     node: str
@@ -43,20 +43,20 @@ class Place(NamedTuple):
 
 
 def summary_of(fabric: str) -> dict[str, Any]:
-    """What was planned of a fabric on this host, as `status -o json` has it."""
+    """What was planned for a fabric on this host, as in `status -o json`."""
     (record,) = (record for record in api.records() if record.name == fabric)
     found: dict[str, Any] = json.loads(record.summary)
     return found
 
 
 def enter_host(host: str) -> None:
-    """This process in a simulated host, or where it is."""
+    """Move this process into a simulated host; "" leaves it where it is."""
     if host:
         simulated.enter(host)
 
 
 def enter(place: Place) -> None:
-    """This process in the network of a node; `host` is what the nodes run on. Raises NetfabError."""
+    """Move this process into a node's network namespace, or the host's for `host`. Raises NetfabError."""
     enter_host(place.host)
     if place.node != "host":
         netns = opened_namespace(place.fabric, place.node, _node(place))
@@ -70,7 +70,7 @@ def _node(place: Place) -> Mapping[str, Any]:
 
 
 def names(place: Place) -> dict[str, tuple[str, ...]]:
-    """The addresses of each name, as a program in the node finds them."""
+    """The addresses of each host name, as a program in the node resolves them."""
     from netfab.diagnose.trials import names_in
 
     enter_host(place.host)
@@ -79,16 +79,16 @@ def names(place: Place) -> dict[str, tuple[str, ...]]:
 
 
 def new_socket(line: Line, _: list[int], place: Place, family: int, kind: int, protocol: int) -> None:
-    """A socket that was born in a node. Talks."""
+    """Create a socket in a node, and send it. Talks."""
     enter(place)
     with socket.socket(family, kind, protocol) as made:
         line.tell(None, [made.fileno()])
 
 
 def execute(line: Line, fds: list[int], place: Place, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
-    """Run a program in a node with these three streams; says its exit status. Talks.
+    """Run a program in a node with these three streams; sends its exit status. Talks.
 
-    A number that comes by the line is a signal for it; SIGKILL also for all that it started.
+    A number received on the line is a signal for it; SIGKILL also goes to everything that it started.
     """
     enter_host(place.host)
     adopt_orphans()
@@ -104,7 +104,7 @@ def execute(line: Line, fds: list[int], place: Place, argv: tuple[str, ...], env
         if line.fileno() in ready:
             try:
                 number, _ = line.hear()
-            except EOFError:  # nobody listens; it runs on
+            except EOFError:  # the caller closed the line; the program runs on
                 heard.remove(line.fileno())
             else:
                 end_descendants() if number == signal.SIGKILL else os.kill(child, number)
@@ -125,7 +125,7 @@ def _become(line: Line, fds: list[int], place: Place, argv: tuple[str, ...], env
 
 
 def ping(place: Place, address: str, within: float) -> float | None:
-    """Seconds until an address answers an echo request; None where it does not within that time."""
+    """Seconds until an address answers an echo request; None if it does not within that time."""
     from ipaddress import ip_address
 
     from netfab.kernel.echo import answering
@@ -148,19 +148,19 @@ def routes(place: Place) -> list[str]:
 
 
 def set_link(place: Place, interface: str, up: bool) -> None:
-    """An interface of a node, or of what nodes run on, up or down."""
+    """Set an interface of a node, or of the host, up or down."""
     enter(place)
     switch(interface, up)
 
 
 def wait_until_it_works(place: Place, interface: str) -> None:
-    """Until an interface that was plugged in passes frames, which the kernel decides up to a second later."""
+    """Wait until an interface that was plugged in passes frames, which may take the kernel a second."""
     enter(place)
     waiting.wait_until_it_works(interface, _PLUGGED_IN)
 
 
 def forget_the_silent(places: list[Place]) -> None:
-    """Neighbours that did not answer are asked again at once, not when the kernel next does (a second)."""
+    """Drop failed neighbour entries, so that they are tried again at once, not after the kernel's second."""
     for place in places:
         with sandbox.excursion():
             enter(place)
@@ -175,7 +175,7 @@ def forget_the_silent(places: list[Place]) -> None:
 
 
 def switch(interface: str, up: bool) -> None:
-    """An interface of the network that this process is in, up or down. Raises OSError."""
+    """Set an interface of this process's network namespace up or down. Raises OSError."""
     index = socket.if_nametoindex(interface)
     request = set_up(Name(HOST, interface), up, interface)
     refused = Netlink().batch([(1, encode(request, lambda _: index, 1))])

@@ -1,4 +1,4 @@
-"""A node's own program: a test crashes it, halts it, starts it again, and reads what it wrote.
+"""A node's own program: a test kills it, pauses it, starts it again, and reads its log.
 
 `act` and `written` are called in the sandbox, each as a process of its own (broker.py).
 """
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from netfab.testing.fabric import Fabric
 
 Verb = Literal["start", "stop", "restart", "kill", "pause", "unpause"]
-# The freezer of cgroups, which `netfab pause` uses, is not an ordinary user's.
+# An ordinary user may not use the cgroup freezer, as `netfab pause` does.
 _SIGNALS = {"kill": signal.SIGKILL, "pause": signal.SIGSTOP, "unpause": signal.SIGCONT}
 
 
 def act(place: Place, verb: Verb) -> None:
-    """Do that to the node's program. Raises NetfabError, also where it has none."""
+    """Do that to the node's program. Raises NetfabError, also if it has none."""
     from netfab.nodes import lifecycle
 
     enter_host(place.host)
@@ -32,7 +32,7 @@ def act(place: Place, verb: Verb) -> None:
 
 
 def written(place: Place) -> str:
-    """All that its program wrote, as far as the log goes back."""
+    """The program's output, as far as its log goes back."""
     from netfab.nodes.by_name import logs
 
     enter_host(place.host)
@@ -47,27 +47,27 @@ class Life:
         self.fabric, self.name = fabric, name
 
     def kill(self) -> Undo:
-        """Crash it, and all that it started: SIGKILL, no restart policy. A `with` starts it at its end."""
+        """SIGKILL it and all that it started, ignoring its restart policy. A `with` starts it at its end."""
         __tracebackhide__ = True
         return self._until("kill", "start")
 
     def stop(self) -> Undo:
-        """SIGTERM, and after ten seconds SIGKILL. A `with` starts it at its end."""
+        """Stop it: SIGTERM, and after ten seconds SIGKILL. A `with` starts it at its end."""
         __tracebackhide__ = True
         return self._until("stop", "start")
 
     def pause(self) -> Undo:
-        """Halt its first process (SIGSTOP): connections stay, unanswered. In a `with`, until its end."""
+        """SIGSTOP its first process: connections stay open, unanswered. In a `with`, until its end."""
         __tracebackhide__ = True
         return self._until("pause", "unpause")
 
     def unpause(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         __tracebackhide__ = True
         self._act("unpause")
 
     def start(self) -> None:
-        """Start it, where it has ended; returns when it is ready. Raises NetfabError."""
+        """Start it if it has ended; returns when it is ready. Raises NetfabError."""
         __tracebackhide__ = True
         self._act("start")
 
@@ -77,7 +77,7 @@ class Life:
         self._act("restart")
 
     def logs(self) -> str:
-        """What it wrote so far, before a restart, too."""
+        """Its output so far, including before restarts."""
         return self.fabric.sandbox.call(written, self.fabric.place(self.name))
 
     def _until(self, verb: Verb, back: Verb) -> Undo:

@@ -1,4 +1,4 @@
-"""Link: a node's cable, on a network or to another node, which a test pulls, plugs in, and makes worse."""
+"""Link: a node's cable, to a network or to another node, which a test pulls, plugs in or impairs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Undo:
-    """What a test did to a fabric: undone at the end of a `with`, or by hand."""
+    """Undoes what a test did to a fabric: at the end of a `with`, or when called."""
 
     def __init__(self, undo: Callable[[], object]) -> None:
         self._undo = undo
@@ -30,7 +30,7 @@ class Undo:
 
 
 class Link:
-    """A cable: on a network its end at the bridge is pulled, so that the node keeps addresses and routes."""
+    """A cable. On a network its bridge end is pulled, so that the node keeps its addresses and routes."""
 
     def __init__(self, fabric: Fabric, node: str, to: str) -> None:
         __tracebackhide__ = True
@@ -57,16 +57,16 @@ class Link:
         return self._undo(lambda: self._set(up=False))
 
     def flap(self, count: int = 1) -> Undo:
-        """Pull it and plug it in, so many times; it stays plugged in."""
+        """Pull it and plug it in, `count` times; it ends up plugged in."""
         for _ in range(count):
             with self.down():
                 pass
         return self._undo(self.reset)
 
     def set(self, **impairments: str) -> Undo:
-        """What this node sends by it: rate="10mbit"; in a `with`, until its end.
+        """Limit what this node sends on it: rate="10mbit"; in a `with`, until its end.
 
-        Raises Unsupported for delay=, loss= and their like, by name.
+        Raises Unsupported, by name, for delay=, loss= and the like.
         """
         __tracebackhide__ = True
         for name in impairments:
@@ -86,10 +86,10 @@ class Link:
         return Undo(self._unlimited)
 
     def drop(self, predicate: str, count: int = 0) -> Undo:
-        """Lose the frames, both ways, of which that holds: "tcp flags syn", as nft(8) has it; until reset().
+        """Drop frames, both ways, that match an nft(8) expression, "tcp flags syn"; until reset().
 
-        In a `with`, until its end. count: only the first so many; between two nodes so many each way. Who
-        sends is not told. Raises NetfabError.
+        In a `with`, until its end. count: only the first so many; between two nodes, so many each way. The
+        sender gets no error. Raises NetfabError.
         """
         __tracebackhide__ = True
         self.fabric.impair(self, f"drop {predicate}{f', the first {count}' if count else ''}")
@@ -109,19 +109,19 @@ class Link:
         return Undo(undo)
 
     def reset(self) -> Undo:
-        """As it was applied: plugged in, as fast as it was, and nothing dropped; after a `with` once more."""
+        """Restore it as applied: plugged in, at its rate, dropping nothing; in a `with`, again at its end."""
         self.restore()
         self.up()
         return self._undo(self.reset)
 
     def restore(self) -> None:
-        """As fast as it was applied, and nothing dropped."""
+        """Restore its applied rate, and drop nothing."""
         self.fabric.sandbox.call(impaired.limit, self.fabric.place(self.node), self.interface, 0)
         for place, interface, _ in self._losing():
             self.fabric.sandbox.call(impaired.let_pass, place, interface)
 
     def _undo(self, undo: Callable[[], object]) -> Undo:
-        """Nothing where the cable has gone meanwhile: `apply` took its node, or its network."""
+        """Does nothing if the cable is gone by then: `apply` removed its node or network."""
         return Undo(lambda: self.fabric.has(self) and undo())
 
     def _limit(self, bits: int) -> None:
@@ -133,7 +133,7 @@ class Link:
             self._limit(0)
 
     def _losing(self) -> Iterator[tuple[inside.Place, str, tuple[str, ...]]]:
-        """Where frames are lost after they were sent: at the bridge's end; of a cable, where they come in."""
+        """Where sent frames are dropped: at the bridge's end; between two nodes, where they arrive."""
         if self.to not in self.fabric.nodes:
             yield *self._switched(), ("ingress", "egress")
             return

@@ -1,4 +1,4 @@
-"""Node: what a test does in one node of a fabric."""
+"""Node: what a test can do in a node of its fabric."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from netfab.tuples import NamedTuple
 
 
 class Verdict:
-    """Whether it holds that one reaches another; where not, its text says why not."""
+    """The result of a check, true if it holds; if not, its text says why."""
 
     def __init__(self, sentence: str, holds: bool, reason: str) -> None:
         self.sentence, self.holds, self.reason = sentence, holds, reason
@@ -30,11 +30,11 @@ class Verdict:
         return self.holds
 
     def __repr__(self) -> str:
-        """In one line, as pytest shows it; `reason` has all of them."""
+        """One line, for pytest's output; `reason` has all of them."""
         if self.holds:
             return self.sentence
         told = self.reason.partition("\nthe way")[0].splitlines()
-        told = told[1:] or told  # the first line of why's says it again
+        told = told[1:] or told  # the first line of `why` repeats the verdict
         return f"not so: {self.sentence}: {'; '.join(line.strip() for line in told)}"
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class Verdict:
 
 
 class Response(NamedTuple):
-    """What a server answered."""
+    """A server's response."""
 
     status: int
     body: str
@@ -88,7 +88,7 @@ class Node(Life):
         input: str = "",
         env: Mapping[str, str] | None = None,
     ) -> Result:
-        """Run a program to its end. Raises Failed when it takes longer, or with `check` when it fails."""
+        """Run a program to its end. Raises Failed on timeout, or with `check` if it fails."""
         __tracebackhide__ = True
         result = self._ended(self.popen(*argv, input=input, env=env), timeout)
         if check and result.rc:
@@ -102,7 +102,7 @@ class Node(Life):
         return result
 
     def fails(self, *argv: str, timeout: float = 30) -> Result:
-        """Run a program that is to fail. Raises Failed when it does not."""
+        """Run a program that is expected to fail. Raises Failed if it does not."""
         __tracebackhide__ = True
         result = self.run(*argv, check=False, timeout=timeout)
         if not result.rc:
@@ -110,7 +110,7 @@ class Node(Life):
         return result
 
     def until(self, *argv: str, within: float = 10) -> Result:
-        """Run a program again and again until it succeeds. Raises Failed after so many seconds."""
+        """Run a program repeatedly until it succeeds. Raises Failed after `within` seconds."""
         __tracebackhide__ = True
         deadline = time.monotonic() + within
         while True:
@@ -120,10 +120,10 @@ class Node(Life):
                 return result
             if time.monotonic() >= deadline:
                 raise Failed(self.name, argv, f"failed for {within:g} s, exit status {result.rc}", result)
-            self.fabric.programs.remove(program)  # what it printed in vain would take two descriptors
+            self.fabric.programs.remove(program)  # its output would hold two descriptors for nothing
 
     def ping(self, target: Node | str, within: float = 1) -> float:
-        """Seconds until an echo request is answered. Raises AssertionError when none is within that time."""
+        """Seconds until an echo request is answered. Raises AssertionError if none is within that time."""
         __tracebackhide__ = True
         address = self.address_of(target)
         seconds = self.fabric.sandbox.call(inside.ping, self.fabric.place(self.name), address, within)
@@ -134,12 +134,12 @@ class Node(Life):
         return seconds
 
     def reaches(self, target: Node | str, port: str = "", via: str = "", within: float = 0) -> Verdict:
-        """Whether it does: by an echo, or at a port, `tcp/80`; over a node; `within` so many seconds."""
+        """Whether it reaches the target: by ping, or a port, `tcp/80`; via a node; within so many seconds."""
         __tracebackhide__ = True
         return self._tried("reaches", target, port, via, within)
 
     def cannot_reach(self, target: Node | str, port: str = "", within: float = 0) -> Verdict:
-        """Whether it does not; that nothing comes back is believed after one second."""
+        """Whether the target can't be reached; silence counts as such after one second."""
         __tracebackhide__ = True
         return self._tried("does not reach", target, port, "", within)
 
@@ -153,19 +153,19 @@ class Node(Life):
     def socket(
         self, family: int = sockets.AF_INET, kind: int = sockets.SOCK_STREAM, protocol: int = 0
     ) -> sockets.socket:
-        """A real socket of this process, born in the node: it sends and hears there."""
+        """A real socket of this process, created in the node: it sends and receives there."""
         place = self.fabric.place(self.name)
         line, _, fds = self.fabric.sandbox.talk(inside.new_socket, (), place, family, kind, protocol)
         line.close()
         return sockets.socket(fileno=fds[0])
 
     def tcp(self, target: Node | str, port: int, within: float = 5) -> Connection:
-        """An open connection. Raises OSError: refused, or not there within so many seconds."""
+        """An open connection. Raises OSError if it is refused, or not open within so many seconds."""
         __tracebackhide__ = True
         return self._connected(target, port, sockets.SOCK_STREAM, within)
 
     def udp(self, target: Node | str, port: int) -> Connection:
-        """A socket that sends there, and hears nobody else."""
+        """A socket connected to the target: it receives from nobody else."""
         __tracebackhide__ = True
         return self._connected(target, port, sockets.SOCK_DGRAM, 5)
 
@@ -190,12 +190,12 @@ class Node(Life):
         self.fabric.note(f"{self.name}: {what}")
 
     def _unanswered(self, target: Node | str, port: str = "") -> None:
-        """When the test fails, it is looked why that got no answer."""
+        """If the test fails, the cause of this missing answer is looked for."""
         if str(target) in self.fabric.summary["nodes"]:
             self.fabric.unanswered[f"{self.name} reaches {target}{port}"] = None
 
     def http(self, target: Node | str, path: str = "/", port: int = 80, within: float = 5) -> Response:
-        """GET a page. Raises OSError where nobody answers."""
+        """GET a page. Raises OSError if nobody answers."""
         __tracebackhide__ = True
         with self.tcp(target, port, within) as connection:
             client = HTTPConnection(str(target), port)
@@ -206,7 +206,7 @@ class Node(Life):
             return Response(answer.status, answer.read().decode(errors="replace"), dict(answer.getheaders()))
 
     def serve_echo(self, port: int) -> Undo:
-        """Answer at a port, TCP and UDP, what comes with itself; until the fabric ends, or a `with`."""
+        """Echo what arrives at a port, over TCP and UDP; until the fabric ends, or a `with`."""
         from netfab.testing import servers
 
         self._note(f"serves an echo at port {port}")
@@ -214,7 +214,7 @@ class Node(Life):
         return self.fabric.serving(line, process)
 
     def serve_http(self, port: int = 80, pages: Mapping[str, str | bytes] | str = "hello\n") -> Undo:
-        """Answer GET with these pages, by path, or that one at /; until the fabric ends, or a `with`."""
+        """Serve these pages by path, or a single one at /; until the fabric ends, or a `with`."""
         from netfab.testing import servers
 
         given = {"/": pages} if isinstance(pages, str) else pages
@@ -225,21 +225,21 @@ class Node(Life):
         return self.fabric.serving(line, process)
 
     def capture(self, interface: str = "", filter: str = "") -> Captured:
-        """Every frame that passes from now on, at one interface or all, until the end of the `with`.
+        """Capture every frame from now on, at one interface or all, until the end of the `with`.
 
-        filter: as of tcpdump (pcap-filter(7)), for which libpcap is there. Raises NetfabError.
+        filter: tcpdump's (pcap-filter(7)); needs libpcap. Raises NetfabError.
         """
         return Captured(self.fabric.sandbox, self.fabric.place(self.name), interface, filter)
 
     def send(self, packet: Any, interface: str = "") -> None:
-        """Send packets of scapy's: IP() as the node's kernel routes it, Ether() by that interface."""
+        """Send scapy packets: IP() as the node's kernel routes it, Ether() by that interface."""
         from netfab.testing import packets
 
         self._note(f"sends {packet.summary()}")
         packets.send(self, packet, interface)
 
     def sr1(self, packet: Any, interface: str = "", within: float = 1) -> Any:
-        """Send it; the packet that answers it, or None where none does within so many seconds."""
+        """Send it and return the packet that answers it, or None if none does within so many seconds."""
         from netfab.testing import packets
 
         self._note(f"sends {packet.summary()}")
@@ -248,7 +248,7 @@ class Node(Life):
         return found
 
     def address_of(self, target: Node | str) -> str:
-        """Where a program in this node finds that: by its hosts file. Raises NetfabError."""
+        """The target's address, by this node's hosts file. Raises NetfabError."""
         __tracebackhide__ = True
         text = str(target)
         with suppress(ValueError):

@@ -1,6 +1,6 @@
-"""Packets of scapy's, sent from a node and answered to it, by sockets of this process that were born there.
+"""Scapy packets, sent from a node and received there, by sockets of this process created in the node.
 
-What scapy would ask this machine's routes for, a packet's source, is asked of the node.
+A packet's source, which scapy would take from this machine's routes, comes from the node's.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from netfab.testing.node import Node
 
 _ETH_P_ALL = 3  # linux/if_ether.h
-_MOST = 1 << 18  # bytes of a frame that came together
-_QUEUE = 300  # frames that a socket holds at most (net.core.rmem_default)
+_MOST = 1 << 18  # bytes of a frame that offloads merged
+_QUEUE = 300  # most frames that a socket queues (net.core.rmem_default)
 _DISCARD = 9  # a port, RFC 863; nothing is sent there
 
 
 def send(node: Node, packets: Any, interface: str) -> None:
-    """One, or all that it stands for: IP as the node's kernel routes it, Ether by an interface as it is."""
+    """Send a packet, or all it stands for: IP as the node's kernel routes it, Ether by the interface."""
     for packet in packets:
         _send(node, _made(node, packet, interface), interface)
 
 
 def answer(node: Node, packets: Any, interface: str, within: float) -> Any:
-    """Send them; the first packet that answers one, as scapy judges it, within so many seconds, or None."""
+    """Send them; the first packet that scapy considers an answer within so many seconds, or None."""
     ethernet = scapy("layers.l2").Ether
     made = [_made(node, packet, interface) for packet in packets]
     with node.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL)) as door:
@@ -47,7 +47,7 @@ def answer(node: Node, packets: Any, interface: str, within: float) -> Any:
 
 
 def scapy(module: str) -> Any:
-    """One of its modules, which take a second to import. Raises NetfabError where it can't be."""
+    """A scapy module; they take a second to import. Raises NetfabError if it can't be."""
     __tracebackhide__ = True
     try:
         return import_module(f"scapy.{module}")
@@ -58,7 +58,7 @@ def scapy(module: str) -> Any:
 
 
 def _heard(door: socket.socket, within: float) -> Iterator[bytes]:
-    """What comes in that time, and what has come by then where we look late."""
+    """Frames received in that time, including those already queued if we look late."""
     deadline, late = time.monotonic() + within, 0
     while late < _QUEUE and readable([door], left := deadline - time.monotonic()):
         late += left <= 0
@@ -69,7 +69,7 @@ def _heard(door: socket.socket, within: float) -> Iterator[bytes]:
 
 
 def _made(node: Node, packet: Any, interface: str) -> Any:
-    """A copy that says where it is from. Raises NetfabError."""
+    """A copy with its source filled in. Raises NetfabError."""
     l2, inet, inet6 = (scapy(f"layers.{name}") for name in ("l2", "inet", "inet6"))
     packet = packet.copy()
     if isinstance(packet, l2.Ether):
@@ -97,7 +97,7 @@ def _fill(layer: Any, field: str, value: Any) -> None:
 
 
 def _source(node: Node, family: int, target: str) -> str:
-    """The address that the node's kernel sends from. Raises NetfabError."""
+    """The source address that the node's kernel selects. Raises NetfabError."""
     with node.socket(family, socket.SOCK_DGRAM) as door:
         try:
             door.connect((target, _DISCARD))

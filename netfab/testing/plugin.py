@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures that give a test its own fabric. What it takes is imported when one is used."""
+"""The pytest plugin: fixtures that give a test its own fabric. Imports are deferred until one is used."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MARKER = (
     " a text, a file beside the test (topology.yaml by default), or a dict;"
     " `requires` names what the kernel must have"
 )
-KEPT = "netfab-artefacts"  # the property of a report that says where they are
+KEPT = "netfab-artefacts"  # report property: where the artefacts are
 _FABRICS = ("netfab", "netfab_module", "netfab_session")
 _FIXTURES = {*_FABRICS, "netfab_factory"}
 _FAILED = pytest.StashKey[bool]()
-_MADE = pytest.StashKey[list[Any]]()  # what the factory made for a test
+_MADE = pytest.StashKey[list[Any]]()  # fabrics the factory made for a test
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,13 +50,13 @@ def netfab(request: pytest.FixtureRequest) -> Iterator[Fabric]:
 
 @pytest.fixture(scope="module")
 def netfab_module(request: pytest.FixtureRequest) -> Iterator[Fabric]:
-    """The fabric of the module's marker (`pytestmark`), for all of its tests; anew after one that failed."""
+    """The fabric of the module's marker (`pytestmark`), for all of its tests; rebuilt after a failure."""
     yield from _marked(request)
 
 
 @pytest.fixture(scope="session")
 def netfab_session(request: pytest.FixtureRequest) -> Iterator[Fabric]:
-    """The fabric of topology.yaml in pytest's root directory, for all tests; anew after one that failed."""
+    """The fabric of topology.yaml in pytest's root directory, for all tests; rebuilt after a failure."""
     yield from _marked(request)
 
 
@@ -119,7 +119,7 @@ def pytest_runtest_makereport(
         if report.failed and _FIXTURES.intersection(getattr(item, "fixturenames", ())):
             try:
                 _keep(item, report)
-            except Exception as error:  # it must not hide what the test failed with
+            except Exception as error:  # it must not hide the test's own failure
                 report.sections.append(("netfab", f"artefacts could not be kept: {error!r}"))
     if call.when == "teardown" and item.stash.get(_FAILED, False):
         for fabric in _fabrics(item):
@@ -128,7 +128,7 @@ def pytest_runtest_makereport(
 
 
 def _note_hints(error: BaseException) -> None:
-    """Have pytest print what would be right, too, once: a fixture's error is that of all its tests."""
+    """Have pytest print the hint, too, once: a fixture's error is shared by all its tests."""
     errors = sys.modules.get("netfab.errors")
     if errors is not None and isinstance(error, errors.NetfabError):
         for one in dict.fromkeys((*errors.each_of(error), error)):
@@ -137,8 +137,8 @@ def _note_hints(error: BaseException) -> None:
 
 
 def _fabrics(item: pytest.Item) -> list[Fabric]:
-    """Those that a test has. A fixture of one of our names may be the project's own."""
-    ours = sys.modules.get("netfab.testing.fabric")  # what there is no fabric without
+    """A test's fabrics. A fixture with one of our names may be the project's own."""
+    ours = sys.modules.get("netfab.testing.fabric")  # imported if there is any fabric
     if ours is None:
         return []
     given = getattr(item, "funcargs", {})
@@ -159,12 +159,12 @@ def _keep(item: pytest.Item, report: pytest.TestReport) -> None:
     fabrics = _fabrics(item)
     for number, fabric in enumerate(fabrics, 1):
         keep(fabric, directory / f"{number}-{fabric.name}" if len(fabrics) > 1 else directory, here)
-    for properties in (item.user_properties, report.user_properties):  # of this phase, and of those that come
+    for properties in (item.user_properties, report.user_properties):  # of this phase, and of later ones
         properties.append((KEPT, str(directory)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Where things were kept; on GitHub, in its own words, too."""
+    """Print where artefacts were kept; on GitHub, also as annotations and summary."""
     reports = [
         report
         for report in terminalreporter.getreports("failed") + terminalreporter.getreports("error")

@@ -1,4 +1,4 @@
-"""Programs in nodes, as a test has them: what they print is kept, and can be waited for."""
+"""Programs that a test runs in nodes: their output is kept, and can be waited for."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from netfab.tuples import NamedTuple
 
 
 class Result(NamedTuple):
-    """What came of a program."""
+    """The result of a program."""
 
-    rc: int  # its exit status; less than 0: the signal that ended it
+    rc: int  # its exit status; negative: the signal that killed it
     out: str
     err: str
     seconds: float
 
 
 class Failed(AssertionError):
-    """A program did not end as it should have."""
+    """A program did not end as expected."""
 
     def __init__(self, node: str, argv: Sequence[str], what: str, result: Result) -> None:
         said = "".join(
@@ -59,17 +59,17 @@ class Program:
 
     @property
     def out(self) -> str:
-        """What it has printed so far."""
+        """Its standard output so far."""
         return _text(self._out)
 
     @property
     def err(self) -> str:
-        """What it has said on its standard error so far."""
+        """Its standard error so far."""
         return _text(self._err)
 
     @property
     def runs(self) -> bool:
-        """Whether it does; how it ended is not asked, which may be an error."""
+        """Whether it is running. Unlike `poll`, never raises over how it ended."""
         return self._code is None and not self._line.waits(0)
 
     def poll(self) -> int | None:
@@ -77,7 +77,7 @@ class Program:
         return self._ended(0)
 
     def wait(self, timeout: float = 30) -> Result:
-        """What comes of it; Failed after that many seconds, and it is killed."""
+        """Wait for its result. After `timeout` seconds it is killed, and Failed raised."""
         __tracebackhide__ = True
         if self._ended(timeout) is None:
             self.kill()
@@ -86,7 +86,7 @@ class Program:
         return self._result(self._code or 0)
 
     def wait_for(self, pattern: str, within: float = 10) -> re.Match[str]:
-        """The first match in what it prints, on either stream. Raises Failed: none in so many seconds."""
+        """Wait for a match in its output, on either stream. Raises Failed after `within` seconds."""
         __tracebackhide__ = True
         deadline = time.monotonic() + within
         changed = watch_init()
@@ -94,7 +94,7 @@ class Program:
             for file in (self._out, self._err):
                 watch(changed, f"/proc/self/fd/{file.fileno()}", IN_MODIFY)
             while True:
-                ended = self.poll() is not None  # asked before it is read, for what it printed last
+                ended = self.poll() is not None  # polled before reading, so that its last output is seen
                 if match := re.search(pattern, self.out, re.M) or re.search(pattern, self.err, re.M):
                     return match
                 left = deadline - time.monotonic()
@@ -111,7 +111,7 @@ class Program:
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it and what it started (SIGKILL); what left it in a container ends with that."""
+        """SIGKILL it and what it started; processes that left it in a container end with the container."""
         self._signal(signal.SIGKILL)
 
     def __enter__(self) -> Program:
@@ -139,10 +139,10 @@ class Program:
 
 
 def _file() -> BinaryIO:
-    """One that is gone with who has it open: this object, and the program that writes into it."""
+    """An unlinked file, gone once this object and the program that writes to it have closed it."""
     return cast("BinaryIO", tempfile.TemporaryFile())
 
 
 def _text(file: BinaryIO) -> str:
-    """All of it, whatever the offset that its writer shares with us."""
+    """The whole content, regardless of the offset that we share with its writer."""
     return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")

@@ -1,6 +1,6 @@
-"""What passed each interface of a fabric lately, kept in the sandbox for when its test fails.
+"""Recent traffic of each interface of a fabric, kept in the sandbox in case its test fails.
 
-One socket hears the hosts' ends of all cables on networks; a cable between two nodes has one of its own.
+One socket captures the host ends of all cables on networks; a cable between two nodes has its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from netfab.nodes.by_name import opened_namespace
 from netfab.plan.names import host_link
 from netfab.testing.line import Line
 
-KEPT = 1 << 20  # bytes of frames of one interface; older ones are dropped
+KEPT = 1 << 20  # bytes of frames for each interface; older ones are dropped
 
 
 class _Ring:
@@ -36,7 +36,7 @@ class _Ring:
             self._bytes -= len(self._frames.popleft().data)
 
     def file(self, interface: str) -> bytes:
-        """As Wireshark reads it."""
+        """A capture file for Wireshark."""
         pcap = Pcapng()
         frames = (pcap.frame(interface, frame.time, frame.outgoing, frame.data) for frame in self._frames)
         return pcap.head() + b"".join(frames)
@@ -44,11 +44,11 @@ class _Ring:
 
 _Heard = tuple[
     Capture, Mapping[str, tuple[str, bool]]
-]  # interface -> whose it is, and whether it is the far end
+]  # interface -> its owner, and whether it is the far end
 
 
 def record(line: Line, _: list[int], fabric: str, summary: Mapping[str, Any], hosts: Sequence[str]) -> None:
-    """Keep what passes; whenever asked, say what did: a file for each interface. Talks."""
+    """Record traffic; whenever asked, send it: a capture file for each interface. Talks."""
     heard = [each for host in hosts or ("",) for each in _captures(fabric, summary, host)]
     rings = {owner: _Ring() for _, owners in heard for owner, _ in owners.values()}
     poll = select.poll()

@@ -1,4 +1,4 @@
-"""What a marker asks of the kernel, tried once in each process."""
+"""Kernel features that a marker requires, probed once in each process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORDS = ("topology", "requires", "seed", "hosts")
 
 
 def refuse_unknown_words(words: Collection[str]) -> None:
-    """Raises NetfabError for an argument that the marker does not have."""
+    """Raises NetfabError for an unknown argument of the marker."""
     __tracebackhide__ = True
     for word in words:
         if word not in _WORDS:
@@ -25,7 +25,7 @@ def refuse_unknown_words(words: Collection[str]) -> None:
 
 
 def refuse_other_hosts(hosts: object) -> None:
-    """Raises NetfabError: no test reaches real ones."""
+    """Raises NetfabError if `hosts` is given: tests never use real hosts."""
     __tracebackhide__ = True
     if hosts != "simulated":
         raise NetfabError(
@@ -34,7 +34,7 @@ def refuse_other_hosts(hosts: object) -> None:
 
 
 def skip_without(features: Sequence[str]) -> None:
-    """Skip the test where this host lacks one. Raises NetfabError for a feature that nobody knows."""
+    """Skip the test if this host lacks a feature. Raises NetfabError for an unknown one."""
     __tracebackhide__ = True
     for name in features:
         found = _features().get(name)

@@ -1,4 +1,4 @@
-"""Sandboxes as pytest's process has them: made by the broker, called by a socket, ended by closing it."""
+"""Sandboxes, seen from pytest's process: made by the broker, called over a socket, ended by closing it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 class Sandbox:
-    """A place of its own for one fabric. Any thread may call."""
+    """A sandbox for one fabric. Thread-safe."""
 
     def __init__(self) -> None:
-        """Raises NetfabError: Unsupported where this user may not have one."""
+        """Raises NetfabError: Unsupported if this user may not create one."""
         self._calls = _broker().sandbox()
 
     def call(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """What that function of a module returns in there, or raises."""
+        """Call a module-level function in the sandbox; returns or raises what it does."""
         __tracebackhide__ = True
         assert not named
         line = self._begun((function, arguments, False), ())
@@ -43,7 +43,7 @@ class Sandbox:
         *arguments: P.args,
         **named: P.kwargs,
     ) -> tuple[Line, Any, list[int]]:
-        """Begin a function that goes on talking: the line to it, and the first thing that it says."""
+        """Start a function that talks: returns the line to it, and its first message with descriptors."""
         __tracebackhide__ = True
         assert not named
         line = self._begun((function, arguments, True), fds)
@@ -55,7 +55,7 @@ class Sandbox:
 
     def _begun(self, what: object, fds: Sequence[int]) -> Line:
         ours, theirs = socket.socketpair()
-        with theirs, suppress(OSError):  # it has ended: `hear` says so
+        with theirs, suppress(OSError):  # it has ended: `hear` reports that
             socket.send_fds(self._calls, [b"+"], [theirs.fileno()])
         line = Line(ours)
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -63,7 +63,7 @@ class Sandbox:
         return line
 
     def close(self) -> None:
-        """End it, and all that is in it; the kernel takes it away a little later."""
+        """End it, and everything in it; the kernel removes its namespaces a little later."""
         self._calls.close()
 
 
@@ -76,13 +76,13 @@ def _heard(line: Line) -> tuple[Any, list[int]]:
 
 
 class _Broker:
-    """The process of broker.py, for as long as this one lives."""
+    """The broker process (broker.py), which lives as long as this one."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
         self._door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
-            # Its own session: an interrupt at the terminal is pytest's, which then ends what it began.
+            # Its own session: Ctrl-C at the terminal goes to pytest only, which then ends what it began.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "netfab.testing.broker", str(theirs.fileno()), str(self.owner)],
                 pass_fds=[theirs.fileno()],
@@ -93,7 +93,7 @@ class _Broker:
         _heard(Line(self._door))
 
     def sandbox(self) -> socket.socket:
-        """Where a new one is called. Any thread may ask: all are alike, whoever gets which."""
+        """The socket of a new sandbox. Thread-safe: all are alike, it does not matter who gets which."""
         self._door.send(b"+")
         _, fds, _, _ = socket.recv_fds(self._door, 1, 1, socket.MSG_CMSG_CLOEXEC)
         if not fds:
@@ -109,7 +109,7 @@ _brokers: list[_Broker] = []  # at most one
 
 
 def _broker() -> _Broker:
-    """The one of this process; another where it was killed, or is that of a parent."""
+    """This process's broker; a new one if it was killed, or belongs to a parent."""
     with _lock:
         if not _brokers or not _brokers[0].lives():
             _brokers[:] = [_Broker()]

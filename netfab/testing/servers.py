@@ -22,7 +22,7 @@ class _Echo(BaseRequestHandler):
 
 
 class _Server(ThreadingTCPServer):
-    """On every address of the node, of both families where it has both."""
+    """Listens on every address of the node, IPv6 and IPv4 if it has both."""
 
     address_family = socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET
     allow_reuse_address = True
@@ -34,11 +34,11 @@ class _Server(ThreadingTCPServer):
         super().server_bind()
 
     def handle_error(self, *_: object) -> None:
-        """A client that hangs up is no failure of the test's."""
+        """Ignored: a client that hangs up is no failure of the test."""
 
 
 def echo(line: Line, _: list[int], place: Place, port: int) -> None:
-    """Answer what comes to a port, over TCP and UDP, with itself. Talks: once it can be reached."""
+    """Echo what arrives at a port, over TCP and UDP. Talks: sends once it is reachable."""
     enter(place)
     server = _bound(place, port, lambda: _Server(("::", port), _Echo))
     datagrams = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -50,12 +50,12 @@ def echo(line: Line, _: list[int], place: Place, port: int) -> None:
 
 def _echo_datagrams(door: socket.socket) -> None:
     while True:
-        with suppress(OSError):  # there is no way back just now, or none at all: to port 0
+        with suppress(OSError):  # no route back just now, or none at all: to port 0
             door.sendto(*door.recvfrom(1 << 16))
 
 
 def http(line: Line, _: list[int], place: Place, port: int, pages: Mapping[str, bytes]) -> None:
-    """Answer GET with the page of that path, else with 404. Talks: once it can be reached."""
+    """Answer GET with the page of that path, or 404. Talks: sends once it is reachable."""
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -66,7 +66,7 @@ def http(line: Line, _: list[int], place: Place, port: int, pages: Mapping[str, 
             self.wfile.write(page or b"")
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Nobody reads the log."""
 
     class Server(_Server, ThreadingHTTPServer):
         pass
@@ -83,7 +83,7 @@ def _bound(place: Place, port: int, server: Callable[[], _Server]) -> _Server:
 
 
 def _serve(line: Line, server: _Server) -> None:
-    """Until the caller hangs up, who gets a pidfd to see the end by: until then the port is taken."""
+    """Serve until the caller hangs up. It gets a pidfd: the port is taken until this process has ended."""
     threading.Thread(target=server.serve_forever, daemon=True).start()
     process = os.pidfd_open(os.getpid())
     line.tell(None, [process])

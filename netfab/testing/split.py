@@ -1,6 +1,6 @@
-"""A fabric split into parts that reach each other no more: its switches taken apart, its cables pulled.
+"""Partitions a fabric into parts that can't reach each other: bridges are split, cables pulled.
 
-It is an apply of the same fabric with more bridges, so that healing is a reconcile. Done in a sandbox.
+It is an apply of the same fabric with more bridges, so healing is a reconcile. Runs in a sandbox.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from netfab.where import HERE, last_applied, opened_host, opened_store
 
 
 def split(fabric: str, parts: Mapping[str, int]) -> None:
-    """Nodes by the number of their part; who has none, and the host, are in part 0. Raises NetfabError."""
+    """Partition nodes by part number; the host, and nodes without one, are in part 0. Raises NetfabError."""
     with opened_host(fabric, HERE) as host:
         whole = _whole(fabric, host)
         engine.apply(Fabric(fabric, _split(whole, parts)), host, (whole,))
@@ -36,13 +36,13 @@ def split(fabric: str, parts: Mapping[str, int]) -> None:
 
 
 def mend(fabric: str) -> None:
-    """All in one part again: only for what is not kept in a store."""
+    """Join all parts again; needed only for what is not kept in a store."""
     with opened_host(fabric, HERE) as host:
         engine.apply(_whole(fabric, host), host)
 
 
 def _whole(fabric: str, host: LocalHost) -> Fabric:
-    """As it was applied; the wire of simulated hosts as it is, with all its ports on the one bridge."""
+    """The fabric as applied; for the wire of simulated hosts, as observed, with all ports on one bridge."""
     if fabric != UNDERLAY:
         with opened_store(HERE) as store:
             return last_applied(store, fabric, KINDS)

@@ -1,6 +1,6 @@
-"""A whole fabric, in its sandbox: applied, mended, looked at. Each call is a process of its own (broker.py).
+"""A whole fabric, in its sandbox: apply, reconcile, status. Each call is its own process (broker.py).
 
-A topology with hosts is across.py's, any other fabric.py's.
+A topology with hosts goes through across.py, any other through fabric.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from netfab.tuples import NamedTuple
 
 
 class Applied(NamedTuple):
-    """What came of a topology. `summary`: as `status -o json` has it."""
+    """The result of an apply. `summary`: as in `status -o json`."""
 
     fabric: str
     summary: Mapping[str, Any]
@@ -26,7 +26,7 @@ class Applied(NamedTuple):
     checks: tuple[str, ...]
 
 
-_hosts: list[int] = []  # what simulated hosts last as long as: this process's, before its forks
+_hosts: list[int] = []  # descriptors that keep simulated hosts alive: this process's, opened before it forks
 
 
 def apply(text: str, file: str, directory: str, environ: Mapping[str, str]) -> Applied:
@@ -56,7 +56,7 @@ def shown(text: str, file: str, directory: str, environ: Mapping[str, str]) -> t
 
 
 def plan(text: str, file: str, directory: str, environ: Mapping[str, str]) -> list[str]:
-    """What `apply` would change, a line each."""
+    """The changes `apply` would make, a line each."""
     from netfab.engine.diff import describe
 
     topology = _loaded(text, file, directory, environ)
@@ -76,7 +76,7 @@ def _loaded(text: str, file: str, directory: str, environ: Mapping[str, str]) ->
 
 
 def reconcile(fabric: str, hosts: Sequence[str]) -> None:
-    """All as it was applied."""
+    """Restore everything as it was applied."""
     if hosts:
         from netfab.multihost import across
 
@@ -87,7 +87,7 @@ def reconcile(fabric: str, hosts: Sequence[str]) -> None:
 
 
 def status(fabric: str, hosts: Sequence[str]) -> dict[str, Any]:
-    """As `netfab status -o json` prints it."""
+    """The status, as `netfab status -o json` prints it."""
     if hosts:
         from netfab.multihost import across
 
@@ -97,7 +97,7 @@ def status(fabric: str, hosts: Sequence[str]) -> dict[str, Any]:
 
 
 def drift(fabric: str, hosts: Sequence[str]) -> list[str]:
-    """What is not as it was applied, a line each."""
+    """Differences from what was applied, a line each."""
     from netfab.queries.status import described
 
     if hosts:
@@ -114,7 +114,7 @@ def _changed(change: Mapping[str, Any]) -> str:
 
 
 def logs(fabric: str, hosts: Sequence[str]) -> dict[str, str]:
-    """What the programs of nodes have written, by node."""
+    """The output of nodes' programs, by node."""
     found: dict[str, list[str]] = {}
     for host in hosts or ("",):
         with simulated.inside(host) if host else nullcontext():
