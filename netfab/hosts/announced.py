@@ -1,4 +1,4 @@
-"""Which addresses to announce to neighbours after a change, and on which link (kernel/announce.py). Pure."""
+"""Addresses to announce to neighbours after a change, and the links to use (kernel/announce.py). Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from netfab.objects.port import Port
 
 _WITH_ENDS = ("Veth", "Vlan", "Macvlan", "Nic")  # kinds of links that a node may have
 
-Told = tuple[str, IPv4Address | IPv6Address, str]  # by this link of the host; the address, and its MAC
+Told = tuple[str, IPv4Address | IPv6Address, str]  # the host's link, the address, its MAC
 
 
 def on_bridges(fabric: Fabric, changes: Sequence[Change]) -> Iterator[Told]:
-    """Who is where from now on, for those on bridges that are not new: on these nobody has asked yet.
+    """New addresses, for neighbours on bridges that are not new: on new ones nobody has asked yet.
 
-    Where hosts hear of each other by BGP, it is for those behind the tunnel, too, who may be asking now: a
-    bridge keeps such frames out of it.
+    If hosts learn from each other by BGP, also for neighbours behind the tunnel that may be asking now: a
+    bridge keeps announcements out of it.
     """
     from netfab.objects.neighbour import Neighbour
 
@@ -38,7 +38,7 @@ def on_bridges(fabric: Fabric, changes: Sequence[Change]) -> Iterator[Told]:
 
 
 def _by_tunnels(fabric: Fabric) -> Iterator[tuple[tuple[Name, str], Name]]:
-    """By bridge and MAC, the tunnel by which others reach a node of this host, whom they are not told of."""
+    """By bridge and MAC, the tunnel by which others reach a node of this host unknown to them."""
     from netfab.objects.bridge_fdb import BridgeFdb
     from netfab.objects.vxlan import Vxlan
 
@@ -54,9 +54,9 @@ def _by_tunnels(fabric: Fabric) -> Iterator[tuple[tuple[Name, str], Name]]:
 
 
 def by_guests(fabric: Fabric, changes: Sequence[Change]) -> Iterator[tuple[Name, str, list[Address]]]:
-    """Links in guests that were just given addresses, with their MACs, and these addresses.
+    """Links in guests that just got addresses: the link, its MAC, and these addresses.
 
-    On a bridge that is new, and leads to nobody else, there is nobody to tell.
+    On a new bridge that leads to nobody else, there is nobody to tell.
     """
     there = by_kind((fabric,))
     guests = {guest.space for guest in there.get("Guest", ())}
@@ -78,14 +78,14 @@ def by_guests(fabric: Fabric, changes: Sequence[Change]) -> Iterator[tuple[Name,
 
 
 def _new_bridges(changes: Sequence[Change]) -> Set[Name]:
-    """Bridges that were not there before, with nobody on them."""
+    """Bridges that were just created, so had no neighbours on them."""
     bridges = [change for change in changes if isinstance(change.object, Bridge)]
     made = {change.object.link for change in bridges if change.action == "create"}
     return made - {change.object.link for change in bridges if change.action == "delete"}
 
 
 def _ports_that_lead_nowhere(there: Mapping[str, Sequence[Any]], bridges: Set[Name]) -> Set[Name]:
-    """The ports of those of these bridges that lead to nobody but the fabric's own nodes and guests."""
+    """The ports of those bridges that lead only to the fabric's own nodes and guests."""
     veths = {veth.a.link for veth in there.get("Veth", ())}
     ports = [port for port in there.get("Port", ()) if port.bridge in bridges]
     leading = {uplink.bridge for uplink in there.get("Uplink", ())}

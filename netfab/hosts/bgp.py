@@ -1,7 +1,7 @@
-"""FRR's bgpd as objects of the engine: its configuration is read from it while it runs, and changed so.
+"""FRR's bgpd as objects of the engine: its running configuration is read and changed.
 
-It runs in a container of the fabric (plan/evpn.py). Its door is the socket that vtysh(1) uses, too: a command
-ends with a zero byte; so does the answer, with three and a status (lib/vty.c, vtysh/vtysh.c).
+It runs in a container of the fabric (plan/evpn.py). We use the socket of vtysh(1): a command
+ends with a zero byte, the answer with three and a status byte (lib/vty.c, vtysh/vtysh.c).
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 _DOOR = "run/frr/bgpd.vty"  # in the container
 _ANSWER = 5.0  # seconds
-_MOST = 64 << 20  # bytes of an answer; of a hundred peers a megabyte
+_MOST = 64 << 20  # bytes of an answer; a hundred peers take a megabyte
 _START = 60.0  # seconds until it listens, on a machine that starts many
-_PATIENCE = 10.0  # seconds until it has heard its peers
-_LONG = 4.0  # seconds of waiting, after which that is said: sessions take two or three
-_GLANCE = 0.02  # seconds between two looks at that, of which its door tells nobody who does not ask
+_PATIENCE = 10.0  # seconds to wait for its peers' routes
+_LONG = 4.0  # seconds of waiting before the user is told: sessions take two or three
+_GLANCE = 0.02  # seconds between two polls, as its socket sends no notifications
 _DONE = b"\0\0\0"
 
 
 class Speaker:
-    """One fabric's."""
+    """The bgpd of one fabric."""
 
     def __init__(self, paths: Paths, check: Callable[[], None], waiting_for: Callable[[str], None]) -> None:
         self._paths = paths
-        self._check = check  # called while we wait; raises Interrupted when a signal has come
-        self._waiting_for = waiting_for  # told what a longer wait is for
+        self._check = check  # called while we wait; raises Interrupted after a signal
+        self._waiting_for = waiting_for  # called with the reason of a longer wait
         self.handlers: dict[type[Any], Handler] = {TellBgp: self._tell}
 
     def read(self) -> str:
-        """Its configuration; nothing where it does not run. Raises NoAnswer where it is silent."""
+        """Its configuration; "" if it does not run. Raises NoAnswer if it does not respond."""
         if not os.path.exists(self._paths.records):  # most fabrics never had a program
             return ""
         from netfab.objects.bgp import DAEMONS
@@ -60,7 +60,7 @@ class Speaker:
             return ""
 
     def wait_for_peers(self) -> None:
-        """Until each has said all that it has to say; one that is down says nothing, and others go on."""
+        """Wait until every peer has sent its initial routes; a peer that is down does not block for ever."""
         from netfab.system.rest import rest
 
         begun, told = time.monotonic(), False
@@ -72,9 +72,9 @@ class Speaker:
             rest(_GLANCE)
 
     def _silent(self) -> list[str]:
-        """Peers of which the end of what they had to say has not come (RFC 4724, section 2).
+        """Peers whose End-of-RIB has not arrived (RFC 4724, section 2).
 
-        Or bgpd itself, where it can't be asked: what it would say of them is not known.
+        Or bgpd itself, if it can't be asked: their state is then unknown.
         """
         import json
 
@@ -86,7 +86,7 @@ class Speaker:
         return [DAEMONS]
 
     def _tell(self, steps: Steps, failed: Failures) -> None:
-        """All statements; then it writes down what it has, for when it starts again."""
+        """Send all statements; then have bgpd save its configuration for a restart."""
         ending = all(op.ends for _, op in steps)
         try:
             with self._door(0.0 if ending else _START) as door:
@@ -100,7 +100,7 @@ class Speaker:
                 failed[steps[0][0]] = error
 
     def _door(self, patience: float = 0.0) -> socket.socket:
-        """Its door, once it has one. Raises OSError."""
+        """A connection to its socket, once there is one. Raises OSError."""
         from netfab.system.rest import rest
 
         deadline = time.monotonic() + patience
@@ -114,7 +114,7 @@ class Speaker:
             rest(_GLANCE)
 
     def _opened(self) -> socket.socket:
-        import socket  # for the few fabrics that speak BGP
+        import socket  # few fabrics use BGP
 
         from netfab.objects.bgp import DAEMONS
         from netfab.runtime.status import status_of
@@ -127,7 +127,7 @@ class Speaker:
         with ExitStack() as closing:
             root = os.open(f"/proc/{found.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             closing.callback(os.close, root)
-            end = open_below(root, _DOOR, os.O_PATH, IN_ROOT)  # a symlink there leads to none of the host's
+            end = open_below(root, _DOOR, os.O_PATH, IN_ROOT)  # a symlink there can't lead to the host's
             closing.callback(os.close, end)
             door = socket.socket(socket.AF_UNIX)
             try:
@@ -141,13 +141,13 @@ class Speaker:
 
 def _has_spoken(peer: Any) -> bool:
     if not isinstance(peer, dict) or "bgpState" not in peer:
-        return True  # what else there is in that answer
+        return True  # not a peer
     ended = peer.get("gracefulRestartInfo", {}).get("endOfRibRecv", {})
     return peer["bgpState"] == "Established" and bool(ended.get("l2VpnEvpn"))
 
 
 def _refusal(door: socket.socket, op: TellBgp) -> NetfabError | None:
-    """What bgpd has against the first statement that it does not take."""
+    """The error for the first statement that bgpd refuses; None if it accepts all."""
     for statement in op.statements:
         try:
             for command in ("end", "configure terminal", *statement):
@@ -159,9 +159,9 @@ def _refusal(door: socket.socket, op: TellBgp) -> NetfabError | None:
 
 
 def _ask(door: socket.socket, command: str) -> str:
-    """What it says to a command.
+    """The answer to a command.
 
-    Raises NetfabError where that is a refusal, OSError where it says nothing, or does not come to an end.
+    Raises NetfabError if it is a refusal, OSError if there is none or it is incomplete.
     """
     door.sendall(command.encode() + b"\0")
     answer, deadline = bytearray(), time.monotonic() + _ANSWER

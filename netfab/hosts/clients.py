@@ -1,4 +1,4 @@
-"""The DHCP clients of a fabric as objects of the engine: read, started, ended through guests/dhcp.py."""
+"""The DHCP clients of a fabric as objects of the engine: read, started, stopped through guests/dhcp.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Clients:
-    """One fabric's; their files are below its run directory."""
+    """The clients of one fabric; their files are below its run directory."""
 
     def __init__(
         self,
@@ -28,12 +28,12 @@ class Clients:
     ) -> None:
         self._directory = directory
         self._namespaces = namespaces
-        self._waiting_for = waiting_for  # told what a longer wait is for
-        self._check = check  # called while we wait; raises Interrupted when a signal has come
+        self._waiting_for = waiting_for  # called with the reason of a longer wait
+        self._check = check  # called while we wait; raises Interrupted after a signal
         self.handlers: dict[type[Any], Handler] = {StartClient: self._start, StopClient: self._stop}
 
     def read(self) -> Iterator[Dhcp]:
-        """Those that live."""
+        """The running clients."""
         if not os.path.isdir(self._directory):
             return
         from netfab.guests import dhcp

@@ -1,7 +1,7 @@
-"""The fingerprint of an observation of the host: equal fingerprints mean that nothing relevant differs.
+"""The fingerprint of an observation of the host: if two are equal, nothing relevant differs.
 
-Planning is a function of facts, and what a kind reads is one of the dump; so it is enough that these are the
-same. What the kernel changes by itself is left out: a bridge's timers, and the counters of rules.
+Planning is a function of the facts, and what a kind reads is one of the dump, so comparing these is
+enough. What the kernel changes by itself is left out: a bridge's timers, and the counters of rules.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from netfab.objects.firewall import Firewall
 from netfab.objects.link import DATA, Link
 from netfab.plan.facts import Facts
 
-# Of a dump: what bridges and firewalls are read from, what is found from the rest of it, what is told apart.
+# Fields of a dump that are the source of bridges and firewalls, are derived, or are handled separately.
 _LEFT_OUT = {"spaces", "tables", "links", "marked", "owned", "files"}
 
 
 def fingerprint(facts: Facts, dump: Dump, tables: Sequence[Firewall]) -> str:
-    """Hexadecimal, the same in every process. `tables`: what the dump shows of firewalls."""
+    """In hexadecimal, the same in every process. `tables`: the firewalls found in the dump."""
     told = (
         *facts._replace(links=frozenset()),
         sorted(facts.links),
@@ -37,13 +37,13 @@ def fingerprint(facts: Facts, dump: Dump, tables: Sequence[Firewall]) -> str:
 
 
 def _compared(table: Firewall) -> tuple[Any, ...]:
-    """What of a table is compared: rules are told apart by their comments."""
+    """The compared part of a table: rules are identified by their comments."""
     chains = [(*chain._replace(rules=()), [rule.comment for rule in chain.rules]) for chain in table.chains]
     return *table._replace(chains=()), chains
 
 
 def _files(dump: Dump) -> tuple[list[tuple[str, int, int]], list[str]]:
-    """Each with the number of its content, and the contents: many files have the same."""
+    """The files, each with the index of its content, and the contents: many files share one."""
     contents: dict[str, int] = {}
     files = [
         (path, mode, contents.setdefault(content, len(contents)))
@@ -53,13 +53,13 @@ def _files(dump: Dump) -> tuple[list[tuple[str, int, int]], list[str]]:
 
 
 def _told(space: Space) -> tuple[Any, ...]:
-    """As plain tuples, for marshal writes no others."""
+    """As plain tuples, since marshal accepts no subclasses."""
     links = [(*link[:5], *link.settings, _steady(link)) for link in space.links]
     return links, [tuple(message) for message in space.addresses], [tuple(route) for route in space.routes]
 
 
 def _steady(link: Link) -> dict[int, bytes]:
-    """Its attributes, less those of a bridge in which timers run."""
+    """Its attributes, without a bridge's, which include running timers."""
     if link.kind != "bridge":
         return link.attrs
     return {kind: value for kind, value in link.attrs.items() if kind != DATA}

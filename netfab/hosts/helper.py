@@ -1,7 +1,7 @@
-"""A process outside of a sandbox that lives as long as the sandbox does.
+"""A process outside of a sandbox, with the sandbox's lifetime.
 
-It is forked before the sandbox has a PID namespace of its own: whatever is started later is in there, and
-ends with its process 1, which does not end before all of these are waited for (pid_namespaces(7)).
+It is forked before the sandbox has a PID namespace of its own: any process started later is in there, and
+ends with its process 1, which can't end before all of these are reaped (pid_namespaces(7)).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Beside = Callable[[int], AbstractContextManager[None]]
 
 
 class Helper:
-    """A process outside of the sandbox, for what is beside it."""
+    """Runs `beside` in a process outside of the sandbox."""
 
     def __init__(self, beside: Beside) -> None:
         self._ours, theirs = socket.socketpair()
@@ -35,7 +35,7 @@ class Helper:
         theirs.close()
 
     def await_begin(self) -> bool:
-        """In the sandbox, once it is there: whether all is there that is beside it, as soon as it is."""
+        """Called in the sandbox: wait until `beside` is set up; whether that succeeded."""
         for end in (self._ours, self._furnished):
             end.close()
         self._furnishing.send(b"+")
@@ -44,7 +44,7 @@ class Helper:
         return there
 
     def begin(self, pid: int) -> None:
-        """What it is for, with the number of the sandbox's first process. Raises NetfabError."""
+        """Have it enter `beside` with the PID of the sandbox's first process. Raises NetfabError."""
         self._furnishing.close()
         with self._furnished:
             if not self._furnished.recv(1):
@@ -56,15 +56,15 @@ class Helper:
             self._furnished.send(b"+")
 
     def end(self) -> None:
-        """Let it go, and wait for that."""
+        """End it, and wait for it."""
         self._ours.close()
         os.waitpid(self._process, 0)
 
 
 def _stay_beside(meeting: socket.socket, beside: Beside) -> None:
-    """In the helper: enter, say so, and stay until nobody listens any more."""
+    """In the helper: enter `beside`, report that, and stay until the other end is closed."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # whoever has the sandbox is told of these
+        signal.signal(number, signal.SIG_IGN)  # these are for the holder of the sandbox
     if not (pid := meeting.recv(16)):
         return
     try:

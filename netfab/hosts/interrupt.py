@@ -1,11 +1,11 @@
-"""SIGINT and SIGTERM, handled where nothing is half done: between two steps, not inside one.
+"""SIGINT and SIGTERM, handled between two steps, never inside one.
 
-A second signal changes nothing: the first one is being handled already, by undoing what was begun.
+A second signal has no effect: the first is already being handled, by undoing what was begun.
 """
 
 from __future__ import annotations
 
-import _signal as signal  # `signal` takes 0.5 ms
+import _signal as signal  # importing `signal` takes 0.5 ms
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Whether a signal has come."""
+    """Notes whether a signal has arrived."""
 
     def __init__(self) -> None:
         self._pending: int | None = None
@@ -27,7 +27,7 @@ class Interrupts:
         self._pending = number
 
     def check(self) -> None:
-        """Raises Interrupted, once, when a signal has come."""
+        """Raises Interrupted, once, if a signal has arrived."""
         if self._pending is not None and not self._raised:
             self._raised = True
             raise Interrupted(self._pending)
@@ -35,10 +35,10 @@ class Interrupts:
 
 @contextmanager
 def deferred() -> Iterator[Interrupts]:
-    """Signals noted instead of raised, while this lasts.
+    """Within this, signals are noted instead of raised.
 
-    In a thread other than the main one they are left alone, and so is one that our caller has us ignore, as
-    shells do for what runs in the background of a script.
+    Not in threads other than the main one. A signal that our caller made us ignore stays ignored, as
+    shells have it for background jobs of a script.
     """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():

@@ -1,8 +1,8 @@
-"""Labs that run on this machine: how one announces itself, and how its user finds and joins it.
+"""Labs running on this machine: how one announces itself, and how its user finds and joins it.
 
-A lab listens on a socket in the abstract namespace (unix(7)), which lives as long as its first process: a
-killed lab leaves nothing behind. The socket's name proves nothing; whose lab it is, and which process is its
-first, is taken from the peer credentials that the kernel reports.
+A lab listens on an abstract socket (unix(7)), which exists as long as the lab's first process: a
+killed lab leaves nothing behind. The socket's name proves nothing; the lab's user and its
+first process are taken from the peer credentials that the kernel reports.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Lab(NamedTuple):
 
 
 def announced(name: str) -> socket.socket:
-    """A socket by which this process is found as the first of a lab, once it listens there.
+    """A socket by which this process is found as a lab's first, once it listens.
 
-    It belongs to the network namespace that it was made in, wherever its process goes.
+    It belongs to the network namespace that it was created in, wherever its process moves.
     """
     door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     door.bind(f"\0{_PREFIX}/{name}/{os.urandom(8).hex()}")
@@ -48,13 +48,13 @@ def announced(name: str) -> socket.socket:
 
 
 def take_in(door: socket.socket) -> None:
-    """Hang up on all who come to look, in a thread: behind those whom nobody took in, others find no lab.
+    """Accept and close connections, in a thread: if nobody accepted them, later clients could not connect.
 
-    So many fit in a socket's queue (listen(2)), also of those who have gone.
+    A socket's queue is limited (listen(2)), and clients that are gone stay in it.
     """
 
     def hang_up() -> None:
-        with suppress(OSError):  # it was closed
+        with suppress(OSError):  # the socket was closed
             while True:
                 door.accept()[0].close()
 
@@ -62,7 +62,7 @@ def take_in(door: socket.socket) -> None:
 
 
 def find(name: str = "") -> Lab:
-    """The lab of this user with that name or process number; without one the only lab. Raises NetfabError."""
+    """This user's lab of that name or PID; without one, the only lab. Raises NetfabError."""
     labs = list(_labs())
     found = [lab for lab in labs if name in ("", lab.name, str(lab.pid))]
     if len(found) == 1:
@@ -81,7 +81,7 @@ def _labs() -> Iterator[Lab]:
         addresses = {line.split()[-1] for line in file if f" @{_PREFIX}/" in line}
     for address in sorted(addresses):
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
-            door.setblocking(False)  # one that does not answer is not waited for
+            door.setblocking(False)  # don't wait for one that does not accept
             door.connect(f"\0{address[1:]}")
             size = struct.calcsize("3i")
             pid, user, _ = struct.unpack("3i", door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
@@ -90,13 +90,13 @@ def _labs() -> Iterator[Lab]:
 
 
 def enter(lab: Lab) -> None:
-    """This process (its one thread) in a lab; its children are in its process namespace, too.
+    """Move this single-threaded process into a lab; its children are in the lab's PID namespace, too.
 
     Raises NetfabError.
     """
     try:
         pidfd = os.pidfd_open(lab.pid)
-        if lab not in _labs():  # the number may have become another's before it was opened
+        if lab not in _labs():  # the PID may have been reused before it was opened
             raise ProcessLookupError(errno.ESRCH, "it has ended")
         kinds = [kind for kind in _NAMESPACES if not _same(kind, lab.pid)]
         linux.setns(pidfd, sum(_NAMESPACES[kind] for kind in kinds))

@@ -1,1 +1,1 @@
-"""Fabrics over several hosts: what fabric.py is for those of one. For these it is never imported."""
+"""Fabrics over several hosts; fabric.py is the same for one host. Never imported for single-host fabrics."""

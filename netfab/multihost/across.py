@@ -1,7 +1,7 @@
-"""The API for fabrics that are on other hosts, or on several: what fabric.py is for one host.
+"""The API for fabrics on other hosts, or on several; fabric.py is the same for this host alone.
 
-Which hosts these are, the topology says, or, by a fabric's name, the controller's book. What a host does is
-agent.py's business, how all agree is coordinator.py's; what each answers for itself is in each_host.py.
+The topology names the hosts, or, for a fabric given by name, the controller's book. What a host does is
+agent.py's business, how all agree is coordinator.py's; what each host answers for itself is each_host.py's.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ __all__ = [
 ]
 
 _KEPT = "what {} had stays held until an apply reaches it; `--forget` where it never comes back"
-ATTEMPTS = 100  # at an apply, when other controllers are first; each time one of them has got what it wants
+ATTEMPTS = 100  # to apply, while other controllers are first; each failure means that one of them succeeded
 
 
 def hosts_of(topology: Topology, destination: str = "") -> dict[str, str]:
-    """The hosts that a topology is for, and how each is reached; none: it is for this machine alone.
+    """The topology's hosts, and how each is reached; empty: it is for this machine alone.
 
-    `destination`: where all of it goes. Where others share the store, this machine is a host like any. Raises
-    NetfabError where the file says otherwise, or means one machine by two hosts.
+    `destination`: put all of it there. With a shared store, this machine is a host like any other. Raises
+    NetfabError if the file contradicts that, or has two hosts that are one machine.
     """
     found = {host.name: host.ssh for host in topology.hosts.values()}
     if destination and found:
@@ -128,11 +128,11 @@ def apply(
 ) -> Outcome:
     """Make all hosts match the topology, or change none.
 
-    Hosts that the fabric is on and that the file no longer has are cleared. `skip_unreachable`: hosts that
-    can't be reached stay as they are, until a later apply; `forget`: of those that the file no longer has,
-    the ones that are not asked again if they are not reached now; `only`: nothing but what those nodes have
-    or need; `saved`: nothing at all unless file and kernels are as they were when that plan was saved;
-    `confirm`: seconds after which each host goes back, unless `confirmed` comes before. Raises NetfabError.
+    Hosts that the fabric is on and the file no longer has are cleared. `skip_unreachable`: hosts that
+    can't be reached stay as they are, until a later apply; `forget`: hosts, no longer in the file, that are
+    not tried again if they can't be reached now; `only`: nothing but what those nodes have
+    or need; `saved`: fail unless file and kernels are as they were when that plan was saved;
+    `confirm`: seconds until each host rolls back, unless `confirmed` is called. Raises NetfabError.
     """
     written = topology
     with (
@@ -172,7 +172,7 @@ def apply(
                     if attempt == ATTEMPTS - 1:
                         raise
                 except LeaseConflict as conflict:
-                    if attempt == ATTEMPTS - 1 or conflict.message == conflicting:  # nobody was just first
+                    if attempt == ATTEMPTS - 1 or conflict.message == conflicting:  # it was no race
                         conflict.hint = _KEPT.format(", ".join(sorted(absent))) if absent else ""
                         raise
                     conflicting = conflict.message
@@ -187,14 +187,14 @@ def apply(
 def _anew(
     name: str, hosts: Mapping[str, str], where: Where, way: Connect, asked: Collection[str]
 ) -> Iterator[Party]:
-    """Those of the hosts, reached again. Raises NetfabError where one is not."""
+    """The `asked` hosts, reconnected. Raises NetfabError if one is not reached."""
     with party({host: hosts[host] for host in asked}, where, way) as together:
         greeted(together, name)
         yield together
 
 
 def confirmed(entry: Entry, where: Where = HERE, *, way: Connect = connect_anew) -> None:
-    """Keep what was applied with `confirm`, on all hosts; on none where one is not reached.
+    """Keep what was applied with `confirm`, on all hosts; on none if one is not reached.
 
     Raises NetfabError.
     """
@@ -221,7 +221,7 @@ def _check(
     saved: SavedPlan | None,
     prepared: Mapping[str, Prepared],
 ) -> None:
-    """Raises NetfabError where what all have prepared can't be, or is not what was saved."""
+    """Raises NetfabError if what all have prepared is impossible, or is not what was saved."""
     _refuse_moved(together, made, saved, prepared)
     refuse_narrow(together, topology, made.plans, prepared)
 
@@ -236,7 +236,7 @@ def _refuse_moved(
 def _refuse_elsewhere(
     topology: Topology, hosts: Mapping[str, str], file: str, entry: Entry | None, take_over: bool
 ) -> None:
-    """Raises NetfabError where the fabric is another controller's in a way that this one can't go on from."""
+    """Raises NetfabError if the fabric was applied elsewhere in a way that this controller can't continue."""
     if entry is None or not entry.store:
         return
     if topology.store is None:
@@ -251,7 +251,7 @@ def _refuse_elsewhere(
 def _refuse_forgetting(
     topology: Topology, hosts: Mapping[str, str], entry: Entry | None, forget: Collection[str]
 ) -> None:
-    """Raises NetfabError where a host is to be forgotten that the file has, or that the fabric is not on."""
+    """Raises NetfabError if a host to be forgotten is in the file, or the fabric is not on it."""
     for host in forget:
         if host in hosts:
             at = topology.hosts[host].at.own if host in topology.hosts else None
@@ -276,9 +276,9 @@ def apply_alone(
     confirm: float = 0.0,
     way: Connect = connect,
 ) -> Outcome:
-    """Make this machine match the part of the topology that is `host`'s; nobody else is asked or told.
+    """Make this machine match `host`'s part of the topology, without contacting any other host.
 
-    `saved`, `confirm`: as at apply. Raises NetfabError where that would be chosen by what the others have.
+    `saved`, `confirm`: as for apply. Raises NetfabError if a choice would depend on the others.
     """
     refuse_alone(topology, host)
     with (
@@ -296,7 +296,7 @@ def apply_alone(
 
 
 def _wait_until_ready(together: Party, name: str, plans: Mapping[str, Plan]) -> None:
-    """Until all programs are that say when they are, and hosts hear of each other."""
+    """Wait for all programs with readiness probes, and until hosts have each other's routes."""
     waiting = [host for host, made in plans.items() if any(map(_takes_time, made.fabric.values()))]
     together.ask_all({host: {"verb": "ready", "fabric": name} for host in waiting})
 
@@ -307,7 +307,7 @@ def _takes_time(thing: Any) -> bool:
 
 @contextmanager
 def _begun(book: Book | SharedBook, begun: Entry, entry: Entry | None) -> Iterator[None]:
-    """The book has what is begun, until that is taken back."""
+    """Within this, the book has the begun entry; it is taken back if a failed apply was undone."""
     book.begin(begun, entry)
     try:
         yield

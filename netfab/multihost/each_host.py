@@ -1,6 +1,6 @@
-"""The API's half that each host of a fabric answers for itself: status, drift, reconcile, destroy and others.
+"""The part of the API that each host of a fabric answers for itself: status, drift, reconcile, destroy, ...
 
-across.py re-exports it. What a host says is put together here, with its name.
+across.py re-exports it. Here the hosts' answers are merged, each with its host's name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _on_each(
     way: Connect,
     how: Callable[[Any], T],
 ) -> dict[str, T]:
-    """What a function returns on each host that is reached, once it has heard what was decided last."""
+    """What a function returns on each host that is reached, once missed commits were sent."""
     refuse_home(entry, entry.hosts)
     with party(entry.hosts, where, way) as together:
         heard = greeted(together, entry.name, skip_unreachable=True)
@@ -45,14 +45,14 @@ def _on_each(
 
 
 def _whole(entry: Entry, said: Collection[str], found: T) -> T:
-    """What was found, if all hosts said something. Raises NotReached with it."""
+    """The result, if all hosts answered. Otherwise raises NotReached, with the result."""
     if away := sorted(entry.hosts.keys() - {*said}):
         raise NotReached(entry.name, away, found)
     return found
 
 
 def drift(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> Changes:
-    """What others changed on any host since the last apply. Raises NotReached with that of the others."""
+    """What others changed on any host since the last apply. Raises NotReached, with what is known."""
     said = _on_each("drift", entry, where, way, answers.changes)
     return _whole(entry, said, with_hosts(said))
 
@@ -67,7 +67,7 @@ def reconcile(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> C
 
 
 def with_hosts(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> Changes:
-    """What several hosts say, each with its `host`."""
+    """The changes of several hosts, each with its `host`."""
     return [{**one, "host": host} for host, several in found.items() for one in several]
 
 
@@ -80,11 +80,11 @@ def destroy(
     forget: Collection[str] = (),
     way: Connect = connect,
 ) -> tuple[Changes, tuple[str, ...]]:
-    """Leave nothing of the fabric on any host: what went, and the hosts that were forgotten, unreached.
+    """Remove the fabric from all hosts; returns the changes, and the hosts that were forgotten unreached.
 
-    The book keeps other hosts that were not reached.
-    Nothing is changed where one is not reached, and that is not to be skipped; of those in `forget` the book
-    keeps nothing, reached or not. A store that is lost hinders nothing; StoreError then says what is still
+    Other unreached hosts stay in the book.
+    Changes nothing if a host that is not to be skipped is unreachable; hosts in `forget` are removed from
+    the book, reached or not. A lost store does not prevent this; StoreError then says what is still
     held there.
     """
     with ExitStack() as stack:
@@ -112,7 +112,7 @@ def destroy(
 
 
 def refuse_unknown(entry: Entry, hosts: Iterable[str]) -> None:
-    """Raises NetfabError where the fabric is not on one of these hosts."""
+    """Raises NetfabError if the fabric is not on one of these hosts."""
     for host in hosts:
         if host not in entry.hosts:
             raise NetfabError(
@@ -121,7 +121,7 @@ def refuse_unknown(entry: Entry, hosts: Iterable[str]) -> None:
 
 
 def _forgotten(left: Entry, book: Book | SharedBook) -> StoreError | None:
-    """The book has the hosts that are left, and nothing where none is; or why it could not be told."""
+    """Keep only the remaining hosts in the book, or no entry if there are none; returns the error, if any."""
     try:
         book.keep(left) if left.hosts else book.forget(left.name)
     except StoreError as error:
@@ -139,7 +139,7 @@ def _still_held(left: Entry, lost: StoreError) -> StoreError:
 
 
 def refuse_home(entry: Entry, hosts: Mapping[str, str]) -> None:
-    """Raises NetfabError where a host was the machine of another controller, and is this one now."""
+    """Raises NetfabError if a host was another controller's own machine, but now would be this one."""
     here = os.uname().nodename
     near = [host for host, ssh in entry.hosts.items() if not ssh and not hosts.get(host)]
     if entry.store and near and entry.home != here:
@@ -150,9 +150,9 @@ def refuse_home(entry: Entry, hosts: Mapping[str, str]) -> None:
 
 
 def status(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> dict[str, Any]:
-    """What there is of a fabric, as `status -o json` prints it; each node has its `host`.
+    """A fabric's status, as `status -o json` prints it; each node has its `host`.
 
-    `unreachable`: hosts of which nothing is known but what was planned, as long as another one is reached.
+    `unreachable`: hosts of which only the plan is known, as long as another host is reached.
     """
     together: dict[str, Any] = {
         "version": 1,
@@ -191,7 +191,7 @@ def status(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> dict
 def programs(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> list[dict[str, Any]]:
     """Every program of the fabric, as `ps -o json` prints it, with its host.
 
-    Raises NotReached, with those of the hosts that are.
+    Raises NotReached, with the programs of the hosts that were reached.
     """
     said = _on_each("programs", entry, where, way, answers.programs)
     return _whole(
@@ -204,9 +204,9 @@ def programs(entry: Entry, where: Where = HERE, *, way: Connect = connect) -> li
 def tried(
     entry: Entry, trials: Sequence[Trial], where: Where = HERE, *, way: Connect = connect
 ) -> list[Verdict]:
-    """What comes of each, tried where its source is; what is tried from the host, from every one.
+    """The result of each, tried on the host of its source; trials from `host`, on every host.
 
-    Raises NotReached, with that of the hosts that are; what begins on the others was not tried.
+    Raises NotReached, with the results of reached hosts; trials that start on others did not run.
     """
     nodes = entry.summary["nodes"]
     begins = {host: [each for each in trials if _begins_on(each, host, nodes)] for host in entry.hosts}
@@ -240,7 +240,7 @@ def _begins_on(trial: Trial, host: str, nodes: Mapping[str, Any]) -> bool:
 
 
 def _asked(entry: Entry, host: str, trials: Iterable[Trial]) -> dict[str, Any]:
-    """The trials as they are told; who receives on another host can't be looked at from here."""
+    """The arguments of `tried`; a target on another host can't be inspected from this one."""
     nodes = entry.summary["nodes"]
     here = {name for name, node in nodes.items() if node["host"] == host}
     told = [each if each.receiver in here else each._replace(receiver="") for each in trials]
@@ -248,7 +248,7 @@ def _asked(entry: Entry, host: str, trials: Iterable[Trial]) -> dict[str, Any]:
 
 
 def topology_of(entry: Entry) -> str:
-    """The file that the fabric was last applied from, whatever became of that. Raises NetfabError."""
+    """The text of the file that the fabric was last applied from. Raises NetfabError."""
     if not entry.topology:
         raise NetfabError(
             f"what the file of fabric {entry.name} said is not known: its last apply did not finish",

@@ -1,6 +1,6 @@
-"""What apply would do on each of several hosts: plan a topology for all, and have each compare.
+"""What apply would do on each of several hosts: plans a topology for all, and has each compare.
 
-across.py re-exports what is public: it is to this what fabric.py is to applying/proposal.py. Changes nothing.
+across.py re-exports the public part, as fabric.py does for applying/proposal.py. Changes nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from netfab.where import HERE, Where, known_entry, opened_book, shared_book
 
 
 class Outcome(NamedTuple):
-    """What was planned, and what it changes."""
+    """What was planned, and the changes."""
 
     summary: Mapping[str, Any]
     changes: Changes
     warnings: tuple[str, ...]
     plans: Mapping[str, Plan]
     reasons: tuple[str, ...] = ()
-    parts: Mapping[str, Part] = {}  # by host, for a plan that is to be saved
+    parts: Mapping[str, Part] = {}  # by host, if the plan is to be saved
 
 
 def known(name: str, where: Where = HERE) -> Entry | None:
@@ -56,11 +56,11 @@ def plan(
     saving: bool = False,
     way: Connect = connect,
 ) -> Outcome:
-    """What apply would change, on each host, those that the file no longer has included. Changes nothing.
+    """What apply would change, on each host, including those that the file no longer has. Changes nothing.
 
-    Of these, one that is not reached is only warned of. With `why`, also the reason for each subnet: what was
-    rejected, and who on which host holds it. With `saving`, also what is to be saved; keys of what is
-    encrypted are made for good then.
+    An unreachable one of the latter is only a warning. `why`: also the reason for each subnet: what was
+    rejected, and who on which host holds it. `saving`: also what is to be saved; this creates the secret of
+    encrypted networks.
     """
     entry, others = _known_by_all(topology, where)
     topology, missing = as_far_as_they_are_here(topology, where, only)
@@ -82,7 +82,7 @@ def plan(
 
 
 def _known_by_all(topology: Topology, where: Where) -> tuple[Entry | None, Others]:
-    """The entry, and what other fabrics hold."""
+    """The fabric's entry, and what other fabrics hold."""
     if topology.store is None:
         return known(topology.name, where), Others()
     with shared_book(topology.store, where) as book:
@@ -98,7 +98,7 @@ def plan_alone(
     saving: bool = False,
     way: Connect = connect,
 ) -> Outcome:
-    """What apply_alone would change, and with `saving` what is to be saved. Changes nothing."""
+    """What apply_alone would change, and with `saving`, what is to be saved. Changes nothing."""
     refuse_alone(topology, host)
     topology, missing = as_far_as_they_are_here(topology, where, nodes_on(topology, host))
     with party({host: ""}, where, way) as together:
@@ -110,7 +110,7 @@ def plan_alone(
 def _compared(
     topology: Topology, together: Party, made: Planned, why: bool, missing: Iterable[str]
 ) -> Outcome:
-    empty = Fabric(topology.name)  # what is to be on hosts that the file no longer has
+    empty = Fabric(topology.name)  # desired on hosts that the file no longer has
     desired = {host: desired_on(host, made) if host in made.plans else empty for host in made.said}
     said = together.ask_all({
         host: {"verb": "compare", "fabric": json.loads(wanted.to_json())} for host, wanted in desired.items()
@@ -129,7 +129,7 @@ def _reasons(topology: Topology, made: Planned) -> Iterable[str]:
 def outcome_of(
     topology: Topology, made: Planned, changes: Mapping[str, Iterable[Mapping[str, Any]]]
 ) -> Outcome:
-    """What was planned, and these changes by host."""
+    """An Outcome of what was planned, and these changes by host."""
     told = (warning for plan in made.plans.values() for warning in plan.warnings)
     return Outcome(
         summary_of(topology, made),
@@ -140,13 +140,13 @@ def outcome_of(
 
 
 def parts_of(together: Party, made: Planned, waiting: Collection[str] = ()) -> dict[str, Part]:
-    """By host, what is to be saved of a plan."""
+    """What is to be saved of a plan, by host."""
     there = what_is_there(together, made.plans, waiting)
     return {host: Part.of(plan, desired_on(host, made), there[host]) for host, plan in made.plans.items()}
 
 
 def refuse_alone(topology: Topology, host: str) -> None:
-    """Raises NetfabError where the file has no such host, or more than one machine to ask."""
+    """Raises NetfabError if the file has no such host, or needs more than one machine asked."""
     if topology.store is not None:
         raise NetfabError(
             "--host asks no other host, and `store` requires it to",
@@ -160,5 +160,5 @@ def refuse_alone(topology: Topology, host: str) -> None:
 
 
 def nodes_on(topology: Topology, host: str) -> list[str]:
-    """The nodes that the host runs."""
+    """The nodes that run on the host."""
     return [node for node, on in place(topology).nodes.items() if on == host]

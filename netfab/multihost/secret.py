@@ -1,4 +1,4 @@
-"""What keys of encrypted networks are derived from: who applies keeps it, in the directory of the book."""
+"""The secret that keys of encrypted networks are derived from; the controller keeps it beside its book."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from netfab.where import Where, opened_book
 
 
 def _encrypted(topology: Topology) -> bool:
-    """Whether keys are needed."""
+    """Whether any network is encrypted."""
     return bool(topology.hosts) and any(network.encrypt for network in topology.networks.values())
 
 
 def secret_of(topology: Topology, where: Where) -> bytes:
-    """What keys are derived from, or will be once it is kept; b"" where none are needed."""
+    """The secret, or a new one that the caller has to keep; b"" if none is needed."""
     if not _encrypted(topology):
         return b""
     return opened_book(where).secret(topology.name) or os.urandom(32)
 
 
 def secret_alone(topology: Topology, where: Where) -> bytes:
-    """Raises NetfabError where it is not here: all hosts need the same."""
+    """The secret. Raises NetfabError if it is missing here: all hosts need the same."""
     if not _encrypted(topology):
         return b""
     book = opened_book(where)

@@ -1,7 +1,7 @@
-"""What a controller remembers of fabrics on other hosts: which these are, and what was decided last.
+"""What a controller remembers of fabrics on other hosts: the hosts, and the last decision.
 
-A file for each fabric. The hosts know all the rest; with the book lost, the topology file finds them again.
-Where controllers share a store (shared.py), this is a copy, by which a fabric is found when it is named.
+One file per fabric. The hosts know the rest; if the book is lost, the topology file leads to them again.
+If controllers share a store (shared.py), this is a copy, used to find a fabric by its name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REMOVE = "remove it: a new one is made"
 
 
 class Entry(NamedTuple):
-    """One fabric. `hosts` says how each is reached: `root@ADDRESS`, or "" for this machine."""
+    """One fabric. `hosts`: how each is reached: `root@ADDRESS`, or "" for this machine."""
 
     name: str
     file: str  # absolute path, "-" for standard input
@@ -31,39 +31,39 @@ class Entry(NamedTuple):
     hosts: Mapping[str, str]
     generation: int  # of the last apply that was decided
     transaction: str
-    summary: Mapping[str, Any]  # of all hosts together; each node's has its `host`
+    summary: Mapping[str, Any]  # of all hosts together; each node has its `host`
     leases: frozenset[Lease] = frozenset()
-    topology: str = ""  # what topology/kept.py keeps of the file; unknown before an apply came to its end
-    store: str = ""  # that controllers share, as it is written; "": none
-    home: str = ""  # which machine is meant by a host that is reached by nothing
+    topology: str = ""  # the file, as topology/kept.py keeps it; unknown before an apply completed
+    store: str = ""  # the shared store, as written in the file; "": none
+    home: str = ""  # which machine is meant by a host without a destination
 
     def plain(self) -> dict[str, Any]:
-        """As JSON has it; `entry_of` reads it."""
+        """Plain data for JSON; `entry_of` reads it."""
         return {**self._asdict(), "leases": sorted(self.leases)}
 
 
 class Others(NamedTuple):
-    """What fabrics besides one's own hold in a store that controllers share."""
+    """What other fabrics hold in a shared store."""
 
     subnets: tuple[HeldSubnet, ...] = ()
     vnis: Mapping[int, str] = {}  # VNI -> fabric
 
 
-NOT_DECIDED = ""  # as the transaction of an entry
+NOT_DECIDED = ""  # the transaction of an entry that is being applied
 
 
 def source(file: str, store: str, home: str) -> str:
-    """The name that hosts know a file by which a controller has: anybody's, where they share a store."""
+    """The name by which hosts know a controller's file; the same for all controllers of a shared store."""
     return file if file == "-" else f"{'etcd' if store else home}:{file}"
 
 
 def undecided(entry: Entry) -> Entry:
-    """While it is being applied."""
+    """The entry while it is being applied."""
     return entry._replace(generation=entry.generation - 1, transaction=NOT_DECIDED)
 
 
 def entry_of(plain: Mapping[str, Any]) -> Entry:
-    """Raises NO_SENSE."""
+    """The inverse of `plain`. Raises NO_SENSE."""
     found = dict(plain)
     leases = frozenset(Lease(*lease) for lease in found.pop("leases"))
     return Entry(**found, leases=leases)
@@ -76,7 +76,7 @@ class Book:
         self._directory = directory
 
     def entry(self, fabric: str) -> Entry | None:
-        """What is known of the fabric of that name."""
+        """The entry of the fabric of that name."""
         path = self._path(fabric)
         try:
             with open(path, encoding="utf-8") as file:
@@ -87,19 +87,19 @@ class Book:
             raise StoreError(f"{path}: {error}", hint="remove it, and `netfab apply` again") from error
 
     def entries(self) -> list[Entry]:
-        """All of them, by name."""
+        """All entries, by name."""
         names: list[str] = []
         with suppress(FileNotFoundError, PermissionError):
             names = sorted(name[:-5] for name in os.listdir(self._directory) if name.endswith(".json"))
         return [entry for name in names if (entry := self.entry(name)) is not None]
 
     def keep(self, entry: Entry) -> None:
-        """Write it, whole or not at all; after a power cut it is there."""
+        """Write it atomically; it survives a power cut."""
         path = self._path(entry.name)
         self._write(path, lambda: replace_for_good(path, json.dumps(entry.plain()), _beside()))
 
     def secret(self, fabric: str) -> bytes | None:
-        """What the fabric's keys are derived from, as it was made here, or put here by its user."""
+        """The secret of the fabric's keys, as generated here, or put here by the user."""
         path = self.path_of_secret(fabric)
         try:
             with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), encoding="ascii") as file:
@@ -118,49 +118,49 @@ class Book:
         return secret
 
     def keep_secret(self, fabric: str, secret: bytes) -> None:
-        """Write it, whole or not at all, where there is none yet."""
+        """Write it atomically, if there is none yet."""
         path = self.path_of_secret(fabric)
         self._write(path, lambda: create_for_good(path, f"{secret.hex()}\n", _beside()))
         if self.secret(fabric) != secret:
             raise StoreError(f"{path} was made by another command meanwhile", hint="apply again")
 
     def path_of_secret(self, fabric: str) -> str:
-        """Where it is."""
+        """The path of the fabric's secret."""
         return f"{self._directory}/{fabric}.key"
 
     def others(self, besides: str) -> Others:
-        """Nothing: hosts know what is held on them, and refuse what can't be held, too."""
+        """Nothing: hosts know what is held on them, and refuse conflicts themselves."""
         return Others()
 
     def begin(self, entry: Entry, before: Entry | None) -> None:
-        """An apply begins: all hosts are known before one is changed, so `destroy` finds them all."""
+        """An apply begins: record all hosts before one is changed, so that `destroy` finds them all."""
         if before is None or entry.hosts != before.hosts:
             self.keep(undecided(entry))
 
     def take_back(self, entry: Entry, before: Entry | None) -> None:
-        """Nothing of what was begun is left on any host."""
+        """An apply was undone: restore the entry from before it."""
         now = self.entry(entry.name)
-        if now is not None and now.transaction == NOT_DECIDED:  # else another controller's is there
+        if now is not None and now.transaction == NOT_DECIDED:  # else it is another controller's
             self.keep(before) if before else self.forget(entry.name)
 
     def settle(self, entry: Entry) -> None:
-        """Hosts let go of what they no longer have by themselves."""
+        """Nothing: hosts release what they no longer have by themselves."""
 
     def keep_alive(self) -> None:
-        """Nobody waits for us here: hosts have locks of their own."""
+        """Nothing: there is no lock here, hosts have their own."""
 
     def forget(self, fabric: str) -> None:
-        """The fabric is gone from all of its hosts."""
+        """The fabric is gone from all of its hosts: remove its entry."""
         self.forget_secret(fabric)
         with suppress(FileNotFoundError):
             os.unlink(self._path(fabric))
-        with suppress(OSError):  # other fabrics are there, or nothing ever was
+        with suppress(OSError):  # other fabrics are there, or there was no directory
             os.rmdir(self._directory)
 
     def forget_secret(self, fabric: str) -> None:
-        """It must go before the leases that count its keys: a key that counts anew is a key used twice.
+        """Remove the secret, before the leases that count its keys: counting anew would reuse a key.
 
-        So does what a command that was killed had written beside it.
+        Also removes temporary files of commands that were killed.
         """
         names: list[str] = []
         with suppress(FileNotFoundError):
@@ -172,7 +172,7 @@ class Book:
                     os.unlink(f"{self._directory}/{name}")
 
     def _write(self, path: str, write: Callable[[], None]) -> None:
-        """Into the directory, which others remove when they have forgotten the last entry."""
+        """Write into the directory, which others remove when they forget the last entry."""
         try:
             while True:
                 os.makedirs(self._directory, 0o700, exist_ok=True)
@@ -186,5 +186,5 @@ class Book:
 
 
 def _beside() -> str:
-    """Two controllers may write at once."""
+    """A unique suffix for a temporary file: two controllers may write at once."""
     return f".{os.getpid()}"

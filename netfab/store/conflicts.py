@@ -1,4 +1,4 @@
-"""What two fabrics can't both hold: subnets that overlap, ports of the host, VNIs, and bridges. Pure."""
+"""What two fabrics can't both hold: overlapping subnets, ports of the host, VNIs, and bridges. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from netfab.plan.leases import HeldSubnet, Lease, Published
 
 
 def refuse(*conflicts: Iterable[str]) -> None:
-    """Raises LeaseConflict with all of them, where there are any."""
+    """Raises LeaseConflict with all conflicts, if there are any."""
     if told := [one for several in conflicts for one in several]:
         raise LeaseConflict("; ".join(told))
 
 
 def taken_ports(wanted: Iterable[Lease], others: Mapping[str, str]) -> Iterator[str]:
-    """Which of them another fabric publishes. `others`: port -> fabric."""
+    """Conflicts with ports that other fabrics publish. `others`: port -> fabric."""
     published = Published(others)
     for lease in sorted(wanted):
         if lease.kind == "publish" and (held := published.beside(lease.key)):
@@ -24,21 +24,21 @@ def taken_ports(wanted: Iterable[Lease], others: Mapping[str, str]) -> Iterator[
 
 
 def taken_vnis(wanted: Iterable[Lease], others: Mapping[int, str]) -> Iterator[str]:
-    """Which of them are another fabric's. `others`: VNI -> fabric."""
+    """Conflicts with VNIs of other fabrics. `others`: VNI -> fabric."""
     for lease in sorted(wanted):
         if lease.kind == "vni" and int(lease.value) in others:
             yield f"VNI {lease.value} is fabric {others[int(lease.value)]}'s"
 
 
 def taken_bridges(wanted: Iterable[Lease], others: Mapping[str, str]) -> Iterator[str]:
-    """Which of them are another fabric's. `others`: bridge -> whose it is."""
+    """Conflicts with bridges of other fabrics. `others`: bridge -> its owner."""
     for lease in sorted(wanted):
         if lease.kind == "bridge" and lease.value in others:
             yield f"{others[lease.value]} has the bridge {lease.value}"
 
 
 def overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> Iterator[str]:
-    """Which of them overlap one of the others, each once.
+    """Wanted subnets that overlap one of the others, each reported once.
 
     One sweep over both, in the order of their first addresses.
     """
@@ -48,7 +48,7 @@ def overlaps(wanted: Iterable[Lease], others: Iterable[HeldSubnet]) -> Iterator[
         for held in (*mine, *others)
     ]
     told: set[HeldSubnet] = set()
-    reach: dict[bool, tuple[int, int, HeldSubnet]] = {}  # ours, theirs: family, last address so far, whose
+    reach: dict[bool, tuple[int, int, HeldSubnet]] = {}  # ours, theirs: family, last address so far, subnet
     for family, first, last, held in sorted(spans, key=lambda span: span[:3]):
         own = not held.fabric
         if (before := reach.get(not own)) is not None and before[0] == family and before[1] >= first:

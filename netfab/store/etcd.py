@@ -1,8 +1,8 @@
-"""etcd's v3 gateway: JSON over HTTP, by nothing but the standard library; etcd 3.4 or newer.
+"""A client of etcd's v3 gateway: JSON over HTTP, with only the standard library; etcd 3.4 or newer.
 
-What is kept there is shared.py's business. All reads are linearizable. A member that gives no answer may have
-done what it was asked to, and the next one is asked the same: so every write is a transaction that says what
-must be so before it, and whoever makes it recognizes its own work.
+What is stored there is shared.py's business. All reads are linearizable. A silent member may have
+executed the request, which is then sent to the next one: so every write is a transaction with a
+precondition, and its author can recognize its own work.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from netfab.system.rest import rest
 from netfab.topology.schema import Etcd
 from netfab.tuples import NamedTuple
 
-PATIENCE = 15.0  # seconds; a cluster that lost its leader has another one sooner
+PATIENCE = 15.0  # seconds; a cluster that lost its leader elects another sooner
 ATTEMPT = 5.0  # seconds for one member
-PAUSE = 0.1  # seconds before all members are asked again: none tells that it has a leader
+PAUSE = 0.1  # seconds before all members are tried again: none notifies us of a leader
 Json = dict[str, Any]
 
 
 class Found(NamedTuple):
-    """A key, and at which revisions of the whole store it was made and last written."""
+    """A key, and the store revisions at which it was created and last written."""
 
     key: str
     value: str
@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """Whether all was as it had to be; at which revision; what the branch that was taken has read."""
+    """Whether the precondition held; the revision; what the executed branch has read."""
 
     done: bool
     revision: int
@@ -43,7 +43,7 @@ class Reply(NamedTuple):
 
 
 class Client:
-    """A conversation with the members of an etcd, one at a time. Every method raises StoreError."""
+    """A client of an etcd cluster, using one member at a time. Every method raises StoreError."""
 
     def __init__(self, at: Etcd) -> None:
         self.at = at
@@ -51,12 +51,12 @@ class Client:
         self._token = ""
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         for wire in self._wires:
             wire.close()
 
     def transact(self, given: Iterable[Json], then: Iterable[Json], otherwise: Iterable[Json] = ()) -> Reply:
-        """Do `then` where all is as given, else `otherwise`; the whole of it at one revision."""
+        """Execute `then` if all of `given` holds, else `otherwise`, atomically."""
         words = {"compare": list(given), "success": list(then), "failure": list(otherwise)}
         said = self._call("kv/txn", words)
         try:
@@ -67,7 +67,7 @@ class Client:
             raise StoreError(f"{self.at} gives an invalid answer: {error!r}") from error
 
     def grant(self, lease: int, seconds: int) -> None:
-        """Begin a lease of that number; what is put under it ends with it."""
+        """Create a lease with that ID; keys put under it are deleted when it ends."""
         try:
             self._call("lease/grant", {"ID": lease, "TTL": seconds})
         except Refused as refused:
@@ -75,15 +75,15 @@ class Client:
                 raise
 
     def renew(self, lease: int, patience: float) -> None:
-        """Its time begins anew, if it lives."""
+        """Renew the lease, if it still exists."""
         self._call("lease/keepalive", {"ID": lease}, patience)
 
     def revoke(self, lease: int) -> None:
-        """End it, and what is under it."""
+        """End the lease, and delete the keys under it."""
         self._call("lease/revoke", {"ID": lease})
 
     def _call(self, verb: str, words: Json, patience: float = 0) -> Json:
-        """What the first member says that can say something."""
+        """The answer of the first member that gives one."""
         patience = patience or PATIENCE
         end = monotonic() + patience
         while True:
@@ -99,7 +99,7 @@ class Client:
                 except OSError as error:
                     failures[wire.endpoint] = reason_of(error)
                     hopeful = hopeful or _may_pass(error)
-                self._wires = [*self._wires[1:], wire]  # and the others are asked before it from now on
+                self._wires = [*self._wires[1:], wire]  # from now on the others are tried before it
             if not hopeful or monotonic() > end:
                 raise _unreachable(failures)
             rest(PAUSE)
@@ -111,7 +111,7 @@ class Client:
             try:
                 return wire.ask(verb, words, seconds, self._token)
             except Refused as refused:
-                if refused.code != NO_TOKEN:  # which is what one is that ran out
+                if refused.code != NO_TOKEN:  # this is how an expired token is refused
                     raise
         said = wire.ask("auth/authenticate", {"name": self.at.user, "password": _password(self.at)}, seconds)
         self._token = str(said.get("token", ""))
@@ -119,7 +119,7 @@ class Client:
 
 
 def _may_pass(error: OSError) -> bool:
-    """A member that nobody hears, or that hung up: so do those that lose their leader, or end, just then."""
+    """Whether it may be temporary: a silent member, or one that hung up, as when it loses its leader."""
     ended = isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError)
     return ended or isinstance(error, TimeoutError)
 
@@ -152,12 +152,12 @@ def _found(said: Json) -> Iterator[Found]:
 
 
 def read(key: str) -> Json:
-    """That key."""
+    """Read that key."""
     return {"request_range": {"key": _bytes(key)}}
 
 
 def read_below(prefix: str) -> Json:
-    """All keys that begin so."""
+    """Read all keys with that prefix."""
     return {"request_range": {"key": _bytes(prefix), "range_end": _bytes(_after(prefix))}}
 
 
@@ -172,17 +172,17 @@ def delete(key: str) -> Json:
 
 
 def created_at(key: str, revision: int) -> Json:
-    """It was made then, and never since; 0: it is not there."""
+    """Condition: the key was created at that revision; 0: it does not exist."""
     return {"key": _bytes(key), "target": "CREATE", "result": "EQUAL", "create_revision": revision}
 
 
 def written_at(key: str, revision: int) -> Json:
-    """It was last written then; 0: it is not there."""
+    """Condition: the key was last written at that revision; 0: it does not exist."""
     return {"key": _bytes(key), "target": "MOD", "result": "EQUAL", "mod_revision": revision}
 
 
 def nothing_written_below(prefix: str, since: int) -> Json:
-    """No key that begins so was written after that revision; some may have gone."""
+    """Condition: no key with that prefix was written after that revision; some may have been deleted."""
     return {
         "key": _bytes(prefix),
         "range_end": _bytes(_after(prefix)),
@@ -193,7 +193,7 @@ def nothing_written_below(prefix: str, since: int) -> Json:
 
 
 def _after(prefix: str) -> str:
-    """The first key that is beyond all that begin so."""
+    """The first key after all that have that prefix."""
     return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 

@@ -1,7 +1,7 @@
-"""One controller at a time changes a fabric: a key under a lease, which ends some seconds after its holder.
+"""A fabric's lock: one controller at a time changes it. A key under a lease that expires after its holder.
 
-That alone excludes nobody who was stopped for longer than that: hence `is_ours`, which every write compares
-(https://jepsen.io/analyses/etcd-3.4.3 shows what becomes of those that don't).
+A holder suspended for longer would not notice its loss: hence `is_ours`, which every write compares
+(https://jepsen.io/analyses/etcd-3.4.3 shows what happens otherwise).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from netfab.store.etcd import Client, Found, Json, created_at, put, read
 from netfab.store.store import NO_SENSE
 from netfab.system.rest import rest
 
-TTL = 30  # seconds, as hosts wait for the next word of a controller
-GLANCE = 0.2  # seconds between two looks at a lock that another one holds; beside them its own is renewed
-RENEWAL = 2.0  # seconds that a renewal may take: hosts wait meanwhile
+TTL = 30  # seconds, the same as LOCK_TTL of hosts' agents
+GLANCE = 0.2  # seconds between two polls of a held lock; our own lease is renewed meanwhile
+RENEWAL = 2.0  # seconds that a renewal may take: hosts are waiting
 
 
 class Lock:
-    """A lock that we have made. `revision`: of the store, when that was."""
+    """A lock that we hold. `revision`: the store's when its key was created."""
 
     def __init__(self, client: Client, key: str, lease: int, revision: int) -> None:
         self.key, self.revision = key, revision
@@ -33,18 +33,18 @@ class Lock:
         self._renewed = monotonic()
 
     def is_ours(self) -> Json:
-        """The condition for all that only its holder may do."""
+        """The precondition of everything that only the holder may do."""
         return created_at(self.key, self.revision)
 
     def keep_alive(self) -> None:
-        """Renew it, when a third of its time is over. Whether it lives is `is_ours`' business."""
+        """Renew it, if a third of its TTL has passed. Whether it still exists is `is_ours`' business."""
         if monotonic() - self._renewed > TTL / 3:
             self._renewed = monotonic()
             with suppress(StoreError):
                 self._client.renew(self._lease, RENEWAL)
 
     def refuse_lost(self, found: Iterable[Found]) -> None:
-        """Raises Locked unless what was read has it as ours."""
+        """Raises Locked unless the keys read show it as ours."""
         there = [each for each in found if each.key == self.key]
         if not there or there[0].created != self.revision:
             now = f"{_holder(there[0])} has it now" if there else "nobody has it now"
@@ -54,14 +54,14 @@ class Lock:
             )
 
     def release(self) -> None:
-        """Let go of it; where etcd can't be told, or it is lost already, it ends by itself."""
+        """Release it; if etcd can't be reached, or the lock is lost already, it expires by itself."""
         with suppress(StoreError):
             self._client.revoke(self._lease)
 
 
 @contextmanager
 def held(client: Client, key: str, timeout: float, waiting: Callable[[str], None]) -> Iterator[Lock]:
-    """Hold the lock at that key. `waiting` is told the holder when it must wait.
+    """Hold the lock at that key. `waiting` is called with the holder if it has to wait.
 
     Raises Locked after `timeout` seconds, StoreError.
     """
@@ -83,7 +83,7 @@ def _acquired(
     waiting: Callable[[str], None],
     keep_alive: Callable[[], None],
 ) -> int:
-    """The revision at which it was made. A lock under our own lease is ours, whatever we heard of that."""
+    """The revision at which it was created. A lock under our lease is ours, even if the answer was lost."""
     me = json.dumps({"lease": lease, "holder": f"{os.getpid()} on {os.uname().nodename} {_words()}".strip()})
     end, told = monotonic() + timeout, ""
     while True:

@@ -1,4 +1,4 @@
-"""The wire to one member of an etcd: a question goes out as JSON, and the answer is JSON or says no."""
+"""The connection to one etcd member: a JSON request, and a JSON response or a refusal."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from netfab.store.store import NO_SENSE
 from netfab.system.certificates import show
 from netfab.topology.schema import Etcd
 
-MOST = 64 << 20  # bytes of an answer
-_UNAVAILABLE = (1, 4, 14)  # google.rpc.Code: cancelled, deadline exceeded, unavailable; so is a lost leader
-NO_TOKEN = 16  # unauthenticated: a token ran out, or the member was started anew
+MOST = 64 << 20  # largest response, in bytes
+_UNAVAILABLE = (1, 4, 14)  # google.rpc.Code: cancelled, deadline exceeded, unavailable (a lost leader, too)
+NO_TOKEN = 16  # unauthenticated: a token expired, or the member was restarted
 _HINTS = {
     "user name is empty": "write who you are: `etcd://USER@HOST:PORT?password-file=PATH`",
     "authentication is not enabled": "this etcd has no users: leave `USER@` and `password-file` out",
@@ -34,7 +34,7 @@ _HINTS = {
 
 
 class Refused(StoreError):
-    """A member said no. `again`: another one, or this one later, may say yes."""
+    """A member refused. `again`: another one, or this one later, may accept."""
 
     def __init__(self, endpoint: str, reason: str, code: int = 0) -> None:
         hint = next((hint for words, hint in _HINTS.items() if words in reason), "")
@@ -44,7 +44,7 @@ class Refused(StoreError):
 
 
 class Wire:
-    """A connection that is made when it is needed, and again when it broke."""
+    """A connection that is opened on demand, and reopened if it broke."""
 
     def __init__(self, endpoint: str, at: Etcd) -> None:
         self.endpoint = endpoint
@@ -52,13 +52,13 @@ class Wire:
         self._connection: HTTPConnection | None = None
 
     def close(self) -> None:
-        """Hang up."""
+        """Close it."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def ask(self, verb: str, words: Any, seconds: float, token: str = "") -> dict[str, Any]:
-        """The answer. Raises OSError where there is none within that time, StoreError."""
+        """The response. Raises OSError if there is none within that time, StoreError."""
         known = self._connection is not None
         try:
             return self._exchange(verb, words, seconds, token)
@@ -66,7 +66,7 @@ class Wire:
             self.close()
             if not known:
                 raise
-            return self._exchange(verb, words, seconds, token)  # it had hung up for want of questions
+            return self._exchange(verb, words, seconds, token)  # it had closed the idle connection
         except OSError:
             self.close()
             raise
@@ -81,7 +81,7 @@ class Wire:
             self._connection.request("POST", f"/v3/{verb}", json.dumps(words), headers)
             answer = self._connection.getresponse()
             text = answer.read(MOST)
-            if answer.length and len(text) < MOST:  # `read` of so many bytes is content with fewer
+            if answer.length and len(text) < MOST:  # `read` with a size accepts a truncated body
                 raise IncompleteRead(text, answer.length)
         except HTTPException as error:
             self.close()
@@ -92,7 +92,7 @@ class Wire:
         return self._understood(answer.status, text)
 
     def _understood(self, status: int, text: bytes) -> dict[str, Any]:
-        """The answer, where it is one. Raises Refused."""
+        """The decoded response. Raises Refused."""
         with suppress(*NO_SENSE):
             said = json.loads(text)
             if status == 200 and "error" not in said:
@@ -112,7 +112,7 @@ class Wire:
 
 
 def _context(at: Etcd) -> ssl.SSLContext:
-    """Who is trusted, and who we are. Raises StoreError."""
+    """The TLS context: trusted CAs, and our certificate. Raises StoreError."""
     try:
         made = ssl.create_default_context(cafile=at.ca or None)
         if at.cert:
@@ -124,7 +124,7 @@ def _context(at: Etcd) -> ssl.SSLContext:
 
 
 def reason_of(error: OSError) -> str:
-    """Why a member could not be asked, for people."""
+    """Why a member could not be reached, for people."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

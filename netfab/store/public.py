@@ -1,6 +1,6 @@
-"""What everybody may read of an applied fabric: /run/netfab/<fabric>.json, without environment or secrets.
+"""The world-readable part of an applied fabric: /run/netfab/<fabric>.json, without environment or secrets.
 
-It lets `plan`, `status` and completion work without root; they compare with it, as root with the kernel.
+It lets `plan`, `status` and completion work without root: they compare with it, root with the kernel.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from netfab.store.store import NO_COMMANDS, NO_SENSE, Record
 from netfab.system.files import public_directory
 from netfab.system.replace import replacing
 
-SEAL = "seal.json"  # in the fabric's own directory, and no public matter (netfab/applying/seal.py)
+SEAL = "seal.json"  # in the fabric's own directory, not public (netfab/applying/seal.py)
 
 
 class PublicView:
-    """The reading half of a Store, from the files in the run directory."""
+    """The read-only half of a Store, from the files in the run directory."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
     def record(self, fabric: str) -> Record | None:
         """What was last applied under that name."""
@@ -39,7 +39,7 @@ class PublicView:
         return [record for fabric in self._fabrics() if (record := self.record(fabric)) is not None]
 
     def records_that_are_whole(self) -> list[Record]:
-        """All fabrics, by name, but for those whose files are damaged."""
+        """All fabrics, by name, except those whose files are damaged."""
         found = []
         for fabric in self._fabrics():
             with suppress(StoreError):
@@ -47,7 +47,7 @@ class PublicView:
         return [record for record in found if record is not None]
 
     def leases(self, fabric: str) -> frozenset[Lease]:
-        """What the fabric holds."""
+        """The fabric's leases."""
         found = self._read(fabric)
         return found[1] if found else frozenset()
 
@@ -92,7 +92,7 @@ class PublicView:
         }
 
     def borrowed(self, besides: str) -> dict[str, str]:
-        """What other fabrics borrow, and its originals."""
+        """Sysctls that other fabrics borrow, and their original values."""
         return {
             lease.key: lease.value
             for fabric in self._fabrics()
@@ -120,7 +120,7 @@ class PublicView:
 
 
 def _parsed(fabric: str, text: str) -> tuple[Record, frozenset[Lease]]:
-    """A published file, but for its objects, which are many. Raises NO_SENSE."""
+    """Parse a published file, except for its many objects. Raises NO_SENSE."""
     found = json.loads(text)
     record = Record(*found["record"])
     leases = frozenset(Lease(*map(_text, lease)) for lease in found["leases"])
@@ -142,9 +142,9 @@ def _text(value: object) -> str:
 
 
 def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
-    """Write the fabric's file, whole or not at all. Nothing is written when it is there already.
+    """Write the fabric's file atomically, unless it has that content already.
 
-    Commands and the file stay out, as they may hold secrets; of the objects the caller gives the public half.
+    Commands and the topology are left out, as they may hold secrets; the caller gives only public objects.
     Raises StoreError.
     """
     parts = list(_parts(record._replace(commands=NO_COMMANDS, topology=""), leases))
@@ -161,7 +161,7 @@ def publish(directory: str, record: Record, leases: frozenset[Lease]) -> None:
 
 
 def _parts(record: Record, leases: frozenset[Lease]) -> Iterator[str]:
-    """The JSON in parts, so that the megabytes of a large fabric are in memory once."""
+    """The JSON in parts, so that the megabytes of a large fabric are in memory only once."""
     before = '{"version": 1, "record": ['
     for field in record:
         yield before
@@ -171,16 +171,16 @@ def _parts(record: Record, leases: frozenset[Lease]) -> Iterator[str]:
 
 
 def _public(lease: Lease) -> Lease:
-    """What everybody may know of it: of a container of `run`, not its variables."""
+    """The public part of a lease: for a container of `run`, without its environment."""
     if lease.kind != "container":
         return lease
-    from netfab.topology.default import Wanted  # with all that reads a file's keys
+    from netfab.topology.default import Wanted  # imports the whole file schema
 
     return lease._replace(value=Wanted.from_json(lease.value)._replace(env=()).to_json())
 
 
 def withdraw(directory: str, fabric: str) -> None:
-    """Remove the fabric's file, its seal, and the directories that nothing is left in."""
+    """Remove the fabric's file, its seal, and directories that are empty then."""
     for name in (f"{fabric}.json", f"{fabric}.json.new", f"{fabric}/{SEAL}", f"{fabric}/{SEAL}.new"):
         with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             os.unlink(f"{directory}/{name}")

@@ -1,7 +1,7 @@
-"""What controllers share of fabrics, in etcd: entries of the book, and what no two fabrics may hold.
+"""What controllers share in etcd: the entries of their books, and leases that no two fabrics may hold.
 
-Only who holds a fabric's lock writes of it: each write is one transaction that also compares when the lock
-was made, so whoever lost it, and does not know, is refused. Nothing here is needed to clean up a host.
+Only the holder of a fabric's lock writes: each write is one transaction that also compares when the lock
+was created, so a holder that lost it unknowingly is refused. Nothing here is needed to clean up a host.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from netfab.store.conflicts import overlaps, refuse, taken_vnis
 from netfab.store.etcd_lock import Lock
 from netfab.store.shared_keys import Keys, Leases, others
 
-EXCLUSIVE = ("subnet", "vni")  # kinds of leases that no two fabrics may both have
-CONTENTION = 30.0  # seconds in which others may go on being first
+EXCLUSIVE = ("subnet", "vni")  # kinds of leases that two fabrics may not both have
+CONTENTION = 30.0  # seconds of losing races to others before giving up
 
 
 class SharedBook:
-    """Entries of all controllers; who only reads needs no lock.
+    """The entries of all controllers; reading needs no lock.
 
-    `copy`: our own book, by which a fabric is found when it is named.
+    `copy`: our own book, used to find a fabric by its name.
     """
 
     def __init__(self, client: etcd.Client, copy: Book, lock: Lock | None = None) -> None:
         self._client, self._copy, self._lock = client, copy, lock
         self._keys = Keys(client.at)
-        self._written = 0  # when the entry was, that we know
-        self._new = True  # nobody had an entry
-        self._begun_with: Leases | None = None  # what the fabric held then; None: we have not begun
+        self._written = 0  # revision of the entry that we know
+        self._new = True  # no controller had an entry
+        self._begun_with: Leases | None = None  # what the fabric held at `begin`; None: not begun
 
     def entry(self, fabric: str) -> Entry | None:
-        """What is known of the fabric of that name; where nobody else knows it, what our copy says."""
+        """The entry of the fabric of that name; if it is not in the store, that of our copy."""
         reply = self._client.transact((), [etcd.read(self._keys.entry(fabric))])
         found = self._entry_in(reply, fabric)
         self._new = found is None
@@ -47,9 +47,9 @@ class SharedBook:
         return others(self._keys.read_held(reply), besides)
 
     def begin(self, entry: Entry, before: Entry | None) -> None:
-        """An apply begins: all hosts are known before one is changed, and what it wants besides is held.
+        """An apply begins: record all hosts before one is changed, and claim what it wants in addition.
 
-        Raises LeaseConflict, and holds nothing new, where another fabric has some of that.
+        Raises LeaseConflict, and claims nothing, if another fabric holds some of that.
         """
         self._copy.begin(entry, before)
         try:
@@ -59,15 +59,15 @@ class SharedBook:
             raise
 
     def keep(self, entry: Entry) -> None:
-        """It is decided.
+        """Record the decision.
 
-        What it lets go of is still held: hosts go back to that if this is written and we don't hear of it.
+        What it releases stays held: hosts roll back to that if this write succeeds but its answer is lost.
         """
         self._write(entry.name, [self._keys.put_entry(entry)])
         self._copy.keep(entry)
 
     def settle(self, entry: Entry) -> None:
-        """Hosts have what was decided, so it holds exactly that. Raises StoreError."""
+        """All hosts have committed: reduce the claims to what was decided. Raises StoreError."""
         claims = _exclusive(entry)
         if self._begun_with is None or self._begun_with <= claims:
             return
@@ -80,9 +80,9 @@ class SharedBook:
             ) from error
 
     def take_back(self, entry: Entry, before: Entry | None) -> None:
-        """Nothing of what was begun is left on any host. What can't be let go of stays held."""
+        """An apply was undone: restore entry and claims. What can't be released stays held."""
         name = entry.name
-        with suppress(StoreError, Locked):  # what failed first is what the user has to know
+        with suppress(StoreError, Locked):  # the user needs the first failure
             if before is None or self._new:
                 self._write(name, self._keys.deleted(name))
             elif self._begun_with is not None:
@@ -91,12 +91,12 @@ class SharedBook:
         self._copy.take_back(entry, before)
 
     def forget(self, fabric: str) -> None:
-        """The fabric is gone from all of its hosts."""
+        """The fabric is gone from all of its hosts: remove its entry and claims."""
         self._write(fabric, self._keys.deleted(fabric))
         self._copy.forget(fabric)
 
     def keep_alive(self) -> None:
-        """Hold the lock longer; called now and then. That it was lost is found out by the next write."""
+        """Extend the lock; called now and then. A lost lock is detected by the next write."""
         if self._lock is not None:
             self._lock.keep_alive()
 
@@ -125,7 +125,7 @@ class SharedBook:
     def _write(self, fabric: str, writes: Iterable[etcd.Json]) -> None:
         """One transaction, if the lock is still ours. Raises Locked.
 
-        The entry is not as we know it only where we wrote it ourselves, and heard nothing of that.
+        The entry can differ from what we know only by our own write whose answer was lost.
         """
         writes = list(writes)
         while True:
@@ -140,7 +140,7 @@ class SharedBook:
         return [self._ours.is_ours(), etcd.written_at(self._keys.entry(fabric), self._written)]
 
     def _guards(self, fabric: str) -> list[etcd.Json]:
-        """What has to be read to know why a write was refused."""
+        """The reads that show why a write was refused."""
         return [etcd.read(self._ours.key), etcd.read(self._keys.entry(fabric))]
 
     @property
@@ -149,7 +149,7 @@ class SharedBook:
         return self._lock
 
     def _entry_in(self, reply: etcd.Reply, fabric: str) -> etcd.Found | None:
-        """From now on we know when it was written."""
+        """The entry in a reply; remembers the revision at which it was written."""
         key = self._keys.entry(fabric)
         found = next((found for found in reply.found if found.key == key), None)
         self._written = found.modified if found else 0

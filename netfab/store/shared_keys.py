@@ -1,7 +1,7 @@
-"""What is kept at which key of a shared store, and how it is written there.
+"""The keys of a shared store, and the encoding of their values.
 
-PREFIX/fabrics/NAME is the entry of a fabric, PREFIX/held/NAME what no other fabric may hold, and
-PREFIX/locks/NAME who changes it. All are JSON; an entry is packed in it.
+PREFIX/fabrics/NAME is the entry of a fabric, PREFIX/held/NAME the leases that no other fabric may hold, and
+PREFIX/locks/NAME its lock. All values are JSON; an entry is compressed inside it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from netfab.store.store import NO_SENSE
 from netfab.topology.schema import Etcd
 from netfab.tuples import NamedTuple
 
-MOST = 64 << 20  # bytes of an entry
+MOST = 64 << 20  # largest entry, in bytes
 _VERSION = 1
 Leases = frozenset[Lease]
-_prefix = cache(ip_network)  # which takes most of the time of a claim, and of the next one after another's
+_prefix = cache(ip_network)  # cached: parsing takes most of the time of a claim, and of its retries
 
 
 class Keys(NamedTuple):
-    """Those of one store."""
+    """The keys of one store."""
 
     store: Etcd
 
@@ -43,11 +43,11 @@ class Keys(NamedTuple):
         return f"{self.store.prefix}/locks/{fabric}"
 
     def all_held(self) -> etcd.Json:
-        """To read what every fabric holds."""
+        """Read what every fabric holds."""
         return etcd.read_below(self.held(""))
 
     def put_entry(self, entry: Entry) -> etcd.Json:
-        """To write it, packed: it has the whole file, and etcd keeps what keys were until it is compacted."""
+        """Write it, compressed: it has the whole file, and etcd keeps old values until compaction."""
         packed = b64encode(zlib.compress(json.dumps(entry.plain()).encode())).decode()
         return etcd.put(self.entry(entry.name), json.dumps({"version": _VERSION, "packed": packed}))
 
@@ -56,7 +56,7 @@ class Keys(NamedTuple):
         return etcd.put(self.held(fabric), json.dumps(said))
 
     def deleted(self, fabric: str) -> list[etcd.Json]:
-        """To remove all that is not under a lock's lease."""
+        """Delete everything that is not under a lock's lease."""
         return [etcd.delete(self.entry(fabric)), etcd.delete(self.held(fabric))]
 
     def read_entry(self, found: etcd.Found) -> Entry:
@@ -69,7 +69,7 @@ class Keys(NamedTuple):
         return entry
 
     def read_held(self, reply: etcd.Reply) -> dict[str, Leases]:
-        """What each fabric holds. Raises StoreError."""
+        """The leases of each fabric. Raises StoreError."""
         room = self.held("")
         return {
             found.key.removeprefix(room): self._leases(found)
@@ -105,7 +105,7 @@ class Keys(NamedTuple):
 
 
 def _refuse_senseless(entry: Entry, fabric: str) -> None:
-    """What others wrote is used as it is: it becomes part of paths, and of command lines. Raises NO_SENSE."""
+    """Validate what others wrote, which becomes part of paths and command lines. Raises NO_SENSE."""
     if entry.name != fabric:
         raise ValueError(f"it is of fabric {entry.name}")
     _texts(entry.file, entry.transaction, entry.topology, entry.store, entry.home)
@@ -124,7 +124,7 @@ def _texts(*values: object) -> None:
 
 
 def _unpacked(text: str) -> bytes:
-    """Raises ValueError where it is not that, or larger than any entry is."""
+    """Raises ValueError if it is no compressed entry, or larger than any entry may be."""
     unpack = zlib.decompressobj()
     try:
         found = unpack.decompress(b64decode(text), MOST)
@@ -136,7 +136,7 @@ def _unpacked(text: str) -> bytes:
 
 
 def others(held: Mapping[str, Leases], besides: str) -> Others:
-    """What all other fabrics hold, by name."""
+    """What all other fabrics hold."""
     theirs = [(name, lease) for name in sorted(held) if name != besides for lease in sorted(held[name])]
     return Others(
         tuple(

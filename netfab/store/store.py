@@ -1,6 +1,6 @@
-"""What outlives a process: fabrics, their leases, and what was last applied.
+"""Persistent state: fabrics, their leases, and what was last applied.
 
-The interface; sqlite.py is one implementation, public.py the reading half of another.
+This is the interface; sqlite.py implements it, public.py its read-only half.
 """
 
 from __future__ import annotations
@@ -12,42 +12,42 @@ from typing import Protocol
 from netfab.plan.leases import HeldSubnet, Lease
 from netfab.tuples import NamedTuple
 
-# What the reading of something damaged raises, which was JSON of ours.
+# The exceptions that parsing our own JSON raises if it is damaged.
 NO_SENSE = ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError
 NO_COMMANDS = "{}"
 _BEGUN = ',"whole":false}'
 
 
 class Record(NamedTuple):
-    """One fabric that was applied.
+    """An applied fabric.
 
-    Three are JSON: its last desired objects, what status shows, and the commands to be run in nodes without
-    a program when they are made. The last is what topology/kept.py keeps of the file.
+    Three fields are JSON: the last desired objects, what status shows, and the commands for new nodes without
+    a program. The last is the file as topology/kept.py keeps it.
     """
 
     name: str
     file: str  # absolute path, "-" for standard input
-    user: int  # id of who applied it
+    user: int  # user ID of who applied it
     desired: str
     summary: str
     commands: str = NO_COMMANDS
-    topology: str = ""  # unknown: applied in parts, or by the words of a command
+    topology: str = ""  # "": unknown, as it was applied in parts or without a file
 
     @property
     def whole(self) -> bool:
-        """Whether it was ever applied to its end; else its first apply was killed, and left some of it."""
+        """Whether an apply ever completed; else the first one was killed, and left some of it."""
         return not self.desired.endswith(_BEGUN)
 
     def begun(self) -> Record:
-        """The record before the first apply has come to its end."""
+        """The record as it is before the first apply completes."""
         return self._replace(desired=f'{{"name":{json.dumps(self.name)},"objects":[]{_BEGUN}')
 
 
 class Part(NamedTuple):
-    """What a host knows of a fabric of which it has a part, besides the part's record and leases.
+    """What a host knows of a multi-host fabric, besides the record and leases of its part.
 
-    `generation` counts the applies to the whole fabric, `transaction` is the last of them; `undecided` is
-    what was begun and never committed, JSON, and empty when there is no such.
+    `generation` counts the applies of the whole fabric, `transaction` is the last of them; `undecided` is
+    the order that was begun and not committed, as JSON; empty if there is none.
     """
 
     host: str
@@ -66,7 +66,7 @@ class Store(Protocol):
         """All fabrics, by name."""
 
     def leases(self, fabric: str) -> frozenset[Lease]:
-        """What the fabric holds."""
+        """The fabric's leases."""
 
     def held(self, besides: str) -> list[HeldSubnet]:
         """Subnet leases of all other fabrics."""
@@ -78,32 +78,32 @@ class Store(Protocol):
         """VNIs of other fabrics: VNI -> fabric."""
 
     def bridges(self, besides: str) -> dict[str, str]:
-        """Bridges that other fabrics made, or are about to: name -> "network NETWORK of fabric FABRIC"."""
+        """Bridges that other fabrics made or claim: name -> "network NETWORK of fabric FABRIC"."""
 
     def borrowed(self, besides: str) -> dict[str, str]:
-        """Sysctls of the host that other fabrics borrow: key -> what it was before the first of them."""
+        """Sysctls of the host that other fabrics borrow: key -> its value before the first of them."""
 
     def contents(self) -> list[tuple[str | int, ...]]:
-        """All that anybody may plan from: rows that differ whenever it does."""
+        """Everything that plans depend on, as rows that differ whenever it does."""
 
     def claim(self, fabric: str, claims: Iterable[Lease]) -> None:
-        """Hold these too.
+        """Claim these, in addition.
 
-        Raises LeaseConflict, and holds nothing new, when another fabric has an overlapping subnet, the
+        Raises LeaseConflict, and claims nothing, if another fabric has an overlapping subnet, the
         same published port, or a bridge of that name.
         """
 
     def commit(self, record: Record, claims: Iterable[Lease], part: Part | None = None) -> None:
-        """The fabric was applied: keep its record, and exactly these leases; and what `part` says."""
+        """The fabric was applied: store its record, exactly these leases, and `part`."""
 
     def part(self, fabric: str) -> Part | None:
-        """Of a fabric that spans hosts, what is kept of this one's part."""
+        """For a fabric over several hosts, what is stored about this host's part."""
 
     def keep_part(self, fabric: str, part: Part) -> None:
-        """Keep that, and leave record and leases as they are."""
+        """Store that, and leave record and leases as they are."""
 
     def forget(self, fabric: str) -> None:
-        """The fabric is gone: so are its record and leases."""
+        """The fabric is gone: delete its record and leases."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
