@@ -1,4 +1,4 @@
-"""This machine, or the sandbox that the caller is in: observed, and changed, through kernel/ and runtime/."""
+"""This machine, or the caller's sandbox: observed and changed through kernel/ and runtime/."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def _open_guest(guest: Guest) -> Opened:
-    """Its network namespace, when it is the same run that was found. Raises GuestWentAway."""
+    """The guest's network namespace, if it is still the run that was found. Raises GuestWentAway."""
     from netfab.guests.guest import as_found
     from netfab.guests.opening import Opened
 
@@ -58,8 +58,8 @@ class LocalHost:
     ) -> None:
         self.fabric = fabric
         self.interrupts = Interrupts()
-        self.waiting_for: Callable[[str], None] = lambda _: None  # told what a longer wait is for
-        self.unattended = False  # nobody asks for what is done
+        self.waiting_for: Callable[[str], None] = lambda _: None  # called with the reason of a longer wait
+        self.unattended = False  # True: the change was not requested by a user
         self._namespaces = Namespaces(_open_guest)
         self._observer = Observer(self._namespaces, f"{run_directory}/{fabric}/etc")
         paths = Paths(fabric, run_directory, state_directory)
@@ -72,7 +72,7 @@ class LocalHost:
         self._hook = hook
         self._monitor: Monitor | None = None
         self._tables: Sequence[Any] = ()
-        self._facts, self._dump = Facts(), EMPTY  # as they were last read
+        self._facts, self._dump = Facts(), EMPTY  # the last readings
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +80,7 @@ class LocalHost:
     def __exit__(self, *_: object) -> None:
         if self._monitor is not None:
             self._monitor.close()
-        self._namespaces.let_go_of_ended()  # a child goes while the executor waits for the kernel
+        self._namespaces.let_go_of_ended()  # a child does it while the executor waits for the kernel
         self._executor.close()
         self._observer.close()
         self._programs.close()
@@ -91,10 +91,10 @@ class LocalHost:
         return self._hook(op)
 
     def observe(self, name: str, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Observed:
-        """Read the fabric; of the namespaces only those in `spaces`, when given."""
+        """Read the fabric; if `spaces` is given, only those namespaces."""
         wanted = known[0] if known else Fabric(name)
         if wanted and spaces is not None and self._monitor is None:
-            self._monitor = Monitor()  # what is made, and not ready in this reading, is heard to become so
+            self._monitor = Monitor()  # will hear when links that are not ready now become so
         dump = self.dump(known, spaces)
         kinds = KINDS.shown(dump)
         own = wanted.sharing(thing for kind in kinds for thing in kind.read(dump))
@@ -103,8 +103,8 @@ class LocalHost:
         return Observed(own, self._observer.foreign(name), unsettled, self._observer.leaning(name), gone)
 
     def dump(self, known: Sequence[Fabric] = (), spaces: Set[str] | None = None) -> Dump:
-        """What observe reads, raw: programs only once, where nothing but networks is asked for."""
-        if spaces is None:  # nothing was made yet, or what was made is to be undone
+        """What observe reads, raw; programs are not read again if `spaces` are all networks."""
+        if spaces is None:  # nothing was created yet, or it is to be undone
             self._namespaces.give_up_unbound()
         else:
             self._namespaces.bind_all()
@@ -125,14 +125,14 @@ class LocalHost:
     def read_ahead(
         self, node: Reader = WHOLE, guests: Sequence[Guest] = (), host: Reader | None = None
     ) -> None:
-        """Begin to read nodes, for the next dump, or glance, while there are other things to do.
+        """Begin to read nodes in the background, for the next `dump` or `glance`.
 
-        `host`: the host as well, where nobody asks for facts.
+        `host`: read the host as well, if no facts will be asked for.
         """
         self._observer.read_ahead(self.fabric, node, guests, host)
 
     def glance(self, known: Sequence[Fabric]) -> Dump:
-        """The same, of nodes' namespaces nothing but what they are known by: enough for a fingerprint."""
+        """Like `dump`, but only the identity of nodes' namespaces: enough for a fingerprint."""
         return self._with_programs(self._observer.read(self.fabric, known, None, GLANCE), frozenset())
 
     def _learn(self, dump: Dump) -> None:
@@ -152,7 +152,7 @@ class LocalHost:
         return self._dump
 
     def _told(self, known: Sequence[Fabric]) -> str:
-        """The configuration of bgpd, which may be silent where nothing is to be in it. Raises NoAnswer."""
+        """bgpd's configuration. Raises NoAnswer if it does not respond, and the fabric needs it."""
         try:
             return self._speaker.read()
         except NoAnswer:
@@ -161,34 +161,34 @@ class LocalHost:
             raise
 
     def fingerprint(self, things: Iterable[Any]) -> str:
-        """What the last readings, of facts and of the fabric, are known by; its tables are among `things`."""
+        """The fingerprint of the last facts and observation; the fabric's tables are among `things`."""
         from netfab.hosts.fingerprint import fingerprint
 
         tables = [thing for thing in things if isinstance(thing, Firewall)]
         return fingerprint(self._facts, self._dump, tables)
 
     def forget(self) -> None:
-        """Let go of what was read, which is much of a large fabric, and of what was ended.
+        """Free what was read, which is large for a large fabric, and namespaces that were ended.
 
-        The next reading is of all of it.
+        The next observation reads everything.
         """
         self._namespaces.let_go_of_ended()
         self._observer.forget()
         self._tables, self._dump = (), EMPTY
 
     def start(self, names: Sequence[str]) -> None:
-        """Start programs as they were started before; return when they are ready. Raises NetfabError."""
+        """Start programs again as before; return when they are ready. Raises NetfabError."""
         self._programs.start_again(names)
 
     def as_left(self, wanted: Fabric) -> Fabric:
-        """That fabric with the programs that a user stopped or paused as they were left.
+        """That fabric, with programs that a user stopped or paused left in that state.
 
-        Unattended, so are those that ended and that their restart policies do not start again.
+        If unattended, also programs that ended and that their restart policies do not restart.
         """
         return self._programs.as_left(wanted, self.unattended)
 
     def dropped(self) -> dict[str, int]:
-        """Packets that each of the host's links was denied by the fabric's guard, by the last reading."""
+        """Packets that the fabric's guard dropped on each of the host's links, as of the last reading."""
         from netfab.plan.guard import GUARDED
 
         return dropped(self._tables, GUARDED)
@@ -198,7 +198,7 @@ class LocalHost:
         return self._programs.held() or ()
 
     def wait_ready(self, fabric: Fabric) -> None:
-        """Return when every program of the fabric is ready, and hosts hear of each other.
+        """Return when every program of the fabric is ready, and hosts have each other's routes.
 
         Raises NetfabError.
         """
@@ -212,35 +212,35 @@ class LocalHost:
         return bridges(self.fabric, self._namespaces.socket(HOST))
 
     def marked(self, usual: frozenset[str]) -> Marked:
-        """Fabrics of which there is something here, whatever a store has; `usual` names are tried, too."""
+        """Fabrics with any objects here, whatever a store has; `usual` names are tried, too."""
         from netfab.kernel.marks import marked
 
         return marked(self._namespaces, usual)
 
     def nics(self, moving: Collection[str] = ()) -> dict[str, FoundNic]:
-        """Every NIC in this namespace, with the addresses and routes of those that are moving."""
+        """Every NIC in this namespace, with addresses and routes for those in `moving`."""
         from netfab.kernel.nics import nics
 
         return nics(self._namespaces.socket(HOST), moving)
 
     def barred(self) -> dict[str, str]:
-        """Every link in this namespace that is no NIC which a fabric could have, and why."""
+        """Every link in this namespace that a fabric can't use as a NIC, and why."""
         from netfab.kernel.nics import barred
 
         return barred(self._namespaces.socket(HOST))
 
     def expect(self, nodes: Iterable[str]) -> None:
-        """Begin to make the namespaces that these nodes lack; nobody sees them before they are made."""
+        """Begin to create these nodes' missing namespaces, which stay invisible until they are used."""
         names = (f"{self.fabric}.{node}" for node in nodes)
         self._namespaces.expect(names, group_of(self.fabric))
 
     def facts(self) -> Facts:
-        """What the planner is told of this host."""
+        """The facts of this host, for the planner."""
         self._facts = gather(self.fabric, self._namespaces.socket(HOST), self._observer.host_links())
         return self._facts
 
     def esp(self) -> Esp:
-        """What this host has of ESP, whoever made it."""
+        """This host's ESP support and states, whoever made them."""
         from netfab.kernel.features import has_esp  # few networks are encrypted
         from netfab.kernel.xfrm import states
         from netfab.objects.xfrm_state import XfrmState, counted
@@ -249,7 +249,7 @@ class LocalHost:
         return Esp(has_esp(), found)
 
     def announce(self, fabric: Fabric, changes: Sequence[Change]) -> None:
-        """Tell the neighbours of addresses that guests, or nodes here or on other hosts, were just given."""
+        """Announce addresses that guests, or nodes here or on other hosts, just got to their neighbours."""
         kinds = by_kind((fabric,)).keys()
         if kinds.isdisjoint({"Guest", "Neighbour"}):
             return
@@ -267,7 +267,7 @@ class LocalHost:
                     advertise(link.text, mac, six)
 
     def prepare(self, changes: Sequence[Change]) -> None:
-        """Nothing that a later step relies on may be missing once the first visible one is made."""
+        """Check and prepare what later steps rely on, before the first visible change."""
         for feature, thing in {feature: thing for thing, feature in reversed([*_featured(changes)])}.items():
             from netfab.kernel.features import refuse_without  # few need any
 
@@ -281,7 +281,7 @@ class LocalHost:
             raise_all(self.foreign_drops(tables))
 
     def foreign_drops(self, things: Iterable[Any]) -> list[ForeignObject]:
-        """What chains of others would drop of what the firewall among these objects lets through."""
+        """Chains of others that would drop what the firewall among these objects accepts."""
         tables = [thing for thing in things if isinstance(thing, Firewall)]
         if not tables or not (drops.sees_bridged_frames() or any(table.forwards for table in tables)):
             return []
@@ -291,16 +291,16 @@ class LocalHost:
         """Carry out a phase."""
         failures = self._executor.run(phase)
         if any(isinstance(change.after, Firewall) for change in phase):
-            self._observer.list_ahead(self.fabric)  # nft works while the next phases are carried out
-        self.interrupts.check()  # a signal in the last step still undoes all of them
+            self._observer.list_ahead(self.fabric)  # nft runs while the next phases are carried out
+        self.interrupts.check()  # a signal during the last step still undoes all of them
         return failures
 
     def wait(self, seconds: float, links: Set[Name]) -> None:
-        """Until those of the links that are the host's are ready; at most 50 ms, as nodes' own go unheard.
+        """Wait until the host's own links among these are ready; at most 50 ms, as nodes' links go unheard.
 
-        Not at all where nobody listened at the last reading: what changed since is seen by looking again.
+        Returns at once if nothing listened at the last reading: changes since then need another reading.
         """
-        from netfab.kernel.waiting import wait_for_links  # a kernel that is not busy keeps nobody waiting
+        from netfab.kernel.waiting import wait_for_links  # an idle kernel has links ready at once
 
         if self._monitor is None:
             self._monitor = Monitor()
@@ -310,14 +310,14 @@ class LocalHost:
 
 
 def _featured(changes: Sequence[Change]) -> Iterator[tuple[Any, str]]:
-    """What is to be, and needs something that not every host has, and that."""
+    """Desired objects that need a feature not every host has, with the feature."""
     for change in changes:
         if feature := getattr(change.after, "feature", ""):
             yield change.after, feature
 
 
 def _running(known: Sequence[Fabric]) -> frozenset[str]:
-    """The containers that are to run."""
+    """The containers that should run."""
     found = by_kind(known).get("Container", ())
     if not found:
         return frozenset()

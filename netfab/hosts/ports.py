@@ -11,9 +11,9 @@ from netfab.topology.schema import Publish
 
 
 def refuse_busy(published: Iterable[Publish], held: Iterable[str]) -> None:
-    """Raises PortBusy for every port that a program on this host has.
+    """Raises PortBusy for every port that a program on this host uses.
 
-    `held`: what the fabric itself has by now, PROTOCOL/ADDRESS/NUMBER each.
+    `held`: ports that the fabric itself holds already, as PROTOCOL/ADDRESS/NUMBER.
     """
     own = {(protocol, number) for protocol, _, number in (port.split("/") for port in held)}
     raise_all(

@@ -1,4 +1,4 @@
-"""What a fabric's supervisor is asked to do: run the nodes' programs, and hold published ports."""
+"""Requests to a fabric's supervisor: run the nodes' programs, and hold published ports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from netfab.objects.container import Container
     from netfab.runtime.status import Status
 
-_ONCE = ("no", "on-failure")  # restart policies under which a program may end for good
+_ONCE = ("no", "on-failure")  # restart policies that let a program end for good
 
 
 class Programs:
@@ -42,9 +42,9 @@ class Programs:
     ) -> None:
         self._paths = paths
         self._namespaces = namespaces
-        self._check = check  # called while we wait; raises Interrupted when a signal has come
-        self._waiting_for = waiting_for  # told what a longer wait is for
-        self._begun = False  # whether we have a supervisor's interpreter wait
+        self._check = check  # called while we wait; raises Interrupted after a signal
+        self._waiting_for = waiting_for  # called with the reason of a longer wait
+        self._begun = False  # whether we started a supervisor's interpreter, which waits
         self.handlers: dict[type[Any], Handler] = {
             StartContainer: self._start,
             ChangeContainer: self._change,
@@ -57,14 +57,14 @@ class Programs:
         }
 
     def read(self, just_started: Set[str] = frozenset()) -> tuple[list[Container], bool]:
-        """Every container that there is anything of; and whether all that live have a supervisor.
+        """Every container of which anything exists, and whether all running ones are supervised.
 
-        Of those that were just started it is nobody's business here when they have ended by themselves.
+        A container in `just_started` that has already ended by itself counts as running.
         """
         found = self._status()
         supervised = self._are_supervised(found)
         if not supervised:
-            found = self._status()  # it ends with the last of them, which may have been just now
+            found = self._status()  # the supervisor ends with the last of them, maybe just now
             supervised = self._are_supervised(found)
         left = sorted({*_names(self._paths.layers), *_names(self._paths.records)} - set(found))
         if not (found or left):
@@ -76,26 +76,26 @@ class Programs:
         return containers, supervised and bool(found)
 
     def expect(self, things: Iterable[Any]) -> None:
-        """Begin the start of a supervisor where these are to run, and there is none; nobody sees it wait."""
-        # By its name: where there is none, the class is not imported.
+        """Start a supervisor in the background if these need one that is missing; it waits invisibly."""
+        # By name, so that the class is not imported without need.
         containers = [thing for thing in things if type(thing).__name__ == "Container"]
         if any(container.state == "running" for container in containers):
             from netfab.runtime import summons
 
-            with suppress(OSError):  # it is begun again when it is needed, and that says what is wrong
+            with suppress(OSError):  # started again when needed, which then reports the error
                 self._begun = summons.begin(self._paths) or self._begun
 
     def close(self) -> None:
-        """End a supervisor's start that was not needed after all."""
+        """Dismiss a supervisor that was started but not needed."""
         if self._begun:
             from netfab.runtime import summons
 
             summons.dismiss(self._paths)
 
     def as_left(self, wanted: Fabric, ended: bool) -> Fabric:
-        """That fabric with the programs that a user stopped or paused as they were left.
+        """That fabric, with programs that a user stopped or paused left in that state.
 
-        `ended`: so are those that ended and that their restart policies do not start again.
+        `ended`: also programs that ended and that their restart policies do not restart.
         """
         from netfab.objects.container import ENDED, PAUSED, STOPPED
 
@@ -110,7 +110,7 @@ class Programs:
         return Fabric(wanted.name, things)
 
     def held(self) -> tuple[str, ...] | None:
-        """Ports of the host that the supervisor holds; None where there is nothing of such."""
+        """Ports of the host that the supervisor holds; None if there are none."""
         if not os.path.exists(self._paths.ports):
             return None
         from netfab.runtime.ports import held
@@ -118,7 +118,7 @@ class Programs:
         return held(self._paths)
 
     def without_images(self, things: Iterable[Any]) -> Iterator[NetfabError]:
-        """An error for each container among these whose image is not here."""
+        """An error for each of these containers whose image is missing here."""
         programs = (thing for thing in things if type(thing).__name__ == "Container")
         wanted = [thing for thing in programs if thing.image[:7] == "sha256:"]
         if not wanted:
@@ -140,7 +140,7 @@ class Programs:
         return supervisor_lives(self._paths)
 
     def _status(self) -> dict[str, Status]:
-        """Every container's. Most fabrics never had one, and do without the runtime."""
+        """The status of every container. Most fabrics have none, and the runtime is then not imported."""
         if not os.path.exists(self._paths.records):
             return {}
         from netfab.runtime.status import status
@@ -148,9 +148,9 @@ class Programs:
         return status(self._paths)
 
     def wait_ready(self, containers: Iterable[Container]) -> None:
-        """Return when all probes of all of them hold.
+        """Return when all readiness probes of all of them succeed.
 
-        Raises NotReady with the last lines that the first one wrote.
+        Raises NotReady with the last output lines of the first one that is not ready.
         """
         wanted = [container for container in containers if container.ready]
         if not wanted:
@@ -169,7 +169,7 @@ class Programs:
                 os.close(netns)
 
     def start_again(self, names: Sequence[str]) -> None:
-        """Start these as they were started before. Raises NetfabError."""
+        """Start these again as they were started before. Raises NetfabError."""
         found = self._status()
         raise_all(NetfabError(f"{name} was removed") for name in names if name not in found)
         self.start([_container(found[name], just_started=True) for name in names])
@@ -240,7 +240,7 @@ class Programs:
             client.release_ports(self._paths)
 
     def _open(self, container: Container) -> int:
-        """The network namespace of a container: its node's, or the host's."""
+        """Open the network namespace of a container: its node's, or the host's."""
         if container.netns:
             return self._namespaces.open(container.netns.removeprefix(f"{DIRECTORY}/"))
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -255,7 +255,7 @@ def _names(directory: str) -> list[str]:
 
 @contextmanager
 def _failing_together(steps: Steps, failed: Failures) -> Iterator[None]:
-    """A failure of steps that are taken together is that of the first."""
+    """Within this, a failure of steps that are one request is recorded for the first of them."""
     try:
         yield
     except (NetfabError, OSError) as error:
@@ -273,14 +273,14 @@ def _spec(container: Container) -> Any:
 
 
 def _container(one: Status, just_started: bool) -> Container:
-    """The object that a container was made from."""
+    """The object that a container was created from."""
     from netfab.objects.container import Container
 
     return Container(**one.spec._asdict(), state=_state(one, just_started))
 
 
 def _state(one: Status, just_started: bool) -> str:
-    """One that ended with 0, and was to run once, is as it should be: that is running."""
+    """A container's state; one that was to run once and ended with 0 is as desired, so counts as running."""
     from netfab.objects.container import ENDED, PAUSED, RUNNING, STOPPED
 
     if one.state in (PAUSED, STOPPED):
@@ -290,6 +290,6 @@ def _state(one: Status, just_started: bool) -> str:
 
 
 def _is_left_by_policy(one: Status) -> bool:
-    """Whether one that ended does not start again: somebody saw how, and its policy was asked."""
+    """Whether it ended for good: its exit status is known, and its policy does not restart it."""
     once = one.spec.restart.partition(":")[0] in _ONCE
     return once and one.exit_code is not None and not one.error

@@ -1,6 +1,6 @@
 """A sandbox: network and mount namespaces with private /run and /var/lib, which look like a machine.
 
-It can't touch the machine's network, its names can't collide, and it ends when its holder ends: nothing to
+It can't touch the machine's network, its names can't collide, and it ends with its holder: nothing to
 clean up. Root needs nothing else; an ordinary user gets a user namespace around it (user_namespaces(7)).
 """
 
@@ -23,11 +23,11 @@ from netfab.system.poll import readable
 from netfab.system.process import signal_with_parent
 
 PRIVATE = ("/run", "/var/lib")
-_PASSED = (signal.SIGINT, signal.SIGTERM)  # on, to who is in there
+_PASSED = (signal.SIGINT, signal.SIGTERM)  # signals passed on into the sandbox
 
 
 def enter() -> None:
-    """This process (its one thread) in a new sandbox. lo is up; nothing else is there. Raises OSError."""
+    """Move this single-threaded process into a new sandbox, which has only lo, up. Raises OSError."""
     linux.unshare(linux.CLONE_NEWNET)
     furnish()
     netlink = Netlink()
@@ -37,7 +37,7 @@ def enter() -> None:
 
 
 def furnish() -> None:
-    """This process in mounts of its own that fit the network that it is in. Raises OSError."""
+    """Give this process a mount namespace that fits its network namespace. Raises OSError."""
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     for path in PRIVATE:
@@ -46,9 +46,9 @@ def furnish() -> None:
 
 
 def _bridge_without_netfilter() -> None:
-    """Where br_netfilter is loaded, a new namespace passes bridged frames through the IP hooks: not here.
+    """Turn off what a loaded br_netfilter does in new namespaces: pass bridged frames through the IP hooks.
 
-    There DNAT happens before a bridge decides, so that a node would not reach its own published port
+    DNAT would then happen before the bridge's decision, and a node could not reach its own published port
     (br_netfilter.c).
     """
     for family in ("iptables", "ip6tables", "arptables"):
@@ -58,7 +58,7 @@ def _bridge_without_netfilter() -> None:
 
 @contextmanager
 def throwaway() -> Iterator[None]:
-    """This thread in a new sandbox while it lasts, and back where it was afterwards."""
+    """Within this, the thread is in a new sandbox; afterwards it is back where it was."""
     with excursion():
         enter()
         yield
@@ -66,17 +66,17 @@ def throwaway() -> Iterator[None]:
 
 @contextmanager
 def excursion() -> Iterator[None]:
-    """This thread back in the network and mounts where it was, wherever it went meanwhile."""
+    """Afterwards, the thread is back in its network and mount namespaces, wherever it went within this."""
     before = [
         (os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), flag)
         for kind, flag in (("net", linux.CLONE_NEWNET), ("mnt", linux.CLONE_NEWNS))
     ]
-    directory = os.open(".", os.O_PATH | os.O_CLOEXEC)  # its path may lead through what we may not read
-    linux.unshare(linux.CLONE_FS)  # who shares root and directory with a thread can't leave its mounts
+    directory = os.open(".", os.O_PATH | os.O_CLOEXEC)  # its path may have unreadable components
+    linux.unshare(linux.CLONE_FS)  # setns(2): no mount namespace change while sharing root and directory
     try:
         yield
     finally:
-        linux.unshare(linux.CLONE_FS)  # threads that were made meanwhile
+        linux.unshare(linux.CLONE_FS)  # from threads created meanwhile
         for fd, flag in before:
             linux.setns(fd, flag)
             os.close(fd)
@@ -85,22 +85,20 @@ def excursion() -> Iterator[None]:
 
 
 def run(inside: Callable[[], int], name: str = "", beside: Beside | None = None) -> int:
-    """Call that in a sandbox of its own, with its own process ids, and return what it returns.
+    """Call `inside` in a new sandbox with a PID namespace, and return its result.
 
-    Whatever it started is gone when this returns. `name`: under which `join` finds it meanwhile. `beside`:
-    what lasts as long, outside of the sandbox; it is given the number of the sandbox's first process.
+    All its processes are gone when this returns. `name`: by which `join` finds it meanwhile. `beside`: runs
+    outside of the sandbox for as long; it gets the PID of the sandbox's first process.
     """
     become_root()
     inside = _taking_signals(inside)
-    helper = (
-        Helper(beside) if beside else None
-    )  # before its children are process 1 and those that end with it
+    helper = Helper(beside) if beside else None  # before our children become process 1 and its descendants
     linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
     held, holding = os.pipe()
 
     def first() -> int:
         os.close(holding)
-        _take_signals(lambda number, _: os._exit(128 + number))  # nothing runs there yet
+        _take_signals(lambda number, _: os._exit(128 + number))  # nothing runs in the sandbox yet
         _end_with_holder(held)
         return _first_process(inside, name, helper)
 
@@ -113,15 +111,15 @@ def run(inside: Callable[[], int], name: str = "", beside: Beside | None = None)
         _, status = os.waitpid(child, 0)
         if helper is not None:
             helper.end()
-    sweep_groups(mounted())  # the machine's cgroups are the one thing that a sandbox shares
+    sweep_groups(mounted())  # cgroups are the only thing that a sandbox shares with the machine
     return _exit_code(status)
 
 
 def join(lab: labs.Lab, inside: Callable[[], int]) -> int:
-    """Call that in a sandbox that runs, and return what it returns. Raises NetfabError."""
+    """Call `inside` in a running lab, and return its result. Raises NetfabError."""
     directory = os.getcwd()
     labs.enter(lab)
-    with suppress(OSError):  # it is private there: /run or /var/lib
+    with suppress(OSError):  # in /run or /var/lib, which are private there
         os.chdir(directory)
     child = _forked(_taking_signals(inside))
     _take_signals(_passing_to(child))
@@ -129,10 +127,10 @@ def join(lab: labs.Lab, inside: Callable[[], int]) -> int:
 
 
 def _forked(inside: Callable[[], int]) -> int:
-    """The number of a child that ends with what that returns. Raises OSError.
+    """Fork a child that exits with the result of `inside`; its PID. Raises OSError.
 
-    Signals wait here and there until they are taken: from process 1 the kernel keeps those that it has no
-    handler for and that do not wait (pid_namespaces(7)).
+    Signals stay blocked in both until handled: for process 1, the kernel discards signals that have no
+    handler and are not blocked (pid_namespaces(7)).
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED)
     try:
@@ -145,12 +143,12 @@ def _forked(inside: Callable[[], int]) -> int:
         try:
             code = inside()
         finally:
-            os._exit(code)  # whatever happened: this process must not go on as a second parent
+            os._exit(code)  # whatever happened: it must not run on as a second parent
     return child
 
 
 def _end_with_holder(held: int) -> None:
-    """Process 1 ends when its parent does, however. `held`: a pipe whose other end the parent has."""
+    """End process 1 however its parent ends. `held`: a pipe whose other end the parent has."""
 
     def end(*_: object) -> None:
         thaw_all(mounted())
@@ -158,24 +156,24 @@ def _end_with_holder(held: int) -> None:
 
     signal.signal(signal.SIGUSR1, end)
     signal_with_parent(signal.SIGUSR1)
-    if readable([held], 0):  # it ended before we could be told
+    if readable([held], 0):  # it ended before we asked for the signal
         end()
 
 
 def _first_process(inside: Callable[[], int], name: str, helper: Helper | None) -> int:
-    """Process 1 of the sandbox, whose end is everybody's there: collects those whose parents went."""
+    """Process 1 of the sandbox: reaps orphans; its end is the end of all processes there."""
     door = labs.announced(name) if name else None
     enter()
-    with suppress(OSError):  # a container with a masked /proc can't mount a new one; the old one serves
+    with suppress(OSError):  # impossible in a container with a masked /proc; the old one will do
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     if helper is not None and not helper.await_begin():
         return 1
     if door is not None:
-        door.listen()  # from here on it is found: what is entered is whole
+        door.listen()  # it can be found only now that it is complete
     worker = _forked(inside)
     _take_signals(_passing_to(worker))
     if door is not None:
-        labs.take_in(door)  # by a thread, so after the last fork
+        labs.take_in(door)  # starts a thread, so after the last fork
     while True:
         ended, status = os.wait()
         if ended == worker:
@@ -185,7 +183,7 @@ def _first_process(inside: Callable[[], int], name: str, helper: Helper | None) 
 
 def _passing_to(child: int) -> Callable[[int, object], object]:
     def pass_on(number: int, _: object) -> None:
-        with suppress(ProcessLookupError):  # it has ended, and we are tidying up behind it
+        with suppress(ProcessLookupError):  # it has ended, and we are cleaning up
             os.kill(child, number)
 
     return pass_on
@@ -198,7 +196,7 @@ def _take_signals(handler: Callable[[int, object], object]) -> None:
 
 
 def _taking_signals(inside: Callable[[], int]) -> Callable[[], int]:
-    """That, in a child that handles signals as we do now."""
+    """Wrap `inside` for a child, with the signal handlers that this process has now."""
     handlers = [(number, signal.getsignal(number)) for number in _PASSED]
 
     def taking() -> int:
@@ -211,5 +209,5 @@ def _taking_signals(inside: Callable[[], int]) -> Callable[[], int]:
 
 
 def _exit_code(status: int) -> int:
-    """A wait status as a shell says it: 128 and the signal for who was killed."""
+    """The exit code that a shell gives a wait status: 128 plus the signal for a killed process."""
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)

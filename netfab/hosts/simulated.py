@@ -1,7 +1,7 @@
-"""Simulated hosts: each a network and mounts of its own, with private /run and /var/lib, in a sandbox.
+"""Simulated hosts in a sandbox: each has network and mount namespaces with private /run and /var/lib.
 
-They are found by name by every process of the sandbox, and end with it. Their networks are nodes of the
-underlay (plan/underlay.py); what runs in one has no other tie to it than where it was started.
+Every process of the sandbox finds them by name; they end with it. Their networks are nodes of the
+underlay (plan/underlay.py); a process belongs to one only by having been started there.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from netfab.system import linux
 
 
 def names() -> frozenset[str]:
-    """The simulated hosts that there are here."""
+    """The names of the simulated hosts in this sandbox."""
     return frozenset(os.listdir(MOUNTS)) if os.path.isdir(MOUNTS) else frozenset()
 
 
 def begin(host: str) -> int:
-    """Give a host of the underlay mounts of its own, which last until the descriptor returned is closed.
+    """Give a host of the underlay a mount namespace, which lasts until the returned descriptor is closed.
 
-    Others find them by way of this process: bound to a path, as networks are, a mount namespace is refused
+    Others find it through this process: bind-mounting a mount namespace, as network namespaces are, fails
     now and then (EINVAL; Linux 6.18). Raises OSError.
     """
     with excursion():
@@ -33,23 +33,23 @@ def begin(host: str) -> int:
         furnish()
         mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     os.makedirs(MOUNTS, exist_ok=True)
-    me = os.readlink("/proc/self")  # as this /proc has it, be it of which process namespace
+    me = os.readlink("/proc/self")  # our PID in this /proc, whichever PID namespace that is of
     os.symlink(f"/proc/{me}/fd/{mounts}", f"{MOUNTS}/{host}")
     return mounts
 
 
 def enter(host: str) -> None:
-    """This process, which has one thread, in that host. Raises OSError."""
+    """Move this single-threaded process into that host. Raises OSError."""
     directory = os.getcwd()
     _enter(f"{NETWORKS}/{NAME}.{host}", linux.CLONE_NEWNET)
     _enter(f"{MOUNTS}/{host}", linux.CLONE_NEWNS)
-    with suppress(OSError):  # it is private there: /run or /var/lib
+    with suppress(OSError):  # in /run or /var/lib, which are private there
         os.chdir(directory)
 
 
 @contextmanager
 def inside(host: str) -> Iterator[None]:
-    """This thread in that host, and back where it was afterwards."""
+    """Within this, the thread is in that host; afterwards it is back where it was."""
     with excursion():
         enter(host)
         yield

@@ -1,6 +1,6 @@
-"""A topology with `hosts`, in a sandbox: each of them is a simulated host.
+"""A topology with `hosts` in a sandbox: each of them is a simulated host.
 
-across.py then treats them like any other hosts; remote/party.py finds them.
+across.py then treats them like other hosts; remote/party.py finds them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from netfab.topology.schema import Topology
 
 
 def begin(topology: Topology) -> list[int]:
-    """Make the topology's hosts, and what joins them. They last until these descriptors are closed.
+    """Create the topology's hosts, and the network between them; they last until these descriptors close.
 
     Raises NetfabError.
     """

@@ -1,7 +1,7 @@
 """`netfab lab --uplink`: Internet access for a sandbox that changes nothing on the machine.
 
-slirp4netns(1) is a NAT in a process of the user: what it sends for the sandbox comes from ordinary sockets of
-this machine. Needs no root; ends with whoever started it.
+slirp4netns(1) is a NAT in a user process: what it sends for the sandbox comes from ordinary sockets of
+this machine. Needs no root; ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from netfab.errors import NetfabError
 from netfab.system import linux
 
 DEVICE, MTU = "eth0", 1500
-NAMESERVER = "10.0.2.3"  # where slirp4netns answers for this machine's resolver
+NAMESERVER = "10.0.2.3"  # where slirp4netns forwards to this machine's resolver
 PROGRAMS = ("/usr/bin/slirp4netns", "/usr/local/bin/slirp4netns")
-# It reads whatever is sent in there: so it has few system calls, and sees of our files /etc and /run only.
+# It parses untrusted packets, so its system calls are filtered, and of our files it sees only /etc and /run.
 _CONFINED = ("--enable-sandbox", "--enable-seccomp")
 _RESOLV_CONF = "/etc/resolv.conf"
-_OURS = "/run/resolv.conf"  # /run is the sandbox's own
+_OURS = "/run/resolv.conf"  # the sandbox's own /run
 
 
 def program() -> str:
-    """Its path. Raises NetfabError."""
+    """The path of slirp4netns. Raises NetfabError."""
     for path in PROGRAMS:
         if os.access(path, os.X_OK):
             return path
@@ -33,7 +33,7 @@ def program() -> str:
 
 @contextmanager
 def way_out(pid: int) -> Iterator[None]:
-    """The network that this process is in has an interface with a default route, while that lasts.
+    """Within this, the network namespace of process `pid` has an interface with a default route.
 
     Raises NetfabError.
     """
@@ -61,11 +61,11 @@ def way_out(pid: int) -> Iterator[None]:
 
 
 def use_its_resolver() -> None:
-    """Of a sandbox that this process is in: names are asked for where that is answered. Raises OSError."""
+    """Point the resolver of this process's sandbox to NAMESERVER. Raises OSError."""
     with open(_OURS, "w") as file:
         file.write(f"nameserver {NAMESERVER}\n")
     path = os.path.realpath(_RESOLV_CONF)
-    if path.startswith("/run/"):  # of a resolver of the machine, whose directory is not there
+    if path.startswith("/run/"):  # a link into a resolver's directory, which the sandbox lacks
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with suppress(FileExistsError):
             os.link(_OURS, path)
