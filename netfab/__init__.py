@@ -5,7 +5,7 @@ The public API is that of fabric.py, and of what it need not wait for; imported 
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as typing has it, which costs a process that imports that 0.7 MB
+TYPE_CHECKING = False  # as in typing, whose import costs a process 0.7 MB
 
 if TYPE_CHECKING:
     from typing import Any
@@ -24,12 +24,12 @@ _ELSEWHERE |= {
 
 
 def __getattr__(name: str) -> Any:
-    from importlib import import_module  # a supervisor never comes here, and it is 0.1 MB
+    from importlib import import_module  # 0.1 MB that a supervisor never needs
     from importlib.machinery import PathFinder
 
     if name in _ELSEWHERE:
         return getattr(import_module(_ELSEWHERE[name]), name)
-    # `from netfab import where` asks here first, and needs no fabric.py. `plan` is a function there, too.
+    # `from netfab import where` looks here first, and needs no fabric.py. `plan` is a function there, too.
     if name != "plan" and PathFinder.find_spec(f"{__name__}.{name}", __path__):
         raise AttributeError(f"netfab.{name} is a module")
     fabric = import_module("netfab.fabric")

@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 class Location(NamedTuple):
-    """Where in a topology file something is said. Lines and columns count from 1."""
+    """A place in a topology file. Lines and columns count from 1."""
 
     file: str
     line: int
     column: int
-    path: str  # the keys that lead there: networks.front.subnet
+    path: str  # the path of keys: networks.front.subnet
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
 
 
 class NetfabError(Exception):
-    """What the user is told: one sentence, where it is, and what would be right."""
+    """What the user is told: one sentence, the place in the file, and a hint at what would be right."""
 
     def __init__(self, message: str, *, at: Location | None = None, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.at = at
         self.hint = hint
-        self.undone = False  # whether what was begun has been undone
+        self.undone = False  # whether the changes made so far have been undone
 
     def __str__(self) -> str:
         if self.at is None:
@@ -43,7 +43,7 @@ class NetfabError(Exception):
 
 
 class Several(NetfabError):
-    """All that is wrong, in one go: a file's errors are reported together."""
+    """Several errors at once: those of a file are reported together."""
 
     def __init__(self, errors: Iterable[NetfabError]) -> None:
         self.errors = tuple(errors)
@@ -51,11 +51,11 @@ class Several(NetfabError):
 
 
 class NoSuchFabric(NetfabError):
-    """A fabric that this host does not have, or no more."""
+    """A fabric that this host does not have, or no longer has."""
 
 
 class NotReached(NetfabError):
-    """Some hosts of a fabric were not reached; `found` is what the others said."""
+    """Some hosts of a fabric were not reached; `found` is what the others answered."""
 
     def __init__(self, fabric: str, hosts: Iterable[str], found: Any = None) -> None:
         super().__init__(f"not reached: {', '.join(hosts)}, of fabric {fabric}; what is there is not known")
@@ -63,7 +63,7 @@ class NotReached(NetfabError):
 
 
 class NotAll(Several):
-    """What could not be done to some; to `done`, as they were called, it was."""
+    """Something failed for some; `done` names those for which it succeeded."""
 
     def __init__(self, errors: Iterable[NetfabError], done: Iterable[str]) -> None:
         super().__init__(errors)
@@ -71,12 +71,12 @@ class NotAll(Several):
 
 
 def each_of(error: NetfabError) -> tuple[NetfabError, ...]:
-    """Those that it is made of, or itself."""
+    """The errors that it consists of, or itself."""
     return error.errors if isinstance(error, Several) else (error,)
 
 
 def raise_rest(errors: Iterable[NetfabError], done: Iterable[str]) -> None:
-    """Raise what was collected while something was done all the same: NotAll, or as raise_all does."""
+    """Raise the errors collected while the rest went on: NotAll, or as raise_all does."""
     found, names = [one for error in errors for one in each_of(error)], tuple(done)
     if found and names:
         raise NotAll(found, names)
@@ -84,7 +84,7 @@ def raise_rest(errors: Iterable[NetfabError], done: Iterable[str]) -> None:
 
 
 def raise_all(errors: Iterable[NetfabError]) -> None:
-    """Raise what was collected: nothing, the one error, or all of them together."""
+    """Raise the collected errors: none, the single one, or Several."""
     found = tuple(errors)
     if len(found) == 1:
         raise found[0]
@@ -93,7 +93,7 @@ def raise_all(errors: Iterable[NetfabError]) -> None:
 
 
 class TopologyError(NetfabError):
-    """The topology file says something that can't be meant."""
+    """The topology file is invalid."""
 
 
 class PlanError(NetfabError):
@@ -101,7 +101,7 @@ class PlanError(NetfabError):
 
 
 class PortBusy(PlanError):
-    """A port that is to be published is another program's."""
+    """A port to be published is in use by another program."""
 
     def __init__(self, port: int | str, protocol: str, *, at: Location | None = None) -> None:
         super().__init__(
@@ -116,19 +116,19 @@ class SubnetTaken(PlanError):
 
 
 class AddressTaken(PlanError):
-    """An address that is written or leased for one node is another's already."""
+    """An address that is written or leased for one node already belongs to another."""
 
 
 class PoolExhausted(PlanError):
-    """No pool has a free subnet (or no subnet a free address) of the size that is needed."""
+    """No pool has a free subnet (or no subnet a free address) of the size needed."""
 
 
 class StoreError(NetfabError):
-    """What netfab remembers can't be read or written."""
+    """netfab's stored state can't be read or written."""
 
 
 class StoreUnreachable(StoreError):
-    """No member of the store that controllers share answers as it should."""
+    """No member of the store that controllers share answers correctly."""
 
 
 class LeaseConflict(StoreError):
@@ -140,7 +140,7 @@ class Locked(NetfabError):
 
 
 class AppliedElsewhere(NetfabError):
-    """A fabric of that name was applied from another file: a second checkout must not eat the first one's."""
+    """A fabric of that name was applied from another file: a second checkout must not replace the first's."""
 
     def __init__(self, fabric: str, applied: str, file: str) -> None:
         super().__init__(
@@ -152,11 +152,11 @@ class AppliedElsewhere(NetfabError):
 
 
 class ForeignObject(NetfabError):
-    """A name that is needed is held by something that netfab did not make."""
+    """A name that is needed belongs to something that netfab did not make."""
 
 
 class KernelRefused(NetfabError):
-    """The kernel said no. Carries the errno and the kernel's own words."""
+    """The kernel refused a request. Carries the errno and the kernel's own words."""
 
     def __init__(self, doing: str, errno: int, reason: str, *, hint: str = "") -> None:
         from errno import errorcode
@@ -168,15 +168,15 @@ class KernelRefused(NetfabError):
 
 
 class ApplyFailed(NetfabError):
-    """An apply that failed and was undone; or whose undo failed too, which the message then says."""
+    """An apply that failed and was undone; if undoing failed too, the message says so."""
 
 
 class UndoFailed(ApplyFailed):
-    """An apply that failed, and whose undo failed, too: something of both is left."""
+    """An apply that failed, and whose undo failed as well: parts of both are left."""
 
 
 class Interrupted(NetfabError):
-    """A signal came; what was begun is undone. Carries its number."""
+    """A signal arrived; what had begun is undone. Carries its number."""
 
     def __init__(self, number: int) -> None:
         from signal import Signals
@@ -194,17 +194,17 @@ class Unsupported(NetfabError):
 
 
 class RuntimeFailed(NetfabError):
-    """A fabric's supervisor can't be started or does not answer as it should."""
+    """A fabric's supervisor can't be started or does not answer correctly."""
 
 
 BECOME = "give up its rights"  # the step in which a program becomes its user
-MOUNT = "mount"  # the step in which what the host gives is mounted
-IDENTIFY = "find its user"  # the step in which its user's numbers are looked up
+MOUNT = "mount"  # the step in which the host's paths are mounted
+IDENTIFY = "find its user"  # the step in which the user's numbers are looked up
 RUN = "run"  # the last step: the program itself
 
 
 class ContainerFailed(NetfabError):
-    """A container's program could not be started, or a command in a node. Carries the step that failed."""
+    """A container's program, or a command in a node, could not be started. Carries the step that failed."""
 
     def __init__(self, name: str, step: str, errno: int, path: str = "") -> None:
         from errno import EINVAL, EISDIR, ENOENT, ENOTDIR
@@ -228,14 +228,14 @@ class ContainerFailed(NetfabError):
 
     @property
     def exit_code(self) -> int:
-        """As a shell says it: 127 for a program that isn't there, 126 for one that can't be run."""
+        """As in a shell: 127 for a program that does not exist, 126 for one that can't be run."""
         from errno import ENOENT
 
         return 127 if self.step == RUN and self.errno == ENOENT else 126
 
 
 class NotReady(NetfabError):
-    """A node did not become ready in time, or ended before. Carries its last lines of output."""
+    """A node did not become ready in time, or exited before. Carries its last lines of output."""
 
     def __init__(self, name: str, reason: str, lines: tuple[str, ...], hint: str = "") -> None:
         told = (f"{name} is not ready: {reason}", *(f"  {name} | {line}" for line in lines))
@@ -244,7 +244,7 @@ class NotReady(NetfabError):
 
 
 class NoAnswer(NetfabError):
-    """A daemon is too slow, or answers what can't be meant. Carries the HTTP status, 0 for none."""
+    """A daemon is too slow, or its answer is invalid. Carries the HTTP status, 0 for none."""
 
     def __init__(self, path: str, reason: str, status: int = 0) -> None:
         super().__init__(f"{path} {reason}")
@@ -252,15 +252,15 @@ class NoAnswer(NetfabError):
 
 
 class NoGuest(NetfabError):
-    """A word names no guest of this host, or several, or one that can't be entered."""
+    """A name matches no guest of this host, or several, or one that can't be entered."""
 
 
 class UnknownGuest(NoGuest):
-    """Everybody who could know it was asked, and nobody does."""
+    """Every runtime that could know the guest was asked, and none does."""
 
 
 class GuestGone(NetfabError):
-    """A guest ended, or began anew, since it was found."""
+    """A guest ended or was restarted since it was found."""
 
     def __init__(self, label: str) -> None:
         super().__init__(f"the guest went away: {label}", hint="start it, and try again")

@@ -12,7 +12,7 @@ from netfab import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple
 else:
-    from _collections import _tuplegetter  # CPython's, of which collections.namedtuple makes its fields
+    from _collections import _tuplegetter  # CPython's, from which collections.namedtuple makes its fields
     from functools import cache
     from types import CodeType, FunctionType
 
@@ -20,13 +20,13 @@ else:
 
     @cache
     def _code(count: int) -> CodeType:
-        """What makes a tuple of that many arguments."""
+        """The code of a `__new__` with that many arguments."""
         arguments = "".join(f"_{number}, " for number in range(count))
         made = eval(f"lambda _cls, {arguments}: _new(_cls, ({arguments}))", _NEW)
         return made.__code__
 
     class _Tuple(tuple):
-        """What all have in common. Names as collections.namedtuple has them."""
+        """What all these classes share. Names as in collections.namedtuple."""
 
         __slots__ = ()
         _fields = ()
@@ -52,7 +52,7 @@ else:
             return tuple(self)
 
     class _Maker(type):
-        """Of a class statement with NamedTuple in its place: a class of tuples with its fields."""
+        """Turns a class statement with NamedTuple as its base into a class of tuples with its fields."""
 
         def __new__(cls, name, bases, body):
             if not bases:
@@ -69,4 +69,4 @@ else:
             return type(name, (_Tuple,), body | getters | own)
 
     class NamedTuple(metaclass=_Maker):
-        """The base to name; no class has it."""
+        """The base to name; no class has it in its MRO."""

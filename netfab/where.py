@@ -47,36 +47,36 @@ def _quiet(_: str) -> None:
 
 
 class Where(NamedTuple):
-    """Where netfab keeps what it knows, and how long and loudly it waits."""
+    """Where netfab keeps its state, and how long it waits and what it reports meanwhile."""
 
     state: str = STATE_DIRECTORY
     run: str = RUN_DIRECTORY
     lock_timeout: float = 60.0  # seconds
-    waiting: Callable[[str], None] = _quiet  # told what we wait for: who holds a lock, a node to be ready
+    waiting: Callable[[str], None] = _quiet  # called with what we wait for: a lock, a node
     progress: Progress = no_progress
-    hook: Hook = no_hook  # before each step: -vv prints it, and tests spoil it here
-    say: Callable[[str], None] = _quiet  # told what happened on the way: a mirror that does not answer
-    unattended: bool = False  # nobody asked: a program that its restart policy leaves as it ended stays so
-    store: Store | None = None  # open already, in a command that looks into it more than once
+    hook: Hook = no_hook  # called before each step: -vv prints it, tests fail there
+    say: Callable[[str], None] = _quiet  # called with incidents: a mirror does not answer
+    unattended: bool = False  # no user asked: a program that its restart policy leaves stopped stays so
+    store: Store | None = None  # open already, in a command that uses it more than once
 
 
 HERE = Where()
 
 
 def applying_user() -> int:
-    """The id of who gives the command: with sudo(8), of who called it."""
+    """The id of the user who runs the command; with sudo(8), of its caller."""
     caller = os.environ.get("SUDO_UID", "")
     return int(caller) if os.getuid() == 0 and caller.isdecimal() else os.getuid()
 
 
 def need_root(command: str) -> None:
-    """Raises NotRoot for whoever is not."""
+    """Raises NotRoot unless run by root."""
     if os.geteuid() != 0:
         raise NotRoot("needs root", hint=f"sudo netfab {command} …, or `netfab lab`, which needs none")
 
 
 def need_kernel() -> None:
-    """Raises Unsupported for a kernel that is older than any that was tried; all can be ended on it."""
+    """Raises Unsupported for a kernel older than any that was tested; removal still works there."""
     found = re.match(r"(\d+)\.(\d+)", release := os.uname().release)
     if found and tuple(map(int, found.groups())) < OLDEST_KERNEL:
         oldest = ".".join(map(str, OLDEST_KERNEL))
@@ -87,7 +87,7 @@ def need_kernel() -> None:
 
 
 def opened_book(where: Where) -> Book:
-    """What a controller remembers of fabrics on other hosts; that of an ordinary user is below its home."""
+    """A controller's book of fabrics on other hosts; an ordinary user's is below the home directory."""
     from netfab.store.book import Book
 
     if os.geteuid() == 0:
@@ -97,7 +97,7 @@ def opened_book(where: Where) -> Book:
 
 
 def store_of(entry: Entry) -> Etcd | None:
-    """The store that controllers of a fabric share. Raises StoreError where the book is damaged."""
+    """The store that a fabric's controllers share. Raises StoreError if the book is damaged."""
     from netfab.topology import grammar
 
     try:
@@ -107,7 +107,7 @@ def store_of(entry: Entry) -> Etcd | None:
 
 
 def known_entry(name: str, where: Where) -> Entry | None:
-    """What is known of a fabric on other hosts; if its store can't be reached, what was known here last."""
+    """The book's entry for a fabric on other hosts; if its store is out of reach, the last one known here."""
     entry = opened_book(where).entry(name)
     if entry is None or not entry.store:
         return entry
@@ -120,7 +120,7 @@ def known_entry(name: str, where: Where) -> Entry | None:
 
 @contextmanager
 def shared_book(store: Etcd, where: Where) -> Iterator[SharedBook]:
-    """What all controllers know, to read. Raises StoreError."""
+    """What all controllers know, for reading. Raises StoreError."""
     from netfab.store.etcd import Client
     from netfab.store.shared import SharedBook
 
@@ -133,7 +133,7 @@ def shared_book(store: Etcd, where: Where) -> Iterator[SharedBook]:
 
 @contextmanager
 def locked_book(fabric: str, store: Etcd | None, where: Where) -> Iterator[Book | SharedBook]:
-    """The book, to write of that fabric; in a shared one, nobody else does. Raises Locked, StoreError."""
+    """The book, to write about that fabric; a shared one is locked for it. Raises Locked, StoreError."""
     if store is None:
         yield opened_book(where)
         return
@@ -152,7 +152,7 @@ def locked_book(fabric: str, store: Etcd | None, where: Where) -> Iterator[Book 
 
 @contextmanager
 def opened_store(where: Where) -> Iterator[Store]:
-    """The store; without root, what was published of it, which can only be read. Raises StoreError."""
+    """The store; without root, the published part of it, read-only. Raises StoreError."""
     if where.store is not None:
         yield where.store
         return
@@ -170,7 +170,7 @@ def opened_store(where: Where) -> Iterator[Store]:
 
 @contextmanager
 def read_store(where: Where) -> Iterator[Store]:
-    """The store, to look into: it needs no room, and where there is none, none is made. Raises StoreError."""
+    """The store, for reading: needs no disk space, and a missing one is not made. Raises StoreError."""
     if where.store is not None or os.geteuid() != 0:
         with opened_store(where) as store:
             yield store
@@ -195,26 +195,26 @@ def read_store(where: Where) -> Iterator[Store]:
 
 
 def records(where: Where = HERE) -> list[Record]:
-    """Every fabric that was applied on this host."""
+    """All fabrics that were applied on this host."""
     with read_store(where) as store:
         return store.records()
 
 
 def no_fabrics(where: Where) -> str:
-    """What to do where the store has no fabric: one that was published was lost with it."""
+    """What to do if the store has no fabric: one that was published was lost with it."""
     if not (lost := lost_records(where)):
         return "`netfab apply FILE` makes one"
     return f"the store lost {_names(lost)}: `netfab recover` rebuilds it"
 
 
 def refuse_lost(where: Where) -> None:
-    """Raises StoreError where the store has no fabric, and some were published."""
+    """Raises StoreError if the store has no fabric although some were published."""
     if lost := lost_records(where):
         raise StoreError(f"the store lost {_names(lost)}", hint="`netfab recover` rebuilds it")
 
 
 def lost_records(where: Where) -> list[Record]:
-    """Fabrics that were published, where the store has none: they were lost with it."""
+    """Fabrics that were published but are not in the store: they were lost with it."""
     if os.geteuid() != 0 or records(where):
         return []
     return PublicView(where.run).records_that_are_whole()
@@ -225,9 +225,9 @@ def _names(found: Iterable[Record]) -> str:
 
 
 def records_of_any(where: Where = HERE) -> list[Record]:
-    """As the store has them; when that can't be read, as they were published.
+    """From the store, or, if that can't be read, as they were published.
 
-    Raises StoreError where nothing can be read of either.
+    Raises StoreError if neither can be read.
     """
     try:
         return records(where)
@@ -239,8 +239,8 @@ def records_of_any(where: Where = HERE) -> list[Record]:
 
 @contextmanager
 def opened_host(name: str, where: Where) -> Iterator[LocalHost]:
-    """This host, for one fabric; a signal meanwhile is answered between two steps. Raises Interrupted."""
-    from netfab.hosts.local import LocalHost  # many commands only look into the store
+    """This host, for one fabric; signals are handled between two steps. Raises Interrupted."""
+    from netfab.hosts.local import LocalHost  # many commands need nothing but the store
 
     with deferred() as interrupts, LocalHost(name, where.run, where.hook, where.state) as host:
         host.interrupts, host.waiting_for, host.unattended = interrupts, where.waiting, where.unattended
@@ -249,7 +249,7 @@ def opened_host(name: str, where: Where) -> Iterator[LocalHost]:
 
 @contextmanager
 def locked_fabric(name: str, where: Where) -> Iterator[None]:
-    """The only command that changes this fabric. Raises Locked."""
+    """Hold the lock of this fabric, so that no other command changes it. Raises Locked."""
     with locked(f"{where.run}/{name}.lock", where.lock_timeout, where.waiting):
         yield
 
@@ -269,7 +269,7 @@ def known_record(store: Store, name: str, where: Where) -> Record:
 
 
 def whole_record(store: Store, name: str, where: Where) -> Record:
-    """The record of what was applied to its end. Raises NetfabError where there is none."""
+    """The record of an apply that was completed. Raises NetfabError if there is none."""
     record = known_record(store, name, where)
     if not record.whole:
         apply = f"apply {record.file}" if record.file else f"reconcile {name}"
@@ -281,13 +281,13 @@ def whole_record(store: Store, name: str, where: Where) -> Record:
 
 
 def refuse_another(record: Record | Entry | None, file: str, take_over: bool = False) -> None:
-    """Raises AppliedElsewhere unless the fabric, if there is one, is that file's, or is to become it."""
+    """Raises AppliedElsewhere if the fabric exists and was applied from another file, unless taken over."""
     if record is not None and record.file != file and not take_over:
         raise AppliedElsewhere(record.name, record.file, file)
 
 
 def refuse_elsewhere(name: str, where: Where) -> None:
-    """Raises NetfabError where this machine has a fabric of that name on others: commands mean that one."""
+    """Raises NetfabError if this machine has a fabric of that name on other hosts: commands mean that one."""
     entry = opened_book(where).entry(name)
     if entry is not None and entry.hosts:
         way = next(iter(entry.hosts.values()))
@@ -299,7 +299,7 @@ def refuse_elsewhere(name: str, where: Where) -> None:
 
 
 class Kept(NamedTuple):
-    """What the store has of a fabric, in its own words: kinds that nobody asks for are not decoded."""
+    """What the store has of a fabric, still encoded: kinds that nobody asks for are not decoded."""
 
     name: str
     record: Record | None
@@ -307,11 +307,10 @@ class Kept(NamedTuple):
     others: Mapping[str, str]  # what other fabrics borrow
 
     def applied(self, kinds: Kinds | None = None) -> Fabric:
-        """What is of these kinds, or of those that are ASKED for, in the fabric as it was last applied.
+        """The objects of these kinds (default: ASKED) in the fabric as it was last applied.
 
-        Empty when it never was.
-        What an apply that was killed had claimed to borrow, or to put into a namespace, counts, too; what
-        others still borrow does not, so that the last to go puts it back.
+        Empty if it never was. What a killed apply had claimed to borrow, or to move into a namespace, counts,
+        too; what other fabrics still borrow does not: the last fabric to go restores it.
         """
         from netfab.objects.borrowed import Borrowed
         from netfab.objects.kinds import ASKED
@@ -330,7 +329,7 @@ class Kept(NamedTuple):
         return Fabric(self.name, own)
 
     def shown(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
-        """Changes that were made to it, for people: what ended, as it was applied."""
+        """Changes that were made to it, for display: deletions as they were applied."""
         from netfab.objects.kinds import KINDS
 
         ended = {type(one.before).__name__ for one in changes if one.after is None}
@@ -338,7 +337,7 @@ class Kept(NamedTuple):
 
 
 def kept_of(store: Store, name: str) -> Kept:
-    """What that store has of the fabric now."""
+    """What the store has of the fabric now."""
     return Kept(name, store.record(name), store.leases(name), store.borrowed(name))
 
 
@@ -348,14 +347,14 @@ def last_applied(store: Store, name: str, kinds: Kinds | None = None) -> Fabric:
 
 
 def last_of_any(name: str, where: Where, kinds: Kinds | None = None) -> Fabric:
-    """As the store has it; when that can't be read, as it was published; when neither can, nothing."""
+    """From the store; if that can't be read, as it was published; if neither can, nothing."""
     with suppress(StoreError, *NO_SENSE), opened_store(where) as store:
         return last_applied(store, name, kinds)
     return last_published(name, where, kinds)
 
 
 def last_published(name: str, where: Where, kinds: Kinds | None = None) -> Fabric:
-    """As everybody may know it; nothing where that can't be read."""
+    """As it was published for everybody; empty if that can't be read."""
     published: Any = PublicView(where.run)
     with suppress(StoreError, *NO_SENSE):
         return last_applied(published, name, kinds)

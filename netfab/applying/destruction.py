@@ -22,10 +22,10 @@ from netfab.where import (
 
 
 def destroy(name: str, where: Where = HERE, force: bool = False) -> Applied:
-    """Leave nothing of the fabric behind: the empty set, applied. What isn't there is fine.
+    """Remove everything of the fabric: applies the empty set. What does not exist is no error.
 
-    `force`: although others have ports on its bridges. A store that is full, read-only or broken hinders
-    nothing; StoreError then says that it still has the fabric.
+    `force`: even if others have ports on its bridges. A store that is full, read-only or broken does not
+    prevent it; StoreError then says that the store still has the fabric.
     """
     need_root("destroy")
     with locked_fabric(name, where), opened_host(name, where) as host:

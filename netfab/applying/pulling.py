@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def with_its_images(topology: Topology, where: Where, only: Collection[str] = ()) -> Iterator[Topology]:
-    """The topology by digest, all of its images here, and none of them removed within this.
+    """The topology with images by digest, all present here and protected from removal within this context.
 
-    Raises NetfabError, for all that can't be had.
+    Raises NetfabError, for all that can't be obtained.
     """
     images = _of_files_and_registries(topology, only)
     if not images:
         yield topology
         return
-    from netfab.images import resolve  # most nodes are of the host's own files
+    from netfab.images import resolve  # most nodes run from the host's own files
     from netfab.images.locks import using
 
     need_root("apply")
@@ -44,7 +44,7 @@ def with_its_images(topology: Topology, where: Where, only: Collection[str] = ()
 def as_far_as_they_are_here(
     topology: Topology, where: Where, only: Collection[str] = ()
 ) -> tuple[Topology, list[str]]:
-    """The topology by digest as far as its images are here, and what to say of the others."""
+    """The topology with images by digest as far as they are here, and a note on each of the others."""
     images = _of_files_and_registries(topology, only)
     if not images:
         return topology, []
@@ -61,12 +61,12 @@ def as_far_as_they_are_here(
 
 
 def _of_files_and_registries(topology: Topology, only: Collection[str]) -> dict[str, Node]:
-    """All but directories, which are what they are."""
+    """All but directories, which need no resolving."""
     images = {name: node for name, node in wanted(topology).items() if not _is_root(name)}
     if images and only:
         from netfab.plan.part import nodes_of
 
-        with suppress(PlanError):  # a node that the file no longer has
+        with suppress(PlanError):  # a node that is no longer in the file
             nodes = nodes_of(topology, only)
             named = {node.image for node in topology.nodes.values() if node.name in nodes}
             return {name: node for name, node in images.items() if name in named}
@@ -74,14 +74,14 @@ def _of_files_and_registries(topology: Topology, only: Collection[str]) -> dict[
 
 
 def _is_root(name: str) -> bool:
-    """Whether it is a root file system's directory, or a path at which nothing is."""
+    """Whether it is a root file system's directory, or a path that does not exist."""
     return name.startswith("/") and not os.path.isfile(name) and not os.path.isfile(f"{name}/oci-layout")
 
 
 def _each(
     images: Mapping[str, Node], get: Callable[[str, str], Image | None]
 ) -> Iterator[tuple[str, Meant | None]]:
-    """What each name means. `get` is told where its file is. Raises all errors at once, each at its place."""
+    """The meaning of each name. `get` gets its location. Raises all errors at once, each at its place."""
     errors: list[NetfabError] = []
     for name, node in images.items():
         try:

@@ -24,6 +24,6 @@ def remember(
 
 
 def public_record(record: Record, fabric: Fabric) -> Record:
-    """The record of that fabric, less the secrets of its objects."""
+    """The record of that fabric, without the secrets of its objects."""
     public = fabric.public()
     return record if public is fabric else record._replace(desired=public.to_json())

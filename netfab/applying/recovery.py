@@ -13,9 +13,9 @@ from netfab.where import HERE, Where, last_published, need_root, opened_host, op
 
 
 def recover(where: Where = HERE) -> list[str]:
-    """Rebuild a store that is lost or broken; what was done about it, a line each.
+    """Rebuild a store that is lost or broken; what was done, a line each.
 
-    Leases come from what is published, the objects from what the kernel shows.
+    Leases come from the published records, the objects from the kernel.
     """
     need_root("recover")
     from netfab.store.sqlite import SqliteStore, set_aside
@@ -40,7 +40,7 @@ def recover(where: Where = HERE) -> list[str]:
 
 
 def _beyond_recovery(store: Store, where: Where) -> Iterator[str]:
-    """What the kernel shows of fabrics that are neither in the store nor published whole, and what to do."""
+    """Fabrics that the kernel shows but neither store nor published records have whole, and what to do."""
     with opened_host("", where) as host:
         found = host.marked(NO_FABRIC_NAMES)
     for name in found.fabrics:

@@ -76,7 +76,7 @@ def unchanged(file: str, name: str | None, where: Where) -> Sequence[str] | None
                     host.facts()
                     dump = host.glance((last_applied(store, fabric),))
                     tables = tuple(Firewall.read(dump))
-                    hindered = host.foreign_drops(tables)  # told by apply itself
+                    hindered = host.foreign_drops(tables)  # apply itself reports these
                     if sealed.found == host.fingerprint(tables) and not hindered:
                         return sealed.warnings
     return None

@@ -15,9 +15,9 @@ TOOLS: Final[tuple[Tool, ...]] = ("compose", "containerlab", "kathara")
 
 
 def convert(file: str, tool: Tool | None = None) -> Converted:
-    """The topology of another tool's file, and what is not in it. tool: left out, it is told by the file.
+    """The topology of another tool's file, and what it leaves out. tool: by default recognised by the file.
 
-    Raises NetfabError where that can't be told, or the file can't be read.
+    Raises NetfabError if the tool can't be recognised, or the file can't be read.
     """
     if os.path.isdir(file):
         file = os.path.join(file, "lab.conf")
@@ -61,7 +61,7 @@ def _text(file: str) -> bytes:
 
 
 def _beside(directory: str) -> tuple[dict[str, bytes], dict[str, list[str]]]:
-    """The startup files of a Kathara lab, and the files of each device's directory."""
+    """The startup files of a Kathara lab, and the files in each device's directory."""
     startups: dict[str, bytes] = {}
     trees: dict[str, list[str]] = {}
     for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
@@ -77,7 +77,7 @@ def _beside(directory: str) -> tuple[dict[str, bytes], dict[str, list[str]]]:
 
 
 def _dotenv(directory: str) -> dict[str, str]:
-    """What `docker compose` reads beside the environment, which wins."""
+    """The .env file that `docker compose` reads; the environment takes precedence."""
     found: dict[str, str] = {}
     with suppress(OSError), open(f"{directory}/.env", encoding="utf-8", errors="surrogateescape") as opened:
         for line in opened:

@@ -47,22 +47,22 @@ def load(file: str, name: str | None = None, settings: Sequence[str] = ()) -> To
 
 
 def _read(file: str) -> bytes:
-    """As much of it as shows that it is too big. Raises OSError."""
+    """At most so much as shows that it is too big. Raises OSError."""
     with open(file, "rb") as opened:
         return opened.read(MAX_BYTES + 1)
 
 
 def read(text: bytes, file: str, directory: str, environ: Mapping[str, str]) -> Topology:
-    """Check the text of a topology that is in no file. file: as errors name it; raises as `load` does."""
+    """Check the text of a topology that is in no file. file: its name in errors; raises as `load` does."""
     from netfab.topology.load import load as parse
 
     return _with_sources(parse(text, file, directory, environ, read=_read))
 
 
 def _content(file: str) -> str:
-    """What a node's file is to be. Raises OSError, also for pipes and devices, which may have no end."""
+    """The content of a node's file. Raises OSError, also for pipes and devices, which may be endless."""
     mode = os.stat(file).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a directory says so when it is opened
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a directory fails by itself
         raise OSError(errno.EINVAL, "no regular file")
     with open(file, "rb") as opened:
         return opened.read().decode("utf-8", "surrogateescape")

@@ -22,32 +22,32 @@ from netfab.system.replace import replacing
 from netfab.tuples import NamedTuple
 
 VERSION = 1
-MAX_SIZE = 256 << 20  # bytes; a thousand nodes take one MiB
+MAX_SIZE = 256 << 20  # bytes; a thousand nodes take 1 MiB
 _TOLD = 5  # differences that a message lists
 _AGAIN = "`netfab plan --save` writes one"
 
-Digests = Mapping[str, str]  # by an object as people call it
+Digests = Mapping[str, str]  # by the object's displayed name
 
 
 class Part(NamedTuple):
-    """One host's."""
+    """The part of one host."""
 
     desired: Digests
     observed: Digests
 
     @classmethod
     def of(cls, plan: Plan, desired: Fabric, observed: Fabric) -> Self:
-        """What should be, by that plan, and what is."""
+        """The desired and the observed objects of that plan."""
         return cls(_desired_digests(plan, desired), _digests(observed))
 
 
 class SavedPlan(NamedTuple):
-    """What `apply` was to do, and to what."""
+    """What `apply` would do, and to which state."""
 
     file: str  # absolute, "-" for standard input
     name: str | None  # `--name`
     only: tuple[str, ...]
-    parts: Mapping[str, Part]  # by host; "" is the one that has no name, here or where `ssh` says
+    parts: Mapping[str, Part]  # by host; "" is the only one, without a name: here or where `ssh` says
     ssh: str = ""  # `--ssh`
     settings: tuple[str, ...] = ()  # `--set`
     host: str = ""  # `--host`
@@ -61,7 +61,7 @@ def save_plan(
     only: tuple[str, ...],
     settings: tuple[str, ...] = (),
 ) -> None:
-    """Write what was proposed for this host. Raises NetfabError."""
+    """Save the plan for this host. Raises NetfabError."""
     if not proposal.live:
         raise NotRoot(
             "needs root: what is saved was compared with the kernel", hint="sudo netfab plan --save …"
@@ -71,7 +71,7 @@ def save_plan(
 
 
 def write_plan(path: str, saved: SavedPlan) -> None:
-    """Write it, whole or not at all, for its owner only. Raises NetfabError."""
+    """Write it atomically, readable by its owner only. Raises NetfabError."""
     try:
         if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
             raise NetfabError(f"{path}: it exists, and is not a regular file")
@@ -102,7 +102,7 @@ def read_plan(path: str) -> SavedPlan:
 
 
 def _saved(data: Any) -> SavedPlan:
-    """Raises ValueError where it is none."""
+    """Raises ValueError if it is no saved plan."""
     match data:
         case {
             "version": int(version),
@@ -131,7 +131,7 @@ def _part(data: Any) -> Part:
 
 
 def refuse_moved(saved: SavedPlan, parts: Mapping[str, Part]) -> None:
-    """Raises NetfabError when the file asks for something else now, or a kernel is not as it was."""
+    """Raises NetfabError if the file now asks for something else, or a kernel's state has changed."""
     raise_all(_differences(saved.parts, parts))
 
 
@@ -157,7 +157,7 @@ def _different(what: str, before: Digests, now: Digests) -> Iterator[NetfabError
 
 
 def _digests(fabric: Fabric) -> Digests:
-    """Of two objects that people call the same, such as routes with other metrics, one digest."""
+    """Two objects with the same displayed name, such as routes with different metrics, share one digest."""
     called: dict[str, list[Any]] = {}
     for thing in fabric.values():
         called.setdefault(str(thing), []).append(thing)
@@ -165,7 +165,7 @@ def _digests(fabric: Fabric) -> Digests:
 
 
 def _desired_digests(plan: Plan, desired: Fabric) -> Digests:
-    """Also of what is run in new nodes."""
+    """Including the commands that are run in new nodes."""
     commands = {f"exec of {node}": _digest(several) for node, several in plan.commands.items()}
     return {**_digests(desired), **commands}
 

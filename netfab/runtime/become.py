@@ -5,7 +5,7 @@ A step that fails is reported as (step, errno, path) on a descriptor that exec c
 
 from __future__ import annotations
 
-import _signal as signal  # as supervisor.py has it
+import _signal as signal  # see supervisor.py
 import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 REPORT_LIMIT = 4096  # bytes
-TERMINAL = b"+"  # comes with the descriptor of one, before any report
+TERMINAL = b"+"  # accompanies the descriptor of a terminal, before any report
 
-# A program inherits what is ignored: Python ignores the first two, exec.py the others.
+# Ignored signals stay ignored across exec: Python ignores the first two, exec.py the others.
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT)
-_SIGNAL_STRUCTURES = 256  # bytes; more than struct sigaction and sigset_t have anywhere
+_SIGNAL_STRUCTURES = 256  # bytes; at least struct sigaction and sigset_t on every architecture
 
 _openat, _write, _dup2, _sigaction, _sigprocmask, _execve = library(
     "openat", "write", "dup2", "sigaction", "sigprocmask", "execve"
@@ -37,7 +37,7 @@ _openat, _write, _dup2, _sigaction, _sigprocmask, _execve = library(
 
 
 def run_or_report(steps: Iterator[str], report: int) -> NoReturn:
-    """Run a child's steps, the last of which is exec; tell which one failed and end."""
+    """Run a child's steps, the last of which is exec; on failure report which step, and exit."""
     step = "start"
     try:
         for step in steps:  # noqa: B007 (the last one begun is what failed)
@@ -60,40 +60,40 @@ def failure_of(name: str, report: str) -> ContainerFailed:
 
 
 def send_terminal(channel: Socket, master: int) -> None:
-    """Give the end of a terminal that is not the command's to who is at the other end of a channel."""
+    """Send the master of a terminal to the other end of a channel."""
     send_descriptors(channel, TERMINAL, [master])
     os.close(master)
 
 
 def receive_terminal(channel: Socket) -> int | None:
-    """What send_terminal gave; None: its process ended before."""
+    """What send_terminal sent; None if its process ended before that."""
     data, ends = receive_descriptors(channel, len(TERMINAL), 1)
     return ends[0] if data else None
 
 
 def join_cgroups(calls: Calls, files: tuple[str, ...]) -> None:
-    """Put this process into v1 leaves."""
+    """Move this process into v1 leaves."""
     for path in files:
         file = calls.opened(_openat, AT_FDCWD, calls.text(path), os.O_WRONLY | os.O_CLOEXEC, path=path)
         calls.make(_write, file, calls.text("0"), 1, path=path)
 
 
 def connect_output(calls: Calls, *streams: int | Register) -> None:
-    """These become descriptors 0, 1 and 2; no other one survives exec (CVE-2024-21626)."""
+    """Make these descriptors 0, 1 and 2; no other one survives exec (CVE-2024-21626)."""
     for number, fd in enumerate(streams):
         calls.make(_dup2, fd, number)
     note_close_on_exec(calls, len(streams))
 
 
 def enter_directory(path: str) -> None:
-    """chdir, and make sure that it lies below our root: getcwd fails for what is out of reach."""
+    """chdir, and make sure that it lies below our root: getcwd fails for a directory out of reach."""
     os.chdir(path)
     os.getcwd()
 
 
 def reset_signals(calls: Calls) -> None:
-    """None is ignored and none held back."""
-    nothing = calls.memory(bytes(_SIGNAL_STRUCTURES))  # SIG_DFL; and no signal at all
+    """Unblock all signals and ignore none."""
+    nothing = calls.memory(bytes(_SIGNAL_STRUCTURES))  # SIG_DFL; also the empty signal set
     for number in _IGNORED:
         calls.make(_sigaction, number, nothing)
     calls.make(_sigprocmask, signal.SIG_SETMASK, nothing)
@@ -102,7 +102,7 @@ def reset_signals(calls: Calls) -> None:
 def environment(
     env: tuple[tuple[str, str], ...], user: Identity, hostname: str, terminal: bool
 ) -> dict[str, str]:
-    """What a program in a container finds: nothing of ours."""
+    """The environment of a program in a container: nothing of ours."""
     term = {"TERM": "xterm"} if terminal else {}
     return {**DEFAULT_ENV, "HOSTNAME": hostname, "HOME": user.home, **term, **dict(env)}
 
@@ -110,7 +110,7 @@ def environment(
 def execute(calls: Calls, argv: tuple[str, ...], env: Mapping[str, str | int]) -> None:
     """Search PATH as a shell does, and run the program. Raises OSError: ENOENT, or why it does not run.
 
-    In place of a variable's value there may be the address of `NAME=value`.
+    A variable's value may be given as the address of `NAME=value`.
 
     Not os.execvpe: it imports a module for this, which would then be the guest's.
     """
@@ -124,7 +124,7 @@ def execute(calls: Calls, argv: tuple[str, ...], env: Mapping[str, str | int]) -
     addresses = list(map(calls.text, paths))
     for address in addresses:
         calls.make(_execve, address, words, variables, least=-1)
-    # Still here: once more, to hear why.
+    # Nothing was run: call once more for the errno.
     refused = [OSError(errno.ENOENT, "not found", name)]
     for path, address in zip(paths, addresses, strict=True):
         calls.make(_execve, address, words, variables, path=path, instead=partial(_remember, refused))
@@ -132,7 +132,7 @@ def execute(calls: Calls, argv: tuple[str, ...], env: Mapping[str, str | int]) -
 
 
 def _vector(calls: Calls, texts: Iterable[str | int]) -> int:
-    """An array of texts, as main(3) has it."""
+    """An array of strings, as main(3) receives it."""
     addresses = [text if isinstance(text, int) else calls.text(text) for text in texts]
     return calls.memory(pack(f"{len(addresses) + 1}P", *addresses, 0))
 

@@ -26,14 +26,14 @@ _UNLIMITED = {"memory": "max", "cpu": f"max {_CPU_PERIOD}", "pids": "max"}
 _UNLIMITED_V1 = {"memory": "-1", "cpu": "-1", "pids": "max"}
 _FILES = {"memory": "memory.max", "cpu": "cpu.max", "pids": "pids.max"}
 _FILES_V1 = {"memory": "memory.limit_in_bytes", "cpu": "cpu.cfs_quota_us", "pids": "pids.max"}
-LIMITED = frozenset(_FILES)  # controllers that limits are asked of
+LIMITED = frozenset(_FILES)  # controllers that limits may need
 
 
 class Hierarchies(NamedTuple):
     """What this machine mounts: v1 controller → (mount point, its controllers), and v2; and our name there.
 
     Sandboxes share the machine's cgroups but neither its /run nor its fabrics, so a fabric's name alone would
-    not do.
+    not be unique.
     """
 
     group: str
@@ -43,7 +43,7 @@ class Hierarchies(NamedTuple):
 
     @property
     def points(self) -> list[str]:
-        """Where they are mounted, in the same order for everybody; v2 is the first where there is one."""
+        """Their mount points, in a fixed order; v2 comes first if mounted."""
         return [*([self.v2] if self.v2 else []), *sorted({point for point, _ in self.v1.values()})]
 
 
@@ -57,14 +57,14 @@ class Leaf(NamedTuple):
 def find_hierarchies(paths: Paths, mountinfo: str = "/proc/self/mountinfo") -> Hierarchies:
     """Read once per process. A hierarchy that is mounted read-only does not count.
 
-    Raises FileNotFoundError where the fabric has no directory in /run, and so no cgroups.
+    Raises FileNotFoundError if the fabric has no directory in /run, and so no cgroups.
     """
     run = os.stat(paths.fabric_run)
     return mounted(f"{paths.fabric}.{run.st_dev:x}.{run.st_ino:x}", mountinfo)
 
 
 def mounted(group: str = "", mountinfo: str = "/proc/self/mountinfo") -> Hierarchies:
-    """What is mounted here, with that name of ours."""
+    """The hierarchies mounted here, with our name."""
     v1: dict[str, tuple[str, str]] = {}
     v2: str | None = None
     with open(mountinfo, encoding="utf-8", errors="replace") as file:
@@ -76,7 +76,7 @@ def mounted(group: str = "", mountinfo: str = "/proc/self/mountinfo") -> Hierarc
             elif fstype == "cgroup" and os.access(point, os.W_OK):
                 together = ",".join(word for word in options if word in _V1_CONTROLLERS)
                 v1 |= {name: (point, together) for name in (*_FILES, "freezer") if name in options}
-    if v2:  # every leaf of it can be frozen
+    if v2:  # each of its leaves can be frozen
         v1.pop("freezer", None)
     return Hierarchies(
         group, v1, v2, frozenset(_read(f"{v2}/cgroup.controllers").split()) if v2 else frozenset()
@@ -84,7 +84,7 @@ def mounted(group: str = "", mountinfo: str = "/proc/self/mountinfo") -> Hierarc
 
 
 def limits_of(spec: Spec) -> dict[str, str]:
-    """Controller → value as v2 writes it, of the limits that are asked for."""
+    """Controller → value as v2 writes it, of the limits in the spec."""
     limits = {
         "memory": None if spec.memory is None else str(spec.memory),
         "cpu": None if spec.cpus is None else f"{round(spec.cpus * _CPU_PERIOD)} {_CPU_PERIOD}",
@@ -96,7 +96,7 @@ def limits_of(spec: Spec) -> dict[str, str]:
 def leaves_of(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:
     """The leaves that this container needs, v2 first.
 
-    Raises Unsupported when a limit was asked for that nothing here can keep.
+    Raises Unsupported for a limit that no hierarchy here can enforce.
     """
     wanted = limits_of(spec)
     there = hierarchies.v1.keys() | hierarchies.v2_controllers
@@ -114,7 +114,7 @@ def leaves_of(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:
 
 
 def _reason(controller: str, v2: str | None) -> str:
-    """Why nobody can be limited by that controller here, and what helps. cgroups(7), /proc/cgroups."""
+    """Why that controller can't limit anything here, and what helps. cgroups(7), /proc/cgroups."""
     lines = [line.split() for line in _read("/proc/cgroups").splitlines()]
     kernel = {name: (hierarchy, enabled) for name, hierarchy, _, enabled in lines[1:]}
     hierarchy, enabled = kernel.get(controller, ("0", "1"))
@@ -145,14 +145,14 @@ def make_leaves(spec: Spec, hierarchies: Hierarchies) -> list[Leaf]:
 
 
 def make(leaf: Leaf) -> None:
-    """Make its directory, and those above it, which whoever finds them empty removes. Raises OSError."""
+    """Make its directory and its parents, any of which others may remove while empty. Raises OSError."""
     while not os.path.isdir(leaf.path):
-        with suppress(FileNotFoundError):  # one of those has just been removed
+        with suppress(FileNotFoundError):  # a parent has just been removed
             os.makedirs(leaf.path, exist_ok=True)
 
 
 def existing_leaves(name: str, hierarchies: Hierarchies) -> list[Leaf]:
-    """What this container has, whatever limits it was given since."""
+    """The leaves that this container has, whatever limits were set since its start."""
     points = {("", hierarchies.v2)} if hierarchies.v2 else set()
     points |= {(controllers, point) for point, controllers in hierarchies.v1.values()}
     leaves = (
@@ -163,7 +163,7 @@ def existing_leaves(name: str, hierarchies: Hierarchies) -> list[Leaf]:
 
 
 def _enable(leaf: Leaf, controllers: list[str]) -> None:
-    """A v2 controller acts in a directory when every directory above it passes it on."""
+    """A v2 controller works in a directory if every directory above it enables it."""
     if not controllers:
         return
     fabric = os.path.dirname(leaf.path)
@@ -175,7 +175,7 @@ def _enable(leaf: Leaf, controllers: list[str]) -> None:
 
 
 def write_limits(spec: Spec, leaves: list[Leaf]) -> None:
-    """Limits into leaves that exist; one that isn't asked for any more is lifted."""
+    """Write limits into leaves that exist; limits no longer asked for are lifted."""
     wanted = limits_of(spec)
     for leaf in leaves:
         for controller, file in (_FILES_V1 if leaf.controllers else _FILES).items():
@@ -191,14 +191,14 @@ def write_limits(spec: Spec, leaves: list[Leaf]) -> None:
 
 
 def _write_v1(path: str, controller: str, value: str) -> None:
-    """Like v2 but for cpu, whose period is a file of its own (100 ms by default, which is ours too)."""
+    """As in v2, except cpu, whose period is a file of its own (100 ms by default, which is ours too)."""
     _write(path, value.split()[0] if controller == "cpu" else value)
 
 
 def attach_all(leaves: list[Leaf]) -> None:
-    """Move every process of the container into leaves made after its start: those that its v2 leaf names.
+    """Move every process of the container into leaves made after its start; its v2 leaf lists them.
 
-    Raises Unsupported where there is none to ask.
+    Raises Unsupported if it has no v2 leaf.
     """
     v2 = [leaf for leaf in leaves if not leaf.controllers]
     for leaf in leaves:
@@ -221,14 +221,14 @@ def _attach(leaf: Leaf, pid: str) -> None:
 
 
 def join_paths(leaves: list[Leaf]) -> Iterator[str]:
-    """Files into which a process writes "0" to be in its v1 leaves."""
+    """Files to which a process writes "0" to enter its v1 leaves."""
     return (f"{leaf.path}/cgroup.procs" for leaf in leaves if leaf.controllers)
 
 
 def mounts_of(leaves: list[Leaf], hierarchies: Hierarchies) -> tuple[tuple[str, str], ...]:
     """(file system, v1 controllers) of what a container sees below its /sys/fs/cgroup.
 
-    All of its leaves; nothing where it has no limits and v2 is not all there is.
+    All of its leaves; nothing if it has no limits and there are hierarchies besides v2.
     """
     if hierarchies.v1 and not any(leaf.controllers for leaf in leaves):
         return ()
@@ -236,7 +236,7 @@ def mounts_of(leaves: list[Leaf], hierarchies: Hierarchies) -> tuple[tuple[str, 
 
 
 def was_oom_killed(leaves: list[Leaf]) -> bool:
-    """Whether the kernel killed something in there for want of memory."""
+    """Whether the kernel's OOM killer killed something in there."""
     texts = (
         _read(f"{leaf.path}/{'memory.oom_control' if leaf.controllers else 'memory.events'}")
         for leaf in leaves
@@ -249,12 +249,12 @@ def was_oom_killed(leaves: list[Leaf]) -> bool:
 
 
 def hold_group(hierarchies: Hierarchies) -> int | None:
-    """Lock our directory for as long as the descriptor lives (a supervisor does); None without cgroups."""
+    """Lock our directory while the descriptor is open (a supervisor's lifetime); None without cgroups."""
     if not hierarchies.points:
         return None
     group = f"{hierarchies.points[0]}/{_OURS}/{hierarchies.group}"
     while True:
-        with suppress(FileNotFoundError):  # swept just now, or what it lies in was
+        with suppress(FileNotFoundError):  # it, or a directory above it, was just swept
             os.makedirs(group, exist_ok=True)
             fd = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(fd, fcntl.LOCK_SH)
@@ -264,12 +264,12 @@ def hold_group(hierarchies: Hierarchies) -> int | None:
 
 
 def sweep_groups(hierarchies: Hierarchies) -> None:
-    """Remove what killed sandboxes left: directories that nobody holds and nobody is in."""
+    """Remove what killed sandboxes left: directories that are neither locked nor populated."""
     if not hierarchies.points:
         return
     ours = f"{hierarchies.points[0]}/{_OURS}"
     for group in filter(os.path.isdir, _paths(ours)):
-        with suppress(OSError):  # held, or gone
+        with suppress(OSError):  # locked, or gone
             fd = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -301,14 +301,14 @@ def remove_leaves(leaves: list[Leaf]) -> None:
 
 
 def remove_group(hierarchies: Hierarchies) -> None:
-    """rmdir the fabric's directories, and our own, where nothing is in them."""
+    """rmdir the fabric's directories, and our own, if empty."""
     for point in hierarchies.points:
         _remove(f"{point}/{_OURS}/{hierarchies.group}")
         _remove(f"{point}/{_OURS}")
 
 
 def _remove(directory: str) -> None:
-    with suppress(OSError):  # gone already, or somebody is in it
+    with suppress(OSError):  # gone already, or populated
         os.rmdir(directory)
 
 

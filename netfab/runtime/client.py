@@ -33,8 +33,8 @@ _T = TypeVar("_T")
 STOP_TIMEOUT = 10.0  # seconds, docker's
 
 _PATIENCE = 20.0  # seconds until a supervisor that starts or ends has done so
-_GLANCE = 0.005  # seconds between two looks at one that does
-_SUCCESSORS = 5  # supervisors that are asked one thing, when each of them ends without an answer
+_GLANCE = 0.005  # seconds between two polls meanwhile
+_SUCCESSORS = 5  # supervisors that are asked the same, if each exits without an answer
 
 
 def start(paths: Paths, spec: Spec, netns: int) -> None:
@@ -45,7 +45,7 @@ def start(paths: Paths, spec: Spec, netns: int) -> None:
 def start_all(paths: Paths, wanted: Iterable[tuple[Spec, int]]) -> None:
     """Start containers, all at once. On return each runs its program, and its `exec` commands are done.
 
-    Raises all that went wrong together; what could be started then runs.
+    Raises all errors together; containers that could be started then run.
     """
     known = status(paths)
     fresh: list[tuple[Spec, int]] = []
@@ -62,11 +62,11 @@ def start_all(paths: Paths, wanted: Iterable[tuple[Spec, int]]) -> None:
 
 
 def _start(paths: Paths, fresh: list[tuple[Spec, int]]) -> list[NetfabError]:
-    """While the supervisor gets ready, and while it starts some, the next ones are written down."""
+    """The next specs are written while the supervisor gets ready, and while it starts others."""
     _make_records(paths)
     specs = [spec for spec, _ in fresh]
     _write_specs(paths, specs[:1])
-    summons.call(paths)  # from here on there is something that it is found by
+    summons.call(paths)  # from here on a crash leaves files by which it is found
     _write_specs(paths, specs[1:DESCRIPTOR_LIMIT])
     failed: dict[str, NetfabError] = {}
     for number, batch in enumerate(_batches(fresh, DESCRIPTOR_LIMIT), 1):
@@ -91,9 +91,7 @@ def _run_commands(paths: Paths, specs: list[Spec]) -> Iterator[NetfabError]:
 def _make_records(paths: Paths) -> None:
     with suppress(FileExistsError):
         os.makedirs(paths.records, mode=0o700)
-    os.chmod(
-        f"{paths.records}/", 0o700
-    )  # environments may hold secrets; the slash: of a file it says what it is not
+    os.chmod(f"{paths.records}/", 0o700)  # environments may hold secrets; the slash: fails for a file
 
 
 def _write_specs(paths: Paths, specs: Iterable[Spec]) -> None:
@@ -109,13 +107,13 @@ def _write_spec(paths: Paths, spec: Spec) -> None:
 
 
 def ensure_supervisor(paths: Paths) -> None:
-    """Have a supervisor that answers; one that follows another adopts what that one left running."""
+    """Make sure that a supervisor answers; a new one adopts the containers of its predecessor."""
     with _connected(paths, time.monotonic() + _PATIENCE):
         pass
 
 
 def stop(paths: Paths, names: Iterable[str], timeout: float = STOP_TIMEOUT) -> None:
-    """End containers; records, logs and layers stay. What handles SIGTERM has `timeout` seconds for it."""
+    """Stop containers; records, logs and layers stay. `timeout`: seconds for those that handle SIGTERM."""
     known = status(paths)
     living = [name for name in names if name in known and (known[name].pid or not known[name].over)]
     for batch in _batches(living, NAME_LIMIT):
@@ -123,9 +121,9 @@ def stop(paths: Paths, names: Iterable[str], timeout: float = STOP_TIMEOUT) -> N
 
 
 def halt(paths: Paths, spec: Spec) -> None:
-    """Have it stopped: ended where it runs, and where it isn't there, as if it had been started and ended.
+    """Leave it stopped: a running one is stopped, one not started counts as started and stopped.
 
-    Of one without a command there is nothing but its layer.
+    A container without a command has nothing but its layer.
     """
     if not spec.argv:
         os.makedirs(paths.layer(spec.name), mode=0o700, exist_ok=True)
@@ -133,13 +131,13 @@ def halt(paths: Paths, spec: Spec) -> None:
         _make_records(paths)
         _write_spec(paths, spec)
         write_record(paths.record(spec.name), Record(EXITED, stopped=True))
-        summons.call(paths)  # from here on it leaves nothing that nobody would look for
+        summons.call(paths)  # from here on a crash leaves nothing that is not looked for
     else:
         stop(paths, [spec.name])
 
 
 def send_signal(paths: Paths, names: Sequence[str], number: int) -> None:
-    """Send a signal to the first process of each; of SIGKILL they have ended on return.
+    """Send a signal to the first process of each; after SIGKILL they have ended on return.
 
     Raises NetfabError, for all that don't run.
     """
@@ -147,7 +145,7 @@ def send_signal(paths: Paths, names: Sequence[str], number: int) -> None:
 
 
 def pause(paths: Paths, names: Sequence[str], paused: bool = True) -> None:
-    """Halt every process of each where it is, or let them go on. Raises NetfabError, for all that failed."""
+    """Freeze every process of each, or thaw them. Raises NetfabError, for all that failed."""
     raise_all(_ask_each(paths, names, {"verb": "pause", "paused": paused}))
 
 
@@ -158,7 +156,7 @@ def _ask_each(paths: Paths, names: Sequence[str], request: dict[str, Any]) -> It
 
 
 def update(paths: Paths, spec: Spec) -> None:
-    """Change limits and restart policy while it runs; `spec` may differ from its own in these only."""
+    """Change limits and restart policy while it runs; `spec` may differ from its own only in these."""
     known = status(paths).get(spec.name)
     if known is None:
         raise NetfabError(f"no container {spec.name}")
@@ -176,10 +174,10 @@ def update(paths: Paths, spec: Spec) -> None:
 
 
 def remove(paths: Paths, names: Iterable[str], timeout: float = STOP_TIMEOUT) -> None:
-    """End containers and remove all that is left of them; with the last one, what the supervisor left too."""
+    """Stop containers and remove all that they left; with the last one, the supervisor's files too."""
     names = list(names)
     stop(paths, names, timeout)
-    os.makedirs(paths.fabric_run, mode=0o755, exist_ok=True)  # our cgroups are named after it
+    os.makedirs(paths.fabric_run, mode=0o755, exist_ok=True)  # names our cgroups
     hierarchies = cgroups.find_hierarchies(paths)
     for name in names:
         cgroups.remove_leaves(cgroups.existing_leaves(name, hierarchies))
@@ -189,9 +187,9 @@ def remove(paths: Paths, names: Iterable[str], timeout: float = STOP_TIMEOUT) ->
 
 
 def hold_ports(paths: Paths, wanted: Sequence[str]) -> None:
-    """Have the supervisor hold these ports of the host, PROTOCOL/ADDRESS/NUMBER each, and no others.
+    """Make the supervisor hold exactly these ports of the host, each PROTOCOL/ADDRESS/NUMBER.
 
-    Raises for every one that can't be had; the others are held then.
+    Raises for all that can't be bound; the others are held then.
     """
     ports.mark(paths)
     if wanted or supervisor_lives(paths):
@@ -207,7 +205,7 @@ def _not_held(held: str, number: int) -> NetfabError:
 
 
 def release_ports(paths: Paths) -> None:
-    """Hold no port any more; with no program either, nothing is left of the supervisor."""
+    """Hold no more ports; if there are no programs either, nothing is left of the supervisor."""
     hold_ports(paths, ())
     with suppress(FileNotFoundError, NotADirectoryError):
         os.unlink(paths.ports)
@@ -215,9 +213,9 @@ def release_ports(paths: Paths) -> None:
 
 
 def _tidy(paths: Paths) -> None:
-    """Remove what supervisors left, where there is nothing to supervise any more."""
+    """Remove what supervisors left, once there is nothing to supervise."""
     if _is_empty(paths.records) and not os.path.exists(paths.ports):
-        os.makedirs(paths.fabric_run, mode=0o755, exist_ok=True)  # our cgroups are named after it
+        os.makedirs(paths.fabric_run, mode=0o755, exist_ok=True)  # names our cgroups
         cgroups.remove_group(cgroups.find_hierarchies(paths))
         _remove_supervisor(paths)
 
@@ -230,11 +228,11 @@ def _is_empty(directory: str) -> bool:
 
 
 def _remove_supervisor(paths: Paths) -> None:
-    """Wait until it has ended, then remove its files and the directories that are empty without them."""
+    """Wait until it has exited, then remove its files and the directories that are empty then."""
     summons.dismiss(paths)
     with suppress(FileNotFoundError, NotADirectoryError):
         lock = os.open(paths.lock, os.O_RDWR | os.O_CLOEXEC)
-        with suppress(OSError), connect(paths) as door:  # mostly it has ended already
+        with suppress(OSError), connect(paths) as door:  # usually it has exited already
             door.send(json.dumps({"verb": "end"}).encode())
         fcntl.flock(lock, fcntl.LOCK_EX)
         for file in (paths.socket, paths.supervisor_log, paths.lock):
@@ -243,7 +241,7 @@ def _remove_supervisor(paths: Paths) -> None:
         os.close(lock)
     state = os.path.dirname(paths.layers)
     for directory in (f"{paths.fabric_run}/layers", paths.records, paths.fabric_run, paths.layers, state):
-        with suppress(OSError):  # not there, or others need it
+        with suppress(OSError):  # missing, or others need it
             os.rmdir(directory)
 
 
@@ -257,9 +255,9 @@ def _ask(
     descriptors: Sequence[int] = (),
     meanwhile: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """One request and its answer. When the supervisor ends or is killed meanwhile, its successor is asked.
+    """Send one request; its answer. If the supervisor exits or is killed meanwhile, its successor is asked.
 
-    `meanwhile` is called when it was asked, each time. Raises RuntimeFailed.
+    `meanwhile` is called after each time that it was sent. Raises RuntimeFailed.
     """
     for _ in range(_SUCCESSORS):
         with (
@@ -274,7 +272,7 @@ def _ask(
 
 
 def read_answer(answer: bytes) -> dict[str, Any]:
-    """What a supervisor answers. Raises RuntimeFailed with what it could not do."""
+    """A supervisor's answer. Raises RuntimeFailed with what it could not do."""
     parsed: dict[str, Any] = json.loads(answer)
     if "error" in parsed:
         raise RuntimeFailed(parsed["error"], hint=parsed.get("hint", ""))
@@ -289,11 +287,11 @@ def _connected(paths: Paths, deadline: float) -> Iterator[Socket]:
             break
         os.makedirs(paths.records, mode=0o700, exist_ok=True)
         if summons.summon(paths) == BUSY:
-            # One that is about to listen, or to end. Neither tells, so we look again; for a few milliseconds
-            # as a rule.
+            # It is about to listen, or to exit. Neither sends an event, so poll; usually for a few
+            # milliseconds.
             if time.monotonic() > deadline:
                 raise RuntimeFailed(f"the supervisor of {paths.fabric} neither answers nor ends")
             rest(_GLANCE)
-    summons.dismiss(paths)  # it will be asked now; or was begun in vain, for another was there first
+    summons.dismiss(paths)  # it gets its request now; or another supervisor was there first
     with door:
         yield door

@@ -21,10 +21,10 @@ from netfab.system.sockets import Socket, pair
 
 TIMED_OUT = 124  # exit status, as of timeout(1)
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_LEFT = b"\1"  # what a helper reports when a person has left the command to itself
+_LEFT = b"\1"  # a helper's report that a person has detached from the command
 
 Steps = Callable[[Socket | None], Iterator[str]]  # what the child does, as in become.py
-Leave = Callable[[], None]  # lets who waits for us go
+Leave = Callable[[], None]  # releases the process that waits for us
 
 
 def run(
@@ -35,7 +35,7 @@ def run(
     leave: Leave | None = None,
     relay: Relay | None = None,
 ) -> int:
-    """Have a command with these streams, and its exit status; it is killed after `timeout` seconds.
+    """Run a command with these streams; its exit status. It is killed after `timeout` seconds.
 
     `leave` is called as soon as it runs. `relay`: what copies to and from pipes that it has.
     """
@@ -49,9 +49,9 @@ def run(
 
 
 def run_on_terminal(name: str, enter: Steps, streams: Streams, leave: Leave | None = None) -> int:
-    """Have a command with a terminal of its own, which our streams serve.
+    """Run a command with a terminal of its own, connected to our streams.
 
-    `leave` is called when a person leaves that.
+    `leave` is called when a person detaches from it.
     """
     ours, theirs = pair()
     with theirs:
@@ -63,11 +63,11 @@ def run_on_terminal(name: str, enter: Steps, streams: Streams, leave: Leave | No
                 tty.relay(master, child, streams.stdin, streams.stdout, leave)
             finally:
                 os.close(master)
-    return wait(name, child, report)  # who had the terminal has been told by now that it is gone
+    return wait(name, child, report)  # the holder of the terminal knows by now that it is gone
 
 
 def _fork(enter: Steps, channel: Socket | None) -> tuple[int, int]:
-    """The child's number, and the pipe on which it says what went wrong."""
+    """The child's process id, and the pipe on which it reports a failure."""
     listen, report = os.pipe2(os.O_CLOEXEC)
     hold_back_signals()
     child = os.fork()
@@ -81,7 +81,7 @@ def _fork(enter: Steps, channel: Socket | None) -> tuple[int, int]:
 
 
 def _while_heard(steps: Iterator[str], report: int) -> Iterator[str]:
-    """These, unless our caller has ended: before we could ask the kernel to be ended with it, perhaps."""
+    """Run these steps unless our caller has exited, perhaps before the parent-death signal was set up."""
     for step in steps:
         if readable([report], 0):
             os._exit(127)
@@ -89,7 +89,7 @@ def _while_heard(steps: Iterator[str], report: int) -> Iterator[str]:
 
 
 def wait(name: str, child: int, listen: int, begun: Leave | None = None) -> int:
-    """The exit status of a child; what it says on its pipe is raised, `begun` called when that is nothing."""
+    """A child's exit status; raises what it reports on its pipe, calls `begun` if that is nothing."""
     text = _said(listen)
     if text == _LEFT.decode():
         return 0
@@ -102,7 +102,7 @@ def wait(name: str, child: int, listen: int, begun: Leave | None = None) -> int:
 
 
 def wait_until_left(name: str, child: int, listen: int) -> int:
-    """0, once a command runs that a child of that child waits for; that it can't is raised."""
+    """0 once a command runs whose parent is that child's child; raises its failure to start."""
     text = _said(listen)
     exit_code(child)
     if text != _LEFT.decode():
@@ -120,9 +120,9 @@ def _failure(name: str, text: str) -> NetfabError:
 
 
 def begin(name: str, run: Callable[[Leave], int], *needed: int) -> int:
-    """Run a command from a process of its own, which is nobody's child; 0 once it runs.
+    """Run a command from a process that is detached from ours; 0 once it runs.
 
-    Of our descriptors that process has those that are `needed` only: it may live for long.
+    That process keeps only the `needed` ones of our descriptors: it may live for long.
     """
     listen, report = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
@@ -151,7 +151,7 @@ def _close_but(*kept: int) -> None:
 
 
 def report_on(report: int, run: Callable[[Leave], int]) -> NoReturn:
-    """Run a command and end as it does, or say what went wrong. What it is given lets our caller go."""
+    """Run a command and exit as it does, or report what went wrong. `run` gets what releases our caller."""
     code = 1
     try:
         code = run(lambda: _leave(report))
@@ -166,7 +166,7 @@ def report_on(report: int, run: Callable[[Leave], int]) -> NoReturn:
 
 
 def _leave(report: int) -> None:
-    """Let our caller go: from here on nobody looks at the command, and it does not end with them."""
+    """Release our caller: from here on nobody waits for the command, and it outlives them."""
     signal_with_parent(0)
     if os.getsid(0) != os.getpid():
         os.setsid()
@@ -176,7 +176,7 @@ def _leave(report: int) -> None:
 
 
 def connect_to_nothing(*numbers: int) -> None:
-    """These descriptors are /dev/null's from now on."""
+    """Redirect these descriptors to /dev/null."""
     null = os.open(os.devnull, os.O_RDWR)
     for number in numbers:
         os.dup2(null, number)
@@ -184,9 +184,7 @@ def connect_to_nothing(*numbers: int) -> None:
 
 
 def _signal_command(child: int, number: int, streams: Streams) -> None:
-    """A command that has a session of its own, or is in our process group: an interrupt of our terminal comes
-    to that by itself.
-    """
+    """An interrupt from our terminal reaches a command in our process group by itself."""
     with suppress(ProcessLookupError):
         if os.getpgid(child) == child:
             os.killpg(child, number)
@@ -200,18 +198,18 @@ def _hang_up(number: int) -> None:
 
 
 class _HungUp(Exception):
-    """A signal came that ends the use of a terminal."""
+    """A signal arrived that ends the use of a terminal."""
 
 
 def hold_back_signals() -> None:
-    """Signals that end us wait until `passing_signals`: till then there is nobody to pass them on to."""
+    """Block terminating signals until `passing_signals`: before that there is no process to pass them to."""
     if threading.current_thread() is threading.main_thread():
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
 
 @contextmanager
 def passing_signals(passed: Callable[[int], None]) -> Iterator[None]:
-    """Signals that end us are passed on instead, to what we wait for; an ignored one stays ignored."""
+    """Pass terminating signals to the process that we wait for; ignored ones stay ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -229,6 +227,6 @@ def passing_signals(passed: Callable[[int], None]) -> Iterator[None]:
 
 
 def exit_code(pid: int) -> int:
-    """Wait for a child; 128 + n for a signal."""
+    """Wait for a child; its exit code, 128 + n for a signal."""
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return 128 - code if code < 0 else code

@@ -20,7 +20,7 @@ _setgroups, _setresgid, _setresuid = library("setgroups", "setresgid", "setresui
 
 
 class Rights(NamedTuple):
-    """What is kept: capabilities as a bit mask, those to drop from the bounding set, the filter's program."""
+    """The rights kept: a capability mask, capabilities to drop from the bounding set, the seccomp program."""
 
     capabilities: int
     dropped: tuple[int, ...]
@@ -34,7 +34,7 @@ def rights_with(names: frozenset[str]) -> Rights:
 
 
 def every_right() -> Rights:
-    """All that the caller has: for `exec` with privileges."""
+    """All of the caller's rights: for `exec` with privileges."""
     return _rights(frozenset(CAPABILITIES), b"")
 
 
@@ -46,7 +46,7 @@ def _rights(names: frozenset[str], program: bytes) -> Rights:
 
 
 def _permitted() -> int:
-    """The caller's own capabilities: more than it has, nobody can give."""
+    """The caller's own capabilities: it can't pass on more."""
     return next(int(line.split()[1], 16) for line in _lines("/proc/self/status") if line.startswith("CapPrm"))
 
 
@@ -60,7 +60,7 @@ def _lines(path: str) -> list[str]:
 
 
 def give_up(calls: Calls, rights: Rights, user: Identity) -> None:
-    """Become the user with no more than these rights. `lock` sees to it that no program gets them back."""
+    """Become the user with no more than these rights. `lock` makes sure that no program regains them."""
     process.drop_from_bounding_set(calls, rights.dropped)
     if rights.may_set_groups:
         groups = pack(f"{len(user.groups)}I", *user.groups)
@@ -72,7 +72,7 @@ def give_up(calls: Calls, rights: Rights, user: Identity) -> None:
 
 
 def lock(calls: Calls, rights: Rights) -> None:
-    """No new privileges, and the filter. The last thing before exec; nothing for who keeps every right."""
+    """no_new_privs and the filter. The last step before exec; a no-op with every right."""
     if rights.seccomp:
         process.forbid_new_privileges(calls)
         process.set_seccomp_filter(calls, rights.seccomp)

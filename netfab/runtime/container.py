@@ -11,7 +11,7 @@ FIRST_DELAY = 0.1  # seconds before the first restart
 
 
 class Container:
-    """One container that runs or waits for its restart. Small: there may be thousands."""
+    """A container that runs or waits for its restart. Kept small: there may be thousands."""
 
     __slots__ = ("delay", "is_child", "name", "netns", "pidfd", "record", "restart", "since", "stopping")
 
@@ -19,6 +19,6 @@ class Container:
         self.name, self.restart, self.netns, self.record = name, restart, netns, known
         self.pidfd = -1
         self.is_child = True  # False: adopted from a supervisor that died
-        self.stopping = known.stopped  # its end is wanted: no policy applies
+        self.stopping = known.stopped  # it is to end: no policy applies
         self.delay = FIRST_DELAY
         self.since = time.monotonic()

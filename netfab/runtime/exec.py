@@ -68,7 +68,7 @@ _JOINED = (
 
 
 class _Wanted(NamedTuple):
-    """What is to be run, and where."""
+    """What to run, and where."""
 
     name: str
     argv: tuple[str, ...]
@@ -96,8 +96,8 @@ def run_in_container(
 ) -> int:
     """Run a command beside a container's own process; its exit status, 128 + n for a signal.
 
-    `user` and `workdir` None: the container's own. It is killed after `timeout` seconds, which is TIMED_OUT.
-    `detached`: 0 as soon as it runs, without streams and terminal; nobody waits for its end.
+    `user` and `workdir` None: the container's own. It is killed after `timeout` seconds; the status is
+    TIMED_OUT then. `detached`: 0 as soon as it runs, without streams and terminal; nobody waits for its end.
 
     Raises ContainerFailed (whose exit_code is 126 or 127) when it can't be run, NetfabError when the
     container isn't up.
@@ -107,7 +107,7 @@ def run_in_container(
     if not sealed.must_be_sealed():
         beside = partial(_run_beside, paths, wanted)
         return begin(name, partial(beside, OWN_STREAMS)) if detached else beside(streams)
-    silent = _is_null(streams.stdin)  # now; where the helper was begun ahead, it may have been otherwise
+    silent = _is_null(streams.stdin)  # as it is now; a helper begun earlier may have had another
     hold_back_signals()
     found = helper.ask(streams, json.dumps([paths, wanted, silent, detached]).encode())
     with passing_signals(lambda number: _signal_helper(found.pid, number, terminal)):
@@ -119,12 +119,12 @@ def _is_null(fd: int) -> bool:
 
 
 def main(request: str, report: str) -> None:
-    """A helper's life: run what the caller asks for, from a sealed interpreter."""
+    """A helper's main function: run what the caller asks for, from a sealed interpreter."""
     die_with_parent()
     os.set_inheritable(int(report), False)
     with open(int(request), "rb") as pipe:
         asked = pipe.read()
-    if not asked or readable([int(report)], 0):  # our caller needed no helper, or is gone: nobody hears us
+    if not asked or readable([int(report)], 0):  # our caller needed no helper, or has exited
         os._exit(0)
     paths, words, silent, detached = json.loads(asked)
     wanted = _Wanted(*words)
@@ -134,7 +134,7 @@ def main(request: str, report: str) -> None:
     if detached:
         connect_to_nothing(0, 1, 2)
     if not wanted.terminal:
-        os.setsid()  # what signals its process group from inside must not reach the caller's
+        os.setsid()  # a signal to its process group from inside must not reach the caller's
     if detached and os.fork():
         os._exit(0)
     may_leave = wanted.terminal or detached
@@ -145,18 +145,18 @@ def main(request: str, report: str) -> None:
 
 
 def _signal_helper(child: int, number: int, terminal: bool) -> None:
-    """And what it runs, which is in its process group; an interrupt of our terminal is its own already."""
+    """Signal it and what it runs, its process group; an interrupt of our terminal reaches that by itself."""
     with suppress(ProcessLookupError):
-        if not terminal and os.getpgid(child) == child:  # else it has not begun
+        if not terminal and os.getpgid(child) == child:  # otherwise it has not begun
             os.killpg(child, number)
         elif not terminal or number != signal.SIGINT:
             os.kill(child, number)
 
 
 def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | None = None) -> int:
-    """What run_in_container does, from an interpreter that a guest can't write.
+    """The part of run_in_container that runs in an interpreter a guest can't write to.
 
-    `leave` is called when a person leaves the terminal; without one, as soon as the command runs.
+    `leave` is called when a person detaches from the terminal; without one, as soon as the command runs.
     """
     name = wanted.name
     found = status_of(paths, name)
@@ -187,7 +187,7 @@ def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | 
         at_once(join_cgroups, tuple(cgroups.join_paths(leaves)))
         yield "enter its namespaces"
         linux.setns(pidfd, _JOINED)
-        # Only children are in the process namespace. The cgroup namespace comes after the birth into its
+        # Only children are in the process namespace. The cgroup namespace is entered after the clone into its
         # cgroup, which the kernel may refuse from within (nsdelegate).
         if child := Clone(0, cgroup).make():
             _outlive(child)
@@ -222,7 +222,7 @@ def _run_beside(paths: Paths, wanted: _Wanted, streams: Streams, leave: Leave | 
 
 
 def _open_process(paths: Paths, name: str, pid: int) -> int:
-    """A descriptor of the container's process, which is still that one after it was opened."""
+    """A descriptor of the container's process, verified after opening."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -247,10 +247,10 @@ def run_in_namespace(
     streams: Streams = OWN_STREAMS,
     detached: bool = False,
 ) -> int:
-    """Run a command of the host in a node that has a network namespace and no process; its exit status.
+    """Run a command of the host in a node that has a network namespace but no process; its exit status.
 
-    `workdir` and `env` None: the caller's own. `detached` as in run_in_container. Raises
-    ContainerFailed when it can't be run.
+    `workdir` and `env` None: the caller's own. `detached` as in run_in_container. Raises ContainerFailed when
+    it can't be run.
     """
     shown = dict(os.environ if env is None else env)
 
@@ -265,7 +265,7 @@ def run_in_namespace(
         for source, target in ((hosts_file, "/etc/hosts"), (resolv_conf, "/etc/resolv.conf")):
             if source and os.path.exists(target):
                 linux.mount(source, os.path.realpath(target), flags=linux.MS_BIND)
-        with suppress(OSError):  # refused where our own /sys is not whole; /sys/class/net is then the host's
+        with suppress(OSError):  # refused if our own /sys is partly masked; /sys/class/net is then the host's
             linux.mount("sysfs", "/sys", "sysfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         if workdir is not None:
             yield "enter its working directory"
@@ -276,13 +276,13 @@ def run_in_namespace(
         at_once(execute, argv, shown)
 
     if detached:
-        streams = OWN_STREAMS  # which lead nowhere then
+        streams = OWN_STREAMS  # /dev/null then
         return begin(hostname, lambda leave: run(hostname, enter, streams, leave=leave), netns)
     return run_on_terminal(hostname, enter, streams) if terminal else run(hostname, enter, streams)
 
 
 def _connect(streams: Streams, channel: Socket | None, opened: Callable[[], tuple[int, int]]) -> None:
-    """The streams become the command's; or one end of a new terminal, whose other one goes to our caller."""
+    """Make the streams the command's; or open a new terminal, and send its master to our caller."""
     if channel is None:
         at_once(connect_output, *streams)
         return
@@ -295,7 +295,7 @@ def _connect(streams: Streams, channel: Socket | None, opened: Callable[[], tupl
 
 
 def _outlive(child: int) -> None:
-    """Wait for the command, then end as it did. Signals to our process group are the command's, not ours."""
+    """Wait for the command, then exit as it did. Signals to our process group are for the command."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
     os.closerange(0, 1 << 16)

@@ -30,23 +30,23 @@ _CHUNK = 1 << 16
 _PASSED_ON = (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
 )  # fmt: skip
-_EARLY = 0.1  # seconds in which a log is looked at again and again: to end a watch costs up to 20 ms
-_GLANCE = 10  # ms between two looks
+_EARLY = 0.1  # seconds in which a log is polled: ending an inotify watch takes up to 20 ms
+_GLANCE = 10  # ms between two polls
 
 
 class Detached(Exception):
-    """The keys came that leave a program to itself."""
+    """The detach keys were typed."""
 
 
 class View(NamedTuple):
-    """What of a program somebody looks at, and by which descriptors."""
+    """What of a program is shown, and the descriptors used."""
 
-    stdin: int | None = 0  # None: nothing is passed on
+    stdin: int | None = 0  # None: no input is passed on
     stdout: int = 1
     stderr: int = 2
-    pipe: int = -1  # to where what is typed goes; of a terminal, that is asked for
+    pipe: int = -1  # where input is written; for a terminal, requested from the supervisor
     terminal: bool = False
-    heard: bool = True  # signals to who looks are the program's
+    heard: bool = True  # signals to the viewer are passed to the program
 
 
 NOTHING = View(None, -1, -1, heard=False)
@@ -55,7 +55,7 @@ NOTHING = View(None, -1, -1, heard=False)
 def pipe_to(paths: Paths, name: str) -> int:
     """The writing end of the pipe that a container will read from, before it is started.
 
-    As long as nobody reads, it has a reader: ourselves.
+    We hold the reading end open until the container does.
     """
     with suppress(FileExistsError):
         os.mkfifo(paths.stdin(name), 0o600)
@@ -64,23 +64,23 @@ def pipe_to(paths: Paths, name: str) -> int:
 
 @contextmanager
 def minding(paths: Paths, name: str) -> Iterator[None]:
-    """Whoever leaves this by an exception, or is killed within, leaves it to the supervisor to remove it."""
+    """If this context ends by an exception or a kill, the supervisor removes the container."""
     try:
         door = connect(paths)
-    except OSError:  # it has ended already, and nobody is there any more
+    except OSError:  # it has exited already
         yield
         return
     with door:
-        with suppress(ConnectionError):  # it ends at this moment
+        with suppress(ConnectionError):  # it is exiting
             _tell(door, {"verb": "mind", "name": name})
         yield
         with suppress(ConnectionError):
-            _answer(door)  # left unread, it would have the kernel drop what is said next
+            _answer(door)  # unread, it would make the kernel drop what is sent next
             _tell(door, {"verb": "mind", "name": ""})
 
 
 def _tell(door: Socket, request: dict[str, str]) -> None:
-    """Ask, and do not wait: it is heard before the end of who asks, be he killed."""
+    """Send without waiting for an answer: it is received even if the sender is killed."""
     door.send(json.dumps(request).encode())
 
 
@@ -94,20 +94,20 @@ def _ask(door: Socket, request: dict[str, str]) -> list[int]:
 
 
 def _terminal(paths: Paths, name: str) -> list[int]:
-    """The other end of a program's terminal; none where it has ended, be it with its supervisor."""
+    """The master of a program's terminal; none if the program or its supervisor has ended."""
     with suppress(OSError), connect(paths) as door:
         return _ask(door, {"verb": "terminal", "name": name})
     return []
 
 
 def look_at(paths: Paths, name: str, view: View) -> Status:
-    """Until the program is over; how it ended. Raises Detached; NetfabError where it is removed meanwhile."""
+    """Show it until it is over; how it ended. Raises Detached; NetfabError if it is removed meanwhile."""
     with _Look(paths, name, view) as look, look.prepared():
         return look.until_over()
 
 
 class _Look:
-    """What is read, and how far."""
+    """What is read, and up to which offset."""
 
     def __init__(self, paths: Paths, name: str, view: View) -> None:
         self._paths, self._name, self._view = paths, name, view
@@ -129,7 +129,7 @@ class _Look:
 
     @contextmanager
     def prepared(self) -> Iterator[None]:
-        """With input, a terminal that is raw meanwhile, and signals that are passed on."""
+        """Input prepared: a terminal in raw mode meanwhile, and signals passed on."""
         stdin = self._view.stdin
         if not self._view.terminal:
             if stdin is not None:
@@ -147,7 +147,7 @@ class _Look:
 
     @contextmanager
     def _hearing(self, numbers: Iterable[signal.Signals]) -> Iterator[None]:
-        """Signals become bytes of a pipe, but for those that are ignored."""
+        """Signals become bytes on a pipe, except ignored ones."""
         self._signals, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
         woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False) if heard else -1
@@ -163,9 +163,9 @@ class _Look:
             os.close(write)
 
     def until_over(self) -> Status:
-        """Copy both ways until it has ended and all that it wrote is shown."""
+        """Copy both ways until it has ended and all its output is shown."""
         while True:
-            found = self._status()  # first whether it is over: nothing is written after that
+            found = self._status()  # first check whether it is over: nothing is written after that
             self._copy()
             if found.over:
                 return found
@@ -173,7 +173,7 @@ class _Look:
                 with door:
                     self._wait(door.fileno())
                     _hear(door)
-                if not self._status().over:  # nobody knows yet: it has just been killed, or its disk is full
+                if not self._status().over:  # not recorded yet: it has just been killed, or the disk is full
                     rest(_GLANCE / 1000, [self._signals])
 
     def _status(self) -> Status:
@@ -187,11 +187,11 @@ class _Look:
             output.copy()
 
     def _asked(self) -> Socket | None:
-        """Where the supervisor will say that it is over; None where it may be, for there is no supervisor."""
+        """Where the supervisor reports its end; None if it may be over, since there is no supervisor."""
         try:
             door = connect(self._paths)
         except OSError:
-            if not self._status().over:  # it was killed: its successor will know
+            if not self._status().over:  # the supervisor was killed: its successor will know
                 client.ensure_supervisor(self._paths)
             return None
         with suppress(ConnectionError):
@@ -199,7 +199,7 @@ class _Look:
         return door
 
     def _wait(self, door: int) -> None:
-        """Until it may be over; meanwhile pass on what comes."""
+        """Wait until it may be over; meanwhile pass on input and output."""
         while True:
             ready = self._ready(door)
             if self._signals in ready:
@@ -215,7 +215,7 @@ class _Look:
                 return
 
     def _ready(self, door: int) -> set[int]:
-        """Descriptors at which there is something, or where something may have been written: soon none."""
+        """Descriptors that are readable, or that may be: returns soon if there are none."""
         poll = select.poll()
         for fd in (door, self._signals):
             poll.register(fd, select.POLLIN)
@@ -231,9 +231,9 @@ class _Look:
     def _watch(self) -> None:
         self._logs = files.watch_init()
         for output in self._outputs:
-            with suppress(FileNotFoundError):  # it is removed, which its status will say
+            with suppress(FileNotFoundError):  # it was removed, as its status will tell
                 files.watch(self._logs, output.path, files.IN_MODIFY)
-        self._copy()  # what was written since we looked last
+        self._copy()  # what was written since the last look
 
     def _pass_on(self, number: int) -> None:
         if number == signal.SIGWINCH:
@@ -242,18 +242,18 @@ class _Look:
         with suppress(NetfabError):  # it has just ended
             pid = self._status().pid
             if pid and not handles(pid, number):
-                number = signal.SIGKILL  # the kernel drops what a process 1 does not handle
+                number = signal.SIGKILL  # the kernel drops signals that a process 1 does not handle
             client.send_signal(self._paths, [self._name], number)
 
     def _resize(self) -> None:
-        """The program's terminal has the size of ours; where ours is none, or that one is gone, let it be."""
+        """Give the program's terminal the size of ours; no-op if ours is none, or that one is gone."""
         if self._terminal != -1:
             with suppress(OSError):
                 tty.copy_size(self._view.stdout, self._terminal)
 
 
 def _hear(door: Socket) -> None:
-    """What a supervisor says at the end of a wait; nothing where it was killed. Raises RuntimeFailed."""
+    """The supervisor's answer at the end of a wait; none if it was killed. Raises RuntimeFailed."""
     with suppress(ConnectionError):
         if answer := door.recv(MESSAGE_LIMIT):
             client.read_answer(answer)
@@ -267,7 +267,7 @@ class _Output:
         self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def copy(self) -> None:
-        """What was written since. Raises BrokenPipeError."""
+        """Write what is new. Raises BrokenPipeError."""
         while True:
             start = next_byte(self.fd, self._offset)
             data = os.pread(self.fd, _CHUNK, start)
@@ -278,7 +278,7 @@ class _Output:
 
 
 def _outputs(shown: Iterable[tuple[str, int]]) -> Iterator[_Output]:
-    """Of the logs that somebody looks at, those that there are."""
+    """The logs among those shown that exist."""
     for path, to in shown:
         if to != -1:
             with suppress(FileNotFoundError):
@@ -286,7 +286,7 @@ def _outputs(shown: Iterable[tuple[str, int]]) -> Iterator[_Output]:
 
 
 class _Input:
-    """From what is typed to the program; what it does not read yet waits, and so does who types."""
+    """Copies input to the program; while the program does not read, input waits, and so does its writer."""
 
     def __init__(self, source: int, to: int, keys: tty.Keys | None = None) -> None:
         self._source, self._to, self._keys = source, to, keys
@@ -294,7 +294,7 @@ class _Input:
         self._waiting = b""
 
     def register(self, poll: select.poll) -> None:
-        """What to wait for."""
+        """What to poll for."""
         if self._waiting:
             poll.register(self._to, select.POLLOUT)
         else:
@@ -311,12 +311,12 @@ class _Input:
             self._waiting = self._waiting[os.write(self._to, self._waiting) :] if self._waiting else b""
         except BlockingIOError:
             return False
-        except OSError:  # nobody reads any more
+        except OSError:  # no reader is left
             return True
         if self._keys is not None and self._keys.complete and not self._waiting:
             raise Detached
         return False
 
     def close(self) -> None:
-        """There is nothing more to pass on."""
+        """There is no more input."""
         os.close(self._to)

@@ -15,14 +15,14 @@ from netfab.errors import NetfabError, Unsupported
 from netfab.runtime.cgroups import Hierarchies, Leaf, existing_leaves, make
 from netfab.system.rest import rest
 
-_PATIENCE = 10.0  # seconds, runc's: one that waits for a disk, or for a processor, halts only after that
-_GLANCE = 0.001  # seconds between two looks at v1's freezer, which tells nobody
+_PATIENCE = 10.0  # seconds, runc's: a process that waits for a disk or a processor freezes only after that
+_GLANCE = 0.001  # seconds between two polls of v1's freezer, which sends no events
 
 
 def freeze(name: str, pid: int, hierarchies: Hierarchies) -> None:
-    """Halt them; on return none of them runs. `pid`: the container's first process.
+    """Freeze all of its processes; on return none runs. `pid`: the container's first process.
 
-    Raises NetfabError where one does not halt (all go on then), Unsupported where nothing can freeze them.
+    Raises NetfabError if one does not freeze (all are thawed then), Unsupported if nothing can freeze them.
     """
     leaf = _leaf(name, hierarchies) or _new_leaf(name, pid, hierarchies)
     frozen = _freeze_v1(leaf) if leaf.controllers else _freeze_v2(leaf)
@@ -32,30 +32,30 @@ def freeze(name: str, pid: int, hierarchies: Hierarchies) -> None:
 
 
 def thaw(name: str, hierarchies: Hierarchies) -> None:
-    """Let them go on."""
+    """Thaw them."""
     if leaf := _leaf(name, hierarchies):
         file, word = ("freezer.state", "THAWED") if leaf.controllers else ("cgroup.freeze", "0")
         _write(leaf, file, word)
 
 
 def thaw_all(hierarchies: Hierarchies) -> None:
-    """Let everybody in the caller's process namespace go on.
+    """Thaw every process in the caller's process namespace.
 
-    Whom version 1 halts can't be killed, not even with his namespace, whose process 1 waits for him.
+    A process frozen by v1 can't be killed, not even with its namespace, whose process 1 waits for it.
     """
     if "freezer" in hierarchies.v1:
-        from glob import glob  # which a supervisor has no need of, nor the room for
+        from glob import glob  # a supervisor needs it not and has no memory to spare
 
         point, controllers = hierarchies.v1["freezer"]
         for path in glob(f"{point}/netfab/*/*/"):
             leaf = Leaf(path, controllers)
-            with suppress(FileNotFoundError):  # ended meanwhile
-                if _read(leaf, "cgroup.procs"):  # of which others' sandboxes show none
+            with suppress(FileNotFoundError):  # gone meanwhile
+                if _read(leaf, "cgroup.procs"):  # leaves of other sandboxes list none
                     _write(leaf, "freezer.state", "THAWED")
 
 
 def _leaf(name: str, hierarchies: Hierarchies) -> Leaf | None:
-    """That which is frozen: of v2, or of the freezer's own hierarchy."""
+    """The leaf to freeze: v2's, or the one in the freezer's own hierarchy."""
     leaves = existing_leaves(name, hierarchies)
     return next((leaf for leaf in leaves if not leaf.controllers or "freezer" in leaf.controllers), None)
 
@@ -77,17 +77,17 @@ def _new_leaf(name: str, pid: int, hierarchies: Hierarchies) -> Leaf:
 
 
 def _processes_beside(pid: int) -> set[str]:
-    """Every process in the process namespace of this one: a container can't make another (seccomp.py)."""
+    """Every process in this one's process namespace: a container can't make another (seccomp.py)."""
     wanted, found = os.stat(f"/proc/{pid}/ns/pid").st_ino, set()
     for number in filter(str.isdecimal, os.listdir("/proc")):
-        with suppress(OSError):  # gone; or it has rights that we lack, and so none of a container
+        with suppress(OSError):  # gone; or more privileged than we are, and so not a container's
             if os.stat(f"/proc/{number}/ns/pid").st_ino == wanted:
                 found.add(number)
     return found
 
 
 def _freeze_v2(leaf: Leaf) -> bool:
-    """cgroups(7): cgroup.events says `frozen 1`, and wakes who polls for POLLPRI, when all have halted."""
+    """cgroups(7): cgroup.events says `frozen 1`, and wakes pollers (POLLPRI), once all have stopped."""
     deadline = time.monotonic() + _PATIENCE
     with open(f"{leaf.path}/cgroup.events", encoding="utf-8") as events:
         poll = select.poll()
@@ -103,12 +103,12 @@ def _freeze_v2(leaf: Leaf) -> bool:
 
 
 def _freeze_v1(leaf: Leaf) -> bool:
-    """freezer-subsystem.rst: the state is FREEZING until all have halted, and reading it looks again."""
+    """freezer-subsystem.rst: the state is FREEZING until all have stopped, and reading it updates it."""
     deadline = time.monotonic() + _PATIENCE
     while _read(leaf, "freezer.state") != "FROZEN\n":
         if time.monotonic() > deadline:
             return False
-        _write(leaf, "freezer.state", "FROZEN")  # again, for those that were born meanwhile
+        _write(leaf, "freezer.state", "FROZEN")  # again, for processes forked meanwhile
         rest(_GLANCE)
     return True
 

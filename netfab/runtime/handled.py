@@ -10,22 +10,22 @@ from netfab.system.proc import stat_fields, text_of
 from netfab.system.rest import rest
 
 _WAITS = {"x86_64": "128", "aarch64": "137"}.get(os.uname().machine, "")  # rt_sigtimedwait, asm/unistd.h
-_RUNS = "running"  # or has been woken and waits for a processor
-_BUSY = 2  # clock ticks of a processor: who is woken by the clock waits again long before
+_RUNS = "running"  # or is runnable
+_BUSY = 2  # clock ticks of processor time: a process woken by a timer waits again long before
 _PATIENCE = 1.0  # seconds
-_GLANCE = 0.001  # seconds between two looks at one that runs
+_GLANCE = 0.001  # seconds between two looks at a running one
 
 
 def handles(pid: int, number: int) -> bool:
-    """Whether it handles the signal, blocks it, or waits for signals; False when it is gone."""
+    """Whether it handles the signal, blocks it, or waits for signals; False if it is gone."""
     return bool(handling({pid: number}))
 
 
 def handling(signals: Mapping[int, int]) -> set[int]:
-    """Those of these processes that handle the signal that is named with each, as `handles` says of one.
+    """Those of these processes that handle the signal given with each, in the sense of `handles`.
 
-    proc_pid_status(5). What tini waits for by sigtimedwait(2) is shown as blocked only in between. It wakes
-    every second, so one that runs may be on its way there: only one that goes on running is not. That takes
+    proc_pid_status(5). What tini waits for with sigtimedwait(2) shows as blocked only in between. It wakes
+    every second, so a running process may be on its way there: only one that keeps running is not. That takes
     a while, so all are looked at together.
     """
     found, until = set(), time.monotonic() + _PATIENCE
@@ -43,7 +43,7 @@ def handling(signals: Mapping[int, int]) -> set[int]:
 
 
 def _answer(pid: int, number: int) -> bool | None:
-    """None: it runs, or did so while it was looked at."""
+    """None: it is running, or ran while it was looked at."""
     try:
         before = _status(pid)
         if any(mask & 1 << (number - 1) for mask in _noticed(before)):
@@ -57,7 +57,7 @@ def _answer(pid: int, number: int) -> bool | None:
 
 
 def _status(pid: int) -> str:
-    """Its masks, and at the end how often it has given its processor away."""
+    """Its signal masks, and last its count of voluntary context switches."""
     text = text_of(f"/proc/{pid}/status")
     return text[text.find("SigQ:") :]
 
@@ -68,13 +68,13 @@ def _noticed(status: str) -> Iterator[int]:
 
 
 def _system_call(pid: int) -> str:
-    """The number of the one that it is in; _RUNS; "" where that is not for us to know."""
+    """The number of its current system call; _RUNS; "" if we may not know it."""
     try:
         return text_of(f"/proc/{pid}/syscall").split()[0]
-    except PermissionError:  # of another user's process, or where ptrace is restricted
+    except PermissionError:  # another user's process, or ptrace is restricted
         return ""
 
 
 def _ticks(pid: int) -> int:
-    """Of a processor, that it has had; 0 when it is gone."""
+    """Its processor time in clock ticks; 0 if it is gone."""
     return sum(map(int, stat_fields(pid)[11:13]))

@@ -17,24 +17,24 @@ from netfab.tuples import NamedTuple
 
 
 class Helper(NamedTuple):
-    """One that waits."""
+    """A helper that waits."""
 
     pid: int
-    request: int  # pipe on which it is told what to run
-    listen: int  # pipe on which it says what went wrong
+    request: int  # pipe on which it receives what to run
+    listen: int  # pipe on which it reports failures
 
 
 _begun: list[Helper] = []
 
 
 def begin() -> None:
-    """Have one with our streams start beside us."""
+    """Start one beside us, with our streams."""
     if sealed.must_be_sealed():
         _begun.append(_forked(OWN_STREAMS))
 
 
 def dismiss() -> None:
-    """End those that were begun and never asked."""
+    """Stop those that were begun and never used."""
     while _begun:
         begun = _begun.pop()
         os.kill(begun.pid, signal.SIGKILL)
@@ -44,9 +44,9 @@ def dismiss() -> None:
 
 
 def ask(streams: Streams, request: bytes) -> Helper:
-    """One that was begun, or another, which has been told what to run."""
+    """A helper that was begun, or a new one, that has received what to run."""
     found = _begun.pop() if _begun and streams == OWN_STREAMS else _forked(streams)
-    if not _told(found, request):  # it was killed before, or can't begin, which the next one will say
+    if not _told(found, request):  # it was killed before, or can't start, which the next one will report
         os.close(found.listen)
         os.waitpid(found.pid, 0)
         found = _forked(streams)
@@ -75,7 +75,7 @@ def _forked(streams: Streams) -> Helper:
 
 def _become(request: int, report: int, streams: Streams) -> NoReturn:
     try:
-        # An interrupt is meant for the command, which has its own handling of it.
+        # An interrupt is for the command, which handles it in its own way.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number, fd in enumerate(streams):
             os.dup2(fd, number)

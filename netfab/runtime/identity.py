@@ -13,11 +13,11 @@ from netfab.system.mounts import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, open_be
 from netfab.tuples import NamedTuple
 
 _LIMIT = 1 << 20  # bytes read of either file
-_NOBODY = 0xFFFFFFFF  # no user or group: setresuid(2) takes it for "stay who you are", which is root
+_NOBODY = 0xFFFFFFFF  # no user or group: setresuid(2) reads it as "keep the current one", which is root
 
 
 class Identity(NamedTuple):
-    """The numbers of a user."""
+    """The numeric ids of a user."""
 
     uid: int = 0
     gid: int = 0
@@ -26,14 +26,14 @@ class Identity(NamedTuple):
 
 
 def identify(root: int, user: str) -> Identity:
-    """Look a user up below the root. Raises OSError(EINVAL) for a name that isn't there."""
+    """Look up a user below the root. Raises OSError(EINVAL) for an unknown name."""
     if not user:
         return Identity()
     return parse_identity(user, _read(root, "etc/passwd"), _read(root, "etc/group"))
 
 
 def parse_identity(user: str, passwd: str, group: str) -> Identity:
-    """passwd(5) and group(5). A number needs no entry; without a group it is the entry's, or 0."""
+    """passwd(5) and group(5). A numeric id needs no entry; the default group is the entry's, or 0."""
     name, _, group_name = user.partition(":")
     rows = [
         row

@@ -15,13 +15,13 @@ from contextlib import suppress
 
 _FIRST = 1  # process
 _LIMITS = 16  # RLIM_NLIMITS, asm-generic/resource.h
-# What systemd gives to services: it raises its own, and a program that goes over all descriptors suffers.
+# systemd's default for services: its own is higher, and programs that loop over all descriptors suffer.
 _OPEN_FILES = 1024, 524288
 _OOM = "/proc/{}/oom_score_adj"
 
 
 def let_go() -> None:
-    """Have nothing of these of our caller any more."""
+    """Reset these of our caller's attributes."""
     for limit in range(_LIMITS):
         with suppress(OSError):
             _reset(limit)
@@ -55,7 +55,7 @@ def _reset(limit: int) -> None:
         soft, hard = _least(soft, _OPEN_FILES[0]), _least(hard, _OPEN_FILES[1])
     try:
         resource.setrlimit(limit, (soft, hard))
-    except ValueError:  # it is above ours, which needs CAP_SYS_RESOURCE
+    except ValueError:  # above our hard limit, which needs CAP_SYS_RESOURCE
         most = resource.getrlimit(limit)[1]
         resource.setrlimit(limit, (_least(soft, most), _least(hard, most)))
 

@@ -17,7 +17,7 @@ from netfab.runtime.spec import INIT_PROGRAMS, Spec, capabilities_of
 
 
 class Launcher:
-    """Holds what all containers of a fabric share."""
+    """What all containers of a fabric share at their start."""
 
     def __init__(self, paths: Paths, layers: Layers, open_files: tuple[int, int]) -> None:
         self._paths, self._layers = paths, layers
@@ -56,7 +56,7 @@ class Launcher:
         )
 
     def close(self) -> None:
-        """There is nothing more to launch."""
+        """Release all: no more launches."""
         cgroups.remove_group(self.hierarchies)
 
     def _rights_of(self, names: frozenset[str]) -> Rights:
@@ -66,14 +66,14 @@ class Launcher:
 
 
 def _pipe(path: str) -> str:
-    """Made by whoever comes first, the writer or we; pipes of earlier starts are as good."""
+    """Made by the writer or by us, whoever comes first; pipes of earlier starts are reused."""
     with suppress(FileExistsError):
         os.mkfifo(path, 0o600)
     return path
 
 
 def _init_program() -> str:
-    """One that is linked statically: it runs on any root. Raises Unsupported."""
+    """A statically linked one: it runs on any root. Raises Unsupported."""
     for path in INIT_PROGRAMS:
         if os.access(path, os.X_OK):
             return path
@@ -84,7 +84,7 @@ def _init_program() -> str:
 
 
 def raise_open_files() -> tuple[int, int]:
-    """Allow this process all descriptors that it may have: it needs two per container. The limits before."""
+    """Raise RLIMIT_NOFILE to the hard limit: a container takes two descriptors. Returns the old limits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return soft, hard

@@ -36,12 +36,12 @@ _READ_ONLY = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXE
 _WELL_KNOWN_KEYS = ("ssh_host_rsa_key", "ssh_host_ecdsa_key", "ssh_host_ed25519_key")
 
 # Other file systems of the host that `image: host` also shows, each by an overlay of its own: overlayfs does
-# not look into what is mounted on its lower directory.
+# not show mounts on its lower directory.
 _SHOWN_FILESYSTEMS = frozenset(["bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "xfs", "zfs"])
 
 
 class Part(NamedTuple):
-    """One overlay: what lies below, topmost first, and its place in the root (relative; "": the root)."""
+    """An overlay: lower directories, topmost first, and its path in the root (relative; "": the root)."""
 
     lower: tuple[str, ...]
     target: str
@@ -53,21 +53,21 @@ class Part(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """What every container of a supervisor can be stacked from."""
+    """The layers that containers of a supervisor are stacked from."""
 
     host: tuple[Part, ...]
     host_links: tuple[tuple[str, str], ...]  # top-level symlinks to make, where the root is no overlay
     directory_base: str
     root: str  # where a container attaches its root, in its own mount namespace
-    empty: str  # an empty read-only directory, to mask others with
+    empty: str  # an empty read-only directory, to mask others
     initial_user_namespace: bool
-    masked_in_proc: tuple[tuple[str, bool], ...]  # what of these this kernel has; whether a directory
+    masked_in_proc: tuple[tuple[str, bool], ...]  # those that this kernel has; whether a directory
     masked_in_sys: tuple[tuple[str, bool], ...]
     read_only_in_proc: tuple[str, ...]
-    state: str  # below this directory images lie
+    state: str  # images lie below this directory
 
     def of(self, image: str) -> tuple[Part, ...]:
-        """`host`, as it is now (a disk may be unmounted and its directory gone); an id; a directory.
+        """The parts of `host` as it is now (a disk may be unmounted), of an image's id or of a directory.
 
         Raises FileNotFoundError for the id of an image that is not here.
         """
@@ -75,7 +75,7 @@ class Layers(NamedTuple):
             return tuple(part for part in self.host if os.path.isdir(part.lower[-1]))
         if not image.startswith("sha256:"):
             return (Part((self.directory_base, image), ""),)
-        from netfab.images.layout import image_of  # with `re`, a sixth of what a supervisor's start takes
+        from netfab.images.layout import image_of  # with `re`, a sixth of a supervisor's start-up time
 
         found = image_of(self.state, image)
         if found is None:
@@ -95,7 +95,7 @@ def make_layers(paths: Paths, scratch: str, initial_user_namespace: bool) -> Lay
     linux.mount("", empty, flags=linux.MS_BIND | linux.MS_REMOUNT | _READ_ONLY)
     _make_base(directory_base)
     _make_base(host_base)
-    # `trusted` attributes can't be set by any guest; in a user namespace they can't be set at all.
+    # No guest can set `trusted` attributes; in a user namespace they can't be set at all.
     _hide(host_base, (paths.run, paths.state), "trusted" if initial_user_namespace else "user")
     host, links = (
         (_host_parts(host_base, paths), ()) if initial_user_namespace else _top_directories(host_base)
@@ -149,7 +149,7 @@ def _hide(base: str, own_directories: tuple[str, ...], attributes: str) -> None:
 
 
 def _mirror_parents(base: str, path: str) -> None:
-    """Make the directories above `path`, with the owners and modes of the host's, over which they lie."""
+    """Make the directories above `path`, with the owners and modes of the host's that they cover."""
     parts = path.split("/")[1:-1]
     for end in range(1, len(parts) + 1):
         directory = "/" + "/".join(parts[:end])
@@ -161,8 +161,8 @@ def _mirror_parents(base: str, path: str) -> None:
 
 
 def _mirror(path: str, like: os.stat_result) -> None:
-    """The same owner and mode."""
-    with suppress(OSError):  # an owner who has no number in this user namespace: it stays ours
+    """Copy owner and mode."""
+    with suppress(OSError):  # the owner has no number in this user namespace: it stays ours
         os.chown(path, like.st_uid, like.st_gid)
     os.chmod(path, stat.S_IMODE(like.st_mode))
 
@@ -195,7 +195,7 @@ def _host_parts(base: str, paths: Paths) -> tuple[Part, ...]:
 
 
 def _top_directories(base: str) -> tuple[tuple[Part, ...], tuple[tuple[str, str], ...]]:
-    """In a user namespace `/` can't be a lower directory: what is mounted over must not be looked under."""
+    """In a user namespace `/` can't be a lower directory: that would reveal what mounts cover."""
     skipped = {"proc", "sys", "dev"}
     entries = [entry for entry in os.scandir("/") if entry.name not in skipped]
     links = tuple((entry.name, os.readlink(entry.path)) for entry in entries if entry.is_symlink())
@@ -203,7 +203,7 @@ def _top_directories(base: str) -> tuple[tuple[Part, ...], tuple[tuple[str, str]
 
 
 def _part(base: str, directory: str) -> Part:
-    """A directory of the host as an overlay of its own, below what the base hides in it."""
+    """A directory of the host as an overlay of its own, without what the base layer hides in it."""
     opaque = any(directory == hidden for hidden, _ in HIDDEN_DIRECTORIES)
     lower = (base + directory,) if os.path.isdir(base + directory) else ()
     if not opaque:
@@ -212,16 +212,16 @@ def _part(base: str, directory: str) -> Part:
 
 
 def prepare_private_layer(directory: str, parts: tuple[Part, ...]) -> None:
-    """An upper directory for each part, kept from one start to the next, and an empty work directory.
+    """An upper directory for each part, kept across starts, and an empty work directory.
 
-    The work directory is overlayfs's scratch paper, and with `volatile` it refuses one that was used before.
+    The work directory is overlayfs's scratch space, and with `volatile` it refuses a used one.
     """
     if not os.path.isdir(directory):
         os.makedirs(directory, mode=0o700)
-        # A guest's set-user-ID programs are not for the host's users.
+        # A guest's set-user-ID programs must not be within reach of the host's users.
         os.chmod(os.path.dirname(directory), 0o700)
     if parts[0].target:
-        os.makedirs(f"{directory}/top", exist_ok=True)  # the root itself, where it is no overlay
+        os.makedirs(f"{directory}/top", exist_ok=True)  # the root itself, if it is no overlay
     for part in parts:
         upper, work = part.private(directory)
         remove_tree(work)
@@ -239,6 +239,6 @@ def mount_points() -> list[tuple[str, str]]:
 
 
 def _unescaped(path: bytes) -> str:
-    """Space, tab, newline and backslash are written as three octal digits."""
+    """Decode space, tab, newline and backslash, which are written as three octal digits."""
     first, *rest = path.split(b"\\")
     return os.fsdecode(first + b"".join(bytes([int(piece[:3], 8)]) + piece[3:] for piece in rest))

@@ -20,8 +20,8 @@ from netfab.system.poll import readable
 from netfab.tuples import NamedTuple
 
 _CHUNK = 1 << 16
-_MOST = 4 * LOG_LIMIT  # bytes read back: a guest can make its log seem any length, ftruncate(2)
-_LONGEST_LINE = 1 << 20  # bytes; a longer one is told in parts while it is followed
+_MOST = 4 * LOG_LIMIT  # bytes read back: a guest can make its log look arbitrarily long, ftruncate(2)
+_LONGEST_LINE = 1 << 20  # bytes; longer ones are passed on in parts while following
 _CREDENTIALS = Struct("3i")  # struct ucred: the process, its user, its group; unix(7)
 
 
@@ -34,9 +34,9 @@ class Line(NamedTuple):
 
 
 def tail(paths: Paths, name: str, lines: int | None = None) -> list[bytes]:
-    """The last so many lines, None for all; of errors that are kept apart, behind the others.
+    """The last `count` lines, None for all; a separate error log's after the others.
 
-    Empty where there is no log.
+    Empty if there is no log.
     """
     found: list[bytes] = []
     for path in _logs_of(paths, name):
@@ -46,7 +46,7 @@ def tail(paths: Paths, name: str, lines: int | None = None) -> list[bytes]:
 
 
 def _logs_of(paths: Paths, name: str) -> tuple[str, str]:
-    """Where its logs are: none before it is first started, nor when it is removed, and mostly one."""
+    """Its logs: none before its first start and after its removal, usually one."""
     return paths.log(name), paths.errors(name)
 
 
@@ -68,16 +68,16 @@ def _last_lines(fd: int, lines: int | None) -> tuple[list[bytes], int]:
 
 
 def next_byte(fd: int, offset: int) -> int:
-    """The offset of the first byte from there on that was written: after the hole that rotation made."""
-    size = os.fstat(fd).st_size  # first: what is written from here on is behind it
+    """The offset of the first byte written from there on: after the hole that rotation made."""
+    size = os.fstat(fd).st_size  # first: later writes are behind it
     try:
         return os.lseek(fd, offset, os.SEEK_DATA)
-    except OSError:  # ENXIO: nothing but a hole, or nothing at all
+    except OSError:  # ENXIO: only a hole, or nothing at all
         return max(offset, size)
 
 
 def follow(containers: Iterable[tuple[Paths, str]], lines: int | None = None) -> Iterator[Line]:
-    """The last lines of each, then what is written, as it is; ends when all of these containers are over.
+    """The last lines of each, then new output as it is written; ends when all of these containers are over.
 
     They may be of several fabrics.
     """
@@ -91,7 +91,7 @@ def follow(containers: Iterable[tuple[Paths, str]], lines: int | None = None) ->
         for one in followed:
             yield from one.begin(lines)
         while followed:
-            # First whether it is over, then what it wrote: nothing is written after that.
+            # First check whether it is over, then read its output: nothing is written after that.
             over = [one for one in followed if one.is_over()]
             for one in followed:
                 yield from one.more()
@@ -102,7 +102,7 @@ def follow(containers: Iterable[tuple[Paths, str]], lines: int | None = None) ->
                 _wait(watch, followed)
     finally:
         os.close(watch)
-        for one in followed:  # nobody listens any more
+        for one in followed:  # the consumer has gone
             one.close()
 
 
@@ -119,22 +119,22 @@ class _Followed:
         self._fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
 
     def begin(self, lines: int | None) -> Iterator[Line]:
-        """The last lines that are there, all for None; `more` goes on behind them, also within one."""
+        """The last lines that are there, None for all; `more` continues after them, even within a line."""
         found, self._offset = _last_lines(self._fd, lines)
         if found and os.pread(self._fd, 1, self._offset - 1) != b"\n":
             self._partial = found.pop()
         yield from (Line(self._paths.fabric, self.name, text) for text in found)
 
     def is_over(self) -> bool:
-        """Whether it ended and will not be started again."""
+        """Whether it ended and will not be restarted."""
         status = status_of(self._paths, self.name)
         self.pid = status.pid if status else 0
         return status is None or status.over
 
     def open_end(self) -> int:
-        """What becomes readable at its process's end, or, where none runs, at that of who would start one.
+        """A descriptor that is readable when its process ends, or, if none runs, when the supervisor does.
 
-        Raises OSError where neither lives.
+        Raises OSError if neither is alive.
         """
         try:
             return os.pidfd_open(self.pid)
@@ -142,7 +142,7 @@ class _Followed:
             return _open_supervisor(self._paths)
 
     def more(self) -> Iterator[Line]:
-        """Whole lines that came since."""
+        """Whole lines written since."""
         while data := self._read():
             *whole, self._partial = (self._partial + data).split(b"\n")
             yield from (Line(self._paths.fabric, self.name, text) for text in whole)
@@ -157,20 +157,20 @@ class _Followed:
         return data
 
     def rest(self) -> Iterator[Line]:
-        """What came after the last newline. Nothing can be read afterwards."""
+        """What follows the last newline. Nothing can be read afterwards."""
         self.close()
         if self._partial:
             yield Line(self._paths.fabric, self.name, self._partial)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         os.close(self._fd)
 
 
 def _open_supervisor(paths: Paths) -> int:
-    """Its pidfd: a connection would keep it from ending as long as we are stopped. Raises OSError.
+    """Its pidfd: a connection would keep it from exiting while we are suspended. Raises OSError.
 
-    From another process namespace, in which it has no number, there is nothing but the connection.
+    From another process namespace, in which it has no process id, only the connection is left.
     """
     with connect(paths) as door:
         pid, _, _ = _CREDENTIALS.unpack(door.getsockopt(SOL_SOCKET, SO_PEERCRED, _CREDENTIALS.size))
@@ -178,7 +178,7 @@ def _open_supervisor(paths: Paths) -> int:
 
 
 def _wait(watch: int, followed: list[_Followed]) -> None:
-    """Until a log grows, a record changes, or who would write that has ended: then no record tells it."""
+    """Wait until a log grows, a record changes, or the supervisor, which would write that, ends."""
     ends: list[int] = []
     try:
         with suppress(OSError):  # one is over by now
@@ -188,5 +188,5 @@ def _wait(watch: int, followed: list[_Followed]) -> None:
     finally:
         for end in ends:
             os.close(end)
-    with suppress(BlockingIOError):  # it was an end
+    with suppress(BlockingIOError):  # its process ended
         os.read(watch, _CHUNK)
