@@ -18,23 +18,23 @@ from netfab.tuples import NamedTuple
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 18  # bytes
-_DEEPEST = 200  # directories within each other
+_DEEPEST = 200  # nesting depth of directories
 
 KINDS = (
-    "content",  # what is in a directory, without itself
+    "content",  # what is in a directory, without the directory itself
     "directory",
     "file",
-    "data",  # of the file before
+    "data",  # of the preceding file
     "link",
-    "other",  # is left out
+    "other",  # left out
 )
 
 
 class Part(NamedTuple):
-    """One of KINDS; what lies in a directory follows it."""
+    """One of KINDS; a directory is followed by its content."""
 
     kind: str
-    path: tuple[str, ...] = ()  # names, below what is copied
+    path: tuple[str, ...] = ()  # components, relative to what is copied
     mode: int = 0
     accessed: int = 0  # ns
     modified: int = 0
@@ -43,7 +43,7 @@ class Part(NamedTuple):
 
 
 def parts(source: Entry) -> Iterator[Part]:
-    """A file, a link, or a directory and all that is in it. Raises OSError, NetfabError."""
+    """A file, a link, or a directory with its content. Raises OSError, NetfabError."""
     if source.name == ".":
         yield Part("content")
         yield from _content(source.directory, ())
@@ -54,7 +54,7 @@ def parts(source: Entry) -> Iterator[Part]:
 def _content(directory: int, path: tuple[str, ...]) -> Iterator[Part]:
     if len(path) > _DEEPEST:
         raise NetfabError(f"more than {_DEEPEST} directories lie within each other")
-    listed = os.open(".", _DIRECTORY, dir_fd=directory)  # what is only O_PATH can't be listed
+    listed = os.open(".", _DIRECTORY, dir_fd=directory)  # an O_PATH descriptor can't be listed
     try:
         for name in sorted(os.listdir(listed)):
             yield from _entry(Entry(listed, name), (*path, name))
@@ -84,7 +84,7 @@ def _file(source: Entry, path: tuple[str, ...]) -> Iterator[Part]:
     opened = os.open(source.name, flags, dir_fd=source.directory)
     try:
         found = os.fstat(opened)
-        if not stat.S_ISREG(found.st_mode):  # it was swapped
+        if not stat.S_ISREG(found.st_mode):  # it was replaced meanwhile
             yield Part("other", (source.name,))
             return
         yield _described("file", path, found)
@@ -99,12 +99,12 @@ def _described(kind: str, path: tuple[str, ...], found: os.stat_result) -> Part:
 
 
 class Writer:
-    """Puts parts in place of what has their names. What was written stays when it ends in the middle."""
+    """Writes parts, replacing what has their names. A transfer that breaks off leaves what was written."""
 
     def __init__(self, target: Entry, owner: tuple[int, int] | None) -> None:
         """`owner` None: the caller."""
         self._target, self._owner = target, owner
-        self._directories: list[tuple[int, Part]] = []  # those that are being filled, from the outermost
+        self._directories: list[tuple[int, Part]] = []  # the open ones, outermost first
         self._file: tuple[int, Part] | None = None
         self.left_out: list[str] = []
 
@@ -120,7 +120,7 @@ class Writer:
             os.close(fd)
 
     def take(self, part: Part) -> None:
-        """The next one. Raises OSError; ValueError for what can't be the next one."""
+        """Write the next part. Raises OSError; ValueError for one that can't come next."""
         if part.kind == "data":
             self._write(part.data)
             return
@@ -142,13 +142,13 @@ class Writer:
             self._own(place)
 
     def finish(self) -> list[str]:
-        """After the last one: the names of what is no file, directory or link. Raises OSError."""
+        """After the last part: the names of what is no file, directory or link. Raises OSError."""
         self._finish_file()
         self._leave(0)
         return self.left_out
 
     def _place(self, path: tuple[str, ...]) -> Entry:
-        """Where a part goes: into the directory that came before it, or in the place of everything."""
+        """Where a part goes: into the current directory, or in place of everything."""
         if any(name in ("", ".", "..") or "/" in name for name in path):
             raise ValueError(f"{path} leads elsewhere")
         if len(path) > len(self._directories) or len(path) > _DEEPEST:
@@ -165,7 +165,7 @@ class Writer:
         self._directories.append((os.open(place.name, _DIRECTORY, dir_fd=place.directory), part))
 
     def _leave(self, depth: int) -> None:
-        """Directories that nothing more comes into get their mode and times."""
+        """Close the directories that are complete, and set their modes and times."""
         while len(self._directories) > depth:
             fd, part = self._directories.pop()
             try:
@@ -215,7 +215,7 @@ def _describe(fd: int, part: Part) -> None:
 
 
 def _make_way(place: Entry) -> None:
-    """Remove what has that name. Raises IsADirectoryError where that is a directory."""
+    """Remove what has that name. Raises IsADirectoryError if that is a directory."""
     try:
         os.unlink(place.name, dir_fd=place.directory)
     except FileNotFoundError:

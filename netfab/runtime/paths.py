@@ -20,7 +20,7 @@ SIMULATED_HOSTS = "/run/netfab-hosts"  # in a sandbox: the mounts of each, by it
 
 
 class Paths(NamedTuple):
-    """The paths of one fabric. `run` is lost at reboot, `state` is on disk."""
+    """The paths of one fabric. `run` is lost at reboot, `state` persists."""
 
     fabric: str
     run: str = RUN_DIRECTORY
@@ -43,30 +43,30 @@ class Paths(NamedTuple):
 
     @property
     def socket(self) -> str:
-        """The supervisor's door."""
+        """The supervisor's socket."""
         return f"{self.fabric_run}/supervisor.sock"
 
     @property
     def lock(self) -> str:
-        """Held as long as a supervisor lives."""
+        """Locked while a supervisor lives."""
         return f"{self.fabric_run}/supervisor.lock"
 
     @property
     def supervisor_log(self) -> str:
-        """The supervisor's last words."""
+        """The supervisor's log."""
         return f"{self.fabric_run}/supervisor.log"
 
     @property
     def ports(self) -> str:
-        """Which ports of the host the supervisor holds."""
+        """The host's ports that the supervisor holds."""
         return f"{self.fabric_run}/ports.json"
 
     def record(self, name: str) -> str:
-        """What became of a container."""
+        """A container's record."""
         return f"{self.records}/{name}/record.json"
 
     def spec(self, name: str) -> str:
-        """What was asked for."""
+        """A container's spec."""
         return f"{self.records}/{name}/spec.json"
 
     def stdin(self, name: str) -> str:
@@ -78,9 +78,9 @@ class Paths(NamedTuple):
         return f"{self.layers}/{name}"
 
     def log(self, name: str) -> str:
-        """What a container printed."""
+        """A container's output."""
         return f"{self.layers}/{name}/log"
 
     def errors(self, name: str) -> str:
-        """What a container printed to standard error, where that is kept apart."""
+        """A container's standard error, if it is logged separately."""
         return f"{self.layers}/{name}/errors"

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from netfab.runtime.cgroups import Hierarchies
     from netfab.runtime.container import Container
 
-    Write = Callable[[Container], None]  # its record
+    Write = Callable[[Container], None]  # writes its record
 
 
 def pause(container: Container, hierarchies: Hierarchies, write: Write) -> None:
-    """Halt each of its processes where it is. Raises NetfabError, OSError."""
+    """Freeze all of its processes. Raises NetfabError, OSError."""
     if container.record.paused:
         raise NetfabError(f"{container.name} is paused already")
     _refuse_stopping(container)
-    # The record says so first: a successor of this supervisor then knows what to undo.
+    # Recorded first: a later supervisor then knows what to undo.
     _mark(container, True, write)
     try:
         freezer.freeze(container.name, container.record.pid, hierarchies)
@@ -30,7 +30,7 @@ def pause(container: Container, hierarchies: Hierarchies, write: Write) -> None:
 
 
 def unpause(container: Container, hierarchies: Hierarchies, write: Write) -> None:
-    """Let its processes go on. Raises NetfabError, OSError."""
+    """Thaw its processes. Raises NetfabError, OSError."""
     if not container.record.paused:
         raise NetfabError(f"{container.name} is not paused")
     _refuse_stopping(container)
@@ -38,7 +38,7 @@ def unpause(container: Container, hierarchies: Hierarchies, write: Write) -> Non
 
 
 def thaw(container: Container, hierarchies: Hierarchies, write: Write) -> None:
-    """Let its processes go on, whatever else is to become of it."""
+    """Thaw its processes, whatever else is to happen to it."""
     freezer.thaw(container.name, hierarchies)
     _mark(container, False, write)
 

@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 
 
 def in_container(root: int, path: str, closing: ExitStack) -> Entry:
-    """A path of the container; its last part, which need not exist, is not followed. Raises OSError."""
+    """A path in the container; its last part need not exist, and is not followed. Raises OSError."""
     parent, name = _split(path)
     directory = open_below(root, parent.strip("/") or ".", os.O_PATH | os.O_DIRECTORY, IN_ROOT)
     closing.callback(os.close, directory)
@@ -30,7 +30,7 @@ def in_container(root: int, path: str, closing: ExitStack) -> Entry:
 
 
 def on_host(path: str, closing: ExitStack) -> Entry:
-    """A path of this host's, as it is anywhere. Raises OSError."""
+    """The same for a path of this host. Raises OSError."""
     parent, name = _split(path)
     directory = os.open(parent or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     closing.callback(os.close, directory)
@@ -38,12 +38,12 @@ def on_host(path: str, closing: ExitStack) -> Entry:
 
 
 def name_of(path: str) -> str:
-    """The last name of a path; "." where what is in a directory is meant."""
+    """The last component of a path; "." if a directory's content is meant."""
     return _split(path)[1]
 
 
 def _split(path: str) -> tuple[str, str]:
-    """A directory, and a name in it; `x/.`, `..` and `/` are directories whose content is meant."""
+    """A directory, and a name in it; `x/.`, `..` and `/` mean a directory's content."""
     stripped = path.rstrip("/")
     parent, _, name = stripped.rpartition("/")
     if name in ("", ".", ".."):
@@ -52,9 +52,9 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def place_in_container(root: int, path: str, name: str, closing: ExitStack) -> Entry:
-    """Where what has that name goes: into the path where that leads to a directory, else in its place.
+    """Where something of that name is put: into the path if it leads to a directory, else in its place.
 
-    Raises OSError; ValueError for what is no name.
+    Raises OSError; ValueError for an invalid name.
     """
     _refuse_path(name)
     try:
@@ -81,6 +81,6 @@ def place_on_host(path: str, name: str, closing: ExitStack) -> Entry:
 
 
 def _refuse_path(name: str) -> None:
-    """Raises ValueError where it may lead out of the directory that it is to be in."""
+    """Raises ValueError for a path that may lead out of its directory."""
     if name in ("", "..") or "/" in name:
         raise ValueError(f"{name!r} leads elsewhere")

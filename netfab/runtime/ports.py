@@ -27,7 +27,7 @@ _IP_FREEBIND, _IPV6_FREEBIND = 15, 78  # linux/in.h, linux/in6.h
 
 
 def bound(port: str) -> socket.socket:
-    """A socket that has the port for itself. Raises OSError, EADDRINUSE where somebody else has it."""
+    """A socket bound to the port exclusively. Raises OSError, EADDRINUSE if it is taken."""
     protocol, address, number = port.split("/")
     kind, ip_protocol = _KINDS[protocol]
     six = ":" in address
@@ -36,12 +36,12 @@ def bound(port: str) -> socket.socket:
         if six:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             made.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
-        else:  # an address that the host gets later is published, too
+        else:  # an address that the host gets later can be published, too
             made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        if kind == socket.SOCK_STREAM:  # connections that linger keep nobody from it, only listeners do
+        if kind == socket.SOCK_STREAM:  # connections in TIME_WAIT do not matter, only listeners do
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((address, int(number)))
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # from here on nobody shares it
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # from here on the port is not shared
     except OSError:
         made.close()
         raise
@@ -49,22 +49,22 @@ def bound(port: str) -> socket.socket:
 
 
 class HeldPorts:
-    """The sockets of one supervisor, and the file that says which they are."""
+    """The sockets of one supervisor, and the file that lists them."""
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._sockets: dict[str, socket.socket | None] = {}  # None: of a protocol that nobody here can bind
+        self._sockets: dict[str, socket.socket | None] = {}  # None: a protocol that can't be bound here
 
     def __bool__(self) -> bool:
         return bool(self._sockets)
 
     def adopt(self) -> None:
-        """Hold what a dead supervisor held, as far as nobody took it since."""
+        """Hold what a dead supervisor held, except for ports taken since."""
         with suppress(FileNotFoundError, ValueError):
             self.hold(_read(self._file))
 
     def hold(self, wanted: Iterable[str]) -> dict[str, int]:
-        """Let go of all others, then bind these. The errno for each that can't be had."""
+        """Close all others, then bind these. The errno for each port that can't be bound."""
         wanted, failed = set(wanted), {}
         for port in self._sockets.keys() - wanted:
             if (let_go := self._sockets.pop(port)) is not None:
@@ -73,7 +73,7 @@ class HeldPorts:
             try:
                 self._sockets[port] = bound(port)
             except OSError as error:
-                if error.errno == EPROTONOSUPPORT:  # a kernel without SCTP still passes it on to a node
+                if error.errno == EPROTONOSUPPORT:  # a kernel without SCTP still forwards it to a node
                     self._sockets[port] = None
                 else:
                     failed[port] = error.errno or EIO
@@ -82,7 +82,7 @@ class HeldPorts:
 
 
 def held(paths: Paths) -> tuple[str, ...] | None:
-    """What the supervisor holds, without asking it; None where there is nothing of held ports."""
+    """What the supervisor holds, read without asking it; None if no ports were ever held."""
     try:
         ports = _read(paths.ports)
     except (FileNotFoundError, NotADirectoryError):
@@ -93,7 +93,7 @@ def held(paths: Paths) -> tuple[str, ...] | None:
 
 
 def mark(paths: Paths) -> None:
-    """Say that there will be something of held ports, before there is: whatever happens, it is found."""
+    """Note that ports will be held, before they are: so they are found after a crash."""
     if not os.path.exists(paths.ports):
         os.makedirs(paths.fabric_run, mode=0o755, exist_ok=True)
         replace_file(paths.ports, "[]")

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _dup3, _read, _umask, _setns, _unshare, _sethostname, _setsid, _setrlimit = library(
     "dup3", "read", "umask", "setns", "unshare", "sethostname", "setsid", "setrlimit"
 )
-_INFINITE = (1 << 64) - 1  # RLIM_INFINITY, which Python has as -1
+_INFINITE = (1 << 64) - 1  # RLIM_INFINITY, -1 in Python
 
 Script = tuple[Calls, ...]  # run one after the other
 
@@ -57,15 +57,15 @@ _ROOT, *_ARGUMENTS = map(Register, range(2, RESERVED))
 _CHANNEL, _STDIN, _LOG, _ERRORS, _NETNS = range(len(_INHERITED))
 
 _FIRST = 3  # the first descriptor after the standard streams
-_MOST_KNOWN = 40  # pieces of scripts that are kept
-_MOST_CELLS = 1 << 14  # used by these; a new script has at least three times as many left
+_MOST_KNOWN = 40  # pieces of scripts to cache
+_MOST_CELLS = 1 << 14  # used by the cached pieces; a new script has at least three times as many left
 _NAME_LIMIT = 256  # bytes
 _PATH_LIMIT = 4096
 _VARIABLE = b"HOSTNAME="
 
 
 class Setup(NamedTuple):
-    """What decides which calls are in a process's script."""
+    """What determines the calls in a process's script."""
 
     spec: Spec
     parts: tuple[Part, ...]
@@ -89,7 +89,7 @@ class Arguments(NamedTuple):
     netns: int = -1
 
 
-Move = tuple[int, int, int]  # of memory: to and from which address, bytes
+Move = tuple[int, int, int]  # a copy in memory: to and from which address, bytes
 
 
 class Invocation(NamedTuple):
@@ -97,13 +97,13 @@ class Invocation(NamedTuple):
 
     steps: Iterator[str]
     cells: array[int]
-    numbers: array[int]  # for some of these
-    places: tuple[int, ...]  # addresses
+    numbers: array[int]  # for some of the arguments
+    places: tuple[int, ...]  # their addresses
     texts: tuple[array[int], ...]  # for these
-    channel: int  # its number in the child
+    channel: int  # its descriptor in the child
 
     def moves(self) -> list[Move]:
-        """What copies the arguments to where the calls read them; invalid once another script is written."""
+        """The copies that put arguments where the calls read them; invalid once another script is written."""
         cells, _ = self.cells.buffer_info()
         registers = cells + (RESERVED - len(_ARGUMENTS)) * self.cells.itemsize
         return [
@@ -113,15 +113,15 @@ class Invocation(NamedTuple):
 
 
 class Scripts:
-    """Writes the scripts of all containers of a supervisor."""
+    """Writes the scripts of all of a supervisor's containers."""
 
     def __init__(self, layers: Layers, open_files: tuple[int, int]) -> None:
-        """`open_files`: RLIMIT_NOFILE, for the supervisor has raised its own."""
+        """`open_files`: RLIMIT_NOFILE for containers, since the supervisor has raised its own."""
         self._layers, self._open_files = layers, open_files
         self._known: dict[tuple[object, ...], Calls] = {}
         self._cells = new_cells()
         self._places = reserve(len(_INHERITED) + rootfs.MOST_PLACES)
-        self._user = Identity()  # in a child: who its program is to run as
+        self._user = Identity()  # in a child: the user of its program
         self._memory = Calls()
         self._variable = self._memory.memory(_VARIABLE + bytes(_NAME_LIMIT))
         self._hostname = self._variable + len(_VARIABLE)
@@ -147,7 +147,7 @@ class Scripts:
         )
 
     def _once(self, write: Callable[[Calls, _Key], None], of: _Key, *deciding: object) -> Calls:
-        """That piece of the script, written once for all whose `deciding` (or `of`, without it) is equal."""
+        """That piece of the script, written once for all with an equal `deciding` (or `of`, without it)."""
         key = write.__name__, *(deciding or (of,))
         if key not in self._known:
             calls = Calls(self._cells)
@@ -247,7 +247,7 @@ class Scripts:
         master, slave = open_terminal(root, self._user.uid)
         way = Socket(fileno=channel)
         send_terminal(way, master)
-        way.detach()  # the channel stays open: it is needed again
+        way.detach()  # the channel stays open: it is used again
         control_by(slave)
         at_once(connect_output, slave, slave, slave)
 
@@ -260,7 +260,7 @@ class Scripts:
             calls.later(lambda: at_once(give_up, rights, self._user))
         else:
             give_up(calls, rights, Identity())
-        if spec.workdir != "/":  # the root, where it is already
+        if spec.workdir != "/":  # already in the root
             calls.later(enter_directory, spec.workdir)
         reset_signals(calls)
         calls.make(_umask, 0o022)
@@ -286,5 +286,5 @@ class Scripts:
 
 
 def _give_up(_: OSError) -> int:
-    """The supervisor died before it permitted this process to run: nobody knows of the process."""
+    """The supervisor died before it permitted this process to run: no record knows the process."""
     os._exit(127)

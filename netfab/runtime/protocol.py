@@ -12,8 +12,8 @@ MESSAGE_LIMIT = 1 << 17  # bytes; below the send buffer that Linux gives by defa
 NAME_LIMIT = 2000  # names in one request, to stay below that
 DESCRIPTOR_LIMIT = 200  # of one message; the kernel's own limit is 253 (SCM_MAX_FD)
 
-WORD = b"!"  # what a supervisor that is begun waits for
-READY, BUSY = b"\0+", b"\0-"  # its answers to that, as no text ends; BUSY: there is one already
+WORD = b"!"  # what a supervisor that was begun waits for
+READY, BUSY = b"\0+", b"\0-"  # its answers, which no error text ends with; BUSY: there is one already
 
 
 def describe(error: NetfabError) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def describe(error: NetfabError) -> dict[str, Any]:
 
 
 def error_from(name: str, described: dict[str, Any]) -> NetfabError:
-    """The inverse of describe, for that container."""
+    """The inverse of describe, as an error of that container."""
     if "step" in described:
         return ContainerFailed(name, described["step"], described["errno"], described["path"])
     return NetfabError(described["text"], hint=described["hint"])

@@ -23,15 +23,15 @@ from netfab.system import linux
 from netfab.system.rest import rest
 from netfab.tuples import NamedTuple
 
-_LINES = 20  # of output, that a failure shows
+_LINES = 20  # of output, shown with a failure
 _TRY = 5.0  # seconds that one connection or command may take
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25  # seconds
-LONG = 2.0  # seconds of waiting, after which it is said for what
+LONG = 2.0  # seconds of waiting before it is reported
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Probe(NamedTuple):
-    """What must hold: tcp (port), http (port, path), exec (argv) or log (regex), within so many seconds."""
+    """A condition: tcp (port), http (port, path), exec (argv) or log (regex), and its time limit in s."""
 
     kind: str
     port: int = 0
@@ -42,7 +42,7 @@ class Probe(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A node to wait for. `addresses` are its own: tried besides its loopback ones."""
+    """A node to wait for. `addresses`: its own, tried besides its loopback addresses."""
 
     name: str
     netns: int
@@ -64,16 +64,17 @@ def wait_ready(
     between: Callable[[], None] = _go_on,
     waiting_for: Callable[[str], None] = _say_nothing,
 ) -> None:
-    """Return when every probe of every node holds. Raises NotReady for the first node that fails.
+    """Return when every probe of every node succeeds. Raises NotReady for the first node that fails.
 
-    `between` is called before each pause; what it raises ends the wait. `waiting_for` is told, once, what a
-    longer wait is for.
+    `between` is called before each pause; an exception from it ends the wait. `waiting_for` is called once,
+    with what a longer wait is for.
     """
     silent = True
     begun, seconds = time.monotonic(), _FIRST_PAUSE
     waiting = [(node, probe, _check_of(paths, node, probe)) for node in nodes for probe in node.probes]
     while True:
-        # First how late it is, and how they are: who is late, or has ended, may have been ready before that.
+        # Check time and exits before the probes: a node that is late or has exited may have been ready
+        # before.
         waited = time.monotonic() - begun
         known = {node.name: status_of(paths, node.name) for node, _, _ in waiting}
         waiting = [(node, probe, check) for node, probe, check in waiting if not check()]
@@ -92,13 +93,13 @@ def wait_ready(
 
 @contextmanager
 def _alive(paths: Paths, names: Iterable[str]) -> Iterator[list[int]]:
-    """Descriptors that are readable when one of these programs ends; of those that run."""
+    """Descriptors that become readable when one of the running programs exits."""
     pidfds = []
     try:
         for name in names:
             status = status_of(paths, name)
             if status is not None and status.pid:
-                with suppress(OSError):  # it has just ended
+                with suppress(OSError):  # it has just exited
                     pidfds.append(os.pidfd_open(status.pid))
         yield pidfds
     finally:
@@ -176,7 +177,7 @@ def _succeeds(paths: Paths, name: str, argv: tuple[str, ...]) -> bool:
     try:
         silent = Streams(nowhere, nowhere, nowhere)
         return run_in_container(paths, name, argv, streams=silent, timeout=_TRY) == 0
-    except NetfabError:  # not up yet, or again
+    except NetfabError:  # not up yet, or restarting
         return False
     finally:
         os.close(nowhere)

@@ -30,17 +30,17 @@ class Record(NamedTuple):
     ended: float = 0.0
     restarts: int = 0
     error: str = ""  # why it could not be started
-    stopped: bool = False  # somebody ended it on purpose: no policy starts it again
+    stopped: bool = False  # it was stopped by a user: no policy restarts it
     paused: bool = False
 
     @property
     def lives(self) -> bool:
-        """Whether its process is still there, and still the same."""
+        """Whether its process is still alive, and the same one."""
         return bool(self.pid) and self.boot_id == boot_id() and start_ticks(self.pid) == self.start_ticks
 
 
 def read_record(path: str) -> Record | None:
-    """None where there is none, or where it isn't ours (an older or damaged file says nothing)."""
+    """None if there is none, or it can't be understood (older version, damaged)."""
     try:
         return Record(**json.loads(text_of(path)))
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
@@ -53,11 +53,11 @@ def write_record(path: str, record: Record) -> None:
 
 
 def read_spec(path: str) -> Spec:
-    """What was asked for. Raises FileNotFoundError."""
+    """The container's spec. Raises FileNotFoundError."""
     return Spec.from_json(text_of(path))
 
 
 def exit_code_of(wait_status: int) -> int:
-    """As a shell says it: 128 + n for a signal."""
+    """As a shell reports it: 128 + n for a signal."""
     code = os.waitstatus_to_exitcode(wait_status)
     return 128 - code if code < 0 else code

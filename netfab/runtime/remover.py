@@ -23,7 +23,7 @@ _BOOTSTRAP = (
 def start(paths: Paths, name: str, mounts: int) -> int:
     """Start the command in the mount namespace that is open as `mounts`; its process id.
 
-    The supervisor's own has no namespaces of nodes in it.
+    The supervisor's own mount namespace lacks the nodes' network namespaces.
     """
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     argv = [sys.executable, "-I", "-c", _BOOTSTRAP, package, paths.run, paths.state, name]
@@ -39,5 +39,5 @@ def start(paths: Paths, name: str, mounts: int) -> int:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether the command is over; it is a zombie no more then."""
+    """Whether the command has exited; reaps it."""
     return os.waitpid(pid, os.WNOHANG)[0] != 0

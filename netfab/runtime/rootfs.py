@@ -50,7 +50,7 @@ _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
 _KERNEL_MAGICS = (PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC)
 
 _LONGEST_OPTION = 255  # bytes; fsconfig(2)
-_DESCRIPTORS = "/proc/self/fd/"  # and a number of up to seven digits
+_DESCRIPTORS = "/proc/self/fd/"  # followed by a number of up to seven digits
 _MOST_AT_ONCE = _LONGEST_OPTION // (len(_DESCRIPTORS) + 8)  # lower directories that an option holds
 MOST_PLACES = 2 + _MOST_AT_ONCE
 
@@ -63,21 +63,21 @@ _openat, _dup3, _mkdirat, _mknodat, _symlinkat, _fchdir, _chdir, _umount = libra
 
 
 class Scratch(NamedTuple):
-    """Where a root is stacked."""
+    """Where a root is assembled."""
 
-    private: int  # address of the path of the directory that has the upper and work layers
-    places: range  # numbers of descriptors to name directories by
+    private: int  # address of the path of the directory that holds the upper and work layers
+    places: range  # descriptor numbers to open directories at
 
     @property
     def path(self) -> str:
-        """Of that directory."""
+        """The path at that address."""
         return os.fsdecode(ctypes.string_at(self.private))
 
 
 def mount_root(
     calls: Calls, root: Register, parts: tuple[Part, ...], layers: Layers, scratch: Scratch
 ) -> None:
-    """Stack the layers and attach them; `root` will be a descriptor of it."""
+    """Mount the layers and attach them; `root` will be a descriptor of the result."""
     if parts[0].target or len(parts[0].lower) > _MOST_AT_ONCE:
         calls.later(_mount_now, parts, layers, scratch, into=root)
         return
@@ -92,9 +92,10 @@ def mount_root(
 def _overlay(
     calls: Calls, part: Part, layers: Layers, scratch: Scratch, into: Register | None = None
 ) -> Register:
-    """`volatile`: nobody needs this layer after a crash, and without it every unmount syncs the whole disk.
+    """`volatile`: the layer need not survive a crash, and without it every unmount syncs the whole disk.
 
-    Directories go as /proc/self/fd/N: an option holds 255 bytes, and a colon in a path would need escapes.
+    Directories are passed as /proc/self/fd/N: an option holds 255 bytes, and a colon in a path would need
+    escapes.
     """
     above = calls.opened(_openat, AT_FDCWD, scratch.private, _DIRECTORY, path="its private layer")
     upper, work = part.private(".")
@@ -110,14 +111,14 @@ def _overlay(
 
 
 def _named(calls: Calls, directory: int | Register, path: str, place: int) -> str:
-    """The name that a directory has by its descriptor, which is put in that place."""
+    """The /proc name of a directory, which is opened at that descriptor number."""
     opened = calls.opened(_openat, directory, calls.text(path), _DIRECTORY, path=path)
     calls.make(_dup3, opened, place, os.O_CLOEXEC)
     return f"{_DESCRIPTORS}{place}"
 
 
 def _mount_now(parts: tuple[Part, ...], layers: Layers, scratch: Scratch) -> int:
-    """What the kernel's answers decide: a root without an overlay of its own, or with many layers."""
+    """For cases that depend on the kernel's answers: a root without an overlay of its own, or many layers."""
     if parts[0].target:
         return _mount_parts(parts, layers, scratch)
     root = _attach_root(_overlay_now(parts[0], layers, scratch), layers)
@@ -160,14 +161,14 @@ def _attach_where_allowed(part: Part, layers: Layers, scratch: Scratch, root: in
     try:
         mount = _overlay_now(part, layers, scratch)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # something is mounted below it: it stays empty
+        if error.errno != errno.EINVAL:  # there are mounts below it: it stays empty
             raise
         return
     _attach_now(mount, root, part)
 
 
 def _overlay_of_many(part: Part, layers: Layers, scratch: Scratch) -> int:
-    """An image's layers, more than an option holds: one by one, which kernels before 6.7 don't know."""
+    """Layers of an image that exceed one option: appended one by one, which needs Linux 6.7."""
     paths = (*part.lower, *part.private(scratch.path))
     fds = [os.open(path, _DIRECTORY) for path in paths]
     *lower, upper, work = (f"{_DESCRIPTORS}{fd}" for fd in fds)
@@ -189,9 +190,9 @@ def _overlay_of_many(part: Part, layers: Layers, scratch: Scratch) -> int:
 def mount_kernel_filesystems(
     calls: Calls, root: Register, layers: Layers, cgroup_mounts: tuple[tuple[str, str], ...]
 ) -> None:
-    """/dev, /proc and /sys, and what is masked or read-only in them.
+    """Mount /dev, /proc and /sys, and mask or protect paths in them.
 
-    Below these, names are the kernel's or our own, so mounts go there by name.
+    Names below these are the kernel's or our own, so mounts there go by name.
     """
     dev = _mount_on_directory(calls, root, "dev", "tmpfs", _SAFE, (("mode", "0755"), ("size", "64k")))
     _fill_dev(calls, dev, layers.initial_user_namespace)
@@ -232,7 +233,7 @@ def _make_and_open(calls: Calls, root: Register, name: str, refused: OSError) ->
 def _mount_in_new(
     calls: Calls, below: Register, name: str, fstype: str, attributes: int, options: Options = ()
 ) -> None:
-    """A new file system on a new directory of a file system that is our own."""
+    """A new file system on a new directory of a file system of ours."""
     calls.make(_mkdirat, below, calls.text(name), 0o755)
     attach_mount(calls, new_mount(calls, fstype, attributes, options), below, name)
 
@@ -241,7 +242,7 @@ def _fill_dev(calls: Calls, dev: Register, initial_user_namespace: bool) -> None
     for name, major, minor in DEVICES:
         if initial_user_namespace:
             calls.make(_mknodat, dev, calls.text(name), stat.S_IFCHR | 0o666, os.makedev(major, minor))
-        else:  # in a user namespace nobody makes devices: those of the host are shown
+        else:  # in a user namespace device nodes can't be made: the host's are bind-mounted
             calls.make(_openat, dev, calls.text(name), _NEW, 0o666)
             attach_mount(calls, clone_mount(calls, AT_FDCWD, f"/dev/{name}"), dev, name)
     for name, text in DEVICE_LINKS:
@@ -254,7 +255,7 @@ def _fill_dev(calls: Calls, dev: Register, initial_user_namespace: bool) -> None
 
 
 def _mount_cgroups(calls: Calls, sys: Register, mounts: tuple[tuple[str, str], ...]) -> None:
-    """(file system, v1 controllers) of each hierarchy to show; v2 alone has the whole place."""
+    """(file system, v1 controllers) of each hierarchy to show; v2 alone takes the whole of /sys/fs/cgroup."""
     if mounts == (("cgroup2", ""),):
         attach_mount(calls, new_mount(calls, "cgroup2", _READ_ONLY), sys, "fs/cgroup")
     elif mounts:
@@ -266,7 +267,7 @@ def _mount_cgroups(calls: Calls, sys: Register, mounts: tuple[tuple[str, str], .
 
 
 def bind_init(root: int, program: str) -> None:
-    """Show an init of the host's in /dev, which is our own."""
+    """Bind-mount an init of the host's in /dev, which is our own."""
     dev = open_below(root, "dev", os.O_PATH | os.O_DIRECTORY, STRICT)
     os.close(os.open(INIT, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o755, dir_fd=dev))
     mount = at_once(clone_mount, AT_FDCWD, program)
@@ -275,7 +276,7 @@ def bind_init(root: int, program: str) -> None:
 
 
 def make_read_only(root: int, parts: tuple[Part, ...]) -> None:
-    """The root and the host's other file systems below it; nothing that is mounted on them."""
+    """Make the root and the host's other file systems below it read-only; not what is mounted on them."""
     for target in ("", *(part.target for part in parts if part.target)):
         mount = open_below(root, target or ".", os.O_PATH, STRICT)
         try:
@@ -287,16 +288,16 @@ def make_read_only(root: int, parts: tuple[Part, ...]) -> None:
 
 
 def bind_name_file(calls: Calls, root: Register, source: int, target: str) -> None:
-    """A file of the host's for name resolution, whose path is at that address; containers may share it."""
+    """Bind a host's file for name resolution, whose path is at that address; containers may share it."""
     copy = clone_mount(calls, AT_FDCWD, source, recursive=True)
     restrict_mount(calls, copy, MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY)
-    # There as we made it, unless a program of the container has put something in its place.
+    # As we made it, unless a program of the container has replaced it.
     otherwise = partial(_place_instead, calls, root, target)
     attach_mount(calls, copy, note_open_below(calls, root, target, os.O_PATH, STRICT, otherwise))
 
 
 def bind(root: int, mount: Mount) -> None:
-    """Show a path of the host's. Raises OSError."""
+    """Bind-mount a path of the host. Raises OSError."""
     source = at_once(clone_mount, AT_FDCWD, mount.source, recursive=True)
     at_once(restrict_mount, source, MOUNT_ATTR_NODEV | (MOUNT_ATTR_RDONLY if mount.read_only else 0))
     target = _place(root, mount.target, _is_directory(source))
@@ -310,7 +311,7 @@ def _place_instead(calls: Calls, root: Register, target: str, _: OSError) -> int
 
 
 def _place(root: int, target: str, directory: bool) -> int:
-    """What to mount it on, made where it is missing."""
+    """The mount point, made if it is missing."""
     place = _open_or_make(root, target.strip("/"), directory)
     if _is_directory(place) != directory:
         raise OSError(errno.ENOTDIR if directory else errno.EISDIR, "not of one kind", target)
@@ -324,7 +325,7 @@ def _is_directory(fd: int) -> bool:
 
 
 def _open_or_make(root: int, path: str, directory: bool) -> int:
-    """O_PATH descriptor of a path in the root, made if it is missing; symlinks stay inside the root."""
+    """O_PATH descriptor of a path in the root, made if it is missing; symlinks stay within the root."""
     try:
         return open_below(root, path, os.O_PATH, IN_ROOT)
     except FileNotFoundError:
@@ -337,7 +338,7 @@ def _open_or_make(root: int, path: str, directory: bool) -> int:
 
 
 def write_files(root: int, spec: Spec) -> None:
-    """The spec's files, each in place of whatever has its name."""
+    """Write the spec's files, replacing what has their names."""
     for file in spec.files:
         parent = make_directories(root, os.path.dirname(file.path))
         _write(parent, os.path.basename(file.path), file.content, file.mode)
@@ -359,7 +360,7 @@ def _write(parent: int, name: str, content: str, mode: int) -> None:
 
 
 def enter_root(calls: Calls, root: Register) -> None:
-    """Make the root `/`, and let go of everything else that was mounted."""
+    """Make the root `/`, and detach everything else that was mounted."""
     calls.make(_fchdir, root)
     pivot_root(calls, ".", ".")
     calls.make(_umount, calls.text("."), linux.MNT_DETACH)

@@ -15,7 +15,7 @@ _BLOCK = 512  # of st_blocks
 
 
 def trim(path: str, limit: int = LOG_LIMIT) -> None:
-    """Give back all but the last half of the limit, once a log takes more than the limit on disk.
+    """Punch a hole below the last half of the limit, once a log takes more than the limit on disk.
 
     Raises OSError.
     """
@@ -25,7 +25,7 @@ def trim(path: str, limit: int = LOG_LIMIT) -> None:
         return
     if found.st_blocks * _BLOCK <= limit:
         return
-    # Not waited for: a guest that has a lease on it keeps whoever opens it for 45 s; fcntl(2).
+    # Non-blocking: a guest's lease on it would delay open by 45 s; fcntl(2).
     fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         punch_hole(fd, found.st_size - limit // 2)

@@ -22,7 +22,7 @@ _BOOTSTRAP = (
 
 
 def must_be_sealed() -> bool:
-    """Whether this process could be written by way of /proc/self/exe.
+    """Whether our interpreter could be written through /proc/self/exe.
 
     In a user namespace a guest's root is an ordinary user of the host, who may write no more than that user.
     """
@@ -30,20 +30,20 @@ def must_be_sealed() -> bool:
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command line of `main` in a module here; it sees the standard library and netfab only."""
+    """The command line for `main` of a module here; only the standard library and netfab are on its path."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return [sys.executable, "-I", "-S", "-c", _BOOTSTRAP.format(module), package, *arguments]
 
 
 def execute(argv: Sequence[str]) -> NoReturn:
-    """Run that in place of this process, sealed where it must be, without environment. Raises OSError."""
+    """exec that, sealed if necessary, with an empty environment. Raises OSError."""
     if must_be_sealed():
         _mount_read_only()
     os.execve(argv[0], list(argv), {})
 
 
 def _mount_read_only() -> None:
-    """In a mount namespace of our own: the interpreter, over itself."""
+    """Bind the interpreter read-only over itself, in a mount namespace of our own."""
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("", "/", flags=linux.MS_REC | linux.MS_SLAVE)
     interpreter = os.path.realpath(sys.executable)

@@ -23,7 +23,7 @@ ALLOW = 0x7FFF0000  # linux/seccomp.h
 KILL_PROCESS = 0x80000000
 ERRNO = 0x00050000
 
-HIGHEST_KNOWN = 462  # mseal, Linux 6.10: what came later was not looked at, so it "does not exist"
+HIGHEST_KNOWN = 462  # mseal, Linux 6.10: later calls were not reviewed, so they get ENOSYS
 
 # clone: all namespace flags. CLONE_NEWTIME lies in the exit signal's byte, which clone ignores.
 _NAMESPACE_FLAGS = 0x7E020000
@@ -132,7 +132,7 @@ class _Instruction(NamedTuple):
 
 
 class _Range(NamedTuple):
-    """From this number up to the next range's, all calls meet the same answer: a label."""
+    """From this number up to the next range's, all calls jump to the same label."""
 
     first: int
     answer: str
@@ -147,7 +147,7 @@ def build(machine: str, capabilities: Iterable[str]) -> bytes:
 
 
 def _prologue(machine: str) -> Iterator[_Instruction | str]:
-    """Calls of another architecture (i386 on x86_64) would have other numbers: the process ends."""
+    """Calls of another architecture (i386 on x86_64) would have other numbers: kill the process."""
     yield _Instruction(LD_W_ABS, ARCH)
     yield _Instruction(JMP_JEQ_K, AUDIT_ARCH[machine], None, "kill")
     yield _Instruction(LD_W_ABS, NUMBER)
@@ -171,7 +171,7 @@ def _ranges(machine: str, capabilities: frozenset[str]) -> list[_Range]:
 
 
 def _search(ranges: list[_Range]) -> Iterator[_Instruction | str]:
-    """A binary tree of comparisons; the lower half follows its comparison, the upper half has a label."""
+    """A binary search tree of comparisons; the lower half follows its comparison, the upper has a label."""
     middle = len(ranges) // 2
     lower, upper = ranges[:middle], ranges[middle:]
     yield _Instruction(JMP_JGE_K, upper[0].first, _entry(upper), _entry(lower) if len(lower) == 1 else None)

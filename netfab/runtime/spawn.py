@@ -25,21 +25,21 @@ _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linu
 
 
 class Launch(NamedTuple):
-    """What a container's process is to be started with."""
+    """What a container's process is started with."""
 
     name: str
     scripts: Scripts
     script: Script
     arguments: Arguments
     log: str
-    errors: str  # log of standard error; "": the same
+    errors: str  # log of standard error; "": the common one
     stdin: str  # named pipe; "": none
-    endless: bool  # whether that pipe never reaches its end
+    endless: bool  # whether that pipe never reaches end-of-file
     cgroup: str | None  # v2 leaf to be cloned into
 
 
 class Prepared(NamedTuple):
-    """A launch with everything opened: the child's descriptors, and our end of its channel."""
+    """A launch whose files are open: the child's descriptors, and our end of its channel."""
 
     name: str
     invocation: Invocation
@@ -48,7 +48,7 @@ class Prepared(NamedTuple):
     channel: Socket
 
     def close(self) -> None:
-        """Close the child's descriptors: once it is cloned, it has copies."""
+        """Close the child's descriptors: after the clone it has copies."""
         _close(self.opened)
 
 
@@ -91,7 +91,7 @@ def _close(descriptors: list[int]) -> None:
 
 
 def spawn(prepared: Sequence[Prepared]) -> list[Spawned | OSError]:
-    """Clone containers' processes, which run up to exec and wait there for `permit`, or end when we do."""
+    """Clone containers' processes, which run up to exec and wait there for `permit`, or exit when we do."""
     clones = [Clone(_NAMESPACES, one.cgroup) for one in prepared]
     invocations = [one.invocation for one in prepared]
     ready = [(each.moves(), clone.words, each) for each, clone in zip(invocations, clones, strict=True)]
@@ -107,8 +107,10 @@ def spawn(prepared: Sequence[Prepared]) -> list[Spawned | OSError]:
 
 
 def _clone_each(ready: Iterable[tuple[list[Move], tuple[int, int, int], Invocation]]) -> list[int | OSError]:
-    """Their process ids. Python writes to every object that it reads (reference counts), and a page written
-    between two clones is copied again: so this loop touches little, and nearly all of it once per clone.
+    """Returns their process ids.
+
+    Python writes to every object that it reads (reference counts), and a page written between two clones is
+    copied again: so this loop touches little, and nearly all of it once per clone.
     """
     pids: list[int | OSError] = []
     for moves, words, invocation in ready:
@@ -122,7 +124,7 @@ def _clone_each(ready: Iterable[tuple[list[Move], tuple[int, int, int], Invocati
 
 
 def _opened_pipe(launch: Launch) -> int:
-    """A pipe's reading end; opened for writing as well where it is never to reach its end."""
+    """A pipe's reading end; opened for writing as well if it is never to reach end-of-file."""
     way = os.O_RDWR if launch.endless else os.O_RDONLY
     stdin = os.open(launch.stdin, way | os.O_NONBLOCK | os.O_CLOEXEC)
     os.set_blocking(stdin, True)
@@ -130,18 +132,18 @@ def _opened_pipe(launch: Launch) -> int:
 
 
 def permit(spawned: Spawned) -> None:
-    """Let it run its program as soon as it is ready."""
-    with suppress(BrokenPipeError):  # it has failed already, which await_exec will tell
+    """Let it exec its program as soon as it is ready."""
+    with suppress(BrokenPipeError):  # it has failed already, which await_exec will report
         spawned.channel.send(b"!")
 
 
 def await_exec(spawned: Spawned) -> int | None:
-    """Wait until the program runs; our end of its terminal, where it has one.
+    """Wait until the program runs; returns the master of its terminal, if any.
 
     Raises ContainerFailed with the step that failed.
     """
     text, ends = b"", list[int]()
-    with spawned.channel as channel, suppress(ConnectionResetError):  # killed before it said anything
+    with spawned.channel as channel, suppress(ConnectionResetError):  # killed before it reported anything
         while found := receive_descriptors(channel, REPORT_LIMIT, 1):
             text = found[0].removeprefix(TERMINAL)
             ends += found[1]

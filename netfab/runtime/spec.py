@@ -36,7 +36,7 @@ class File(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """One container. Two are equal when a process started for the one also is what the other asks for."""
+    """One container. Specs are equal if a process started for one also satisfies the other."""
 
     fabric: str
     name: str
@@ -45,7 +45,7 @@ class Spec(NamedTuple):
     env: tuple[tuple[str, str], ...] = ()
     user: str = ""  # user[:group], names or numbers of the container; "": root
     workdir: str = "/"
-    read_only: bool = False  # its root; what is mounted on it is not
+    read_only: bool = False  # its root; not what is mounted on it
     init: bool = False  # process 1 is an init of the host's, which reaps and passes signals on
     stop_signal: str = ""  # SIGQUIT, or a number; "": SIGTERM
     hostname: str = ""  # "": the name
@@ -56,23 +56,23 @@ class Spec(NamedTuple):
     cpus: float | None = None
     pids: int | None = None
     restart: str = "no"  # no | always | on-failure[:N] | unless-stopped
-    netns: str = ""  # path of its network namespace: where a restart finds it when no supervisor remembers it
+    netns: str = ""  # path of its network namespace: for restarts by a supervisor that has it not open
     hosts_file: str = ""  # shown as /etc/hosts
     resolv_conf: str = ""  # shown as /etc/resolv.conf
     files: tuple[File, ...] = ()
     exec: tuple[tuple[str, ...], ...] = ()  # commands run after the start with all capabilities
-    # The caller's, kept with the rest so that it reads back what it asked for; nothing here looks at these.
+    # The caller's, stored so that it reads back what it asked for; nothing here uses these.
     ready: tuple[tuple[Any, ...], ...] = ()  # ready.Probe's fields
     addresses: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
-    terminal: bool = False  # 0, 1 and 2 are one; what is written there is logged
+    terminal: bool = False  # 0, 1 and 2 are one terminal; its output is logged
     stdin: str = ""  # "": /dev/null; once: a pipe that ends with its writer; open: one that never ends
-    separate: bool = False  # what goes to 2 has a log of its own
-    remove: bool = False  # nothing is to stay of it when it has ended
+    separate: bool = False  # standard error has a log of its own
+    remove: bool = False  # remove everything of it when it has ended
     uses: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """One line, in the order of the fields; those that are as they are by default are left out."""
+        """One line, in the order of the fields; defaults are left out."""
         return json.dumps(
             {key: value for key, value in self._asdict().items() if value != _DEFAULTS.get(key)}
         )
@@ -92,7 +92,7 @@ class Spec(NamedTuple):
 
     @property
     def changeable(self) -> Spec:
-        """This spec without what changes while the process runs: two that are equal need no new process."""
+        """This spec without what can change at run time: if two are equal, no new process is needed."""
         return self._replace(
             memory=None, cpus=None, pids=None, restart="no", ready=(), addresses=(), depends_on=(), uses=()
         )
@@ -177,9 +177,9 @@ DEFAULT_CAPABILITIES = frozenset(
 
 
 def capabilities_of(spec: Spec) -> frozenset[str]:
-    """The defaults, with cap_add and without cap_drop; ALL is every one. Dropping ALL leaves what is added.
+    """The default capabilities plus cap_add minus cap_drop; ALL is every one. Dropping ALL leaves cap_add.
 
-    Raises NetfabError for a name that isn't one.
+    Raises NetfabError for an unknown name.
     """
     added, dropped = _capabilities(spec.cap_add), _capabilities(spec.cap_drop)
     if len(dropped) == len(CAPABILITIES):
@@ -200,7 +200,7 @@ class Restart(NamedTuple):
     """A restart policy, parsed."""
 
     kind: str
-    limit: int = 0  # on-failure: how often at most; 0: without end
+    limit: int = 0  # on-failure: most restarts; 0: no limit
 
     @classmethod
     @cache
@@ -212,13 +212,13 @@ class Restart(NamedTuple):
         return cls(kind, int(limit) if limit else 0)
 
     def wants(self, exit_code: int | None, restarts: int) -> bool:
-        """Whether a process that ended with this code comes back. None: unknown, so no success."""
+        """Whether a process that exited with this code is restarted. None: unknown, so no success."""
         if self.kind == "on-failure":
             return exit_code != 0 and (not self.limit or restarts < self.limit)
         return self.kind != "no"
 
 
-# What `init` runs, the first that the host has; Docker and Podman bring the same ones.
+# Programs for `init`, the first that the host has; Docker and Podman ship the same ones.
 INIT_PROGRAMS = ("/usr/bin/tini-static", "/usr/bin/docker-init", "/usr/bin/catatonit")
 INIT = "init"  # its name in the container's /dev
 
@@ -237,7 +237,7 @@ DEVICE_LINKS = (
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
     ("core", "/proc/kcore"),
-    ("console", "null"),  # for programs that insist on one; the host's own is nobody's business
+    ("console", "null"),  # for programs that need one; the host's own is not shown
 )
 
 MASKED_IN_PROC = tuple(
@@ -258,7 +258,7 @@ MASKED_IN_SYS = ("firmware", "devices/virtual/powercap")
 MASKED_IN_EACH_CPU = "thermal_throttle"  # below /sys/devices/system/cpu/cpuN
 READ_ONLY_IN_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
-# Of the host's own root, what `image: host` does not show: directories are empty there, files absent.
+# Of the host's root, what `image: host` hides: directories appear empty, files absent.
 HIDDEN_DIRECTORIES = (("/root", 0o700), ("/run", 0o755), ("/tmp", 0o1777), ("/var/tmp", 0o1777))
 HIDDEN_FILES = ("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-")
-HOST_KEYS = ("/etc/ssh", "ssh_host_")  # a directory, and how the names in it begin
+HOST_KEYS = ("/etc/ssh", "ssh_host_")  # a directory, and a prefix of names in it

@@ -17,17 +17,15 @@ from netfab.tuples import NamedTuple
 if TYPE_CHECKING:
     from netfab.system.sockets import Socket
 
-_PATIENCE = 5.0  # seconds for a supervisor that is busy with others, however many containers it is asked of
-_LEAST = 0.001  # of a second: 0 would mean not to wait at all
-PAUSED, STOPPED = "paused", "stopped"  # of a record that says running, and exited
+_PATIENCE = 5.0  # seconds for a supervisor that is busy, however many containers it is asked about
+_LEAST = 0.001  # seconds: 0 would mean not to wait at all
+PAUSED, STOPPED = "paused", "stopped"  # shown for records that say running, and exited
 
 
 class Status(NamedTuple):
-    """One container. exit_code None: it has not ended, or nobody saw how it did (never taken for 0)."""
+    """A container's status. exit_code None: not ended, or its end was not seen (never taken for 0)."""
 
-    state: (
-        str  # running | paused | restarting | exited | stopped (ended by a user, until it is started again)
-    )
+    state: str  # running | paused | restarting | exited | stopped (by a user, until it is started again)
     pid: int  # 0 unless it runs
     exit_code: int | None
     oom: bool
@@ -39,7 +37,7 @@ class Status(NamedTuple):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended and does not come back."""
+        """Whether it has ended and will not be restarted."""
         return self.state in (EXITED, STOPPED)
 
 
@@ -55,7 +53,7 @@ def status(paths: Paths) -> dict[str, Status]:
 
 
 def any_lives(paths: Paths) -> bool:
-    """Whether any container is not over; reads no further than to the first such."""
+    """Whether any container is not over; stops reading at the first such."""
     with suppress(FileNotFoundError, NotADirectoryError):
         until = monotonic() + _PATIENCE
         found = (_status_of(paths, name, until) for name in os.listdir(paths.records))
@@ -64,7 +62,7 @@ def any_lives(paths: Paths) -> bool:
 
 
 def status_of(paths: Paths, name: str) -> Status | None:
-    """One container's; None where there is none."""
+    """One container's status; None if there is none."""
     return _status_of(paths, name, monotonic() + _PATIENCE)
 
 
@@ -79,7 +77,7 @@ def _status_of(paths: Paths, name: str, until: float) -> Status | None:
 
 def _status(paths: Paths, name: str, known: Record, spec: Spec, until: float) -> Status:
     if known.state == RUNNING and not known.lives:
-        # It has just ended, or did while no supervisor lived: look again once that question is settled.
+        # It has just ended, or did while no supervisor ran: look again once that is settled.
         supervised = _all_is_noted(paths, until)
         known = read_record(paths.record(name)) or known
         if not supervised and known.state == RUNNING and not known.lives:
@@ -100,9 +98,9 @@ def _status(paths: Paths, name: str, known: Record, spec: Spec, until: float) ->
 
 
 def _all_is_noted(paths: Paths, until: float) -> bool:
-    """Whether a supervisor lives, which has written down what had ended before it was asked.
+    """Whether a supervisor runs, and has recorded all that had ended before it was asked.
 
-    `until`: when one that does not answer, as it is halted or busy, is waited for no longer.
+    `until`: how long to wait for one that is suspended or busy.
     """
     try:
         with connect(paths) as door:
@@ -131,13 +129,13 @@ def supervisor_lives(paths: Paths) -> bool:
 
 
 def connect(paths: Paths) -> Socket:
-    """A connection to the supervisor. Raises OSError where there is none."""
+    """A connection to the supervisor. Raises OSError if there is none."""
     from netfab.system.sockets import AF_UNIX, SOCK_SEQPACKET, Socket
 
     directory = os.open(paths.fabric_run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     door = Socket(AF_UNIX, SOCK_SEQPACKET)
     try:
-        # By way of the directory's descriptor: a socket's path holds 107 bytes.
+        # Through the directory's descriptor: a socket's path holds 107 bytes.
         door.connect(f"/proc/self/fd/{directory}/{os.path.basename(paths.socket)}")
     except OSError:
         door.close()

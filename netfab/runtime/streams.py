@@ -6,7 +6,7 @@ from netfab.tuples import NamedTuple
 
 
 class Streams(NamedTuple):
-    """What becomes 0, 1 and 2 of the command, or is copied to and from its terminal."""
+    """Descriptors 0, 1 and 2 of the command, or what is copied to and from its terminal."""
 
     stdin: int = 0
     stdout: int = 1

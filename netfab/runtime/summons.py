@@ -22,15 +22,15 @@ from netfab.system.process import close_on_exec_from
 from netfab.system.sockets import Socket, pair
 from netfab.tuples import NamedTuple
 
-_MOST = 1 << 16  # bytes of its last words
+_MOST = 1 << 16  # bytes of its last output
 _ANSWERS = (READY, BUSY)
 
 
 class _Begun(NamedTuple):
-    """One that waits for the word, or has it."""
+    """One that waits for the word, or was sent it."""
 
-    pid: int  # of our child, which ends as soon as its own one waits
-    way: Socket  # leads there
+    pid: int  # pid of our child, which exits as soon as its own child waits
+    way: Socket  # the channel to it
     called: bool = False
     answered: bool = False
 
@@ -39,7 +39,7 @@ _begun: dict[Paths, _Begun] = {}
 
 
 def begin(paths: Paths) -> bool:
-    """Have the first half done beside us, unless a supervisor seems to be there; whether one was begun.
+    """Start the first half beside us, unless a supervisor seems to be there; whether one was begun.
 
     Raises OSError.
     """
@@ -50,23 +50,23 @@ def begin(paths: Paths) -> bool:
 
 
 def call(paths: Paths) -> None:
-    """Give the word to one that was begun, and do not wait for it: it is soon needed."""
+    """Send the word to one that was begun, without waiting: it is needed soon."""
     begun = _begun.get(paths)
     if begun is None or begun.called:
         return
     _begun[paths] = begun._replace(called=True)
     try:
         begun.way.send(WORD)
-    except OSError:  # it was killed; who needs one begins another
+    except OSError:  # it was killed; another is begun when needed
         _let_go(_begun.pop(paths))
 
 
 def summon(paths: Paths) -> bytes:
-    """Have all of it done: READY or BUSY. Raises RuntimeFailed with its last words.
+    """Start a supervisor completely: READY or BUSY. Raises RuntimeFailed with its last output.
 
     One that is ready serves until `dismiss` at least.
     """
-    if paths in _begun and _begun[paths].answered:  # it is there no more, or this would not be asked
+    if paths in _begun and _begun[paths].answered:  # it has exited since, or we would not be called
         dismiss(paths)
     try:
         said = _answer(paths)
@@ -75,7 +75,7 @@ def summon(paths: Paths) -> bytes:
             said = _answer(paths) or b""
     except OSError as error:
         raise _failed(paths, str(error)) from error
-    if said.endswith(_ANSWERS):  # before that, what its interpreter or the C library had to say
+    if said.endswith(_ANSWERS):  # what precedes the answer is from its interpreter or the C library
         return said[-len(READY) :]
     with suppress(FileNotFoundError), open(paths.supervisor_log, "rb") as file:
         said = file.read()[-2000:] + said
@@ -88,16 +88,16 @@ def _failed(paths: Paths, why: str) -> RuntimeFailed:
 
 
 def dismiss(paths: Paths) -> None:
-    """Let go of one that was begun, and wait until it has ended, or serves and knows."""
+    """Release one that was begun, and wait until it has exited, or serves and knows."""
     if begun := _begun.pop(paths, None):
         _let_go(begun)
 
 
 def _let_go(begun: _Begun) -> None:
-    with suppress(OSError):  # it has ended
+    with suppress(OSError):  # it has exited
         begun.way.shutdown(SHUT_WR)
-    with suppress(ChildProcessError):  # a caller that ignores SIGCHLD has none to wait for
-        if os.waitpid(begun.pid, os.WNOHANG) == (0, 0):  # nobody waits yet, or it is that one's parent
+    with suppress(ChildProcessError):  # in a caller that ignores SIGCHLD there is none to wait for
+        if os.waitpid(begun.pid, os.WNOHANG) == (0, 0):  # not waiting yet, or still its parent
             os.kill(begun.pid, signal.SIGKILL)
             os.waitpid(begun.pid, 0)
     with suppress(OSError):
@@ -107,7 +107,7 @@ def _let_go(begun: _Begun) -> None:
 
 
 def _answer(paths: Paths) -> bytes | None:
-    """What it says to the word; None where it ended without having read that, and without any."""
+    """Its answer to the word; None if it exited without reading that and without output."""
     call(paths)
     if paths not in _begun:
         return None
@@ -115,7 +115,7 @@ def _answer(paths: Paths) -> bytes | None:
     try:
         while not said.endswith(_ANSWERS) and (data := begun.way.recv(_MOST)):
             said += data
-    except ConnectionError:  # of a socket whose other end was closed with the word still in it
+    except ConnectionError:  # of a socket whose other end was closed with the word unread
         heard = False
     if said.endswith(READY):
         _begun[paths] = begun._replace(answered=True)
@@ -135,7 +135,7 @@ def _forked(paths: Paths) -> _Begun:
 
 
 def _become(argv: list[str], way: int) -> NoReturn:
-    """Nothing of ours reaches a container by way of it: no environment, no descriptor, no signal's state."""
+    """Nothing of ours reaches a container through it: no environment, descriptor or signal state."""
     try:
         for number in range(3):
             os.dup2(way, number)

@@ -22,14 +22,14 @@ class _Terminal(NamedTuple):
 
 
 class Terminals:
-    """Those of running containers, by name and by descriptor."""
+    """The terminals of running containers, by name and by descriptor."""
 
     def __init__(self, poll: select.epoll) -> None:
         self._poll = poll
         self._by_fd: dict[int, _Terminal] = {}
 
     def add(self, name: str, master: int, log: str) -> None:
-        """Take care of one."""
+        """Take over one."""
         os.set_blocking(master, False)
         opened = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._by_fd[master] = _Terminal(name, master, opened)
@@ -40,30 +40,30 @@ class Terminals:
         return fd in self._by_fd
 
     def of(self, name: str) -> int | None:
-        """The other end of a container's terminal, where it has one."""
+        """The master of a container's terminal, if it has one."""
         return next((one.master for one in self._by_fd.values() if one.name == name), None)
 
     def copy(self, fd: int) -> None:
-        """What was written, to the log; when nobody has it open any more, it is gone."""
+        """Copy its output to the log; drops the terminal once nobody has it open."""
         if self._copied(self._by_fd[fd]) is None:
             self._close(self._by_fd[fd])
 
     def finish(self, name: str) -> None:
-        """Its program has ended: copy what is left, before anybody is told."""
+        """Its program has ended: copy the rest before that is reported."""
         for one in [one for one in self._by_fd.values() if one.name == name]:
             while self._copied(one):
                 continue
             self._close(one)
 
     def _copied(self, one: _Terminal) -> bool | None:
-        """Whether there was anything; None: it is closed on the other side."""
+        """Whether there was anything; None: the other side is closed."""
         try:
             data = os.read(one.master, _CHUNK)
         except BlockingIOError:
             return False
         except OSError:  # EIO
             return None
-        with suppress(OSError):  # a full disk: its words are lost, as any program's are
+        with suppress(OSError):  # a full disk: this output is lost, as any program's is
             os.write(one.log, data)
         return bool(data)
 

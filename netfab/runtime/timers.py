@@ -9,21 +9,21 @@ from itertools import count
 
 
 class Timers:
-    """Calls that are due later. None can be cancelled: each looks whether it is still wanted."""
+    """Calls that are due later. They can't be cancelled: each checks whether it is still wanted."""
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
-        """Do this once, in so many seconds."""
+        """Call this once, in so many seconds."""
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), call))
 
     def wait(self) -> float:
-        """Seconds until the next one is due; -1: there is none (as epoll says forever)."""
+        """Seconds until the next call is due; -1 (forever, as for epoll) if there is none."""
         return max(0.0, self._due[0][0] - time.monotonic()) if self._due else -1
 
     def run(self) -> None:
-        """Do what is due."""
+        """Make the calls that are due."""
         while self._due and self._due[0][0] <= time.monotonic():
             heapq.heappop(self._due)[2]()

@@ -22,14 +22,14 @@ _DETACH = b"\x10\x11"  # ctrl-p ctrl-q, docker's
 
 
 class Keys:
-    """Finds the keys by which a person leaves a program to itself; of two, the first waits for the second."""
+    """Finds the detach keys in the input; the first of the two is held back until the next key."""
 
     def __init__(self) -> None:
         self.complete = False
         self._begun = False
 
     def passed(self, data: bytes) -> bytes:
-        """What of it is the program's."""
+        """The part of the input that is for the program."""
         if self._begun:
             data = _DETACH[:1] + data
         before, found, _ = data.partition(_DETACH)
@@ -39,9 +39,9 @@ class Keys:
 
 
 def relay(master: int, child: int, stdin: int, stdout: int, leave: Callable[[], None] | None = None) -> None:
-    """Copy until the command has ended and all that it wrote is shown.
+    """Copy until the command has ended and all its output is shown.
 
-    `leave`: called when the keys come that leave it to itself; from then on what it writes goes nowhere.
+    `leave`: called when the detach keys are typed; later output is discarded.
     """
     pidfd = os.pidfd_open(child)
     try:
@@ -55,9 +55,9 @@ def relay(master: int, child: int, stdin: int, stdout: int, leave: Callable[[], 
 
 
 def _copy(master: int, pidfd: int, stdin: int | None, stdout: int | None, keys: Keys | None) -> bool:
-    """Until it is over; or, which is True, until the keys are complete.
+    """Copy until it is over (False), or the detach keys are complete (True).
 
-    What the command does not read yet waits, and so does who types: what it writes is shown meanwhile.
+    While the command does not read, input waits, and so does its writer; output is shown meanwhile.
     """
     os.set_blocking(master, False)
     waiting, line_has_ended = b"", True
@@ -66,7 +66,7 @@ def _copy(master: int, pidfd: int, stdin: int | None, stdout: int | None, keys: 
         if stdin is not None and stdin in ready:
             data = os.read(stdin, _CHUNK)
             waiting = keys.passed(data) if keys else data
-            if not data:  # where a line has not ended, the first one ends that
+            if not data:  # end-of-file: on an unfinished line, the first one only ends that
                 stdin, waiting = None, _END_OF_INPUT if line_has_ended else 2 * _END_OF_INPUT
             line_has_ended = waiting.endswith((b"\n", b"\r")) if waiting else line_has_ended
         waiting = waiting[_taken(master, waiting) :]
@@ -75,12 +75,12 @@ def _copy(master: int, pidfd: int, stdin: int | None, stdout: int | None, keys: 
         if ready.get(master, 0) & ~select.POLLOUT:
             if not _show(master, stdout):
                 return False
-        elif pidfd in ready:  # over, and nothing more to show: others may hold the terminal open
+        elif pidfd in ready:  # over, and all output shown: others may hold the terminal open
             return False
 
 
 def _ready(master: int, pidfd: int, stdin: int | None, writes: bool) -> dict[int, int]:
-    """Descriptors at which there is something, and what."""
+    """Descriptors that are ready, and their events."""
     poll = select.poll()
     poll.register(master, select.POLLIN | (select.POLLOUT if writes else 0))
     for fd in (pidfd, *([] if stdin is None else [stdin])):
@@ -89,7 +89,7 @@ def _ready(master: int, pidfd: int, stdin: int | None, writes: bool) -> dict[int
 
 
 def _taken(master: int, data: bytes) -> int:
-    """How many bytes of it the terminal has room for; all, where nobody has the other end any more."""
+    """How many bytes the terminal took; all, if the other end is closed."""
     try:
         return os.write(master, data) if data else 0
     except BlockingIOError:
@@ -101,7 +101,7 @@ def _taken(master: int, data: bytes) -> int:
 def _show(master: int, stdout: int | None) -> bool:
     try:
         data = os.read(master, _CHUNK)
-    except OSError:  # EIO: nobody has the other end any more
+    except OSError:  # EIO: the other end is closed
         return False
     if stdout is not None:
         write(stdout, data)
@@ -109,7 +109,7 @@ def _show(master: int, stdout: int | None) -> bool:
 
 
 def write(fd: int, data: bytes) -> None:
-    """All of it."""
+    """Write all of it."""
     left = memoryview(data)
     while left:
         try:
@@ -122,12 +122,12 @@ def write(fd: int, data: bytes) -> None:
 
 @contextmanager
 def raw(fd: int) -> Iterator[None]:
-    """Every key goes through as it is, if that is a terminal at all."""
+    """Raw mode, if that is a terminal at all."""
     if not os.isatty(fd):
         yield
         return
     before = termios.tcgetattr(fd)
-    tty.setraw(fd, termios.TCSADRAIN)  # what was typed ahead stays
+    tty.setraw(fd, termios.TCSADRAIN)  # typed-ahead input stays
     try:
         yield
     finally:

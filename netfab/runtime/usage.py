@@ -21,7 +21,7 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 
 
 class Usage(NamedTuple):
-    """Since the start of its program, but for memory and processes, which are as they are now."""
+    """Since the start of its program; memory and processes are current."""
 
     cpu: float  # seconds
     memory: int  # bytes
@@ -32,7 +32,7 @@ class Usage(NamedTuple):
 
 
 def usage_of(one: Status, hierarchies: Hierarchies) -> Usage:
-    """Of a container that runs; zeros where it has just ended."""
+    """The usage of a running container; zeros if it has just ended."""
     leaves = cgroups.existing_leaves(one.spec.name, hierarchies)
     processes = list(_processes(one.pid, leaves))
     cpu, memory = _cpu(leaves), _first(leaves, "memory.current", "memory.usage_in_bytes")
@@ -48,7 +48,7 @@ def usage_of(one: Status, hierarchies: Hierarchies) -> Usage:
 
 
 def _processes(pid: int, leaves: list[Leaf]) -> Iterator[int]:
-    """All of them; without a leaf, the first one and its descendants."""
+    """All its processes; without a leaf, the first one and its descendants."""
     for leaf in leaves[:1]:
         yield from map(int, _read(f"{leaf.path}/cgroup.procs").split())
         return
@@ -77,7 +77,7 @@ def _first(leaves: list[Leaf], *files: str) -> int | None:
 
 
 def _by_process(processes: list[int]) -> float:
-    """utime, stime and those of children that were waited for; proc_pid_stat(5)."""
+    """utime, stime and those of reaped children; proc_pid_stat(5)."""
     found = (stat_fields(pid) for pid in processes)
     return sum(sum(map(int, fields[11:15])) for fields in found if fields) / _TICK
 
