@@ -1,5 +1,5 @@
 """The user's words."""
 
-DEFAULT = "default"  # the fabric of `netfab run`, which no file can have
+DEFAULT = "default"  # the fabric of `netfab run`; no file can have that name
 MAX_BYTES = 4 << 20  # of a topology file
-MAX_ERRORS = 500  # of one that are told
+MAX_ERRORS = 500  # most errors reported for one file

@@ -46,10 +46,10 @@ def _short_form(text: str) -> str:
 
 
 def host_address(text: str) -> Address:
-    """An address that an interface can have."""
+    """An address that can be assigned to an interface."""
     found = address(text)
     if isinstance(found, IPv4Address):
-        first = int(found) >> 24  # asking the address is three times slower, and files have thousands
+        first = int(found) >> 24  # asking the address object is three times slower, and files have thousands
         unfit = first in (0, 127) or 224 <= first < 240 or int(found) == 2**32 - 1
     else:
         unfit = found.is_multicast or found.is_unspecified or found.is_loopback
@@ -60,7 +60,7 @@ def host_address(text: str) -> Address:
 
 
 def interface(text: str) -> tuple[Interface, bool]:
-    """ADDRESS or ADDRESS/LEN, and whether it was plain; a plain one has its host's length (/32, /128)."""
+    """ADDRESS or ADDRESS/LEN, and whether it had no length; it then gets that of a host (/32, /128)."""
     base, slash, length = text.partition("/")
     found = host_address(base)
     bits = _length(text, length, found.max_prefixlen) if slash else found.max_prefixlen
@@ -94,7 +94,7 @@ def _length(text: str, length: str, most: int) -> int:
 
 
 def subnet(text: str) -> Prefix:
-    """A prefix in which at least two interfaces have room."""
+    """A prefix with room for at least two interfaces."""
     found = prefix(text)
     if found.num_addresses < 2 or found.is_multicast or found.is_loopback or found.prefixlen == 0:
         raise Wrong(f"{quoted(text)} is not a subnet that interfaces can have; write `192.168.5.0/24`")
@@ -133,10 +133,10 @@ def mac(text: str) -> str:
 
 
 def _other_notation(text: str) -> str:
-    """The MAC in what else people type, 0242.ac11.0002 or 0242ac110002; "" where it is none."""
+    """The MAC from other usual notations, 0242.ac11.0002 or 0242ac110002; "" if it is none."""
     if not re.fullmatch(r"[0-9A-Fa-f]{12}|([0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}", text):
         return ""
-    from netaddr import EUI, mac_unix_expanded  # 50 ms, for the few files that need it
+    from netaddr import EUI, mac_unix_expanded  # 50 ms, only for the few files that need it
 
     return str(EUI(text, version=48, dialect=mac_unix_expanded))
 
@@ -146,14 +146,14 @@ def _unicast(found: str) -> str:
 
 
 def allowed(text: str) -> str:
-    """An address, a prefix or a MAC, in canonical text: what a port may also send with."""
+    """An address, a prefix or a MAC, in canonical text: an additional source that a port may send from."""
     if re.fullmatch(_MAC, text.lower().replace("-", ":")):
         return mac(text)
     return str(prefix(text) if "/" in text else address(text))
 
 
 def is_within(inner: Prefix, outer: Prefix) -> bool:
-    """Whether one prefix is part of another, or the same."""
+    """Whether one prefix is part of, or equal to, the other."""
     if isinstance(inner, IPv4Network):
         return isinstance(outer, IPv4Network) and inner.subnet_of(outer)
     return isinstance(outer, IPv6Network) and inner.subnet_of(outer)

@@ -31,39 +31,39 @@ from netfab.topology.schema import (
 from netfab.topology.schema import Attachment as Seat
 from netfab.tuples import NamedTuple
 
-NAME = "adhoc"  # no file can have it
-BRIDGE, SWITCH, MACVLAN, MOVED = "bridge", "openvswitch", "macvlan", "nic"  # ways out of a guest
+NAME = "adhoc"  # no file can have that name
+BRIDGE, SWITCH, MACVLAN, MOVED = "bridge", "openvswitch", "macvlan", "nic"  # what a guest is attached to
 ON_BRIDGES = (BRIDGE, SWITCH)
-NOWHERE = Location("", 0, 0, "")  # no file says so
+NOWHERE = Location("", 0, 0, "")  # not in any file
 _PLACES = Places(NOWHERE)
 
 
 class Attachment(NamedTuple):
-    """An interface that a guest was given. Kept as text, so the fields are plain."""
+    """An interface given to a guest. Kept as text, so the fields are plain."""
 
     guest: str  # its label: docker:3f2a1b…, netns:blue
-    interface: str  # inside
+    interface: str  # inside the guest
     bridge: str  # or the NIC
-    title: str  # what people call the guest
+    title: str  # the guest's displayed name
     addresses: tuple[str, ...] = ()  # with their lengths; () = up and no more
     gateways: tuple[str, ...] = ()  # at most one of each family
     mac: str = ""  # "" = derived
     mtu: int = 0  # 0 = the bridge's
     host_link: str = ""  # "" = derived
-    dhcp: str = ""  # the client that asks for the address
+    dhcp: str = ""  # the DHCP client that gets the address
     dhcp_options: tuple[str, ...] = ()
-    rate: int = 0  # bits a second that the guest may send; 0 = any number
-    number: int = 0  # the order in which they came: the last gateway counts
+    rate: int = 0  # bits per second that the guest may send; 0 = unlimited
+    number: int = 0  # sequence number: the latest gateway takes effect
     way: str = BRIDGE
     vlan: int = 0  # 0 = the bridge's default, or no tag
 
     @property
     def key(self) -> str:
-        """What there can be one of."""
+        """Unique among attachments."""
         return f"{self.guest} {self.interface}"
 
     def to_json(self) -> str:
-        """One line; fields are an array, so that a later version may add some at the end."""
+        """One line; fields are an array, so that a later version can append some."""
         return json.dumps(self, separators=(",", ":"))
 
     @classmethod
@@ -78,21 +78,21 @@ class Attachment(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """All that the commands of this host asked for, and has not been taken back."""
+    """What commands on this host have asked for, less what was undone."""
 
     attachments: Mapping[str, Attachment] = {}  # by key
-    made: frozenset[str] = frozenset()  # bridges that were asked for themselves, with a subnet
+    made: frozenset[str] = frozenset()  # bridges that were themselves asked for, with a subnet
     uplinks: Mapping[str, str] = {}  # NIC -> the bridge that it is a port of
 
     def leases(self) -> Iterator[tuple[str, str, str]]:
-        """(kind, key, text) of what the store keeps of it."""
+        """What the store keeps of it, as (kind, key, text)."""
         yield from (("attachment", key, one.to_json()) for key, one in self.attachments.items())
         yield from (("made", name, "") for name in self.made)
         yield from (("uplink", nic, bridge) for nic, bridge in self.uplinks.items())
 
 
 class Standing(NamedTuple):
-    """A bridge that there is: whether the ad-hoc fabric made it, and whether others put ports on it."""
+    """An existing bridge: whether the ad-hoc fabric made it, and whether others have ports on it."""
 
     own: bool
     mtu: int
@@ -103,7 +103,7 @@ class Standing(NamedTuple):
 def topology_of(
     asked: Asked, running: Collection[str], bridges: Mapping[str, Standing], nics: Collection[str] = ()
 ) -> Topology:
-    """All that was asked for, of guests that run, on NICs that there are; the rest is kept until it is so.
+    """Everything asked for, of guests that run, on NICs that exist; the rest is kept until then.
 
     A bridge that we made and others use stays.
     """
@@ -194,7 +194,7 @@ def _port(one: Attachment) -> Port:
 
 
 def _routes(attachments: Iterable[Attachment]) -> Iterator[RouteSpec]:
-    """Default routes, the last one of each family; and the way to a gateway outside of the subnet."""
+    """The latest default route of each family, and a route to a gateway outside of the subnet."""
     ways: dict[int, tuple[Attachment, Address]] = {}
     for one in attachments:
         for gateway in map(ip_address, one.gateways):
@@ -207,7 +207,7 @@ def _routes(attachments: Iterable[Attachment]) -> Iterator[RouteSpec]:
 
 
 def in_subnet(address: Address, subnets: Iterable[Interface]) -> Interface | None:
-    """The address with the length of the subnet that it is in, of those that a bridge has addresses of."""
+    """The address with the prefix length of the bridge's subnet that contains it."""
     for subnet in subnets:
         if address in subnet.network:
             kind = IPv4Interface if address.version == 4 else IPv6Interface

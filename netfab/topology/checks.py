@@ -28,7 +28,7 @@ def _read(tree: Tree, path: str, run: Run) -> Check:
 
 
 def parsed_check(text: str, at: Location) -> Check:
-    """A sentence. Raises Wrong."""
+    """Parse a sentence. Raises Wrong."""
     return Check(**_fields(text), at=at)
 
 
@@ -72,12 +72,12 @@ CHECKS: Final = listed(Reader(_read, ANY_SCALAR))
 
 
 def is_address(end: str) -> bool:
-    """Whether an end is written as an address."""
+    """Whether this end is written as an address."""
     return ":" in end or end[:1].isdigit()
 
 
 def check_text(check: Check) -> str:
-    """The sentence, as a file has it."""
+    """The sentence, as written in a file."""
     words = [check.source, "reaches" if check.reaches else "does not reach", check.target]
     words += [f"on {check.protocol}/{check.port}"] * bool(check.port)
     words += [f"via {check.via}"] * bool(check.via)
@@ -87,7 +87,7 @@ def check_text(check: Check) -> str:
 
 
 def expanded(checks: Iterable[Check], bases: Mapping[str, tuple[str, ...]]) -> tuple[Check, ...]:
-    """A range, or the name of an entry with a `scale`, means all its nodes, not asked about themselves."""
+    """A range, or the name of an entry with a `scale`, expanded to all its nodes."""
     return tuple(
         check._replace(source=source, target=target)
         for check in checks
@@ -102,7 +102,7 @@ def _each(end: str, bases: Mapping[str, tuple[str, ...]]) -> list[str]:
 
 
 def unknown_ends(topology: Topology, unread: Unread) -> Iterator[TopologyError]:
-    """Names in `checks` that are no nodes, nor `host` or `internet`."""
+    """Names in `checks` that are neither nodes, nor `host` or `internet`."""
     for check in topology.checks:
         for end in (check.source, check.target, check.via):
             known = topology.nodes if end == check.via else {*topology.nodes, HOST, INTERNET}

@@ -38,11 +38,11 @@ from netfab.topology.schema import (
 )
 from netfab.topology.yaml_text import yaml_text
 
-Plain = dict[str, Any]  # what YAML says: texts, lists and maps by key
+Plain = dict[str, Any]  # YAML's content: texts, lists and maps by key
 
 
 def config(topology: Topology) -> str:
-    """The file's text in YAML, as `netfab config` prints it."""
+    """The topology as YAML, as `netfab config` prints it."""
     said: Plain = {
         "name": topology.name,
         "pools": [{"prefix": str(pool.prefix), "size": str(pool.size)} for pool in topology.pools],
@@ -106,7 +106,7 @@ def _mtu(mtu: object) -> str:
 
 
 def _subnets(subnets: Sequence[Prefix | SubnetSpec]) -> Plain:
-    """`subnet` has what is written, `ipv6` which families there are."""
+    """`subnet` holds the written ones, `ipv6` says which families there are."""
     if not subnets:
         return {"subnet": "none"}
     families = {each.version for each in subnets}
@@ -171,7 +171,7 @@ def _nodes(nodes: Any) -> Plain:
 
 
 def _scaled(members: list[Node]) -> Plain:
-    """One entry for the nodes of a `scale`; where their texts differ, they differ by their number."""
+    """One entry for the nodes of a `scale`, whose texts may differ only by their number."""
     first = _node(members[0])
     if len(members) > 1:
         second = _node(members[1])
@@ -183,7 +183,7 @@ def _scaled(members: list[Node]) -> Plain:
 
 
 def _common(first: Any, second: Any) -> Any:
-    """What the first two nodes of a scale were before `{n}` was filled in: 1 in one and 2 in the other."""
+    """The text of a scale's first two nodes before `{n}` was filled in: 1 in one and 2 in the other."""
     if isinstance(first, dict):
         pairs = zip(first.items(), second.items(), strict=True)
         return {_common(key, other): _common(value, its) for (key, value), (other, its) in pairs}
@@ -193,7 +193,7 @@ def _common(first: Any, second: Any) -> Any:
 
 
 def _dealt(members: list[Node]) -> list[str]:
-    """The ranges that were dealt out to a scale; nothing where each node has its own port by `{n}`."""
+    """The port ranges that were dealt out to a scale; none if each node's port comes from `{n}`."""
     found, rest = [], [list(member.publish) for member in members]
     while rest[0]:
         share = rest[1][0].host_port - rest[0][0].host_port
@@ -262,7 +262,7 @@ def _mode(node: Node) -> str:
 
 
 def _networks(attachments: Sequence[Attachment]) -> object:
-    """A map, or a list where a network is joined twice."""
+    """A map, or a list if a network is joined twice."""
     joined = [{each.network: _port(each.port)} for each in attachments]
     if len({each.network for each in attachments}) < len(joined):
         return joined

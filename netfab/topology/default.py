@@ -30,29 +30,29 @@ from netfab.topology.unread import Unread
 from netfab.tuples import NamedTuple
 
 NAME: Final = DEFAULT
-OWN: Final = "bridge"  # the network of those that name no other, as docker calls it
+OWN: Final = "bridge"  # the default network, named as in docker
 OWN_BRIDGE: Final = "netfab0"
-NOWHERE: Final = Location("", 0, 0, "")  # no file says so
-_ANY: Final = "net"  # how a container's keys call the one network that it is on
-_A_COMMAND: Final = {"command": ["true"]}  # in place of the real one, whose words mean nothing to a reader
+NOWHERE: Final = Location("", 0, 0, "")  # not in any file
+_ANY: Final = "net"  # the name in a container's keys of its only network
+_A_COMMAND: Final = {"command": ["true"]}  # in place of the real one, which no reader is to interpret
 _NOTHING: Final = Map({}, {}, 0, 0)
 
 
 class Wanted(NamedTuple):
-    """A container that was asked for. Kept as text, so the fields are plain."""
+    """A container that a command asked for. Kept as text, so the fields are plain."""
 
     name: str
-    keys: dict[str, Any]  # of a node, as files have them; its one network, whatever it is, is called `net`
+    keys: dict[str, Any]  # of a node, as in files; its only network is called `net`
     image: str  # host, a directory, or an image's id
-    title: str  # how the image was called
+    title: str  # the image's displayed name
     command: tuple[str, ...] | None  # None: the image's own
     env: tuple[tuple[str, str], ...] = ()
-    network: str = OWN  # or FABRIC/NETWORK; "": none that is a bridge
+    network: str = OWN  # or FABRIC/NETWORK; "": no bridged one
     asked: ByCommand = ByCommand()
-    number: int = 0  # the order in which they came
+    number: int = 0  # sequence number
 
     def to_json(self) -> str:
-        """One line; fields are an array, so that a later version may add some at the end."""
+        """One line; fields are an array, so that a later version can append some."""
         return json.dumps(self, separators=(",", ":"))
 
     @classmethod
@@ -67,19 +67,19 @@ class Wanted(NamedTuple):
 
 
 class WrongWord(NetfabError):
-    """An option of `netfab run` that can't be meant. Carries the key that a file would have for it."""
+    """An invalid option of `netfab run`. Carries the key that a file would have for it."""
 
     def __init__(self, error: TopologyError) -> None:
         super().__init__(error.message, hint=error.hint)
         keys = (error.at.path if error.at else "").split(".")[1:]
-        del keys[: 2 * (keys[:2] == ["networks", _ANY])]  # then it is one of its port there
+        del keys[: 2 * (keys[:2] == ["networks", _ANY])]  # the key is one of its port there
         self.key = keys[0].partition("[")[0] if keys else ""
 
 
 def topology_of(wanted: Iterable[Wanted], networks: Iterable[str]) -> Topology:
-    """All that was asked for. `networks`: FABRIC/NETWORK of every other fabric that there is.
+    """Everything asked for. `networks`: FABRIC/NETWORK of all other fabrics.
 
-    A container whose network is gone is on none. Raises WrongWord, or Several of them.
+    A container whose network is gone has none. Raises WrongWord, or Several of them.
     """
     known = sorted(wanted, key=lambda one: one.number)
     there = {OWN, *networks}
@@ -121,7 +121,7 @@ def _raise(errors: Iterable[TopologyError]) -> None:
 
 
 def _called(network: str) -> str:
-    """The name of a network here: a slash would be read as that of a node below it."""
+    """A network's name here: a slash would be read as separating a node below it."""
     return ".".join(reversed(network.split("/")))
 
 
@@ -148,12 +148,12 @@ def _node(node: Node, one: Wanted, there: Iterable[str]) -> Node:
 
 
 def on_its_network(port: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a container that is on a network, with those of its port there."""
+    """The keys of a container on a network, with those of its port there."""
     return {"networks": {_ANY: dict(port)}}
 
 
 def _tree(value: Any) -> Tree:
-    """Plain data as if it had been written in a file."""
+    """Plain data as a tree, as if it had been read from a file."""
     if isinstance(value, Mapping):
         keys = {key: Scalar(key, False, 0, 0) for key in value}
         return Map({key: _tree(each) for key, each in value.items()}, keys, 0, 0)

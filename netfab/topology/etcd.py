@@ -16,7 +16,7 @@ _ENDPOINT = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 
 
 def etcd(text: str) -> Etcd:
-    """Of `etcd[s]://[USER@]HOST[:PORT],…[/PREFIX][?ca=PATH&cert=PATH&key=PATH&password-file=PATH]`.
+    """Parses `etcd[s]://[USER@]HOST[:PORT],…[/PREFIX][?ca=PATH&cert=PATH&key=PATH&password-file=PATH]`.
 
     Raises Wrong.
     """
@@ -58,7 +58,7 @@ def _options(text: str) -> dict[str, Any]:
 
 
 def _whole(made: Etcd) -> Etcd:
-    """Raises Wrong where one option needs another."""
+    """Raises Wrong if an option lacks another that it needs."""
     if (made.ca or made.cert) and not made.tls:
         raise Wrong("`ca`, `cert` and `key` of a store mean TLS: write `etcds://`")
     if bool(made.cert) != bool(made.key):

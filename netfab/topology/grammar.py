@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Wrong(ValueError):
-    """A text that is not what is expected: the message quotes it and says what would be right."""
+    """An invalid text: the message quotes it and says what would be right."""
 
 
 MAX_NAME: Final = 24
@@ -30,7 +30,7 @@ _MICROSECONDS: Final = {"us": 1, "ms": 1000, "s": 1_000_000, "m": 60_000_000, "h
 MAX_DURATION: Final = 10**12  # microseconds, eleven days
 MAX_RATE: Final = 10**14  # bits per second
 MIN_MEMORY: Final = 6 << 20  # bytes; docker's
-MAX_SIZE: Final = 2**49  # bytes; as a float, in which sizes are read, still exact
+MAX_SIZE: Final = 2**49  # bytes; still exact as a float, as which sizes are parsed
 _BITS: Final = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "tbit": 10**12}  # tc(8): decimal
 _BYTES: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}  # powers of two, as docker's
 CAPABILITIES: Final = frozenset(  # capabilities(7)
@@ -82,17 +82,17 @@ CAPABILITIES: Final = frozenset(  # capabilities(7)
 
 
 def shown(text: str) -> str:
-    """A text as an error may print it: a raw control character would reach the terminal."""
+    """A text made safe for errors: a raw control character would reach the terminal."""
     return text if text.isprintable() else repr(text)[1:-1]
 
 
 def quoted(text: str) -> str:
-    """A text as an error quotes it, cut where it is long."""
+    """A text quoted for errors, shortened if long."""
     return f"`{shown(text if len(text) <= 60 else text[:57] + '...')}`"
 
 
 def name(text: str) -> str:
-    """A fabric's, network's, node's, kind's or host's name."""
+    """The name of a fabric, network, node, kind or host."""
     if re.fullmatch(NAME, text):
         return text
     proposal = proposed_name(text)
@@ -103,7 +103,7 @@ def name(text: str) -> str:
 
 
 def proposed_name(text: str) -> str:
-    """The nearest valid name, or nothing."""
+    """The nearest valid name, or ""."""
     letters = re.sub(r"[^a-z0-9]+", "-", text.lower()).lstrip("-0123456789")
     return letters[:MAX_NAME].rstrip("-")
 
@@ -116,14 +116,14 @@ def node_name(text: str) -> str:
 
 
 def fabric_name(text: str) -> str:
-    """A fabric's name, which becomes part of paths and of nft's words."""
+    """A fabric's name, which becomes part of paths and nft identifiers."""
     if text in NO_FABRIC_NAMES:
         raise Wrong(f"{quoted(text)} is reserved and can't name a fabric")
     return name(text)
 
 
 def interface_name(text: str) -> str:
-    """An interface's or a bridge's name; without `%`, which is a template to the kernel (dev_alloc_name)."""
+    """The name of an interface or a bridge; not `%`, a template to the kernel (dev_alloc_name)."""
     if not re.fullmatch(INTERFACE, text):
         raise Wrong(
             f"{quoted(text)} is not an interface's name: at most 15 of letters, digits, `_`, `.` and `-`, "
@@ -135,24 +135,24 @@ def interface_name(text: str) -> str:
 
 
 def vlan_id(interface: str) -> int | None:
-    """N of an interface named BASE.N, which is VLAN N on the cable BASE."""
+    """N of an interface named BASE.N, which is VLAN N on interface BASE."""
     match = re.fullmatch(r".+\.([1-9][0-9]{0,3})", interface) if "." in interface else None
     return int(match[1]) if match and int(match[1]) <= 4094 else None
 
 
 def tag_of(interface: str) -> tuple[str, int] | None:
-    """(BASE, N) of an interface that is VLAN N on the cable BASE; None for any other."""
+    """(BASE, N) of an interface that is VLAN N on interface BASE; None for any other."""
     vlan = vlan_id(interface)
     return None if vlan is None else (interface.rpartition(".")[0], vlan)
 
 
 def is_range(text: str) -> bool:
-    """Whether it stands for several names: `leaf1..4`."""
+    """Whether it is a range of names: `leaf1..4`."""
     return ".." in text
 
 
 def expanded(text: str) -> list[str]:
-    """`leaf1..4` is leaf1 to leaf4, leading zeros stay; a text without `..` is itself."""
+    """`leaf1..4` is leaf1 to leaf4, keeping leading zeros; a text without `..` is itself."""
     if not is_range(text):
         return [text]
     prefix, first, last = range_bounds(text)
@@ -161,7 +161,7 @@ def expanded(text: str) -> list[str]:
 
 
 def range_bounds(text: str) -> tuple[str, str, str]:
-    """Prefix, first and last of a range, as they are written."""
+    """Prefix, first and last of a range, as written."""
     match = re.fullmatch(RANGE, text)
     if match is None:
         raise Wrong(f"{quoted(text)} is not a range; `leaf1..4` is leaf1, leaf2, leaf3, leaf4")
@@ -172,7 +172,7 @@ def range_bounds(text: str) -> tuple[str, str, str]:
 
 
 def range_length(text: str) -> int:
-    """How many names it stands for, without making them."""
+    """The number of names in a range, without making them."""
     if not is_range(text):
         return 1
     _, first, last = range_bounds(text)
@@ -180,7 +180,7 @@ def range_length(text: str) -> int:
 
 
 def trailing_number(name: str) -> int:
-    """A node's `{n}`: the number that its name ends in, its number within a range or a scale; else 1."""
+    """A node's `{n}`: the number at the end of its name, its number within a range or a scale; else 1."""
     digits = name[len(name.rstrip("0123456789")) :]
     return int(digits) if digits else 1
 
@@ -214,7 +214,7 @@ def duration(text: str) -> int:
 
 
 def duration_text(microseconds: int) -> str:
-    """The inverse: a whole number of the longest unit up to seconds: `60s`."""
+    """The inverse: a whole number of the longest possible unit up to seconds: `60s`."""
     return _of_units(microseconds, {unit: _MICROSECONDS[unit] for unit in ("us", "ms", "s")}) or "0"
 
 
@@ -234,7 +234,7 @@ def rate(text: str) -> int:
 
 
 def rate_text(bits: int) -> str:
-    """The inverse, for people: `100mbit`."""
+    """The inverse, for display: `100mbit`."""
     return _of_units(bits, _BITS)
 
 
@@ -247,12 +247,12 @@ def share(text: str) -> int:
 
 
 def share_text(millionths: int) -> str:
-    """The inverse, for people: `1%`, `0.1%`."""
+    """The inverse, for display: `1%`, `0.1%`."""
     return f"{decimal_text(millionths / 10_000, 4)}%"
 
 
 def decimal_text(value: float, digits: int) -> str:
-    """A number with at most so many digits behind the point: `1.5`."""
+    """A number with at most that many decimals: `1.5`."""
     return f"{value:.{digits}f}".rstrip("0").rstrip(".")
 
 
@@ -266,7 +266,7 @@ def size(text: str) -> int:
 
 
 def memory(text: str) -> int:
-    """Bytes of a limit on a program's memory: docker's least is 6m, too, as less starts nothing."""
+    """Bytes of a program's memory limit: at least 6m, as in docker, since less starts nothing."""
     value = size(text)
     if value < MIN_MEMORY:
         raise Wrong(
@@ -276,18 +276,18 @@ def memory(text: str) -> int:
 
 
 def size_text(size: int) -> str:
-    """The inverse, for people: `64m`."""
+    """The inverse, for display: `64m`."""
     return _of_units(size, {unit: 1 << power for unit, power in _BYTES.items()})
 
 
 def _of_units(value: int, units: Mapping[str, int]) -> str:
-    """A whole number of the largest unit that there is one of; units from the smallest. Nothing for 0."""
+    """A whole number of the largest possible unit; units from the smallest. "" for 0."""
     fitting = [unit for unit, worth in units.items() if value and value % worth == 0]
     return f"{value // units[fitting[-1]]}{fitting[-1]}" if fitting else ""
 
 
 def processors(text: str) -> float:
-    """A share of processors: 0.5 is half of one."""
+    """A number of processors: 0.5 is half of one."""
     measure = _measure(text, "")
     if measure is None or not 0.01 <= measure[0] <= 4096:
         raise Wrong(f"{quoted(text)} is not a number of CPUs; write `0.5` or `2`")
@@ -310,7 +310,7 @@ def file_mode(text: str) -> int:
 
 
 def restart(text: str) -> str:
-    """A restart policy, as it is written."""
+    """A restart policy, as written."""
     if re.fullmatch(r"no|always|unless-stopped|on-failure(:[1-9][0-9]{0,5})?", text):
         return text
     raise Wrong(
@@ -353,7 +353,7 @@ def variable(text: str) -> str:
 
 
 def store(text: str) -> Etcd | None:
-    """Where leases and locks are kept; None: on each host by itself."""
+    """Where leases and locks are kept; None: each host keeps its own."""
     if text == "sqlite":
         return None
     from netfab.topology.etcd import etcd

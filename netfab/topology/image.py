@@ -28,7 +28,7 @@ MAX_REPOSITORY: Final = 255
 
 
 class Reference(NamedTuple):
-    """An image of a registry: docker.io/library/alpine:3.20, or by the digest of its manifest."""
+    """An image in a registry: docker.io/library/alpine:3.20, or by the digest of its manifest."""
 
     registry: str  # HOST or HOST:PORT
     repository: str
@@ -44,7 +44,7 @@ class Reference(NamedTuple):
 
     @property
     def wanted(self) -> str:
-        """What a registry is asked for: a digest says more than a tag."""
+        """What to request from a registry: the digest rather than the tag."""
         return self.digest or self.tag
 
     def __str__(self) -> str:
@@ -86,8 +86,8 @@ class Source(NamedTuple):
     """Where an image comes from."""
 
     kind: Kind
-    place: str  # of a file or directory the absolute path; of an image that is here its id; else the name
-    which: str = ""  # of several in an archive: its name there
+    place: str  # the absolute path of a file or directory; the id of an image that is here; else the name
+    which: str = ""  # the name of one of several in an archive
 
     def __str__(self) -> str:
         if self.kind in _ARCHIVES:
@@ -101,7 +101,7 @@ class Source(NamedTuple):
 
 
 def source(text: str, directory: str) -> Source:
-    """What the word means; a relative path begins in `directory`. Raises Wrong."""
+    """Parse a source; a relative path is taken from `directory`. Raises Wrong."""
     if text == "host":
         return Source("host", "host")
     if phrases.is_path(text):

@@ -25,15 +25,15 @@ _LISTS: Final = ("avoid", "links", "checks")
 
 
 def no_file(path: str) -> bytes:
-    """For a text that is no file of anybody's."""
+    """For a text that may not include files."""
     raise FileNotFoundError(2, f"{path} can't be included here")
 
 
 class Inclusion:
-    """One topology being read from its files."""
+    """The reading of one topology from its files."""
 
     def __init__(self, run: Run, environ: Mapping[str, str], read: Read) -> None:
-        self.errors: list[TopologyError] = []  # of YAML's structure
+        self.errors: list[TopologyError] = []  # of the YAML structure
         self._run = run
         self._environ = environ
         self._read = read
@@ -41,12 +41,12 @@ class Inclusion:
         self._values = 0
 
     def whole(self, text: bytes, file: str, directory: str) -> Map:
-        """The tree of a file and of all that it includes. Raises TopologyError where one can't be read."""
+        """The tree of a file and everything it includes. Raises TopologyError if one can't be read."""
         path = posixpath.normpath(posixpath.join(directory, file))
         return self._file(text, file, directory, (path,))
 
     def _file(self, text: bytes, file: str, directory: str, within: tuple[str, ...]) -> Map:
-        """within: the paths of the files that include this one, and its own."""
+        """within: the paths of this file and of those that include it."""
         source = Source(text, file, self._environ, self._run.files.add(file, directory), self._values)
         self._values = source.values
         self.errors += source.errors
@@ -76,14 +76,14 @@ class Inclusion:
             raise run.error(item, path, f"more than {MAX_FILES} files are included")
         try:
             text = self._read(named)
-        except (OSError, ValueError) as error:  # ValueError: a NUL in it
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
             raise run.error(item, path, f"{shown(item.text)}: {reason}") from None
         called = posixpath.normpath(posixpath.join(posixpath.dirname(file), item.text))
         return self._file(text, called, posixpath.dirname(named), (*within, named))
 
     def _joined(self, first: Map, second: Map) -> Map:
-        """Both, the first one's entries before the second's."""
+        """Both maps, the first one's entries before the second's."""
         values, keys = {**second.values}, {**first.keys, **second.keys}
         for key, tree in first.values.items():
             if key not in second.values or key == "include":

@@ -10,7 +10,7 @@ from netfab.topology.schema import PLANNED, Planned
 
 
 def interface_names(written: Sequence[str | Planned], is_guest: bool) -> list[str]:
-    """All, in order: as written, else eth0, eth1 … without those and the cables that VLANs of theirs are on.
+    """All, in order: as written, else eth0, eth1 … without those, and without parents of VLAN interfaces.
 
     A guest has an eth0 of its own.
     """

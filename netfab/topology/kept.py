@@ -8,12 +8,12 @@ from netfab.topology.schema import Topology
 
 
 def kept_text(topology: Topology) -> str:
-    """The file's own text where nothing else was read; else all that it said: writing that takes longer."""
+    """The file's own text if nothing else was read; else everything it said, which takes longer to write."""
     return topology.text or _written_out(topology)
 
 
 def whole_text(kept: str, file: str, name: str) -> str:
-    """From what kept_text gave of that file: all that it said, as `netfab config` prints it."""
+    """The inverse of kept_text for that file: everything it said, as `netfab config` prints it."""
     from netfab.topology.load import load
 
     return _written_out(load(kept.encode(), file, os.path.dirname(file), {}, name))

@@ -36,7 +36,7 @@ _END_PATTERN: Final = f"({NAME}|host|nic|macvlan)(:{INTERFACE})?"
 
 
 class End(NamedTuple):
-    """One end as written."""
+    """One end, as written."""
 
     node: str
     port: dict[str, Any]
@@ -70,7 +70,7 @@ _ENDPOINT: Final = Reader(_end, {"anyOf": [pattern(_END_PATTERN), record_schema(
 
 
 def _names(tree: Tree, path: str, run: Run) -> tuple[End, ...]:
-    """Ends without a name: `leaf1..4` or `spine`, or a list of such."""
+    """Ends without interface names: `leaf1..4` or `spine`, or a list of such."""
     if type(tree) is Sequence:
         return tuple(
             end for index, item in enumerate(tree.items) for end in _names(item, f"{path}[{index}]", run)
@@ -99,7 +99,7 @@ _SHAPES: Final = ("endpoints", "between", "pairs", "chain", "ring")
 LINK_SCHEMA: Final[Json] = {
     "anyOf": [{"type": "array", "items": _ENDPOINT.schema}, record_schema(LINK, meanings.LINK)]
 }
-# The file's defaults that a link takes too; its `gateway` and `masquerade` are a port's, not a network's.
+# The file's defaults that apply to links too; their `gateway` and `masquerade` are a port's, not a network's.
 LINK_DEFAULTS: Final = LINK.keys() - {*_SHAPES, "cost", "subnet", "gateway", "masquerade"}
 
 
@@ -142,12 +142,12 @@ def links_of(tree: Tree, path: str, defaults: Map, run: Run) -> Iterator[Link]:
 
 def _endpoint(end: End, shared: dict[str, Any]) -> Endpoint:
     if end.node.startswith(("nic:", "macvlan:")):
-        shared = {}  # a NIC is the host's, as it is
+        shared = {}  # the host's NIC is taken as it is
     return Endpoint(end.node, port_of({**shared, **end.port}) if shared or end.port else Port(), end.at)
 
 
 def _pairs(shape: str, written: tuple[Any, ...], tree: Tree, path: str, run: Run) -> list[tuple[End, End]]:
-    """The two ends of each link. A TopologyError says how many would be right."""
+    """The two ends of each link. Raises TopologyError with the number that would be right."""
     path = f"{path}.{shape}"
     if shape == "endpoints":
         if len(written) != 2:
@@ -173,7 +173,7 @@ def _pairs(shape: str, written: tuple[Any, ...], tree: Tree, path: str, run: Run
 
 
 def _subnets(values: dict[str, Any], own: Collection[str], ends: tuple[Endpoint, Endpoint]) -> Subnets:
-    """The link's subnets: the written ones, else those that its ends' addresses are in, else planned ones."""
+    """The link's subnets: the written ones, else those of its ends' addresses, else planned ones."""
     if "subnet" in values:
         return subnets_of(values, own, PLANNED_SIZES)
     found: list[Prefix] = []

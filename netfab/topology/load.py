@@ -99,7 +99,7 @@ def _entries(value: Json, names: str = NAME) -> Reader[Map]:
     return Reader(map_of, named_schema(value, names))
 
 
-# The keys of a network that are its ports'; `gateway` and `masquerade` mean the network itself.
+# The keys of a network that apply to its ports; `gateway` and `masquerade` mean the network itself.
 _PORT_DEFAULTS: Final = SHARED.keys() - {"gateway", "masquerade"}
 _RANGE: Final = rf"{NAME}(\.\.\d+)?"
 TOP: Final[dict[str, Reader[Any]]] = {
@@ -127,11 +127,11 @@ def load(
     read: Read = no_file,
     settings: Sequence[str] = (),
 ) -> Topology:
-    """The Topology of a file's text; raises TopologyError, or Several of them, with all that is wrong.
+    """The Topology of a file's text; raises TopologyError, or Several of them, with all errors.
 
-    file: as errors name it, `-` for standard input. directory: its absolute directory, from which relative
-    paths are taken. environ: what `${VAR}` reads. name: the fabric's name where it is not to be the file's
-    own. read: opens what is included. settings: of `--set`, PATH=VALUE.
+    file: its name in errors, `-` for standard input. directory: its absolute directory, from which relative
+    paths are taken. environ: the variables for `${VAR}`. name: the fabric's name, if not the file's own.
+    read: opens included files. settings: of `--set`, PATH=VALUE.
     """
     run = Run()
     files = Inclusion(run, environ, read)
@@ -146,19 +146,19 @@ def load(
         topology = _Loading(run, tree, name, default_name(file, directory)).topology()
     except EnoughErrors:
         more = [TopologyError(f"and more; {MAX_ERRORS} errors are enough to begin with")]
-    # A text whose ${VAR} has no value is not judged again.
+    # A text whose ${VAR} has no value gets no second error.
     unread = {_place(error) for error in files.errors}
     wrong = [error for error in run.errors if _place(error) not in unread]
     raise_all([*_in_order([*files.errors, *wrong], run), *more])
-    assert topology is not None  # else there was an error
+    assert topology is not None  # otherwise there was an error
     return topology._replace(reserved=_distinct(run.reserved))
 
 
 class _Loading:
-    """The steps of loading one file, in the order in which they need each other."""
+    """The steps of loading one file, in the order of their dependencies."""
 
     def __init__(self, run: Run, tree: Map, name: str | None, default: str) -> None:
-        """name: `--name`. default: the fabric's name where neither that nor the file gives one."""
+        """name: `--name`. default: the fabric's name if neither that nor the file gives one."""
         self._run = run
         self._name = name
         self._default = default
@@ -172,7 +172,7 @@ class _Loading:
         self._unread = Unread()
 
     def topology(self) -> Topology:
-        """Everything, read; what is wrong is noted in the run."""
+        """Read everything; errors are collected in the run."""
         run, values = self._run, self._top.values
         self._check_shared()
         self._each("networks", self._network)
@@ -206,7 +206,7 @@ class _Loading:
         return topology
 
     def _each(self, section: str, read: Callable[[str, Scalar, Tree, str], None]) -> None:
-        """Read each entry of a section; what is wrong with one is an error, and the next is read."""
+        """Read each entry of a section; an error in one does not keep the next from being read."""
         entries: Map = self._top.values.get(section, _NOTHING)
         for key, tree in entries.values.items():
             if key.startswith("x-"):
@@ -216,7 +216,7 @@ class _Loading:
             self._unread.add(section, key, path, self._run.errors[wrong:])
 
     def _check_shared(self) -> None:
-        """`defaults` and `kinds` are right even where nothing uses them."""
+        """Check `defaults` and `kinds` even if nothing uses them."""
         read_record(_DEFAULTS, filled_tree(self._defaults, "node1"), "defaults", self._run)
         for key, tree in self._kinds.values.items():
             if not key.startswith("x-"):
@@ -285,7 +285,7 @@ class _Loading:
 
 
 def default_name(file: str, directory: str) -> str:
-    """A fabric's name by its file: the stem, for `topology.yaml` the directory's name; else nothing."""
+    """A fabric's name by its file: the stem, for `topology.yaml` the directory's name; or ""."""
     if file == "-":
         return ""
     stem = posixpath.basename(file)
@@ -297,7 +297,7 @@ def default_name(file: str, directory: str) -> str:
 def with_gateways(
     networks: Mapping[str, Network], nodes: Mapping[str, Node], ports: Ports
 ) -> dict[str, Node]:
-    """A network's gateway is on it without saying so: after its written networks, in file order."""
+    """A network's gateway joins it implicitly: after its written networks, in file order."""
     found = dict(nodes)
     for network in networks.values():
         node = found.get(network.gateway.node) if isinstance(network.gateway, NodeGateway) else None
@@ -308,7 +308,7 @@ def with_gateways(
 
 
 def _in_order(errors: Iterable[TopologyError], run: Run) -> list[TopologyError]:
-    """The errors in the files' order; what an alias, a range or a kind repeats is said once."""
+    """The errors in the files' order; those repeated by an alias, a range or a kind once."""
     found: dict[tuple[Place, str], TopologyError] = {}
     for error in errors:
         found.setdefault((_place(error), error.message), error)
@@ -320,6 +320,6 @@ def _place(error: TopologyError) -> Place:
 
 
 def _distinct(reserved: Iterable[Reserved]) -> tuple[Reserved, ...]:
-    """The same, of the keys without effect."""
+    """The same for keys without effect."""
     found = {(each.at.file, each.at.line, each.at.column, each.key): each for each in reserved}
     return tuple(found[key] for key in sorted(found))

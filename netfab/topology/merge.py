@@ -11,7 +11,7 @@ from typing import Final
 from netfab.topology.grammar import trailing_number
 from netfab.topology.tree import Map, Scalar, Tree, any_text, map_text
 
-# Keys whose maps merge by name, for so many levels: of a network that both name, the port keys merge too.
+# Keys whose maps merge by name, to that depth: a network that both have gets its port keys merged too.
 _LEVELS: Final[Mapping[str, int]] = {
     "networks": 2,
     "env": 1,
@@ -23,7 +23,7 @@ _LEVELS: Final[Mapping[str, int]] = {
 
 
 def merged(under: Map, over: Map) -> Map:
-    """`over`'s keys on top of `under`'s: maps of names merge by name, lists and scalars are replaced."""
+    """`over`'s keys on top of `under`'s: maps by name merge, lists and scalars are replaced."""
     if not under.values:
         return over
     values: dict[str, Tree] = {**under.values, **over.values}
@@ -44,7 +44,7 @@ def _merged(under: Tree, over: Tree, levels: int) -> Tree:
 
 
 def part(tree: Map, keys: Container[str]) -> Map:
-    """Those entries of a map that have one of the keys."""
+    """The entries of a map with one of these keys."""
     found = [key for key in tree.values if key in keys]
     return Map(
         {key: tree.values[key] for key in found},
@@ -55,12 +55,12 @@ def part(tree: Map, keys: Container[str]) -> Map:
 
 
 def without(tree: Map, keys: Container[str]) -> Map:
-    """The map less its entries that have one of the keys."""
+    """The map without the entries with these keys."""
     return part(tree, [key for key in tree.values if key not in keys])
 
 
 def has_placeholder(tree: Tree) -> bool:
-    """Whether `{n}` or `{node}` stands anywhere in it."""
+    """Whether it contains `{n}` or `{node}` anywhere."""
     return any_text(tree, _is_template)
 
 
@@ -69,14 +69,14 @@ def _is_template(text: str) -> bool:
 
 
 def filled(text: str, name: str) -> str:
-    """A text with `{node}` and `{n}`, the node's name and number, filled in."""
+    """A text with `{node}` and `{n}` replaced by the node's name and number."""
     if "{n" not in text:
         return text
     return text.replace("{node}", name).replace("{n}", str(trailing_number(name)))
 
 
 def filled_tree(tree: Map, name: str) -> Map:
-    """An entry of a range or a scale as one of its nodes has it."""
+    """An entry of a range or a scale, filled in for one of its nodes."""
     result = map_text(tree, lambda text: filled(text, name))
     assert type(result) is Map
     return result

@@ -87,7 +87,7 @@ def _external(text: str) -> str:
 
 
 def _uplink(tree: Tree, path: str, run: Run) -> tuple[tuple[str, str], ...]:
-    """A NIC on this host, or one for each host by name."""
+    """A NIC of this host, or of each host by name."""
     if type(tree) is Map:
         return _UPLINKS.read(tree, path, run)
     return (("", INTERFACE_NAME.read(tree, path, run)),)
@@ -121,10 +121,10 @@ _PLAIN: Final = ("bridge", "internal", "isolated", "mtu", "external", "uplink", 
 
 
 def network_of(name: str, record: Record, own: Collection[str], unread: Collection[str], run: Run) -> Network:
-    """The Network; what its keys say against each other is added to the run's errors.
+    """The Network; contradictions between its keys are added to the run's errors.
 
-    own: the keys that the network itself writes, not the file's defaults, which contradict nothing. unread:
-    those of which something could not be read, from which nothing follows.
+    own: the keys that the network itself writes, unlike the file's defaults, which contradict nothing.
+    unread: keys that were read only in part, from which nothing follows.
     """
     values = record.values
     subnets: tuple[Prefix | SubnetSpec, ...] = (SubnetSpec(4, None),)
@@ -149,7 +149,7 @@ def network_of(name: str, record: Record, own: Collection[str], unread: Collecti
 def _contradictions(
     network: Network, values: dict[str, Any], own: Collection[str], unread: Collection[str]
 ) -> Iterator[tuple[str, str]]:
-    """Each key that contradicts another, and what to say."""
+    """Each key that contradicts another, and the message."""
     gateway = network.gateway
     if not network.subnets:
         for key in ("gateway", "range"):
@@ -205,7 +205,7 @@ def _ranges(network: Network) -> Iterator[str]:
 
 
 def written_subnet(network: Network, family: int) -> Prefix | None:
-    """The network's subnet of that family, where it is written."""
+    """The network's written subnet of that family, if any."""
     for subnet in network.subnets:
         if not isinstance(subnet, SubnetSpec) and subnet.version == family:
             return subnet
@@ -213,7 +213,7 @@ def written_subnet(network: Network, family: int) -> Prefix | None:
 
 
 def unusable(address: Address, subnet: Prefix) -> str:
-    """Why an interface on the subnet can't have the address; nothing where it can."""
+    """Why an interface on the subnet can't have the address; "" if it can."""
     if address not in subnet:
         return f"{address} is not in the subnet {subnet}"
     if subnet.prefixlen >= subnet.max_prefixlen - 1:  # RFC 3021, RFC 6164: both addresses are usable

@@ -53,7 +53,7 @@ HOST_NAME: Final = NETWORK_NAME
 
 
 class Joined(NamedTuple):
-    """A network that a node joins, and the port keys written there."""
+    """A network that a node joins, with the port keys written there."""
 
     network: str
     port: dict[str, Any]
@@ -110,7 +110,7 @@ _ARGUMENTS: Final = listed(free_text())
 
 
 def _command(tree: Tree, path: str, run: Run) -> Command:
-    """A list is the program's arguments, a text is the shell's."""
+    """A list is the program's arguments; a text is for the shell."""
     if type(tree) is Scalar and not tree.is_null:
         return (*SHELL, text_of(tree, path, run, free=True))
     items = list_of(tree, path, run).items
@@ -125,13 +125,13 @@ COMMAND: Final[Reader[Command]] = Reader(_command, {"anyOf": [ANY_SCALAR, _ARGUM
 
 
 def _entrypoint(tree: Tree, path: str, run: Run) -> Command:
-    """One empty word is none, as Docker has it."""
+    """A single empty word means none, as in Docker."""
     found = _ARGUMENTS.read(tree, path, run)
     return () if found == ("",) else found
 
 
 def _image(tree: Tree, path: str, run: Run) -> str:
-    """`host`, a path, an archive, or a registry's name; what is relative becomes absolute."""
+    """`host`, a path, an archive, or a registry's name; relative paths become absolute."""
     return parsed(lambda text: str(source(text, run.files.directory(tree))), tree, path, run)
 
 
@@ -228,7 +228,7 @@ def _readiness(tree: Tree, path: str, run: Run) -> Ready:
     values = dict(read_record(_READY, map_of(tree, path, run), path, run).values)
     within: float = values.pop("within", 60.0)
     if not values and wrong < len(run.errors):
-        raise run.errors.pop()  # of the one key that could not be read
+        raise run.errors.pop()  # the single key that could not be read
     if len(values) != 1:
         raise run.error(tree, path, "exactly one of `tcp`, `http`, `exec` and `log` is expected")
     (found,) = values.values()

@@ -33,41 +33,41 @@ from netfab.topology.suggest import nearest
 from netfab.topology.tree import Map, Scalar, Tree, weight
 from netfab.tuples import NamedTuple
 
-# What a node without a network of its own can't have, as docker refuses it ("conflicting options").
+# What a node without a network of its own can't have; docker refuses it ("conflicting options").
 NETWORK_KEYS: Final = frozenset({"networks", "publish", "hostname", "dns", "routes", "forward", "loopback"})
 _ATTACHED_KEYS: Final = frozenset({"attach", "networks", "depends_on"})
 _MADE_HERE: Final = frozenset({"kind", "scale", "networks", "publish", "routes"})
 
 
 class Ports:
-    """What networks say about the ports on them; the Port of one that writes nothing is made once for all."""
+    """What networks say about their ports; networks that say nothing share one Port."""
 
     def __init__(self) -> None:
         self._values: dict[str, dict[str, Any]] = {}
         self._ports: dict[str, Port] = {}
 
     def add(self, network: str, values: dict[str, Any]) -> None:
-        """A network's port keys, for all that is on it."""
+        """Add a network's port keys, for all ports on it."""
         self._values[network] = values
         self._ports[network] = port_of(values)
 
     def of(self, network: str, own: Mapping[str, Any]) -> Port:
-        """The port keys written at an attachment, on top of its network's. An unknown network has none."""
+        """The Port of an attachment: its own keys on top of its network's. An unknown network has none."""
         if not own:
             return self._ports.get(network) or Port()
         return port_of({**self._values.get(network, {}), **own})
 
 
 class Instance(NamedTuple):
-    """One of the nodes that an entry stands for."""
+    """One of an entry's nodes."""
 
     name: str
     position: int = 0  # from 0, within the entry
-    scale: int = 0  # the entry's; 0 where it has none
+    scale: int = 0  # the entry's; 0 without
 
 
 class Nodes:
-    """Reads the entries one by one; keeps what they share."""
+    """Reads the entries one by one; holds what they share."""
 
     def __init__(self, run: Run, defaults: Map, kinds: Map, ports: Ports) -> None:
         self.nodes: dict[str, Node] = {}
@@ -96,7 +96,7 @@ class Nodes:
             self._add(node)
 
     def resolve(self) -> None:
-        """The name of an entry with a `scale` means all its nodes, in `depends_on` and `dns`."""
+        """The name of an entry with a `scale` stands for all its nodes, in `depends_on` and `dns`."""
         if not self.bases:
             return
         for node in self.nodes.values():
@@ -115,7 +115,7 @@ class Nodes:
             self.nodes[node.name] = node
 
     def _merged(self, own: Map, place: Scalar, path: str) -> Map:
-        """What the entry writes, on top of its kind, on top of the file's defaults."""
+        """The entry's keys, on top of its kind's, on top of the file's defaults."""
         if "attach" in own.values:
             return own
         written = self._with_kind(own, path)
@@ -143,7 +143,7 @@ class Nodes:
         return merged(under, own)
 
     def _instances(self, key: str, place: Scalar, entry: Map, path: str) -> list[Instance]:
-        """The nodes that the entry stands for: at least one."""
+        """The entry's nodes: at least one."""
         run = self._run
         scale = entry.values.get("scale")
         if grammar.is_range(key):
@@ -160,12 +160,12 @@ class Nodes:
             found = [Instance(f"{key}-{i + 1}", i, count) for i in range(count)]
         else:
             found = [Instance(key)]
-        for each in (found[0], found[-1]):  # the shortest and the longest
+        for each in (found[0], found[-1]):  # the shortest and the longest name
             checked(grammar.node_name, each.name, place, path, run)
         return found
 
     def _node(self, key: str, instance: Instance, tree: Map, template: Map, at: Location) -> Node:
-        """The node that one instance's tree makes; `template` is the entry before `{n}` was filled in."""
+        """The node of one instance's tree; `template` is the entry before `{n}` was filled in."""
         record = read_record(NODE, tree, at.path, self._run)
         values = record.values
         plain = {key: value for key, value in values.items() if key not in _MADE_HERE}
@@ -215,7 +215,7 @@ class Nodes:
         return tuple(found)
 
     def _check(self, node: Node, tree: Map, instance: Instance) -> None:
-        """What a node's own keys say against each other."""
+        """Contradictions between a node's own keys."""
         run = self._run
         if node.attach:
             for key in tree.values.keys() - _ATTACHED_KEYS:
@@ -232,7 +232,7 @@ class Nodes:
         self._check_once((file.path, file.at) for file in node.files)
 
     def _check_once(self, targets: Iterable[tuple[str, Location]]) -> None:
-        """Of two mounts or files in one place, only the last would be seen."""
+        """Of two mounts or files in one place, only the last would take effect."""
         first: dict[str, Location] = {}
         for target, at in targets:
             if (other := first.setdefault(target, at)) != at:
@@ -275,7 +275,7 @@ def _renamed(node: Node, name: str, scaled: bool) -> Node:
 
 
 def _mode_text(mode: Mode) -> tuple[str, str]:
-    """A mode as written, and what it means for a node's network."""
+    """The written mode, and the resulting Mode."""
     if type(mode) is ContainerMode:
         return f"container:{mode.node}", f"where the network is {mode.node}'s"
     if type(mode) is HostMode:
@@ -284,7 +284,7 @@ def _mode_text(mode: Mode) -> tuple[str, str]:
 
 
 def texts_of(node: Node) -> Iterator[tuple[str, Location]]:
-    """The texts in which the planner fills placeholders in."""
+    """The texts whose placeholders the planner fills in."""
     for text in node.command or ():
         yield text, node.at.of("command")
     for command in node.exec:
@@ -297,7 +297,7 @@ def texts_of(node: Node) -> Iterator[tuple[str, Location]]:
 
 
 def _filled(node: Node) -> Node:
-    """`{n}` and `{node}` stand in every node's command, exec, env and files."""
+    """Fill in `{n}` and `{node}` in a node's command, exec, env and files."""
     if not (node.command or node.exec or node.env or node.files):
         return node
     if not any("{n" in text for text, _ in texts_of(node)):

@@ -37,7 +37,7 @@ class Forwarding(NamedTuple):
         return tuple(Publish(self.host_address, host, node, self.protocol, at) for host, node in pairs)
 
     def dealt(self, index: int) -> Forwarding:
-        """The share of the node with that index (from 0) in its `scale`."""
+        """The part for the node with that index (from 0) in its `scale`."""
         share = len(self.node_ports)
         return self._replace(host_ports=self.host_ports[index * share : (index + 1) * share])
 
@@ -101,14 +101,14 @@ def mount(text: str, directory: str, at: Location) -> Mount:
 
 
 def path(text: str, directory: str) -> str:
-    """An absolute path of a file on the host; symbolic links are not followed."""
+    """An absolute path on the host; symbolic links are not resolved."""
     if not is_path(text):
         raise Wrong(f"{quoted(text)} is not a path: it begins with `/`, `./` or `../`")
     return posixpath.normpath(posixpath.join(directory, text))
 
 
 def is_path(text: str) -> bool:
-    """Whether it is a file's path, and no name."""
+    """Whether it is a path, not a name."""
     return text in (".", "..") or text.startswith(("/", "./", "../"))
 
 
@@ -180,7 +180,7 @@ def ready(text: str) -> Ready:
 
 
 def ready_http(text: str) -> Ready:
-    """`:80/health`: ready when that is answered."""
+    """`:80/health`: ready once that is answered."""
     match = re.fullmatch(r":(\d+)(/[\x21-\x7e]*)?", text, re.ASCII)
     if match is None:
         raise Wrong(f'{quoted(text)} is not a port and path; write `":80/health"`')
@@ -188,8 +188,8 @@ def ready_http(text: str) -> Ready:
 
 
 def ready_log(text: str) -> Ready:
-    """A regular expression: ready when a line of the log matches."""
-    import warnings  # only here: most files have no such pattern
+    """A regular expression: ready once a line of the log matches."""
+    import warnings  # only here: few files have such a pattern
 
     try:
         with warnings.catch_warnings(action="ignore"):

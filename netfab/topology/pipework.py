@@ -15,14 +15,14 @@ from netfab.tuples import NamedTuple
 T = TypeVar("T")
 FAMILIES = {"4": 4, "inet": 4, "6": 6, "inet6": 6}
 DEFAULT_INTERFACE = "eth1"
-_STATION = r"U:.+|@[0-9]+|[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}(@[0-9]+)?"  # what is not an address
+_STATION = r"U:.+|@[0-9]+|[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}(@[0-9]+)?"  # words that are no addresses
 
 
 class Addressing(NamedTuple):
-    """What the words for one interface say: nothing at all is `0/0`."""
+    """What the words for one interface say: an empty one is `0/0`."""
 
     interfaces: tuple[Interface, ...] = ()
-    plain: tuple[Address, ...] = ()  # without a length: the bridge's subnet has it, or it is expected
+    plain: tuple[Address, ...] = ()  # without a length: the bridge's subnet gives it, or else it is required
     gateways: tuple[Address, ...] = ()
     dhcp: str = ""  # the client: dhcp (any), udhcpc, dhclient, dhcpcd
     dhcp_options: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ _SEARCHED = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 
 
 def tool(name: str, words: Iterable[str], family: str, exists: Callable[[str], bool]) -> tuple[str, ...]:
-    """The command that `route`, `rule` or `tc` stands for, in the guest. Raises Unsupported without it."""
+    """The command for `route`, `rule` or `tc`, in the guest. Raises Unsupported if it is missing."""
     program, *said = TOOLS[name]
     for directory in _SEARCHED:
         if exists(f"{directory}/{program}"):
@@ -72,7 +72,7 @@ def addressing(words: Iterable[str], family: str = "") -> Addressing:
 
 
 def sorted_out(words: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The words for addresses, and at most one for a MAC and a VLAN. Raises NetfabError."""
+    """The words that are addresses, and at most one that is MAC and VLAN. Raises NetfabError."""
     addresses: list[str] = []
     stations: list[str] = []
     for word in words:
@@ -83,7 +83,7 @@ def sorted_out(words: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 class NoNetmask(NetfabError):
-    """pipework's own words, which scripts look for."""
+    """pipework's own message, which scripts look for."""
 
     def __init__(self, address: Address) -> None:
         length = 24 if address.version == 4 else 64
@@ -91,7 +91,7 @@ class NoNetmask(NetfabError):
 
 
 def mac_and_vlan(word: str) -> tuple[str, int]:
-    """[MAC][@VLAN]: "" is derived, 0 no VLAN. `U:STRING` is the MAC that pipework makes of the string."""
+    """[MAC][@VLAN]: "" is derived, 0 no VLAN. `U:STRING` is the MAC that pipework derives from the string."""
     text, at, vlan = word.partition("@") if not word.startswith("U:") else _split_last(word)
     if at and not (vlan.isascii() and vlan.isdigit() and 1 <= int(vlan) <= 4094):
         raise NetfabError(f"{quoted(vlan)} is not a VLAN: 1 to 4094")
@@ -107,7 +107,7 @@ def _split_last(word: str) -> tuple[str, str, str]:
 
 
 def mac_of_string(text: str) -> str:
-    """As `echo STRING | md5sum` has it: 02 and the first five bytes (locally administered, unicast)."""
+    """Like `echo STRING | md5sum`: 02 and the first five bytes (locally administered, unicast)."""
     from hashlib import md5
 
     return (b"\x02" + md5(f"{text}\n".encode(), usedforsecurity=False).digest()[:5]).hex(":")
@@ -119,12 +119,12 @@ def mac_of_far_side(text: str) -> str:
 
 
 def interface(text: str) -> str:
-    """A name that an interface can have."""
+    """Check an interface's name."""
     return _parsed(interface_name, text)
 
 
 def rate(text: str) -> int:
-    """Bits a second."""
+    """Bits per second."""
     return _parsed(grammar.rate, text)
 
 

@@ -25,7 +25,7 @@ from netfab.tuples import NamedTuple
 
 
 class Ip(NamedTuple):
-    """`ip`, with Port's fields."""
+    """`ip`, as fields of Port."""
 
     addresses: tuple[Interface, ...] = ()
     plain: bool = True
@@ -39,7 +39,7 @@ _NO_IMPAIRMENT: Final = Impairment()
 
 
 def _interfaces() -> Reader[Ip]:
-    """ADDRESS, ADDRESS/LEN, or a list of them of which all or none have a length."""
+    """ADDRESS, ADDRESS/LEN, or a list in which all or none have a length."""
     some = listed(scalar(addresses.interface, pattern(r"[0-9a-fA-F:.]+(/\d+)?")), alone=True)
 
     def read(tree: Tree, path: str, run: Run) -> Ip:
@@ -94,7 +94,7 @@ PORT: Final[dict[str, Reader[Any]]] = {
     "masquerade": reserved("masquerade", FLAG, False),
     **IMPAIRMENTS,
 }
-# The port keys that a network or a link may set for all its ports.
+# The port keys that a network or a link can set for all its ports.
 _ONE_PORTS: Final = "is one port's own; write it at the port"
 SHARED: Final[dict[str, Reader[Any]]] = {
     **PORT,
@@ -104,7 +104,7 @@ SHARED: Final[dict[str, Reader[Any]]] = {
 
 
 def port_of(values: Mapping[str, Any]) -> Port:
-    """The Port that values by PORT's keys make."""
+    """The Port of values by PORT's keys."""
     ip: Ip = values.get("ip", Ip())
     impairment = {key: values[key] for key in IMPAIRMENTS if key in values}
     return Port(

@@ -6,7 +6,7 @@ from netfab.tuples import NamedTuple
 
 
 class Config(NamedTuple):
-    """What an image says of its program; all of it only where nobody else says otherwise."""
+    """An image's defaults for its program; each applies unless overridden."""
 
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
@@ -17,5 +17,5 @@ class Config(NamedTuple):
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """Its program, when nothing else is asked for."""
+        """Its program and arguments, if none are given."""
         return self.entrypoint + self.cmd

@@ -24,12 +24,12 @@ P = ParamSpec("P")
 Json = dict[str, Any]
 
 MAX_EXPANDED = 1_000_000  # values that ranges, `scale`, kinds and port ranges may add to a file
-ENTRY_WEIGHT = 10  # values that a node, network or link counts for, whatever it writes
+ENTRY_WEIGHT = 10  # values that a node, network or link counts as, whatever its keys
 _REFUSED = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class EnoughErrors(Exception):
-    """So much is wrong that nobody reads on; a suggestion for each of a million typos would take minutes."""
+    """Too many errors to read on; a suggestion for each of a million typos would take minutes."""
 
 
 class Run:
@@ -42,7 +42,7 @@ class Run:
         self._left = MAX_EXPANDED
 
     def at(self, tree: Tree, path: str) -> Location:
-        """The place of a tree, as errors name it."""
+        """The place of a tree, for errors."""
         return self.files.at(tree, path)
 
     def error(self, tree: Tree, path: str, message: str) -> TopologyError:
@@ -50,32 +50,32 @@ class Run:
         return TopologyError(message, at=self.at(tree, path))
 
     def attempt(self, read: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Read; what raises is noted, so that the next thing can be read."""
+        """Read; an error is collected, so that the next thing can be read."""
         try:
             read(*args, **kwargs)
         except TopologyError as error:
             self.note(error)
 
     def note(self, error: TopologyError) -> None:
-        """Keep an error, and read on. Raises EnoughErrors when there are too many."""
+        """Collect an error, and read on. Raises EnoughErrors if there are too many."""
         self.errors.append(error)
         if len(self.errors) >= MAX_ERRORS:
             raise EnoughErrors
 
     def error_at(self, at: Location, message: str) -> None:
-        """Keep an error at a place."""
+        """Collect an error at a place."""
         self.note(TopologyError(message, at=at))
 
     def wrong(self, tree: Tree, path: str, message: str) -> None:
-        """Keep an error at a tree."""
+        """Collect an error at a tree."""
         self.note(self.error(tree, path, message))
 
     def reserve(self, key: str, tree: Tree, path: str) -> None:
-        """Keep a key that was read and whose effect this version does not have."""
+        """Collect a key that was read but has no effect in this version."""
         self.reserved.append(Reserved(key, self.at(tree, path)))
 
     def spend(self, values: int, tree: Tree, path: str) -> None:
-        """Count what is multiplied, before it is; a TopologyError where a small file would grow huge."""
+        """Count values before they are multiplied; raises TopologyError if a small file would grow huge."""
         self._left -= values
         if self._left < 0:
             raise self.error(
@@ -84,7 +84,7 @@ class Run:
 
 
 class Reader(Generic[T]):
-    """How a value is read, and the JSON schema of what may be written; whether it has no effect yet."""
+    """How a value is read, the JSON schema of valid ones, and whether it has no effect yet."""
 
     __slots__ = ("later", "read", "schema")
 
@@ -102,7 +102,7 @@ class Record:
 
 
 def text_of(tree: Tree, path: str, run: Run, *, free: bool = False) -> str:
-    """A scalar's text. Only a free one (of `command`, `exec`, `files`, `env`) may have control characters."""
+    """A scalar's text. Only free text (`command`, `exec`, `files`, `env`) may have control characters."""
     if type(tree) is not Scalar:
         raise run.error(tree, path, _not_a_text(tree))
     text = tree.text
@@ -114,7 +114,7 @@ def text_of(tree: Tree, path: str, run: Run, *, free: bool = False) -> str:
 
 
 def _refused(text: str, free: bool) -> str:
-    """The first character that must not be there: a terminal obeys it, or no argument can hold it."""
+    """The first forbidden character: a terminal obeys it, or no argument can hold it."""
     for character in text:
         control = character < " " or "\x7f" <= character <= "\x9f" or character in _REFUSED
         if character == "\0" or "\ud800" <= character <= "\udfff" or (control and not free):
@@ -131,7 +131,7 @@ def _not_a_text(tree: Tree) -> str:
 
 
 def map_of(tree: Tree, path: str, run: Run) -> Map:
-    """A map; nothing written is an empty one."""
+    """A map; an empty value is an empty map."""
     if type(tree) is Map:
         return tree
     if type(tree) is Scalar and tree.is_null:
@@ -140,7 +140,7 @@ def map_of(tree: Tree, path: str, run: Run) -> Map:
 
 
 def list_of(tree: Tree, path: str, run: Run) -> Sequence:
-    """A list; nothing written is an empty one."""
+    """A list; an empty value is an empty list."""
     if type(tree) is Sequence:
         return tree
     if type(tree) is Scalar and tree.is_null:
@@ -155,7 +155,7 @@ def _shown(tree: Tree) -> str:
 
 
 def read_record(keys: Mapping[str, Reader[Any]], tree: Map, path: str, run: Run) -> Record:
-    """A map whose keys are a table's. What can't be read is an error and left out; the rest is read on."""
+    """A map with the keys of a table. What can't be read is reported and left out."""
     values: dict[str, Any] = {}
     places: dict[str, Location] = {}
     for key, value in tree.values.items():
@@ -175,7 +175,7 @@ def read_record(keys: Mapping[str, Reader[Any]], tree: Map, path: str, run: Run)
 
 
 def record_schema(keys: Mapping[str, Reader[Any]], meanings: Mapping[str, str]) -> Json:
-    """The JSON schema of a map with these keys, each with what it means."""
+    """The JSON schema of a map with these keys, each with its description."""
     said = {key: f"{meanings[key]}{' Not supported yet.' * reader.later}" for key, reader in keys.items()}
     return {
         "type": ["object", "null"],
@@ -200,7 +200,7 @@ def parsed(parse: Callable[[str], T], tree: Tree, path: str, run: Run) -> T:
 
 
 def checked(parse: Callable[[str], T], text: str, tree: Tree, path: str, run: Run) -> T:
-    """A text by a small grammar, that the tree at this path says or implies."""
+    """Parse by a small grammar a text that the tree at this path says or implies."""
     try:
         return parse(text)
     except Wrong as wrong:
@@ -208,12 +208,12 @@ def checked(parse: Callable[[str], T], text: str, tree: Tree, path: str, run: Ru
 
 
 def free_text() -> Reader[str]:
-    """A text that is data: of a command, a file, an environment."""
+    """A text that is data: in a command, a file, an environment."""
     return Reader(lambda tree, path, run: text_of(tree, path, run, free=True), ANY_SCALAR)
 
 
 def listed(item: Reader[T], *, alone: bool = False) -> Reader[tuple[T, ...]]:
-    """A list; `alone`: one text may stand for a list of one."""
+    """A list; `alone`: a single text may stand for a list of one."""
 
     def read(tree: Tree, path: str, run: Run) -> tuple[T, ...]:
         if alone and type(tree) is Scalar and not tree.is_null:
@@ -233,7 +233,7 @@ def listed(item: Reader[T], *, alone: bool = False) -> Reader[tuple[T, ...]]:
 def named(
     key: Callable[[str], K], value: Reader[T], pattern: str = "", *, data: bool = False
 ) -> Reader[tuple[tuple[K, T], ...]]:
-    """A map whose keys are names of the user's; `data`: a key that begins with `x-` is one of them."""
+    """A map whose keys are names that users choose; `data`: also those that begin with `x-`."""
 
     def read(tree: Tree, path: str, run: Run) -> tuple[tuple[K, T], ...]:
         found: dict[K, T] = {}
@@ -257,7 +257,7 @@ def named(
 
 
 def named_schema(value: Json, pattern: str) -> Json:
-    """The JSON schema of a map whose keys are names of the user's, by a pattern where one is given."""
+    """The JSON schema of a map with names that users choose as keys, by a pattern if given."""
     names: Json = {
         "propertyNames": {"anyOf": [{"pattern": f"^(?:{pattern})$"}, {"pattern": "^x-"}, TEMPLATE]}
     }
@@ -265,21 +265,21 @@ def named_schema(value: Json, pattern: str) -> Json:
 
 
 def words(meanings: Mapping[str, Any], other: Reader[T]) -> Reader[T]:
-    """A text that is one of some words, each with its meaning; or else what another reader takes."""
+    """One of some words, each with its meaning; or else what another reader accepts."""
 
     def read(tree: Tree, path: str, run: Run) -> T:
         if type(tree) is not Scalar or tree.text not in meanings:
             try:
                 return other.read(tree, path, run)
             except TopologyError as error:
-                if type(tree) is Scalar and not any(map(str.isdigit, tree.text)):  # it is meant as a word
+                if type(tree) is Scalar and not any(map(str.isdigit, tree.text)):  # meant as one of the words
                     here = ", ".join(f"`{word}`" for word in meanings)
                     error = run.error(tree, path, f"{error.message}; the words here are {here}")
                 raise error from None
         meaning: T = meanings[tree.text]
         return meaning
 
-    # To an editor's YAML, `true` and `false` are no texts.
+    # In an editor's YAML, `true` and `false` are no strings.
     known = [{"true": True, "false": False}.get(word, word) for word in meanings]
     return Reader(read, {"anyOf": [{"enum": known}, other.schema]})
 
@@ -300,7 +300,7 @@ def choice(meanings: Mapping[str, T]) -> Reader[T]:
 
 
 def reserved(key: str, reader: Reader[T], *without_effect: T) -> Reader[T]:
-    """A key whose effect this version does not have; some values ask for nothing and are no matter."""
+    """A key without effect in this version; some values ask for nothing and are accepted."""
 
     def read(tree: Tree, path: str, run: Run) -> T:
         value = reader.read(tree, path, run)
@@ -312,7 +312,7 @@ def reserved(key: str, reader: Reader[T], *without_effect: T) -> Reader[T]:
 
 
 def refused(message: str) -> Reader[Any]:
-    """A key that is a key elsewhere and can't be one here."""
+    """A key that is valid elsewhere but not here."""
 
     def read(tree: Tree, path: str, run: Run) -> Any:
         raise run.error(tree, path, message)
@@ -320,7 +320,7 @@ def refused(message: str) -> Reader[Any]:
     return Reader(read, {"not": {}})
 
 
-# `${VAR}`, `{n}` and `{node}` may stand in every scalar, whatever it must be in the end.
+# `${VAR}`, `{n}` and `{node}` may stand in any scalar, whatever its type is in the end.
 TEMPLATE: Json = {"$ref": "#/$defs/template"}
 DEFINITIONS: Json = {"template": {"type": "string", "pattern": r"\$\{|\{n\}|\{node\}"}}
 ANY_SCALAR: Json = {"type": ["string", "number", "boolean"]}

@@ -25,14 +25,14 @@ _PLACEHOLDER = r"\{(?:ip6?|net|peer):([^{}]*)\}"
 
 
 class Names(NamedTuple):
-    """Who can be referred to."""
+    """The names that can be referred to."""
 
     topology: Topology
     bases: Mapping[str, tuple[str, ...]]  # the nodes of each entry with a `scale`
     unread: Unread
 
     def missing_node(self, name: str, at: Location) -> Iterator[TopologyError]:
-        """An error unless it is one node's name."""
+        """An error unless it is the name of one node."""
         if name in self.bases:
             one = self.bases[name][0]
             yield TopologyError(f"{name} means all the nodes of a `scale`; name one: `{one}`", at=at)
@@ -40,7 +40,7 @@ class Names(NamedTuple):
             yield from self.missing("node", name, self.topology.nodes, at)
 
     def missing(self, kind: str, name: str, known: Collection[str], at: Location) -> Iterator[TopologyError]:
-        """An error unless there is a network, node or host of that name, or was meant to be."""
+        """An error unless a network, node or host has that name, or an entry that failed would have."""
         if name not in known and name not in self.unread.names(f"{kind}s"):
             near = nearest(name, known)
             meant = f"; did you mean `{near}`?" if near else ""
@@ -50,7 +50,7 @@ class Names(NamedTuple):
 def broken_references(
     topology: Topology, bases: Mapping[str, tuple[str, ...]], unread: Unread
 ) -> Iterator[TopologyError]:
-    """Every name that means nothing, or nothing that can be meant where it stands."""
+    """Every name that does not exist, or can't be used where it stands."""
     names = Names(topology, bases, unread)
     yield from _shared_names(names)
     for node in topology.nodes.values():
@@ -68,7 +68,7 @@ def broken_references(
 
 
 def _shared_names(names: Names) -> Iterator[TopologyError]:
-    """A node and a network never share a name, nor does the name of a `scale` and one of a node."""
+    """A node and a network never share a name, nor do a `scale` entry and a node."""
     nodes, networks = names.topology.nodes, names.topology.networks
     for name in names.bases.keys() & nodes.keys():
         first, second = nodes[names.bases[name][0]].at.own, nodes[name].at.own
@@ -136,7 +136,7 @@ def _of_link(link: Link, names: Names) -> Iterator[TopologyError]:
 
 
 def _cycles(topology: Topology) -> Iterator[TopologyError]:
-    """`container:` and `depends_on` that lead back to where they began."""
+    """Cycles of `container:` or `depends_on`."""
     nodes = topology.nodes
     modes = {name: (node.mode.node,) for name, node in nodes.items() if type(node.mode) is ContainerMode}
     waits = {name: node.depends_on for name, node in nodes.items() if node.depends_on}
@@ -149,7 +149,7 @@ def _cycles(topology: Topology) -> Iterator[TopologyError]:
 
 
 def _cycle(edges: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The first circle of more than one, in the order of the edges; in linear time and without recursion."""
+    """The first cycle of more than one, in the order of the edges; in linear time and without recursion."""
     done: set[str] = set()
     for start in edges:
         path: dict[str, Iterator[str]] = {}
@@ -174,7 +174,7 @@ def _cycle(edges: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
 def unknown_placeholders(
     topology: Topology, bases: Mapping[str, tuple[str, ...]], unread: Unread
 ) -> Iterator[TopologyError]:
-    """`{ip:X}` and its kin in a node's texts, whose X is no interface of the node's, no network, no node."""
+    """`{ip:X}` and the like in a node's texts, whose X is no interface of it, no network and no node."""
     links: dict[str, list[Link]] = {}
     known_names = {*topology.nodes, *topology.networks, *bases}
     known_names.update(unread.names("nodes"), unread.names("networks"))
@@ -205,7 +205,7 @@ def _links_by_node(links: Iterable[Link]) -> dict[str, list[Link]]:
 
 
 def _interfaces_of(node: Node, links: Iterable[Link]) -> list[str]:
-    """The node's: on networks in written order, then on links."""
+    """The node's interfaces: on networks in written order, then on links."""
     written = [attachment.port.name for attachment in node.attachments]
     written += [end.port.name for link in links for end in link.ends if end.node == node.name]
     return interface_names(written, bool(node.attach))

@@ -31,7 +31,7 @@ from netfab.topology.unread import Unread
 
 
 def contradictions(topology: Topology, unread: Unread) -> Iterator[TopologyError]:
-    """What entries say against each other; what could not be read says nothing."""
+    """Contradictions between entries; unreadable keys are left out of account."""
     nodes, networks = list(topology.nodes.values()), topology.networks
     yield from _bridges(networks, unread)
     yield from _gateways(networks, topology.nodes)
@@ -43,7 +43,7 @@ def contradictions(topology: Topology, unread: Unread) -> Iterator[TopologyError
 
 
 def _bridges(networks: Mapping[str, Network], unread: Unread) -> Iterator[TopologyError]:
-    """One bridge is one network's, unless it is somebody else's."""
+    """A bridge belongs to one network, unless it is external."""
     first: dict[str, Network] = {}
     for network in networks.values():
         if network.bridge is PLANNED or unread.any_of(network, "external"):
@@ -57,7 +57,7 @@ def _bridges(networks: Mapping[str, Network], unread: Unread) -> Iterator[Topolo
 
 
 def _gateways(networks: Mapping[str, Network], nodes: Mapping[str, Node]) -> Iterator[TopologyError]:
-    """A node that is a gateway has an interface with an address on the network."""
+    """A node that is a gateway needs an interface with an address on the network."""
     for network in networks.values():
         if not isinstance(network.gateway, NodeGateway) or network.gateway.node not in nodes:
             continue
@@ -81,7 +81,7 @@ def _gateways(networks: Mapping[str, Network], nodes: Mapping[str, Node]) -> Ite
 def _addresses(
     every_network: Mapping[str, Network], nodes: Mapping[str, Node], unread: Unread
 ) -> Iterator[TopologyError]:
-    """Written addresses are in their network's subnet, and each is one port's."""
+    """Written addresses must be in their network's subnet, and unique."""
     networks = {
         name: network
         for name, network in every_network.items()
@@ -90,7 +90,7 @@ def _addresses(
     written = [
         (networks[attachment.network], node.name, attachment)
         for node in nodes.values()
-        if node.base == node.name or not unread.any_of(node, "networks")  # `scale` and `ip` are told once
+        if node.base == node.name or not unread.any_of(node, "networks")  # `scale` and `ip` are reported once
         for attachment in node.attachments
         if attachment.port.addresses and attachment.network in networks
     ]
@@ -142,7 +142,7 @@ def _first_usable(network: Network) -> Iterator[Address]:
 def _misplaced(
     interface: Interface, plain: bool, where: str, subnets: tuple[Prefix | SubnetSpec, ...]
 ) -> str:
-    """What is wrong with a written address on these subnets; a planned one is the planner's to check."""
+    """Errors of a written address on these subnets; for planned subnets the planner checks."""
     for subnet in subnets:
         if subnet.version == interface.version:
             if isinstance(subnet, SubnetSpec):
@@ -157,7 +157,7 @@ def _misplaced(
 
 
 def _link_addresses(link: Link) -> Iterator[TopologyError]:
-    """A link's addresses are in its subnets, and its ends have different ones."""
+    """A link's addresses must be in its subnets, and its ends' differ."""
     taken: set[Address] = set()
     for end in link.ends:
         at = end.at.of("ip")
@@ -170,7 +170,7 @@ def _link_addresses(link: Link) -> Iterator[TopologyError]:
 
 
 def _interfaces(nodes: list[Node], links: tuple[Link, ...]) -> Iterator[TopologyError]:
-    """An interface's name is there once in a node, and one port at most has the default route."""
+    """An interface's name is unique in a node, and at most one port has the default route."""
     ports: dict[str, list[tuple[Port, Places]]] = {}
     for link in links:
         for end in link.ends:
@@ -193,12 +193,12 @@ def _interfaces(nodes: list[Node], links: tuple[Link, ...]) -> Iterator[Topology
 def _published(
     nodes: list[Node], networks: Mapping[str, Network], links: tuple[Link, ...], unread: Unread
 ) -> Iterator[TopologyError]:
-    """A port of the host is published once, and by a node that the host reaches."""
+    """A port of the host is published once, and by a node that the host can reach."""
     linked = {end.node for link in links for end in link.ends}
     taken: dict[tuple[tuple[str, ...], str, int], list[tuple[Node, Publish]]] = {}
     for node in nodes:
         if not node.publish or len(node.runs_on) > 1 or unread.any_of(node, "runs_on"):
-            continue  # whose turn it is on which of several hosts is for the planner to say
+            continue  # with several hosts, the planner decides
         joined = [networks.get(attachment.network) for attachment in node.attachments]
         maybe_reached = unread.links or unread.any_of(node, "networks", "publish", "mode")
         internal = all(network and network.internal for network in joined)
@@ -217,7 +217,7 @@ def _published(
 
 
 def _overlap(one: Address | None, other: Address | None) -> bool:
-    """Whether two host addresses (None: all) share one; an unspecified one is all of its family."""
+    """Whether two host addresses (None: all) overlap; an unspecified one is all of its family."""
     if one is None or other is None or one == other:
         return True
     return one.version == other.version and (one.is_unspecified or other.is_unspecified)

@@ -23,7 +23,7 @@ Prefix = IPv4Network | IPv6Network
 
 
 class Planned(Enum):
-    """The planner chooses."""
+    """Chosen by the planner."""
 
     PLANNED = "planned"
 
@@ -33,7 +33,7 @@ DEVICE_ENDS: Final = ("host", "nic", "macvlan")  # `nic:eth0`: a link's end that
 
 
 class Places(NamedTuple):
-    """Where an entry of the file begins, and where each of its keys has its value."""
+    """Where an entry of the file begins, and where the values of its keys are."""
 
     own: Location
     keys: Mapping[str, Location] = {}
@@ -44,7 +44,7 @@ class Places(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Where subnets are taken from: `pools`."""
+    """A pool of subnets: `pools`."""
 
     prefix: Prefix
     size: int  # the prefix length of a planned subnet
@@ -66,7 +66,7 @@ class SubnetSpec(NamedTuple):
 
     @property
     def version(self) -> Literal[4, 6]:
-        """The family, by the name that prefixes have for it."""
+        """The family, named as in prefixes."""
         return self.family
 
 
@@ -83,7 +83,7 @@ class NodeGateway(NamedTuple):
 
 
 class ExternalGateway(NamedTuple):
-    """`gateway: {external: ADDRESS}`: a router we don't run."""
+    """`gateway: {external: ADDRESS}`: a router outside netfab."""
 
     addresses: tuple[Address, ...]
 
@@ -96,7 +96,7 @@ Gateway = HostGateway | NodeGateway | ExternalGateway | NoGateway
 
 
 class Impairment(NamedTuple):
-    """What an end does to the frames it sends: microseconds, parts per million, bits per second."""
+    """What an end does to frames it sends: microseconds, parts per million, bits per second."""
 
     delay: int = 0
     jitter: int = 0
@@ -117,17 +117,17 @@ class Port(NamedTuple):
     addresses: tuple[Interface, ...] = ()
     plain: bool = True
     no_address: bool = False
-    dhcp: str = ""  # the client: `dhcp` (whichever there is); no file says udhcpc, dhclient or dhcpcd
-    dhcp_options: tuple[str, ...] = ()  # no file has any
+    dhcp: str = ""  # the client: `dhcp` (any); udhcpc, dhclient, dhcpcd not from files
+    dhcp_options: tuple[str, ...] = ()  # not from files
     mac: str | Planned = PLANNED  # aa:bb:cc:dd:ee:ff, lower case
     name: str | Planned = PLANNED
-    gateway: bool = False  # the node's default route goes here
+    gateway: bool = False  # the node's default route goes through here
     mtu: int | Planned = PLANNED
     spoof: Literal["deny", "allow"] = "deny"
     allow: tuple[str, ...] = ()  # addresses, prefixes and MACs in canonical text
     masquerade: bool = False
-    vlan: int = 0  # whose frames it has, untagged; 0: those of the bridge; no file says so
-    host_link: str = ""  # the host's end of the cable, where it is not planned; no file says so
+    vlan: int = 0  # access VLAN, untagged; 0: the bridge's; not from files
+    host_link: str = ""  # the host's end of the cable; "": planned; not from files
     impairment: Impairment = Impairment()
 
 
@@ -153,13 +153,13 @@ class Publish(NamedTuple):
 
     @property
     def before(self) -> str:
-        """The host's address as it is written before the ports."""
+        """The host's address as written before the ports."""
         address = self.host_address
         return "" if address is None else f"[{address}]:" if address.version == 6 else f"{address}:"
 
 
 class RouteSpec(NamedTuple):
-    """A written route: `10.9.0.0/16 via hub dev eth1 metric 50`. No destination: the default one."""
+    """A written route: `10.9.0.0/16 via hub dev eth1 metric 50`. No destination: the default route."""
 
     destination: Prefix | None
     via: Address | str | None  # an address, or a node's name
@@ -179,7 +179,7 @@ class Mount(NamedTuple):
 
 
 class FileSpec(NamedTuple):
-    """One entry of `files`: content or source is set; files/loading.py reads a source into content."""
+    """An entry of `files`: content or source is set; files/loading.py reads a source into content."""
 
     path: str
     content: str | None
@@ -225,22 +225,22 @@ Mode = Bridged | HostMode | NoneMode | ContainerMode
 
 
 class ByCommand(NamedTuple):
-    """Of a node that `netfab run` asked for: how its program is connected, and whether it stays when it ends.
+    """Of a node made by `netfab run`: its program's streams, and whether it is removed at its end.
 
-    Such a node's words are taken as they were typed; whether its program runs is for `start` and `stop`.
+    The words of such a node are taken literally; `start` and `stop` decide whether its program runs.
     """
 
     terminal: bool = False
-    stdin: Literal["", "once", "open"] = ""  # "": empty; once: ends with who types; open: never ends
-    separate: bool = False  # what it writes to standard error has a file of its own
-    remove: bool = False  # the node goes when its program has ended
+    stdin: Literal["", "once", "open"] = ""  # "": empty; once: ends with its writer; open: never ends
+    separate: bool = False  # standard error is logged to a file of its own
+    remove: bool = False  # remove the node when its program has ended
 
 
 class Node(NamedTuple):
     """One node, after ranges, `scale`, `kinds` and `defaults`."""
 
     name: str
-    base: str  # web for web-1..3 of `scale: 3`, where it means all of them; else the name
+    base: str  # web for web-1..3 of `scale: 3`, for references to all of them; else the name
     n: int  # the number its name ends in (its number within a range or scale), else 1
     at: Places
     image: str = "host"
@@ -261,7 +261,7 @@ class Node(NamedTuple):
     workdir: str = ""
     read_only: bool = False
     init: bool = False
-    stop_signal: str = ""  # its image's; no file says so
+    stop_signal: str = ""  # "": its image's; not from files
     sysctls: tuple[tuple[str, str], ...] = ()
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
@@ -276,11 +276,11 @@ class Node(NamedTuple):
     depends_on: tuple[str, ...] = ()
     runs_on: tuple[str, ...] = ()
     attach: str = ""
-    by_command: ByCommand | None = None  # no file says so
+    by_command: ByCommand | None = None  # not from files
 
 
 class VxlanSpec(NamedTuple):
-    """`vxlan`: how a network gets to other hosts."""
+    """`vxlan`: how a network extends to other hosts."""
 
     vni: int | Planned = PLANNED
     port: int = 4789  # UDP; RFC 7348
@@ -305,8 +305,8 @@ class Network(NamedTuple):
     hosts: tuple[str, ...] = ()
     vxlan: VxlanSpec | None = VxlanSpec()  # None: it stays on one host
     encrypt: bool = False
-    openvswitch: bool = False  # its bridge is of Open vSwitch; no file says so
-    guarded: bool = True  # False: no rule of ours is about it; no file says so
+    openvswitch: bool = False  # an Open vSwitch bridge; not from files
+    guarded: bool = True  # False: no firewall rules of ours; not from files
 
 
 class Endpoint(NamedTuple):
@@ -324,7 +324,7 @@ class Endpoint(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """The end of a link that is an interface of the host."""
+    """An end of a link that is an interface of the host."""
 
     kind: str  # host, nic or macvlan
     device: str
@@ -342,7 +342,7 @@ class Link(NamedTuple):
 
     @property
     def outside(self) -> Outside | None:
-        """The end that is no node's; at most one is none."""
+        """The end that is no node's, if any; at most one is."""
         for end in self.ends:
             if end.is_outside:
                 kind, _, device = end.node.partition(":")
@@ -351,7 +351,7 @@ class Link(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Stable in a file: the two ends with their interface names, as far as they are written."""
+        """Stable in a file: the two ends with their interface names, as far as written."""
         return " ".join(
             end.node if end.port.name is PLANNED else f"{end.node}:{end.port.name}" for end in self.ends
         )
@@ -364,11 +364,11 @@ class HostEntry(NamedTuple):
     address: Address | None
     ssh: str
     at: Places
-    reflector: bool = False  # passes on what one host's BGP says to the others
+    reflector: bool = False  # a BGP route reflector for the other hosts
 
 
 class Reserved(NamedTuple):
-    """A key that was read and is right, whose effect this version of netfab does not have yet."""
+    """A valid key that has no effect in this version of netfab yet."""
 
     key: str
     at: Location
@@ -377,12 +377,12 @@ class Reserved(NamedTuple):
 class Check(NamedTuple):
     """A sentence of `checks`, of one node and one other end: `web reaches db on tcp/5432 via r within 2s`."""
 
-    source: str  # a node, its address, or `host`: tried from inside it
+    source: str  # a node, its address, or `host`: the test runs in it
     target: str  # a node, an address, `host` or `internet`
-    reaches: bool  # or does not
+    reaches: bool  # False: does not reach
     protocol: Literal["icmp", "tcp", "udp"]
-    port: int  # 0: icmp, an echo
-    via: str  # a node; "" is any way
+    port: int  # 0: ICMP echo
+    via: str  # a node; "": any path
     within: float | None  # seconds; None: one try
     at: Location
 
@@ -392,19 +392,19 @@ ETCD_OPTIONS: Final = {"ca": "ca", "cert": "cert", "key": "key", "password-file"
 
 
 class Etcd(NamedTuple):
-    """`store: etcd://…`: where controllers share leases and locks. Paths are absolute; "" is none."""
+    """`store: etcd://…`: where controllers share leases and locks. Paths are absolute; "" for none."""
 
     endpoints: tuple[str, ...]  # HOST:PORT
     prefix: str = ETCD_PREFIX  # of all keys
     tls: bool = False
     user: str = ""
     password_file: str = ""
-    ca: str = ""  # certificates that the members' are signed by; "": those that the system trusts
-    cert: str = ""  # ours, where etcd asks for one
+    ca: str = ""  # CA certificates for the members; "": the system's
+    cert: str = ""  # the client's, if etcd asks for one
     key: str = ""
 
     def __str__(self) -> str:
-        """As it is written. No secret is in it."""
+        """As in files. Contains no secret."""
         user = f"{self.user}@" if self.user else ""
         said = [f"{name}={value}" for name, field in ETCD_OPTIONS.items() if (value := getattr(self, field))]
         options = f"?{'&'.join(said)}" if said else ""
@@ -426,15 +426,15 @@ class Topology(NamedTuple):
     checks: tuple[Check, ...]
     store: Etcd | None  # None: each host keeps its own
     reserved: tuple[Reserved, ...]
-    origin: str = ""  # what tells its file from all others; "" where it does not follow from that alone
-    text: str = ""  # the file's own, where nothing but that was read
+    origin: str = ""  # identifies the file; "" if its content alone does not
+    text: str = ""  # the file's own, if nothing else was read
     asked: tuple[
         tuple[str, str, str], ...
     ] = ()  # (kind, key, text) of leases that stand for a command's words
 
     @property
     def uses_nics(self) -> bool:
-        """Whether a link or a network ends at an interface of a host."""
+        """Whether an end of a link or network is an interface of the host."""
         return any(link.outside is not None for link in self.links) or any(
             network.uplink for network in self.networks.values()
         )

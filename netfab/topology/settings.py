@@ -18,7 +18,7 @@ from netfab.topology.suggest import did_you_mean
 from netfab.topology.tree import Map, Scalar, Tree
 from netfab.topology.tree import Sequence as List
 
-_FILE: Final = "--set"  # whose lines are the settings, one after the other
+_FILE: Final = "--set"  # the name of the file whose lines are the settings, in order
 _STEP: Final = r'"([^"]*)"|((?:[^."\[\]=]|\.\.)+)|\[(\d{1,6})\]'
 _PATH: Final = rf"(?:{_STEP})(?:\.(?:{_STEP})|\[\d{{1,6}}\])*"
 _NAMED: Final = ("networks", "nodes", "hosts", "kinds")
@@ -30,9 +30,9 @@ Step = str | int
 def with_settings(
     tree: Map, settings: Sequence[str], directory: str, environ: Mapping[str, str], run: Run
 ) -> Map:
-    """The tree with these values. Raises TopologyError for a setting that means nothing in it.
+    """The tree with these values set. Raises TopologyError for one that has no meaning in it.
 
-    directory: from where relative paths in values are taken.
+    directory: from which relative paths in values are taken.
     """
     first = run.files.add(_FILE, directory)
     found: Tree = tree
@@ -45,11 +45,11 @@ def with_settings(
         place = Scalar(match[1], False, first + number, 1)
         if steps[0] in _ELSEWHERE:
             raise run.error(place, shown(match[1]), f"it can't be set; {_ELSEWHERE[str(steps[0])]}")
-        # Before it as much as puts it at the place that the setting has among the others.
+        # Padded in front so that it has the right position among the settings.
         text = "\n" * (number - 1) + " " * match.end() + (setting[match.end() :] or '""')
         try:
             source = Source(text.encode(errors="surrogateescape"), _FILE, environ, first)
-        except TopologyError as error:  # its place may be behind the end of the text
+        except TopologyError as error:  # its place may be past the end of the text
             raise run.error(place, shown(match[1]), error.message) from None
         if source.errors:
             raise source.errors[0]
@@ -61,7 +61,7 @@ def with_settings(
 def _changed(
     tree: Tree | None, steps: Sequence[Step], done: int, value: Tree, place: Scalar, run: Run
 ) -> Tree:
-    """The tree with the value where the steps lead; the way there is copied, for an alias may share it."""
+    """The tree with the value at that path; nodes along it are copied, since aliases may share them."""
     if done == len(steps):
         return value
     step = steps[done]

@@ -24,10 +24,10 @@ MAX_NODES = 500_000  # scalars, lists and maps, after aliases are expanded
 
 
 def _events_of(text: str) -> Callable[[], Any]:
-    """What gives the next event of a text. Raises yaml.YAMLError."""
+    """The function that returns a text's next event. Raises yaml.YAMLError."""
     try:
         from yaml._yaml import CParser
-    except ImportError:  # a yaml that was built where libyaml is not; it takes ten times as long
+    except ImportError:  # a PyYAML built without libyaml; ten times slower
         from yaml import SafeLoader
 
         return SafeLoader(text).get_event
@@ -35,27 +35,27 @@ def _events_of(text: str) -> Callable[[], Any]:
 
 
 class Source:
-    """A file read: its tree, and what was wrong with it that did not stop the reading."""
+    """A file that was read: its tree, and errors that did not stop the reading."""
 
     def __init__(
         self, text: bytes, file: str, environ: Mapping[str, str], before: int = 0, values: int = 0
     ) -> None:
-        """before: what the file's lines count on from (files.py). values: how many were read already."""
+        """before: the number at which its lines start (files.py). values: how many were read already."""
         self.errors: list[TopologyError] = []
         self._file = file
         self._environ = environ
         self._first = before + 1
         self._count = values
         self._deepest = 0
-        self._path: list[str | int] = []  # keys and positions that lead to what is being read
+        self._path: list[str | int] = []  # keys and positions leading to the current node
         self._anchors: dict[str, tuple[Tree, int, int]] = {}  # the tree, its size and its height
-        self._open: set[str] = set()  # anchors whose node has begun and not ended
+        self._open: set[str] = set()  # anchors whose node is not complete
         self._text = self._decoded(text)
         self.tree = self._document()
 
     @property
     def values(self) -> int:
-        """How many scalars, lists and maps were read, aliases expanded; those before this file, too."""
+        """How many scalars, lists and maps were read, aliases expanded; including those before this file."""
         return self._count
 
     def _decoded(self, text: bytes) -> str:
@@ -75,7 +75,7 @@ class Source:
     def _document(self) -> Tree:
         import yaml
 
-        self._yaml: Any = yaml  # the events' classes; imported here because only reading a file needs them
+        self._yaml: Any = yaml  # the event classes; imported here because only reading a file needs them
         try:
             self._next = _events_of(self._text)
             self._next()  # StreamStart
@@ -118,7 +118,7 @@ class Source:
             )
         if anchor is not None:
             return self._anchored(event, anchor, depth, line, column)
-        if kind is yaml.ScalarEvent:  # most nodes are; one call less is felt
+        if kind is yaml.ScalarEvent:  # most nodes are; saving one call is noticeable
             return Scalar(event.value, not event.style, line, column)
         return self._content(event, depth, line, column)
 
@@ -172,7 +172,7 @@ class Source:
         return Map(values, keys, line, column)
 
     def _merged(self, value: Tree) -> Map | None:
-        """What `<<` brings in: one map, or several of which the first wins."""
+        """The maps of `<<`: one map, or several of which the first takes precedence."""
         sources = value.items if type(value) is Sequence else [value]
         result = Map({}, {}, value.line, value.column)
         for source in reversed(sources):
@@ -188,16 +188,16 @@ class Source:
         return result
 
     def _value(self, event: Any, depth: int) -> Tree:
-        """A node in the place of a value: where scalars are interpolated."""
+        """A node as a value: the place where scalars are interpolated."""
         tree = self._node(event, depth + 1)
-        # An alias's scalar was interpolated where it is anchored; a second time would read `$$` twice.
+        # An alias's scalar was interpolated at its anchor; a second time would read `$$` twice.
         if type(tree) is Scalar and "$" in tree.text and type(event) is not self._yaml.AliasEvent:
             try:
                 text = interpolated(tree.text, self._environ)
             except Wrong as wrong:
                 self._wrong(tree.line, tree.column, str(wrong))
             else:
-                # In place, for the anchor's table knows this very object; and a value of `null` is a text.
+                # In place, since the anchor's table has this very object; a value of `null` is a text.
                 tree.text, tree.plain = text, tree.plain and text == tree.text
         return tree
 
@@ -226,7 +226,7 @@ class Source:
         return tree
 
     def _syntax(self, error: Any) -> NoReturn:
-        """A YAML error in our words, with a hint where it is a known trap."""
+        """A YAML error in our words, with a hint for known pitfalls."""
         if isinstance(error, self._yaml.reader.ReaderError):
             before = self._text.encode()[: error.position].decode(errors="ignore")
             line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
@@ -251,7 +251,7 @@ class Source:
 
 
 def _trap(problem: str, rest: str) -> str:
-    """What is probably meant where the parser stopped: the first characters of the rest of the line tell."""
+    """What was probably meant where the parser stopped: the first characters of the rest of the line tell."""
     if problem.startswith("mapping values"):
         return "; a text with `: ` in it must be quoted, and a map below a key begins in a line of its own"
     if rest.startswith(":"):

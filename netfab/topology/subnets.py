@@ -24,7 +24,7 @@ SUBNETS: Final[dict[str, Reader[Any]]] = {
 def subnets_of(
     values: Mapping[str, Any], own: Collection[str], planned: Mapping[Literal[4, 6], int | None]
 ) -> Subnets:
-    """The subnets of values by SUBNETS's keys; `planned` has the size of one that is not written.
+    """The subnets of values by SUBNETS's keys; `planned` has the size of those not written.
 
     own: the keys that the entry itself writes; a default of the whole file contradicts nothing.
     """

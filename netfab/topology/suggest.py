@@ -10,7 +10,7 @@ _OF_COMPOSE = "`netfab convert` reads files of compose, which calls it"
 _OF_CONTAINERLAB = "`netfab convert` reads files of containerlab, which has them under"
 _OF_EACH = "each network of a node has its own"
 MAX_COMPARED: Final = 200
-# What others call it: our key, or the one of several that is known in that place; and who calls it so.
+# Keys of other tools: ours, or the one of several that is valid in that place; and the tool.
 SYNONYMS: Final = {
     "services": ("nodes", _OF_COMPOSE),
     "topology": ("nodes", _OF_CONTAINERLAB),
@@ -46,7 +46,7 @@ SYNONYMS: Final = {
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """What to say about an unknown key where these are known."""
+    """The message for an unknown key, given the valid ones."""
     known = tuple(known)
     names, where = SYNONYMS.get(key, ("", ""))
     if meant := next((name for name in names.split() if name in known), ""):
@@ -58,13 +58,13 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def did_you_mean(text: str, known: Collection[str]) -> str:
-    """A hint, where a known name looks like it; else nothing."""
+    """A hint if a known name is similar; else ""."""
     near = nearest(text, known)
     return f"did you mean `{near}`?" if near else ""
 
 
 def nearest(text: str, known: Collection[str]) -> str:
-    """The known name that looks most like it; nothing where none does, or where there are too many."""
-    from difflib import get_close_matches  # 3 ms, which only an error pays
+    """The most similar known name; "" if none is, or if there are too many."""
+    from difflib import get_close_matches  # 3 ms, only when there is an error
 
     return next(iter(get_close_matches(text[:64], known, 1)), "") if len(known) <= MAX_COMPARED else ""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Scalar:
-    """A text. plain: written without quotes and not interpolated, so that `null` means null."""
+    """A text. plain: unquoted and not interpolated, so that `null` means null."""
 
     __slots__ = ("column", "line", "plain", "text")
 
@@ -20,7 +20,7 @@ class Scalar:
 
     @property
     def is_null(self) -> bool:
-        """Whether nothing is written: YAML has four ways to say so."""
+        """Whether the value is empty: YAML has four ways to say so."""
         return self.plain and self.text in ("", "~", "null", "Null", "NULL")
 
 
@@ -34,7 +34,7 @@ class Sequence:
 
 
 class Map:
-    """A map: its values by key in written order, and the places of the keys themselves."""
+    """A map: its values by key in written order, and the places of the keys."""
 
     __slots__ = ("column", "keys", "line", "values")
 
@@ -46,7 +46,7 @@ Tree = Scalar | Sequence | Map
 
 
 def weight(tree: Tree) -> int:
-    """How many scalars, lists and maps it is, itself included; what an alias repeats counts each time."""
+    """The number of scalars, lists and maps in it, itself included; repeated by an alias, each time."""
     if type(tree) is Sequence:
         return 1 + sum(map(weight, tree.items))
     if type(tree) is Map:
@@ -65,7 +65,7 @@ def any_text(tree: Tree, test: Callable[[str], bool]) -> bool:
 
 
 def map_text(tree: Tree, change: Callable[[str], str]) -> Tree:
-    """The tree with every scalar and key changed; where two keys become one, the last wins."""
+    """The tree with every scalar and key mapped; if two keys become equal, the last wins."""
     if type(tree) is Scalar:
         return Scalar(change(tree.text), tree.plain, tree.line, tree.column)
     if type(tree) is Sequence:

@@ -13,34 +13,34 @@ from netfab.topology import grammar
 from netfab.topology.grammar import Wrong
 from netfab.topology.schema import Network, Node
 
-_MANY: Final = 10_000  # names of a range that nobody refers to one by one
+_MANY: Final = 10_000  # names of a range; beyond that, nobody refers to single ones
 
 
 class Unread:
-    """By entry, the keys that are wrong somewhere; and the names that entries would have made."""
+    """By entry, the keys with errors; and the names that failed entries would have had."""
 
     def __init__(self) -> None:
-        self.links = False  # whether anything of them
+        self.links = False  # whether there were errors in links
         self._keys: dict[str, set[str]] = {}  # by the entry's path
         self._names: dict[str, set[str]] = {}  # by section
 
     def add(self, section: str, name: str, path: str, errors: Iterable[TopologyError]) -> None:
-        """Keep what these errors of an entry say of its keys."""
+        """Note which keys of an entry these errors concern."""
         if keys := set(keys_of(path, errors)):
             self._keys.setdefault(path, set()).update(keys)
             self._names.setdefault(section, set()).update(_made(name))
 
     def any_of(self, entry: Network | Node, *keys: str) -> bool:
-        """Whether one of these keys is wrong; all of them may be where a kind is missing."""
+        """Whether one of these keys has an error; all may have if a kind is missing."""
         return not self._keys.get(entry.at.own.path, set()).isdisjoint((*keys, "kind", ""))
 
     def names(self, section: str) -> Collection[str]:
-        """What entries of `networks`, `nodes` or `hosts` would be called of which something is wrong."""
+        """The names of `networks`, `nodes` or `hosts` entries that have an error."""
         return self._names.get(section, ())
 
 
 def keys_of(path: str, errors: Iterable[TopologyError]) -> Iterator[str]:
-    """The keys of the entry at that path that errors are about; "" for the entry as a whole."""
+    """The keys with errors of the entry at that path; "" for the entry as a whole."""
     for error in errors:
         if error.at is not None and error.at.path.startswith(path):
             below = error.at.path[len(path) :].lstrip(".")

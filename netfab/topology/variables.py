@@ -15,7 +15,7 @@ _INSIDE = r"([A-Za-z_][A-Za-z0-9_]*)(?::([-?])(.*))?"
 
 
 def interpolated(text: str, environ: Mapping[str, str]) -> str:
-    """The text with its variables' values; Wrong where one has none."""
+    """The text with its variables' values; Wrong if one has no value."""
 
     def value(match: re.Match[str]) -> str:
         inside, closed = match.groups()

@@ -11,7 +11,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def yaml_text(value: dict[str, Any]) -> str:
-    """The map in block style, lists of texts in one line each."""
+    """The map in block style, lists of texts on one line each."""
     return "".join(f"{line}\n" for line in _map(value, ""))
 
 
@@ -21,7 +21,7 @@ def _map(value: dict[str, Any], indent: str) -> Iterator[str]:
 
 
 def _entry(before: str, value: Any, indent: str) -> Iterator[str]:
-    """A value after its key: in the same line where it is a text or a list of texts."""
+    """A value after its key: on the same line if it is a text or a list of texts."""
     if isinstance(value, str):
         yield f"{before} {_value(value)}"
     elif not value:
